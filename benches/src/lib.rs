@@ -1,0 +1,1 @@
+//! Benchmarks of Pagestone; each is a binary of this package.

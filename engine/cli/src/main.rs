@@ -1,0 +1,2 @@
+//! The `pagestone` command line.
+fn main() {}

@@ -1,0 +1,195 @@
+//! One error type: what happened, where, and what to do next.
+
+use crate::units::{Durability, Pfn};
+use std::io;
+use std::path::PathBuf;
+
+/// What a fallible call returns.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed. Nothing it was asked to do has happened, unless the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The file is something else.
+    #[error("{path:?} is not a Pagestone region: {hint}")]
+    NotARegion {
+        /// The file.
+        path: PathBuf,
+        /// What it seems to be, and what to do.
+        hint: String,
+    },
+    /// The region was written by a release this one cannot read.
+    #[error("the region has format version {found}, this release reads up to {supported}: open it with a newer release")]
+    Version {
+        /// Version on the medium.
+        found: u32,
+        /// Newest version known here.
+        supported: u32,
+    },
+    /// The region uses features this release lacks.
+    #[error("the region uses features {bits:#x} that this release does not know: open it with a newer release")]
+    Features {
+        /// The unknown bits.
+        bits: u64,
+    },
+    /// The file ends before the region does.
+    #[error("the region needs {expected} bytes and the file has {found}: it was cut; restore it from a copy")]
+    Truncated {
+        /// Bytes the region needs.
+        expected: u64,
+        /// Bytes the file has.
+        found: u64,
+    },
+    /// A structure on the medium contradicts itself.
+    #[error("corrupt {what} at byte {at:#x}: {why}; run `pagestone check`")]
+    Corrupt {
+        /// The structure.
+        what: &'static str,
+        /// Its byte offset in the region.
+        at: u64,
+        /// The contradiction.
+        why: String,
+    },
+    /// Somebody else has the region open.
+    #[error("{path:?} is in use by {by}: close it there first")]
+    Claimed {
+        /// The region.
+        path: PathBuf,
+        /// Who holds it, as far as it can be known.
+        by: String,
+    },
+    /// The medium is weaker than required.
+    #[error("{path:?}: durability {required} is required, the medium offers {available}: {hint}")]
+    TooWeak {
+        /// The region.
+        path: PathBuf,
+        /// What the caller asked for.
+        required: Durability,
+        /// What the medium offers.
+        available: Durability,
+        /// What to do.
+        hint: String,
+    },
+    /// No frame is free and the region cannot grow.
+    #[error("no space: {why}; nothing was changed, delete something or enlarge the medium")]
+    NoSpace {
+        /// Full region, or full disk.
+        why: String,
+    },
+    /// No object has this name.
+    #[error("no object is named {name:?}")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// An object has this name already.
+    #[error("an object named {name:?} exists already")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// Names are 1 to 255 bytes without NUL.
+    #[error("bad object name of {len} bytes: names are 1 to 255 bytes without NUL")]
+    BadName {
+        /// Its length.
+        len: usize,
+    },
+    /// An argument is out of its range.
+    #[error("{what} is out of range: {value:#x}, the limit is {limit:#x}")]
+    OutOfRange {
+        /// Which argument.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+        /// The largest value allowed.
+        limit: u64,
+    },
+    /// An option or argument makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The frame has as many pins as can be counted.
+    #[error("frame {pfn} has {pins} pins, the most that can be counted: release some")]
+    TooManyPins {
+        /// The frame.
+        pfn: Pfn,
+        /// The limit.
+        pins: u32,
+    },
+    /// The frame admits no new pin for now.
+    #[error("frame {pfn} is held (being detached or moved): try again")]
+    Held {
+        /// The frame.
+        pfn: Pfn,
+    },
+    /// The page was cut off from its object; the write would have been lost.
+    #[error("frame {pfn} no longer belongs to an object: pin the page again")]
+    Detached {
+        /// The frame.
+        pfn: Pfn,
+    },
+    /// Something is still in use.
+    #[error("{what} is still in use: {why}")]
+    Busy {
+        /// What.
+        what: &'static str,
+        /// By what, and what to do.
+        why: String,
+    },
+    /// The time given was not enough.
+    #[error("timed out waiting for {what}")]
+    TimedOut {
+        /// What was waited for.
+        what: String,
+    },
+    /// The address belongs to no region.
+    #[error("address {address:#x} lies in no attached region")]
+    ForeignAddress {
+        /// The address.
+        address: u64,
+    },
+    /// A commit failed; nothing more is written until the region is opened again.
+    #[error("the region is poisoned by an earlier failure ({why}): close it and open it again")]
+    Poisoned {
+        /// The first failure.
+        why: String,
+    },
+    /// The frame's bytes cannot be read.
+    #[error("frame {pfn} is poisoned: its medium failed")]
+    PoisonedFrame {
+        /// The frame.
+        pfn: Pfn,
+    },
+    /// The store was opened by a parent process.
+    #[error("this store was opened before a fork: open the region again in the child, after the parent closed it")]
+    Forked,
+    /// The region was opened for reading.
+    #[error("the region is open read-only")]
+    ReadOnly,
+    /// The handle's store has been closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl Error {
+    /// An operating-system error with what was tried.
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+    /// The calling thread's last operating-system error with what was tried.
+    pub(crate) fn os(what: impl Into<String>) -> Self {
+        Self::io(what, io::Error::last_os_error())
+    }
+    /// A contradiction on the medium.
+    pub(crate) fn corrupt(what: &'static str, at: u64, why: impl Into<String>) -> Self {
+        Self::Corrupt { what, at, why: why.into() }
+    }
+}

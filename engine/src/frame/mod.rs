@@ -1,0 +1,1 @@
+//! The frame table: pfn to descriptor.

@@ -1,0 +1,1 @@
+//! The medium: what lies on it, and how it changes.

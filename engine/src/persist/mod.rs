@@ -1,0 +1,1 @@
+//! The one door to durability: flush and fence.

@@ -1,0 +1,1 @@
+//! Regions: suppliers of frames.

@@ -1,0 +1,1 @@
+//! Space managers: who owns a frame.

@@ -1,0 +1,131 @@
+//! Numbers with one meaning each: none converts into another by accident, none does arithmetic by operator.
+
+use std::fmt;
+use std::ops::Range;
+
+/// Bytes in a frame, and in a page.
+pub const FRAME_SIZE: usize = 4096;
+/// Bytes in a cache line: the unit of flushing and of dirty tracking.
+pub const LINE_SIZE: usize = 64;
+/// Cache lines in a frame: one bit each of a `u64`.
+pub const LINES_PER_FRAME: usize = FRAME_SIZE / LINE_SIZE;
+/// Frames in a block: 2 MiB, the unit of huge mappings.
+pub const FRAMES_PER_BLOCK: u64 = 512;
+/// Most frames of one region (16 TiB).
+pub const REGION_FRAMES_MAX: u64 = 1 << 32;
+
+/// Number of a page frame in the process-wide pfn space.
+///
+/// It names a frame and gives no right to its bytes: only a guard does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pfn(u64);
+
+impl Pfn {
+    /// The frame with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+    /// The frame `frames` further on; `None` when the space ends before.
+    #[must_use]
+    pub const fn checked_add(self, frames: u64) -> Option<Self> {
+        match self.0.checked_add(frames) {
+            Some(n) => Some(Self(n)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Debug for Pfn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pfn {:#x}", self.0)
+    }
+}
+
+impl fmt::Display for Pfn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// A run of frames in the pfn space.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct PfnRange {
+    /// The first frame.
+    pub start: Pfn,
+    /// How many frames.
+    pub frames: u64,
+}
+
+impl PfnRange {
+    /// The run of `frames` frames from `start`.
+    #[must_use]
+    pub const fn new(start: Pfn, frames: u64) -> Self {
+        Self { start, frames }
+    }
+    /// Whether `pfn` lies in the run.
+    #[must_use]
+    pub const fn contains(&self, pfn: Pfn) -> bool {
+        pfn.0 >= self.start.0 && pfn.0 - self.start.0 < self.frames
+    }
+    /// Each frame of the run, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Pfn> + use<> {
+        let Range { start, end } = self.start.0..self.start.0.saturating_add(self.frames);
+        (start..end).map(Pfn)
+    }
+}
+
+/// Number of a frame inside its region: its byte offset there is `number * FRAME_SIZE`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FrameNo(pub u32);
+
+impl FrameNo {
+    /// Byte offset of the frame in its region.
+    #[must_use]
+    pub const fn offset(self) -> u64 {
+        self.0 as u64 * FRAME_SIZE as u64
+    }
+}
+
+/// Number of a page inside its object: its byte offset there is `number * FRAME_SIZE`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PageIndex(pub u64);
+
+impl PageIndex {
+    /// The page that holds the object's byte `offset`.
+    #[must_use]
+    pub const fn of_byte(offset: u64) -> Self {
+        Self(offset / FRAME_SIZE as u64)
+    }
+    /// How many pages hold `bytes` bytes.
+    #[must_use]
+    pub const fn pages_for(bytes: u64) -> u64 {
+        bytes.div_ceil(FRAME_SIZE as u64)
+    }
+}
+
+/// How durable a medium can make what is synced; stronger classes compare greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Durability {
+    /// Lost with the process or the machine (DRAM, tmpfs).
+    Volatile,
+    /// Durable after `fdatasync` (an ordinary file).
+    Fdatasync,
+    /// Durable after a cache-line flush and a fence (persistent memory mapped with `MAP_SYNC`, devdax).
+    CacheLine,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Volatile => "volatile",
+            Self::Fdatasync => "fdatasync",
+            Self::CacheLine => "cache-line",
+        })
+    }
+}

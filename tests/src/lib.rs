@@ -1,0 +1,1 @@
+//! Harnesses that the integration tests share.
