@@ -1,0 +1,2 @@
+//! Compiles the VFS.
+fn main() {}
