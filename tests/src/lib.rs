@@ -1,1 +1,3 @@
 //! Harnesses that the integration tests share.
+
+pub mod crash;

@@ -1,0 +1,3 @@
+//! Crash states: the explorer's own tests, the mixed workload, and every schedule of the log's rules by name.
+
+mod toy;

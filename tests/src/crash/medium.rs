@@ -1,0 +1,231 @@
+//! What a medium may hold after a crash: the model behind every crash image.
+//!
+//! The image is cut into *cells*. Each cell has an ordered history of 8-byte stores that are not yet guaranteed
+//! durable; a power loss keeps **any prefix of each cell's history, independently per cell**.
+//!
+//! `CacheLine` (x86 TSO; Intel SDM vol. 3 §9.2, §12.3 and vol. 1 §10.4.6; the PMDK programming model):
+//! stores of one line reach memory in program order because the cache keeps one copy of it, and an eviction may
+//! write it back at any time. `clwb`/`clflushopt` by a thread marks the line as it stands; a fence by the *same*
+//! thread completes the marks. A non-temporal store sits in that CPU's write-combining buffer until that CPU
+//! fences: it is its own mark, and nobody else's flush reaches it or what follows it in the cell. A locked
+//! instruction would empty the buffer too; code must not rely on it, so it is not modelled.
+//! Two cell sizes: 64 bytes (what caches do) and 8 bytes (what the ISA promises, and what Arm needs).
+//!
+//! `Fdatasync`: the kernel may write any mapped page at any time, in any order, torn at 512-byte sectors; a sector
+//! shows any version since the last durable point. A sync makes durable everything stored before it *began*, a
+//! write-through (`pwritev2(RWF_DSYNC)`) the sectors of its range as they were when it began or later. Cells of
+//! 8 bytes are the harsher variant: the device reads the page while the CPU stores into it.
+//!
+//! File growth is durable when it returns.
+
+use super::event::Event;
+use pagestone::units::Durability;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Bytes of a word: the unit that is never torn.
+pub const WORD: usize = 8;
+
+/// One 8-byte store that may or may not have reached the medium.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    /// Index of the word in the image.
+    pub word: u32,
+    /// The word after the store.
+    pub value: u64,
+    /// Position in the whole history.
+    serial: u64,
+    /// The thread in whose write-combining buffer it still sits.
+    buffered: Option<u32>,
+}
+
+/// A medium, as far as a sequence of events determines it.
+pub struct Medium {
+    class: Durability,
+    cell: usize,
+    durable: Vec<u8>,
+    current: Vec<u8>,
+    durable_hash: u64,
+    current_hash: u64,
+    pending: BTreeMap<u32, VecDeque<Stored>>,
+    /// Per thread: cells and the serial up to which its next fence, or the end of its sync, makes them durable.
+    marked: HashMap<u32, Vec<(u32, u64)>>,
+    through: HashMap<u32, Vec<(u32, u64)>>,
+    serial: u64,
+}
+
+impl Medium {
+    /// A medium that durably holds `base`, with cells of `cell` bytes.
+    #[must_use]
+    pub fn new(base: &[u8], class: Durability, cell: usize) -> Self {
+        assert!(cell % WORD == 0 && base.len() % WORD == 0, "cells and images are whole words");
+        let hash = hash_image(base);
+        Self {
+            class,
+            cell,
+            durable: base.to_vec(),
+            current: base.to_vec(),
+            durable_hash: hash,
+            current_hash: hash,
+            pending: BTreeMap::new(),
+            marked: HashMap::new(),
+            through: HashMap::new(),
+            serial: 0,
+        }
+    }
+
+    /// What is on the medium for certain, and its hash.
+    #[must_use]
+    pub fn durable(&self) -> (&[u8], u64) {
+        (&self.durable, self.durable_hash)
+    }
+
+    /// Every store so far: what survives the death of the process, and its hash.
+    #[must_use]
+    pub fn current(&self) -> (&[u8], u64) {
+        (&self.current, self.current_hash)
+    }
+
+    /// The cells whose content is open, with their histories, in order of address.
+    pub fn pending(&self) -> impl Iterator<Item = (u64, &VecDeque<Stored>)> {
+        self.pending.iter().map(|(&cell, history)| (u64::from(cell) * self.cell as u64, history))
+    }
+
+    /// Lets one event take effect.
+    pub fn step(&mut self, event: &Event) {
+        let lines = self.class == Durability::CacheLine;
+        match event {
+            Event::Store { thread, offset, bytes, non_temporal } => {
+                self.store(*thread, *offset, bytes, *non_temporal && lines);
+            }
+            Event::Flush { thread, line_offset } if lines => self.mark(*thread, *line_offset, 64),
+            Event::Fence { thread } if lines => self.fence(*thread),
+            Event::SyncBegin { thread } if !lines => {
+                self.marked.remove(thread);
+                self.mark(*thread, 0, self.current.len() as u64);
+            }
+            Event::SyncEnd { thread } if !lines => self.fence(*thread),
+            Event::WriteThroughBegin { thread, offset, len } if !lines => {
+                let cells = self.cells(*thread, *offset, *len);
+                self.through.insert(*thread, cells);
+            }
+            Event::WriteThroughEnd { thread, .. } if !lines => {
+                for (cell, upto) in self.through.remove(thread).unwrap_or_default() {
+                    self.settle(cell, upto);
+                }
+            }
+            Event::Grow { bytes } => {
+                let bytes = usize::try_from(*bytes).expect("an image fits in memory");
+                self.durable.resize(bytes.max(self.durable.len()), 0);
+                self.current.resize(bytes.max(self.current.len()), 0);
+            }
+            _ => {}
+        }
+    }
+
+    fn store(&mut self, thread: u32, offset: u64, bytes: &[u8], buffered: bool) {
+        let mut at = usize::try_from(offset).expect("an image fits in memory");
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (word, skip) = (at / WORD, at % WORD);
+            let n = rest.len().min(WORD - skip);
+            let mut value = word_at(&self.current, word).to_le_bytes();
+            value[skip..skip + n].copy_from_slice(&rest[..n]);
+            self.store_word(thread, word as u32, u64::from_le_bytes(value), buffered);
+            (at, rest) = (at + n, &rest[n..]);
+        }
+    }
+
+    fn store_word(&mut self, thread: u32, word: u32, value: u64, buffered: bool) {
+        let old = word_at(&self.current, word as usize);
+        let cell = (word as usize * WORD / self.cell) as u32;
+        // A store that changes nothing matters only where it could carry an earlier one with it.
+        if old == value && !self.pending.contains_key(&cell) {
+            return;
+        }
+        self.current_hash ^= hash_word(word, old) ^ hash_word(word, value);
+        set_word(&mut self.current, word as usize, value);
+        self.serial += 1;
+        let stored = Stored { word, value, serial: self.serial, buffered: buffered.then_some(thread) };
+        self.pending.entry(cell).or_default().push_back(stored);
+        if buffered {
+            let upto = self.reach(thread, cell);
+            self.marked.entry(thread).or_default().push((cell, upto));
+        }
+    }
+
+    /// The last store of `cell` that a flush by `thread` reaches: none that another CPU still buffers, or after it.
+    fn reach(&self, thread: u32, cell: u32) -> u64 {
+        let history = &self.pending[&cell];
+        let foreign = history.iter().find(|s| s.buffered.is_some_and(|t| t != thread));
+        foreign.map_or(self.serial, |s| s.serial - 1)
+    }
+
+    fn cells(&self, thread: u32, offset: u64, len: u64) -> Vec<(u32, u64)> {
+        if len == 0 {
+            return Vec::new();
+        }
+        let (first, last) = (offset / self.cell as u64, (offset + len - 1) / self.cell as u64);
+        let range = first as u32..=last as u32;
+        self.pending.range(range).map(|(&cell, _)| (cell, self.reach(thread, cell))).collect()
+    }
+
+    fn mark(&mut self, thread: u32, offset: u64, len: u64) {
+        let cells = self.cells(thread, offset, len);
+        self.marked.entry(thread).or_default().extend(cells);
+    }
+
+    fn fence(&mut self, thread: u32) {
+        for (cell, upto) in self.marked.remove(&thread).unwrap_or_default() {
+            for stored in self.pending.get_mut(&cell).into_iter().flatten() {
+                if stored.buffered == Some(thread) {
+                    stored.buffered = None;
+                }
+            }
+            self.settle(cell, upto);
+        }
+    }
+
+    fn settle(&mut self, cell: u32, upto: u64) {
+        let Some(history) = self.pending.get_mut(&cell) else { return };
+        while let Some(s) = history.front().copied().filter(|s| s.serial <= upto) {
+            history.pop_front();
+            let old = word_at(&self.durable, s.word as usize);
+            self.durable_hash ^= hash_word(s.word, old) ^ hash_word(s.word, s.value);
+            set_word(&mut self.durable, s.word as usize, s.value);
+        }
+        if history.is_empty() {
+            self.pending.remove(&cell);
+        }
+    }
+}
+
+/// The word with this index.
+#[must_use]
+pub fn word_at(image: &[u8], word: usize) -> u64 {
+    let bytes = image[word * WORD..].first_chunk().expect("inside the image");
+    u64::from_le_bytes(*bytes)
+}
+
+/// Replaces the word with this index.
+pub fn set_word(image: &mut [u8], word: usize, value: u64) {
+    image[word * WORD..][..WORD].copy_from_slice(&value.to_le_bytes());
+}
+
+/// A word's share of an image's hash: the hash of an image is the XOR over its words, so that patching one
+/// costs the words patched. Zero words add nothing, so growth changes no hash.
+#[must_use]
+pub fn hash_word(word: u32, value: u64) -> u64 {
+    if value == 0 { 0 } else { mix(value ^ mix(u64::from(word) + 1)) }
+}
+
+fn hash_image(image: &[u8]) -> u64 {
+    (0..image.len() / WORD).fold(0, |h, w| h ^ hash_word(w as u32, word_at(image, w)))
+}
+
+/// A bijective scrambling of 64 bits (the finaliser of SplitMix64).
+#[must_use]
+pub fn mix(x: u64) -> u64 {
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

@@ -1,0 +1,180 @@
+//! Which survivors to try: all of them when they are few, else the nasty ones and a seeded sample.
+
+use super::medium::mix;
+
+/// A reproducible source of choices.
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Dice that always fall the same way for the same seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(mix(seed ^ 0x9e37_79b9_7f4a_7c15))
+    }
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
+    }
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        if n == 0 { 0 } else { self.next_u64() % n }
+    }
+    /// True once in `n` times.
+    pub fn once_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+    /// One of `items`.
+    pub fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len() as u64) as usize]
+    }
+}
+
+/// A cell with stores that may or may not survive.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    /// Byte offset of the cell.
+    pub offset: u64,
+    /// Stores in its history.
+    pub stores: u32,
+}
+
+/// How many picks to make at one crash point.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Up to this many states a point is explored exhaustively.
+    pub exhaustive: u64,
+    /// Beyond it: how many adversarial picks (spread evenly over all of them).
+    pub adversarial: usize,
+    /// Beyond it: how many random picks.
+    pub random: usize,
+}
+
+/// Calls `each` with a number of surviving stores per cell, until it returns false or the picks are used up.
+pub fn picks(open: &[Open], effort: Effort, dice: &mut Dice, mut each: impl FnMut(&[u32]) -> bool) {
+    let total = open.iter().try_fold(1u64, |t, c| t.checked_mul(u64::from(c.stores) + 1));
+    if let Some(total) = total.filter(|&t| t <= effort.exhaustive) {
+        exhaustive(open, total, each);
+        return;
+    }
+    let all: Vec<u32> = open.iter().map(|c| c.stores).collect();
+    if !each(&vec![0; open.len()]) || !each(&all) {
+        return;
+    }
+    for nasty in spread(&adversarial(open), effort.adversarial, dice) {
+        if !each(&nasty.choose(open)) {
+            return;
+        }
+    }
+    let mut pick = all;
+    for _ in 0..effort.random {
+        // A pick's bias towards old or new content changes from pick to pick: a fair coin per cell would never
+        // show images in which nearly everything, or nearly nothing, survived.
+        let (none, every) = (dice.below(8), dice.below(8));
+        for (p, c) in pick.iter_mut().zip(open) {
+            let roll = dice.below(none + every + 1);
+            *p = match roll {
+                r if r < none => 0,
+                r if r < none + every => c.stores,
+                _ => dice.below(u64::from(c.stores) + 1) as u32,
+            };
+        }
+        if !each(&pick) {
+            return;
+        }
+    }
+}
+
+fn exhaustive(open: &[Open], total: u64, mut each: impl FnMut(&[u32]) -> bool) {
+    let mut pick = vec![0; open.len()];
+    for n in 0..total {
+        let mut rest = n;
+        for (p, c) in pick.iter_mut().zip(open) {
+            let ways = u64::from(c.stores) + 1;
+            *p = (rest % ways) as u32;
+            rest /= ways;
+        }
+        if !each(&pick) {
+            return;
+        }
+    }
+}
+
+/// A pick with an intention: a run of neighbouring cells is treated unlike the rest.
+#[derive(Clone, Copy, Debug)]
+struct Nasty {
+    from: usize,
+    to: usize,
+    /// The run survives and nothing else, or the reverse.
+    survives: bool,
+}
+
+impl Nasty {
+    fn choose(self, open: &[Open]) -> Vec<u32> {
+        let inside = |i: usize| (self.from..self.to).contains(&i);
+        open.iter().enumerate().map(|(i, c)| if inside(i) == self.survives { c.stores } else { 0 }).collect()
+    }
+}
+
+/// Only one frame, all but one frame, everything up to or from a frame; the same for single cells.
+fn adversarial(open: &[Open]) -> Vec<Nasty> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for (i, c) in open.iter().enumerate() {
+        match runs.last_mut() {
+            Some((from, to)) if open[*from].offset / 4096 == c.offset / 4096 => *to = i + 1,
+            _ => runs.push((i, i + 1)),
+        }
+    }
+    let prefixes: Vec<_> = runs.iter().map(|&(_, to)| (0, to)).collect();
+    let singles = (0..open.len()).map(|i| (i, i + 1));
+    let mut all: Vec<(usize, usize)> = runs.iter().copied().chain(prefixes).chain(singles).collect();
+    all.dedup();
+    all.iter().flat_map(|&(from, to)| [true, false].map(|survives| Nasty { from, to, survives })).collect()
+}
+
+/// At most `n` of them: the first third (frames come first), then some by chance.
+fn spread(all: &[Nasty], n: usize, dice: &mut Dice) -> Vec<Nasty> {
+    if all.len() <= n {
+        return all.to_vec();
+    }
+    let mut out = all[..n / 3].to_vec();
+    out.extend((n / 3..n).map(|_| *dice.one_of(all)));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn open(stores: &[u32]) -> Vec<Open> {
+        stores.iter().enumerate().map(|(i, &stores)| Open { offset: i as u64 * 64, stores }).collect()
+    }
+
+    #[test]
+    fn few_states_are_visited_once_each() {
+        let mut seen = HashSet::new();
+        let effort = Effort { exhaustive: 24, adversarial: 0, random: 0 };
+        picks(&open(&[1, 2, 3]), effort, &mut Dice::new(1), |p| seen.insert(p.to_vec()));
+        assert_eq!(seen.len(), 24);
+    }
+
+    #[test]
+    fn many_states_include_none_all_and_each_single_frame() {
+        let cells: Vec<Open> = (0..4).map(|i| Open { offset: i * 4096, stores: 9 }).collect();
+        let mut seen = HashSet::new();
+        let effort = Effort { exhaustive: 10, adversarial: 100, random: 50 };
+        picks(&cells, effort, &mut Dice::new(1), |p| {
+            assert!(p.iter().all(|&n| n <= 9));
+            seen.insert(p.to_vec());
+            true
+        });
+        assert!(seen.contains([0; 4].as_slice()) && seen.contains([9; 4].as_slice()));
+        for i in 0..4 {
+            let only: Vec<u32> = (0..4).map(|j| if i == j { 9 } else { 0 }).collect();
+            let but: Vec<u32> = (0..4).map(|j| if i == j { 0 } else { 9 }).collect();
+            assert!(seen.contains(&only) && seen.contains(&but), "frame {i}");
+        }
+    }
+}
