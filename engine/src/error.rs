@@ -28,7 +28,9 @@ pub enum Error {
         hint: String,
     },
     /// The region was written by a release this one cannot read.
-    #[error("the region has format version {found}, this release reads up to {supported}: open it with a newer release")]
+    #[error(
+        "the region has format version {found}, this release reads up to {supported}: open it with a newer release"
+    )]
     Version {
         /// Version on the medium.
         found: u32,
@@ -36,7 +38,9 @@ pub enum Error {
         supported: u32,
     },
     /// The region uses features this release lacks.
-    #[error("the region uses features {bits:#x} that this release does not know: open it with a newer release")]
+    #[error(
+        "the region uses features {bits:#x} that this release does not know: open it with a newer release"
+    )]
     Features {
         /// The unknown bits.
         bits: u64,
@@ -169,7 +173,9 @@ pub enum Error {
         pfn: Pfn,
     },
     /// The store was opened by a parent process.
-    #[error("this store was opened before a fork: open the region again in the child, after the parent closed it")]
+    #[error(
+        "this store was opened before a fork: open the region again in the child, after the parent closed it"
+    )]
     Forked,
     /// The region was opened for reading.
     #[error("the region is open read-only")]

@@ -4,18 +4,18 @@ pub mod error;
 pub mod units;
 
 #[doc(hidden)]
-pub mod sync;
+pub mod frame;
+#[doc(hidden)]
+pub mod media;
+pub mod page;
 #[doc(hidden)]
 pub mod persist;
 #[doc(hidden)]
-pub mod frame;
-#[doc(hidden)]
 pub mod region;
-#[doc(hidden)]
-pub mod media;
 pub mod space;
-pub mod page;
-pub mod store;
 pub mod stats;
+pub mod store;
+#[doc(hidden)]
+pub mod sync;
 
 pub use error::{Error, Result};

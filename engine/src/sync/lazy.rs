@@ -1,0 +1,278 @@
+//! An array as long as the address space allows, whose memory appears where it is written.
+//!
+//! All of it reads as zeros until then; a punch makes whole pages zero again and gives them back. The kernel's page
+//! table is the only index. Its pages are not dumped with a core, and a forked child finds them all zero.
+
+use super::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::io;
+use std::ops::Range;
+
+/// Unit in which memory appears and is given back.
+pub const PAGE_BYTES: usize = 4096;
+
+/// A type whose all-zero bytes are a valid value, shared by reference only.
+///
+/// # Safety
+/// All-zero bytes are a valid `Self`, `Self` has no destructor that matters, and every field is an atomic: elements
+/// may turn to zero at any time, under any number of references.
+pub unsafe trait Zeroed: Sync {
+    /// The all-zero value.
+    fn zeroed() -> Self;
+    /// What a punch does, where no kernel does it: each word becomes zero in one step.
+    fn wipe(&self);
+}
+
+// SAFETY: an atomic integer; zero bytes are zero.
+unsafe impl Zeroed for AtomicU32 {
+    fn zeroed() -> Self {
+        Self::new(0)
+    }
+    fn wipe(&self) {
+        // ORDERING: AcqRel swap: one point in the word's modification order, as the fault after a punch is.
+        self.swap(0, Ordering::AcqRel);
+    }
+}
+
+// SAFETY: as for AtomicU32.
+unsafe impl Zeroed for AtomicU64 {
+    fn zeroed() -> Self {
+        Self::new(0)
+    }
+    fn wipe(&self) {
+        // ORDERING: as for AtomicU32.
+        self.swap(0, Ordering::AcqRel);
+    }
+}
+
+/// The array. Its elements never move.
+#[derive(Debug)]
+pub struct LazyArray<T: Zeroed>(imp::Array<T>);
+
+impl<T: Zeroed> LazyArray<T> {
+    /// Reserves addresses for `len` elements; no memory yet.
+    ///
+    /// # Errors
+    /// When the addresses cannot be had (`RLIMIT_AS`, strict overcommit).
+    pub fn reserve(len: usize) -> io::Result<Self> {
+        imp::Array::reserve(len).map(Self)
+    }
+    /// Element `index`, if the array is that long. Reading it costs no memory but perhaps a page of page table.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&T> {
+        self.0.get(index)
+    }
+    /// How many elements there are.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Zeroes the whole pages inside `range` and gives their memory back.
+    ///
+    /// # Errors
+    /// When the kernel refuses (memory locked by `mlockall`): nothing was lost and nothing given back.
+    pub fn punch(&self, range: Range<usize>) -> io::Result<()> {
+        self.punch_many(std::slice::from_ref(&range))
+    }
+    /// [`punch`](Self::punch) for many ranges at little more than the cost of one: the other threads' processors are
+    /// interrupted once.
+    ///
+    /// # Errors
+    /// As [`punch`](Self::punch); some ranges may then be punched and others not.
+    pub fn punch_many(&self, ranges: &[Range<usize>]) -> io::Result<()> {
+        self.0.punch_many(ranges)
+    }
+}
+
+#[cfg(not(any(pagestone_loom, miri)))]
+mod imp {
+    use super::{PAGE_BYTES, Range, Zeroed, io};
+    use std::ptr::{self, NonNull};
+
+    /// The calling process, to kernels from 6.14 on; earlier ones answer EBADF.
+    const PIDFD_SELF: libc::c_int = -10001;
+    /// Most ranges the kernel takes at once.
+    const RANGES_MAX: usize = 1024;
+
+    #[derive(Debug)]
+    pub(super) struct Array<T> {
+        /// Start of a private anonymous mapping of `len` elements, ours until drop.
+        base: NonNull<T>,
+        len: usize,
+    }
+
+    // SAFETY: the mapping belongs to no thread.
+    unsafe impl<T: Zeroed> Send for Array<T> {}
+    // SAFETY: only `&T` is handed out, and `Zeroed` requires `T: Sync`.
+    unsafe impl<T: Zeroed> Sync for Array<T> {}
+
+    impl<T: Zeroed> Array<T> {
+        pub(super) fn reserve(len: usize) -> io::Result<Self> {
+            let too_long = || io::Error::from(io::ErrorKind::OutOfMemory);
+            let bytes = len.max(1).checked_mul(size_of::<T>()).ok_or_else(too_long)?;
+            // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
+            let base = unsafe {
+                libc::mmap(
+                    ptr::null_mut(),
+                    bytes,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                    -1,
+                    0,
+                )
+            };
+            if base == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            let array = Self { base: NonNull::new(base.cast()).ok_or_else(too_long)?, len };
+            // A huge page would make one touch cost 2 MiB. Refused where the kernel has none, which serves as well.
+            // SAFETY: advice about our own mapping.
+            unsafe { libc::madvise(base, bytes, libc::MADV_NOHUGEPAGE) };
+            for advice in [libc::MADV_DONTDUMP, libc::MADV_WIPEONFORK] {
+                // SAFETY: advice about our own mapping.
+                if unsafe { libc::madvise(base, bytes, advice) } != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(array)
+        }
+
+        #[inline(always)]
+        pub(super) fn get(&self, index: usize) -> Option<&T> {
+            if index >= self.len {
+                return None;
+            }
+            // SAFETY: `index` is inside the mapping (the kernel aligned its start), which lives as long as `self`.
+            let element = unsafe { self.base.add(index) };
+            // SAFETY: zero bytes are a valid `T`, and all access is through its atomics (`Zeroed`).
+            Some(unsafe { element.as_ref() })
+        }
+
+        pub(super) fn len(&self) -> usize {
+            self.len
+        }
+
+        pub(super) fn punch_many(&self, ranges: &[Range<usize>]) -> io::Result<()> {
+            for batch in ranges.chunks(RANGES_MAX) {
+                let vectors: Vec<_> = batch.iter().filter_map(|range| self.whole_pages(range)).collect();
+                if !vectors.is_empty() && !discard_together(&vectors) {
+                    discard_one_by_one(&vectors)?;
+                }
+            }
+            Ok(())
+        }
+
+        /// The whole pages inside `range`.
+        fn whole_pages(&self, range: &Range<usize>) -> Option<libc::iovec> {
+            let first = (range.start * size_of::<T>()).next_multiple_of(PAGE_BYTES);
+            let end = range.end.min(self.len) * size_of::<T>() / PAGE_BYTES * PAGE_BYTES;
+            (first < end).then(|| libc::iovec {
+                iov_base: self.base.as_ptr().cast::<u8>().wrapping_add(first).cast(),
+                iov_len: end - first,
+            })
+        }
+    }
+
+    impl<T> Drop for Array<T> {
+        fn drop(&mut self) {
+            // SAFETY: the mapping is ours, and no reference into it outlives `self`.
+            unsafe { libc::munmap(self.base.as_ptr().cast(), self.len.max(1) * size_of::<T>()) };
+        }
+    }
+
+    /// One call for all `vectors`; false where the kernel is too old for it (before 6.14), or did only a part.
+    fn discard_together(vectors: &[libc::iovec]) -> bool {
+        let bytes: usize = vectors.iter().map(|v| v.iov_len).sum();
+        // SAFETY: the vectors lie in a mapping of ours whose elements may turn to zero at any time (`Zeroed`).
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_process_madvise,
+                PIDFD_SELF,
+                vectors.as_ptr(),
+                vectors.len(),
+                libc::MADV_DONTNEED,
+                0,
+            )
+        };
+        usize::try_from(done) == Ok(bytes)
+    }
+
+    fn discard_one_by_one(vectors: &[libc::iovec]) -> io::Result<()> {
+        for v in vectors {
+            // SAFETY: as in `discard_together`.
+            if unsafe { libc::madvise(v.iov_base, v.iov_len, libc::MADV_DONTNEED) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Loom's atomics are handles and not memory, and Miri has no punch: the elements live on the heap.
+#[cfg(any(pagestone_loom, miri))]
+mod imp {
+    use super::{Range, Zeroed, io};
+
+    #[derive(Debug)]
+    pub(super) struct Array<T>(Box<[T]>);
+
+    impl<T: Zeroed> Array<T> {
+        pub(super) fn reserve(len: usize) -> io::Result<Self> {
+            Ok(Self((0..len).map(|_| T::zeroed()).collect()))
+        }
+        pub(super) fn get(&self, index: usize) -> Option<&T> {
+            self.0.get(index)
+        }
+        pub(super) fn len(&self) -> usize {
+            self.0.len()
+        }
+        pub(super) fn punch_many(&self, ranges: &[Range<usize>]) -> io::Result<()> {
+            for element in ranges.iter().flat_map(|range| &self.0[range.start..range.end.min(self.0.len())]) {
+                element.wipe();
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(all(test, not(any(pagestone_loom, miri))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn punched_pages_read_as_zero_and_their_neighbours_keep_their_words() {
+        let array = LazyArray::<AtomicU64>::reserve(4096).expect("address space");
+        for i in 0..4096 {
+            array.get(i).expect("in range").store(i as u64 + 1, Ordering::Relaxed);
+        }
+        // Elements 512..1024 are one page; a range that covers no whole page takes nothing.
+        array.punch_many(&[500..1030, 2049..2050, 2560..2560]).expect("punch");
+        for i in 0..4096 {
+            let expected = if (512..1024).contains(&i) { 0 } else { i as u64 + 1 };
+            assert_eq!(array.get(i).expect("in range").load(Ordering::Relaxed), expected, "element {i}");
+        }
+        assert!(array.get(4096).is_none());
+    }
+
+    #[test]
+    fn one_by_one_does_what_one_call_does() {
+        let array = imp_array();
+        let page = |i: usize| array.get(i * 512).expect("in range");
+        for i in 0..4 {
+            page(i).store(1, Ordering::Relaxed);
+        }
+        array.punch(512..1024).expect("punch");
+        array.punch_many(&[1024..1536, 1536..2048]).expect("punch");
+        assert_eq!([0, 1, 2, 3].map(|i| page(i).load(Ordering::Relaxed)), [1, 0, 0, 0]);
+    }
+
+    fn imp_array() -> LazyArray<AtomicU64> {
+        LazyArray::reserve(2048).expect("address space")
+    }
+}
