@@ -1,1 +1,326 @@
-//! The one door to durability: flush and fence.
+//! The one door to durability: flush, fence, non-temporal copies, file syncs.
+//!
+//! No other module flushes or fences. What "durable" takes depends on the region's class:
+//!
+//! | class | stores become durable by |
+//! |---|---|
+//! | `CacheLine` | flushing their lines, then a fence by the thread that flushed |
+//! | `Fdatasync` | [`Persist::sync_file`], or [`Persist::write_through`] for one range and nothing else |
+//! | `Volatile` | nothing |
+//!
+//! Calls that a class does not need are no-ops: a protocol is written once, with all of them in place.
+//! A [`Recorder`] hears every call, which is how the crash explorer knows which bytes a power cut may lose.
+
+mod file;
+mod lines;
+mod recorder;
+pub(crate) mod standin;
+mod stream;
+
+pub use lines::FlushInstruction;
+pub use recorder::{Event, FileOperation, Recorder};
+
+use self::standin::atomic::{AtomicU64, Ordering};
+use crate::units::{Durability, LINE_SIZE};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// The door of one region.
+#[derive(Debug)]
+pub struct Persist {
+    class: Durability,
+    instruction: FlushInstruction,
+    recorder: Option<Arc<Recorder>>,
+    lines_flushed: AtomicU64,
+    lines_streamed: AtomicU64,
+    fences: AtomicU64,
+    file_syncs: AtomicU64,
+    write_throughs: AtomicU64,
+}
+
+/// What went through the door so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PersistStats {
+    /// Cache lines written back by a flush instruction.
+    pub lines_flushed: u64,
+    /// Cache lines written past the cache.
+    pub lines_streamed: u64,
+    /// Store fences.
+    pub fences: u64,
+    /// Whole-file syncs (`fdatasync`).
+    pub file_syncs: u64,
+    /// Ranges written through to the medium (`pwritev2` with `RWF_DSYNC`).
+    pub write_throughs: u64,
+}
+
+impl Persist {
+    /// The door of a region of `class`; `recorder` hears every call.
+    #[must_use]
+    pub fn new(class: Durability, recorder: Option<Arc<Recorder>>) -> Self {
+        Self {
+            class,
+            instruction: FlushInstruction::detect(),
+            recorder,
+            lines_flushed: AtomicU64::new(0),
+            lines_streamed: AtomicU64::new(0),
+            fences: AtomicU64::new(0),
+            file_syncs: AtomicU64::new(0),
+            write_throughs: AtomicU64::new(0),
+        }
+    }
+
+    /// What the region's medium takes.
+    #[must_use]
+    pub fn class(&self) -> Durability {
+        self.class
+    }
+
+    /// How this processor writes a line back.
+    #[must_use]
+    pub fn instruction(&self) -> FlushInstruction {
+        self.instruction
+    }
+
+    /// Who listens.
+    #[must_use]
+    pub fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.recorder.as_ref()
+    }
+
+    /// Counters so far.
+    #[must_use]
+    pub fn stats(&self) -> PersistStats {
+        // ORDERING: Relaxed everywhere: the counters are independent of each other and order nothing.
+        PersistStats {
+            lines_flushed: self.lines_flushed.load(Ordering::Relaxed),
+            lines_streamed: self.lines_streamed.load(Ordering::Relaxed),
+            fences: self.fences.load(Ordering::Relaxed),
+            file_syncs: self.file_syncs.load(Ordering::Relaxed),
+            write_throughs: self.write_throughs.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Runs `store`, which puts `bytes` at `offset`, so that recorded order is memory order.
+    fn recorded(&self, offset: u64, bytes: &[u8], non_temporal: bool, store: impl FnOnce()) {
+        match &self.recorder {
+            Some(recorder) => recorder.store(offset, bytes, non_temporal, store),
+            None => store(),
+        }
+    }
+
+    /// Stores one word atomically, with release order.
+    ///
+    /// # Safety
+    /// `base + offset` is a mapped, writable, 8-byte aligned word that is only accessed atomically meanwhile.
+    ///
+    /// # Durability
+    /// None before [`Self::flush`] and [`Self::fence`], or [`Self::sync_file`].
+    #[inline]
+    pub unsafe fn store(&self, base: *mut u8, offset: u64, value: u64) {
+        // SAFETY: the caller's promise.
+        let word = unsafe { word_at(base, offset) };
+        // ORDERING: Release: who loads this word with Acquire sees what was stored before it.
+        self.recorded(offset, &value.to_le_bytes(), false, || word.store(value.to_le(), std::sync::atomic::Ordering::Release));
+    }
+
+    /// Stores bytes through the cache.
+    ///
+    /// # Safety
+    /// The range is mapped, writable, and not accessed by anybody else meanwhile.
+    ///
+    /// # Durability
+    /// As [`Self::store`].
+    pub unsafe fn write(&self, base: *mut u8, offset: u64, bytes: &[u8]) {
+        let to = at(base, offset);
+        self.recorded(offset, bytes, false, || {
+            // SAFETY: the caller's promise; `bytes` cannot overlap what nobody else accesses.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
+        });
+    }
+
+    /// Stores bytes past the cache: whole lines non-temporally, a partial first or last line by store and flush.
+    /// Cheaper than storing and flushing from a few lines on.
+    ///
+    /// The fence contract: on `CacheLine` the caller calls [`Self::fence`] before it stores anything that
+    /// tells others of these bytes, since non-temporal stores pass later ordinary ones. On other classes the
+    /// bytes are in order when this returns.
+    ///
+    /// # Safety
+    /// As [`Self::write`].
+    ///
+    /// # Durability
+    /// On `CacheLine`, durable after the next [`Self::fence`]; otherwise as [`Self::write`].
+    pub unsafe fn write_nt(&self, base: *mut u8, offset: u64, bytes: &[u8]) {
+        let (head, rest) = bytes.split_at(stream::head_len(at(base, offset), bytes.len()));
+        let (lines, tail) = rest.split_at(rest.len() / LINE_SIZE * LINE_SIZE);
+        let middle = offset + head.len() as u64;
+        // SAFETY: a part of the caller's range.
+        unsafe { self.write_partial(base, offset, head) };
+        if !lines.is_empty() {
+            self.recorded(middle, lines, true, || {
+                // SAFETY: a part of the caller's range, whole aligned lines of it.
+                unsafe { stream::copy(at(base, middle), lines) }
+            });
+            self.streamed(lines.len());
+        }
+        // SAFETY: a part of the caller's range.
+        unsafe { self.write_partial(base, middle + lines.len() as u64, tail) };
+    }
+
+    /// Stores less than a line and starts its write-back.
+    ///
+    /// # Safety
+    /// As [`Self::write`].
+    unsafe fn write_partial(&self, base: *mut u8, offset: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.write(base, offset, bytes) };
+        // SAFETY: the caller's promise.
+        unsafe { self.flush(base, offset, bytes.len()) };
+    }
+
+    /// Zeroes whole lines past the cache. The fence contract is that of [`Self::write_nt`].
+    ///
+    /// # Safety
+    /// As [`Self::write`]; the range begins and ends at line boundaries.
+    ///
+    /// # Durability
+    /// As [`Self::write_nt`].
+    pub unsafe fn zero_nt(&self, base: *mut u8, offset: u64, len: usize) {
+        let to = at(base, offset);
+        // SAFETY: the caller's promise.
+        let zero = || unsafe { stream::zero(to, len) };
+        match &self.recorder {
+            Some(recorder) => recorder.store(offset, &vec![0; len], true, zero),
+            None => zero(),
+        }
+        self.streamed(len);
+    }
+
+    /// Counts streamed bytes, and orders them where the caller's fence would be a no-op.
+    fn streamed(&self, len: usize) {
+        self.lines_streamed.fetch_add((len / LINE_SIZE) as u64, Ordering::Relaxed);
+        if self.class != Durability::CacheLine {
+            lines::fence();
+        }
+    }
+
+    /// Tells the recorder of bytes that were stored without this door (through a user's guard).
+    ///
+    /// # Safety
+    /// The range is mapped and not written by anybody meanwhile.
+    pub unsafe fn wrote(&self, base: *const u8, offset: u64, len: usize) {
+        if let Some(recorder) = &self.recorder {
+            let from = at(base.cast_mut(), offset);
+            // SAFETY: the caller's promise.
+            let bytes = unsafe { std::slice::from_raw_parts(from, len) };
+            recorder.store(offset, bytes, false, || ());
+        }
+    }
+
+    /// Starts writing back the lines of a range; each line once.
+    ///
+    /// # Safety
+    /// The range is mapped.
+    ///
+    /// # Durability
+    /// On `CacheLine`, what the lines hold is durable after the calling thread's next [`Self::fence`].
+    pub unsafe fn flush(&self, base: *const u8, offset: u64, len: usize) {
+        if self.class != Durability::CacheLine || len == 0 {
+            return;
+        }
+        // Frames, hence regions, begin at line boundaries: lines of the region are lines of memory.
+        let first = offset / LINE_SIZE as u64;
+        let count = (offset + len as u64).div_ceil(LINE_SIZE as u64) - first;
+        let from = at(base.cast_mut(), first * LINE_SIZE as u64);
+        // SAFETY: a line that holds a byte of the range is mapped, since mappings are made of whole pages.
+        let write_back = || unsafe { self.instruction.flush(from, count) };
+        match &self.recorder {
+            Some(recorder) => recorder.flush(first, count, write_back),
+            None => write_back(),
+        }
+        self.lines_flushed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Waits until what this thread flushed or stored past the cache is on the medium.
+    ///
+    /// # Durability
+    /// On `CacheLine`, completes this thread's flushes and non-temporal stores; not those of other threads.
+    pub fn fence(&self) {
+        if self.class != Durability::CacheLine {
+            return;
+        }
+        lines::fence();
+        if let Some(recorder) = &self.recorder {
+            recorder.fence();
+        }
+        self.fences.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Makes the whole file durable. An error leaves everything since the last success in doubt, for good:
+    /// the kernel reports it once and may have dropped the bytes.
+    ///
+    /// # Durability
+    /// On `Fdatasync`, everything stored before the call is durable when it returns `Ok`.
+    pub fn sync_file(&self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        if self.class != Durability::Fdatasync {
+            return Ok(());
+        }
+        self.file_syncs.fetch_add(1, Ordering::Relaxed);
+        let sync = || file.map_or(Ok(()), file::sync);
+        match &self.recorder {
+            Some(recorder) => recorder.sync(sync),
+            None => sync(),
+        }
+    }
+
+    /// Writes one range through to the medium as it stands in memory, and nothing else.
+    ///
+    /// # Safety
+    /// The range is mapped, a part of `file` at the same offset, and not written by anybody meanwhile.
+    ///
+    /// # Durability
+    /// On `Fdatasync`, the range is durable when this returns `Ok`, and no other byte is made so.
+    pub unsafe fn write_through(
+        &self,
+        file: Option<BorrowedFd<'_>>,
+        base: *const u8,
+        offset: u64,
+        len: usize,
+    ) -> io::Result<()> {
+        if self.class != Durability::Fdatasync || len == 0 {
+            return Ok(());
+        }
+        self.write_throughs.fetch_add(1, Ordering::Relaxed);
+        let from = at(base.cast_mut(), offset);
+        let write = || match file {
+            // SAFETY: the caller's promise.
+            Some(file) => unsafe { file::write_through(file, from, offset, len) },
+            None => Ok(()),
+        };
+        match &self.recorder {
+            Some(recorder) => recorder.write_through(offset, len as u64, write),
+            None => write(),
+        }
+    }
+}
+
+/// The address `offset` bytes into the mapping at `base`.
+fn at(base: *mut u8, offset: u64) -> *mut u8 {
+    base.wrapping_add(offset as usize)
+}
+
+/// The word at `offset`. A mapped word is always a `std` atomic: loom's cannot lie over mapped memory.
+///
+/// # Safety
+/// As for [`Persist::store`].
+pub(crate) unsafe fn word_at<'a>(base: *mut u8, offset: u64) -> &'a std::sync::atomic::AtomicU64 {
+    // SAFETY: the caller's promise.
+    unsafe { std::sync::atomic::AtomicU64::from_ptr(at(base, offset).cast()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! Making a file durable: all of it, or one range.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `fdatasync`: everything stored before is durable after.
+pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
+    loop {
+        // SAFETY: the descriptor is borrowed, hence open.
+        if unsafe { libc::fdatasync(file.as_raw_fd()) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Writes `len` bytes at `from` over the file's same bytes, durably, in one call unless the kernel stops short.
+///
+/// # Safety
+/// `len` bytes at `from` are mapped and not written by anybody meanwhile.
+pub(super) unsafe fn write_through(
+    file: BorrowedFd<'_>,
+    from: *const u8,
+    offset: u64,
+    len: usize,
+) -> io::Result<()> {
+    let mut done = 0;
+    while done < len {
+        let rest = libc::iovec { iov_base: from.wrapping_add(done).cast_mut().cast(), iov_len: len - done };
+        let at = (offset + done as u64) as libc::off_t;
+        // SAFETY: the caller's promise; the descriptor is borrowed, hence open.
+        let n = unsafe { libc::pwritev2(file.as_raw_fd(), &raw const rest, 1, at, libc::RWF_DSYNC) };
+        match n {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            1.. => done += n as usize,
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}

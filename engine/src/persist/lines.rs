@@ -1,0 +1,87 @@
+//! Writing cache lines back: which instruction, and the fence that completes it.
+
+use crate::units::LINE_SIZE;
+
+/// The instruction that writes a cache line back.
+///
+/// Chosen from CPUID at run time and never at compile time: a processor (or valgrind) that lacks `clwb` kills
+/// the process at the first one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlushInstruction {
+    /// Writes the line back and keeps it cached.
+    Clwb,
+    /// Writes the line back and drops it from the cache.
+    Clflushopt,
+    /// As `Clflushopt`, one line at a time.
+    Clflush,
+    /// This processor has no known one: only media that need none are safe here.
+    Nothing,
+}
+
+impl FlushInstruction {
+    /// The best one that this processor has.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[must_use]
+    #[allow(unused_unsafe, reason = "CPUID is a safe function since Rust 1.94 or so")]
+    pub fn detect() -> Self {
+        use std::arch::x86_64::{__cpuid, __cpuid_count};
+        // SAFETY: every x86-64 processor has CPUID.
+        let (highest, leaf1) = unsafe { (__cpuid(0).eax, __cpuid(1).edx) };
+        // SAFETY: as above.
+        let leaf7 = if highest >= 7 { unsafe { __cpuid_count(7, 0).ebx } } else { 0 };
+        Self::choose(leaf1, leaf7)
+    }
+
+    /// The best one that this processor has.
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    #[must_use]
+    pub fn detect() -> Self {
+        Self::Nothing
+    }
+
+    /// The best one for a processor that answers CPUID leaf 1 with `edx` and leaf 7 with `ebx`.
+    #[must_use]
+    pub const fn choose(edx: u32, ebx: u32) -> Self {
+        if ebx & 1 << 24 != 0 {
+            Self::Clwb
+        } else if ebx & 1 << 23 != 0 {
+            Self::Clflushopt
+        } else if edx & 1 << 19 != 0 {
+            Self::Clflush
+        } else {
+            Self::Nothing
+        }
+    }
+
+    /// Starts writing back `count` lines from `first`.
+    ///
+    /// # Safety
+    /// The lines are mapped, and this processor has the instruction.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+    pub(super) unsafe fn flush(self, first: *const u8, count: u64) {
+        for line in (0..count as usize).map(|i| first.wrapping_add(i * LINE_SIZE)) {
+            // SAFETY: the caller's promise; none of these changes memory, registers or flags.
+            #[cfg(target_arch = "x86_64")]
+            unsafe {
+                use std::arch::asm;
+                match self {
+                    Self::Clwb => asm!("clwb [{}]", in(reg) line, options(nostack, preserves_flags)),
+                    Self::Clflushopt => asm!("clflushopt [{}]", in(reg) line, options(nostack, preserves_flags)),
+                    Self::Clflush => asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags)),
+                    Self::Nothing => {}
+                }
+            }
+        }
+    }
+}
+
+/// Orders this thread's flushes and non-temporal stores before all its later stores, and completes them.
+pub(super) fn fence() {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: `sfence` touches neither registers nor flags; the compiler must not move stores over it (no `nomem`).
+    unsafe {
+        std::arch::asm!("sfence", options(nostack, preserves_flags));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}

@@ -1,0 +1,234 @@
+//! The recorder: everything that went through the door, in one order; and the switches that break it.
+
+use super::standin::Mutex;
+use crate::units::LINE_SIZE;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, ThreadId};
+
+/// One thing that happened. Threads are numbered from 0 in order of their first event; offsets are bytes in
+/// the region.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the fields mean the same in every variant, as said above")]
+pub enum Event {
+    /// Bytes reached memory. A non-temporal store counts as flushed, too.
+    Store { thread: u32, offset: u64, bytes: Box<[u8]>, non_temporal: bool },
+    /// The write-back of the line at `line_offset` was started.
+    Flush { thread: u32, line_offset: u64 },
+    /// The thread's flushes and non-temporal stores are complete.
+    Fence { thread: u32 },
+    /// `fdatasync` begins: what was stored before is durable at its end. No end: it failed, all is in doubt.
+    SyncBegin { thread: u32 },
+    /// `fdatasync` succeeded.
+    SyncEnd { thread: u32 },
+    /// `pwritev2(RWF_DSYNC)` of the range begins. No end: it failed, the range is in doubt.
+    WriteThroughBegin { thread: u32, offset: u64, len: u64 },
+    /// `pwritev2(RWF_DSYNC)` succeeded: the range is durable as it stood at the beginning.
+    WriteThroughEnd { thread: u32, offset: u64, len: u64 },
+    /// The region's length is `bytes`, durably.
+    Grow { bytes: u64 },
+    /// A test's own remark: an acknowledgement, a boundary.
+    Mark { thread: u32, label: u64 },
+}
+
+/// The operations on the region's file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileOperation {
+    /// `fdatasync`.
+    Sync,
+    /// `pwritev2(RWF_DSYNC)`.
+    WriteThrough,
+}
+
+/// What a fault can be planned for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Flush,
+    Fence,
+    File(FileOperation),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    /// Done, but not recorded: as if the code had forgotten it.
+    Forget,
+    /// Not done, and an error returned.
+    Fail,
+}
+
+/// A planned fault: it strikes when `after` more operations of its kind have passed.
+#[derive(Debug)]
+struct Plan {
+    kind: Kind,
+    fault: Fault,
+    after: u64,
+}
+
+/// Hears every store, flush, fence and file operation of the regions it is given to.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    log: Mutex<Log>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    events: Vec<Event>,
+    threads: HashMap<ThreadId, u32>,
+    plans: Vec<Plan>,
+}
+
+impl Log {
+    fn thread(&mut self) -> u32 {
+        let next = self.threads.len() as u32;
+        *self.threads.entry(thread::current().id()).or_insert(next)
+    }
+
+    /// The fault that strikes the operation of `kind` that happens now.
+    fn strike(&mut self, kind: Kind) -> Option<Fault> {
+        let mut struck = None;
+        self.plans.retain_mut(|plan| {
+            if plan.kind != kind {
+                return true;
+            }
+            if plan.after == 0 {
+                struck = Some(plan.fault);
+                return false;
+            }
+            plan.after -= 1;
+            true
+        });
+        struck
+    }
+}
+
+impl Recorder {
+    /// A recorder that has heard nothing.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Puts a remark between what happened before and after.
+    pub fn mark(&self, label: u64) {
+        let mut log = self.log.lock();
+        let thread = log.thread();
+        log.events.push(Event::Mark { thread, label });
+    }
+
+    /// What happened since the last call, in order. Thread numbers go on.
+    #[must_use]
+    pub fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut self.log.lock().events)
+    }
+
+    /// Lets the `nth` next operation fail with `EIO`, undone; 0 is the very next.
+    pub fn fail_next(&self, operation: FileOperation, nth: u64) {
+        self.plan(Kind::File(operation), Fault::Fail, nth);
+    }
+
+    /// Hides the `nth` next fence (0: the very next), as if the code had forgotten it.
+    pub fn drop_fence(&self, nth: u64) {
+        self.plan(Kind::Fence, Fault::Forget, nth);
+    }
+
+    /// Hides the flush of the `nth` next line (0: the very next), as if the code had forgotten it.
+    pub fn drop_flush(&self, nth: u64) {
+        self.plan(Kind::Flush, Fault::Forget, nth);
+    }
+
+    /// Hides the `nth` next file operation (0: the very next), as if the code had forgotten it.
+    pub fn drop_file(&self, operation: FileOperation, nth: u64) {
+        self.plan(Kind::File(operation), Fault::Forget, nth);
+    }
+
+    fn plan(&self, kind: Kind, fault: Fault, after: u64) {
+        self.log.lock().plans.push(Plan { kind, fault, after });
+    }
+
+    /// Records a store and runs it, as one step: recorded order is memory order.
+    pub(super) fn store(&self, offset: u64, bytes: &[u8], non_temporal: bool, run: impl FnOnce()) {
+        let mut log = self.log.lock();
+        let thread = log.thread();
+        log.events.push(Event::Store { thread, offset, bytes: bytes.into(), non_temporal });
+        run();
+    }
+
+    /// Records the flush of `count` lines from line number `first`, and runs it.
+    pub(super) fn flush(&self, first: u64, count: u64, run: impl FnOnce()) {
+        let mut log = self.log.lock();
+        let thread = log.thread();
+        for line in first..first + count {
+            if log.strike(Kind::Flush).is_none() {
+                log.events.push(Event::Flush { thread, line_offset: line * LINE_SIZE as u64 });
+            }
+        }
+        run();
+    }
+
+    /// Records a fence of this thread.
+    pub(super) fn fence(&self) {
+        let mut log = self.log.lock();
+        let thread = log.thread();
+        if log.strike(Kind::Fence).is_none() {
+            log.events.push(Event::Fence { thread });
+        }
+    }
+
+    /// Records an `fdatasync` around `run`.
+    pub(super) fn sync(&self, run: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.around(
+            FileOperation::Sync,
+            |thread| Event::SyncBegin { thread },
+            |thread| Event::SyncEnd { thread },
+            run,
+        )
+    }
+
+    /// Records a write-through of a range around `run`.
+    pub(super) fn write_through(
+        &self,
+        offset: u64,
+        len: u64,
+        run: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.around(
+            FileOperation::WriteThrough,
+            |thread| Event::WriteThroughBegin { thread, offset, len },
+            |thread| Event::WriteThroughEnd { thread, offset, len },
+            run,
+        )
+    }
+
+    /// Records `begin`, runs, records `end` if it succeeded; other threads go on meanwhile.
+    fn around(
+        &self,
+        operation: FileOperation,
+        begin: impl FnOnce(u32) -> Event,
+        end: impl FnOnce(u32) -> Event,
+        run: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (thread, fault) = {
+            let mut log = self.log.lock();
+            let (thread, fault) = (log.thread(), log.strike(Kind::File(operation)));
+            if fault != Some(Fault::Forget) {
+                log.events.push(begin(thread));
+            }
+            (thread, fault)
+        };
+        match fault {
+            Some(Fault::Fail) => Err(io::Error::from_raw_os_error(libc::EIO)),
+            Some(Fault::Forget) => run(),
+            None => {
+                run()?;
+                self.log.lock().events.push(end(thread));
+                Ok(())
+            }
+        }
+    }
+
+    /// Records that the region has `bytes` bytes, durably.
+    pub(crate) fn grow(&self, bytes: u64) {
+        self.log.lock().events.push(Event::Grow { bytes });
+    }
+}

@@ -1,0 +1,135 @@
+//! Stores past the cache: whole lines, never read before they are written.
+//!
+//! Non-temporal stores lie outside the language's memory model: they pass later ordinary stores. So every one
+//! of them is in this file, and the callers (`Persist::write_nt`, `Persist::zero_nt`) state who fences.
+
+use crate::units::LINE_SIZE;
+
+/// Bytes from `to` up to its next line boundary, at most `len`.
+pub(super) fn head_len(to: *const u8, len: usize) -> usize {
+    (to.addr().wrapping_neg() % LINE_SIZE).min(len)
+}
+
+/// Copies whole lines.
+///
+/// # Safety
+/// `to` is line-aligned and valid for writes of `lines.len()` bytes, a multiple of the line size; nobody else
+/// accesses them meanwhile; who makes them known to others calls [`fence`](super::lines::fence) before.
+pub(super) unsafe fn copy(to: *mut u8, lines: &[u8]) {
+    debug_assert!(to.addr() % LINE_SIZE == 0 && lines.len() % LINE_SIZE == 0);
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        x86::copy(to, lines)
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        std::ptr::copy_nonoverlapping(lines.as_ptr(), to, lines.len())
+    }
+}
+
+/// Zeroes whole lines.
+///
+/// # Safety
+/// As [`copy`], with `len` bytes.
+pub(super) unsafe fn zero(to: *mut u8, len: usize) {
+    debug_assert!(to.addr() % LINE_SIZE == 0 && len % LINE_SIZE == 0);
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        x86::zero(to, len)
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    // SAFETY: the caller's promise.
+    unsafe {
+        std::ptr::write_bytes(to, 0, len)
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod x86 {
+    //! A line in one store where the processor can (AVX-512), else in four (SSE2, which every x86-64 has).
+    //! `asm!` rather than intrinsics: the AVX-512 ones are younger than the oldest compiler we support.
+    //! Registers 16 and up need no `vzeroupper`.
+
+    use crate::units::LINE_SIZE;
+    use std::arch::asm;
+
+    fn wide() -> bool {
+        std::arch::is_x86_feature_detected!("avx512f")
+    }
+
+    /// # Safety
+    /// As [`super::copy`].
+    pub(super) unsafe fn copy(to: *mut u8, lines: &[u8]) {
+        if lines.is_empty() {
+            return;
+        }
+        let (end, from) = (to.wrapping_add(lines.len()), lines.as_ptr());
+        if wide() {
+            // SAFETY: the caller's promise, and the processor has AVX-512F.
+            unsafe {
+                asm!(
+                    "2:",
+                    "vmovdqu64 zmm16, [{from}]",
+                    "vmovntdq [{to}], zmm16",
+                    "add {from}, {line}",
+                    "add {to}, {line}",
+                    "cmp {to}, {end}",
+                    "jb 2b",
+                    to = inout(reg) to => _, from = inout(reg) from => _, end = in(reg) end,
+                    line = const LINE_SIZE, out("xmm16") _, options(nostack),
+                );
+            }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe {
+                asm!(
+                    "2:",
+                    "movdqu {a}, [{from}]",
+                    "movdqu {b}, [{from} + 16]",
+                    "movdqu {c}, [{from} + 32]",
+                    "movdqu {d}, [{from} + 48]",
+                    "movntdq [{to}], {a}",
+                    "movntdq [{to} + 16], {b}",
+                    "movntdq [{to} + 32], {c}",
+                    "movntdq [{to} + 48], {d}",
+                    "add {from}, {line}",
+                    "add {to}, {line}",
+                    "cmp {to}, {end}",
+                    "jb 2b",
+                    to = inout(reg) to => _, from = inout(reg) from => _, end = in(reg) end,
+                    line = const LINE_SIZE,
+                    a = out(xmm_reg) _, b = out(xmm_reg) _, c = out(xmm_reg) _, d = out(xmm_reg) _,
+                    options(nostack),
+                );
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`super::zero`].
+    pub(super) unsafe fn zero(to: *mut u8, len: usize) {
+        if len == 0 {
+            return;
+        }
+        let end = to.wrapping_add(len);
+        // SAFETY: the caller's promise.
+        unsafe {
+            asm!(
+                "pxor {a}, {a}",
+                "2:",
+                "movntdq [{to}], {a}",
+                "movntdq [{to} + 16], {a}",
+                "movntdq [{to} + 32], {a}",
+                "movntdq [{to} + 48], {a}",
+                "add {to}, {line}",
+                "cmp {to}, {end}",
+                "jb 2b",
+                to = inout(reg) to => _, end = in(reg) end, line = const LINE_SIZE,
+                a = out(xmm_reg) _, options(nostack),
+            );
+        }
+    }
+}
