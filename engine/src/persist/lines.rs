@@ -1,6 +1,8 @@
 //! Writing cache lines back: which instruction, and the fence that completes it.
 
 use crate::units::LINE_SIZE;
+#[cfg(target_arch = "x86_64")]
+use std::arch::asm;
 
 /// The instruction that writes a cache line back.
 ///
@@ -22,7 +24,7 @@ impl FlushInstruction {
     /// The best one that this processor has.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[must_use]
-    #[allow(unused_unsafe, reason = "CPUID is a safe function since Rust 1.94 or so")]
+    #[allow(unused_unsafe, reason = "newer compilers call CPUID safe, the oldest supported one does not")]
     pub fn detect() -> Self {
         use std::arch::x86_64::{__cpuid, __cpuid_count};
         // SAFETY: every x86-64 processor has CPUID.
@@ -60,16 +62,19 @@ impl FlushInstruction {
     #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
     pub(super) unsafe fn flush(self, first: *const u8, count: u64) {
         for line in (0..count as usize).map(|i| first.wrapping_add(i * LINE_SIZE)) {
-            // SAFETY: the caller's promise; none of these changes memory, registers or flags.
             #[cfg(target_arch = "x86_64")]
-            unsafe {
-                use std::arch::asm;
-                match self {
-                    Self::Clwb => asm!("clwb [{}]", in(reg) line, options(nostack, preserves_flags)),
-                    Self::Clflushopt => asm!("clflushopt [{}]", in(reg) line, options(nostack, preserves_flags)),
-                    Self::Clflush => asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags)),
-                    Self::Nothing => {}
-                }
+            match self {
+                // SAFETY: the caller's promise; a write-back changes no memory, register or flag.
+                Self::Clwb => unsafe { asm!("clwb [{}]", in(reg) line, options(nostack, preserves_flags)) },
+                // SAFETY: as above.
+                Self::Clflushopt => unsafe {
+                    asm!("clflushopt [{}]", in(reg) line, options(nostack, preserves_flags))
+                },
+                // SAFETY: as above.
+                Self::Clflush => unsafe {
+                    asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags))
+                },
+                Self::Nothing => {}
             }
         }
     }
@@ -80,7 +85,7 @@ pub(super) fn fence() {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: `sfence` touches neither registers nor flags; the compiler must not move stores over it (no `nomem`).
     unsafe {
-        std::arch::asm!("sfence", options(nostack, preserves_flags));
+        asm!("sfence", options(nostack, preserves_flags));
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);

@@ -121,7 +121,9 @@ impl Persist {
         // SAFETY: the caller's promise.
         let word = unsafe { word_at(base, offset) };
         // ORDERING: Release: who loads this word with Acquire sees what was stored before it.
-        self.recorded(offset, &value.to_le_bytes(), false, || word.store(value.to_le(), std::sync::atomic::Ordering::Release));
+        self.recorded(offset, &value.to_le_bytes(), false, || {
+            word.store(value.to_le(), std::sync::atomic::Ordering::Release)
+        });
     }
 
     /// Stores bytes through the cache.
@@ -274,6 +276,18 @@ impl Persist {
         match &self.recorder {
             Some(recorder) => recorder.sync(sync),
             None => sync(),
+        }
+    }
+
+    /// Makes the file's length durable, and whatever else the file system does on the way: the recorder is not
+    /// told of that, nobody may count on it.
+    ///
+    /// # Durability
+    /// Unless the class is `Volatile`, the file's length and blocks are durable when this returns `Ok`.
+    pub fn sync_length(&self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        match file {
+            Some(file) if self.class != Durability::Volatile => file::sync(file),
+            _ => Ok(()),
         }
     }
 

@@ -15,3 +15,9 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+pub(crate) fn allocate(frames: u64) -> crate::Result<crate::units::PfnRange> {
+    static NEXT: atomic::AtomicU64 = atomic::AtomicU64::new(512);
+    let start = crate::units::Pfn::new(NEXT.fetch_add(frames, atomic::Ordering::Relaxed));
+    Ok(crate::units::PfnRange::new(start, frames))
+}

@@ -1,1 +1,221 @@
-//! Regions: suppliers of frames.
+//! Regions: suppliers of frames. A region is a file (or memory) that this process has claimed, mapped into one
+//! window of addresses, and given a run of the pfn space.
+//!
+//! Rules kept here:
+//! - The claim is taken before a byte is read, and let go after the last byte is unmapped.
+//! - Nothing is unmapped while a pin or an `Arc` of the region lives: the region map holds one `Arc` until the
+//!   last pin of a closed region has dropped.
+//! - The window never moves, and the file grows inside it: an address is good for as long as its pin.
+//! - A fork's child owns nothing: no claim, no window ([`Error::Forked`]).
+
+mod claim;
+mod close;
+mod fork;
+mod growth;
+mod holder;
+mod identity;
+mod map;
+mod mapping;
+mod memory;
+mod options;
+mod source;
+
+pub use close::Detach;
+pub use identity::{Holder, Identity};
+pub use map::{region_at, region_of};
+pub use memory::Memory;
+pub use options::{RegionOptions, Source};
+
+use crate::error::{Error, Result};
+use crate::persist::Persist;
+use crate::persist::standin::Mutex;
+use crate::persist::standin::atomic::{AtomicBool, Ordering};
+use crate::units::{Durability, FRAME_SIZE, FrameNo, Pfn, PfnRange};
+use mapping::Mapping;
+use source::Backing;
+use std::path::Path;
+use std::sync::Arc;
+
+/// An attached supplier of frames.
+#[derive(Debug)]
+pub struct Region {
+    memory: Memory,
+    frames: PfnRange,
+    /// Bytes the region may grow to.
+    limit: u64,
+    medium: source::Medium,
+    assumed: Option<Durability>,
+    read_only: bool,
+    closed: AtomicBool,
+    growing: Mutex<()>,
+}
+
+impl Region {
+    /// Claims and maps `source`, and gives it a run of the pfn space.
+    ///
+    /// # Durability
+    /// A file that this created is empty, and its name is durable where the medium is.
+    pub fn attach(source: Source, options: &RegionOptions) -> Result<Arc<Self>> {
+        options.validate()?;
+        close::reap();
+        let source::Opened { medium, class, len, backing } = source::open(source, options)?;
+        let mapping = place(&backing, len, options)?;
+        let frames = crate::persist::standin::allocate(mapping.window() / FRAME_SIZE as u64)?;
+        let limit = options.max_bytes.unwrap_or(u64::MAX).min(mapping.window());
+        let claim = match backing {
+            Backing::File(claim) => Some(claim),
+            Backing::Image(_) => None,
+        };
+        let persist = Persist::new(class, options.recorder.clone());
+        let region = Arc::new(Self {
+            memory: Memory::new(mapping, claim, len, persist, options),
+            frames,
+            limit,
+            medium,
+            assumed: options.assume,
+            read_only: options.read_only || options.private,
+            closed: AtomicBool::new(false),
+            growing: Mutex::new(()),
+        });
+        map::publish(&region);
+        Ok(region)
+    }
+
+    /// The region's bytes.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The pfn of the region's frame 0.
+    #[must_use]
+    pub fn base(&self) -> Pfn {
+        self.frames.start
+    }
+
+    /// The region's run of the pfn space, as long as its window.
+    #[must_use]
+    pub fn frames(&self) -> PfnRange {
+        self.frames
+    }
+
+    /// The pfn of a frame.
+    #[must_use]
+    pub fn pfn(&self, frame: FrameNo) -> Pfn {
+        Pfn::new(self.frames.start.get() + u64::from(frame.0))
+    }
+
+    /// The frame with this pfn, if it is this region's.
+    #[must_use]
+    pub fn frame_of(&self, pfn: Pfn) -> Option<FrameNo> {
+        self.frames.contains(pfn).then(|| FrameNo((pfn.get() - self.frames.start.get()) as u32))
+    }
+
+    /// Where the frame's bytes are. Beyond [`Self::len_bytes`] there are none: only a pin makes it good to use.
+    #[must_use]
+    pub fn address(&self, frame: FrameNo) -> *mut u8 {
+        self.memory.base().wrapping_add(frame.0 as usize * FRAME_SIZE)
+    }
+
+    /// Bytes the region has: its file's length.
+    #[must_use]
+    pub fn len_bytes(&self) -> u64 {
+        self.memory.len()
+    }
+
+    /// Bytes the region can have while it is attached.
+    #[must_use]
+    pub fn window_bytes(&self) -> u64 {
+        self.memory.window()
+    }
+
+    /// How durable the region takes its syncs to be: the medium's own class, or what was assumed.
+    #[must_use]
+    pub fn class(&self) -> Durability {
+        self.memory.persist().class()
+    }
+
+    /// The class that was assumed in place of the medium's own ([`Self::medium_class`]).
+    #[must_use]
+    pub fn assumed(&self) -> Option<Durability> {
+        self.assumed
+    }
+
+    /// How durable the medium is by itself, as far as can be told.
+    #[must_use]
+    pub fn medium_class(&self) -> Durability {
+        self.medium.class
+    }
+
+    /// Whether nothing reaches the medium through this region.
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The file; `None` for memory.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.medium.path.as_deref()
+    }
+
+    /// Which file this is, on which boot.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.medium.identity
+    }
+
+    /// This process, as a lease names it.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        Holder::this_process()
+    }
+
+    /// Whether the region can be used: an error says why not.
+    #[inline]
+    pub fn ensure_usable(&self) -> Result {
+        // ORDERING: Acquire: pairs with the Release in `close`; a stale `false` is caught by the pins' HOLD.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        self.memory.ensure_usable()
+    }
+
+    /// Marks the region as failed, for good: nothing more is written before it is opened again. The first
+    /// reason stays.
+    pub fn poison(&self, why: impl Into<String>) {
+        self.memory.poison(why.into());
+    }
+
+    /// Why the region failed.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<String> {
+        self.memory.poisoned().map(str::to_owned)
+    }
+
+    /// The name in messages.
+    fn name(&self) -> String {
+        self.path().map_or_else(|| "the memory region".to_owned(), |path| format!("{path:?}"))
+    }
+}
+
+/// Maps the source into as wide a window as there is room for.
+fn place(backing: &Backing, len: u64, options: &RegionOptions) -> Result<Mapping> {
+    let image = matches!(backing, Backing::Image(_));
+    let mut window = options.window(len, image)?;
+    loop {
+        match Mapping::new(backing, window, options) {
+            Err(Error::Io { source, .. })
+                if source.raw_os_error() == Some(libc::ENOMEM)
+                    && options.max_bytes.is_none()
+                    && window > len.max(mapping::BLOCK) =>
+            {
+                window = (window / 2).max(len).next_multiple_of(mapping::BLOCK);
+            }
+            mapped => return mapped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! The claim: one owner per region. An open-file-description lock, which the kernel lets go with the process,
+//! and which a second opener in the same process meets as well.
+
+use super::fork::Slot;
+use super::holder;
+use crate::error::{Error, Result};
+use std::fs::{File, Metadata};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// A file that is locked while this lives.
+#[derive(Debug)]
+pub(super) struct Claim(&'static Slot);
+
+impl Claim {
+    /// Locks the file: alone, or together with other readers.
+    pub(super) fn take(file: File, path: &Path, exclusive: bool) -> Result<Self> {
+        let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+        // SAFETY: all-zero bytes are a `flock`: no process, from 0 to the end of the file.
+        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        lock.l_type = kind as libc::c_short;
+        lock.l_whence = libc::SEEK_SET as libc::c_short;
+        // SAFETY: an open descriptor and an initialized `flock`.
+        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } == 0 {
+            return Ok(Self(Slot::keep(OwnedFd::from(file))));
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EACCES) => {
+                Err(Error::Claimed { path: path.into(), by: holder::of(&file) })
+            }
+            _ => Err(Error::io(format!("locking {path:?}"), error)),
+        }
+    }
+
+    /// The descriptor; a forked child has none.
+    pub(super) fn descriptor(&self) -> Result<BorrowedFd<'_>> {
+        match self.0.raw() {
+            None => Err(Error::Forked),
+            // SAFETY: the slot keeps the descriptor open for as long as the claim lives.
+            Some(raw) => Ok(unsafe { BorrowedFd::borrow_raw(raw) }),
+        }
+    }
+
+    /// What the file is now.
+    pub(super) fn metadata(&self) -> Result<Metadata> {
+        let raw = self.descriptor()?.as_raw_fd();
+        // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
+        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(raw) });
+        file.metadata().map_err(|error| Error::io("looking at the region's file", error))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}

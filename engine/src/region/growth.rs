@@ -1,0 +1,111 @@
+//! Growth: disk blocks first, then the length, then the frames.
+//!
+//! A store into a hole of a full disk is a `SIGBUS`. So every byte of the region has its block before anybody
+//! hears of it, and a full disk is an error here.
+
+use super::Region;
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
+use std::os::unix::fs::FileExt;
+
+impl Region {
+    /// Makes the region at least `bytes` long. On an error it keeps its length.
+    ///
+    /// # Durability
+    /// Blocks and length are durable on `Ok`, where the medium is.
+    pub fn grow_to(&self, bytes: u64) -> Result {
+        self.ensure_usable()?;
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let _one_at_a_time = self.growing.lock();
+        let old = self.len_bytes();
+        if bytes <= old {
+            return Ok(());
+        }
+        if bytes > self.limit {
+            return Err(Error::NoSpace {
+                why: format!("{} has its maximum of {} bytes", self.name(), self.limit),
+            });
+        }
+        if let Some(file) = self.memory.descriptor()? {
+            self.extend(file, old, bytes)?;
+        }
+        self.memory.set_len(bytes);
+        if let Some(recorder) = self.memory.persist().recorder() {
+            recorder.grow(bytes);
+        }
+        Ok(())
+    }
+
+    /// Whether the file is still as long as it must be; nobody else may cut it, but somebody may have.
+    pub fn check_length(&self, bytes: u64) -> Result {
+        let found = match self.memory.claim() {
+            Some(claim) => claim.metadata()?.len(),
+            None => self.len_bytes(),
+        };
+        if found < bytes { Err(Error::Truncated { expected: bytes, found }) } else { Ok(()) }
+    }
+
+    /// Extends the file, or puts it back to its old length.
+    fn extend(&self, file: BorrowedFd<'_>, old: u64, new: u64) -> Result {
+        if let Err(error) = check_file_limit(new).and_then(|()| allocate(file, old, new)) {
+            // Some file systems stop half-way and keep what they have allocated.
+            // SAFETY: an open descriptor.
+            unsafe { libc::ftruncate(file.as_raw_fd(), old as libc::off_t) };
+            return Err(match error.raw_os_error() {
+                Some(libc::ENOSPC | libc::EFBIG | libc::EDQUOT) => {
+                    Error::NoSpace { why: format!("{} cannot grow to {new} bytes: {error}", self.name()) }
+                }
+                _ => Error::io(format!("growing {} to {new} bytes", self.name()), error),
+            });
+        }
+        self.memory.sync_length()
+    }
+}
+
+/// Growing past the process's own limit is a signal (`SIGXFSZ`) before it is an error: so it is asked first.
+fn check_file_limit(bytes: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: room for the answer.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } == 0;
+    if known && limit.rlim_cur != libc::RLIM_INFINITY && bytes > limit.rlim_cur {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
+    Ok(())
+}
+
+/// Gives the file's bytes from `old` to `new` their blocks.
+fn allocate(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
+    loop {
+        // SAFETY: an open descriptor.
+        let rc =
+            unsafe { libc::fallocate(file.as_raw_fd(), 0, old as libc::off_t, (new - old) as libc::off_t) };
+        if rc == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return write_zeros(file, old, new),
+            _ => return Err(error),
+        }
+    }
+}
+
+/// Gives a file blocks where the file system has no call for it.
+fn write_zeros(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
+    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) });
+    let mut at = old;
+    while at < new {
+        let len = ZEROS.len().min((new - at) as usize);
+        file.write_all_at(&ZEROS[..len], at)?;
+        at += len as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What a lease names: which file on which boot, and which process.
+
+use crate::error::{Error, Result};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::LazyLock;
+
+/// Which file this is, on which boot: equal identities mean that what the kernel cached is still there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Identity {
+    /// The boot.
+    pub boot: [u8; 16],
+    /// The device that holds the file.
+    pub device: u64,
+    /// The file on it.
+    pub inode: u64,
+    /// The mount it was reached by: a snapshot or copy of a device comes by another one.
+    pub mount: u64,
+}
+
+impl Identity {
+    /// Of an open file.
+    pub(super) fn of(file: BorrowedFd<'_>) -> Result<Self> {
+        let mut answer = MaybeUninit::<libc::statx>::zeroed();
+        let wanted = libc::STATX_INO | libc::STATX_MNT_ID;
+        // SAFETY: an open descriptor, an empty path that says to look at it, and room for the answer.
+        let rc = unsafe {
+            libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, wanted, answer.as_mut_ptr())
+        };
+        if rc != 0 {
+            return Err(Error::os("looking at the region's file"));
+        }
+        // SAFETY: zeroed before, filled in by the call.
+        let found = unsafe { answer.assume_init() };
+        Ok(Self {
+            boot: *BOOT,
+            device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+            mount: found.stx_mnt_id,
+        })
+    }
+
+    /// Of memory that is no file.
+    pub(super) fn of_memory() -> Self {
+        Self { boot: *BOOT, ..Self::default() }
+    }
+}
+
+/// This boot. One that cannot be told equals no other, and so costs a recovery as from a power loss.
+static BOOT: LazyLock<[u8; 16]> = LazyLock::new(|| {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    match u128::from_str_radix(&digits, 16) {
+        Ok(boot) if digits.len() == 32 => boot.to_be_bytes(),
+        _ => random(),
+    }
+});
+
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    // SAFETY: room for as many bytes as asked for. The kernel fills up to 256 of them whole.
+    let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    assert!(n == bytes.len() as isize, "the kernel always has sixteen random bytes");
+    bytes
+}
+
+/// A process, as a lease names it: the number alone would be reused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in clock ticks since the boot; 0 if unknown.
+    pub start_time: u64,
+}
+
+impl Holder {
+    /// This process.
+    #[must_use]
+    pub fn this_process() -> Self {
+        let pid = std::process::id();
+        Self { pid, start_time: start_time(pid).unwrap_or(0) }
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`; the second field, the command in parentheses, may hold anything.
+fn start_time(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}

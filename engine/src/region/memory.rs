@@ -1,0 +1,296 @@
+//! The region's bytes by offset: the only way the medium's structures are read and written.
+//!
+//! Offsets come from the medium, so every access is checked, and a bad one is [`Error::Corrupt`].
+
+use super::claim::Claim;
+use super::mapping::Mapping;
+use super::options::RegionOptions;
+use crate::error::{Error, Result};
+use crate::persist::{Persist, word_at};
+use crate::units::LINE_SIZE;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bounds-checked access to a region's bytes.
+///
+/// Words ([`Self::load`], [`Self::store`]) are atomic and may race. For ranges the caller keeps others out: by
+/// the latch of the page, or because nobody else knows the frame yet.
+#[derive(Debug)]
+pub struct Memory {
+    // In this order: the bytes are unmapped before the claim goes.
+    mapping: Mapping,
+    claim: Option<Claim>,
+    len: AtomicU64,
+    persist: Persist,
+    writable: bool,
+    private: bool,
+    failure: OnceLock<String>,
+}
+
+impl Memory {
+    pub(super) fn new(
+        mapping: Mapping,
+        claim: Option<Claim>,
+        len: u64,
+        persist: Persist,
+        options: &RegionOptions,
+    ) -> Self {
+        Self {
+            mapping,
+            claim,
+            len: AtomicU64::new(len),
+            persist,
+            writable: options.writable(),
+            private: options.private,
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// Bytes there are.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        // ORDERING: Acquire: pairs with the Release of growth; the new bytes are there.
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The region's door to durability.
+    #[must_use]
+    pub fn persist(&self) -> &Persist {
+        &self.persist
+    }
+
+    /// Loads a word, with acquire order.
+    #[inline]
+    pub fn load(&self, offset: u64) -> Result<u64> {
+        self.check_word(offset)?;
+        // SAFETY: mapped and aligned; words of the medium are only accessed atomically while they can race.
+        let word = unsafe { word_at(self.base(), offset) };
+        // ORDERING: Acquire: pairs with the Release of `store`.
+        Ok(u64::from_le(word.load(Ordering::Acquire)))
+    }
+
+    /// Stores a word, with release order.
+    ///
+    /// # Durability
+    /// None before [`Self::flush`] and [`Self::fence`], [`Self::sync_file`], or [`Self::write_through`].
+    #[inline]
+    pub fn store(&self, offset: u64, value: u64) -> Result {
+        self.check_word(offset)?;
+        self.check_writable()?;
+        // SAFETY: mapped, writable and aligned; see `load`.
+        unsafe { self.persist.store(self.base(), offset, value) }
+        Ok(())
+    }
+
+    /// Copies bytes out.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result {
+        self.check(offset, into.len())?;
+        let from = self.base().wrapping_add(offset as usize);
+        // SAFETY: mapped; the caller keeps writers out, as the type says.
+        unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) }
+        Ok(())
+    }
+
+    /// Copies bytes in.
+    ///
+    /// # Durability
+    /// As [`Self::store`].
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result {
+        self.check(offset, bytes.len())?;
+        self.check_writable()?;
+        // SAFETY: mapped and writable; the caller keeps others out, as the type says.
+        unsafe { self.persist.write(self.base(), offset, bytes) }
+        Ok(())
+    }
+
+    /// Copies bytes in, past the cache: cheaper than [`Self::write`] and [`Self::flush`] from a few lines on.
+    /// [`Self::fence`] before anything is stored that tells others of them.
+    ///
+    /// # Durability
+    /// Durable after the next [`Self::fence`] on `CacheLine`; otherwise as [`Self::store`].
+    pub fn write_nt(&self, offset: u64, bytes: &[u8]) -> Result {
+        self.check(offset, bytes.len())?;
+        self.check_writable()?;
+        // SAFETY: mapped and writable; the caller keeps others out, as the type says.
+        unsafe { self.persist.write_nt(self.base(), offset, bytes) }
+        Ok(())
+    }
+
+    /// Zeroes whole lines past the cache; otherwise as [`Self::write_nt`].
+    ///
+    /// # Durability
+    /// As [`Self::write_nt`].
+    pub fn zero_nt(&self, offset: u64, len: usize) -> Result {
+        self.check(offset, len)?;
+        self.check_writable()?;
+        if offset % LINE_SIZE as u64 != 0 || len % LINE_SIZE != 0 {
+            return Err(Error::Invalid(format!(
+                "zeroing {len} bytes at {offset:#x}: these are not whole lines"
+            )));
+        }
+        // SAFETY: mapped, writable, whole lines; the caller keeps others out, as the type says.
+        unsafe { self.persist.zero_nt(self.base(), offset, len) }
+        Ok(())
+    }
+
+    /// Starts writing back the lines of a range.
+    ///
+    /// # Durability
+    /// On `CacheLine`, durable after this thread's next [`Self::fence`]; elsewhere nothing happens.
+    pub fn flush(&self, offset: u64, len: usize) -> Result {
+        self.check(offset, len)?;
+        // SAFETY: mapped.
+        unsafe { self.persist.flush(self.base(), offset, len) }
+        Ok(())
+    }
+
+    /// Completes what this thread flushed or stored past the cache.
+    ///
+    /// # Durability
+    /// On `CacheLine`, what this thread flushed is durable; elsewhere nothing happens.
+    pub fn fence(&self) {
+        self.persist.fence();
+    }
+
+    /// Makes the whole file durable. A failure poisons the region: the kernel may have dropped what it could
+    /// not write, and the next attempt would succeed without it.
+    ///
+    /// # Durability
+    /// On `Fdatasync`, everything stored before is durable on `Ok`; elsewhere nothing happens.
+    pub fn sync_file(&self) -> Result {
+        self.check_writable()?;
+        let synced = self.persist.sync_file(self.descriptor()?);
+        self.settle("syncing the region's file", synced)
+    }
+
+    /// Writes one range through to the medium as it stands in memory. A failure poisons the region.
+    ///
+    /// # Durability
+    /// On `Fdatasync`, the range is durable on `Ok`, and no other byte is made so; elsewhere nothing happens.
+    pub fn write_through(&self, offset: u64, len: usize) -> Result {
+        self.check(offset, len)?;
+        self.check_writable()?;
+        // SAFETY: mapped from the file at the same offset; the caller keeps writers out, as the type says.
+        let written = unsafe { self.persist.write_through(self.descriptor()?, self.base(), offset, len) };
+        self.settle("writing to the region's file", written)
+    }
+
+    /// Tells the recorder of bytes that were stored through [`Region::address`](super::Region::address).
+    pub fn wrote(&self, offset: u64, len: usize) -> Result {
+        self.check(offset, len)?;
+        // SAFETY: mapped; the caller still holds the latch, as the type says.
+        unsafe { self.persist.wrote(self.base(), offset, len) }
+        Ok(())
+    }
+
+    /// Drops the file's cached pages, so that what is read next comes from the medium: after a failed sync a
+    /// page may be clean in the cache and absent on the medium. Of a private mapping, stores are lost.
+    pub fn drop_page_cache(&self) -> Result {
+        let Some(file) = self.descriptor()? else { return Ok(()) };
+        let synced = self.persist.sync_file(self.descriptor()?.filter(|_| self.writable && !self.private));
+        self.settle("syncing the region's file", synced)?;
+        self.mapping.forget_pages()?;
+        // SAFETY: an open descriptor.
+        let rc = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        match rc {
+            0 => Ok(()),
+            code => {
+                Err(Error::io("dropping the file's cached pages", std::io::Error::from_raw_os_error(code)))
+            }
+        }
+    }
+
+    /// Makes the file's length durable.
+    pub(super) fn sync_length(&self) -> Result {
+        let synced = self.persist.sync_length(self.descriptor()?);
+        self.settle("syncing the length of the region's file", synced)
+    }
+
+    #[inline]
+    pub(super) fn base(&self) -> *mut u8 {
+        self.mapping.base()
+    }
+
+    pub(super) fn window(&self) -> u64 {
+        self.mapping.window()
+    }
+
+    pub(super) fn claim(&self) -> Option<&Claim> {
+        self.claim.as_ref()
+    }
+
+    /// Publishes more bytes, which are there.
+    pub(super) fn set_len(&self, len: u64) {
+        // ORDERING: Release: pairs with `len`.
+        self.len.store(len, Ordering::Release);
+    }
+
+    pub(super) fn poison(&self, why: String) {
+        // The first failure is the one to tell; later ones follow from it.
+        let _ = self.failure.set(why);
+    }
+
+    pub(super) fn poisoned(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    #[inline]
+    pub(super) fn ensure_usable(&self) -> Result {
+        if self.mapping.forked() {
+            return Err(Error::Forked);
+        }
+        match self.failure.get() {
+            None => Ok(()),
+            Some(why) => Err(Error::Poisoned { why: why.clone() }),
+        }
+    }
+
+    pub(super) fn check_writable(&self) -> Result {
+        if self.writable { Ok(()) } else { Err(Error::ReadOnly) }
+    }
+
+    pub(super) fn descriptor(&self) -> Result<Option<BorrowedFd<'_>>> {
+        self.claim.as_ref().map(Claim::descriptor).transpose()
+    }
+
+    /// A failed file operation poisons the region.
+    fn settle(&self, what: &str, done: std::io::Result<()>) -> Result {
+        done.map_err(|error| {
+            self.poison(format!("{what}: {error}"));
+            Error::io(what, error)
+        })
+    }
+
+    #[inline]
+    fn check_word(&self, offset: u64) -> Result {
+        if offset % 8 != 0 {
+            return Err(Error::corrupt("offset", offset, "it is not a multiple of 8"));
+        }
+        self.check(offset, 8)
+    }
+
+    #[inline]
+    fn check(&self, offset: u64, len: usize) -> Result {
+        if self.mapping.forked() {
+            return Err(Error::Forked);
+        }
+        let have = self.len();
+        if offset > have || len as u64 > have - offset {
+            return Err(outside(offset, len, have));
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn outside(offset: u64, len: usize, have: u64) -> Error {
+    Error::corrupt("offset", offset, format!("{len} bytes there lie outside the region's {have}"))
+}

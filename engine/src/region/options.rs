@@ -1,0 +1,88 @@
+//! What to attach, and how.
+
+use super::identity::Identity;
+use super::mapping::BLOCK;
+use crate::error::{Error, Result};
+use crate::persist::Recorder;
+use crate::units::{Durability, FRAME_SIZE, REGION_FRAMES_MAX};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Most bytes of a region (16 TiB).
+const REGION_MAX: u64 = REGION_FRAMES_MAX * FRAME_SIZE as u64;
+/// Addresses that a file gets at least, unless it is given a maximum: room to grow without ever moving.
+const ROOM: u64 = 256 << 30;
+/// The same for an image: tests attach them by the million.
+const IMAGE_ROOM: u64 = 64 << 20;
+
+/// A supplier of frames.
+#[derive(Debug)]
+pub enum Source {
+    /// An ordinary file.
+    File {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// Anonymous memory, gone with the process.
+    Memory {
+        /// Its first length.
+        bytes: u64,
+    },
+    /// Private memory that begins with these bytes: crash states, damaged regions.
+    Image(Vec<u8>),
+}
+
+/// How to attach a region.
+#[derive(Clone, Debug, Default)]
+pub struct RegionOptions {
+    /// Create the file if there is none.
+    pub create: bool,
+    /// Neither write nor exclude other readers.
+    pub read_only: bool,
+    /// As `read_only`, but stores go to private memory: how an unclean region is read without changing it.
+    pub private: bool,
+    /// The region never grows beyond this.
+    pub max_bytes: Option<u64>,
+    /// Fail if the medium is weaker.
+    pub required: Option<Durability>,
+    /// Take the medium to be of this class, whatever it is.
+    pub assume: Option<Durability>,
+    /// Allow storage that writes elsewhere when overwritten. There a store can meet a full disk, which is a
+    /// `SIGBUS`, although its block was allocated.
+    pub copy_on_write: bool,
+    /// Hears everything that goes through the region's door.
+    pub recorder: Option<Arc<Recorder>>,
+    /// Says it is this file on this boot (tests of recovery).
+    pub identity: Option<Identity>,
+}
+
+impl RegionOptions {
+    pub(super) fn validate(&self) -> Result {
+        if self.create && (self.read_only || self.private) {
+            return Err(Error::Invalid(
+                "a region opened for reading cannot be created: drop one of both".into(),
+            ));
+        }
+        match self.max_bytes {
+            Some(max) if max > REGION_MAX => {
+                Err(Error::OutOfRange { what: "max_bytes", value: max, limit: REGION_MAX })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether stores into the mapping are possible at all.
+    pub(super) fn writable(&self) -> bool {
+        self.private || !self.read_only
+    }
+
+    /// Bytes of addresses that a source of `len` bytes gets at first.
+    pub(super) fn window(&self, len: u64, image: bool) -> Result<u64> {
+        if len > REGION_MAX {
+            return Err(Error::OutOfRange { what: "file length", value: len, limit: REGION_MAX });
+        }
+        let room = if image { IMAGE_ROOM } else { ROOM };
+        let window = self.max_bytes.unwrap_or(room.max(4 * len)).max(len).clamp(1, REGION_MAX);
+        Ok(window.next_multiple_of(BLOCK))
+    }
+}
