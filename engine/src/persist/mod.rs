@@ -14,13 +14,12 @@
 mod file;
 mod lines;
 mod recorder;
-pub(crate) mod standin;
 mod stream;
 
 pub use lines::FlushInstruction;
 pub use recorder::{Event, FileOperation, Recorder};
 
-use self::standin::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::units::{Durability, LINE_SIZE};
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -1,6 +1,6 @@
 //! The recorder: everything that went through the door, in one order; and the switches that break it.
 
-use super::standin::Mutex;
+use crate::sync::Mutex;
 use crate::units::LINE_SIZE;
 use std::collections::HashMap;
 use std::io;

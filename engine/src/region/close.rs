@@ -5,7 +5,7 @@
 
 use super::{Region, map};
 use crate::error::Result;
-use crate::persist::standin::atomic::Ordering;
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! the pins of its frames, whoever forgot it.
 
 use super::Region;
-use crate::persist::standin::Mutex;
+use crate::sync::Mutex;
 use crate::units::Pfn;
 use arc_swap::ArcSwap;
 use std::sync::{Arc, LazyLock};
@@ -20,7 +20,7 @@ struct Map {
 
 static MAP: LazyLock<ArcSwap<Map>> = LazyLock::new(ArcSwap::default);
 /// Held by who replaces the snapshot.
-static CHANGING: Mutex<()> = Mutex::new(());
+static CHANGING: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 
 impl Map {
     fn new(mut regions: Vec<Arc<Region>>) -> Self {

@@ -19,6 +19,7 @@ mod mapping;
 mod memory;
 mod options;
 mod source;
+mod standin;
 
 pub use close::Detach;
 pub use identity::{Holder, Identity};
@@ -28,8 +29,8 @@ pub use options::{RegionOptions, Source};
 
 use crate::error::{Error, Result};
 use crate::persist::Persist;
-use crate::persist::standin::Mutex;
-use crate::persist::standin::atomic::{AtomicBool, Ordering};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::units::{Durability, FRAME_SIZE, FrameNo, Pfn, PfnRange};
 use mapping::Mapping;
 use source::Backing;
@@ -60,7 +61,7 @@ impl Region {
         close::reap();
         let source::Opened { medium, class, len, backing } = source::open(source, options)?;
         let mapping = place(&backing, len, options)?;
-        let frames = crate::persist::standin::allocate(mapping.window() / FRAME_SIZE as u64)?;
+        let frames = standin::allocate(mapping.window() / FRAME_SIZE as u64)?;
         let limit = options.max_bytes.unwrap_or(u64::MAX).min(mapping.window());
         let claim = match backing {
             Backing::File(claim) => Some(claim),
