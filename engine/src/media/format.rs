@@ -1,0 +1,107 @@
+//! Formatting and opening: from a region's bytes to its log.
+
+use crate::error::{Error, Result};
+use crate::media::layout::{
+    LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAME, RootWord, WORD_SIZE, bitmap_frame,
+    directory_frame, file_bytes, first_free_frame, initial_frames,
+};
+use crate::media::log::header::Header;
+use crate::media::log::recovery::{Recovery, recover};
+use crate::media::log::ring::Ring;
+use crate::media::log::{Log, new_epoch};
+use crate::media::rules::Rules;
+use crate::media::superblock::Superblock;
+use crate::region::Region;
+use crate::units::{FRAME_SIZE, REGION_FRAMES_MAX};
+use std::sync::Arc;
+
+/// Whether a region has been formatted. A head of zeros is one that never was, or whose format was cut short.
+pub fn is_formatted(region: &Region) -> Result<bool> {
+    Ok(Superblock::read(region)?.is_some())
+}
+
+/// Formats an unformatted region with a log of `log_frames` frames. The superblock comes last: a format that is cut
+/// short is none.
+///
+/// # Durability
+/// Durable on return; unformatted if the power fails before.
+///
+/// # Errors
+/// `Invalid` for a log size out of range, or for a region that is formatted already; `NoSpace`.
+pub fn format(region: &Region, log_frames: u32) -> Result {
+    if !(LOG_FRAMES_MIN..=LOG_FRAMES_MAX).contains(&log_frames) {
+        let why = format!("a log has {LOG_FRAMES_MIN} to {LOG_FRAMES_MAX} frames, not {log_frames}");
+        return Err(Error::Invalid(why));
+    }
+    if is_formatted(region)? {
+        return Err(Error::Invalid("the region is formatted already".to_owned()));
+    }
+    let frames = initial_frames(log_frames);
+    region.grow_to(file_bytes(frames.into()))?;
+    let memory = region.memory();
+    let zeros = [0; FRAME_SIZE];
+    for offset in (LEASE_OFFSET..first_free_frame(log_frames).offset()).step_by(FRAME_SIZE) {
+        memory.write(offset, &zeros)?;
+    }
+    write_words(region, log_frames, frames)?;
+    memory.flush(LEASE_OFFSET, first_free_frame(log_frames).offset() - LEASE_OFFSET)?;
+    memory.fence();
+    memory.sync_file()?;
+    let mut header = Header::fresh(new_epoch()?);
+    let tail = header.tail;
+    header.advance(memory, tail, Rules::default())?;
+    header.advance(memory, tail, Rules::default())?;
+    let mut uuid = [0; 16];
+    uuid[..8].copy_from_slice(&new_epoch()?.to_le_bytes());
+    uuid[8..].copy_from_slice(&new_epoch()?.to_le_bytes());
+    let mut superblock = Superblock { sequence: 1, uuid, generation: 0, log_frames };
+    superblock.write(region, 1)?;
+    superblock.sequence = 2;
+    superblock.write(region, 0)
+}
+
+/// The root's words and the first bitmap.
+fn write_words(region: &Region, log_frames: u32, frames: u32) -> Result {
+    let memory = region.memory();
+    memory.store(RootWord::Frames.offset(), frames.into())?;
+    memory.store(RootWord::NextObject.offset(), 1)?;
+    memory.store(RootWord::Directory.offset(), directory_frame(log_frames).0.into())?;
+    let bitmap = bitmap_frame(0, log_frames).offset();
+    let fixed = u64::from(first_free_frame(log_frames).0);
+    for word in 0..fixed.div_ceil(64) {
+        let bits = (fixed - word * 64).min(64);
+        memory.store(bitmap + word * WORD_SIZE, u64::MAX >> (64 - bits))?;
+    }
+    Ok(())
+}
+
+/// Opens a formatted region: recovers its log.
+///
+/// # Durability
+/// What was recovered is durable on return, unless the region is read-only. A clean region is not written to.
+///
+/// # Errors
+/// `NotARegion`, `Version`, `Features`, `Truncated`, `Corrupt`: nothing was changed.
+pub fn open(region: Arc<Region>, rules: Rules) -> Result<(Log, Recovery)> {
+    let Some(superblock) = Superblock::read(&region)? else {
+        let hint = "it is blank: create a region in it first".to_owned();
+        return Err(Error::NotARegion { path: region.path().to_path_buf(), hint });
+    };
+    let log_frames = superblock.newest.log_frames;
+    check_frames(&region, log_frames, region.memory().load(RootWord::Frames.offset())?)?;
+    let (header, recovery) = recover(&region, Ring::new(log_frames), rules)?;
+    let log = Log::new(region, superblock, header, rules);
+    log.note_recovered(recovery.replayed);
+    check_frames(log.region(), log_frames, log.read(RootWord::Frames.offset())?)?;
+    Ok((log, recovery))
+}
+
+/// The `frames` word against the file. Its home may be older than the log's, but never larger: growth only adds.
+fn check_frames(region: &Region, log_frames: u32, frames: u64) -> Result {
+    if !(u64::from(initial_frames(log_frames))..REGION_FRAMES_MAX).contains(&frames) {
+        let why = format!("a region of {frames} frames");
+        return Err(Error::corrupt("root", ROOT_FRAME.offset(), why));
+    }
+    let (expected, found) = (file_bytes(frames), region.len_bytes());
+    if found < expected { Err(Error::Truncated { expected, found }) } else { Ok(()) }
+}

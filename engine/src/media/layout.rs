@@ -1,0 +1,115 @@
+//! Where things lie on the medium.
+//!
+//! ```text
+//! frame 0          superblock, copy A (first sector)
+//! frame 1          superblock, copy B (first sector)
+//! frame 2          lease (first sector)
+//! frame 3          log header: copy 0, copy 1, applied cursor (a sector each)
+//! frame 4          root: the words everything else hangs on
+//! frames 5 to 7    reserved, zero
+//! frames 8 ..      the log, L frames
+//! frame 8 + L      bitmap of group 0
+//! frame 9 + L      root node of the directory
+//! frames 10 + L .. data and nodes
+//! frame 32768 * g  bitmap of group g, for g >= 1
+//! ```
+//!
+//! Nothing depends on the size a region may reach: a file grows group by group, and its length is one frame more than
+//! the region's `frames` word says, so that what follows the last page is readable.
+
+use crate::units::{FRAME_SIZE, FrameNo};
+
+/// Bytes of a sector: the unit in which a disk write is atomic.
+pub const SECTOR_SIZE: usize = 512;
+/// Bytes of a word: the unit in which a store is failure-atomic.
+pub const WORD_SIZE: u64 = 8;
+/// Words in a frame.
+pub const WORDS_PER_FRAME: u64 = FRAME_SIZE as u64 / WORD_SIZE;
+/// Frames in an allocation group: the bits of one bitmap frame.
+pub const GROUP_FRAMES: u64 = 8 * FRAME_SIZE as u64;
+
+/// Byte offsets of the superblock's two copies.
+pub const SUPERBLOCK_OFFSETS: [u64; 2] = [0, FRAME_SIZE as u64];
+/// Byte offset of the lease.
+pub const LEASE_OFFSET: u64 = 2 * FRAME_SIZE as u64;
+/// Byte offsets of the log header's two copies.
+pub const LOG_HEADER_OFFSETS: [u64; 2] = [3 * FRAME_SIZE as u64, 3 * FRAME_SIZE as u64 + SECTOR_SIZE as u64];
+/// Byte offset of the applied cursor.
+pub const CURSOR_OFFSET: u64 = 3 * FRAME_SIZE as u64 + 2 * SECTOR_SIZE as u64;
+/// The root frame.
+pub const ROOT_FRAME: FrameNo = FrameNo(4);
+/// Frames that hold nothing yet.
+pub const RESERVED_FRAMES: std::ops::Range<u32> = 5..8;
+/// First frame of the log.
+pub const LOG_FRAME: FrameNo = FrameNo(8);
+
+/// Frames of the log by default: 256 KiB.
+pub const LOG_FRAMES_DEFAULT: u32 = 64;
+/// Fewest frames of a log: the largest record (a quarter) must hold one step of every operation.
+pub const LOG_FRAMES_MIN: u32 = 4;
+/// Most frames of a log: 128 MiB less the rest of group 0.
+pub const LOG_FRAMES_MAX: u32 = 16384;
+/// Frames of a fresh region with a default log; with its spare frame it takes 480 KiB.
+pub const FRAMES_INITIAL: u32 = 119;
+
+/// Words of the root frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum RootWord {
+    /// Frames of the region; detects a file that was cut.
+    Frames = 0,
+    /// Next object number to give out; a number is never used twice.
+    NextObject = 1,
+    /// Root node of the directory.
+    Directory = 2,
+    /// First free record slot, 0 when there is none.
+    FreeSlots = 3,
+    /// First record of the orphan list, 0 when there is none.
+    Orphans = 4,
+    /// First frame of the busy table, 0 when there is none.
+    BusyTable = 5,
+    /// Objects with a name.
+    Objects = 6,
+}
+
+impl RootWord {
+    /// Byte offset of the word.
+    #[must_use]
+    pub const fn offset(self) -> u64 {
+        ROOT_FRAME.offset() + self as u64 * WORD_SIZE
+    }
+}
+
+/// The bitmap frame of a group.
+#[must_use]
+pub const fn bitmap_frame(group: u64, log_frames: u32) -> FrameNo {
+    if group == 0 { FrameNo(LOG_FRAME.0 + log_frames) } else { FrameNo((group * GROUP_FRAMES) as u32) }
+}
+
+/// The directory's root node in a fresh region.
+#[must_use]
+pub const fn directory_frame(log_frames: u32) -> FrameNo {
+    FrameNo(LOG_FRAME.0 + log_frames + 1)
+}
+
+/// The first frame that may hold data or nodes; those before it are never given out.
+#[must_use]
+pub const fn first_free_frame(log_frames: u32) -> FrameNo {
+    FrameNo(LOG_FRAME.0 + log_frames + 2)
+}
+
+/// Frames of a fresh region with this log.
+#[must_use]
+pub const fn initial_frames(log_frames: u32) -> u32 {
+    FRAMES_INITIAL - LOG_FRAMES_DEFAULT + log_frames
+}
+
+/// Bytes of the file that holds `frames` frames and the spare one behind them.
+#[must_use]
+pub const fn file_bytes(frames: u64) -> u64 {
+    (frames + 1) * FRAME_SIZE as u64
+}
+
+const _: () = assert!(GROUP_FRAMES == 32768 && WORDS_PER_FRAME == 512);
+const _: () = assert!(file_bytes(FRAMES_INITIAL as u64) <= 512 * 1024);
+const _: () = assert!((first_free_frame(LOG_FRAMES_MAX).0 as u64) < GROUP_FRAMES);

@@ -1,0 +1,112 @@
+//! The lease: who wrote last, and whether he left in order. A sector of its own, written lazily: by the first change
+//! of an opening, by a close, and (best effort) by a failure.
+//!
+//! It decides one question, LOG rule 9: was the last owner's end the death of a *process*, so that the page cache
+//! still holds whatever it stored, or must a power loss be assumed?
+
+use crate::error::Result;
+use crate::media::layout::LEASE_OFFSET;
+use crate::media::rules::{Rule, Rules};
+use crate::media::sector::{Found, Sector};
+use crate::region::{Identity, Region};
+
+const MAGIC: &[u8; 8] = b"PGSLEASE";
+
+/// How the last owner left the region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// In order: nothing is in the log.
+    Clean,
+    /// Not yet, or he died.
+    Open,
+    /// After a failed flush: what the page cache holds may not be on the medium.
+    Failed,
+}
+
+/// The lease's fields.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// How it was left.
+    pub state: State,
+    /// Where it was: this boot of this machine, this file on this mount.
+    pub identity: Identity,
+    /// The owner's process.
+    pub pid: u64,
+    /// When that process started, in clock ticks after boot: tells it from a later one with its number.
+    pub start_time: u64,
+    /// The log's epoch in the owner's life.
+    pub epoch: u64,
+}
+
+impl Lease {
+    /// A lease of this process.
+    #[must_use]
+    pub fn of(region: &Region, state: State, epoch: u64) -> Self {
+        let holder = region.holder();
+        Self {
+            state,
+            identity: region.identity().clone(),
+            pid: holder.pid.into(),
+            start_time: holder.start_time,
+            epoch,
+        }
+    }
+
+    /// Reads the lease.
+    pub fn read(region: &Region) -> Result<Found<Self>> {
+        Ok(match Sector::read(region.memory(), LEASE_OFFSET, MAGIC)? {
+            Found::Blank => Found::Blank,
+            Found::Torn => Found::Torn,
+            Found::Whole(s) => Self::decode(&s).map_or(Found::Torn, Found::Whole),
+        })
+    }
+
+    fn decode(s: &Sector) -> Option<Self> {
+        let state = match s.u32(8) {
+            1 => State::Clean,
+            2 => State::Open,
+            3 => State::Failed,
+            _ => return None,
+        };
+        let identity = Identity { boot: s.bytes(48), device: s.u64(64), inode: s.u64(72), mount: s.u64(80) };
+        Some(Self { state, identity, pid: s.u64(16), start_time: s.u64(24), epoch: s.u64(32) })
+    }
+
+    /// Writes the lease.
+    ///
+    /// # Durability
+    /// Durable on return.
+    pub fn write(&self, region: &Region) -> Result {
+        let mut s = Sector::new(MAGIC);
+        let state = match self.state {
+            State::Clean => 1,
+            State::Open => 2,
+            State::Failed => 3,
+        };
+        s.put_u32(8, state);
+        s.put_u64(16, self.pid);
+        s.put_u64(24, self.start_time);
+        s.put_u64(32, self.epoch);
+        s.put(48, &self.identity.boot);
+        s.put_u64(64, self.identity.device);
+        s.put_u64(72, self.identity.inode);
+        s.put_u64(80, self.identity.mount);
+        s.write(region.memory(), LEASE_OFFSET)
+    }
+
+    /// Whether the last owner's page cache is still there: same boot, device, inode and mount, and no failed flush.
+    #[must_use]
+    pub fn survived_in_cache(found: &Found<Self>, region: &Region, epoch: u64, rules: Rules) -> bool {
+        match found {
+            Found::Whole(lease) => {
+                let same = lease.identity == *region.identity() || rules.broken(Rule::IgnoreIdentity);
+                let whole = lease.state == State::Open || rules.broken(Rule::IgnoreFailure);
+                let of_this_log = lease.epoch == epoch
+                    || rules.broken(Rule::LeaseFirst)
+                    || rules.broken(Rule::IgnoreFailure);
+                same && whole && of_this_log
+            }
+            Found::Blank | Found::Torn => false,
+        }
+    }
+}

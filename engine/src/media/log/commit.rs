@@ -1,0 +1,228 @@
+//! Commit and checkpoint: what the leader does, one at a time, for everybody who waits (LOG rules 3, 7 and 10).
+
+use super::header::Tail;
+use super::record::{Content, Entry, Link, Sequence};
+use super::{Live, Log};
+use crate::error::{Error, Result};
+use crate::media::layout::CURSOR_OFFSET;
+use crate::media::rules::Rule;
+use crate::units::{FRAME_SIZE, LINE_SIZE};
+use std::collections::BTreeSet;
+
+/// Who leads, and how far the log has come.
+pub(super) struct Leadership {
+    /// Whether somebody leads. What follows is only changed by him.
+    led: bool,
+    /// Records up to here are committed and applied.
+    applied: Sequence,
+    /// The ring is durable up to this position.
+    durable: u64,
+    /// Published data of records up to here is durable.
+    data: Sequence,
+    /// Lines of homes stored since the tail moved last: to be flushed before it moves again.
+    homes: BTreeSet<u64>,
+}
+
+impl Leadership {
+    /// A log in which everything before `position` is applied.
+    pub(super) fn at(applied: Sequence, position: u64) -> Self {
+        Self { led: false, applied, durable: position, data: applied, homes: BTreeSet::new() }
+    }
+}
+
+/// The leader's own state, taken out of the lock while he works.
+struct Progress {
+    applied: Sequence,
+    durable: u64,
+    data: Sequence,
+    homes: BTreeSet<u64>,
+}
+
+impl Log {
+    /// Commits all records up to `upto` and stores them home. One durable write serves all who wait.
+    ///
+    /// # Durability
+    /// On return the operations of these records, and what they published, survive a power loss.
+    ///
+    /// # Errors
+    /// A failed flush poisons the region: this and every later call fails until it is opened again.
+    pub fn commit(&self, upto: Sequence) -> Result {
+        let unsure = self.rules.broken(Rule::SyncUncommitted);
+        self.lead_until(|l| l.applied >= upto || (unsure && l.led), Self::commit_to_head)
+    }
+
+    /// Commits everything and moves the tail behind it: all that was appended before is passed.
+    ///
+    /// # Durability
+    /// On return everything appended before the call is durable in its home.
+    pub fn checkpoint(&self) -> Result {
+        let upto = self.head();
+        self.lead_until(
+            |l| l.applied >= upto && self.passed() >= upto,
+            |log, progress| {
+                log.commit_to_head(progress)?;
+                log.move_tail(progress)
+            },
+        )
+    }
+
+    /// Notes that a file sync which began when the head was `head` has ended: it has made all published data up to
+    /// there durable, so that a commit need not do it again.
+    pub fn note_data_durable(&self, head: Sequence) {
+        let mut leadership = self.leadership.lock();
+        leadership.data = leadership.data.max(head);
+    }
+
+    /// Becomes the leader, or waits for him, until `done`.
+    fn lead_until(
+        &self,
+        done: impl Fn(&Leadership) -> bool,
+        lead: impl Fn(&Self, &mut Progress) -> Result,
+    ) -> Result {
+        let mut leadership = self.leadership.lock();
+        loop {
+            self.region.ensure_usable()?;
+            if done(&leadership) {
+                return Ok(());
+            }
+            if leadership.led {
+                leadership = self.led.wait(leadership);
+                continue;
+            }
+            leadership.led = true;
+            let mut progress = Progress {
+                applied: leadership.applied,
+                durable: leadership.durable,
+                data: leadership.data,
+                homes: std::mem::take(&mut leadership.homes),
+            };
+            drop(leadership);
+            let result = lead(self, &mut progress);
+            if let Err(error) = &result {
+                self.fail(error);
+            }
+            leadership = self.leadership.lock();
+            leadership.led = false;
+            leadership.applied = progress.applied;
+            leadership.durable = progress.durable;
+            leadership.data = leadership.data.max(progress.data);
+            leadership.homes = progress.homes;
+            self.led.notify_all();
+            result?;
+        }
+    }
+
+    /// LOG rule 3, step by step.
+    fn commit_to_head(&self, progress: &mut Progress) -> Result {
+        let (head, published, begun_at) = {
+            let chain = self.chain.lock();
+            (chain.last_change, chain.published, chain.tail.position)
+        };
+        progress.durable = progress.durable.max(begun_at);
+        if head <= progress.applied {
+            return Ok(());
+        }
+        if self.rules.broken(Rule::MarkFirst) {
+            self.append_mark(head)?;
+        }
+        if self.syncs_published_data() && published > progress.data {
+            self.region.memory().sync_file()?;
+            progress.data = head;
+        }
+        let end = self.append_mark(head)?;
+        let ring = self.ring;
+        ring.persist(self.region.memory(), progress.durable, end)?;
+        progress.durable = end;
+        self.apply(head, progress)
+    }
+
+    /// Appends the mark over records up to `head`; returns where it ends.
+    fn append_mark(&self, head: Sequence) -> Result<u64> {
+        let mut chain = self.chain.lock();
+        let covers = if self.rules.broken(Rule::CoverLate) { Sequence(chain.next.sequence.0 - 1) } else { head };
+        self.push(&mut chain, Content::Mark(covers))?;
+        chain.stats.marks += 1;
+        Ok(chain.head)
+    }
+
+    /// Stores the homes of committed records, in order, then moves the cursor (never onto the mark: LOG rule 10).
+    fn apply(&self, head: Sequence, progress: &mut Progress) -> Result {
+        let memory = self.region.memory();
+        let records: Vec<(Sequence, Vec<Entry>)> = {
+            let mut chain = self.chain.lock();
+            let committed = chain.live.iter_mut().filter(|r| r.sequence > progress.applied && r.sequence <= head);
+            committed.map(|r| (r.sequence, std::mem::take(&mut r.entries))).collect()
+        };
+        for (sequence, entries) in &records {
+            for &entry in entries {
+                store_home(memory, entry)?;
+                note_home(&mut progress.homes, entry);
+            }
+            self.shadow.applied(*sequence, entries);
+        }
+        memory.store(CURSOR_OFFSET, head.0)?;
+        progress.applied = head;
+        Ok(())
+    }
+
+    /// LOG rule 7: homes flushed to the end, then the tail stored, then the tail durable. Only then is anything passed.
+    fn move_tail(&self, progress: &mut Progress) -> Result {
+        let memory = self.region.memory();
+        let mut header = {
+            let chain = self.chain.lock();
+            if chain.tail.link.sequence > progress.applied {
+                return Ok(());
+            }
+            chain.header
+        };
+        let synced_from = self.head();
+        if !self.rules.broken(Rule::TailNotFlushed) {
+            for line in std::mem::take(&mut progress.homes) {
+                memory.flush(line, LINE_SIZE as u64)?;
+            }
+            memory.fence();
+            memory.sync_file()?;
+            progress.data = progress.data.max(synced_from);
+        }
+        let tail = self.tail_after(progress.applied)?;
+        header.advance(memory, tail, self.rules)?;
+        let mut chain = self.chain.lock();
+        chain.header = header;
+        chain.tail = tail;
+        while chain.live.front().is_some_and(|r| r.sequence < tail.link.sequence) {
+            chain.live.pop_front();
+        }
+        chain.stats.tail_moves += 1;
+        Ok(())
+    }
+
+    /// The tail behind an applied record.
+    fn tail_after(&self, applied: Sequence) -> Result<Tail> {
+        let chain = self.chain.lock();
+        let record: Option<&Live> = chain.live.iter().find(|r| r.sequence == applied);
+        let Some(record) = record else {
+            return Err(Error::Invalid("the log lost sight of its last applied record".to_owned()));
+        };
+        let link = Link { epoch: chain.next.epoch, sequence: applied.next(), predecessor: record.checksum };
+        Ok(Tail { link, position: record.end })
+    }
+}
+
+/// Stores one change home.
+pub(super) fn store_home(memory: &crate::region::Memory, entry: Entry) -> Result {
+    match entry {
+        Entry::Word(offset, value) => memory.store(offset, value),
+        Entry::Zero(frame) => memory.write(frame.offset(), &[0; FRAME_SIZE]),
+    }
+}
+
+/// Remembers which lines a change has stored to.
+pub(super) fn note_home(homes: &mut BTreeSet<u64>, entry: Entry) {
+    let line = LINE_SIZE as u64;
+    match entry {
+        Entry::Word(offset, _) => {
+            homes.insert(offset / line * line);
+        }
+        Entry::Zero(frame) => homes.extend((0..FRAME_SIZE as u64 / line).map(|n| frame.offset() + n * line)),
+    }
+}

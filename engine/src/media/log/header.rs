@@ -1,0 +1,92 @@
+//! The log's header: where the live records begin. Two copies, each in its own sector, written alternately; one is
+//! not touched before the other is durable.
+
+use crate::error::{Error, Result};
+use crate::media::layout::LOG_HEADER_OFFSETS;
+use crate::media::log::record::{Link, Sequence};
+use crate::media::rules::{Rule, Rules};
+use crate::media::sector::Sector;
+use crate::region::Memory;
+
+const MAGIC: &[u8; 8] = b"PGSLOGHD";
+
+/// Where the log's live part begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tail {
+    /// What the first live record must say of itself.
+    pub link: Link,
+    /// Its position: a byte count that only grows; modulo the log's size it is a place in the log.
+    pub position: u64,
+}
+
+/// The header as the log keeps it.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// Where the log begins.
+    pub tail: Tail,
+    /// Grows with each write: tells the newer copy from the older.
+    counter: u64,
+    /// Which copy is the newer.
+    live: usize,
+    /// Whether the other copy is not whole.
+    pub other_bad: bool,
+}
+
+impl Header {
+    /// The header of a fresh region, not yet written.
+    #[must_use]
+    pub fn fresh(epoch: u64) -> Self {
+        let link = Link { epoch, sequence: Sequence(1), predecessor: 0 };
+        Self { tail: Tail { link, position: 0 }, counter: 0, live: 1, other_bad: true }
+    }
+
+    /// Reads the newer whole copy.
+    pub fn read(memory: &Memory) -> Result<Self> {
+        let mut copies = [None, None];
+        for (copy, offset) in LOG_HEADER_OFFSETS.into_iter().enumerate() {
+            copies[copy] = Sector::read(memory, offset, MAGIC)?.whole().map(|s| (s.u64(8), decode(&s)));
+        }
+        let (live, (counter, tail)) = match copies {
+            [Some(a), Some(b)] if b.0 > a.0 => (1, b),
+            [Some(a), _] => (0, a),
+            [None, Some(b)] => (1, b),
+            [None, None] => {
+                return Err(Error::corrupt("log header", LOG_HEADER_OFFSETS[0], "neither copy is whole"));
+            }
+        };
+        Ok(Self { tail, counter, live, other_bad: copies[1 - live].is_none() })
+    }
+
+    /// Moves the tail: writes the copy that is not live.
+    ///
+    /// # Durability
+    /// Durable on return; if the power fails before, the former tail stands.
+    pub fn advance(&mut self, memory: &Memory, tail: Tail, rules: Rules) -> Result {
+        self.counter += 1;
+        self.tail = tail;
+        let target = if rules.broken(Rule::HeaderTorn) { self.live } else { 1 - self.live };
+        let sector = encode(self.counter, tail);
+        if rules.broken(Rule::TailNotDurable) {
+            sector.store(memory, LOG_HEADER_OFFSETS[target])?;
+        } else {
+            sector.write(memory, LOG_HEADER_OFFSETS[target])?;
+        }
+        (self.live, self.other_bad) = (target, false);
+        Ok(())
+    }
+}
+
+fn encode(counter: u64, tail: Tail) -> Sector {
+    let mut s = Sector::new(MAGIC);
+    s.put_u64(8, counter);
+    s.put_u64(16, tail.link.epoch);
+    s.put_u64(24, tail.link.sequence.0);
+    s.put_u32(32, tail.link.predecessor);
+    s.put_u64(40, tail.position);
+    s
+}
+
+fn decode(s: &Sector) -> Tail {
+    let link = Link { epoch: s.u64(16), sequence: Sequence(s.u64(24)), predecessor: s.u32(32) };
+    Tail { link, position: s.u64(40) }
+}

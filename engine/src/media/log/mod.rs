@@ -1,0 +1,395 @@
+//! The redo log: the only way a word of the medium changes.
+//!
+//! An operation *appends* one record: from then on it survives the death of the process. A record is *committed* when
+//! a durable mark covers it, *applied* when its words are stored home, *passed* when the durable tail lies beyond it.
+//! Between append and apply, the [shadow](shadow) shows its words to readers.
+//!
+//! ```text
+//! append (many threads, under the append lock)        commit (one leader at a time, for all waiters)
+//!   shadow + room --> record --> ring --> shadow         note head H
+//!                                                        make published data up to H durable
+//!                                                        append the mark "covers H"
+//!                                                        make the ring durable up to the mark
+//!                                                        store the homes of records up to H, move the cursor
+//!                                                     checkpoint: commit, flush homes, move the tail
+//! ```
+//!
+//! Locks: leader, then append lock, then shadow. Nobody waits for the leader while he holds the append lock.
+
+pub mod commit;
+pub mod header;
+pub mod record;
+pub mod recovery;
+pub mod ring;
+pub mod shadow;
+
+use crate::error::{Error, Result};
+use crate::media::lease::{Lease, State};
+use crate::media::rules::{Rule, Rules};
+use crate::media::superblock::Copies;
+use crate::region::Region;
+use crate::sync::{Condvar, Mutex};
+use crate::units::{Durability, FrameNo};
+use commit::Leadership;
+use header::{Header, Tail};
+use record::{Content, ENTRY_BYTES_MAX, Entry, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
+use ring::Ring;
+use shadow::Shadow;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// The redo log of one open region.
+pub struct Log {
+    region: Arc<Region>,
+    ring: Ring,
+    rules: Rules,
+    shadow: Shadow,
+    chain: Mutex<Chain>,
+    leadership: Mutex<Leadership>,
+    led: Condvar,
+}
+
+/// The append lock's content.
+struct Chain {
+    /// What the next record will say of itself.
+    next: Link,
+    /// Where the next record goes.
+    head: u64,
+    /// Where the live part begins: space up to there may be used again.
+    tail: Tail,
+    /// Live records, oldest first.
+    live: VecDeque<Live>,
+    /// The last record that is no mark.
+    last_change: Sequence,
+    /// The highest record that published data.
+    published: Sequence,
+    /// Whether this opening has written its epoch and lease.
+    begun: bool,
+    superblock: Copies,
+    header: Header,
+    stats: LogStats,
+}
+
+/// A record that is not passed yet.
+struct Live {
+    sequence: Sequence,
+    /// Where it ends, and its checksum: what the tail says when it moves behind this record.
+    end: u64,
+    checksum: u32,
+    /// Its entries until they are applied.
+    entries: Vec<Entry>,
+}
+
+/// Counters of the log since it was opened.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct LogStats {
+    /// Records appended.
+    pub records: u64,
+    /// Their bytes.
+    pub record_bytes: u64,
+    /// Marks appended: commits that reached the medium.
+    pub marks: u64,
+    /// Moves of the tail.
+    pub tail_moves: u64,
+    /// Records found by recovery and replayed.
+    pub recovered: u64,
+}
+
+/// One operation being built, under the append lock.
+pub struct Txn<'a> {
+    log: &'a Log,
+    sequence: Sequence,
+    entries: Vec<Entry>,
+    /// Where in `entries` a word stands.
+    words: HashMap<u64, usize>,
+    zeroed: Vec<FrameNo>,
+    bytes_left: u64,
+    publishes: bool,
+}
+
+impl Txn<'_> {
+    /// The word at byte `offset`, this operation's own changes included.
+    pub fn read(&self, offset: u64) -> Result<u64> {
+        if let Some(&at) = self.words.get(&offset) {
+            if let Entry::Word(_, value) = self.entries[at] {
+                return Ok(value);
+            }
+        }
+        if self.zeroed.iter().any(|f| offset.wrapping_sub(f.offset()) < crate::units::FRAME_SIZE as u64) {
+            return Ok(0);
+        }
+        if self.log.rules.broken(Rule::StaleShadow) {
+            return self.log.region.memory().load(offset);
+        }
+        self.log.shadow.read(self.log.region.memory(), offset)
+    }
+
+    /// Changes the word at byte `offset`. A word that stays as it is costs nothing.
+    pub fn write(&mut self, offset: u64, value: u64) -> Result {
+        if self.read(offset)? == value {
+            return Ok(());
+        }
+        if let Some(&at) = self.words.get(&offset) {
+            self.entries[at] = Entry::Word(offset, value);
+            return Ok(());
+        }
+        self.take_room()?;
+        self.words.insert(offset, self.entries.len());
+        self.entries.push(Entry::Word(offset, value));
+        Ok(())
+    }
+
+    /// Makes a frame all zero: a new map node or table. Nothing of it may have been changed before.
+    pub fn zero(&mut self, frame: FrameNo) -> Result {
+        self.take_room()?;
+        self.zeroed.push(frame);
+        self.entries.push(Entry::Zero(frame));
+        Ok(())
+    }
+
+    /// Says that the record links frames or uncovers bytes that were stored before: they become durable before it.
+    pub fn publishes(&mut self) {
+        self.publishes = true;
+    }
+
+    /// The number this operation's record will have.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// How many more changes the record has room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        (self.bytes_left / ENTRY_BYTES_MAX) as usize
+    }
+
+    fn take_room(&mut self) -> Result {
+        self.bytes_left = self.bytes_left.checked_sub(ENTRY_BYTES_MAX).ok_or_else(|| {
+            Error::Invalid("the operation changes more than a record of this log can hold".to_owned())
+        })?;
+        Ok(())
+    }
+}
+
+impl Log {
+    /// The log of a region whose recovery is done.
+    #[must_use]
+    pub fn new(region: Arc<Region>, superblock: Copies, header: Header, rules: Rules) -> Self {
+        let tail = header.tail;
+        let before = Sequence(tail.link.sequence.0 - 1);
+        let chain = Chain {
+            next: tail.link,
+            head: tail.position,
+            tail,
+            live: VecDeque::new(),
+            last_change: before,
+            published: before,
+            begun: false,
+            header,
+            stats: LogStats::default(),
+            superblock,
+        };
+        Self {
+            ring: Ring::new(chain.superblock.newest.log_frames),
+            region,
+            rules,
+            shadow: Shadow::new(),
+            leadership: Mutex::new(Leadership::at(before, tail.position)),
+            chain: Mutex::new(chain),
+            led: Condvar::new(),
+        }
+    }
+
+    /// The region.
+    #[must_use]
+    pub fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
+    /// Which rules a test has switched off.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// Frames of the log.
+    #[must_use]
+    pub fn frames(&self) -> u32 {
+        (self.ring.bytes() / crate::units::FRAME_SIZE as u64) as u32
+    }
+
+    /// The word at byte `offset` as it will be once all that is appended is applied.
+    pub fn read(&self, offset: u64) -> Result<u64> {
+        self.shadow.read(self.region.memory(), offset)
+    }
+
+    /// Runs one operation under the append lock and appends its record. If `change` fails, nothing has changed.
+    /// An operation that changes nothing appends nothing and has the number of the last record.
+    ///
+    /// When the log is low on space, it is first committed, applied and its tail moved: the caller may hold latches,
+    /// but nothing that a commit needs.
+    ///
+    /// # Durability
+    /// On return the operation survives the death of the process; after a power loss it is there only if a later
+    /// [`commit`](Self::commit) returned (and then whole), and if it publishes, so are the bytes it published.
+    pub fn append<R>(&self, change: impl FnOnce(&mut Txn<'_>) -> Result<R>) -> Result<(R, Sequence)> {
+        let mut chain = self.chain_with_space()?;
+        let mut txn = Txn {
+            log: self,
+            sequence: chain.next.sequence,
+            entries: Vec::new(),
+            words: HashMap::new(),
+            zeroed: Vec::new(),
+            bytes_left: self.ring.record_bytes_max() - MARK_BYTES,
+            publishes: false,
+        };
+        let result = change(&mut txn)?;
+        let (entries, publishes) = (txn.entries, txn.publishes);
+        if entries.is_empty() && !publishes {
+            return Ok((result, chain.last_change));
+        }
+        if !chain.begun {
+            self.begin(&mut chain)?;
+        }
+        let sequence = chain.next.sequence;
+        let bytes = encoded_bytes(&entries);
+        self.shadow.append(sequence, &entries);
+        self.push(&mut chain, Content::Changes(entries))?;
+        chain.last_change = sequence;
+        if publishes {
+            chain.published = sequence;
+        }
+        chain.stats.records += 1;
+        chain.stats.record_bytes += bytes;
+        Ok((result, sequence))
+    }
+
+    /// The last operation's number: what to commit to make all that was appended so far durable.
+    #[must_use]
+    pub fn head(&self) -> Sequence {
+        self.chain.lock().last_change
+    }
+
+    /// All records up to this one are passed: frames they freed may be used again (LOG rule 2).
+    #[must_use]
+    pub fn passed(&self) -> Sequence {
+        Sequence(self.chain.lock().tail.link.sequence.0 - 1)
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> LogStats {
+        self.chain.lock().stats
+    }
+
+    /// The superblock, and whether its other copy is bad.
+    #[must_use]
+    pub fn superblock(&self) -> Copies {
+        self.chain.lock().superblock.clone()
+    }
+
+    /// Notes how many records recovery replayed.
+    pub fn note_recovered(&self, records: u64) {
+        self.chain.lock().stats.recovered = records;
+    }
+
+    /// Commits, applies, moves the tail and says so in the lease: the region is clean. Nothing to do where nothing changed.
+    ///
+    /// # Durability
+    /// Everything appended and everything stored is durable on return.
+    pub fn close(&self) -> Result {
+        if !self.chain.lock().begun {
+            return Ok(());
+        }
+        self.checkpoint()?;
+        self.region.ensure_usable()?;
+        let mut chain = self.chain.lock();
+        Lease::of(&self.region, State::Clean, chain.next.epoch).write(&self.region)?;
+        chain.begun = false;
+        Ok(())
+    }
+
+    /// The append lock, with room for the largest record and two marks behind it (LOG rule 1).
+    fn chain_with_space(&self) -> Result<crate::sync::MutexGuard<'_, Chain>> {
+        let marks = if self.rules.broken(Rule::OneMark) { 1 } else { 2 };
+        let wanted = self.ring.record_bytes_max() + marks * MARK_BYTES;
+        loop {
+            self.region.ensure_usable()?;
+            if self.region.read_only() {
+                return Err(Error::ReadOnly);
+            }
+            let chain = self.chain.lock();
+            if self.ring.bytes() - (chain.head - chain.tail.position) >= wanted {
+                return Ok(chain);
+            }
+            drop(chain);
+            self.checkpoint()?;
+        }
+    }
+
+    /// Writes a record behind the head.
+    fn push(&self, chain: &mut Chain, content: Content) -> Result {
+        let (bytes, checksum) = encode(chain.next, &content);
+        let written = self.ring.write(self.region.memory(), chain.head, &bytes);
+        if let Err(error) = written {
+            self.fail(&error);
+            return Err(error);
+        }
+        chain.head += bytes.len() as u64;
+        let entries = match content {
+            Content::Changes(entries) => entries,
+            Content::Mark(_) => Vec::new(),
+        };
+        chain.live.push_back(Live { sequence: chain.next.sequence, end: chain.head, checksum, entries });
+        chain.next.sequence = chain.next.sequence.next();
+        chain.next.predecessor = checksum;
+        Ok(())
+    }
+
+    /// The first change of an opening: superblock generation, then a new epoch, then the lease (LOG rule 8), each
+    /// durable before the next, all before the first append.
+    fn begin(&self, chain: &mut Chain) -> Result {
+        let result = self.write_beginning(chain);
+        match &result {
+            Ok(()) => chain.begun = true,
+            Err(error) => self.fail(error),
+        }
+        result
+    }
+
+    fn write_beginning(&self, chain: &mut Chain) -> Result {
+        let memory = self.region.memory();
+        chain.superblock.advance(&self.region, self.rules)?;
+        let mut link = chain.next;
+        if !self.rules.broken(Rule::SameEpoch) {
+            link.epoch = new_epoch()?;
+        }
+        let tail = Tail { link, position: chain.head };
+        chain.header.advance(memory, tail, self.rules)?;
+        memory.store(crate::media::layout::CURSOR_OFFSET, link.sequence.0 - 1)?;
+        (chain.next, chain.tail) = (link, tail);
+        chain.live.clear();
+        Lease::of(&self.region, State::Open, link.epoch).write(&self.region)
+    }
+
+    /// LOG rule 11: nothing more is appended, applied or marked clean; the next opening assumes a power loss.
+    fn fail(&self, error: &Error) {
+        self.region.poison(&error.to_string());
+        // Best effort: the medium has just refused a write, it may refuse this one too.
+        let _ = Lease::of(&self.region, State::Failed, 0).write(&self.region);
+    }
+
+    /// Whether this medium's published data needs a file sync before the mark (LOG rule 3). On the other classes its
+    /// writer has fenced it before the append.
+    fn syncs_published_data(&self) -> bool {
+        self.region.class() == Durability::Fdatasync
+    }
+}
+
+/// A random number for an epoch or an identity.
+pub fn new_epoch() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|e| Error::io("random number for the log's epoch", e.into()))?;
+    Ok(u64::from_le_bytes(bytes) | 1)
+}

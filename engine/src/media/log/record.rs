@@ -1,0 +1,198 @@
+//! Records: what the log consists of.
+//!
+//! ```text
+//!  0 epoch u64           random, new for each opening that writes: no record of a former life joins the chain
+//!  8 sequence u64        one more than the predecessor's: detects a gap
+//! 16 predecessor u32     the predecessor's checksum: detects a record of another history
+//! 20 bytes u32           of the whole record, a multiple of 8
+//! 24 kind u32            1 changes, 2 mark
+//! 28 entries u32
+//! 32 covers u64          of a mark: the highest sequence it commits; else 0
+//! 40 entries             a head word {tag: top 8 bits, byte offset in the region: the rest}; tag 1 is followed by
+//!                        the word's value; tag 2 makes the whole frame zero
+//! .. checksum u32        crc32c of all before it: detects a torn or rotten record
+//! .. padding u32
+//! ```
+
+use crate::units::{FRAME_SIZE, FrameNo};
+
+const HEADER_BYTES: usize = 40;
+const TRAILER_BYTES: usize = 8;
+/// Bytes of a mark.
+pub const MARK_BYTES: u64 = (HEADER_BYTES + TRAILER_BYTES) as u64;
+/// Most bytes an entry takes.
+pub const ENTRY_BYTES_MAX: u64 = 16;
+
+const TAG_WORD: u64 = 1;
+const TAG_ZERO: u64 = 2;
+const TAG_SHIFT: u32 = 56;
+
+/// Number of a record: grows by one with each, over the whole life of the region.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// The record after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// One change that a record carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// The word at this byte offset gets this value.
+    Word(u64, u64),
+    /// The frame becomes all zero.
+    Zero(FrameNo),
+}
+
+/// Where a record stands in the chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Link {
+    /// Epoch of the opening that wrote it.
+    pub epoch: u64,
+    /// Its number.
+    pub sequence: Sequence,
+    /// Checksum of the record before it.
+    pub predecessor: u32,
+}
+
+/// A record's content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// One operation.
+    Changes(Vec<Entry>),
+    /// Commits all records up to this one.
+    Mark(Sequence),
+}
+
+/// Bytes of a record with these entries.
+#[must_use]
+pub fn encoded_bytes(entries: &[Entry]) -> u64 {
+    let entries: usize = entries.iter().map(|e| if matches!(e, Entry::Zero(_)) { 8 } else { 16 }).sum();
+    (HEADER_BYTES + entries + TRAILER_BYTES) as u64
+}
+
+/// A record's bytes and its checksum.
+#[must_use]
+pub fn encode(link: Link, content: &Content) -> (Vec<u8>, u32) {
+    let (kind, covers, entries): (u32, u64, &[Entry]) = match content {
+        Content::Changes(entries) => (1, 0, entries),
+        Content::Mark(covers) => (2, covers.0, &[]),
+    };
+    let bytes = encoded_bytes(entries);
+    let mut out = Vec::with_capacity(bytes as usize);
+    out.extend_from_slice(&link.epoch.to_le_bytes());
+    out.extend_from_slice(&link.sequence.0.to_le_bytes());
+    out.extend_from_slice(&link.predecessor.to_le_bytes());
+    out.extend_from_slice(&(bytes as u32).to_le_bytes());
+    out.extend_from_slice(&kind.to_le_bytes());
+    out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
+    out.extend_from_slice(&covers.to_le_bytes());
+    for entry in entries {
+        match *entry {
+            Entry::Word(offset, value) => {
+                out.extend_from_slice(&(TAG_WORD << TAG_SHIFT | offset).to_le_bytes());
+                out.extend_from_slice(&value.to_le_bytes());
+            }
+            Entry::Zero(frame) => out.extend_from_slice(&(TAG_ZERO << TAG_SHIFT | frame.offset()).to_le_bytes()),
+        }
+    }
+    let checksum = crc32c::crc32c(&out);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    (out, checksum)
+}
+
+/// How many bytes the record that begins with these 24 bytes claims to have, if it can follow `link` at all.
+#[must_use]
+pub fn claimed_bytes(head: &[u8; 24], link: Link) -> Option<u64> {
+    let bytes = u32_at(head, 20)?;
+    let follows = u64_at(head, 0)? == link.epoch
+        && u64_at(head, 8)? == link.sequence.0
+        && u32_at(head, 16)? == link.predecessor;
+    (follows && bytes >= MARK_BYTES as u32 && bytes % 8 == 0).then_some(bytes.into())
+}
+
+/// Reads a whole record; `None` when it is not what its checksum says, or says what no record may say.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<(Content, u32)> {
+    let body = bytes.len().checked_sub(TRAILER_BYTES)?;
+    let checksum = u32_at(bytes, body)?;
+    if crc32c::crc32c(&bytes[..body]) != checksum {
+        return None;
+    }
+    let count = u32_at(bytes, 28)? as usize;
+    match u32_at(bytes, 24)? {
+        1 => Some((Content::Changes(decode_entries(&bytes[HEADER_BYTES..body], count)?), checksum)),
+        2 if count == 0 && body == HEADER_BYTES => Some((Content::Mark(Sequence(u64_at(bytes, 32)?)), checksum)),
+        _ => None,
+    }
+}
+
+fn decode_entries(bytes: &[u8], count: usize) -> Option<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(count.min(bytes.len() / 8));
+    let mut at = 0;
+    while at < bytes.len() {
+        let head = u64_at(bytes, at)?;
+        let offset = head & ((1 << TAG_SHIFT) - 1);
+        match head >> TAG_SHIFT {
+            TAG_WORD if offset % 8 == 0 => {
+                entries.push(Entry::Word(offset, u64_at(bytes, at + 8)?));
+                at += 16;
+            }
+            TAG_ZERO if offset % FRAME_SIZE as u64 == 0 => {
+                entries.push(Entry::Zero(FrameNo(u32::try_from(offset / FRAME_SIZE as u64).ok()?)));
+                at += 8;
+            }
+            _ => return None,
+        }
+    }
+    (entries.len() == count).then_some(entries)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries() -> impl Strategy<Value = Vec<Entry>> {
+        let word = (0u64..1 << 41, any::<u64>()).prop_map(|(o, v)| Entry::Word(o * 8, v));
+        prop::collection::vec(prop_oneof![word, any::<u32>().prop_map(|f| Entry::Zero(FrameNo(f)))], 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_reads_back_as_written(entries in entries(), epoch: u64, sequence: u64, predecessor: u32) {
+            let link = Link { epoch, sequence: Sequence(sequence), predecessor };
+            let content = Content::Changes(entries);
+            let (bytes, checksum) = encode(link, &content);
+            prop_assert_eq!(claimed_bytes(bytes[..24].try_into().unwrap(), link), Some(bytes.len() as u64));
+            prop_assert_eq!(decode(&bytes), Some((content, checksum)));
+        }
+
+        #[test]
+        fn a_record_with_any_bit_flipped_is_refused(entries in entries(), at: prop::sample::Index, bit in 0u8..8) {
+            let (mut bytes, _) = encode(Link::default(), &Content::Changes(entries));
+            let padding = bytes.len() - 4;
+            let i = at.index(padding);
+            bytes[i] ^= 1 << bit;
+            prop_assert!(decode(&bytes).is_none());
+        }
+
+        #[test]
+        fn garbage_is_refused_and_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode(&bytes).is_none());
+        }
+    }
+}

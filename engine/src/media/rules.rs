@@ -1,0 +1,49 @@
+//! Switches that break one rule of the log each, so that a test can show what the rule is for.
+//!
+//! Nothing but the crash tests sets them. A rule's name is explained where the code asks for it; each stands for a
+//! schedule "S" in the protocol's description, and a test named after it fails when the switch is set.
+
+/// A rule of the medium's protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "named after the protocol's rules")]
+pub enum Rule {
+    OneMark,
+    RoleReuse,
+    CoverLate,
+    MarkFirst,
+    GrowthTail,
+    NtFence,
+    StaleShadow,
+    SyncEarlier,
+    SyncUncommitted,
+    TailNotDurable,
+    TailNotFlushed,
+    HeaderTorn,
+    RecoveryNoMark,
+    LeaseFirst,
+    SameEpoch,
+    IgnoreIdentity,
+    IgnoreFailure,
+    GrowWhileTruncating,
+    StepSplits,
+    ReuseBeforeUnpin,
+    LiveSuperblock,
+}
+
+/// The set of broken rules: empty outside tests.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Rules(u32);
+
+impl Rules {
+    /// The same set with `rule` broken.
+    #[must_use]
+    pub const fn breaking(self, rule: Rule) -> Self {
+        Self(self.0 | 1 << rule as u8)
+    }
+    /// Whether `rule` is broken.
+    #[must_use]
+    pub const fn broken(self, rule: Rule) -> bool {
+        self.0 & (1 << rule as u8) != 0
+    }
+}

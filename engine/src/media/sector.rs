@@ -1,0 +1,110 @@
+//! A sector that knows whether it is whole: little-endian fields and a checksum bound to its place.
+
+use crate::error::Result;
+use crate::media::layout::SECTOR_SIZE;
+use crate::region::Memory;
+
+/// Where a sector's checksum stands.
+const CHECKSUM: usize = SECTOR_SIZE - 4;
+
+/// One sector's bytes, built or read field by field.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sector([u8; SECTOR_SIZE]);
+
+/// What was found in a sector.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum Found<T> {
+    /// It is whole.
+    Whole(T),
+    /// It was never written.
+    Blank,
+    /// Its checksum does not match: torn, worn or written to the wrong place.
+    Torn,
+}
+
+impl<T> Found<T> {
+    /// What a whole sector says.
+    pub fn whole(self) -> Option<T> {
+        match self {
+            Self::Whole(value) => Some(value),
+            Self::Blank | Self::Torn => None,
+        }
+    }
+}
+
+impl Sector {
+    /// An empty sector that begins with `magic`.
+    #[must_use]
+    pub fn new(magic: &[u8; 8]) -> Self {
+        let mut sector = Self([0; SECTOR_SIZE]);
+        sector.put(0, magic);
+        sector
+    }
+
+    /// Stores bytes at `at`.
+    pub fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    /// Stores a number at `at`.
+    pub fn put_u64(&mut self, at: usize, value: u64) {
+        self.put(at, &value.to_le_bytes());
+    }
+    /// Stores a number at `at`.
+    pub fn put_u32(&mut self, at: usize, value: u32) {
+        self.put(at, &value.to_le_bytes());
+    }
+    /// The `N` bytes at `at`.
+    #[must_use]
+    pub fn bytes<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut out = [0; N];
+        out.copy_from_slice(&self.0[at..at + N]);
+        out
+    }
+    /// The number at `at`.
+    #[must_use]
+    pub fn u64(&self, at: usize) -> u64 {
+        u64::from_le_bytes(self.bytes(at))
+    }
+    /// The number at `at`.
+    #[must_use]
+    pub fn u32(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.bytes(at))
+    }
+
+    /// Reads the sector at `offset`.
+    pub fn read(memory: &Memory, offset: u64, magic: &[u8; 8]) -> Result<Found<Self>> {
+        let mut sector = Self([0; SECTOR_SIZE]);
+        memory.read(offset, &mut sector.0)?;
+        if sector.0.iter().all(|&b| b == 0) {
+            return Ok(Found::Blank);
+        }
+        let whole = sector.bytes(0) == *magic && sector.u32(CHECKSUM) == sector.checksum(offset);
+        Ok(if whole { Found::Whole(sector) } else { Found::Torn })
+    }
+
+    /// Stores the sector at `offset`.
+    ///
+    /// # Durability
+    /// None: torn, absent or whole if the power fails.
+    pub fn store(mut self, memory: &Memory, offset: u64) -> Result {
+        let checksum = self.checksum(offset);
+        self.put_u32(CHECKSUM, checksum);
+        memory.write(offset, &self.0)
+    }
+
+    /// Stores the sector at `offset` and returns when it is durable.
+    ///
+    /// # Durability
+    /// Durable on return; torn, absent or whole if the power fails before.
+    pub fn write(self, memory: &Memory, offset: u64) -> Result {
+        self.store(memory, offset)?;
+        memory.flush(offset, SECTOR_SIZE as u64)?;
+        memory.fence();
+        memory.write_through(offset, SECTOR_SIZE as u64)
+    }
+
+    /// Bound to the place, so that a misdirected write is seen.
+    fn checksum(&self, offset: u64) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c(&offset.to_le_bytes()), &self.0[..CHECKSUM])
+    }
+}
