@@ -22,6 +22,8 @@ pub mod record;
 pub mod recovery;
 pub mod ring;
 pub mod shadow;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result};
 use crate::media::lease::{Lease, State};

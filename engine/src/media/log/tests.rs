@@ -1,0 +1,337 @@
+//! What the log promises, through its own doors: append, commit, checkpoint, close, and opening again.
+
+use super::*;
+use crate::media::format::{format, open};
+use crate::media::layout::{LEASE_OFFSET, LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS, first_free_frame};
+use crate::media::log::recovery::Ending;
+use crate::persist::{Fault, Recorder};
+use crate::region::{Identity, RegionOptions, Source};
+use proptest::prelude::*;
+
+const LOG_FRAMES: u32 = 4;
+
+fn identity(boot: u8) -> Identity {
+    Identity { boot: [boot; 16], device: 1, inode: 2, mount: 3 }
+}
+
+fn region(image: Option<Vec<u8>>, boot: u8, recorder: Option<Arc<Recorder>>) -> Arc<Region> {
+    let options = RegionOptions {
+        assume: Some(Durability::Fdatasync),
+        identity: Some(identity(boot)),
+        recorder: Some(recorder.unwrap_or_else(Recorder::new)),
+        max_bytes: Some(1 << 22),
+        ..RegionOptions::default()
+    };
+    Region::attach(Source::Image(image.unwrap_or_default()), &options).unwrap()
+}
+
+fn fresh() -> Log {
+    let region = region(None, 1, None);
+    format(&region, LOG_FRAMES).unwrap();
+    open(region, Rules::default()).unwrap().0
+}
+
+/// The bytes as they are now: what a process leaves when it dies.
+fn image(log: &Log) -> Vec<u8> {
+    let mut bytes = vec![0; log.region().len_bytes() as usize];
+    log.region().memory().read(0, &mut bytes).unwrap();
+    bytes
+}
+
+fn reopen(bytes: Vec<u8>, boot: u8) -> Result<(Log, recovery::Recovery)> {
+    open(region(Some(bytes), boot, None), Rules::default())
+}
+
+/// Byte offset of the test's word `n`: in the first frame that may hold data.
+fn word(n: u64) -> u64 {
+    first_free_frame(LOG_FRAMES).offset() + n * 8
+}
+
+fn set(log: &Log, n: u64, value: u64) -> Sequence {
+    log.append(|txn| txn.write(word(n), value)).unwrap().1
+}
+
+#[test]
+fn an_appended_word_is_read_before_and_after_it_is_stored_home() {
+    let log = fresh();
+    let sequence = set(&log, 0, 7);
+    assert_eq!(log.read(word(0)).unwrap(), 7);
+    assert_eq!(log.region().memory().load(word(0)).unwrap(), 0, "a home changed before its record was committed");
+    log.commit(sequence).unwrap();
+    assert_eq!(log.region().memory().load(word(0)).unwrap(), 7);
+    assert_eq!(log.read(word(0)).unwrap(), 7);
+}
+
+#[test]
+fn a_failed_operation_changes_nothing() {
+    let log = fresh();
+    let failed: Result<((), Sequence)> = log.append(|txn| {
+        txn.write(word(0), 1)?;
+        Err(Error::Closed)
+    });
+    assert!(failed.is_err());
+    assert_eq!(log.read(word(0)).unwrap(), 0);
+    assert_eq!(log.stats().records, 0);
+}
+
+#[test]
+fn an_operation_reads_its_own_changes() {
+    let log = fresh();
+    let frame = first_free_frame(LOG_FRAMES);
+    set(&log, 1, 9);
+    let ((), _) = log
+        .append(|txn| {
+            assert_eq!(txn.read(word(1))?, 9);
+            txn.write(word(1), 10)?;
+            assert_eq!(txn.read(word(1))?, 10);
+            txn.zero(FrameNo(frame.0 + 1))?;
+            assert_eq!(txn.read(word(512))?, 0);
+            txn.write(word(512), 3)?;
+            assert_eq!(txn.read(word(512))?, 3);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(log.read(word(512)).unwrap(), 3);
+}
+
+#[test]
+fn after_a_power_loss_the_committed_is_there_and_the_rest_is_not() {
+    let log = fresh();
+    let committed = set(&log, 0, 1);
+    log.commit(committed).unwrap();
+    set(&log, 1, 2);
+    let bytes = image(&log);
+    let (after, recovery) = reopen(bytes, 2).unwrap();
+    assert_eq!((after.read(word(0)).unwrap(), after.read(word(1)).unwrap()), (1, 0));
+    assert_eq!(recovery.ending, Ending::PowerLoss);
+}
+
+#[test]
+fn after_the_death_of_the_process_everything_appended_is_there() {
+    let log = fresh();
+    log.commit(set(&log, 0, 1)).unwrap();
+    set(&log, 1, 2);
+    let (after, recovery) = reopen(image(&log), 1).unwrap();
+    assert_eq!((after.read(word(0)).unwrap(), after.read(word(1)).unwrap()), (1, 2));
+    assert_eq!(recovery.ending, Ending::ProcessDeath);
+}
+
+#[test]
+fn recovery_leaves_nothing_to_recover() {
+    let log = fresh();
+    set(&log, 1, 2);
+    let (after, _) = reopen(image(&log), 1).unwrap();
+    let (again, recovery) = reopen(image(&after), 2).unwrap();
+    assert_eq!(again.read(word(1)).unwrap(), 2);
+    assert_eq!(recovery.ending, Ending::Clean);
+}
+
+#[test]
+fn a_zeroed_frame_reads_zero_at_once_and_after_recovery() {
+    let log = fresh();
+    let frame = first_free_frame(LOG_FRAMES);
+    log.region().memory().write(frame.offset(), &[0xee; 4096]).unwrap();
+    let ((), sequence) = log
+        .append(|txn| {
+            txn.zero(frame)?;
+            txn.write(word(3), 5)
+        })
+        .unwrap();
+    assert_eq!((log.read(word(2)).unwrap(), log.read(word(3)).unwrap()), (0, 5));
+    let (after, _) = reopen(image(&log), 1).unwrap();
+    assert_eq!((after.read(word(2)).unwrap(), after.read(word(3)).unwrap()), (0, 5));
+    log.commit(sequence).unwrap();
+    assert_eq!((log.read(word(2)).unwrap(), log.read(word(3)).unwrap()), (0, 5));
+}
+
+#[test]
+fn a_store_after_a_zero_was_applied_survives_the_death_of_the_process() {
+    let log = fresh();
+    let frame = first_free_frame(LOG_FRAMES);
+    let ((), sequence) = log.append(|txn| txn.zero(frame)).unwrap();
+    log.commit(sequence).unwrap();
+    log.region().memory().store(word(0), 77).unwrap();
+    let (after, _) = reopen(image(&log), 1).unwrap();
+    assert_eq!(after.read(word(0)).unwrap(), 77, "recovery zeroed a frame that was in use again");
+}
+
+#[test]
+fn opening_and_closing_writes_nothing_unless_something_changed() {
+    let log = fresh();
+    let before = image(&log);
+    log.close().unwrap();
+    assert!(before == image(&log));
+    set(&log, 0, 1);
+    log.close().unwrap();
+    let (after, recovery) = reopen(image(&log), 2).unwrap();
+    assert_eq!(recovery.ending, Ending::Clean);
+    assert_eq!(after.read(word(0)).unwrap(), 1);
+    assert!(image(&after) == image(&log));
+}
+
+#[test]
+fn a_torn_copy_of_the_superblock_or_the_log_header_is_survived_and_two_are_refused() {
+    let log = fresh();
+    set(&log, 0, 1);
+    log.close().unwrap();
+    let good = image(&log);
+    for copies in [SUPERBLOCK_OFFSETS, LOG_HEADER_OFFSETS] {
+        for hit in [vec![0], vec![1], vec![0, 1]] {
+            let mut bytes = good.clone();
+            for &copy in &hit {
+                bytes[copies[copy] as usize + 20] ^= 0x40;
+            }
+            match reopen(bytes, 2) {
+                Ok((after, _)) => {
+                    assert_eq!(hit.len(), 1);
+                    assert_eq!(after.read(word(0)).unwrap(), 1);
+                }
+                Err(error) => {
+                    assert_eq!(hit.len(), 2);
+                    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_superblock_copy_is_reported_and_repaired_by_the_first_change() {
+    let log = fresh();
+    let mut bytes = image(&log);
+    bytes[SUPERBLOCK_OFFSETS[1] as usize + 60] ^= 1;
+    let (after, _) = reopen(bytes, 2).unwrap();
+    assert!(after.superblock().other_bad);
+    set(&after, 0, 1);
+    assert!(!reopen(image(&after), 3).unwrap().0.superblock().other_bad);
+}
+
+#[test]
+fn a_blank_head_a_foreign_file_and_a_newer_version_are_told_apart() {
+    let good = image(&fresh());
+    let mut blank = good.clone();
+    for offset in SUPERBLOCK_OFFSETS {
+        blank[offset as usize..offset as usize + SECTOR_SIZE].fill(0);
+    }
+    assert!(matches!(reopen(blank, 1), Err(Error::NotARegion { .. })));
+    let mut sqlite = good.clone();
+    sqlite[4096..8192].fill(7);
+    sqlite[..16].copy_from_slice(b"SQLite format 3\0");
+    let error = reopen(sqlite, 1).err().unwrap().to_string();
+    assert!(error.contains("import"), "{error}");
+    let mut cut = good;
+    cut.truncate(40 * 4096);
+    assert!(matches!(reopen(cut, 1), Err(Error::Truncated { .. })));
+}
+
+#[test]
+fn a_failed_flush_poisons_and_the_next_opening_trusts_only_the_medium() {
+    let recorder = Recorder::new();
+    let region = region(None, 1, Some(Arc::clone(&recorder)));
+    format(&region, LOG_FRAMES).unwrap();
+    let log = open(region, Rules::default()).unwrap().0;
+    log.commit(set(&log, 0, 1)).unwrap();
+    let lost = set(&log, 0, 2);
+    recorder.fail_next(Fault::WriteThrough, 1);
+    assert!(log.commit(lost).is_err());
+    assert!(matches!(log.commit(lost), Err(Error::Poisoned { .. })));
+    assert!(matches!(log.append(|txn| txn.write(word(1), 1)), Err(Error::Poisoned { .. })));
+    let bytes = image(&log);
+    assert_eq!(bytes[LEASE_OFFSET as usize + 8], 3, "the lease does not say failed");
+    let (_, recovery) = reopen(bytes, 1).unwrap();
+    assert_ne!(recovery.ending, Ending::ProcessDeath);
+}
+
+#[test]
+fn a_record_that_would_change_the_superblock_is_refused() {
+    let log = fresh();
+    set(&log, 0, 1);
+    log.append(|txn| txn.write(SUPERBLOCK_OFFSETS[0] + 8, 99)).unwrap();
+    assert!(matches!(reopen(image(&log), 1), Err(Error::Corrupt { what: "log", .. })));
+}
+
+#[test]
+fn concurrent_appends_and_commits_lose_nothing() {
+    let log = fresh();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let log = &log;
+            scope.spawn(move || {
+                for value in 1..=500 {
+                    let (_, sequence) = log
+                        .append(|txn| {
+                            let old = txn.read(word(thread))?;
+                            let sum = txn.read(word(9))?;
+                            txn.write(word(9), sum + 1)?;
+                            txn.write(word(thread), old + 1)
+                        })
+                        .unwrap();
+                    if value % 7 == 0 {
+                        log.commit(sequence).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    log.checkpoint().unwrap();
+    for n in 0..4 {
+        assert_eq!(log.region().memory().load(word(n)).unwrap(), 500);
+    }
+    assert_eq!(log.region().memory().load(word(9)).unwrap(), 2000);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Set(u64, u64),
+    Commit,
+    Checkpoint,
+    Close,
+    Die,
+    LosePower,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        20 => (0u64..40, any::<u64>()).prop_map(|(n, v)| Step::Set(n, v)),
+        3 => Just(Step::Commit),
+        1 => Just(Step::Checkpoint),
+        1 => Just(Step::Close),
+        1 => Just(Step::Die),
+        1 => Just(Step::LosePower),
+    ];
+    prop::collection::vec(step, 1..600)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    /// Against a plain array: appended for the living, committed for the medium.
+    #[test]
+    fn the_log_agrees_with_an_array_through_wraps_closes_and_crashes(steps in steps()) {
+        let (mut appended, mut committed, mut boot) = ([0; 40], [0; 40], 1);
+        let mut log = fresh();
+        for step in steps {
+            match step {
+                Step::Set(n, value) => {
+                    let marks = log.stats().marks;
+                    set(&log, n, value);
+                    if log.stats().marks != marks {
+                        committed = appended; // the log made room for the record by a checkpoint
+                    }
+                    appended[n as usize] = value;
+                }
+                Step::Commit => { log.commit(log.head()).unwrap(); committed = appended; }
+                Step::Checkpoint => { log.checkpoint().unwrap(); committed = appended; }
+                Step::Close => { log.close().unwrap(); committed = appended; }
+                Step::Die => { log = reopen(image(&log), boot).unwrap().0; committed = appended; }
+                Step::LosePower => {
+                    boot += 1;
+                    log = reopen(image(&log), boot).unwrap().0;
+                    appended = committed;
+                }
+            }
+            for (n, value) in appended.iter().enumerate() {
+                prop_assert_eq!(log.read(word(n as u64)).unwrap(), *value);
+            }
+        }
+    }
+}
