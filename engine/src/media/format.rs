@@ -13,6 +13,7 @@ use crate::media::rules::Rules;
 use crate::media::superblock::Superblock;
 use crate::region::Region;
 use crate::units::{FRAME_SIZE, REGION_FRAMES_MAX};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Whether a region has been formatted. A head of zeros is one that never was, or whose format was cut short.
@@ -44,7 +45,7 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
         memory.write(offset, &zeros)?;
     }
     write_words(region, log_frames, frames)?;
-    memory.flush(LEASE_OFFSET, first_free_frame(log_frames).offset() - LEASE_OFFSET)?;
+    memory.flush(LEASE_OFFSET, (first_free_frame(log_frames).offset() - LEASE_OFFSET) as usize)?;
     memory.fence();
     memory.sync_file()?;
     let mut header = Header::fresh(new_epoch()?);
@@ -85,7 +86,7 @@ fn write_words(region: &Region, log_frames: u32, frames: u32) -> Result {
 pub fn open(region: Arc<Region>, rules: Rules) -> Result<(Log, Recovery)> {
     let Some(superblock) = Superblock::read(&region)? else {
         let hint = "it is blank: create a region in it first".to_owned();
-        return Err(Error::NotARegion { path: region.path().to_path_buf(), hint });
+        return Err(Error::NotARegion { path: region.path().map(Path::to_path_buf).unwrap_or_default(), hint });
     };
     let log_frames = superblock.newest.log_frames;
     check_frames(&region, log_frames, region.memory().load(RootWord::Frames.offset())?)?;

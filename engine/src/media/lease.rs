@@ -45,7 +45,7 @@ impl Lease {
         let holder = region.holder();
         Self {
             state,
-            identity: region.identity().clone(),
+            identity: region.identity(),
             pid: holder.pid.into(),
             start_time: holder.start_time,
             epoch,
@@ -99,7 +99,7 @@ impl Lease {
     pub fn survived_in_cache(found: &Found<Self>, region: &Region, epoch: u64, rules: Rules) -> bool {
         match found {
             Found::Whole(lease) => {
-                let same = lease.identity == *region.identity() || rules.broken(Rule::IgnoreIdentity);
+                let same = lease.identity == region.identity() || rules.broken(Rule::IgnoreIdentity);
                 let whole = lease.state == State::Open || rules.broken(Rule::IgnoreFailure);
                 let of_this_log = lease.epoch == epoch
                     || rules.broken(Rule::LeaseFirst)

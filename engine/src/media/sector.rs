@@ -98,9 +98,9 @@ impl Sector {
     /// Durable on return; torn, absent or whole if the power fails before.
     pub fn write(self, memory: &Memory, offset: u64) -> Result {
         self.store(memory, offset)?;
-        memory.flush(offset, SECTOR_SIZE as u64)?;
+        memory.flush(offset, SECTOR_SIZE)?;
         memory.fence();
-        memory.write_through(offset, SECTOR_SIZE as u64)
+        memory.write_through(offset, SECTOR_SIZE)
     }
 
     /// Bound to the place, so that a misdirected write is seen.

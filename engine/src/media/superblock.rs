@@ -8,6 +8,7 @@ use crate::media::rules::{Rule, Rules};
 use crate::media::sector::{Found, Sector};
 use crate::region::Region;
 use crate::units::FRAME_SIZE;
+use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"PAGESTN\x01";
 /// Newest format version that this release reads and writes.
@@ -165,5 +166,5 @@ fn not_a_region(region: &Region) -> Error {
     } else {
         "its head is not a superblock; it was left untouched"
     };
-    Error::NotARegion { path: region.path().to_path_buf(), hint: hint.to_owned() }
+    Error::NotARegion { path: region.path().map(Path::to_path_buf).unwrap_or_default(), hint: hint.to_owned() }
 }

@@ -178,7 +178,7 @@ impl Log {
         let synced_from = self.head();
         if !self.rules.broken(Rule::TailNotFlushed) {
             for line in std::mem::take(&mut progress.homes) {
-                memory.flush(line, LINE_SIZE as u64)?;
+                memory.flush(line, LINE_SIZE)?;
             }
             memory.fence();
             memory.sync_file()?;

@@ -86,7 +86,7 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     let end = secure(region, ring, header.tail, &records, covered, death, rules)?;
     let homes = store_homes(region, &records, accepted, death)?;
     for line in homes {
-        memory.flush(line, LINE_SIZE as u64)?;
+        memory.flush(line, LINE_SIZE)?;
     }
     memory.fence();
     memory.sync_file()?;

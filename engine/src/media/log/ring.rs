@@ -60,8 +60,8 @@ impl Ring {
     pub fn persist(self, memory: &Memory, from: u64, to: u64) -> Result {
         for (offset, bytes) in self.pieces(from, to - from) {
             if bytes > 0 {
-                memory.flush(offset, bytes)?;
-                memory.write_through(offset, bytes)?;
+                memory.flush(offset, bytes as usize)?;
+                memory.write_through(offset, bytes as usize)?;
             }
         }
         memory.fence();
