@@ -232,7 +232,7 @@ fn a_failed_flush_poisons_and_the_next_opening_trusts_only_the_medium() {
     let log = open(region, Rules::default()).unwrap().0;
     log.commit(set(&log, 0, 1)).unwrap();
     let lost = set(&log, 0, 2);
-    recorder.fail_next(FileOperation::WriteThrough, 1);
+    recorder.fail_next(FileOperation::WriteThrough, 0);
     assert!(log.commit(lost).is_err());
     assert!(matches!(log.commit(lost), Err(Error::Poisoned { .. })));
     assert!(matches!(log.append(|txn| txn.write(word(1), 1)), Err(Error::Poisoned { .. })));
