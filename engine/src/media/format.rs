@@ -86,7 +86,10 @@ fn write_words(region: &Region, log_frames: u32, frames: u32) -> Result {
 pub fn open(region: Arc<Region>, rules: Rules) -> Result<(Log, Recovery)> {
     let Some(superblock) = Superblock::read(&region)? else {
         let hint = "it is blank: create a region in it first".to_owned();
-        return Err(Error::NotARegion { path: region.path().map(Path::to_path_buf).unwrap_or_default(), hint });
+        return Err(Error::NotARegion {
+            path: region.path().map(Path::to_path_buf).unwrap_or_default(),
+            hint,
+        });
     };
     let log_frames = superblock.newest.log_frames;
     check_frames(&region, log_frames, region.memory().load(RootWord::Frames.offset())?)?;

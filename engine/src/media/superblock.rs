@@ -144,7 +144,11 @@ fn unreadable(region: &Region, found: &[Found<Sector>; 2]) -> Error {
         region.memory().read(offset, &mut magic).is_ok() && magic == *MAGIC
     });
     if ours {
-        let why = format!("neither copy is whole ({:?}, {:?}); restore from a copy", kind(&found[0]), kind(&found[1]));
+        let why = format!(
+            "neither copy is whole ({:?}, {:?}); restore from a copy",
+            kind(&found[0]),
+            kind(&found[1])
+        );
         return Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], why);
     }
     not_a_region(region)
@@ -166,5 +170,8 @@ fn not_a_region(region: &Region) -> Error {
     } else {
         "its head is not a superblock; it was left untouched"
     };
-    Error::NotARegion { path: region.path().map(Path::to_path_buf).unwrap_or_default(), hint: hint.to_owned() }
+    Error::NotARegion {
+        path: region.path().map(Path::to_path_buf).unwrap_or_default(),
+        hint: hint.to_owned(),
+    }
 }

@@ -139,7 +139,8 @@ impl Log {
     /// Appends the mark over records up to `head`; returns where it ends.
     fn append_mark(&self, head: Sequence) -> Result<u64> {
         let mut chain = self.chain.lock();
-        let covers = if self.rules.broken(Rule::CoverLate) { Sequence(chain.next.sequence.0 - 1) } else { head };
+        let covers =
+            if self.rules.broken(Rule::CoverLate) { Sequence(chain.next.sequence.0 - 1) } else { head };
         self.push(&mut chain, Content::Mark(covers))?;
         chain.stats.marks += 1;
         Ok(chain.head)
@@ -150,7 +151,8 @@ impl Log {
         let memory = self.region.memory();
         let records: Vec<(Sequence, Vec<Entry>)> = {
             let mut chain = self.chain.lock();
-            let committed = chain.live.iter_mut().filter(|r| r.sequence > progress.applied && r.sequence <= head);
+            let committed =
+                chain.live.iter_mut().filter(|r| r.sequence > progress.applied && r.sequence <= head);
             committed.map(|r| (r.sequence, std::mem::take(&mut r.entries))).collect()
         };
         for (sequence, entries) in &records {

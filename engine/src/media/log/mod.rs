@@ -196,7 +196,7 @@ impl Log {
             ring: Ring::new(chain.superblock.newest.log_frames),
             region,
             rules,
-            shadow: Shadow::new(),
+            shadow: Shadow::default(),
             leadership: Mutex::new(Leadership::at(before, tail.position)),
             chain: Mutex::new(chain),
             led: Condvar::new(),
@@ -377,7 +377,7 @@ impl Log {
 
     /// LOG rule 11: nothing more is appended, applied or marked clean; the next opening assumes a power loss.
     fn fail(&self, error: &Error) {
-        self.region.poison(&error.to_string());
+        self.region.poison(error.to_string());
         // Best effort: the medium has just refused a write, it may refuse this one too.
         let _ = Lease::of(&self.region, State::Failed, 0).write(&self.region);
     }

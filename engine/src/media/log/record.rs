@@ -97,7 +97,9 @@ pub fn encode(link: Link, content: &Content) -> (Vec<u8>, u32) {
                 out.extend_from_slice(&(TAG_WORD << TAG_SHIFT | offset).to_le_bytes());
                 out.extend_from_slice(&value.to_le_bytes());
             }
-            Entry::Zero(frame) => out.extend_from_slice(&(TAG_ZERO << TAG_SHIFT | frame.offset()).to_le_bytes()),
+            Entry::Zero(frame) => {
+                out.extend_from_slice(&(TAG_ZERO << TAG_SHIFT | frame.offset()).to_le_bytes())
+            }
         }
     }
     let checksum = crc32c::crc32c(&out);
@@ -127,7 +129,9 @@ pub fn decode(bytes: &[u8]) -> Option<(Content, u32)> {
     let count = u32_at(bytes, 28)? as usize;
     match u32_at(bytes, 24)? {
         1 => Some((Content::Changes(decode_entries(&bytes[HEADER_BYTES..body], count)?), checksum)),
-        2 if count == 0 && body == HEADER_BYTES => Some((Content::Mark(Sequence(u64_at(bytes, 32)?)), checksum)),
+        2 if count == 0 && body == HEADER_BYTES => {
+            Some((Content::Mark(Sequence(u64_at(bytes, 32)?)), checksum))
+        }
         _ => None,
     }
 }

@@ -125,7 +125,8 @@ fn scan(region: &Region, ring: Ring, tail: Tail) -> Result<Vec<Valid>> {
         }
         let mut head = [0; 24];
         ring.read(memory, position, &mut head)?;
-        let Some(bytes) = claimed_bytes(&head, link).filter(|&b| b <= left && b <= ring.record_bytes_max()) else {
+        let Some(bytes) = claimed_bytes(&head, link).filter(|&b| b <= left && b <= ring.record_bytes_max())
+        else {
             return Ok(records);
         };
         let mut record = vec![0; bytes as usize];
@@ -170,7 +171,8 @@ fn secure(
 ) -> Result<Tail> {
     let memory = region.memory();
     let Some(last) = records.last() else { return Ok(tail) };
-    let mut link = Link { epoch: tail.link.epoch, sequence: last.sequence.next(), predecessor: last.checksum };
+    let mut link =
+        Link { epoch: tail.link.epoch, sequence: last.sequence.next(), predecessor: last.checksum };
     let mut position = last.end;
     if death {
         memory.sync_file()?;

@@ -9,7 +9,8 @@ use crate::sync::RwLock;
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::collections::HashMap;
 
-/// Words and frames that differ from their homes.
+/// Words and frames that differ from their homes: at first none.
+#[derive(Default)]
 pub struct Shadow {
     changed: RwLock<Changed>,
 }
@@ -31,12 +32,6 @@ impl Changed {
 }
 
 impl Shadow {
-    /// A shadow equal to the homes.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { changed: RwLock::new(Changed::default()) }
-    }
-
     /// The word at `offset`. The home is read under the lock: it may only change with it.
     pub fn read(&self, memory: &Memory, offset: u64) -> Result<u64> {
         if offset % 8 != 0 {

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::media::format::{format, open};
-use crate::media::layout::{LEASE_OFFSET, LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS, first_free_frame};
+use crate::media::layout::{
+    LEASE_OFFSET, LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS, first_free_frame,
+};
 use crate::media::log::recovery::Ending;
 use crate::persist::{FileOperation, Recorder};
 use crate::region::{Identity, RegionOptions, Source};
@@ -56,7 +58,11 @@ fn an_appended_word_is_read_before_and_after_it_is_stored_home() {
     let log = fresh();
     let sequence = set(&log, 0, 7);
     assert_eq!(log.read(word(0)).unwrap(), 7);
-    assert_eq!(log.region().memory().load(word(0)).unwrap(), 0, "a home changed before its record was committed");
+    assert_eq!(
+        log.region().memory().load(word(0)).unwrap(),
+        0,
+        "a home changed before its record was committed"
+    );
     log.commit(sequence).unwrap();
     assert_eq!(log.region().memory().load(word(0)).unwrap(), 7);
     assert_eq!(log.read(word(0)).unwrap(), 7);
