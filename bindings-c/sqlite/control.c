@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* File controls: what is answered here, SQLite would otherwise do without or ask of the built-in VFS. */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* SQLite's own ceiling, unless it was built with another one (SQLITE_MAX_MMAP_SIZE). */
+static sqlite3_int64 fetch_ceiling(void)
+{
+    static const char key[] = "MAX_MMAP_SIZE=";
+    const char *option;
+    for (int i = 0; (option = sqlite3_compileoption_get(i)) != NULL; i++)
+        if (strncmp(option, key, sizeof key - 1) == 0) return strtoll(option + sizeof key - 1, NULL, 0);
+    return 0x7fff0000;
+}
+
+/* In: the new limit, or less than 0 to ask. Out: the limit so far. Kept while pages are fetched. */
+static int fetch_limit(struct file *file, sqlite3_int64 *limit)
+{
+    sqlite3_int64 wanted = *limit;
+    *limit = file->fetch_limit;
+    if (wanted >= 0 && wanted != file->fetch_limit && file->pins == 0) {
+        sqlite3_int64 ceiling = fetch_ceiling();
+        file->fetch_limit = wanted < ceiling ? wanted : ceiling;
+    }
+    return SQLITE_OK;
+}
+
+/* The database is about to be this long: frames for all of it at once, in one piece where possible. The size stays. */
+static int size_hint(struct file *file, sqlite3_int64 wanted)
+{
+    uint64_t size;
+    if (file->read_only || wanted <= 0) return SQLITE_OK;
+    int code = pgs_object_size(file->object->handle, &size);
+    if (code == PGS_OK && (uint64_t)wanted > size)
+        code = pgs_object_allocate(file->object->handle, size, (uint64_t)wanted - size);
+    return pgsv_status(file, code, SQLITE_IOERR_WRITE, "SQLITE_FCNTL_SIZE_HINT");
+}
+
+static int has_moved(const struct file *file)
+{
+    struct stat status;
+    if (!file->alias) return 0;
+    return stat(file->alias->path, &status) != 0 || status.st_dev != file->path_device ||
+           status.st_ino != file->path_inode;
+}
+
+static int flag(bool *flag, int *argument)
+{
+    if (*argument < 0) *argument = *flag;
+    else *flag = *argument != 0;
+    return SQLITE_OK;
+}
+
+static int temporary_name(char **name)
+{
+    sqlite3_uint64 number;
+    const char *directory = getenv("SQLITE_TMPDIR");
+    if (!directory) directory = getenv("TMPDIR");
+    sqlite3_randomness(sizeof number, &number);
+    *name = sqlite3_mprintf("%s/etilqs_%llx", directory ? directory : "/var/tmp", number);
+    return *name ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+int pgsv_control(sqlite3_file *base, int operation, void *argument)
+{
+    struct file *file = FILE_OF(base);
+    switch (operation) {
+    case SQLITE_FCNTL_LOCKSTATE: *(int *)argument = file->lock; return SQLITE_OK;
+    case SQLITE_FCNTL_LAST_ERRNO: *(int *)argument = file->last_errno; return SQLITE_OK;
+    case SQLITE_FCNTL_CHUNK_SIZE: return SQLITE_OK; /* the region grows in steps of its own */
+    case SQLITE_FCNTL_SIZE_HINT: return size_hint(file, *(sqlite3_int64 *)argument);
+    case SQLITE_FCNTL_PERSIST_WAL: return flag(&file->persist_wal, argument);
+    case SQLITE_FCNTL_POWERSAFE_OVERWRITE: return flag(&file->powersafe, argument);
+    case SQLITE_FCNTL_VFSNAME: *(char **)argument = sqlite3_mprintf("pagestone"); return SQLITE_OK;
+    case SQLITE_FCNTL_TEMPFILENAME: return temporary_name(argument);
+    case SQLITE_FCNTL_HAS_MOVED: *(int *)argument = has_moved(file); return SQLITE_OK;
+    case SQLITE_FCNTL_MMAP_SIZE: return fetch_limit(file, argument);
+    default: return SQLITE_NOTFOUND;
+    }
+}

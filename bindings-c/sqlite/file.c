@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The io methods of an object. None takes a mutex of the VFS or allocates: the handle stays while the file is open.
+ *
+ * An object without a handle is the WAL of a region that is open read-only and has none: it is empty.
+ */
+#include "internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* A WAL grows in steps, zeroed and with frames: a step is one commit of sizes and maps, and the appends within it are
+ * stores in place that publish nothing. SQLite's salts and checksums tell frames from what lies behind them. */
+#define WAL_STEP ((uint64_t)256 * 1024)
+
+static int grow_ahead(struct object *object, uint64_t end)
+{
+    uint64_t size;
+    int code = pgs_object_size(object->handle, &size);
+    if (code != PGS_OK) return code;
+    if (end > size) {
+        uint64_t target = (end + WAL_STEP - 1) / WAL_STEP * WAL_STEP;
+        code = pgs_object_allocate(object->handle, size, target - size);
+        if (code == PGS_OK) code = pgs_object_resize(object->handle, target);
+        if (code == PGS_E_NO_SPACE || code == PGS_E_OUT_OF_RANGE) return PGS_OK; /* what is written may still fit */
+        if (code != PGS_OK) return code;
+        size = target;
+    }
+    atomic_store_explicit(&object->reached, size, memory_order_relaxed);
+    return PGS_OK;
+}
+
+static int file_read(sqlite3_file *base, void *buffer, int length, sqlite3_int64 offset)
+{
+    struct file *file = FILE_OF(base);
+    size_t done = 0;
+    if (file->object->handle) {
+        int code = pgs_object_read(file->object->handle, (uint64_t)offset, buffer, (size_t)length, &done);
+        if (code != PGS_OK) return pgsv_status(file, code, SQLITE_IOERR_READ, "xRead");
+    }
+    if (done == (size_t)length) return SQLITE_OK;
+    memset((char *)buffer + done, 0, (size_t)length - done);
+    return SQLITE_IOERR_SHORT_READ;
+}
+
+static int file_write(sqlite3_file *base, const void *buffer, int length, sqlite3_int64 offset)
+{
+    struct file *file = FILE_OF(base);
+    struct object *object = file->object;
+    uint64_t end = (uint64_t)offset + (uint64_t)length;
+    int code = PGS_OK;
+    if (file->read_only) return SQLITE_READONLY;
+    if (file->slot == SLOT_WAL && end > atomic_load_explicit(&object->reached, memory_order_relaxed))
+        code = grow_ahead(object, end);
+    if (code == PGS_OK) code = pgs_object_write(object->handle, (uint64_t)offset, buffer, (size_t)length);
+    return pgsv_status(file, code, SQLITE_IOERR_WRITE, "xWrite");
+}
+
+static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
+{
+    struct file *file = FILE_OF(base);
+    if (file->read_only) return SQLITE_READONLY;
+    /* Before the cut: a write that runs meanwhile then looks at the size again. */
+    atomic_store_explicit(&file->object->reached, 0, memory_order_relaxed);
+    return pgsv_status(file, pgs_object_resize(file->object->handle, (uint64_t)size), SQLITE_IOERR_TRUNCATE, "xTruncate");
+}
+
+static int file_sync(sqlite3_file *base, int flags)
+{
+    struct file *file = FILE_OF(base);
+    (void)flags; /* sizes are always part of it */
+    if (!file->object->handle) return SQLITE_OK;
+    return pgsv_status(file, pgs_object_sync(file->object->handle), SQLITE_IOERR_FSYNC, "xSync");
+}
+
+static int file_size(sqlite3_file *base, sqlite3_int64 *size)
+{
+    struct file *file = FILE_OF(base);
+    uint64_t bytes = 0;
+    if (file->object->handle) {
+        int code = pgs_object_size(file->object->handle, &bytes);
+        if (code != PGS_OK) return pgsv_status(file, code, SQLITE_IOERR_FSTAT, "xFileSize");
+    }
+    *size = (sqlite3_int64)bytes;
+    return SQLITE_OK;
+}
+
+/* A fetch is a pin. Whatever speaks against it, the answer is "none": SQLite then reads. */
+static int file_fetch(sqlite3_file *base, sqlite3_int64 offset, int length, void **page)
+{
+    struct file *file = FILE_OF(base);
+    void *address;
+    *page = NULL;
+    if (offset < 0 || length <= 0 || length > file->fetch_limit || offset > file->fetch_limit - length) return SQLITE_OK;
+    if (!file->object->handle || (file->pins > 0 && file->pin_length != length)) return SQLITE_OK;
+    if (pgs_pin(file->object->handle, (uint64_t)offset, (size_t)length, 0, &address) != PGS_OK) return SQLITE_OK;
+    file->pins++;
+    file->pin_length = length;
+    *page = address;
+    return SQLITE_OK;
+}
+
+/* Without a page SQLite means "drop what you cached": there is nothing. */
+static int file_unfetch(sqlite3_file *base, sqlite3_int64 offset, void *page)
+{
+    struct file *file = FILE_OF(base);
+    (void)offset;
+    if (!page) return SQLITE_OK;
+    file->pins--;
+    int code = pgs_unpin(file->database->region->store, page, (size_t)file->pin_length);
+    return pgsv_status(file, code, SQLITE_IOERR_MMAP, "xUnfetch");
+}
+
+static int file_close(sqlite3_file *base)
+{
+    struct file *file = FILE_OF(base);
+    int result = SQLITE_OK;
+    assert(file->pins == 0);
+    pgsv_shm_unmap(base, 0);
+    pgsv_unlock(base, SQLITE_LOCK_NONE);
+    if (file->delete_on_close && !file->read_only) result = file_truncate(base, 0);
+    pthread_mutex_lock(&pgsv_registry);
+    if (file->alias) pgsv_alias_remove(file);
+    int closed = pgsv_database_put(file->database);
+    pthread_mutex_unlock(&pgsv_registry);
+    base->pMethods = NULL;
+    return result == SQLITE_OK ? closed : result;
+}
+
+/* Without POWERSAFE_OVERWRITE a write may disturb its whole frame. */
+static int sector_size(sqlite3_file *base)
+{
+    (void)base;
+    return PGS_FRAME_SIZE;
+}
+
+static int device_characteristics(sqlite3_file *base)
+{
+    return FILE_OF(base)->powersafe ? SQLITE_IOCAP_POWERSAFE_OVERWRITE : 0;
+}
+
+const sqlite3_io_methods pgsv_methods = {
+    .iVersion = 3,
+    .xClose = file_close,
+    .xRead = file_read,
+    .xWrite = file_write,
+    .xTruncate = file_truncate,
+    .xSync = file_sync,
+    .xFileSize = file_size,
+    .xLock = pgsv_lock,
+    .xUnlock = pgsv_unlock,
+    .xCheckReservedLock = pgsv_check_reserved,
+    .xFileControl = pgsv_control,
+    .xSectorSize = sector_size,
+    .xDeviceCharacteristics = device_characteristics,
+    .xShmMap = pgsv_shm_map,
+    .xShmLock = pgsv_shm_lock,
+    .xShmBarrier = pgsv_shm_barrier,
+    .xShmUnmap = pgsv_shm_unmap,
+    .xFetch = file_fetch,
+    .xUnfetch = file_unfetch,
+};

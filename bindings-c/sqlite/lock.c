@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The five database locks. One process owns the region, so they are plain memory of the database.
+ *
+ *   NONE -> SHARED -> RESERVED -> (PENDING) -> EXCLUSIVE       SHARED -> EXCLUSIVE is a hot journal's rollback
+ *
+ * At most one file is `reserved`, `pending` or `exclusive`; a file that holds a higher lock counts in `shared` as well.
+ * PENDING keeps new readers out while the old ones leave: a refused EXCLUSIVE therefore stays PENDING.
+ */
+#include "internal.h"
+
+static bool free_for(const struct file *holder, const struct file *file)
+{
+    return !holder || holder == file;
+}
+
+static int raise_to_exclusive(struct database *database, struct file *file)
+{
+    if (!free_for(database->reserved, file) || !free_for(database->pending, file)) return SQLITE_BUSY;
+    database->pending = file;
+    file->lock = SQLITE_LOCK_PENDING;
+    if (database->shared > 1) return SQLITE_BUSY;
+    database->exclusive = file;
+    file->lock = SQLITE_LOCK_EXCLUSIVE;
+    return SQLITE_OK;
+}
+
+static int raise(struct database *database, struct file *file, int level)
+{
+    if (level == SQLITE_LOCK_EXCLUSIVE) return raise_to_exclusive(database, file);
+    if (database->pending || database->exclusive) return SQLITE_BUSY;
+    if (level == SQLITE_LOCK_SHARED) {
+        database->shared++;
+    } else {
+        if (database->reserved) return SQLITE_BUSY;
+        database->reserved = file;
+    }
+    file->lock = level;
+    return SQLITE_OK;
+}
+
+int pgsv_lock(sqlite3_file *base, int level)
+{
+    struct file *file = FILE_OF(base);
+    if (level <= file->lock) return SQLITE_OK;
+    pthread_mutex_lock(&file->database->mutex);
+    int result = raise(file->database, file, level);
+    pthread_mutex_unlock(&file->database->mutex);
+    return result;
+}
+
+int pgsv_unlock(sqlite3_file *base, int level)
+{
+    struct file *file = FILE_OF(base);
+    struct database *database = file->database;
+    if (level >= file->lock) return SQLITE_OK;
+    pthread_mutex_lock(&database->mutex);
+    if (database->exclusive == file) database->exclusive = NULL;
+    if (database->pending == file) database->pending = NULL;
+    if (database->reserved == file) database->reserved = NULL;
+    if (level == SQLITE_LOCK_NONE) database->shared--;
+    file->lock = level;
+    pthread_mutex_unlock(&database->mutex);
+    return SQLITE_OK;
+}
+
+int pgsv_check_reserved(sqlite3_file *base, int *held)
+{
+    struct database *database = FILE_OF(base)->database;
+    pthread_mutex_lock(&database->mutex);
+    *held = database->reserved || database->pending || database->exclusive;
+    pthread_mutex_unlock(&database->mutex);
+    return SQLITE_OK;
+}
