@@ -1,0 +1,238 @@
+//! The hot record of a frame, and the read-modify-writes that are its transitions (table in [`state`](super::state)).
+
+use super::state::{
+    DIRTY, EXCLUSIVE, LIVE, ORPHAN, READER_BITS, REFERENCED, SHARED, Snapshot, VERSION, Version, WAITERS,
+};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{Zeroed, mutant};
+
+/// Sixteen bytes a frame. Nothing in it is a pointer or local to the process.
+///
+/// # Fields
+/// `state`: read-modify-writes only. `owner`: written by whoever has a pin, or has claimed the freeing; zeroed when
+/// the frame is retired.
+#[derive(Debug)]
+#[repr(C, align(16))]
+pub(super) struct Descriptor {
+    state: AtomicU64,
+    owner: AtomicU64,
+}
+
+#[cfg(not(pagestone_loom))]
+const _: () = assert!(size_of::<Descriptor>() == 16);
+
+// SAFETY: two atomic integers; zero bytes are zero.
+unsafe impl Zeroed for Descriptor {
+    fn zeroed() -> Self {
+        Self { state: AtomicU64::zeroed(), owner: AtomicU64::zeroed() }
+    }
+    fn wipe(&self) {
+        self.state.wipe();
+        self.owner.wipe();
+    }
+}
+
+/// Pins and lifecycle.
+impl Descriptor {
+    pub(super) fn look(&self) -> Snapshot {
+        // ORDERING: Acquire: who sees a frame idle has its last holder's accesses behind it (`drop_pin`).
+        Snapshot(self.state.load(Ordering::Acquire))
+    }
+
+    /// The word with the pin in it. Whether the pin counts is the caller's to see.
+    #[inline(always)]
+    pub(super) fn add_pin(&self) -> Snapshot {
+        // ORDERING: Acquire: pairs with `populate`, `set` and `drop_exclusive`, so that what was true of the frame
+        // when it was populated or refused is seen, and a map word read afterwards is no older.
+        Snapshot(self.state.fetch_add(1, Ordering::Acquire).wrapping_add(1))
+    }
+
+    /// Another pin for one who has one; the word with it.
+    #[inline(always)]
+    pub(super) fn add_pin_again(&self) -> Snapshot {
+        // ORDERING: Relaxed: the caller's own pin ordered everything already, as with the count of an `Arc`.
+        Snapshot(self.state.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
+    }
+
+    /// The word as it was with the pin in it.
+    #[inline(always)]
+    pub(super) fn drop_pin(&self) -> Snapshot {
+        // ORDERING: Release: the holder's accesses end before whoever sees the count at zero begins
+        // (`retire_if`, `claim_freeing`, `look`).
+        Snapshot(self.state.fetch_sub(1, Ordering::Release))
+    }
+
+    /// Takes back a put that had no pin to drop: the page of the table was wiped by a fork.
+    pub(super) fn undo_stray_put(&self) {
+        // ORDERING: Relaxed: nothing depends on a word nobody owns.
+        self.state.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Makes the frame live with one pin, wiping the void increments. Under the chunk's lock, LIVE clear.
+    pub(super) fn populate(&self, version: u64) {
+        let word = LIVE | VERSION.pack(version) | 1;
+        if mutant("populate_by_add") {
+            self.state.fetch_add(word, Ordering::AcqRel);
+            return;
+        }
+        // ORDERING: AcqRel: Release for pinners that will find LIVE without the lock; Acquire costs nothing on top
+        // and keeps one rule for all that change LIVE.
+        self.state.swap(word, Ordering::AcqRel);
+    }
+
+    /// Wipes the void increments of a populate that is refused. LIVE clear, and nobody else populates.
+    pub(super) fn void(&self) {
+        // ORDERING: Relaxed: a swap from nothing to nothing publishes nothing.
+        self.state.swap(0, Ordering::Relaxed);
+    }
+
+    /// Turns exactly `seen`, which has no pins, into never touched. Under the chunk's lock. False if it changed.
+    pub(super) fn retire_if(&self, seen: Snapshot) -> bool {
+        debug_assert!(seen.live() && seen.pins() == 0);
+        if mutant("retire_by_store") {
+            if self.state.load(Ordering::Acquire) != seen.0 {
+                return false;
+            }
+            self.state.store(0, Ordering::Release);
+        }
+        // ORDERING: AcqRel: Acquire from every `drop_pin` before (the last holder is done); Release so that a pinner
+        // of the frame's next life has this life behind it. Relaxed on failure: nothing was learned.
+        else if self.state.compare_exchange(seen.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        // ORDERING: Relaxed: only pin holders read the owner, and the next ones come through the chunk's lock.
+        self.owner.store(0, Ordering::Relaxed);
+        true
+    }
+
+    /// Makes the freeing of an orphan without pins the caller's, once: EXCLUSIVE without a pin is the claim.
+    pub(super) fn claim_freeing(&self) -> bool {
+        if mutant("last_put_without_claim") {
+            return self.look().orphan();
+        }
+        let mut seen = self.look();
+        while seen.live() && seen.orphan() && seen.pins() == 0 && !seen.exclusive() {
+            // ORDERING: AcqRel: Acquire from every `drop_pin` before: all holders are done before the frame is freed.
+            // Release only keeps the chain whole for `retire_if`. Acquire on failure, as `look`.
+            match self.state.compare_exchange(seen.0, seen.0 | EXCLUSIVE, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return true,
+                Err(now) => seen = Snapshot(now),
+            }
+        }
+        false
+    }
+
+    /// Sets flags; the word before.
+    pub(super) fn set(&self, flags: u64) -> Snapshot {
+        // ORDERING: AcqRel: Release so that who is refused by the flag, or finds it, sees what led to it (a changed
+        // map word); Acquire so that who sets it sees what the holders counted in the word did before.
+        Snapshot(self.state.fetch_or(flags, Ordering::AcqRel))
+    }
+
+    /// Clears flags; the word before.
+    pub(super) fn clear(&self, flags: u64) -> Snapshot {
+        // ORDERING: AcqRel, as `set`.
+        Snapshot(self.state.fetch_and(!flags, Ordering::AcqRel))
+    }
+
+    /// Notes that the frame was pinned more than once. Only where the word does not say so yet: on a hot page a
+    /// blind `fetch_or` costs sixteen times the look.
+    pub(super) fn mark_referenced(&self) {
+        // ORDERING: Relaxed: a hint.
+        self.state.fetch_or(REFERENCED.mask(), Ordering::Relaxed);
+    }
+
+    /// Lets the mark fade by one step; how strong it was.
+    pub(super) fn fade_referenced(&self) -> u32 {
+        let seen = self.look().referenced();
+        if seen > 0 {
+            // Three, one, zero: the higher bit goes first.
+            // ORDERING: Relaxed: a hint.
+            self.state.fetch_and(!REFERENCED.pack(if seen > 1 { 2 } else { 1 }), Ordering::Relaxed);
+        }
+        seen
+    }
+}
+
+/// Latches. The caller has a pin.
+impl Descriptor {
+    /// The word with the shared latch in it: void if EXCLUSIVE is set there, or too many share it.
+    pub(super) fn add_shared(&self) -> Snapshot {
+        // ORDERING: Acquire: pairs with `drop_exclusive`.
+        Snapshot(self.state.fetch_add(SHARED.one(), Ordering::Acquire).wrapping_add(SHARED.one()))
+    }
+
+    /// The word as it was with the shared latch in it.
+    pub(super) fn drop_shared(&self) -> Snapshot {
+        // ORDERING: Release: the reader is done before the next writer begins (`try_exclusive`).
+        Snapshot(self.state.fetch_sub(SHARED.one(), Ordering::Release))
+    }
+
+    /// Takes the exclusive latch if nobody has any latch.
+    pub(super) fn try_exclusive(&self) -> bool {
+        let mut seen = self.look();
+        while seen.shared() == 0 && !seen.exclusive() {
+            // ORDERING: Acquire: pairs with `drop_shared` and `drop_exclusive`. Acquire on failure, as `look`.
+            match self.state.compare_exchange_weak(
+                seen.0,
+                seen.0 | EXCLUSIVE,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    // ORDERING: release fence: whoever reads a byte stored from here on, and then fences (`unchanged`),
+                    // finds EXCLUSIVE or a later version. Free on x86.
+                    fence(Ordering::Release);
+                    return true;
+                }
+                Err(now) => seen = Snapshot(now),
+            }
+        }
+        false
+    }
+
+    /// Drops the exclusive latch and bumps the version in one step; the word before.
+    pub(super) fn drop_exclusive(&self) -> Snapshot {
+        let order = if mutant("relaxed_unlatch") { Ordering::Relaxed } else { Ordering::Release };
+        // ORDERING: Release: the writer's stores are seen by who latches next, and by `version`.
+        Snapshot(self.state.fetch_add(VERSION.one().wrapping_sub(EXCLUSIVE), order))
+    }
+
+    /// Takes back a release that had no latch to drop: the page of the table was wiped by a fork.
+    pub(super) fn undo_stray_release(&self, taken: u64) {
+        // ORDERING: Relaxed: nothing depends on a word nobody owns.
+        self.state.fetch_add(taken, Ordering::Relaxed);
+    }
+
+    /// What to compare later.
+    pub(super) fn version(&self) -> Version {
+        self.look().version()
+    }
+
+    /// Whether the version is still `then`, and everything read since is therefore of one piece.
+    pub(super) fn unchanged(&self, then: Version) -> bool {
+        // ORDERING: acquire fence, then Relaxed: the reads of the copy come before this load; pairs with the fence in
+        // `try_exclusive`.
+        fence(Ordering::Acquire);
+        then.stable() && Snapshot(self.state.load(Ordering::Relaxed)).version() == then
+    }
+}
+
+/// The owner word.
+impl Descriptor {
+    pub(super) fn owner(&self) -> u64 {
+        // ORDERING: Relaxed: a number, and pin holders alone act upon it.
+        self.owner.load(Ordering::Relaxed)
+    }
+    pub(super) fn set_owner(&self, owner: u64) {
+        // ORDERING: Relaxed: as `owner`. A list linked through owners is published by its head.
+        self.owner.store(owner, Ordering::Relaxed);
+    }
+    pub(super) fn set_owner_if_unset(&self, owner: u64) -> bool {
+        // ORDERING: Relaxed: as `owner`.
+        self.owner.compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+const _: () = assert!(READER_BITS & (DIRTY | ORPHAN | WAITERS) == ORPHAN);

@@ -1,0 +1,45 @@
+//! Dirty lines: what was stored to a frame since it was last flushed.
+
+use super::state::DIRTY;
+use super::table::FrameTable;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::units::Pfn;
+
+impl FrameTable {
+    /// Notes stores to `lines` (one bit each) of a frame that the caller has pinned, after they were done. True if the
+    /// frame was clean.
+    ///
+    /// # Durability
+    /// None: it is what a sync will flush.
+    pub fn mark_dirty(&self, pfn: Pfn, lines: u64) -> bool {
+        // ORDERING: Release, and an RMW even where the bits are set already: the stores come before whoever takes the
+        // bits flushes the lines. First the lines, then the flag.
+        self.lines(self.index(pfn)).fetch_or(lines, Ordering::Release);
+        !self.pinned(pfn).set(DIRTY).dirty()
+    }
+
+    /// Takes the dirty lines of a frame: from now on they are the caller's to flush. Zero if it is clean.
+    #[must_use]
+    pub fn take_dirty(&self, pfn: Pfn) -> u64 {
+        let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some())
+        else {
+            return 0;
+        };
+        // First the flag, then the lines: marked in between, the frame stays dirty, perhaps with no line.
+        if !descriptor.clear(DIRTY).dirty() {
+            return 0;
+        }
+        // ORDERING: AcqRel: Acquire from `mark_dirty`; Release keeps one rule for all who change the bits.
+        self.lines(self.index(pfn)).swap(0, Ordering::AcqRel)
+    }
+
+    /// Forgets the lines of a frame that was retired dirty: they are of no object any more. Under its chunk's lock.
+    pub(super) fn forget_lines(&self, index: usize) {
+        // ORDERING: Relaxed: the next to mark them comes through the chunk's lock.
+        self.lines(index).store(0, Ordering::Relaxed);
+    }
+
+    fn lines(&self, index: usize) -> &AtomicU64 {
+        self.dirty_lines.get(index).expect("as long as the descriptors")
+    }
+}

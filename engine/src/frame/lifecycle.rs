@@ -1,0 +1,112 @@
+//! Hold, orphan, retire: how pins are kept from beginning, and what becomes of a frame when the last has ended.
+
+use super::chunk::chunk_of;
+use super::outcome::{HoldOutcome, OrphanOutcome};
+use super::state::{HOLD, ORPHAN, POISONED, Snapshot, WRITEBACK};
+use super::table::FrameTable;
+use crate::sync::thread;
+use crate::units::{Pfn, PfnRange};
+use std::time::Duration;
+
+impl FrameTable {
+    /// Refuses new pins of a populated frame until [`unhold`](Self::unhold). One holder at a time.
+    pub fn hold(&self, pfn: Pfn) -> HoldOutcome {
+        let index = self.index(pfn);
+        let _chunk = self.chunks.lock(chunk_of(index));
+        match self.descriptors.get(index).filter(|_| self.peek(pfn).is_some()) {
+            None => HoldOutcome::Unpopulated,
+            Some(descriptor) if descriptor.set(HOLD).pins() == 0 => HoldOutcome::Idle,
+            Some(_) => HoldOutcome::Pinned,
+        }
+    }
+
+    /// Admits new pins again.
+    pub fn unhold(&self, pfn: Pfn) {
+        if let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some()) {
+            descriptor.clear(HOLD);
+        }
+    }
+
+    /// Holds every populated frame of `range`, and refuses to populate the others.
+    pub fn hold_range(&self, range: PfnRange) {
+        self.closed.close(range);
+        // Whoever looked before the range was closed has populated its frame when its stripe has been locked once.
+        self.chunks.each_stripe().for_each(drop);
+        for pfn in self.populated(range) {
+            let _ = self.hold(pfn);
+        }
+    }
+
+    /// Undoes [`hold_range`](Self::hold_range).
+    pub fn unhold_range(&self, range: PfnRange) {
+        self.closed.open(range);
+        self.populated(range).for_each(|pfn| self.unhold(pfn));
+    }
+
+    /// Waits until a held frame has no pins; false if that took longer than `limit`.
+    #[must_use]
+    pub fn wait_idle(&self, pfn: Pfn, limit: Option<Duration>) -> bool {
+        let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some())
+        else {
+            return true;
+        };
+        let pinned = |state: Snapshot| state.pins() > 0;
+        self.sleep_until(pfn, descriptor, || !pinned(descriptor.look()), pinned, limit)
+    }
+
+    /// Marks a frame as detached for good. First change the map words that led to it: a pinner who read an old one
+    /// finds either the mark or, reading again after its pin, the change.
+    pub fn orphan(&self, pfn: Pfn) -> OrphanOutcome {
+        let index = self.index(pfn);
+        // A first touch under way comes before this lock, and is found live, or after it, and sees the map changed.
+        let _chunk = self.chunks.lock(chunk_of(index));
+        let Some(descriptor) = self.descriptors.get(index).filter(|_| self.peek(pfn).is_some()) else {
+            return OrphanOutcome::Idle;
+        };
+        let before = descriptor.set(ORPHAN);
+        let idle = Snapshot(before.0 | ORPHAN);
+        // If a vain pin comes between, taking it back is the last put, and its caller frees.
+        if before.pins() == 0 && self.retire(index, descriptor, idle) {
+            OrphanOutcome::Idle
+        } else {
+            OrphanOutcome::Busy
+        }
+    }
+
+    /// Ends the life of an orphan whose freeing the caller has claimed. Its owner word is the caller's until here.
+    pub fn retire_orphan(&self, pfn: Pfn) {
+        let index = self.index(pfn);
+        let Some(descriptor) = self.descriptors.get(index) else { return };
+        loop {
+            let chunk = self.chunks.lock(chunk_of(index));
+            let seen = descriptor.look();
+            if !seen.live() || (seen.pins() == 0 && self.retire(index, descriptor, seen)) {
+                return;
+            }
+            drop(chunk);
+            // A vain pin is about to be taken back; its count must not be lost.
+            thread::yield_now();
+        }
+    }
+
+    /// Notes that the frame's medium failed. The caller has a pin; no other is given any more.
+    pub fn poison(&self, pfn: Pfn) {
+        self.pinned(pfn).set(POISONED);
+    }
+
+    /// Notes that the frame is on its way to its backing. The caller has a pin. False if it was already.
+    #[must_use]
+    pub fn begin_writeback(&self, pfn: Pfn) -> bool {
+        !self.pinned(pfn).set(WRITEBACK).writeback()
+    }
+
+    /// Undoes [`begin_writeback`](Self::begin_writeback).
+    pub fn end_writeback(&self, pfn: Pfn) {
+        self.pinned(pfn).clear(WRITEBACK);
+    }
+
+    /// Whether nothing may be populated at `pfn`. Under its chunk's lock.
+    pub(super) fn is_closed(&self, pfn: Pfn) -> bool {
+        self.closed.contains(pfn)
+    }
+}

@@ -1,0 +1,74 @@
+//! First touch: how a frame gets its descriptor without a lock on the hit path. **Void increments.**
+//!
+//! A pin is a blind `fetch_add(1)`. The table's memory is always mapped, so adding to a word that was never touched,
+//! or whose page was just given back, harms nothing. Only a *lost* count would.
+//!
+//! ```text
+//!   pinner A              pinner B             chunk lock     the word
+//!   ------------------    -----------------    ----------     -----------------------------
+//!   fetch_add -> 0                                            1     void: LIVE was not set
+//!                         fetch_add -> 1                      2     void as well
+//!   lock                                       A
+//!   look: not LIVE
+//!   swap(LIVE|v|1)                                            LIVE, version v, 1 pin: the swap wiped both voids
+//!   unlock                                     -              A is pinned
+//!                         lock                 B
+//!                         look: LIVE
+//!                         fetch_add                           LIVE, v, 2 pins
+//!                         unlock               -              B is pinned
+//!
+//!   unpin, unpin                                              LIVE, v, 0 pins: idle
+//!
+//!                         reclaim: lock        R
+//!                         CAS(idle -> 0)                      0     exactly the idle word, or not at all
+//!   fetch_add -> 0                                            1     void
+//!   lock ... waits        punch the page                      0     what the punch destroyed was void
+//!                         unlock               -
+//!   lock                                       A
+//!   look: not LIVE, swap ...                                  LIVE, v', 1 pin
+//! ```
+//!
+//! The rule: an increment counts if and only if the word it returned was LIVE. One that does not count **never**
+//! counts and is never taken back; it is wiped by the swap of whoever populates (or refuses to), or by the punch. LIVE
+//! changes only under the chunk's lock, so between the pinner's second look and its second `fetch_add` nothing can go.
+//!
+//! Three ways to break it, which the models must find: populate by *adding* LIVE keeps the voids, and the frame
+//! never becomes idle; retire by *storing* zero over a pin that came after the look loses it; *punching after
+//! unlocking* destroys a populated word.
+
+use super::chunk::chunk_of;
+use super::descriptor::Descriptor;
+use super::outcome::PinOutcome;
+use super::table::FrameTable;
+use crate::units::Pfn;
+
+impl FrameTable {
+    /// The pin of a frame that was not LIVE when the pinner's void increment hit it.
+    pub(super) fn first_touch(&self, pfn: Pfn, descriptor: &Descriptor) -> PinOutcome {
+        if self.is_of_the_parent(pfn) {
+            // No lock: a thread that the fork did not copy may have held it. Nothing of the parent's is ever populated
+            // here, so the word is nobody's.
+            descriptor.void();
+            return PinOutcome::Forked;
+        }
+        let chunk = chunk_of(self.index(pfn));
+        let mut stripe = self.chunks.lock(chunk);
+        // Before anything else: the increment alone gave the chunk memory, which must be accounted for.
+        let new_chunk = self.chunks.enter(chunk);
+        let outcome = if descriptor.look().live() {
+            self.admit(pfn, descriptor, descriptor.add_pin())
+        } else if self.is_closed(pfn) {
+            descriptor.void();
+            PinOutcome::Held
+        } else {
+            descriptor.populate(self.versions.next());
+            stripe.first_touches += 1;
+            PinOutcome::Populated
+        };
+        drop(stripe);
+        if new_chunk && self.over_budget() > 0 {
+            self.trim();
+        }
+        outcome
+    }
+}

@@ -1,0 +1,85 @@
+//! The process's table, and what a fork does to it.
+//!
+//! A child gets none of the parent's frames: the kernel wipes the table's pages there (`MADV_WIPEONFORK`), so each pin
+//! is a first touch, and a first touch answers `Forked`. The child's own table starts at pfns above all that the parent
+//! ever handed out, so that a number inherited from the parent never names a frame of the child's.
+
+use super::table::FrameTable;
+#[cfg(not(pagestone_loom))]
+use super::table::{CHUNK_BUDGET, FRAMES_MAX};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// How many forks lie between this process and the first.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+/// Pfns below belong to a parent.
+static FLOOR: AtomicU64 = AtomicU64::new(0);
+/// Null until first used. What it points to is never freed.
+static TABLE: AtomicPtr<FrameTable> = AtomicPtr::new(std::ptr::null_mut());
+
+pub(super) fn generation() -> u32 {
+    // ORDERING: Relaxed: it changes only where no other thread exists.
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// The child side of `fork`, where only async-signal-safe things may be done: the forking thread is the only one.
+extern "C" fn in_child() {
+    // ORDERING: Relaxed, all: no other thread exists.
+    let table = TABLE.swap(std::ptr::null_mut(), Ordering::Relaxed);
+    // SAFETY: the pointer is null or came from `Box::leak`.
+    if let Some(table) = unsafe { table.as_ref() } {
+        FLOOR.fetch_max(table.space.high(), Ordering::Relaxed);
+    }
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+fn watch_forks() {
+    static WATCHING: AtomicBool = AtomicBool::new(false);
+    // ORDERING: Relaxed: who comes second needs nothing from who came first.
+    if !WATCHING.swap(true, Ordering::Relaxed) {
+        // SAFETY: `in_child` does nothing that a child may not do. If it cannot be registered (no memory), a child
+        // finds a wiped table that populates again for itself alone.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    }
+}
+
+#[cfg(not(pagestone_loom))]
+impl FrameTable {
+    /// The table of this process.
+    ///
+    /// # Panics
+    /// When not even a small one can be reserved.
+    #[inline]
+    #[must_use]
+    pub fn global() -> &'static Self {
+        // ORDERING: Acquire: pairs with the publication in `make_global`.
+        // SAFETY: null, or leaked by `make_global` after it was built.
+        unsafe { TABLE.load(Ordering::Acquire).as_ref() }.unwrap_or_else(Self::make_global)
+    }
+
+    #[cold]
+    fn make_global() -> &'static Self {
+        watch_forks();
+        let floor = FLOOR.load(Ordering::Relaxed);
+        let mut frames = FRAMES_MAX;
+        let table = loop {
+            match Self::above(frames, CHUNK_BUDGET, floor) {
+                Ok(table) => break table,
+                Err(error) => assert!(frames > 1 << 16, "no room for a frame table: {error}"),
+            }
+            frames /= 2;
+        };
+        let table = Box::into_raw(Box::new(table));
+        let null = std::ptr::null_mut();
+        // ORDERING: Release publishes the table; Acquire on failure as in `global`.
+        match TABLE.compare_exchange(null, table, Ordering::Release, Ordering::Acquire) {
+            // SAFETY: just built, and from now on shared only.
+            Ok(_) => unsafe { &*table },
+            Err(first) => {
+                // SAFETY: ours alone: it was not published.
+                drop(unsafe { Box::from_raw(table) });
+                // SAFETY: published by another thread.
+                unsafe { &*first }
+            }
+        }
+    }
+}

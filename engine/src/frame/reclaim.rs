@@ -1,0 +1,142 @@
+//! Giving descriptors back: whole chunks of idle frames, least recently populated first, many in one call.
+//!
+//! Void increments (see [`populate`](super::populate)) are what makes this safe beside pinners that hold no lock.
+
+use super::chunk::{CHUNKS_PER_LINES_PAGE, CHUNKS_PER_WAITS_PAGE, Chunk, chunk_of, frames_of};
+use super::descriptor::Descriptor;
+use super::state::Snapshot;
+use super::table::FrameTable;
+use crate::sync::atomic::Ordering;
+use crate::sync::mutant;
+use crate::units::{Pfn, PfnRange};
+use std::io;
+use std::ops::Range;
+
+/// Most chunks given back by one call of the kernel: with another thread running, a page costs 0.8 us in a batch of 64
+/// and 12.6 us alone.
+const BATCH: usize = 64;
+
+/// What became of a batch.
+#[derive(Default)]
+struct Batch {
+    gone: Vec<Chunk>,
+    kept: Vec<Chunk>,
+}
+
+impl FrameTable {
+    /// Gives back the memory of up to `max_chunks` chunks that hold nothing but idle, clean frames; how many it was.
+    pub fn reclaim(&self, max_chunks: usize) -> usize {
+        let _one_at_a_time = self.chunks.reclaiming.lock();
+        let mut unseen = self.chunks.queued();
+        let mut done = 0;
+        while done < max_chunks && unseen > 0 {
+            let candidates = self.chunks.take_oldest(BATCH.min(unseen).min(max_chunks - done));
+            unseen -= candidates.len().min(unseen);
+            done += self.give_back(&candidates, Snapshot::is_reclaimable).gone.len();
+        }
+        done
+    }
+
+    /// Chunks beyond the budget.
+    pub(super) fn over_budget(&self) -> usize {
+        self.chunks.count().saturating_sub(self.budget())
+    }
+
+    /// Brings the table below its budget, by one batch at most and with some room to spare, unless somebody is at it.
+    #[cold]
+    pub(super) fn trim(&self) {
+        if let Some(_one_at_a_time) = self.chunks.reclaiming.try_lock() {
+            let spare = self.budget() / 8;
+            let candidates = self.chunks.take_oldest(BATCH.min(self.over_budget() + spare));
+            self.give_back(&candidates, Snapshot::is_reclaimable);
+        }
+    }
+
+    /// Retires every frame of `range`, whatever its flags, and gives the memory back: the region has been detached.
+    ///
+    /// First hold the range, wait until each frame is idle, and retire the orphans whose freeing was claimed.
+    ///
+    /// # Errors
+    /// The first frame that is pinned, or whose freeing was claimed and not ended by `retire_orphan`; frames of other
+    /// chunks may be retired by then.
+    pub fn retire_range(&self, range: PfnRange) -> Result<(), Pfn> {
+        let _one_at_a_time = self.chunks.reclaiming.lock();
+        let chunks = self.chunks_of(range);
+        for batch in self.chunks.take_range(&chunks).chunks(BATCH) {
+            self.give_back(batch, |state| state.pins() == 0 && !state.exclusive());
+        }
+        self.populated(range).next().map_or(Ok(()), Err)
+    }
+
+    /// The chunks that `range` touches.
+    pub(super) fn chunks_of(&self, range: PfnRange) -> Range<Chunk> {
+        let start = self.index(range.start);
+        let end = start.saturating_add(usize::try_from(range.frames).unwrap_or(usize::MAX));
+        if end == start { 0..0 } else { chunk_of(start)..chunk_of(end.min(self.descriptors.len()) - 1) + 1 }
+    }
+
+    /// Retires and punches those of `candidates` in which every live frame passes `may_go`, and queues the others again.
+    /// Under `reclaiming`; the candidates have left the queue.
+    fn give_back(&self, candidates: &[Chunk], may_go: impl Fn(Snapshot) -> bool) -> Batch {
+        let mut batch = Batch::default();
+        let stripes = self.chunks.lock_all(candidates);
+        for &chunk in candidates {
+            let list = if self.retire_chunk(chunk, &may_go) { &mut batch.gone } else { &mut batch.kept };
+            list.push(chunk);
+        }
+        batch.gone.iter().for_each(|chunk| self.chunks.leave(*chunk));
+        let stripes = if mutant("punch_after_unlock") { Vec::new() } else { stripes };
+        if self.punch(&batch.gone).is_err() {
+            // The frames are retired all the same; only the memory stays.
+            batch.gone.iter().for_each(|chunk| self.chunks.mark(*chunk));
+            batch.kept.append(&mut batch.gone);
+        }
+        self.chunks.put_back(&batch.kept);
+        drop(stripes);
+        // ORDERING: Relaxed: counters.
+        self.reclaimed_chunks.fetch_add(batch.gone.len() as u64, Ordering::Relaxed);
+        self.skipped_chunks.fetch_add(batch.kept.len() as u64, Ordering::Relaxed);
+        batch
+    }
+
+    /// Retires every live frame of `chunk`, or stops at the first that may not go. Under its lock.
+    fn retire_chunk(&self, chunk: Chunk, may_go: &impl Fn(Snapshot) -> bool) -> bool {
+        let live =
+            |index: usize| self.descriptors.get(index).map(|d| (index, d, d.look())).filter(|f| f.2.live());
+        // A whole look first: in a chunk that stays, idle frames keep their owners.
+        frames_of(chunk).filter_map(live).all(|(_, _, state)| may_go(state))
+            && frames_of(chunk)
+                .filter_map(live)
+                .all(|(index, d, state)| may_go(state) && self.retire(index, d, state))
+    }
+
+    /// Retires one frame that was `seen` without pins. Under its chunk's lock. False if it has changed since.
+    pub(super) fn retire(&self, index: usize, descriptor: &Descriptor, seen: Snapshot) -> bool {
+        if !descriptor.retire_if(seen) {
+            return false;
+        }
+        self.versions.retired(seen.version_number());
+        if seen.dirty() {
+            self.forget_lines(index);
+        }
+        true
+    }
+
+    /// Gives back the pages of `chunks`, which have left the map, and of their side arrays where no chunk that shares
+    /// them is populated. Under the locks of all of them.
+    fn punch(&self, chunks: &[Chunk]) -> io::Result<()> {
+        let pages: Vec<_> = chunks.iter().copied().map(frames_of).collect();
+        self.descriptors.punch_many(&pages)?;
+        self.dirty_lines.punch_many(&self.deserted(chunks, CHUNKS_PER_LINES_PAGE))?;
+        self.wait_words.punch_many(&self.deserted(chunks, CHUNKS_PER_WAITS_PAGE))
+    }
+
+    /// The runs of `sharing` chunks around each of `chunks` in which no chunk is populated, as frames.
+    fn deserted(&self, chunks: &[Chunk], sharing: usize) -> Vec<Range<usize>> {
+        let mut firsts: Vec<_> = chunks.iter().map(|chunk| chunk / sharing * sharing).collect();
+        firsts.sort_unstable();
+        firsts.dedup();
+        firsts.retain(|first| (*first..first + sharing).all(|chunk| !self.chunks.is_populated(chunk)));
+        firsts.into_iter().map(|first| frames_of(first).start..frames_of(first + sharing - 1).end).collect()
+    }
+}

@@ -1,0 +1,246 @@
+//! The state word of a descriptor: layout, states, transitions.
+//!
+//! ```text
+//!  63          36 35      26 25 24 23 22 21 20 19 18 17 16 15             0
+//! +--------------+----------+-----+--+--+--+--+--+--+--+--+----------------+
+//! |   version    |  shared  | REF |Wt|Ps|Wb|Di|Or|Ho|Li|Ex|      pins      |
+//! +--------------+----------+-----+--+--+--+--+--+--+--+--+----------------+
+//!  28 bits        10 bits     |    |  |  |  |  |  |  |  |   at most PINS_MAX; above it, room for blind adds
+//!   bumped by     at most     |    |  |  |  |  |  |  |  +-- EXCLUSIVE  a writer holds the latch
+//!   every exclu-  SHARED_MAX; |    |  |  |  |  |  |  +----- LIVE       populated
+//!   sive release  above it,   |    |  |  |  |  |  +-------- HOLD       no new pin for now; the last put wakes
+//!                 room for    |    |  |  |  |  +----------- ORPHAN     detached for good; the last put frees
+//!                 blind adds  |    |  |  |  +-------------- DIRTY      stored to, not yet flushed
+//!                             |    |  |  +----------------- WRITEBACK  on its way to the backing
+//!                             |    |  +-------------------- POISONED   the medium failed under the frame
+//!                             |    +----------------------- WAITERS    somebody sleeps: bump the wait word
+//!                             +---------------------------- REFERENCED two bits, for replacement
+//! ```
+//!
+//! Pins are lowest so that a pin is one `fetch_add(1)`, and the flags next so that its verdict is a test of the low
+//! half of the word it returned.
+//!
+//! ```text
+//!                  first touch                        orphan (pins > 0)
+//!   unpopulated ----------------> LIVE idle <-> pinned ---------------> LIVE ORPHAN pinned
+//!   (LIVE clear)                   |  ^  pin, unpin                        | last put
+//!        ^                    hold |  | unhold                             v
+//!        |                         v  |                            LIVE ORPHAN EXCLUSIVE, no pin: the
+//!        |                      LIVE HOLD: pins only fall          freeing is claimed, by one put only
+//!        |                         |                                       |
+//!        +--- reclaim, orphan, ----+                                       |
+//!        |    retire_range (0 pins)                                        |
+//!        +----------------------------- retire_orphan ---------------------+
+//! ```
+//!
+//! Every transition is one read-modify-write: a pin that is about to be taken back may sit in any word at any time,
+//! and a plain store would lose it. LIVE changes only under the chunk's lock.
+//!
+//! | transition | from | to | how | ordering | happens-before it creates |
+//! |---|---|---|---|---|---|
+//! | `add_pin` | any | pins + 1 | fetch_add | Acquire | who populated, released or orphaned the frame -> the pinner |
+//! | `add_pin_again` | pinned | pins + 1 | fetch_add | Relaxed | none needed: the caller's pin has it |
+//! | `drop_pin` | pins > 0 | pins - 1 | fetch_sub | Release | the holder's accesses -> who sees the frame idle |
+//! | `populate` | LIVE clear | LIVE, version, 1 pin | swap, chunk lock | AcqRel | retirer -> populater -> every later pinner |
+//! | `void` | LIVE clear | 0 | swap | Relaxed | none: nothing was admitted |
+//! | `retire_if` | LIVE, 0 pins | 0 | compare-exchange, chunk lock | AcqRel | last holder -> whoever gets the frame next |
+//! | `claim_freeing` | LIVE ORPHAN, 0 pins | and EXCLUSIVE | compare-exchange | AcqRel | all holders -> who frees |
+//! | `set` HOLD, ORPHAN | LIVE | and the flag | fetch_or | AcqRel | map change -> refused pinners; holders -> setter |
+//! | `set`, `clear` others | LIVE, pinned | flag | fetch_or, fetch_and | AcqRel | see their callers |
+//! | `add_shared` | pinned | shared + 1 | fetch_add | Acquire | the writers before -> the reader |
+//! | `drop_shared` | shared > 0 | shared - 1 | fetch_sub | Release | the reader -> the next writer |
+//! | `try_exclusive` | shared = 0, EXCLUSIVE clear | EXCLUSIVE | compare-exchange | Acquire, release fence | readers, writers before -> the writer |
+//! | `drop_exclusive` | EXCLUSIVE | clear, version + 1 | fetch_add | Release | the writer -> all latchers, validators |
+
+use std::fmt;
+
+/// Most pins of one frame.
+pub const PINS_MAX: u32 = 0x7fff;
+/// Most shared latches of one frame.
+pub const SHARED_MAX: u32 = 0x1ff;
+
+/// A run of bits in the word.
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    shift: u32,
+    bits: u32,
+}
+
+impl Field {
+    const fn first(bits: u32) -> Self {
+        Self { shift: 0, bits }
+    }
+    const fn next(self, bits: u32) -> Self {
+        Self { shift: self.shift + self.bits, bits }
+    }
+    /// The least value above zero, in place.
+    pub(super) const fn one(self) -> u64 {
+        1 << self.shift
+    }
+    /// All of the field's bits, in place.
+    pub(super) const fn mask(self) -> u64 {
+        (u64::MAX >> (64 - self.bits)) << self.shift
+    }
+    pub(super) const fn of(self, word: u64) -> u64 {
+        (word & self.mask()) >> self.shift
+    }
+    /// `value`, cut to the field's width, in place.
+    pub(super) const fn pack(self, value: u64) -> u64 {
+        (value << self.shift) & self.mask()
+    }
+}
+
+pub(super) const PINS: Field = Field::first(16);
+const EXCLUSIVE_FIELD: Field = PINS.next(1);
+const LIVE_FIELD: Field = EXCLUSIVE_FIELD.next(1);
+const HOLD_FIELD: Field = LIVE_FIELD.next(1);
+const ORPHAN_FIELD: Field = HOLD_FIELD.next(1);
+const DIRTY_FIELD: Field = ORPHAN_FIELD.next(1);
+const WRITEBACK_FIELD: Field = DIRTY_FIELD.next(1);
+const POISONED_FIELD: Field = WRITEBACK_FIELD.next(1);
+const WAITERS_FIELD: Field = POISONED_FIELD.next(1);
+pub(super) const REFERENCED: Field = WAITERS_FIELD.next(2);
+pub(super) const SHARED: Field = REFERENCED.next(10);
+pub(super) const VERSION: Field = SHARED.next(28);
+
+pub(super) const EXCLUSIVE: u64 = EXCLUSIVE_FIELD.one();
+pub(super) const LIVE: u64 = LIVE_FIELD.one();
+pub(super) const HOLD: u64 = HOLD_FIELD.one();
+pub(super) const ORPHAN: u64 = ORPHAN_FIELD.one();
+pub(super) const DIRTY: u64 = DIRTY_FIELD.one();
+pub(super) const WRITEBACK: u64 = WRITEBACK_FIELD.one();
+pub(super) const POISONED: u64 = POISONED_FIELD.one();
+pub(super) const WAITERS: u64 = WAITERS_FIELD.one();
+
+/// What an optimistic reader compares: not pins, shared latches or marks, which others may change meanwhile.
+pub(super) const READER_BITS: u64 = VERSION.mask() | LIVE | ORPHAN | POISONED | EXCLUSIVE;
+/// Set in a word that has more pins than may be counted.
+const PINS_OVER: u64 = PINS_MAX as u64 + 1;
+
+const _: () = assert!(VERSION.shift + VERSION.bits == 64);
+const _: () = assert!(PINS_OVER.is_power_of_two() && PINS_OVER & PINS.mask() == PINS_OVER);
+const _: () = assert!(SHARED_MAX as u64 * 2 < SHARED.of(SHARED.mask()));
+// The hit path tests its flags in the low half.
+const _: () = assert!((REFERENCED.mask() | WAITERS | POISONED | LIVE) >> 32 == 0);
+
+/// One look at a frame's state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot(pub(super) u64);
+
+impl Snapshot {
+    /// Whether a pin that made the word this one is admitted, with nothing left to do.
+    #[inline(always)]
+    pub(super) const fn admits_at_once(self) -> bool {
+        const TEST: u64 = LIVE | HOLD | ORPHAN | POISONED | PINS_OVER | REFERENCED.mask();
+        const WANT: u64 = LIVE | REFERENCED.mask();
+        self.0 as u32 & TEST as u32 == WANT as u32
+    }
+    /// Whether dropping a pin from this word is all that is to be done, whoever was last.
+    #[inline(always)]
+    pub(super) const fn drops_at_once(self) -> bool {
+        self.0 as u32 & (LIVE | HOLD | ORPHAN) as u32 == LIVE as u32
+    }
+    /// Whether the frame has state only because it was touched once: nothing is lost by retiring it.
+    pub(super) const fn is_reclaimable(self) -> bool {
+        self.0 & !(VERSION.mask() | REFERENCED.mask() | WAITERS) == LIVE
+    }
+    pub(super) const fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+    pub(super) const fn version_number(self) -> u64 {
+        VERSION.of(self.0)
+    }
+
+    /// Whether the frame is populated.
+    #[must_use]
+    pub const fn live(self) -> bool {
+        self.has(LIVE)
+    }
+    /// Pins, transient ones included.
+    #[must_use]
+    pub const fn pins(self) -> u32 {
+        PINS.of(self.0) as u32
+    }
+    /// Whether there are more pins than [`PINS_MAX`].
+    pub(super) const fn saturated(self) -> bool {
+        self.pins() > PINS_MAX
+    }
+    /// Holders of the shared latch.
+    #[must_use]
+    pub const fn shared(self) -> u32 {
+        SHARED.of(self.0) as u32
+    }
+    /// Whether a writer holds the latch.
+    #[must_use]
+    pub const fn exclusive(self) -> bool {
+        self.has(EXCLUSIVE)
+    }
+    /// Whether new pins are refused for now.
+    #[must_use]
+    pub const fn held(self) -> bool {
+        self.has(HOLD)
+    }
+    /// Whether the frame was detached from its object for good.
+    #[must_use]
+    pub const fn orphan(self) -> bool {
+        self.has(ORPHAN)
+    }
+    /// Whether lines were stored to since they were last taken for flushing.
+    #[must_use]
+    pub const fn dirty(self) -> bool {
+        self.has(DIRTY)
+    }
+    /// Whether the frame is being written back.
+    #[must_use]
+    pub const fn writeback(self) -> bool {
+        self.has(WRITEBACK)
+    }
+    /// Whether the medium failed under the frame.
+    #[must_use]
+    pub const fn poisoned(self) -> bool {
+        self.has(POISONED)
+    }
+    /// Whether somebody may be asleep until the state changes.
+    #[must_use]
+    pub const fn waiters(self) -> bool {
+        self.has(WAITERS)
+    }
+    /// How recently it was pinned, as far as replacement cares: 3 is lately, 0 is long ago or only once.
+    #[must_use]
+    pub const fn referenced(self) -> u32 {
+        REFERENCED.of(self.0) as u32
+    }
+    /// Changes with every exclusive latch released.
+    #[must_use]
+    pub const fn version(self) -> Version {
+        Version(self.0 & READER_BITS)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pins, {} shared, version {}", self.pins(), self.shared(), self.version_number())?;
+        let flags = [
+            (LIVE, "LIVE"),
+            (EXCLUSIVE, "EXCLUSIVE"),
+            (HOLD, "HOLD"),
+            (ORPHAN, "ORPHAN"),
+            (DIRTY, "DIRTY"),
+            (WRITEBACK, "WRITEBACK"),
+            (POISONED, "POISONED"),
+            (WAITERS, "WAITERS"),
+        ];
+        flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, " {name}"))
+    }
+}
+
+/// What an optimistic reader remembers: equal before and after means nothing was stored in between.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Version(u64);
+
+impl Version {
+    /// Whether a reader that starts now can succeed: the frame is populated and no writer is at work.
+    pub(super) const fn stable(self) -> bool {
+        self.0 & (LIVE | EXCLUSIVE | POISONED) == LIVE
+    }
+}

@@ -1,0 +1,301 @@
+//! The table: pfn to descriptor by position.
+
+use super::chunk::{CHUNK_BYTES, ChunkMap, FRAMES_PER_CHUNK, chunk_of, frames_of};
+use super::closed::ClosedRanges;
+use super::descriptor::Descriptor;
+use super::outcome::{PinOutcome, UnpinOutcome};
+use super::process;
+use super::space::PfnSpace;
+use super::state::Snapshot;
+use super::version::Versions;
+use crate::error::{Error, Result};
+use crate::sync::LazyArray;
+use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::units::{Pfn, PfnRange};
+
+/// Frames of the process-wide table (256 TiB of media), where the address space allows it.
+pub const FRAMES_MAX: u64 = if cfg!(miri) { 1 << 16 } else { 1 << 36 };
+/// Chunks that may have memory before the oldest idle ones give theirs back (256 MiB, for 64 GiB of touched frames).
+pub const CHUNK_BUDGET: usize = 1 << 16;
+
+/// One descriptor for each frame of the process, in a flat array that the kernel populates where it is written.
+///
+/// The hit path of a pin is one `fetch_add` and of a put one `fetch_sub`. The memory behind a descriptor comes with the
+/// first touch of its chunk and goes when the chunk is idle and the budget exceeded; the addresses stay reserved, so a
+/// word may be looked at whenever one likes.
+#[derive(Debug)]
+pub struct FrameTable {
+    pub(super) descriptors: LazyArray<Descriptor>,
+    /// One bit for each cache line of a frame, written only through `mark_dirty` and `take_dirty`.
+    pub(super) dirty_lines: LazyArray<AtomicU64>,
+    /// What sleepers sleep on: bumped by a release that sees WAITERS. Never the state word, which every pin changes.
+    pub(super) wait_words: LazyArray<AtomicU32>,
+    pub(super) chunks: ChunkMap,
+    pub(super) versions: Versions,
+    pub(super) space: PfnSpace,
+    pub(super) closed: ClosedRanges,
+    budget: AtomicUsize,
+    pub(super) reclaimed_chunks: AtomicU64,
+    pub(super) skipped_chunks: AtomicU64,
+    /// The fork generation in which the table was made.
+    generation: u32,
+    /// Frames below belong to the parent process.
+    floor: u64,
+}
+
+/// Counters of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameStats {
+    /// Frames that can be addressed; less than [`FRAMES_MAX`] where the address space was limited.
+    pub capacity: u64,
+    /// Frames handed out to regions.
+    pub reservation_frames: u64,
+    /// Chunks that have memory.
+    pub populated_chunks: u64,
+    /// Memory of their descriptors.
+    pub bytes: u64,
+    /// Chunks that may have memory before reclaim starts.
+    pub budget: u64,
+    /// Frames populated, over all time.
+    pub first_touches: u64,
+    /// Chunks given back, over all time.
+    pub reclaimed_chunks: u64,
+    /// Chunks that reclaim passed over because a frame was pinned or dirty, over all time.
+    pub pinned_chunks_skipped: u64,
+}
+
+impl FrameTable {
+    /// A table of its own for `frames` frames, of which `chunk_budget` chunks may have memory unless pinned.
+    ///
+    /// # Errors
+    /// When the addresses cannot be reserved.
+    pub fn with_capacity(frames: u64, chunk_budget: usize) -> Result<Self> {
+        Self::above(frames, chunk_budget, 0)
+    }
+
+    /// A table whose frames below `floor` belong to a parent process.
+    pub(super) fn above(frames: u64, chunk_budget: usize, floor: u64) -> Result<Self> {
+        let frames =
+            usize::try_from(frames).unwrap_or(usize::MAX / CHUNK_BYTES).next_multiple_of(FRAMES_PER_CHUNK);
+        let reserve = || {
+            Ok(Self {
+                descriptors: LazyArray::reserve(frames)?,
+                dirty_lines: LazyArray::reserve(frames)?,
+                wait_words: LazyArray::reserve(frames)?,
+                chunks: ChunkMap::reserve(chunk_of(frames))?,
+                versions: Versions::default(),
+                space: PfnSpace::new(floor..frames as u64),
+                closed: ClosedRanges::default(),
+                budget: AtomicUsize::new(chunk_budget),
+                reclaimed_chunks: AtomicU64::new(0),
+                skipped_chunks: AtomicU64::new(0),
+                generation: process::generation(),
+                floor,
+            })
+        };
+        reserve().map_err(|source| Error::io("reserving addresses for the frame table", source))
+    }
+
+    /// Hands out `frames` frames, aligned to a block. They are unpopulated and nobody's.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] when the pfn space has no such run.
+    pub fn allocate(&self, frames: u64) -> Result<PfnRange> {
+        self.space.allocate(frames)
+    }
+
+    /// Takes back what [`allocate`](Self::allocate) handed out, after [`retire_range`](Self::retire_range).
+    pub fn free(&self, range: PfnRange) {
+        self.closed.open(range);
+        self.space.free(range);
+    }
+
+    /// Pins a frame, populating its descriptor if need be. May then take a lock and a page of memory.
+    #[inline]
+    pub fn pin(&self, pfn: Pfn) -> PinOutcome {
+        let Some(descriptor) = self.descriptors.get(self.index(pfn)) else { return PinOutcome::Unknown };
+        let word = descriptor.add_pin();
+        if word.admits_at_once() { PinOutcome::Pinned } else { self.pin_slow(pfn, descriptor, word) }
+    }
+
+    /// What is to be done about a pin that made the word `word`.
+    #[cold]
+    fn pin_slow(&self, pfn: Pfn, descriptor: &Descriptor, word: Snapshot) -> PinOutcome {
+        if word.live() { self.admit(pfn, descriptor, word) } else { self.first_touch(pfn, descriptor) }
+    }
+
+    /// Whether a pin of a live frame counts; if not, it is taken back by the one put that there is.
+    pub(super) fn admit(&self, pfn: Pfn, descriptor: &Descriptor, word: Snapshot) -> PinOutcome {
+        let refusal = if word.orphan() {
+            PinOutcome::Orphan
+        } else if word.held() {
+            PinOutcome::Held
+        } else if word.poisoned() {
+            PinOutcome::Poisoned
+        } else if word.saturated() {
+            PinOutcome::Saturated
+        } else {
+            descriptor.mark_referenced();
+            return PinOutcome::Pinned;
+        };
+        match self.unpin(pfn) {
+            UnpinOutcome::LastOfOrphan => PinOutcome::OrphanClaimed,
+            UnpinOutcome::Kept | UnpinOutcome::LastOfHeld => refusal,
+        }
+    }
+
+    /// Another pin of a frame that the caller has pinned: `Pinned` or `Saturated`. Holds and orphans do not refuse it,
+    /// since it keeps nothing from ending that the caller's own pin does not.
+    #[inline]
+    pub fn pin_again(&self, pfn: Pfn) -> PinOutcome {
+        let descriptor = self.pinned(pfn);
+        if descriptor.add_pin_again().saturated() {
+            // The caller's own pin is left: this put is not the last.
+            let _ = descriptor.drop_pin();
+            return PinOutcome::Saturated;
+        }
+        PinOutcome::Pinned
+    }
+
+    /// Drops a pin. The one put: every path comes through here. It never blocks, commits or allocates.
+    #[inline]
+    pub fn unpin(&self, pfn: Pfn) -> UnpinOutcome {
+        let descriptor = self.pinned(pfn);
+        let before = descriptor.drop_pin();
+        if before.drops_at_once() { UnpinOutcome::Kept } else { self.put_slow(pfn, descriptor, before) }
+    }
+
+    #[cold]
+    fn put_slow(&self, pfn: Pfn, descriptor: &Descriptor, before: Snapshot) -> UnpinOutcome {
+        if !before.live() {
+            descriptor.undo_stray_put();
+            return UnpinOutcome::Kept;
+        }
+        if before.pins() > 1 {
+            return UnpinOutcome::Kept;
+        }
+        // A pin that is about to be taken back can make this the last put a second time: one of them gets the claim.
+        let claimed = before.orphan() && descriptor.claim_freeing();
+        if before.waiters() {
+            self.wake(pfn, descriptor);
+        }
+        match (claimed, before.held()) {
+            (true, _) => UnpinOutcome::LastOfOrphan,
+            (false, true) => UnpinOutcome::LastOfHeld,
+            (false, false) => UnpinOutcome::Kept,
+        }
+    }
+
+    /// What the frame's state is, if it is populated. Only loads: it never populates, sleeps or allocates.
+    #[must_use]
+    pub fn peek(&self, pfn: Pfn) -> Option<Snapshot> {
+        let index = self.index(pfn);
+        // The map first: even a look at a chunk that was never touched can cost a page of page table.
+        if !self.chunks.is_populated(chunk_of(index)) {
+            return None;
+        }
+        Some(self.descriptors.get(index)?.look()).filter(|state| state.live())
+    }
+
+    /// The populated frames of `range`, ascending, each as of some moment during the walk.
+    pub fn populated(&self, range: PfnRange) -> impl Iterator<Item = Pfn> + '_ {
+        self.chunks
+            .populated(self.chunks_of(range))
+            .flat_map(frames_of)
+            .map(|index| Pfn::new(index as u64))
+            .filter(move |pfn| range.contains(*pfn) && self.peek(*pfn).is_some())
+    }
+
+    /// Lets the mark of recent use fade by one step; how strong it was, 0 to 3. For replacement's sweep.
+    #[must_use]
+    pub fn fade(&self, pfn: Pfn) -> u32 {
+        self.peek(pfn)
+            .and_then(|_| self.descriptors.get(self.index(pfn)))
+            .map_or(0, Descriptor::fade_referenced)
+    }
+
+    /// The owner of a frame that the caller has pinned, or the freeing of which it has claimed; zero if unknown.
+    #[must_use]
+    pub fn owner(&self, pfn: Pfn) -> u64 {
+        self.pinned(pfn).owner()
+    }
+
+    /// Changes what [`owner`](Self::owner) answers; for the same callers.
+    pub fn set_owner(&self, pfn: Pfn, owner: u64) {
+        self.pinned(pfn).set_owner(owner);
+    }
+
+    /// Sets the owner if it is unknown; true if it was.
+    pub fn set_owner_if_unset(&self, pfn: Pfn, owner: u64) -> bool {
+        self.pinned(pfn).set_owner_if_unset(owner)
+    }
+
+    /// Chunks that may have memory before reclaim starts. Pinned and dirty ones are exempt.
+    #[must_use]
+    pub fn budget(&self) -> usize {
+        // ORDERING: Relaxed: a number on its own.
+        self.budget.load(Ordering::Relaxed)
+    }
+
+    /// Changes [`budget`](Self::budget). Takes effect with the next chunk.
+    pub fn set_budget(&self, chunks: usize) {
+        // ORDERING: Relaxed: a number on its own.
+        self.budget.store(chunks, Ordering::Relaxed);
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> FrameStats {
+        let populated = self.chunks.count() as u64;
+        FrameStats {
+            capacity: self.descriptors.len() as u64,
+            reservation_frames: self.space.allocated(),
+            populated_chunks: populated,
+            bytes: populated * CHUNK_BYTES as u64,
+            budget: self.budget() as u64,
+            first_touches: self.chunks.each_stripe().map(|stripe| stripe.first_touches).sum(),
+            // ORDERING: Relaxed: counters.
+            reclaimed_chunks: self.reclaimed_chunks.load(Ordering::Relaxed),
+            pinned_chunks_skipped: self.skipped_chunks.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Where the frame's elements are in the arrays.
+    #[inline(always)]
+    pub(super) fn index(&self, pfn: Pfn) -> usize {
+        usize::try_from(pfn.get()).unwrap_or(usize::MAX)
+    }
+
+    /// The descriptor of a frame that the caller has pinned.
+    #[inline(always)]
+    pub(super) fn pinned(&self, pfn: Pfn) -> &Descriptor {
+        self.descriptors.get(self.index(pfn)).expect("a pinned frame is in the table")
+    }
+
+    /// Whether the frame was handed out before a fork, to the parent process.
+    pub(super) fn is_of_the_parent(&self, pfn: Pfn) -> bool {
+        pfn.get() < self.floor || self.generation != process::generation()
+    }
+}
+
+#[cfg(all(test, not(pagestone_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_touch_populates_and_the_last_put_leaves_it_idle() {
+        let table = FrameTable::with_capacity(4096, 8).expect("address space");
+        let pfn = Pfn::new(700);
+        assert_eq!(table.peek(pfn), None);
+        assert_eq!(table.pin(pfn), PinOutcome::Populated);
+        assert_eq!(table.pin(pfn), PinOutcome::Pinned);
+        assert_eq!(table.peek(pfn).expect("live").pins(), 2);
+        assert_eq!([table.unpin(pfn), table.unpin(pfn)], [UnpinOutcome::Kept; 2]);
+        assert_eq!(table.peek(pfn).expect("live").pins(), 0);
+        assert_eq!(table.peek(Pfn::new(701)), None, "its neighbour was never touched");
+        assert_eq!(table.pin(Pfn::new(4096)), PinOutcome::Unknown);
+        assert_eq!(table.reclaim(8), 1);
+        assert_eq!(table.peek(pfn), None);
+        assert_eq!(table.stats().populated_chunks, 0);
+    }
+}
