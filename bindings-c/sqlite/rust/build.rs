@@ -1,2 +1,31 @@
-//! Compiles the VFS.
-fn main() {}
+//! Compiles the VFS as a static part of the program, against the SQLite that `libsqlite3-sys` bundles.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    let sources = Path::new("..");
+    let header = Path::new("../../include");
+    let sqlite = env::var_os("DEP_SQLITE3_INCLUDE")
+        .map(PathBuf::from)
+        .expect("libsqlite3-sys says where sqlite3.h is");
+    let mut files: Vec<PathBuf> = sources
+        .read_dir()
+        .expect("the folder of the VFS")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "c"))
+        .collect();
+    files.sort();
+    println!("cargo:rerun-if-changed={}", sources.display());
+    println!("cargo:rerun-if-changed={}", header.display());
+    cc::Build::new()
+        .files(&files)
+        .include(sources)
+        .include(header)
+        .include(sqlite)
+        .define("SQLITE_CORE", None)
+        .flag("-std=c11")
+        .define("_GNU_SOURCE", None)
+        .warnings(true)
+        .compile("pagestone_vfs");
+}

@@ -1,0 +1,167 @@
+//! What a visitor sees first: files, folders, commands.
+
+use crate::tree::Tree;
+
+/// No file is longer; the header for C is generated.
+const LINES_MAX: usize = 700;
+const GENERATED: &[&str] = &["bindings-c/include/pagestone.h"];
+/// What may lie in the root folder.
+const TOP_LEVEL: &[&str] = &[
+    ".ci",
+    ".git",
+    ".gitattributes",
+    ".github",
+    ".gitignore",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "Makefile",
+    "README.md",
+    "SECURITY.md",
+    "benches",
+    "bindings-c",
+    "clippy.toml",
+    "deny.toml",
+    "engine",
+    "ffi",
+    "fuzz",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "target",
+    "tests",
+    "work",
+];
+/// Documents whose commands must exist.
+const DOCUMENTS: &[&str] =
+    &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", ".ci/run"];
+
+/// Files that are too long, unfinished, or tied to one machine.
+pub fn files(tree: &Tree) -> Vec<String> {
+    // Put together here, so that this file does not find itself.
+    let unfinished = ["TO", "FIX", "XX"].map(|w| {
+        if w == "TO" {
+            format!("{w}DO")
+        } else if w == "FIX" {
+            format!("{w}ME")
+        } else {
+            format!("{w}X")
+        }
+    });
+    let machine = ["home", "root", "Users", "work"].map(|d| format!("/{d}/"));
+    let mut problems = Vec::new();
+    for source in tree.sources.iter().filter(|s| !s.path.starts_with("LICENSE")) {
+        let lines = source.text.lines().count();
+        if is_code(&source.path) && lines > LINES_MAX && !GENERATED.contains(&source.path.as_str()) {
+            problems.push(format!("{}: {lines} lines, at most {LINES_MAX}", source.path));
+        }
+        for (i, line) in source.text.lines().enumerate() {
+            let number = i + 1;
+            if let Some(word) = unfinished.iter().find(|w| crate::unsafety::has_word(line, w)) {
+                problems.push(format!("{}:{number}: {word}", source.path));
+            }
+            if let Some(path) = machine.iter().find(|m| is_path(line, m)) {
+                problems.push(format!("{}:{number}: a path of one machine ({path})", source.path));
+            }
+        }
+    }
+    problems
+}
+
+fn is_code(path: &str) -> bool {
+    [".rs", ".c", ".h", ".sh", ".py"].iter().any(|e| path.ends_with(e))
+}
+
+/// Whether an absolute path starts here, rather than a folder in the middle of a relative one.
+fn is_path(line: &str, start: &str) -> bool {
+    line.match_indices(start).any(|(at, _)| {
+        !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | ')' | '}' | '/'))
+    })
+}
+
+/// Strangers in the root folder.
+pub fn top_level(tree: &Tree) -> Vec<String> {
+    tree.top_level
+        .iter()
+        .filter(|name| !TOP_LEVEL.contains(&name.as_str()))
+        .map(|name| format!("{name}: not agreed in the root folder"))
+        .collect()
+}
+
+/// Commands in documents that do not exist, and verbs that nobody explains.
+pub fn commands(tree: &Tree) -> Vec<String> {
+    let Some(makefile) = tree.source("Makefile") else { return vec!["there is no Makefile".into()] };
+    let mut problems = Vec::new();
+    let mut verbs = Vec::new();
+    for line in makefile.text.lines() {
+        let Some((name, rest)) = line.split_once(':').filter(|(n, r)| is_verb(n) && !r.starts_with('='))
+        else {
+            continue;
+        };
+        verbs.push(name);
+        if !rest.contains("## ") {
+            problems.push(format!("Makefile: `{name}` has no `## ` explanation"));
+        }
+    }
+    for document in DOCUMENTS.iter().filter_map(|d| tree.source(d)) {
+        for (i, line) in document.text.lines().enumerate() {
+            for verb in commands_of(line) {
+                if !verbs.contains(&verb) {
+                    problems.push(format!("{}:{}: there is no `make {verb}`", document.path, i + 1));
+                }
+            }
+        }
+    }
+    problems
+}
+
+fn is_verb(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit())
+}
+
+/// `make verb` in code: behind a backquote, a prompt, or at the start of a line.
+fn commands_of(line: &str) -> impl Iterator<Item = &str> {
+    line.match_indices("make ").filter_map(move |(at, found)| {
+        let before = line[..at].trim_end_matches("$ ");
+        if !(before.trim().is_empty()
+            || before.ends_with('`')
+            || before.ends_with("=true ")
+            || before.ends_with('"'))
+        {
+            return None;
+        }
+        let rest = &line[at + found.len()..];
+        let end = rest
+            .find(|c: char| !(c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit()))
+            .unwrap_or(rest.len());
+        Some(&rest[..end]).filter(|v| is_verb(v))
+    })
+}
+
+#[test]
+fn long_unfinished_and_local_files_are_found() {
+    let of = |text: &str| files(&Tree::of("engine/src/x.rs", text));
+    assert_eq!(of("fn f() {}"), [""; 0]);
+    assert_eq!(of(&"\n".repeat(LINES_MAX + 1)).len(), 1);
+    assert_eq!(of(&format!("// {}{}: later", "TO", "DO")).len(), 1);
+    assert_eq!(of(&format!("open(\"/{}/me/x\")", "home")).len(), 1);
+    assert_eq!(of("include!(\"../target/work/x\")"), [""; 0]);
+}
+
+#[test]
+fn a_stranger_in_the_root_folder_is_found() {
+    let tree = Tree { sources: vec![], top_level: vec!["engine".into(), "notes.txt".into()] };
+    assert_eq!(top_level(&tree).len(), 1);
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_found() {
+    let mut tree = Tree::of("Makefile", "X := 1\ntest: ## all\n\tcargo test\nloom:\n\tcargo loom\n");
+    tree.sources
+        .push(crate::tree::Source::new("README.md", "Run `make test`, `make fly`; they make it fast.\n"));
+    let found = commands(&tree);
+    assert_eq!(found.len(), 2, "{found:?}");
+}

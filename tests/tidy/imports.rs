@@ -1,0 +1,125 @@
+//! Imports run one way.
+
+use crate::tree::{Source, Tree};
+
+/// From the bottom up: a module may import those before it.
+const ORDER: &[&str] =
+    &["units", "error", "sync", "persist", "frame", "region", "media", "space", "page", "store"];
+/// Modules beside the tower, and all that they may import.
+const BESIDE: &[(&str, &[&str])] = &[("stats", &["sync"])];
+
+/// Imports that are not allowed.
+pub fn problems(tree: &Tree) -> Vec<String> {
+    tree.sources.iter().filter(|s| s.path.ends_with(".rs")).flat_map(of_file).collect()
+}
+
+fn of_file(source: &Source) -> Vec<String> {
+    if source.path.starts_with("ffi/src/") {
+        return over_the_public_api(source);
+    }
+    let Some(module) = source.engine_module().filter(|m| *m != "lib") else { return vec![] };
+    let mut problems = Vec::new();
+    if !ORDER.contains(&module) && !BESIDE.iter().any(|(m, _)| *m == module) {
+        problems.push(format!("{}: module `{module}` has no place in the import table", source.path));
+    }
+    for (number, name) in imported(source, "crate") {
+        if !allowed(module, &name) {
+            problems.push(format!("{}:{number}: `{module}` must not import `{name}`", source.path));
+        }
+    }
+    problems
+}
+
+/// The C ABI stands on what any Rust user has.
+fn over_the_public_api(source: &Source) -> Vec<String> {
+    const HIDDEN: &[&str] = &["sync", "persist", "frame", "region"];
+    imported(source, "pagestone")
+        .into_iter()
+        .filter(|(_, name)| HIDDEN.contains(&name.as_str()))
+        .map(|(number, name)| format!("{}:{number}: the C ABI must not reach into `{name}`", source.path))
+        .collect()
+}
+
+fn allowed(module: &str, imported: &str) -> bool {
+    // The crate's root re-exports these two of `error`.
+    let imported = if matches!(imported, "Error" | "Result") { "error" } else { imported };
+    if module == imported {
+        return true;
+    }
+    if let Some((_, may)) = BESIDE.iter().find(|(m, _)| *m == module) {
+        return may.contains(&imported);
+    }
+    if BESIDE.iter().any(|(m, _)| *m == imported) {
+        return true;
+    }
+    let place = |m| ORDER.iter().position(|o| *o == m);
+    match (place(module), place(imported)) {
+        (Some(module), Some(imported)) => imported < module,
+        _ => false,
+    }
+}
+
+/// Names directly behind `root::`, in use declarations and in paths, groups opened.
+fn imported(source: &Source, root: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let prefix = format!("{root}::");
+    let lines: Vec<_> = source.numbered().collect();
+    for (i, (number, line)) in lines.iter().enumerate() {
+        for (at, _) in line.code.match_indices(&prefix) {
+            let before = line.code[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '$') {
+                continue;
+            }
+            let rest: String = std::iter::once(&line.code[at + prefix.len()..])
+                .chain(lines[i + 1..].iter().map(|(_, l)| l.code.as_str()))
+                .take(40)
+                .collect::<Vec<_>>()
+                .join("\n");
+            found.extend(first_names(&rest).into_iter().map(|name| (*number, name)));
+        }
+    }
+    found
+}
+
+/// The first name, or the first name of each part of a group.
+fn first_names(text: &str) -> Vec<String> {
+    let name =
+        |s: &str| s.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(group) = text.strip_prefix('{') else { return vec![name(text)] };
+    let (mut depth, mut names, mut part) = (1, Vec::new(), String::new());
+    for c in group.chars() {
+        depth += match c {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
+        };
+        if depth == 0 || (depth == 1 && c == ',') {
+            names.push(name(&part));
+            part.clear();
+        } else {
+            part.push(c);
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names.retain(|n| !n.is_empty() && n != "self");
+    names
+}
+
+#[test]
+fn an_upward_import_is_found() {
+    let of = |path, text| problems(&Tree::of(path, text));
+    assert_eq!(of("engine/src/frame/x.rs", "use crate::units::Pfn;\nuse crate::sync::Mutex;"), [""; 0]);
+    assert_eq!(of("engine/src/frame/x.rs", "use crate::store::Store;").len(), 1);
+    assert_eq!(
+        of("engine/src/frame/x.rs", "use crate::{\n    error::Result,\n    region::{Memory, Region},\n};")
+            .len(),
+        1
+    );
+    assert_eq!(of("engine/src/units.rs", "fn f() -> crate::Result { crate::media::g() }").len(), 2);
+    assert_eq!(of("engine/src/stats.rs", "use crate::units::Pfn;").len(), 1);
+    assert_eq!(of("engine/src/utils/mod.rs", "").len(), 1);
+    assert_eq!(of("ffi/src/x.rs", "use pagestone::region::Region;").len(), 1);
+    assert_eq!(of("engine/src/frame/x.rs", "// use crate::store::Store;"), [""; 0]);
+}

@@ -1,0 +1,51 @@
+//! The house rules, checked. Each rule has a self-test that shows it failing.
+
+mod atomics;
+mod durability;
+mod front_door;
+mod imports;
+mod lexer;
+mod tree;
+mod unsafety;
+
+use tree::Tree;
+
+/// Fails with every problem at once: fixing them one run at a time is no fun.
+fn hold(problems: Vec<String>) {
+    assert!(problems.is_empty(), "\n  {}\n", problems.join("\n  "));
+}
+
+#[test]
+fn imports_run_one_way() {
+    hold(imports::problems(&Tree::of_project()));
+}
+
+#[test]
+fn unsafe_code_stays_in_its_modules_and_says_why() {
+    hold(unsafety::problems(&Tree::of_project()));
+}
+
+#[test]
+fn atomic_orderings_say_why() {
+    hold(atomics::problems(&Tree::of_project()));
+}
+
+#[test]
+fn only_persist_flushes_and_fences() {
+    hold(durability::problems(&Tree::of_project()));
+}
+
+#[test]
+fn files_are_short_finished_and_portable() {
+    hold(front_door::files(&Tree::of_project()));
+}
+
+#[test]
+fn the_top_level_holds_what_was_agreed() {
+    hold(front_door::top_level(&Tree::of_project()));
+}
+
+#[test]
+fn every_command_in_a_document_exists_and_every_verb_is_explained() {
+    hold(front_door::commands(&Tree::of_project()));
+}
