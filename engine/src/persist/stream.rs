@@ -3,7 +3,7 @@
 //! Non-temporal stores lie outside the language's memory model: they pass later ordinary stores. So every one
 //! of them is in this file, and the callers (`Persist::write_nt`, `Persist::zero_nt`) state who fences.
 
-use crate::units::LINE_SIZE;
+use crate::units::{FRAME_SIZE, LINE_SIZE};
 
 /// Bytes from `to` up to its next line boundary, at most `len`.
 pub(super) fn head_len(to: *const u8, len: usize) -> usize {
@@ -29,21 +29,15 @@ pub(super) unsafe fn copy(to: *mut u8, lines: &[u8]) {
     }
 }
 
-/// Zeroes whole lines.
+/// Zeroes whole lines: as fast as a copy, since the zeros stay in the first-level cache.
 ///
 /// # Safety
 /// As [`copy`], with `len` bytes.
 pub(super) unsafe fn zero(to: *mut u8, len: usize) {
-    debug_assert!(to.addr() % LINE_SIZE == 0 && len % LINE_SIZE == 0);
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: the caller's promise.
-    unsafe {
-        x86::zero(to, len)
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    // SAFETY: the caller's promise.
-    unsafe {
-        std::ptr::write_bytes(to, 0, len)
+    static ZEROS: [u8; FRAME_SIZE] = [0; FRAME_SIZE];
+    for done in (0..len).step_by(FRAME_SIZE) {
+        // SAFETY: a part of the caller's range.
+        unsafe { copy(to.wrapping_add(done), &ZEROS[..FRAME_SIZE.min(len - done)]) }
     }
 }
 
@@ -105,31 +99,6 @@ mod x86 {
                     options(nostack),
                 );
             }
-        }
-    }
-
-    /// # Safety
-    /// As [`super::zero`].
-    pub(super) unsafe fn zero(to: *mut u8, len: usize) {
-        if len == 0 {
-            return;
-        }
-        let end = to.wrapping_add(len);
-        // SAFETY: the caller's promise.
-        unsafe {
-            asm!(
-                "pxor {a}, {a}",
-                "2:",
-                "movntdq [{to}], {a}",
-                "movntdq [{to} + 16], {a}",
-                "movntdq [{to} + 32], {a}",
-                "movntdq [{to} + 48], {a}",
-                "add {to}, {line}",
-                "cmp {to}, {end}",
-                "jb 2b",
-                to = inout(reg) to => _, end = in(reg) end, line = const LINE_SIZE,
-                a = out(xmm_reg) _, options(nostack),
-            );
         }
     }
 }
