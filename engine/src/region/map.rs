@@ -1,19 +1,23 @@
 //! The region map: which region has this pfn, and which this address.
 //!
-//! A snapshot that readers take without a lock. It holds one `Arc` of every region, so that a region outlives
-//! the pins of its frames, whoever forgot it.
+//! A snapshot that readers take without a lock.
 
 use super::Region;
 use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
 use crate::units::Pfn;
 use arc_swap::ArcSwap;
 use std::sync::{Arc, LazyLock};
 
-/// All attached regions.
+/// The map's one `Arc` of a region, however many snapshots there are.
+#[derive(Debug)]
+struct Entry(Arc<Region>);
+
+/// All attached regions, closing ones included.
 #[derive(Clone, Default)]
 struct Map {
     /// In order of their pfns.
-    by_pfn: Vec<Arc<Region>>,
+    by_pfn: Vec<Arc<Entry>>,
     /// The same ones in order of their addresses, as positions in `by_pfn`.
     by_address: Vec<usize>,
 }
@@ -23,24 +27,24 @@ static MAP: LazyLock<ArcSwap<Map>> = LazyLock::new(ArcSwap::default);
 static CHANGING: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 
 impl Map {
-    fn new(mut regions: Vec<Arc<Region>>) -> Self {
-        regions.sort_by_key(|region| region.base());
+    fn new(mut regions: Vec<Arc<Entry>>) -> Self {
+        regions.sort_by_key(|entry| entry.0.base());
         let mut by_address: Vec<usize> = (0..regions.len()).collect();
-        by_address.sort_by_key(|&i| regions[i].memory().base().addr());
+        by_address.sort_by_key(|&i| regions[i].0.start());
         Self { by_pfn: regions, by_address }
     }
 
     fn by_pfn(&self, pfn: Pfn) -> Option<&Arc<Region>> {
-        let after = self.by_pfn.partition_point(|region| region.base() <= pfn);
-        self.by_pfn[..after].last().filter(|region| region.frames().contains(pfn))
+        let after = self.by_pfn.partition_point(|entry| entry.0.base() <= pfn);
+        let region = &self.by_pfn[..after].last()?.0;
+        region.frames().contains(pfn).then_some(region)
     }
 
     fn by_address(&self, address: usize) -> Option<(&Arc<Region>, u64)> {
-        let start = |i: usize| self.by_pfn[i].memory().base().addr();
-        let after = self.by_address.partition_point(|&i| start(i) <= address);
-        let i = *self.by_address[..after].last()?;
-        let offset = (address - start(i)) as u64;
-        (offset < self.by_pfn[i].window_bytes()).then_some((&self.by_pfn[i], offset))
+        let after = self.by_address.partition_point(|&i| self.by_pfn[i].0.start() <= address);
+        let region = &self.by_pfn[*self.by_address[..after].last()?].0;
+        let offset = (address - region.start()) as u64;
+        (offset < region.window_bytes()).then_some((region, offset))
     }
 }
 
@@ -58,27 +62,33 @@ pub fn region_at(address: *const u8) -> Option<(Arc<Region>, u64)> {
 
 /// Makes a region known.
 pub(super) fn publish(region: &Arc<Region>) {
-    change(|regions| regions.push(Arc::clone(region)));
+    change(|regions| regions.push(Arc::new(Entry(Arc::clone(region)))));
 }
 
 /// Forgets a region.
 pub(super) fn withdraw(region: &Region) {
-    change(|regions| regions.retain(|known| !std::ptr::eq(Arc::as_ptr(known), region)));
+    change(|regions| regions.retain(|entry| !std::ptr::eq(Arc::as_ptr(&entry.0), region)));
 }
 
-/// All regions, closing ones included.
-pub(super) fn all() -> Vec<Arc<Region>> {
-    MAP.load().by_pfn.clone()
+/// The regions that are closing, or of which only the map still knows. One caller at a time: each would take the
+/// other's `Arc` for a user's.
+pub(super) fn closed_or_forgotten() -> Vec<Arc<Region>> {
+    let map = MAP.load();
+    let regions = map.by_pfn.iter().map(|entry| &entry.0);
+    // ORDERING: Acquire: pairs with the Release that closed it.
+    let found = regions.filter(|one| one.closed.load(Ordering::Acquire) || Arc::strong_count(one) == 1);
+    found.cloned().collect()
 }
 
 /// Whether this process has that file, open or still closing.
 pub(super) fn holds(device: u64, inode: u64) -> bool {
-    MAP.load().by_pfn.iter().any(|region| region.medium.file == Some((device, inode)))
+    let is_it = |one: &Region| one.medium.file == Some((device, inode)) && !one.memory().forked();
+    MAP.load().by_pfn.iter().any(|entry| is_it(&entry.0))
 }
 
-fn change(edit: impl FnOnce(&mut Vec<Arc<Region>>)) {
+fn change(edit: impl FnOnce(&mut Vec<Arc<Entry>>)) {
     let _changing = CHANGING.lock();
-    let mut regions = all();
+    let mut regions = MAP.load().by_pfn.clone();
     edit(&mut regions);
     MAP.store(Arc::new(Map::new(regions)));
 }

@@ -219,6 +219,11 @@ impl Memory {
         self.mapping.base()
     }
 
+    /// Whether this process is a forked child, which has none of it.
+    pub(super) fn forked(&self) -> bool {
+        self.mapping.forked()
+    }
+
     pub(super) fn window(&self) -> u64 {
         self.mapping.window()
     }

@@ -18,8 +18,8 @@ mod map;
 mod mapping;
 mod memory;
 mod options;
+mod orphans;
 mod source;
-mod standin;
 
 pub use close::Detach;
 pub use identity::{Holder, Identity};
@@ -28,11 +28,13 @@ pub use memory::Memory;
 pub use options::{RegionOptions, Source};
 
 use crate::error::{Error, Result};
+use crate::frame::FrameTable;
 use crate::persist::Persist;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::units::{Durability, FRAME_SIZE, FrameNo, Pfn, PfnRange};
 use mapping::Mapping;
+use orphans::Orphans;
 use source::Backing;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ pub struct Region {
     assumed: Option<Durability>,
     read_only: bool,
     closed: AtomicBool,
+    orphans: Orphans,
     growing: Mutex<()>,
 }
 
@@ -61,7 +64,7 @@ impl Region {
         close::reap();
         let source::Opened { medium, class, len, backing } = source::open(source, options)?;
         let mapping = place(&backing, len, options)?;
-        let frames = standin::allocate(mapping.window() / FRAME_SIZE as u64)?;
+        let frames = FrameTable::global().allocate(mapping.window() / FRAME_SIZE as u64)?;
         let limit = options.max_bytes.unwrap_or(u64::MAX).min(mapping.window());
         let claim = match backing {
             Backing::File(claim) => Some(claim),
@@ -76,6 +79,7 @@ impl Region {
             assumed: options.assume,
             read_only: options.read_only || options.private,
             closed: AtomicBool::new(false),
+            orphans: Orphans::default(),
             growing: Mutex::new(()),
         });
         map::publish(&region);
@@ -192,6 +196,11 @@ impl Region {
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
         self.memory.poisoned().map(str::to_owned)
+    }
+
+    /// The window's first address.
+    fn start(&self) -> usize {
+        self.memory.base().addr()
     }
 
     /// The name in messages.
