@@ -1,0 +1,171 @@
+//! The busy table: frames that were cut off while somebody had them pinned.
+//!
+//! Their bits stay set until the last pin is gone (or the process that pinned them), so that nobody gets the frame,
+//! and the table names them, so that a crash does not leak it. On the medium it is a chain of frames: word 0 names
+//! the next one, each other word holds a busy frame or nothing. Where an entry lies is known from a volatile index,
+//! built on first use.
+
+use super::bitmap;
+use super::layout;
+use super::log::Txn;
+use super::words::{Seal, Shape, WORDS, Words};
+use crate::error::{Error, Result};
+use crate::units::FrameNo;
+use std::collections::{BTreeSet, HashMap};
+
+const WHAT: &str = "busy table";
+/// Entries of a table frame.
+pub(crate) const ENTRIES: usize = WORDS as usize - 1;
+
+/// The index of the table; its owner's mutex orders it with the records that change the table.
+#[derive(Debug, Default)]
+pub(crate) struct BusyTable {
+    loaded: bool,
+    /// Where each busy frame stands.
+    places: HashMap<FrameNo, u64>,
+    /// Entries that hold nothing.
+    vacant: Vec<u64>,
+    /// The frames of the table, the last of the chain first.
+    frames: Vec<FrameNo>,
+}
+
+impl BusyTable {
+    /// Builds the index if it is not built.
+    pub(crate) fn load(&mut self, words: &impl Words, shape: Shape) -> Result<&mut Self> {
+        if !self.loaded {
+            let mut new = Self { loaded: true, ..Self::default() };
+            let mut seen = BTreeSet::new();
+            walk(words, shape, |at, entry| {
+                match entry {
+                    Entry::Table(frame) if seen.insert(frame) => new.frames.push(frame),
+                    Entry::Table(_) => return Err(Error::corrupt(WHAT, at, "its chain has a cycle")),
+                    Entry::Vacant => new.vacant.push(at),
+                    Entry::Busy(frame) => {
+                        if new.places.insert(frame, at).is_some() {
+                            return Err(Error::corrupt(
+                                WHAT,
+                                at,
+                                format!("frame {} is named twice", frame.0),
+                            ));
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+            new.frames.reverse();
+            *self = new;
+        }
+        Ok(self)
+    }
+
+    /// The busy frames.
+    pub(crate) fn frames(&self) -> Vec<FrameNo> {
+        self.places.keys().copied().collect()
+    }
+
+    /// How many frames the table lacks to take `n` entries.
+    pub(crate) fn lacks(&self, n: usize) -> usize {
+        n.saturating_sub(self.vacant.len()).div_ceil(ENTRIES)
+    }
+
+    /// Writes `busy` into vacant entries, after putting `new` table frames in front. `done` follows the append.
+    pub(crate) fn add(&self, t: &mut Txn<'_>, shape: Shape, new: &[FrameNo], busy: &[FrameNo]) -> Result {
+        bitmap::set(t, shape, new.iter().copied())?;
+        let mut next = self.frames.last().copied();
+        for &frame in new {
+            t.zero(frame)?;
+            t.write(frame.offset(), seal(frame.offset(), next))?;
+            t.write(layout::ROOT_BUSY, seal(layout::ROOT_BUSY, Some(frame)))?;
+            next = Some(frame);
+        }
+        let vacant = self.vacant.iter().copied().chain(new.iter().flat_map(entries));
+        busy.iter().zip(vacant).try_for_each(|(&frame, at)| t.write(at, seal(at, Some(frame))))
+    }
+
+    /// The index after `add`.
+    pub(crate) fn added(&mut self, new: &[FrameNo], busy: &[FrameNo]) {
+        self.frames.extend(new);
+        self.vacant.extend(new.iter().flat_map(entries));
+        let places = self.vacant.drain(..busy.len().min(self.vacant.len()));
+        self.places.extend(busy.iter().copied().zip(places));
+    }
+
+    /// Which of `frames` are in the table.
+    pub(crate) fn known(&self, frames: &[FrameNo]) -> Vec<FrameNo> {
+        let known: BTreeSet<_> =
+            frames.iter().copied().filter(|frame| self.places.contains_key(frame)).collect();
+        known.into_iter().collect()
+    }
+
+    /// The table frames that are of no use once `removed` entries are gone: all but one, if none is left.
+    pub(crate) fn surplus(&self, removed: usize) -> &[FrameNo] {
+        match self.frames.split_first() {
+            Some((_, rest)) if removed == self.places.len() => rest,
+            _ => &[],
+        }
+    }
+
+    /// Clears the entries and the bits of `known` frames, and gives back the `surplus`. `removed` follows the append.
+    pub(crate) fn remove(&self, t: &mut Txn<'_>, shape: Shape, known: &[FrameNo]) -> Result {
+        let surplus = self.surplus(known.len());
+        for at in known.iter().filter_map(|frame| self.places.get(frame)) {
+            t.write(*at, 0)?;
+        }
+        if let (Some(&first), false) = (self.frames.first(), surplus.is_empty()) {
+            t.write(layout::ROOT_BUSY, seal(layout::ROOT_BUSY, Some(first)))?;
+        }
+        bitmap::clear(t, shape, known.iter().chain(surplus).copied())
+    }
+
+    /// The index after `remove`.
+    pub(crate) fn removed(&mut self, known: &[FrameNo]) {
+        if !self.surplus(known.len()).is_empty() {
+            self.frames.truncate(1);
+            self.places.clear();
+            self.vacant = self.frames.iter().flat_map(entries).collect();
+            return;
+        }
+        self.vacant.extend(known.iter().filter_map(|frame| self.places.remove(frame)));
+    }
+}
+
+/// What a walk over the table meets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entry {
+    /// A frame of the table itself.
+    Table(FrameNo),
+    /// A busy frame.
+    Busy(FrameNo),
+    /// Nothing.
+    Vacant,
+}
+
+/// Shows every entry with its byte offset. `see` must end a walk that comes to a table frame a second time.
+pub(crate) fn walk(words: &impl Words, shape: Shape, mut see: impl FnMut(u64, Entry) -> Result) -> Result {
+    let mut link = layout::ROOT_BUSY;
+    while let Some(table) = open(words, shape, link)? {
+        see(link, Entry::Table(table))?;
+        for at in entries(&table) {
+            see(at, open(words, shape, at)?.map_or(Entry::Vacant, Entry::Busy))?;
+        }
+        link = table.offset();
+    }
+    Ok(())
+}
+
+fn entries(frame: &FrameNo) -> impl Iterator<Item = u64> + use<> {
+    let first = frame.offset();
+    (1..WORDS).map(move |i| first + i * 8)
+}
+
+fn seal(at: u64, frame: Option<FrameNo>) -> u64 {
+    Seal::Place { at }.close(frame.map_or(0, |frame| u64::from(frame.0)))
+}
+
+fn open(words: &impl Words, shape: Shape, at: u64) -> Result<Option<FrameNo>> {
+    match (Seal::Place { at }).open(words.word(at)?) {
+        None => Err(Error::corrupt(WHAT, at, "check bits do not match")),
+        Some(0) => Ok(None),
+        Some(value) => shape.frame(value, WHAT, at).map(Some),
+    }
+}

@@ -1,0 +1,217 @@
+//! Content of objects: which frame holds which page, and how long the object is.
+
+use super::log::Txn;
+use super::record::{self, Head, ObjectSlot};
+use super::tree::{self, Map};
+use super::volume::Volume;
+use super::words::Words;
+use super::{bitmap, orphans};
+use crate::error::{Error, Result};
+use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
+
+/// Log entries that one record of this module takes at most: well below a quarter of the smallest log.
+pub(super) const ENTRIES: usize = 1500;
+
+impl Volume {
+    /// The frame of page `index`; `None` for a hole, and for what a truncate in progress has cut off.
+    pub fn map(&self, slot: ObjectSlot, index: PageIndex) -> Result<Option<FrameNo>> {
+        self.read(|log, shape| {
+            let (map, cut) = map_of(log, slot)?;
+            if cut.is_some_and(|cut| index.0 >= cut) { Ok(None) } else { map.find(log, shape, index.0) }
+        })
+    }
+
+    /// The frames of the `n` pages from `first` on.
+    pub fn map_range(&self, slot: ObjectSlot, first: PageIndex, n: usize) -> Result<Vec<Option<FrameNo>>> {
+        in_range(first, n as u64)?;
+        let mut found = vec![None; n];
+        // One moment for each node: a walk over much must not starve behind writers.
+        let mut done = 0;
+        while done < n {
+            let page = first.0 + done as u64;
+            let len = (n - done).min(512 - (page % 512) as usize);
+            let part = self.read(|log, shape| {
+                let (map, cut) = map_of(log, slot)?;
+                let mut part = vec![None; len];
+                let visible = cut.map_or(len, |cut| cut.saturating_sub(page).min(len as u64) as usize);
+                map.find_run(log, shape, page, &mut part[..visible])?;
+                Ok(part)
+            })?;
+            found[done..done + len].copy_from_slice(&part);
+            done += len;
+        }
+        Ok(found)
+    }
+
+    /// Maps pages to frames of `allocate`, whose bytes are what the pages shall show, and sets the size. Refused
+    /// before anything changes when a page is mapped already, or cut off by a truncate that is not finished.
+    /// Many pages are several records, the size comes with the last; an error in between leaves the former linked.
+    ///
+    /// # Durability
+    /// Appended; the bytes of the frames are made durable before the mark that covers the record.
+    pub fn link(&self, slot: ObjectSlot, pages: &[(PageIndex, FrameNo)], size: Option<u64>) -> Result {
+        let _object = self.object(slot);
+        let mut pages: Vec<_> = pages.iter().map(|&(index, frame)| (index.0, frame)).collect();
+        pages.sort_unstable();
+        self.verify_links(slot, &pages, size)?;
+        let mut left = &pages[..];
+        loop {
+            let map = map_at(&self.head(slot)?);
+            let (n, nodes) = self.part(map, left)?;
+            let (now, later) = left.split_at(n);
+            left = later;
+            let size = size.filter(|_| left.is_empty());
+            self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {
+                let mut head = Head::live(t, slot)?;
+                let mut map = map_at(&head);
+                let mut node = |t: &mut Txn<'_>| new_node(t, shape, spare);
+                for &(page, frame) in now {
+                    map.insert(t, shape, page, frame, &mut node)?;
+                }
+                bitmap::set(t, shape, now.iter().map(|&(_, frame)| frame))?;
+                head.set_root(map.root);
+                if let Some(size) = size {
+                    head.set_size(size);
+                }
+                t.publishes();
+                head.write(t)
+            })?;
+            if left.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How many of `pages` one record takes, and how many nodes they need.
+    fn part(&self, map: Map, pages: &[(u64, FrameNo)]) -> Result<(usize, usize)> {
+        let numbers: Vec<_> = pages.iter().take(ENTRIES / 3).map(|&(page, _)| page).collect();
+        let mut n = numbers.len();
+        loop {
+            let nodes = self.read(|log, shape| map.missing_nodes(log, shape, &numbers[..n]))?;
+            // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
+            if n <= 1 || 2 * n + 3 * nodes + 32 <= ENTRIES {
+                return Ok((n, nodes));
+            }
+            n /= 2;
+        }
+    }
+
+    fn verify_links(&self, slot: ObjectSlot, pages: &[(u64, FrameNo)], size: Option<u64>) -> Result {
+        if let Some(&(last, _)) = pages.last() {
+            in_range(PageIndex(last), 1)?;
+        }
+        if let Some(twice) = pages.windows(2).find(|two| two[0].0 == two[1].0) {
+            return Err(Error::Invalid(format!("page {} is to be linked twice", twice[0].0)));
+        }
+        let head = self.head(slot)?;
+        verify_size(&head, size.unwrap_or(0))?;
+        if let (Some(cut), Some(&(last, _))) = (head.cut(), pages.last())
+            && last >= cut
+        {
+            return Err(unfinished());
+        }
+        let map = map_at(&head);
+        self.read(|log, shape| {
+            for &(page, _) in pages {
+                if map.find(log, shape, page)?.is_some() {
+                    return Err(Error::Invalid(format!("page {page} is mapped already")));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Sets the size and nothing else: what lies beyond stays mapped. `publishes`: bytes of mapped pages become
+    /// visible that were not, zeros stored a moment ago.
+    ///
+    /// # Durability
+    /// One record, appended.
+    pub fn set_size(&self, slot: ObjectSlot, size: u64, publishes: bool) -> Result {
+        let _object = self.object(slot);
+        self.change(|t, _| {
+            let mut head = Head::live(t, slot)?;
+            verify_size(&head, size)?;
+            head.set_size(size);
+            if publishes {
+                t.publishes();
+            }
+            head.write(t)
+        })?;
+        Ok(())
+    }
+
+    /// Cuts the object to `size` bytes, at most its present size: from now on `map` shows no page beyond, and
+    /// `truncate_step` frees them. While `truncating` the object must not grow; finish the steps first.
+    ///
+    /// # Durability
+    /// One small record, appended; after a crash `orphans` names the object.
+    pub fn begin_truncate(&self, slot: ObjectSlot, size: u64) -> Result {
+        let _object = self.object(slot);
+        self.change(|t, shape| {
+            let mut head = Head::live(t, slot)?;
+            if size > head.size() {
+                return Err(Error::OutOfRange {
+                    what: "size to truncate to",
+                    value: size,
+                    limit: head.size(),
+                });
+            }
+            let first = PageIndex::pages_for(size);
+            if head.root() != 0 {
+                if !orphans::belongs(&head) {
+                    orphans::push(t, shape, &mut head)?;
+                }
+                head.set_cut(Some(head.cut().map_or(first, |cut| cut.min(first))));
+            }
+            head.set_size(size);
+            head.write(t)
+        })?;
+        Ok(())
+    }
+
+    /// Whether a truncate of the object is not finished.
+    pub fn truncating(&self, slot: ObjectSlot) -> Result<bool> {
+        Ok(self.read(|log, _| map_of(log, slot))?.1.is_some())
+    }
+}
+
+/// The map in a head.
+pub(super) fn map_at(head: &Head) -> Map {
+    Map { id: head.id(), root: head.root(), at: head.slot.offset() + 24 }
+}
+
+/// The map and the cut mark without the checksum of the head: every word of a map is sealed, and this is the way of
+/// a page miss.
+fn map_of(words: &impl Words, slot: ObjectSlot) -> Result<(Map, Option<u64>)> {
+    let (id, root, cut) = record::map_words(words, slot)?;
+    Ok((Map { id, root, at: slot.offset() + 24 }, cut))
+}
+
+fn verify_size(head: &Head, size: u64) -> Result {
+    if size > record::SIZE_MAX {
+        return Err(Error::OutOfRange { what: "object size", value: size, limit: record::SIZE_MAX });
+    }
+    match head.cut() {
+        Some(cut) if size > cut.saturating_mul(FRAME_SIZE as u64) => Err(unfinished()),
+        _ => Ok(()),
+    }
+}
+
+fn in_range(first: PageIndex, n: u64) -> Result {
+    let limit = tree::PAGES_MAX;
+    match first.0.checked_add(n) {
+        Some(end) if end <= limit => Ok(()),
+        _ => Err(Error::OutOfRange { what: "page", value: first.0, limit: limit - 1 }),
+    }
+}
+
+fn unfinished() -> Error {
+    Error::Busy { what: "object", why: "it is being truncated: finish the steps first".into() }
+}
+
+fn new_node(t: &mut Txn<'_>, shape: super::words::Shape, spare: &mut Vec<FrameNo>) -> Result<FrameNo> {
+    let node = spare.pop().ok_or_else(|| Error::NoSpace { why: "no frame for a node of the map".into() })?;
+    bitmap::set(t, shape, [node].into_iter())?;
+    t.zero(node)?;
+    Ok(node)
+}

@@ -1,0 +1,141 @@
+//! Names of objects: create, look up, rename, unlink, list. Each change is one record.
+
+use super::log::{Log, Txn};
+use super::record::{self, Head, ObjectKind, ObjectRecord, ObjectSlot};
+use super::volume::Volume;
+use super::words::Shape;
+use super::{bitmap, directory, layout, orphans};
+use crate::error::{Error, Result};
+use crate::units::FrameNo;
+
+impl Volume {
+    /// Makes an empty object.
+    ///
+    /// # Durability
+    /// One record, appended.
+    pub fn create_object(&self, name: &[u8], kind: ObjectKind) -> Result<ObjectSlot> {
+        record::verify_name(name)?;
+        let _names = self.names();
+        let (needed, welcome) = self.read(|log, shape| {
+            if directory::find(log, shape, name)?.is_some() {
+                return Err(Error::Exists { name: String::from_utf8_lossy(name).into_owned() });
+            }
+            let (needed, welcome) = directory::wants(log, shape, record::name_hash(name))?;
+            Ok((needed + usize::from(record::first_free(log, shape)?.is_none()), welcome))
+        })?;
+        let made = self.change_with(self.spares(needed, welcome)?, |t, shape, spare| {
+            let mut head = new_record(t, shape, spare)?;
+            let id = t.read(layout::ROOT_NEXT_ID)?.max(1);
+            t.write(layout::ROOT_NEXT_ID, id + 1)?;
+            head.become_object(id, kind);
+            head.set_name(t, name)?;
+            directory::insert(t, shape, &mut head, spare)?;
+            head.write(t)?;
+            Ok(head.slot)
+        })?;
+        Ok(made.0)
+    }
+
+    /// The object with this name.
+    pub fn lookup(&self, name: &[u8]) -> Result<Option<ObjectSlot>> {
+        record::verify_name(name)?;
+        Ok(self.read(|log, shape| directory::find(log, shape, name))?.map(|head| head.slot))
+    }
+
+    /// Gives an object another name. An object that had that name loses it: it is returned, an orphan now, to be
+    /// dropped after its last close.
+    ///
+    /// # Durability
+    /// One record, appended: after a crash the new name means the old object or the new one, never nothing.
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<ObjectSlot>> {
+        record::verify_name(from)?;
+        record::verify_name(to)?;
+        let _names = self.names();
+        let (slot, (needed, welcome), mut nodes) = self.read(|log, shape| {
+            let slot = named(log, shape, from)?.slot;
+            let nodes = directory::nodes_towards(log, shape, record::name_hash(from))?;
+            Ok((slot, directory::wants(log, shape, record::name_hash(to))?, nodes))
+        })?;
+        if from == to {
+            return Ok(None);
+        }
+        nodes.extend(self.read(|log, shape| directory::nodes_towards(log, shape, record::name_hash(to)))?);
+        self.allocator.load(nodes.into_iter())?;
+        let ((replaced, freed), sequence) =
+            self.change_with(self.spares(needed, welcome)?, |t, shape, spare| {
+                let replaced = directory::find(t, shape, to)?;
+                let mut freed = Vec::new();
+                if let Some(head) = &replaced {
+                    freed = abandon(t, shape, head.clone())?;
+                }
+                let mut head = Head::live(t, slot)?;
+                freed.extend(directory::remove(t, shape, &mut head)?);
+                head.set_name(t, to)?;
+                directory::insert(t, shape, &mut head, spare)?;
+                head.write(t)?;
+                Ok((replaced.map(|head| head.slot), freed))
+            })?;
+        self.allocator.quarantine(sequence, freed);
+        Ok(replaced)
+    }
+
+    /// Takes the name off an object: an orphan now, to be dropped after its last close.
+    ///
+    /// # Durability
+    /// One record, appended.
+    pub fn unlink(&self, name: &[u8]) -> Result<ObjectSlot> {
+        record::verify_name(name)?;
+        let _names = self.names();
+        let (head, nodes) = self.read(|log, shape| {
+            let head = named(log, shape, name)?;
+            Ok((directory::nodes_towards(log, shape, head.hash())?, head)).map(|(nodes, head)| (head, nodes))
+        })?;
+        self.allocator.load(nodes.into_iter())?;
+        let slot = head.slot;
+        let (freed, sequence) = self.change(|t, shape| {
+            let head = Head::live(t, slot)?;
+            abandon(t, shape, head)
+        })?;
+        self.allocator.quarantine(sequence, freed);
+        Ok(slot)
+    }
+
+    /// Every object that has a name, in no order. Names that change meanwhile are seen or not; none is seen twice.
+    pub fn list(&self) -> Result<Vec<ObjectRecord>> {
+        let _names = self.names();
+        directory::list(&*self.log, self.shape(), |look| self.read(|_, _| look()))
+    }
+
+    /// The object's record, verified.
+    pub fn record(&self, slot: ObjectSlot) -> Result<ObjectRecord> {
+        self.read(|log, _| Head::live(log, slot)?.show(log))
+    }
+}
+
+fn named(log: &Log, shape: Shape, name: &[u8]) -> Result<Head> {
+    directory::find(log, shape, name)?
+        .ok_or_else(|| Error::NotFound { name: String::from_utf8_lossy(name).into_owned() })
+}
+
+/// The head of a free slot, of a new record frame if there is none.
+fn new_record(t: &mut Txn<'_>, shape: Shape, spare: &mut Vec<FrameNo>) -> Result<Head> {
+    let none = || Error::NoSpace { why: "no frame for object records".into() };
+    if let Some(head) = record::take_free(t, shape)? {
+        return Ok(head);
+    }
+    let frame = spare.pop().ok_or_else(none)?;
+    bitmap::set(t, shape, [frame].into_iter())?;
+    record::add_frame(t, shape, frame)?;
+    record::take_free(t, shape)?.ok_or_else(none)
+}
+
+/// Takes an object out of the directory and onto the list of orphans. Returns directory nodes that became free.
+fn abandon(t: &mut Txn<'_>, shape: Shape, mut head: Head) -> Result<Vec<FrameNo>> {
+    let freed = directory::remove(t, shape, &mut head)?;
+    if !orphans::belongs(&head) {
+        orphans::push(t, shape, &mut head)?;
+    }
+    head.set_unlinked();
+    head.write(t)?;
+    Ok(freed)
+}

@@ -1,0 +1,94 @@
+//! The list of orphans: objects with work to finish, unlinked ones and those being truncated.
+//!
+//! It is what makes a truncate or an unlink one small record however large the object: whoever opens the region
+//! next finds here what remains to be freed. Doubly linked through the records, so that an object leaves it in one
+//! record too; no object is on it twice.
+
+use super::layout;
+use super::log::Txn;
+use super::record::{Head, ObjectSlot};
+use super::words::{Seal, Shape, Words};
+use crate::error::{Error, Result};
+use std::collections::BTreeSet;
+
+const WHAT: &str = "list of orphans";
+const HEAD: Seal = Seal::Place { at: layout::ROOT_ORPHANS };
+
+/// The first object on the list.
+pub(crate) fn first(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
+    let at = layout::ROOT_ORPHANS;
+    let value = HEAD.open(words.word(at)?);
+    ObjectSlot::read(
+        shape,
+        value.ok_or_else(|| Error::corrupt(WHAT, at, "check bits do not match"))?,
+        WHAT,
+        at,
+    )
+}
+
+/// Whether an object belongs on the list.
+pub(crate) fn belongs(head: &Head) -> bool {
+    head.unlinked() || head.cut().is_some()
+}
+
+/// Puts the object in front; the caller makes it belong there and writes its head.
+pub(crate) fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
+    debug_assert!(!belongs(head));
+    let next = first(t, shape)?;
+    if let Some(next) = next {
+        let mut next = Head::live(t, next)?;
+        next.set_previous(Some(head.slot));
+        next.write(t)?;
+    }
+    head.set_previous(None);
+    head.set_next(next);
+    t.write(layout::ROOT_ORPHANS, HEAD.close(head.slot.0))
+}
+
+/// Takes the object off; the caller writes its head.
+pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
+    let (previous, next) = (head.previous(shape)?, head.next(shape)?);
+    match previous {
+        None if first(t, shape)? != Some(head.slot) => {
+            return Err(Error::corrupt(WHAT, head.slot.offset(), "the object is not on it"));
+        }
+        None => t.write(layout::ROOT_ORPHANS, HEAD.close(ObjectSlot::stored(next)))?,
+        Some(previous) => {
+            let mut previous = Head::live(t, previous)?;
+            expect(previous.next(shape)?, head)?;
+            previous.set_next(next);
+            previous.write(t)?;
+        }
+    }
+    if let Some(next) = next {
+        let mut next = Head::live(t, next)?;
+        expect(next.previous(shape)?, head)?;
+        next.set_previous(previous);
+        next.write(t)?;
+    }
+    head.set_previous(None);
+    head.set_next(None);
+    Ok(())
+}
+
+/// A neighbour must know `head`.
+fn expect(found: Option<ObjectSlot>, head: &Head) -> Result {
+    if found == Some(head.slot) {
+        return Ok(());
+    }
+    Err(Error::corrupt(WHAT, head.slot.offset(), "a neighbour does not name the object"))
+}
+
+/// Every object on the list, the newest first.
+pub(crate) fn list(words: &impl Words, shape: Shape) -> Result<Vec<ObjectSlot>> {
+    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+    let mut at = first(words, shape)?;
+    while let Some(slot) = at {
+        if !seen.insert(slot) {
+            return Err(Error::corrupt(WHAT, slot.offset(), "it has a cycle"));
+        }
+        found.push(slot);
+        at = Head::live(words, slot)?.next(shape)?;
+    }
+    Ok(found)
+}

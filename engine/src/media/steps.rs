@@ -1,0 +1,153 @@
+//! Freeing in bounded steps: truncate, punch, drop, and frames that were busy.
+//!
+//! A step is one record, or two for a punch. Leaf words go together with either the bits of their frames, or with
+//! entries of the busy table that keep the bits: no crash leaks a frame or leaves it with two owners.
+
+use super::bitmap;
+use super::content::{ENTRIES, map_at};
+use super::log::Txn;
+use super::record::{self, Head, ObjectSlot};
+use super::tree;
+use super::volume::Volume;
+use super::words::Shape;
+use super::{busy, orphans};
+use crate::error::Result;
+use crate::units::{FrameNo, PageIndex};
+use std::ops::Range;
+
+/// Pages a step takes: a full leaf, whose words need not be cleared one by one.
+const STEP: usize = 512;
+// A page costs its bit or its table entry, its word or that of its node, and the bit of its node.
+const _: () = assert!(2 * STEP + busy::ENTRIES / 8 < ENTRIES);
+
+/// What became of a page that was cut off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Nobody uses its frame.
+    Free,
+    /// Somebody has it pinned: the frame goes to the busy table, until `free_busy`.
+    Busy,
+}
+
+/// Asked once for each page in a step; it must not call the volume.
+pub type AskFate<'a> = &'a mut dyn FnMut(PageIndex, FrameNo) -> Fate;
+
+impl Volume {
+    /// Frees pages that `begin_truncate` cut off; true when none is left.
+    ///
+    /// # Durability
+    /// One record, appended; a crash repeats at most this step.
+    pub fn truncate_step(&self, slot: ObjectSlot, fate: AskFate<'_>) -> Result<bool> {
+        let _object = self.object(slot);
+        match self.head(slot)?.cut() {
+            None => Ok(true),
+            Some(first) => self.free_step(slot, first..tree::PAGES_MAX, fate, |t, shape, head| {
+                head.set_cut(None);
+                if orphans::belongs(head) { Ok(()) } else { orphans::remove(t, shape, head) }
+            }),
+        }
+    }
+
+    /// Frees pages of an object that is unlinked and closed; the last step frees its record: true.
+    ///
+    /// # Durability
+    /// One record, appended; a crash repeats at most this step.
+    pub fn drop_step(&self, slot: ObjectSlot, fate: AskFate<'_>) -> Result<bool> {
+        let _object = self.object(slot);
+        if !self.head(slot)?.unlinked() {
+            return Err(crate::Error::Busy { what: "object", why: "it still has a name".into() });
+        }
+        self.free_step(slot, 0..tree::PAGES_MAX, fate, |t, shape, head| {
+            orphans::remove(t, shape, head)?;
+            record::put_free(t, shape, head)
+        })
+    }
+
+    /// Makes holes of the pages in `pages`; true when none of them is mapped any more. The pages are cut off, and
+    /// their frames in the busy table, before `fate` is asked.
+    ///
+    /// # Durability
+    /// Two records, appended; after a crash in between `busy_frames` names the frames.
+    pub fn punch_step(&self, slot: ObjectSlot, pages: Range<PageIndex>, fate: AskFate<'_>) -> Result<bool> {
+        let _object = self.object(slot);
+        let head = self.head(slot)?;
+        let end = head.cut().unwrap_or(tree::PAGES_MAX).min(pages.end.0);
+        let mut cut = Vec::new();
+        let busy = &mut |page, frame| {
+            cut.push((page, frame));
+            Fate::Busy
+        };
+        let done = self.free_step(slot, pages.start.0..end, busy, |_, _, _| Ok(()))?;
+        cut.retain(|&(page, frame)| fate(page, frame) == Fate::Free);
+        self.free_busy(&cut.into_iter().map(|(_, frame)| frame).collect::<Vec<_>>())?;
+        Ok(done)
+    }
+
+    /// Makes holes of the first mapped pages in `pages`; `last` joins the record that leaves none.
+    fn free_step(
+        &self,
+        slot: ObjectSlot,
+        pages: Range<u64>,
+        fate: AskFate<'_>,
+        last: impl FnOnce(&mut Txn<'_>, Shape, &mut Head) -> Result,
+    ) -> Result<bool> {
+        let shape = self.shape();
+        let map = map_at(&self.head(slot)?);
+        // The object's lock keeps its map as it is, so plain reads of the log's view are consistent here.
+        let found = map.collect(&*self.log, shape, pages, STEP)?;
+        let done = found.len() < STEP;
+        let cleared = map.clear(&*self.log, shape, &found)?;
+        // Held while the fates are asked: a last put meanwhile finds its frame in the table.
+        let mut table = self.busy.lock();
+        let table = table.load(&*self.log, shape)?;
+        let (busy, mut free): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|&(page, frame)| fate(page, frame) == Fate::Busy);
+        let busy: Vec<_> = busy.into_iter().map(|(_, frame)| frame).collect();
+        let freed: Vec<_> =
+            free.drain(..).map(|(_, frame)| frame).chain(cleared.nodes.iter().copied()).collect();
+        self.allocator.load(freed.iter().copied())?;
+        let spare = self.spares(table.lacks(busy.len()), 0)?;
+        let new = spare.clone();
+        let ((), sequence) = self.change_with(spare, |t, shape, _| {
+            table.add(t, shape, &new, &busy)?;
+            bitmap::clear(t, shape, freed.iter().copied())?;
+            cleared.words.iter().try_for_each(|&at| t.write(at, 0))?;
+            let mut head = Head::live(t, slot)?;
+            head.set_root(cleared.root);
+            if done {
+                last(t, shape, &mut head)?;
+            }
+            head.write(t)
+        })?;
+        table.added(&new, &busy);
+        self.allocator.quarantine(sequence, freed);
+        Ok(done)
+    }
+
+    /// Frees busy frames whose last pin is gone; those that are not in the busy table are left alone.
+    ///
+    /// # Durability
+    /// Appended.
+    pub fn free_busy(&self, frames: &[FrameNo]) -> Result {
+        let mut table = self.busy.lock();
+        let table = table.load(&*self.log, self.shape())?;
+        for part in table.known(frames).chunks(STEP) {
+            let freed: Vec<_> = part.iter().chain(table.surplus(part.len())).copied().collect();
+            self.allocator.load(freed.iter().copied())?;
+            let ((), sequence) = self.change(|t, shape| table.remove(t, shape, part))?;
+            table.removed(part);
+            self.allocator.quarantine(sequence, freed);
+        }
+        Ok(())
+    }
+
+    /// The frames in the busy table. Right after opening none of them has a pin: all may go to `free_busy`.
+    pub fn busy_frames(&self) -> Result<Vec<FrameNo>> {
+        Ok(self.busy.lock().load(&*self.log, self.shape())?.frames())
+    }
+
+    /// Objects with work to finish, the newest first: `drop_step` those that are unlinked, `truncate_step` the others.
+    pub fn orphans(&self) -> Result<Vec<ObjectSlot>> {
+        self.read(|log, shape| orphans::list(log, shape))
+    }
+}

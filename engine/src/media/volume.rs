@@ -1,0 +1,125 @@
+//! The volume: everything named on the medium, as one façade for the store.
+//!
+//! Locks, each taken before those below: the directory (names change), an object's (its map changes), the busy
+//! table, the allocator's, the append lock of the log, the window. Readers take none (see `window`).
+//!
+//! What a call changed is appended when it returns: it survives the death of the process, and a power loss once
+//! `Log::commit` of the log's head has returned.
+
+use super::allocator::Allocator;
+use super::busy::BusyTable;
+use super::log::{Log, Sequence, Txn};
+use super::record::{Head, ObjectSlot};
+use super::window::Window;
+use super::words::Shape;
+use crate::error::{Error, Result};
+use crate::region::Region;
+use crate::sync::{Mutex, MutexGuard};
+use crate::units::FrameNo;
+use std::sync::Arc;
+
+/// Locks that objects share by slot.
+const OBJECT_LOCKS: u64 = 64;
+
+/// The structures of an open region.
+#[derive(Debug)]
+pub struct Volume {
+    pub(super) log: Arc<Log>,
+    pub(super) allocator: Allocator,
+    pub(super) busy: Mutex<BusyTable>,
+    window: Arc<Window>,
+    directory: Mutex<()>,
+    objects: Vec<Mutex<()>>,
+}
+
+impl Volume {
+    /// The structures of `region` as `log` shows them; reads one word. `first_bitmap` is the bitmap frame of group 0.
+    pub fn new(region: Arc<Region>, log: Arc<Log>, first_bitmap: FrameNo) -> Result<Self> {
+        let window = Arc::new(Window::new());
+        Ok(Self {
+            allocator: Allocator::new(region, log.clone(), window.clone(), first_bitmap.0)?,
+            log,
+            busy: Mutex::default(),
+            window,
+            directory: Mutex::default(),
+            objects: (0..OBJECT_LOCKS).map(|_| Mutex::default()).collect(),
+        })
+    }
+
+    /// Takes `n` frames that nothing uses: behind `near` and in one run where that is possible. They are taken in
+    /// memory only; `link` them or `release` them.
+    pub fn allocate(&self, n: usize, near: Option<FrameNo>) -> Result<Vec<FrameNo>> {
+        self.allocator.allocate(n, near)
+    }
+
+    /// Gives back frames of `allocate`. Those that were linked meanwhile stay allocated.
+    pub fn release(&self, frames: &[FrameNo]) -> Result {
+        self.allocator.release(frames)
+    }
+
+    /// Frames that are free or will be when the log's tail moves. Loads the whole bitmap.
+    pub fn free_frames(&self) -> Result<u64> {
+        self.allocator.free_frames()
+    }
+
+    /// Frames of the region.
+    pub fn frames(&self) -> u64 {
+        self.shape().frames
+    }
+
+    /// Takes `needed` frames, and `welcome` more if there are any.
+    pub(super) fn spares(&self, needed: usize, welcome: usize) -> Result<Vec<FrameNo>> {
+        match self.allocate(needed + welcome, None) {
+            Err(Error::NoSpace { .. }) if welcome > 0 => self.allocate(needed, None),
+            taken => taken,
+        }
+    }
+
+    /// Appends the record of `f`, as one change for readers.
+    pub(super) fn change<R>(
+        &self,
+        f: impl FnOnce(&mut Txn<'_>, Shape) -> Result<R>,
+    ) -> Result<(R, Sequence)> {
+        let mut change = None;
+        self.log.append(|t| {
+            change = Some(self.window.change());
+            f(t, self.shape())
+        })
+    }
+
+    /// `change` with frames to use; what was not used is given back.
+    pub(super) fn change_with<R>(
+        &self,
+        mut spare: Vec<FrameNo>,
+        f: impl FnOnce(&mut Txn<'_>, Shape, &mut Vec<FrameNo>) -> Result<R>,
+    ) -> Result<(R, Sequence)> {
+        let taken = spare.clone();
+        let changed = self.change(|t, shape| f(t, shape, &mut spare));
+        self.release(&taken)?;
+        changed
+    }
+
+    /// What `look` finds in the log's view at one moment.
+    pub(super) fn read<R>(&self, look: impl Fn(&Log, Shape) -> Result<R>) -> Result<R> {
+        self.window.read(|| look(&self.log, self.shape()))
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.allocator.shape()
+    }
+
+    /// Excludes other changes of names.
+    pub(super) fn names(&self) -> MutexGuard<'_, ()> {
+        self.directory.lock()
+    }
+
+    /// Excludes other changes of the object's map.
+    pub(super) fn object(&self, slot: ObjectSlot) -> MutexGuard<'_, ()> {
+        self.objects[(slot.0 % OBJECT_LOCKS) as usize].lock()
+    }
+
+    /// The object's head, verified.
+    pub(super) fn head(&self, slot: ObjectSlot) -> Result<Head> {
+        self.read(|log, _| Head::live(log, slot))
+    }
+}
