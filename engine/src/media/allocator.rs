@@ -1,15 +1,16 @@
 //! Handing out frames: volatile takes, quarantine of what was freed, growth of the region.
 
 use super::bitmap::{self, Group};
-use super::layout::{self, GROUP_FRAMES};
-use super::log::{Log, Sequence};
+use super::layout::{GROUP_FRAMES, RootWord, file_bytes};
+use super::log::Log;
+use super::log::record::Sequence;
+use super::rules::Rule;
 use super::window::Window;
 use super::words::{Shape, Words};
 use crate::error::{Error, Result};
-use crate::region::Region;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
-use crate::units::{FRAME_SIZE, FrameNo};
+use crate::units::{FRAME_SIZE, FrameNo, REGION_FRAMES_MAX};
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,14 +20,13 @@ const STEP_MIN: u64 = 256 << 10;
 const STEP_MAX: u64 = 64 << 20;
 /// Groups looked at for one contiguous run before scattered frames are good enough.
 const GROUPS_TRIED: usize = 32;
+/// Groups that one record begins at most.
+const GROUPS_BEGUN: u64 = 32;
 
 /// Frames that may be handed out, frames that soon may be, and where more come from.
-#[derive(Debug)]
 pub(crate) struct Allocator {
-    region: Arc<Region>,
     log: Arc<Log>,
     window: Arc<Window>,
-    first_bitmap: u32,
     frames: AtomicU64,
     /// Held while the region grows: one at a time.
     growing: Mutex<()>,
@@ -45,23 +45,11 @@ struct Groups {
 
 impl Allocator {
     /// The allocator of an open region; reads the `frames` word only.
-    pub(crate) fn new(
-        region: Arc<Region>,
-        log: Arc<Log>,
-        window: Arc<Window>,
-        first_bitmap: u32,
-    ) -> Result<Self> {
-        let frames = log.read(layout::ROOT_FRAMES)?;
-        let most = (region.len_bytes() / FRAME_SIZE as u64).saturating_sub(1);
-        if frames > most || frames <= u64::from(first_bitmap) + 1 {
-            let why = format!("{frames} frames in a file with room for {most}");
-            return Err(Error::corrupt("root frame", layout::ROOT_FRAMES, why));
-        }
+    pub(crate) fn new(log: Arc<Log>, window: Arc<Window>) -> Result<Self> {
+        let frames = log.read(RootWord::Frames.offset())?;
         Ok(Self {
-            region,
             log,
             window,
-            first_bitmap,
             frames: AtomicU64::new(frames),
             growing: Mutex::new(()),
             groups: Mutex::default(),
@@ -71,7 +59,7 @@ impl Allocator {
     /// The frames there are now.
     pub(crate) fn shape(&self) -> Shape {
         // ORDERING: Acquire pairs with the Release in `grow`: who sees the frames sees their bits in the shadow.
-        Shape { first_bitmap: self.first_bitmap, frames: self.frames.load(Ordering::Acquire) }
+        Shape { log_frames: self.log.frames(), frames: self.frames.load(Ordering::Acquire) }
     }
 
     /// Takes `n` frames out of what may be handed out: as one run after `near` if possible, else as one run, else in
@@ -127,6 +115,9 @@ impl Allocator {
     /// Keeps `frames`, freed by the record `freed`, until it is passed.
     pub(crate) fn quarantine(&self, freed: Sequence, frames: Vec<FrameNo>) {
         let mut groups = self.groups.lock();
+        if self.log.rules().broken(Rule::RoleReuse) {
+            return frames.into_iter().for_each(|frame| groups.give(frame));
+        }
         groups.quarantined += frames.len() as u64;
         // Appends return in any order: an entry behind a later one only waits a little longer.
         groups.quarantine.push_back((freed, frames));
@@ -168,17 +159,25 @@ impl Allocator {
         let least = missing + missing / (GROUP_FRAMES - 1) + 2;
         let mut step = step(old).max(least);
         let frames = loop {
-            let frames = (old.frames + step).min(crate::units::REGION_FRAMES_MAX - 1);
-            match self.region.grow_to((frames + 1) * FRAME_SIZE as u64) {
+            let frames = (old.frames + step).min(REGION_FRAMES_MAX - 1);
+            match self.log.region().grow_to(file_bytes(frames)) {
                 Ok(()) if frames > old.frames => break frames,
-                Ok(()) => {
-                    return Err(Error::NoSpace { why: "the region has as many frames as one can".into() });
-                }
+                Ok(()) => return Err(Error::NoSpace { why: "a region cannot have more frames".into() }),
                 Err(Error::NoSpace { .. }) if step > missing => step = (step / 2).max(missing),
                 Err(error) => return Err(error),
             }
         };
-        let new = Shape { frames, ..old };
+        let mut now = old;
+        while now.frames < frames {
+            let part = frames.min((now.groups() + GROUPS_BEGUN) * GROUP_FRAMES);
+            self.add(now, Shape { frames: part, ..now })?;
+            now.frames = part;
+        }
+        Ok(())
+    }
+
+    /// Makes the frames between two ends part of the region, whose file has room for them.
+    fn add(&self, old: Shape, new: Shape) -> Result {
         let mut change = None;
         self.log.append(|t| {
             change = Some(self.window.change());
@@ -186,12 +185,12 @@ impl Allocator {
                 t.zero(new.bitmap(group))?;
                 t.write(new.bitmap(group).offset(), 1)?;
             }
-            t.write(layout::ROOT_FRAMES, frames)
+            t.write(RootWord::Frames.offset(), new.frames)
         })?;
         drop(change);
         let mut groups = self.groups.lock();
         // ORDERING: Release, see `shape`. Under the lock of the groups, so that none is loaded with the old end now.
-        self.frames.store(frames, Ordering::Release);
+        self.frames.store(new.frames, Ordering::Release);
         groups.extend(old, new);
         Ok(())
     }

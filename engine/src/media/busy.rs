@@ -6,7 +6,7 @@
 //! built on first use.
 
 use super::bitmap;
-use super::layout;
+use super::layout::RootWord;
 use super::log::Txn;
 use super::words::{Seal, Shape, WORDS, Words};
 use crate::error::{Error, Result};
@@ -15,7 +15,9 @@ use std::collections::{BTreeSet, HashMap};
 
 const WHAT: &str = "busy table";
 /// Entries of a table frame.
-pub(crate) const ENTRIES: usize = WORDS as usize - 1;
+const ENTRIES: usize = WORDS as usize - 1;
+/// Table frames that one record gives back at most.
+const SURPLUS: usize = 16;
 
 /// The index of the table; its owner's mutex orders it with the records that change the table.
 #[derive(Debug, Default)]
@@ -75,7 +77,7 @@ impl BusyTable {
         for &frame in new {
             t.zero(frame)?;
             t.write(frame.offset(), seal(frame.offset(), next))?;
-            t.write(layout::ROOT_BUSY, seal(layout::ROOT_BUSY, Some(frame)))?;
+            t.write(RootWord::BusyTable.offset(), seal(RootWord::BusyTable.offset(), Some(frame)))?;
             next = Some(frame);
         }
         let vacant = self.vacant.iter().copied().chain(new.iter().flat_map(entries));
@@ -97,12 +99,10 @@ impl BusyTable {
         known.into_iter().collect()
     }
 
-    /// The table frames that are of no use once `removed` entries are gone: all but one, if none is left.
+    /// The table frames that are of no use once `removed` entries are gone: if none is left, all but one.
     pub(crate) fn surplus(&self, removed: usize) -> &[FrameNo] {
-        match self.frames.split_first() {
-            Some((_, rest)) if removed == self.places.len() => rest,
-            _ => &[],
-        }
+        let rest = self.frames.get(1..).unwrap_or(&[]);
+        if removed < self.places.len() { &[] } else { &rest[rest.len().saturating_sub(SURPLUS)..] }
     }
 
     /// Clears the entries and the bits of `known` frames, and gives back the `surplus`. `removed` follows the append.
@@ -111,16 +111,18 @@ impl BusyTable {
         for at in known.iter().filter_map(|frame| self.places.get(frame)) {
             t.write(*at, 0)?;
         }
-        if let (Some(&first), false) = (self.frames.first(), surplus.is_empty()) {
-            t.write(layout::ROOT_BUSY, seal(layout::ROOT_BUSY, Some(first)))?;
+        if !surplus.is_empty() {
+            let first = self.frames.get(self.frames.len() - surplus.len() - 1).copied();
+            t.write(RootWord::BusyTable.offset(), seal(RootWord::BusyTable.offset(), first))?;
         }
         bitmap::clear(t, shape, known.iter().chain(surplus).copied())
     }
 
     /// The index after `remove`.
     pub(crate) fn removed(&mut self, known: &[FrameNo]) {
-        if !self.surplus(known.len()).is_empty() {
-            self.frames.truncate(1);
+        let surplus = self.surplus(known.len()).len();
+        if surplus > 0 {
+            self.frames.truncate(self.frames.len() - surplus);
             self.places.clear();
             self.vacant = self.frames.iter().flat_map(entries).collect();
             return;
@@ -142,7 +144,7 @@ pub(crate) enum Entry {
 
 /// Shows every entry with its byte offset. `see` must end a walk that comes to a table frame a second time.
 pub(crate) fn walk(words: &impl Words, shape: Shape, mut see: impl FnMut(u64, Entry) -> Result) -> Result {
-    let mut link = layout::ROOT_BUSY;
+    let mut link = RootWord::BusyTable.offset();
     while let Some(table) = open(words, shape, link)? {
         see(link, Entry::Table(table))?;
         for at in entries(&table) {

@@ -2,6 +2,7 @@
 
 use super::log::Txn;
 use super::record::{self, Head, ObjectSlot};
+use super::rules::Rule;
 use super::tree::{self, Map};
 use super::volume::Volume;
 use super::words::Words;
@@ -9,8 +10,8 @@ use super::{bitmap, orphans};
 use crate::error::{Error, Result};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 
-/// Log entries that one record of this module takes at most: well below a quarter of the smallest log.
-pub(super) const ENTRIES: usize = 1500;
+/// Entries that a record needs beside those for its pages: the object's head, neighbours on a list, a table frame.
+pub(super) const ENTRIES_BESIDES: usize = 64;
 
 impl Volume {
     /// The frame of page `index`; `None` for a hole, and for what a truncate in progress has cut off.
@@ -84,12 +85,13 @@ impl Volume {
 
     /// How many of `pages` one record takes, and how many nodes they need.
     fn part(&self, map: Map, pages: &[(u64, FrameNo)]) -> Result<(usize, usize)> {
-        let numbers: Vec<_> = pages.iter().take(ENTRIES / 3).map(|&(page, _)| page).collect();
+        let room = self.log.entries_max() - ENTRIES_BESIDES;
+        let numbers: Vec<_> = pages.iter().take(room / 2).map(|&(page, _)| page).collect();
         let mut n = numbers.len();
         loop {
             let nodes = self.read(|log, shape| map.missing_nodes(log, shape, &numbers[..n]))?;
             // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
-            if n <= 1 || 2 * n + 3 * nodes + 32 <= ENTRIES {
+            if n <= 1 || 2 * n + 3 * nodes <= room {
                 return Ok((n, nodes));
             }
             n /= 2;
@@ -104,9 +106,10 @@ impl Volume {
             return Err(Error::Invalid(format!("page {} is to be linked twice", twice[0].0)));
         }
         let head = self.head(slot)?;
-        verify_size(&head, size.unwrap_or(0))?;
+        self.verify_size(&head, size.unwrap_or(0))?;
         if let (Some(cut), Some(&(last, _))) = (head.cut(), pages.last())
             && last >= cut
+            && !self.log.rules().broken(Rule::GrowWhileTruncating)
         {
             return Err(unfinished());
         }
@@ -121,6 +124,22 @@ impl Volume {
         })
     }
 
+    fn verify_size(&self, head: &Head, size: u64) -> Result {
+        if size > record::SIZE_MAX {
+            return Err(Error::OutOfRange { what: "object size", value: size, limit: record::SIZE_MAX });
+        }
+        match head.cut() {
+            // LOG rule 12: a crash would go on truncating what has grown since.
+            Some(cut)
+                if size > cut.saturating_mul(FRAME_SIZE as u64)
+                    && !self.log.rules().broken(Rule::GrowWhileTruncating) =>
+            {
+                Err(unfinished())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Sets the size and nothing else: what lies beyond stays mapped. `publishes`: bytes of mapped pages become
     /// visible that were not, zeros stored a moment ago.
     ///
@@ -130,7 +149,7 @@ impl Volume {
         let _object = self.object(slot);
         self.change(|t, _| {
             let mut head = Head::live(t, slot)?;
-            verify_size(&head, size)?;
+            self.verify_size(&head, size)?;
             head.set_size(size);
             if publishes {
                 t.publishes();
@@ -185,16 +204,6 @@ pub(super) fn map_at(head: &Head) -> Map {
 fn map_of(words: &impl Words, slot: ObjectSlot) -> Result<(Map, Option<u64>)> {
     let (id, root, cut) = record::map_words(words, slot)?;
     Ok((Map { id, root, at: slot.offset() + 24 }, cut))
-}
-
-fn verify_size(head: &Head, size: u64) -> Result {
-    if size > record::SIZE_MAX {
-        return Err(Error::OutOfRange { what: "object size", value: size, limit: record::SIZE_MAX });
-    }
-    match head.cut() {
-        Some(cut) if size > cut.saturating_mul(FRAME_SIZE as u64) => Err(unfinished()),
-        _ => Ok(()),
-    }
 }
 
 fn in_range(first: PageIndex, n: u64) -> Result {

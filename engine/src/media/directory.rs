@@ -5,7 +5,7 @@
 //! transaction, if a frame is to be had; if not, or below the last level, it grows. Nodes that become empty go.
 
 use super::bitmap;
-use super::layout;
+use super::layout::{RootWord, directory_frame};
 use super::log::Txn;
 use super::record::{Head, ObjectSlot};
 use super::words::{Seal, Shape, WORDS, Words};
@@ -81,22 +81,30 @@ struct Bucket {
     at: u64,
     /// The chain's first record.
     first: Option<ObjectSlot>,
-    /// The nodes on the way, the root first, each with the offset of the word that names it.
+    /// The nodes on the way below the root, each with the offset of the word that names it.
     path: Vec<(u64, FrameNo)>,
 }
 
-/// The bucket of `hash`; `None` while there is no directory.
-fn bucket(words: &impl Words, shape: Shape, hash: u64) -> Result<Option<Bucket>> {
-    let (mut at, mut path) = (layout::ROOT_DIRECTORY, Vec::new());
-    for level in 0..=LEVELS {
+/// The root node.
+pub(crate) fn root(words: &impl Words, shape: Shape) -> Result<FrameNo> {
+    let at = RootWord::Directory.offset();
+    let value = words.word(at)?;
+    let fixed = directory_frame(shape.log_frames);
+    if value == u64::from(fixed.0) { Ok(fixed) } else { shape.frame(value, WHAT, at) }
+}
+
+/// The bucket of `hash`.
+fn bucket(words: &impl Words, shape: Shape, hash: u64) -> Result<Bucket> {
+    let mut at = word_at(root(words, shape)?, hash, 0);
+    let mut path = Vec::new();
+    for level in 1..=LEVELS {
         match Slot::read(words, shape, at)? {
             Slot::Node(node) if level < LEVELS => {
                 path.push((at, node));
                 at = word_at(node, hash, level);
             }
-            Slot::Node(_) => return Err(Error::corrupt(WHAT, at, "more levels than the hash has bits")),
-            _ if path.is_empty() => return Ok(None),
-            slot => return Ok(Some(Bucket { at, first: slot.first(), path })),
+            Slot::Node(_) => break,
+            slot => return Ok(Bucket { at, first: slot.first(), path }),
         }
     }
     Err(Error::corrupt(WHAT, at, "more levels than the hash has bits"))
@@ -119,8 +127,7 @@ fn chain(words: &impl Words, shape: Shape, first: Option<ObjectSlot>) -> Result<
 /// The record named `name`.
 pub(crate) fn find(words: &impl Words, shape: Shape, name: &[u8]) -> Result<Option<Head>> {
     let hash = super::record::name_hash(name);
-    let Some(bucket) = bucket(words, shape, hash)? else { return Ok(None) };
-    for head in chain(words, shape, bucket.first)? {
+    for head in chain(words, shape, bucket(words, shape, hash)?.first)? {
         if head.hash() == hash && head.name(words)? == name {
             return Ok(Some(head));
         }
@@ -128,50 +135,41 @@ pub(crate) fn find(words: &impl Words, shape: Shape, name: &[u8]) -> Result<Opti
     Ok(None)
 }
 
-/// How many frames `insert` needs for a record with this hash, and how many more are welcome.
-pub(crate) fn wants(words: &impl Words, shape: Shape, hash: u64) -> Result<(usize, usize)> {
-    Ok(match bucket(words, shape, hash)? {
-        None => (1, 0),
-        Some(bucket) => (0, usize::from(chain(words, shape, bucket.first)?.len() >= CHAIN)),
-    })
+/// How many frames `insert` would like to have for a record with this hash.
+pub(crate) fn wants(words: &impl Words, shape: Shape, hash: u64) -> Result<usize> {
+    let bucket = bucket(words, shape, hash)?;
+    let full = chain(words, shape, bucket.first)?.len() >= CHAIN;
+    Ok(usize::from(full && (bucket.path.len() as u32) < LEVELS - 1))
 }
 
 /// The nodes that removing a record with this hash may free.
 pub(crate) fn nodes_towards(words: &impl Words, shape: Shape, hash: u64) -> Result<Vec<FrameNo>> {
-    let path = bucket(words, shape, hash)?.map(|bucket| bucket.path).unwrap_or_default();
-    Ok(path.into_iter().map(|(_, node)| node).collect())
+    Ok(bucket(words, shape, hash)?.path.into_iter().map(|(_, node)| node).collect())
 }
 
-/// Puts the record into the bucket of its hash; the caller writes its head. A frame of `spare` is used for a new
-/// node: needed for the first one, welcome when a chain is full.
+/// Puts the record into the bucket of its hash; the caller writes its head. With a frame of `spare`, a chain that is
+/// full is spread over a new node.
 pub(crate) fn insert(t: &mut Txn<'_>, shape: Shape, head: &mut Head, spare: &mut Vec<FrameNo>) -> Result {
-    let hash = head.hash();
-    let (at, first) = match bucket(t, shape, hash)? {
-        None => {
-            let root = add_node(t, shape, layout::ROOT_DIRECTORY, spare)?
-                .ok_or_else(|| Error::NoSpace { why: "no frame for the directory".into() })?;
-            (word_at(root, hash, 0), None)
+    let bucket = bucket(t, shape, head.hash())?;
+    let level = bucket.path.len() as u32 + 1;
+    let mut at = bucket.at;
+    let chain = chain(t, shape, bucket.first)?;
+    if chain.len() >= CHAIN
+        && level < LEVELS
+        && let Some(node) = add_node(t, shape, at, spare)?
+    {
+        for mut head in chain {
+            add_to_chain(t, shape, word_at(node, head.hash(), level), &mut head)?;
+            head.write(t)?;
         }
-        Some(bucket) => {
-            let full = chain(t, shape, bucket.first)?;
-            let level = bucket.path.len() as u32;
-            let spread = full.len() >= CHAIN && level < LEVELS;
-            match if spread { add_node(t, shape, bucket.at, spare)? } else { None } {
-                None => (bucket.at, bucket.first),
-                Some(node) => {
-                    for mut head in full {
-                        let at = word_at(node, head.hash(), level);
-                        head.set_chain(Slot::read(t, shape, at)?.first());
-                        head.write(t)?;
-                        Slot::Chain(head.slot).write(t, at)?;
-                    }
-                    let at = word_at(node, hash, level);
-                    (at, Slot::read(t, shape, at)?.first())
-                }
-            }
-        }
-    };
-    head.set_chain(first);
+        at = word_at(node, head.hash(), level);
+    }
+    add_to_chain(t, shape, at, head)
+}
+
+/// Puts the record in front of the chain at `at`.
+fn add_to_chain(t: &mut Txn<'_>, shape: Shape, at: u64, head: &mut Head) -> Result {
+    head.set_chain(Slot::read(t, shape, at)?.first());
     Slot::Chain(head.slot).write(t, at)
 }
 
@@ -187,7 +185,7 @@ fn add_node(t: &mut Txn<'_>, shape: Shape, at: u64, spare: &mut Vec<FrameNo>) ->
 /// Takes the record out of its bucket; the caller writes its head. Returns the nodes that became free.
 pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result<Vec<FrameNo>> {
     let missing = || Error::corrupt(WHAT, head.slot.offset(), "the record is not in the bucket of its hash");
-    let bucket = bucket(t, shape, head.hash())?.ok_or_else(missing)?;
+    let bucket = bucket(t, shape, head.hash())?;
     let next = head.chain(shape)?;
     let mut chain = chain(t, shape, bucket.first)?;
     let place = chain.iter().position(|other| other.slot == head.slot).ok_or_else(missing)?;
@@ -200,8 +198,7 @@ pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result<V
     next.map_or(Slot::Empty, Slot::Chain).write(t, bucket.at)?;
     let mut freed = Vec::new();
     if next.is_none() {
-        // The root stays, so that a directory that has had names needs no frame for the next one.
-        for &(at, node) in bucket.path[1..].iter().rev() {
+        for &(at, node) in bucket.path.iter().rev() {
             if !is_empty(t, node)? {
                 break;
             }
@@ -229,14 +226,15 @@ pub(crate) fn list(
     one_moment: impl Fn(&dyn Fn() -> Result<Vec<super::ObjectRecord>>) -> Result<Vec<super::ObjectRecord>>,
 ) -> Result<Vec<super::ObjectRecord>> {
     let mut found = Vec::new();
-    let mut open = vec![(layout::ROOT_DIRECTORY, 0)];
+    let words_of = |node: FrameNo| (0..WORDS).rev().map(move |i| node.offset() + i * 8);
+    let mut open: Vec<_> = words_of(root(words, shape)?).map(|at| (at, 1)).collect();
     while let Some((at, level)) = open.pop() {
         match Slot::read(words, shape, at)? {
             Slot::Empty => {}
             Slot::Node(_) if level >= LEVELS => {
                 return Err(Error::corrupt(WHAT, at, "more levels than the hash has bits"));
             }
-            Slot::Node(node) => open.extend((0..WORDS).rev().map(|i| (node.offset() + i * 8, level + 1))),
+            Slot::Node(node) => open.extend(words_of(node).map(|at| (at, level + 1))),
             Slot::Chain(first) => found.extend(one_moment(&|| {
                 chain(words, shape, Some(first))?.iter().map(|head| head.show(words)).collect()
             })?),

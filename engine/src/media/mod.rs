@@ -6,10 +6,31 @@
 //! and the structures above it (bitmap, tree, records, directory, orphans) give the words their meaning.
 #![forbid(unsafe_code)]
 
+mod allocator;
+mod bitmap;
+mod busy;
+mod content;
+mod directory;
 pub mod format;
 pub mod layout;
 pub mod lease;
 pub mod log;
+mod names;
+mod orphans;
+mod record;
 pub mod rules;
 pub mod sector;
+mod steps;
 pub mod superblock;
+mod tree;
+mod volume;
+mod window;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use record::{NAME_MAX, ObjectKind, ObjectRecord, ObjectSlot, SIZE_MAX};
+pub use steps::{AskFate, Fate};
+pub use tree::PAGES_MAX;
+pub use volume::Volume;

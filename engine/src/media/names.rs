@@ -1,10 +1,11 @@
 //! Names of objects: create, look up, rename, unlink, list. Each change is one record.
 
+use super::layout::RootWord;
 use super::log::{Log, Txn};
 use super::record::{self, Head, ObjectKind, ObjectRecord, ObjectSlot};
 use super::volume::Volume;
 use super::words::Shape;
-use super::{bitmap, directory, layout, orphans};
+use super::{bitmap, directory, orphans};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 
@@ -20,17 +21,18 @@ impl Volume {
             if directory::find(log, shape, name)?.is_some() {
                 return Err(Error::Exists { name: String::from_utf8_lossy(name).into_owned() });
             }
-            let (needed, welcome) = directory::wants(log, shape, record::name_hash(name))?;
-            Ok((needed + usize::from(record::first_free(log, shape)?.is_none()), welcome))
+            let welcome = directory::wants(log, shape, record::name_hash(name))?;
+            Ok((usize::from(record::first_free(log, shape)?.is_none()), welcome))
         })?;
         let made = self.change_with(self.spares(needed, welcome)?, |t, shape, spare| {
             let mut head = new_record(t, shape, spare)?;
-            let id = t.read(layout::ROOT_NEXT_ID)?.max(1);
-            t.write(layout::ROOT_NEXT_ID, id + 1)?;
+            let id = t.read(RootWord::NextObject.offset())?.max(1);
+            t.write(RootWord::NextObject.offset(), id + 1)?;
             head.become_object(id, kind);
             head.set_name(t, name)?;
             directory::insert(t, shape, &mut head, spare)?;
             head.write(t)?;
+            count(t, 1)?;
             Ok(head.slot)
         })?;
         Ok(made.0)
@@ -51,7 +53,7 @@ impl Volume {
         record::verify_name(from)?;
         record::verify_name(to)?;
         let _names = self.names();
-        let (slot, (needed, welcome), mut nodes) = self.read(|log, shape| {
+        let (slot, welcome, mut nodes) = self.read(|log, shape| {
             let slot = named(log, shape, from)?.slot;
             let nodes = directory::nodes_towards(log, shape, record::name_hash(from))?;
             Ok((slot, directory::wants(log, shape, record::name_hash(to))?, nodes))
@@ -62,7 +64,7 @@ impl Volume {
         nodes.extend(self.read(|log, shape| directory::nodes_towards(log, shape, record::name_hash(to)))?);
         self.allocator.load(nodes.into_iter())?;
         let ((replaced, freed), sequence) =
-            self.change_with(self.spares(needed, welcome)?, |t, shape, spare| {
+            self.change_with(self.spares(0, welcome)?, |t, shape, spare| {
                 let replaced = directory::find(t, shape, to)?;
                 let mut freed = Vec::new();
                 if let Some(head) = &replaced {
@@ -106,6 +108,11 @@ impl Volume {
         directory::list(&*self.log, self.shape(), |look| self.read(|_, _| look()))
     }
 
+    /// How many objects have a name.
+    pub fn objects(&self) -> Result<u64> {
+        self.log.read(RootWord::Objects.offset())
+    }
+
     /// The object's record, verified.
     pub fn record(&self, slot: ObjectSlot) -> Result<ObjectRecord> {
         self.read(|log, _| Head::live(log, slot)?.show(log))
@@ -129,6 +136,13 @@ fn new_record(t: &mut Txn<'_>, shape: Shape, spare: &mut Vec<FrameNo>) -> Result
     record::take_free(t, shape)?.ok_or_else(none)
 }
 
+/// Counts the objects that have a name.
+fn count(t: &mut Txn<'_>, by: i64) -> Result {
+    let at = RootWord::Objects.offset();
+    let objects = t.read(at)?;
+    t.write(at, objects.saturating_add_signed(by))
+}
+
 /// Takes an object out of the directory and onto the list of orphans. Returns directory nodes that became free.
 fn abandon(t: &mut Txn<'_>, shape: Shape, mut head: Head) -> Result<Vec<FrameNo>> {
     let freed = directory::remove(t, shape, &mut head)?;
@@ -137,5 +151,6 @@ fn abandon(t: &mut Txn<'_>, shape: Shape, mut head: Head) -> Result<Vec<FrameNo>
     }
     head.set_unlinked();
     head.write(t)?;
+    count(t, -1)?;
     Ok(freed)
 }

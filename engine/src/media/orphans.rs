@@ -4,7 +4,7 @@
 //! next finds here what remains to be freed. Doubly linked through the records, so that an object leaves it in one
 //! record too; no object is on it twice.
 
-use super::layout;
+use super::layout::RootWord;
 use super::log::Txn;
 use super::record::{Head, ObjectSlot};
 use super::words::{Seal, Shape, Words};
@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 
 const WHAT: &str = "list of orphans";
-const HEAD: Seal = Seal::Place { at: layout::ROOT_ORPHANS };
+const HEAD: Seal = Seal::Place { at: RootWord::Orphans.offset() };
 
 /// The first object on the list.
 pub(crate) fn first(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
-    let at = layout::ROOT_ORPHANS;
+    let at = RootWord::Orphans.offset();
     let value = HEAD.open(words.word(at)?);
     ObjectSlot::read(
         shape,
@@ -42,7 +42,7 @@ pub(crate) fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     }
     head.set_previous(None);
     head.set_next(next);
-    t.write(layout::ROOT_ORPHANS, HEAD.close(head.slot.0))
+    t.write(RootWord::Orphans.offset(), HEAD.close(head.slot.0))
 }
 
 /// Takes the object off; the caller writes its head.
@@ -52,7 +52,7 @@ pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
         None if first(t, shape)? != Some(head.slot) => {
             return Err(Error::corrupt(WHAT, head.slot.offset(), "the object is not on it"));
         }
-        None => t.write(layout::ROOT_ORPHANS, HEAD.close(ObjectSlot::stored(next)))?,
+        None => t.write(RootWord::Orphans.offset(), HEAD.close(ObjectSlot::stored(next)))?,
         Some(previous) => {
             let mut previous = Head::live(t, previous)?;
             expect(previous.next(shape)?, head)?;

@@ -13,7 +13,7 @@
 //! ```
 //! A record frame never returns to the allocator: a slot number stays a slot for the life of the region.
 
-use super::layout;
+use super::layout::RootWord;
 use super::log::Txn;
 use super::words::{Seal, Shape, WORDS, Words, mix};
 use crate::error::{Error, Result};
@@ -295,7 +295,7 @@ impl Head {
 
 /// Id, root word and cut mark, unverified.
 pub(crate) fn map_words(words: &impl Words, slot: ObjectSlot) -> Result<(u64, u64, Option<u64>)> {
-    let word = |i| words.word(slot.offset() + i * 8);
+    let word = |i: u64| words.word(slot.offset() + i * 8);
     Ok((word(0)?, word(3)?, word(4)?.checked_sub(1)))
 }
 
@@ -307,7 +307,7 @@ fn crc(slot: ObjectSlot, words: &[u64]) -> u64 {
 
 /// Hash of a name: FNV-1a (64 bits) and a finalizer that spreads it. Part of the format: it never changes.
 pub(crate) fn name_hash(name: &[u8]) -> u64 {
-    let step = |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     mix(name.iter().fold(0xcbf2_9ce4_8422_2325, step))
 }
 
@@ -319,11 +319,11 @@ pub(crate) fn verify_name(name: &[u8]) -> Result {
     Ok(())
 }
 
-const FREE_SLOTS: Seal = Seal::Place { at: layout::ROOT_FREE_SLOTS };
+const FREE_SLOTS: Seal = Seal::Place { at: RootWord::FreeSlots.offset() };
 
 /// The first free slot.
 pub(crate) fn first_free(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
-    let at = layout::ROOT_FREE_SLOTS;
+    let at = RootWord::FreeSlots.offset();
     let value = FREE_SLOTS.open(words.word(at)?);
     let value = value
         .ok_or_else(|| Error::corrupt("list of free slots", at, "check bits of its head do not match"))?;
@@ -338,14 +338,14 @@ pub(crate) fn take_free(t: &mut Txn<'_>, shape: Shape) -> Result<Option<Head>> {
         return Err(Error::corrupt("list of free slots", slot.offset(), "it names a slot in use"));
     }
     let next = ObjectSlot::stored(head.next(shape)?);
-    t.write(layout::ROOT_FREE_SLOTS, FREE_SLOTS.close(next))?;
+    t.write(RootWord::FreeSlots.offset(), FREE_SLOTS.close(next))?;
     Ok(Some(head))
 }
 
 /// Gives the slot of `head` back.
 pub(crate) fn put_free(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     head.become_free(first_free(t, shape)?);
-    t.write(layout::ROOT_FREE_SLOTS, FREE_SLOTS.close(head.slot.0))?;
+    t.write(RootWord::FreeSlots.offset(), FREE_SLOTS.close(head.slot.0))?;
     head.write(t)
 }
 
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn the_hash_of_names_never_changes() {
         assert_eq!(name_hash(b"a"), mix(0xaf63_dc4c_8601_ec8c));
-        assert_eq!(name_hash(b"main.db"), 0);
+        assert_eq!(name_hash(b"main.db"), 0x8931_72b9_2276_580d);
         assert_eq!(mix(1), 0xb456_bcfc_34c2_cb2c);
     }
 

@@ -4,21 +4,22 @@
 //! entries of the busy table that keep the bits: no crash leaks a frame or leaves it with two owners.
 
 use super::bitmap;
-use super::content::{ENTRIES, map_at};
+use super::content::{ENTRIES_BESIDES, map_at};
 use super::log::Txn;
+use super::orphans;
 use super::record::{self, Head, ObjectSlot};
+use super::rules::Rule;
 use super::tree;
 use super::volume::Volume;
 use super::words::Shape;
-use super::{busy, orphans};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
 use std::ops::Range;
 
-/// Pages a step takes: a full leaf, whose words need not be cleared one by one.
-const STEP: usize = 512;
-// A page costs its bit or its table entry, its word or that of its node, and the bit of its node.
-const _: () = assert!(2 * STEP + busy::ENTRIES / 8 < ENTRIES);
+/// Most pages a step takes: a full leaf, whose words need not be cleared one by one.
+const STEP_MAX: usize = 512;
+/// What a page may cost: its bit or table entry, its word or that of its node, the bit of its node.
+const ENTRIES_PER_PAGE: usize = 3;
 
 /// What became of a page that was cut off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,7 +56,7 @@ impl Volume {
     pub fn drop_step(&self, slot: ObjectSlot, fate: AskFate<'_>) -> Result<bool> {
         let _object = self.object(slot);
         if !self.head(slot)?.unlinked() {
-            return Err(crate::Error::Busy { what: "object", why: "it still has a name".into() });
+            return Err(Error::Busy { what: "object", why: "it still has a name".into() });
         }
         self.free_step(slot, 0..tree::PAGES_MAX, fate, |t, shape, head| {
             orphans::remove(t, shape, head)?;
@@ -83,6 +84,11 @@ impl Volume {
         Ok(done)
     }
 
+    /// How many pages a step takes with this log.
+    fn step(&self) -> usize {
+        ((self.log.entries_max() - ENTRIES_BESIDES) / ENTRIES_PER_PAGE).min(STEP_MAX)
+    }
+
     /// Makes holes of the first mapped pages in `pages`; `last` joins the record that leaves none.
     fn free_step(
         &self,
@@ -94,23 +100,34 @@ impl Volume {
         let shape = self.shape();
         let map = map_at(&self.head(slot)?);
         // The object's lock keeps its map as it is, so plain reads of the log's view are consistent here.
-        let found = map.collect(&*self.log, shape, pages, STEP)?;
-        let done = found.len() < STEP;
+        let found = map.collect(&*self.log, shape, pages, self.step())?;
+        let done = found.len() < self.step();
         let cleared = map.clear(&*self.log, shape, &found)?;
         // Held while the fates are asked: a last put meanwhile finds its frame in the table.
         let mut table = self.busy.lock();
         let table = table.load(&*self.log, shape)?;
-        let (busy, mut free): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|&(page, frame)| fate(page, frame) == Fate::Busy);
-        let busy: Vec<_> = busy.into_iter().map(|(_, frame)| frame).collect();
-        let freed: Vec<_> =
-            free.drain(..).map(|(_, frame)| frame).chain(cleared.nodes.iter().copied()).collect();
+        // Before the fates are asked: nothing but a failing log may come between them and their record.
+        let mut spare = self.spares(0, table.lacks(found.len()))?;
+        let rules = self.log.rules();
+        let pinned = |page, frame| fate(page, frame) == Fate::Busy && !rules.broken(Rule::ReuseBeforeUnpin);
+        let (busy, mut freed) = part(found, pinned);
+        freed.extend(&cleared.nodes);
         self.allocator.load(freed.iter().copied())?;
-        let spare = self.spares(table.lacks(busy.len()), 0)?;
-        let new = spare.clone();
-        let ((), sequence) = self.change_with(spare, |t, shape, _| {
+        let lacks = table.lacks(busy.len());
+        if lacks > spare.len() {
+            self.release(&spare)?;
+            return Err(Error::NoSpace { why: "no frame to note the pinned pages in".into() });
+        }
+        let new = spare.split_off(spare.len() - lacks);
+        self.release(&spare)?;
+        if rules.broken(Rule::StepSplits) {
+            self.change(|t, shape| bitmap::clear(t, shape, freed.iter().copied()))?;
+        }
+        let ((), sequence) = self.change_with(new.clone(), |t, shape, _| {
             table.add(t, shape, &new, &busy)?;
-            bitmap::clear(t, shape, freed.iter().copied())?;
+            if !rules.broken(Rule::StepSplits) {
+                bitmap::clear(t, shape, freed.iter().copied())?;
+            }
             cleared.words.iter().try_for_each(|&at| t.write(at, 0))?;
             let mut head = Head::live(t, slot)?;
             head.set_root(cleared.root);
@@ -131,7 +148,7 @@ impl Volume {
     pub fn free_busy(&self, frames: &[FrameNo]) -> Result {
         let mut table = self.busy.lock();
         let table = table.load(&*self.log, self.shape())?;
-        for part in table.known(frames).chunks(STEP) {
+        for part in table.known(frames).chunks(self.step()) {
             let freed: Vec<_> = part.iter().chain(table.surplus(part.len())).copied().collect();
             self.allocator.load(freed.iter().copied())?;
             let ((), sequence) = self.change(|t, shape| table.remove(t, shape, part))?;
@@ -148,6 +165,18 @@ impl Volume {
 
     /// Objects with work to finish, the newest first: `drop_step` those that are unlinked, `truncate_step` the others.
     pub fn orphans(&self) -> Result<Vec<ObjectSlot>> {
-        self.read(|log, shape| orphans::list(log, shape))
+        self.read(orphans::list)
     }
+}
+
+/// The frames of `found` whose pages are pinned, and the others.
+fn part(
+    found: Vec<(PageIndex, FrameNo)>,
+    mut pinned: impl FnMut(PageIndex, FrameNo) -> bool,
+) -> (Vec<FrameNo>, Vec<FrameNo>) {
+    let (mut busy, mut free) = (Vec::new(), Vec::new());
+    for (page, frame) in found {
+        if pinned(page, frame) { busy.push(frame) } else { free.push(frame) }
+    }
+    (busy, free)
 }

@@ -8,12 +8,12 @@
 
 use super::allocator::Allocator;
 use super::busy::BusyTable;
-use super::log::{Log, Sequence, Txn};
+use super::log::record::Sequence;
+use super::log::{Log, Txn};
 use super::record::{Head, ObjectSlot};
 use super::window::Window;
 use super::words::Shape;
 use crate::error::{Error, Result};
-use crate::region::Region;
 use crate::sync::{Mutex, MutexGuard};
 use crate::units::FrameNo;
 use std::sync::Arc;
@@ -22,7 +22,6 @@ use std::sync::Arc;
 const OBJECT_LOCKS: u64 = 64;
 
 /// The structures of an open region.
-#[derive(Debug)]
 pub struct Volume {
     pub(super) log: Arc<Log>,
     pub(super) allocator: Allocator,
@@ -33,17 +32,23 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// The structures of `region` as `log` shows them; reads one word. `first_bitmap` is the bitmap frame of group 0.
-    pub fn new(region: Arc<Region>, log: Arc<Log>, first_bitmap: FrameNo) -> Result<Self> {
+    /// The structures as `log` shows them; reads one word.
+    pub fn new(log: Arc<Log>) -> Result<Self> {
         let window = Arc::new(Window::new());
         Ok(Self {
-            allocator: Allocator::new(region, log.clone(), window.clone(), first_bitmap.0)?,
+            allocator: Allocator::new(log.clone(), window.clone())?,
             log,
             busy: Mutex::default(),
             window,
             directory: Mutex::default(),
             objects: (0..OBJECT_LOCKS).map(|_| Mutex::default()).collect(),
         })
+    }
+
+    /// The log that changes them.
+    #[must_use]
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
     }
 
     /// Takes `n` frames that nothing uses: behind `near` and in one run where that is possible. They are taken in
@@ -63,6 +68,7 @@ impl Volume {
     }
 
     /// Frames of the region.
+    #[must_use]
     pub fn frames(&self) -> u64 {
         self.shape().frames
     }

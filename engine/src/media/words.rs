@@ -3,10 +3,10 @@
 use super::layout;
 use super::log::{Log, Txn};
 use crate::error::{Error, Result};
-use crate::units::{FRAME_SIZE, FrameNo};
+use crate::units::FrameNo;
 
 /// Words in a frame.
-pub(crate) const WORDS: u64 = FRAME_SIZE as u64 / 8;
+pub(crate) const WORDS: u64 = layout::WORDS_PER_FRAME;
 
 /// Anything that shows the medium's words, appended records included.
 pub(crate) trait Words {
@@ -83,8 +83,8 @@ pub(crate) const fn mix(mut x: u64) -> u64 {
 /// Which frame numbers exist, and which of them may belong to a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// The bitmap frame of group 0: everything below is fixed.
-    pub(crate) first_bitmap: u32,
+    /// Frames of the log.
+    pub(crate) log_frames: u32,
     /// Frames of the region.
     pub(crate) frames: u64,
 }
@@ -97,12 +97,12 @@ impl Shape {
 
     /// The frame that holds group `group`'s bits.
     pub(crate) const fn bitmap(self, group: u64) -> FrameNo {
-        if group == 0 { FrameNo(self.first_bitmap) } else { FrameNo((group * layout::GROUP_FRAMES) as u32) }
+        layout::bitmap_frame(group, self.log_frames)
     }
 
-    /// Whether `frame` is part of the fixed furniture: head, log, bitmaps.
+    /// Whether `frame` is part of the fixed furniture: head, log, directory root, bitmaps.
     pub(crate) const fn fixed(self, frame: FrameNo) -> bool {
-        frame.0 <= self.first_bitmap || frame.0 as u64 % layout::GROUP_FRAMES == 0
+        frame.0 < layout::first_free_frame(self.log_frames).0 || frame.0 as u64 % layout::GROUP_FRAMES == 0
     }
 
     /// Whether `frame` exists and may belong to an object, a node or a record.
@@ -144,10 +144,10 @@ mod tests {
 
     #[test]
     fn shape_knows_the_fixed_frames() {
-        let shape = Shape { first_bitmap: 72, frames: layout::GROUP_FRAMES + 10 };
+        let shape = Shape { log_frames: 64, frames: layout::GROUP_FRAMES + 10 };
         assert_eq!(shape.groups(), 2);
         assert_eq!((shape.bitmap(0), shape.bitmap(1)), (FrameNo(72), FrameNo(layout::GROUP_FRAMES as u32)));
-        assert!(!shape.ordinary(FrameNo(72)) && shape.ordinary(FrameNo(73)));
+        assert!(!shape.ordinary(FrameNo(73)) && shape.ordinary(FrameNo(74)));
         assert!(!shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32)));
         assert!(shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32 + 9)));
         assert!(!shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32 + 10)));

@@ -221,6 +221,12 @@ impl Log {
         (self.ring.bytes() / crate::units::FRAME_SIZE as u64) as u32
     }
 
+    /// How many changes one operation may make.
+    #[must_use]
+    pub fn entries_max(&self) -> usize {
+        ((self.ring.record_bytes_max() - MARK_BYTES) / ENTRY_BYTES_MAX) as usize
+    }
+
     /// The word at byte `offset` as it will be once all that is appended is applied.
     pub fn read(&self, offset: u64) -> Result<u64> {
         self.shadow.read(self.region.memory(), offset)

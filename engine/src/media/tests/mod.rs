@@ -1,0 +1,74 @@
+//! What the structures promise, through the volume's door.
+
+mod basics;
+
+use super::format::{format, open};
+use super::layout::LOG_FRAMES_DEFAULT;
+use super::log::Log;
+use super::rules::Rules;
+use super::*;
+use crate::error::{Error, Result};
+use crate::region::{Identity, Region, RegionOptions, Source};
+use crate::units::{Durability, FRAME_SIZE, FrameNo, PageIndex};
+use std::sync::Arc;
+
+/// A region in memory with these bytes, on the boot `boot`.
+fn region(image: Vec<u8>, boot: u8, max_bytes: u64) -> Arc<Region> {
+    let options = RegionOptions {
+        assume: Some(Durability::Fdatasync),
+        identity: Some(Identity { boot: [boot; 16], device: 1, inode: 2, mount: 3 }),
+        max_bytes: Some(max_bytes),
+        ..RegionOptions::default()
+    };
+    Region::attach(Source::Image(image), &options).unwrap()
+}
+
+fn volume_of(region: Arc<Region>, rules: Rules) -> Result<Volume> {
+    Volume::new(Arc::new(open(region, rules)?.0))
+}
+
+/// A fresh volume that may grow to `max_bytes`, with a log of `log_frames` frames.
+fn fresh_with(max_bytes: u64, log_frames: u32) -> Volume {
+    let region = region(Vec::new(), 1, max_bytes);
+    format(&region, log_frames).unwrap();
+    volume_of(region, Rules::default()).unwrap()
+}
+
+fn fresh() -> Volume {
+    fresh_with(64 << 20, LOG_FRAMES_DEFAULT)
+}
+
+/// The bytes as they are now: what a process leaves when it dies.
+fn image(log: &Log) -> Vec<u8> {
+    let mut bytes = vec![0; log.region().len_bytes() as usize];
+    log.region().memory().read(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// The volume after its process died; everything it knew only in memory is gone.
+fn reopened(volume: Volume) -> Volume {
+    let max = volume.log().region().window_bytes();
+    volume_of(region(image(volume.log()), 1, max), Rules::default()).unwrap()
+}
+
+fn create(volume: &Volume, name: &[u8]) -> ObjectSlot {
+    volume.create_object(name, ObjectKind::PLAIN).unwrap()
+}
+
+/// Maps `pages` of the object to fresh frames.
+fn fill(volume: &Volume, slot: ObjectSlot, pages: impl Iterator<Item = u64>) -> Vec<(PageIndex, FrameNo)> {
+    let pages: Vec<_> = pages.map(PageIndex).collect();
+    let frames = volume.allocate(pages.len(), None).unwrap();
+    let pairs: Vec<_> = pages.into_iter().zip(frames).collect();
+    volume.link(slot, &pairs, None).unwrap();
+    pairs
+}
+
+fn all_free(_: PageIndex, _: FrameNo) -> Fate {
+    Fate::Free
+}
+
+/// Runs a step to its end.
+fn finish(mut step: impl FnMut() -> Result<bool>) {
+    while !step().unwrap() {}
+}
