@@ -44,6 +44,20 @@ impl Volume {
         Ok(found)
     }
 
+    /// The first `limit` mapped pages in `pages`, ascending, without what a truncate in progress has cut off.
+    pub fn mapped(
+        &self,
+        slot: ObjectSlot,
+        pages: std::ops::Range<PageIndex>,
+        limit: usize,
+    ) -> Result<Vec<(PageIndex, FrameNo)>> {
+        self.read(|log, shape| {
+            let (map, cut) = map_of(log, slot)?;
+            let end = pages.end.0.min(cut.unwrap_or(tree::PAGES_MAX));
+            map.collect(log, shape, pages.start.0..end, limit)
+        })
+    }
+
     /// Maps pages to frames of `allocate`, whose bytes are what the pages shall show, and sets the size. Refused
     /// before anything changes when a page is mapped already, or cut off by a truncate that is not finished.
     /// Many pages are several records, the size comes with the last; an error in between leaves the former linked.

@@ -1,1 +1,43 @@
 //! Pins and latches on pages.
+//!
+//! A [`PageRef`] is a pin: while it lives, its frame is not given to another page, not unmapped, and its address stays.
+//! It does not exclude anybody. Bytes are reached through a latch: [`ReadGuard`] (shared) or [`WriteGuard`]
+//! (exclusive). All pins of a frame, however they were made, count on the frame's one descriptor, and dropping a
+//! `PageRef` is the one way to release any of them.
+//!
+//! ```
+//! use pagestone::{store::Store, units::PageIndex};
+//!
+//! # fn main() -> pagestone::Result {
+//! let store = Store::options().open_memory(1 << 20)?;
+//! let object = store.create("greeting")?;
+//! let page = object.pin_mut(PageIndex(0))?;
+//! page.write_range(0..5)?.copy_from_slice(b"hello");
+//!
+//! let same = object.pin(PageIndex(0))?.expect("no hole");
+//! assert_eq!(same.address(), page.address());
+//! assert_eq!(&same.read()?[..5], b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! While a thread holds a guard, it calls nothing that may want the latch of the same page or wait for somebody who
+//! does: no write, truncate, punch or read of that object. Pins may be held across all of them.
+
+mod dirty;
+mod latch;
+mod pages;
+mod pin;
+mod raw;
+mod registry;
+mod roles;
+mod run;
+mod sync;
+
+pub use latch::{ReadGuard, WriteGuard};
+pub use pages::Pages;
+pub use pin::{PageInfo, PageRef};
+pub use registry::frames_at;
+pub use roles::{Detached, Roles};
+pub use run::PinnedRange;
+pub use sync::Dirt;

@@ -38,6 +38,14 @@ impl Region {
         }
     }
 
+    /// Whether frames are queued.
+    #[inline]
+    #[must_use]
+    pub fn has_orphans(&self) -> bool {
+        // ORDERING: Relaxed: who takes them acquires; a frame missed now is found at the next look.
+        self.orphans.0.load(Ordering::Relaxed) != 0
+    }
+
     /// Takes all queued frames, the last queued first. The caller frees each on the medium and ends its descriptor
     /// with [`FrameTable::retire_orphan`].
     #[must_use]

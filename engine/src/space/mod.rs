@@ -1,1 +1,27 @@
-//! Space managers: who owns a frame.
+//! Space managers: who says what a frame is for.
+//!
+//! Pins, latches and guards ([`page`](crate::page)) know frames; what a frame holds is the business of a space
+//! manager. The object [`store`](crate::store) is the built-in one. The split of work:
+//!
+//! - The manager changes the role of frames only inside [`Pages::roles`](crate::page::Pages::roles). There it asks for
+//!   each frame it wants back whether somebody pins it ([`Roles::detach`](crate::page::Roles::detach)). An idle frame
+//!   it may free at once; a busy one stays out of use until its last pin has dropped and
+//!   [`Roles::take_released`](crate::page::Roles::take_released) hands it over.
+//! - A pin by frame number or address is only given after the manager vouched for the frame.
+#![forbid(unsafe_code)]
+
+mod owner;
+
+pub use owner::Owner;
+
+use crate::error::Result;
+use crate::units::FrameNo;
+
+/// What pins must know of the space they work on.
+pub trait SpaceManager: Send + Sync {
+    /// The frame that holds this page now; `None` for a hole, and for a page of no open object.
+    fn map(&self, page: Owner) -> Result<Option<FrameNo>>;
+
+    /// For each frame the page that it holds; `None` for free frames, metadata, and pages that were cut off.
+    fn owners(&self, frames: &[FrameNo]) -> Result<Vec<Option<Owner>>>;
+}

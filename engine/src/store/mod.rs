@@ -1,1 +1,99 @@
-//! The object store.
+//! The object store: named, sparse, byte-addressed objects whose pages are pinned where they lie.
+//!
+//! ```
+//! use pagestone::store::Store;
+//!
+//! # fn main() -> pagestone::Result {
+//! # let folder = tempfile::tempdir().map_err(|e| pagestone::Error::Invalid(e.to_string()))?;
+//! # let path = folder.path().join("data.pgs");
+//! let store = Store::options().create(true).open(&path)?;
+//! let object = store.open_or_create("inventory")?;
+//! object.write_at(0, b"12 apples")?;
+//! object.sync()?;
+//!
+//! drop(object);
+//! store.close().map_err(|(_, error)| error)?;
+//! let store = Store::options().open(&path)?;
+//! assert_eq!(store.exists("inventory")?, Some(9));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a call changed survives the death of the process when it returns. A power loss survives what was synced; what
+//! was not may be there or not, operation by operation, and no page ever shows what it held for another object.
+#![forbid(unsafe_code)]
+
+mod close;
+mod core;
+mod flush;
+mod info;
+mod lookaside;
+mod names;
+mod object;
+mod options;
+mod owners;
+mod resize;
+mod shared;
+mod write;
+
+pub use crate::page::frames_at;
+pub use info::{Entry, Info};
+pub use object::Object;
+pub use options::Options;
+
+use crate::error::Result;
+use crate::page::{PageRef, Pages};
+use crate::units::PfnRange;
+use std::fmt;
+use std::sync::Arc;
+
+/// An open store. Clones are handles of the same one.
+///
+/// Open objects keep their store open. [`close`](Self::close) ends it in order and says what went wrong; dropping the
+/// last handle does the same as well as it can. Pins that outlive the store keep its memory mapped and the region
+/// claimed.
+#[derive(Clone)]
+pub struct Store {
+    core: Arc<core::Core>,
+}
+
+impl Store {
+    /// How to open a store.
+    #[must_use]
+    pub fn options() -> Options {
+        Options::new()
+    }
+
+    /// Pins on the frames of a range of pfns, in order: the same descriptors, counts and release as of pins made
+    /// through objects or by address.
+    ///
+    /// # Errors
+    /// `OutOfRange` for pfns that are not of this store; `Invalid` when a frame holds no page of an object; `Detached`
+    /// when its page was cut off. No pin is left behind.
+    pub fn frames(&self, range: PfnRange) -> Result<Vec<PageRef>> {
+        self.core.pages.frames(range)
+    }
+
+    /// The pages of the store's region, for who passes pins around by address.
+    #[must_use]
+    pub fn pages(&self) -> &Pages {
+        &self.core.pages
+    }
+
+    /// Makes everything durable that was written before, to any object.
+    ///
+    /// # Durability
+    /// On return it survives a power loss (a `Volatile` region survives none).
+    ///
+    /// # Errors
+    /// A failed flush poisons the region: this and all later calls fail until it is opened again.
+    pub fn sync(&self) -> Result {
+        self.core.sync_all()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.info().path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,42 @@
+//! Which frames are dirty, by the object that dirtied them.
+//!
+//! A frame is noted when its descriptor goes from clean to dirty, by the writer who still holds its exclusive latch: a
+//! second writer that finds it dirty can rely on the note. A note outlives its reason (another sync took the dirt, the
+//! frame went to another object): who follows it asks the descriptor.
+
+use crate::sync::Mutex;
+use crate::units::FrameNo;
+use std::collections::HashMap;
+
+const SHARDS: usize = 16;
+
+/// Notes of one region.
+#[derive(Default)]
+pub(super) struct Dirty {
+    /// By the low bits of the object's number. Object 0: frames dirtied by nobody known, everybody's business.
+    shards: [Mutex<HashMap<u32, Vec<FrameNo>>>; SHARDS],
+}
+
+impl Dirty {
+    /// The object of frames whose owner is unknown.
+    pub(super) const UNKNOWN: u32 = 0;
+
+    /// Notes that `frame` became dirty through `object`.
+    pub(super) fn note(&self, object: u32, frame: FrameNo) {
+        self.shard(object).lock().entry(object).or_default().push(frame);
+    }
+
+    /// Takes the notes of `object`.
+    pub(super) fn take(&self, object: u32) -> Vec<FrameNo> {
+        self.shard(object).lock().remove(&object).unwrap_or_default()
+    }
+
+    /// Takes all notes.
+    pub(super) fn take_all(&self) -> Vec<FrameNo> {
+        self.shards.iter().flat_map(|shard| std::mem::take(&mut *shard.lock()).into_values().flatten()).collect()
+    }
+
+    fn shard(&self, object: u32) -> &Mutex<HashMap<u32, Vec<FrameNo>>> {
+        &self.shards[object as usize % SHARDS]
+    }
+}

@@ -1,0 +1,292 @@
+//! Latches: short-term exclusion on a page's bytes.
+
+use super::pin::PageRef;
+use crate::error::{Error, Result};
+use crate::frame::FrameTable;
+use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, LINES_PER_FRAME};
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// From here on, a piece is stored past the cache: cheaper than storing and flushing its lines.
+const STREAM_MIN: usize = 4 * LINE_SIZE;
+
+/// A shared latch: nobody writes to the page while it lives.
+#[must_use = "a guard that is dropped at once excludes nobody"]
+pub struct ReadGuard<'p> {
+    page: &'p PageRef,
+}
+
+/// An exclusive latch on a page; it dereferences to the bytes it was asked for.
+///
+/// # Durability
+/// On release its lines become dirty. What was stored survives the death of the process at once, and a power loss once
+/// a later sync of the object returned.
+#[must_use = "a guard that is dropped at once writes nothing"]
+pub struct WriteGuard<'p> {
+    latch: Exclusive<'p>,
+}
+
+/// An exclusive latch, and what was stored under it.
+struct Exclusive<'p> {
+    page: &'p PageRef,
+    /// Bytes that become dirty on release.
+    stored: Range<usize>,
+}
+
+impl PageRef {
+    /// Waits for a shared latch.
+    pub fn read(&self) -> Result<ReadGuard<'_>> {
+        FrameTable::global().latch_shared(self.pfn());
+        Ok(ReadGuard { page: self })
+    }
+
+    /// A shared latch, if it is free.
+    pub fn try_read(&self) -> Result<Option<ReadGuard<'_>>> {
+        Ok(FrameTable::global().try_latch_shared(self.pfn()).then_some(ReadGuard { page: self }))
+    }
+
+    /// Waits for the exclusive latch; the guard is the whole page and makes all of it dirty.
+    ///
+    /// Bytes of an object's last page that lie beyond its length may be written; they show when the object grows.
+    ///
+    /// # Durability
+    /// See [`WriteGuard`].
+    ///
+    /// # Errors
+    /// `Detached` when the page was cut off from its object: the write would be lost. `ReadOnly`.
+    pub fn write(&self) -> Result<WriteGuard<'_>> {
+        self.write_range(0..FRAME_SIZE)
+    }
+
+    /// As [`write`](Self::write), for some bytes of the page: the guard is only these, and only their cache lines
+    /// become dirty. The latch excludes others from the whole page.
+    ///
+    /// # Durability
+    /// See [`WriteGuard`].
+    pub fn write_range(&self, bytes: Range<usize>) -> Result<WriteGuard<'_>> {
+        check_range(&bytes)?;
+        let mut latch = self.exclusive()?;
+        latch.stored = bytes;
+        Ok(WriteGuard { latch })
+    }
+
+    /// As [`write`](Self::write), if the latch is free.
+    ///
+    /// # Durability
+    /// See [`WriteGuard`].
+    pub fn try_write(&self) -> Result<Option<WriteGuard<'_>>> {
+        self.writable()?;
+        if !FrameTable::global().try_latch_exclusive(self.pfn()) {
+            return Ok(None);
+        }
+        let mut latch = Exclusive::taken(self)?;
+        latch.stored = 0..FRAME_SIZE;
+        Ok(Some(WriteGuard { latch }))
+    }
+
+    /// Copies the page without a latch. `false`: a writer interfered, and `into` holds nothing of use.
+    pub fn read_optimistic(&self, into: &mut [u8; FRAME_SIZE]) -> Result<bool> {
+        let table = FrameTable::global();
+        let version = table.version(self.pfn());
+        for (n, word) in into.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            // SAFETY: a frame is 512 aligned words, pinned by `self`. A writer may store to them meanwhile; then the
+            // version differs and the copy is given up.
+            let value = unsafe { AtomicU64::from_ptr(self.bytes().cast::<u64>().add(n).as_ptr()) };
+            // ORDERING: Relaxed: the fence below orders the copy before the second look at the version.
+            *word = value.load(Ordering::Relaxed).to_le_bytes();
+        }
+        // ORDERING: Acquire fence: a copied word that a writer stored makes his version visible to `validate`.
+        fence(Ordering::Acquire);
+        Ok(table.validate(self.pfn(), version))
+    }
+
+    /// Copies bytes of the page from `at` on, under a shared latch.
+    pub(crate) fn load(&self, at: usize, into: &mut [u8]) -> Result {
+        let guard = self.read()?;
+        into.copy_from_slice(&guard[at..at + into.len()]);
+        Ok(())
+    }
+
+    /// Stores `bytes` at `at`, under the exclusive latch.
+    ///
+    /// # Durability
+    /// Dirty, as after a [`WriteGuard`]; or durable at once, where that is cheaper (`CacheLine`, more than a few lines).
+    pub(crate) fn store(&self, at: usize, bytes: &[u8]) -> Result {
+        self.store_from(STREAM_MIN, at, bytes)
+    }
+
+    /// As [`Self::store`], for bytes that a record is about to uncover: it only has to publish them.
+    ///
+    /// # Durability
+    /// Durable at once on `CacheLine`, otherwise dirty.
+    pub(crate) fn store_now(&self, at: usize, bytes: &[u8]) -> Result {
+        self.store_from(0, at, bytes)
+    }
+
+    /// On `CacheLine`, from `stream_min` bytes on past the cache and durable at once.
+    fn store_from(&self, stream_min: usize, at: usize, bytes: &[u8]) -> Result {
+        check_range(&(at..at + bytes.len()))?;
+        let mut latch = self.exclusive()?;
+        let memory = self.pages().region().memory();
+        let offset = self.frame().offset() + at as u64;
+        if self.pages().region().class() == Durability::CacheLine && bytes.len() >= stream_min {
+            // The fence stands before the release of the latch: who finds the page clean may take it for durable.
+            memory.write_nt(offset, bytes)?;
+            memory.fence();
+        } else {
+            memory.write(offset, bytes)?;
+            latch.note(at..at + bytes.len());
+        }
+        Ok(())
+    }
+
+    fn writable(&self) -> Result {
+        if self.pages().region().read_only() { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    fn exclusive(&self) -> Result<Exclusive<'_>> {
+        self.writable()?;
+        FrameTable::global().latch_exclusive(self.pfn());
+        Exclusive::taken(self)
+    }
+
+    /// Makes the lines that hold `bytes` dirty. The caller holds the exclusive latch.
+    fn make_dirty(&self, bytes: Range<usize>) {
+        let pages = self.pages();
+        if bytes.is_empty() || !pages.tracks_dirt {
+            return;
+        }
+        if FrameTable::global().mark_dirty(self.pfn(), lines_of(&bytes)) {
+            pages.note_dirty(self.owner(), self.frame());
+        }
+    }
+
+    /// Gives a shared latch back that a forgotten [`ReadGuard`] held.
+    ///
+    /// # Safety
+    /// There is such a latch, and it is given back once.
+    pub unsafe fn release_read(&self) {
+        FrameTable::global().release_shared(self.pfn());
+    }
+
+    /// Gives the exclusive latch back that a forgotten [`WriteGuard`] held; `dirty` is what was stored under it.
+    ///
+    /// # Durability
+    /// See [`WriteGuard`].
+    ///
+    /// # Safety
+    /// There is such a latch, and it is given back once.
+    pub unsafe fn release_write(&self, dirty: Range<usize>) -> Result {
+        check_range(&dirty)?;
+        drop(WriteGuard { latch: Exclusive { page: self, stored: dirty } });
+        Ok(())
+    }
+}
+
+impl<'p> Exclusive<'p> {
+    /// The latch has just been taken. A page that was cut off gives it back: ORPHAN is never reversed, and a truncate
+    /// that sets it after this look is ordered after the write.
+    fn taken(page: &'p PageRef) -> Result<Self> {
+        let latch = Self { page, stored: 0..0 };
+        if page.is_detached() {
+            return Err(Error::Detached { pfn: page.pfn() });
+        }
+        Ok(latch)
+    }
+
+    /// `bytes` were stored through the region's memory.
+    fn note(&mut self, bytes: Range<usize>) {
+        self.page.make_dirty(bytes);
+    }
+}
+
+impl Drop for Exclusive<'_> {
+    fn drop(&mut self) {
+        // Noted before the release: the next writer must find the note in place.
+        self.page.make_dirty(self.stored.clone());
+        FrameTable::global().release_exclusive(self.page.pfn());
+    }
+}
+
+impl Drop for WriteGuard<'_> {
+    fn drop(&mut self) {
+        let Range { start, end } = self.latch.stored.clone();
+        let page = self.latch.page;
+        if start < end {
+            // Only a recorder listens; a frame is inside the region, so it cannot fail.
+            let _ = page.pages().region().memory().wrote(page.frame().offset() + start as u64, end - start);
+        }
+    }
+}
+
+impl Drop for ReadGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        FrameTable::global().release_shared(self.page.pfn());
+    }
+}
+
+impl Deref for ReadGuard<'_> {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the frame is pinned and mapped; the shared latch keeps writers out while `self` lives.
+        unsafe { std::slice::from_raw_parts(self.page.bytes().as_ptr(), FRAME_SIZE) }
+    }
+}
+
+impl Deref for WriteGuard<'_> {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let Range { start, end } = self.latch.stored;
+        // SAFETY: the range was checked to lie in the frame.
+        let first = unsafe { self.latch.page.bytes().add(start) };
+        // SAFETY: the frame is pinned and mapped; the exclusive latch keeps everybody else out while `self` lives.
+        unsafe { std::slice::from_raw_parts(first.as_ptr(), end - start) }
+    }
+}
+
+impl DerefMut for WriteGuard<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let Range { start, end } = self.latch.stored;
+        // SAFETY: the range was checked to lie in the frame.
+        let first = unsafe { self.latch.page.bytes().add(start) };
+        // SAFETY: as in `deref`, and `self` is borrowed exclusively; a guard only exists on a writable region.
+        unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), end - start) }
+    }
+}
+
+fn check_range(bytes: &Range<usize>) -> Result {
+    if bytes.start > bytes.end || bytes.end > FRAME_SIZE {
+        let (value, limit) = (bytes.start.max(bytes.end) as u64, FRAME_SIZE as u64);
+        return Err(Error::OutOfRange { what: "range in a page", value, limit });
+    }
+    Ok(())
+}
+
+/// One bit for each cache line that holds one of these bytes; the range is not empty.
+fn lines_of(bytes: &Range<usize>) -> u64 {
+    let (first, last) = (bytes.start / LINE_SIZE, (bytes.end - 1) / LINE_SIZE);
+    (u64::MAX << first) & (u64::MAX >> (LINES_PER_FRAME - 1 - last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_cover_their_bytes_and_no_more() {
+        for start in 0..FRAME_SIZE {
+            for end in [start + 1, start + 63, start + 64, start + 65, FRAME_SIZE] {
+                let range = start..end.min(FRAME_SIZE);
+                let lines = lines_of(&range);
+                for line in 0..LINES_PER_FRAME {
+                    let hit = range.start < (line + 1) * LINE_SIZE && range.end > line * LINE_SIZE;
+                    assert_eq!(lines >> line & 1 == 1, hit, "line {line} of {range:?}");
+                }
+            }
+        }
+    }
+}

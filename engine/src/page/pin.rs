@@ -1,0 +1,155 @@
+//! The pin.
+
+use super::pages::Pages;
+use crate::error::Result;
+use crate::frame::{FrameTable, Snapshot, UnpinOutcome};
+use crate::space::Owner;
+use crate::units::{FrameNo, PageIndex, Pfn};
+use std::fmt;
+use std::ptr::NonNull;
+
+/// A pin on a page: its frame keeps its identity and its address until this is dropped.
+///
+/// Pins are counted on the frame's descriptor, whichever way they were made (object and index, pfn, address). A pin
+/// excludes nobody; bytes are reached through [`read`](Self::read) and [`write`](Self::write).
+///
+/// When the page is cut off from its object (truncate, punch, unlink) while it is pinned, the pin goes on showing the
+/// frame as it was, [`write`](Self::write) fails with [`Detached`](crate::Error::Detached), and the frame is used again
+/// only after the last pin is dropped.
+#[must_use = "a pin that is dropped at once protects nothing"]
+pub struct PageRef {
+    pfn: Pfn,
+    address: NonNull<u8>,
+    /// Alive as long as the pin: see [`Pages`].
+    pages: NonNull<Pages>,
+}
+
+// SAFETY: a pin is a count on an atomic word and two pointers that stay valid while it is held, on any thread.
+unsafe impl Send for PageRef {}
+// SAFETY: as above; access to the bytes goes through latches.
+unsafe impl Sync for PageRef {}
+
+/// What a frame's descriptor says at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct PageInfo {
+    /// The frame.
+    pub pfn: Pfn,
+    /// Pins, this one included.
+    pub pins: u32,
+    /// Shared latches.
+    pub readers: u32,
+    /// Whether somebody holds the exclusive latch.
+    pub writer: bool,
+    /// Whether bytes were stored that no sync has taken yet.
+    pub dirty: bool,
+    /// Whether the page was cut off from its object.
+    pub detached: bool,
+    /// Whether the medium failed here.
+    pub poisoned: bool,
+    /// The page of an object that the frame holds, as far as it is known: the low 28 bits of the object's number.
+    pub owner: Option<(u32, PageIndex)>,
+}
+
+impl PageRef {
+    /// Wraps a pin that was just counted on `frame`.
+    #[inline]
+    pub(super) fn new(pages: &Pages, frame: FrameNo) -> Self {
+        Self { pfn: pages.pfn(frame), address: pages.address(frame), pages: NonNull::from(pages) }
+    }
+
+    /// The frame's number.
+    #[must_use]
+    #[inline]
+    pub fn pfn(&self) -> Pfn {
+        self.pfn
+    }
+
+    /// Where the frame's bytes are. The address is good for comparing, for I/O by address, and for C; Rust reads and
+    /// writes through guards.
+    #[must_use]
+    #[inline]
+    pub fn address(&self) -> *const u8 {
+        self.address.as_ptr()
+    }
+
+    /// One more pin on the same frame.
+    ///
+    /// # Errors
+    /// `TooManyPins`.
+    pub fn try_clone(&self) -> Result<Self> {
+        FrameTable::global().pin_again(self.pfn).into_result(self.pfn)?;
+        Ok(Self { pfn: self.pfn, address: self.address, pages: self.pages })
+    }
+
+    /// Whether the page was cut off from its object.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        FrameTable::global().peek(self.pfn).is_none_or(|now| now.orphan())
+    }
+
+    /// What the descriptor says now.
+    #[must_use]
+    pub fn info(&self) -> PageInfo {
+        let now = FrameTable::global().peek(self.pfn);
+        let says = |what: fn(Snapshot) -> bool| now.is_some_and(what);
+        PageInfo {
+            pfn: self.pfn,
+            pins: now.map_or(0, Snapshot::pins),
+            readers: now.map_or(0, Snapshot::shared),
+            writer: says(Snapshot::exclusive),
+            dirty: says(Snapshot::dirty),
+            detached: self.is_detached(),
+            poisoned: says(Snapshot::poisoned),
+            owner: self.owner().map(|o| (o.object(), o.index())),
+        }
+    }
+
+    /// The pages this one is of.
+    #[inline]
+    pub(crate) fn pages(&self) -> &Pages {
+        // SAFETY: `Pages` outlives the pins it gave (see there), and this is one.
+        unsafe { self.pages.as_ref() }
+    }
+
+    /// The frame in its region.
+    #[inline]
+    pub(crate) fn frame(&self) -> FrameNo {
+        FrameNo((self.pfn.get() - self.pages().pfns().start.get()) as u32)
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> NonNull<u8> {
+        self.address
+    }
+
+    /// The page that the frame is known to hold.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        if self.is_detached() {
+            return None;
+        }
+        Owner::of_word(FrameTable::global().owner(self.pfn))
+    }
+
+    /// Notes whose page the frame holds, if nobody has yet. The caller has validated that after the pin.
+    #[inline]
+    pub(crate) fn set_owner(&self, owner: Owner) {
+        FrameTable::global().set_owner_if_unset(self.pfn, owner.word());
+    }
+}
+
+impl Drop for PageRef {
+    #[inline]
+    fn drop(&mut self) {
+        match FrameTable::global().unpin(self.pfn) {
+            UnpinOutcome::LastOfOrphan => self.pages().queue(self.pfn),
+            _ => (),
+        }
+    }
+}
+
+impl fmt::Debug for PageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.info().fmt(f)
+    }
+}

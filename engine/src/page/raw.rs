@@ -1,0 +1,58 @@
+//! Pins named by their address, for languages without destructors.
+
+use super::pages::Pages;
+use super::pin::PageRef;
+use super::run::PinnedRange;
+use crate::error::{Error, Result};
+use crate::frame::FrameTable;
+use crate::units::FRAME_SIZE;
+
+impl PageRef {
+    /// Gives up the value and keeps the pin: its address names it now. [`Pages::adopt`] takes it back.
+    #[must_use]
+    pub fn into_raw(self) -> *const u8 {
+        let address = self.address();
+        std::mem::forget(self);
+        address
+    }
+}
+
+impl Pages {
+    /// Takes back the pin that a [`PageRef::into_raw`] left on the frame at `address`. It adds none.
+    ///
+    /// # Errors
+    /// `ForeignAddress`; `Invalid` when the frame has no pin at all: it was released already.
+    ///
+    /// # Safety
+    /// There is such a pin, and it is taken back once.
+    pub unsafe fn adopt(&self, address: *const u8) -> Result<PageRef> {
+        let frame = self.frame_at(address).ok_or(Error::ForeignAddress { address: address.addr() as u64 })?;
+        if FrameTable::global().peek(self.pfn(frame)).is_none_or(|now| now.pins() == 0) {
+            return Err(Error::Invalid(format!("the page at {address:p} is not pinned: released twice?")));
+        }
+        Ok(PageRef::new(self, frame))
+    }
+
+    /// Takes back the pins that a [`PinnedRange::into_raw`] left on the frames of `len` bytes at `address`.
+    ///
+    /// # Errors
+    /// As [`Self::adopt`].
+    ///
+    /// # Safety
+    /// There are such pins, and they are taken back once.
+    pub unsafe fn adopt_range(&self, address: *const u8, len: usize) -> Result<PinnedRange> {
+        let in_page = address.addr() % FRAME_SIZE;
+        let end = in_page.saturating_add(len.max(1));
+        // SAFETY: the caller's promise.
+        let mut range = PinnedRange::new(unsafe { self.adopt(address) }?, in_page, len);
+        for at in (FRAME_SIZE..end).step_by(FRAME_SIZE) {
+            // SAFETY: the caller's promise, for the next frame of the range.
+            let page = unsafe { self.adopt(address.wrapping_add(at - in_page)) };
+            match page {
+                Ok(page) => range.extend(page).map_err(|_| Error::Invalid("pins do not follow each other".into()))?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(range)
+    }
+}

@@ -1,0 +1,97 @@
+//! Which regions' pages are open in this process, for those who only have an address.
+
+use super::pages::Pages;
+use super::pin::PageRef;
+use crate::error::{Error, Result};
+use crate::frame::FrameTable;
+use crate::space::{Owner, SpaceManager};
+use crate::sync::RwLock;
+use crate::units::{FRAME_SIZE, FrameNo, Pfn, PfnRange};
+use std::sync::Arc;
+
+static OPEN: std::sync::LazyLock<RwLock<Vec<Arc<Pages>>>> = std::sync::LazyLock::new(|| RwLock::new(Vec::new()));
+
+/// Pins on all frames that hold the `len` bytes at `address`, in order: the same descriptors, counts and release as of
+/// pins made through objects or by pfn.
+///
+/// # Errors
+/// `ForeignAddress` when a byte lies outside every open region; `Invalid` when a frame holds no page of an object;
+/// `Detached` when its page was cut off. No pin is left behind.
+pub fn frames_at(address: *const u8, len: usize) -> Result<Vec<PageRef>> {
+    let foreign = || Error::ForeignAddress { address: address.addr() as u64 };
+    let pages = {
+        let open = OPEN.read();
+        open.iter().find(|pages| pages.frame_at(address).is_some()).cloned().ok_or_else(foreign)?
+    };
+    let first = pages.frame_at(address).ok_or_else(foreign)?;
+    let in_page = address.addr() % FRAME_SIZE;
+    let bytes = in_page.checked_add(len).ok_or_else(foreign)?;
+    pages.frames(PfnRange::new(pages.pfn(first), (bytes as u64).div_ceil(FRAME_SIZE as u64)))
+}
+
+impl Pages {
+    /// Lets others find these pages by address.
+    pub(crate) fn publish(self: &Arc<Self>) {
+        OPEN.write().push(Arc::clone(self));
+    }
+
+    /// The opposite.
+    pub(crate) fn withdraw(self: &Arc<Self>) {
+        OPEN.write().retain(|pages| !Arc::ptr_eq(pages, self));
+    }
+
+    /// Pins on all frames of a range.
+    ///
+    /// # Errors
+    /// As [`frames_at`]; `OutOfRange` for pfns that are not of this region.
+    pub fn frames(&self, range: PfnRange) -> Result<Vec<PageRef>> {
+        self.region().ensure_usable()?;
+        let last = range.start.get().checked_add(range.frames.saturating_sub(1)).unwrap_or(u64::MAX);
+        if self.frame(Pfn::new(last)).is_none() {
+            return Err(self.no_frame(last));
+        }
+        let frames: Vec<_> =
+            range.iter().map(|pfn| self.frame(pfn).ok_or_else(|| self.no_frame(pfn.get()))).collect::<Result<_>>()?;
+        let manager = self.manager()?;
+        // Shared: until the pins are counted, no frame changes its role.
+        let _steady = self.roles.read();
+        let mut pins = Vec::with_capacity(frames.len());
+        for &frame in &frames {
+            pins.push(self.pin_known(&*manager, frame)?);
+        }
+        let unknown: Vec<_> = frames.iter().zip(&pins).filter(|(_, pin)| pin.is_none()).map(|(f, _)| *f).collect();
+        let mut owners = if unknown.is_empty() { Vec::new() } else { manager.owners(&unknown)? }.into_iter();
+        let pin = |(frame, pin): (FrameNo, Option<PageRef>)| match pin {
+            Some(pin) => Ok(pin),
+            None => self.pin_owned(frame, owners.next().flatten()),
+        };
+        frames.into_iter().zip(pins).map(pin).collect()
+    }
+
+    /// A pin on a frame whose descriptor knows its page, if the manager confirms it.
+    fn pin_known(&self, manager: &dyn SpaceManager, frame: FrameNo) -> Result<Option<PageRef>> {
+        if FrameTable::global().peek(self.pfn(frame)).is_none() {
+            return Ok(None);
+        }
+        let page = self.pin(frame)?;
+        match page.owner() {
+            Some(owner) if manager.map(owner)? == Some(frame) => Ok(Some(page)),
+            _ => Ok(None),
+        }
+    }
+
+    fn pin_owned(&self, frame: FrameNo, owner: Option<Owner>) -> Result<PageRef> {
+        let Some(owner) = owner else {
+            let why = format!("frame {} holds no page of an object: it is free or metadata", self.pfn(frame));
+            return Err(Error::Invalid(why));
+        };
+        let page = self.pin(frame)?;
+        page.set_owner(owner);
+        Ok(page)
+    }
+
+    fn no_frame(&self, value: u64) -> Error {
+        let range = self.pfns();
+        Error::OutOfRange { what: "pfn", value, limit: range.start.get() + range.frames - 1 }
+    }
+}

@@ -1,0 +1,69 @@
+//! Changing what frames are for, while nobody pins one by its number.
+//!
+//! A pin through an object is validated against the object's map, which its manager changed *before* it detaches the
+//! frame. A pin by number has only the manager's word that the frame is data; so it is given under the shared side of
+//! a lock whose exclusive side is held from a frame's detachment until the record that frees it is appended.
+
+use super::pages::Pages;
+use crate::frame::{FrameTable, OrphanOutcome};
+use crate::sync::RwLockWriteGuard;
+use crate::units::{FrameNo, Pfn};
+
+/// The right to take frames out of use.
+#[must_use = "roles may change only while this lives"]
+pub struct Roles<'p> {
+    pages: &'p Pages,
+    _lock: RwLockWriteGuard<'p, ()>,
+}
+
+/// What a frame was when it was detached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Detached {
+    /// Nobody pins it and nobody can: it is free at once.
+    Idle,
+    /// Somebody pins it: it stays out of use until it comes back through [`Roles::take_released`].
+    Busy,
+}
+
+impl Pages {
+    /// Waits until no pin by number is being made, and keeps new ones waiting.
+    pub fn roles(&self) -> Roles<'_> {
+        Roles { pages: self, _lock: self.roles.write() }
+    }
+
+    /// Queues a detached frame whose last pin is gone. Never blocks, allocates or commits: any drop may call it.
+    #[cold]
+    pub(super) fn queue(&self, pfn: Pfn) {
+        if let Some(frame) = self.frame(pfn) {
+            // The last touch: from the push on the frame keeps neither these pages nor the region.
+            self.region().queue_orphan(frame);
+        }
+    }
+
+    /// Whether detached frames wait in the queue.
+    pub(crate) fn has_released(&self) -> bool {
+        self.region().has_orphans()
+    }
+}
+
+impl Roles<'_> {
+    /// Cuts a frame off: no new pin is given on it. The manager no longer maps it, and appends the record that says so
+    /// before this right ends.
+    pub fn detach(&mut self, frame: FrameNo) -> Detached {
+        match FrameTable::global().orphan(self.pages.pfn(frame)) {
+            OrphanOutcome::Idle => Detached::Idle,
+            OrphanOutcome::Busy => Detached::Busy,
+        }
+    }
+
+    /// Frames that were busy when they were detached and whose last pin is gone. Their descriptors are retired: the
+    /// caller owes them to its free space.
+    pub fn take_released(&mut self) -> Vec<FrameNo> {
+        let frames = self.pages.region().take_orphans();
+        for &frame in &frames {
+            FrameTable::global().retire_orphan(self.pages.pfn(frame));
+        }
+        frames
+    }
+}

@@ -1,0 +1,119 @@
+//! Taking dirt, and flushing it.
+
+use super::dirty::Dirty;
+use super::pages::Pages;
+use crate::error::Result;
+use crate::frame::FrameTable;
+use crate::space::Owner;
+use crate::units::{FrameNo, LINE_SIZE, PageIndex};
+use std::ops::Range;
+
+/// Dirty lines that a sync has taken: its duty now. The descriptors call their frames clean already, so nobody who
+/// synced later may return before this one is flushed.
+#[must_use = "dirt that is taken and not flushed is lost"]
+#[derive(Default)]
+pub struct Dirt {
+    frames: Vec<(FrameNo, u64)>,
+}
+
+impl Pages {
+    pub(super) fn note_dirty(&self, owner: Option<Owner>, frame: FrameNo) {
+        self.dirty.note(owner.map_or(Dirty::UNKNOWN, Owner::object), frame);
+    }
+
+    /// Takes the dirt of an object, and all dirt of unknown owners.
+    pub(crate) fn take_dirt(&self, object: u64) -> Dirt {
+        let object = Owner::new(object, PageIndex(0)).object();
+        let mut dirt = Dirt::default();
+        self.take_lines(&mut dirt, self.dirty.take(object));
+        if object != Dirty::UNKNOWN {
+            self.take_lines(&mut dirt, self.dirty.take(Dirty::UNKNOWN));
+        }
+        dirt
+    }
+
+    /// Takes the dirt of some pages of an object, and all dirt of unknown owners.
+    pub(crate) fn take_dirt_in(&self, object: u64, pages: Range<u64>) -> Dirt {
+        let object = Owner::new(object, PageIndex(0)).object();
+        let outside = |frame: &FrameNo| {
+            let owner = Owner::of_word(FrameTable::global().owner(self.pfn(*frame)));
+            owner.is_some_and(|o| o.object() == object && !pages.contains(&o.index().0))
+        };
+        let (keep, taken): (Vec<_>, Vec<_>) = self.dirty.take(object).into_iter().partition(outside);
+        keep.into_iter().for_each(|frame| self.dirty.note(object, frame));
+        let mut dirt = Dirt::default();
+        self.take_lines(&mut dirt, taken);
+        if object != Dirty::UNKNOWN {
+            self.take_lines(&mut dirt, self.dirty.take(Dirty::UNKNOWN));
+        }
+        dirt
+    }
+
+    /// Takes all dirt of the region.
+    pub(crate) fn take_all_dirt(&self) -> Dirt {
+        let mut dirt = Dirt::default();
+        self.take_lines(&mut dirt, self.dirty.take_all());
+        dirt
+    }
+
+    fn take_lines(&self, dirt: &mut Dirt, frames: Vec<FrameNo>) {
+        let table = FrameTable::global();
+        let lines = frames.into_iter().map(|frame| (frame, table.take_dirty(self.pfn(frame))));
+        dirt.frames.extend(lines.filter(|&(_, lines)| lines != 0));
+    }
+}
+
+impl Dirt {
+    /// Whether there is nothing to flush.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Starts writing the lines back, run by run. They are durable after the next fence of this thread, or the next
+    /// file sync, whichever the medium needs.
+    pub(crate) fn flush(&self, pages: &Pages) -> Result {
+        let memory = pages.region().memory();
+        for &(frame, lines) in &self.frames {
+            for run in runs(lines) {
+                let first = u64::from(run.start) * LINE_SIZE as u64;
+                memory.flush(frame.offset() + first, run.len() * LINE_SIZE)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The runs of set bits.
+fn runs(mut bits: u64) -> impl Iterator<Item = Range<u32>> {
+    std::iter::from_fn(move || {
+        if bits == 0 {
+            return None;
+        }
+        let start = bits.trailing_zeros();
+        let count = (bits >> start).trailing_ones();
+        let end = start + count;
+        bits = if end == 64 { 0 } else { bits & (u64::MAX << end) };
+        Some(start..end)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn runs_are_the_set_bits_in_order(bits: u64) {
+            let mut seen = 0u64;
+            let mut last_end = None;
+            for run in runs(bits) {
+                prop_assert!(last_end.is_none_or(|end| run.start > end));
+                last_end = Some(run.end);
+                run.for_each(|bit| seen |= 1 << bit);
+            }
+            prop_assert_eq!(seen, bits);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The owner word of a descriptor: which page a frame holds.
+
+use crate::units::PageIndex;
+
+/// Bits of a page's index; the object's number has the rest.
+const INDEX_BITS: u32 = 36;
+const OBJECT_MASK: u64 = (1 << (64 - INDEX_BITS)) - 1;
+const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
+
+/// A page of an object, as a descriptor remembers it.
+///
+/// It is a hint: it says where a frame's dirt is noted and which page a frame shows. The word 0 means "unknown"; of an
+/// object's number it keeps the low 28 bits, so that two objects may look alike after 2^28 creations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Owner {
+    object: u32,
+    index: u64,
+}
+
+impl Owner {
+    /// Pages an object may have.
+    pub const PAGES_MAX: u64 = 1 << INDEX_BITS;
+
+    /// Page `index` of the object with number `object`.
+    #[must_use]
+    pub const fn new(object: u64, index: PageIndex) -> Self {
+        Self { object: (object & OBJECT_MASK) as u32, index: index.0 & INDEX_MASK }
+    }
+    /// Low bits of the object's number.
+    #[must_use]
+    pub const fn object(self) -> u32 {
+        self.object
+    }
+    /// The page.
+    #[must_use]
+    pub const fn index(self) -> PageIndex {
+        PageIndex(self.index)
+    }
+    /// As the descriptor stores it.
+    #[must_use]
+    pub const fn word(self) -> u64 {
+        (self.object as u64) << INDEX_BITS | self.index
+    }
+    /// From a descriptor's word; `None` when it is unknown or shared by several.
+    #[must_use]
+    pub const fn of_word(word: u64) -> Option<Self> {
+        match word >> INDEX_BITS {
+            0 => None,
+            _ if word == u64::MAX => None,
+            object => Some(Self { object: object as u32, index: word & INDEX_MASK }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_owner_survives_its_word(object in 1..OBJECT_MASK, index in 0..=INDEX_MASK) {
+            let owner = Owner::new(object, PageIndex(index));
+            prop_assert_eq!(Owner::of_word(owner.word()), Some(owner));
+        }
+    }
+
+    #[test]
+    fn unknown_and_shared_are_nobody() {
+        assert_eq!(Owner::of_word(0), None);
+        assert_eq!(Owner::of_word(7), None);
+        assert_eq!(Owner::of_word(u64::MAX), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! What all handles of one open store share.
+
+use super::flush::Syncs;
+use super::shared::Shared;
+use crate::error::{Error, Result};
+use crate::media::log::Log;
+use crate::media::rules::Rules;
+use crate::media::{AskFate, Fate, ObjectSlot, Volume};
+use crate::page::{Detached, Pages};
+use crate::space::SpaceManager;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::units::{FrameNo, PageIndex};
+use dashmap::DashMap;
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+/// An open store.
+pub(super) struct Core {
+    pub(super) pages: Arc<Pages>,
+    pub(super) log: Arc<Log>,
+    pub(super) volume: Volume,
+    pub(super) rules: Rules,
+    pub(super) syncs: Syncs,
+    /// Names, and which objects are open, change together under this.
+    pub(super) names: Mutex<()>,
+    open: DashMap<ObjectSlot, Weak<Shared>>,
+    owed: Mutex<Owed>,
+    /// Whether `owed` has anything.
+    owes: AtomicBool,
+    /// The region was closed in order: nothing is left for the drop.
+    pub(super) closed: AtomicBool,
+}
+
+/// Work that a crash or a failure left: done before the next change.
+#[derive(Default)]
+struct Owed {
+    /// Objects to be dropped or cut to the end.
+    objects: Vec<ObjectSlot>,
+    /// Frames whose last pin is gone.
+    frames: Vec<FrameNo>,
+}
+
+impl Core {
+    pub(super) fn new(pages: Arc<Pages>, log: Arc<Log>, volume: Volume, rules: Rules) -> Result<Arc<Self>> {
+        let mut owed = Owed::default();
+        if !pages.region().read_only() {
+            owed = Owed { objects: volume.orphans()?, frames: volume.busy_frames()? };
+        }
+        let core = Arc::new(Self {
+            owes: AtomicBool::new(!owed.objects.is_empty() || !owed.frames.is_empty()),
+            owed: Mutex::new(owed),
+            pages,
+            log,
+            volume,
+            rules,
+            syncs: Syncs::default(),
+            names: Mutex::new(()),
+            open: DashMap::new(),
+            closed: AtomicBool::new(false),
+        });
+        let manager: Weak<dyn SpaceManager> = Arc::<Self>::downgrade(&core);
+        core.pages.manage(manager);
+        core.pages.publish();
+        Ok(core)
+    }
+
+    pub(super) fn ensure_usable(&self) -> Result {
+        self.pages.region().ensure_usable()
+    }
+
+    /// What every change begins with: the store can be changed, and owes no work.
+    pub(super) fn begin_change(&self) -> Result {
+        self.ensure_usable()?;
+        if self.pages.region().read_only() {
+            return Err(Error::ReadOnly);
+        }
+        // ORDERING: Acquire: pairs with the Release in `owe`; what is missed is done by the next change.
+        if self.pages.has_released() || self.owes.load(Ordering::Acquire) {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Frees frames whose last pin is gone, and finishes objects that were not finished.
+    #[cold]
+    pub(super) fn settle(&self) -> Result {
+        let mut owed = self.owed.lock();
+        // ORDERING: Relaxed: only changed under this lock; set again below if something is left.
+        self.owes.store(false, Ordering::Relaxed);
+        let result = self.work_off(&mut owed);
+        if !owed.objects.is_empty() || !owed.frames.is_empty() {
+            // ORDERING: Release: pairs with `begin_change`.
+            self.owes.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    fn work_off(&self, owed: &mut Owed) -> Result {
+        {
+            let mut roles = self.pages.roles();
+            owed.frames.extend(roles.take_released());
+            if !owed.frames.is_empty() {
+                self.volume.free_busy(&owed.frames)?;
+                owed.frames.clear();
+            }
+        }
+        while let Some(&slot) = owed.objects.last() {
+            // An object that is open again, nameless, is dropped by its last handle.
+            if !self.is_open(slot) {
+                self.finish(slot)?;
+            }
+            owed.objects.pop();
+        }
+        Ok(())
+    }
+
+    /// Does what an object on the list of orphans is there for.
+    fn finish(&self, slot: ObjectSlot) -> Result {
+        if self.volume.record(slot)?.unlinked { self.drop_steps(slot) } else { self.truncate_steps(slot) }
+    }
+
+    /// Drops an unlinked object whose last handle is gone. What fails is owed.
+    pub(super) fn drop_object(&self, slot: ObjectSlot) {
+        if self.drop_steps(slot).is_err() {
+            self.owe(slot);
+        }
+    }
+
+    fn owe(&self, slot: ObjectSlot) {
+        self.owed.lock().objects.push(slot);
+        // ORDERING: Release: pairs with `begin_change`.
+        self.owes.store(true, Ordering::Release);
+    }
+
+    fn drop_steps(&self, slot: ObjectSlot) -> Result {
+        self.steps(|fate| self.volume.drop_step(slot, fate))
+    }
+
+    pub(super) fn truncate_steps(&self, slot: ObjectSlot) -> Result {
+        self.steps(|fate| self.volume.truncate_step(slot, fate))
+    }
+
+    pub(super) fn punch_steps(&self, slot: ObjectSlot, pages: Range<u64>) -> Result {
+        let pages = PageIndex(pages.start)..PageIndex(pages.end);
+        self.steps(|fate| self.volume.punch_step(slot, pages.clone(), fate))
+    }
+
+    /// Runs bounded steps to the end. In each, the frames are detached and the record that frees them is appended
+    /// while no role can change otherwise; between steps others may go on.
+    fn steps(&self, mut step: impl FnMut(AskFate<'_>) -> Result<bool>) -> Result {
+        loop {
+            let mut roles = self.pages.roles();
+            let mut fate = |_: PageIndex, frame: FrameNo| match roles.detach(frame) {
+                Detached::Idle => Fate::Free,
+                Detached::Busy => Fate::Busy,
+            };
+            if step(&mut fate)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether somebody has the object open. (To ask by `opened` could make the asker its last holder.)
+    fn is_open(&self, slot: ObjectSlot) -> bool {
+        self.open.get(&slot).is_some_and(|shared| shared.strong_count() != 0)
+    }
+
+    /// The open object in a slot.
+    pub(super) fn opened(&self, slot: ObjectSlot) -> Option<Arc<Shared>> {
+        self.open.get(&slot).and_then(|shared| shared.upgrade())
+    }
+
+    /// The object in a slot, opened if nobody has it open. The caller holds `names`.
+    pub(super) fn share(self: &Arc<Self>, slot: ObjectSlot) -> Result<Arc<Shared>> {
+        if let Some(shared) = self.opened(slot) {
+            return Ok(shared);
+        }
+        let shared = Arc::new(Shared::new(self, &self.volume.record(slot)?));
+        self.open.insert(slot, Arc::downgrade(&shared));
+        Ok(shared)
+    }
+
+    /// The last handle of an object goes.
+    pub(super) fn forget(&self, slot: ObjectSlot) {
+        self.open.remove_if(&slot, |_, shared| shared.strong_count() == 0);
+    }
+
+    /// How many objects are open.
+    pub(super) fn open_objects(&self) -> usize {
+        self.open.iter().filter(|entry| entry.value().strong_count() != 0).count()
+    }
+
+    /// The open objects.
+    pub(super) fn all_open(&self) -> Vec<Arc<Shared>> {
+        // Collected first: dropping a last handle takes the map's lock.
+        self.open.iter().filter_map(|entry| entry.value().upgrade()).collect()
+    }
+}

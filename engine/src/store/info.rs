@@ -1,0 +1,102 @@
+//! What a store says of itself.
+
+use super::Store;
+use crate::frame::FrameTable;
+use crate::stats::Stats;
+use crate::units::{Durability, FRAME_SIZE, PfnRange};
+use std::path::{Path, PathBuf};
+
+/// A named object, as [`Store::list`] shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its number; never used twice in a region.
+    pub id: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// What it is for; 1 is plain content.
+    pub kind: u8,
+}
+
+/// What a store is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Info {
+    /// The file; `None` for memory.
+    pub path: Option<PathBuf>,
+    /// How durable a sync is taken to be.
+    pub durability: Durability,
+    /// Whether that was assumed, and is not known of the medium.
+    pub assumed: bool,
+    /// How durable the medium is by itself, as far as can be told.
+    pub medium: Durability,
+    /// Whether nothing reaches the medium.
+    pub read_only: bool,
+    /// Frames the region has now.
+    pub frames: u64,
+    /// All pfns the region may come to use.
+    pub pfns: PfnRange,
+    /// Frames of the redo log.
+    pub log_frames: u32,
+    /// The region's identity, made when it was formatted.
+    pub uuid: [u8; 16],
+    /// How often the region was opened and changed.
+    pub generation: u64,
+}
+
+impl Store {
+    /// What the store is.
+    #[must_use]
+    pub fn info(&self) -> Info {
+        let (region, superblock) = (self.core.pages.region(), self.core.log.superblock().newest);
+        Info {
+            path: region.path().map(Path::to_path_buf),
+            durability: region.class(),
+            assumed: region.assumed().is_some(),
+            medium: region.medium_class(),
+            read_only: region.read_only(),
+            frames: region.len_bytes() / FRAME_SIZE as u64,
+            pfns: self.core.pages.pfns(),
+            log_frames: self.core.log.frames(),
+            uuid: superblock.uuid,
+            generation: superblock.generation,
+        }
+    }
+
+    /// Counters. The way of a pin that hits counts nothing; its pins are in each page's
+    /// [`info`](crate::page::PageRef::info).
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let table = FrameTable::global().stats();
+        let door = self.core.pages.region().memory().persist().stats();
+        let log = self.core.log.stats();
+        Stats {
+            open_objects: self.core.open_objects() as u64,
+            pinned_pages: self.core.pages.pinned() as u64,
+            syncs: self.core.syncs.count(),
+            table_frames: table.capacity,
+            table_chunks: table.populated_chunks,
+            table_bytes: table.bytes,
+            first_touches: table.first_touches,
+            reclaimed_chunks: table.reclaimed_chunks,
+            lines_flushed: door.lines_flushed,
+            lines_streamed: door.lines_streamed,
+            fences: door.fences,
+            file_syncs: door.file_syncs,
+            write_throughs: door.write_throughs,
+            records: log.records,
+            record_bytes: log.record_bytes,
+            marks: log.marks,
+            tail_moves: log.tail_moves,
+            recovered: log.recovered,
+        }
+    }
+
+    /// Why the region takes no more changes, once a commit has failed.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<String> {
+        self.core.pages.region().poisoned()
+    }
+}

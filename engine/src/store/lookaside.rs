@@ -1,0 +1,73 @@
+//! What a pin reads instead of the map: one word per page of an open object.
+
+use crate::sync::LazyArray;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::units::{FrameNo, PageIndex};
+use std::ops::Range;
+
+/// Page to frame, as far as pages were looked up; a lazily faulted array.
+///
+/// A word is filled under the shared side of the object's `shape` lock and cleared under its exclusive side, before
+/// the frame is detached. A hit takes no lock: it pins the frame it read and reads the word again. Pin and detachment
+/// are read-modify-writes of one descriptor: either the detacher sees the pin, or the pinner sees the word cleared.
+pub(super) struct Lookaside {
+    /// Frame numbers; 0, the superblock's, says that the page was not looked up.
+    words: Option<LazyArray<AtomicU32>>,
+    /// All filled words lie below.
+    filled: AtomicU64,
+}
+
+impl Lookaside {
+    /// Room for `pages` pages, or for fewer where addresses are scarce: pages beyond are looked up each time.
+    pub(super) fn reserve(pages: usize) -> Self {
+        let mut len = pages;
+        let mut words = None;
+        while words.is_none() && len > 0 {
+            words = LazyArray::reserve(len).ok();
+            len /= 2;
+        }
+        Self { words, filled: AtomicU64::new(0) }
+    }
+
+    /// The frame of a page, if it was looked up.
+    #[inline]
+    pub(super) fn get(&self, index: PageIndex) -> Option<FrameNo> {
+        let word = self.word(index.0)?;
+        // ORDERING: Acquire: a hit that reads a cleared word after its pin must see what its clearer did before. The
+        // second read is ordered behind the pin, whose read-modify-write acquires.
+        match word.load(Ordering::Acquire) {
+            0 => None,
+            frame => Some(FrameNo(frame)),
+        }
+    }
+
+    #[inline]
+    fn word(&self, index: u64) -> Option<&AtomicU32> {
+        self.words.as_ref()?.get(usize::try_from(index).ok()?)
+    }
+
+    /// Remembers a lookup. The caller holds `shape` shared.
+    pub(super) fn fill(&self, index: PageIndex, frame: FrameNo) {
+        let Some(word) = self.word(index.0) else { return };
+        // ORDERING: Relaxed: only read under the exclusive side of `shape`.
+        self.filled.fetch_max(index.0 + 1, Ordering::Relaxed);
+        // ORDERING: Release: who finds the frame here sees the bytes it was linked with. A word that is filled already
+        // holds the same frame: `shape` is shared, so nothing was detached since.
+        let _ = word.compare_exchange(0, frame.0, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// Forgets pages. The caller holds `shape` exclusively, and detaches their frames afterwards.
+    pub(super) fn clear(&self, pages: Range<u64>) {
+        // ORDERING: Relaxed: written under the shared side of `shape`.
+        let filled = self.filled.load(Ordering::Relaxed);
+        for index in pages.start..pages.end.min(filled) {
+            if let Some(word) = self.word(index) {
+                // ORDERING: Release; ordered before the detachment by that read-modify-write, which releases.
+                word.store(0, Ordering::Release);
+            }
+        }
+        if pages.start < filled && filled <= pages.end {
+            self.filled.store(pages.start, Ordering::Relaxed);
+        }
+    }
+}

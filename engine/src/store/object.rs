@@ -1,0 +1,215 @@
+//! Objects: named content.
+
+use super::Store;
+use super::shared::{LEN_MAX, Shared, check_end};
+use crate::error::Result;
+use crate::page::{PageRef, PinnedRange};
+use crate::units::{FRAME_SIZE, PageIndex};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An open object: a sparse array of bytes, and of pages that can be pinned.
+///
+/// Clones, and handles opened by name, are the same object with the same pages. An object that is unlinked while it is
+/// open lives until its last handle is dropped.
+///
+/// ```
+/// use pagestone::store::Store;
+///
+/// # fn main() -> pagestone::Result {
+/// let store = Store::options().open_memory(1 << 20)?;
+/// let log = store.create("log")?;
+/// assert_eq!(log.append(b"one ")?, 0);
+/// assert_eq!(log.append(b"two")?, 4);
+/// log.sync()?;
+///
+/// let mut bytes = [0; 16];
+/// assert_eq!(log.read_at(0, &mut bytes)?, 7);
+/// assert_eq!(&bytes[..7], b"one two");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Object {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Object {
+    /// The greatest length: 2^36 pages.
+    pub const LEN_MAX: u64 = LEN_MAX;
+
+    /// The object's number; never used twice in a region.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
+    /// The store it is in.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store { core: Arc::clone(&self.shared.core) }
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> u64 {
+        self.shared.len()
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether its name is gone: it goes with its last handle.
+    #[must_use]
+    pub fn is_unlinked(&self) -> bool {
+        self.shared.is_unlinked()
+    }
+
+    /// Copies bytes from `offset` on; says how many. Fewer than asked for only at the object's end. Holes read as
+    /// zeros. Of each page a read sees a concurrent write whole or not at all.
+    pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+        self.shared.read_at(offset, into)
+    }
+
+    /// Stores all of `bytes` at `offset`. Past the end the object grows; the gap reads as zeros.
+    ///
+    /// # Durability
+    /// On return the bytes survive the death of the process; after [`sync`](Self::sync), a power loss. Until then a
+    /// power loss may leave any of them.
+    ///
+    /// # Errors
+    /// `NoSpace`, `OutOfRange`: the object is as before, except that bytes inside its old length may be new.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result {
+        self.shared.write_at(offset, bytes)
+    }
+
+    /// Stores `bytes` at the end; says where that was. Appends of several threads do not overlap.
+    ///
+    /// # Durability
+    /// As [`write_at`](Self::write_at).
+    pub fn append(&self, bytes: &[u8]) -> Result<u64> {
+        self.shared.append(bytes)
+    }
+
+    /// Cuts or extends the object. Bytes cut off are gone at once, and read as zeros if it grows again; pages that are
+    /// pinned meanwhile stay as they are for their holders, and their frames are used again after the last pin.
+    ///
+    /// # Durability
+    /// As [`write_at`](Self::write_at).
+    pub fn set_len(&self, len: u64) -> Result {
+        self.shared.set_len(len)
+    }
+
+    /// As [`set_len`](Self::set_len), but first waits, at most for `wait`, until nobody pins a page that is cut off.
+    ///
+    /// # Durability
+    /// As [`write_at`](Self::write_at).
+    ///
+    /// # Errors
+    /// `TimedOut`: nothing has changed.
+    pub fn set_len_wait(&self, len: u64, wait: Duration) -> Result {
+        self.shared.wait_for_pins(len, Instant::now() + wait)?;
+        self.shared.set_len(len)
+    }
+
+    /// Gives every hole of a range a frame of zeros, beyond the end too; the length stays. Writes into the range then
+    /// need no space and change no map: an object that is appended to grows ahead this way.
+    ///
+    /// # Durability
+    /// As [`write_at`](Self::write_at).
+    ///
+    /// # Errors
+    /// `NoSpace`: some holes may have been filled; they read as before.
+    pub fn allocate(&self, offset: u64, len: u64) -> Result {
+        self.shared.allocate(offset, len)
+    }
+
+    /// Makes a range read as zeros, and gives its whole pages back. The length stays.
+    ///
+    /// # Durability
+    /// As [`write_at`](Self::write_at).
+    pub fn punch_hole(&self, offset: u64, len: u64) -> Result {
+        self.shared.punch_hole(offset, len)
+    }
+
+    /// Makes everything durable that was written to the object before: by whom, and through which handle, pin or
+    /// address does not matter. Its cost is what is dirty, not what is large.
+    ///
+    /// # Durability
+    /// On return bytes, length and name survive a power loss (a `Volatile` region survives none).
+    ///
+    /// # Errors
+    /// A failed flush poisons the region: this and all later calls fail until it is opened again.
+    pub fn sync(&self) -> Result {
+        self.shared.core.sync_object(self.shared.id)
+    }
+
+    /// As [`sync`](Self::sync), for the bytes of a range; more may become durable.
+    ///
+    /// # Durability
+    /// As [`sync`](Self::sync), for the range.
+    pub fn sync_range(&self, offset: u64, len: u64) -> Result {
+        let pages = offset / FRAME_SIZE as u64..PageIndex::pages_for(offset.saturating_add(len));
+        self.shared.core.sync_pages(self.shared.id, pages)
+    }
+
+    /// Pins a page. `None` for a hole, and past the end: nothing is allocated to read.
+    ///
+    /// A page that is in use costs one atomic addition and two loads.
+    ///
+    /// # Errors
+    /// `TooManyPins`, `PoisonedFrame`, `Corrupt`.
+    #[inline]
+    pub fn pin(&self, index: PageIndex) -> Result<Option<PageRef>> {
+        match self.shared.hit(index) {
+            Some(page) => Ok(Some(page)),
+            None => self.shared.miss(index),
+        }
+    }
+
+    /// Pins a page to write to it. A hole is filled with a frame of zeros. Past the end, the object grows to the end of
+    /// that page.
+    ///
+    /// # Durability
+    /// The growth: as [`write_at`](Self::write_at).
+    ///
+    /// # Errors
+    /// `OutOfRange` beyond 2^36 pages, `NoSpace`, `ReadOnly`, and as [`pin`](Self::pin).
+    #[inline]
+    pub fn pin_mut(&self, index: PageIndex) -> Result<PageRef> {
+        match self.shared.hit(index) {
+            Some(page) => Ok(page),
+            None => self.shared.make(index),
+        }
+    }
+
+    /// Pins the pages of a byte range, if their frames follow each other in memory. `None` otherwise, and for a range
+    /// with holes or past the end: read it instead.
+    pub fn pin_range(&self, offset: u64, len: usize) -> Result<Option<PinnedRange>> {
+        let end = check_end(offset, len as u64)?;
+        if end > self.len() {
+            return Ok(None);
+        }
+        let index = PageIndex::of_byte(offset);
+        let Some(first) = self.pin(index)? else { return Ok(None) };
+        let mut range = PinnedRange::new(first, (offset % FRAME_SIZE as u64) as usize, len);
+        for index in index.0 + 1..PageIndex::pages_for(end) {
+            let Some(page) = self.pin(PageIndex(index))? else { return Ok(None) };
+            if range.extend(page).is_err() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(range))
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("id", &self.id()).field("len", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,170 @@
+//! How to open a store.
+
+use super::Store;
+use super::close;
+use super::core::Core;
+use crate::error::{Error, Result};
+use crate::media::layout::LOG_FRAMES_DEFAULT;
+use crate::media::rules::Rules;
+use crate::media::{Volume, format};
+use crate::page::Pages;
+use crate::persist::Recorder;
+use crate::region::{Identity, Region, RegionOptions, Source};
+use crate::units::{Durability, FRAME_SIZE};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to open a store; made by [`Store::options`].
+///
+/// ```
+/// use pagestone::{store::Store, units::Durability, Error};
+///
+/// let refused = Store::options().require(Durability::CacheLine).open_memory(1 << 20);
+/// assert!(matches!(refused, Err(Error::TooWeak { .. })));
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Options {
+    region: RegionOptions,
+    log_frames: Option<u32>,
+    rules: Rules,
+}
+
+impl Options {
+    /// To open an existing store for reading and writing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Make the store if the file is missing, empty, or was never formatted to the end.
+    pub fn create(mut self, yes: bool) -> Self {
+        self.region.create = yes;
+        self
+    }
+
+    /// Only read: nothing is written to the medium, other readers are let in. What a crash left is replayed in memory.
+    pub fn read_only(mut self, yes: bool) -> Self {
+        // Private, so that the replay of an unclean region stays in this process.
+        (self.region.read_only, self.region.private) = (yes, yes);
+        self
+    }
+
+    /// The region never grows beyond this.
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.region.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Fail with `TooWeak` if the medium is weaker.
+    pub fn require(mut self, class: Durability) -> Self {
+        self.region.required = Some(class);
+        self
+    }
+
+    /// Take the medium to be of this class, whatever it is. [`Info`](super::Info) shows it.
+    pub fn assume(mut self, class: Durability) -> Self {
+        self.region.assume = Some(class);
+        self
+    }
+
+    /// Use storage that writes elsewhere when it is overwritten (copy on write). There a full disk can end the process
+    /// with `SIGBUS` although space was allocated.
+    pub fn copy_on_write(mut self, yes: bool) -> Self {
+        self.region.copy_on_write = yes;
+        self
+    }
+
+    /// Frames of the redo log of a store that is made.
+    pub fn log_frames(mut self, frames: u32) -> Self {
+        self.log_frames = Some(frames);
+        self
+    }
+
+    /// Hears everything that goes to the medium (tests).
+    #[doc(hidden)]
+    pub fn recorder(mut self, recorder: Arc<Recorder>) -> Self {
+        self.region.recorder = Some(recorder);
+        self
+    }
+
+    /// Says it is this file on this boot (tests).
+    #[doc(hidden)]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.region.identity = Some(identity);
+        self
+    }
+
+    /// Breaks rules of the medium's protocol (tests).
+    #[doc(hidden)]
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// Opens the store in a file.
+    ///
+    /// # Durability
+    /// A store that was made, and what was recovered after a crash, is durable on return. A clean store is not written
+    /// to before its first change.
+    ///
+    /// # Errors
+    /// `Claimed` when another process, or this one, has it open; `NotARegion`, `Version`, `Features`, `Truncated`,
+    /// `Corrupt`, `TooWeak`, `Io`.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
+        let source = Source::File { path: path.as_ref().to_path_buf() };
+        self.attach(source, self.region.create)
+    }
+
+    /// Makes a store in memory of at first `bytes` bytes. It is gone with its last handle and pin.
+    pub fn open_memory(&self, bytes: u64) -> Result<Store> {
+        let mut options = self.clone();
+        (options.region.create, options.region.read_only, options.region.private) = (false, false, false);
+        options.attach(Source::Memory { bytes: bytes.next_multiple_of(FRAME_SIZE as u64) }, true)
+    }
+
+    /// Opens the store whose bytes these are, in private memory (crash states, damaged regions).
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_image(&self, image: Vec<u8>) -> Result<Store> {
+        let mut options = self.clone();
+        options.region.create = false;
+        options.attach(Source::Image(image), self.region.create)
+    }
+
+    fn attach(&self, source: Source, create: bool) -> Result<Store> {
+        close::reap();
+        let region = Region::attach(source, &self.region)?;
+        let opened = self.open_region(&region, create);
+        if opened.is_err() {
+            // Nobody has seen a pin of it.
+            let _ = close::let_go(region);
+        }
+        opened
+    }
+
+    fn open_region(&self, region: &Arc<Region>, create: bool) -> Result<Store> {
+        if create && !region.read_only() && !format::is_formatted(region)? {
+            refuse_foreign(region)?;
+            format::format(region, self.log_frames.unwrap_or(LOG_FRAMES_DEFAULT))?;
+        }
+        let (log, _) = format::open(Arc::clone(region), self.rules)?;
+        let log = Arc::new(log);
+        let volume = Volume::new(Arc::clone(&log))?;
+        let pages = Pages::new(Arc::clone(region))?;
+        Ok(Store { core: Core::new(pages, log, volume, self.rules)? })
+    }
+}
+
+/// A file that holds something is not formatted over.
+fn refuse_foreign(region: &Region) -> Result {
+    let len = region.len_bytes().min(FRAME_SIZE as u64);
+    let mut head = vec![0; len as usize];
+    region.memory().read(0, &mut head)?;
+    if head.iter().all(|&byte| byte == 0) {
+        return Ok(());
+    }
+    let path = region.path().map(Path::to_path_buf).unwrap_or_default();
+    let hint = "it holds something else, which creating a store would destroy: remove it first".to_owned();
+    Err(Error::NotARegion { path, hint })
+}

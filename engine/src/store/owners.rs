@@ -1,0 +1,64 @@
+//! The store as a space manager: what frames are for.
+
+use super::core::Core;
+use crate::error::Result;
+use crate::media::ObjectRecord;
+use crate::space::{Owner, SpaceManager};
+use crate::units::{FrameNo, PageIndex};
+use std::collections::HashMap;
+
+/// Pages looked at in one go.
+const BATCH: usize = 512;
+
+impl SpaceManager for Core {
+    fn map(&self, page: Owner) -> Result<Option<FrameNo>> {
+        let owner = |id| Owner::new(id, page.index()) == page;
+        match self.all_open().into_iter().find(|shared| owner(shared.id)) {
+            Some(shared) => {
+                let _steady = shared.shape.read();
+                shared.locate(page.index())
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Walks the maps of all objects: nothing on the medium leads from a frame to its page.
+    fn owners(&self, frames: &[FrameNo]) -> Result<Vec<Option<Owner>>> {
+        let mut found: HashMap<FrameNo, Option<Owner>> = frames.iter().map(|&frame| (frame, None)).collect();
+        for record in self.all_records()? {
+            self.find_owned(&record, &mut found)?;
+        }
+        Ok(frames.iter().map(|frame| found.get(frame).copied().flatten()).collect())
+    }
+}
+
+impl Core {
+    /// Named objects, and nameless ones that are open or about to go.
+    fn all_records(&self) -> Result<Vec<ObjectRecord>> {
+        let mut records = self.volume.list()?;
+        for slot in self.volume.orphans()? {
+            let record = self.volume.record(slot)?;
+            if record.unlinked {
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Notes which of the frames hold pages of one object.
+    fn find_owned(&self, record: &ObjectRecord, found: &mut HashMap<FrameNo, Option<Owner>>) -> Result {
+        let end = PageIndex(record.truncating.unwrap_or(Owner::PAGES_MAX));
+        let mut from = PageIndex(0);
+        while from < end {
+            let batch = self.volume.mapped(record.slot, from..end, BATCH)?;
+            let Some(&(last, _)) = batch.last() else { break };
+            for (index, frame) in batch {
+                if let Some(owner) = found.get_mut(&frame) {
+                    *owner = Some(Owner::new(record.id, index));
+                }
+            }
+            from = PageIndex(last.0 + 1);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! Growing, cutting, punching.
+
+use super::shared::{Layout, PAGE, Shared, Tail, check_end};
+use super::write::CHUNK_PAGES;
+use crate::error::{Error, Result};
+use crate::media::rules::Rule;
+use crate::sync::atomic::Ordering;
+use crate::units::{FRAME_SIZE, PageIndex};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// How often a cut that waits for pins looks again.
+const PATIENCE: Duration = Duration::from_micros(200);
+
+impl Shared {
+    pub(super) fn set_len(&self, len: u64) -> Result {
+        check_end(len, 0)?;
+        self.core.begin_change()?;
+        let mut layout = self.layout.lock();
+        let old = self.len();
+        if len > old {
+            self.prepare_growth(&mut layout)?;
+            self.link(&mut layout, &[], Some(len))
+        } else if len < old {
+            self.cut(&mut layout, len)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sees to it that what the next growth uncovers is zeros (LOG rules 3 and 12).
+    pub(super) fn prepare_growth(&self, layout: &mut Layout) -> Result {
+        if layout.tail == Tail::Unknown {
+            self.finish_former_life(layout)?;
+        }
+        if layout.tail == Tail::Stale && !self.core.rules.broken(Rule::GrowthTail) {
+            self.zero_tail(layout)?;
+        }
+        layout.tail = Tail::Zero;
+        Ok(())
+    }
+
+    /// A truncate that was cut short is finished, and pages that an unfinished write left beyond the end go: what is in
+    /// them was never part of the object.
+    fn finish_former_life(&self, layout: &mut Layout) -> Result {
+        let volume = &self.core.volume;
+        let grows_anyway = self.core.rules.broken(Rule::GrowWhileTruncating);
+        if volume.record(self.slot)?.truncating.is_some() && !grows_anyway {
+            self.core.truncate_steps(self.slot)?;
+        }
+        let beyond = PageIndex(PageIndex::pages_for(self.len()))..PageIndex(u64::MAX);
+        if !volume.mapped(self.slot, beyond, 1)?.is_empty() {
+            self.cut(layout, self.len())?;
+        }
+        layout.tail = Tail::Stale;
+        Ok(())
+    }
+
+    /// Stores zeros from the end of the object to the end of its last page. What was cut off is gone for good before
+    /// that: a power loss must not find the old length with zeros below it.
+    fn zero_tail(&self, layout: &mut Layout) -> Result {
+        let in_page = (self.len() % PAGE) as usize;
+        let index = PageIndex::of_byte(self.len());
+        if in_page == 0 {
+            return Ok(());
+        }
+        let Some(frame) = self.locate(index)? else { return Ok(()) };
+        self.core.log.commit(self.core.log.head())?;
+        self.pin_located(index, frame)?.store_now(in_page, &[0; FRAME_SIZE][in_page..])?;
+        layout.unpublished = true;
+        Ok(())
+    }
+
+    /// Cuts the object to `len`, at most its length. One record makes the cut; steps free the frames.
+    pub(super) fn cut(&self, layout: &mut Layout, len: u64) -> Result {
+        layout.tail = Tail::Unknown;
+        self.core.volume.begin_truncate(self.slot, len)?;
+        self.publish_len(len);
+        self.forget_pages(PageIndex::pages_for(len)..u64::MAX);
+        self.core.truncate_steps(self.slot)?;
+        layout.tail = if len % PAGE == 0 { Tail::Zero } else { Tail::Stale };
+        Ok(())
+    }
+
+    /// From here on nobody finds these pages: the length has fallen, lookups in progress have ended.
+    fn forget_pages(&self, pages: Range<u64>) {
+        let _alone = self.shape.write();
+        // ORDERING: Release, after the length fell: see `write_at`.
+        self.cuts.fetch_add(1, Ordering::Release);
+        self.lookaside().clear(pages);
+    }
+
+    /// Waits until nobody pins a page beyond `len`. A pin that is taken later does not hold the cut up.
+    pub(super) fn wait_for_pins(&self, len: u64, deadline: Instant) -> Result {
+        let mut from = PageIndex::pages_for(len);
+        loop {
+            let batch = self.core.volume.mapped(self.slot, PageIndex(from)..PageIndex(u64::MAX), CHUNK_PAGES as usize)?;
+            let Some(&(last, _)) = batch.last() else { return Ok(()) };
+            while batch.iter().any(|&(_, frame)| self.pages.pins(frame) != 0) {
+                self.core.ensure_usable()?;
+                if Instant::now() >= deadline {
+                    return Err(Error::TimedOut { what: "pins on pages that are to be cut off".to_owned() });
+                }
+                std::thread::sleep(PATIENCE);
+            }
+            from = last.0 + 1;
+        }
+    }
+
+    pub(super) fn allocate(&self, offset: u64, len: u64) -> Result {
+        let end = check_end(offset, len)?;
+        self.core.begin_change()?;
+        if len == 0 {
+            return Ok(());
+        }
+        let mut layout = self.layout.lock();
+        if end > self.len() {
+            self.prepare_growth(&mut layout)?;
+        }
+        let (mut first, end) = (offset / PAGE, PageIndex::pages_for(end));
+        while first < end {
+            let count = CHUNK_PAGES.min(end - first);
+            let fresh = self.take_frames(PageIndex(first), &self.locate_run(PageIndex(first), count)?)?;
+            let filled = fresh.iter().try_for_each(|f| self.fill_frame(f.1, 0, &[]));
+            if filled.is_err() {
+                self.give_back(&fresh);
+            }
+            filled?;
+            self.link(&mut layout, &fresh, None)?;
+            first += count;
+        }
+        Ok(())
+    }
+
+    pub(super) fn punch_hole(&self, offset: u64, len: u64) -> Result {
+        let end = check_end(offset, len)?;
+        self.core.begin_change()?;
+        let layout = self.layout.lock();
+        let whole = offset.div_ceil(PAGE)..if end >= self.len() { PageIndex::pages_for(end) } else { end / PAGE };
+        if offset / PAGE == end / PAGE && whole.is_empty() {
+            self.zero_inside(offset, end)?;
+        } else {
+            self.zero_inside(offset, whole.start * PAGE)?;
+            self.zero_inside(whole.end * PAGE, end)?;
+        }
+        if !whole.is_empty() {
+            self.punch_pages(whole)?;
+        }
+        drop(layout);
+        Ok(())
+    }
+
+    /// Stores zeros from `from` to `to`, which lie in one page, unless that is a hole.
+    fn zero_inside(&self, from: u64, to: u64) -> Result {
+        if from >= to {
+            return Ok(());
+        }
+        let index = PageIndex::of_byte(from);
+        let Some(frame) = self.locate(index)? else { return Ok(()) };
+        self.pin_located(index, frame)?.store((from % PAGE) as usize, &[0; FRAME_SIZE][..(to - from) as usize])
+    }
+
+    /// Makes whole pages holes. Lookups wait: until a step's record is appended the map still shows its pages.
+    fn punch_pages(&self, pages: Range<u64>) -> Result {
+        let _alone = self.shape.write();
+        self.lookaside().clear(pages.clone());
+        self.core.punch_steps(self.slot, pages)
+    }
+}

@@ -1,0 +1,220 @@
+//! What all handles of one open object share.
+
+use super::core::Core;
+use super::lookaside::Lookaside;
+use crate::error::{Error, Result};
+use crate::media::{ObjectRecord, ObjectSlot};
+use crate::page::{PageRef, Pages};
+use crate::space::Owner;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
+use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
+use std::sync::{Arc, OnceLock};
+
+/// The greatest length of an object.
+pub(super) const LEN_MAX: u64 = Owner::PAGES_MAX * PAGE;
+/// Bytes of a page.
+pub(super) const PAGE: u64 = FRAME_SIZE as u64;
+
+/// An open object. Locks are taken in this order: `layout`, `shape`, the roles of frames, the log's.
+pub(super) struct Shared {
+    pub(super) id: u64,
+    pub(super) slot: ObjectSlot,
+    pub(super) pages: Arc<Pages>,
+    /// Made when the first page is pinned: a handle alone costs no addresses.
+    lookaside: OnceLock<Lookaside>,
+    /// The length that readers see; changed under `layout`, after the bytes it uncovers are in place.
+    len: AtomicU64,
+    /// How often the object was cut: a write that began before must look whether it is still inside.
+    pub(super) cuts: AtomicU64,
+    unlinked: AtomicBool,
+    pub(super) core: Arc<Core>,
+    /// Shared: the map is walked and its answer used. Exclusive: pages are cut off.
+    pub(super) shape: RwLock<()>,
+    /// Held by who changes the map or the length.
+    pub(super) layout: Mutex<Layout>,
+}
+
+/// What the changer of an object's layout knows.
+pub(super) struct Layout {
+    pub(super) tail: Tail,
+    /// Zeros were stored behind the end that no record has published yet: the next one that uncovers them does.
+    pub(super) unpublished: bool,
+}
+
+/// What lies between the object's end and the end of its last page, and in pages beyond.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tail {
+    /// Not looked at since the object was opened: a crash may have left an unfinished write.
+    Unknown,
+    /// Bytes that were cut off, in the last page; nothing beyond.
+    Stale,
+    /// Zeros, or what somebody stored there through a pin.
+    Zero,
+}
+
+impl Shared {
+    pub(super) fn new(core: &Arc<Core>, record: &ObjectRecord) -> Self {
+        Self {
+            id: record.id,
+            slot: record.slot,
+            pages: Arc::clone(&core.pages),
+            lookaside: OnceLock::new(),
+            len: AtomicU64::new(record.size),
+            cuts: AtomicU64::new(0),
+            unlinked: AtomicBool::new(record.unlinked),
+            core: Arc::clone(core),
+            shape: RwLock::new(()),
+            layout: Mutex::new(Layout { tail: Tail::Unknown, unpublished: false }),
+        }
+    }
+
+    /// The object has just been made: nothing lies behind its end.
+    pub(super) fn is_new(&self) {
+        self.layout.lock().tail = Tail::Zero;
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> u64 {
+        // ORDERING: Acquire: who sees the length sees the bytes below it.
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// The length is `len` from now on. The caller holds `layout`.
+    pub(super) fn publish_len(&self, len: u64) {
+        // ORDERING: Release: the bytes below are in place.
+        self.len.store(len, Ordering::Release);
+    }
+
+    pub(super) fn is_unlinked(&self) -> bool {
+        // ORDERING: Acquire: pairs with `mark_unlinked`, which the dropper of the last handle must see.
+        self.unlinked.load(Ordering::Acquire)
+    }
+
+    pub(super) fn mark_unlinked(&self) {
+        // ORDERING: Release: as above.
+        self.unlinked.store(true, Ordering::Release);
+    }
+
+    /// A pin of a page that was looked up before and lies inside the object.
+    #[inline]
+    pub(super) fn hit(&self, index: PageIndex) -> Option<PageRef> {
+        let lookaside = self.lookaside.get()?;
+        let frame = lookaside.get(index)?;
+        if index.0 >= PageIndex::pages_for(self.len()) {
+            return None;
+        }
+        let (page, first_touch) = self.pages.try_pin(frame)?;
+        if lookaside.get(index) != Some(frame) {
+            return None;
+        }
+        if first_touch {
+            page.set_owner(self.owner(index));
+        }
+        Some(page)
+    }
+
+    /// A pin of a page that has to be looked up; `None` for a hole or past the end.
+    #[cold]
+    pub(super) fn miss(&self, index: PageIndex) -> Result<Option<PageRef>> {
+        self.core.ensure_usable()?;
+        let _steady = self.shape.read();
+        if index.0 >= PageIndex::pages_for(self.len()) {
+            return Ok(None);
+        }
+        match self.locate(index)? {
+            None => Ok(None),
+            Some(frame) => self.pin_located(index, frame).map(Some),
+        }
+    }
+
+    /// The frame of a page. The caller keeps pages from being cut off: by `shape` or by `layout`.
+    pub(super) fn locate(&self, index: PageIndex) -> Result<Option<FrameNo>> {
+        let lookaside = self.lookaside();
+        if let Some(frame) = lookaside.get(index) {
+            return Ok(Some(frame));
+        }
+        let found = self.core.volume.map(self.slot, index)?;
+        if let Some(frame) = found {
+            lookaside.fill(index, frame);
+        }
+        Ok(found)
+    }
+
+    /// The frames of `count` pages from `first`. The caller keeps pages from being cut off.
+    pub(super) fn locate_run(&self, first: PageIndex, count: u64) -> Result<Vec<Option<FrameNo>>> {
+        let lookaside = self.lookaside();
+        let indexes = first.0..first.0 + count;
+        let known: Vec<_> = indexes.clone().map(|index| lookaside.get(PageIndex(index))).collect();
+        if known.iter().all(Option::is_some) {
+            return Ok(known);
+        }
+        let found = self.core.volume.map_range(self.slot, first, count as usize)?;
+        for (index, frame) in indexes.zip(&found) {
+            if let Some(frame) = frame {
+                lookaside.fill(PageIndex(index), *frame);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Pins the frame that [`Self::locate`] found, under the same lock.
+    pub(super) fn pin_located(&self, index: PageIndex, frame: FrameNo) -> Result<PageRef> {
+        let page = self.pages.pin(frame)?;
+        page.set_owner(self.owner(index));
+        Ok(page)
+    }
+
+    pub(super) fn owner(&self, index: PageIndex) -> Owner {
+        Owner::new(self.id, index)
+    }
+
+    pub(super) fn lookaside(&self) -> &Lookaside {
+        self.lookaside.get_or_init(|| {
+            let pages = self.pages.pfns().frames.min(Owner::PAGES_MAX);
+            Lookaside::reserve(usize::try_from(pages).unwrap_or(usize::MAX))
+        })
+    }
+
+    /// Copies page by page.
+    pub(super) fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+        let len = self.len();
+        if offset >= len {
+            self.core.ensure_usable()?;
+            return Ok(0);
+        }
+        let wanted = into.len().min(usize::try_from(len - offset).unwrap_or(usize::MAX));
+        let mut rest = &mut into[..wanted];
+        let mut at = offset;
+        while !rest.is_empty() {
+            let in_page = (at % PAGE) as usize;
+            let (piece, behind) = rest.split_at_mut(rest.len().min(FRAME_SIZE - in_page));
+            let index = PageIndex::of_byte(at);
+            match self.hit(index).map_or_else(|| self.miss(index), |page| Ok(Some(page)))? {
+                Some(page) => page.load(in_page, piece)?,
+                None => piece.fill(0),
+            }
+            at += piece.len() as u64;
+            rest = behind;
+        }
+        Ok(wanted)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.core.forget(self.slot);
+        if self.is_unlinked() {
+            self.core.drop_object(self.slot);
+        }
+    }
+}
+
+/// Where `len` bytes from `offset` end, if an object can reach there.
+pub(super) fn check_end(offset: u64, len: u64) -> Result<u64> {
+    let limit = LEN_MAX;
+    match offset.checked_add(len) {
+        Some(end) if end <= limit => Ok(end),
+        _ => Err(Error::OutOfRange { what: "end of the range", value: offset.saturating_add(len), limit }),
+    }
+}
