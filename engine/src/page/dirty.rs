@@ -33,7 +33,10 @@ impl Dirty {
 
     /// Takes all notes.
     pub(super) fn take_all(&self) -> Vec<FrameNo> {
-        self.shards.iter().flat_map(|shard| std::mem::take(&mut *shard.lock()).into_values().flatten()).collect()
+        self.shards
+            .iter()
+            .flat_map(|shard| std::mem::take(&mut *shard.lock()).into_values().flatten())
+            .collect()
     }
 
     fn shard(&self, object: u32) -> &Mutex<HashMap<u32, Vec<FrameNo>>> {

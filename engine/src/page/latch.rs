@@ -88,12 +88,13 @@ impl PageRef {
     pub fn read_optimistic(&self, into: &mut [u8; FRAME_SIZE]) -> Result<bool> {
         let table = FrameTable::global();
         let version = table.version(self.pfn());
-        for (n, word) in into.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        for (n, word) in into.chunks_exact_mut(8).enumerate() {
+            let at = self.bytes().cast::<AtomicU64>().as_ptr().wrapping_add(n);
             // SAFETY: a frame is 512 aligned words, pinned by `self`. A writer may store to them meanwhile; then the
             // version differs and the copy is given up.
-            let value = unsafe { AtomicU64::from_ptr(self.bytes().cast::<u64>().add(n).as_ptr()) };
+            let value = unsafe { &*at };
             // ORDERING: Relaxed: the fence below orders the copy before the second look at the version.
-            *word = value.load(Ordering::Relaxed).to_le_bytes();
+            word.copy_from_slice(&u64::from_le(value.load(Ordering::Relaxed)).to_le_bytes());
         }
         // ORDERING: Acquire fence: a copied word that a writer stored makes his version visible to `validate`.
         fence(Ordering::Acquire);

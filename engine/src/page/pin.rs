@@ -141,9 +141,8 @@ impl PageRef {
 impl Drop for PageRef {
     #[inline]
     fn drop(&mut self) {
-        match FrameTable::global().unpin(self.pfn) {
-            UnpinOutcome::LastOfOrphan => self.pages().queue(self.pfn),
-            _ => (),
+        if FrameTable::global().unpin(self.pfn) == UnpinOutcome::LastOfOrphan {
+            self.pages().queue(self.pfn);
         }
     }
 }

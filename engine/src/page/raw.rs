@@ -49,7 +49,9 @@ impl Pages {
             // SAFETY: the caller's promise, for the next frame of the range.
             let page = unsafe { self.adopt(address.wrapping_add(at - in_page)) };
             match page {
-                Ok(page) => range.extend(page).map_err(|_| Error::Invalid("pins do not follow each other".into()))?,
+                Ok(page) => {
+                    range.extend(page).map_err(|_| Error::Invalid("pins do not follow each other".into()))?
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -9,7 +9,8 @@ use crate::sync::RwLock;
 use crate::units::{FRAME_SIZE, FrameNo, Pfn, PfnRange};
 use std::sync::Arc;
 
-static OPEN: std::sync::LazyLock<RwLock<Vec<Arc<Pages>>>> = std::sync::LazyLock::new(|| RwLock::new(Vec::new()));
+static OPEN: std::sync::LazyLock<RwLock<Vec<Arc<Pages>>>> =
+    std::sync::LazyLock::new(|| RwLock::new(Vec::new()));
 
 /// Pins on all frames that hold the `len` bytes at `address`, in order: the same descriptors, counts and release as of
 /// pins made through objects or by pfn.
@@ -46,12 +47,14 @@ impl Pages {
     /// As [`frames_at`]; `OutOfRange` for pfns that are not of this region.
     pub fn frames(&self, range: PfnRange) -> Result<Vec<PageRef>> {
         self.region().ensure_usable()?;
-        let last = range.start.get().checked_add(range.frames.saturating_sub(1)).unwrap_or(u64::MAX);
+        let last = range.start.get().saturating_add(range.frames.saturating_sub(1));
         if self.frame(Pfn::new(last)).is_none() {
             return Err(self.no_frame(last));
         }
-        let frames: Vec<_> =
-            range.iter().map(|pfn| self.frame(pfn).ok_or_else(|| self.no_frame(pfn.get()))).collect::<Result<_>>()?;
+        let frames: Vec<_> = range
+            .iter()
+            .map(|pfn| self.frame(pfn).ok_or_else(|| self.no_frame(pfn.get())))
+            .collect::<Result<_>>()?;
         let manager = self.manager()?;
         // Shared: until the pins are counted, no frame changes its role.
         let _steady = self.roles.read();
@@ -59,7 +62,8 @@ impl Pages {
         for &frame in &frames {
             pins.push(self.pin_known(&*manager, frame)?);
         }
-        let unknown: Vec<_> = frames.iter().zip(&pins).filter(|(_, pin)| pin.is_none()).map(|(f, _)| *f).collect();
+        let unknown: Vec<_> =
+            frames.iter().zip(&pins).filter(|(_, pin)| pin.is_none()).map(|(f, _)| *f).collect();
         let mut owners = if unknown.is_empty() { Vec::new() } else { manager.owners(&unknown)? }.into_iter();
         let pin = |(frame, pin): (FrameNo, Option<PageRef>)| match pin {
             Some(pin) => Ok(pin),

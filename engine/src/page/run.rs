@@ -55,7 +55,6 @@ impl PinnedRange {
     }
 
     /// The first frame.
-    #[must_use]
     pub fn first(&self) -> &PageRef {
         &self.first
     }

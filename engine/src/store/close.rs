@@ -65,9 +65,10 @@ impl Core {
     fn refuse_pinned(&self) -> Result {
         match self.pages.pinned() {
             0 => Ok(()),
-            pages => {
-                Err(Error::Busy { what: "store", why: format!("{pages} pages are pinned: release them first") })
-            }
+            pages => Err(Error::Busy {
+                what: "store",
+                why: format!("{pages} pages are pinned: release them first"),
+            }),
         }
     }
 

@@ -59,7 +59,6 @@ pub struct Store {
 
 impl Store {
     /// How to open a store.
-    #[must_use]
     pub fn options() -> Options {
         Options::new()
     }

@@ -94,7 +94,11 @@ impl Shared {
     pub(super) fn wait_for_pins(&self, len: u64, deadline: Instant) -> Result {
         let mut from = PageIndex::pages_for(len);
         loop {
-            let batch = self.core.volume.mapped(self.slot, PageIndex(from)..PageIndex(u64::MAX), CHUNK_PAGES as usize)?;
+            let batch = self.core.volume.mapped(
+                self.slot,
+                PageIndex(from)..PageIndex(u64::MAX),
+                CHUNK_PAGES as usize,
+            )?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             while batch.iter().any(|&(_, frame)| self.pages.pins(frame) != 0) {
                 self.core.ensure_usable()?;
@@ -136,7 +140,8 @@ impl Shared {
         let end = check_end(offset, len)?;
         self.core.begin_change()?;
         let layout = self.layout.lock();
-        let whole = offset.div_ceil(PAGE)..if end >= self.len() { PageIndex::pages_for(end) } else { end / PAGE };
+        let whole =
+            offset.div_ceil(PAGE)..if end >= self.len() { PageIndex::pages_for(end) } else { end / PAGE };
         if offset / PAGE == end / PAGE && whole.is_empty() {
             self.zero_inside(offset, end)?;
         } else {
@@ -157,7 +162,8 @@ impl Shared {
         }
         let index = PageIndex::of_byte(from);
         let Some(frame) = self.locate(index)? else { return Ok(()) };
-        self.pin_located(index, frame)?.store((from % PAGE) as usize, &[0; FRAME_SIZE][..(to - from) as usize])
+        self.pin_located(index, frame)?
+            .store((from % PAGE) as usize, &[0; FRAME_SIZE][..(to - from) as usize])
     }
 
     /// Makes whole pages holes. Lookups wait: until a step's record is appended the map still shows its pages.

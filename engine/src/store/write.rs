@@ -215,7 +215,9 @@ impl Shared {
         self.link(&mut layout, &fresh, grown)?;
         match self.locate(index)? {
             Some(frame) => self.pin_located(index, frame),
-            None => Err(Error::corrupt("object map", 0, format!("page {} is linked and not mapped", index.0))),
+            None => {
+                Err(Error::corrupt("object map", 0, format!("page {} is linked and not mapped", index.0)))
+            }
         }
     }
 }
