@@ -6,8 +6,7 @@
 //!
 //! Lock order: `reclaiming`, then stripes (several only under `reclaiming`), then `queue`.
 
-use super::descriptor::Descriptor;
-use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{LazyArray, Mutex, MutexGuard};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
@@ -26,9 +25,9 @@ const STRIPES: usize = if cfg!(pagestone_loom) { 1 } else { 256 };
 
 #[cfg(not(pagestone_loom))]
 const _: () = {
-    assert!(FRAMES_PER_CHUNK * size_of::<Descriptor>() == CHUNK_BYTES);
-    assert!(FRAMES_PER_CHUNK * CHUNKS_PER_LINES_PAGE * size_of::<AtomicU64>() == CHUNK_BYTES);
-    assert!(FRAMES_PER_CHUNK * CHUNKS_PER_WAITS_PAGE * size_of::<AtomicU32>() == CHUNK_BYTES);
+    assert!(FRAMES_PER_CHUNK * size_of::<super::descriptor::Descriptor>() == CHUNK_BYTES);
+    assert!(FRAMES_PER_CHUNK * CHUNKS_PER_LINES_PAGE * size_of::<u64>() == CHUNK_BYTES);
+    assert!(FRAMES_PER_CHUNK * CHUNKS_PER_WAITS_PAGE * size_of::<u32>() == CHUNK_BYTES);
 };
 
 /// Number of a chunk.

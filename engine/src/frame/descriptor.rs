@@ -59,7 +59,8 @@ impl Descriptor {
     pub(super) fn drop_pin(&self) -> Snapshot {
         // ORDERING: Release: the holder's accesses end before whoever sees the count at zero begins
         // (`retire_if`, `claim_freeing`, `look`).
-        Snapshot(self.state.fetch_sub(1, Ordering::Release))
+        let order = if mutant("relaxed_put") { Ordering::Relaxed } else { Ordering::Release };
+        Snapshot(self.state.fetch_sub(1, order))
     }
 
     /// Takes back a put that had no pin to drop: the page of the table was wiped by a fork.
@@ -183,7 +184,9 @@ impl Descriptor {
                 Ok(_) => {
                     // ORDERING: release fence: whoever reads a byte stored from here on, and then fences (`unchanged`),
                     // finds EXCLUSIVE or a later version. Free on x86.
-                    fence(Ordering::Release);
+                    if !mutant("writer_without_fence") {
+                        fence(Ordering::Release);
+                    }
                     return true;
                 }
                 Err(now) => seen = Snapshot(now),

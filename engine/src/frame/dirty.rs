@@ -3,6 +3,7 @@
 use super::state::DIRTY;
 use super::table::FrameTable;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::mutant;
 use crate::units::Pfn;
 
 impl FrameTable {
@@ -26,6 +27,12 @@ impl FrameTable {
             return 0;
         };
         // First the flag, then the lines: marked in between, the frame stays dirty, perhaps with no line.
+        if mutant("lines_before_flag") {
+            let lines =
+                descriptor.look().dirty().then(|| self.lines(self.index(pfn)).swap(0, Ordering::AcqRel));
+            descriptor.clear(DIRTY);
+            return lines.unwrap_or(0);
+        }
         if !descriptor.clear(DIRTY).dirty() {
             return 0;
         }

@@ -15,10 +15,10 @@
 //! word after the sleeper read it too: had the sleeper read the bumped word, its WAITERS would come after the clear.
 
 use super::descriptor::Descriptor;
-use super::state::{EXCLUSIVE, SHARED, SHARED_MAX, Snapshot, VERSION, Version};
+use super::state::{EXCLUSIVE, SHARED, SHARED_MAX, Snapshot, VERSION, Version, WAITERS};
 use super::table::FrameTable;
 use crate::sync::atomic::Ordering;
-use crate::sync::{futex, hint};
+use crate::sync::{futex, hint, mutant};
 use crate::units::Pfn;
 use std::time::{Duration, Instant};
 
@@ -146,7 +146,7 @@ impl FrameTable {
             }
             // ORDERING: Acquire: pairs with `wake`, see the head of this file.
             let seen = word.load(Ordering::Acquire);
-            if !blocked(descriptor.set(super::state::WAITERS)) {
+            if !blocked(descriptor.set(WAITERS)) && !mutant("sleep_without_second_look") {
                 continue;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -159,7 +159,10 @@ impl FrameTable {
     /// Wakes all who sleep on the frame.
     pub(super) fn wake(&self, pfn: Pfn, descriptor: &Descriptor) {
         let word = self.wait_words.get(self.index(pfn)).expect("as long as the descriptors");
-        descriptor.clear(super::state::WAITERS);
+        if mutant("put_without_wake") {
+            return;
+        }
+        descriptor.clear(WAITERS);
         // ORDERING: Release: who reads the new number sets WAITERS after it was cleared here.
         word.fetch_add(1, Ordering::Release);
         futex::wake_all(word);

@@ -31,6 +31,7 @@ mod latch;
 mod lifecycle;
 mod outcome;
 mod populate;
+#[cfg_attr(pagestone_loom, allow(dead_code, reason = "models make tables of their own"))]
 mod process;
 mod reclaim;
 mod space;

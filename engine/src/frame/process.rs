@@ -4,9 +4,7 @@
 //! is a first touch, and a first touch answers `Forked`. The child's own table starts at pfns above all that the parent
 //! ever handed out, so that a number inherited from the parent never names a frame of the child's.
 
-use super::table::FrameTable;
-#[cfg(not(pagestone_loom))]
-use super::table::{CHUNK_BUDGET, FRAMES_MAX};
+use super::table::{CHUNK_BUDGET, FRAMES_MAX, FrameTable};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// How many forks lie between this process and the first.
@@ -42,7 +40,6 @@ fn watch_forks() {
     }
 }
 
-#[cfg(not(pagestone_loom))]
 impl FrameTable {
     /// The table of this process.
     ///

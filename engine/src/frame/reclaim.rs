@@ -79,13 +79,15 @@ impl FrameTable {
     /// Under `reclaiming`; the candidates have left the queue.
     fn give_back(&self, candidates: &[Chunk], may_go: impl Fn(Snapshot) -> bool) -> Batch {
         let mut batch = Batch::default();
-        let stripes = self.chunks.lock_all(candidates);
+        let mut stripes = self.chunks.lock_all(candidates);
         for &chunk in candidates {
             let list = if self.retire_chunk(chunk, &may_go) { &mut batch.gone } else { &mut batch.kept };
             list.push(chunk);
         }
         batch.gone.iter().for_each(|chunk| self.chunks.leave(*chunk));
-        let stripes = if mutant("punch_after_unlock") { Vec::new() } else { stripes };
+        if mutant("punch_after_unlock") {
+            stripes.clear();
+        }
         if self.punch(&batch.gone).is_err() {
             // The frames are retired all the same; only the memory stays.
             batch.gone.iter().for_each(|chunk| self.chunks.mark(*chunk));

@@ -2,6 +2,7 @@
 
 use super::state::VERSION;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::mutant;
 
 /// A frame that is retired and populated again must not repeat a version that an optimistic reader still remembers.
 #[derive(Debug, Default)]
@@ -18,6 +19,9 @@ impl Versions {
     pub(super) fn retired(&self, version: u64) {
         let cut = |number: u64| VERSION.of(VERSION.pack(number));
         let above = cut(version + 1);
+        if mutant("versions_restart") {
+            return;
+        }
         let half = VERSION.of(VERSION.mask()).div_ceil(2);
         let mut next = self.next();
         // Versions wrap: `above` is ahead of `next` if it lies less than half the circle further on.

@@ -7,9 +7,6 @@ use super::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::io;
 use std::ops::Range;
 
-/// Unit in which memory appears and is given back.
-pub const PAGE_BYTES: usize = 4096;
-
 /// A type whose all-zero bytes are a valid value, shared by reference only.
 ///
 /// # Safety
@@ -92,8 +89,11 @@ impl<T: Zeroed> LazyArray<T> {
 
 #[cfg(not(any(pagestone_loom, miri)))]
 mod imp {
-    use super::{PAGE_BYTES, Range, Zeroed, io};
+    use super::{Range, Zeroed, io};
     use std::ptr::{self, NonNull};
+
+    /// Unit in which memory appears and is given back.
+    const PAGE_BYTES: usize = 4096;
 
     /// The calling process, to kernels from 6.14 on; earlier ones answer EBADF.
     const PIDFD_SELF: libc::c_int = -10001;

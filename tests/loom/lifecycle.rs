@@ -1,0 +1,238 @@
+//! Hold, orphan, last put: who frees a frame, and when.
+
+use super::{PFN, explore, must_pin, pins, put, table};
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use loom::thread;
+use pagestone::frame::{FrameTable, HoldOutcome, OrphanOutcome, PinOutcome, UnpinOutcome};
+use pagestone::sync::mutant;
+use pagestone::units::PfnRange;
+use std::sync::Arc;
+
+/// An object of one page: a map word that leads to the frame, the frame's bytes, and how often it was freed.
+struct Object {
+    map: AtomicU64,
+    bytes: UnsafeCell<u64>,
+    freed: AtomicUsize,
+}
+
+// SAFETY: loom reports every access to the bytes that pins do not order.
+unsafe impl Sync for Object {}
+// SAFETY: as for Sync.
+unsafe impl Send for Object {}
+
+impl Object {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { map: AtomicU64::new(1), bytes: UnsafeCell::new(0), freed: AtomicUsize::new(0) })
+    }
+
+    /// The frame goes to somebody else, who stores to it at once.
+    fn free(&self) {
+        // SAFETY: the frame is free: nobody else may touch it, or loom reports it.
+        self.bytes.with_mut(|bytes| unsafe { *bytes = 2 });
+        self.freed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn put(&self, table: &FrameTable) {
+        if table.unpin(PFN) == UnpinOutcome::LastOfOrphan {
+            table.retire_orphan(PFN);
+            self.free();
+        }
+    }
+
+    /// Pins the page as `Object::pin` does: map word, pin, map word again.
+    fn pin(&self, table: &FrameTable) -> bool {
+        let found = self.map.load(Ordering::Acquire);
+        let early = self.map.load(Ordering::Acquire);
+        if found == 0 {
+            return false;
+        }
+        match table.pin(PFN) {
+            PinOutcome::Pinned | PinOutcome::Populated => {}
+            PinOutcome::OrphanClaimed => {
+                table.retire_orphan(PFN);
+                self.free();
+                return false;
+            }
+            PinOutcome::Orphan => return false,
+            other => panic!("{other:?}"),
+        }
+        let again = if mutant("map_read_before_pin") { early } else { self.map.load(Ordering::Acquire) };
+        if again != found {
+            self.put(table);
+            return false;
+        }
+        true
+    }
+
+    fn read(&self, table: &FrameTable) {
+        if self.pin(table) {
+            // SAFETY: the pin keeps the frame from being freed, or loom reports it.
+            self.bytes.with(|bytes| assert_eq!(unsafe { *bytes }, 0, "another owner's bytes"));
+            self.put(table);
+        }
+    }
+
+    fn truncate(&self, table: &FrameTable) {
+        self.map.store(0, Ordering::Release);
+        if table.orphan(PFN) == OrphanOutcome::Idle {
+            self.free();
+        }
+    }
+}
+
+fn truncate_model(preemptions: usize, readers: usize, populated: bool) {
+    explore(preemptions, move || {
+        let (table, object) = (table(1), Object::new());
+        if populated {
+            must_pin(&table, PFN);
+            put(&table, PFN);
+        }
+        let threads: Vec<_> = (0..readers)
+            .map(|_| {
+                let (table, object) = (table.clone(), object.clone());
+                thread::spawn(move || object.read(&table))
+            })
+            .collect();
+        object.truncate(&table);
+        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        assert_eq!(object.freed.load(Ordering::Relaxed), 1, "freed once, and not forgotten");
+        assert_eq!(pins(&table, PFN), 0);
+    });
+}
+
+#[test]
+fn a_pin_and_a_truncate_of_a_populated_frame_see_each_other() {
+    truncate_model(5, 1, true);
+}
+
+#[test]
+fn a_first_touch_and_a_truncate_see_each_other() {
+    truncate_model(5, 1, false);
+}
+
+#[test]
+fn two_pins_and_a_truncate_see_each_other() {
+    truncate_model(3, 2, true);
+}
+
+#[test]
+fn two_first_touches_and_a_truncate_see_each_other() {
+    truncate_model(2, 2, false);
+}
+
+#[test]
+fn the_last_put_of_an_orphan_is_claimed_once_beside_a_vain_pin() {
+    explore(5, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        assert_eq!(table.orphan(PFN), OrphanOutcome::Busy);
+        let vain = thread::spawn({
+            let table = table.clone();
+            move || match table.pin(PFN) {
+                PinOutcome::Orphan => 0,
+                PinOutcome::OrphanClaimed => 1,
+                other => panic!("{other:?}"),
+            }
+        });
+        let mine = usize::from(table.unpin(PFN) == UnpinOutcome::LastOfOrphan);
+        assert_eq!(mine + vain.join().expect("no panic"), 1);
+        assert_eq!(pins(&table, PFN), 0);
+        table.retire_orphan(PFN);
+        assert!(table.peek(PFN).is_none());
+    });
+}
+
+#[test]
+fn retiring_an_orphan_loses_no_vain_pin() {
+    explore(5, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        assert_eq!(table.orphan(PFN), OrphanOutcome::Busy);
+        assert_eq!(table.unpin(PFN), UnpinOutcome::LastOfOrphan);
+        let late = thread::spawn({
+            let table = table.clone();
+            move || table.pin(PFN)
+        });
+        table.retire_orphan(PFN);
+        match late.join().expect("no panic") {
+            PinOutcome::Populated => put(&table, PFN),
+            PinOutcome::Orphan => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(pins(&table, PFN), 0);
+    });
+}
+
+#[test]
+fn waiting_for_idle_ends_with_the_last_put() {
+    explore(5, || {
+        let (table, object) = (table(1), Object::new());
+        must_pin(&table, PFN);
+        let holder = thread::spawn({
+            let (table, object) = (table.clone(), object.clone());
+            move || {
+                // SAFETY: pinned.
+                object.bytes.with(|bytes| assert_eq!(unsafe { *bytes }, 0));
+                table.unpin(PFN)
+            }
+        });
+        let found = table.hold(PFN);
+        assert!(table.wait_idle(PFN, None));
+        object.free();
+        let last = holder.join().expect("no panic");
+        assert_eq!(last == UnpinOutcome::LastOfHeld, found == HoldOutcome::Pinned);
+        assert_eq!(table.pin(PFN), PinOutcome::Held);
+        table.unhold(PFN);
+        must_pin(&table, PFN);
+        put(&table, PFN);
+    });
+}
+
+#[test]
+fn a_vain_pin_does_not_keep_a_holder_waiting() {
+    explore(3, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        assert_eq!(table.hold(PFN), HoldOutcome::Pinned);
+        let holder = thread::spawn({
+            let table = table.clone();
+            move || table.unpin(PFN)
+        });
+        let vain = thread::spawn({
+            let table = table.clone();
+            move || table.pin(PFN)
+        });
+        assert!(table.wait_idle(PFN, None));
+        assert_ne!(holder.join().expect("no panic"), UnpinOutcome::LastOfOrphan);
+        assert_eq!(vain.join().expect("no panic"), PinOutcome::Held);
+        assert_eq!(pins(&table, PFN), 0);
+    });
+}
+
+#[test]
+fn after_a_range_is_held_no_pin_of_it_begins() {
+    explore(5, || {
+        let (table, object) = (table(1), Object::new());
+        let range = PfnRange::new(PFN, 2);
+        let pinner = thread::spawn({
+            let (table, object) = (table.clone(), object.clone());
+            move || match table.pin(PFN) {
+                PinOutcome::Held => {}
+                outcome => {
+                    assert!(outcome.is_pinned(), "{outcome:?}");
+                    // SAFETY: pinned.
+                    object.bytes.with(|bytes| assert_eq!(unsafe { *bytes }, 0, "unmapped"));
+                    let _ = table.unpin(PFN);
+                }
+            }
+        });
+        table.hold_range(range);
+        assert!(table.populated(range).all(|pfn| table.wait_idle(pfn, None)));
+        object.free();
+        assert_eq!(table.retire_range(range), Ok(()));
+        pinner.join().expect("no panic");
+        assert_eq!(table.pin(PFN), PinOutcome::Held, "until the range is handed out again");
+        table.free(range);
+    });
+}
