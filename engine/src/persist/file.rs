@@ -1,7 +1,9 @@
 //! Making a file durable: all of it, or one range.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::Path;
 
 /// `fdatasync`: everything stored before is durable after.
 pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
@@ -15,6 +17,11 @@ pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
             return Err(error);
         }
     }
+}
+
+/// Makes the names in a directory durable: of a file that was just created there.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// Writes `len` bytes at `from` over the file's same bytes, durably, in one call unless the kernel stops short.

@@ -87,6 +87,8 @@ pub(super) fn fence() {
     unsafe {
         asm!("sfence", options(nostack, preserves_flags));
     }
+    // ORDERING: SeqCst: stands in for a store fence, which orders stores before later loads of others, too; AcqRel
+    // would let a store pass a later load.
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }

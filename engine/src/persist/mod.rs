@@ -16,6 +16,7 @@ mod lines;
 mod recorder;
 mod stream;
 
+pub(crate) use file::sync_directory;
 pub use lines::FlushInstruction;
 pub use recorder::{Event, FileOperation, Recorder};
 
@@ -203,7 +204,7 @@ impl Persist {
 
     /// Counts streamed bytes, and orders them where the caller's fence would be a no-op.
     fn streamed(&self, len: usize) {
-        self.lines_streamed.fetch_add((len / LINE_SIZE) as u64, Ordering::Relaxed);
+        add(&self.lines_streamed, (len / LINE_SIZE) as u64);
         if self.class != Durability::CacheLine {
             lines::fence();
         }
@@ -243,7 +244,7 @@ impl Persist {
             Some(recorder) => recorder.flush(first, count, write_back),
             None => write_back(),
         }
-        self.lines_flushed.fetch_add(count, Ordering::Relaxed);
+        add(&self.lines_flushed, count);
     }
 
     /// Waits until what this thread flushed or stored past the cache is on the medium.
@@ -258,7 +259,7 @@ impl Persist {
         if let Some(recorder) = &self.recorder {
             recorder.fence();
         }
-        self.fences.fetch_add(1, Ordering::Relaxed);
+        add(&self.fences, 1);
     }
 
     /// Makes the whole file durable. An error leaves everything since the last success in doubt, for good:
@@ -270,7 +271,7 @@ impl Persist {
         if self.class != Durability::Fdatasync {
             return Ok(());
         }
-        self.file_syncs.fetch_add(1, Ordering::Relaxed);
+        add(&self.file_syncs, 1);
         let sync = || file.map_or(Ok(()), file::sync);
         match &self.recorder {
             Some(recorder) => recorder.sync(sync),
@@ -307,7 +308,7 @@ impl Persist {
         if self.class != Durability::Fdatasync || len == 0 {
             return Ok(());
         }
-        self.write_throughs.fetch_add(1, Ordering::Relaxed);
+        add(&self.write_throughs, 1);
         let from = at(base.cast_mut(), offset);
         let write = || match file {
             // SAFETY: the caller's promise.
@@ -319,6 +320,11 @@ impl Persist {
             None => write(),
         }
     }
+}
+
+fn add(counter: &AtomicU64, more: u64) {
+    // ORDERING: Relaxed: the counters are independent of each other and order nothing.
+    counter.fetch_add(more, Ordering::Relaxed);
 }
 
 /// The address `offset` bytes into the mapping at `base`.

@@ -4,6 +4,7 @@ use super::claim::Claim;
 use super::identity::Identity;
 use super::options::{RegionOptions, Source};
 use crate::error::{Error, Result};
+use crate::persist;
 use crate::units::Durability;
 use std::ffi::CString;
 use std::fs::{File, Metadata, OpenOptions};
@@ -105,8 +106,8 @@ fn open_file(path: &Path, options: &RegionOptions) -> Result<(Claim, Durability)
     let claim = Claim::take(file, path, exclusive)?;
     let class = class_of(path, options)?;
     if created && class != Durability::Volatile {
-        let synced = File::open(parent(path)).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| Error::io(format!("making the name of {path:?} durable"), error))?;
+        persist::sync_directory(parent(path))
+            .map_err(|error| Error::io(format!("making the name of {path:?} durable"), error))?;
     }
     Ok((claim, class))
 }
