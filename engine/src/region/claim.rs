@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use std::fs::{File, Metadata};
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// A file that is locked while this lives.
@@ -18,12 +18,7 @@ impl Claim {
     /// Locks the file: alone, or together with other readers.
     pub(super) fn take(file: File, path: &Path, exclusive: bool) -> Result<Self> {
         let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
-        // SAFETY: all-zero bytes are a `flock`: no process, from 0 to the end of the file.
-        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-        lock.l_type = kind as libc::c_short;
-        lock.l_whence = libc::SEEK_SET as libc::c_short;
-        // SAFETY: an open descriptor and an initialized `flock`.
-        if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } == 0 {
+        if set_lock(file.as_raw_fd(), kind) {
             return Ok(Self(Slot::keep(OwnedFd::from(file))));
         }
         let error = io::Error::last_os_error();
@@ -55,6 +50,20 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        if let Some(raw) = self.0.raw() {
+            // Closing is not enough: a program that another thread is starting has the descriptor until its `exec`.
+            set_lock(raw, libc::F_UNLCK);
+        }
         self.0.release();
     }
+}
+
+/// Changes the lock on the whole file; on false, the operating system says why.
+fn set_lock(descriptor: RawFd, kind: libc::c_int) -> bool {
+    // SAFETY: all-zero bytes are a `flock`: no process, from 0 to the end of the file.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    // SAFETY: an open descriptor and an initialized `flock`.
+    unsafe { libc::fcntl(descriptor, libc::F_OFD_SETLK, &raw const lock) == 0 }
 }

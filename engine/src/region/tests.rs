@@ -1,5 +1,5 @@
 use super::*;
-use crate::persist::{Event, Recorder};
+use crate::persist::{Event, FileOperation, Recorder};
 
 fn file(path: &Path) -> Source {
     Source::File { path: path.into() }
@@ -27,27 +27,146 @@ fn what_is_written_to_a_file_region_is_read_by_the_next() {
     assert!(Arc::ptr_eq(&region_of(region.pfn(FrameNo(1))).unwrap(), &region));
 }
 
+fn recorded(class: Durability, bytes: usize) -> (Arc<Region>, Arc<Recorder>) {
+    let recorder = Recorder::new();
+    let options =
+        RegionOptions { assume: Some(class), recorder: Some(Arc::clone(&recorder)), ..Default::default() };
+    (Region::attach(Source::Image(vec![0; bytes]), &options).unwrap(), recorder)
+}
+
+fn stored(thread: u32, offset: u64, bytes: &[u8], non_temporal: bool) -> Event {
+    Event::Store { thread, offset, bytes: bytes.into(), non_temporal }
+}
+
 #[test]
 fn the_recorder_hears_every_store_in_order() {
-    let recorder = Recorder::new();
-    let options = RegionOptions {
-        assume: Some(Durability::CacheLine),
-        recorder: Some(Arc::clone(&recorder)),
-        ..Default::default()
-    };
-    let region = Region::attach(Source::Image(vec![0; 4096]), &options).unwrap();
+    let (region, recorder) = recorded(Durability::CacheLine, 8192);
     let memory = region.memory();
     memory.store(8, 1).unwrap();
     memory.flush(8, 8).unwrap();
     memory.fence();
     recorder.mark(5);
-    assert_eq!(
-        recorder.take(),
-        [
-            Event::Store { thread: 0, offset: 8, bytes: 1u64.to_le_bytes().into(), non_temporal: false },
-            Event::Flush { thread: 0, line_offset: 0 },
-            Event::Fence { thread: 0 },
-            Event::Mark { thread: 0, label: 5 },
-        ]
-    );
+    memory.write(100, b"abc").unwrap();
+    memory.write_nt(4096, &[9; 64]).unwrap();
+    memory.zero_nt(4160, 64).unwrap();
+    // SAFETY: mapped, and nobody else's.
+    unsafe { region.address(FrameNo(1)).wrapping_add(200).write(77) };
+    memory.wrote(4096 + 200, 1).unwrap();
+    region.grow_to(16384).unwrap();
+    let thread = 0;
+    let expected = [
+        stored(thread, 8, &1u64.to_le_bytes(), false),
+        Event::Flush { thread, line_offset: 0 },
+        Event::Fence { thread },
+        Event::Mark { thread, label: 5 },
+        stored(thread, 100, b"abc", false),
+        stored(thread, 4096, &[9; 64], true),
+        stored(thread, 4160, &[0; 64], true),
+        stored(thread, 4296, &[77], false),
+        Event::Grow { bytes: 16384 },
+    ];
+    assert_eq!(recorder.take(), expected);
+}
+
+#[test]
+fn recorded_order_is_memory_order_whatever_the_threads_do() {
+    let (region, recorder) = recorded(Durability::CacheLine, 4096);
+    let (region, recorder) = (&region, &recorder);
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            scope.spawn(move || {
+                for n in 0..500 {
+                    region.memory().store(n % 4 * 8, thread << 32 | n).unwrap();
+                    recorder.mark(thread);
+                }
+            });
+        }
+    });
+    let mut image = vec![0; 4096];
+    let mut names = std::collections::HashMap::new();
+    for event in recorder.take() {
+        match event {
+            Event::Store { offset, bytes, thread, .. } => {
+                let value = u64::from_le_bytes((*bytes).try_into().unwrap());
+                assert_eq!(
+                    *names.entry(thread).or_insert(value >> 32),
+                    value >> 32,
+                    "a thread has one number"
+                );
+                image[offset as usize..][..8].copy_from_slice(&bytes);
+            }
+            Event::Mark { thread, label } => assert_eq!(names[&thread], label),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(names.len(), 4);
+    let mut real = vec![0; 4096];
+    region.memory().read(0, &mut real).unwrap();
+    assert_eq!(image, real);
+}
+
+#[test]
+fn a_failed_sync_poisons_the_region_with_its_first_reason() {
+    let (region, recorder) = recorded(Durability::Fdatasync, 4096);
+    recorder.fail_next(FileOperation::WriteThrough, 0);
+    region.memory().sync_file().unwrap();
+    assert!(matches!(region.memory().write_through(0, 512), Err(Error::Io { .. })));
+    region.poison("something later");
+    let why = region.poisoned().unwrap();
+    assert!(why.starts_with("writing to the region's file"), "{why}");
+    assert!(matches!(region.ensure_usable(), Err(Error::Poisoned { why: told }) if told == why));
+    assert!(matches!(region.grow_to(8192), Err(Error::Poisoned { .. })));
+}
+
+#[test]
+fn no_offset_reaches_past_the_region() {
+    let (region, _) = recorded(Durability::Fdatasync, 4096);
+    let memory = region.memory();
+    for offset in [4090u64, 4096, 4097, 1 << 40, u64::MAX - 7, u64::MAX] {
+        let refused = [
+            memory.load(offset).map(drop),
+            memory.store(offset, 1),
+            memory.read(offset, &mut [0; 8]),
+            memory.write(offset, &[0; 8]),
+            memory.write_nt(offset, &[0; 8]),
+            memory.zero_nt(offset, 64),
+            memory.flush(offset, 8),
+            memory.wrote(offset, 8),
+            memory.write_through(offset, 8),
+        ];
+        for outcome in refused {
+            assert!(matches!(outcome, Err(Error::Corrupt { .. })), "{offset:#x}: {outcome:?}");
+        }
+    }
+    assert!(matches!(memory.load(4), Err(Error::Corrupt { .. })), "words are aligned");
+    assert!(matches!(memory.zero_nt(8, 64), Err(Error::Invalid(_))), "lines are whole");
+    memory.read(4096, &mut []).unwrap();
+    memory.load(4088).unwrap();
+}
+
+#[test]
+fn an_image_grows_in_its_window() {
+    let region = Region::attach(Source::Image(vec![3; 100]), &RegionOptions::default()).unwrap();
+    assert_eq!(region.len_bytes(), 100);
+    region.grow_to(1 << 20).unwrap();
+    let mut bytes = [1; 200];
+    region.memory().read(0, &mut bytes).unwrap();
+    assert!(bytes[..100] == [3; 100] && bytes[100..] == [0; 100]);
+    assert!(matches!(region.grow_to(1 << 40), Err(Error::NoSpace { .. })));
+}
+
+#[test]
+fn an_identity_names_file_and_boot() {
+    let directory = tempfile::tempdir().unwrap();
+    let create = RegionOptions { create: true, ..Default::default() };
+    let identity =
+        |name: &str| Region::attach(file(&directory.path().join(name)), &create).unwrap().identity();
+    let (a, b, again) = (identity("a"), identity("b"), identity("a"));
+    assert_eq!(a, again);
+    assert_eq!((a.boot, a.device, a.mount), (b.boot, b.device, b.mount));
+    assert_ne!(a.inode, b.inode);
+    assert_ne!(a.boot, [0; 16]);
+    let holder = Holder::this_process();
+    assert_eq!(holder.pid, std::process::id());
+    assert_ne!(holder.start_time, 0);
 }

@@ -1,0 +1,160 @@
+//! One owner per region.
+
+use crate::child::Child;
+use crate::{attach, attach_with};
+use pagestone::Error;
+use pagestone::region::{Region, RegionOptions};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+fn holder_of(outcome: pagestone::Result<Arc<Region>>) -> String {
+    match outcome {
+        Err(Error::Claimed { by, .. }) => by,
+        other => panic!("not claimed: {other:?}"),
+    }
+}
+
+fn reading() -> RegionOptions {
+    RegionOptions { read_only: true, ..Default::default() }
+}
+
+#[test]
+fn of_two_openers_through_two_names_one_wins_and_the_other_learns_who() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let owner = Child::start("owner", &path);
+    let (hard, soft) = (directory.path().join("hard"), directory.path().join("soft"));
+    std::fs::hard_link(&path, &hard).unwrap();
+    symlink(&path, &soft).unwrap();
+    let program = std::fs::read_to_string(format!("/proc/{}/comm", owner.id())).unwrap();
+    for name in [&path, &hard, &soft] {
+        let by = holder_of(attach(name));
+        assert_eq!(by, format!("process {} ({})", owner.id(), program.trim_end()));
+    }
+    let by = holder_of(attach_with(&hard, reading()));
+    assert!(by.contains(&owner.id().to_string()), "{by}");
+}
+
+#[test]
+fn a_second_opener_in_the_same_process_is_told_that_it_is_this_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let first = attach(&path).unwrap();
+    assert_eq!(holder_of(attach(&path)), "this process");
+    drop(first);
+    attach(&path).unwrap();
+}
+
+#[test]
+fn a_killed_owner_is_succeeded_at_once_and_its_stores_are_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    for _ in 0..3 {
+        let owner = Child::start("owner", &path);
+        holder_of(attach(&path));
+        owner.kill();
+        let region = attach(&path).unwrap();
+        assert_eq!(region.memory().load(4096).unwrap(), 42);
+        region.close();
+    }
+}
+
+#[test]
+fn readers_share_a_region_and_keep_writers_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    attach(&path).unwrap().close();
+    let reader = Child::start("reader", &path);
+    let second = attach_with(&path, reading()).unwrap();
+    second.close();
+    drop(second);
+    let by = holder_of(attach(&path));
+    assert!(by.contains(&reader.id().to_string()) && by.ends_with("reading)"), "{by}");
+    reader.kill();
+    attach(&path).unwrap();
+}
+
+#[test]
+fn a_closed_region_is_free_for_other_processes_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let region = attach(&path).unwrap();
+    region.close();
+    assert!(matches!(region.ensure_usable(), Err(Error::Closed)));
+    drop(region);
+    Child::start("owner", &path);
+}
+
+#[test]
+fn a_program_that_is_started_inherits_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let _region = attach(&path).unwrap();
+    let list = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    assert!(!list.contains("region"), "{list}");
+}
+
+#[test]
+fn a_forked_child_has_neither_the_claim_nor_the_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    Child::start("parent", &directory.path().join("region"));
+}
+
+/// Runs in a process of its own: the fork copies whatever other tests are at.
+pub fn fork_with_a_region(path: &Path) {
+    let region = attach(path).unwrap();
+    region.grow_to(1 << 20).unwrap();
+    // SAFETY: the child only loads atomics, sleeps and exits: all of it is safe after a fork.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = matches!(region.ensure_usable(), Err(Error::Forked))
+            && matches!(region.memory().load(0), Err(Error::Forked))
+            && matches!(region.memory().sync_file(), Err(Error::Forked))
+            && matches!(region.grow_to(2 << 20), Err(Error::Forked));
+        if refused {
+            // SAFETY: waits until it is killed.
+            unsafe { libc::pause() };
+        }
+        // SAFETY: ends the child without running what belongs to its parent.
+        unsafe { libc::_exit(1) };
+    }
+    assert!(child > 0, "fork failed");
+    region.memory().store(0, 1).unwrap();
+    drop(region);
+    // The child lives; had it kept the claim, this would fail.
+    let outcome = attach(path).map(|region| region.memory().load(0).unwrap());
+    let mut status = 0;
+    // SAFETY: looks at our own child.
+    let ended = unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) };
+    // SAFETY: ends our own child, whether or not it has ended itself.
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    // SAFETY: as above.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(ended, 0, "the child could use the region");
+    assert_eq!(outcome.unwrap(), 1);
+}
+
+#[test]
+fn what_is_not_an_ordinary_file_is_refused_with_a_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let refused = [
+        (directory.path(), "directory"),
+        (Path::new("/dev/zero"), "device"),
+        (Path::new("/dev/null"), "devdax"),
+        (&pipe, "pipe"),
+        (Path::new(""), "empty"),
+        (Path::new("/proc/no/such/directory"), "No such file"),
+    ];
+    for (path, reason) in refused {
+        let error = attach(path).unwrap_err().to_string();
+        assert!(error.contains(reason), "{path:?}: {error}");
+    }
+    let missing = directory.path().join("missing");
+    assert!(matches!(attach_with(&missing, RegionOptions::default()), Err(Error::Io { .. })));
+    assert!(!missing.exists());
+}

@@ -1,0 +1,113 @@
+//! Growing into what is not there, and files that shrink.
+
+use crate::child::Child;
+use crate::{attach, attach_with};
+use pagestone::Error;
+use pagestone::region::RegionOptions;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// A file system of two MiB; gone when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=2m", "pagestone-test"]).arg(directory.path());
+        if mount.status().is_ok_and(|status| status.success()) {
+            return Some(Self(directory));
+        }
+        eprintln!("SKIPPED: a full disk needs the right to mount a tmpfs; run this test as root");
+        None
+    }
+    fn path(&self) -> PathBuf {
+        self.0.path().join("region")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let region = attach(&disk.path()).unwrap();
+    region.grow_to(MIB).unwrap();
+    let pattern: Vec<u8> = (0..MIB).map(|i| (i % 251) as u8).collect();
+    region.memory().write(0, &pattern).unwrap();
+    let error = region.grow_to(64 * MIB).unwrap_err();
+    assert!(matches!(&error, Error::NoSpace { .. }), "{error}");
+    assert_eq!(region.len_bytes(), MIB);
+    assert_eq!(std::fs::metadata(disk.path()).unwrap().len(), MIB, "the file was put back");
+    let mut found = vec![0; MIB as usize];
+    region.memory().read(0, &mut found).unwrap();
+    assert!(found == pattern);
+    // What is left of the disk is still there to be had, to the last byte that was promised.
+    region.grow_to(MIB + 512 * KIB).unwrap();
+    region.memory().write(MIB, &pattern[..512 * 1024]).unwrap();
+    assert!(matches!(region.memory().load(2 * MIB), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn the_process_s_own_file_size_limit_is_an_error_and_no_signal() {
+    let directory = tempfile::tempdir().unwrap();
+    Child::start("limited", &directory.path().join("region"));
+}
+
+/// Runs in a process of its own: the limit is the process's, and a signal would end it.
+pub fn beyond_the_file_size_limit(path: &Path) {
+    let region = attach(path).unwrap();
+    region.grow_to(MIB).unwrap();
+    let limit = libc::rlimit { rlim_cur: 2 * MIB, rlim_max: 2 * MIB };
+    // SAFETY: an initialized limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+    assert!(matches!(region.grow_to(4 * MIB), Err(Error::NoSpace { .. })));
+    assert_eq!(std::fs::metadata(path).unwrap().len(), MIB);
+    region.grow_to(2 * MIB).unwrap();
+}
+
+#[test]
+fn a_region_grows_to_its_maximum_and_no_further() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = RegionOptions { create: true, max_bytes: Some(3 * MIB + 4 * KIB), ..Default::default() };
+    let region = attach_with(&directory.path().join("region"), options).unwrap();
+    region.grow_to(3 * MIB + 4 * KIB).unwrap();
+    region.memory().store(3 * MIB, 1).unwrap();
+    assert!(matches!(region.grow_to(3 * MIB + 8 * KIB), Err(Error::NoSpace { .. })));
+    assert_eq!(region.len_bytes(), 3 * MIB + 4 * KIB);
+}
+
+#[test]
+fn grown_bytes_have_their_disk_blocks() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let region = attach(&path).unwrap();
+    region.grow_to(4 * MIB).unwrap();
+    assert!(std::fs::metadata(&path).unwrap().blocks() * 512 >= 4 * MIB);
+    let before = region.address(pagestone::units::FrameNo(0));
+    region.grow_to(64 * MIB).unwrap();
+    assert_eq!(region.address(pagestone::units::FrameNo(0)), before, "growing moves nothing");
+    region.memory().store(64 * MIB - 8, 9).unwrap();
+}
+
+#[test]
+fn a_file_cut_behind_our_back_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let region = attach(&path).unwrap();
+    region.grow_to(MIB).unwrap();
+    region.check_length(MIB).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(MIB / 2).unwrap();
+    match region.check_length(MIB) {
+        Err(Error::Truncated { expected, found }) => assert_eq!((expected, found), (MIB, MIB / 2)),
+        other => panic!("{other:?}"),
+    }
+}

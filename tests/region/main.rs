@@ -1,0 +1,21 @@
+//! Regions against a hostile world: other processes, forks, full disks, files cut short, media of absurd size.
+
+mod child;
+mod claim;
+mod growth;
+mod lifetime;
+mod medium;
+mod scale;
+
+use pagestone::region::{Region, RegionOptions, Source};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The file `path`, created where there is none.
+fn attach(path: &Path) -> pagestone::Result<Arc<Region>> {
+    attach_with(path, RegionOptions { create: true, ..Default::default() })
+}
+
+fn attach_with(path: &Path, options: RegionOptions) -> pagestone::Result<Arc<Region>> {
+    Region::attach(Source::File { path: path.into() }, &options)
+}
