@@ -12,7 +12,8 @@
  *    handle: pgs_close() and pgs_object_close() end it, and nobody may use it during or after the call.
  *  - A NULL handle or output, an unknown flag, a struct of a wrong `size` or with a reserved field that is not 0
  *    is PGS_E_INVALID. Optional pointers say so.
- *  - After fork() the child may only exit or exec: a store of the parent answers PGS_E_FORKED there.
+ *  - A child made by fork() has no part in the stores of its parent: they answer PGS_E_FORKED there, and their pages
+ *    are not mapped.
  *  - No function raises a signal or lets a panic out; PGS_E_PANIC means a defect in the library, and the store
  *    answers PGS_E_POISONED from then on.
  *  - PGS_E_INVALID, PGS_E_PANIC, PGS_E_POISONED (an earlier failure; close and open again), PGS_E_FORKED,
@@ -130,8 +131,8 @@
 /// A failure that this header has no name for; the message tells.
 #define PGS_E_OTHER -10099
 
-/// pgs_open(): create the region if the file is missing, empty or never formatted. pgs_object_open(): create the
-/// object if it is missing.
+/// pgs_open(): create the region if the file is missing, empty or never formatted. pgs_object_open(): create
+/// the object if it is missing.
 #define PGS_CREATE 1
 
 /// With PGS_CREATE: PGS_E_EXISTS if it is there already.
@@ -140,7 +141,7 @@
 /// pgs_open(): change nothing, not even the file's bytes; several readers may have the region open at once.
 #define PGS_READ_ONLY 4
 
-/// No demand; or: what was found is taken for what it is.
+/// No demand; or: the medium is taken for what it says it is.
 #define PGS_DURABILITY_ANY 0
 
 /// Lost with the machine (DRAM, tmpfs).
@@ -192,7 +193,7 @@ typedef struct pgs_options {
     uint32_t required;
     /// Take the medium for this class whatever it is (tests, a known platform); pgs_info() shows it.
     uint32_t assume;
-    /// Frames of the log of a region that is created; 0: the default, 64.
+    /// Frames of the log of a region that is created; 0: the default.
     uint32_t log_frames;
     /// The region never grows beyond this many bytes; 0: as large as the medium and the address window allow.
     uint64_t max_bytes;
@@ -262,37 +263,46 @@ typedef struct pgs_region {
     uint64_t reserved[4];
 } pgs_region;
 
-/// What a store has done since it was opened, and the table of descriptors that all stores of the process share.
+/// What a store has done since it was opened, and the table of descriptors that all stores of the process
+/// share.
 typedef struct pgs_counters {
     /// In: sizeof(pgs_counters).
     size_t size;
-    /// Frames of the region that hold something, or are fixed.
-    uint64_t frames_used;
-    /// Frames of the region that are free; it may grow beyond.
-    uint64_t frames_free;
+    /// Objects that have handles.
+    uint64_t open_objects;
+    /// Frames that have pins.
+    uint64_t pinned_pages;
+    /// Syncs that looked for something to do.
+    uint64_t syncs;
     /// Records appended to the log.
     uint64_t log_records;
+    /// Their bytes.
+    uint64_t log_bytes;
     /// Marks made durable: each commits all records before it.
     uint64_t log_commits;
-    /// Bytes appended to the log.
-    uint64_t log_bytes;
-    /// Times the tail of the log was moved.
+    /// Moves of the log's tail.
     uint64_t log_tail_moves;
-    /// Cache lines flushed.
+    /// Records replayed when the store was opened.
+    uint64_t log_recovered;
+    /// Cache lines written back by a flush instruction.
     uint64_t lines_flushed;
+    /// Cache lines written past the cache.
+    uint64_t lines_streamed;
     /// Fences.
     uint64_t fences;
     /// fdatasync calls.
     uint64_t file_syncs;
-    /// Durable writes of the log (pwritev2 with RWF_DSYNC).
+    /// Ranges of the log written through (pwritev2 with RWF_DSYNC).
     uint64_t write_throughs;
-    /// Process-wide: descriptors that fit the reservation.
-    uint64_t table_capacity;
-    /// Process-wide: memory that descriptors take now.
+    /// Process-wide: descriptors that fit the table.
+    uint64_t table_frames;
+    /// Process-wide: chunks of the table that have memory.
+    uint64_t table_chunks;
+    /// Process-wide: bytes of that memory.
     uint64_t table_bytes;
     /// Process-wide: descriptors made by a first touch.
     uint64_t table_first_touches;
-    /// Process-wide: chunks of descriptors (256 each) given back.
+    /// Process-wide: chunks whose memory was given back.
     uint64_t table_reclaims;
     /// 0.
     uint64_t reserved[8];
@@ -317,10 +327,10 @@ extern "C" {
 /// The library's version, in the form of PGS_VERSION.
 uint32_t pgs_version(void);
 
-/// Why the calling thread's last failed call failed: one line of UTF-8, never NULL, empty when none has failed.
+/// Why the calling thread's last failed call failed: one line of UTF-8, never NULL, empty when none has
+/// failed.
 ///
 /// Valid until the next pgs_* call of this thread fails, or the thread ends. Calls that succeed keep it.
-/// PGS_E_HOLE, PGS_E_SCATTERED and PGS_E_PAST_END leave constant text: they cost no formatting.
 const char *pgs_message(void);
 
 /// The name of a status code: "PGS_E_BUSY"; "errno" for a negated errno, "unknown" for anything else. Static.
@@ -328,24 +338,24 @@ const char *pgs_code_name(int code);
 
 /// Opens the region in the file `path`, recovering what a crash left.
 ///
-/// `options` may be NULL: an existing region, for reading and writing. An opening that changes nothing later writes
-/// nothing. Opened twice at once, also by this process or through another path, the second is PGS_E_IN_USE.
+/// `options` may be NULL: an existing region, for reading and writing. An opening that changes nothing later
+/// writes nothing. Opened twice at once, also by this process or through another path, the second is
+/// PGS_E_IN_USE.
 ///
-/// Errors: -ENOENT, -EACCES, ...; PGS_E_EXISTS; PGS_E_NOT_A_REGION; PGS_E_VERSION; PGS_E_FEATURES; PGS_E_IN_USE;
-/// PGS_E_TOO_WEAK; PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE (an option).
+/// Errors: -ENOENT, -EACCES, ...; PGS_E_EXISTS; PGS_E_NOT_A_REGION; PGS_E_VERSION; PGS_E_FEATURES;
+/// PGS_E_IN_USE; PGS_E_TOO_WEAK; PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE (an option).
 ///
 /// Durability: a region that was created is durable before the call returns.
-int pgs_open(const char *path,
-             const struct pgs_options *options,
-             struct pgs_store **store);
+int pgs_open(const char *path, const struct pgs_options *options, struct pgs_store **store);
 
 /// Opens an empty store of at most `max_bytes` bytes in anonymous memory; its durability is volatile.
 ///
 /// Errors: PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE.
 int pgs_open_memory(uint64_t max_bytes, struct pgs_store **store);
 
-/// Syncs and closes the store; NULL is PGS_OK. After PGS_E_BUSY the store is open as before; after any other answer
-/// the handle is gone, and a failed sync is told (what was not synced is what a crash would have cost).
+/// Syncs and closes the store; NULL is PGS_OK. After PGS_E_BUSY the store is open as before; after any other
+/// answer the handle is gone, and a failed sync is told (what was not synced is what a crash would have
+/// cost).
 ///
 /// Errors: PGS_E_BUSY (objects are open, or pages pinned).
 ///
@@ -357,24 +367,21 @@ int pgs_close(struct pgs_store *store);
 /// Errors: PGS_E_READ_ONLY never: there, it has nothing to do.
 int pgs_store_sync(struct pgs_store *store);
 
-/// Gives the object `from` the name `to`, at once for everybody. An object that was named `to` loses its name, as by
-/// pgs_unlink(). Open handles stay with their object.
+/// Gives the object `from` the name `to`, at once for everybody. An object that was named `to` loses its
+/// name, as by pgs_unlink(). Open handles stay with their object.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.
 ///
 /// Durability: after pgs_store_sync(), or a sync of either object.
-int pgs_rename(struct pgs_store *store,
-               const char *from,
-               const char *to);
+int pgs_rename(struct pgs_store *store, const char *from, const char *to);
 
-/// Takes the name away. An object that is open stays usable through its handles, as in POSIX; its space is free after
-/// the last pgs_object_close() and the last unpin.
+/// Takes the name away. An object that is open stays usable through its handles, as in POSIX; its space is
+/// free after the last pgs_object_close() and the last unpin.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY.
 ///
 /// Durability: after pgs_store_sync().
-int pgs_unlink(struct pgs_store *store,
-               const char *name);
+int pgs_unlink(struct pgs_store *store, const char *name);
 
 /// Whether an object has this name (1 or 0), and its size in bytes (0 if there is none); `size` may be NULL.
 ///
@@ -392,58 +399,47 @@ int pgs_object_open(struct pgs_store *store, const char *name, uint32_t flags, s
 /// Ends the handle; NULL is a no-op. Syncs nothing, and leaves pins as they are.
 void pgs_object_close(struct pgs_object *object);
 
-/// Copies up to `len` bytes from `offset` to `buf`. `done` is how many: fewer than `len` only where the object ends.
-/// What was never written reads as zeros. Each frame is copied under its latch: no torn page, though a range of
-/// several pages is not one instant.
+/// Copies up to `len` bytes from `offset` to `buf`. `done` is how many: fewer than `len` only where the
+/// object ends. What was never written reads as zeros. Each frame is copied under its latch: no torn page,
+/// though a range of several pages is not one instant.
 ///
 /// Errors: PGS_E_POISONED_FRAME.
-int pgs_object_read(struct pgs_object *object,
-                    uint64_t offset,
-                    void *buf,
-                    size_t len,
-                    size_t *done);
+int pgs_object_read(struct pgs_object *object, uint64_t offset, void *buf, size_t len, size_t *done);
 
-/// Copies `len` bytes from `buf` to `offset`: all of them, or an error. Past the end the object grows; a gap reads as
-/// zeros. Everybody who reads, pinned the page or has it mapped sees the bytes at once. Never waits for a pin.
+/// Copies `len` bytes from `buf` to `offset`: all of them, or an error. Past the end the object grows; a gap
+/// reads as zeros. Everybody who reads, pinned the page or has it mapped sees the bytes at once. Never waits
+/// for a pin.
 ///
-/// Errors: PGS_E_NO_SPACE; PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE (the object would be too large); PGS_E_POISONED_FRAME.
+/// Errors: PGS_E_NO_SPACE; PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE (the object would be too large);
+/// PGS_E_POISONED_FRAME.
 ///
 /// Durability: after pgs_object_sync(), or pgs_object_sync_range() of these bytes, or pgs_store_sync().
-int pgs_object_write(struct pgs_object *object,
-                     uint64_t offset,
-                     const void *buf,
-                     size_t len);
+int pgs_object_write(struct pgs_object *object, uint64_t offset, const void *buf, size_t len);
 
-/// Writes `len` bytes at the end, wherever that is at the moment; `offset` (may be NULL) tells where they went.
-/// Appends of several threads never overlap.
+/// Writes `len` bytes at the end, wherever that is at the moment; `offset` (may be NULL) tells where they
+/// went. Appends of several threads never overlap.
 ///
 /// Errors and durability: as pgs_object_write().
-int pgs_object_append(struct pgs_object *object,
-                      const void *buf,
-                      size_t len,
-                      uint64_t *offset);
+int pgs_object_append(struct pgs_object *object, const void *buf, size_t len, uint64_t *offset);
 
 /// The object's size in bytes.
 int pgs_object_size(struct pgs_object *object, uint64_t *size);
 
-/// Makes the object `size` bytes long. Bytes cut off are gone: grown again, they read as zeros. A page that somebody
-/// has pinned keeps its bytes for them, and its frame goes to nobody else until the last unpin.
+/// Makes the object `size` bytes long. Bytes cut off are gone: grown again, they read as zeros. A page that
+/// somebody has pinned keeps its bytes for them, and its frame goes to nobody else until the last unpin.
 ///
 /// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE; PGS_E_NO_SPACE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
-int pgs_object_resize(struct pgs_object *object,
-                      uint64_t size);
+int pgs_object_resize(struct pgs_object *object, uint64_t size);
 
-/// Gives every page that holds a byte of [offset, offset + len) a frame of its own, zeroed where it had none. The size
-/// stays: writes there later cannot fail for want of space, and cost less to sync.
+/// Gives every page that holds a byte of [offset, offset + len) a frame of its own, zeroed where it had none.
+/// The size stays: writes there later cannot fail for want of space, and cost less to sync.
 ///
 /// Errors: PGS_E_NO_SPACE (pages that got a frame keep it); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
-int pgs_object_allocate(struct pgs_object *object,
-                        uint64_t offset,
-                        uint64_t len);
+int pgs_object_allocate(struct pgs_object *object, uint64_t offset, uint64_t len);
 
 /// Makes [offset, offset + len) read as zeros and gives back the frames of whole pages in it. The size stays.
 ///
@@ -452,38 +448,35 @@ int pgs_object_allocate(struct pgs_object *object,
 /// Durability: after pgs_object_sync() or pgs_store_sync().
 int pgs_object_punch(struct pgs_object *object, uint64_t offset, uint64_t len);
 
-/// Makes durable what was written to the object, its size and its name before the call. Costs what is dirty, not what
-/// is large.
+/// Makes durable what was written to the object, its size and its name before the call. Costs what is dirty,
+/// not what is large.
 int pgs_object_sync(struct pgs_object *object);
 
-/// As pgs_object_sync(), for the bytes of [offset, offset + len) and everything needed to read them back.
-///
-/// Errors: PGS_E_OUT_OF_RANGE.
-int pgs_object_sync_range(struct pgs_object *object, uint64_t offset, uint64_t len);
+/// As pgs_object_sync(), for the bytes of [offset, offset + len) and everything needed to read them back. Bytes past
+/// the end are none.
+int pgs_object_sync_range(struct pgs_object *object,
+                          uint64_t offset,
+                          uint64_t len);
 
-/// Pins every frame that holds a byte of [offset, offset + len) and gives the address of the byte at `offset`; `flags`: 0
-/// or PGS_PIN_WRITE. The range is contiguous in memory, and PGS_PIN_SLACK bytes behind it are readable.
+/// Pins every frame that holds a byte of [offset, offset + len) and gives the address of the byte at
+/// `offset`; `flags`: 0 or PGS_PIN_WRITE. The range is contiguous in memory, and PGS_PIN_SLACK bytes behind
+/// it are readable.
 ///
-/// A pin is no latch: others go on reading and writing the page, and the bytes show it at once. While pinned, the
-/// address stays valid, and no frame is given to another page even if this one is cut off. Take a latch (pgs_latch())
-/// to read or store several bytes as one. Each pgs_pin() wants its own pgs_unpin(); the object may be closed before.
+/// A pin is no latch: others go on reading and writing the page, and the bytes show it at once. While pinned,
+/// the address stays valid, and no frame is given to another page even if this one is cut off. Take a latch
+/// (pgs_latch()) to read or store several bytes as one. Each pgs_pin() wants its own pgs_unpin(); the object
+/// may be closed before.
 ///
-/// Errors: PGS_E_PAST_END; PGS_E_HOLE (without PGS_PIN_WRITE); PGS_E_SCATTERED; PGS_E_TOO_MANY_PINS; PGS_E_HELD;
-/// PGS_E_POISONED_FRAME; PGS_E_INVALID (`len` is 0); PGS_E_NO_SPACE and PGS_E_READ_ONLY (PGS_PIN_WRITE).
-/// On an error nothing stays pinned.
-int pgs_pin(struct pgs_object *object,
-            uint64_t offset,
-            size_t len,
-            uint32_t flags,
-            void **address);
+/// Errors: PGS_E_PAST_END; PGS_E_HOLE (without PGS_PIN_WRITE); PGS_E_SCATTERED; PGS_E_TOO_MANY_PINS;
+/// PGS_E_HELD; PGS_E_POISONED_FRAME; PGS_E_INVALID (`len` is 0); PGS_E_NO_SPACE and PGS_E_READ_ONLY
+/// (PGS_PIN_WRITE). On an error nothing stays pinned.
+int pgs_pin(struct pgs_object *object, uint64_t offset, size_t len, uint32_t flags, void **address);
 
-/// Drops one pin of every frame that holds a byte of [address, address + len): the `address` and `len` of the pin. Any
-/// thread may drop it. Never waits.
+/// Drops one pin of every frame that holds a byte of [address, address + len): the `address` and `len` of the
+/// pin. Any thread may drop it. Never waits.
 ///
 /// Errors: PGS_E_INVALID (a frame has no pin: none is dropped); PGS_E_FOREIGN.
-int pgs_unpin(struct pgs_store *store,
-              const void *address,
-              size_t len);
+int pgs_unpin(struct pgs_store *store, const void *address, size_t len);
 
 /// Pins the frame with this number and gives the address of its first byte; dropped by
 /// pgs_unpin(store, address, PGS_FRAME_SIZE).
@@ -492,30 +485,29 @@ int pgs_unpin(struct pgs_store *store,
 /// PGS_E_POISONED_FRAME.
 int pgs_pin_frame(struct pgs_store *store, uint64_t pfn, void **address);
 
-/// Pins every frame that holds a byte of [address, address + len), whoever found the address, by whatever way: another
-/// pin, an alias, a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays pinned.
+/// Pins every frame that holds a byte of [address, address + len), whoever found the address, by whatever
+/// way: another pin, an alias, a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays
+/// pinned.
 ///
 /// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).
-int pgs_pin_address(struct pgs_store *store,
-                    const void *address,
-                    size_t len);
+int pgs_pin_address(struct pgs_store *store, const void *address, size_t len);
 
-/// Latches the frame that holds `address`, which the caller has pinned: PGS_LATCH_SHARED or PGS_LATCH_EXCLUSIVE, with
-/// PGS_LATCH_TRY to not wait. Hold it briefly. Not recursive: a thread that holds any latch on the frame and asks
-/// for an exclusive one, or writes it by pgs_object_write(), waits for itself.
+/// Latches the frame that holds `address`, which the caller has pinned: PGS_LATCH_SHARED or
+/// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY to not wait. Hold it briefly. Not recursive: a thread that holds
+/// any latch on the frame and asks for an exclusive one, or writes it by pgs_object_write(), waits for
+/// itself.
 ///
-/// Errors: PGS_E_FOREIGN; PGS_E_INVALID (nobody pinned the frame; an unknown mode); PGS_E_BUSY (PGS_LATCH_TRY);
-/// exclusive: PGS_E_READ_ONLY, PGS_E_DETACHED (the page no longer belongs to its object; what would be stored is lost).
-int pgs_latch(struct pgs_store *store,
-              const void *address,
-              uint32_t mode);
+/// Errors: PGS_E_FOREIGN; PGS_E_INVALID (nobody pinned the frame; an unknown mode); PGS_E_BUSY
+/// (PGS_LATCH_TRY); exclusive: PGS_E_READ_ONLY, PGS_E_DETACHED (the page no longer belongs to its object;
+/// what would be stored is lost).
+int pgs_latch(struct pgs_store *store, const void *address, uint32_t mode);
 
-/// Gives the latch back: `mode` as taken, without PGS_LATCH_TRY, by the same `address`. The caller stored to the
-/// `dirty_len` bytes from `address + dirty_from`; 0 if it changed nothing, and for a shared latch. A store to bytes not
-/// named may not become durable.
+/// Gives the latch back: `mode` as taken, without PGS_LATCH_TRY, by the same `address`. The caller stored to
+/// the `dirty_len` bytes from `address + dirty_from`; 0 if it changed nothing, and for a shared latch. A
+/// store to bytes not named may not become durable.
 ///
-/// Errors: PGS_E_INVALID (no such latch is held; dirty bytes under a shared latch; an unknown mode); PGS_E_FOREIGN;
-/// PGS_E_OUT_OF_RANGE (the dirty bytes leave the frame). The latch is still held then.
+/// Errors: PGS_E_INVALID (no such latch is held; dirty bytes under a shared latch; an unknown mode);
+/// PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes leave the frame). The latch is still held then.
 ///
 /// Durability: the bytes named are durable after the next sync of the object or of the store.
 int pgs_unlatch(struct pgs_store *store,
@@ -524,22 +516,18 @@ int pgs_unlatch(struct pgs_store *store,
                 size_t dirty_from,
                 size_t dirty_len);
 
-/// Looks at the descriptor of the frame that holds `address`, without touching it: no pin is needed, none is taken, and
-/// a frame that nobody has used yet is all zero. A snapshot: it may be past when the call returns.
+/// Looks at the descriptor of the frame that holds `address`, without touching it: no pin is needed, none is
+/// taken, and a frame that nobody has used yet is all zero. A snapshot: it may be past when the call returns.
 ///
 /// Set `page->size` before the call.
 ///
 /// Errors: PGS_E_FOREIGN.
-int pgs_page_info(struct pgs_store *store,
-                  const void *address,
-                  struct pgs_page *page);
+int pgs_page_info(struct pgs_store *store, const void *address, struct pgs_page *page);
 
-/// Calls `visit` with each object that has a name, in the order of names. It stops when `visit` returns anything but 0,
-/// and returns that. `visit` may call any function but pgs_close(); objects created or unlinked meanwhile may be
-/// missing or shown.
-int pgs_list(struct pgs_store *store,
-             int (*visit)(void *arg, const struct pgs_entry *entry),
-             void *arg);
+/// Calls `visit` with each object that has a name, in the order of names. It stops when `visit` returns
+/// anything but 0, and returns that. `visit` may call any function but pgs_close(); objects created or
+/// unlinked meanwhile may be missing or shown.
+int pgs_list(struct pgs_store *store, int (*visit)(void *arg, const struct pgs_entry *entry), void *arg);
 
 /// What the store is. Set `region->size` before the call. Works on a poisoned store.
 int pgs_info(struct pgs_store *store, struct pgs_region *region);
@@ -547,13 +535,12 @@ int pgs_info(struct pgs_store *store, struct pgs_region *region);
 /// Counts. Set `counters->size` before the call. Each number is right, all together are no instant.
 int pgs_stats(struct pgs_store *store, struct pgs_counters *counters);
 
-/// Reads the whole region in the file `path`, changes nothing, and calls `visit` (may be NULL) with each defect; what it
-/// is shown is valid during the call. Anything but 0 from `visit` ends the call, which returns it.
+/// Reads the whole region in the file `path`, changes nothing, and calls `visit` (may be NULL) with each
+/// defect; what it is shown is valid during the call. Anything but 0 from `visit` ends the call, which
+/// returns it.
 ///
 /// Errors: PGS_E_CORRUPT (there are defects, and all were shown); those of pgs_open().
-int pgs_check(const char *path,
-              int (*visit)(void *arg, const struct pgs_finding *finding),
-              void *arg);
+int pgs_check(const char *path, int (*visit)(void *arg, const struct pgs_finding *finding), void *arg);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -147,7 +147,9 @@ impl Snapshot {
     pub(super) const fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
     }
-    pub(super) const fn version_number(self) -> u64 {
+    /// The number in [`version`](Self::version): it grows, and wraps after 28 bits.
+    #[must_use]
+    pub const fn version_number(self) -> u64 {
         VERSION.of(self.0)
     }
 

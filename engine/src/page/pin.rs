@@ -35,7 +35,7 @@ unsafe impl Sync for PageRef {}
 pub struct PageInfo {
     /// The frame.
     pub pfn: Pfn,
-    /// Pins, this one included.
+    /// Pins, all of them.
     pub pins: u32,
     /// Shared latches.
     pub readers: u32,
@@ -47,6 +47,8 @@ pub struct PageInfo {
     pub detached: bool,
     /// Whether the medium failed here.
     pub poisoned: bool,
+    /// Changes with every exclusive latch that is released; 0 while nobody has used the frame.
+    pub version: u64,
     /// The page of an object that the frame holds, as far as it is known: the low 28 bits of the object's number.
     pub owner: Option<(u32, PageIndex)>,
 }
@@ -91,18 +93,7 @@ impl PageRef {
     /// What the descriptor says now.
     #[must_use]
     pub fn info(&self) -> PageInfo {
-        let now = FrameTable::global().peek(self.pfn);
-        let says = |what: fn(Snapshot) -> bool| now.is_some_and(what);
-        PageInfo {
-            pfn: self.pfn,
-            pins: now.map_or(0, Snapshot::pins),
-            readers: now.map_or(0, Snapshot::shared),
-            writer: says(Snapshot::exclusive),
-            dirty: says(Snapshot::dirty),
-            detached: self.is_detached(),
-            poisoned: says(Snapshot::poisoned),
-            owner: self.owner().map(|o| (o.object(), o.index())),
-        }
+        PageInfo::of(self.pfn)
     }
 
     /// The pages this one is of.
@@ -125,10 +116,7 @@ impl PageRef {
 
     /// The page that the frame is known to hold.
     pub(super) fn owner(&self) -> Option<Owner> {
-        if self.is_detached() {
-            return None;
-        }
-        Owner::of_word(FrameTable::global().owner(self.pfn))
+        owner(self.pfn, FrameTable::global().peek(self.pfn))
     }
 
     /// Notes whose page the frame holds, if nobody has yet. The caller has validated that after the pin.
@@ -136,6 +124,30 @@ impl PageRef {
     pub(crate) fn set_owner(&self, owner: Owner) {
         FrameTable::global().set_owner_if_unset(self.pfn, owner.word());
     }
+}
+
+impl PageInfo {
+    /// Loads only: a frame that nobody has used stays unused.
+    pub(super) fn of(pfn: Pfn) -> Self {
+        let now = FrameTable::global().peek(pfn);
+        let says = |what: fn(Snapshot) -> bool| now.is_some_and(what);
+        Self {
+            pfn,
+            pins: now.map_or(0, Snapshot::pins),
+            readers: now.map_or(0, Snapshot::shared),
+            writer: says(Snapshot::exclusive),
+            dirty: says(Snapshot::dirty),
+            detached: says(Snapshot::orphan),
+            poisoned: says(Snapshot::poisoned),
+            version: now.map_or(0, Snapshot::version_number),
+            owner: owner(pfn, now).map(|o| (o.object(), o.index())),
+        }
+    }
+}
+
+/// The page that a frame is known to hold; a frame that is cut off holds none.
+fn owner(pfn: Pfn, now: Option<Snapshot>) -> Option<Owner> {
+    now.filter(|now| !now.orphan()).and_then(|_| Owner::of_word(FrameTable::global().owner(pfn)))
 }
 
 impl Drop for PageRef {

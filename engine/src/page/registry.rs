@@ -1,7 +1,7 @@
 //! Which regions' pages are open in this process, for those who only have an address.
 
 use super::pages::Pages;
-use super::pin::PageRef;
+use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
 use crate::space::{Owner, SpaceManager};
@@ -70,6 +70,15 @@ impl Pages {
             None => self.pin_owned(frame, owners.next().flatten()),
         };
         frames.into_iter().zip(pins).map(pin).collect()
+    }
+
+    /// What the descriptor of the frame at `address` says, without a pin on it and without touching it.
+    ///
+    /// # Errors
+    /// `ForeignAddress`.
+    pub fn peek(&self, address: *const u8) -> Result<PageInfo> {
+        let frame = self.frame_at(address).ok_or(Error::ForeignAddress { address: address.addr() as u64 })?;
+        Ok(PageInfo::of(self.pfn(frame)))
     }
 
     /// A pin on a frame whose descriptor knows its page, if the manager confirms it.

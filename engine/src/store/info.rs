@@ -26,6 +26,8 @@ pub struct Entry {
 pub struct Info {
     /// The file; `None` for memory.
     pub path: Option<PathBuf>,
+    /// The device and the inode of the file; of memory, what stands for them.
+    pub file: (u64, u64),
     /// How durable a sync is taken to be.
     pub durability: Durability,
     /// Whether that was assumed, and is not known of the medium.
@@ -53,6 +55,7 @@ impl Store {
         let (region, superblock) = (self.core.pages.region(), self.core.log.superblock().newest);
         Info {
             path: region.path().map(Path::to_path_buf),
+            file: (region.identity().device, region.identity().inode),
             durability: region.class(),
             assumed: region.assumed().is_some(),
             medium: region.medium_class(),
@@ -92,6 +95,12 @@ impl Store {
             tail_moves: log.tail_moves,
             recovered: log.recovered,
         }
+    }
+
+    /// Lets nothing more change the region until it is opened again (a panic that was caught at a border).
+    #[doc(hidden)]
+    pub fn poison(&self, why: &str) {
+        self.core.pages.region().poison(why);
     }
 
     /// Why the region takes no more changes, once a commit has failed.

@@ -1,0 +1,138 @@
+//! Status codes.
+
+use pagestone::Error;
+use std::ffi::CStr;
+
+/// Done.
+pub const PGS_OK: i32 = 0;
+/// The library panicked: a defect in it. The store is poisoned.
+pub const PGS_E_PANIC: i32 = -10001;
+/// An argument makes no sense: NULL, an unknown flag, a bad struct, an unpin of what nobody pinned.
+pub const PGS_E_INVALID: i32 = -10002;
+/// The file is no region; the message says what it seems to be.
+pub const PGS_E_NOT_A_REGION: i32 = -10003;
+/// The region's format version is newer than this release.
+pub const PGS_E_VERSION: i32 = -10004;
+/// The region uses features that this release does not know.
+pub const PGS_E_FEATURES: i32 = -10005;
+/// The file is shorter than the region: it was cut.
+pub const PGS_E_TRUNCATED: i32 = -10006;
+/// A structure on the medium contradicts itself.
+pub const PGS_E_CORRUPT: i32 = -10007;
+/// Somebody else has the region open; the message names them as far as they can be known.
+pub const PGS_E_IN_USE: i32 = -10008;
+/// The medium is weaker than the durability required; the message names both.
+pub const PGS_E_TOO_WEAK: i32 = -10009;
+/// The region or the disk is full. Nothing was changed.
+pub const PGS_E_NO_SPACE: i32 = -10010;
+/// No object has this name. (A region file that does not exist is -ENOENT.)
+pub const PGS_E_NOT_FOUND: i32 = -10011;
+/// An object, or a region file, of this name exists.
+pub const PGS_E_EXISTS: i32 = -10012;
+/// Names are 1 to PGS_NAME_MAX bytes.
+pub const PGS_E_BAD_NAME: i32 = -10013;
+/// A number is out of its range; the message names the limit.
+pub const PGS_E_OUT_OF_RANGE: i32 = -10014;
+/// The frame has PGS_PINS_MAX pins.
+pub const PGS_E_TOO_MANY_PINS: i32 = -10015;
+/// The frame admits no new pin for now: try again.
+pub const PGS_E_HELD: i32 = -10016;
+/// The page was cut off from its object; a write to it would be lost. Pin the page again.
+pub const PGS_E_DETACHED: i32 = -10017;
+/// Something is still in use: objects open, pages pinned, a latch taken.
+pub const PGS_E_BUSY: i32 = -10018;
+/// The time allowed was not enough.
+pub const PGS_E_TIMED_OUT: i32 = -10019;
+/// The address or pfn belongs to no frame of this store.
+pub const PGS_E_FOREIGN: i32 = -10020;
+/// An earlier commit failed; nothing more is written until the region is opened again.
+pub const PGS_E_POISONED: i32 = -10021;
+/// The medium of this frame failed.
+pub const PGS_E_POISONED_FRAME: i32 = -10022;
+/// The store was opened before a fork, by the parent.
+pub const PGS_E_FORKED: i32 = -10023;
+/// The store is open read-only.
+pub const PGS_E_READ_ONLY: i32 = -10024;
+/// The store has been closed.
+pub const PGS_E_CLOSED: i32 = -10025;
+/// The range holds a page that was never written: read it, or pin it with PGS_PIN_WRITE.
+pub const PGS_E_HOLE: i32 = -10026;
+/// The range's frames do not lie side by side in memory: pin less, or read it.
+pub const PGS_E_SCATTERED: i32 = -10027;
+/// The range reaches past the end of the object.
+pub const PGS_E_PAST_END: i32 = -10028;
+/// A failure that this header has no name for; the message tells.
+pub const PGS_E_OTHER: i32 = -10099;
+
+/// The name of a code.
+pub(crate) fn name(code: i32) -> &'static CStr {
+    match code {
+        PGS_OK => c"PGS_OK",
+        PGS_E_PANIC => c"PGS_E_PANIC",
+        PGS_E_INVALID => c"PGS_E_INVALID",
+        PGS_E_NOT_A_REGION => c"PGS_E_NOT_A_REGION",
+        PGS_E_VERSION => c"PGS_E_VERSION",
+        PGS_E_FEATURES => c"PGS_E_FEATURES",
+        PGS_E_TRUNCATED => c"PGS_E_TRUNCATED",
+        PGS_E_CORRUPT => c"PGS_E_CORRUPT",
+        PGS_E_IN_USE => c"PGS_E_IN_USE",
+        PGS_E_TOO_WEAK => c"PGS_E_TOO_WEAK",
+        PGS_E_NO_SPACE => c"PGS_E_NO_SPACE",
+        PGS_E_NOT_FOUND => c"PGS_E_NOT_FOUND",
+        PGS_E_EXISTS => c"PGS_E_EXISTS",
+        PGS_E_BAD_NAME => c"PGS_E_BAD_NAME",
+        PGS_E_OUT_OF_RANGE => c"PGS_E_OUT_OF_RANGE",
+        PGS_E_TOO_MANY_PINS => c"PGS_E_TOO_MANY_PINS",
+        PGS_E_HELD => c"PGS_E_HELD",
+        PGS_E_DETACHED => c"PGS_E_DETACHED",
+        PGS_E_BUSY => c"PGS_E_BUSY",
+        PGS_E_TIMED_OUT => c"PGS_E_TIMED_OUT",
+        PGS_E_FOREIGN => c"PGS_E_FOREIGN",
+        PGS_E_POISONED => c"PGS_E_POISONED",
+        PGS_E_POISONED_FRAME => c"PGS_E_POISONED_FRAME",
+        PGS_E_FORKED => c"PGS_E_FORKED",
+        PGS_E_READ_ONLY => c"PGS_E_READ_ONLY",
+        PGS_E_CLOSED => c"PGS_E_CLOSED",
+        PGS_E_HOLE => c"PGS_E_HOLE",
+        PGS_E_SCATTERED => c"PGS_E_SCATTERED",
+        PGS_E_PAST_END => c"PGS_E_PAST_END",
+        PGS_E_OTHER => c"PGS_E_OTHER",
+        ERRNO_LAST..0 => c"errno",
+        _ => c"unknown",
+    }
+}
+
+/// The largest errno of Linux, negated.
+const ERRNO_LAST: i32 = -4095;
+
+/// The code of an error of the engine.
+pub(crate) fn of(error: &Error) -> i32 {
+    match error {
+        Error::Io { source, .. } => source.raw_os_error().map_or(PGS_E_OTHER, |errno| -errno),
+        Error::NotARegion { .. } => PGS_E_NOT_A_REGION,
+        Error::Version { .. } => PGS_E_VERSION,
+        Error::Features { .. } => PGS_E_FEATURES,
+        Error::Truncated { .. } => PGS_E_TRUNCATED,
+        Error::Corrupt { .. } => PGS_E_CORRUPT,
+        Error::Claimed { .. } => PGS_E_IN_USE,
+        Error::TooWeak { .. } => PGS_E_TOO_WEAK,
+        Error::NoSpace { .. } => PGS_E_NO_SPACE,
+        Error::NotFound { .. } => PGS_E_NOT_FOUND,
+        Error::Exists { .. } => PGS_E_EXISTS,
+        Error::BadName { .. } => PGS_E_BAD_NAME,
+        Error::OutOfRange { .. } => PGS_E_OUT_OF_RANGE,
+        Error::Invalid(_) => PGS_E_INVALID,
+        Error::TooManyPins { .. } => PGS_E_TOO_MANY_PINS,
+        Error::Held { .. } => PGS_E_HELD,
+        Error::Detached { .. } => PGS_E_DETACHED,
+        Error::Busy { .. } => PGS_E_BUSY,
+        Error::TimedOut { .. } => PGS_E_TIMED_OUT,
+        Error::ForeignAddress { .. } => PGS_E_FOREIGN,
+        Error::Poisoned { .. } => PGS_E_POISONED,
+        Error::PoisonedFrame { .. } => PGS_E_POISONED_FRAME,
+        Error::Forked => PGS_E_FORKED,
+        Error::ReadOnly => PGS_E_READ_ONLY,
+        Error::Closed => PGS_E_CLOSED,
+        _ => PGS_E_OTHER,
+    }
+}

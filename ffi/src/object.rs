@@ -1,0 +1,189 @@
+//! Objects: named bytes.
+
+use crate::boundary::{Out, bytes, bytes_mut, enter, put, text};
+use crate::handle::{self, Handle};
+use crate::options::{Flags, PGS_CREATE, PGS_EXCLUSIVE};
+use crate::store::Store;
+use std::ffi::{c_char, c_int, c_void};
+
+/// A handle on an object of a store. Made by pgs_object_open(), ended by pgs_object_close().
+pub struct Object {
+    /// The engine's object.
+    pub(crate) engine: pagestone::store::Object,
+    /// Whether its store is open read-only.
+    pub(crate) read_only: bool,
+}
+
+impl Handle for Object {
+    const NAME: &'static str = "object";
+    fn poison(&self, why: &str) {
+        self.engine.store().poison(why);
+    }
+}
+
+/// Opens the object `name`; `flags`: PGS_CREATE, PGS_EXCLUSIVE. Several handles on one object are one object.
+///
+/// Errors: PGS_E_NOT_FOUND; PGS_E_EXISTS; PGS_E_BAD_NAME; PGS_E_READ_ONLY (it would have to be created);
+/// PGS_E_NO_SPACE.
+///
+/// Durability: a new name is durable after a sync of the object or of the store.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_open(
+    store: *mut Store,
+    name: *const c_char,
+    flags: u32,
+    object: *mut *mut Object,
+) -> c_int {
+    // SAFETY: as C promised: a live store, a string, room for a pointer.
+    unsafe {
+        handle::on(store, |store| {
+            let name = text(name, "name")?;
+            let out = Out::new(object, "object")?;
+            let flags = Flags::of(flags, PGS_CREATE | PGS_EXCLUSIVE)?;
+            let engine = match (flags.has(PGS_CREATE), flags.has(PGS_EXCLUSIVE)) {
+                (true, true) => store.engine.create(name)?,
+                (true, false) => store.engine.open_or_create(name)?,
+                (false, _) => store.engine.open(name)?,
+            };
+            out.set(handle::give(Box::new(Object { engine, read_only: store.read_only })));
+            Ok(())
+        })
+    }
+}
+
+/// Ends the handle; NULL is a no-op. Syncs nothing, and leaves pins as they are.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_close(object: *mut Object) {
+    // Nobody hears the status: what can fail at the end of a handle has told the panic hook.
+    let _ = enter(|| {
+        drop(handle::take(object)?);
+        Ok(())
+    });
+}
+
+/// Copies up to `len` bytes from `offset` to `buf`. `done` is how many: fewer than `len` only where the
+/// object ends. What was never written reads as zeros. Each frame is copied under its latch: no torn page,
+/// though a range of several pages is not one instant.
+///
+/// Errors: PGS_E_POISONED_FRAME.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_read(
+    object: *mut Object,
+    offset: u64,
+    buf: *mut c_void,
+    len: usize,
+    done: *mut usize,
+) -> c_int {
+    // SAFETY: as C promised: a live object, `len` bytes to write to, room for a size.
+    unsafe {
+        handle::on(object, |object| {
+            let buf = bytes_mut(buf.cast(), len)?;
+            let out = Out::new(done, "done")?;
+            out.set(object.engine.read_at(offset, buf)?);
+            Ok(())
+        })
+    }
+}
+
+/// Copies `len` bytes from `buf` to `offset`: all of them, or an error. Past the end the object grows; a gap
+/// reads as zeros. Everybody who reads, pinned the page or has it mapped sees the bytes at once. Never waits
+/// for a pin.
+///
+/// Errors: PGS_E_NO_SPACE; PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE (the object would be too large);
+/// PGS_E_POISONED_FRAME.
+///
+/// Durability: after pgs_object_sync(), or pgs_object_sync_range() of these bytes, or pgs_store_sync().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_write(
+    object: *mut Object,
+    offset: u64,
+    buf: *const c_void,
+    len: usize,
+) -> c_int {
+    // SAFETY: as C promised: a live object, `len` bytes to read.
+    unsafe { handle::on(object, |object| Ok(object.engine.write_at(offset, bytes(buf.cast(), len)?)?)) }
+}
+
+/// Writes `len` bytes at the end, wherever that is at the moment; `offset` (may be NULL) tells where they
+/// went. Appends of several threads never overlap.
+///
+/// Errors and durability: as pgs_object_write().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_append(
+    object: *mut Object,
+    buf: *const c_void,
+    len: usize,
+    offset: *mut u64,
+) -> c_int {
+    // SAFETY: as C promised: a live object, `len` bytes to read, room for what is not NULL.
+    unsafe {
+        handle::on(object, |object| {
+            let at = object.engine.append(bytes(buf.cast(), len)?)?;
+            put(offset, at);
+            Ok(())
+        })
+    }
+}
+
+/// The object's size in bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_size(object: *mut Object, size: *mut u64) -> c_int {
+    // SAFETY: as C promised: a live object, room for a number.
+    unsafe {
+        handle::on(object, |object| {
+            Out::new(size, "size")?.set(object.engine.len());
+            Ok(())
+        })
+    }
+}
+
+/// Makes the object `size` bytes long. Bytes cut off are gone: grown again, they read as zeros. A page that
+/// somebody has pinned keeps its bytes for them, and its frame goes to nobody else until the last unpin.
+///
+/// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE; PGS_E_NO_SPACE.
+///
+/// Durability: after pgs_object_sync() or pgs_store_sync().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_resize(object: *mut Object, size: u64) -> c_int {
+    // SAFETY: as C promised: a live object.
+    unsafe { handle::on(object, |object| Ok(object.engine.set_len(size)?)) }
+}
+
+/// Gives every page that holds a byte of [offset, offset + len) a frame of its own, zeroed where it had none.
+/// The size stays: writes there later cannot fail for want of space, and cost less to sync.
+///
+/// Errors: PGS_E_NO_SPACE (pages that got a frame keep it); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
+///
+/// Durability: after pgs_object_sync() or pgs_store_sync().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_allocate(object: *mut Object, offset: u64, len: u64) -> c_int {
+    // SAFETY: as C promised: a live object.
+    unsafe { handle::on(object, |object| Ok(object.engine.allocate(offset, len)?)) }
+}
+
+/// Makes [offset, offset + len) read as zeros and gives back the frames of whole pages in it. The size stays.
+///
+/// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
+///
+/// Durability: after pgs_object_sync() or pgs_store_sync().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_punch(object: *mut Object, offset: u64, len: u64) -> c_int {
+    // SAFETY: as C promised: a live object.
+    unsafe { handle::on(object, |object| Ok(object.engine.punch_hole(offset, len)?)) }
+}
+
+/// Makes durable what was written to the object, its size and its name before the call. Costs what is dirty,
+/// not what is large.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_sync(object: *mut Object) -> c_int {
+    // SAFETY: as C promised: a live object.
+    unsafe { handle::on(object, |object| Ok(object.engine.sync()?)) }
+}
+
+/// As pgs_object_sync(), for the bytes of [offset, offset + len) and everything needed to read them back. Bytes past
+/// the end are none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_object_sync_range(object: *mut Object, offset: u64, len: u64) -> c_int {
+    // SAFETY: as C promised: a live object.
+    unsafe { handle::on(object, |object| Ok(object.engine.sync_range(offset, len)?)) }
+}

@@ -1,0 +1,172 @@
+//! Pins: a frame stays what it is, at its address, until the last pin is dropped.
+
+use crate::boundary::{Answer, Failure, Out};
+use crate::code;
+use crate::handle;
+use crate::object::Object;
+use crate::options::Flags;
+use crate::store::Store;
+use pagestone::frame::PINS_MAX;
+use pagestone::units::{FRAME_SIZE, PageIndex, Pfn, PfnRange};
+use std::ffi::{c_int, c_void};
+use std::mem::forget;
+
+/// Bytes of a frame, and of a page.
+pub const PGS_FRAME_SIZE: usize = 4096;
+/// Most pins one frame can have at a time.
+pub const PGS_PINS_MAX: u32 = 0x7fff;
+/// Bytes behind a pinned range that may be read as well; what they hold is undefined.
+pub const PGS_PIN_SLACK: usize = 256;
+/// pgs_pin(): give pages that have no frame a zeroed one.
+pub const PGS_PIN_WRITE: u32 = 1;
+
+const _: () = assert!(PGS_FRAME_SIZE == FRAME_SIZE && PGS_PINS_MAX == PINS_MAX && PGS_PIN_SLACK == 256);
+
+/// Pins every frame that holds a byte of [offset, offset + len) and gives the address of the byte at
+/// `offset`; `flags`: 0 or PGS_PIN_WRITE. The range is contiguous in memory, and PGS_PIN_SLACK bytes behind
+/// it are readable.
+///
+/// A pin is no latch: others go on reading and writing the page, and the bytes show it at once. While pinned,
+/// the address stays valid, and no frame is given to another page even if this one is cut off. Take a latch
+/// (pgs_latch()) to read or store several bytes as one. Each pgs_pin() wants its own pgs_unpin(); the object
+/// may be closed before.
+///
+/// Errors: PGS_E_PAST_END; PGS_E_HOLE (without PGS_PIN_WRITE); PGS_E_SCATTERED; PGS_E_TOO_MANY_PINS;
+/// PGS_E_HELD; PGS_E_POISONED_FRAME; PGS_E_INVALID (`len` is 0); PGS_E_NO_SPACE and PGS_E_READ_ONLY
+/// (PGS_PIN_WRITE). On an error nothing stays pinned.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_pin(
+    object: *mut Object,
+    offset: u64,
+    len: usize,
+    flags: u32,
+    address: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: as C promised: a live object, room for a pointer.
+    unsafe {
+        handle::on(object, |object| {
+            let out = Out::new(address, "address")?;
+            let flags = Flags::of(flags, PGS_PIN_WRITE)?;
+            if flags.has(PGS_PIN_WRITE) && object.read_only {
+                return Err(pagestone::Error::ReadOnly.into());
+            }
+            out.set(pin(object, offset, len, flags.has(PGS_PIN_WRITE))?.cast_mut().cast());
+            Ok(())
+        })
+    }
+}
+
+/// Drops one pin of every frame that holds a byte of [address, address + len): the `address` and `len` of the
+/// pin. Any thread may drop it. Never waits.
+///
+/// Errors: PGS_E_INVALID (a frame has no pin: none is dropped); PGS_E_FOREIGN.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_unpin(store: *mut Store, address: *const c_void, len: usize) -> c_int {
+    // SAFETY: as C promised: a live store, and a pin of the caller's on each frame that is pinned.
+    unsafe {
+        handle::on(store, |store| {
+            // All frames are looked at before the pin of one is dropped.
+            for frame in frames(address, len)? {
+                forget(store.engine.pages().adopt(frame)?);
+            }
+            for frame in frames(address, len)? {
+                drop(store.engine.pages().adopt(frame)?);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Pins the frame with this number and gives the address of its first byte; dropped by
+/// pgs_unpin(store, address, PGS_FRAME_SIZE).
+///
+/// Errors: PGS_E_FOREIGN (no frame of this store); PGS_E_TOO_MANY_PINS; PGS_E_HELD; PGS_E_DETACHED;
+/// PGS_E_POISONED_FRAME.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_pin_frame(store: *mut Store, pfn: u64, address: *mut *mut c_void) -> c_int {
+    // SAFETY: as C promised: a live store, room for a pointer.
+    unsafe {
+        handle::on(store, |store| {
+            let out = Out::new(address, "address")?;
+            let range = PfnRange::new(Pfn::new(pfn), 1);
+            if !store.pfns.contains(range.start) {
+                return Err(Failure::new(
+                    code::PGS_E_FOREIGN,
+                    format!("frame {pfn:#x} is not of this store"),
+                ));
+            }
+            if let Some(page) = store.engine.frames(range)?.pop() {
+                out.set(page.into_raw().cast_mut().cast());
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Pins every frame that holds a byte of [address, address + len), whoever found the address, by whatever
+/// way: another pin, an alias, a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays
+/// pinned.
+///
+/// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_pin_address(store: *mut Store, address: *const c_void, len: usize) -> c_int {
+    // SAFETY: as C promised: a live store.
+    unsafe {
+        handle::on(store, |store| {
+            let ends = [frames(address, len)?.next(), frames(address, len)?.last()];
+            for end in ends.into_iter().flatten() {
+                store.engine.pages().peek(end)?;
+            }
+            for page in pagestone::store::frames_at(address.cast(), len)? {
+                forget(page);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Pins and gives the address of the byte at `offset`.
+fn pin(object: &Object, offset: u64, len: usize, write: bool) -> Answer<*const u8> {
+    if len == 0 {
+        return Err(Failure::invalid("a pin of no bytes pins nothing\0"));
+    }
+    let fits = || offset.checked_add(len as u64).is_some_and(|end| end <= object.engine.len());
+    if !fits() {
+        return Err(Failure::new(code::PGS_E_PAST_END, "the range reaches past the end of the object\0"));
+    }
+    if let Some(pins) = object.engine.pin_range(offset, len)? {
+        return Ok(pins.into_raw().0);
+    }
+    if write {
+        object.engine.allocate(offset, len as u64)?;
+        if let Some(pins) = object.engine.pin_range(offset, len)? {
+            return Ok(pins.into_raw().0);
+        }
+    }
+    Err(why_not(object, offset, len)?)
+}
+
+/// Why the engine gave no contiguous pin. The object may have changed since: the answer is one that was true.
+fn why_not(object: &Object, offset: u64, len: usize) -> Answer<Failure> {
+    let last = PageIndex::of_byte(offset + (len as u64 - 1)).0;
+    for index in PageIndex::of_byte(offset).0..=last {
+        if object.engine.pin(PageIndex(index))?.is_none() {
+            return Ok(Failure::new(code::PGS_E_HOLE, "the range holds a page that was never written\0"));
+        }
+    }
+    Ok(Failure::new(code::PGS_E_SCATTERED, "the range's frames do not lie side by side\0"))
+}
+
+/// First bytes of the frames that hold [address, address + len).
+fn frames(address: *const c_void, len: usize) -> Answer<impl Iterator<Item = *const u8>> {
+    let first = frame_of(address);
+    let more = len.checked_sub(1).ok_or_else(|| Failure::invalid("a pin of no bytes pins nothing\0"))?;
+    let last =
+        address.addr().checked_add(more).ok_or_else(|| Failure::invalid("`len` is larger than memory\0"))?;
+    Ok((0..=(last - first.addr()) / FRAME_SIZE).map(move |n| first.wrapping_add(n * FRAME_SIZE)))
+}
+
+/// First byte of the frame that holds `address`.
+pub(crate) fn frame_of(address: *const c_void) -> *const u8 {
+    address.cast::<u8>().wrapping_sub(address.addr() % FRAME_SIZE)
+}

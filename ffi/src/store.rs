@@ -1,0 +1,196 @@
+//! Stores: open, close, sync, names.
+
+use crate::boundary::{Answer, Failure, Out, enter, put, sized_in, text};
+use crate::code;
+use crate::handle::{self, Handle};
+use crate::options::{Options, PGS_EXCLUSIVE};
+use pagestone::units::PfnRange;
+use std::ffi::{OsStr, c_char, c_int};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// A region that is open, with its objects. Made by pgs_open(), ended by pgs_close().
+pub struct Store {
+    /// The engine's store.
+    pub(crate) engine: pagestone::store::Store,
+    /// Its pfns, which stay the same while it is open.
+    pub(crate) pfns: PfnRange,
+    /// Whether it is open read-only.
+    pub(crate) read_only: bool,
+}
+
+impl Handle for Store {
+    const NAME: &'static str = "store";
+    fn poison(&self, why: &str) {
+        self.engine.poison(why);
+    }
+}
+
+impl From<pagestone::store::Store> for Store {
+    fn from(engine: pagestone::store::Store) -> Self {
+        let info = engine.info();
+        Self { engine, pfns: info.pfns, read_only: info.read_only }
+    }
+}
+
+/// Most bytes of an object's name.
+pub const PGS_NAME_MAX: usize = 255;
+
+// The engine has the limit in words only: the C test `names` holds the two together.
+const _: () = assert!(PGS_NAME_MAX == u8::MAX as usize);
+
+/// Opens the region in the file `path`, recovering what a crash left.
+///
+/// `options` may be NULL: an existing region, for reading and writing. An opening that changes nothing later
+/// writes nothing. Opened twice at once, also by this process or through another path, the second is
+/// PGS_E_IN_USE.
+///
+/// Errors: -ENOENT, -EACCES, ...; PGS_E_EXISTS; PGS_E_NOT_A_REGION; PGS_E_VERSION; PGS_E_FEATURES;
+/// PGS_E_IN_USE; PGS_E_TOO_WEAK; PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE (an option).
+///
+/// Durability: a region that was created is durable before the call returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_open(
+    path: *const c_char,
+    options: *const Options,
+    store: *mut *mut Store,
+) -> c_int {
+    enter(|| {
+        // SAFETY: as C promised: `path` is a string.
+        let path = Path::new(OsStr::from_bytes(unsafe { text(path, "path") }?));
+        // SAFETY: as C promised: an options struct of the size it names.
+        let options = if options.is_null() { Options::DEFAULT } else { unsafe { sized_in(options) }? };
+        // SAFETY: as C promised: room for a pointer.
+        let out = unsafe { Out::new(store, "store") }?;
+        let engine = options.engine()?;
+        let opened =
+            if options.flags & PGS_EXCLUSIVE == 0 { engine.open(path)? } else { open_new(path, &engine)? };
+        out.set(handle::give(Box::new(Store::from(opened))));
+        Ok(())
+    })
+}
+
+/// A store in memory begins with this many bytes, and grows.
+const MEMORY_FIRST: u64 = 1 << 20;
+
+/// Opens an empty store of at most `max_bytes` bytes in anonymous memory; its durability is volatile.
+///
+/// Errors: PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_open_memory(max_bytes: u64, store: *mut *mut Store) -> c_int {
+    enter(|| {
+        // SAFETY: as C promised: room for a pointer.
+        let out = unsafe { Out::new(store, "store") }?;
+        let opened =
+            pagestone::store::Options::new().max_size(max_bytes).open_memory(max_bytes.min(MEMORY_FIRST))?;
+        out.set(handle::give(Box::new(Store::from(opened))));
+        Ok(())
+    })
+}
+
+/// Syncs and closes the store; NULL is PGS_OK. After PGS_E_BUSY the store is open as before; after any other
+/// answer the handle is gone, and a failed sync is told (what was not synced is what a crash would have
+/// cost).
+///
+/// Errors: PGS_E_BUSY (objects are open, or pages pinned).
+///
+/// Durability: everything written is durable when it returns PGS_OK.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
+    if store.is_null() {
+        return code::PGS_OK;
+    }
+    enter(|| {
+        let mut taken = handle::take(store)?;
+        match taken.engine.close() {
+            Ok(()) => Ok(()),
+            Err((engine, error @ pagestone::Error::Busy { .. })) => {
+                // The same box: the caller's pointer goes on being its handle.
+                taken.engine = engine;
+                handle::give(taken);
+                Err(error.into())
+            }
+            Err((_, error)) => Err(error.into()),
+        }
+    })
+}
+
+/// Makes everything durable that was changed before the call: contents, sizes and names.
+///
+/// Errors: PGS_E_READ_ONLY never: there, it has nothing to do.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_store_sync(store: *mut Store) -> c_int {
+    // SAFETY: as C promised: a live store.
+    unsafe { handle::on(store, |store| Ok(store.engine.sync()?)) }
+}
+
+/// Gives the object `from` the name `to`, at once for everybody. An object that was named `to` loses its
+/// name, as by pgs_unlink(). Open handles stay with their object.
+///
+/// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.
+///
+/// Durability: after pgs_store_sync(), or a sync of either object.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_rename(store: *mut Store, from: *const c_char, to: *const c_char) -> c_int {
+    // SAFETY: as C promised: a live store.
+    unsafe {
+        handle::on(store, |store| {
+            let (from, to) = (text(from, "from")?, text(to, "to")?);
+            Ok(store.engine.rename(from, to)?)
+        })
+    }
+}
+
+/// Takes the name away. An object that is open stays usable through its handles, as in POSIX; its space is
+/// free after the last pgs_object_close() and the last unpin.
+///
+/// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY.
+///
+/// Durability: after pgs_store_sync().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_unlink(store: *mut Store, name: *const c_char) -> c_int {
+    // SAFETY: as C promised: a live store and a string.
+    unsafe { handle::on(store, |store| Ok(store.engine.unlink(text(name, "name")?)?)) }
+}
+
+/// Whether an object has this name (1 or 0), and its size in bytes (0 if there is none); `size` may be NULL.
+///
+/// Errors: PGS_E_BAD_NAME.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_exists(
+    store: *mut Store,
+    name: *const c_char,
+    exists: *mut c_int,
+    size: *mut u64,
+) -> c_int {
+    // SAFETY: as C promised: a live store, a string, and room for what is not NULL.
+    unsafe {
+        handle::on(store, |store| {
+            let name = text(name, "name")?;
+            let out = Out::new(exists, "exists")?;
+            let found = store.engine.exists(name)?;
+            out.set(c_int::from(found.is_some()));
+            put(size, found.unwrap_or(0));
+            Ok(())
+        })
+    }
+}
+
+/// Makes the file, which must be missing, and opens it. It goes again if it cannot be made a region.
+fn open_new(path: &Path, engine: &pagestone::store::Options) -> Answer<pagestone::store::Store> {
+    if let Err(error) = OpenOptions::new().write(true).create_new(true).open(path) {
+        let code = match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::AlreadyExists, _) => code::PGS_E_EXISTS,
+            (_, Some(errno)) => -errno,
+            (_, None) => code::PGS_E_OTHER,
+        };
+        return Err(Failure::new(code, format!("cannot create {path:?}: {error}")));
+    }
+    engine.open(path).map_err(|error| {
+        // The first failure is the one to tell.
+        let _ = fs::remove_file(path);
+        error.into()
+    })
+}
