@@ -68,15 +68,15 @@ impl Allocator {
     pub(crate) fn allocate(&self, n: usize, near: Option<FrameNo>) -> Result<Vec<FrameNo>> {
         let mut waited = n == 0;
         loop {
-            let shape = self.shape();
-            let missing = {
-                let mut groups = self.settled()?;
-                match groups.take(&*self.log, shape, n as u64, near)? {
+            let (shape, missing) = {
+                let (mut groups, shape) = self.settled()?;
+                let missing = match groups.take(&*self.log, shape, n as u64, near)? {
                     Ok(frames) => return Ok(frames),
                     // Growing while this many frames are only waiting for the tail would be growth without end.
                     Err(missing) if !waited && groups.quarantined >= missing.max(step(shape)) => None,
                     Err(missing) => Some(missing),
-                }
+                };
+                (shape, missing)
             };
             match missing.map(|missing| self.grow(shape, missing)) {
                 Some(Ok(())) => {}
@@ -92,10 +92,14 @@ impl Allocator {
 
     /// Undoes `allocate` for frames that were not linked; a frame that was linked stays.
     pub(crate) fn release(&self, frames: &[FrameNo]) -> Result {
-        let shape = self.shape();
+        if frames.is_empty() {
+            return Ok(());
+        }
         let mut groups = self.groups.lock();
+        let shape = self.shape();
         for &frame in frames {
-            if shape.ordinary(frame) && !bitmap::allocated(&*self.log, shape, frame)? {
+            let waits = groups.quarantine.iter().any(|(_, waiting)| waiting.contains(&frame));
+            if shape.ordinary(frame) && !waits && !bitmap::allocated(&*self.log, shape, frame)? {
                 groups.give(frame);
             }
         }
@@ -104,8 +108,8 @@ impl Allocator {
 
     /// Loads the groups of `frames`: to be done before a record changes their bits.
     pub(crate) fn load(&self, frames: impl Iterator<Item = FrameNo>) -> Result {
-        let shape = self.shape();
         let mut groups = self.groups.lock();
+        let shape = self.shape();
         for frame in frames {
             groups.group(&*self.log, shape, u64::from(frame.0) / GROUP_FRAMES)?;
         }
@@ -125,8 +129,7 @@ impl Allocator {
 
     /// Frames that are free or soon will be, over the whole region; loads every group.
     pub(crate) fn free_frames(&self) -> Result<u64> {
-        let shape = self.shape();
-        let mut groups = self.settled()?;
+        let (mut groups, shape) = self.settled()?;
         let mut free = groups.quarantined;
         for group in 0..shape.groups() {
             free += u64::from(groups.group(&*self.log, shape, group)?.free());
@@ -134,8 +137,8 @@ impl Allocator {
         Ok(free)
     }
 
-    /// The groups, passed frames given back first.
-    fn settled(&self) -> Result<MutexGuard<'_, Groups>> {
+    /// The groups, passed frames given back first, and the shape they are to be loaded with.
+    fn settled(&self) -> Result<(MutexGuard<'_, Groups>, Shape)> {
         let mut groups = self.groups.lock();
         if !groups.quarantine.is_empty() {
             let passed = self.log.passed();
@@ -145,7 +148,8 @@ impl Allocator {
                 frames.into_iter().for_each(|frame| groups.give(frame));
             }
         }
-        Ok(groups)
+        let shape = self.shape();
+        Ok((groups, shape))
     }
 
     /// Adds at least `missing` frames to the `seen` ones; nothing to do if somebody else did.

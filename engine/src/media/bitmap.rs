@@ -82,20 +82,13 @@ pub(crate) struct Group {
 impl Group {
     /// The copy of group `group`; frames beyond the region are not to be handed out.
     pub(crate) fn load(words: &impl Words, shape: Shape, group: u64) -> Result<Self> {
-        let bitmap = shape.bitmap(group);
         let mut copy = vec![0; GROUP_WORDS as usize].into_boxed_slice();
         for (i, word) in copy.iter_mut().enumerate() {
-            *word = words.word(bitmap.offset() + i as u64 * 8)?;
+            let (fixed, beyond) = shape.outside(group * GROUP_WORDS + i as u64);
+            *word = words.word(shape.bitmap(group).offset() + i as u64 * 8)? | fixed | beyond;
         }
-        let mut this = Self { words: copy, free: 0, low: 0 };
-        for place in 0..GROUP_FRAMES {
-            let frame = group * GROUP_FRAMES + place;
-            if frame >= shape.frames || shape.fixed(FrameNo(frame as u32)) {
-                this.words[place as usize / 64] |= 1 << (place % 64);
-            }
-        }
-        this.free = this.words.iter().map(|word| word.count_zeros()).sum();
-        Ok(this)
+        let free = copy.iter().map(|word| word.count_zeros()).sum();
+        Ok(Self { words: copy, free, low: 0 })
     }
 
     /// Frames that may be handed out.

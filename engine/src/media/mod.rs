@@ -9,6 +9,7 @@
 mod allocator;
 mod bitmap;
 mod busy;
+pub mod check;
 mod content;
 mod directory;
 pub mod format;

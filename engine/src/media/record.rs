@@ -39,6 +39,11 @@ const UNLINKED: u8 = 1;
 pub struct ObjectSlot(pub(crate) u64);
 
 impl ObjectSlot {
+    /// The slot's number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
     /// Byte offset of the record.
     #[must_use]
     pub const fn offset(self) -> u64 {

@@ -106,13 +106,13 @@ impl Volume {
         // Held while the fates are asked: a last put meanwhile finds its frame in the table.
         let mut table = self.busy.lock();
         let table = table.load(&*self.log, shape)?;
+        self.allocator.load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
         // Before the fates are asked: nothing but a failing log may come between them and their record.
         let mut spare = self.spares(0, table.lacks(found.len()))?;
         let rules = self.log.rules();
         let pinned = |page, frame| fate(page, frame) == Fate::Busy && !rules.broken(Rule::ReuseBeforeUnpin);
         let (busy, mut freed) = part(found, pinned);
         freed.extend(&cleared.nodes);
-        self.allocator.load(freed.iter().copied())?;
         let lacks = table.lacks(busy.len());
         if lacks > spare.len() {
             self.release(&spare)?;
@@ -123,7 +123,8 @@ impl Volume {
         if rules.broken(Rule::StepSplits) {
             self.change(|t, shape| bitmap::clear(t, shape, freed.iter().copied()))?;
         }
-        let ((), sequence) = self.change_with(new.clone(), |t, shape, _| {
+        let ((), sequence) = self.change_with(new.clone(), |t, shape, unused| {
+            unused.clear();
             table.add(t, shape, &new, &busy)?;
             if !rules.broken(Rule::StepSplits) {
                 bitmap::clear(t, shape, freed.iter().copied())?;

@@ -46,7 +46,7 @@ pub(crate) struct Root {
 impl Map {
     /// The root; `None` when nothing is mapped.
     pub(crate) fn root(&self, shape: Shape) -> Result<Option<Root>> {
-        let height = (self.root >> HEIGHT_SHIFT) as u32 & 7;
+        let height = self.height();
         let seal = Seal::Map { id: self.id, prefix: 0, level: height };
         let value = seal.open(self.root).ok_or_else(|| broken(self.at))?;
         if value == 0 {
@@ -57,6 +57,16 @@ impl Map {
             return Err(Error::corrupt(WHAT, self.at, format!("impossible height {height}")));
         }
         Ok(Some(Root { height, frame: shape.frame(bare, WHAT, self.at)? }))
+    }
+
+    /// The height that the root word claims, whatever it is worth.
+    pub(crate) const fn height(&self) -> u32 {
+        (self.root >> HEIGHT_SHIFT) as u32 & 7
+    }
+
+    /// Whether `word` was closed for this map and place.
+    pub(crate) fn sealed(&self, word: u64, page: u64, level: u32) -> bool {
+        self.seal(page, level).open(word).is_some()
     }
 
     fn set_root(&mut self, root: Root) {

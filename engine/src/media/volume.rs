@@ -8,6 +8,7 @@
 
 use super::allocator::Allocator;
 use super::busy::BusyTable;
+use super::check::Report;
 use super::log::record::Sequence;
 use super::log::{Log, Txn};
 use super::record::{Head, ObjectSlot};
@@ -73,6 +74,12 @@ impl Volume {
         self.shape().frames
     }
 
+    /// Walks everything and names each defect. Changes wait until it is done.
+    pub fn check(&self) -> Result<Report> {
+        let _changes_wait = self.window.pause();
+        super::check::check(&self.log)
+    }
+
     /// Takes `needed` frames, and `welcome` more if there are any.
     pub(super) fn spares(&self, needed: usize, welcome: usize) -> Result<Vec<FrameNo>> {
         match self.allocate(needed + welcome, None) {
@@ -101,7 +108,7 @@ impl Volume {
     ) -> Result<(R, Sequence)> {
         let taken = spare.clone();
         let changed = self.change(|t, shape| f(t, shape, &mut spare));
-        self.release(&taken)?;
+        self.release(if changed.is_ok() { &spare } else { &taken })?;
         changed
     }
 

@@ -40,6 +40,11 @@ impl Window {
         Change { version: &self.version, _changing: changing }
     }
 
+    /// Makes writers wait, and readers none.
+    pub(crate) fn pause(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock()
+    }
+
     /// What `look` finds in one moment. It may run several times, and its errors count only if it saw one moment.
     pub(crate) fn read<R>(&self, look: impl Fn() -> Result<R>) -> Result<R> {
         for _ in 0..TRIES {

@@ -110,6 +110,22 @@ impl Shape {
         (frame.0 as u64) < self.frames && !self.fixed(frame)
     }
 
+    /// The bits of the `word`-th word of all bitmaps that belong to fixed frames, and those beyond the region's end.
+    pub(crate) fn outside(self, word: u64) -> (u64, u64) {
+        let first = word * 64;
+        // Fixed frames are at the front of group 0 and the first of each other group.
+        let fixed = if first < layout::GROUP_FRAMES { first..first + 64 } else { first..first + 1 };
+        let fixed = fixed
+            .filter(|&frame| frame < self.frames && self.fixed(FrameNo(frame as u32)))
+            .fold(0, |bits, frame| bits | 1 << (frame - first));
+        let beyond = match self.frames.saturating_sub(first) {
+            0 => !0,
+            inside @ 1..64 => !0 << inside,
+            _ => 0,
+        };
+        (fixed, beyond)
+    }
+
     /// `value`, read at `at` as part of a `what`, as an ordinary frame.
     pub(crate) fn frame(self, value: u64, what: &'static str, at: u64) -> Result<FrameNo> {
         match u32::try_from(value).map(FrameNo) {
@@ -151,5 +167,14 @@ mod tests {
         assert!(!shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32)));
         assert!(shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32 + 9)));
         assert!(!shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32 + 10)));
+        for word in 0..2 * layout::GROUP_FRAMES / 64 {
+            let (fixed, beyond) = shape.outside(word);
+            for bit in 0..64 {
+                let frame = word * 64 + bit;
+                let inside = frame < shape.frames;
+                assert_eq!(beyond >> bit & 1 == 0, inside);
+                assert_eq!(fixed >> bit & 1 == 1, inside && shape.fixed(FrameNo(frame as u32)));
+            }
+        }
     }
 }

@@ -1,6 +1,12 @@
 //! What the structures promise, through the volume's door.
 
 mod basics;
+mod concurrent;
+mod damage;
+mod model;
+mod naming;
+mod rules;
+mod space;
 
 use super::format::{format, open};
 use super::layout::LOG_FRAMES_DEFAULT;
@@ -9,7 +15,7 @@ use super::rules::Rules;
 use super::*;
 use crate::error::{Error, Result};
 use crate::region::{Identity, Region, RegionOptions, Source};
-use crate::units::{Durability, FRAME_SIZE, FrameNo, PageIndex};
+use crate::units::{Durability, FrameNo, PageIndex};
 use std::sync::Arc;
 
 /// A region in memory with these bytes, on the boot `boot`.
@@ -62,6 +68,13 @@ fn fill(volume: &Volume, slot: ObjectSlot, pages: impl Iterator<Item = u64>) -> 
     let pairs: Vec<_> = pages.into_iter().zip(frames).collect();
     volume.link(slot, &pairs, None).unwrap();
     pairs
+}
+
+/// Everything holds together.
+fn assert_sound(volume: &Volume) -> check::Counts {
+    let report = volume.check().unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+    report.counts
 }
 
 fn all_free(_: PageIndex, _: FrameNo) -> Fate {

@@ -1,0 +1,173 @@
+//! `check`: walks everything on the medium, read-only, and names each defect.
+//!
+//! It trusts nothing: every frame is entered once, every record once, every number is held against its bounds, so it
+//! ends on any bytes. Each kind of defect has a name of its own, listed in [`DEFECTS`]; tests plant each.
+
+mod claims;
+mod head;
+mod maps;
+mod names;
+
+use super::log::Log;
+use super::record::Head;
+use super::words::{Shape, Words};
+use crate::error::{Error, Result};
+use claims::Claims;
+use std::collections::{BTreeMap, HashSet};
+
+/// Every defect `check` knows, and what it means.
+pub const DEFECTS: &[(&str, &str)] = &[
+    ("superblock-copy", "one of the superblock's two copies is not whole; the next change repairs it"),
+    ("lease", "the lease is not whole; the next opening assumes a power loss"),
+    (
+        "log-header-copy",
+        "one of the log header's two copies is not whole; the next move of the tail repairs it",
+    ),
+    ("frames-word", "the region claims more frames than its file holds, or fewer than a fresh one has"),
+    ("reserved-frame", "a reserved frame is not zero"),
+    ("root-word", "an unused word of the root frame is not zero"),
+    ("bitmap-fixed", "the bitmap says that a fixed frame is free"),
+    ("bitmap-beyond-end", "the bitmap says that a frame beyond the region's end is allocated"),
+    ("frame-owned-twice", "a frame belongs to two owners"),
+    ("frame-used-but-free", "a frame has an owner, and the bitmap says that it is free"),
+    ("frame-leaked", "a frame has no owner, and the bitmap says that it is allocated"),
+    ("directory-word", "a word of a directory node is neither record nor node"),
+    ("directory-depth", "the directory has more levels than a hash has bits"),
+    ("directory-empty-node", "a directory node holds nothing"),
+    ("directory-chain", "a chain of the directory comes back to a record, or leads to a free one"),
+    ("record-checksum", "the head of an object record does not match its checksum"),
+    ("record-name", "the name of an object record does not match checksum, length or hash"),
+    ("record-bucket", "an object record is in the bucket of another hash"),
+    ("record-lost", "an object record is neither named, nor an orphan, nor free"),
+    ("name-twice", "two objects have the same name"),
+    ("name-unlinked", "an object that is marked unlinked has a name"),
+    ("object-number", "an object's number was never given out, or given out twice"),
+    ("object-size", "an object is larger than one can be"),
+    ("object-count", "the number of names is not what the root frame says"),
+    ("orphan-list", "the list of orphans does not hold together"),
+    ("orphan-without-work", "an object on the list of orphans is neither unlinked nor being truncated"),
+    ("truncate-mark", "an object being truncated, or unlinked, is not on the list of orphans"),
+    ("free-slot-list", "the list of free record slots does not hold together"),
+    ("map-check", "a word of an object's map was not written for this object and place"),
+    ("map-frame", "a word of an object's map names a frame that does not exist or is a fixed one"),
+    ("map-empty-node", "a node of an object's map holds nothing"),
+    ("busy-table", "the busy table does not hold together"),
+];
+
+/// Findings beyond these are counted, not listed.
+const LISTED: usize = 1000;
+
+/// One defect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// Its kind: a name from [`DEFECTS`].
+    pub name: &'static str,
+    /// Byte offset in the region.
+    pub at: u64,
+    /// What exactly.
+    pub detail: String,
+}
+
+/// What there is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Objects that have a name.
+    pub objects: u64,
+    /// Objects with work to finish: unlinked, or being truncated.
+    pub orphans: u64,
+    /// Pages of objects.
+    pub pages: u64,
+    /// Frames cut off from their objects while they were pinned.
+    pub busy: u64,
+    /// Frames of the region.
+    pub frames: u64,
+    /// Frames that are allocated, fixed ones included.
+    pub used: u64,
+    /// Frames that are free.
+    pub free: u64,
+}
+
+/// What `check` found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Report {
+    /// The defects, in the order in which they were met; at most a thousand.
+    pub findings: Vec<Finding>,
+    /// Defects that were met and are not listed.
+    pub unlisted: u64,
+    /// What there is, as far as it can be reached.
+    pub counts: Counts,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Walks everything. While it runs nothing may be appended: see `Volume::check`.
+pub fn check(log: &Log) -> Result<Report> {
+    let mut report = Report::default();
+    let shape = head::check(log, &mut report)?;
+    let mut walk = Walk {
+        words: log,
+        shape,
+        claims: Claims::new(shape),
+        report,
+        objects: BTreeMap::new(),
+        numbers: HashSet::new(),
+        slots: HashSet::new(),
+    };
+    walk.directory()?;
+    walk.orphans()?;
+    walk.free_slots()?;
+    walk.lost_slots()?;
+    walk.maps()?;
+    walk.busy_table()?;
+    walk.bitmap()?;
+    Ok(walk.report)
+}
+
+/// The state of a walk over the region.
+struct Walk<'a> {
+    words: &'a Log,
+    shape: Shape,
+    claims: Claims,
+    report: Report,
+    /// Live records by slot: their heads, and whether they have a name.
+    objects: BTreeMap<u64, (Head, bool)>,
+    /// Numbers of objects.
+    numbers: HashSet<u64>,
+    /// Slots met: live and free ones.
+    slots: HashSet<u64>,
+}
+
+impl Report {
+    fn find(&mut self, name: &'static str, at: u64, detail: impl Into<String>) {
+        debug_assert!(DEFECTS.iter().any(|(known, _)| *known == name), "{name}");
+        if self.findings.len() < LISTED {
+            self.findings.push(Finding { name, at, detail: detail.into() });
+        } else {
+            self.unlisted += 1;
+        }
+    }
+
+    /// What `looked` found; a contradiction on the medium is a finding `name`.
+    fn take<T>(&mut self, name: &'static str, looked: Result<T>) -> Result<Option<T>> {
+        match looked {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Corrupt { what, at, why }) => {
+                self.find(name, at, format!("{what}: {why}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Walk<'_> {
+    fn word(&self, at: u64) -> Result<u64> {
+        self.words.word(at)
+    }
+}

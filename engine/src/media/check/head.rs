@@ -1,0 +1,85 @@
+//! The fixed frames: superblock, lease, log header, root, reserved frames.
+
+use super::Report;
+use crate::error::{Error, Result};
+use crate::media::layout::{
+    LEASE_OFFSET, LOG_HEADER_OFFSETS, RESERVED_FRAMES, ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE,
+    file_bytes, initial_frames,
+};
+use crate::media::lease::Lease;
+use crate::media::log::Log;
+use crate::media::log::header::Header;
+use crate::media::sector::Found;
+use crate::media::superblock::Superblock;
+use crate::media::words::{Shape, WORDS};
+use crate::units::{FRAME_SIZE, FrameNo};
+
+/// Words of the root frame that mean something.
+const ROOT_WORDS: u64 = RootWord::Objects as u64 + 1;
+
+/// Checks the fixed frames and returns the shape that the rest may be held against: never larger than the file.
+pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
+    let region = log.region();
+    match Superblock::read(region) {
+        Ok(Some(copies)) if !copies.other_bad => {}
+        Ok(Some(copies)) => {
+            let bad = SUPERBLOCK_OFFSETS[1 - copies.live];
+            report.find("superblock-copy", bad, "the other copy is good");
+        }
+        Ok(None) => report.find("superblock-copy", 0, "both copies are blank"),
+        Err(error @ Error::Io { .. }) => return Err(error),
+        Err(error) => report.find("superblock-copy", 0, error.to_string()),
+    }
+    if Lease::read(region)? == Found::Torn {
+        report.find("lease", LEASE_OFFSET, "checksum or state is wrong");
+    }
+    log_header(log, report)?;
+    for frame in RESERVED_FRAMES.map(FrameNo) {
+        if let Some(at) = nonzero(log, frame, 0)? {
+            report.find("reserved-frame", at, "not zero");
+        }
+    }
+    if let Some(at) = nonzero(log, ROOT_FRAME, ROOT_WORDS)? {
+        report.find("root-word", at, "not zero");
+    }
+    let (least, at) = (u64::from(initial_frames(log.frames())), RootWord::Frames.offset());
+    let (frames, room) = (log.read(at)?, (region.len_bytes() / FRAME_SIZE as u64).saturating_sub(1));
+    if !(least..=room).contains(&frames) {
+        let file = file_bytes(room);
+        report.find(
+            "frames-word",
+            at,
+            format!("{frames} frames, at least {least}, in a file of {file} bytes"),
+        );
+    }
+    report.counts.frames = frames.clamp(least.min(room), room);
+    Ok(Shape { log_frames: log.frames(), frames: report.counts.frames })
+}
+
+fn log_header(log: &Log, report: &mut Report) -> Result {
+    // The leader may be writing a copy just now: a bad copy is one that stays bad.
+    for _ in 0..100 {
+        if matches!(Header::read(log.region().memory()), Ok(header) if !header.other_bad) {
+            return Ok(());
+        }
+        crate::sync::thread::yield_now();
+    }
+    match Header::read(log.region().memory()) {
+        Ok(header) if !header.other_bad => {}
+        Ok(_) => report.find("log-header-copy", LOG_HEADER_OFFSETS[0], "one copy is good"),
+        Err(error @ Error::Io { .. }) => return Err(error),
+        Err(error) => report.find("log-header-copy", LOG_HEADER_OFFSETS[0], error.to_string()),
+    }
+    Ok(())
+}
+
+/// The first word of `frame`, from the `from`-th on, that is not zero.
+fn nonzero(log: &Log, frame: FrameNo, from: u64) -> Result<Option<u64>> {
+    for i in from..WORDS {
+        let at = frame.offset() + i * WORD_SIZE;
+        if log.read(at)? != 0 {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,67 @@
+//! Readers see one moment, whatever changes around them.
+
+use super::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// Runs `write` some times while `read` runs again and again in two threads.
+fn race(mut write: impl FnMut(u32), read: impl Fn() + Sync) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    read();
+                }
+            });
+        }
+        for i in 0..400 {
+            write(i);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_replaced_name_always_means_the_old_object_or_the_new_one() {
+    let volume = fresh();
+    create(&volume, b"name");
+    let write = |_| {
+        create(&volume, b"next");
+        let old = volume.rename(b"next", b"name").unwrap().unwrap();
+        finish(|| volume.drop_step(old, &mut all_free));
+    };
+    race(write, || {
+        assert!(volume.lookup(b"name").unwrap().is_some());
+        assert!(volume.list().unwrap().len() <= 2);
+    });
+    assert_sound(&volume);
+}
+
+#[test]
+fn a_map_is_read_while_its_nodes_come_and_go() {
+    let volume = fresh_with(2 << 20, LOG_FRAMES_DEFAULT);
+    let slot = create(&volume, b"a");
+    fill(&volume, slot, 0..1);
+    let region = volume.log().region().clone();
+    let write = |i: u32| {
+        let pairs = fill(&volume, slot, (1..40).map(|page| page * u64::from(i % 700 + 1)));
+        finish(|| volume.punch_step(slot, PageIndex(1)..PageIndex(PAGES_MAX), &mut all_free));
+        // What were nodes becomes data: a reader that still follows them must notice.
+        volume.log().checkpoint().unwrap();
+        let frames = volume.allocate(100, None).unwrap();
+        for frame in frames.iter().chain(pairs.iter().map(|(_, frame)| frame)) {
+            region.memory().write(frame.offset(), &[0x5a; 4096]).unwrap();
+        }
+        volume.release(&frames).unwrap();
+    };
+    race(write, || {
+        assert!(volume.map(slot, PageIndex(0)).unwrap().is_some());
+        for page in [1, 39, 600, 5000] {
+            volume.map(slot, PageIndex(page)).unwrap();
+        }
+        volume.map_range(slot, PageIndex(0), 2000).unwrap();
+        volume.record(slot).unwrap();
+    });
+    assert_eq!(assert_sound(&volume).pages, 1);
+}

@@ -1,0 +1,296 @@
+//! `check` names what is wrong, and nothing panics or loops on a damaged region.
+
+use super::*;
+use crate::media::check::DEFECTS;
+use crate::media::directory::{self, Slot};
+use crate::media::layout::*;
+use crate::media::log::Txn;
+use crate::media::record::Head;
+use crate::media::words::{Seal, Words};
+use proptest::prelude::*;
+
+/// A region with some of everything.
+struct Fixture {
+    volume: Volume,
+    /// Page 0 alone; pages 0 to 599; being truncated; unlinked.
+    one: ObjectSlot,
+    many: ObjectSlot,
+    cut: ObjectSlot,
+    gone: ObjectSlot,
+    frames: Vec<FrameNo>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let volume = fresh();
+        let [one, many, cut, gone, pinned] =
+            [&b"one"[..], b"many", b"cut", b"gone", b"pinned"].map(|name| create(&volume, name));
+        fill(&volume, one, 0..1);
+        let frames = fill(&volume, many, 0..600).into_iter().map(|(_, frame)| frame).collect();
+        fill(&volume, cut, 0..20);
+        volume.set_size(cut, 20 * 4096, true).unwrap();
+        volume.begin_truncate(cut, 5).unwrap();
+        fill(&volume, gone, 0..3);
+        volume.unlink(b"gone").unwrap();
+        fill(&volume, pinned, 0..2);
+        finish(|| volume.punch_step(pinned, PageIndex(0)..PageIndex(9), &mut |_, _| Fate::Busy));
+        volume.log().checkpoint().unwrap();
+        assert_sound(&volume);
+        Self { volume, one, many, cut, gone, frames }
+    }
+
+    fn word(&self, at: u64) -> u64 {
+        self.volume.log().read(at).unwrap()
+    }
+    fn poke(&self, at: u64, value: u64) {
+        self.volume.log().append(|t| t.write(at, value)).unwrap();
+    }
+    fn flip(&self, at: u64) {
+        self.poke(at, self.word(at) ^ 1);
+    }
+    /// Rewrites a head with a right checksum.
+    fn edit(&self, slot: ObjectSlot, edit: impl FnOnce(&mut Txn<'_>, &mut Head)) {
+        let edit = |t: &mut Txn<'_>| {
+            let mut head = Head::read(t, slot)?;
+            edit(t, &mut head);
+            head.write(t)
+        };
+        self.volume.log().append(edit).unwrap();
+    }
+    fn seal(&self, at: u64, value: u64) {
+        self.poke(at, Seal::Place { at }.close(value));
+    }
+    fn smash(&self, at: u64) {
+        self.volume.log().region().memory().write(at, &[0x5a; 512]).unwrap();
+    }
+    /// A frame that is allocated and belongs to nothing yet.
+    fn frame(&self) -> FrameNo {
+        let frame = self.volume.allocate(1, None).unwrap()[0];
+        let set = |t: &mut Txn<'_>| {
+            bitmap::set(t, self.volume.shape(), [frame].into_iter())?;
+            t.zero(frame)
+        };
+        self.volume.log().append(set).unwrap();
+        frame
+    }
+    /// The word of the directory's root that leads to `name`, and an empty one.
+    fn bucket(&self, name: &[u8]) -> u64 {
+        let root = directory_frame(LOG_FRAMES_DEFAULT);
+        directory::word_at(root, record::name_hash(name), 0)
+    }
+    fn empty_bucket(&self) -> u64 {
+        let root = directory_frame(LOG_FRAMES_DEFAULT).offset();
+        (0..512).map(|i| root + i * 8).find(|&at| self.word(at) == 0).unwrap()
+    }
+    /// The map of `many`, its leaf of page 0, and the word of its first page.
+    fn leaf(&self) -> (FrameNo, u64) {
+        let root = FrameNo(self.word(self.many.offset() + 24) as u32);
+        let leaf = FrameNo(self.word(root.offset()) as u32);
+        (leaf, leaf.offset())
+    }
+    fn busy_entry(&self) -> u64 {
+        let table = FrameNo(self.word(RootWord::BusyTable.offset()) as u32);
+        (1..512).map(|i| table.offset() + i * 8).find(|&at| self.word(at) != 0).unwrap()
+    }
+    fn bit(&self, frame: FrameNo) {
+        let (at, bit) = bitmap::bit_of(self.volume.shape(), frame);
+        self.poke(at, self.word(at) ^ bit);
+    }
+}
+
+type Plant = fn(&Fixture);
+
+/// For each defect, how to make it.
+const PLANTS: &[(&str, Plant)] = &[
+    ("superblock-copy", |f| f.smash(SUPERBLOCK_OFFSETS[1])),
+    ("lease", |f| f.smash(LEASE_OFFSET)),
+    ("log-header-copy", |f| f.smash(LOG_HEADER_OFFSETS[0])),
+    ("frames-word", |f| f.poke(RootWord::Frames.offset(), 1 << 40)),
+    ("frames-word", |f| f.poke(RootWord::Frames.offset(), 3)),
+    ("reserved-frame", |f| f.poke(6 * 4096 + 8, 1)),
+    ("root-word", |f| f.poke(ROOT_FRAME.offset() + 4088, 1)),
+    ("bitmap-fixed", |f| f.flip(f.volume.shape().bitmap(0).offset())),
+    ("bitmap-beyond-end", |f| f.poke(f.volume.shape().bitmap(0).offset() + 4088, 1 << 63)),
+    ("frame-owned-twice", |f| {
+        let word = Seal::Map { id: f.volume.record(f.many).unwrap().id, prefix: 1, level: 0 };
+        f.poke(f.leaf().1 + 8, word.close(u64::from(f.frames[0].0)));
+    }),
+    ("frame-used-but-free", |f| f.bit(f.frames[9])),
+    ("frame-leaked", |f| {
+        f.frame();
+    }),
+    ("directory-word", |f| f.poke(f.empty_bucket(), 99)),
+    ("directory-word", |f| f.poke(RootWord::Directory.offset(), 1 << 33)),
+    ("directory-word", |f| f.seal(f.empty_bucket(), 3 << 46 | 5)),
+    ("directory-depth", |f| {
+        let mut at = f.bucket(b"one");
+        for _ in 0..7 {
+            let frame = f.frame();
+            f.seal(at, 2 << 46 | u64::from(frame.0));
+            at = frame.offset();
+        }
+    }),
+    ("directory-empty-node", |f| f.seal(f.empty_bucket(), 2 << 46 | u64::from(f.frame().0))),
+    ("directory-chain", |f| f.edit(f.one, |_, head| head.set_chain(Some(head.slot)))),
+    ("directory-chain", |f| {
+        let free = record_free(&f.volume);
+        f.edit(f.one, |_, head| head.set_chain(Some(free)));
+    }),
+    ("record-checksum", |f| f.flip(f.one.offset() + 16)),
+    ("record-checksum", |f| f.flip(f.gone.offset() + 120)),
+    ("record-name", |f| f.flip(f.one.offset() + 128)),
+    ("record-bucket", |f| {
+        let (from, to) = (f.bucket(b"one"), f.empty_bucket());
+        let Slot::Chain(slot) = Slot::read(&**f.volume.log(), f.volume.shape(), from).unwrap() else {
+            panic!()
+        };
+        f.poke(from, 0);
+        f.seal(to, 1 << 46 | slot.0);
+    }),
+    ("record-lost", |f| f.poke(f.bucket(b"one"), 0)),
+    ("record-lost", |f| f.poke(RootWord::FreeSlots.offset(), 0)),
+    ("name-twice", |f| {
+        let twin = create(&f.volume, b"twin");
+        f.volume
+            .log()
+            .append(|t| {
+                let shape = f.volume.shape();
+                let mut head = Head::read(t, twin)?;
+                directory::remove(t, shape, &mut head)?;
+                head.set_name(t, b"one")?;
+                directory::insert(t, shape, &mut head, &mut Vec::new())?;
+                head.write(t)
+            })
+            .unwrap();
+    }),
+    ("name-unlinked", |f| f.edit(f.one, |_, head| head.set_unlinked())),
+    ("object-number", |f| f.poke(RootWord::NextObject.offset(), 2)),
+    ("object-size", |f| f.edit(f.one, |_, head| head.set_size(SIZE_MAX + 1))),
+    ("object-count", |f| f.flip(RootWord::Objects.offset())),
+    ("orphan-list", |f| f.flip(RootWord::Orphans.offset())),
+    ("orphan-list", |f| f.edit(f.gone, |_, head| head.set_next(Some(head.slot)))),
+    ("orphan-list", |f| f.edit(f.cut, |_, head| head.set_previous(None))),
+    ("orphan-list", |f| f.edit(f.cut, |_, head| head.set_next(Some(ObjectSlot(1 << 40))))),
+    ("orphan-without-work", |f| f.edit(f.cut, |_, head| head.set_cut(None))),
+    ("truncate-mark", |f| f.edit(f.one, |_, head| head.set_cut(Some(3)))),
+    ("free-slot-list", |f| f.flip(RootWord::FreeSlots.offset())),
+    ("free-slot-list", |f| {
+        let free = record_free(&f.volume);
+        f.edit(free, |_, head| head.set_next(Some(free)));
+    }),
+    ("map-check", |f| f.flip(f.leaf().1)),
+    ("map-check", |f| f.edit(f.one, |_, head| head.set_root(head.root() ^ 1 << 50))),
+    ("map-frame", |f| {
+        let word = Seal::Map { id: f.volume.record(f.many).unwrap().id, prefix: 0, level: 0 };
+        f.poke(f.leaf().1, word.close(3));
+    }),
+    ("map-empty-node", |f| {
+        f.volume.log().append(|t| (0..512).try_for_each(|i| t.write(f.leaf().1 + i * 8, 0))).unwrap();
+    }),
+    ("busy-table", |f| f.flip(f.busy_entry())),
+    ("busy-table", |f| {
+        let table = f.word(RootWord::BusyTable.offset()) & 0xffff_ffff;
+        f.seal(table * 4096, table);
+    }),
+];
+
+fn record_free(volume: &Volume) -> ObjectSlot {
+    record::first_free(&**volume.log(), volume.shape()).unwrap().unwrap()
+}
+
+#[test]
+fn every_defect_is_found_by_its_name() {
+    for (name, plant) in PLANTS {
+        let fixture = Fixture::new();
+        plant(&fixture);
+        let report = fixture.volume.check().unwrap();
+        assert!(report.findings.iter().any(|finding| finding.name == *name), "{name}: {report:#?}");
+    }
+}
+
+#[test]
+fn every_defect_has_a_plant() {
+    let never: Vec<_> =
+        DEFECTS.iter().filter(|(name, _)| PLANTS.iter().all(|(planted, _)| planted != name)).collect();
+    assert!(never.is_empty(), "{never:?}");
+    assert!(DEFECTS.len() >= 16);
+}
+
+#[test]
+fn reading_a_damaged_map_is_an_error_with_the_place() {
+    let fixture = Fixture::new();
+    let (_, at) = fixture.leaf();
+    fixture.flip(at);
+    let found = fixture.volume.map(fixture.many, PageIndex(0));
+    assert!(matches!(found, Err(Error::Corrupt { at: found, .. }) if found == at), "{found:?}");
+    assert!(fixture.volume.map(fixture.many, PageIndex(1)).unwrap().is_some(), "its neighbours are fine");
+}
+
+/// Calls everything; what it returns does not matter.
+fn exercise(volume: &Volume) {
+    let _ = volume.list();
+    for slot in volume.orphans().unwrap_or_default() {
+        let step = |done: Result<bool>| done.unwrap_or(true);
+        for _ in 0..20 {
+            if step(volume.drop_step(slot, &mut all_free)) && step(volume.truncate_step(slot, &mut all_free))
+            {
+                break;
+            }
+        }
+    }
+    for name in [&b"one"[..], b"many", b"cut", b"gone", b"pinned"] {
+        if let Ok(Some(slot)) = volume.lookup(name) {
+            let _ = volume.record(slot);
+            let _ = volume.map_range(slot, PageIndex(0), 1024);
+            if let Ok(frames) = volume.allocate(2, None) {
+                let _ = volume.link(
+                    slot,
+                    &[(PageIndex(700), frames[0]), (PageIndex(70_000), frames[1])],
+                    Some(9),
+                );
+                let _ = volume.release(&frames);
+            }
+            let _ = volume.punch_step(slot, PageIndex(3)..PageIndex(40), &mut |_, _| Fate::Busy);
+            let _ = volume.begin_truncate(slot, 0);
+            let _ = volume.truncate_step(slot, &mut all_free);
+        }
+    }
+    let _ = volume.busy_frames().and_then(|frames| volume.free_busy(&frames));
+    let _ = volume.rename(b"one", b"many");
+    let _ = volume.create_object(b"new", ObjectKind::PLAIN);
+    let _ = volume.unlink(b"cut");
+    let _ = volume.free_frames();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Words of metadata replaced by garbage, by each other, or with a bit flipped.
+    #[test]
+    fn a_damaged_region_gives_errors_and_never_panics_or_hangs(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..3u8, any::<u64>()), 1..12)
+    ) {
+        let fixture = Fixture::new();
+        let log = fixture.volume.log();
+        let places: Vec<u64> = (ROOT_FRAME.offset()..fixture.volume.frames() * 4096)
+            .step_by(8)
+            .filter(|at| !(LOG_FRAME.offset()..bitmap_frame(0, LOG_FRAMES_DEFAULT).offset()).contains(at))
+            .filter(|&at| log.word(at).unwrap() != 0)
+            .collect();
+        for (place, other, how, garbage) in damage {
+            let at = places[place.index(places.len())];
+            let value = match how {
+                0 => garbage,
+                1 => fixture.word(places[other.index(places.len())]),
+                _ => fixture.word(at) ^ 1 << (garbage % 64),
+            };
+            log.region().memory().store(at, value).unwrap();
+        }
+        let bytes = image(log);
+        if let Ok(volume) = volume_of(region(bytes, 1, 16 << 20), Rules::default()) {
+            let _ = volume.check();
+            exercise(&volume);
+            let _ = volume.check();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Names: their edges, many of them, and what rename replaces.
+
+use super::*;
+use crate::media::record::name_hash;
+
+#[test]
+fn names_of_1_and_255_bytes_and_of_any_byte_but_nul_work_and_others_are_refused() {
+    let volume = fresh();
+    let every_byte: Vec<u8> = (1..=255).collect();
+    let good =
+        [b"a".to_vec(), vec![b'x'; 255], every_byte, vec![0xff; 8], vec![0x80; 7], b"a/../b \n".to_vec()];
+    for name in &good {
+        create(&volume, name);
+    }
+    for bad in [vec![], vec![b'x'; 256], b"a\0".to_vec()] {
+        let len = bad.len();
+        let refused = |result| matches!(result, Err(Error::BadName { len: found }) if found == len);
+        assert!(refused(volume.create_object(&bad, ObjectKind::PLAIN).map(drop)));
+        assert!(refused(volume.lookup(&bad).map(drop)));
+        assert!(refused(volume.unlink(&bad).map(drop)));
+        assert!(refused(volume.rename(b"a", &bad).map(drop)));
+    }
+    let volume = reopened(volume);
+    let mut listed: Vec<_> = volume.list().unwrap().into_iter().map(|record| record.name).collect();
+    let mut expected = good.to_vec();
+    listed.sort();
+    expected.sort();
+    assert_eq!(listed, expected);
+    assert_sound(&volume);
+}
+
+#[test]
+fn ten_thousand_objects_are_found_listed_and_dropped() {
+    let volume = fresh();
+    let name = |i: u32| format!("object number {i}").into_bytes();
+    let slots: Vec<_> = (0..10_000).map(|i| create(&volume, &name(i))).collect();
+    let volume = reopened(volume);
+    assert_eq!(volume.objects().unwrap(), 10_000);
+    for (i, slot) in slots.iter().enumerate() {
+        assert_eq!(volume.lookup(&name(i as u32)).unwrap(), Some(*slot));
+    }
+    assert_eq!(volume.lookup(&name(10_000)).unwrap(), None);
+    let mut listed: Vec<_> = volume.list().unwrap().into_iter().map(|record| record.slot).collect();
+    listed.sort();
+    let mut expected = slots;
+    expected.sort();
+    assert_eq!(listed, expected);
+    let full = assert_sound(&volume);
+    for i in 0..10_000 {
+        let slot = volume.unlink(&name(i)).unwrap();
+        finish(|| volume.drop_step(slot, &mut all_free));
+    }
+    let empty = assert_sound(&volume);
+    // Record frames stay record frames; every node below the directory's root went.
+    let fixed = u64::from(layout::first_free_frame(LOG_FRAMES_DEFAULT).0);
+    assert_eq!((empty.objects, empty.used), (0, fixed + 10_000 / 8));
+    assert!(full.used > empty.used + 100, "the directory had nodes");
+}
+
+#[test]
+fn names_with_equal_hashes_share_a_bucket_of_any_length() {
+    // Forced by a directory without spare frames: chains grow where they cannot be spread.
+    let volume = fresh_with(layout::file_bytes(layout::FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
+    let numbers = (0u32..).map(|i| i.to_string().into_bytes());
+    let names: Vec<_> = numbers.filter(|name| name_hash(name) % 512 == 7).take(32).collect();
+    for name in &names[..30] {
+        create(&volume, name);
+    }
+    let hog = volume.allocate(volume.free_frames().unwrap() as usize, None).unwrap();
+    for name in &names[30..] {
+        create(&volume, name);
+    }
+    for (i, name) in names.iter().enumerate() {
+        assert!(volume.lookup(name).unwrap().is_some(), "{i}");
+    }
+    volume.release(&hog).unwrap();
+    assert_sound(&volume);
+    for name in names.iter().rev() {
+        let slot = volume.unlink(name).unwrap();
+        finish(|| volume.drop_step(slot, &mut all_free));
+        assert_sound(&volume);
+    }
+}
+
+#[test]
+fn rename_moves_the_name_and_returns_what_it_replaced() {
+    let volume = fresh();
+    let (a, b) = (create(&volume, b"a"), create(&volume, b"b"));
+    let pages = fill(&volume, b, 0..10);
+    assert_eq!(volume.rename(b"a", b"a").unwrap(), None);
+    assert_eq!(volume.rename(b"a", b"c").unwrap(), None);
+    assert!(matches!(volume.rename(b"a", b"x"), Err(Error::NotFound { .. })));
+    assert!(matches!(volume.rename(b"a", b"a"), Err(Error::NotFound { .. })));
+    assert_eq!(volume.rename(b"c", b"b").unwrap(), Some(b));
+    assert_eq!(volume.lookup(b"b").unwrap(), Some(a));
+    assert_eq!(volume.lookup(b"c").unwrap(), None);
+    assert_eq!(volume.record(a).unwrap().name, b"b");
+    // The replaced object is an orphan with its content until it is dropped, in this life or the next.
+    assert_eq!(volume.map(b, PageIndex(3)).unwrap(), Some(pages[3].1));
+    let volume = reopened(volume);
+    assert_eq!(volume.orphans().unwrap(), [b]);
+    assert_eq!(volume.map(b, PageIndex(3)).unwrap(), Some(pages[3].1));
+    assert!(matches!(volume.drop_step(a, &mut all_free), Err(Error::Busy { .. })), "it has a name");
+    finish(|| volume.drop_step(b, &mut all_free));
+    assert_eq!(assert_sound(&volume).pages, 0);
+}
+
+#[test]
+fn a_number_is_never_given_twice() {
+    let volume = fresh();
+    let first = volume.record(create(&volume, b"a")).unwrap();
+    volume.unlink(b"a").unwrap();
+    finish(|| volume.drop_step(first.slot, &mut all_free));
+    let volume = reopened(volume);
+    let second = volume.record(create(&volume, b"a")).unwrap();
+    assert_eq!(second.slot, first.slot);
+    assert!(second.id > first.id);
+}

@@ -1,0 +1,192 @@
+//! Frames: taken once, reused late, grown in steps, used to the last one.
+
+use super::*;
+use crate::media::layout::{FRAMES_INITIAL, GROUP_FRAMES, file_bytes};
+use std::collections::BTreeSet;
+
+fn used(volume: &Volume) -> u64 {
+    assert_sound(volume).used
+}
+
+#[test]
+fn a_fresh_region_is_at_most_512_kib_and_sound() {
+    let volume = fresh();
+    assert!(volume.log().region().len_bytes() <= 512 << 10);
+    let counts = assert_sound(&volume);
+    assert_eq!((counts.objects, counts.pages), (0, 0));
+    assert_eq!(counts.free, volume.free_frames().unwrap());
+}
+
+#[test]
+fn frames_come_in_one_run_behind_the_one_named() {
+    let volume = fresh();
+    let first = volume.allocate(8, None).unwrap();
+    assert!(first.windows(2).all(|w| w[0].0 + 1 == w[1].0));
+    let gap = volume.allocate(3, Some(first[7])).unwrap();
+    assert_eq!(gap[0].0, first[7].0 + 1);
+    let next = volume.allocate(4, Some(gap[2])).unwrap();
+    assert_eq!(next[0].0, gap[2].0 + 1);
+    volume.release(&gap).unwrap();
+    assert_eq!(volume.allocate(4, Some(first[7])).unwrap()[0].0, next[3].0 + 1, "three are no run of four");
+    assert_eq!(volume.allocate(3, None).unwrap(), gap);
+}
+
+#[test]
+fn release_leaves_linked_frames_alone() {
+    let volume = fresh();
+    let slot = create(&volume, b"a");
+    let linked: Vec<_> = fill(&volume, slot, 0..4).into_iter().map(|(_, frame)| frame).collect();
+    volume.release(&linked).unwrap();
+    let again = volume.allocate(20, None).unwrap();
+    assert!(linked.iter().all(|frame| !again.contains(frame)));
+}
+
+#[test]
+fn a_full_region_says_so_changes_nothing_and_works_again_after_a_drop() {
+    for log_frames in [4, LOG_FRAMES_DEFAULT] {
+        let volume = fresh_with(file_bytes(200), log_frames);
+        let slot = create(&volume, b"a");
+        create(&volume, b"b");
+        let mut page = 0;
+        while let Ok(frames) = volume.allocate(1, None) {
+            match volume.link(slot, &[(PageIndex(page), frames[0])], None) {
+                Ok(()) => page += 1,
+                Err(error) => {
+                    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+                    volume.release(&frames).unwrap();
+                    break;
+                }
+            }
+        }
+        assert_eq!((volume.frames(), volume.free_frames().unwrap()), (200, 0));
+        assert!(matches!(volume.allocate(1, None), Err(Error::NoSpace { .. })));
+        assert_eq!(assert_sound(&volume).pages, page);
+        // Names still change, and truncate needs no frame when nothing is pinned.
+        volume.rename(b"b", b"c").unwrap();
+        volume.unlink(b"a").unwrap();
+        finish(|| volume.drop_step(slot, &mut all_free));
+        assert_eq!(volume.allocate(page as usize, None).unwrap().len() as u64, page);
+    }
+}
+
+#[test]
+fn a_freed_frame_is_not_handed_out_before_its_record_is_passed() {
+    let volume = fresh_with(file_bytes(FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
+    let slot = create(&volume, b"a");
+    let n = volume.free_frames().unwrap() - 1;
+    let old: BTreeSet<_> = fill(&volume, slot, 0..n).into_iter().map(|(_, frame)| frame).collect();
+    volume.log().checkpoint().unwrap();
+    volume.begin_truncate(slot, 0).unwrap();
+    finish(|| volume.truncate_step(slot, &mut all_free));
+    let freed = volume.log().head();
+    assert!(volume.log().passed() < freed);
+    // Only freed frames are left: the allocator moves the tail itself, and only then takes them.
+    let again = volume.allocate(10, None).unwrap();
+    assert!(again.iter().any(|frame| old.contains(frame)));
+    assert!(volume.log().passed() >= freed);
+}
+
+#[test]
+fn growth_crosses_groups_and_is_found_again() {
+    let volume = fresh_with(3 * GROUP_FRAMES * 4096, LOG_FRAMES_DEFAULT);
+    let slot = create(&volume, b"a");
+    let wanted = GROUP_FRAMES * 2;
+    let mut page = 0;
+    while page < wanted {
+        let pairs = fill(&volume, slot, page..page + 4096);
+        assert!(
+            pairs.iter().all(|(_, frame)| u64::from(frame.0) % GROUP_FRAMES != 0),
+            "a bitmap frame was given out"
+        );
+        page += 4096;
+    }
+    assert!(volume.frames() > wanted);
+    let volume = reopened(volume);
+    assert_eq!(assert_sound(&volume).pages, wanted);
+    assert_eq!(volume.log().region().len_bytes() / 4096, volume.frames() + 1);
+    let before = volume.map_range(slot, PageIndex(0), wanted as usize).unwrap();
+    let distinct: BTreeSet<_> = before.iter().flatten().collect();
+    assert_eq!(distinct.len() as u64, wanted);
+    volume.unlink(b"a").unwrap();
+    finish(|| volume.drop_step(slot, &mut all_free));
+    assert_eq!(assert_sound(&volume).pages, 0);
+}
+
+#[test]
+fn empty_nodes_go_with_the_step_that_empties_them() {
+    let volume = fresh();
+    let slot = create(&volume, b"a");
+    let before = used(&volume);
+    let sparse: Vec<u64> = (0..300).map(|i| i * 100_000).collect();
+    fill(&volume, slot, sparse.iter().copied());
+    assert!(used(&volume) > before + 600);
+    finish(|| volume.punch_step(slot, PageIndex(1)..PageIndex(PAGES_MAX), &mut all_free));
+    volume.log().checkpoint().unwrap();
+    let kept = used(&volume) - before;
+    assert!(kept <= 5 + 1, "page 0, its path, a frame of the busy table: {kept}");
+    finish(|| volume.punch_step(slot, PageIndex(0)..PageIndex(1), &mut all_free));
+    assert_eq!(used(&volume), before + 1);
+}
+
+#[test]
+fn busy_frames_outlive_truncate_drop_and_crash_and_are_freed_once() {
+    let volume = fresh();
+    let slot = create(&volume, b"a");
+    let pages = fill(&volume, slot, 0..1000);
+    volume.begin_truncate(slot, 0).unwrap();
+    assert_eq!(volume.map(slot, PageIndex(0)).unwrap(), None, "cut off at once");
+    finish(|| {
+        volume.truncate_step(slot, &mut |page, _| if page.0 % 2 == 0 { Fate::Busy } else { Fate::Free })
+    });
+    assert!(!volume.truncating(slot).unwrap() && volume.orphans().unwrap().is_empty());
+    let busy: BTreeSet<_> =
+        pages.iter().filter(|(page, _)| page.0 % 2 == 0).map(|&(_, frame)| frame).collect();
+    assert_eq!(volume.busy_frames().unwrap().into_iter().collect::<BTreeSet<_>>(), busy);
+    volume.unlink(b"a").unwrap();
+    finish(|| volume.drop_step(slot, &mut all_free));
+    volume.log().checkpoint().unwrap();
+    assert!(volume.allocate(2000, None).unwrap().iter().all(|frame| !busy.contains(frame)));
+    let volume = reopened(volume);
+    assert_eq!(assert_sound(&volume).busy, 500);
+    let frames: Vec<_> = busy.into_iter().collect();
+    volume.free_busy(&frames[..7]).unwrap();
+    volume.free_busy(&frames).unwrap();
+    volume.free_busy(&frames).unwrap();
+    assert_eq!(assert_sound(&volume).busy, 0);
+    assert!(volume.busy_frames().unwrap().is_empty());
+}
+
+#[test]
+fn an_object_does_not_grow_while_it_is_truncated() {
+    let volume = fresh();
+    let slot = create(&volume, b"a");
+    fill(&volume, slot, 0..10);
+    volume.set_size(slot, 10 * 4096, true).unwrap();
+    volume.begin_truncate(slot, 4097).unwrap();
+    assert_eq!(volume.record(slot).unwrap().truncating, Some(2));
+    assert!(matches!(volume.set_size(slot, 2 * 4096 + 1, true), Err(Error::Busy { .. })));
+    let frame = volume.allocate(1, None).unwrap()[0];
+    assert!(matches!(volume.link(slot, &[(PageIndex(2), frame)], None), Err(Error::Busy { .. })));
+    volume.set_size(slot, 2 * 4096, true).unwrap();
+    assert!(matches!(volume.begin_truncate(slot, 3 * 4096), Err(Error::OutOfRange { .. })));
+    let volume = reopened(volume);
+    assert_eq!(volume.orphans().unwrap(), [slot]);
+    finish(|| volume.truncate_step(slot, &mut all_free));
+    let frame = volume.allocate(1, None).unwrap()[0];
+    volume.link(slot, &[(PageIndex(2), frame)], Some(3 * 4096)).unwrap();
+    assert_eq!(assert_sound(&volume).pages, 3);
+}
+
+#[test]
+fn a_mapped_page_is_not_linked_over() {
+    let volume = fresh();
+    let slot = create(&volume, b"a");
+    fill(&volume, slot, 5..6);
+    let frames = volume.allocate(3, None).unwrap();
+    for pages in [[4, 5, 6], [1, 1, 2], [1, 2, 1 << 36]] {
+        let pairs: Vec<_> = pages.into_iter().map(PageIndex).zip(frames.iter().copied()).collect();
+        assert!(volume.link(slot, &pairs, Some(1)).is_err());
+    }
+    volume.release(&frames).unwrap();
+    assert_eq!((assert_sound(&volume).pages, volume.record(slot).unwrap().size), (1, 0));
+}
