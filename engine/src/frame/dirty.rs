@@ -27,15 +27,15 @@ impl FrameTable {
             return 0;
         };
         // First the flag, then the lines: marked in between, the frame stays dirty, perhaps with no line.
-        if mutant("lines_before_flag") {
-            let lines =
-                descriptor.look().dirty().then(|| self.lines(self.index(pfn)).swap(0, Ordering::AcqRel));
+        if mutant("lines_before_flag") && descriptor.look().dirty() {
+            let lines = self.take_lines(pfn);
             descriptor.clear(DIRTY);
-            return lines.unwrap_or(0);
+            return lines;
         }
-        if !descriptor.clear(DIRTY).dirty() {
-            return 0;
-        }
+        if descriptor.clear(DIRTY).dirty() { self.take_lines(pfn) } else { 0 }
+    }
+
+    fn take_lines(&self, pfn: Pfn) -> u64 {
         // ORDERING: AcqRel: Acquire from `mark_dirty`; Release keeps one rule for all who change the bits.
         self.lines(self.index(pfn)).swap(0, Ordering::AcqRel)
     }

@@ -42,10 +42,16 @@ impl FrameTable {
         self.chunks.count().saturating_sub(self.budget())
     }
 
-    /// Brings the table below its budget, by one batch at most and with some room to spare, unless somebody is at it.
+    /// Brings the table below its budget, by one batch at most and with some room to spare. If somebody is at it, that is
+    /// enough, unless populating has run far ahead.
     #[cold]
     pub(super) fn trim(&self) {
-        if let Some(_one_at_a_time) = self.chunks.reclaiming.try_lock() {
+        let one_at_a_time = if self.over_budget() > 2 * BATCH {
+            Some(self.chunks.reclaiming.lock())
+        } else {
+            self.chunks.reclaiming.try_lock()
+        };
+        if one_at_a_time.is_some() {
             let spare = self.budget() / 8;
             let candidates = self.chunks.take_oldest(BATCH.min(self.over_budget() + spare));
             self.give_back(&candidates, Snapshot::is_reclaimable);

@@ -82,7 +82,7 @@ fn whole_blocks(frames: u64) -> Option<u64> {
     frames.max(1).checked_next_multiple_of(FRAMES_PER_BLOCK)
 }
 
-#[cfg(all(test, not(pagestone_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -246,3 +246,69 @@ impl Version {
         self.0 & (LIVE | EXCLUSIVE | POISONED) == LIVE
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FIELDS: [Field; 12] = [
+        PINS,
+        EXCLUSIVE_FIELD,
+        LIVE_FIELD,
+        HOLD_FIELD,
+        ORPHAN_FIELD,
+        DIRTY_FIELD,
+        WRITEBACK_FIELD,
+        POISONED_FIELD,
+        WAITERS_FIELD,
+        REFERENCED,
+        SHARED,
+        VERSION,
+    ];
+
+    #[test]
+    fn fields_cover_the_word_once() {
+        assert_eq!(FIELDS.iter().map(|field| field.mask().count_ones()).sum::<u32>(), 64);
+        assert_eq!(FIELDS.iter().fold(0, |all, field| all | field.mask()), u64::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn a_field_holds_what_was_packed_and_disturbs_no_other(word: u64, value: u64, at in 0..FIELDS.len()) {
+            let field = FIELDS[at];
+            let packed = word & !field.mask() | field.pack(value);
+            prop_assert_eq!(field.of(packed), value & (field.mask() >> field.shift));
+            for other in FIELDS.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, other)| other) {
+                prop_assert_eq!(other.of(packed), other.of(word));
+            }
+        }
+
+        #[test]
+        fn every_word_is_the_sum_of_its_fields(word: u64) {
+            prop_assert_eq!(FIELDS.iter().fold(0, |all, field| all | field.pack(field.of(word))), word);
+        }
+
+        #[test]
+        fn dropping_the_exclusive_latch_changes_that_bit_and_the_version_only(word: u64) {
+            let held = word | EXCLUSIVE;
+            let dropped = held.wrapping_add(VERSION.one().wrapping_sub(EXCLUSIVE));
+            let version = (VERSION.of(held) + 1) & (VERSION.mask() >> VERSION.shift);
+            prop_assert_eq!(dropped, held & !EXCLUSIVE & !VERSION.mask() | VERSION.pack(version));
+        }
+
+        #[test]
+        fn the_hit_path_admits_exactly_live_unrefused_counted_and_referenced_words(word: u64) {
+            // A random word is hardly ever admitted: look at its neighbours that nearly are.
+            for word in [word, word & !(HOLD | ORPHAN | POISONED) | LIVE | REFERENCED.mask()] {
+                for cleared in [0, LIVE, 1 << 15, REFERENCED.one()] {
+                    let state = Snapshot(word & !cleared);
+                    let admitted = state.live()
+                        && !(state.held() || state.orphan() || state.poisoned() || state.saturated())
+                        && state.referenced() == 3;
+                    prop_assert_eq!(state.admits_at_once(), admitted, "{:?}", state);
+                }
+            }
+        }
+    }
+}

@@ -278,7 +278,7 @@ impl FrameTable {
     }
 }
 
-#[cfg(all(test, not(pagestone_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

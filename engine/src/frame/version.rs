@@ -35,7 +35,7 @@ impl Versions {
     }
 }
 
-#[cfg(all(test, not(pagestone_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,0 +1,59 @@
+//! What lonely first touches cost in memory. Alone in its process, because it measures the process.
+
+use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
+use pagestone::units::Pfn;
+use std::collections::HashSet;
+
+const TOUCHES: usize = 10_000;
+/// One bit for each chunk of the table: what says which chunks have memory.
+const CHUNK_MAP_BYTES: u64 = (FRAMES / 256) / 8;
+const FRAMES: u64 = 1 << 32;
+const PAGE: u64 = 4096;
+
+/// A line of /proc/self/status, in bytes.
+fn status(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a known line");
+    line.trim_start_matches(':').trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+}
+
+#[test]
+fn ten_thousand_lonely_first_touches_cost_a_page_each_and_give_it_back() {
+    let table = FrameTable::with_capacity(FRAMES, 1 << 20).expect("address space");
+    let mut number = 1u64;
+    let mut chunks = HashSet::with_capacity(2 * TOUCHES);
+    let mut touches = Vec::with_capacity(TOUCHES);
+    while touches.len() < TOUCHES {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let pfn = (number >> 20) % FRAMES;
+        if chunks.insert(pfn / 256) {
+            touches.push(Pfn::new(pfn));
+        }
+    }
+    let (rss, tables) = (status("VmRSS"), status("VmPTE"));
+    for pfn in &touches {
+        assert_eq!(table.pin(*pfn), PinOutcome::Populated);
+    }
+    let touched = status("VmRSS") - rss;
+    println!(
+        "{TOUCHES} touches: {} bytes resident and {} of page table each; the chunk map may have {CHUNK_MAP_BYTES}",
+        touched / TOUCHES as u64,
+        (status("VmPTE") - tables) / TOUCHES as u64,
+    );
+    // Beside the pages: the chunk map, and the heap's queue of chunks.
+    let books = CHUNK_MAP_BYTES + 64 * TOUCHES as u64;
+    assert!(touched <= TOUCHES as u64 * PAGE + books, "{touched} bytes");
+    assert_eq!(table.stats().populated_chunks, TOUCHES as u64);
+
+    for pfn in &touches {
+        assert_eq!(table.unpin(*pfn), UnpinOutcome::Kept);
+    }
+    assert_eq!(table.reclaim(usize::MAX), TOUCHES);
+    let left = status("VmRSS").saturating_sub(rss);
+    println!("after reclaim: {left} bytes resident");
+    assert!(left <= books, "{left} bytes");
+
+    let rss = status("VmRSS");
+    assert!(touches.iter().all(|pfn| table.peek(*pfn).is_none()));
+    assert!(status("VmRSS") - rss <= 16 * PAGE, "peek costs nothing");
+}
