@@ -79,7 +79,7 @@ impl Core {
         }
         self.ensure_usable()?;
         self.settle()?;
-        self.sync_all()?;
+        self.sync_everything()?;
         self.log.close()
     }
 }
@@ -92,7 +92,7 @@ impl Drop for Core {
         let remains = Remains { pages: Arc::clone(&self.pages), log: Arc::clone(&self.log) };
         if !closed {
             // Nobody is there to be told of an error; the next opening recovers what this leaves.
-            let _ = self.settle().and_then(|()| self.sync_all());
+            let _ = self.settle().and_then(|()| self.sync_everything());
         }
         remains.finish_or_keep();
         reap();

@@ -103,7 +103,7 @@ impl Core {
         self.sync(|| self.pages.take_dirt_in(id, pages))
     }
 
-    pub(super) fn sync_all(&self) -> Result {
+    pub(super) fn sync_everything(&self) -> Result {
         self.sync(|| self.pages.take_all_dirt())
     }
 

@@ -87,7 +87,7 @@ impl Store {
     /// # Errors
     /// A failed flush poisons the region: this and all later calls fail until it is opened again.
     pub fn sync(&self) -> Result {
-        self.core.sync_all()
+        self.core.sync_everything()
     }
 }
 

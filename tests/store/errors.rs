@@ -1,0 +1,68 @@
+//! Refusals change nothing.
+
+use crate::{PAGE, content, filled, pin, store};
+use pagestone::Error;
+use pagestone::store::Store;
+
+#[test]
+fn a_pin_too_many_is_an_error_and_the_count_stays_right() {
+    let store = store();
+    let object = filled(&store, "a", 1);
+    let pins: Vec<_> = (0..0x7fff).map(|_| pin(&object, 0)).collect();
+    let refused = object.pin(pagestone::units::PageIndex(0));
+    assert!(matches!(refused, Err(Error::TooManyPins { .. })), "{refused:?}");
+    assert!(matches!(pins[0].try_clone(), Err(Error::TooManyPins { .. })));
+    assert_eq!(pins[0].info().pins, 0x7fff);
+    drop(pins);
+    assert_eq!(store.stats().pinned_pages, 0);
+}
+
+#[test]
+fn a_full_region_keeps_what_it_has() {
+    let store = Store::options().max_size(2 << 20).open_memory(1 << 20).unwrap();
+    let object = filled(&store, "a", 5);
+    let before = content(&object);
+    let refused = object.write_at(5 * PAGE - 10, &vec![9; 4 << 20]);
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    assert_eq!(object.len(), 5 * PAGE);
+    assert_eq!(content(&object)[..5 * PAGE as usize - 10], before[..5 * PAGE as usize - 10]);
+    object.set_len(100 * PAGE).unwrap();
+    assert!(content(&object)[5 * PAGE as usize..].iter().all(|&byte| byte == 0), "nothing of it shows later");
+    object.append(b"there is room again").unwrap();
+}
+
+#[test]
+fn a_file_of_something_else_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "not a region".repeat(1000)).unwrap();
+    for create in [false, true] {
+        let refused = Store::options().create(create).open(&path);
+        assert!(matches!(refused, Err(Error::NotARegion { .. })), "{refused:?}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), "not a region".repeat(1000).as_bytes());
+    assert!(Store::options().open(folder.path().join("none")).is_err());
+}
+
+#[test]
+fn a_second_opening_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = Store::options().create(true).open(&path).unwrap();
+    assert!(matches!(Store::options().open(&path), Err(Error::Claimed { .. })));
+    store.close().unwrap();
+    Store::options().open(&path).unwrap().close().unwrap();
+}
+
+#[test]
+fn ranges_outside_a_page_are_refused() {
+    let store = store();
+    let object = filled(&store, "a", 1);
+    let page = pin(&object, 0);
+    #[allow(clippy::reversed_empty_ranges, reason = "it is what a caller may pass")]
+    for range in [0..4097, 9..3, 5000..5001] {
+        assert!(matches!(page.write_range(range), Err(Error::OutOfRange { .. })));
+    }
+    assert!(page.write_range(7..7).unwrap().is_empty());
+    assert!(!page.info().writer);
+}

@@ -1,0 +1,142 @@
+//! What outlives what.
+
+use crate::{PAGE, filled, killed, pin, shown, store};
+use pagestone::Error;
+use pagestone::store::Store;
+use pagestone::units::PageIndex;
+
+#[test]
+fn a_store_in_use_is_not_closed_and_comes_back_unharmed() {
+    let store = store();
+    let object = filled(&store, "a", 2);
+    let (store, error) = store.close().unwrap_err();
+    assert!(matches!(&error, Error::Busy { why, .. } if why.contains("1 objects")), "{error}");
+    let page = pin(&object, 0);
+    drop(object);
+    let (store, error) = store.close().unwrap_err();
+    assert!(matches!(&error, Error::Busy { why, .. } if why.contains("1 pages")), "{error}");
+    assert_eq!(shown(&page), [1; PAGE as usize]);
+    let other = store.clone();
+    drop(page);
+    let (store, error) = store.close().unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }));
+    drop(other);
+    assert_eq!(store.open("a").unwrap().len(), 2 * PAGE);
+    store.close().unwrap();
+}
+
+#[test]
+fn pins_outlive_the_store_and_keep_its_file_claimed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = Store::options().create(true).open(&path).unwrap();
+    let object = filled(&store, "a", 2);
+    let page = pin(&object, 1);
+    drop((object, store));
+    assert_eq!(shown(&page), [2; PAGE as usize]);
+    page.write_range(0..4).unwrap().copy_from_slice(b"late");
+    assert!(matches!(Store::options().open(&path), Err(Error::Claimed { .. })));
+    drop(page);
+    let store = Store::options().open(&path).unwrap();
+    let mut bytes = [0; 5];
+    store.open("a").unwrap().read_at(PAGE, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"late\x02");
+}
+
+#[test]
+fn a_pin_of_a_detached_page_outlives_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = Store::options().create(true).open(&path).unwrap();
+    let object = filled(&store, "a", 2);
+    let page = pin(&object, 1);
+    object.set_len(0).unwrap();
+    drop((object, store));
+    assert_eq!(shown(&page), [2; PAGE as usize]);
+    drop(page);
+    Store::options().open(&path).unwrap().close().unwrap();
+}
+
+#[test]
+fn what_returned_survives_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let identity = pagestone::region::Identity { boot: [7; 16], device: 1, inode: 2, mount: 3 };
+    let options = Store::options().create(true).identity(identity);
+    let store = options.open(&path).unwrap();
+    let object = filled(&store, "a", 3);
+    object.pin_mut(PageIndex(1)).unwrap().write_range(9..12).unwrap().copy_from_slice(b"pin");
+    object.set_len(2 * PAGE + 1).unwrap();
+    let gone = filled(&store, "gone", 3);
+    store.unlink("gone").unwrap();
+    let held = pin(&object, 2);
+    object.set_len(2 * PAGE).unwrap();
+    let (_folder, next) = killed(&path, &options);
+    drop((held, gone));
+    let object = next.open("a").unwrap();
+    assert_eq!(object.len(), 2 * PAGE);
+    assert_eq!(&shown(&pin(&object, 1))[8..13], b"\x02pin\x02");
+    assert_eq!(next.list().unwrap().len(), 1);
+    object.append(b"on it goes").unwrap();
+    drop(object);
+    next.close().unwrap();
+}
+
+#[test]
+fn a_reader_reads_and_is_refused_every_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = Store::options().create(true).open(&path).unwrap();
+    drop(filled(&store, "a", 2));
+    store.close().unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let store = Store::options().read_only(true).open(&path).unwrap();
+    let second = Store::options().read_only(true).open(&path).unwrap();
+    let object = store.open("a").unwrap();
+    assert_eq!(shown(&pin(&object, 1)), [2; PAGE as usize]);
+    let refusals = [
+        object.write_at(0, b"x").err(),
+        object.append(b"x").err(),
+        object.set_len(0).err(),
+        object.punch_hole(0, PAGE).err(),
+        object.allocate(0, PAGE).err(),
+        object.pin_mut(PageIndex(5)).err(),
+        pin(&object, 0).write().err(),
+        store.create("b").err(),
+        store.unlink("a").err(),
+        store.rename("a", "b").err(),
+    ];
+    for refusal in refusals {
+        assert!(matches!(refusal, Some(Error::ReadOnly)), "{refusal:?}");
+    }
+    object.sync().unwrap();
+    drop(object);
+    store.close().unwrap();
+    second.close().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_forked_child_is_told_so() {
+    let store = store();
+    let object = filled(&store, "a", 2);
+    drop(pin(&object, 0));
+    // SAFETY: the child only makes the calls under test and leaves without unwinding.
+    match unsafe { libc::fork() } {
+        0 => {
+            let told = matches!(object.pin(PageIndex(0)), Err(Error::Forked))
+                && matches!(object.write_at(0, b"x"), Err(Error::Forked))
+                && matches!(object.sync(), Err(Error::Forked))
+                && matches!(store.create("b"), Err(Error::Forked));
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(i32::from(!told)) }
+        }
+        child => {
+            let mut status = -1;
+            // SAFETY: waits for the child made above.
+            unsafe { libc::waitpid(child, &mut status, 0) };
+            assert_eq!(status, 0, "the child must be refused everywhere");
+        }
+    }
+    assert_eq!(shown(&pin(&object, 0)), [1; PAGE as usize]);
+}

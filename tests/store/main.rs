@@ -1,0 +1,63 @@
+//! What the object store promises, through its public door only.
+
+mod aliases;
+mod durability;
+mod errors;
+mod lifetimes;
+mod model;
+mod names;
+mod sparse;
+mod stress;
+mod truncate;
+
+use pagestone::store::{Object, Options, Store};
+use pagestone::units::{Durability, PageIndex};
+
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+
+/// A store in memory that takes itself for one of `class`.
+fn memory(class: Durability) -> Store {
+    Store::options().assume(class).open_memory(1 << 20).unwrap()
+}
+
+/// A store in memory.
+fn store() -> Store {
+    memory(Durability::Volatile)
+}
+
+/// All bytes of an object.
+fn content(object: &Object) -> Vec<u8> {
+    let mut bytes = vec![0xEE; object.len() as usize + 1];
+    let read = object.read_at(0, &mut bytes).unwrap();
+    assert_eq!(read as u64, object.len());
+    bytes.truncate(read);
+    bytes
+}
+
+/// The store in `path` after its process died: all that was stored, none of what it knew only in memory.
+fn killed(path: &std::path::Path, options: &Options) -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.pgs");
+    std::fs::copy(path, &copy).unwrap();
+    (folder, options.open(copy).unwrap())
+}
+
+/// Object with `pages` pages, each full of its index + 1.
+fn filled(store: &Store, name: &str, pages: u64) -> Object {
+    let object = store.create(name).unwrap();
+    for page in 0..pages {
+        object.write_at(page * PAGE, &[page as u8 + 1; PAGE as usize]).unwrap();
+    }
+    object
+}
+
+/// The bytes behind a pin.
+fn shown(page: &pagestone::page::PageRef) -> Vec<u8> {
+    page.read().unwrap().to_vec()
+}
+
+/// The page with this index, which is no hole.
+fn pin(object: &Object, index: u64) -> pagestone::page::PageRef {
+    object.pin(PageIndex(index)).unwrap().expect("no hole")
+}

@@ -1,0 +1,123 @@
+//! Holes, growing ahead, far offsets.
+
+use crate::{PAGE, content, pin, shown, store};
+use pagestone::Error;
+use pagestone::store::Object;
+use pagestone::units::PageIndex;
+
+#[test]
+fn holes_read_as_zeros_and_reading_allocates_nothing() {
+    let store = store();
+    let object = store.create("a").unwrap();
+    object.set_len(10 * PAGE + 5).unwrap();
+    let records = store.stats().records;
+    assert_eq!(content(&object), vec![0; 10 * PAGE as usize + 5]);
+    assert!(object.pin(PageIndex(3)).unwrap().is_none());
+    assert!(object.pin(PageIndex(1 << 35)).unwrap().is_none());
+    assert_eq!(store.stats().records, records);
+}
+
+#[test]
+fn offsets_far_out_are_as_good_as_near_ones() {
+    let store = store();
+    let object = store.create("a").unwrap();
+    for offset in [4 << 30, (4 << 30) + 123, (1 << 40) - 3, Object::LEN_MAX - 7] {
+        object.write_at(offset, b"farther").unwrap();
+        assert_eq!(object.len(), object.len().max(offset + 7));
+        let mut bytes = [1; 9];
+        let read = object.read_at(offset - 1, &mut bytes).unwrap();
+        assert_eq!(&bytes[1..8], b"farther");
+        assert_eq!(bytes[0], 0);
+        assert!(read >= 8);
+    }
+    let page = pin(&object, (4 << 30) / PAGE);
+    assert_eq!(&shown(&page)[123..130], b"farther");
+    object.set_len(4 << 30).unwrap();
+    assert!(page.is_detached());
+    object.set_len(Object::LEN_MAX).unwrap();
+    let mut bytes = [1; 8];
+    assert_eq!(object.read_at(Object::LEN_MAX - 7, &mut bytes).unwrap(), 7);
+    assert_eq!(bytes[..7], [0; 7]);
+}
+
+#[test]
+fn the_limit_is_an_error_and_changes_nothing() {
+    let store = store();
+    let object = store.create("a").unwrap();
+    assert!(matches!(object.write_at(Object::LEN_MAX, b"x"), Err(Error::OutOfRange { .. })));
+    assert!(matches!(object.write_at(u64::MAX, b"x"), Err(Error::OutOfRange { .. })));
+    assert!(matches!(object.set_len(Object::LEN_MAX + 1), Err(Error::OutOfRange { .. })));
+    assert!(matches!(object.pin_mut(PageIndex(1 << 36)), Err(Error::OutOfRange { .. })));
+    assert!(matches!(object.pin_mut(PageIndex(u64::MAX)), Err(Error::OutOfRange { .. })));
+    assert!(matches!(object.allocate(1, u64::MAX), Err(Error::OutOfRange { .. })));
+    assert!(matches!(object.punch_hole(2, u64::MAX), Err(Error::OutOfRange { .. })));
+    assert!(object.pin(PageIndex(u64::MAX)).unwrap().is_none());
+    assert_eq!(object.read_at(u64::MAX, &mut [0; 4]).unwrap(), 0);
+    assert_eq!(object.len(), 0);
+}
+
+#[test]
+fn a_pin_to_write_fills_a_hole_and_grows_past_the_end() {
+    let store = store();
+    let object = store.create("a").unwrap();
+    let page = object.pin_mut(PageIndex(2)).unwrap();
+    assert_eq!(object.len(), 3 * PAGE);
+    assert_eq!(shown(&page), [0; PAGE as usize]);
+    page.write().unwrap().fill(7);
+    assert!(object.pin(PageIndex(1)).unwrap().is_none());
+    let again = object.pin_mut(PageIndex(2)).unwrap();
+    assert_eq!(again.pfn(), page.pfn());
+    object.set_len(2 * PAGE + 10).unwrap();
+    let _tail = object.pin_mut(PageIndex(2)).unwrap();
+    assert_eq!(object.len(), 2 * PAGE + 10, "inside the last page nothing grows");
+}
+
+#[test]
+fn an_object_that_has_grown_ahead_appends_into_zeros_and_publishes_nothing() {
+    let store = store();
+    let object = store.create("wal").unwrap();
+    object.allocate(0, 64 * PAGE).unwrap();
+    assert_eq!(object.len(), 0);
+    assert!(object.pin(PageIndex(3)).unwrap().is_none(), "past the end");
+    let records = store.stats().records;
+    for frame in 0..50u8 {
+        assert_eq!(object.append(&[frame; 4120]).unwrap(), u64::from(frame) * 4120);
+    }
+    assert_eq!(store.stats().records, records + 50, "one record each: the length");
+    let expected: Vec<u8> = (0..50).flat_map(|n| [n; 4120]).collect();
+    assert_eq!(content(&object), expected);
+}
+
+#[test]
+fn what_was_grown_ahead_is_zeros_in_the_next_life_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let options = pagestone::store::Store::options().create(true);
+    let store = options.open(&path).unwrap();
+    let object = store.create("wal").unwrap();
+    object.allocate(0, 8 * PAGE).unwrap();
+    object.append(&[1; 100]).unwrap();
+    // A writer that died in an append: bytes behind the end that no length covers.
+    let range = object.pin_range(0, 100).unwrap().unwrap();
+    range.first().write_range(100..4096).unwrap().fill(0xDD);
+    drop((range, object));
+    store.close().unwrap();
+    let store = options.open(&path).unwrap();
+    let object = store.open("wal").unwrap();
+    object.set_len(4 * PAGE).unwrap();
+    let mut expected = vec![1; 100];
+    expected.resize(4 * PAGE as usize, 0);
+    assert_eq!(content(&object), expected);
+}
+
+#[test]
+fn appends_get_frames_that_follow_each_other() {
+    let store = store();
+    let object = store.create("a").unwrap();
+    for _ in 0..64 {
+        object.append(&[1; PAGE as usize]).unwrap();
+    }
+    let address = |index| pin(&object, index).address() as u64;
+    let breaks = (1..64).filter(|&n| address(n) != address(n - 1) + PAGE).count();
+    assert!(breaks <= 3, "{breaks} breaks: nodes of the map may lie between");
+}
