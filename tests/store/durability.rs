@@ -102,7 +102,7 @@ fn a_failed_sync_is_final() {
     let object = filled(&store, "a", 2);
     object.sync().unwrap();
     object.write_at(0, b"lost?").unwrap();
-    recorder.fail_next(FileOperation::Sync, 1);
+    recorder.fail_next(FileOperation::Sync, 0);
     assert!(object.sync().is_err());
     assert!(store.poisoned().is_some());
     assert!(matches!(object.sync(), Err(Error::Poisoned { .. })));
@@ -116,4 +116,19 @@ fn a_failed_sync_is_final() {
     drop(object);
     let (store, _) = store.close().unwrap_err();
     drop(store);
+}
+
+#[test]
+fn dirt_of_pages_that_were_cut_off_costs_no_sync() {
+    let store = memory(Durability::CacheLine);
+    let object = filled(&store, "a", 8);
+    object.sync().unwrap();
+    for page in 0..8 {
+        object.write_at(page * PAGE, b"dirty").unwrap();
+    }
+    object.set_len(2 * PAGE).unwrap();
+    let other = store.create("b").unwrap();
+    other.sync().unwrap();
+    assert!(pin(&object, 0).info().dirty, "another object's sync commits the records and leaves this dirt");
+    assert_eq!(cost(&store, || object.sync().unwrap()), (2, 1, 0, 0), "two of the eight pages are left");
 }

@@ -92,7 +92,8 @@ impl World {
     /// The object of this name and its model, made if there is none.
     fn object(&mut self, name: usize) -> (Object, &mut Vec<u8>) {
         let store = self.store.as_ref().unwrap();
-        let object = self.handles.entry(name).or_insert_with(|| store.open_or_create(format!("{name}")).unwrap());
+        let object =
+            self.handles.entry(name).or_insert_with(|| store.open_or_create(format!("{name}")).unwrap());
         (object.clone(), self.model.entry(name).or_default())
     }
 

@@ -148,3 +148,35 @@ fn handles_come_and_go_while_names_change() {
     assert_eq!(store.stats().open_objects, 0);
     store.close().unwrap();
 }
+
+#[test]
+fn pins_by_number_are_made_while_pages_are_punched_and_objects_go() {
+    let store = store();
+    let end = Instant::now() + TIME;
+    let base = store.info().pfns.start.get();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while Instant::now() < end {
+                let object = store.open_or_create("a").unwrap();
+                object.write_at(0, &[1; 8 * PAGE as usize]).unwrap();
+                object.punch_hole(PAGE, 2 * PAGE).unwrap();
+                store.unlink("a").unwrap();
+            }
+        });
+        scope.spawn(|| {
+            let frames = store.stats().table_frames.min(400);
+            let mut found = 0;
+            while Instant::now() < end {
+                for frame in 60..frames {
+                    let range = pagestone::units::PfnRange::new(pagestone::units::Pfn::new(base + frame), 1);
+                    if let Ok(pins) = store.frames(range) {
+                        assert!(is_whole(&pins[0].read().unwrap()));
+                        found += 1;
+                    }
+                }
+            }
+            assert!(found > 0);
+        });
+    });
+    store.close().unwrap();
+}

@@ -9,6 +9,8 @@ use crate::units::FrameNo;
 use std::collections::HashMap;
 
 const SHARDS: usize = 16;
+/// Notes of one object that are too few to look through.
+const PRUNE_MIN: usize = 256;
 
 /// Notes of one region.
 #[derive(Default)]
@@ -21,9 +23,17 @@ impl Dirty {
     /// The object of frames whose owner is unknown.
     pub(super) const UNKNOWN: u32 = 0;
 
-    /// Notes that `frame` became dirty through `object`.
-    pub(super) fn note(&self, object: u32, frame: FrameNo) {
-        self.shard(object).lock().entry(object).or_default().push(frame);
+    /// Notes that `frame` became dirty through `object`. Before the notes take more memory, those that have outlived
+    /// their reason go: `is_dirty` says which have not.
+    pub(super) fn note(&self, object: u32, frame: FrameNo, is_dirty: impl Fn(FrameNo) -> bool) {
+        let mut shard = self.shard(object).lock();
+        let notes = shard.entry(object).or_default();
+        if notes.len() >= PRUNE_MIN && notes.len() == notes.capacity() {
+            notes.sort_unstable();
+            notes.dedup();
+            notes.retain(|&frame| is_dirty(frame));
+        }
+        notes.push(frame);
     }
 
     /// Takes the notes of `object`.

@@ -35,13 +35,21 @@ struct Exclusive<'p> {
 
 impl PageRef {
     /// Waits for a shared latch.
+    ///
+    /// # Errors
+    /// `PoisonedFrame`.
     pub fn read(&self) -> Result<ReadGuard<'_>> {
+        self.readable()?;
         FrameTable::global().latch_shared(self.pfn());
         Ok(ReadGuard { page: self })
     }
 
     /// A shared latch, if it is free.
+    ///
+    /// # Errors
+    /// `PoisonedFrame`.
     pub fn try_read(&self) -> Result<Option<ReadGuard<'_>>> {
+        self.readable()?;
         Ok(FrameTable::global().try_latch_shared(self.pfn()).then_some(ReadGuard { page: self }))
     }
 
@@ -85,7 +93,11 @@ impl PageRef {
     }
 
     /// Copies the page without a latch. `false`: a writer interfered, and `into` holds nothing of use.
+    ///
+    /// # Errors
+    /// `PoisonedFrame`.
     pub fn read_optimistic(&self, into: &mut [u8; FRAME_SIZE]) -> Result<bool> {
+        self.readable()?;
         let table = FrameTable::global();
         let version = table.version(self.pfn());
         for (n, word) in into.chunks_exact_mut(8).enumerate() {
@@ -139,6 +151,13 @@ impl PageRef {
             latch.note(at..at + bytes.len());
         }
         Ok(())
+    }
+
+    fn readable(&self) -> Result {
+        match FrameTable::global().peek(self.pfn()) {
+            Some(now) if now.poisoned() => Err(Error::PoisonedFrame { pfn: self.pfn() }),
+            _ => Ok(()),
+        }
     }
 
     fn writable(&self) -> Result {

@@ -18,7 +18,8 @@ pub struct Dirt {
 
 impl Pages {
     pub(super) fn note_dirty(&self, owner: Option<Owner>, frame: FrameNo) {
-        self.dirty.note(owner.map_or(Dirty::UNKNOWN, Owner::object), frame);
+        let object = owner.map_or(Dirty::UNKNOWN, Owner::object);
+        self.dirty.note(object, frame, |frame| self.is_dirty(frame));
     }
 
     /// Takes the dirt of an object, and all dirt of unknown owners.
@@ -40,7 +41,7 @@ impl Pages {
             owner.is_some_and(|o| o.object() == object && !pages.contains(&o.index().0))
         };
         let (keep, taken): (Vec<_>, Vec<_>) = self.dirty.take(object).into_iter().partition(outside);
-        keep.into_iter().for_each(|frame| self.dirty.note(object, frame));
+        keep.into_iter().for_each(|frame| self.dirty.note(object, frame, |frame| self.is_dirty(frame)));
         let mut dirt = Dirt::default();
         self.take_lines(&mut dirt, taken);
         if object != Dirty::UNKNOWN {
@@ -54,6 +55,18 @@ impl Pages {
         let mut dirt = Dirt::default();
         self.take_lines(&mut dirt, self.dirty.take_all());
         dirt
+    }
+
+    /// The object is gone, and with it the need to flush it.
+    pub(crate) fn forget_dirt(&self, object: u64) {
+        let object = Owner::new(object, PageIndex(0)).object();
+        if object != Dirty::UNKNOWN {
+            drop(self.dirty.take(object));
+        }
+    }
+
+    fn is_dirty(&self, frame: FrameNo) -> bool {
+        FrameTable::global().peek(self.pfn(frame)).is_some_and(|now| now.dirty())
     }
 
     fn take_lines(&self, dirt: &mut Dirt, frames: Vec<FrameNo>) {

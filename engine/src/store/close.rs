@@ -40,6 +40,10 @@ impl Store {
 impl Core {
     fn close(self: &Arc<Self>) -> Result {
         self.refuse_in_use(self)?;
+        if !self.pages.region().read_only() {
+            // Frames that were released and not yet freed would look pinned.
+            self.settle()?;
+        }
         self.pages.withdraw();
         let ended = self.refuse_pinned().and_then(|()| self.end());
         match &ended {

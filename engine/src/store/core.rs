@@ -7,7 +7,7 @@ use crate::media::log::Log;
 use crate::media::rules::Rules;
 use crate::media::{AskFate, Fate, ObjectSlot, Volume};
 use crate::page::{Detached, Pages};
-use crate::space::SpaceManager;
+use crate::space::{Owner, SpaceManager};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::units::{FrameNo, PageIndex};
@@ -24,7 +24,8 @@ pub(super) struct Core {
     pub(super) syncs: Syncs,
     /// Names, and which objects are open, change together under this.
     pub(super) names: Mutex<()>,
-    open: DashMap<ObjectSlot, Weak<Shared>>,
+    /// With their numbers, so that one is found by its pages without becoming its holder.
+    open: DashMap<ObjectSlot, (u64, Weak<Shared>)>,
     owed: Mutex<Owed>,
     /// Whether `owed` has anything.
     owes: AtomicBool,
@@ -163,12 +164,12 @@ impl Core {
 
     /// Whether somebody has the object open. (To ask by `opened` could make the asker its last holder.)
     fn is_open(&self, slot: ObjectSlot) -> bool {
-        self.open.get(&slot).is_some_and(|shared| shared.strong_count() != 0)
+        self.open.get(&slot).is_some_and(|open| open.1.strong_count() != 0)
     }
 
     /// The open object in a slot.
     pub(super) fn opened(&self, slot: ObjectSlot) -> Option<Arc<Shared>> {
-        self.open.get(&slot).and_then(|shared| shared.upgrade())
+        self.open.get(&slot).and_then(|open| open.1.upgrade())
     }
 
     /// The object in a slot, opened if nobody has it open. The caller holds `names`.
@@ -177,23 +178,23 @@ impl Core {
             return Ok(shared);
         }
         let shared = Arc::new(Shared::new(self, &self.volume.record(slot)?));
-        self.open.insert(slot, Arc::downgrade(&shared));
+        self.open.insert(slot, (shared.id, Arc::downgrade(&shared)));
         Ok(shared)
     }
 
     /// The last handle of an object goes.
     pub(super) fn forget(&self, slot: ObjectSlot) {
-        self.open.remove_if(&slot, |_, shared| shared.strong_count() == 0);
+        self.open.remove_if(&slot, |_, open| open.1.strong_count() == 0);
     }
 
     /// How many objects are open.
     pub(super) fn open_objects(&self) -> usize {
-        self.open.iter().filter(|entry| entry.value().strong_count() != 0).count()
+        self.open.iter().filter(|entry| entry.value().1.strong_count() != 0).count()
     }
 
-    /// The open objects.
-    pub(super) fn all_open(&self) -> Vec<Arc<Shared>> {
-        // Collected first: dropping a last handle takes the map's lock.
-        self.open.iter().filter_map(|entry| entry.value().upgrade()).collect()
+    /// The open object that this may be a page of.
+    pub(super) fn open_owner(&self, page: Owner) -> Option<ObjectSlot> {
+        let owns = |id| Owner::new(id, page.index()) == page;
+        self.open.iter().find(|entry| owns(entry.value().0)).map(|entry| *entry.key())
     }
 }

@@ -5,6 +5,9 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::units::{FrameNo, PageIndex};
 use std::ops::Range;
 
+/// Words in a page of memory.
+const MEMORY_PAGE: u64 = 1024;
+
 /// Page to frame, as far as pages were looked up; a lazily faulted array.
 ///
 /// A word is filled under the shared side of the object's `shape` lock and cleared under its exclusive side, before
@@ -60,14 +63,57 @@ impl Lookaside {
     pub(super) fn clear(&self, pages: Range<u64>) {
         // ORDERING: Relaxed: written under the shared side of `shape`.
         let filled = self.filled.load(Ordering::Relaxed);
-        for index in pages.start..pages.end.min(filled) {
+        self.wipe(pages.start..pages.end.min(filled));
+        if pages.start < filled && filled <= pages.end {
+            self.filled.store(pages.start, Ordering::Relaxed);
+        }
+    }
+
+    /// Clears words. Memory that holds nothing else is given back: a sparse object would populate it to clear it.
+    fn wipe(&self, pages: Range<u64>) {
+        let whole = pages.start.next_multiple_of(MEMORY_PAGE)..pages.end / MEMORY_PAGE * MEMORY_PAGE;
+        let Some(words) = &self.words else { return };
+        let punched =
+            whole.start < whole.end && words.punch(whole.start as usize..whole.end as usize).is_ok();
+        let mut index = pages.start;
+        while index < pages.end {
+            if punched && index == whole.start {
+                index = whole.end;
+                continue;
+            }
             if let Some(word) = self.word(index) {
                 // ORDERING: Release; ordered before the detachment by that read-modify-write, which releases.
                 word.store(0, Ordering::Release);
             }
+            index += 1;
         }
-        if pages.start < filled && filled <= pages.end {
-            self.filled.store(pages.start, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cleared_range_is_empty_and_its_neighbours_are_not() {
+        for range in [5..9, 0..1024, 1000..5000, 1024..4096, 3000..u64::MAX] {
+            let lookaside = Lookaside::reserve(8192);
+            (0..6000).for_each(|index| lookaside.fill(PageIndex(index), FrameNo(index as u32 + 1)));
+            lookaside.clear(range.clone());
+            for index in 0..6000 {
+                let expected = (!range.contains(&index)).then_some(FrameNo(index as u32 + 1));
+                assert_eq!(lookaside.get(PageIndex(index)), expected, "{index} of {range:?}");
+            }
         }
+    }
+
+    #[test]
+    fn pages_beyond_its_room_are_never_remembered() {
+        let lookaside = Lookaside::reserve(16);
+        lookaside.fill(PageIndex(16), FrameNo(1));
+        lookaside.fill(PageIndex(u64::MAX - 1), FrameNo(1));
+        assert_eq!(lookaside.get(PageIndex(16)), None);
+        assert_eq!(lookaside.get(PageIndex(u64::MAX - 1)), None);
+        lookaside.clear(0..u64::MAX);
     }
 }

@@ -10,14 +10,12 @@ use std::collections::HashMap;
 /// Pages looked at in one go.
 const BATCH: usize = 512;
 
+/// Called while roles are kept from changing: nothing here may take an object's locks, which come before, nor become
+/// an object's last holder, whose drop changes roles.
 impl SpaceManager for Core {
     fn map(&self, page: Owner) -> Result<Option<FrameNo>> {
-        let owner = |id| Owner::new(id, page.index()) == page;
-        match self.all_open().into_iter().find(|shared| owner(shared.id)) {
-            Some(shared) => {
-                let _steady = shared.shape.read();
-                shared.locate(page.index())
-            }
+        match self.open_owner(page) {
+            Some(slot) => self.volume.map(slot, page.index()),
             None => Ok(None),
         }
     }

@@ -205,6 +205,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.core.forget(self.slot);
         if self.is_unlinked() {
+            self.pages.forget_dirt(self.id);
             self.core.drop_object(self.slot);
         }
     }

@@ -136,8 +136,7 @@ impl Shared {
             0 => self.locate(PageIndex(first.0 - 1))?,
             n => frames[n - 1],
         };
-        let near = before.map(|frame| FrameNo(frame.0.saturating_add(1)));
-        let taken = self.core.volume.allocate(count, near)?;
+        let taken = self.core.volume.allocate(count, before)?;
         Ok(holes().zip(taken).map(|((n, _), frame)| (PageIndex(first.0 + n as u64), frame)).collect())
     }
 
