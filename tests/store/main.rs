@@ -26,6 +26,12 @@ fn store() -> Store {
     memory(Durability::Volatile)
 }
 
+/// Nothing on the medium contradicts anything else.
+fn check(store: &Store) {
+    let report = store.check().unwrap();
+    assert!(report.is_clean(), "{:?}", report.findings);
+}
+
 /// All bytes of an object.
 fn content(object: &Object) -> Vec<u8> {
     let mut bytes = vec![0xEE; object.len() as usize + 1];

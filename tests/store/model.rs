@@ -111,6 +111,7 @@ impl World {
 
     fn check(&mut self) {
         self.check_pins();
+        crate::check(self.store());
         let names: Vec<_> = self.store().list().unwrap().into_iter().map(|entry| entry.name).collect();
         let expected: Vec<_> = self.model.keys().map(|name| name.to_string().into_bytes()).collect();
         assert_eq!(names, expected);
@@ -173,6 +174,7 @@ impl World {
                 self.held.clear();
                 self.store.take().unwrap().close().unwrap();
                 self.store = Some(self.options.open(self.path()).unwrap());
+                crate::check(self.store());
             }
             Step::Kill => self.kill(),
         }
@@ -213,6 +215,7 @@ impl World {
         self.handles.clear();
         self.held.clear();
         self.store = Some(self.options.open(self.path()).unwrap());
+        crate::check(self.store());
     }
 }
 

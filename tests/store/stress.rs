@@ -60,6 +60,7 @@ fn a_page_is_read_whole_while_it_is_written_cut_and_grown() {
     drop(object);
     store.create("after").unwrap();
     assert_eq!(store.stats().pinned_pages, 0);
+    crate::check(&store);
     store.close().unwrap();
 }
 
@@ -92,6 +93,7 @@ fn two_objects_that_take_each_others_frames_never_see_each_others_bytes() {
         }
     });
     drop(objects);
+    crate::check(&store);
     store.close().unwrap();
 }
 
@@ -146,6 +148,7 @@ fn handles_come_and_go_while_names_change() {
         stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(store.stats().open_objects, 0);
+    crate::check(&store);
     store.close().unwrap();
 }
 
@@ -178,5 +181,6 @@ fn pins_by_number_are_made_while_pages_are_punched_and_objects_go() {
             assert!(found > 0);
         });
     });
+    crate::check(&store);
     store.close().unwrap();
 }

@@ -34,6 +34,7 @@ mod roles;
 mod run;
 mod sync;
 
+pub use crate::frame::PINS_MAX;
 pub use latch::{ReadGuard, WriteGuard};
 pub use pages::Pages;
 pub use pin::{PageInfo, PageRef};

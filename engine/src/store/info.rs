@@ -1,7 +1,9 @@
 //! What a store says of itself.
 
 use super::Store;
+use crate::error::Result;
 use crate::frame::FrameTable;
+use crate::media::check::Report;
 use crate::stats::Stats;
 use crate::units::{Durability, FRAME_SIZE, PfnRange};
 use std::path::{Path, PathBuf};
@@ -101,6 +103,15 @@ impl Store {
     #[doc(hidden)]
     pub fn poison(&self, why: &str) {
         self.core.pages.region().poison(why);
+    }
+
+    /// Walks everything on the medium and names each defect; changes wait until it is done.
+    ///
+    /// # Errors
+    /// Of reading, not of what was found.
+    pub fn check(&self) -> Result<Report> {
+        self.core.ensure_usable()?;
+        self.core.volume.check()
     }
 
     /// Why the region takes no more changes, once a commit has failed.

@@ -36,6 +36,7 @@ mod resize;
 mod shared;
 mod write;
 
+pub use crate::media::check::{Counts, DEFECTS, Finding, Report};
 pub use crate::page::frames_at;
 pub use info::{Entry, Info};
 pub use object::Object;
