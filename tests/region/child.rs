@@ -58,7 +58,10 @@ fn a_role_that_another_test_gives() {
             wait_for_death();
         }
         "limited" => crate::growth::beyond_the_file_size_limit(path),
-        "parent" => crate::claim::fork_with_a_region(path),
+        "parent" => {
+            crate::claim::fork_with_a_region(path);
+            wait_for_death();
+        }
         "attacher" => crate::scale::attach_the_largest(path),
         other => panic!("no such role: {other}"),
     }

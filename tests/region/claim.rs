@@ -98,43 +98,51 @@ fn a_program_that_is_started_inherits_nothing() {
 }
 
 #[test]
-fn a_forked_child_has_neither_the_claim_nor_the_bytes() {
+fn a_forked_child_has_neither_the_bytes_nor_its_dead_parent_s_claim() {
     let directory = tempfile::tempdir().unwrap();
-    Child::start("parent", &directory.path().join("region"));
+    let path = directory.path().join("region");
+    let parent = Child::start("parent", &path);
+    let orphan: i32 = std::fs::read_to_string(path.with_extension("child")).unwrap().parse().unwrap();
+    parent.kill();
+    let outcome = attach(&path).map(|region| region.memory().load(0).unwrap());
+    // SAFETY: ends the process that the role started and that nobody else waits for.
+    let lived = unsafe { libc::kill(orphan, libc::SIGKILL) } == 0;
+    assert!(lived, "the child ended too early to prove anything");
+    assert_eq!(outcome.unwrap(), 1);
 }
 
-/// Runs in a process of its own: the fork copies whatever other tests are at.
+/// Runs in a process of its own: a fork copies whatever the other tests are at.
 pub fn fork_with_a_region(path: &Path) {
     let region = attach(path).unwrap();
     region.grow_to(1 << 20).unwrap();
-    // SAFETY: the child only loads atomics, sleeps and exits: all of it is safe after a fork.
+    region.memory().store(0, 1).unwrap();
+    let mut pipe = [0; 2];
+    // SAFETY: room for two descriptors.
+    assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+    // SAFETY: the child only loads atomics, writes a byte and waits: all of it is safe after a fork.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let refused = matches!(region.ensure_usable(), Err(Error::Forked))
             && matches!(region.memory().load(0), Err(Error::Forked))
             && matches!(region.memory().sync_file(), Err(Error::Forked))
             && matches!(region.grow_to(2 << 20), Err(Error::Forked));
-        if refused {
-            // SAFETY: waits until it is killed.
-            unsafe { libc::pause() };
-        }
+        // SAFETY: one byte of a local.
+        unsafe { libc::write(pipe[1], (&raw const refused).cast(), 1) };
+        // SAFETY: waits until it is killed.
+        unsafe { libc::pause() };
         // SAFETY: ends the child without running what belongs to its parent.
         unsafe { libc::_exit(1) };
     }
     assert!(child > 0, "fork failed");
-    region.memory().store(0, 1).unwrap();
-    drop(region);
-    // The child lives; had it kept the claim, this would fail.
-    let outcome = attach(path).map(|region| region.memory().load(0).unwrap());
-    let mut status = 0;
-    // SAFETY: looks at our own child.
-    let ended = unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) };
-    // SAFETY: ends our own child, whether or not it has ended itself.
-    unsafe { libc::kill(child, libc::SIGKILL) };
-    // SAFETY: as above.
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(ended, 0, "the child could use the region");
-    assert_eq!(outcome.unwrap(), 1);
+    // SAFETY: our own copy of the end that the child writes to: without it, a dead child is an end of file.
+    unsafe { libc::close(pipe[1]) };
+    let mut refused = 0u8;
+    // SAFETY: room for one byte.
+    let read = unsafe { libc::read(pipe[0], (&raw mut refused).cast(), 1) };
+    assert_eq!((read, refused), (1, 1), "the child could use the region, or died of it");
+    std::fs::write(path.with_extension("child"), child.to_string()).unwrap();
+    // The region is still open when this process is killed.
+    std::mem::forget(region);
 }
 
 #[test]

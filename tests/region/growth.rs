@@ -10,20 +10,36 @@ use std::process::Command;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// A file system of two MiB; gone when dropped.
+/// A file system that is soon full; gone when dropped.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    /// Two MiB that stay in memory.
+    fn tmpfs() -> Option<Self> {
+        Self::mount(&["-t", "tmpfs", "-o", "size=2m", "pagestone-test"])
+    }
+
+    /// Some MiB of a file system that keeps what it allocated when it fails half-way.
+    fn ext4(image: &Path) -> Option<Self> {
+        std::fs::File::create(image).and_then(|file| file.set_len(8 * MIB)).unwrap();
+        let made = Command::new("mkfs.ext4").args(["-q", "-O", "^has_journal"]).arg(image).status();
+        if !made.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: a full disk of ext4 needs mkfs.ext4 (package e2fsprogs)");
+            return None;
+        }
+        Self::mount(&["-o", "loop", image.to_str().unwrap()])
+    }
+
+    fn mount(arguments: &[&str]) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m", "pagestone-test"]).arg(directory.path());
-        if mount.status().is_ok_and(|status| status.success()) {
+        let mounted = Command::new("mount").args(arguments).arg(directory.path()).status();
+        if mounted.is_ok_and(|status| status.success()) {
             return Some(Self(directory));
         }
-        eprintln!("SKIPPED: a full disk needs the right to mount a tmpfs; run this test as root");
+        eprintln!("SKIPPED: a full disk needs the right to mount {arguments:?}; run this test as root");
         None
     }
+
     fn path(&self) -> PathBuf {
         self.0.path().join("region")
     }
@@ -35,9 +51,8 @@ impl Drop for SmallDisk {
     }
 }
 
-#[test]
-fn a_full_disk_is_an_error_and_loses_nothing() {
-    let Some(disk) = SmallDisk::mount() else { return };
+/// Fills the disk and looks that nothing is lost; the file system has more than 1.5 MiB and less than 64.
+fn fill(disk: &SmallDisk) {
     let region = attach(&disk.path()).unwrap();
     region.grow_to(MIB).unwrap();
     let pattern: Vec<u8> = (0..MIB).map(|i| (i % 251) as u8).collect();
@@ -45,7 +60,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     let error = region.grow_to(64 * MIB).unwrap_err();
     assert!(matches!(&error, Error::NoSpace { .. }), "{error}");
     assert_eq!(region.len_bytes(), MIB);
-    assert_eq!(std::fs::metadata(disk.path()).unwrap().len(), MIB, "the file was put back");
+    assert_eq!(std::fs::metadata(disk.path()).unwrap().len(), MIB, "the file was not put back");
     let mut found = vec![0; MIB as usize];
     region.memory().read(0, &mut found).unwrap();
     assert!(found == pattern);
@@ -53,6 +68,22 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     region.grow_to(MIB + 512 * KIB).unwrap();
     region.memory().write(MIB, &pattern[..512 * 1024]).unwrap();
     assert!(matches!(region.memory().load(2 * MIB), Err(Error::Corrupt { .. })));
+    region.close();
+}
+
+#[test]
+fn a_full_memory_file_system_is_an_error_and_loses_nothing() {
+    if let Some(disk) = SmallDisk::tmpfs() {
+        fill(&disk);
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    if let Some(disk) = SmallDisk::ext4(&directory.path().join("image")) {
+        fill(&disk);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 use super::*;
+use crate::sync::atomic::AtomicBool;
 use proptest::prelude::*;
+use std::time::Duration;
 
 /// Line-aligned memory, as a region's window is.
 struct Arena(Vec<[u64; 8]>, usize);
@@ -172,4 +174,21 @@ fn threads_are_numbered_in_order_of_appearance() {
         other => panic!("{other:?}"),
     });
     assert_eq!(marks.collect::<Vec<_>>(), [(0, 0), (1, 1), (2, 2), (0, 3)]);
+}
+
+#[test]
+fn nothing_is_recorded_between_a_store_and_its_record() {
+    let recorder = Recorder::new();
+    let marked = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        recorder.store(0, &[1], false, || {
+            scope.spawn(|| {
+                recorder.mark(1);
+                marked.store(true, Ordering::SeqCst);
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!marked.load(Ordering::SeqCst), "another event came between");
+        });
+    });
+    assert_eq!(recorder.take().len(), 2);
 }
