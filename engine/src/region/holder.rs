@@ -16,8 +16,7 @@ pub(super) fn of(file: &File) -> String {
     processes().find_map(|pid| lock_of(pid, &tag)).unwrap_or_else(|| "another process".into())
 }
 
-/// Whether a region of this process is that file, open or still closing, is asked of the map; these are the
-/// processes that can be asked of `/proc`.
+/// The processes that `/proc` shows us.
 fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
