@@ -41,3 +41,42 @@ pub struct Stats {
     /// Records replayed when the store was opened.
     pub recovered: u64,
 }
+
+impl Stats {
+    /// Each counter with its name.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("open_objects", self.open_objects),
+            ("pinned_pages", self.pinned_pages),
+            ("syncs", self.syncs),
+            ("table_frames", self.table_frames),
+            ("table_chunks", self.table_chunks),
+            ("table_bytes", self.table_bytes),
+            ("first_touches", self.first_touches),
+            ("reclaimed_chunks", self.reclaimed_chunks),
+            ("lines_flushed", self.lines_flushed),
+            ("lines_streamed", self.lines_streamed),
+            ("fences", self.fences),
+            ("file_syncs", self.file_syncs),
+            ("write_throughs", self.write_throughs),
+            ("records", self.records),
+            ("record_bytes", self.record_bytes),
+            ("marks", self.marks),
+            ("tail_moves", self.tail_moves),
+            ("recovered", self.recovered),
+        ]
+        .into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stats;
+
+    #[test]
+    fn no_counter_is_left_out_of_the_fields() {
+        let shown = format!("{:?}", Stats::default());
+        assert_eq!(Stats::default().fields().count(), shown.matches(": 0").count());
+        assert!(Stats::default().fields().all(|(name, _)| shown.contains(&format!("{name}: "))));
+    }
+}

@@ -1,12 +1,15 @@
 //! What a store says of itself.
 
-use super::Store;
+use super::{Object, Store};
 use crate::error::Result;
 use crate::frame::FrameTable;
 use crate::media::check::Report;
 use crate::stats::Stats;
-use crate::units::{Durability, FRAME_SIZE, PfnRange};
+use crate::units::{Durability, FRAME_SIZE, PageIndex, PfnRange};
 use std::path::{Path, PathBuf};
+
+/// Pages looked at in one go by [`Object::mapped`].
+const MAPPED_BATCH: usize = 4096;
 
 /// A named object, as [`Store::list`] shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -118,5 +121,28 @@ impl Store {
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
         self.core.pages.region().poisoned()
+    }
+}
+
+impl Object {
+    /// How many pages have a frame, and in how many runs of frames that follow each other.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn mapped(&self) -> Result<(u64, u64)> {
+        let (mut pages, mut runs, mut from, mut next) = (0, 0, 0, None);
+        loop {
+            let range = PageIndex(from)..PageIndex(u64::MAX);
+            let batch = self.shared.core.volume.mapped(self.shared.slot, range, MAPPED_BATCH)?;
+            for (index, frame) in &batch {
+                runs += u64::from(next != Some((index.0, u64::from(frame.0))));
+                next = Some((index.0 + 1, u64::from(frame.0) + 1));
+                from = index.0 + 1;
+            }
+            pages += batch.len() as u64;
+            if batch.len() < MAPPED_BATCH {
+                return Ok((pages, runs));
+            }
+        }
     }
 }
