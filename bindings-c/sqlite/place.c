@@ -22,6 +22,7 @@
 #define LINK_HEAD "Pagestone link 1\n"
 #define LINK_MAX (sizeof LINK_HEAD + PATH_MAX + OBJECT_PREFIX_MAX + 3)
 #define SQLITE_HEAD "SQLite format 3"
+#define EMPTY_REGION_MAX (512 * 1024)
 
 /* ---- wishes ---- */
 
@@ -131,6 +132,16 @@ static int parse_link(char *text, const char *path, struct place *place)
     return SQLITE_OK;
 }
 
+/* A process that died while it made the region left it with a head of zeros: nobody has stored anything in it yet. No
+ * such file is larger than an empty region. */
+static bool unfinished(const char *head, ssize_t got, const struct stat *status)
+{
+    if (status->st_size > EMPTY_REGION_MAX) return false;
+    for (ssize_t i = 0; i < got; i++)
+        if (head[i]) return false;
+    return true;
+}
+
 static int examine(const char *path, const struct stat *status, struct place *place)
 {
     char head[LINK_MAX + 1];
@@ -147,6 +158,7 @@ static int examine(const char *path, const struct stat *status, struct place *pl
     }
     head[got] = 0;
     if (is_sqlite(head, got)) place->kind = PLACE_FOREIGN;
+    else if (unfinished(head, got, status)) place->create = true;
     else if (strncmp(head, LINK_HEAD, sizeof LINK_HEAD - 1) == 0) return parse_link(head, path, place);
     return SQLITE_OK;
 }
@@ -178,14 +190,14 @@ static int locate_existing(const char *path, const struct stat *status, const ch
 {
     bool other = region && !same_file(path, region);
     if (!S_ISREG(status->st_mode)) return SQLITE_OK;
-    if (status->st_size == 0) {
-        /* A new database; for a reader, an empty one, which "unix" can show without a region. */
-        if (!(flags & SQLITE_OPEN_READWRITE) || access(path, W_OK) != 0) return SQLITE_OK;
-        place->create = true;
-        if (other) return place_elsewhere(path, region, place);
-        return examine(path, status, place);
-    }
     int result = examine(path, status, place);
+    if (result == SQLITE_OK && place->create) {
+        /* A new database; for a reader, an empty one, which "unix" can show without a region. */
+        bool reader = !(flags & SQLITE_OPEN_READWRITE) || access(path, W_OK) != 0;
+        if (reader) place->kind = PLACE_DEFAULT;
+        if (reader) place->create = false;
+        return other && !reader ? place_elsewhere(path, region, place) : SQLITE_OK;
+    }
     if (result != SQLITE_OK || place->kind != PLACE_REGION || !other) return result;
     if (same_file(place->region, path))
         return pgsv_refuse(SQLITE_CANTOPEN, "%s is a region itself and has no place in %s", path, region);
