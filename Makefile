@@ -28,7 +28,7 @@ tidy: ## the house rules alone: imports, unsafe, comments, file lengths
 	$(CARGO) test --locked -p pagestone-tests --test tidy
 
 kill: ## SIGKILL at random moments under SQLite, ROUNDS=200
-	$(CARGO) run --locked --release -p pagestone-tests --bin kill -- --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	$(CARGO) run --locked --release -p pagestone-kill -- --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 bench-hit: ## the cost of a pin against a bare read of a random page
 	$(CARGO) run --locked --release -p pagestone-benches --bin hit

@@ -1,1 +1,63 @@
 //! Benchmarks of Pagestone; each is a binary of this package.
+
+pub mod medians;
+
+use std::fmt;
+use std::fs;
+
+/// SplitMix64: the same numbers on every machine.
+pub struct Rng(u64);
+
+impl Rng {
+    /// A sequence for each seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+    /// A number below `limit`, without a division.
+    #[inline]
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        ((u128::from(z) * u128::from(limit)) >> 64) as u64
+    }
+}
+
+/// What the numbers were measured on.
+pub struct Machine {
+    processor: String,
+    processors: usize,
+    kernel: String,
+    huge_pages: String,
+}
+
+impl Machine {
+    /// This machine.
+    #[must_use]
+    pub fn look() -> Self {
+        let first = |path: &str, key: &str| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let line = text.lines().find(|l| l.starts_with(key)).unwrap_or_default().to_owned();
+            line.split_once(':').map_or(line.clone(), |(_, v)| v.trim().to_owned())
+        };
+        let setting =
+            fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
+        let chosen = setting.split(['[', ']']).nth(1).unwrap_or("unknown").to_owned();
+        Self {
+            processor: first("/proc/cpuinfo", "model name"),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            kernel: first("/proc/sys/kernel/osrelease", ""),
+            huge_pages: format!("{chosen}, {} in use", first("/proc/self/smaps_rollup", "ShmemPmdMapped")),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}, {} processors, Linux {}", self.processor, self.processors, self.kernel)?;
+        write!(f, "huge pages of shared memory: {}", self.huge_pages)
+    }
+}

@@ -1,2 +1,48 @@
-//! The `pagestone` command line.
-fn main() {}
+//! The `pagestone` command line: regions made, looked into, filled and checked.
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod create;
+mod demo;
+mod export;
+mod failure;
+mod import;
+mod info;
+mod ls;
+mod output;
+mod place;
+mod progress;
+mod rm;
+mod sqlite;
+mod stat;
+
+use args::{Cli, Command};
+use clap::Parser;
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("pagestone: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<u8, Failure> {
+    match cli.command {
+        Command::Create(a) => create::run(&a),
+        Command::Info(a) => info::run(&a),
+        Command::Ls(a) => ls::run(&a),
+        Command::Stat(a) => stat::run(&a),
+        Command::Check(a) => check::run(&a),
+        Command::Import(a) => import::run(&a),
+        Command::Export(a) => export::run(&a),
+        Command::Rm(a) => rm::run(&a),
+        Command::Demo(a) => demo::run(&a),
+        Command::DemoWorker(a) => demo::worker::work(&a).map(|()| 0).map_err(Failure::Other),
+    }
+}

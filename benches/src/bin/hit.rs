@@ -1,0 +1,212 @@
+//! `make bench-hit`: what a pin costs beside a bare read of a random page, in one run.
+//!
+//! Bursts of each kind alternate, so that a noisy neighbour hits all alike; each number is the median of its bursts,
+//! each ratio the median of the ratios of bursts that ran next to each other.
+
+use pagestone::frame::FrameTable;
+use pagestone::store::{Object, Store};
+use pagestone::units::{FRAME_SIZE, PageIndex};
+use pagestone_benches::{Machine, Rng, medians};
+use rustix::time::{ClockId, clock_gettime};
+use std::hint::black_box;
+use std::time::Duration;
+
+/// Pages of the object, unless the first argument says otherwise: 1M pages are 4 GiB.
+const PAGES: u64 = 1 << 20;
+/// Bursts of each kind.
+const BURSTS: usize = 15;
+/// Reads of one burst.
+const READS: u64 = 200_000;
+/// Bytes beyond the pages, for everything that is not content.
+const OVERHEAD: u64 = 256 << 20;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let pages = match std::env::args().nth(1) {
+        Some(n) => n.parse()?,
+        None => PAGES,
+    };
+    let touch = first_touches(pages)?;
+    let store = Store::options().open_memory(pages * FRAME_SIZE as u64 + OVERHEAD)?;
+    let object = store.create("pages")?;
+    object.allocate(0, pages * FRAME_SIZE as u64)?;
+    object.set_len(pages * FRAME_SIZE as u64)?;
+    let ring = Ring::make(&object, pages)?;
+    let results = measure(&object, &ring)?;
+    println!("{}", Machine::look());
+    println!(
+        "{pages} pages of {FRAME_SIZE} B in anonymous shared memory (memfd), one thread, medians of {BURSTS} bursts"
+    );
+    println!();
+    println!("random page                     bare read   pin + read + unpin   ratio");
+    println!(
+        "  independent                  {:>7.1} ns  {:>12.1} ns        {:>5.2}",
+        results[0], results[1], results[4]
+    );
+    println!(
+        "  dependent chain              {:>7.1} ns  {:>12.1} ns        {:>5.2}",
+        results[2], results[3], results[5]
+    );
+    println!();
+    println!("hot pin + unpin                {:>7.1} ns", results[6]);
+    println!(
+        "sequential first touch         {touch:>7.1} ns   (descriptor made by pinning, the page table's faults included)"
+    );
+    Ok(())
+}
+
+/// Time to pin each of `pages` frames for the first time, in order, in a table of its own.
+fn first_touches(pages: u64) -> Result<f64, Box<dyn std::error::Error>> {
+    let mut bursts = Vec::new();
+    for _ in 0..5 {
+        let table = FrameTable::with_capacity(pages.next_multiple_of(512) * 2, usize::MAX)?;
+        let range = table.allocate(pages)?;
+        let start = thread_time();
+        for pfn in range.iter() {
+            if !table.pin(pfn).is_pinned() {
+                return Err(format!("{pfn:?} cannot be pinned").into());
+            }
+        }
+        bursts.push((thread_time() - start).as_nanos() as f64 / pages as f64);
+        for pfn in range.iter() {
+            let _ = black_box(table.unpin(pfn));
+        }
+    }
+    Ok(medians::median(&mut bursts))
+}
+
+/// One cycle through all pages, written into them: the first word of a page is the number of the next one, the second
+/// word its address.
+struct Ring {
+    /// Address of each page.
+    addresses: Vec<*const u64>,
+}
+
+impl Ring {
+    fn make(object: &Object, pages: u64) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut addresses = Vec::with_capacity(pages as usize);
+        for index in 0..pages {
+            let page = object.pin(PageIndex(index))?.ok_or("an allocated page is a hole")?;
+            addresses.push(page.address().cast::<u64>());
+        }
+        // Sattolo's shuffle: a single cycle.
+        let mut next: Vec<u64> = (0..pages).collect();
+        let mut rng = Rng::new(1);
+        for i in (1..pages).rev() {
+            next.swap(i as usize, rng.below(i) as usize);
+        }
+        for index in 0..pages {
+            let successor = next[index as usize];
+            let mut words = [0; 16];
+            words[..8].copy_from_slice(&successor.to_le_bytes());
+            words[8..].copy_from_slice(&(addresses[successor as usize] as u64).to_le_bytes());
+            object.write_at(index * FRAME_SIZE as u64, &words)?;
+        }
+        Ok(Self { addresses })
+    }
+}
+
+/// A word of a page that nobody writes any more.
+fn word(page: *const u64, at: usize) -> u64 {
+    // SAFETY: `page` is the address of a frame of a store that outlives the measurement; its 512 words are readable,
+    // and nobody writes them after the ring was made.
+    u64::from_le(unsafe { page.add(at).read() })
+}
+
+/// Nanoseconds: independent bare, independent pinned, dependent bare, dependent pinned; the two ratios; a hot pin.
+fn measure(object: &Object, ring: &Ring) -> Result<[f64; 7], Box<dyn std::error::Error>> {
+    let pages = ring.addresses.len() as u64;
+    let base = ring.addresses.iter().copied().min().ok_or("no pages")?;
+    let span = pages;
+    let mut kinds: [Vec<f64>; 7] = Default::default();
+    let mut rng = Rng::new(2);
+    let mut chain = (0, ring.addresses[0]);
+    for _ in 0..BURSTS {
+        let seed = rng.below(u64::MAX);
+        let independent_bare = timed(READS, || bare(base, span, seed));
+        let independent_pinned = timed(READS, || pinned(object, pages, seed));
+        let dependent_bare = timed(READS, || chain.1 = bare_chain(chain.1));
+        let dependent_pinned = timed(READS, || chain.0 = pinned_chain(object, chain.0));
+        let hot = timed(READS, || hot(object));
+        let ratios = [independent_pinned / independent_bare, dependent_pinned / dependent_bare];
+        let burst = [
+            independent_bare,
+            independent_pinned,
+            dependent_bare,
+            dependent_pinned,
+            ratios[0],
+            ratios[1],
+            hot,
+        ];
+        for (kind, value) in kinds.iter_mut().zip(burst) {
+            kind.push(value);
+        }
+    }
+    Ok(kinds.map(|mut k| medians::median(&mut k)))
+}
+
+/// Time that this thread ran: what other processes take does not count.
+fn thread_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
+}
+
+fn timed(operations: u64, work: impl FnOnce()) -> f64 {
+    let start = thread_time();
+    work();
+    (thread_time() - start).as_nanos() as f64 / operations as f64
+}
+
+/// Reads random frames: no table, no pin, the address computed as a slice index would be.
+fn bare(base: *const u64, pages: u64, seed: u64) {
+    let mut rng = Rng::new(seed);
+    let mut sum = 0_u64;
+    for _ in 0..READS {
+        let frame = rng.below(pages) as usize;
+        // The object's frames begin at the lowest one and are not fewer than its pages.
+        sum = sum.wrapping_add(word(base.wrapping_add(frame * (FRAME_SIZE / 8)), 0));
+    }
+    black_box(sum);
+}
+
+fn pinned(object: &Object, pages: u64, seed: u64) {
+    let mut rng = Rng::new(seed);
+    let mut sum = 0_u64;
+    for _ in 0..READS {
+        sum = sum.wrapping_add(read_pinned(object, rng.below(pages)));
+    }
+    black_box(sum);
+}
+
+#[inline(always)]
+fn read_pinned(object: &Object, index: u64) -> u64 {
+    match object.pin(PageIndex(index)) {
+        Ok(Some(page)) => word(page.address().cast(), 0),
+        _ => gone(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn gone() -> ! {
+    panic!("a page that was allocated cannot be pinned")
+}
+
+fn bare_chain(mut at: *const u64) -> *const u64 {
+    for _ in 0..READS {
+        at = word(at, 1) as *const u64;
+    }
+    black_box(at)
+}
+
+fn pinned_chain(object: &Object, mut index: u64) -> u64 {
+    for _ in 0..READS {
+        index = read_pinned(object, index);
+    }
+    black_box(index)
+}
+
+fn hot(object: &Object) {
+    for _ in 0..READS {
+        drop(black_box(object.pin(PageIndex(0))));
+    }
+}

@@ -1,0 +1,131 @@
+//! What the command line understands.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed; nothing was changed unless the message says so
+  2  the command line makes no sense
+  3  `check` found a defect, or the demo's proof does not hold
+  4  the region is in use by another process
+
+info, ls, stat, check and export never write to a region, also when it was not closed properly: what is
+left in its log is replayed in memory only.";
+
+/// Make, look into, fill and check Pagestone regions.
+#[derive(Parser)]
+#[command(name = "pagestone", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Make an empty region.
+    Create(Create),
+    /// Say what a region is: size, durability, log.
+    Info(Look),
+    /// List the objects of a region.
+    Ls(Look),
+    /// Show one object's pages, or a region's counters.
+    Stat(Stat),
+    /// Look for defects; changes nothing.
+    Check(Look),
+    /// Copy a file into a region, as an object. A SQLite database brings its hot journal and its WAL along.
+    Import(Import),
+    /// Copy an object out of a region, to a file.
+    Export(Export),
+    /// Remove objects.
+    Rm(Rm),
+    /// Show all of it on real data: SQLite on Pagestone, killed in mid-transaction, proven whole.
+    Demo(Demo),
+    /// The process that the demo kills.
+    #[command(hide = true)]
+    DemoWorker(crate::demo::worker::Orders),
+}
+
+#[derive(Args)]
+pub struct Create {
+    /// The file to make; it must not exist.
+    pub region: PathBuf,
+    /// Never let the region grow beyond this size (bytes, or with K, M, G, T).
+    #[arg(long, value_name = "SIZE", value_parser = crate::output::parse_size)]
+    pub max_size: Option<u64>,
+}
+
+#[derive(Args)]
+pub struct Look {
+    /// The region.
+    pub region: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Stat {
+    /// REGION, or REGION:OBJECT.
+    #[arg(value_name = "REGION[:OBJECT]")]
+    pub place: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Import {
+    /// The file to copy; it is only read.
+    pub file: PathBuf,
+    /// Where to: the region is made if there is none. Without a name, a SQLite database becomes `db`,
+    /// which is where the SQLite VFS looks; another file keeps its name.
+    #[arg(value_name = "REGION[:OBJECT]")]
+    pub place: String,
+    /// Replace the object if there is one.
+    #[arg(long)]
+    pub replace: bool,
+}
+
+#[derive(Args)]
+pub struct Export {
+    /// What to copy; without a name, `db`.
+    #[arg(value_name = "REGION[:OBJECT]")]
+    pub place: String,
+    /// The file to make.
+    pub file: PathBuf,
+    /// Overwrite the file if there is one.
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Args)]
+pub struct Rm {
+    /// The objects.
+    #[arg(value_name = "REGION:OBJECT", required = true)]
+    pub places: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Demo {
+    /// Use this SQLite database instead of the built-in data; it is copied and never written.
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<PathBuf>,
+    /// Leave the region in this directory instead of removing it.
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Choose the moment of the kill again (printed by each run).
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

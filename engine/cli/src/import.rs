@@ -1,0 +1,174 @@
+//! `pagestone import`: a file becomes an object.
+
+use crate::args::Import;
+use crate::failure::Failure;
+use crate::place::{self, Place};
+use crate::sqlite::{self, Database};
+use crate::{output, progress};
+use pagestone::store::Store;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Bytes copied at once. A run of this size that is all zero stays a hole.
+const CHUNK: usize = 1 << 20;
+/// An object on its way has this behind its name, so that a half copy never has the real one.
+const UNFINISHED: &str = ".importing";
+
+pub fn run(args: &Import) -> Result<u8, Failure> {
+    let imported = import(&args.file, &Place::parse(&args.place), args.replace)?;
+    let mut text = String::new();
+    for part in &imported {
+        text += &format!("{} -> {} ({})\n", part.file.display(), part.object, output::size(part.bytes));
+    }
+    output::print(&text)?;
+    Ok(0)
+}
+
+/// A file that became an object.
+pub struct Imported {
+    /// Where it came from.
+    pub file: PathBuf,
+    /// What it is called now.
+    pub object: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Copies `file`, and what belongs to it when it is a database. Everything arrives or, with an error, nothing.
+pub fn import(file: &Path, to: &Place, replace: bool) -> Result<Vec<Imported>, Failure> {
+    if !file.metadata().map_err(Failure::file(file))?.is_file() {
+        return Err(Failure::Other(format!("{}: only plain files can be imported", file.display())));
+    }
+    let database = if sqlite::is_database(file)? { Some(Database::open(file)?) } else { None };
+    let sources = sources(file, to, database.as_ref())?;
+    let fresh = !to.region.exists();
+    let store = place::change_or_create(&to.region)?;
+    let result = vacate(&store, &sources, replace).and_then(|()| copy_all(&store, &sources));
+    let closed = place::close(store);
+    if result.is_err() && fresh {
+        // Nobody has seen the region that was made for this import; leaving it would be half of a result.
+        drop(std::fs::remove_file(&to.region));
+    }
+    let imported = result?;
+    closed?;
+    Ok(imported)
+}
+
+/// Which files go where. The main file comes last: the others mean nothing without it.
+fn sources(file: &Path, to: &Place, database: Option<&Database>) -> Result<Vec<(PathBuf, String)>, Failure> {
+    let Some(database) = database else {
+        let name = match &to.object {
+            Some(name) => name.clone(),
+            None => file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        };
+        return Ok(vec![(file.to_owned(), name)]);
+    };
+    let name = to.object.clone().unwrap_or_else(|| sqlite::MAIN.into());
+    let mut all = Vec::new();
+    for (path, suffix) in [(&database.journal, sqlite::JOURNAL), (&database.wal, sqlite::WAL)] {
+        if let Some(path) = path {
+            all.push((path.clone(), format!("{name}{suffix}")));
+        }
+    }
+    all.push((database.main.clone(), name));
+    Ok(all)
+}
+
+/// Makes sure that the names are free, or may be replaced.
+fn vacate(store: &Store, sources: &[(PathBuf, String)], replace: bool) -> Result<(), Failure> {
+    let Some((_, main)) = sources.last() else { return Ok(()) };
+    // A journal or WAL beside a database that it does not belong to would destroy it, and several renames are not
+    // one transaction: replacing is for objects that stand alone.
+    for suffix in [sqlite::JOURNAL, sqlite::WAL] {
+        let name = format!("{main}{suffix}");
+        if store.exists(&name)?.is_some_and(|len| len > 0) {
+            return Err(Failure::Other(format!(
+                "the region holds {name:?}, which belongs to the {main:?} there: remove both first with pagestone rm"
+            )));
+        }
+    }
+    for (_, name) in sources {
+        if store.exists(name)?.is_some() && (!replace || sources.len() > 1) {
+            return Err(Failure::Other(format!(
+                "the region holds an object named {name:?} already: remove it with pagestone rm, or{}",
+                if sources.len() > 1 { " choose another name" } else { " use --replace" }
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Copies each file under an unfinished name, makes it durable, and only then gives it its name.
+fn copy_all(store: &Store, sources: &[(PathBuf, String)]) -> Result<Vec<Imported>, Failure> {
+    let mut imported = Vec::new();
+    let unfinished = |name: &str| format!("{name}{UNFINISHED}");
+    let mut result = Ok(());
+    for (file, object) in sources {
+        match copy(store, file, &unfinished(object)) {
+            Ok(bytes) => imported.push(Imported { file: file.clone(), object: object.clone(), bytes }),
+            Err(e) => {
+                result = Err(e);
+                break;
+            }
+        }
+    }
+    result = result.and_then(|()| {
+        store.sync()?;
+        for (_, object) in sources {
+            store.rename(unfinished(object), object)?;
+        }
+        store.sync().map_err(Failure::from)
+    });
+    if let Err(e) = result {
+        for (_, object) in sources {
+            // What is not there cannot be removed, and the first failure is the one to report.
+            drop(store.unlink(unfinished(object)));
+        }
+        return Err(e);
+    }
+    Ok(imported)
+}
+
+/// Copies one file into a new object and returns its length.
+fn copy(store: &Store, file: &Path, object: &str) -> Result<u64, Failure> {
+    if store.exists(object)?.is_some() {
+        // We hold the region's claim, so whoever began this copy is gone.
+        store.unlink(object)?;
+    }
+    let mut from = File::open(file).map_err(Failure::file(file))?;
+    let before = stamp(&from, file)?;
+    let to = store.create(object)?;
+    let bar = progress::bytes("importing", before.0);
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut offset = 0;
+    loop {
+        chunk.clear();
+        from.by_ref().take(CHUNK as u64).read_to_end(&mut chunk).map_err(Failure::file(file))?;
+        if chunk.is_empty() {
+            break;
+        }
+        if chunk.iter().any(|b| *b != 0) {
+            to.write_at(offset, &chunk)?;
+        }
+        offset += chunk.len() as u64;
+        bar.inc(chunk.len() as u64);
+    }
+    if to.len() < offset {
+        to.set_len(offset)?;
+    }
+    bar.finish_and_clear();
+    if stamp(&from, file)? != before || offset != before.0 {
+        return Err(Failure::Other(format!(
+            "{} changed while it was copied: close the program that writes it",
+            file.display()
+        )));
+    }
+    Ok(offset)
+}
+
+fn stamp(file: &File, path: &Path) -> Result<(u64, Option<SystemTime>), Failure> {
+    let m = file.metadata().map_err(Failure::file(path))?;
+    Ok((m.len(), m.modified().ok()))
+}

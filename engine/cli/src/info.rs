@@ -1,0 +1,43 @@
+//! `pagestone info`.
+
+use crate::args::Look;
+use crate::failure::Failure;
+use crate::{output, place};
+use pagestone::units::FRAME_SIZE;
+use serde_json::json;
+
+pub fn run(args: &Look) -> Result<u8, Failure> {
+    let store = place::look(&args.region)?;
+    let info = store.info();
+    let objects = store.list()?;
+    place::close(store)?;
+    let bytes = info.frames * FRAME_SIZE as u64;
+    let content: u64 = objects.iter().map(|o| o.len).sum();
+    let log = u64::from(info.log_frames) * FRAME_SIZE as u64;
+    if args.json {
+        output::print_json(&json!({
+            "region": args.region.display().to_string(),
+            "durability": info.durability.to_string(),
+            "assumed": info.assumed,
+            "frame_bytes": FRAME_SIZE,
+            "frames": info.frames,
+            "bytes": bytes,
+            "log_bytes": log,
+            "objects": objects.len(),
+            "object_bytes": content,
+        }))?;
+        return Ok(0);
+    }
+    let assumed = if info.assumed { " (assumed, not probed)" } else { "" };
+    output::print(&output::pairs(&[
+        ("region", args.region.display().to_string()),
+        ("durability", format!("{}{assumed}", info.durability)),
+        (
+            "size",
+            format!("{} ({} frames of {FRAME_SIZE} B)", output::size(bytes), output::count(info.frames)),
+        ),
+        ("log", output::size(log)),
+        ("objects", format!("{} ({})", output::count(objects.len() as u64), output::size(content))),
+    ]))?;
+    Ok(0)
+}

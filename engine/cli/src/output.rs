@@ -1,0 +1,134 @@
+//! How results are written: plain lines for people, JSON for scripts, silence for a reader that went away.
+
+use crate::failure::Failure;
+use comfy_table::{CellAlignment, Table, presets};
+use std::io::{ErrorKind, Write};
+
+/// Writes `text` to standard output. A reader that closed the pipe has read enough.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|e| Failure::Other(format!("standard output: {e}"))),
+    }
+}
+
+/// Writes a JSON value and a line end.
+pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
+    print(&format!("{value:#}\n"))
+}
+
+/// Columns without frames; those in `right` hold numbers.
+pub fn columns(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table.add_rows(rows);
+    let last = header.len() - 1;
+    for (i, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if i == last { 0 } else { 2 }));
+        if right.contains(&i) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    lines(&table.trim_fmt())
+}
+
+/// Names and values, one pair a line, the values aligned.
+pub fn pairs(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+}
+
+fn lines(text: &str) -> String {
+    text.lines().map(|l| format!("{}\n", l.trim_end())).collect()
+}
+
+/// A size for people: exact below 10 KiB, else three digits.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 10 << 10 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// A count for people: thousands apart.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// `4096`, `64K`, `10M`, `2G`, `1T`.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 0,
+        "K" | "KB" | "KIB" => 10,
+        "M" | "MB" | "MIB" => 20,
+        "G" | "GB" | "GIB" => 30,
+        "T" | "TB" | "TIB" => 40,
+        _ => return Err("a size is a number, or a number with K, M, G or T".into()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a size is a number, or a number with K, M, G or T")?;
+    number.checked_shl(shift).filter(|n| n >> shift == number).ok_or_else(|| "too large".into())
+}
+
+/// An object's name for a terminal: control characters and stray bytes escaped.
+pub fn name(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        }
+        for b in chunk.invalid() {
+            out.push_str(&format!("\\x{b:02x}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short_and_counts_are_exact() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(4096), "4096 B");
+        assert_eq!(size(512 << 10), "512 KiB");
+        assert_eq!(size(1 << 20), "1.00 MiB");
+        assert_eq!(size(16 << 40), "16.0 TiB");
+        assert_eq!(count(1), "1");
+        assert_eq!(count(1234), "1,234");
+        assert_eq!(count(123_456_789), "123,456,789");
+    }
+
+    #[test]
+    fn a_size_that_overflows_is_refused() {
+        assert_eq!(parse_size("64K"), Ok(65536));
+        assert_eq!(parse_size("2gib"), Ok(2 << 30));
+        assert!(parse_size("99999999T").is_err());
+        assert!(parse_size("much").is_err());
+        assert!(parse_size("").is_err());
+    }
+
+    #[test]
+    fn a_name_cannot_drive_the_terminal() {
+        assert_eq!(name(b"a\x1b[2Jb\xff"), "a\\u{1b}[2Jb\\xff");
+    }
+}

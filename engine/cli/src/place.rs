@@ -1,0 +1,92 @@
+//! `REGION:OBJECT`, and the opening of regions for looking and for changing.
+
+use crate::failure::Failure;
+use crate::sqlite;
+use pagestone::store::Store;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The head of a region that was never formatted is all zero.
+const BLANK_HEAD: u64 = 8192;
+/// No empty region is larger.
+const EMPTY_REGION_MAX: u64 = 512 << 10;
+
+/// A region, and perhaps an object in it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The region's file.
+    pub region: PathBuf,
+    /// The object's name.
+    pub object: Option<String>,
+}
+
+impl Place {
+    /// Splits at the last colon, unless a file has the whole text as its name.
+    pub fn parse(text: &str) -> Self {
+        let whole = || Self { region: text.into(), object: None };
+        if Path::new(text).exists() {
+            return whole();
+        }
+        match text.rsplit_once(':') {
+            Some((region, object)) if !region.is_empty() && !object.is_empty() && !object.contains('/') => {
+                Self { region: region.into(), object: Some(object.into()) }
+            }
+            _ => whole(),
+        }
+    }
+}
+
+/// Opens a region that will not be changed: its log is replayed in private memory, the file stays as it is.
+pub fn look(region: &Path) -> Result<Store, Failure> {
+    must_exist(region)?;
+    sqlite::refuse_database(region)?;
+    Ok(Store::options().read_only(true).open(region)?)
+}
+
+/// Opens a region to change it.
+pub fn change(region: &Path) -> Result<Store, Failure> {
+    must_exist(region)?;
+    sqlite::refuse_database(region)?;
+    Ok(Store::options().open(region)?)
+}
+
+/// Opens a region to change it, and makes it if there is none.
+pub fn change_or_create(region: &Path) -> Result<Store, Failure> {
+    if region.exists() {
+        sqlite::refuse_database(region)?;
+    }
+    Ok(Store::options().create(true).open(region)?)
+}
+
+/// Whether nothing was ever stored in the file: empty, or left by a process that died while it made a region.
+pub fn is_blank(region: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(region).and_then(|f| f.take(BLANK_HEAD).read_to_end(&mut head));
+    let len = region.metadata().map_or(u64::MAX, |m| m.len());
+    read.is_ok() && len <= EMPTY_REGION_MAX && head.iter().all(|b| *b == 0)
+}
+
+fn must_exist(region: &Path) -> Result<(), Failure> {
+    std::fs::metadata(region).map(drop).map_err(Failure::file(region))
+}
+
+/// Closes a store whose objects are all closed.
+pub fn close(store: Store) -> Result<(), Failure> {
+    store.close().map_err(|(_, e)| Failure::Engine(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_colon_separates_region_and_object() {
+        let p = |r: &str, o: Option<&str>| Place { region: r.into(), object: o.map(str::to_owned) };
+        assert_eq!(Place::parse("a.pgs"), p("a.pgs", None));
+        assert_eq!(Place::parse("a.pgs:db"), p("a.pgs", Some("db")));
+        assert_eq!(Place::parse("c:a.pgs:db"), p("c:a.pgs", Some("db")));
+        assert_eq!(Place::parse("x:/tmp/a.pgs"), p("x:/tmp/a.pgs", None));
+        assert_eq!(Place::parse("a.pgs:"), p("a.pgs:", None));
+    }
+}

@@ -1,0 +1,17 @@
+//! A progress bar, where there is a terminal and a reason.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+
+/// Work below this many bytes is over before a bar is read.
+const WORTH_SHOWING: u64 = 32 << 20;
+
+/// A bar over `bytes` bytes on standard error; invisible when that is no terminal or the work is short.
+pub fn bytes(what: &str, bytes: u64) -> ProgressBar {
+    if bytes < WORTH_SHOWING || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_message(what.to_owned()).with_style(style)
+}

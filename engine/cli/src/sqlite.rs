@@ -1,0 +1,128 @@
+//! SQLite databases as plain files: how to know one, and what lies beside it.
+
+use crate::failure::Failure;
+use rustix::fs::{FlockOperation, fcntl_lock};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// The object that the SQLite VFS takes for the main database of a region.
+pub const MAIN: &str = "db";
+/// What the names of a journal and of a WAL end with, as files and as objects.
+pub const JOURNAL: &str = "-journal";
+/// See [`JOURNAL`].
+pub const WAL: &str = "-wal";
+
+const DATABASE_MAGIC: &[u8] = b"SQLite format 3\0";
+const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+const WAL_MAGIC: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
+const WAL_HEADER_BYTES: u64 = 32;
+
+/// Whether the file says that it is a SQLite database.
+pub fn is_database(path: &Path) -> Result<bool, Failure> {
+    Ok(head(path, DATABASE_MAGIC.len())?.as_deref() == Some(DATABASE_MAGIC))
+}
+
+/// Where a region is expected, a database is a mistake that we can explain.
+pub fn refuse_database(region: &Path) -> Result<(), Failure> {
+    if !is_database(region)? {
+        return Ok(());
+    }
+    let path = region.display();
+    Err(Failure::Other(format!(
+        "{path} is a SQLite database, not a Pagestone region; make a region of it: pagestone import {path} {path}.pgs"
+    )))
+}
+
+/// The first `len` bytes; `None` if the file has fewer.
+fn head(path: &Path, len: usize) -> Result<Option<Vec<u8>>, Failure> {
+    let mut bytes = Vec::with_capacity(len);
+    File::open(path).and_then(|f| f.take(len as u64).read_to_end(&mut bytes)).map_err(Failure::file(path))?;
+    Ok((bytes.len() == len).then_some(bytes))
+}
+
+/// A database and the files without which it would be torn or out of date.
+#[derive(Debug)]
+pub struct Database {
+    /// The database itself.
+    pub main: PathBuf,
+    /// A journal to be rolled back.
+    pub journal: Option<PathBuf>,
+    /// A WAL with frames that are not in the database yet.
+    pub wal: Option<PathBuf>,
+    /// Locks that keep writers out while these live.
+    _locks: Vec<File>,
+}
+
+impl Database {
+    /// Looks at what lies beside the database, and locks writers out.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        // SQLite names journal and WAL after the file that a symbolic link leads to.
+        let main = path.canonicalize().map_err(Failure::file(path))?;
+        let mut locks = vec![lock(&main)?];
+        let shm = beside(&main, "-shm");
+        if shm.exists() {
+            locks.push(lock(&shm)?);
+        }
+        let journal = Some(beside(&main, JOURNAL)).filter(|p| p.exists());
+        let journal = match journal {
+            Some(p) if is_hot(&p)? => Some(p),
+            _ => None,
+        };
+        let wal = Some(beside(&main, WAL)).filter(|p| p.exists());
+        let wal = match wal {
+            Some(p) if has_frames(&p)? => Some(p),
+            _ => None,
+        };
+        Ok(Self { main, journal, wal, _locks: locks })
+    }
+}
+
+/// The path with `suffix` behind its name.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A shared lock over the whole file conflicts with each lock under which SQLite writes.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let file = File::open(path).map_err(Failure::file(path))?;
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(Failure::Other(format!(
+            "{} is being written by another process: wait for it, or close it there",
+            path.display()
+        ))),
+        Err(e) => Err(Failure::File(path.to_owned(), e.into())),
+    }
+}
+
+/// Whether SQLite would roll this journal back. One that belongs to a transaction over several databases is
+/// refused: whether to roll back is then decided by a file that cannot come along.
+fn is_hot(journal: &Path) -> Result<bool, Failure> {
+    if head(journal, JOURNAL_MAGIC.len())?.as_deref() != Some(&JOURNAL_MAGIC[..]) {
+        return Ok(false);
+    }
+    let mut tail = [0; JOURNAL_MAGIC.len()];
+    File::open(journal)
+        .and_then(|mut f| {
+            f.seek(SeekFrom::End(-(JOURNAL_MAGIC.len() as i64))).and_then(|_| f.read_exact(&mut tail))
+        })
+        .map_err(Failure::file(journal))?;
+    if tail == JOURNAL_MAGIC && journal.metadata().map_err(Failure::file(journal))?.len() > 512 {
+        return Err(Failure::Other(format!(
+            "{} belongs to a transaction over several databases: open the database with sqlite3 once, \
+             which completes or undoes it, then import",
+            journal.display()
+        )));
+    }
+    Ok(true)
+}
+
+/// Whether the WAL holds anything.
+fn has_frames(wal: &Path) -> Result<bool, Failure> {
+    let magic = head(wal, 4)?;
+    let len = wal.metadata().map_err(Failure::file(wal))?.len();
+    Ok(len > WAL_HEADER_BYTES && magic.is_some_and(|m| WAL_MAGIC.iter().any(|w| w[..] == m[..])))
+}

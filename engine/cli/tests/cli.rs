@@ -1,0 +1,311 @@
+//! What the command line promises.
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A folder of its own for each test.
+struct Scene(tempfile::TempDir);
+
+impl Scene {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+    /// Runs `pagestone` in the folder.
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_pagestone"))
+            .args(args)
+            .current_dir(self.0.path())
+            .output()
+            .expect("it runs")
+    }
+    /// Runs what must succeed, and returns what it printed.
+    fn ok(&self, args: &[&str]) -> String {
+        let out = self.run(args);
+        assert!(out.status.success(), "{args:?}: {}", text(&out.stderr));
+        text(&out.stdout)
+    }
+    /// Runs what must fail with `code`, and returns what it complained.
+    fn fails(&self, code: i32, args: &[&str]) -> String {
+        let out = self.run(args);
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {}{}", text(&out.stdout), text(&out.stderr));
+        text(&out.stderr)
+    }
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(args)).expect("JSON")
+    }
+    /// A plain SQLite database with `rows` rows.
+    fn database(&self, name: &str, rows: u32) -> Connection {
+        let db = Connection::open(self.path(name)).expect("a database");
+        db.execute_batch("CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT)").expect("a table");
+        for i in 0..rows {
+            db.execute("INSERT INTO t VALUES(?, 'some text')", [i]).expect("a row");
+        }
+        db
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Opens the database of a region.
+fn in_region(region: &Path) -> Connection {
+    pagestone_sqlite::register().expect("the VFS");
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    Connection::open_with_flags_and_vfs(region, flags, pagestone_sqlite::VFS)
+        .expect("the database in the region")
+}
+
+fn rows(db: &Connection) -> u32 {
+    db.query_row("SELECT count(*) FROM t", [], |r| r.get(0)).expect("the table")
+}
+
+fn integrity(db: &Connection) -> String {
+    db.query_row("PRAGMA integrity_check", [], |r| r.get(0)).expect("an answer")
+}
+
+/// Bytes and time of change.
+fn state(path: &Path) -> (Vec<u8>, std::time::SystemTime) {
+    (fs::read(path).expect("its bytes"), fs::metadata(path).and_then(|m| m.modified()).expect("its time"))
+}
+
+#[test]
+fn what_goes_in_comes_out() {
+    let s = Scene::new();
+    let mut bytes = vec![0; 3 << 20];
+    for (i, b) in bytes.iter_mut().enumerate().skip(2 << 20) {
+        *b = (i / 7) as u8;
+    }
+    fs::write(s.path("in.bin"), &bytes).expect("a file");
+    s.ok(&["import", "in.bin", "r.pgs"]);
+    s.ok(&["import", "in.bin", "r.pgs:second"]);
+    s.ok(&["export", "r.pgs:in.bin", "out.bin"]);
+    assert_eq!(fs::read(s.path("out.bin")).expect("the file"), bytes);
+    let list = s.json(&["ls", "--json", "r.pgs"]);
+    assert_eq!(list.as_array().map(Vec::len), Some(2));
+    assert_eq!(list[0]["name"], "in.bin");
+    assert_eq!(list[0]["bytes"], 3 << 20);
+    let stat = s.json(&["stat", "--json", "r.pgs:in.bin"]);
+    assert_eq!(stat["pages"], 768);
+    assert_eq!(stat["mapped_pages"], 256, "two of three megabytes are zeros, and stay holes");
+    s.ok(&["rm", "r.pgs:second"]);
+    assert_eq!(s.json(&["ls", "--json", "r.pgs"]).as_array().map(Vec::len), Some(1));
+    assert!(s.ok(&["check", "r.pgs"]).contains("no defect"));
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let s = Scene::new();
+    fs::write(s.path("x"), b"hello").expect("a file");
+    s.ok(&["import", "x", "r.pgs"]);
+    looks_and_leaves(&s, "r.pgs", "r.pgs:x");
+}
+
+#[test]
+fn looking_at_a_region_that_was_not_closed_changes_nothing() {
+    let s = Scene::new();
+    // A worker killed in mid-write leaves a region with a log to replay.
+    let region = s.path("r.pgs");
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_pagestone"))
+        .arg("demo-worker")
+        .arg(&region)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a worker");
+    let mut first = [0; 5];
+    let pipe = worker.stdout.as_mut().expect("its pipe");
+    std::io::Read::read_exact(pipe, &mut first).expect("its first words");
+    worker.kill().expect("killed");
+    worker.wait().expect("dead");
+    looks_and_leaves(&s, "r.pgs", "r.pgs:db");
+}
+
+fn looks_and_leaves(s: &Scene, region: &str, object: &str) {
+    let before = state(&s.path(region));
+    for args in [
+        vec!["info", region],
+        vec!["info", "--json", region],
+        vec!["ls", region],
+        vec!["stat", region],
+        vec!["stat", object],
+        vec!["check", region],
+        vec!["export", object, "copy"],
+    ] {
+        s.ok(&args);
+        assert!(state(&s.path(region)) == before, "{args:?} changed the region");
+    }
+}
+
+#[test]
+fn a_database_comes_with_its_rows_and_stays_as_it_was() {
+    let s = Scene::new();
+    drop(s.database("plain.db", 500));
+    let before = state(&s.path("plain.db"));
+    s.ok(&["import", "plain.db", "r.pgs"]);
+    assert!(state(&s.path("plain.db")) == before, "the original changed");
+    let db = in_region(&s.path("r.pgs"));
+    assert_eq!((rows(&db), integrity(&db)), (500, "ok".into()));
+    db.execute("INSERT INTO t VALUES(9999, 'new')", []).expect("a write");
+    drop(db);
+    s.ok(&["export", "r.pgs", "back.db"]);
+    let back = Connection::open(s.path("back.db")).expect("a plain database again");
+    assert_eq!((rows(&back), integrity(&back)), (501, "ok".into()));
+}
+
+#[test]
+fn a_wal_that_was_not_checkpointed_comes_along() {
+    let s = Scene::new();
+    let db = s.database("x.db", 10);
+    db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
+    db.pragma_update(None, "wal_autocheckpoint", 0).expect("no checkpoint");
+    db.execute("INSERT INTO t VALUES(777, 'only in the WAL')", []).expect("a row");
+    // Copied while open: the WAL still holds the row.
+    fs::copy(s.path("x.db"), s.path("c.db")).expect("copied");
+    fs::copy(s.path("x.db-wal"), s.path("c.db-wal")).expect("copied");
+    drop(db);
+    let said = s.ok(&["import", "c.db", "r.pgs"]);
+    assert!(said.contains("db-wal"), "{said}");
+    let db = in_region(&s.path("r.pgs"));
+    assert_eq!((rows(&db), integrity(&db)), (11, "ok".into()));
+}
+
+#[test]
+fn a_hot_journal_comes_along_and_is_rolled_back() {
+    let s = Scene::new();
+    let db = s.database("x.db", 2000);
+    db.pragma_update(None, "cache_size", 5).expect("a cache that spills");
+    db.execute_batch(
+        "BEGIN; UPDATE t SET b = 'half done, half done, half done'; DELETE FROM t WHERE a > 100;",
+    )
+    .expect("half a transaction");
+    fs::copy(s.path("x.db"), s.path("c.db")).expect("copied");
+    fs::copy(s.path("x.db-journal"), s.path("c.db-journal")).expect("copied");
+    drop(db);
+    let said = s.ok(&["import", "c.db", "r.pgs"]);
+    assert!(said.contains("db-journal"), "{said}");
+    let db = in_region(&s.path("r.pgs"));
+    assert_eq!((rows(&db), integrity(&db)), (2000, "ok".into()));
+    let half: u32 =
+        db.query_row("SELECT count(*) FROM t WHERE b LIKE 'half%'", [], |r| r.get(0)).expect("a count");
+    assert_eq!(half, 0);
+}
+
+#[test]
+fn a_database_that_is_being_written_is_refused() {
+    let s = Scene::new();
+    let db = s.database("x.db", 10);
+    db.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES(50, '')").expect("a transaction");
+    // From another process: locks of one process do not conflict.
+    let why = s.fails(1, &["import", "x.db", "r.pgs"]);
+    assert!(why.contains("being written"), "{why}");
+    assert!(!s.path("r.pgs").exists(), "nothing is left of a failed import");
+}
+
+#[test]
+fn nothing_is_overwritten_unasked() {
+    let s = Scene::new();
+    fs::write(s.path("x"), b"one").expect("a file");
+    s.ok(&["import", "x", "r.pgs"]);
+    assert!(s.fails(1, &["import", "x", "r.pgs"]).contains("--replace"));
+    fs::write(s.path("x"), b"two").expect("a file");
+    s.ok(&["import", "--replace", "x", "r.pgs"]);
+    assert!(s.fails(1, &["export", "r.pgs:x", "x"]).contains("--force"));
+    s.ok(&["export", "--force", "r.pgs:x", "x"]);
+    assert_eq!(fs::read(s.path("x")).expect("the file"), b"two");
+    assert!(s.fails(1, &["create", "r.pgs"]).contains("exists"));
+}
+
+#[test]
+fn a_region_killed_in_mid_format_is_made_again() {
+    let s = Scene::new();
+    for (name, blank) in [("empty.pgs", vec![]), ("half.pgs", vec![0; 400 << 10])] {
+        fs::write(s.path(name), blank).expect("a file");
+        assert!(s.fails(1, &["ls", name]).contains("blank"));
+        s.ok(&["create", name]);
+        s.ok(&["ls", name]);
+        assert!(fs::metadata(s.path(name)).expect("its size").len() <= 512 << 10, "an empty region is small");
+    }
+}
+
+#[test]
+fn a_mistake_is_explained() {
+    let s = Scene::new();
+    drop(s.database("plain.db", 3));
+    let why = s.fails(1, &["ls", "plain.db"]);
+    assert!(why.contains("SQLite database") && why.contains("pagestone import plain.db"), "{why}");
+    fs::write(s.path("noise"), vec![7; 100_000]).expect("a file");
+    assert!(s.fails(1, &["info", "noise"]).contains("not a Pagestone region"));
+    assert!(s.fails(1, &["info", "absent.pgs"]).contains("absent.pgs"));
+    s.ok(&["create", "r.pgs"]);
+    assert!(s.fails(1, &["stat", "r.pgs:nobody"]).contains("nobody"));
+    assert!(s.fails(1, &["rm", "r.pgs"]).contains("REGION:OBJECT"));
+    s.fails(2, &["fly"]);
+}
+
+#[test]
+fn a_region_in_use_is_named_so() {
+    let s = Scene::new();
+    s.ok(&["create", "r.pgs"]);
+    let store = pagestone::store::Store::options().open(s.path("r.pgs")).expect("open here");
+    fs::write(s.path("x"), b"one").expect("a file");
+    assert!(s.fails(4, &["import", "x", "r.pgs"]).contains("in use"));
+    drop(store);
+    s.ok(&["import", "x", "r.pgs"]);
+}
+
+#[test]
+fn a_damaged_region_is_reported_by_exit_code_3() {
+    let s = Scene::new();
+    s.ok(&["create", "r.pgs"]);
+    let mut bytes = fs::read(s.path("r.pgs")).expect("its bytes");
+    // Frame 4 is the root: no number in it can be right now.
+    bytes[4 * 4096..5 * 4096].fill(0xa5);
+    fs::write(s.path("r.pgs"), bytes).expect("damaged");
+    let out = s.run(&["check", "--json", "r.pgs"]);
+    assert_eq!(out.status.code(), Some(3), "{}{}", text(&out.stdout), text(&out.stderr));
+    let report: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert!(!report["findings"].as_array().expect("a list").is_empty());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let s = Scene::new();
+    s.ok(&["create", "r.pgs"]);
+    let mut info = Command::new(env!("CARGO_BIN_EXE_pagestone"))
+        .args(["info", "r.pgs"])
+        .current_dir(s.0.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    drop(info.stdout.take());
+    let out = info.wait_with_output().expect("it ends");
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert_eq!(text(&out.stderr), "");
+}
+
+#[test]
+fn the_manual_names_every_command() {
+    let manual =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/man/pagestone.1")).expect("the manual");
+    let help = Scene::new().ok(&["help"]);
+    let commands =
+        help.lines().skip_while(|l| *l != "Commands:").skip(1).take_while(|l| !l.trim().is_empty());
+    let mut seen = 0;
+    // Two spaces and a name; what is wrapped is further in.
+    let names = commands.filter(|l| !l.starts_with("   ")).filter_map(|l| l.split_whitespace().next());
+    for name in names.filter(|n| *n != "help") {
+        assert!(
+            manual.contains(&format!(".B {name}\n")) || manual.contains(&format!(".BR {name} ")),
+            "{name}"
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 9);
+}

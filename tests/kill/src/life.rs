@@ -1,0 +1,100 @@
+//! One life of the worker: started, listened to, killed.
+
+use crate::judge::Known;
+use crate::plan::Plan;
+use crate::workload::WRITERS;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+/// What each writer said.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Last transaction begun, by writer.
+    pub begun: [u64; WRITERS as usize],
+    /// Last transaction acknowledged, by writer.
+    pub acknowledged: [u64; WRITERS as usize],
+    /// Why the worker gave up, if it did: never expected.
+    pub failed: Option<String>,
+}
+
+impl Ledger {
+    /// Before a life: what is known to be in the database counts as acknowledged.
+    pub fn starting_from(known: &Known) -> Self {
+        Self { begun: known.heads, acknowledged: known.heads, failed: None }
+    }
+
+    /// Takes one line down. A line that the kill tore says nothing.
+    fn enter(&mut self, line: &str) {
+        let mut words = line.split(' ');
+        let column = match words.next() {
+            Some("begin") => &mut self.begun,
+            Some("ack") => &mut self.acknowledged,
+            Some("failed") => {
+                self.failed = Some(line.to_owned());
+                return;
+            }
+            _ => return,
+        };
+        let mut number = || words.next().and_then(|w| w.parse::<u64>().ok());
+        if let (Some(writer), Some(transaction)) = (number(), number())
+            && let Some(last) = column.get_mut(writer as usize)
+        {
+            *last = transaction;
+        }
+    }
+}
+
+/// Starts a worker, kills it `after` its start, and takes down what it had said.
+pub fn live_and_die(plan: &Plan, region: &Path, after: Duration, ledger: &mut Ledger) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|e| format!("finding this program: {e}"))?;
+    let mut worker = Command::new(program)
+        .args(["worker", &plan.uri(&region.to_string_lossy())])
+        .args(["--journal", plan.journal, "--sync", plan.sync, "--seed", &plan.seed.to_string()])
+        .args(plan.pins.then_some("--pins"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("starting the worker: {e}"))?;
+    let pipe = worker.stdout.take();
+    let listener = thread::spawn(move || {
+        let mut lines = Vec::new();
+        if let Some(pipe) = pipe {
+            collect(pipe, &mut lines);
+        }
+        lines
+    });
+    thread::sleep(after);
+    // SIGKILL: the worker gets no chance to tidy up.
+    worker.kill().map_err(|e| format!("killing the worker: {e}"))?;
+    worker.wait().map_err(|e| format!("waiting for the worker: {e}"))?;
+    let lines = listener.join().map_err(|_| "the listener panicked".to_owned())?;
+    lines.iter().for_each(|l| ledger.enter(l));
+    Ok(())
+}
+
+/// Whole lines only: what the kill tore off at the end was not said.
+fn collect(pipe: impl Read, lines: &mut Vec<String>) {
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while pipe.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) && line.ends_with(b"\n") {
+        lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
+        line.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_torn_by_the_kill_is_not_an_acknowledgement() {
+        let mut lines = Vec::new();
+        collect(&b"begin 0 12\nack 0 12\nack 0 1"[..], &mut lines);
+        let mut ledger = Ledger::default();
+        lines.iter().for_each(|l| ledger.enter(l));
+        assert_eq!((ledger.begun[0], ledger.acknowledged[0]), (12, 12));
+    }
+}

@@ -1,0 +1,151 @@
+//! `make kill`: a process that writes to SQLite on Pagestone is killed at random moments, again and again; after each
+//! kill nothing acknowledged may be missing, nothing may be torn, and no frame may be leaked.
+#![forbid(unsafe_code)]
+
+mod judge;
+mod life;
+mod plan;
+mod rng;
+mod workload;
+
+use clap::{Parser, Subcommand};
+use judge::Verdict;
+use plan::{Medium, Plan};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Kill a database process at random moments, and look at what is left.
+#[derive(Parser)]
+#[command(name = "kill")]
+struct Cli {
+    /// How many kills.
+    #[arg(long, default_value_t = 200)]
+    rounds: u32,
+    /// Draw the same plan again (each run prints its seed).
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Leave the regions in this directory.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// The process that is killed.
+    #[command(hide = true)]
+    Worker(workload::Orders),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.role {
+        Some(Role::Worker(orders)) => workload::work(orders).map(|()| true),
+        None => run(&cli),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("kill: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs all rounds; true if nothing was found.
+fn run(cli: &Cli) -> Result<bool, String> {
+    pagestone_sqlite::register()?;
+    let seed = cli.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()) >> 16);
+    let media = Media::make(cli.keep.as_deref())?;
+    println!("seed {seed}");
+    let mut sum = Verdict::default();
+    let mut done = BTreeMap::new();
+    for round in 0..cli.rounds {
+        let plan = Plan::draw(seed, round, media.has_memory());
+        let region = media.region(&plan);
+        let known = done.entry(region.clone()).or_default();
+        let verdict = play(&plan, &region, known)?;
+        if !verdict.clean() {
+            println!("round {round} ({plan}):");
+            verdict.findings.iter().for_each(|f| println!("  {f}"));
+            // What is wrong stays wrong: the next round of this plan starts from nothing.
+            media.set_aside(&region, round)?;
+            done.remove(&region);
+        }
+        sum.add(verdict);
+        if std::io::stderr().is_terminal() {
+            eprint!("\r{}/{} ", round + 1, cli.rounds);
+        }
+    }
+    println!(
+        "{} transactions acknowledged, {} open when their process was killed",
+        sum.acknowledged, sum.open
+    );
+    println!("rounds                            {:>6}", cli.rounds);
+    println!("integrity failures                {:>6}", sum.integrity_failures);
+    println!("lost acknowledged transactions    {:>6}", sum.lost);
+    println!("leaked frames                     {:>6}", sum.leaked);
+    Ok(sum.clean())
+}
+
+/// One round: one kill, or two with the second one in mid-recovery; then the verdict.
+fn play(plan: &Plan, region: &Path, known: &mut judge::Known) -> Result<Verdict, String> {
+    let mut ledger = life::Ledger::starting_from(known);
+    for moment in &plan.kills {
+        life::live_and_die(plan, region, *moment, &mut ledger)?;
+    }
+    Ok(judge::judge(plan, region, &ledger, known))
+}
+
+/// Where the regions lie.
+struct Media {
+    disk: PathBuf,
+    memory: Option<PathBuf>,
+    _temporary: Vec<tempfile::TempDir>,
+}
+
+impl Media {
+    fn make(keep: Option<&Path>) -> Result<Self, String> {
+        if let Some(directory) = keep {
+            std::fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+            let disk = directory.to_owned();
+            return Ok(Self { disk, memory: None, _temporary: vec![] });
+        }
+        let disk = tempfile::tempdir().map_err(|e| format!("a temporary directory: {e}"))?;
+        let memory = tempfile::tempdir_in("/dev/shm").ok();
+        if memory.is_none() {
+            eprintln!("kill: /dev/shm cannot be used, the CacheLine rounds run on the file region");
+        }
+        let path = |d: &tempfile::TempDir| d.path().to_owned();
+        Ok(Self {
+            disk: path(&disk),
+            memory: memory.as_ref().map(path),
+            _temporary: [Some(disk), memory].into_iter().flatten().collect(),
+        })
+    }
+
+    fn has_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    fn region(&self, plan: &Plan) -> PathBuf {
+        let directory = match (plan.medium, &self.memory) {
+            (Medium::CacheLine, Some(memory)) => memory,
+            _ => &self.disk,
+        };
+        directory.join(plan.name())
+    }
+
+    fn set_aside(&self, region: &Path, round: u32) -> Result<(), String> {
+        if !region.exists() {
+            return Ok(());
+        }
+        let aside = region.with_extension(format!("round-{round}"));
+        std::fs::rename(region, &aside).map_err(|e| format!("{}: {e}", region.display()))
+    }
+}

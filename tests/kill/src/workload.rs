@@ -1,0 +1,189 @@
+//! What the process does that is killed: writers, a reader, checkpoints and VACUUM, all at once.
+
+use crate::rng::{Rng, mix};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+/// Writing threads.
+pub const WRITERS: u32 = 2;
+/// Each writer keeps the rows of so many of its last transactions.
+pub const KEPT: u64 = 60;
+const BUSY: Duration = Duration::from_secs(60);
+/// So small a cache spills in mid-transaction.
+const CACHE_PAGES: i64 = 24;
+
+/// What the process is told.
+#[derive(clap::Args, Clone)]
+pub struct Orders {
+    /// What to open.
+    pub uri: String,
+    /// `PRAGMA journal_mode`.
+    #[arg(long)]
+    pub journal: String,
+    /// `PRAGMA synchronous`.
+    #[arg(long)]
+    pub sync: String,
+    /// Read by pins.
+    #[arg(long)]
+    pub pins: bool,
+    /// What maintenance does when.
+    #[arg(long)]
+    pub seed: u64,
+}
+
+/// Rows that a transaction adds: a few, now and then many.
+pub fn parts(writer: u32, transaction: u64) -> u64 {
+    match mix(transaction << 8 | u64::from(writer)) % 40 {
+        0 => 150,
+        few => 1 + few % 6,
+    }
+}
+
+/// The bytes of one row.
+pub fn payload(writer: u32, transaction: u64, part: u64) -> Vec<u8> {
+    let seed = mix(mix(transaction << 8 | u64::from(writer)) ^ part);
+    let len = if seed.is_multiple_of(50) { 20_000 } else { seed % 900 };
+    (0..len).map(|i| (seed >> (i % 7 * 8)) as u8 ^ i as u8).collect()
+}
+
+/// A connection as all of them have it.
+pub fn connect(uri: &str) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
+    let db = Connection::open_with_flags(uri, flags)?;
+    db.busy_timeout(BUSY)?;
+    Ok(db)
+}
+
+fn connect_as_told(orders: &Orders) -> rusqlite::Result<Connection> {
+    let db = connect(&orders.uri)?;
+    db.pragma_update(None, "synchronous", &orders.sync)?;
+    db.pragma_update(None, "cache_size", CACHE_PAGES)?;
+    if orders.pins {
+        db.pragma_update(None, "mmap_size", 1_i64 << 30)?;
+    }
+    Ok(db)
+}
+
+/// Works until killed.
+pub fn work(orders: &Orders) -> Result<(), String> {
+    pagestone_sqlite::register()?;
+    let result = labour(orders);
+    if let Err(why) = &result {
+        say(&format!("failed {why}\n"));
+    }
+    result
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
+}
+
+fn labour(orders: &Orders) -> Result<(), String> {
+    prepare(orders).map_err(|e| format!("opening: {e}"))?;
+    type Job = fn(&Orders, u32) -> rusqlite::Result<()>;
+    let jobs: [(&str, Job); 4] =
+        [("writer", write), ("writer", write), ("reader", read), ("maintenance", maintain)];
+    const { assert!(WRITERS == 2) };
+    let threads: Vec<_> = jobs
+        .into_iter()
+        .enumerate()
+        .map(|(number, (name, job))| {
+            let orders = orders.clone();
+            thread::spawn(move || {
+                if let Err(e) = job(&orders, number as u32) {
+                    say(&format!("failed {name}: {e}\n"));
+                    std::process::exit(1);
+                }
+            })
+        })
+        .collect();
+    for t in threads {
+        t.join().map_err(|_| "a thread panicked".to_owned())?;
+    }
+    Ok(())
+}
+
+fn prepare(orders: &Orders) -> rusqlite::Result<()> {
+    let db = connect_as_told(orders)?;
+    db.pragma_update(None, "journal_mode", &orders.journal)?;
+    db.execute_batch(
+        "BEGIN IMMEDIATE;
+         CREATE TABLE IF NOT EXISTS head(writer INTEGER PRIMARY KEY, number INTEGER NOT NULL);
+         CREATE TABLE IF NOT EXISTS row(writer INTEGER, number INTEGER, part INTEGER, payload BLOB, tag TEXT,
+                                        PRIMARY KEY(writer, number, part));
+         CREATE INDEX IF NOT EXISTS row_tag ON row(tag);
+         COMMIT;",
+    )
+}
+
+fn write(orders: &Orders, writer: u32) -> rusqlite::Result<()> {
+    let mut db = connect_as_told(orders)?;
+    let mut number = head(&db, writer)?;
+    loop {
+        number += 1;
+        say(&format!("begin {writer} {number}\n"));
+        write_once(&mut db, writer, number)?;
+        say(&format!("ack {writer} {number}\n"));
+    }
+}
+
+/// The writer's last transaction in the database; 0 if it has none.
+pub fn head(db: &Connection, writer: u32) -> rusqlite::Result<u64> {
+    db.query_row("SELECT coalesce(max(number), 0) FROM head WHERE writer = ?", [writer], |r| r.get(0))
+}
+
+/// One transaction: the head moves, rows arrive, old rows go.
+pub fn write_once(db: &mut Connection, writer: u32, number: u64) -> rusqlite::Result<()> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute("INSERT OR REPLACE INTO head VALUES(?, ?)", params![writer, number])?;
+    {
+        let mut insert = transaction.prepare_cached("INSERT INTO row VALUES(?, ?, ?, ?, ?)")?;
+        for part in 0..parts(writer, number) {
+            let tag = format!("{:016x}", mix(number ^ part << 32));
+            insert.execute(params![writer, number, part, payload(writer, number, part), tag])?;
+        }
+    }
+    transaction.execute(
+        "DELETE FROM row WHERE writer = ? AND number <= ?",
+        params![writer, number.saturating_sub(KEPT)],
+    )?;
+    transaction.commit()
+}
+
+fn read(orders: &Orders, _: u32) -> rusqlite::Result<()> {
+    let db = connect_as_told(orders)?;
+    loop {
+        let _: u64 = db.query_row("SELECT coalesce(sum(length(payload)), 0) FROM row", [], |r| r.get(0))?;
+        let _: u64 = db.query_row("SELECT count(*) FROM row WHERE tag > '8'", [], |r| r.get(0))?;
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn maintain(orders: &Orders, _: u32) -> rusqlite::Result<()> {
+    let db = connect_as_told(orders)?;
+    db.busy_timeout(Duration::from_millis(20))?;
+    let mut rng = Rng::new(orders.seed, 0);
+    loop {
+        thread::sleep(Duration::from_millis(rng.below(60)));
+        let what = match rng.below(5) {
+            0 => "VACUUM",
+            1 => "PRAGMA wal_checkpoint(TRUNCATE)",
+            2 => "PRAGMA wal_checkpoint(RESTART)",
+            _ => "PRAGMA wal_checkpoint(PASSIVE)",
+        };
+        match db.execute_batch(what) {
+            Err(e)
+                if matches!(
+                    e.sqlite_error_code(),
+                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+                ) => {}
+            other => other?,
+        }
+    }
+}
