@@ -11,7 +11,7 @@ have = command -v $(1) >/dev/null || { echo "make $@: needs $(1), which is not i
 .PHONY: help demo test lint tidy kill bench-hit doc clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the main job on real data, killed with SIGKILL and proven whole (DB=file.sqlite: on a copy of yours)
 	@$(CARGO) run --quiet --locked --release -p pagestone-cli -- demo $(if $(DB),--db "$(DB)")
@@ -38,3 +38,5 @@ doc: ## API documentation
 
 clean: ## remove what was built
 	$(CARGO) clean
+
+include bindings-c/pagestone.mk

@@ -26,6 +26,7 @@ pub const PGS_LATCH_TRY: u32 = 4;
 /// Errors: PGS_E_FOREIGN; PGS_E_INVALID (nobody pinned the frame; an unknown mode); PGS_E_BUSY
 /// (PGS_LATCH_TRY); exclusive: PGS_E_READ_ONLY, PGS_E_DETACHED (the page no longer belongs to its object;
 /// what would be stored is lost).
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_latch(store: *mut Store, address: *const c_void, mode: u32) -> c_int {
     // SAFETY: as C promised: a live store, and a pin of the caller's on the frame.
@@ -40,6 +41,7 @@ pub unsafe extern "C" fn pgs_latch(store: *mut Store, address: *const c_void, mo
 /// PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes leave the frame). The latch is still held then.
 ///
 /// Durability: the bytes named are durable after the next sync of the object or of the store.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_unlatch(
     store: *mut Store,
@@ -86,6 +88,7 @@ pub struct Page {
 /// Set `page->size` before the call.
 ///
 /// Errors: PGS_E_FOREIGN.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_page_info(store: *mut Store, address: *const c_void, page: *mut Page) -> c_int {
     // SAFETY: as C promised: a live store, and a struct of the size it names.

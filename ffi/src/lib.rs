@@ -1,7 +1,11 @@
 //! The C ABI of Pagestone (`pgs_*`), over the public Rust API only.
 //!
 //! The header `bindings-c/include/pagestone.h` is made from these sources; there the functions are described.
-//! What C promises there (pointers are valid, handles alive) is the safety contract of every `unsafe` function here.
+//!
+//! # Safety
+//! Every `unsafe extern "C"` function relies on what the header demands of its caller: a pointer is NULL or valid for
+//! what the function does with it until it returns, text ends in NUL, a handle came from the library and is not ended
+//! before the call returns, a struct is as long as its `size` says, and who unpins or unlatches holds the pin or latch.
 
 #![allow(
     clippy::multiple_unsafe_ops_per_block,
@@ -9,6 +13,7 @@
 )]
 
 mod boundary;
+mod check;
 mod code;
 mod handle;
 mod latch;

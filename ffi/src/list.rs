@@ -22,6 +22,7 @@ pub struct Entry {
 /// Calls `visit` with each object that has a name, in the order of names. It stops when `visit` returns
 /// anything but 0, and returns that. `visit` may call any function but pgs_close(); objects created or
 /// unlinked meanwhile may be missing or shown.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_list(
     store: *mut Store,

@@ -27,6 +27,7 @@ impl Handle for Object {
 /// PGS_E_NO_SPACE.
 ///
 /// Durability: a new name is durable after a sync of the object or of the store.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_open(
     store: *mut Store,
@@ -52,6 +53,7 @@ pub unsafe extern "C" fn pgs_object_open(
 }
 
 /// Ends the handle; NULL is a no-op. Syncs nothing, and leaves pins as they are.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_close(object: *mut Object) {
     // Nobody hears the status: what can fail at the end of a handle has told the panic hook.
@@ -66,6 +68,7 @@ pub unsafe extern "C" fn pgs_object_close(object: *mut Object) {
 /// though a range of several pages is not one instant.
 ///
 /// Errors: PGS_E_POISONED_FRAME.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_read(
     object: *mut Object,
@@ -93,6 +96,7 @@ pub unsafe extern "C" fn pgs_object_read(
 /// PGS_E_POISONED_FRAME.
 ///
 /// Durability: after pgs_object_sync(), or pgs_object_sync_range() of these bytes, or pgs_store_sync().
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_write(
     object: *mut Object,
@@ -108,6 +112,7 @@ pub unsafe extern "C" fn pgs_object_write(
 /// went. Appends of several threads never overlap.
 ///
 /// Errors and durability: as pgs_object_write().
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_append(
     object: *mut Object,
@@ -126,6 +131,7 @@ pub unsafe extern "C" fn pgs_object_append(
 }
 
 /// The object's size in bytes.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_size(object: *mut Object, size: *mut u64) -> c_int {
     // SAFETY: as C promised: a live object, room for a number.
@@ -143,6 +149,7 @@ pub unsafe extern "C" fn pgs_object_size(object: *mut Object, size: *mut u64) ->
 /// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE; PGS_E_NO_SPACE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_resize(object: *mut Object, size: u64) -> c_int {
     // SAFETY: as C promised: a live object.
@@ -155,6 +162,7 @@ pub unsafe extern "C" fn pgs_object_resize(object: *mut Object, size: u64) -> c_
 /// Errors: PGS_E_NO_SPACE (pages that got a frame keep it); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_allocate(object: *mut Object, offset: u64, len: u64) -> c_int {
     // SAFETY: as C promised: a live object.
@@ -166,6 +174,7 @@ pub unsafe extern "C" fn pgs_object_allocate(object: *mut Object, offset: u64, l
 /// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_punch(object: *mut Object, offset: u64, len: u64) -> c_int {
     // SAFETY: as C promised: a live object.
@@ -174,6 +183,7 @@ pub unsafe extern "C" fn pgs_object_punch(object: *mut Object, offset: u64, len:
 
 /// Makes durable what was written to the object, its size and its name before the call. Costs what is dirty,
 /// not what is large.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_sync(object: *mut Object) -> c_int {
     // SAFETY: as C promised: a live object.
@@ -182,6 +192,7 @@ pub unsafe extern "C" fn pgs_object_sync(object: *mut Object) -> c_int {
 
 /// As pgs_object_sync(), for the bytes of [offset, offset + len) and everything needed to read them back. Bytes past
 /// the end are none.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_sync_range(object: *mut Object, offset: u64, len: u64) -> c_int {
     // SAFETY: as C promised: a live object.

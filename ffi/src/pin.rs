@@ -6,7 +6,7 @@ use crate::handle;
 use crate::object::Object;
 use crate::options::Flags;
 use crate::store::Store;
-use pagestone::frame::PINS_MAX;
+use pagestone::page::PINS_MAX;
 use pagestone::units::{FRAME_SIZE, PageIndex, Pfn, PfnRange};
 use std::ffi::{c_int, c_void};
 use std::mem::forget;
@@ -34,6 +34,7 @@ const _: () = assert!(PGS_FRAME_SIZE == FRAME_SIZE && PGS_PINS_MAX == PINS_MAX &
 /// Errors: PGS_E_PAST_END; PGS_E_HOLE (without PGS_PIN_WRITE); PGS_E_SCATTERED; PGS_E_TOO_MANY_PINS;
 /// PGS_E_HELD; PGS_E_POISONED_FRAME; PGS_E_INVALID (`len` is 0); PGS_E_NO_SPACE and PGS_E_READ_ONLY
 /// (PGS_PIN_WRITE). On an error nothing stays pinned.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_pin(
     object: *mut Object,
@@ -60,6 +61,7 @@ pub unsafe extern "C" fn pgs_pin(
 /// pin. Any thread may drop it. Never waits.
 ///
 /// Errors: PGS_E_INVALID (a frame has no pin: none is dropped); PGS_E_FOREIGN.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_unpin(store: *mut Store, address: *const c_void, len: usize) -> c_int {
     // SAFETY: as C promised: a live store, and a pin of the caller's on each frame that is pinned.
@@ -82,6 +84,7 @@ pub unsafe extern "C" fn pgs_unpin(store: *mut Store, address: *const c_void, le
 ///
 /// Errors: PGS_E_FOREIGN (no frame of this store); PGS_E_TOO_MANY_PINS; PGS_E_HELD; PGS_E_DETACHED;
 /// PGS_E_POISONED_FRAME.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_pin_frame(store: *mut Store, pfn: u64, address: *mut *mut c_void) -> c_int {
     // SAFETY: as C promised: a live store, room for a pointer.
@@ -108,6 +111,7 @@ pub unsafe extern "C" fn pgs_pin_frame(store: *mut Store, pfn: u64, address: *mu
 /// pinned.
 ///
 /// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_pin_address(store: *mut Store, address: *const c_void, len: usize) -> c_int {
     // SAFETY: as C promised: a live store.

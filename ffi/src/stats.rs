@@ -35,6 +35,7 @@ pub struct Region {
 }
 
 /// What the store is. Set `region->size` before the call. Works on a poisoned store.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_info(store: *mut Store, region: *mut Region) -> c_int {
     // SAFETY: as C promised: a live store, and a struct of the size it names.
@@ -107,6 +108,7 @@ pub struct Counters {
 }
 
 /// Counts. Set `counters->size` before the call. Each number is right, all together are no instant.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_stats(store: *mut Store, counters: *mut Counters) -> c_int {
     // SAFETY: as C promised: a live store, and a struct of the size it names.

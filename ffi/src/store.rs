@@ -51,6 +51,7 @@ const _: () = assert!(PGS_NAME_MAX == u8::MAX as usize);
 /// PGS_E_IN_USE; PGS_E_TOO_WEAK; PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE (an option).
 ///
 /// Durability: a region that was created is durable before the call returns.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_open(
     path: *const c_char,
@@ -78,6 +79,7 @@ const MEMORY_FIRST: u64 = 1 << 20;
 /// Opens an empty store of at most `max_bytes` bytes in anonymous memory; its durability is volatile.
 ///
 /// Errors: PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_open_memory(max_bytes: u64, store: *mut *mut Store) -> c_int {
     enter(|| {
@@ -97,6 +99,7 @@ pub unsafe extern "C" fn pgs_open_memory(max_bytes: u64, store: *mut *mut Store)
 /// Errors: PGS_E_BUSY (objects are open, or pages pinned).
 ///
 /// Durability: everything written is durable when it returns PGS_OK.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
     if store.is_null() {
@@ -120,6 +123,7 @@ pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
 /// Makes everything durable that was changed before the call: contents, sizes and names.
 ///
 /// Errors: PGS_E_READ_ONLY never: there, it has nothing to do.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_store_sync(store: *mut Store) -> c_int {
     // SAFETY: as C promised: a live store.
@@ -132,6 +136,7 @@ pub unsafe extern "C" fn pgs_store_sync(store: *mut Store) -> c_int {
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.
 ///
 /// Durability: after pgs_store_sync(), or a sync of either object.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_rename(store: *mut Store, from: *const c_char, to: *const c_char) -> c_int {
     // SAFETY: as C promised: a live store.
@@ -149,6 +154,7 @@ pub unsafe extern "C" fn pgs_rename(store: *mut Store, from: *const c_char, to: 
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY.
 ///
 /// Durability: after pgs_store_sync().
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_unlink(store: *mut Store, name: *const c_char) -> c_int {
     // SAFETY: as C promised: a live store and a string.
@@ -158,6 +164,7 @@ pub unsafe extern "C" fn pgs_unlink(store: *mut Store, name: *const c_char) -> c
 /// Whether an object has this name (1 or 0), and its size in bytes (0 if there is none); `size` may be NULL.
 ///
 /// Errors: PGS_E_BAD_NAME.
+// # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_exists(
     store: *mut Store,

@@ -215,8 +215,9 @@ fn place(backing: &Backing, len: u64, options: &RegionOptions) -> Result<Mapping
     let mut window = options.window(len, image)?;
     loop {
         match Mapping::new(backing, window, options) {
+            // EINVAL: valgrind's word for addresses that it has not.
             Err(Error::Io { source, .. })
-                if source.raw_os_error() == Some(libc::ENOMEM)
+                if matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EINVAL))
                     && options.max_bytes.is_none()
                     && window > len.max(mapping::BLOCK) =>
             {

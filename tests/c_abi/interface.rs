@@ -1,0 +1,124 @@
+//! What the library promises on paper: header, symbols, manual.
+
+use crate::build::{Prefix, compiler, files, root, run, source};
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::{env, fs};
+
+const HEADER: &str = "bindings-c/include/pagestone.h";
+
+/// The sources of the header, in its order.
+const SOURCES: [&str; 11] =
+    ["version", "code", "message", "options", "store", "object", "pin", "latch", "list", "stats", "check"];
+
+/// Names of all functions that the header declares.
+fn functions() -> BTreeSet<String> {
+    let header = source(HEADER);
+    let code = header.lines().filter(|line| !line.starts_with("//") && !line.starts_with(" *"));
+    code.filter_map(|line| {
+        let (before, _) = line.split_once('(')?;
+        let name = before.rsplit([' ', '*']).next()?;
+        (name.starts_with("pgs_") && before.contains(' ')).then(|| name.to_owned())
+    })
+    .collect()
+}
+
+#[test]
+fn header_is_made_of_the_sources() {
+    let config = cbindgen::Config::from_file(root().join("ffi/cbindgen.toml")).unwrap();
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for file in SOURCES {
+        builder = builder.with_src(root().join("ffi/src").join(file).with_extension("rs"));
+    }
+    let mut made = Vec::new();
+    builder.generate().unwrap().write(&mut made);
+    let made = String::from_utf8(made).unwrap();
+    if env::var_os("PAGESTONE_BLESS").is_some() {
+        fs::write(root().join(HEADER), &made).unwrap();
+    }
+    assert!(made == source(HEADER), "{HEADER} is not what ffi/src gives: `make header`");
+}
+
+#[test]
+fn header_is_clean_c_and_cpp() {
+    for (variable, usual, standard) in [("CC", "cc", "-std=c11"), ("CXX", "c++", "-std=c++17")] {
+        let language = if variable == "CC" { "c" } else { "c++" };
+        let mut compile = compiler(variable, usual);
+        compile.args([standard, "-x", language, "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]);
+        // As a program includes it, so that `#pragma once`-like warnings about main files stay away.
+        run(compile.arg("-include").arg(root().join(HEADER)).arg("/dev/null"));
+    }
+}
+
+#[test]
+fn versions_of_header_package_and_library_agree() {
+    let (header, package) = (source(HEADER), env!("CARGO_PKG_VERSION"));
+    let part = |name: &str| {
+        let line = format!("#define PGS_VERSION_{name} ");
+        header.lines().find_map(|l| l.strip_prefix(&line)).unwrap().to_owned()
+    };
+    assert_eq!(format!("{}.{}.{}", part("MAJOR"), part("MINOR"), part("PATCH")), package);
+    assert!(source("bindings-c/pagestone.mk").contains(&format!("PGS_VERSION := {package}\n")));
+    assert!(source("ffi/pagestone.map").contains(&format!(
+        "PAGESTONE_{}.{} {{",
+        part("MAJOR"),
+        part("MINOR")
+    )));
+    assert!(Prefix::installed().path(&format!("lib/libpagestone.so.{package}")).exists());
+}
+
+#[test]
+fn exactly_the_functions_of_the_header_are_exported_with_a_version() {
+    let library = Prefix::installed().path("lib/libpagestone.so");
+    let symbols =
+        run(Command::new("nm").args(["-D", "--defined-only", "--with-symbol-versions"]).arg(&library));
+    let exported: BTreeSet<String> = symbols
+        .lines()
+        .filter(|line| !line.contains(" A "))
+        .map(|line| line.rsplit(' ').next().unwrap().to_owned())
+        .collect();
+    let declared: BTreeSet<String> =
+        functions().into_iter().map(|name| format!("{name}@@PAGESTONE_0.1")).collect();
+    assert_eq!(exported, declared);
+    let dynamic = run(Command::new("readelf").arg("-d").arg(&library));
+    assert!(dynamic.contains("Library soname: [libpagestone.so.0]"), "{dynamic}");
+}
+
+#[test]
+fn every_function_has_a_manual_page_with_errors_and_durability() {
+    let manual = root().join("bindings-c/man");
+    for name in functions() {
+        let page = manual.join(format!("{name}.3"));
+        let text = fs::read_to_string(&page).unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+        let text = match text.strip_prefix(".so man3/") {
+            Some(target) => fs::read_to_string(manual.join(target.trim())).unwrap(),
+            None => text,
+        };
+        assert!(text.contains(&format!(".Fo {name}\n")), "{name} is not in the synopsis of its page");
+        for section in [
+            ".Sh NAME",
+            ".Sh SYNOPSIS",
+            ".Sh DESCRIPTION",
+            ".Sh RETURN VALUES",
+            ".Sh ERRORS",
+            ".Sh DURABILITY",
+        ] {
+            assert!(text.contains(section), "{} has no `{section}`", page.display());
+        }
+    }
+    let declared = functions();
+    for page in files("bindings-c/man", "3") {
+        let name = page.file_stem().unwrap().to_str().unwrap();
+        assert!(declared.contains(name), "{name}(3) describes what the header does not have");
+    }
+}
+
+#[test]
+fn every_status_code_is_in_the_manual() {
+    let manual: String =
+        files("bindings-c/man", "7").iter().map(|page| fs::read_to_string(page).unwrap()).collect();
+    for code in source(HEADER).lines().filter_map(|line| line.strip_prefix("#define PGS_E_")) {
+        let name = format!("PGS_E_{}", code.split(' ').next().unwrap());
+        assert!(manual.contains(&name), "{name} is not in pagestone(7)");
+    }
+}
