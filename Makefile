@@ -1,14 +1,14 @@
 # The verbs of Pagestone: people, CI and documents use the same ones. `make help` lists them.
 CARGO ?= cargo
-NIGHTLY ?= cargo +nightly
 ROUNDS ?= 200
-prefix ?= /usr/local
-libdir ?= $(prefix)/lib
-TARGET := $(or $(CARGO_TARGET_DIR),target)
-have = command -v $(1) >/dev/null || { echo "make $@: needs $(1), which is not installed: $(2)"; exit 1; }
+RIGS ?= ../shared/rigs
+SECONDS ?= 60
+CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
+SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
+need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not installed ($(2))"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint tidy kill bench-hit doc clean
+.PHONY: help demo test lint tidy loom crash kill fuzz asan bench-hit vfs test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,19 +19,47 @@ demo: ## the main job on real data, killed with SIGKILL and proven whole (DB=fil
 test: ## everything that CI runs: stable Rust, offline after `cargo fetch`
 	$(CARGO) test --locked --workspace
 
-lint: tidy ## formatting, clippy, house rules, and cargo-deny where it is installed
+lint: tidy ## formatting, clippy, house rules; licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo deny --workspace check; else echo "lint: cargo-deny is not installed, licences and advisories were not checked"; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny --workspace check; else echo "lint: cargo-deny is not installed: licences and advisories were not checked"; fi
 
 tidy: ## the house rules alone: imports, unsafe, comments, file lengths
 	$(CARGO) test --locked -p pagestone-tests --test tidy
 
-kill: ## SIGKILL at random moments under SQLite, ROUNDS=200
-	$(CARGO) run --locked --release -p pagestone-kill -- --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+loom: ## models of the frame table over the real code, and mutants that they must catch
+	sh tests/loom/run.sh
 
-bench-hit: ## the cost of a pin against a bare read of a random page
-	$(CARGO) run --locked --release -p pagestone-benches --bin hit
+crash: ## at least 50,000 crash states of a mixed workload, and each schedule of the log's rules
+	PAGESTONE_CRASH=long $(CARGO) test --locked --release -p pagestone-tests --test crash -- --nocapture
+
+kill: ## SIGKILL at random moments under SQLite (ROUNDS=200, SEED=n)
+	$(CARGO) run --quiet --locked --release -p pagestone-kill -- --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+fuzz: ## hostile images, for SECONDS=60 (nightly Rust and cargo-fuzz)
+	@$(call need,cargo-fuzz,cargo install cargo-fuzz)
+	cd fuzz && $(CARGO) +nightly fuzz run patched_image -- -max_total_time=$(SECONDS)
+
+asan: c-asan ## the C tests with AddressSanitizer
+
+bench-hit: ## what a pin costs beside a bare read of a random page
+	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin hit
+
+vfs: lib ## SQLite's loadable extension pagestone_vfs.so
+	$(MAKE) -f bindings-c/sqlite/Makefile OUT=$(PGS_OUT)/pagestone_vfs.so LIBPAGESTONE=$(PGS_OUT)/libpagestone.a SQLITE_INCLUDE=$(SQLITE_INCLUDE)
+
+test-sqlite: vfs ## SQLite's own suites on the VFS (RIGS=folder of sqlite-suite.sh; fetches SQLite's sources)
+	@test -x $(RIGS)/sqlite-suite.sh || { echo "make $@ needs sqlite-suite.sh: RIGS=folder that holds it"; exit 1; }
+	$(RIGS)/sqlite-suite.sh -w $(PGS_OUT)/sqlite -b
+	$(RIGS)/sqlite-suite.sh -w $(PGS_OUT)/sqlite -v $(abspath $(PGS_OUT)/pagestone_vfs.so) -n pagestone -l $(RIGS)/sqlite-ci-subset.txt
+
+install: install-cli
+
+install-cli: ## the program pagestone and its manual (DESTDIR, prefix)
+	$(CARGO) build --locked --release -p pagestone-cli
+	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(mandir)/man1
+	install -m 755 $(PGS_TARGET)/release/pagestone $(DESTDIR)$(prefix)/bin
+	install -m 644 engine/cli/man/pagestone.1 $(DESTDIR)$(mandir)/man1
 
 doc: ## API documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps -p pagestone

@@ -35,6 +35,9 @@ const TOP_LEVEL: &[&str] = &[
     "tests",
     "work",
 ];
+/// Where verbs are, and those that are parts of others.
+const MAKEFILES: &[&str] = &["Makefile", "bindings-c/pagestone.mk"];
+const INTERNAL: &[&str] = &["install-c"];
 /// Documents whose commands must exist.
 const DOCUMENTS: &[&str] =
     &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", ".ci/run"];
@@ -93,25 +96,55 @@ pub fn top_level(tree: &Tree) -> Vec<String> {
 
 /// Commands in documents that do not exist, and verbs that nobody explains.
 pub fn commands(tree: &Tree) -> Vec<String> {
-    let Some(makefile) = tree.source("Makefile") else { return vec!["there is no Makefile".into()] };
+    let makefiles: Vec<_> = MAKEFILES.iter().filter_map(|m| tree.source(m)).collect();
     let mut problems = Vec::new();
-    let mut verbs = Vec::new();
-    for line in makefile.text.lines() {
+    let (mut verbs, mut explained) = (Vec::new(), Vec::new());
+    for line in makefiles.iter().flat_map(|m| m.text.lines()) {
         let Some((name, rest)) = line.split_once(':').filter(|(n, r)| is_verb(n) && !r.starts_with('='))
         else {
             continue;
         };
         verbs.push(name);
-        if !rest.contains("## ") {
-            problems.push(format!("Makefile: `{name}` has no `## ` explanation"));
+        if rest.contains("## ") {
+            explained.push(name);
         }
     }
+    if verbs.is_empty() {
+        problems.push("there is no Makefile".into());
+    }
+    let silent = verbs.iter().filter(|v| !explained.contains(v) && !INTERNAL.contains(v));
+    problems.extend(silent.map(|verb| format!("Makefile: `{verb}` has no `## ` explanation")));
     for document in DOCUMENTS.iter().filter_map(|d| tree.source(d)) {
         for (i, line) in document.text.lines().enumerate() {
             for verb in commands_of(line) {
                 if !verbs.contains(&verb) {
                     problems.push(format!("{}:{}: there is no `make {verb}`", document.path, i + 1));
                 }
+            }
+        }
+    }
+    problems
+}
+
+/// Programs that the README quotes, by the language of the quotation. They are compiled and run by other tests.
+const QUOTED: &[(&str, &str)] =
+    &[("```rust", "engine/examples/quickstart.rs"), ("```c", "bindings-c/examples/quickstart.c")];
+
+/// Lines of the README's programs that are not in the programs, or in another order.
+pub fn quotations(tree: &Tree) -> Vec<String> {
+    let Some(readme) = tree.source("README.md") else { return vec!["there is no README.md".into()] };
+    let mut problems = Vec::new();
+    for (fence, path) in QUOTED {
+        let Some(program) = tree.source(path) else {
+            problems.push(format!("README.md quotes {path}, which does not exist"));
+            continue;
+        };
+        let mut program = program.text.lines().map(str::trim);
+        let quoted = readme.text.lines().skip_while(|l| l != fence).skip(1).take_while(|l| *l != "```");
+        for line in quoted.map(str::trim).filter(|l| !l.is_empty()) {
+            if !program.any(|l| l == line) {
+                problems.push(format!("README.md: not so in {path}: {line}"));
+                break;
             }
         }
     }
@@ -164,4 +197,12 @@ fn a_command_that_does_not_exist_is_found() {
         .push(crate::tree::Source::new("README.md", "Run `make test`, `make fly`; they make it fast.\n"));
     let found = commands(&tree);
     assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[test]
+fn a_quotation_that_drifted_is_found() {
+    let mut tree = Tree::of("README.md", "```rust\nlet a = 1;\nlet b = 2;\n```\n```c\nint a;\n```\n");
+    tree.sources.push(crate::tree::Source::new(QUOTED[0].1, "let a = 1;\n  let c = 3;\n  let b = 2;\n"));
+    tree.sources.push(crate::tree::Source::new(QUOTED[1].1, "long a;\n"));
+    assert_eq!(quotations(&tree).len(), 1);
 }

@@ -49,3 +49,8 @@ fn the_top_level_holds_what_was_agreed() {
 fn every_command_in_a_document_exists_and_every_verb_is_explained() {
     hold(front_door::commands(&Tree::of_project()));
 }
+
+#[test]
+fn the_readme_quotes_programs_that_are_tested() {
+    hold(front_door::quotations(&Tree::of_project()));
+}
