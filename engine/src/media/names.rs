@@ -26,9 +26,7 @@ impl Volume {
         })?;
         let made = self.change_with(self.spares(needed, welcome)?, |t, shape, spare| {
             let mut head = new_record(t, shape, spare)?;
-            let id = t.read(RootWord::NextObject.offset())?.max(1);
-            t.write(RootWord::NextObject.offset(), id + 1)?;
-            head.become_object(id, kind);
+            head.become_object(new_number(t)?, kind);
             head.set_name(t, name)?;
             directory::insert(t, shape, &mut head, spare)?;
             head.write(t)?;
@@ -53,15 +51,16 @@ impl Volume {
         record::verify_name(from)?;
         record::verify_name(to)?;
         let _names = self.names();
-        let (slot, welcome, mut nodes) = self.read(|log, shape| {
-            let slot = named(log, shape, from)?.slot;
-            let nodes = directory::nodes_towards(log, shape, record::name_hash(from))?;
-            Ok((slot, directory::wants(log, shape, record::name_hash(to))?, nodes))
+        let (slot, welcome, nodes) = self.read(|log, shape| {
+            let head = named(log, shape, from)?;
+            let to = record::name_hash(to);
+            let mut nodes = directory::nodes_towards(log, shape, head.hash())?;
+            nodes.extend(directory::nodes_towards(log, shape, to)?);
+            Ok((head.slot, directory::wants(log, shape, to)?, nodes))
         })?;
         if from == to {
             return Ok(None);
         }
-        nodes.extend(self.read(|log, shape| directory::nodes_towards(log, shape, record::name_hash(to)))?);
         self.allocator.load(nodes.into_iter())?;
         let ((replaced, freed), sequence) =
             self.change_with(self.spares(0, welcome)?, |t, shape, spare| {
@@ -88,12 +87,11 @@ impl Volume {
     pub fn unlink(&self, name: &[u8]) -> Result<ObjectSlot> {
         record::verify_name(name)?;
         let _names = self.names();
-        let (head, nodes) = self.read(|log, shape| {
+        let (slot, nodes) = self.read(|log, shape| {
             let head = named(log, shape, name)?;
-            Ok((directory::nodes_towards(log, shape, head.hash())?, head)).map(|(nodes, head)| (head, nodes))
+            Ok((head.slot, directory::nodes_towards(log, shape, head.hash())?))
         })?;
         self.allocator.load(nodes.into_iter())?;
-        let slot = head.slot;
         let (freed, sequence) = self.change(|t, shape| {
             let head = Head::live(t, slot)?;
             abandon(t, shape, head)
@@ -102,7 +100,7 @@ impl Volume {
         Ok(slot)
     }
 
-    /// Every object that has a name, in no order. Names that change meanwhile are seen or not; none is seen twice.
+    /// Every object that has a name, in no order. Changes of names wait meanwhile.
     pub fn list(&self) -> Result<Vec<ObjectRecord>> {
         let _names = self.names();
         directory::list(&*self.log, self.shape(), |look| self.read(|_, _| look()))
@@ -134,6 +132,16 @@ fn new_record(t: &mut Txn<'_>, shape: Shape, spare: &mut Vec<FrameNo>) -> Result
     bitmap::set(t, shape, [frame].into_iter())?;
     record::add_frame(t, shape, frame)?;
     record::take_free(t, shape)?.ok_or_else(none)
+}
+
+/// A number that no object has had.
+fn new_number(t: &mut Txn<'_>) -> Result<u64> {
+    let at = RootWord::NextObject.offset();
+    let number = t.read(at)?.max(1);
+    let next =
+        number.checked_add(1).ok_or_else(|| Error::corrupt("root", at, "object numbers are used up"))?;
+    t.write(at, next)?;
+    Ok(number)
 }
 
 /// Counts the objects that have a name.
