@@ -163,9 +163,9 @@ static int open_companion(const char *path, sqlite3_file *base, int flags, int *
 static int refuse_foreign(const char *path)
 {
     return pgsv_refuse(SQLITE_NOTADB,
-                       "%s is an ordinary SQLite database and no Pagestone region. To import it, open it with vfs=unix "
-                       "and run: VACUUM INTO 'file:NEW?vfs=pagestone'",
-                       path);
+                       "%s is an ordinary SQLite database and no Pagestone region. Make a region of it: "
+                       "pagestone import %s %s.pgs",
+                       path, path, path);
 }
 
 static int open_place(const char *path, const struct place *place, const struct wishes *wishes, struct file *file,

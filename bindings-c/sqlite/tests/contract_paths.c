@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Contract tests: what opens, what is found by path alone, what is refused. */
+#include "contract.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define METHOD(opened, method, ...) ((opened).file->pMethods->method((opened).file, ##__VA_ARGS__))
+#define JOURNAL_OF(opened) sqlite3_filename_journal((opened).name)
+
+static int exists(const char *path)
+{
+    sqlite3_vfs *vfs = contract_vfs();
+    int answer = -1, result = vfs->xAccess(vfs, path, SQLITE_ACCESS_EXISTS, &answer);
+    return result == SQLITE_OK ? answer : -result;
+}
+
+static int delete(const char *path, int sync)
+{
+    sqlite3_vfs *vfs = contract_vfs();
+    return vfs->xDelete(vfs, path, sync);
+}
+
+static char *path_of(char *buffer, const char *directory, const char *leaf)
+{
+    snprintf(buffer, 4096, "%s/%s", directory, leaf);
+    return buffer;
+}
+
+static bool write_file(const char *path, const char *text, size_t length)
+{
+    FILE *file = fopen(path, "w");
+    bool done = file && fwrite(text, 1, length, file) == length;
+    return file && fclose(file) == 0 && done;
+}
+
+static const char *journal_comes_and_goes(const char *directory)
+{
+    struct opened db, journal, again;
+    int flags = SQLITE_OPEN_MAIN_JOURNAL;
+    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK);
+    HOLDS(exists(JOURNAL_OF(db)) == 0 && delete(JOURNAL_OF(db), 0) == SQLITE_IOERR_DELETE_NOENT);
+    HOLDS(contract_open(&journal, JOURNAL_OF(db), flags | SQLITE_OPEN_READWRITE) == SQLITE_CANTOPEN);
+    HOLDS(journal.file->pMethods == NULL);
+    contract_close(&journal);
+    HOLDS(contract_open(&journal, JOURNAL_OF(db), flags | RW_CREATE) == SQLITE_OK);
+    /* Empty, it does not exist. */
+    HOLDS(exists(JOURNAL_OF(db)) == 0);
+    HOLDS(METHOD(journal, xWrite, "journal", 7, 0) == SQLITE_OK && exists(JOURNAL_OF(db)) == 1);
+    HOLDS(contract_open(&again, JOURNAL_OF(db), flags | SQLITE_OPEN_READONLY) == SQLITE_OK);
+    HOLDS(again.out_flags & SQLITE_OPEN_READONLY && METHOD(again, xWrite, "x", 1, 0) == SQLITE_READONLY);
+    HOLDS(contract_close(&again) == SQLITE_OK && contract_close(&journal) == SQLITE_OK);
+    HOLDS(exists(JOURNAL_OF(db)) == 1 && delete(JOURNAL_OF(db), 1) == SQLITE_OK && exists(JOURNAL_OF(db)) == 0);
+    HOLDS(delete(JOURNAL_OF(db), 1) == SQLITE_IOERR_DELETE_NOENT);
+    HOLDS(contract_close(&db) == SQLITE_OK);
+    return NULL;
+}
+
+/* After a crash SQLite asks for the journals of databases it never opened, by path, as if they were super-journals. */
+static const char *journal_is_found_by_path_alone(const char *directory)
+{
+    struct opened db, journal;
+    char path[4096], got[7];
+    path_of(path, directory, "a.db-journal");
+    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK);
+    HOLDS(contract_open(&journal, JOURNAL_OF(db), SQLITE_OPEN_MAIN_JOURNAL | RW_CREATE) == SQLITE_OK);
+    HOLDS(METHOD(journal, xWrite, "journal", 7, 0) == SQLITE_OK);
+    HOLDS(contract_close(&journal) == SQLITE_OK && contract_close(&db) == SQLITE_OK);
+    HOLDS(exists(path) == 1 && access(path, F_OK) != 0);
+    HOLDS(contract_open(&journal, path, SQLITE_OPEN_SUPER_JOURNAL | SQLITE_OPEN_READONLY) == SQLITE_OK);
+    HOLDS(METHOD(journal, xRead, got, 7, 0) == SQLITE_OK && memcmp(got, "journal", 7) == 0);
+    HOLDS(contract_close(&journal) == SQLITE_OK);
+    HOLDS(delete(path, 1) == SQLITE_OK && exists(path) == 0);
+    return NULL;
+}
+
+/* "Absent" would make SQLite take one half of a transaction over two databases for committed. */
+static const char *region_that_cannot_be_opened_is_not_absent(const char *directory)
+{
+    struct opened db;
+    char path[4096];
+    struct flock lock = {.l_type = F_WRLCK};
+    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK);
+    HOLDS(contract_close(&db) == SQLITE_OK);
+    /* Another owner: claims are locks of the open file description. */
+    int other = open(path_of(path, directory, "a.db"), O_RDWR | O_CLOEXEC);
+    HOLDS(other >= 0 && fcntl(other, F_OFD_SETLK, &lock) == 0);
+    path_of(path, directory, "a.db-journal");
+    HOLDS(exists(path) == -SQLITE_IOERR_ACCESS);
+    HOLDS(delete(path, 0) == SQLITE_IOERR_DELETE);
+    contract_forget_log();
+    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_BUSY && db.file->pMethods == NULL);
+    HOLDS(strstr(contract_logged(), "in use by"));
+    contract_close(&db);
+    close(other);
+    HOLDS(exists(path) == 0);
+    return NULL;
+}
+
+static const char *others_belong_to_the_default_vfs(const char *directory)
+{
+    struct opened file;
+    char path[4096];
+    HOLDS(contract_open(&file, NULL, RW_CREATE | SQLITE_OPEN_TEMP_DB | SQLITE_OPEN_DELETEONCLOSE) == SQLITE_OK);
+    HOLDS(METHOD(file, xWrite, "temporary", 9, 100000) == SQLITE_OK && contract_close(&file) == SQLITE_OK);
+    path_of(path, directory, "a.db-mj0A1B2C9D3");
+    HOLDS(contract_open(&file, path, RW_CREATE | SQLITE_OPEN_SUPER_JOURNAL | SQLITE_OPEN_EXCLUSIVE) == SQLITE_OK);
+    HOLDS(METHOD(file, xWrite, "super", 5, 0) == SQLITE_OK && contract_close(&file) == SQLITE_OK);
+    HOLDS(access(path, F_OK) == 0 && exists(path) == 1 && delete(path, 1) == SQLITE_OK && access(path, F_OK) != 0);
+    /* Beside no database, and beside an empty file, there is no journal. */
+    HOLDS(exists(path_of(path, directory, "none-journal")) == 0);
+    HOLDS(write_file(path_of(path, directory, "empty"), "", 0));
+    HOLDS(exists(path_of(path, directory, "empty-wal")) == 0);
+    HOLDS(delete(path, 0) == SQLITE_IOERR_DELETE_NOENT);
+    return NULL;
+}
+
+static const char *open_follows_its_flags(const char *directory)
+{
+    struct opened db;
+    const char *name = contract_name(directory, "a.db");
+    HOLDS(contract_open(&db, name, SQLITE_OPEN_READWRITE | SQLITE_OPEN_MAIN_DB) == SQLITE_CANTOPEN);
+    HOLDS(db.file->pMethods == NULL && access(name, F_OK) != 0);
+    contract_close(&db);
+    HOLDS(contract_open(&db, contract_name(directory, "."), RW_CREATE | SQLITE_OPEN_MAIN_DB) != SQLITE_OK);
+    contract_close(&db);
+    /* An empty file is a new database: readers see one without making it a region. */
+    HOLDS(write_file(name, "", 0));
+    HOLDS(contract_open(&db, name, SQLITE_OPEN_READONLY | SQLITE_OPEN_MAIN_DB) == SQLITE_OK);
+    sqlite3_int64 size = -1;
+    struct stat status;
+    HOLDS(METHOD(db, xFileSize, &size) == SQLITE_OK && size == 0 && contract_close(&db) == SQLITE_OK);
+    HOLDS(stat(name, &status) == 0 && status.st_size == 0);
+    HOLDS(contract_open(&db, name, SQLITE_OPEN_READWRITE | SQLITE_OPEN_MAIN_DB) == SQLITE_OK);
+    HOLDS(METHOD(db, xWrite, "x", 1, 0) == SQLITE_OK && contract_close(&db) == SQLITE_OK);
+    HOLDS(contract_open(&db, name, SQLITE_OPEN_READONLY | SQLITE_OPEN_MAIN_DB) == SQLITE_OK);
+    HOLDS(METHOD(db, xWrite, "x", 1, 0) == SQLITE_READONLY && METHOD(db, xTruncate, 0) == SQLITE_READONLY);
+    HOLDS(db.out_flags & SQLITE_OPEN_READONLY && contract_close(&db) == SQLITE_OK);
+    return NULL;
+}
+
+static const char *unlinked_database_keeps_its_journal(const char *directory)
+{
+    struct opened old, fresh, journal;
+    int moved = -1;
+    HOLDS(contract_open_main(&old, directory, "a.db") == SQLITE_OK);
+    HOLDS(METHOD(old, xFileControl, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved == 0);
+    HOLDS(unlink(old.name) == 0);
+    HOLDS(METHOD(old, xFileControl, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved == 1);
+    HOLDS(contract_open(&journal, JOURNAL_OF(old), SQLITE_OPEN_MAIN_JOURNAL | RW_CREATE) == SQLITE_OK);
+    HOLDS(METHOD(journal, xWrite, "old", 3, 0) == SQLITE_OK && contract_close(&journal) == SQLITE_OK);
+    /* Another database at the same path: each connection goes on seeing its own journal. */
+    HOLDS(contract_open_main(&fresh, directory, "a.db") == SQLITE_OK);
+    HOLDS(METHOD(old, xFileControl, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved == 1);
+    HOLDS(METHOD(fresh, xFileControl, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved == 0);
+    HOLDS(exists(JOURNAL_OF(old)) == 1 && exists(JOURNAL_OF(fresh)) == 0);
+    HOLDS(delete(JOURNAL_OF(fresh), 0) == SQLITE_IOERR_DELETE_NOENT && delete(JOURNAL_OF(old), 0) == SQLITE_OK);
+    HOLDS(contract_close(&old) == SQLITE_OK && contract_close(&fresh) == SQLITE_OK);
+    return NULL;
+}
+
+/* Two paths, one region: links and symbolic links meet in the same locks. */
+static const char *database_is_known_by_device_and_inode(const char *directory)
+{
+    struct opened a, b;
+    char path[4096];
+    HOLDS(contract_open_main(&a, directory, "a.db") == SQLITE_OK);
+    HOLDS(link(a.name, path_of(path, directory, "b.db")) == 0);
+    HOLDS(contract_open_main(&b, directory, "b.db") == SQLITE_OK);
+    HOLDS(METHOD(a, xLock, SQLITE_LOCK_SHARED) == SQLITE_OK && METHOD(a, xLock, SQLITE_LOCK_EXCLUSIVE) == SQLITE_OK);
+    HOLDS(METHOD(b, xLock, SQLITE_LOCK_SHARED) == SQLITE_BUSY);
+    HOLDS(contract_close(&a) == SQLITE_OK && contract_close(&b) == SQLITE_OK);
+    return NULL;
+}
+
+/* One that "unix" has open and locked stays locked: looking at a file must not drop this process's POSIX locks. */
+static const char *foreign_file_is_refused_and_unharmed(const char *directory)
+{
+    char path[4096];
+    struct opened db;
+    sqlite3 *plain;
+    struct flock lock = {.l_type = F_WRLCK};
+    HOLDS(sqlite3_open_v2(path_of(path, directory, "plain.db"), &plain, RW_CREATE, "unix") == SQLITE_OK);
+    HOLDS(sqlite3_exec(plain, "create table t(x); begin immediate", 0, 0, 0) == SQLITE_OK);
+    int watch = open(path, O_RDWR | O_CLOEXEC); /* open until the last look: closing it would drop the lock */
+    for (int round = 0; round < 3; round++) {
+        contract_forget_log();
+        HOLDS(contract_open_main(&db, directory, "plain.db") == SQLITE_NOTADB && db.file->pMethods == NULL);
+        HOLDS(strstr(contract_logged(), "pagestone import"));
+        contract_close(&db);
+    }
+    HOLDS(fcntl(watch, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK);
+    HOLDS(exists(path_of(path, directory, "plain.db-journal")) == 0);
+    HOLDS(sqlite3_exec(plain, "insert into t values(1); commit", 0, 0, 0) == SQLITE_OK);
+    HOLDS(sqlite3_close(plain) == SQLITE_OK);
+    close(watch);
+    return NULL;
+}
+
+static const char *foreign_file_passes_when_told(const char *directory)
+{
+    sqlite3 *db;
+    char path[4096], uri[4200];
+    HOLDS(sqlite3_open_v2(path_of(path, directory, "plain.db"), &db, RW_CREATE, "unix") == SQLITE_OK);
+    HOLDS(sqlite3_exec(db, "create table t(x)", 0, 0, 0) == SQLITE_OK && sqlite3_close(db) == SQLITE_OK);
+    snprintf(uri, sizeof uri, "file:%s?foreign=pass", path);
+    HOLDS(sqlite3_open_v2(uri, &db, RW_CREATE | SQLITE_OPEN_URI, "pagestone") == SQLITE_OK);
+    HOLDS(sqlite3_exec(db, "insert into t values(1)", 0, 0, 0) == SQLITE_OK && sqlite3_close(db) == SQLITE_OK);
+    /* Neither a region nor a database: refused in both cases. */
+    HOLDS(write_file(path_of(path, directory, "text"), "no database, some text that is long enough\n", 43));
+    HOLDS(sqlite3_open_v2(path, &db, RW_CREATE, "pagestone") == SQLITE_NOTADB);
+    sqlite3_close(db);
+    return NULL;
+}
+
+static int open_with(struct opened *db, const char *directory, const char *key, const char *value)
+{
+    const char *name = contract_uri_name(directory, "w.db", key, value);
+    return contract_open(db, name, RW_CREATE | SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_URI);
+}
+
+static const char *wishes_are_met_or_refused(const char *directory)
+{
+    static const char *const wrong[][2] = {{"durability", "fast"},    {"durability", "cacheline"}, {"assume", "nothing"},
+                                           {"max_size", "-1"},        {"max_size", "12Q"},         {"max_size", "1 M"},
+                                           {"max_size", "99999999T"}, {"max_size", "4GG"}};
+    struct opened db;
+    static char megabyte[1 << 20];
+    int result = SQLITE_OK;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        contract_forget_log();
+        HOLDS(open_with(&db, directory, wrong[i][0], wrong[i][1]) == SQLITE_CANTOPEN && db.file->pMethods == NULL);
+        HOLDS(strstr(contract_logged(), "pagestone: "));
+        contract_close(&db);
+    }
+    HOLDS(open_with(&db, directory, "max_size", "8m") == SQLITE_OK);
+    for (int i = 0; i < 16 && result == SQLITE_OK; i++)
+        result = METHOD(db, xWrite, megabyte, sizeof megabyte, (sqlite3_int64)i << 20);
+    HOLDS(result == SQLITE_FULL);
+    int number = 0;
+    HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_LAST_ERRNO, &number) == SQLITE_OK && number == ENOSPC);
+    /* Full is no lasting failure. */
+    HOLDS(METHOD(db, xTruncate, 0) == SQLITE_OK && METHOD(db, xWrite, megabyte, sizeof megabyte, 0) == SQLITE_OK);
+    HOLDS(contract_close(&db) == SQLITE_OK);
+    HOLDS(open_with(&db, directory, "durability", "volatile") == SQLITE_OK && contract_close(&db) == SQLITE_OK);
+    return NULL;
+}
+
+/* 1.2 million calls in one run of SQLite's tests, some while memory is made short: a failure must not look like "none". */
+static const char *access_takes_no_memory_of_sqlite(const char *directory)
+{
+    struct opened db;
+    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK);
+    long before = contract_allocations();
+    for (int i = 0; i < 1000; i++) HOLDS(exists(JOURNAL_OF(db)) == 0);
+    HOLDS(contract_allocations() == before);
+    HOLDS(contract_close(&db) == SQLITE_OK);
+    return NULL;
+}
+
+const struct contract contract_of_paths[] = {
+    {"journal_comes_and_goes", journal_comes_and_goes},
+    {"journal_is_found_by_path_alone", journal_is_found_by_path_alone},
+    {"region_that_cannot_be_opened_is_not_absent", region_that_cannot_be_opened_is_not_absent},
+    {"others_belong_to_the_default_vfs", others_belong_to_the_default_vfs},
+    {"open_follows_its_flags", open_follows_its_flags},
+    {"unlinked_database_keeps_its_journal", unlinked_database_keeps_its_journal},
+    {"database_is_known_by_device_and_inode", database_is_known_by_device_and_inode},
+    {"foreign_file_is_refused_and_unharmed", foreign_file_is_refused_and_unharmed},
+    {"foreign_file_passes_when_told", foreign_file_passes_when_told},
+    {"wishes_are_met_or_refused", wishes_are_met_or_refused},
+    {"access_takes_no_memory_of_sqlite", access_takes_no_memory_of_sqlite},
+    {NULL, NULL},
+};
