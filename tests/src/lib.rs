@@ -1,3 +1,4 @@
 //! Harnesses that the integration tests share.
 
 pub mod crash;
+pub mod sqlite;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- SQLite's log, of this thread: tests run side by side ---- */
 
@@ -111,6 +112,23 @@ bool contract_all(const void *bytes, unsigned char value, size_t length)
     for (size_t i = 0; i < length; i++)
         if (p[i] != value) return false;
     return true;
+}
+
+/* ---- death at the moment of a commit ---- */
+
+static int die_after;
+
+static int unlink_and_die(const char *path)
+{
+    if (die_after) unlink(path);
+    _exit(9);
+}
+
+void pagestone_vfs_contract_die_at_unlink(int after)
+{
+    sqlite3_vfs *system = sqlite3_vfs_find("unix");
+    die_after = after;
+    system->xSetSystemCall(system, "unlink", (sqlite3_syscall_ptr)unlink_and_die);
 }
 
 /* ---- the list ---- */

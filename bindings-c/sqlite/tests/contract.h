@@ -55,6 +55,9 @@ long contract_allocations(void); /* that this thread made through SQLite */
 int pagestone_vfs_contract_start(void);
 /* Runs one test by name; NULL if it passes. */
 const char *pagestone_vfs_contract(const char *name, const char *directory);
+/* The process dies when the VFS "unix" is about to remove a file, or has just done so: at the moment when a transaction
+ * over several databases commits. */
+void pagestone_vfs_contract_die_at_unlink(int after);
 /* The name of test number `index`, NULL after the last. */
 const char *pagestone_vfs_contract_name(int index);
 

@@ -1,0 +1,17 @@
+//! Compiles the contract tests of the SQLite VFS, which are C.
+
+use std::env;
+
+fn main() {
+    let folder = "../bindings-c/sqlite/tests";
+    let sqlite = env::var("DEP_SQLITE3_INCLUDE").expect("libsqlite3-sys says where sqlite3.h is");
+    println!("cargo:rerun-if-changed={folder}");
+    cc::Build::new()
+        .files(["contract.c", "contract_files.c", "contract_paths.c"].map(|f| format!("{folder}/{f}")))
+        .include(folder)
+        .include(sqlite)
+        .std("gnu11")
+        .warnings(true)
+        .extra_warnings(true)
+        .compile("pagestone_vfs_contract");
+}

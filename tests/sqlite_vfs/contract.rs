@@ -1,0 +1,47 @@
+//! The contract of single calls, tested in C.
+
+use pagestone_tests::sqlite;
+
+macro_rules! contract {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            let directory = tempfile::tempdir().expect("a directory");
+            if let Err(failure) = sqlite::contract(stringify!($name), directory.path()) {
+                panic!("{failure}");
+            }
+        })*
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+contract! {
+    short_read_is_zero_filled
+    gap_reads_as_zeros
+    bytes_cut_off_never_come_back
+    fetch_follows_limit_and_end
+    bytes_behind_a_fetched_page_are_readable
+    pinned_frame_stays_writable
+    truncate_leaves_no_stale_page
+    controls_are_answered
+    locks_of_three_connections
+    wal_index_is_shared_zeroed_and_still
+    wal_index_locks_are_all_or_none
+    wal_grows_ahead_in_zeros
+    journal_comes_and_goes
+    journal_is_found_by_path_alone
+    region_that_cannot_be_opened_is_not_absent
+    others_belong_to_the_default_vfs
+    open_follows_its_flags
+    unlinked_database_keeps_its_journal
+    database_is_known_by_device_and_inode
+    foreign_file_is_refused_and_unharmed
+    foreign_file_passes_when_told
+    wishes_are_met_or_refused
+    access_takes_no_memory_of_sqlite
+}
+
+#[test]
+fn every_contract_test_is_run() {
+    assert_eq!(sqlite::contract_names(), NAMES);
+}

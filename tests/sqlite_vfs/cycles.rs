@@ -1,0 +1,232 @@
+//! Databases through their life: every journal mode and page size, connections side by side, copies.
+
+use crate::{assert_whole, files, open, opened, run, value};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const MODES: [&str; 6] = ["delete", "truncate", "persist", "memory", "off", "wal"];
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.db");
+    (directory, path)
+}
+
+/// `rows` rows of 400 bytes in a table `t`, numbered from 1.
+fn filled(path: &Path, mode: &str, rows: u32) -> Connection {
+    let db = opened(path);
+    assert_eq!(value::<String>(&db, &format!("PRAGMA journal_mode={mode}")), mode);
+    run(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)");
+    append(&db, rows);
+    db
+}
+
+fn append(db: &Connection, rows: u32) {
+    let more = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{rows})
+                        INSERT INTO t(v) SELECT randomblob(400) FROM n");
+    run(db, &more);
+}
+
+fn count(db: &Connection) -> u32 {
+    value(db, "SELECT count(*) FROM t")
+}
+
+fn is_busy(result: rusqlite::Result<()>) -> bool {
+    matches!(result, Err(e) if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy))
+}
+
+#[test]
+fn every_journal_mode_commits_rolls_back_and_leaves_one_file() {
+    for mode in MODES {
+        let (directory, path) = place();
+        let db = filled(&path, mode, 500);
+        run(&db, "PRAGMA cache_size=5; BEGIN; DELETE FROM t WHERE id%2; UPDATE t SET v=randomblob(900)");
+        assert_eq!(files(directory.path()), ["a.db"], "{mode}");
+        if mode == "off" {
+            run(&db, "COMMIT; DELETE FROM t WHERE id>500");
+        } else {
+            run(&db, "ROLLBACK");
+            assert_eq!(count(&db), 500, "{mode}");
+        }
+        let left = count(&db);
+        append(&db, 20);
+        assert_whole(&db);
+        drop(db);
+        let db = opened(&path);
+        assert_eq!(count(&db), left + 20, "{mode}");
+        assert_whole(&db);
+        assert_eq!(files(directory.path()), ["a.db"], "{mode}");
+    }
+}
+
+#[test]
+fn a_database_changes_its_journal_mode_and_back() {
+    let (directory, path) = place();
+    let db = filled(&path, "delete", 10);
+    for mode in ["wal", "delete", "persist", "wal", "truncate", "delete", "persist", "memory", "wal", "delete"] {
+        assert_eq!(value::<String>(&db, &format!("PRAGMA journal_mode={mode}")), mode);
+        append(&db, 10);
+        assert_whole(&db);
+    }
+    assert_eq!(count(&db), 110);
+    assert_eq!(files(directory.path()), ["a.db"]);
+}
+
+#[test]
+fn every_page_size_reads_copies_and_pins_alike() {
+    for size in [512, 1024, 4096, 8192, 65536] {
+        for mode in ["delete", "wal"] {
+            let (_directory, path) = place();
+            let db = opened(&path);
+            run(&db, &format!("PRAGMA page_size={size}"));
+            drop(db);
+            let db = opened(&path);
+            run(&db, &format!("PRAGMA page_size={size}; PRAGMA journal_mode={mode}; CREATE TABLE t(id INTEGER PRIMARY KEY, v)"));
+            append(&db, 300);
+            let copied: i64 = value(&db, "SELECT sum(length(v)) + sum(id) FROM t");
+            drop(db);
+            // With a small cache and fetches allowed, reads come by pins, and writes meet them.
+            let db = opened(&path);
+            run(&db, "PRAGMA mmap_size=1073741824; PRAGMA cache_size=3");
+            assert_eq!(value::<i64>(&db, "PRAGMA page_size"), size);
+            assert_eq!(value::<i64>(&db, "SELECT sum(length(v)) + sum(id) FROM t"), copied, "{size} {mode}");
+            run(&db, "UPDATE t SET v=v||v WHERE id%3=0; DELETE FROM t WHERE id%5=0; VACUUM");
+            assert_whole(&db);
+            assert_eq!(count(&db), 240);
+        }
+    }
+}
+
+#[test]
+fn a_shrunk_database_grows_again_whole() {
+    let (_directory, path) = place();
+    let db = opened(&path);
+    run(&db, "PRAGMA auto_vacuum=full; PRAGMA mmap_size=1073741824; CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    for _ in 0..5 {
+        append(&db, 2000);
+        assert_whole(&db);
+        run(&db, "DELETE FROM t WHERE id > 100");
+        assert!(value::<u32>(&db, "PRAGMA page_count") < 100);
+        assert_whole(&db);
+    }
+}
+
+#[test]
+fn a_writer_keeps_writers_out_and_readers_keep_a_commit_waiting() {
+    let (_directory, path) = place();
+    let (a, b) = (filled(&path, "delete", 10), opened(&path));
+    for db in [&a, &b] {
+        run(db, "PRAGMA busy_timeout=0");
+    }
+    run(&a, "BEGIN IMMEDIATE; INSERT INTO t(v) VALUES(1)");
+    assert!(is_busy(b.execute_batch("BEGIN IMMEDIATE")));
+    assert_eq!(count(&b), 10);
+    run(&b, "BEGIN; SELECT count(*) FROM t");
+    assert!(is_busy(a.execute_batch("COMMIT")));
+    // The commit that was refused keeps new readers out.
+    let c = opened(&path);
+    run(&c, "PRAGMA busy_timeout=0");
+    assert!(is_busy(c.execute_batch("SELECT count(*) FROM t")));
+    run(&b, "COMMIT");
+    run(&a, "COMMIT");
+    assert_eq!((count(&b), count(&c)), (11, 11));
+}
+
+#[test]
+fn wal_readers_keep_their_snapshot_and_a_checkpoint_empties_the_wal() {
+    let (_directory, path) = place();
+    let (a, b) = (filled(&path, "wal", 10), opened(&path));
+    run(&b, "PRAGMA busy_timeout=0; BEGIN");
+    assert_eq!(count(&b), 10);
+    append(&a, 5);
+    assert_eq!((count(&a), count(&b)), (15, 10));
+    let busy: i64 = value(&a, "PRAGMA wal_checkpoint(truncate)");
+    assert_eq!(busy, 1, "a reader keeps the WAL from being emptied");
+    run(&b, "COMMIT");
+    assert_eq!(count(&b), 15);
+    assert_eq!(value::<i64>(&a, "PRAGMA wal_checkpoint(truncate)"), 0);
+    // The WAL is empty now, and grows again.
+    append(&b, 3000);
+    assert_eq!(count(&a), 3015);
+    run(&a, "PRAGMA journal_size_limit=1000; PRAGMA wal_checkpoint(restart)");
+    append(&a, 1);
+    assert_whole(&b);
+}
+
+#[test]
+fn threads_share_a_database_and_lose_no_row() {
+    for mode in ["delete", "wal"] {
+        let (_directory, path) = place();
+        drop(filled(&path, mode, 1));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        let db = opened(&path);
+                        run(&db, "PRAGMA busy_timeout=60000; PRAGMA synchronous=off; PRAGMA mmap_size=1073741824");
+                        for _ in 0..10 {
+                            run(&db, "BEGIN IMMEDIATE; INSERT INTO t(v) VALUES(randomblob(400)); COMMIT");
+                            assert!(count(&db) > 1);
+                        }
+                    }
+                });
+            }
+        });
+        let db = opened(&path);
+        assert_eq!(count(&db), 201, "{mode}");
+        assert_whole(&db);
+    }
+}
+
+#[test]
+fn a_copy_of_the_file_is_the_whole_database() {
+    let (directory, path) = place();
+    let db = filled(&path, "wal", 100);
+    run(&db, "PRAGMA wal_autocheckpoint=0");
+    append(&db, 50);
+    // Open, with rows that only the WAL has.
+    let copy = directory.path().join("copy.db");
+    std::fs::copy(&path, &copy).expect("a copy");
+    let other = opened(&copy);
+    assert_eq!(count(&other), 150);
+    assert_whole(&other);
+}
+
+#[test]
+fn databases_are_attached_vacuumed_and_backed_up() {
+    let (directory, path) = place();
+    let db = filled(&path, "delete", 100);
+    let second = directory.path().join("b.db").to_string_lossy().into_owned();
+    run(&db, &format!("ATTACH '{second}' AS b; CREATE TABLE b.u AS SELECT * FROM t"));
+    run(&db, "BEGIN; DELETE FROM t WHERE id<=50; DELETE FROM u WHERE id>50; COMMIT");
+    run(&db, "BEGIN; DELETE FROM t; DELETE FROM u; ROLLBACK");
+    assert_eq!((count(&db), value::<u32>(&db, "SELECT count(*) FROM u")), (50, 50));
+    let third = directory.path().join("c.db").to_string_lossy().into_owned();
+    run(&db, &format!("VACUUM INTO '{third}'"));
+    assert_eq!(count(&opened(&third)), 50);
+    let mut target = opened(directory.path().join("d.db"));
+    rusqlite::backup::Backup::new(&db, &mut target)
+        .and_then(|backup| backup.run_to_completion(10, std::time::Duration::ZERO, None))
+        .expect("a backup");
+    assert_eq!(count(&target), 50);
+    assert_whole(&target);
+    assert_eq!(files(directory.path()), ["a.db", "b.db", "c.db", "d.db"]);
+}
+
+#[test]
+fn readers_of_a_closed_database_share_it_read_only() {
+    let (_directory, path) = place();
+    for mode in ["delete", "wal"] {
+        let file = path.with_extension(mode);
+        drop(filled(&file, mode, 10));
+        let uri = format!("file:{}?immutable=1", file.display());
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let db = Connection::open_with_flags_and_vfs(&uri, flags, pagestone_sqlite::VFS).expect("it opens");
+        assert_eq!(count(&db), 10, "{mode}");
+        // Whoever wants to write meanwhile learns that it cannot.
+        let writer = open(&file).expect("it opens for reading");
+        let refused = writer.execute_batch("DELETE FROM t").expect_err("read-only");
+        assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::ReadOnly), "{mode}");
+    }
+}

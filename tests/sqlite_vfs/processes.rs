@@ -1,0 +1,208 @@
+//! Several processes: the second opener, and what a killed one leaves.
+
+use crate::{assert_whole, files, open, opened, run, value};
+use pagestone_tests::sqlite;
+use rusqlite::ErrorCode;
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+const ROLE: &str = "PGS_VFS_TEST_ROLE";
+const PLACE: &str = "PGS_VFS_TEST_PLACE";
+
+/// Says something to the parent.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\n{text}").and_then(|()| out.flush()).expect("the parent listens");
+}
+
+fn wait_to_be_killed() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
+/// Not a test: what the processes do that other tests start.
+#[test]
+fn child() {
+    let (Ok(role), Ok(place)) = (env::var(ROLE), env::var(PLACE)) else { return };
+    let mut words = role.split(' ');
+    match words.next() {
+        Some("hold") => hold(&place),
+        Some("spill") => spill(&place),
+        Some("insert") => insert(&place, words.next().unwrap_or("delete"), words.next().unwrap_or("full")),
+        Some("two") => commit_two(&place, words.next() == Some("after")),
+        other => panic!("no such role: {other:?}"),
+    }
+}
+
+/// A process with a role, killed when dropped.
+struct Helper {
+    process: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Helper {
+    fn start(role: &str, place: &Path) -> Self {
+        let mut process = Command::new(env::current_exe().expect("this program"))
+            .args(["--exact", "processes::child", "--nocapture"])
+            .env(ROLE, role)
+            .env(PLACE, place)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let lines = BufReader::new(process.stdout.take().expect("its output")).lines();
+        Self { process, lines }
+    }
+
+    /// The next line that starts so; `None` when the process has ended.
+    fn hears(&mut self, start: &str) -> Option<String> {
+        self.lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(start))
+    }
+
+    /// SIGKILL; the lines that it had said until then.
+    fn kill(mut self) -> Vec<String> {
+        self.process.kill().expect("it can be killed");
+        self.process.wait().expect("it ends");
+        self.lines.by_ref().map_while(Result::ok).collect()
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn hold(place: &str) {
+    let db = opened(place);
+    run(&db, "CREATE TABLE IF NOT EXISTS t(x); INSERT INTO t VALUES(1)");
+    say("ready");
+    wait_to_be_killed();
+}
+
+#[test]
+fn a_second_process_is_told_busy_until_the_first_is_gone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.db");
+    let mut helper = Helper::start("hold", &path);
+    helper.hears("ready").expect("it has the database open");
+    let refused = open(&path).expect_err("the region is in use");
+    assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
+    helper.kill();
+    assert_eq!(value::<u32>(&opened(&path), "SELECT count(*) FROM t"), 1);
+}
+
+/// A transaction larger than the cache: database and journal are half written when the process dies.
+fn spill(place: &str) {
+    let db = opened(place);
+    run(&db, "PRAGMA journal_mode=delete; CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB, n INTEGER DEFAULT 0)");
+    run(&db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2000)
+              INSERT INTO t(v) SELECT randomblob(400) FROM n");
+    run(&db, "PRAGMA cache_size=5; BEGIN; UPDATE t SET n=1, v=randomblob(700); DELETE FROM t WHERE id%2");
+    say("ready");
+    wait_to_be_killed();
+}
+
+#[test]
+fn a_hot_journal_is_rolled_back_after_a_kill() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.db");
+    let mut helper = Helper::start("spill", &path);
+    helper.hears("ready").expect("the transaction is under way");
+    helper.kill();
+    // A copy taken now has the journal in it.
+    let copy = directory.path().join("copy.db");
+    std::fs::copy(&path, &copy).expect("a copy");
+    for file in [&copy, &path] {
+        let db = opened(file);
+        assert_eq!(value::<u32>(&db, "SELECT count(*) FROM t"), 2000);
+        assert_eq!(value::<u32>(&db, "SELECT sum(n) FROM t"), 0);
+        assert_whole(&db);
+    }
+    assert_eq!(files(directory.path()), ["a.db", "copy.db"]);
+}
+
+fn insert(place: &str, mode: &str, synchronous: &str) {
+    let db = opened(place);
+    run(&db, &format!("PRAGMA journal_mode={mode}; PRAGMA synchronous={synchronous}"));
+    run(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)");
+    for id in 1.. {
+        db.execute("INSERT INTO t VALUES(?, randomblob(300))", [id]).expect("a row");
+        say(&format!("row {id}"));
+    }
+}
+
+#[test]
+fn a_kill_loses_no_acknowledged_row_whatever_synchronous_says() {
+    for mode in ["delete", "truncate", "persist", "wal"] {
+        for synchronous in ["off", "normal", "full"] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("a.db");
+            let mut helper = Helper::start(&format!("insert {mode} {synchronous}"), &path);
+            for _ in 0..100 {
+                helper.hears("row ").expect("it inserts");
+            }
+            let rest = helper.kill();
+            let acknowledged = 100 + rest.iter().filter(|line| line.starts_with("row ")).count() as u32;
+            let db = opened(&path);
+            let rows: u32 = value(&db, "SELECT count(*) FROM t");
+            assert!(rows == acknowledged || rows == acknowledged + 1, "{mode} {synchronous}: {rows} of {acknowledged}");
+            assert_eq!(value::<u32>(&db, "SELECT max(id) FROM t"), rows, "{mode} {synchronous}");
+            assert_whole(&db);
+        }
+    }
+}
+
+/// Two databases, a transaction over both that dies at its commit: when SQLite removes the super-journal.
+fn commit_two(place: &str, after: bool) {
+    let (a, b) = place.split_once('|').expect("two places");
+    let db = opened(a);
+    run(&db, &format!("ATTACH '{b}' AS b"));
+    run(&db, "CREATE TABLE main.t(x); INSERT INTO main.t VALUES(0); CREATE TABLE b.u(x); INSERT INTO b.u VALUES(0)");
+    sqlite::die_at_unlink(after);
+    run(&db, "BEGIN; INSERT INTO t VALUES(1); INSERT INTO u VALUES(1); COMMIT");
+    panic!("the transaction needed no super-journal");
+}
+
+/// Opens the databases one after the other, by path alone, and looks at what the commit left.
+fn assert_both(first: &Path, second: &Path, rows: u32, what: &str) {
+    for path in [first, second] {
+        let db = opened(path);
+        let table: String = value(&db, "SELECT name FROM sqlite_schema");
+        assert_eq!(value::<u32>(&db, &format!("SELECT count(*) FROM {table}")), rows, "{what}");
+        assert_whole(&db);
+    }
+}
+
+#[test]
+fn a_transaction_over_two_databases_dies_whole_or_commits_whole() {
+    for (after, rows) in [(false, 1), (true, 2)] {
+        for (shared_a, shared_b) in [(false, false), (true, true), (true, false), (false, true)] {
+            for reverse in [false, true] {
+                let directory = tempfile::tempdir().expect("a directory");
+                let (a, b) = (directory.path().join("a.db"), directory.path().join("b.db"));
+                let uri = |path: &Path, shared: bool| {
+                    let region = if shared { format!("?region={}/r.pgs", directory.path().display()) } else { String::new() };
+                    format!("file:{}{region}", path.display())
+                };
+                let places = format!("{}|{}", uri(&a, shared_a), uri(&b, shared_b));
+                let role = if after { "two after" } else { "two before" };
+                let mut helper = Helper::start(role, Path::new(&places));
+                let status = helper.process.wait().expect("it ends");
+                assert_eq!(status.code(), Some(9), "it dies at the super-journal");
+                let what = format!("{role} {shared_a} {shared_b} {reverse}");
+                if reverse {
+                    assert_both(&b, &a, rows, &what);
+                } else {
+                    assert_both(&a, &b, rows, &what);
+                }
+                let left = files(directory.path());
+                assert!(!left.iter().any(|name| name.contains("-mj")), "{what}: {left:?}");
+            }
+        }
+    }
+}

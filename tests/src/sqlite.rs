@@ -1,0 +1,59 @@
+//! SQLite with the VFS `pagestone`, and the VFS's contract tests, which are C (`bindings-c/sqlite/tests`).
+
+// The C code calls it.
+use libsqlite3_sys::SQLITE_OK;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::path::Path;
+use std::sync::OnceLock;
+
+unsafe extern "C" {
+    fn pagestone_vfs_contract_start() -> c_int;
+    fn pagestone_vfs_contract(name: *const c_char, directory: *const c_char) -> *const c_char;
+    fn pagestone_vfs_contract_name(index: c_int) -> *const c_char;
+    fn pagestone_vfs_contract_die_at_unlink(after: c_int);
+}
+
+/// Starts SQLite, prepared for the contract tests, and registers the VFS. Every test of a program calls it first.
+pub fn start() {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        // SAFETY: the first call into SQLite of this program, and the only one for now: others wait for this cell.
+        let prepared = unsafe { pagestone_vfs_contract_start() };
+        assert_eq!(prepared, SQLITE_OK, "SQLite was started before its memory could be counted");
+        pagestone_sqlite::register().expect("the VFS registers");
+    });
+}
+
+/// The names of the contract tests.
+pub fn contract_names() -> Vec<String> {
+    let mut names = Vec::new();
+    loop {
+        // SAFETY: any index may be asked for.
+        let name = unsafe { pagestone_vfs_contract_name(names.len() as c_int) };
+        if name.is_null() {
+            return names;
+        }
+        // SAFETY: the name is a literal of the C code.
+        names.push(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned());
+    }
+}
+
+/// Runs one contract test in an empty directory: what did not hold, if anything.
+pub fn contract(name: &str, directory: &Path) -> Result<(), String> {
+    start();
+    let name = CString::new(name).expect("names have no NUL");
+    let directory = CString::new(directory.as_os_str().as_encoded_bytes()).expect("paths have no NUL");
+    // SAFETY: both are strings that outlive the call; SQLite runs and the VFS is registered.
+    let failure = unsafe { pagestone_vfs_contract(name.as_ptr(), directory.as_ptr()) };
+    if failure.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a failure is a literal of the C code.
+    Err(unsafe { CStr::from_ptr(failure) }.to_string_lossy().into_owned())
+}
+
+/// From now on the process dies when SQLite removes a file of the default VFS: `after` it is gone, or before.
+pub fn die_at_unlink(after: bool) {
+    // SAFETY: SQLite runs (tests call `start` first); the call replaces a function pointer of the VFS "unix".
+    unsafe { pagestone_vfs_contract_die_at_unlink(c_int::from(after)) }
+}
