@@ -82,14 +82,10 @@ static int vfs_access(sqlite3_vfs *self, const char *path, int flags, int *answe
     return SQLITE_OK;
 }
 
-/* Empties the object and keeps it: empty, it does not exist for SQLite, and the next transaction needs it again. */
-static int empty(struct database *database, enum slot slot, int sync)
+/* Empties the object and keeps it: empty, it does not exist for SQLite, and the next transaction needs it again. The
+ * registry is free meanwhile: the cut of a large journal takes its time, and a sync too. */
+static int empty(struct database *database, struct object *object, bool sync)
 {
-    bool exists;
-    int result = pgsv_object_exists(database, slot, &exists);
-    if (result != SQLITE_OK) return SQLITE_IOERR_DELETE;
-    if (!exists) return SQLITE_IOERR_DELETE_NOENT;
-    struct object *object = &database->objects[slot];
     atomic_store_explicit(&object->reached, 0, memory_order_relaxed);
     int code = pgs_object_resize(object->handle, 0);
     if (code == PGS_OK && sync) code = pgs_store_sync(database->region->store);
@@ -100,19 +96,21 @@ static int vfs_delete(sqlite3_vfs *self, const char *path, int sync_directory)
 {
     struct database *database = NULL;
     enum slot slot;
+    bool exists = false;
     (void)self;
     pthread_mutex_lock(&pgsv_registry);
     int result = companion(path, &slot, &database);
-    if (database) {
-        result = empty(database, slot, sync_directory);
-        int closed = pgsv_database_put(database);
-        if (result == SQLITE_OK) result = closed;
-    } else if (result != SQLITE_OK) {
-        result = SQLITE_IOERR_DELETE;
-    }
+    if (database) result = pgsv_object_exists(database, slot, &exists);
     pthread_mutex_unlock(&pgsv_registry);
-    if (!database && result == SQLITE_OK) return pgsv_default->xDelete(pgsv_default, path, sync_directory);
-    return result;
+    if (result != SQLITE_OK) result = SQLITE_IOERR_DELETE;
+    if (!database)
+        return result == SQLITE_OK ? pgsv_default->xDelete(pgsv_default, path, sync_directory) : result;
+    if (result == SQLITE_OK)
+        result = exists ? empty(database, &database->objects[slot], sync_directory) : SQLITE_IOERR_DELETE_NOENT;
+    pthread_mutex_lock(&pgsv_registry);
+    int closed = pgsv_database_put(database);
+    pthread_mutex_unlock(&pgsv_registry);
+    return result == SQLITE_OK ? closed : result;
 }
 
 /* A WAL that a read-only region lacks is opened all the same, as an empty one: nobody can write it meanwhile. */

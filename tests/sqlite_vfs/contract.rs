@@ -33,6 +33,7 @@ contract! {
     region_that_cannot_be_opened_is_not_absent
     others_belong_to_the_default_vfs
     open_follows_its_flags
+    file_without_write_permission_opens_read_only
     unlinked_database_keeps_its_journal
     database_is_known_by_device_and_inode
     foreign_file_is_refused_and_unharmed

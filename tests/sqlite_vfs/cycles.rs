@@ -226,6 +226,7 @@ fn readers_of_a_closed_database_share_it_read_only() {
         assert_eq!(count(&db), 10, "{mode}");
         // Whoever wants to write meanwhile learns that it cannot.
         let writer = open(&file).expect("it opens for reading");
+        assert_eq!(writer.is_readonly("main"), Ok(true), "{mode}");
         let refused = writer.execute_batch("DELETE FROM t").expect_err("read-only");
         assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::ReadOnly), "{mode}");
     }

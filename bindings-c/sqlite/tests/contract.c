@@ -89,6 +89,7 @@ int contract_open(struct opened *opened, const char *name, int flags)
     opened->name = name;
     opened->out_flags = 0;
     opened->file = calloc(1, (size_t)vfs->szOsFile);
+    opened->file->pMethods = (const sqlite3_io_methods *)opened; /* a failed open must clear it */
     return vfs->xOpen(vfs, name, opened->file, flags, &opened->out_flags);
 }
 

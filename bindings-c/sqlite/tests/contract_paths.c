@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -142,6 +143,29 @@ static const char *open_follows_its_flags(const char *directory)
     return NULL;
 }
 
+static const char *file_without_write_permission_opens_read_only(const char *directory)
+{
+    struct opened db, wal;
+    char got[5];
+    sqlite3_int64 size = -1;
+    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK);
+    HOLDS(METHOD(db, xWrite, "bytes", 5, 0) == SQLITE_OK && contract_close(&db) == SQLITE_OK);
+    HOLDS(chmod(directory, 0755) == 0 && chmod(contract_name(directory, "a.db"), 0444) == 0);
+    setfsuid(65534); /* for root, who may write anything; of this thread only */
+    int result = contract_open_main(&db, directory, "a.db");
+    int result_of_wal = contract_open(&wal, sqlite3_filename_wal(db.name), RW_CREATE | SQLITE_OPEN_WAL);
+    setfsuid(geteuid());
+    HOLDS(result == SQLITE_OK && (db.out_flags & SQLITE_OPEN_READONLY) && !(db.out_flags & SQLITE_OPEN_READWRITE));
+    HOLDS(METHOD(db, xRead, got, 5, 0) == SQLITE_OK && memcmp(got, "bytes", 5) == 0);
+    HOLDS(METHOD(db, xWrite, "other", 5, 0) == SQLITE_READONLY);
+    /* There is no WAL, and nobody can make one: an empty one will do. */
+    HOLDS(result_of_wal == SQLITE_OK && METHOD(wal, xFileSize, &size) == SQLITE_OK && size == 0);
+    HOLDS(METHOD(wal, xRead, got, 5, 0) == SQLITE_IOERR_SHORT_READ && contract_all(got, 0, 5));
+    HOLDS(METHOD(wal, xSync, SQLITE_SYNC_NORMAL) == SQLITE_OK);
+    HOLDS(contract_close(&wal) == SQLITE_OK && contract_close(&db) == SQLITE_OK);
+    return NULL;
+}
+
 static const char *unlinked_database_keeps_its_journal(const char *directory)
 {
     struct opened old, fresh, journal;
@@ -267,6 +291,7 @@ const struct contract contract_of_paths[] = {
     {"region_that_cannot_be_opened_is_not_absent", region_that_cannot_be_opened_is_not_absent},
     {"others_belong_to_the_default_vfs", others_belong_to_the_default_vfs},
     {"open_follows_its_flags", open_follows_its_flags},
+    {"file_without_write_permission_opens_read_only", file_without_write_permission_opens_read_only},
     {"unlinked_database_keeps_its_journal", unlinked_database_keeps_its_journal},
     {"database_is_known_by_device_and_inode", database_is_known_by_device_and_inode},
     {"foreign_file_is_refused_and_unharmed", foreign_file_is_refused_and_unharmed},
