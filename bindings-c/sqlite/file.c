@@ -70,6 +70,7 @@ static int file_sync(sqlite3_file *base, int flags)
     struct file *file = FILE_OF(base);
     (void)flags; /* sizes are always part of it */
     if (!file->object->handle) return SQLITE_OK;
+    atomic_store_explicit(&file->object->synced, true, memory_order_relaxed);
     return pgsv_status(file, pgs_object_sync(file->object->handle), SQLITE_IOERR_FSYNC, "xSync");
 }
 

@@ -65,6 +65,7 @@ struct object {
     pgs_object *handle;
     bool looked_for;             /* handle is NULL because there is no such object */
     _Atomic(uint64_t) reached;   /* WAL: the object is at least this long */
+    _Atomic(bool) synced;        /* since it was emptied by xDelete */
 };
 
 /* An open database: everything its connections share. One for each region and name. */

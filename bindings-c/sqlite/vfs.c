@@ -83,12 +83,17 @@ static int vfs_access(sqlite3_vfs *self, const char *path, int flags, int *answe
 }
 
 /* Empties the object and keeps it: empty, it does not exist for SQLite, and the next transaction needs it again. The
- * registry is free meanwhile: the cut of a large journal takes its time, and a sync too. */
-static int empty(struct database *database, struct object *object, bool sync)
+ * registry is free meanwhile: the cut of a large journal takes its time, and a sync too.
+ *
+ * A journal that was synced is of a transaction that is to be durable, and this is its commit. SQLite asks for a sync
+ * only with synchronous=EXTRA, because a directory is dear to sync; here it is one write of the log, and without it the
+ * journal would be back after a power loss, and in a copy of the file. */
+static int empty(struct object *object, bool sync)
 {
     atomic_store_explicit(&object->reached, 0, memory_order_relaxed);
+    if (atomic_exchange_explicit(&object->synced, false, memory_order_relaxed)) sync = true;
     int code = pgs_object_resize(object->handle, 0);
-    if (code == PGS_OK && sync) code = pgs_store_sync(database->region->store);
+    if (code == PGS_OK && sync) code = pgs_object_sync(object->handle);
     return pgsv_status(NULL, code, SQLITE_IOERR_DELETE, "xDelete");
 }
 
@@ -106,7 +111,7 @@ static int vfs_delete(sqlite3_vfs *self, const char *path, int sync_directory)
     if (!database)
         return result == SQLITE_OK ? pgsv_default->xDelete(pgsv_default, path, sync_directory) : result;
     if (result == SQLITE_OK)
-        result = exists ? empty(database, &database->objects[slot], sync_directory) : SQLITE_IOERR_DELETE_NOENT;
+        result = exists ? empty(&database->objects[slot], sync_directory) : SQLITE_IOERR_DELETE_NOENT;
     pthread_mutex_lock(&pgsv_registry);
     int closed = pgsv_database_put(database);
     pthread_mutex_unlock(&pgsv_registry);

@@ -23,8 +23,10 @@ fn filled(path: &Path, mode: &str, rows: u32) -> Connection {
 }
 
 fn append(db: &Connection, rows: u32) {
-    let more = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{rows})
-                        INSERT INTO t(v) SELECT randomblob(400) FROM n");
+    let more = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{rows})
+                        INSERT INTO t(v) SELECT randomblob(400) FROM n"
+    );
     run(db, &more);
 }
 
@@ -64,7 +66,9 @@ fn every_journal_mode_commits_rolls_back_and_leaves_one_file() {
 fn a_database_changes_its_journal_mode_and_back() {
     let (directory, path) = place();
     let db = filled(&path, "delete", 10);
-    for mode in ["wal", "delete", "persist", "wal", "truncate", "delete", "persist", "memory", "wal", "delete"] {
+    for mode in
+        ["wal", "delete", "persist", "wal", "truncate", "delete", "persist", "memory", "wal", "delete"]
+    {
         assert_eq!(value::<String>(&db, &format!("PRAGMA journal_mode={mode}")), mode);
         append(&db, 10);
         assert_whole(&db);
@@ -82,7 +86,12 @@ fn every_page_size_reads_copies_and_pins_alike() {
             run(&db, &format!("PRAGMA page_size={size}"));
             drop(db);
             let db = opened(&path);
-            run(&db, &format!("PRAGMA page_size={size}; PRAGMA journal_mode={mode}; CREATE TABLE t(id INTEGER PRIMARY KEY, v)"));
+            run(
+                &db,
+                &format!(
+                    "PRAGMA page_size={size}; PRAGMA journal_mode={mode}; CREATE TABLE t(id INTEGER PRIMARY KEY, v)"
+                ),
+            );
             append(&db, 300);
             let copied: i64 = value(&db, "SELECT sum(length(v)) + sum(id) FROM t");
             drop(db);
@@ -102,7 +111,10 @@ fn every_page_size_reads_copies_and_pins_alike() {
 fn a_shrunk_database_grows_again_whole() {
     let (_directory, path) = place();
     let db = opened(&path);
-    run(&db, "PRAGMA auto_vacuum=full; PRAGMA mmap_size=1073741824; CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    run(
+        &db,
+        "PRAGMA auto_vacuum=full; PRAGMA mmap_size=1073741824; CREATE TABLE t(id INTEGER PRIMARY KEY, v)",
+    );
     for _ in 0..5 {
         append(&db, 2000);
         assert_whole(&db);
@@ -164,7 +176,10 @@ fn threads_share_a_database_and_lose_no_row() {
                 scope.spawn(|| {
                     for _ in 0..5 {
                         let db = opened(&path);
-                        run(&db, "PRAGMA busy_timeout=60000; PRAGMA synchronous=off; PRAGMA mmap_size=1073741824");
+                        run(
+                            &db,
+                            "PRAGMA busy_timeout=60000; PRAGMA synchronous=off; PRAGMA mmap_size=1073741824",
+                        );
                         for _ in 0..10 {
                             run(&db, "BEGIN IMMEDIATE; INSERT INTO t(v) VALUES(randomblob(400)); COMMIT");
                             assert!(count(&db) > 1);
@@ -181,16 +196,21 @@ fn threads_share_a_database_and_lose_no_row() {
 
 #[test]
 fn a_copy_of_the_file_is_the_whole_database() {
-    let (directory, path) = place();
-    let db = filled(&path, "wal", 100);
-    run(&db, "PRAGMA wal_autocheckpoint=0");
-    append(&db, 50);
-    // Open, with rows that only the WAL has.
-    let copy = directory.path().join("copy.db");
-    std::fs::copy(&path, &copy).expect("a copy");
-    let other = opened(&copy);
-    assert_eq!(count(&other), 150);
-    assert_whole(&other);
+    // Where nothing can be made durable, a sync still makes the file complete.
+    for parameters in ["", "?assume=volatile"] {
+        for mode in ["delete", "wal"] {
+            let (directory, path) = place();
+            let db = filled(Path::new(&format!("file:{}{parameters}", path.display())), mode, 100);
+            run(&db, "PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=full");
+            append(&db, 50);
+            // The database is open, and with a WAL the last rows are in that only.
+            let copy = directory.path().join("copy.db");
+            std::fs::copy(&path, &copy).expect("a copy");
+            let other = opened(&copy);
+            assert_eq!(count(&other), 150, "{parameters} {mode}");
+            assert_whole(&other);
+        }
+    }
 }
 
 #[test]

@@ -99,9 +99,15 @@ fn a_second_process_is_told_busy_until_the_first_is_gone() {
 /// A transaction larger than the cache: database and journal are half written when the process dies.
 fn spill(place: &str) {
     let db = opened(place);
-    run(&db, "PRAGMA journal_mode=delete; CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB, n INTEGER DEFAULT 0)");
-    run(&db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2000)
-              INSERT INTO t(v) SELECT randomblob(400) FROM n");
+    run(
+        &db,
+        "PRAGMA journal_mode=delete; CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB, n INTEGER DEFAULT 0)",
+    );
+    run(
+        &db,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2000)
+              INSERT INTO t(v) SELECT randomblob(400) FROM n",
+    );
     run(&db, "PRAGMA cache_size=5; BEGIN; UPDATE t SET n=1, v=randomblob(700); DELETE FROM t WHERE id%2");
     say("ready");
     wait_to_be_killed();
@@ -150,7 +156,10 @@ fn a_kill_loses_no_acknowledged_row_whatever_synchronous_says() {
             let acknowledged = 100 + rest.iter().filter(|line| line.starts_with("row ")).count() as u32;
             let db = opened(&path);
             let rows: u32 = value(&db, "SELECT count(*) FROM t");
-            assert!(rows == acknowledged || rows == acknowledged + 1, "{mode} {synchronous}: {rows} of {acknowledged}");
+            assert!(
+                rows == acknowledged || rows == acknowledged + 1,
+                "{mode} {synchronous}: {rows} of {acknowledged}"
+            );
             assert_eq!(value::<u32>(&db, "SELECT max(id) FROM t"), rows, "{mode} {synchronous}");
             assert_whole(&db);
         }
@@ -162,7 +171,10 @@ fn commit_two(place: &str, after: bool) {
     let (a, b) = place.split_once('|').expect("two places");
     let db = opened(a);
     run(&db, &format!("ATTACH '{b}' AS b"));
-    run(&db, "CREATE TABLE main.t(x); INSERT INTO main.t VALUES(0); CREATE TABLE b.u(x); INSERT INTO b.u VALUES(0)");
+    run(
+        &db,
+        "CREATE TABLE main.t(x); INSERT INTO main.t VALUES(0); CREATE TABLE b.u(x); INSERT INTO b.u VALUES(0)",
+    );
     sqlite::die_at_unlink(after);
     run(&db, "BEGIN; INSERT INTO t VALUES(1); INSERT INTO u VALUES(1); COMMIT");
     panic!("the transaction needed no super-journal");
@@ -186,7 +198,11 @@ fn a_transaction_over_two_databases_dies_whole_or_commits_whole() {
                 let directory = tempfile::tempdir().expect("a directory");
                 let (a, b) = (directory.path().join("a.db"), directory.path().join("b.db"));
                 let uri = |path: &Path, shared: bool| {
-                    let region = if shared { format!("?region={}/r.pgs", directory.path().display()) } else { String::new() };
+                    let region = if shared {
+                        format!("?region={}/r.pgs", directory.path().display())
+                    } else {
+                        String::new()
+                    };
                     format!("file:{}{region}", path.display())
                 };
                 let places = format!("{}|{}", uri(&a, shared_a), uri(&b, shared_b));
