@@ -23,10 +23,10 @@ impl ClosedRanges {
         self.count.store(ranges.len(), Ordering::Relaxed);
     }
 
-    /// Undoes [`close`](Self::close).
+    /// Opens every closed range that starts in `range`.
     pub(super) fn open(&self, range: PfnRange) {
         let mut ranges = self.ranges.lock();
-        ranges.retain(|other| *other != range);
+        ranges.retain(|other| !range.contains(other.start));
         // ORDERING: Relaxed: a first touch that still refuses is only a moment late.
         self.count.store(ranges.len(), Ordering::Relaxed);
     }

@@ -1,8 +1,6 @@
 //! The hot record of a frame, and the read-modify-writes that are its transitions (table in [`state`](super::state)).
 
-use super::state::{
-    DIRTY, EXCLUSIVE, LIVE, ORPHAN, READER_BITS, REFERENCED, SHARED, Snapshot, VERSION, Version, WAITERS,
-};
+use super::state::{EXCLUSIVE, LIVE, REFERENCED, SHARED, Snapshot, VERSION, Version};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Zeroed, mutant};
 
@@ -237,5 +235,3 @@ impl Descriptor {
         self.owner.compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
-
-const _: () = assert!(READER_BITS & (DIRTY | ORPHAN | WAITERS) == ORPHAN);

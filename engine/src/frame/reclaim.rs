@@ -31,7 +31,7 @@ impl FrameTable {
         let mut done = 0;
         while done < max_chunks && unseen > 0 {
             let candidates = self.chunks.take_oldest(BATCH.min(unseen).min(max_chunks - done));
-            unseen -= candidates.len().min(unseen);
+            unseen -= candidates.len();
             done += self.give_back(&candidates, Snapshot::is_reclaimable).gone.len();
         }
         done
