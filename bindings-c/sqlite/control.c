@@ -63,6 +63,26 @@ static int temporary_name(char **name)
     return *name ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+/* PRAGMA pagestone_stats: the counters of the region as words name=value, in one row. Nobody else can ask while SQLite has
+ * the region open. */
+static int pragma(struct file *file, char **words)
+{
+    pgs_counters c = {.size = sizeof c};
+    if (!words[1] || sqlite3_stricmp(words[1], "pagestone_stats") != 0) return SQLITE_NOTFOUND;
+    int code = pgs_stats(file->database->region->store, &c);
+    if (code != PGS_OK) return pgsv_status(file, code, SQLITE_ERROR, "PRAGMA pagestone_stats");
+#define N(name) (sqlite3_uint64)c.name
+    words[0] = sqlite3_mprintf(
+        "open_objects=%llu pinned_pages=%llu syncs=%llu log_records=%llu log_bytes=%llu log_commits=%llu log_tail_moves=%llu "
+        "log_recovered=%llu lines_flushed=%llu lines_streamed=%llu fences=%llu file_syncs=%llu write_throughs=%llu "
+        "table_frames=%llu table_chunks=%llu table_bytes=%llu table_first_touches=%llu table_reclaims=%llu",
+        N(open_objects), N(pinned_pages), N(syncs), N(log_records), N(log_bytes), N(log_commits), N(log_tail_moves),
+        N(log_recovered), N(lines_flushed), N(lines_streamed), N(fences), N(file_syncs), N(write_throughs),
+        N(table_frames), N(table_chunks), N(table_bytes), N(table_first_touches), N(table_reclaims));
+#undef N
+    return words[0] ? SQLITE_OK : SQLITE_NOMEM;
+}
+
 int pgsv_control(sqlite3_file *base, int operation, void *argument)
 {
     struct file *file = FILE_OF(base);
@@ -77,6 +97,7 @@ int pgsv_control(sqlite3_file *base, int operation, void *argument)
     case SQLITE_FCNTL_TEMPFILENAME: return temporary_name(argument);
     case SQLITE_FCNTL_HAS_MOVED: *(int *)argument = has_moved(file); return SQLITE_OK;
     case SQLITE_FCNTL_MMAP_SIZE: return fetch_limit(file, argument);
+    case SQLITE_FCNTL_PRAGMA: return pragma(file, argument);
     default: return SQLITE_NOTFOUND;
     }
 }

@@ -109,7 +109,7 @@ impl Ring {
 fn word(page: *const u64, at: usize) -> u64 {
     // SAFETY: `page` is the address of a frame of a store that outlives the measurement; its 512 words are readable,
     // and nobody writes them after the ring was made.
-    u64::from_le(unsafe { page.add(at).read() })
+    u64::from_le(unsafe { page.wrapping_add(at).read() })
 }
 
 /// Nanoseconds: independent bare, independent pinned, dependent bare, dependent pinned; the two ratios; a hot pin.

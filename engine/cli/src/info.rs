@@ -11,14 +11,17 @@ pub fn run(args: &Look) -> Result<u8, Failure> {
     let info = store.info();
     let objects = store.list()?;
     place::close(store)?;
+    // What the medium offers: this opening itself writes nothing, and so has no durability of its own.
+    let uuid: String = info.uuid.iter().map(|b| format!("{b:02x}")).collect();
     let bytes = info.frames * FRAME_SIZE as u64;
     let content: u64 = objects.iter().map(|o| o.len).sum();
     let log = u64::from(info.log_frames) * FRAME_SIZE as u64;
     if args.json {
         output::print_json(&json!({
             "region": args.region.display().to_string(),
-            "durability": info.durability.to_string(),
-            "assumed": info.assumed,
+            "durability": info.medium.to_string(),
+            "uuid": uuid,
+            "generation": info.generation,
             "frame_bytes": FRAME_SIZE,
             "frames": info.frames,
             "bytes": bytes,
@@ -28,10 +31,11 @@ pub fn run(args: &Look) -> Result<u8, Failure> {
         }))?;
         return Ok(0);
     }
-    let assumed = if info.assumed { " (assumed, not probed)" } else { "" };
     output::print(&output::pairs(&[
         ("region", args.region.display().to_string()),
-        ("durability", format!("{}{assumed}", info.durability)),
+        ("durability", info.medium.to_string()),
+        ("uuid", uuid),
+        ("generation", output::count(info.generation)),
         (
             "size",
             format!("{} ({} frames of {FRAME_SIZE} B)", output::size(bytes), output::count(info.frames)),

@@ -97,6 +97,8 @@ fn what_goes_in_comes_out() {
     s.ok(&["rm", "r.pgs:second"]);
     assert_eq!(s.json(&["ls", "--json", "r.pgs"]).as_array().map(Vec::len), Some(1));
     assert!(s.ok(&["check", "r.pgs"]).contains("no defect"));
+    let info = s.json(&["info", "--json", "r.pgs"]);
+    assert_eq!((&info["durability"], &info["objects"]), (&Value::from("fdatasync"), &Value::from(1)));
 }
 
 #[test]
@@ -288,6 +290,19 @@ fn a_reader_that_goes_away_is_no_error() {
     let out = info.wait_with_output().expect("it ends");
     assert!(out.status.success(), "{}", text(&out.stderr));
     assert_eq!(text(&out.stderr), "");
+}
+
+#[test]
+fn the_demo_proves_itself_on_its_own_data_and_on_yours() {
+    let s = Scene::new();
+    for args in [vec!["demo"], vec!["demo", "--db", "plain.db"]] {
+        drop(fs::remove_file(s.path("plain.db")));
+        drop(s.database("plain.db", 300));
+        let before = state(&s.path("plain.db"));
+        let shown = s.ok(&args);
+        assert!(shown.contains("Proven: nothing acknowledged was lost."), "{shown}");
+        assert!(state(&s.path("plain.db")) == before, "the original changed");
+    }
 }
 
 #[test]

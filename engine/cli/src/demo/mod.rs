@@ -12,6 +12,7 @@ use crate::failure::{DEFECT, Failure};
 use crate::place::{self, Place};
 use crate::{import, sqlite};
 use ledger::{Ledger, Message};
+use pagestone::units::PageIndex;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
@@ -53,15 +54,18 @@ pub fn run(args: &Demo) -> Result<u8, Failure> {
     let life = live_and_die(&region, own.is_some(), seed)?;
     let proof = proof::prove(&region, &life.ledger, own.as_ref().map(|o| &o.counts))?;
     let store = place::look(&region)?;
+    let durability = store.info().medium;
     let findings = store.check()?.findings;
     let object = store.open(sqlite::MAIN)?;
-    let identity = identity::three_ways(&store, &object, 1.min(object.len() / 4096 - 1))?;
+    let identity =
+        identity::three_ways(&store, &object, 1.min(PageIndex::pages_for(object.len()).saturating_sub(1)))?;
     drop(object);
     place::close(store)?;
     let original_untouched = own.as_ref().is_none_or(Own::untouched);
     let holds = proof.holds() && findings.is_empty() && identity.holds() && original_untouched;
     report::print_results(&report::Results {
         region: &region,
+        durability,
         own: own.as_ref(),
         seed,
         life: &life,

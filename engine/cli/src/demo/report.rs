@@ -5,12 +5,15 @@ use super::proof::Proof;
 use super::{Life, Own, unicode};
 use crate::failure::Failure;
 use crate::output::{count, print, size};
-use pagestone::media::check::Finding;
+use pagestone::store::Finding;
+use pagestone::units::Durability;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Everything there is to tell.
 pub struct Results<'a> {
     pub region: &'a Path,
+    pub durability: Durability,
     pub own: Option<&'a Own>,
     pub seed: u64,
     pub life: &'a Life,
@@ -54,7 +57,7 @@ pub fn print_results(results: &Results<'_>) -> Result<(), Failure> {
 fn what_happened(r: &Results<'_>) -> Section {
     let mut s = Section::new("SQLite on Pagestone");
     let ledger = &r.life.ledger;
-    s.line("region", r.region.display().to_string());
+    s.line("region", format!("{} (durability {})", r.region.display(), r.durability));
     match r.own {
         Some(own) => {
             s.line("data", format!("{} ({}), a copy", own.file.display(), size(own.bytes)));
@@ -116,9 +119,25 @@ fn three_ways(i: &Identity) -> Section {
 
 /// The engine's counters, as the worker last told them.
 fn what_it_took(words: &str) -> Section {
+    let all: BTreeMap<_, u64> = words
+        .split_whitespace()
+        .filter_map(|w| w.split_once('='))
+        .filter_map(|(name, value)| Some((name, value.parse().ok()?)))
+        .collect();
+    let n = |name: &str| all.get(name).copied().unwrap_or(0);
+    let c = |name: &str| count(n(name));
     let mut s = Section::new("What it took, until just before the kill");
-    for (name, value) in words.split_whitespace().filter_map(|w| w.split_once('=')) {
-        s.line(name, value);
-    }
+    s.line("descriptors", format!("{} populated of {}", count(n("table_chunks") * 256), c("table_frames")));
+    s.line("their DRAM", format!("{} ({} chunks of 256)", size(n("table_bytes")), c("table_chunks")));
+    s.line("faults", format!("{} first touches", c("table_first_touches")));
+    s.line("pins", format!("{} pages pinned at that moment", c("pinned_pages")));
+    s.line("syncs", format!("{} asked for: {} fdatasync", c("syncs"), c("file_syncs")));
+    s.line(
+        "log",
+        format!("{} records in {} commits, {}", c("log_records"), c("log_commits"), size(n("log_bytes"))),
+    );
+    s.line("log writes", format!("{}, each durable when it returned", c("write_throughs")));
+    s.line("fences", c("fences"));
+    s.line("lines", format!("{} flushed, {} stored past the cache", c("lines_flushed"), c("lines_streamed")));
     s
 }
