@@ -1,6 +1,5 @@
 //! SQLite with the VFS `pagestone`, and the VFS's contract tests, which are C (`bindings-c/sqlite/tests`).
 
-// The C code calls it.
 use libsqlite3_sys::SQLITE_OK;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::path::Path;
