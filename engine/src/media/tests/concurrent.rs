@@ -4,6 +4,14 @@ use super::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs `write` some times while `read` runs again and again in two threads.
 fn race(mut write: impl FnMut(u32), read: impl Fn() + Sync) {
     let done = AtomicBool::new(false);
@@ -15,10 +23,11 @@ fn race(mut write: impl FnMut(u32), read: impl Fn() + Sync) {
                 }
             });
         }
+        // Readers end with the writer however it ends: a failure must not hang.
+        let _end = End(&done);
         for i in 0..400 {
             write(i);
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 
