@@ -19,10 +19,10 @@ fn a_pin_too_many_is_an_error_and_the_count_stays_right() {
 
 #[test]
 fn a_full_region_keeps_what_it_has() {
-    let store = Store::options().max_size(2 << 20).open_memory(1 << 20).unwrap();
+    let store = Store::options().max_size(5 << 20).open_memory(1 << 20).unwrap();
     let object = filled(&store, "a", 5);
     let before = content(&object);
-    let refused = object.write_at(5 * PAGE - 10, &vec![9; 4 << 20]);
+    let refused = object.write_at(5 * PAGE - 10, &vec![9; 8 << 20]);
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
     assert_eq!(object.len(), 5 * PAGE);
     assert_eq!(content(&object)[..5 * PAGE as usize - 10], before[..5 * PAGE as usize - 10]);

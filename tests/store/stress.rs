@@ -155,6 +155,7 @@ fn handles_come_and_go_while_names_change() {
 #[test]
 fn pins_by_number_are_made_while_pages_are_punched_and_objects_go() {
     let store = store();
+    let steady = crate::filled(&store, "steady", 8);
     let end = Instant::now() + TIME;
     let base = store.info().pfns.start.get();
     std::thread::scope(|scope| {
@@ -182,5 +183,36 @@ fn pins_by_number_are_made_while_pages_are_punched_and_objects_go() {
         });
     });
     crate::check(&store);
+    drop(steady);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_pin_that_was_given_is_of_a_page_or_of_one_that_was_cut_off() {
+    let store = store();
+    let object = store.create("a").unwrap();
+    let end = Instant::now() + TIME;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while Instant::now() < end {
+                object.write_at(0, &[1; PAGE as usize]).unwrap();
+                std::hint::spin_loop();
+                object.set_len(0).unwrap();
+            }
+        });
+        scope.spawn(|| {
+            while Instant::now() < end {
+                let Some(page) = object.pin(PageIndex(0)).unwrap() else { continue };
+                let by_number = store.frames(pagestone::units::PfnRange::new(page.pfn(), 1));
+                // Never a pin on a free frame: the next page to get it would be seen through it. A cut that has begun
+                // comes to its frames a moment later.
+                let soon = Instant::now() + Duration::from_secs(5);
+                while by_number.is_err() && !page.is_detached() {
+                    assert!(Instant::now() < soon, "{by_number:?}");
+                }
+            }
+        });
+    });
+    drop(object);
     store.close().unwrap();
 }
