@@ -1,6 +1,7 @@
 # The verbs of Pagestone: people, CI and documents use the same ones. `make help` lists them.
 CARGO ?= cargo
 ROUNDS ?= 200
+STATES ?= 60000
 RIGS ?= ../shared/rigs
 SECONDS ?= 60
 CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
@@ -30,7 +31,8 @@ tidy: ## the house rules alone: imports, unsafe, comments, file lengths
 loom: ## models of the frame table over the real code, and mutants that they must catch
 	sh tests/loom/run.sh
 
-crash: ## at least 50,000 crash states of a mixed workload, and each schedule of the log's rules
+crash: ## crash images of mixed workloads, each recovered and judged (STATES=60000, SEED=n), and each schedule of the log's rules at length
+	$(CARGO) run --quiet --locked --release -p pagestone-tests --bin crash -- --states $(STATES) $(if $(SEED),--seed $(SEED))
 	PAGESTONE_CRASH=long $(CARGO) test --locked --release -p pagestone-tests --test crash -- --nocapture
 
 kill: ## SIGKILL at random moments under SQLite (ROUNDS=200, SEED=n)

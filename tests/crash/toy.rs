@@ -183,6 +183,31 @@ fn an_acknowledgement_that_comes_too_early_is_found() {
     found(Bug::AckEarly);
 }
 
+/// The sync of the third update fails; `retry` syncs again before it acknowledges, without storing again.
+fn failed_sync(retry: bool) -> Report {
+    let mut toy = Toy { class: Durability::Fdatasync, events: Vec::new() };
+    toy.update(0, 1, Bug::None);
+    toy.update(1, 1, Bug::None);
+    toy.update(0, 2, Bug::None);
+    let end = toy.events.iter().rposition(|e| matches!(e, Event::SyncEnd { .. })).unwrap();
+    toy.events.remove(end);
+    if retry {
+        toy.events.splice(end..end, [Event::SyncBegin { thread: T }, Event::SyncEnd { thread: T }]);
+    } else {
+        toy.events.truncate(end);
+    }
+    let labels = vec![0, 1, 0];
+    let trace = Trace { base: vec![0; SLOTS as usize * 1024], events: toy.events, class: toy.class };
+    explore(&trace, &Plan::thorough(512, 7), &mut Slots { labels })
+}
+
+#[test]
+fn a_sync_after_a_failed_one_does_not_reach_what_failed() {
+    let story = failed_sync(true).violation.expect("the retried sync proves nothing");
+    assert!(story.contains("is torn"), "{story}");
+    assert_eq!(failed_sync(false).violation, None);
+}
+
 #[test]
 fn a_flush_does_not_reach_what_another_processor_still_buffers() {
     found(Bug::ForeignFlush);

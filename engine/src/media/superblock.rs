@@ -2,11 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    GROUP_FRAMES, LOG_FRAMES_MAX, LOG_FRAMES_MIN, SUPERBLOCK_OFFSETS, file_bytes, initial_frames,
+    GROUP_FRAMES, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, SUPERBLOCK_OFFSETS, file_bytes,
+    initial_frames,
 };
 use crate::media::rules::{Rule, Rules};
 use crate::media::sector::{Found, Sector};
-use crate::region::Region;
+use crate::region::{Memory, Region};
 use crate::units::FRAME_SIZE;
 use std::path::Path;
 
@@ -54,7 +55,7 @@ impl Superblock {
             [Some(a), Some(b)] => usize::from(b.sequence > a.sequence),
             [Some(_), None] => 0,
             [None, Some(_)] => 1,
-            [None, None] if found.iter().all(|f| *f == Found::Blank) => return Ok(None),
+            [None, None] if was_never_finished(memory, &found)? => return Ok(None),
             [None, None] => return Err(unreadable(region, &found)),
         };
         let [a, b] = found;
@@ -136,6 +137,13 @@ fn check_version(sector: &Sector) -> Result {
         return Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], "unknown frame or group size"));
     }
     Ok(())
+}
+
+/// Whether a format was cut short, or never begun. It writes copy B before copy A, so a power loss may leave B torn and
+/// A blank; nothing has ever been changed in such a region, or the lease would say so.
+fn was_never_finished(memory: &Memory, found: &[Found<Sector>; 2]) -> Result<bool> {
+    let unchanged = Sector::read(memory, LEASE_OFFSET, MAGIC)? == Found::Blank;
+    Ok(found[0] == Found::Blank && (found[1] == Found::Blank || unchanged))
 }
 
 fn unreadable(region: &Region, found: &[Found<Sector>; 2]) -> Error {

@@ -3,8 +3,9 @@
 use crate::sync::Mutex;
 use crate::units::LINE_SIZE;
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 
 /// One thing that happened. Threads are numbered from 0 in order of their first event; offsets are bytes in
@@ -69,6 +70,16 @@ struct Plan {
 #[derive(Debug, Default)]
 pub struct Recorder {
     log: Mutex<Log>,
+    hook: OnceLock<Hook>,
+}
+
+/// What is told of each event before it happens.
+struct Hook(Box<dyn Fn(&Event) + Send + Sync>);
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +118,20 @@ impl Recorder {
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Tells `hook` of each event (marks excepted) before it happens, on the thread that is about to cause it. The
+    /// hook may block: that is how a test stops a thread at a step and lets others run. The first hook stays.
+    pub fn on_event(&self, hook: impl Fn(&Event) + Send + Sync + 'static) {
+        let _ = self.hook.set(Hook(Box::new(hook)));
+    }
+
+    /// Tells the hook, with no lock held.
+    fn announce(&self, event: impl FnOnce(u32) -> Event) {
+        if let Some(hook) = self.hook.get() {
+            let thread = self.log.lock().thread();
+            (hook.0)(&event(thread));
+        }
     }
 
     /// Puts a remark between what happened before and after.
@@ -148,6 +173,7 @@ impl Recorder {
 
     /// Records a store and runs it, as one step: recorded order is memory order.
     pub(super) fn store(&self, offset: u64, bytes: &[u8], non_temporal: bool, run: impl FnOnce()) {
+        self.announce(|thread| Event::Store { thread, offset, bytes: bytes.into(), non_temporal });
         let mut log = self.log.lock();
         let thread = log.thread();
         log.events.push(Event::Store { thread, offset, bytes: bytes.into(), non_temporal });
@@ -156,11 +182,15 @@ impl Recorder {
 
     /// Records the flush of `count` lines from line number `first`, and runs it.
     pub(super) fn flush(&self, first: u64, count: u64, run: impl FnOnce()) {
+        let event = |thread, line| Event::Flush { thread, line_offset: line * LINE_SIZE as u64 };
+        for line in first..first + count {
+            self.announce(|thread| event(thread, line));
+        }
         let mut log = self.log.lock();
         let thread = log.thread();
         for line in first..first + count {
             if log.strike(Kind::Flush).is_none() {
-                log.events.push(Event::Flush { thread, line_offset: line * LINE_SIZE as u64 });
+                log.events.push(event(thread, line));
             }
         }
         run();
@@ -168,6 +198,7 @@ impl Recorder {
 
     /// Records a fence of this thread.
     pub(super) fn fence(&self) {
+        self.announce(|thread| Event::Fence { thread });
         let mut log = self.log.lock();
         let thread = log.thread();
         if log.strike(Kind::Fence).is_none() {
@@ -204,10 +235,11 @@ impl Recorder {
     fn around(
         &self,
         operation: FileOperation,
-        begin: impl FnOnce(u32) -> Event,
-        end: impl FnOnce(u32) -> Event,
+        begin: impl Fn(u32) -> Event,
+        end: impl Fn(u32) -> Event,
         run: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
+        self.announce(&begin);
         let (thread, fault) = {
             let mut log = self.log.lock();
             let (thread, fault) = (log.thread(), log.strike(Kind::File(operation)));
@@ -221,6 +253,7 @@ impl Recorder {
             Some(Fault::Forget) => run(),
             None => {
                 run()?;
+                self.announce(&end);
                 self.log.lock().events.push(end(thread));
                 Ok(())
             }

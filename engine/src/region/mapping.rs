@@ -5,6 +5,7 @@ use super::fork;
 use super::options::RegionOptions;
 use super::source::Backing;
 use crate::error::{Error, Result};
+use crate::units::FRAME_SIZE;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -35,8 +36,7 @@ impl Mapping {
             }
             Backing::Image(bytes) => {
                 mapping.cover(true, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
-                // SAFETY: the window is new, writable, and at least as long as the image.
-                unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), mapping.base, bytes.len()) }
+                mapping.fill(bytes);
             }
         }
         // SAFETY: the window is ours. A child that had it would write without a claim.
@@ -73,6 +73,18 @@ impl Mapping {
             return Err(Error::os(format!("mapping the region into {} bytes of addresses", self.window)));
         }
         Ok(())
+    }
+
+    /// Copies an image into a new window. Pages of zeros are there already, and cost a fault each if they are touched.
+    fn fill(&self, image: &[u8]) {
+        let zeros = [0; FRAME_SIZE];
+        for (n, page) in image.chunks(FRAME_SIZE).enumerate() {
+            if page != &zeros[..page.len()] {
+                let to = self.base.wrapping_add(n * FRAME_SIZE);
+                // SAFETY: the window is new, writable, and at least as long as the image.
+                unsafe { ptr::copy_nonoverlapping(page.as_ptr(), to, page.len()) }
+            }
+        }
     }
 
     /// The first address.

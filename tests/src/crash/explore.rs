@@ -5,8 +5,9 @@ use super::medium::{Medium, hash_word, mix, set_word, word_at};
 use super::pick::{Dice, Effort, Open, picks};
 use super::story;
 use pagestone::units::Durability;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// A recorded run: what the medium held before, and what happened to it.
@@ -26,6 +27,9 @@ pub enum Crash {
     Power,
     /// The process died: every store is in the page cache.
     Death,
+    /// The process died after a flush had failed: the next opening drops the page cache, so that it sees what a
+    /// power loss leaves, on the same boot.
+    Dropped,
 }
 
 /// One crash image.
@@ -53,7 +57,7 @@ pub struct Plan {
     pub power: bool,
     /// Whether to look at process deaths.
     pub death: bool,
-    /// Stop after so many distinct states.
+    /// At most about so many distinct states, spread evenly over the run.
     pub limit: u64,
     /// Seed of everything left to chance.
     pub seed: u64,
@@ -65,7 +69,7 @@ impl Plan {
     /// Everything a small case has to offer.
     #[must_use]
     pub fn thorough(cell: usize, seed: u64) -> Self {
-        let effort = Effort { exhaustive: 4096, adversarial: 256, random: 256 };
+        let effort = Effort { exhaustive: 1024, adversarial: 96, random: 64 };
         Self { cell, effort, between: 4, power: true, death: true, limit: u64::MAX, seed, from: 0 }
     }
     /// Few states of each of many crash points, for long runs.
@@ -85,6 +89,9 @@ pub struct Report {
     pub images: u64,
     /// Distinct pairs of image and acknowledgements, each judged.
     pub distinct: u64,
+    /// States of crashes inside recovery and after it. (Not compared with each other: each recovery draws a random
+    /// epoch, so that nearly all differ.)
+    pub deeper: u64,
     /// The first violation, as a story.
     pub violation: Option<String>,
     /// Time it took.
@@ -97,6 +104,7 @@ impl Report {
         self.points += other.points;
         self.images += other.images;
         self.distinct += other.distinct;
+        self.deeper += other.deeper;
         self.elapsed += other.elapsed;
         self.violation = self.violation.take().or(other.violation);
     }
@@ -104,9 +112,10 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rate = self.distinct as f64 / self.elapsed.as_secs_f64().max(1e-9);
-        let Self { points, images, distinct, elapsed, .. } = self;
-        write!(f, "{points:6} points {images:8} images {distinct:8} distinct {rate:7.0}/s {elapsed:8.2?}")
+        let rate = (self.distinct + self.deeper) as f64 / self.elapsed.as_secs_f64().max(1e-9);
+        let Self { points, images, distinct, deeper, elapsed, .. } = self;
+        write!(f, "{points:6} points {images:8} images {distinct:8} distinct ")?;
+        write!(f, "+ {deeper:7} of recovery {rate:6.0}/s {elapsed:8.2?}")
     }
 }
 
@@ -120,6 +129,11 @@ pub trait Judge {
     /// What a mark stands for, in a story.
     fn label(&self, label: u64) -> String {
         format!("mark {label}")
+    }
+    /// After a file operation has failed and the process has died: what an opening has read by the time it drops the
+    /// page cache, or `None` if it would not drop it. `cached` is the page cache.
+    fn read_before_drop(&self, _cached: &[u8]) -> Option<Range<usize>> {
+        None
     }
     /// What lies at a byte offset, in a story.
     fn place(&self, offset: u64) -> String {
@@ -150,34 +164,45 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn run(&mut self) {
         let mut dice = Dice::new(self.plan.seed);
+        let failures = failures(&self.trace.events);
         for (i, event) in self.trace.events.iter().enumerate() {
             if i >= self.plan.from {
-                let chance = self.plan.between != 0 && dice.once_in(self.plan.between);
-                if settles(event, self.trace.class) || chance {
+                let mut chance = || self.plan.between != 0 && dice.once_in(self.plan.between);
+                if settles(event, self.trace.class) || (!self.sated(i) && chance()) {
                     self.point(i, &mut dice);
                 }
             }
-            self.medium.step(event);
+            if failures.contains(&i) {
+                self.medium.fail(event);
+            } else {
+                self.medium.step(event);
+            }
             if matches!(event, Event::Mark { .. }) {
                 self.marks += 1;
                 if i >= self.plan.from {
                     self.point(i + 1, &mut dice);
                 }
             }
-            if self.over() {
+            if self.report.violation.is_some() {
                 return;
             }
         }
         self.point(self.trace.events.len(), &mut dice);
     }
 
-    fn over(&self) -> bool {
-        self.report.violation.is_some() || self.report.distinct >= self.plan.limit
+    /// Whether the run has had its share of states up to this event.
+    fn sated(&self, point: usize) -> bool {
+        let (done, all) = (point.saturating_sub(self.plan.from), self.trace.events.len() - self.plan.from);
+        let share = u128::from(self.plan.limit) * (done as u128 + 1) / (all as u128 + 1);
+        self.report.violation.is_some() || u128::from(self.report.distinct) >= share
     }
 
+    /// Looks at the crashes here: all that the plan asks for, or when the run has had its share only the extremes.
     fn point(&mut self, point: usize, dice: &mut Dice) {
         self.report.points += 1;
-        if self.plan.death {
+        let dropped =
+            self.medium.failed().then(|| self.judge.read_before_drop(self.medium.current().0)).flatten();
+        if self.plan.death && dropped.is_none() {
             let (image, hash) = self.medium.current();
             let state = State { image, crash: Crash::Death, marks: self.marks, point };
             let verdict = look(&mut self.seen, &mut self.report, self.judge, &state, hash);
@@ -185,12 +210,15 @@ impl Walk<'_> {
                 self.report.violation = Some(story::death(self.trace, point, self.judge, &why));
             }
         }
-        if self.plan.power && !self.over() {
-            self.power(point, dice);
+        if self.plan.power && self.report.violation.is_none() {
+            self.power(point, Crash::Power, 0..0, dice);
+        }
+        if let (true, Some(read), None) = (self.plan.death, dropped, &self.report.violation) {
+            self.power(point, Crash::Dropped, read, dice);
         }
     }
 
-    fn power(&mut self, point: usize, dice: &mut Dice) {
+    fn power(&mut self, point: usize, crash: Crash, read: Range<usize>, dice: &mut Dice) {
         let cells: Vec<_> = self.medium.pending().collect();
         let open: Vec<Open> =
             cells.iter().map(|(offset, h)| Open { offset: *offset, stores: h.len() as u32 }).collect();
@@ -198,7 +226,9 @@ impl Walk<'_> {
         let mut image = durable.to_vec();
         let mut undo: Vec<(u32, u64)> = Vec::new();
         let mut culprit = None;
-        picks(&open, self.plan.effort, dice, |pick| {
+        let extremes = Effort { exhaustive: 0, adversarial: 0, random: 0 };
+        let effort = if self.sated(point) { extremes } else { self.plan.effort };
+        picks(&open, effort, dice, |pick| {
             let mut hash = durable_hash;
             for ((_, history), &survive) in cells.iter().zip(pick) {
                 for s in history.iter().take(survive as usize) {
@@ -208,20 +238,42 @@ impl Walk<'_> {
                     set_word(&mut image, s.word as usize, s.value);
                 }
             }
-            let state = State { image: &image, crash: Crash::Power, marks: self.marks, point };
+            let words = read.start / 8..read.end / 8;
+            for word in words {
+                undo.push((word as u32, word_at(&image, word)));
+                set_word(&mut image, word, word_at(self.medium.current().0, word));
+            }
+            let state = State { image: &image, crash, marks: self.marks, point };
             if let Err(why) = look(&mut self.seen, &mut self.report, self.judge, &state, hash) {
                 culprit = Some((pick.to_vec(), why));
             }
             for (word, old) in undo.drain(..).rev() {
                 set_word(&mut image, word as usize, old);
             }
-            culprit.is_none() && self.report.distinct < self.plan.limit
+            culprit.is_none()
         });
         if let Some((pick, why)) = culprit {
             let survivors = story::Survivors { open: &open, pick: &pick };
             self.report.violation = Some(story::power(self.trace, point, &survivors, self.judge, &why));
         }
     }
+}
+
+/// The beginnings of file operations that have no end.
+fn failures(events: &[Event]) -> HashSet<usize> {
+    let mut open: HashMap<(u32, bool), usize> = HashMap::new();
+    let mut failed = HashSet::new();
+    for (i, event) in events.iter().enumerate() {
+        match event {
+            Event::SyncBegin { thread } => failed.extend(open.insert((*thread, true), i)),
+            Event::WriteThroughBegin { thread, .. } => failed.extend(open.insert((*thread, false), i)),
+            Event::SyncEnd { thread } => drop(open.remove(&(*thread, true))),
+            Event::WriteThroughEnd { thread, .. } => drop(open.remove(&(*thread, false))),
+            _ => {}
+        }
+    }
+    failed.extend(open.into_values());
+    failed
 }
 
 fn look(
@@ -232,7 +284,7 @@ fn look(
     hash: u64,
 ) -> Result<(), String> {
     report.images += 1;
-    let key = hash ^ mix(state.marks as u64 * 2 + u64::from(state.crash == Crash::Death) + 1);
+    let key = hash ^ mix(state.marks as u64 * 4 + state.crash as u64 + 1);
     if !seen.insert(mix(key ^ state.image.len() as u64)) {
         return Ok(());
     }

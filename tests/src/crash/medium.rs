@@ -16,11 +16,14 @@
 //! write-through (`pwritev2(RWF_DSYNC)`) the sectors of its range as they were when it began or later. Cells of
 //! 8 bytes are the harsher variant: the device reads the page while the CPU stores into it.
 //!
+//! A sync or write-through that fails leaves the pages clean in the page cache and whatever on the medium: no later
+//! one reaches them, until they are stored to again.
+//!
 //! File growth is durable when it returns.
 
 use super::event::Event;
 use pagestone::units::Durability;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// Bytes of a word: the unit that is never torn.
 pub const WORD: usize = 8;
@@ -50,6 +53,9 @@ pub struct Medium {
     /// Per thread: cells and the serial up to which its next fence, or the end of its sync, makes them durable.
     marked: HashMap<u32, Vec<(u32, u64)>>,
     through: HashMap<u32, Vec<(u32, u64)>>,
+    /// Pages whose write failed: clean in the cache, open on the medium.
+    forsaken: HashSet<u32>,
+    failed: bool,
     serial: u64,
 }
 
@@ -69,6 +75,8 @@ impl Medium {
             pending: BTreeMap::new(),
             marked: HashMap::new(),
             through: HashMap::new(),
+            forsaken: HashSet::new(),
+            failed: false,
             serial: 0,
         }
     }
@@ -88,6 +96,29 @@ impl Medium {
     /// The cells whose content is open, with their histories, in order of address.
     pub fn pending(&self) -> impl Iterator<Item = (u64, &VecDeque<Stored>)> {
         self.pending.iter().map(|(&cell, history)| (u64::from(cell) * self.cell as u64, history))
+    }
+
+    /// Whether a file operation has failed: then a process that dies may leave another image than the page cache,
+    /// because the next opening drops it.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Lets a file operation begin that is going to fail.
+    pub fn fail(&mut self, begin: &Event) {
+        let (offset, len) = match begin {
+            Event::SyncBegin { .. } => (0, self.current.len() as u64),
+            Event::WriteThroughBegin { offset, len, .. } => (*offset, *len),
+            _ => return,
+        };
+        self.failed = true;
+        let pages: Vec<u32> = self.cells(u32::MAX, offset, len).iter().map(|&(c, _)| self.page(c)).collect();
+        self.forsaken.extend(pages);
+    }
+
+    fn page(&self, cell: u32) -> u32 {
+        (cell as usize * self.cell / 4096) as u32
     }
 
     /// Lets one event take effect.
@@ -144,6 +175,7 @@ impl Medium {
         }
         self.current_hash ^= hash_word(word, old) ^ hash_word(word, value);
         set_word(&mut self.current, word as usize, value);
+        self.forsaken.remove(&self.page(cell));
         self.serial += 1;
         let stored = Stored { word, value, serial: self.serial, buffered: buffered.then_some(thread) };
         self.pending.entry(cell).or_default().push_back(stored);
@@ -186,6 +218,9 @@ impl Medium {
     }
 
     fn settle(&mut self, cell: u32, upto: u64) {
+        if self.forsaken.contains(&self.page(cell)) {
+            return;
+        }
         let Some(history) = self.pending.get_mut(&cell) else { return };
         while let Some(s) = history.front().copied().filter(|s| s.serial <= upto) {
             history.pop_front();

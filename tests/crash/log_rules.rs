@@ -1,0 +1,330 @@
+//! The schedules of the log's rules that the log can show by itself. Each runs the real log twice: as it is, when
+//! no crash may break it, and with its one rule switched off, when the explorer must find the crash that does.
+
+use pagestone::media::rules::Rule;
+use pagestone::persist::{Event, FileOperation};
+use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_tests::crash::life::{Case, Found, Life, scaled, touches_log, word};
+use std::thread;
+use std::time::Duration;
+
+/// Long enough for a thread to come to its gate, or to show that it waits for somebody.
+const SOON: Duration = Duration::from_millis(150);
+const LATER: Duration = Duration::from_secs(10);
+
+const FILE: &[(Durability, usize)] = &[(Fdatasync, 512), (Fdatasync, 8)];
+const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
+
+/// The real code has no violation on any of `media`; with `rule` switched off each of them has one.
+fn holds_only_with(rule: Rule, case: &Case, media: &[(Durability, usize)]) {
+    holds_but_fails_without(rule, case, media, media);
+}
+
+fn holds_but_fails_without(
+    rule: Rule,
+    case: &Case,
+    media: &[(Durability, usize)],
+    fails: &[(Durability, usize)],
+) {
+    for &(class, cell) in media {
+        let report = case.explore(class, cell, None);
+        println!("{rule:?} kept,   {class:10} {cell:3}: {report}");
+        if let Some(story) = report.violation {
+            panic!("{class}, cells of {cell}: {story}");
+        }
+        assert!(report.distinct >= 4, "only {} states", report.distinct);
+    }
+    // Crashes in a row are many: the smallest cells, of which there are most, are left to the long run.
+    let quick = |&&(class, cell): &&(Durability, usize)| {
+        case.crashes == 1
+            || scaled(1) > 1
+            || cell > 8
+            || !fails.contains(&(class, 64)) && !fails.contains(&(class, 512))
+    };
+    for &(class, cell) in fails.iter().filter(quick) {
+        let report = case.explore(class, cell, Some(rule));
+        println!("{rule:?} broken, {class:10} {cell:3}: {report}");
+        let story =
+            report.violation.unwrap_or_else(|| panic!("{class}, {cell}: {rule:?} is broken, nobody saw it"));
+        println!("    {}", story.lines().next().unwrap_or_default());
+    }
+}
+
+/// Rule 1: a log full of unmarked records can never be marked. Between the leader's look at the head and his mark,
+/// another thread fills the log to the brim; then the process dies, and recovery's own mark needs room.
+#[test]
+fn rule_1_room_for_two_marks() {
+    fn run(life: &Life) {
+        life.fill(0, 253, 1);
+        life.fill(0, 253, 2);
+        let last = life.publish(0, &(0..250).map(|n| (n, 3)).collect::<Vec<_>>());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                life.gate.stop_me_before(|e| matches!(e, Event::SyncEnd { .. }));
+                life.commit(last);
+            });
+            assert!(life.gate.wait_stopped(LATER));
+            scope.spawn(|| {
+                life.fill(0, 253, 4);
+                life.say("~filled");
+            });
+            thread::sleep(SOON);
+            life.gate.open();
+        });
+    }
+    let case = Case::once(run, |found| found.needs("~filled", 0, &[4]));
+    holds_only_with(Rule::OneMark, &case, FILE);
+}
+
+/// Rule 3: a record that was appended during the leader's flush is not covered by his mark, for what it publishes was
+/// not flushed.
+#[test]
+fn rule_3_the_mark_covers_the_noted_head_only() {
+    fn run(life: &Life) {
+        let first = life.publish(0, &[(0, 1)]);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                life.gate.stop_me_before(|e| matches!(e, Event::SyncEnd { .. }));
+                life.commit(first);
+                life.say("first");
+            });
+            assert!(life.gate.wait_stopped(LATER));
+            life.publish(1, &[(1, 1)]);
+            life.gate.open();
+        });
+    }
+    fn check(found: &Found<'_>) -> Result<(), String> {
+        found.needs("first", 0, &[1])?;
+        found.no_leak(0, 0)?;
+        found.no_leak(1, 1)
+    }
+    holds_only_with(Rule::CoverLate, &Case::once(run, check), FILE);
+}
+
+/// Rule 3: the mark is not even in the log's memory before the data is durable: the kernel may write it by itself.
+#[test]
+fn rule_3_the_mark_comes_after_the_data() {
+    fn run(life: &Life) {
+        let first = life.publish(0, &[(0, 1)]);
+        life.commit(first);
+        life.say("first");
+    }
+    fn check(found: &Found<'_>) -> Result<(), String> {
+        found.needs("first", 0, &[1])?;
+        found.no_leak(0, 0)
+    }
+    holds_only_with(Rule::MarkFirst, &Case::once(run, check), FILE);
+}
+
+/// Rule 4: two writers of one bitmap word. The second computes it from what the first appended, not from its home.
+#[test]
+fn rule_4_words_are_computed_from_the_shadow() {
+    fn run(life: &Life) {
+        for bit in [1, 2] {
+            let at = word(0);
+            life.log.append(|txn| txn.read(at).and_then(|word| txn.write(at, word | bit))).unwrap();
+        }
+        life.commit(life.log.head());
+        life.say("both");
+    }
+    holds_only_with(Rule::StaleShadow, &Case::once(run, |found| found.needs("both", 0, &[3])), BOTH);
+}
+
+/// Rule 6: a sync whose record is covered by a mark in flight waits for that mark.
+#[test]
+fn rule_6_a_mark_in_flight_is_waited_for() {
+    fn run(life: &Life) {
+        let first = life.set(&[(0, 1)]);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                life.gate.stop_me_before(touches_log);
+                life.commit(first);
+            });
+            assert!(life.gate.wait_stopped(LATER));
+            scope.spawn(|| {
+                life.commit(first);
+                life.say("first");
+            });
+            thread::sleep(SOON);
+            life.gate.open();
+        });
+    }
+    holds_only_with(Rule::SyncUncommitted, &Case::once(run, |found| found.needs("first", 0, &[1])), BOTH);
+}
+
+/// Laps of large records, each committed and acknowledged, the tail moved as the log needs it.
+fn laps(life: &Life) {
+    const SAID: [&str; 9] = ["1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    for (value, fact) in (1..).zip(SAID) {
+        life.fill(value % 2, 100, value);
+        let last = life.fill(200, 240, value);
+        life.commit(last);
+        life.say(fact);
+    }
+}
+
+fn laps_are_whole(found: &Found<'_>) -> Result<(), String> {
+    let acknowledged = found.facts.iter().filter_map(|f| f.parse().ok()).max().unwrap_or(0);
+    let value = found.life.word(200);
+    if value < acknowledged {
+        return Err(format!("commit {acknowledged} was acknowledged, the words are those of {value}"));
+    }
+    for n in 201..440 {
+        if found.life.word(n) != value {
+            return Err(format!("half a record: word 200 is {value}, word {n} is {}", found.life.word(n)));
+        }
+    }
+    Ok(())
+}
+
+/// Rule 7: space is used again only when the tail beyond it is durable.
+#[test]
+fn rule_7_the_tail_is_durable_before_its_space_is_reused() {
+    holds_only_with(Rule::TailNotDurable, &Case::once(laps, laps_are_whole), BOTH);
+}
+
+/// Rule 7: the homes are durable before the tail that passes their records is stored.
+#[test]
+fn rule_7_homes_are_flushed_before_the_tail_moves() {
+    holds_only_with(Rule::TailNotFlushed, &Case::once(laps, laps_are_whole), BOTH);
+}
+
+/// Rule 7: the header is never torn: the copy that stands is not touched. Falling back to a tail that was passed long
+/// ago would replay a word into a frame that is data by now. (A sector cannot tear by itself: the cells must be smaller.)
+#[test]
+fn rule_7_the_header_is_never_torn() {
+    fn run(life: &Life) {
+        let memory = life.log.region().memory();
+        memory.store(word(0), 77).unwrap();
+        memory.flush(word(0), 8).unwrap();
+        memory.fence();
+        memory.sync_file().unwrap();
+        life.say("data");
+        life.set(&[(1, 1)]);
+        life.log.checkpoint().unwrap();
+        life.say("x");
+    }
+    fn check(found: &Found<'_>) -> Result<(), String> {
+        found.needs("data", 0, &[77])?;
+        found.needs("x", 1, &[1])
+    }
+    let torn = [(CacheLine, 64), (CacheLine, 8), (Fdatasync, 8)];
+    fn before(life: &Life) {
+        life.commit(life.set(&[(0, 1)]));
+    }
+    holds_but_fails_without(Rule::HeaderTorn, &Case { before, ..Case::once(run, check) }, BOTH, &torn);
+}
+
+/// A committed record that makes a frame all zero. After the death of a process recovery leaves the frame alone when
+/// the cursor has passed the record: after a power loss the cursor may be there and the zeros not.
+fn zeroed(life: &Life) {
+    life.commit(life.zero(1));
+    life.say("zeroed");
+}
+
+/// One record of two words that publishes a frame, appended and not committed.
+fn linked(life: &Life) {
+    life.publish(0, &[(0, 1), (64, 1)]);
+    life.say("~linked");
+}
+
+fn linked_whole(found: &Found<'_>) -> Result<(), String> {
+    found.no_leak(0, 0)?;
+    if found.has("zeroed") && found.life.content(1) != 0 {
+        return Err("a frame that was zeroed shows its former owner's bytes".into());
+    }
+    if found.life.word(0) != found.life.word(64) {
+        return Err("half a transaction: one of its two words is there".into());
+    }
+    found.needs("~linked", 0, &[1])?;
+    found.needs("x", 128, &[1])?;
+    found.needs("y", 192, &[1])
+}
+
+fn y(life: &Life) {
+    life.commit(life.set(&[(192, 1)]));
+    life.say("y");
+}
+
+/// Rule 8: recovery stores homes only under a durable mark, or it would leave half a transaction.
+#[test]
+fn rule_8_recovery_marks_before_it_stores_home() {
+    let case = Case { after: y, crashes: 2, ..Case::once(linked, linked_whole) };
+    holds_only_with(Rule::RecoveryNoMark, &case, BOTH);
+}
+
+/// Rule 8: the lease is written last. Written first, it would say "same boot" of records that a power loss has
+/// already cut off from their data.
+#[test]
+fn rule_8_the_lease_is_written_last() {
+    fn run(life: &Life) {
+        zeroed(life);
+        linked(life);
+    }
+    let case = Case { after: y, crashes: 2, ..Case::once(run, linked_whole) };
+    holds_only_with(Rule::LeaseFirst, &case, BOTH);
+}
+
+/// Rule 8: the application repeats a torn operation byte for byte; its dead successor must not join the chain.
+#[test]
+fn rule_8_each_life_has_an_epoch_of_its_own() {
+    fn big(life: &Life) {
+        life.fill(0, 100, 1);
+    }
+    fn run(life: &Life) {
+        big(life);
+        life.commit(life.set(&[(128, 1)]));
+    }
+    fn after(life: &Life) {
+        if life.word(128) == 0 {
+            life.say("x is not there");
+            big(life);
+        }
+    }
+    fn check(found: &Found<'_>) -> Result<(), String> {
+        if found.has("x is not there") && found.life.word(128) != 0 {
+            return Err("a record of a dead life was replayed".into());
+        }
+        Ok(())
+    }
+    let case = Case { after, crashes: 2, ..Case::once(run, check) };
+    holds_only_with(Rule::SameEpoch, &case, BOTH);
+}
+
+/// Rule 9: a snapshot of the device, opened on the same boot, has no page cache to rely on.
+#[test]
+fn rule_9_a_snapshot_on_the_same_boot_is_a_power_loss() {
+    fn run(life: &Life) {
+        zeroed(life);
+        linked(life);
+    }
+    holds_only_with(Rule::IgnoreIdentity, &Case::once(run, linked_whole), BOTH);
+}
+
+/// Rule 11: after a failed flush nothing is acknowledged any more, and the next opening trusts the medium only.
+#[test]
+fn rule_11_a_failed_flush_leaves_everything_in_doubt() {
+    fn run(life: &Life) {
+        life.commit(life.set(&[(128, 1)]));
+        life.say("x");
+        let lost = life.publish(0, &[(0, 1), (64, 1)]);
+        life.fail(FileOperation::Sync);
+        life.log.commit(lost).expect_err("the medium refused");
+        life.log.commit(lost).expect_err("and it is not tried again");
+        life.log.append(|txn| txn.write(word(192), 1)).expect_err("nothing follows");
+    }
+    holds_only_with(Rule::IgnoreFailure, &Case::once(run, linked_whole), FILE);
+}
+
+/// Rule 13: the copy of the superblock that stands is not touched before the other is durable.
+#[test]
+fn rule_13_the_live_superblock_is_not_overwritten() {
+    fn run(life: &Life) {
+        life.commit(life.set(&[(128, 1)]));
+        life.say("x");
+        life.log.close().unwrap();
+    }
+    let case = Case { after: y, crashes: 2, ..Case::once(run, linked_whole) };
+    let torn = [(CacheLine, 64), (CacheLine, 8), (Fdatasync, 8)];
+    holds_but_fails_without(Rule::LiveSuperblock, &case, BOTH, &torn);
+}

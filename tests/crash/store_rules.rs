@@ -1,0 +1,308 @@
+//! The schedules that need objects: frames that change roles, growth, truncation, syncs of several threads, pins.
+//! Each runs the real store as it is, when no crash may break it, and with its one rule switched off, when the explorer
+//! must find the crash that does.
+
+use pagestone::media::rules::Rule;
+use pagestone::persist::Event;
+use pagestone::store::Store;
+use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_tests::crash::life::{HOME, rebooted, scaled};
+use pagestone_tests::crash::oracle::label;
+use pagestone_tests::crash::recover::StoreJudge;
+use pagestone_tests::crash::run::{Live, Rig};
+use pagestone_tests::crash::script::{Op, pattern};
+use pagestone_tests::crash::{Crash, Judge, Plan, Report, State, Trace, explore};
+use std::thread;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_millis(150);
+const LATER: Duration = Duration::from_secs(10);
+const PAGE: u64 = 4096;
+/// The mark before the first operation.
+const START: u64 = 0;
+
+const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
+const LINES: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8)];
+
+/// What a schedule is called, and what it does with two threads' hands.
+struct Schedule {
+    rule: Rule,
+    media: &'static [(Durability, usize)],
+    /// The mark from which on it is crashed: what lies before only prepares it.
+    since: u64,
+    /// Says what it saw go wrong by itself, if anything.
+    act: fn(&Live) -> Result<(), String>,
+}
+
+impl Schedule {
+    fn explore(&self, class: Durability, cell: usize, broken: bool) -> Report {
+        let rig = if broken { Rig::new(class).breaking(self.rule) } else { Rig::new(class) };
+        let live = Live::start(&rig, 2).expect("the store opens");
+        live.gated();
+        let seen = (self.act)(&live);
+        let mut run = live.finish();
+        let mut judge = StoreJudge::new(rig, &mut run.oracle, if broken { 0 } else { 32 }, 1);
+        let since = |e: &Event| matches!(e, Event::Mark { label, .. } if *label == self.since);
+        let from = run.trace.events.iter().position(since).expect("the schedule gets there");
+        let limit = if broken { 4000 } else { scaled(200) };
+        let between = if broken { 1 } else { 2 };
+        let plan = Plan { limit, from, between, ..Plan::wide(cell, 1) };
+        let mut report = explore(&run.trace, &plan, &mut judge);
+        report.deeper = judge.deeper;
+        report.violation = seen.err().or(report.violation);
+        report
+    }
+
+    fn holds_only_with_its_rule(&self) {
+        for &(class, cell) in self.media {
+            let report = self.explore(class, cell, false);
+            println!("{:?} kept,   {class:10} {cell:3}: {report}", self.rule);
+            if let Some(story) = report.violation {
+                panic!("{class}, cells of {cell}: {story}");
+            }
+        }
+        for &(class, cell) in self.media {
+            let report = self.explore(class, cell, true);
+            println!("{:?} broken, {class:10} {cell:3}: {report}", self.rule);
+            let story =
+                report.violation.unwrap_or_else(|| panic!("{class}, {cell}: nobody saw {:?}", self.rule));
+            println!("    {}", story.lines().next().unwrap_or_default());
+        }
+    }
+}
+
+fn name(thread: usize, letter: &str) -> String {
+    format!("t{thread}.{letter}")
+}
+
+/// An object of `pages` pages, synced.
+fn object(live: &Live, thread: usize, letter: &str, pages: u64) -> u16 {
+    let object = live.fresh();
+    live.run(thread, Op::Create(object, name(thread, letter))).unwrap();
+    if pages > 0 {
+        live.run(thread, Op::Write(object, 0, pages * PAGE)).unwrap();
+    }
+    live.run(thread, Op::SyncAll).unwrap();
+    object
+}
+
+/// Operations enough that the log wraps, and its tail passes what was appended before.
+fn wrap(live: &Live, thread: usize) {
+    let object = object(live, thread, "wrap", 0);
+    for round in 1..=140 {
+        live.run(thread, Op::SetLen(object, round * 8)).unwrap();
+    }
+    live.run(thread, Op::SyncAll).unwrap();
+}
+
+/// Rule 2: a map node is freed and becomes data; an older record, still live, must not store its words into the data.
+#[test]
+fn rule_2_a_map_node_does_not_become_data_too_early() {
+    fn act(live: &Live) -> Result<(), String> {
+        let a = live.fresh();
+        live.run(0, Op::Create(a, name(0, "a"))).unwrap();
+        live.run(0, Op::Write(a, 600 * PAGE, 8)).unwrap();
+        live.run(0, Op::SyncAll).unwrap();
+        live.run(0, Op::SetLen(a, 0)).unwrap();
+        live.run(0, Op::SyncAll).unwrap();
+        let b = live.fresh();
+        live.run(0, Op::Create(b, name(0, "b"))).unwrap();
+        live.run(0, Op::Write(b, 0, 30 * PAGE)).unwrap();
+        live.run(0, Op::Sync(b)).unwrap();
+        Ok(())
+    }
+    Schedule { rule: Rule::RoleReuse, media: BOTH, since: START, act }.holds_only_with_its_rule();
+}
+
+/// Rule 2: data is freed and used again before the record that freed it is passed: the former owner, still there after
+/// a power loss, would show the new owner's bytes.
+#[test]
+fn rule_2_freed_data_is_not_reused_too_early() {
+    fn act(live: &Live) -> Result<(), String> {
+        let a = object(live, 0, "a", 4);
+        live.run(0, Op::SetLen(a, 0)).unwrap();
+        let b = live.fresh();
+        live.run(0, Op::Create(b, name(0, "b"))).unwrap();
+        live.run(0, Op::Write(b, 0, 30 * PAGE)).unwrap();
+        Ok(())
+    }
+    Schedule { rule: Rule::RoleReuse, media: BOTH, since: START, act }.holds_only_with_its_rule();
+}
+
+/// Rule 3: growth uncovers zeros, never what was cut off.
+#[test]
+fn rule_3_growth_uncovers_zeros() {
+    fn act(live: &Live) -> Result<(), String> {
+        let a = object(live, 0, "a", 1);
+        live.run(0, Op::SetLen(a, 100)).unwrap();
+        live.run(0, Op::SetLen(a, 3000)).unwrap();
+        live.run(0, Op::SyncAll).unwrap();
+        Ok(())
+    }
+    Schedule { rule: Rule::GrowthTail, media: BOTH, since: START, act }.holds_only_with_its_rule();
+}
+
+/// Rule 3: who stored past the cache fences before the record that publishes it: another thread's commit cannot reach
+/// what this processor still buffers.
+#[test]
+fn rule_3_non_temporal_stores_are_fenced_before_the_append() {
+    fn act(live: &Live) -> Result<(), String> {
+        object(live, 0, "former", 8);
+        live.run(0, Op::Unlink(name(0, "former"), 0, true)).unwrap();
+        wrap(live, 0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let b = live.fresh();
+                live.run(1, Op::Create(b, name(1, "b"))).unwrap();
+                live.run(1, Op::Write(b, 0, 20 * PAGE)).unwrap();
+            });
+        });
+        live.run(0, Op::SyncAll).unwrap();
+        Ok(())
+    }
+    Schedule { rule: Rule::NtFence, media: LINES, since: label(1, 0, false), act }.holds_only_with_its_rule();
+}
+
+/// Rule 6: a sync returns only when those that took dirty bits before it have completed.
+#[test]
+fn rule_6_a_sync_waits_for_bits_that_another_took() {
+    fn act(live: &Live) -> Result<(), String> {
+        let a = object(live, 0, "a", 1);
+        live.run(0, Op::Write(a, 64, 128)).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                live.gate.stop_me_before(|e| matches!(e, Event::Flush { .. } | Event::SyncEnd { .. }));
+                live.run(0, Op::Sync(a)).unwrap();
+            });
+            assert!(live.gate.wait_stopped(LATER), "the first sync has something to flush");
+            scope.spawn(|| live.run(1, Op::Sync(a)).unwrap());
+            thread::sleep(SOON);
+            live.gate.open();
+        });
+        Ok(())
+    }
+    Schedule { rule: Rule::SyncEarlier, media: BOTH, since: START, act }.holds_only_with_its_rule();
+}
+
+/// Rule 12: a step clears leaf word and bitmap bit together.
+#[test]
+fn rule_12_a_step_clears_word_and_bit_together() {
+    fn act(live: &Live) -> Result<(), String> {
+        let a = object(live, 0, "a", 3);
+        live.run(0, Op::SetLen(a, 0)).unwrap();
+        live.run(0, Op::SyncAll).unwrap();
+        Ok(())
+    }
+    Schedule { rule: Rule::StepSplits, media: BOTH, since: START, act }.holds_only_with_its_rule();
+}
+
+/// A detached frame is not used again before its last pin is gone: its holder goes on seeing what he pinned.
+#[test]
+fn a_detached_frame_is_not_reused_before_its_last_unpin() {
+    fn act(live: &Live) -> Result<(), String> {
+        let a = object(live, 0, "a", 2);
+        let pin =
+            live.store.open(name(0, "a")).unwrap().pin(pagestone::units::PageIndex(1)).unwrap().unwrap();
+        live.run(0, Op::SetLen(a, 0)).unwrap();
+        wrap(live, 0);
+        object(live, 0, "b", 40);
+        let mut seen = [0; 64];
+        seen.copy_from_slice(&pin.read().unwrap()[..64]);
+        drop(pin);
+        live.run(0, Op::SetLen(a, 8)).unwrap();
+        live.run(0, Op::SyncAll).unwrap();
+        if seen[..] == pattern(a, 1, PAGE..PAGE + 64) {
+            Ok(())
+        } else {
+            Err("the pinned page shows another object's bytes".into())
+        }
+    }
+    Schedule { rule: Rule::ReuseBeforeUnpin, media: BOTH, since: label(0, 147, false), act }
+        .holds_only_with_its_rule();
+}
+
+/// Rule 12: an object does not grow while it is being truncated. Truncate, crash, write beyond the cut, crash: the
+/// third life must not go on truncating what the second wrote.
+#[test]
+fn rule_12_growth_finishes_the_truncation_first() {
+    for broken in [false, true] {
+        for &(class, cell) in BOTH {
+            let rig = Rig::new(class);
+            let rig = if broken { rig.breaking(Rule::GrowWhileTruncating) } else { rig };
+            let live = Live::start(&rig, 1).unwrap();
+            let a = object(&live, 0, "a", 3);
+            live.run(0, Op::SetLen(a, 0)).unwrap();
+            live.run(0, Op::SyncAll).unwrap();
+            let trace = live.finish().trace;
+            let cut = label(0, 3, false);
+            let from = trace
+                .events
+                .iter()
+                .rposition(|e| matches!(e, Event::Mark { label, .. } if *label == cut))
+                .unwrap();
+            let limit = scaled(60) * if broken { 10 } else { 1 };
+            let plan = Plan { from, limit, between: 1, ..Plan::wide(cell, 1) };
+            let report = explore(&trace, &plan, &mut SecondLife { rig });
+            println!("GrowWhileTruncating {broken:5}, {class:10} {cell:3}: {report}");
+            assert_eq!(report.violation.is_some(), broken, "{class} {cell}: {:?}", report.violation);
+        }
+    }
+}
+
+/// Opens the truncated object, grows it, syncs, and is crashed in turn.
+struct SecondLife {
+    rig: Rig,
+}
+
+impl Judge for SecondLife {
+    fn judge(&mut self, state: &State<'_>) -> Result<(), String> {
+        let recorder = pagestone::persist::Recorder::new();
+        // What matters is a crash between the cut and its first step: that only the death of a process leaves behind.
+        let identity = if state.crash == Crash::Death { HOME } else { rebooted(HOME) };
+        let options = self.rig.options(identity).recorder(recorder.clone());
+        let store = options.open_image(state.image.to_vec()).map_err(|e| format!("opening fails: {e}"))?;
+        let a = store.open(name(0, "a")).map_err(|e| format!("the object is gone: {e}"))?;
+        if !a.is_empty() {
+            return Ok(());
+        }
+        a.write_at(2 * PAGE, &[7; 16]).map_err(|e| format!("growth fails: {e}"))?;
+        a.sync().map_err(|e| format!("sync fails: {e}"))?;
+        recorder.mark(0);
+        let trace = Trace { base: state.image.to_vec(), events: recorder.take(), class: self.rig.class };
+        let at = trace.events.len() - 1;
+        let plan = Plan { from: at, limit: 20, ..Plan::wide(64, 1) };
+        let report = explore(&trace, &plan, &mut ThirdLife { rig: self.rig });
+        report.violation.map_or(Ok(()), Err)
+    }
+}
+
+/// Lets recovery go on with whatever it finds, then looks for what the second life has synced.
+struct ThirdLife {
+    rig: Rig,
+}
+
+impl ThirdLife {
+    fn look(store: &Store) -> Result<(), String> {
+        let mut bytes = [0; 16];
+        let a = store.open(name(0, "a")).map_err(|e| format!("the object is gone: {e}"))?;
+        a.read_at(2 * PAGE, &mut bytes).map_err(|e| format!("reading fails: {e}"))?;
+        if bytes == [7; 16] {
+            Ok(())
+        } else {
+            Err("page 2 was synced and is lost: truncated after it grew".into())
+        }
+    }
+}
+
+impl Judge for ThirdLife {
+    fn judge(&mut self, state: &State<'_>) -> Result<(), String> {
+        if state.marks == 0 {
+            return Ok(());
+        }
+        let options = self.rig.options(rebooted(rebooted(HOME)));
+        let store = options.open_image(state.image.to_vec()).map_err(|e| format!("opening fails: {e}"))?;
+        // The first change finishes what former lives began.
+        store.create("any").map_err(|e| format!("the first change fails: {e}"))?;
+        Self::look(&store)
+    }
+}

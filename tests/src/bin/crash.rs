@@ -1,0 +1,134 @@
+//! The long run of the crash-state explorer: mixed workloads of ever new seeds, on every medium, until so many distinct
+//! crash states were recovered and found lawful. `make crash`.
+//!
+//! ```text
+//! crash [--states 60000] [--seed 1] [--only SEED]
+//! ```
+
+use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_tests::crash::pick::Effort;
+use pagestone_tests::crash::recover::StoreJudge;
+use pagestone_tests::crash::run::{Rig, record};
+use pagestone_tests::crash::script::{Script, Shape};
+use pagestone_tests::crash::{Plan, Report, explore};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+const MEDIA: [(Durability, usize); 4] = [(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
+
+const SHAPES: [(&str, Shape); 4] = [
+    ("one thread", Shape { threads: 1, ops: 60, objects: 5, pages: 6, sync_every: 6 }),
+    ("one thread, few syncs", Shape { threads: 1, ops: 90, objects: 4, pages: 4, sync_every: 20 }),
+    ("one thread, log wraps", Shape { threads: 1, ops: 260, objects: 6, pages: 3, sync_every: 12 }),
+    ("three threads", Shape { threads: 3, ops: 30, objects: 3, pages: 4, sync_every: 6 }),
+];
+
+/// States of one seed's workload on one medium.
+const STATES_EACH: u64 = 900;
+
+struct Options {
+    states: u64,
+    seed: u64,
+    only: Option<u64>,
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options { states: 60_000, seed: 1, only: None };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut number = || {
+            let value = args.next().ok_or_else(|| format!("{arg} needs a number"))?;
+            value.parse().map_err(|e| format!("{arg} {value}: {e}"))
+        };
+        match arg.as_str() {
+            "--states" => options.states = number()?,
+            "--seed" => options.seed = number()?,
+            "--only" => options.only = Some(number()?),
+            _ => return Err("usage: crash [--states N] [--seed N] [--only SEED]".into()),
+        }
+    }
+    Ok(options)
+}
+
+/// The combination of shape and medium that a seed stands for.
+fn combination(seed: u64) -> (usize, usize) {
+    ((seed / MEDIA.len() as u64 % SHAPES.len() as u64) as usize, (seed % MEDIA.len() as u64) as usize)
+}
+
+fn one(seed: u64) -> Report {
+    let (shape, medium) = combination(seed);
+    let (class, cell) = MEDIA[medium];
+    let rig = Rig::new(class);
+    let mut run = match record(&rig, Script::random(SHAPES[shape].1, seed), seed) {
+        Ok(run) => run,
+        Err(error) => return failed(format!("the store cannot be made: {error}")),
+    };
+    if let Some(why) = run.failed {
+        return failed(why);
+    }
+    let mut judge = StoreJudge::new(rig, &mut run.oracle, 32, seed);
+    let effort = Effort { exhaustive: 8, adversarial: 6, random: 5 };
+    let plan = Plan { limit: STATES_EACH, effort, ..Plan::wide(cell, seed) };
+    let mut report = explore(&run.trace, &plan, &mut judge);
+    report.deeper = judge.deeper;
+    report
+}
+
+fn failed(why: String) -> Report {
+    Report { violation: Some(why), ..Report::default() }
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    let start = Instant::now();
+    let sums: Mutex<Vec<Report>> = Mutex::new(vec![Report::default(); SHAPES.len() * MEDIA.len()]);
+    let (next, distinct, violations) = (AtomicU64::new(options.seed), AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        loop {
+            let seed = options.only.unwrap_or_else(|| next.fetch_add(1, Ordering::Relaxed));
+            let mut report = one(seed);
+            let done = distinct.fetch_add(report.distinct, Ordering::Relaxed) + report.distinct;
+            if let Some(story) = report.violation.take() {
+                violations.fetch_add(1, Ordering::Relaxed);
+                println!("VIOLATION, seed {seed} (crash --only {seed}): {story}");
+            }
+            let (shape, medium) = combination(seed);
+            if let Ok(mut sums) = sums.lock() {
+                sums[shape * MEDIA.len() + medium].absorb(report);
+            }
+            if done >= options.states || options.only.is_some() || violations.load(Ordering::Relaxed) != 0 {
+                return;
+            }
+        }
+    };
+    let workers = if options.only.is_some() {
+        1
+    } else {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8)
+    };
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    let sums = sums.into_inner().unwrap_or_default();
+    for (i, sum) in sums.iter().enumerate() {
+        let ((shape, _), (class, cell)) = (SHAPES[i / MEDIA.len()], MEDIA[i % MEDIA.len()]);
+        println!("{shape:22} {class:10} {cell:3}: {sum}");
+    }
+    let (states, wrong) = (distinct.into_inner(), violations.into_inner());
+    let deeper: u64 = sums.iter().map(|sum| sum.deeper).sum();
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{states} distinct crash states, and {deeper} of crashes in or after their recovery; {wrong} violations; \
+         {seconds:.0} s, {:.0} states/s, seeds {} to {}",
+        (states + deeper) as f64 / seconds,
+        options.seed,
+        next.into_inner().max(options.seed + 1) - 1
+    );
+    if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,291 @@
+//! Runs a script on the real store and records what reaches the medium.
+
+use super::gate::Gate;
+use super::life::HOME;
+use super::medium::{Medium, mix};
+use super::oracle::{Oracle, label};
+use super::script::{ObjectNo, Op, Script, pattern};
+use super::{Event, Trace};
+use pagestone::error::Result;
+use pagestone::media::rules::{Rule, Rules};
+use pagestone::page::PageRef;
+use pagestone::persist::Recorder;
+use pagestone::region::Identity;
+use pagestone::store::{Object, Options, Store};
+use pagestone::units::{Durability, PageIndex};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// The store of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Rig {
+    /// The class its region is taken to have.
+    pub class: Durability,
+    /// Frames of its log.
+    pub log_frames: u32,
+    /// Rules switched off.
+    pub rules: Rules,
+}
+
+impl Rig {
+    /// A store with the smallest log and all rules kept.
+    #[must_use]
+    pub fn new(class: Durability) -> Self {
+        Self { class, log_frames: super::life::LOG_FRAMES, rules: Rules::default() }
+    }
+
+    /// The same with a rule switched off.
+    #[must_use]
+    pub fn breaking(self, rule: Rule) -> Self {
+        Self { rules: self.rules.breaking(rule), ..self }
+    }
+
+    /// How its region is opened at `identity`.
+    pub fn options(&self, identity: Identity) -> Options {
+        Store::options().assume(self.class).identity(identity).rules(self.rules).max_size(4 << 20)
+    }
+
+    /// Everything that making an empty store does to an empty file.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn format(&self) -> Result<Trace> {
+        let recorder = Recorder::new();
+        let options = self.options(HOME).create(true).log_frames(self.log_frames);
+        drop(options.recorder(Arc::clone(&recorder)).open_image(Vec::new())?);
+        Ok(Trace { base: Vec::new(), events: recorder.take(), class: self.class })
+    }
+}
+
+/// The bytes that a trace leaves behind when nothing crashes.
+#[must_use]
+pub fn outcome(trace: &Trace) -> Vec<u8> {
+    let mut medium = Medium::new(&trace.base, trace.class, 8);
+    trace.events.iter().for_each(|event| medium.step(event));
+    medium.current().0.to_vec()
+}
+
+/// What one thread holds.
+#[derive(Default)]
+struct Hands {
+    objects: HashMap<ObjectNo, Object>,
+    names: HashMap<String, ObjectNo>,
+    /// Objects without a name whose handles are still open.
+    nameless: Vec<ObjectNo>,
+    pins: Vec<PageRef>,
+}
+
+/// A store that is being recorded.
+pub struct Live {
+    /// The store.
+    pub store: Store,
+    /// What hears it.
+    pub recorder: Arc<Recorder>,
+    /// Where its threads can be stopped.
+    pub gate: Arc<Gate>,
+    base: Vec<u8>,
+    class: Durability,
+    script: Mutex<Script>,
+    hands: Vec<Mutex<Hands>>,
+    ids: Mutex<HashMap<ObjectNo, u64>>,
+}
+
+/// A recorded run, ready to be explored.
+pub struct Run {
+    /// What happened.
+    pub trace: Trace,
+    /// What must hold.
+    pub oracle: Oracle,
+    /// The first operation that failed, if one did.
+    pub failed: Option<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Live {
+    /// A fresh store for `threads` threads.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn start(rig: &Rig, threads: usize) -> Result<Self> {
+        let base = outcome(&rig.format()?);
+        let (recorder, gate) = (Recorder::new(), Gate::new());
+        let store = rig.options(HOME).recorder(Arc::clone(&recorder)).open_image(base.clone())?;
+        Ok(Self {
+            store,
+            recorder,
+            gate,
+            base,
+            class: rig.class,
+            script: Mutex::new(Script::empty(threads)),
+            hands: (0..threads).map(|_| Mutex::default()).collect(),
+            ids: Mutex::default(),
+        })
+    }
+
+    /// Lets the gate stop threads.
+    pub fn gated(&self) {
+        let gate = Arc::clone(&self.gate);
+        self.recorder.on_event(move |event| gate.pass(event));
+    }
+
+    /// Lets threads lose their turn now and then, so that runs of one seed interleave in many ways.
+    pub fn shaken(&self, seed: u64) {
+        let count = AtomicU64::new(seed);
+        self.recorder.on_event(move |_| {
+            let roll = mix(count.fetch_add(1, Ordering::Relaxed));
+            match roll % 64 {
+                0 => thread::sleep(std::time::Duration::from_micros(50)),
+                1..=8 => thread::yield_now(),
+                _ => {}
+            }
+        });
+    }
+
+    /// The next object's number.
+    pub fn fresh(&self) -> ObjectNo {
+        lock(&self.script).fresh()
+    }
+
+    /// Adds an operation to the script and runs it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn run(&self, thread: usize, op: Op) -> Result {
+        let number = {
+            let mut script = lock(&self.script);
+            script.push(thread, op.clone());
+            script.parts[thread].ops.len() - 1
+        };
+        self.perform(thread, number, &op)
+    }
+
+    /// Runs a whole script, each part on a thread of its own.
+    ///
+    /// # Errors
+    /// The first operation that failed, and how.
+    pub fn play(&self, script: Script) -> Result<(), String> {
+        let parts = script.parts.clone();
+        *lock(&self.script) = script;
+        let play = |t: usize| {
+            parts[t].ops.iter().enumerate().try_for_each(|(number, op)| {
+                self.perform(t, number, op).map_err(|e| format!("t{t} op {number} {op:?} failed: {e}"))
+            })
+        };
+        let play = &play;
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..parts.len()).map(|t| scope.spawn(move || play(t))).collect();
+            threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+        })
+    }
+
+    fn perform(&self, thread: usize, number: usize, op: &Op) -> Result {
+        self.recorder.mark(label(thread, number, false));
+        self.act(&mut lock(&self.hands[thread]), number as u16, op)?;
+        self.recorder.mark(label(thread, number, true));
+        Ok(())
+    }
+
+    fn act(&self, hands: &mut Hands, number: u16, op: &Op) -> Result {
+        match op {
+            Op::Create(object, name) => {
+                let made = self.store.create(name)?;
+                lock(&self.ids).insert(*object, made.id());
+                hands.objects.insert(*object, made);
+                hands.names.insert(name.clone(), *object);
+                Ok(())
+            }
+            Op::Write(object, offset, len) => {
+                hands.objects[object].write_at(*offset, &pattern(*object, number, *offset..offset + len))
+            }
+            Op::Append(object, offset, len) => {
+                let at = hands.objects[object].append(&pattern(*object, number, *offset..offset + len))?;
+                assert_eq!(at, *offset, "an append lands at the end");
+                Ok(())
+            }
+            Op::Touch(object, offset, len) => {
+                let page = hands.objects[object].pin_mut(PageIndex::of_byte(*offset))?;
+                let at = (offset % 4096) as usize;
+                let range = at..at + *len as usize;
+                let mut guard = page.write_range(range)?;
+                guard.copy_from_slice(&pattern(*object, number, *offset..offset + len));
+                Ok(())
+            }
+            Op::SetLen(object, len) => hands.objects[object].set_len(*len),
+            Op::Punch(object, offset, len) => hands.objects[object].punch_hole(*offset, *len),
+            Op::Allocate(object, offset, len) => hands.objects[object].allocate(*offset, *len),
+            Op::Rename(from, to) => {
+                self.store.rename(from, to)?;
+                let moved = hands.names.remove(from).expect("the script knows the name");
+                hands.nameless.extend(hands.names.insert(to.clone(), moved));
+                Ok(())
+            }
+            Op::Unlink(name, object, close) => {
+                if *close {
+                    hands.objects.remove(object);
+                }
+                self.store.unlink(name)?;
+                hands.nameless.extend(hands.names.remove(name));
+                Ok(())
+            }
+            Op::Pin(object, page) => {
+                hands.pins.extend(hands.objects[object].pin(PageIndex(*page))?);
+                Ok(())
+            }
+            Op::Unpin => {
+                hands.pins.clear();
+                for object in std::mem::take(&mut hands.nameless) {
+                    hands.objects.remove(&object);
+                }
+                Ok(())
+            }
+            Op::Sync(object) => self.object(hands, *object)?.sync(),
+            Op::SyncRange(object, offset, len) => self.object(hands, *object)?.sync_range(*offset, *len),
+            Op::SyncAll => self.store.sync(),
+        }
+    }
+
+    /// The thread's own handle, or one by name of another thread's object.
+    fn object(&self, hands: &Hands, object: ObjectNo) -> Result<Object> {
+        if let Some(own) = hands.objects.get(&object) {
+            return Ok(own.clone());
+        }
+        let name = lock(&self.script).name_of(object);
+        self.store.open(name.unwrap_or_default())
+    }
+
+    /// Ends the recording, with everything still open: as a crash finds it.
+    #[must_use]
+    pub fn finish(self) -> Run {
+        let events = self.recorder.take();
+        let marks: Vec<u64> = events.iter().filter_map(mark_of).collect();
+        let trace = Trace { base: self.base, events, class: self.class };
+        let script = self.script.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let ids = self.ids.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Run { trace, oracle: Oracle::new(script, &marks, ids), failed: None }
+    }
+}
+
+fn mark_of(event: &Event) -> Option<u64> {
+    match event {
+        Event::Mark { label, .. } => Some(*label),
+        _ => None,
+    }
+}
+
+/// Records a script from the first operation to the last.
+///
+/// # Errors
+/// The store's, when it cannot even be made.
+pub fn record(rig: &Rig, script: Script, seed: u64) -> Result<Run> {
+    let live = Live::start(rig, script.parts.len())?;
+    if script.parts.len() > 1 {
+        live.shaken(seed);
+    }
+    let failed = live.play(script).err();
+    Ok(Run { failed, ..live.finish() })
+}

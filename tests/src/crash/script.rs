@@ -1,0 +1,350 @@
+//! Mixed workloads: what each thread does, drawn from a seed, and what that means for names, sizes and bytes.
+//!
+//! Each object belongs to one thread, so that its operations have one order; log, bitmap, directory and syncs are
+//! shared by all.
+
+use super::pick::Dice;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Number of an object in its script; never reused, unlike its name.
+pub type ObjectNo = u16;
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Creates an object under a free name.
+    Create(ObjectNo, String),
+    /// Writes the object's pattern at an offset, perhaps past the end.
+    Write(ObjectNo, u64, u64),
+    /// Writes the object's pattern at its end.
+    Append(ObjectNo, u64, u64),
+    /// Writes the object's pattern inside one page through a pin and a latch guard.
+    Touch(ObjectNo, u64, u64),
+    /// Cuts or grows the object.
+    SetLen(ObjectNo, u64),
+    /// Turns a range into zeros.
+    Punch(ObjectNo, u64, u64),
+    /// Links zeroed frames ahead.
+    Allocate(ObjectNo, u64, u64),
+    /// Renames, replacing what had the new name.
+    Rename(String, String),
+    /// Unlinks a name; with `true` the object's handle is closed before.
+    Unlink(String, ObjectNo, bool),
+    /// Pins a page and keeps it until `Unpin`.
+    Pin(ObjectNo, u64),
+    /// Drops all pins and the handles of unlinked objects.
+    Unpin,
+    /// Syncs one object.
+    Sync(ObjectNo),
+    /// Syncs a range of one object.
+    SyncRange(ObjectNo, u64, u64),
+    /// Syncs the store.
+    SyncAll,
+}
+
+/// What a byte range holds after an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fill {
+    /// Zeros.
+    Zero,
+    /// The pattern of the thread's operation with this number.
+    Pattern(u16),
+}
+
+/// One version of a byte range of an object.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// The operation of the owning thread that made it.
+    pub op: usize,
+    /// The bytes.
+    pub range: Range<u64>,
+    /// Their content.
+    pub fill: Fill,
+    /// Whether the metadata of that operation rules out everything older: the range was freed or not yet covered,
+    /// and what it shows afterwards is durable before the record that shows it.
+    pub floor: bool,
+}
+
+/// Name to object and size.
+pub type Names = BTreeMap<String, (ObjectNo, u64)>;
+
+/// What one thread does.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// Its operations.
+    pub ops: Vec<Op>,
+    /// Its names after so many operations.
+    pub names: Vec<Names>,
+}
+
+/// A workload with its meaning.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    /// One part per thread.
+    pub parts: Vec<Part>,
+    /// Owner thread and versions of each object.
+    pub objects: Vec<(usize, Vec<Version>)>,
+}
+
+/// The word that operation `op` writes at the object's word `index`.
+#[must_use]
+pub fn pattern_word(object: ObjectNo, op: u16, index: u64) -> u64 {
+    u64::from(object + 1) << 48 | u64::from(op + 1) << 32 | (index & 0xffff_ffff)
+}
+
+/// The bytes that operation `op` writes at `range`.
+#[must_use]
+pub fn pattern(object: ObjectNo, op: u16, range: Range<u64>) -> Vec<u8> {
+    range.map(|at| pattern_word(object, op, at / 8).to_le_bytes()[(at % 8) as usize]).collect()
+}
+
+/// How large a workload is, and how it leans.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Threads.
+    pub threads: usize,
+    /// Operations of each.
+    pub ops: usize,
+    /// Live objects of each, at most.
+    pub objects: usize,
+    /// Pages of an object, at most.
+    pub pages: u64,
+    /// One operation in so many is a sync of some kind.
+    pub sync_every: u64,
+}
+
+const PAGE: u64 = 4096;
+
+impl Script {
+    /// An empty script of `threads` parts, for cases written by hand.
+    #[must_use]
+    pub fn empty(threads: usize) -> Self {
+        let part = Part { ops: Vec::new(), names: vec![Names::new()] };
+        Self { parts: vec![part; threads], objects: Vec::new() }
+    }
+
+    /// A workload drawn from `seed`.
+    #[must_use]
+    pub fn random(shape: Shape, seed: u64) -> Self {
+        let mut script = Self::empty(shape.threads);
+        for thread in 0..shape.threads {
+            let mut author = Author::new(thread, shape, seed);
+            for _ in 0..shape.ops {
+                let op = author.next_op(&mut script);
+                script.push(thread, op);
+            }
+        }
+        script
+    }
+
+    /// The next object's number.
+    #[must_use]
+    pub fn fresh(&self) -> ObjectNo {
+        self.objects.len() as ObjectNo
+    }
+
+    /// The name of an object after all operations so far.
+    #[must_use]
+    pub fn name_of(&self, object: ObjectNo) -> Option<String> {
+        let owner = self.objects.get(object as usize)?.0;
+        let names = self.parts[owner].names.last()?;
+        names.iter().find(|(_, (o, _))| *o == object).map(|(name, _)| name.clone())
+    }
+
+    /// Adds an operation to a thread's part and derives what it means.
+    pub fn push(&mut self, thread: usize, op: Op) {
+        let part = &mut self.parts[thread];
+        let number = part.ops.len();
+        let mut names = part.names.last().expect("the empty state is always there").clone();
+        match &op {
+            Op::Create(object, name) => {
+                assert_eq!(*object as usize, self.objects.len(), "objects are numbered in order");
+                self.objects.push((thread, Vec::new()));
+                names.insert(name.clone(), (*object, 0));
+            }
+            Op::Write(object, offset, len)
+            | Op::Append(object, offset, len)
+            | Op::Touch(object, offset, len) => {
+                let versions = &mut self.objects[*object as usize].1;
+                let end = offset + len;
+                if let Some(size) = size_of(&mut names, *object) {
+                    grow(versions, number, *size, end.max(*size));
+                    *size = end.max(*size);
+                }
+                let fill = Fill::Pattern(number as u16);
+                versions.push(Version { op: number, range: *offset..end, fill, floor: false });
+            }
+            Op::SetLen(object, new) => {
+                let size = size_of(&mut names, *object).expect("only named objects are resized");
+                grow(&mut self.objects[*object as usize].1, number, *size, *new);
+                *size = *new;
+            }
+            Op::Punch(object, offset, len) => {
+                let versions = &mut self.objects[*object as usize].1;
+                let (from, to) = (*offset, offset + len);
+                // Pieces of pages are zeroed in place, like any store; whole pages are unlinked by a record.
+                let whole = from.next_multiple_of(PAGE)..to / PAGE * PAGE;
+                let zero = |range, floor| Version { op: number, range, fill: Fill::Zero, floor };
+                versions.push(zero(from..to, false));
+                if whole.start < whole.end {
+                    versions.push(zero(whole, true));
+                }
+            }
+            Op::Rename(from, to) => {
+                let moved = names.remove(from).expect("only taken names are renamed");
+                names.insert(to.clone(), moved);
+            }
+            Op::Unlink(name, ..) => {
+                names.remove(name).expect("only taken names are unlinked");
+            }
+            _ => {}
+        }
+        part.ops.push(op);
+        part.names.push(names);
+    }
+}
+
+fn size_of(names: &mut Names, object: ObjectNo) -> Option<&mut u64> {
+    names.values_mut().find(|(o, _)| *o == object).map(|(_, size)| size)
+}
+
+/// Bytes between the old and the new end are zeros, whatever lay there before.
+fn grow(versions: &mut Vec<Version>, op: usize, from: u64, to: u64) {
+    if from < to {
+        versions.push(Version { op, range: from..to, fill: Fill::Zero, floor: true });
+    }
+}
+
+/// Draws one thread's operations.
+struct Author {
+    thread: usize,
+    shape: Shape,
+    dice: Dice,
+    pins: usize,
+}
+
+impl Author {
+    fn new(thread: usize, shape: Shape, seed: u64) -> Self {
+        Self { thread, shape, dice: Dice::new(seed.wrapping_mul(0x1_0001) + thread as u64), pins: 0 }
+    }
+
+    fn next_op(&mut self, script: &mut Script) -> Op {
+        let names = script.parts[self.thread].names.last().expect("never empty").clone();
+        let taken: Vec<(&String, &(ObjectNo, u64))> = names.iter().collect();
+        if taken.is_empty() {
+            return Op::Create(script.fresh(), self.free_name(&names));
+        }
+        let (name, &(object, size)) = *self.dice.one_of(&taken);
+        if self.dice.once_in(self.shape.sync_every) {
+            return self.sync(object, size);
+        }
+        let room = self.shape.pages * PAGE - size;
+        match self.dice.below(32) {
+            0..=3 if taken.len() < self.shape.objects => Op::Create(script.fresh(), self.free_name(&names)),
+            0..=9 => self.write(object, size),
+            10..=14 if room > 0 => {
+                let len = self.length().min(room);
+                Op::Append(object, size, len)
+            }
+            15..=18 if size > 0 => {
+                let offset = self.dice.below(size);
+                let room = (PAGE - offset % PAGE).min(size - offset);
+                Op::Touch(object, offset, self.length().min(room))
+            }
+            19..=22 => Op::SetLen(object, self.new_length(size)),
+            23..=24 if size > 0 => {
+                let offset = self.offset(size);
+                Op::Punch(object, offset, 1 + self.dice.below((size - offset).min(3 * PAGE)))
+            }
+            25 => {
+                let first = self.dice.below(self.shape.pages);
+                Op::Allocate(object, first * PAGE, PAGE * (1 + self.dice.below(self.shape.pages - first)))
+            }
+            26..=27 => {
+                let to = if self.dice.once_in(2) { self.free_name(&names) } else { self.other_name(&taken) };
+                if *name == to { self.sync(object, size) } else { Op::Rename(name.clone(), to) }
+            }
+            28 => Op::Unlink(name.clone(), object, self.dice.once_in(2)),
+            29..=30 if size > 0 && self.pins < 4 => {
+                self.pins += 1;
+                Op::Pin(object, self.dice.below(size.div_ceil(PAGE)))
+            }
+            31 if self.pins > 0 => {
+                self.pins = 0;
+                Op::Unpin
+            }
+            _ => self.write(object, size),
+        }
+    }
+
+    fn write(&mut self, object: ObjectNo, size: u64) -> Op {
+        let limit = self.shape.pages * PAGE;
+        let past = self.dice.once_in(4);
+        let offset = self.offset(if past { limit } else { size + 1 }).min(limit - 1);
+        Op::Write(object, offset, self.length().min(limit - offset))
+    }
+
+    fn sync(&mut self, object: ObjectNo, size: u64) -> Op {
+        match self.dice.below(6) {
+            0..=2 => Op::Sync(object),
+            3 if size > 0 => {
+                let offset = self.dice.below(size);
+                Op::SyncRange(object, offset, 1 + self.dice.below(size - offset))
+            }
+            _ => Op::SyncAll,
+        }
+    }
+
+    fn length(&mut self) -> u64 {
+        match self.dice.below(6) {
+            0 => 1 + self.dice.below(16),
+            1 | 2 => 8 * (1 + self.dice.below(64)),
+            3 => PAGE,
+            4 => 1 + self.dice.below(2 * PAGE),
+            _ => PAGE * (1 + self.dice.below(3)),
+        }
+    }
+
+    fn offset(&mut self, below: u64) -> u64 {
+        let at = self.dice.below(below.max(1));
+        match self.dice.below(3) {
+            0 => at,
+            1 => at / 8 * 8,
+            _ => at / PAGE * PAGE,
+        }
+    }
+
+    fn new_length(&mut self, size: u64) -> u64 {
+        match self.dice.below(4) {
+            0 => 0,
+            1 => self.offset(self.shape.pages * PAGE),
+            _ => self.offset(size),
+        }
+    }
+
+    fn free_name(&mut self, names: &Names) -> String {
+        loop {
+            let n = self.dice.below(self.shape.objects as u64 * 4);
+            let long = if n % 4 == 3 {
+                "-with-a-name-that-fills-more-than-a-line-of-the-record-it-lies-in"
+            } else {
+                ""
+            };
+            let name = format!("t{}.{n}{long}", self.thread);
+            if !names.contains_key(&name) {
+                return name;
+            }
+        }
+    }
+
+    fn other_name(&mut self, taken: &[(&String, &(ObjectNo, u64))]) -> String {
+        self.dice.one_of(taken).0.clone()
+    }
+}
+
+/// The thread that a name belongs to.
+#[must_use]
+pub fn owner_of(name: &str) -> Option<usize> {
+    name.strip_prefix('t')?.split('.').next()?.parse().ok()
+}
