@@ -97,7 +97,9 @@ impl Shared {
     }
 
     /// A pin of a page that was looked up before and lies inside the object.
-    #[inline]
+    // Called, it would return the pin through memory, and stores in front of the next atomic addition keep one page's
+    // miss from overlapping the next one's.
+    #[inline(always)]
     pub(super) fn hit(&self, index: PageIndex) -> Option<PageRef> {
         let lookaside = self.lookaside.get()?;
         let frame = lookaside.get(index)?;
