@@ -266,6 +266,9 @@ fn stranger(object: ObjectNo, at: u64, bytes: &[u8], lawful: &[Fill]) -> String 
     let piece = &bytes[start..bytes.len().min(start + 8)];
     word[..piece.len()].copy_from_slice(piece);
     let word = u64::from_le_bytes(word);
+    if word == 0 {
+        return format!("byte {at:#x} shows zeros, lawful are {lawful:?}");
+    }
     let (from, op, index) = ((word >> 48) as i64 - 1, (word >> 32 & 0xffff) as i64 - 1, word & 0xffff_ffff);
     let owner = if from == i64::from(object) { "its own" } else { "FOREIGN" };
     format!(
