@@ -56,6 +56,9 @@ pub unsafe extern "C" fn pgs_object_open(
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_close(object: *mut Object) {
+    if object.is_null() {
+        return;
+    }
     // Nobody hears the status: what can fail at the end of a handle has told the panic hook.
     let _ = enter(|| {
         drop(handle::take(object)?);

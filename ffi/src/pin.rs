@@ -117,7 +117,7 @@ pub unsafe extern "C" fn pgs_pin_address(store: *mut Store, address: *const c_vo
     // SAFETY: as C promised: a live store.
     unsafe {
         handle::on(store, |store| {
-            let ends = [frames(address, len)?.next(), frames(address, len)?.last()];
+            let ends = [frames(address, len)?.next(), frames(address, len)?.next_back()];
             for end in ends.into_iter().flatten() {
                 store.engine.pages().peek(end)?;
             }
@@ -162,7 +162,7 @@ fn why_not(object: &Object, offset: u64, len: usize) -> Answer<Failure> {
 }
 
 /// First bytes of the frames that hold [address, address + len).
-fn frames(address: *const c_void, len: usize) -> Answer<impl Iterator<Item = *const u8>> {
+fn frames(address: *const c_void, len: usize) -> Answer<impl DoubleEndedIterator<Item = *const u8>> {
     let first = frame_of(address);
     let more = len.checked_sub(1).ok_or_else(|| Failure::invalid("a pin of no bytes pins nothing\0"))?;
     let last =

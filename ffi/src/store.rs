@@ -185,7 +185,8 @@ pub unsafe extern "C" fn pgs_exists(
     }
 }
 
-/// Makes the file, which must be missing, and opens it. It goes again if it cannot be made a region.
+/// Makes the file, which must be missing, and opens it. It goes again if it cannot be made a region; one that somebody
+/// else has claimed meanwhile is theirs.
 fn open_new(path: &Path, engine: &pagestone::store::Options) -> Answer<pagestone::store::Store> {
     if let Err(error) = OpenOptions::new().write(true).create_new(true).open(path) {
         let code = match (error.kind(), error.raw_os_error()) {
@@ -196,8 +197,10 @@ fn open_new(path: &Path, engine: &pagestone::store::Options) -> Answer<pagestone
         return Err(Failure::new(code, format!("cannot create {path:?}: {error}")));
     }
     engine.open(path).map_err(|error| {
-        // The first failure is the one to tell.
-        let _ = fs::remove_file(path);
+        if !matches!(error, pagestone::Error::Claimed { .. }) {
+            // The first failure is the one to tell.
+            let _ = fs::remove_file(path);
+        }
         error.into()
     })
 }

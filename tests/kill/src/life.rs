@@ -4,10 +4,13 @@ use crate::judge::Known;
 use crate::plan::Plan;
 use crate::workload::WRITERS;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
+
+const SIGKILL: i32 = 9;
 
 /// What each writer said.
 #[derive(Clone, Debug, Default)]
@@ -29,20 +32,31 @@ impl Ledger {
     /// Takes one line down. A line that the kill tore says nothing.
     fn enter(&mut self, line: &str) {
         let mut words = line.split(' ');
-        let column = match words.next() {
-            Some("begin") => &mut self.begun,
-            Some("ack") => &mut self.acknowledged,
-            Some("failed") => {
-                self.failed = Some(line.to_owned());
-                return;
-            }
-            _ => return,
-        };
+        let kind = words.next();
+        if kind == Some("failed") {
+            self.failed = Some(line.to_owned());
+            return;
+        }
         let mut number = || words.next().and_then(|w| w.parse::<u64>().ok());
-        if let (Some(writer), Some(transaction)) = (number(), number())
-            && let Some(last) = column.get_mut(writer as usize)
-        {
-            *last = transaction;
+        let (Some(writer), Some(transaction)) = (number(), number()) else { return };
+        let w = writer as usize;
+        if w >= self.begun.len() {
+            return;
+        }
+        match kind {
+            Some("begin") => {
+                let acknowledged = self.acknowledged[w];
+                // A second life of the round goes on behind what the first one acknowledged, or that was lost: the
+                // same rows would be written again and nothing would be missing in the end.
+                if transaction <= acknowledged {
+                    self.failed = Some(format!(
+                        "began {transaction} of writer {writer} again: {acknowledged} was acknowledged and is lost"
+                    ));
+                }
+                self.begun[w] = self.begun[w].max(transaction);
+            }
+            Some("ack") => self.acknowledged[w] = self.acknowledged[w].max(transaction),
+            _ => (),
         }
     }
 }
@@ -69,9 +83,13 @@ pub fn live_and_die(plan: &Plan, region: &Path, after: Duration, ledger: &mut Le
     thread::sleep(after);
     // SIGKILL: the worker gets no chance to tidy up.
     worker.kill().map_err(|e| format!("killing the worker: {e}"))?;
-    worker.wait().map_err(|e| format!("waiting for the worker: {e}"))?;
+    let status = worker.wait().map_err(|e| format!("waiting for the worker: {e}"))?;
     let lines = listener.join().map_err(|_| "the listener panicked".to_owned())?;
     lines.iter().for_each(|l| ledger.enter(l));
+    // A panic, an abort or a signal of its own is a finding, and not the kill that was asked for.
+    if status.signal() != Some(SIGKILL) && ledger.failed.is_none() {
+        ledger.failed = Some(format!("ended by itself: {status}"));
+    }
     Ok(())
 }
 
@@ -96,5 +114,14 @@ mod tests {
         let mut ledger = Ledger::default();
         lines.iter().for_each(|l| ledger.enter(l));
         assert_eq!((ledger.begun[0], ledger.acknowledged[0]), (12, 12));
+    }
+
+    #[test]
+    fn a_transaction_written_again_by_the_next_life_was_lost() {
+        let mut ledger = Ledger::default();
+        ["begin 1 7", "ack 1 7", "begin 1 8"].into_iter().for_each(|l| ledger.enter(l));
+        assert_eq!(ledger.failed, None);
+        ["begin 1 7", "ack 1 7", "begin 1 8", "ack 1 8"].into_iter().for_each(|l| ledger.enter(l));
+        assert!(ledger.failed.is_some_and(|why| why.contains("lost")));
     }
 }

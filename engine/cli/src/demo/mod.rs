@@ -16,6 +16,7 @@ use pagestone::units::PageIndex;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -26,6 +27,7 @@ const WORK: Duration = Duration::from_millis(700);
 const WORK_RANDOM: Duration = Duration::from_millis(900);
 /// A worker that says nothing for so long is stuck.
 const SILENCE: Duration = Duration::from_secs(120);
+const SIGKILL: i32 = 9;
 
 /// How the worker's life went.
 struct Life {
@@ -118,9 +120,10 @@ fn live_and_die(region: &Path, own: bool, seed: u64) -> Result<Life, Failure> {
     let start = Instant::now();
     let mut ledger = Ledger::default();
     let mut import = Duration::ZERO;
-    let mut deadline = None;
-    loop {
-        let wait = deadline.map_or(SILENCE, |d: Instant| d.saturating_duration_since(Instant::now()));
+    let mut deadline: Option<Instant> = None;
+    // However much there is to hear: the moment of the kill is not put off.
+    while deadline.is_none_or(|d| Instant::now() < d) {
+        let wait = deadline.map_or(SILENCE, |d| d.saturating_duration_since(Instant::now()));
         match messages.recv_timeout(wait) {
             Ok(Message::Ready) => {
                 ledger.enter(Message::Ready);
@@ -134,11 +137,15 @@ fn live_and_die(region: &Path, own: bool, seed: u64) -> Result<Life, Failure> {
     }
     // SIGKILL: the worker gets no chance to tidy up.
     worker.kill().map_err(|e| Failure::Other(format!("killing the worker: {e}")))?;
-    worker.wait().map_err(|e| Failure::Other(format!("waiting for the worker: {e}")))?;
+    let status = worker.wait().map_err(|e| Failure::Other(format!("waiting for the worker: {e}")))?;
     // What it had said before it died is still in the pipe.
     messages.iter().for_each(|m| ledger.enter(m));
     match &ledger.failed {
         Some(why) => Err(Failure::Other(format!("the worker failed: {why}"))),
+        // What is proven is proven of a kill: a worker that crashed by itself is a defect.
+        None if status.signal() != Some(SIGKILL) => {
+            Err(Failure::Other(format!("the worker ended by itself: {status}")))
+        }
         None if !ledger.ready => Err(Failure::Other("the worker ended before its work began".into())),
         None => Ok(Life { worked: start.elapsed() - import, ledger, import }),
     }

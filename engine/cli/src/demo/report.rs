@@ -127,7 +127,7 @@ fn what_it_took(words: &str) -> Section {
     let n = |name: &str| all.get(name).copied().unwrap_or(0);
     let c = |name: &str| count(n(name));
     let mut s = Section::new("What it took, until just before the kill");
-    s.line("descriptors", format!("{} populated of {}", count(n("table_chunks") * 256), c("table_frames")));
+    s.line("descriptors", format!("memory for {} of {}", count(n("table_chunks") * 256), c("table_frames")));
     s.line("their DRAM", format!("{} ({} chunks of 256)", size(n("table_bytes")), c("table_chunks")));
     s.line("faults", format!("{} first touches", c("table_first_touches")));
     s.line("pins", format!("{} pages pinned at that moment", c("pinned_pages")));
