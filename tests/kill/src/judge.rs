@@ -22,6 +22,10 @@ pub struct Verdict {
     pub acknowledged: u64,
     /// Transactions begun and not acknowledged.
     pub open: u64,
+    /// VACUUMs done.
+    pub vacuums: u64,
+    /// Checkpoints completed.
+    pub checkpoints: u64,
     /// Regions or databases that are not whole.
     pub integrity_failures: u64,
     /// Acknowledged transactions that are missing.
@@ -41,6 +45,8 @@ impl Verdict {
     pub fn add(&mut self, other: Self) {
         self.acknowledged += other.acknowledged;
         self.open += other.open;
+        self.vacuums += other.vacuums;
+        self.checkpoints += other.checkpoints;
         self.integrity_failures += other.integrity_failures;
         self.lost += other.lost;
         self.leaked += other.leaked;
@@ -54,7 +60,8 @@ impl Verdict {
 
 /// Looks at the region before, during and after its recovery.
 pub fn judge(plan: &Plan, region: &Path, ledger: &Ledger, known: &mut Known) -> Verdict {
-    let mut verdict = Verdict::default();
+    let mut verdict =
+        Verdict { vacuums: ledger.vacuums, checkpoints: ledger.checkpoints, ..Verdict::default() };
     for w in 0..WRITERS as usize {
         verdict.acknowledged += ledger.acknowledged[w] - known.heads[w];
         verdict.open += ledger.begun[w] - ledger.acknowledged[w];
@@ -186,7 +193,7 @@ mod tests {
     }
 
     fn weighed(db: &Connection, acknowledged: u64, begun: u64) -> Verdict {
-        let ledger = Ledger { begun: [begun, 0], acknowledged: [acknowledged, 0], failed: None };
+        let ledger = Ledger { begun: [begun, 0], acknowledged: [acknowledged, 0], ..Ledger::default() };
         let mut verdict = Verdict::default();
         weigh(db, 0, &ledger, &mut verdict).expect("weigh");
         verdict

@@ -2,7 +2,7 @@
 
 use crate::judge::Known;
 use crate::plan::Plan;
-use crate::workload::WRITERS;
+use crate::workload::{CHECKPOINTED, VACUUMED, WRITERS};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -19,6 +19,10 @@ pub struct Ledger {
     pub begun: [u64; WRITERS as usize],
     /// Last transaction acknowledged, by writer.
     pub acknowledged: [u64; WRITERS as usize],
+    /// VACUUMs done.
+    pub vacuums: u64,
+    /// Checkpoints completed.
+    pub checkpoints: u64,
     /// Why the worker gave up, if it did: never expected.
     pub failed: Option<String>,
 }
@@ -26,11 +30,16 @@ pub struct Ledger {
 impl Ledger {
     /// Before a life: what is known to be in the database counts as acknowledged.
     pub fn starting_from(known: &Known) -> Self {
-        Self { begun: known.heads, acknowledged: known.heads, failed: None }
+        Self { begun: known.heads, acknowledged: known.heads, ..Self::default() }
     }
 
     /// Takes one line down. A line that the kill tore says nothing.
     fn enter(&mut self, line: &str) {
+        match line {
+            VACUUMED => return self.vacuums += 1,
+            CHECKPOINTED => return self.checkpoints += 1,
+            _ => (),
+        }
         let mut words = line.split(' ');
         let kind = words.next();
         if kind == Some("failed") {
@@ -114,6 +123,13 @@ mod tests {
         let mut ledger = Ledger::default();
         lines.iter().for_each(|l| ledger.enter(l));
         assert_eq!((ledger.begun[0], ledger.acknowledged[0]), (12, 12));
+    }
+
+    #[test]
+    fn what_maintenance_did_is_counted() {
+        let mut ledger = Ledger::default();
+        [VACUUMED, CHECKPOINTED, "begin 0 1", CHECKPOINTED].into_iter().for_each(|l| ledger.enter(l));
+        assert_eq!((ledger.vacuums, ledger.checkpoints, ledger.begun[0]), (1, 2, 1));
     }
 
     #[test]

@@ -17,6 +17,9 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// A run of so many rounds is not without maintenance by chance.
+const TELLING: u32 = 50;
+
 /// Kill a database process at random moments, and look at what is left.
 #[derive(Parser)]
 #[command(name = "kill")]
@@ -90,7 +93,13 @@ fn run(cli: &Cli) -> Result<bool, String> {
     println!("integrity failures                {:>6}", sum.integrity_failures);
     println!("lost acknowledged transactions    {:>6}", sum.lost);
     println!("leaked frames                     {:>6}", sum.leaked);
-    Ok(sum.clean())
+    println!("maintenance   {} VACUUM, {} checkpoints", sum.vacuums, sum.checkpoints);
+    let idle = cli.rounds >= TELLING && (sum.vacuums == 0 || sum.checkpoints == 0);
+    if idle {
+        println!("maintenance was never done: the run proves nothing about it");
+    }
+    media.keep()?;
+    Ok(sum.clean() && !idle)
 }
 
 /// One round: one kill, or two with the second one in mid-recovery; then the verdict.
@@ -105,28 +114,36 @@ fn play(plan: &Plan, region: &Path, known: &mut judge::Known) -> Result<Verdict,
 /// Where the regions lie.
 struct Media {
     disk: PathBuf,
-    memory: Option<PathBuf>,
-    _temporary: Vec<tempfile::TempDir>,
+    memory: Option<tempfile::TempDir>,
+    /// Ends with the run; there is none if the regions are kept.
+    temporary: Option<tempfile::TempDir>,
 }
 
 impl Media {
     fn make(keep: Option<&Path>) -> Result<Self, String> {
-        if let Some(directory) = keep {
-            std::fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
-            let disk = directory.to_owned();
-            return Ok(Self { disk, memory: None, _temporary: vec![] });
-        }
-        let disk = tempfile::tempdir().map_err(|e| format!("a temporary directory: {e}"))?;
         let memory = tempfile::tempdir_in("/dev/shm").ok();
         if memory.is_none() {
             eprintln!("kill: /dev/shm cannot be used, the CacheLine rounds run on the file region");
         }
-        let path = |d: &tempfile::TempDir| d.path().to_owned();
-        Ok(Self {
-            disk: path(&disk),
-            memory: memory.as_ref().map(path),
-            _temporary: [Some(disk), memory].into_iter().flatten().collect(),
-        })
+        if let Some(directory) = keep {
+            std::fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+            return Ok(Self { disk: directory.to_owned(), memory, temporary: None });
+        }
+        let disk = tempfile::tempdir().map_err(|e| format!("a temporary directory: {e}"))?;
+        Ok(Self { disk: disk.path().to_owned(), memory, temporary: Some(disk) })
+    }
+
+    /// If the regions are kept, those in memory join the others; the medium is part of their names.
+    fn keep(&self) -> Result<(), String> {
+        let (None, Some(memory)) = (&self.temporary, &self.memory) else { return Ok(()) };
+        let copy = || -> std::io::Result<()> {
+            for entry in std::fs::read_dir(memory.path())? {
+                let entry = entry?;
+                std::fs::copy(entry.path(), self.disk.join(entry.file_name()))?;
+            }
+            Ok(())
+        };
+        copy().map_err(|e| format!("keeping the regions of {}: {e}", memory.path().display()))
     }
 
     fn has_memory(&self) -> bool {
@@ -135,7 +152,7 @@ impl Media {
 
     fn region(&self, plan: &Plan) -> PathBuf {
         let directory = match (plan.medium, &self.memory) {
-            (Medium::CacheLine, Some(memory)) => memory,
+            (Medium::CacheLine, Some(memory)) => memory.path(),
             _ => &self.disk,
         };
         directory.join(plan.name())

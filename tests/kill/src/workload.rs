@@ -14,6 +14,11 @@ const BUSY: Duration = Duration::from_secs(60);
 /// So small a cache spills in mid-transaction.
 const CACHE_PAGES: i64 = 24;
 
+/// Said of a VACUUM that was done.
+pub const VACUUMED: &str = "vacuumed";
+/// Said of a checkpoint that completed.
+pub const CHECKPOINTED: &str = "checkpointed";
+
 /// What the process is told.
 #[derive(clap::Args, Clone)]
 pub struct Orders {
@@ -167,23 +172,70 @@ fn read(orders: &Orders, _: u32) -> rusqlite::Result<()> {
 
 fn maintain(orders: &Orders, _: u32) -> rusqlite::Result<()> {
     let db = connect_as_told(orders)?;
-    db.busy_timeout(Duration::from_millis(20))?;
     let mut rng = Rng::new(orders.seed, 0);
     loop {
         thread::sleep(Duration::from_millis(rng.below(60)));
-        let what = match rng.below(5) {
-            0 => "VACUUM",
-            1 => "PRAGMA wal_checkpoint(TRUNCATE)",
-            2 => "PRAGMA wal_checkpoint(RESTART)",
-            _ => "PRAGMA wal_checkpoint(PASSIVE)",
+        let said = match rng.below(5) {
+            0 => vacuum(&db).map(|()| Some(VACUUMED)),
+            1 => checkpoint(&db, "TRUNCATE"),
+            2 => checkpoint(&db, "RESTART"),
+            _ => checkpoint(&db, "PASSIVE"),
         };
-        match db.execute_batch(what) {
+        match said {
+            Ok(Some(line)) => say(&format!("{line}\n")),
+            Ok(None) => (),
             Err(e)
                 if matches!(
                     e.sqlite_error_code(),
                     Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
                 ) => {}
-            other => other?,
+            Err(e) => return Err(e),
         }
+    }
+}
+
+/// Waits as long as writers do: between them and the reader, a short wait never ends well.
+fn vacuum(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(BUSY)?;
+    db.execute_batch("VACUUM")
+}
+
+/// What is said of a checkpoint that completed; one that was blocked, or had nothing to do, is not told of.
+fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<Option<&'static str>> {
+    db.busy_timeout(Duration::from_millis(20))?;
+    let (busy, frames, copied): (i64, i64, i64) =
+        db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?))
+        })?;
+    // Without a WAL both are -1. A TRUNCATE that completed leaves no frames.
+    let whole = busy == 0 && frames == copied && (frames > 0 || frames == 0 && mode == "TRUNCATE");
+    Ok(whole.then_some(CHECKPOINTED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_checkpoint_that_completed_is_told_of() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let open = || {
+            let db = Connection::open(directory.path().join("x.db")).expect("open");
+            db.busy_timeout(Duration::ZERO).expect("timeout");
+            db
+        };
+        let db = open();
+        assert_eq!(checkpoint(&db, "TRUNCATE"), Ok(None), "no WAL");
+        db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
+        db.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES(1)").expect("write");
+        let reader = open();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM t").expect("read");
+        db.execute_batch("INSERT INTO t VALUES(2)").expect("write");
+        assert_eq!(checkpoint(&db, "TRUNCATE"), Ok(None), "blocked by a reader");
+        assert_eq!(checkpoint(&db, "PASSIVE"), Ok(None), "in part");
+        reader.execute_batch("COMMIT").expect("end");
+        assert_eq!(checkpoint(&db, "PASSIVE"), Ok(Some(CHECKPOINTED)));
+        assert_eq!(checkpoint(&db, "TRUNCATE"), Ok(Some(CHECKPOINTED)));
+        assert_eq!(checkpoint(&db, "PASSIVE"), Ok(None), "nothing to do");
     }
 }
