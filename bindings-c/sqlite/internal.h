@@ -11,8 +11,8 @@
  *   shm.c      the WAL index and its eight locks
  *   status.c   codes of Pagestone -> codes of SQLite, and the log
  *
- * Two kinds of mutex, the registry first: pgsv_registry (everything in region.c; held by open, close, delete and access,
- * never by an io method) and database.mutex (database locks and the WAL index).
+ * Two kinds of mutex, the registry first: pgsv_registry (everything in region.c; held by xOpen, xDelete and xAccess, and
+ * of the io methods by xClose alone) and database.mutex (database locks and the WAL index).
  */
 #ifndef PAGESTONE_VFS_INTERNAL_H
 #define PAGESTONE_VFS_INTERNAL_H

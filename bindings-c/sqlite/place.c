@@ -239,17 +239,20 @@ static int write_link(int descriptor, const struct place *place)
     return 0;
 }
 
-static void sync_directory_of(const char *path)
+/* A directory that may not be read cannot be synced and is not an error, as for SQLite's own VFS; a sync that failed
+ * is. `path` is absolute. */
+static int sync_directory_of(const char *path)
 {
     char directory[PATH_MAX];
     strcpy(directory, path);
     char *slash = strrchr(directory, '/');
-    if (!slash) return;
+    if (!slash) return SQLITE_OK;
     slash[slash == directory] = 0;
     int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor < 0) return;
-    fsync(descriptor);
+    if (descriptor < 0) return SQLITE_OK;
+    int number = fsync(descriptor) == 0 ? 0 : errno;
     close(descriptor);
+    return number == 0 ? SQLITE_OK : pgsv_refuse(SQLITE_IOERR_DIR_FSYNC, "%s: %s", directory, strerror(number));
 }
 
 /* Puts a link at `path`, whole or not at all, durable before the database in it has anything to lose. */
@@ -267,6 +270,5 @@ int pgsv_link(const char *path, const struct place *place)
         unlink(temporary);
         return SQLITE_CANTOPEN;
     }
-    sync_directory_of(path);
-    return SQLITE_OK;
+    return sync_directory_of(path);
 }

@@ -38,8 +38,10 @@ static size_t split(const char *path, enum slot *slot)
     return 0;
 }
 
-/* The database whose journal or WAL has this path, to be put back; NULL if it is none of ours. Opens the region if
- * nobody has it open: after a crash SQLite asks for the journals of databases that it was never told to open. */
+/* The database whose journal or WAL has this path, to be put back; NULL if it is none of ours: beside nothing, or beside
+ * an ordinary database. Opens the region if nobody has it open: after a crash SQLite asks for the journals of databases
+ * that it was never told to open. A file that should be a region and cannot be opened is an error, also when it has lost
+ * its head: its journal may be in it. */
 static int companion(const char *path, enum slot *slot, struct database **database)
 {
     char main_path[PATH_MAX];
@@ -58,7 +60,7 @@ static int companion(const char *path, enum slot *slot, struct database **databa
     if (result == SQLITE_OK) result = pgsv_locate(main_path, SQLITE_OPEN_READWRITE, &wishes, &place);
     if (result != SQLITE_OK || place.kind != PLACE_REGION || place.create) return result;
     result = pgsv_database_get(&place, SQLITE_OPEN_READWRITE, &wishes, database);
-    return result == SQLITE_NOTADB ? SQLITE_OK : result;
+    return result == SQLITE_NOTADB ? SQLITE_IOERR : result;
 }
 
 static int vfs_access(sqlite3_vfs *self, const char *path, int flags, int *answer)

@@ -101,6 +101,24 @@ static const char *region_that_cannot_be_opened_is_not_absent(const char *direct
     return NULL;
 }
 
+/* A journal may be in what was a region: an error everywhere, and nothing that the default VFS could answer. */
+static const char *region_without_its_head_is_not_absent(const char *directory)
+{
+    struct opened db, journal;
+    char path[4096], garbage[8192];
+    memset(garbage, 0xa5, sizeof garbage);
+    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK && contract_close(&db) == SQLITE_OK);
+    int file = open(path_of(path, directory, "a.db"), O_RDWR | O_CLOEXEC);
+    HOLDS(file >= 0 && pwrite(file, garbage, sizeof garbage, 0) == (ssize_t)sizeof garbage && close(file) == 0);
+    path_of(path, directory, "a.db-journal");
+    HOLDS(exists(path) == -SQLITE_IOERR_ACCESS);
+    HOLDS(delete(path, 1) == SQLITE_IOERR_DELETE);
+    int result = contract_open(&journal, path, SQLITE_OPEN_SUPER_JOURNAL | SQLITE_OPEN_READONLY);
+    HOLDS(result == SQLITE_IOERR && journal.file->pMethods == NULL);
+    contract_close(&journal);
+    return NULL;
+}
+
 static const char *others_belong_to_the_default_vfs(const char *directory)
 {
     struct opened file;
@@ -294,6 +312,7 @@ const struct contract contract_of_paths[] = {
     {"file_without_write_permission_opens_read_only", file_without_write_permission_opens_read_only},
     {"unlinked_database_keeps_its_journal", unlinked_database_keeps_its_journal},
     {"database_is_known_by_device_and_inode", database_is_known_by_device_and_inode},
+    {"region_without_its_head_is_not_absent", region_without_its_head_is_not_absent},
     {"foreign_file_is_refused_and_unharmed", foreign_file_is_refused_and_unharmed},
     {"foreign_file_passes_when_told", foreign_file_passes_when_told},
     {"wishes_are_met_or_refused", wishes_are_met_or_refused},

@@ -50,9 +50,6 @@ pub enum Command {
 pub struct Create {
     /// The file to make; it must not exist.
     pub region: PathBuf,
-    /// Never let the region grow beyond this size (bytes, or with K, M, G, T).
-    #[arg(long, value_name = "SIZE", value_parser = crate::output::parse_size)]
-    pub max_size: Option<u64>,
 }
 
 #[derive(Args)]

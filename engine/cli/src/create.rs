@@ -12,11 +12,7 @@ pub fn run(args: &Create) -> Result<u8, Failure> {
             args.region.display()
         )));
     }
-    let mut options = Store::options().create(true);
-    if let Some(bytes) = args.max_size {
-        options = options.max_size(bytes);
-    }
-    let store = options.open(&args.region)?;
+    let store = Store::options().create(true).open(&args.region)?;
     store.sync()?;
     let durability = store.info().durability;
     place::close(store)?;

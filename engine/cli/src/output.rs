@@ -72,22 +72,6 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// `4096`, `64K`, `10M`, `2G`, `1T`.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" | "B" => 0,
-        "K" | "KB" | "KIB" => 10,
-        "M" | "MB" | "MIB" => 20,
-        "G" | "GB" | "GIB" => 30,
-        "T" | "TB" | "TIB" => 40,
-        _ => return Err("a size is a number, or a number with K, M, G or T".into()),
-    };
-    let number: u64 = digits.parse().map_err(|_| "a size is a number, or a number with K, M, G or T")?;
-    number.checked_shl(shift).filter(|n| n >> shift == number).ok_or_else(|| "too large".into())
-}
-
 /// An object's name for a terminal: control characters and stray bytes escaped.
 pub fn name(bytes: &[u8]) -> String {
     let mut out = String::new();
@@ -116,15 +100,6 @@ mod tests {
         assert_eq!(count(1), "1");
         assert_eq!(count(1234), "1,234");
         assert_eq!(count(123_456_789), "123,456,789");
-    }
-
-    #[test]
-    fn a_size_that_overflows_is_refused() {
-        assert_eq!(parse_size("64K"), Ok(65536));
-        assert_eq!(parse_size("2gib"), Ok(2 << 30));
-        assert!(parse_size("99999999T").is_err());
-        assert!(parse_size("much").is_err());
-        assert!(parse_size("").is_err());
     }
 
     #[test]
