@@ -36,6 +36,7 @@ contract! {
     file_without_write_permission_opens_read_only
     unlinked_database_keeps_its_journal
     database_is_known_by_device_and_inode
+    region_without_its_head_is_not_absent
     foreign_file_is_refused_and_unharmed
     foreign_file_passes_when_told
     wishes_are_met_or_refused
