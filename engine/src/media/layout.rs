@@ -86,6 +86,21 @@ pub const fn bitmap_frame(group: u64, log_frames: u32) -> FrameNo {
     if group == 0 { FrameNo(LOG_FRAME.0 + log_frames) } else { FrameNo((group * GROUP_FRAMES) as u32) }
 }
 
+/// The frame's number among those that are no bitmap of a later group: a run of data that crosses into the next group
+/// stays a run of ranks.
+#[must_use]
+#[inline(always)]
+pub const fn rank_of(frame: FrameNo) -> u32 {
+    frame.0 - frame.0 / GROUP_FRAMES as u32
+}
+
+/// The frame with this rank.
+#[must_use]
+#[inline(always)]
+pub const fn frame_of_rank(rank: u32) -> FrameNo {
+    FrameNo(rank + rank.saturating_sub(1) / (GROUP_FRAMES as u32 - 1))
+}
+
 /// The directory's root node in a fresh region.
 #[must_use]
 pub const fn directory_frame(log_frames: u32) -> FrameNo {
@@ -113,3 +128,22 @@ pub const fn file_bytes(frames: u64) -> u64 {
 const _: () = assert!(GROUP_FRAMES == 32768 && WORDS_PER_FRAME == 512);
 const _: () = assert!(file_bytes(FRAMES_INITIAL as u64) <= 512 * 1024);
 const _: () = assert!((first_free_frame(LOG_FRAMES_MAX).0 as u64) < GROUP_FRAMES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_count_every_frame_but_the_bitmaps_of_later_groups() {
+        let mut rank = 0;
+        for number in 0..5 * GROUP_FRAMES as u32 {
+            if number > 0 && u64::from(number) % GROUP_FRAMES == 0 {
+                continue;
+            }
+            assert_eq!((rank_of(FrameNo(number)), frame_of_rank(rank)), (rank, FrameNo(number)));
+            rank += 1;
+        }
+        let last = FrameNo(u32::MAX);
+        assert_eq!(frame_of_rank(rank_of(last)), last);
+    }
+}

@@ -95,7 +95,7 @@ impl Pages {
 
     /// The pfn of a frame of this region.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn pfn(&self, frame: FrameNo) -> Pfn {
         Pfn::new(self.first.get() + u64::from(frame.0))
     }
@@ -116,8 +116,14 @@ impl Pages {
         (number < self.frames).then_some(FrameNo(number as u32))
     }
 
+    /// The frame that begins at an address which [`Self::address`] gave.
+    #[inline(always)]
+    pub(super) fn frame_of(&self, address: NonNull<u8>) -> FrameNo {
+        FrameNo(((address.addr().get() - self.base.addr().get()) / FRAME_SIZE) as u32)
+    }
+
     /// Where a frame's bytes are.
-    #[inline]
+    #[inline(always)]
     pub(super) fn address(&self, frame: FrameNo) -> NonNull<u8> {
         debug_assert!(u64::from(frame.0) < self.frames);
         // SAFETY: the window is mapped whole, and the number is below its frames (checked where numbers enter).
@@ -126,7 +132,7 @@ impl Pages {
 
     /// A pin on `frame` if that takes no more than counting it or populating its descriptor; the flag says the latter.
     /// What the frame is for must be validated after the pin.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_pin(&self, frame: FrameNo) -> Option<(PageRef, bool)> {
         if u64::from(frame.0) >= self.frames {
             return None;

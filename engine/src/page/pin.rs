@@ -18,7 +18,7 @@ use std::ptr::NonNull;
 /// only after the last pin is dropped.
 #[must_use = "a pin that is dropped at once protects nothing"]
 pub struct PageRef {
-    pfn: Pfn,
+    /// Of the frame; its number follows from it. Two words in all: a pin that is found at once stays in registers.
     address: NonNull<u8>,
     /// Alive as long as the pin: see [`Pages`].
     pages: NonNull<Pages>,
@@ -55,22 +55,22 @@ pub struct PageInfo {
 
 impl PageRef {
     /// Wraps a pin that was just counted on `frame`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(pages: &Pages, frame: FrameNo) -> Self {
-        Self { pfn: pages.pfn(frame), address: pages.address(frame), pages: NonNull::from(pages) }
+        Self { address: pages.address(frame), pages: NonNull::from(pages) }
     }
 
     /// The frame's number.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn pfn(&self) -> Pfn {
-        self.pfn
+        self.pages().pfn(self.frame())
     }
 
     /// Where the frame's bytes are. The address is good for comparing, for I/O by address, and for C; Rust reads and
     /// writes through guards.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn address(&self) -> *const u8 {
         self.address.as_ptr()
     }
@@ -80,33 +80,33 @@ impl PageRef {
     /// # Errors
     /// `TooManyPins`.
     pub fn try_clone(&self) -> Result<Self> {
-        FrameTable::global().pin_again(self.pfn).into_result(self.pfn)?;
-        Ok(Self { pfn: self.pfn, address: self.address, pages: self.pages })
+        FrameTable::global().pin_again(self.pfn()).into_result(self.pfn())?;
+        Ok(Self { address: self.address, pages: self.pages })
     }
 
     /// Whether the page was cut off from its object.
     #[must_use]
     pub fn is_detached(&self) -> bool {
-        FrameTable::global().peek(self.pfn).is_none_or(|now| now.orphan())
+        FrameTable::global().peek(self.pfn()).is_none_or(|now| now.orphan())
     }
 
     /// What the descriptor says now.
     #[must_use]
     pub fn info(&self) -> PageInfo {
-        PageInfo::of(self.pfn)
+        PageInfo::of(self.pfn())
     }
 
     /// The pages this one is of.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pages(&self) -> &Pages {
         // SAFETY: `Pages` outlives the pins it gave (see there), and this is one.
         unsafe { self.pages.as_ref() }
     }
 
     /// The frame in its region.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn frame(&self) -> FrameNo {
-        FrameNo((self.pfn.get() - self.pages().pfns().start.get()) as u32)
+        self.pages().frame_of(self.address)
     }
 
     #[inline]
@@ -116,13 +116,13 @@ impl PageRef {
 
     /// The page that the frame is known to hold.
     pub(super) fn owner(&self) -> Option<Owner> {
-        owner(self.pfn, FrameTable::global().peek(self.pfn))
+        owner(self.pfn(), FrameTable::global().peek(self.pfn()))
     }
 
     /// Notes whose page the frame holds, if nobody has yet. The caller has validated that after the pin.
     #[inline]
     pub(crate) fn set_owner(&self, owner: Owner) {
-        FrameTable::global().set_owner_if_unset(self.pfn, owner.word());
+        FrameTable::global().set_owner_if_unset(self.pfn(), owner.word());
     }
 }
 
@@ -151,10 +151,11 @@ fn owner(pfn: Pfn, now: Option<Snapshot>) -> Option<Owner> {
 }
 
 impl Drop for PageRef {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if FrameTable::global().unpin(self.pfn) == UnpinOutcome::LastOfOrphan {
-            self.pages().queue(self.pfn);
+        let (pages, pfn) = (self.pages(), self.pfn());
+        if FrameTable::global().unpin(pfn) == UnpinOutcome::LastOfOrphan {
+            pages.queue(pfn);
         }
     }
 }

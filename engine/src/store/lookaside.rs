@@ -1,5 +1,6 @@
-//! What a pin reads instead of the map: one word per page of an open object.
+//! What a pin reads instead of the map: the object's first extent, and one word per page beyond it.
 
+use super::extent::Extent;
 use crate::sync::LazyArray;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::units::{FrameNo, PageIndex};
@@ -14,6 +15,7 @@ const MEMORY_PAGE: u64 = 1024;
 /// the frame is detached. A hit takes no lock: it pins the frame it read and reads the word again. Pin and detachment
 /// are read-modify-writes of one descriptor: either the detacher sees the pin, or the pinner sees the word cleared.
 pub(super) struct Lookaside {
+    extent: Extent,
     /// Frame numbers; 0, the superblock's, says that the page was not looked up.
     words: Option<LazyArray<AtomicU32>>,
     /// All filled words lie below.
@@ -29,12 +31,15 @@ impl Lookaside {
             words = LazyArray::reserve(len).ok();
             len /= 2;
         }
-        Self { words, filled: AtomicU64::new(0) }
+        Self { extent: Extent::default(), words, filled: AtomicU64::new(0) }
     }
 
     /// The frame of a page, if it was looked up.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, index: PageIndex) -> Option<FrameNo> {
+        if let Some(frame) = self.extent.get(index) {
+            return Some(frame);
+        }
         let word = self.word(index.0)?;
         // ORDERING: Acquire: a hit that reads a cleared word after its pin must see what its clearer did before. The
         // second read is ordered behind the pin, whose read-modify-write acquires.
@@ -44,13 +49,32 @@ impl Lookaside {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&self, index: u64) -> Option<&AtomicU32> {
         self.words.as_ref()?.get(usize::try_from(index).ok()?)
     }
 
+    /// The page from which on the map may show more of the extent, if that is not known.
+    pub(super) fn extent_to_look_for(&self) -> Option<PageIndex> {
+        self.extent.next()
+    }
+
+    /// Takes in what the map shows from `first` on, as far as it continues the extent. The caller holds `shape` shared.
+    pub(super) fn extend_extent(&self, first: PageIndex, pages: &[Option<FrameNo>]) {
+        let continued = pages
+            .iter()
+            .zip(first.0..)
+            .all(|(frame, index)| frame.is_some_and(|frame| self.extent.push(PageIndex(index), frame)));
+        if !continued {
+            self.extent.ends();
+        }
+    }
+
     /// Remembers a lookup. The caller holds `shape` shared.
     pub(super) fn fill(&self, index: PageIndex, frame: FrameNo) {
+        if self.extent.push(index, frame) {
+            return;
+        }
         let Some(word) = self.word(index.0) else { return };
         // ORDERING: Relaxed: only read under the exclusive side of `shape`.
         self.filled.fetch_max(index.0 + 1, Ordering::Relaxed);
@@ -61,6 +85,7 @@ impl Lookaside {
 
     /// Forgets pages. The caller holds `shape` exclusively, and detaches their frames afterwards.
     pub(super) fn clear(&self, pages: Range<u64>) {
+        self.extent.cut(pages.start);
         // ORDERING: Relaxed: written under the shared side of `shape`.
         let filled = self.filled.load(Ordering::Relaxed);
         self.wipe(pages.start..pages.end.min(filled));

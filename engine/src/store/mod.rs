@@ -25,6 +25,7 @@
 
 mod close;
 mod core;
+mod extent;
 mod flush;
 mod info;
 mod lookaside;

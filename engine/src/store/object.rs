@@ -160,11 +160,11 @@ impl Object {
 
     /// Pins a page. `None` for a hole, and past the end: nothing is allocated to read.
     ///
-    /// A page that is in use costs one atomic addition and two loads.
+    /// A page that is in use costs one atomic addition and a few loads.
     ///
     /// # Errors
     /// `TooManyPins`, `PoisonedFrame`, `Corrupt`.
-    #[inline]
+    #[inline(always)]
     pub fn pin(&self, index: PageIndex) -> Result<Option<PageRef>> {
         match self.shared.hit(index) {
             Some(page) => Ok(Some(page)),

@@ -13,6 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 /// The greatest length of an object.
 pub(super) const LEN_MAX: u64 = Owner::PAGES_MAX * PAGE;
+/// Pages by which a lookup extends what is known of an object's first extent: a leaf of its map.
+const EXTENT_STEP: usize = 512;
 /// Bytes of a page.
 pub(super) const PAGE: u64 = FRAME_SIZE as u64;
 
@@ -74,7 +76,7 @@ impl Shared {
         self.layout.lock().tail = Tail::Zero;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn len(&self) -> u64 {
         // ORDERING: Acquire: who sees the length sees the bytes below it.
         self.len.load(Ordering::Acquire)
@@ -138,6 +140,10 @@ impl Shared {
         }
         let found = self.core.volume.map(self.slot, index)?;
         if let Some(frame) = found {
+            if let Some(next) = lookaside.extent_to_look_for() {
+                let pages = self.core.volume.map_range(self.slot, next, EXTENT_STEP)?;
+                lookaside.extend_extent(next, &pages);
+            }
             lookaside.fill(index, frame);
         }
         Ok(found)

@@ -20,7 +20,7 @@ fn region(image: Option<Vec<u8>>, boot: u8, recorder: Option<Arc<Recorder>>) -> 
     let options = RegionOptions {
         assume: Some(Durability::Fdatasync),
         identity: Some(identity(boot)),
-        recorder: Some(recorder.unwrap_or_else(Recorder::new)),
+        recorder: Some(recorder.unwrap_or_default()),
         max_bytes: Some(1 << 22),
         ..RegionOptions::default()
     };
