@@ -170,7 +170,10 @@ fn pins_by_number_are_made_while_pages_are_punched_and_objects_go() {
         scope.spawn(|| {
             let frames = store.stats().table_frames.min(400);
             let mut found = 0;
-            while Instant::now() < end {
+            // On a starved machine the first round may take longer than the test: it is still made whole.
+            let mut rounds = 0;
+            while Instant::now() < end || rounds == 0 {
+                rounds += 1;
                 for frame in 60..frames {
                     let range = pagestone::units::PfnRange::new(pagestone::units::Pfn::new(base + frame), 1);
                     if let Ok(pins) = store.frames(range) {
