@@ -116,14 +116,14 @@ fn word(page: *const u64, at: usize) -> u64 {
 fn measure(object: &Object, ring: &Ring) -> Result<[f64; 7], Box<dyn std::error::Error>> {
     let pages = ring.addresses.len() as u64;
     let base = ring.addresses.iter().copied().min().ok_or("no pages")?;
-    let span = pages;
     let mut kinds: [Vec<f64>; 7] = Default::default();
     let mut rng = Rng::new(2);
     let mut chain = (0, ring.addresses[0]);
     for _ in 0..BURSTS {
-        let seed = rng.below(u64::MAX);
-        let independent_bare = timed(READS, || bare(base, span, seed));
-        let independent_pinned = timed(READS, || pinned(object, pages, seed));
+        // Drawn beforehand: a generator in the loop would compete with what is measured for registers.
+        let order: Vec<u32> = (0..READS).map(|_| rng.below(pages) as u32).collect();
+        let independent_bare = timed(READS, || bare(base, &order));
+        let independent_pinned = timed(READS, || pinned(object, &order));
         let dependent_bare = timed(READS, || chain.1 = bare_chain(chain.1));
         let dependent_pinned = timed(READS, || chain.0 = pinned_chain(object, chain.0));
         let hot = timed(READS, || hot(object));
@@ -157,22 +157,21 @@ fn timed(operations: u64, work: impl FnOnce()) -> f64 {
 }
 
 /// Reads random frames: no table, no pin, the address computed as a slice index would be.
-fn bare(base: *const u64, pages: u64, seed: u64) {
-    let mut rng = Rng::new(seed);
+#[inline(never)]
+fn bare(base: *const u64, order: &[u32]) {
     let mut sum = 0_u64;
-    for _ in 0..READS {
-        let frame = rng.below(pages) as usize;
+    for &frame in order {
         // The object's frames begin at the lowest one and are not fewer than its pages.
-        sum = sum.wrapping_add(word(base.wrapping_add(frame * (FRAME_SIZE / 8)), 0));
+        sum = sum.wrapping_add(word(base.wrapping_add(frame as usize * (FRAME_SIZE / 8)), 0));
     }
     black_box(sum);
 }
 
-fn pinned(object: &Object, pages: u64, seed: u64) {
-    let mut rng = Rng::new(seed);
+#[inline(never)]
+fn pinned(object: &Object, order: &[u32]) {
     let mut sum = 0_u64;
-    for _ in 0..READS {
-        sum = sum.wrapping_add(read_pinned(object, rng.below(pages)));
+    for &index in order {
+        sum = sum.wrapping_add(read_pinned(object, index.into()));
     }
     black_box(sum);
 }
@@ -180,9 +179,18 @@ fn pinned(object: &Object, pages: u64, seed: u64) {
 #[inline(always)]
 fn read_pinned(object: &Object, index: u64) -> u64 {
     match object.pin(PageIndex(index)) {
-        Ok(Some(page)) => word(page.address().cast(), 0),
-        _ => gone(),
+        Ok(page) => match page {
+            Some(page) => word(page.address().cast(), 0),
+            None => gone(),
+        },
+        Err(error) => failed(error),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn failed(error: pagestone::Error) -> ! {
+    panic!("{error}")
 }
 
 #[cold]
@@ -191,6 +199,7 @@ fn gone() -> ! {
     panic!("a page that was allocated cannot be pinned")
 }
 
+#[inline(never)]
 fn bare_chain(mut at: *const u64) -> *const u64 {
     for _ in 0..READS {
         at = word(at, 1) as *const u64;
@@ -198,6 +207,7 @@ fn bare_chain(mut at: *const u64) -> *const u64 {
     black_box(at)
 }
 
+#[inline(never)]
 fn pinned_chain(object: &Object, mut index: u64) -> u64 {
     for _ in 0..READS {
         index = read_pinned(object, index);
@@ -205,6 +215,7 @@ fn pinned_chain(object: &Object, mut index: u64) -> u64 {
     black_box(index)
 }
 
+#[inline(never)]
 fn hot(object: &Object) {
     for _ in 0..READS {
         drop(black_box(object.pin(PageIndex(0))));

@@ -11,7 +11,7 @@ use crate::sync::{Zeroed, mutant};
 /// the frame is retired.
 #[derive(Debug)]
 #[repr(C, align(16))]
-pub(super) struct Descriptor {
+pub struct Descriptor {
     state: AtomicU64,
     owner: AtomicU64,
 }
@@ -27,6 +27,23 @@ unsafe impl Zeroed for Descriptor {
     fn wipe(&self) {
         self.state.wipe();
         self.owner.wipe();
+    }
+}
+
+/// The hit path.
+impl Descriptor {
+    /// Counts a pin. `Err`: something is left to be done, by [`FrameTable::settle_pin`](super::FrameTable::settle_pin).
+    #[inline(always)]
+    pub(crate) fn pin(&self) -> Result<(), Snapshot> {
+        let word = self.add_pin();
+        if word.admits_at_once() { Ok(()) } else { Err(word) }
+    }
+
+    /// Takes a pin back. `Err`: something is left to be done, by [`FrameTable::settle_put`](super::FrameTable::settle_put).
+    #[inline(always)]
+    pub(crate) fn unpin(&self) -> Result<(), Snapshot> {
+        let before = self.drop_pin();
+        if before.drops_at_once() { Ok(()) } else { Err(before) }
     }
 }
 

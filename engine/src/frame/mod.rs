@@ -39,6 +39,7 @@ mod state;
 mod table;
 mod version;
 
+pub use descriptor::Descriptor;
 pub use outcome::{HoldOutcome, OrphanOutcome, PinOutcome, UnpinOutcome};
 pub use state::{PINS_MAX, SHARED_MAX, Snapshot, Version};
 pub use table::{CHUNK_BUDGET, FRAMES_MAX, FrameStats, FrameTable};

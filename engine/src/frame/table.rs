@@ -114,13 +114,22 @@ impl FrameTable {
     #[inline]
     pub fn pin(&self, pfn: Pfn) -> PinOutcome {
         let Some(descriptor) = self.descriptors.get(self.index(pfn)) else { return PinOutcome::Unknown };
-        let word = descriptor.add_pin();
-        if word.admits_at_once() { PinOutcome::Pinned } else { self.pin_slow(pfn, descriptor, word) }
+        match descriptor.pin() {
+            Ok(()) => PinOutcome::Pinned,
+            Err(word) => self.settle_pin(pfn, descriptor, word),
+        }
+    }
+
+    /// The descriptors of a run of frames, for who pins by position in it.
+    #[must_use]
+    pub(crate) fn run(&self, range: PfnRange) -> Option<&[Descriptor]> {
+        let start = self.index(range.start);
+        self.descriptors.run(start..start.checked_add(usize::try_from(range.frames).ok()?)?)
     }
 
     /// What is to be done about a pin that made the word `word`.
     #[cold]
-    fn pin_slow(&self, pfn: Pfn, descriptor: &Descriptor, word: Snapshot) -> PinOutcome {
+    pub(crate) fn settle_pin(&self, pfn: Pfn, descriptor: &Descriptor, word: Snapshot) -> PinOutcome {
         if word.live() { self.admit(pfn, descriptor, word) } else { self.first_touch(pfn, descriptor) }
     }
 
@@ -161,12 +170,15 @@ impl FrameTable {
     #[inline]
     pub fn unpin(&self, pfn: Pfn) -> UnpinOutcome {
         let descriptor = self.pinned(pfn);
-        let before = descriptor.drop_pin();
-        if before.drops_at_once() { UnpinOutcome::Kept } else { self.put_slow(pfn, descriptor, before) }
+        match descriptor.unpin() {
+            Ok(()) => UnpinOutcome::Kept,
+            Err(before) => self.settle_put(pfn, descriptor, before),
+        }
     }
 
+    /// What is to be done about a put that found the word `before`.
     #[cold]
-    fn put_slow(&self, pfn: Pfn, descriptor: &Descriptor, before: Snapshot) -> UnpinOutcome {
+    pub(crate) fn settle_put(&self, pfn: Pfn, descriptor: &Descriptor, before: Snapshot) -> UnpinOutcome {
         if !before.live() {
             descriptor.undo_stray_put();
             return UnpinOutcome::Kept;

@@ -24,6 +24,7 @@
 //! While a thread holds a guard, it calls nothing that may want the latch of the same page or wait for somebody who
 //! does: no write, truncate, punch or read of that object. Pins may be held across all of them.
 
+mod answer;
 mod dirty;
 mod latch;
 mod pages;
@@ -35,6 +36,7 @@ mod run;
 mod sync;
 
 pub use crate::frame::PINS_MAX;
+pub(crate) use answer::Answer;
 pub use latch::{ReadGuard, WriteGuard};
 pub use pages::Pages;
 pub use pin::{PageInfo, PageRef};

@@ -3,7 +3,7 @@
 use super::dirty::Dirty;
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::frame::{FrameTable, PinOutcome, Snapshot};
+use crate::frame::{Descriptor, FrameTable, PinOutcome, Snapshot, UnpinOutcome};
 use crate::region::Region;
 use crate::space::SpaceManager;
 use crate::sync::RwLock;
@@ -18,7 +18,8 @@ pub struct Pages {
     /// What a pin computes its address and pfn from, copied out of the region for the hit path.
     base: NonNull<u8>,
     first: Pfn,
-    frames: u64,
+    /// One for each frame of the region's window.
+    descriptors: &'static [Descriptor],
     region: Arc<Region>,
     /// Whether writers note what they dirty: there is something to flush at all.
     pub(super) tracks_dirt: bool,
@@ -39,11 +40,14 @@ impl Pages {
     pub(crate) fn new(region: Arc<Region>) -> Result<Arc<Self>> {
         let base = NonNull::new(region.address(FrameNo(0)))
             .ok_or_else(|| Error::Invalid("a region cannot be mapped at address 0".to_owned()))?;
+        let descriptors = FrameTable::global()
+            .run(region.frames())
+            .ok_or_else(|| Error::Invalid("the region's frames are not in the frame table".to_owned()))?;
         let tracks_dirt = region.class() != Durability::Volatile && !region.read_only();
         Ok(Arc::new(Self {
             base,
             first: region.base(),
-            frames: region.window_bytes() / FRAME_SIZE as u64,
+            descriptors,
             region,
             tracks_dirt,
             dirty: Dirty::default(),
@@ -90,7 +94,7 @@ impl Pages {
     /// All pfns the region may come to use.
     #[must_use]
     pub fn pfns(&self) -> PfnRange {
-        PfnRange::new(self.first, self.frames)
+        PfnRange::new(self.first, self.descriptors.len() as u64)
     }
 
     /// The pfn of a frame of this region.
@@ -105,7 +109,7 @@ impl Pages {
     #[inline]
     pub fn frame(&self, pfn: Pfn) -> Option<FrameNo> {
         let number = pfn.get().checked_sub(self.first.get())?;
-        (number < self.frames).then_some(FrameNo(number as u32))
+        (number < self.descriptors.len() as u64).then_some(FrameNo(number as u32))
     }
 
     /// The frame whose bytes hold `address`.
@@ -113,52 +117,84 @@ impl Pages {
     pub fn frame_at(&self, address: *const u8) -> Option<FrameNo> {
         let offset = address.addr().checked_sub(self.base.addr().get())? as u64;
         let number = offset / FRAME_SIZE as u64;
-        (number < self.frames).then_some(FrameNo(number as u32))
+        (number < self.descriptors.len() as u64).then_some(FrameNo(number as u32))
     }
 
-    /// The frame that begins at an address which [`Self::address`] gave.
+    /// Bytes from the region's first descriptor to this one, which is of this region.
     #[inline(always)]
-    pub(super) fn frame_of(&self, address: NonNull<u8>) -> FrameNo {
-        FrameNo(((address.addr().get() - self.base.addr().get()) / FRAME_SIZE) as u32)
+    fn distance(&self, descriptor: &'static Descriptor) -> usize {
+        std::ptr::from_ref(descriptor).addr() - self.descriptors.as_ptr().addr()
     }
 
-    /// Where a frame's bytes are.
+    /// The frame with this descriptor.
     #[inline(always)]
-    pub(super) fn address(&self, frame: FrameNo) -> NonNull<u8> {
-        debug_assert!(u64::from(frame.0) < self.frames);
-        // SAFETY: the window is mapped whole, and the number is below its frames (checked where numbers enter).
-        unsafe { self.base.add(frame.offset() as usize) }
+    pub(super) fn frame_of(&self, descriptor: &'static Descriptor) -> FrameNo {
+        FrameNo((self.distance(descriptor) / size_of::<Descriptor>()) as u32)
     }
 
-    /// A pin on `frame` if that takes no more than counting it or populating its descriptor; the flag says the latter.
-    /// What the frame is for must be validated after the pin.
+    /// Where the bytes of the frame with this descriptor are.
     #[inline(always)]
-    pub(crate) fn try_pin(&self, frame: FrameNo) -> Option<(PageRef, bool)> {
-        if u64::from(frame.0) >= self.frames {
-            return None;
+    pub(super) fn address_of(&self, descriptor: &'static Descriptor) -> NonNull<u8> {
+        // SAFETY: the window is mapped whole, and has a frame for each of its descriptors.
+        unsafe { self.base.add(self.distance(descriptor) * (FRAME_SIZE / size_of::<Descriptor>())) }
+    }
+
+    /// The descriptor of a frame, if the window reaches so far.
+    #[inline(always)]
+    pub(super) fn descriptor(&self, frame: FrameNo) -> Option<&'static Descriptor> {
+        self.descriptors.get(frame.0 as usize)
+    }
+
+    /// A pin on `frame` if that takes no more than counting it. What the frame is for must be validated after the pin.
+    #[inline(always)]
+    pub(crate) fn try_pin(&self, frame: FrameNo) -> Option<PageRef> {
+        let descriptor = self.descriptor(frame)?;
+        match descriptor.pin() {
+            Ok(()) => Some(PageRef::new(self, descriptor)),
+            Err(word) => self.settle_pin(descriptor, word),
         }
-        let pfn = self.pfn(frame);
-        match FrameTable::global().pin(pfn) {
-            PinOutcome::Pinned => Some((PageRef::new(self, frame), false)),
-            PinOutcome::Populated => Some((PageRef::new(self, frame), true)),
+    }
+
+    /// The rest of a pin that took more than counting: the frame's second, or one that is refused. A first touch is
+    /// undone: the caller looks the page up again, and can then say whose it is.
+    #[cold]
+    #[inline(never)]
+    fn settle_pin(&self, descriptor: &'static Descriptor, word: Snapshot) -> Option<PageRef> {
+        let pfn = self.pfn(self.frame_of(descriptor));
+        match FrameTable::global().settle_pin(pfn, descriptor, word) {
+            PinOutcome::Pinned => Some(PageRef::new(self, descriptor)),
+            PinOutcome::Populated => {
+                drop(PageRef::new(self, descriptor));
+                None
+            }
             refused => self.refused(refused, pfn),
+        }
+    }
+
+    /// The rest of a put.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn put(&self, descriptor: &'static Descriptor, before: Snapshot) {
+        let pfn = self.pfn(self.frame_of(descriptor));
+        if FrameTable::global().settle_put(pfn, descriptor, before) == UnpinOutcome::LastOfOrphan {
+            self.queue(pfn);
         }
     }
 
     /// A pin on `frame`, or why not.
     #[cold]
     pub(crate) fn pin(&self, frame: FrameNo) -> Result<PageRef> {
-        if u64::from(frame.0) >= self.frames {
+        let Some(descriptor) = self.descriptor(frame) else {
             let why = "a page lies beyond the region's window";
             return Err(Error::corrupt("object map", frame.offset(), why));
-        }
+        };
         let pfn = self.pfn(frame);
         let outcome = FrameTable::global().pin(pfn);
         if !outcome.is_pinned() {
             let _: Option<()> = self.refused(outcome, pfn);
         }
         outcome.into_result(pfn)?;
-        Ok(PageRef::new(self, frame))
+        Ok(PageRef::new(self, descriptor))
     }
 
     /// A pin was not given. Even a vain one may have been the last of a detached frame.

@@ -2,7 +2,7 @@
 
 use super::pages::Pages;
 use crate::error::Result;
-use crate::frame::{FrameTable, Snapshot, UnpinOutcome};
+use crate::frame::{Descriptor, FrameTable, Snapshot};
 use crate::space::Owner;
 use crate::units::{FrameNo, PageIndex, Pfn};
 use std::fmt;
@@ -18,10 +18,11 @@ use std::ptr::NonNull;
 /// only after the last pin is dropped.
 #[must_use = "a pin that is dropped at once protects nothing"]
 pub struct PageRef {
-    /// Of the frame; its number follows from it. Two words in all: a pin that is found at once stays in registers.
-    address: NonNull<u8>,
+    /// The frame's; its number and address follow from it. Two words in all: a pin that is found at once stays in
+    /// registers.
+    pub(super) descriptor: &'static Descriptor,
     /// Alive as long as the pin: see [`Pages`].
-    pages: NonNull<Pages>,
+    pub(super) pages: NonNull<Pages>,
 }
 
 // SAFETY: a pin is a count on an atomic word and two pointers that stay valid while it is held, on any thread.
@@ -56,8 +57,8 @@ pub struct PageInfo {
 impl PageRef {
     /// Wraps a pin that was just counted on `frame`.
     #[inline(always)]
-    pub(super) fn new(pages: &Pages, frame: FrameNo) -> Self {
-        Self { address: pages.address(frame), pages: NonNull::from(pages) }
+    pub(super) fn new(pages: &Pages, descriptor: &'static Descriptor) -> Self {
+        Self { descriptor, pages: NonNull::from(pages) }
     }
 
     /// The frame's number.
@@ -72,7 +73,7 @@ impl PageRef {
     #[must_use]
     #[inline(always)]
     pub fn address(&self) -> *const u8 {
-        self.address.as_ptr()
+        self.bytes().as_ptr()
     }
 
     /// One more pin on the same frame.
@@ -81,7 +82,7 @@ impl PageRef {
     /// `TooManyPins`.
     pub fn try_clone(&self) -> Result<Self> {
         FrameTable::global().pin_again(self.pfn()).into_result(self.pfn())?;
-        Ok(Self { address: self.address, pages: self.pages })
+        Ok(Self { descriptor: self.descriptor, pages: self.pages })
     }
 
     /// Whether the page was cut off from its object.
@@ -106,12 +107,12 @@ impl PageRef {
     /// The frame in its region.
     #[inline(always)]
     pub(crate) fn frame(&self) -> FrameNo {
-        self.pages().frame_of(self.address)
+        self.pages().frame_of(self.descriptor)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn bytes(&self) -> NonNull<u8> {
-        self.address
+        self.pages().address_of(self.descriptor)
     }
 
     /// The page that the frame is known to hold.
@@ -153,9 +154,8 @@ fn owner(pfn: Pfn, now: Option<Snapshot>) -> Option<Owner> {
 impl Drop for PageRef {
     #[inline(always)]
     fn drop(&mut self) {
-        let (pages, pfn) = (self.pages(), self.pfn());
-        if FrameTable::global().unpin(pfn) == UnpinOutcome::LastOfOrphan {
-            pages.queue(pfn);
+        if let Err(before) = self.descriptor.unpin() {
+            self.pages().put(self.descriptor, before);
         }
     }
 }

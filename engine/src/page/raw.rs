@@ -30,7 +30,9 @@ impl Pages {
         if FrameTable::global().peek(self.pfn(frame)).is_none_or(|now| now.pins() == 0) {
             return Err(Error::Invalid(format!("the page at {address:p} is not pinned: released twice?")));
         }
-        Ok(PageRef::new(self, frame))
+        let descriptor =
+            self.descriptor(frame).ok_or(Error::ForeignAddress { address: address.addr() as u64 })?;
+        Ok(PageRef::new(self, descriptor))
     }
 
     /// Takes back the pins that a [`PinnedRange::into_raw`] left on the frames of `len` bytes at `address`.

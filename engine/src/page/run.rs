@@ -81,7 +81,9 @@ impl Drop for PinnedRange {
     fn drop(&mut self) {
         let pages = self.first.pages();
         for n in 1..=self.more {
-            drop(PageRef::new(pages, FrameNo(self.first.frame().0 + n)));
+            if let Some(descriptor) = pages.descriptor(FrameNo(self.first.frame().0 + n)) {
+                drop(PageRef::new(pages, descriptor));
+            }
         }
     }
 }

@@ -21,17 +21,25 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// The frame of a page of the extent.
+    /// The frame of a page of the extent, and the word that says so; its lower half is not zero.
     #[inline(always)]
-    pub(super) fn get(&self, index: PageIndex) -> Option<FrameNo> {
+    pub(super) fn find(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
         // ORDERING: Acquire: as a word of the lookaside.
         let word = self.word.load(Ordering::Acquire);
-        (index.0 < word & PAGES_MASK).then(|| frame_of_rank((word >> PAGES_BITS) as u32 + index.0 as u32))
+        let frame = || frame_of_rank(((word >> PAGES_BITS) + index.0) as u32);
+        (index.0 < word & PAGES_MASK).then(|| (frame(), word))
+    }
+
+    /// Whether the word is still this one.
+    #[inline(always)]
+    pub(super) fn is(&self, word: u64) -> bool {
+        // ORDERING: Acquire: as the lookaside's second look.
+        self.word.load(Ordering::Acquire) == word
     }
 
     /// Takes in a page if it continues the extent; whether it is part of it now.
     pub(super) fn push(&self, index: PageIndex, frame: FrameNo) -> bool {
-        // ORDERING: Acquire, as `get`.
+        // ORDERING: Acquire, as `find`.
         let word = self.word.load(Ordering::Acquire);
         let (rank, pages) = (word >> PAGES_BITS, word & PAGES_MASK);
         if index.0 < pages {
@@ -83,12 +91,13 @@ mod tests {
         assert!(!extent.push(PageIndex(1), FrameNo(8)), "page 0 comes first");
         assert!(extent.push(PageIndex(0), FrameNo(7)) && extent.push(PageIndex(1), FrameNo(8)));
         assert!(!extent.push(PageIndex(2), FrameNo(10)) && !extent.push(PageIndex(3), FrameNo(10)));
-        assert_eq!([0, 1, 2].map(|n| extent.get(PageIndex(n))), [Some(FrameNo(7)), Some(FrameNo(8)), None]);
+        let get = |n| extent.find(PageIndex(n)).map(|found| found.0);
+        assert_eq!([0, 1, 2].map(get), [Some(FrameNo(7)), Some(FrameNo(8)), None]);
         extent.cut(1);
-        assert_eq!([0, 1].map(|n| extent.get(PageIndex(n))), [Some(FrameNo(7)), None]);
+        assert_eq!([0, 1].map(get), [Some(FrameNo(7)), None]);
         assert!(extent.push(PageIndex(1), FrameNo(8)));
         extent.cut(0);
-        assert!(extent.get(PageIndex(0)).is_none() && extent.push(PageIndex(0), FrameNo(99)));
+        assert!(get(0).is_none() && extent.push(PageIndex(0), FrameNo(99)));
     }
 
     #[test]
@@ -97,6 +106,6 @@ mod tests {
         for (index, frame) in [(0, 32766), (1, 32767), (2, 32769)] {
             assert!(extent.push(PageIndex(index), FrameNo(frame)));
         }
-        assert_eq!(extent.get(PageIndex(2)), Some(FrameNo(32769)));
+        assert_eq!(extent.find(PageIndex(2)).map(|found| found.0), Some(FrameNo(32769)));
     }
 }

@@ -35,18 +35,32 @@ impl Lookaside {
     }
 
     /// The frame of a page, if it was looked up.
-    #[inline(always)]
     pub(super) fn get(&self, index: PageIndex) -> Option<FrameNo> {
-        if let Some(frame) = self.extent.get(index) {
-            return Some(frame);
+        self.find(index).map(|(frame, _)| frame)
+    }
+
+    /// The frame of a page, and where that was read: the extent's word, or a word of the page's own in the upper half.
+    #[inline(always)]
+    pub(super) fn find(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
+        if let Some(found) = self.extent.find(index) {
+            return Some(found);
         }
-        let word = self.word(index.0)?;
-        // ORDERING: Acquire: a hit that reads a cleared word after its pin must see what its clearer did before. The
-        // second read is ordered behind the pin, whose read-modify-write acquires.
-        match word.load(Ordering::Acquire) {
+        // ORDERING: Acquire: who finds the frame sees the bytes it was linked with.
+        match self.word(index.0)?.load(Ordering::Acquire) {
             0 => None,
-            frame => Some(FrameNo(frame)),
+            frame => Some((FrameNo(frame), u64::from(frame) << 32)),
         }
+    }
+
+    /// The second look of a hit, behind its pin: whether what `find` read still stands.
+    #[inline(always)]
+    pub(super) fn still(&self, index: PageIndex, place: u64) -> bool {
+        if place as u32 != 0 {
+            return self.extent.is(place);
+        }
+        // ORDERING: Acquire: a hit that reads a cleared word must see what its clearer did before. The read is ordered
+        // behind the pin, whose read-modify-write acquires.
+        self.word(index.0).is_some_and(|word| u64::from(word.load(Ordering::Acquire)) == place >> 32)
     }
 
     #[inline(always)]

@@ -168,7 +168,7 @@ impl Object {
     pub fn pin(&self, index: PageIndex) -> Result<Option<PageRef>> {
         match self.shared.hit(index) {
             Some(page) => Ok(Some(page)),
-            None => self.shared.miss(index),
+            None => self.shared.miss_outlined(index).into_result(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::core::Core;
 use super::lookaside::Lookaside;
 use crate::error::{Error, Result};
 use crate::media::{ObjectRecord, ObjectSlot};
-use crate::page::{PageRef, Pages};
+use crate::page::{Answer, PageRef, Pages};
 use crate::space::Owner;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -27,6 +27,8 @@ pub(super) struct Shared {
     lookaside: OnceLock<Lookaside>,
     /// The length that readers see; changed under `layout`, after the bytes it uncovers are in place.
     len: AtomicU64,
+    /// Pages up to the length: for a hit, which has no use for the bytes.
+    page_count: AtomicU64,
     /// How often the object was cut: a write that began before must look whether it is still inside.
     pub(super) cuts: AtomicU64,
     unlinked: AtomicBool,
@@ -63,6 +65,7 @@ impl Shared {
             pages: Arc::clone(&core.pages),
             lookaside: OnceLock::new(),
             len: AtomicU64::new(record.size),
+            page_count: AtomicU64::new(PageIndex::pages_for(record.size)),
             cuts: AtomicU64::new(0),
             unlinked: AtomicBool::new(record.unlinked),
             core: Arc::clone(core),
@@ -86,6 +89,8 @@ impl Shared {
     pub(super) fn publish_len(&self, len: u64) {
         // ORDERING: Release: the bytes below are in place.
         self.len.store(len, Ordering::Release);
+        // ORDERING: Release, as the length.
+        self.page_count.store(PageIndex::pages_for(len), Ordering::Release);
     }
 
     pub(super) fn is_unlinked(&self) -> bool {
@@ -104,18 +109,20 @@ impl Shared {
     #[inline(always)]
     pub(super) fn hit(&self, index: PageIndex) -> Option<PageRef> {
         let lookaside = self.lookaside.get()?;
-        let frame = lookaside.get(index)?;
-        if index.0 >= PageIndex::pages_for(self.len()) {
+        let (frame, place) = lookaside.find(index)?;
+        // ORDERING: Relaxed: a page that is about to be cut off, or to be grown to, may be pinned or not.
+        if index.0 >= self.page_count.load(Ordering::Relaxed) {
             return None;
         }
-        let (page, first_touch) = self.pages.try_pin(frame)?;
-        if lookaside.get(index) != Some(frame) {
-            return None;
-        }
-        if first_touch {
-            page.set_owner(self.owner(index));
-        }
-        Some(page)
+        let page = self.pages.try_pin(frame)?;
+        lookaside.still(index, place).then_some(page)
+    }
+
+    /// As [`Self::miss`], out of the way of a hit.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn miss_outlined(&self, index: PageIndex) -> Answer {
+        self.miss(index).into()
     }
 
     /// A pin of a page that has to be looked up; `None` for a hole or past the end.

@@ -59,6 +59,11 @@ impl<T: Zeroed> LazyArray<T> {
     pub fn get(&self, index: usize) -> Option<&T> {
         self.0.get(index)
     }
+    /// The elements of `range`, if the array is that long.
+    #[must_use]
+    pub fn run(&self, range: Range<usize>) -> Option<&[T]> {
+        self.0.run(range)
+    }
     /// How many elements there are.
     #[inline]
     #[must_use]
@@ -154,6 +159,16 @@ mod imp {
             Some(unsafe { element.as_ref() })
         }
 
+        pub(super) fn run(&self, range: Range<usize>) -> Option<&[T]> {
+            if range.start > range.end || range.end > self.len {
+                return None;
+            }
+            // SAFETY: `range` is inside the mapping.
+            let first = unsafe { self.base.add(range.start) };
+            // SAFETY: as in `get`, for each element of the range.
+            Some(unsafe { std::slice::from_raw_parts(first.as_ptr(), range.len()) })
+        }
+
         pub(super) fn len(&self) -> usize {
             self.len
         }
@@ -245,6 +260,9 @@ mod imp {
         }
         pub(super) fn get(&self, index: usize) -> Option<&T> {
             self.0.get(index)
+        }
+        pub(super) fn run(&self, range: Range<usize>) -> Option<&[T]> {
+            self.0.get(range)
         }
         pub(super) fn len(&self) -> usize {
             self.0.len()
