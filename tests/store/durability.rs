@@ -132,3 +132,34 @@ fn dirt_of_pages_that_were_cut_off_costs_no_sync() {
     assert!(pin(&object, 0).info().dirty, "another object's sync commits the records and leaves this dirt");
     assert_eq!(cost(&store, || object.sync().unwrap()), (2, 1, 0, 0), "two of the eight pages are left");
 }
+
+#[test]
+fn a_failed_sync_is_told_to_the_next_opening() {
+    let recorder = Recorder::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r.pgs");
+    let options = Store::options().create(true).assume(Durability::Fdatasync).recorder(recorder.clone());
+    let store = options.open(&path).unwrap();
+    let object = filled(&store, "a", 2);
+    object.sync().unwrap();
+    object.write_at(0, b"lost?").unwrap();
+    recorder.fail_next(FileOperation::Sync, 0);
+    assert!(object.sync().is_err());
+    // The lease's state, as the medium's layout has it: 3 is "failed".
+    assert_eq!(std::fs::read(&path).unwrap()[2 * 4096 + 8], 3);
+}
+
+#[test]
+fn the_first_sync_of_an_opening_covers_what_a_dead_process_stored_in_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r.pgs");
+    let options = Store::options().create(true).assume(Durability::Fdatasync);
+    let store = options.open(&path).unwrap();
+    filled(&store, "a", 2).sync().unwrap();
+    store.close().unwrap();
+    // Stores in place are not in the log: nothing but the page cache knows of those of a former process.
+    let store = options.open(&path).unwrap();
+    let object = store.open("a").unwrap();
+    assert_eq!(cost(&store, || object.sync().unwrap()).2, 1);
+    assert_eq!(cost(&store, || object.sync().unwrap()).2, 0);
+}

@@ -67,8 +67,9 @@ impl FrameTable {
         };
         let before = descriptor.set(ORPHAN);
         let idle = Snapshot(before.0 | ORPHAN);
-        // If a vain pin comes between, taking it back is the last put, and its caller frees.
-        if before.pins() == 0 && self.retire(index, descriptor, idle) {
+        // If a vain pin comes between, taking it back is the last put, and its caller frees. So does who has claimed the
+        // freeing already: a latch without a pin is that claim, and the owner word is then his.
+        if before.pins() == 0 && !before.exclusive() && self.retire(index, descriptor, idle) {
             OrphanOutcome::Idle
         } else {
             OrphanOutcome::Busy
@@ -110,5 +111,25 @@ impl FrameTable {
     /// Whether nothing may be populated at `pfn`. Under its chunk's lock.
     pub(super) fn is_closed(&self, pfn: Pfn) -> bool {
         self.closed.contains(pfn)
+    }
+}
+
+#[cfg(all(test, not(pagestone_loom)))]
+mod tests {
+    use super::*;
+    use crate::frame::{PinOutcome, UnpinOutcome};
+
+    #[test]
+    fn a_frame_detached_again_stays_with_who_claimed_its_freeing() {
+        let table = FrameTable::with_capacity(4096, 8).expect("address space");
+        let pfn = Pfn::new(700);
+        assert_eq!(table.pin(pfn), PinOutcome::Populated);
+        assert_eq!(table.orphan(pfn), OrphanOutcome::Busy);
+        assert_eq!(table.unpin(pfn), UnpinOutcome::LastOfOrphan);
+        table.set_owner(pfn, 77);
+        assert_eq!(table.orphan(pfn), OrphanOutcome::Busy, "its owner word is a link of the queue now");
+        assert_eq!(table.owner(pfn), 77);
+        table.retire_orphan(pfn);
+        assert_eq!(table.peek(pfn), None);
     }
 }

@@ -168,7 +168,12 @@ impl Allocator {
                 Ok(()) if frames > old.frames => break frames,
                 Ok(()) => return Err(Error::NoSpace { why: "a region cannot have more frames".into() }),
                 Err(Error::NoSpace { .. }) if step > missing => step = (step / 2).max(missing),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if matches!(error, Error::Io { .. }) {
+                        self.log.fail(&error);
+                    }
+                    return Err(error);
+                }
             }
         };
         let mut now = old;

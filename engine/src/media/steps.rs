@@ -18,8 +18,8 @@ use std::ops::Range;
 
 /// Most pages a step takes: a full leaf, whose words need not be cleared one by one.
 const STEP_MAX: usize = 512;
-/// What a page may cost: its bit or table entry, its word or that of its node, the bit of its node.
-const ENTRIES_PER_PAGE: usize = 3;
+/// What a page may cost: its bit or table entry, its word or that of its highest freed node, the bits of three nodes.
+const ENTRIES_PER_PAGE: usize = 5;
 
 /// What became of a page that was cut off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -41,6 +41,17 @@ impl Dirty {
         self.shard(object).lock().remove(&object).unwrap_or_default()
     }
 
+    /// Takes the notes of `object`, except those that `stay`: they are never gone, or another sync would miss them.
+    pub(super) fn take_but(&self, object: u32, stay: impl Fn(&FrameNo) -> bool) -> Vec<FrameNo> {
+        let mut shard = self.shard(object).lock();
+        let notes = shard.remove(&object).unwrap_or_default();
+        let (kept, taken): (Vec<_>, Vec<_>) = notes.into_iter().partition(stay);
+        if !kept.is_empty() {
+            shard.insert(object, kept);
+        }
+        taken
+    }
+
     /// Takes all notes.
     pub(super) fn take_all(&self) -> Vec<FrameNo> {
         self.shards

@@ -40,8 +40,7 @@ impl Pages {
             let owner = Owner::of_word(FrameTable::global().owner(self.pfn(*frame)));
             owner.is_some_and(|o| o.object() == object && !pages.contains(&o.index().0))
         };
-        let (keep, taken): (Vec<_>, Vec<_>) = self.dirty.take(object).into_iter().partition(outside);
-        keep.into_iter().for_each(|frame| self.dirty.note(object, frame, |frame| self.is_dirty(frame)));
+        let taken = self.dirty.take_but(object, outside);
         let mut dirt = Dirt::default();
         self.take_lines(&mut dirt, taken);
         if object != Dirty::UNKNOWN {

@@ -22,6 +22,9 @@ pub(super) struct Core {
     pub(super) volume: Volume,
     pub(super) rules: Rules,
     pub(super) syncs: Syncs,
+    /// Whether the page cache may hold what a process stored that died before this opening: its dirty bits died with
+    /// it, so the first sync syncs the file whatever is dirty.
+    pub(super) inherited: AtomicBool,
     /// Names, and which objects are open, change together under this.
     pub(super) names: Mutex<()>,
     /// With their numbers, so that one is found by its pages without becoming its holder.
@@ -56,6 +59,7 @@ impl Core {
             volume,
             rules,
             syncs: Syncs::default(),
+            inherited: AtomicBool::new(true),
             names: Mutex::new(()),
             open: DashMap::new(),
             closed: AtomicBool::new(false),
@@ -87,13 +91,10 @@ impl Core {
     #[cold]
     pub(super) fn settle(&self) -> Result {
         let mut owed = self.owed.lock();
-        // ORDERING: Relaxed: only changed under this lock; set again below if something is left.
-        self.owes.store(false, Ordering::Relaxed);
+        // The flag stays up during the work: a change that begins meanwhile waits for its end.
         let result = self.work_off(&mut owed);
-        if !owed.objects.is_empty() || !owed.frames.is_empty() {
-            // ORDERING: Release: pairs with `begin_change`.
-            self.owes.store(true, Ordering::Release);
-        }
+        // ORDERING: Release: pairs with `begin_change`. Only lowered under this lock.
+        self.owes.store(!owed.objects.is_empty() || !owed.frames.is_empty(), Ordering::Release);
         result
     }
 

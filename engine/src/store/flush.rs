@@ -4,6 +4,7 @@ use super::core::Core;
 use crate::error::Result;
 use crate::media::rules::Rule;
 use crate::page::Dirt;
+use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex};
 use crate::units::Durability;
 use std::collections::BTreeSet;
@@ -120,7 +121,7 @@ impl Core {
         let result = self.make_durable(&dirt);
         if let Err(error) = &result {
             // Its lines are nobody's duty any more: nothing may be called durable after that.
-            self.pages.region().poison(error.to_string());
+            self.log.fail(error);
         }
         drop(ticket);
         result?;
@@ -132,17 +133,20 @@ impl Core {
 
     fn make_durable(&self, dirt: &Dirt) -> Result {
         let head = self.log.head();
-        if !dirt.is_empty() {
-            let memory = self.pages.region().memory();
-            if self.pages.region().class() == Durability::CacheLine {
+        let memory = self.pages.region().memory();
+        if self.pages.region().class() == Durability::CacheLine {
+            if !dirt.is_empty() {
                 dirt.flush(&self.pages)?;
                 memory.fence();
-            } else {
-                self.syncs.share_file_sync(|| memory.sync_file())?;
-                // A sync that was shared may have failed: then it poisoned the region.
-                self.ensure_usable()?;
-                self.log.note_data_durable(head);
             }
+        // ORDERING: Acquire: pairs with the Release below.
+        } else if !dirt.is_empty() || self.inherited.load(Ordering::Acquire) {
+            self.syncs.share_file_sync(|| memory.sync_file())?;
+            // A sync that was shared may have failed: then it poisoned the region.
+            self.ensure_usable()?;
+            self.log.note_data_durable(head);
+            // ORDERING: Release: who finds it false returns after a file sync that has ended.
+            self.inherited.store(false, Ordering::Release);
         }
         self.log.commit(head)
     }
@@ -151,7 +155,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
     use std::sync::{Arc, Barrier};
 
     #[test]

@@ -57,6 +57,7 @@ impl Store {
     /// The length of an object, if there is one of this name.
     pub fn exists(&self, name: impl AsRef<[u8]>) -> Result<Option<u64>> {
         self.core.ensure_usable()?;
+        let _names = self.core.names.lock();
         match self.core.volume.lookup(name.as_ref())? {
             Some(slot) => Ok(Some(self.core.volume.record(slot)?.size)),
             None => Ok(None),

@@ -381,8 +381,9 @@ impl Log {
         Lease::of(&self.region, State::Open, link.epoch).write(&self.region)
     }
 
-    /// LOG rule 11: nothing more is appended, applied or marked clean; the next opening assumes a power loss.
-    fn fail(&self, error: &Error) {
+    /// LOG rule 11: nothing more is appended, applied or marked clean; the next opening assumes a power loss. For every
+    /// failed flush of the region's, whoever wanted it.
+    pub fn fail(&self, error: &Error) {
         self.region.poison(error.to_string());
         // Best effort: the medium has just refused a write, it may refuse this one too.
         let _ = Lease::of(&self.region, State::Failed, 0).write(&self.region);

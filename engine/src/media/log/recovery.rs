@@ -83,17 +83,23 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     if rules.broken(Rule::LeaseFirst) {
         Lease::of(region, State::Open, header.tail.link.epoch).write(region)?;
     }
-    let end = secure(region, ring, header.tail, &records, covered, death, rules)?;
-    let homes = store_homes(region, &records, accepted, death)?;
-    for line in homes {
-        memory.flush(line, LINE_SIZE)?;
+    let mut replay = || -> Result {
+        let end = secure(region, ring, header.tail, &records, covered, rules)?;
+        for line in store_homes(region, &records, accepted, death)? {
+            memory.flush(line, LINE_SIZE)?;
+        }
+        memory.fence();
+        memory.sync_file()?;
+        header.advance(memory, end, rules)?;
+        memory.store(CURSOR_OFFSET, end.link.sequence.0 - 1)
+    };
+    if let Err(error) = replay() {
+        // Best effort: what the page cache shows from here on may not be on the medium (LOG rule 11).
+        let _ = Lease::of(region, State::Failed, 0).write(region);
+        return Err(error);
     }
-    memory.fence();
-    memory.sync_file()?;
-    header.advance(memory, end, rules)?;
-    memory.store(CURSOR_OFFSET, end.link.sequence.0 - 1)?;
     if !rules.broken(Rule::LeaseFirst) {
-        Lease::of(region, State::Clean, end.link.epoch).write(region)?;
+        Lease::of(region, State::Clean, header.tail.link.epoch).write(region)?;
     }
     Ok((header, Recovery { ending, replayed }))
 }
@@ -166,7 +172,6 @@ fn secure(
     tail: Tail,
     records: &[Valid],
     covered: Sequence,
-    death: bool,
     rules: Rules,
 ) -> Result<Tail> {
     let memory = region.memory();
@@ -174,9 +179,8 @@ fn secure(
     let mut link =
         Link { epoch: tail.link.epoch, sequence: last.sequence.next(), predecessor: last.checksum };
     let mut position = last.end;
-    if death {
-        memory.sync_file()?;
-    }
+    // Not only after a process death: a power loss is also assumed where the page cache may have survived unseen.
+    memory.sync_file()?;
     let unmarked = records.iter().any(|r| r.changes().is_some() && r.sequence > covered);
     if unmarked && !rules.broken(Rule::RecoveryNoMark) {
         let (bytes, checksum) = encode(link, &Content::Mark(last.sequence));
@@ -187,9 +191,7 @@ fn secure(
         position += MARK_BYTES;
         link = Link { sequence: link.sequence.next(), predecessor: checksum, ..link };
     }
-    if death {
-        ring.persist(memory, tail.position, position)?;
-    }
+    ring.persist(memory, tail.position, position)?;
     if !rules.broken(Rule::SameEpoch) {
         link.epoch = new_epoch()?;
     }
@@ -209,11 +211,12 @@ fn store_homes(
     let mut homes = BTreeSet::new();
     for record in records.iter().filter(|r| accepted(r)) {
         for &entry in record.changes().unwrap_or_default() {
+            note_home(&mut homes, entry);
+            // What was stored by the dead is flushed like the rest, and not stored again.
             if matches!(entry, Entry::Zero(_)) && record.sequence <= cursor {
                 continue;
             }
             store_home(memory, entry)?;
-            note_home(&mut homes, entry);
         }
     }
     Ok(homes)
