@@ -336,12 +336,18 @@ static void fill_vfs(const sqlite3_vfs *below)
     };
 }
 
+/* Another thread may have held the registry, and is not there in the child to give it back. */
+static void in_child(void)
+{
+    pthread_mutex_init(&pgsv_registry, NULL);
+}
+
 static int register_vfs(int make_default)
 {
     if (sqlite3_libversion_number() < OLDEST_SQLITE) return SQLITE_ERROR;
     if (!pgsv_default) {
         sqlite3_vfs *below = sqlite3_vfs_find(NULL);
-        if (!below) return SQLITE_ERROR;
+        if (!below || pthread_atfork(NULL, NULL, in_child) != 0) return SQLITE_ERROR;
         fill_vfs(below);
         pgsv_default = below;
     }

@@ -40,6 +40,7 @@ contract! {
     foreign_file_is_refused_and_unharmed
     foreign_file_passes_when_told
     wishes_are_met_or_refused
+    fork_while_a_region_opens_leaves_the_child_able
     access_takes_no_memory_of_sqlite
 }
 

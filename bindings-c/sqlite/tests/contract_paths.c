@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define METHOD(opened, method, ...) ((opened).file->pMethods->method((opened).file, ##__VA_ARGS__))
@@ -292,6 +294,24 @@ static const char *wishes_are_met_or_refused(const char *directory)
 }
 
 /* 1.2 million calls in one run of SQLite's tests, some while memory is made short: a failure must not look like "none". */
+/* A region that is being opened in another thread keeps the registry for as long as its recovery takes. */
+static const char *fork_while_a_region_opens_leaves_the_child_able(const char *directory)
+{
+    extern pthread_mutex_t pgsv_registry;
+    char path[4096];
+    int status = 0;
+    path_of(path, directory, "none-journal");
+    pthread_mutex_lock(&pgsv_registry);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(10);
+        _exit(exists(path) == 0 ? 0 : 1);
+    }
+    pthread_mutex_unlock(&pgsv_registry);
+    HOLDS(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    return NULL;
+}
+
 static const char *access_takes_no_memory_of_sqlite(const char *directory)
 {
     struct opened db;
@@ -316,6 +336,7 @@ const struct contract contract_of_paths[] = {
     {"foreign_file_is_refused_and_unharmed", foreign_file_is_refused_and_unharmed},
     {"foreign_file_passes_when_told", foreign_file_passes_when_told},
     {"wishes_are_met_or_refused", wishes_are_met_or_refused},
+    {"fork_while_a_region_opens_leaves_the_child_able", fork_while_a_region_opens_leaves_the_child_able},
     {"access_takes_no_memory_of_sqlite", access_takes_no_memory_of_sqlite},
     {NULL, NULL},
 };
