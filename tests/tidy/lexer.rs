@@ -61,7 +61,7 @@ fn step(state: State, rest: &[char], before: Option<char>, line: &mut Line) -> (
             }
             None => {
                 let width = character(rest);
-                line.code.extend(if width == 1 { c } else { ' ' }.to_string().chars());
+                line.code.push(if width == 1 { c } else { ' ' });
                 (State::Code, width)
             }
         },
