@@ -529,8 +529,10 @@ int pgs_page_info(struct pgs_store *store, const void *address, struct pgs_page 
 /// unlinked meanwhile may be missing or shown.
 int pgs_list(struct pgs_store *store, int (*visit)(void *arg, const struct pgs_entry *entry), void *arg);
 
-/// What the store is. Set `region->size` before the call. Works on a poisoned store.
-int pgs_info(struct pgs_store *store, struct pgs_region *region);
+/// What the store is. Set `region->size` before the call. Works on a poisoned store. PGS_E_TRUNCATED, once: the
+/// file has been cut since the last look, and the store is poisoned from now on.
+int pgs_info(struct pgs_store *store,
+             struct pgs_region *region);
 
 /// Counts. Set `counters->size` before the call. Each number is right, all together are no instant.
 int pgs_stats(struct pgs_store *store, struct pgs_counters *counters);

@@ -39,10 +39,25 @@ static int raise(struct database *database, struct file *file, int level)
     return SQLITE_OK;
 }
 
+/* Whether the region's file is what it was: a page that has been cut off must not be read, not even from where it is
+ * known to be. Poisoned is what a region stays whose file was found cut. */
+static int still_whole(struct file *file)
+{
+    pgs_region info = {.size = sizeof info};
+    int code = pgs_info(file->database->region->store, &info);
+    if (code != PGS_OK) return pgsv_status(file, code, SQLITE_IOERR_LOCK, "xLock");
+    if (info.poisoned) return pgsv_refuse(SQLITE_IOERR_LOCK, "the region failed before: close all its databases");
+    return SQLITE_OK;
+}
+
 int pgsv_lock(sqlite3_file *base, int level)
 {
     struct file *file = FILE_OF(base);
     if (level <= file->lock) return SQLITE_OK;
+    if (level == SQLITE_LOCK_SHARED) {
+        int result = still_whole(file);
+        if (result != SQLITE_OK) return result;
+    }
     pthread_mutex_lock(&file->database->mutex);
     int result = raise(file->database, file, level);
     pthread_mutex_unlock(&file->database->mutex);

@@ -4,6 +4,7 @@ use crate::boundary::{Growing, SizedOut};
 use crate::handle;
 use crate::options;
 use crate::store::Store;
+use pagestone::Error;
 use pagestone::stats::Stats;
 use pagestone::units::FRAME_SIZE;
 use std::ffi::c_int;
@@ -34,7 +35,8 @@ pub struct Region {
     pub reserved: [u64; 4],
 }
 
-/// What the store is. Set `region->size` before the call. Works on a poisoned store.
+/// What the store is. Set `region->size` before the call. Works on a poisoned store. PGS_E_TRUNCATED, once: the
+/// file has been cut since the last look, and the store is poisoned from now on.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_info(store: *mut Store, region: *mut Region) -> c_int {
@@ -42,6 +44,9 @@ pub unsafe extern "C" fn pgs_info(store: *mut Store, region: *mut Region) -> c_i
     unsafe {
         handle::on(store, |store| {
             let out = SizedOut::new(region)?;
+            if let Err(error @ Error::Truncated { .. }) = store.engine.check_length() {
+                return Err(error.into());
+            }
             let info = store.engine.info();
             out.set(Region {
                 size: size_of::<Region>(),

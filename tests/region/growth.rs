@@ -135,10 +135,17 @@ fn a_file_cut_behind_our_back_is_noticed() {
     let path = directory.path().join("region");
     let region = attach(&path).unwrap();
     region.grow_to(MIB).unwrap();
-    region.check_length(MIB).unwrap();
-    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(MIB / 2).unwrap();
-    match region.check_length(MIB) {
+    region.check_length().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(2 * MIB).unwrap();
+    region.check_length().unwrap();
+    file.set_len(MIB / 2).unwrap();
+    match region.grow_to(2 * MIB) {
         Err(Error::Truncated { expected, found }) => assert_eq!((expected, found), (MIB, MIB / 2)),
         other => panic!("{other:?}"),
     }
+    assert_eq!(file.metadata().unwrap().len(), MIB / 2, "what is lost does not come back as zeros");
+    file.set_len(MIB).unwrap();
+    assert!(matches!(region.check_length(), Err(Error::Poisoned { .. })));
+    assert!(matches!(region.grow_to(2 * MIB), Err(Error::Poisoned { .. })));
 }

@@ -89,3 +89,22 @@ fn a_link_that_leads_nowhere_is_refused() {
     fs::write(&b, "Pagestone link 1\nboth.pgs\n").expect("a damaged link");
     assert!(open(&b).is_err());
 }
+
+#[test]
+fn a_region_that_is_cut_while_open_is_an_error_and_no_signal() {
+    let (_directory, a, _, _) = place();
+    let db = opened(&a);
+    run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES(randomblob(2000000))");
+    assert_eq!(value::<u32>(&db, "SELECT count(*) FROM t"), 1);
+    let file = fs::OpenOptions::new().write(true).open(&a).expect("the region");
+    let len = file.metadata().expect("its length").len();
+    file.set_len(len / 2).expect("cut");
+    for _ in 0..2 {
+        let error = db.query_row("SELECT sum(length(x)) FROM t", [], |_| Ok(())).unwrap_err();
+        assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::SystemIoFailure), "{error}");
+    }
+    assert!(db.execute_batch("INSERT INTO t VALUES('more')").is_err());
+    drop(db);
+    assert!(open(&a).and_then(|db| db.query_row("SELECT 1 FROM t", [], |_| Ok(()))).is_err());
+    assert_eq!(file.metadata().expect("its length").len(), len / 2, "the rest was left alone");
+}

@@ -6,6 +6,7 @@ mod errors;
 mod lifetimes;
 mod model;
 mod names;
+mod shrunk;
 mod sparse;
 mod stress;
 mod truncate;

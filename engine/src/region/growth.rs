@@ -31,6 +31,8 @@ impl Region {
                 why: format!("{} has its maximum of {} bytes", self.name(), self.limit),
             });
         }
+        // Else the blocks between a cut and the old end would come back as zeros.
+        self.check_length()?;
         if let Some(file) = self.memory.descriptor()? {
             self.extend(file, old, bytes)?;
         }
@@ -41,13 +43,33 @@ impl Region {
         Ok(())
     }
 
-    /// Whether the file is still as long as it must be; nobody else may cut it, but somebody may have.
-    pub fn check_length(&self, bytes: u64) -> Result {
-        let found = match self.memory.claim() {
-            Some(claim) => claim.metadata()?.len(),
-            None => self.len_bytes(),
+    /// Whether the region can be used and its file is as long as it was: nobody else may cut it, but somebody may
+    /// have, and a touch of what is gone ends the process with `SIGBUS`. Asked wherever one look at the file costs
+    /// little; between the look and the touch it can still be cut.
+    ///
+    /// # Errors
+    /// `Truncated`, and `Poisoned` ever after: what is lost may have been promised.
+    pub fn check_length(&self) -> Result {
+        self.ensure_usable()?;
+        let cut = self.compare_length();
+        if let Err(error @ Error::Truncated { .. }) = &cut {
+            self.poison(error.to_string());
+        }
+        cut
+    }
+
+    /// As [`Self::check_length`], of a region that may be poisoned already.
+    ///
+    /// # Errors
+    /// `Truncated`.
+    pub fn compare_length(&self) -> Result {
+        let (Some(_), Some(claim)) = (self.path(), self.memory.claim()) else {
+            return Ok(());
         };
-        if found < bytes { Err(Error::Truncated { expected: bytes, found }) } else { Ok(()) }
+        // In this order: growth makes the file longer before the region.
+        let expected = self.len_bytes();
+        let found = claim.metadata()?.len();
+        if found < expected { Err(Error::Truncated { expected, found }) } else { Ok(()) }
     }
 
     /// Extends the file, or puts it back to its old length.

@@ -164,6 +164,12 @@ impl Region {
         self.medium.path.as_deref()
     }
 
+    /// As [`Self::path`], to keep.
+    #[must_use]
+    pub fn shared_path(&self) -> Option<Arc<Path>> {
+        self.medium.path.clone()
+    }
+
     /// Which file this is, on which boot.
     #[must_use]
     pub fn identity(&self) -> Identity {

@@ -12,12 +12,13 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// What a region knows of its medium.
 #[derive(Debug)]
 pub(super) struct Medium {
-    pub path: Option<PathBuf>,
+    pub path: Option<Arc<Path>>,
     pub class: Durability,
     pub identity: Identity,
     /// Device and inode, whatever the identity says.
@@ -65,7 +66,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
         (None, Backing::File(claim)) => Identity::of(claim.descriptor()?)?,
         (None, Backing::Image(_)) => Identity::of_memory(),
     };
-    let medium = Medium { path, class, identity, file };
+    let medium = Medium { path: path.map(Arc::from), class, identity, file };
     Ok(Opened { medium, class: effective, len, backing })
 }
 

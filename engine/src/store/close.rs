@@ -41,6 +41,7 @@ impl Core {
     fn close(self: &Arc<Self>) -> Result {
         self.refuse_in_use(self)?;
         if !self.pages.region().read_only() {
+            self.ensure_whole()?;
             // Frames that were released and not yet freed would look pinned.
             self.settle()?;
         }
@@ -96,7 +97,7 @@ impl Drop for Core {
         let remains = Remains { pages: Arc::clone(&self.pages), log: Arc::clone(&self.log) };
         if !closed {
             // Nobody is there to be told of an error; the next opening recovers what this leaves.
-            let _ = self.settle().and_then(|()| self.sync_everything());
+            let _ = self.ensure_whole().and_then(|()| self.settle()).and_then(|()| self.sync_everything());
         }
         remains.finish_or_keep();
         reap();
@@ -125,7 +126,7 @@ impl Remains {
     fn finish(self) {
         let region = Arc::clone(self.pages.region());
         if !region.read_only() {
-            let _ = self.flush().and_then(|()| self.log.close());
+            let _ = region.check_length().and_then(|()| self.flush()).and_then(|()| self.log.close());
         }
         drop(self);
         let _ = let_go(region);

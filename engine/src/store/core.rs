@@ -74,6 +74,11 @@ impl Core {
         self.pages.region().ensure_usable()
     }
 
+    /// As [`Self::ensure_usable`], and the file has not been cut: before what is not known to be there is touched.
+    pub(super) fn ensure_whole(&self) -> Result {
+        self.pages.region().check_length()
+    }
+
     /// What every change begins with: the store can be changed, and owes no work.
     pub(super) fn begin_change(&self) -> Result {
         self.ensure_usable()?;
@@ -124,7 +129,7 @@ impl Core {
 
     /// Drops an unlinked object whose last handle is gone. What fails is owed.
     pub(super) fn drop_object(&self, slot: ObjectSlot) {
-        if self.drop_steps(slot).is_err() {
+        if self.ensure_whole().and_then(|()| self.drop_steps(slot)).is_err() {
             self.owe(slot);
         }
     }

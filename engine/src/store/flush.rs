@@ -113,7 +113,11 @@ impl Core {
         self.ensure_usable()?;
         if !self.pages.tracks_dirt() {
             // Nothing can be made durable; but the mark makes a copy of the file whole, as it is after any sync.
-            return self.log.commit(self.log.head());
+            let head = self.log.head();
+            if !self.log.is_committed(head) {
+                self.ensure_whole()?;
+            }
+            return self.log.commit(head);
         }
         let ticket = self.syncs.begin();
         let dirt = take();
@@ -133,6 +137,9 @@ impl Core {
 
     fn make_durable(&self, dirt: &Dirt) -> Result {
         let head = self.log.head();
+        if !dirt.is_empty() || !self.log.is_committed(head) {
+            self.ensure_whole()?;
+        }
         let memory = self.pages.region().memory();
         if self.pages.region().class() == Durability::CacheLine {
             if !dirt.is_empty() {

@@ -6,7 +6,8 @@ use crate::frame::FrameTable;
 use crate::media::check::Report;
 use crate::stats::Stats;
 use crate::units::{Durability, FRAME_SIZE, PageIndex, PfnRange};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Pages looked at in one go by [`Object::mapped`].
 const MAPPED_BATCH: usize = 4096;
@@ -30,7 +31,7 @@ pub struct Entry {
 #[non_exhaustive]
 pub struct Info {
     /// The file; `None` for memory.
-    pub path: Option<PathBuf>,
+    pub path: Option<Arc<Path>>,
     /// The device and the inode of the file; of memory, what stands for them.
     pub file: (u64, u64),
     /// How durable a sync is taken to be.
@@ -59,7 +60,7 @@ impl Store {
     pub fn info(&self) -> Info {
         let (region, superblock) = (self.core.pages.region(), self.core.log.superblock().newest);
         Info {
-            path: region.path().map(Path::to_path_buf),
+            path: region.shared_path(),
             file: (region.identity().device, region.identity().inode),
             durability: region.class(),
             assumed: region.assumed().is_some(),
@@ -71,6 +72,16 @@ impl Store {
             uuid: superblock.uuid,
             generation: superblock.generation,
         }
+    }
+
+    /// Whether the store's file is still as long as it was. Nobody else may cut it while it is open, but where somebody
+    /// has, a touch of a page that is gone ends the process (`SIGBUS`): a server asks before each piece of work. It is
+    /// one system call.
+    ///
+    /// # Errors
+    /// `Truncated`, and `Poisoned` ever after.
+    pub fn check_length(&self) -> Result {
+        self.core.ensure_whole()
     }
 
     /// Counters. The way of a pin that hits counts nothing; its pins are in each page's

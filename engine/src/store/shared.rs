@@ -128,7 +128,7 @@ impl Shared {
     /// A pin of a page that has to be looked up; `None` for a hole or past the end.
     #[cold]
     pub(super) fn miss(&self, index: PageIndex) -> Result<Option<PageRef>> {
-        self.core.ensure_usable()?;
+        self.core.ensure_whole()?;
         let _steady = self.shape.read();
         if index.0 >= PageIndex::pages_for(self.len()) {
             return Ok(None);

@@ -131,6 +131,7 @@ impl Shared {
         let (Some((n, _)), count) = (holes().next(), holes().count()) else {
             return Ok(Vec::new());
         };
+        self.core.ensure_whole()?;
         let before = match n {
             0 if first.0 == 0 => None,
             0 => self.locate(PageIndex(first.0 - 1))?,

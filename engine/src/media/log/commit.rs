@@ -51,6 +51,12 @@ impl Log {
         self.lead_until(|l| l.applied >= upto || (unsure && l.led), Self::commit_to_head)
     }
 
+    /// Whether all records up to this one are committed: [`commit`](Self::commit) would have nothing to do.
+    #[must_use]
+    pub fn is_committed(&self, upto: Sequence) -> bool {
+        self.leadership.lock().applied >= upto
+    }
+
     /// Commits everything and moves the tail behind it: all that was appended before is passed.
     ///
     /// # Durability

@@ -385,6 +385,10 @@ impl Log {
     /// failed flush of the region's, whoever wanted it.
     pub fn fail(&self, error: &Error) {
         self.region.poison(error.to_string());
+        if self.region.compare_length().is_err() {
+            // The lease may be what is gone; and no opening believes a file that was cut.
+            return;
+        }
         // Best effort: the medium has just refused a write, it may refuse this one too.
         let _ = Lease::of(&self.region, State::Failed, 0).write(&self.region);
     }

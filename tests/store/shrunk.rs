@@ -1,0 +1,122 @@
+//! A file that is cut while it is open is an error at the next look, and no signal.
+
+use crate::{PAGE, content, filled};
+use pagestone::Error;
+use pagestone::store::{Object, Store};
+use pagestone::units::{Durability, PageIndex};
+use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
+
+/// A store of which the file ends in the middle of an object.
+struct Cut {
+    folder: tempfile::TempDir,
+    file: File,
+    store: Store,
+    object: Object,
+}
+
+impl Cut {
+    /// `unsynced`: with stores that no sync has covered.
+    fn new(class: Durability, unsynced: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let store = Store::options().create(true).assume(class).open(&path).unwrap();
+        let object = filled(&store, "a", 250);
+        store.sync().unwrap();
+        if unsynced {
+            object.write_at(0, b"not synced").unwrap();
+            store.create("b").unwrap();
+        }
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        Self { folder, file, store, object }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("s")
+    }
+
+    /// `first` is what noticed; nothing works afterwards, and dropping everything touches nothing that is gone.
+    fn noticed_by<T: std::fmt::Debug>(self, first: pagestone::Result<T>) {
+        let (have, path) = (self.file.metadata().unwrap().len(), self.path());
+        match first {
+            Err(Error::Truncated { found, expected }) => assert!(found == have && expected > have),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(self.store.sync(), Err(Error::Poisoned { .. })));
+        assert!(matches!(self.object.sync(), Err(Error::Poisoned { .. })));
+        assert!(matches!(self.object.append(b"more"), Err(Error::Poisoned { .. })));
+        assert!(self.store.poisoned().is_some_and(|why| why.contains("cut")));
+        let before = std::fs::read(&path).unwrap();
+        let Self { folder: _folder, file: _, store, object } = self;
+        drop((store, object));
+        assert!(std::fs::read(&path).unwrap() == before, "the rest was changed");
+        for create in [false, true] {
+            let reopened = Store::options().create(create).open(&path);
+            assert!(matches!(reopened, Err(Error::Truncated { .. })), "{reopened:?}");
+        }
+    }
+}
+
+const CLASSES: [Durability; 3] = [Durability::Volatile, Durability::Fdatasync, Durability::CacheLine];
+
+#[test]
+fn the_next_sync_notices() {
+    for class in CLASSES {
+        let cut = Cut::new(class, true);
+        let result = cut.store.sync();
+        cut.noticed_by(result);
+        let cut = Cut::new(class, true);
+        let result = cut.object.sync();
+        cut.noticed_by(result);
+    }
+}
+
+#[test]
+fn the_next_page_that_has_to_be_looked_up_notices() {
+    for class in CLASSES {
+        let cut = Cut::new(class, true);
+        drop(cut.object);
+        // A handle that has looked nothing up yet.
+        let object = cut.store.open("a").unwrap();
+        let result = object.pin(PageIndex(249));
+        Cut { object, ..cut }.noticed_by(result);
+    }
+}
+
+#[test]
+fn the_next_growth_notices() {
+    for class in CLASSES {
+        let cut = Cut::new(class, false);
+        let result = cut.object.allocate(250 * PAGE, 4096 * PAGE);
+        cut.noticed_by(result);
+    }
+}
+
+#[test]
+fn the_close_notices() {
+    let cut = Cut::new(Durability::Fdatasync, true);
+    let Cut { folder, file, store, object } = cut;
+    drop(object);
+    let (store, error) = store.close().unwrap_err();
+    assert!(matches!(error, Error::Truncated { .. }), "{error}");
+    drop(store);
+    assert!(Store::options().open(folder.path().join("s")).is_err());
+    drop(file);
+}
+
+#[test]
+fn a_file_that_got_longer_is_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = Store::options().create(true).open(&path).unwrap();
+    let object = filled(&store, "a", 10);
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(64 << 20).unwrap();
+    store.sync().unwrap();
+    object.allocate(0, 1000 * PAGE).unwrap();
+    drop(object);
+    store.close().unwrap();
+    let store = Store::options().open(&path).unwrap();
+    assert_eq!(content(&store.open("a").unwrap())[..10 * PAGE as usize].len(), 10 * PAGE as usize);
+    crate::check(&store);
+}
