@@ -45,6 +45,65 @@ fn a_file_of_something_else_is_left_alone() {
 }
 
 #[test]
+fn a_used_region_with_both_superblocks_gone_is_not_formatted_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = Store::options().create(true).open(&path).unwrap();
+    filled(&store, "a", 5);
+    store.close().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    assert!(whole.len() <= 512 << 10, "the file has not grown: its length alone says nothing");
+    // The superblocks; the lease as well; the log's header instead; all of these.
+    let frames: [&[usize]; 4] = [&[0, 1], &[0, 1, 2], &[0, 1, 3], &[0, 1, 2, 3]];
+    for blank in frames {
+        let mut bytes = whole.clone();
+        blank.iter().for_each(|frame| bytes[frame * 4096..][..4096].fill(0));
+        std::fs::write(&path, &bytes).unwrap();
+        for create in [false, true] {
+            match Store::options().create(create).open(&path) {
+                Err(Error::Corrupt { what: "superblock", why, .. }) if blank.len() < 4 => {
+                    assert!(why.contains("restore from a copy"), "{why}");
+                }
+                Err(Error::NotARegion { .. }) if blank.len() == 4 => (),
+                other => panic!("frames {blank:?}, create {create}: {other:?}"),
+            }
+            assert!(std::fs::read(&path).unwrap() == bytes, "frames {blank:?}, create {create}");
+        }
+    }
+}
+
+#[test]
+fn data_behind_a_blank_head_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let data = b"somebody's data".repeat(100);
+    for zeros in [4096, 8192, 20_000, 32 << 10, 300 << 10, 1 << 20] {
+        let mut bytes = vec![0; zeros];
+        bytes.extend(&data);
+        std::fs::write(&path, &bytes).unwrap();
+        for create in [false, true] {
+            let refused = Store::options().create(create).open(&path);
+            assert!(
+                matches!(refused, Err(Error::NotARegion { .. } | Error::Corrupt { .. })),
+                "{zeros}: {refused:?}"
+            );
+        }
+        assert!(std::fs::read(&path).unwrap() == bytes, "{zeros}");
+    }
+}
+
+#[test]
+fn zeros_that_an_unfinished_format_leaves_become_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    for len in [0, 16 << 10, 100_000, 480 << 10] {
+        let path = folder.path().join(format!("s{len}"));
+        std::fs::write(&path, vec![0; len]).unwrap();
+        let store = Store::options().create(true).open(&path).unwrap();
+        crate::check(&store);
+    }
+}
+
+#[test]
 fn a_second_opening_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");

@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAME, RootWord, WORD_SIZE, bitmap_frame,
-    directory_frame, file_bytes, first_free_frame, initial_frames,
+    LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS, ROOT_FRAME, RootWord,
+    SUPERBLOCK_OFFSETS, WORD_SIZE, bitmap_frame, directory_frame, file_bytes, first_free_frame,
+    initial_frames,
 };
-use crate::media::log::header::Header;
+use crate::media::log::header::{FORMAT_WRITES, Header};
 use crate::media::log::recovery::{Recovery, recover};
 use crate::media::log::ring::Ring;
 use crate::media::log::{Log, new_epoch};
@@ -50,8 +51,9 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     memory.sync_file()?;
     let mut header = Header::fresh(new_epoch()?);
     let tail = header.tail;
-    header.advance(memory, tail, Rules::default())?;
-    header.advance(memory, tail, Rules::default())?;
+    for _ in 0..FORMAT_WRITES {
+        header.advance(memory, tail, Rules::default())?;
+    }
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&new_epoch()?.to_le_bytes());
     uuid[8..].copy_from_slice(&new_epoch()?.to_le_bytes());
@@ -59,6 +61,26 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     superblock.write(region, 1)?;
     superblock.sequence = 2;
     superblock.write(region, 0)
+}
+
+/// Whether an unformatted region holds nothing but what a format with such a log leaves when it is cut short: then it
+/// is no loss to format it.
+pub fn is_unfinished(region: &Region, log_frames: u32) -> Result<bool> {
+    let (memory, len) = (region.memory(), region.len_bytes());
+    if len > file_bytes(initial_frames(log_frames).into()) {
+        return Ok(false);
+    }
+    let torn = SUPERBLOCK_OFFSETS[1];
+    let written = [torn, LOG_HEADER_OFFSETS[0], ROOT_FRAME.offset(), bitmap_frame(0, log_frames).offset()];
+    let mut frame = [0; FRAME_SIZE];
+    for offset in (0..len).step_by(FRAME_SIZE).filter(|offset| !written.contains(offset)) {
+        let part = &mut frame[..(len - offset).min(FRAME_SIZE as u64) as usize];
+        memory.read(offset, part)?;
+        if part.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The root's words and the first bitmap.

@@ -2,9 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    GROUP_FRAMES, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, SUPERBLOCK_OFFSETS, file_bytes,
+    GROUP_FRAMES, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAME, SUPERBLOCK_OFFSETS, file_bytes,
     initial_frames,
 };
+use crate::media::log::header::Header;
 use crate::media::rules::{Rule, Rules};
 use crate::media::sector::{Found, Sector};
 use crate::region::{Memory, Region};
@@ -140,17 +141,25 @@ fn check_version(sector: &Sector) -> Result {
 }
 
 /// Whether a format was cut short, or never begun. It writes copy B before copy A, so a power loss may leave B torn and
-/// A blank; nothing has ever been changed in such a region, or the lease would say so.
+/// A blank; nothing has ever been changed in such a region, or the lease and the log's header would say so.
 fn was_never_finished(memory: &Memory, found: &[Found<Sector>; 2]) -> Result<bool> {
-    let unchanged = Sector::read(memory, LEASE_OFFSET, MAGIC)? == Found::Blank;
-    Ok(found[0] == Found::Blank && (found[1] == Found::Blank || unchanged))
+    Ok(found[0] == Found::Blank && !was_changed(memory)?)
+}
+
+/// Whether a region was changed after its format: its first change moves the log's header and writes the lease.
+fn was_changed(memory: &Memory) -> Result<bool> {
+    if memory.len() < ROOT_FRAME.offset() {
+        return Ok(false);
+    }
+    Ok(Sector::read(memory, LEASE_OFFSET, MAGIC)? != Found::Blank || Header::was_moved(memory)?)
 }
 
 fn unreadable(region: &Region, found: &[Found<Sector>; 2]) -> Error {
-    let ours = SUPERBLOCK_OFFSETS.iter().any(|&offset| {
-        let mut magic = [0; 8];
-        region.memory().read(offset, &mut magic).is_ok() && magic == *MAGIC
-    });
+    let ours = (found[0] == Found::Blank && was_changed(region.memory()).unwrap_or(false))
+        || SUPERBLOCK_OFFSETS.iter().any(|&offset| {
+            let mut magic = [0; 8];
+            region.memory().read(offset, &mut magic).is_ok() && magic == *MAGIC
+        });
     if ours {
         let why = format!(
             "neither copy is whole ({:?}, {:?}); restore from a copy",

@@ -134,8 +134,10 @@ impl Options {
 
     fn attach(&self, source: Source, create: bool) -> Result<Store> {
         close::reap();
+        // New memory may have any length and holds nothing.
+        let fresh = matches!(source, Source::Memory { .. });
         let region = Region::attach(source, &self.region)?;
-        let opened = self.open_region(&region, create);
+        let opened = self.open_region(&region, create, fresh);
         if opened.is_err() {
             // Nobody has seen a pin of it.
             let _ = close::let_go(region);
@@ -143,10 +145,13 @@ impl Options {
         opened
     }
 
-    fn open_region(&self, region: &Arc<Region>, create: bool) -> Result<Store> {
+    fn open_region(&self, region: &Arc<Region>, create: bool, fresh: bool) -> Result<Store> {
         if create && !region.read_only() && !format::is_formatted(region)? {
-            refuse_foreign(region)?;
-            format::format(region, self.log_frames.unwrap_or(LOG_FRAMES_DEFAULT))?;
+            let log_frames = self.log_frames.unwrap_or(LOG_FRAMES_DEFAULT);
+            if !fresh {
+                refuse_foreign(region, log_frames)?;
+            }
+            format::format(region, log_frames)?;
         }
         let (log, _) = format::open(Arc::clone(region), self.rules)?;
         let log = Arc::new(log);
@@ -156,15 +161,19 @@ impl Options {
     }
 }
 
-/// A file that holds something is not formatted over.
-fn refuse_foreign(region: &Region) -> Result {
-    let len = region.len_bytes().min(FRAME_SIZE as u64);
-    let mut head = vec![0; len as usize];
-    region.memory().read(0, &mut head)?;
-    if head.iter().all(|&byte| byte == 0) {
+/// A file that holds something is not formatted over, even if its head is blank.
+fn refuse_foreign(region: &Region, log_frames: u32) -> Result {
+    if format::is_unfinished(region, log_frames)? {
         return Ok(());
     }
     let path = region.path().map(Path::to_path_buf).unwrap_or_default();
-    let hint = "it holds something else, which creating a store would destroy: remove it first".to_owned();
-    Err(Error::NotARegion { path, hint })
+    let mut head = [0; FRAME_SIZE];
+    let part = &mut head[..region.len_bytes().min(FRAME_SIZE as u64) as usize];
+    region.memory().read(0, part)?;
+    let hint = if part.iter().any(|&byte| byte != 0) {
+        "it holds something else, which creating a store would destroy: remove it first"
+    } else {
+        "its head is blank but it holds data, or room for it: restore it from a copy, or remove it first"
+    };
+    Err(Error::NotARegion { path, hint: hint.to_owned() })
 }

@@ -9,6 +9,8 @@ use crate::media::sector::Sector;
 use crate::region::Memory;
 
 const MAGIC: &[u8; 8] = b"PGSLOGHD";
+/// How often a format writes the header: each copy once.
+pub const FORMAT_WRITES: u64 = LOG_HEADER_OFFSETS.len() as u64;
 
 /// Where the log's live part begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +57,16 @@ impl Header {
             }
         };
         Ok(Self { tail, counter, live, other_bad: copies[1 - live].is_none() })
+    }
+
+    /// Whether a copy says more than a format writes.
+    pub fn was_moved(memory: &Memory) -> Result<bool> {
+        for offset in LOG_HEADER_OFFSETS {
+            if Sector::read(memory, offset, MAGIC)?.whole().is_some_and(|s| s.u64(8) > FORMAT_WRITES) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Moves the tail: writes the copy that is not live.
