@@ -6,6 +6,7 @@ mod errors;
 mod lifetimes;
 mod model;
 mod names;
+mod scale;
 mod shrunk;
 mod sparse;
 mod stress;

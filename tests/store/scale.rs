@@ -1,0 +1,115 @@
+//! A store in a huge region opens as fast as one in a small region, and takes no more memory.
+
+use crate::{PAGE, check, content, filled};
+use pagestone::store::Store;
+use pagestone::units::FRAME_SIZE;
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+/// One frame less than the largest region.
+const LARGEST: u64 = 16 * TIB - FRAME_SIZE as u64;
+const MEASURE: &str = "PAGESTONE_TEST_MEASURE";
+
+/// The middle one of five openings.
+fn median(open: impl Fn() -> Store) -> Duration {
+    let mut took: Vec<_> = (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            let store = open();
+            let took = start.elapsed();
+            drop(store);
+            took
+        })
+        .collect();
+    took.sort();
+    took[2]
+}
+
+/// Resident bytes that `open` adds to this process.
+fn resident(open: impl Fn() -> Store) -> u64 {
+    let now = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * PAGE
+    };
+    let before = now();
+    let store = open();
+    let after = now();
+    drop(store);
+    after.saturating_sub(before)
+}
+
+fn assert_flat(what: &str, small: impl Fn() -> Store, large: impl Fn() -> Store) {
+    // What only the first opening of a process costs is neither's.
+    drop((small(), large()));
+    let (quick, slow) = (median(&small), median(&large));
+    let (little, much) = (resident(&small), resident(&large));
+    println!("{what}: {quick:?} and {little} bytes small, {slow:?} and {much} bytes large");
+    assert!(slow <= 2 * quick + Duration::from_millis(1), "{what}: {slow:?}, small {quick:?}");
+    assert!(much < little + (1 << 20), "{what}: {much} bytes resident, small {little}");
+}
+
+/// Makes a store with one object in a file that is then extended to `len`; false if the file system cannot.
+fn extended(path: &Path, len: u64) -> bool {
+    let store = Store::options().create(true).open(path).unwrap();
+    filled(&store, "a", 10);
+    store.close().unwrap();
+    match OpenOptions::new().write(true).open(path).unwrap().set_len(len) {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("SKIPPED: this file system has no files of {len} bytes ({error})");
+            false
+        }
+    }
+}
+
+#[test]
+fn a_file_grown_behind_our_back_to_fifteen_tebibytes_is_the_store_it_was() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("s");
+    if !extended(&path, 15 * TIB) {
+        return;
+    }
+    for opening in 0..2 {
+        let store = Store::options().open(&path).unwrap();
+        let object = store.open("a").unwrap();
+        assert_eq!(object.len(), 10 * PAGE);
+        assert!((0..10).all(|page| content(&object)[page * PAGE as usize] == page as u8 + 1));
+        let more = filled(&store, &format!("b{opening}"), 200);
+        store.sync().unwrap();
+        assert!(content(&more)[199 * PAGE as usize..].iter().all(|&byte| byte == 200));
+        check(&store);
+        drop((object, more));
+        store.close().unwrap();
+    }
+    use std::os::unix::fs::MetadataExt;
+    let found = path.metadata().unwrap();
+    assert_eq!(found.len(), 15 * TIB);
+    assert!(found.blocks() * 512 < GIB, "{} blocks", found.blocks());
+}
+
+#[test]
+fn a_huge_store_opens_as_fast_as_a_small_one_and_takes_no_memory() {
+    // In a process of its own: memory is the process's, and other tests would disturb.
+    let this = "scale::a_process_that_measures";
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let status = command.args(["--exact", this, "--nocapture"]).env(MEASURE, "1").status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_process_that_measures() {
+    if std::env::var_os(MEASURE).is_none() {
+        return;
+    }
+    let memory = |bytes| Store::options().open_memory(bytes).unwrap();
+    assert_flat("memory", || memory(GIB), || memory(LARGEST));
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (small, large) = (folder.path().join("small"), folder.path().join("large"));
+    if extended(&small, GIB) && extended(&large, 15 * TIB) {
+        let file = |path: &Path| Store::options().open(path).unwrap();
+        assert_flat("sparse file", || file(&small), || file(&large));
+    }
+}
