@@ -6,6 +6,8 @@ use super::options::RegionOptions;
 use super::source::Backing;
 use crate::error::{Error, Result};
 use crate::units::FRAME_SIZE;
+use memmap2::{MmapOptions, MmapRaw};
+use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -15,6 +17,9 @@ pub(super) const BLOCK: u64 = 2 << 20;
 /// A mapped window; unmapped when dropped.
 #[derive(Debug)]
 pub(super) struct Mapping {
+    /// The addresses, a block more than the window so that it can begin at a block. Given back as a whole, whatever
+    /// was mapped over them; not in a forked child.
+    addresses: ManuallyDrop<MmapRaw>,
     base: *mut u8,
     window: usize,
     forks: u64,
@@ -35,7 +40,6 @@ impl Mapping {
                 mapping.cover(options.writable(), sharing, claim.descriptor()?.as_raw_fd())?;
             }
             Backing::Image(bytes) => {
-                mapping.cover(true, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
                 mapping.fill(bytes);
             }
         }
@@ -46,21 +50,17 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Takes aligned addresses where nothing is accessible.
+    /// Takes aligned addresses, with zeros behind them.
     fn reserve(window: usize) -> Result<Self> {
         let slack = BLOCK as usize;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new anonymous mapping at addresses of the kernel's choice.
-        let start = unsafe { libc::mmap(ptr::null_mut(), window + slack, libc::PROT_NONE, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(Error::os(format!("reserving {window} bytes of addresses for the region")));
-        }
-        let start = start.cast::<u8>();
-        let head = start.addr().next_multiple_of(slack) - start.addr();
-        let mapping = Self { base: start.wrapping_add(head), window, forks: fork::generation() };
-        unmap(start, head);
-        unmap(mapping.base.wrapping_add(window), slack - head);
-        Ok(mapping)
+        let addresses =
+            MmapOptions::new().len(window + slack).no_reserve_swap().map_anon().map_err(|error| {
+                Error::io(format!("reserving {window} bytes of addresses for the region"), error)
+            })?;
+        let addresses = ManuallyDrop::new(MmapRaw::from(addresses));
+        let start = addresses.as_mut_ptr();
+        let base = start.wrapping_add(start.addr().next_multiple_of(slack) - start.addr());
+        Ok(Self { addresses, base, window, forks: fork::generation() })
     }
 
     /// Maps the window anew.
@@ -118,15 +118,8 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // In a forked child the addresses may belong to something else by now.
         if !self.forked() {
-            unmap(self.base, self.window);
+            // SAFETY: dropped once, here, and nobody uses the window any more.
+            unsafe { ManuallyDrop::drop(&mut self.addresses) }
         }
-    }
-}
-
-/// Gives addresses back. It can only fail where the kernel cannot split a mapping: the addresses are lost then.
-fn unmap(start: *mut u8, len: usize) {
-    if len > 0 {
-        // SAFETY: the callers pass addresses that they mapped and that nobody uses.
-        unsafe { libc::munmap(start.cast(), len) };
     }
 }
