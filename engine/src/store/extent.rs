@@ -4,7 +4,7 @@
 //! many pages follow. Under a random access to many pages that saves a cache miss per pin. The bitmaps that begin each
 //! group of frames interrupt a run of frames but no run of *ranks*, so the extent is counted in these.
 
-use crate::media::layout::{frame_of_rank, rank_of};
+use crate::media::layout::{RANKS_MAX, frame_of_rank, rank_of};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::units::{FrameNo, PageIndex};
 
@@ -46,7 +46,8 @@ impl Extent {
             return true;
         }
         let expected = if pages == 0 { u64::from(rank_of(frame)) } else { rank + pages };
-        if index.0 != pages || u64::from(rank_of(frame)) != expected || pages == PAGES_MASK {
+        let possible = expected != 0 && expected <= RANKS_MAX.into() && pages < PAGES_MASK;
+        if index.0 != pages || u64::from(rank_of(frame)) != expected || !possible {
             return false;
         }
         let longer = ((expected - pages) << PAGES_BITS) | (pages + 1);

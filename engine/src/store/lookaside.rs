@@ -42,9 +42,15 @@ impl Lookaside {
     /// The frame of a page, and where that was read: the extent's word, or a word of the page's own in the upper half.
     #[inline(always)]
     pub(super) fn find(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
-        if let Some(found) = self.extent.find(index) {
-            return Some(found);
+        match self.extent.find(index) {
+            None => self.find_alone(index),
+            found => found,
         }
+    }
+
+    /// What the page's own word says.
+    #[inline(always)]
+    fn find_alone(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
         // ORDERING: Acquire: who finds the frame sees the bytes it was linked with.
         match self.word(index.0)?.load(Ordering::Acquire) {
             0 => None,

@@ -27,7 +27,7 @@ pub(super) struct Shared {
     lookaside: OnceLock<Lookaside>,
     /// The length that readers see; changed under `layout`, after the bytes it uncovers are in place.
     len: AtomicU64,
-    /// Pages up to the length: for a hit, which has no use for the bytes.
+    /// Pages up to the length: those that may be remembered.
     page_count: AtomicU64,
     /// How often the object was cut: a write that began before must look whether it is still inside.
     pub(super) cuts: AtomicU64,
@@ -103,17 +103,13 @@ impl Shared {
         self.unlinked.store(true, Ordering::Release);
     }
 
-    /// A pin of a page that was looked up before and lies inside the object.
+    /// A pin of a page that was looked up before. It lies inside the object: no other page is remembered.
     // Called, it would return the pin through memory, and stores in front of the next atomic addition keep one page's
     // miss from overlapping the next one's.
     #[inline(always)]
     pub(super) fn hit(&self, index: PageIndex) -> Option<PageRef> {
         let lookaside = self.lookaside.get()?;
         let (frame, place) = lookaside.find(index)?;
-        // ORDERING: Relaxed: a page that is about to be cut off, or to be grown to, may be pinned or not.
-        if index.0 >= self.page_count.load(Ordering::Relaxed) {
-            return None;
-        }
         let page = self.pages.try_pin(frame)?;
         lookaside.still(index, place).then_some(page)
     }
@@ -148,10 +144,11 @@ impl Shared {
         let found = self.core.volume.map(self.slot, index)?;
         if let Some(frame) = found {
             if let Some(next) = lookaside.extent_to_look_for() {
-                let pages = self.core.volume.map_range(self.slot, next, EXTENT_STEP)?;
+                let mut pages = self.core.volume.map_range(self.slot, next, EXTENT_STEP)?;
+                pages.truncate(self.page_count().saturating_sub(next.0) as usize);
                 lookaside.extend_extent(next, &pages);
             }
-            lookaside.fill(index, frame);
+            self.remember(index, frame);
         }
         Ok(found)
     }
@@ -167,10 +164,24 @@ impl Shared {
         let found = self.core.volume.map_range(self.slot, first, count as usize)?;
         for (index, frame) in indexes.zip(&found) {
             if let Some(frame) = frame {
-                lookaside.fill(PageIndex(index), *frame);
+                self.remember(PageIndex(index), *frame);
             }
         }
         Ok(found)
+    }
+
+    /// Pages up to the length.
+    fn page_count(&self) -> u64 {
+        // ORDERING: Acquire, as the length.
+        self.page_count.load(Ordering::Acquire)
+    }
+
+    /// Remembers where a page is, if it lies inside the object: a hit does not ask. The caller keeps pages from being
+    /// cut off; a cut clears what lies beyond after the length has fallen.
+    pub(super) fn remember(&self, index: PageIndex, frame: FrameNo) {
+        if index.0 < self.page_count() {
+            self.lookaside().fill(index, frame);
+        }
     }
 
     /// Pins the frame that [`Self::locate`] found, under the same lock.

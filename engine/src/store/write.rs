@@ -183,7 +183,6 @@ impl Shared {
                 return Err(error);
             }
             layout.unpublished = false;
-            fresh.iter().for_each(|&(index, frame)| self.lookaside().fill(index, frame));
         } else if let Some(len) = len {
             volume.set_size(self.slot, len, layout.unpublished)?;
             layout.unpublished = false;
@@ -191,6 +190,7 @@ impl Shared {
         if let Some(len) = len {
             self.publish_len(len);
         }
+        fresh.iter().for_each(|&(index, frame)| self.remember(index, frame));
         Ok(())
     }
 
