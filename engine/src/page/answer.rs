@@ -39,7 +39,10 @@ impl Answer {
     #[inline(always)]
     pub(crate) fn into_result(self) -> Result<Option<PageRef>> {
         match (self.descriptor, NonNull::new(self.rest)) {
-            (Some(descriptor), Some(pages)) => Ok(Some(PageRef { descriptor, pages: pages.cast::<Pages>() })),
+            (Some(descriptor), Some(pages)) => {
+                // SAFETY: with a descriptor, `rest` is the `Pages` of the pin that it stands for, which keeps them alive.
+                Ok(Some(PageRef::new(unsafe { pages.cast::<Pages>().as_ref() }, descriptor)))
+            }
             (_, None) => Ok(None),
             // SAFETY: without a descriptor, what is not null came from `Box::into_raw`, and `self` is gone.
             (None, Some(error)) => Err(*unsafe { Box::from_raw(error.cast::<Error>().as_ptr()) }),

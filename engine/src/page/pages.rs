@@ -149,8 +149,9 @@ impl Pages {
     #[inline(always)]
     pub(crate) fn try_pin(&self, frame: FrameNo) -> Option<PageRef> {
         let descriptor = self.descriptor(frame)?;
+        let address = self.address_of(descriptor);
         match descriptor.pin() {
-            Ok(()) => Some(PageRef::new(self, descriptor)),
+            Ok(()) => Some(PageRef::at(address, self, descriptor)),
             Err(word) => self.settle_pin(descriptor, word),
         }
     }

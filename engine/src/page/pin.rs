@@ -18,9 +18,10 @@ use std::ptr::NonNull;
 /// only after the last pin is dropped.
 #[must_use = "a pin that is dropped at once protects nothing"]
 pub struct PageRef {
-    /// The frame's; its number and address follow from it. Two words in all: a pin that is found at once stays in
-    /// registers.
+    /// The frame's, which its number follows from.
     pub(super) descriptor: &'static Descriptor,
+    /// Known before the pin is counted, so that the first access need not wait for that.
+    address: NonNull<u8>,
     /// Alive as long as the pin: see [`Pages`].
     pub(super) pages: NonNull<Pages>,
 }
@@ -58,7 +59,13 @@ impl PageRef {
     /// Wraps a pin that was just counted on `frame`.
     #[inline(always)]
     pub(super) fn new(pages: &Pages, descriptor: &'static Descriptor) -> Self {
-        Self { descriptor, pages: NonNull::from(pages) }
+        Self::at(pages.address_of(descriptor), pages, descriptor)
+    }
+
+    /// As [`Self::new`], by who has computed the address already.
+    #[inline(always)]
+    pub(super) fn at(address: NonNull<u8>, pages: &Pages, descriptor: &'static Descriptor) -> Self {
+        Self { descriptor, address, pages: NonNull::from(pages) }
     }
 
     /// The frame's number.
@@ -82,7 +89,7 @@ impl PageRef {
     /// `TooManyPins`.
     pub fn try_clone(&self) -> Result<Self> {
         FrameTable::global().pin_again(self.pfn()).into_result(self.pfn())?;
-        Ok(Self { descriptor: self.descriptor, pages: self.pages })
+        Ok(Self { descriptor: self.descriptor, address: self.address, pages: self.pages })
     }
 
     /// Whether the page was cut off from its object.
@@ -112,7 +119,7 @@ impl PageRef {
 
     #[inline(always)]
     pub(super) fn bytes(&self) -> NonNull<u8> {
-        self.pages().address_of(self.descriptor)
+        self.address
     }
 
     /// The page that the frame is known to hold.
