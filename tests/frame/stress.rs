@@ -48,11 +48,17 @@ fn no_count_is_lost_beside_real_punches() {
     assert_eq!(table.stats().populated_chunks, 0, "all idle");
 }
 
-/// Keeps a few frames pinned and checks that each has the pins that this thread knows of.
+/// Keeps a few frames pinned and checks that each has the pins that this thread knows of. However the threads are
+/// scheduled, it goes on until there were punches enough.
 fn hold_and_drop(table: &FrameTable, chunks: u64, thread: u64) {
     let mut random = Random(thread * 0x9e37_79b9 + 1);
     let mut held = Vec::new();
-    for _ in 0..150_000 {
+    let patience = Instant::now() + Duration::from_secs(60);
+    for n in 0_u64.. {
+        let enough = || table.stats().reclaimed_chunks > 1000 || Instant::now() > patience;
+        if n >= 150_000 && n % 1024 == 0 && enough() {
+            break;
+        }
         let pfn = Pfn::new(random.below(chunks) * 256 + random.below(3));
         assert!(table.pin(pfn).is_pinned());
         held.push(pfn);
