@@ -1,6 +1,10 @@
 //! Pagestone: an embeddable persistent-memory page cache engine with shared page descriptors.
 
-// What stands on mapped memory is not part of the models (`pagestone_loom`).
+// What stands on mapped memory is not part of the models (`pagestone_loom`), except what a hit reads.
+#![cfg_attr(
+    pagestone_loom,
+    allow(dead_code, unused_imports, missing_docs, reason = "a model sees parts of modules")
+)]
 
 pub mod error;
 pub mod units;
@@ -10,6 +14,10 @@ pub mod frame;
 #[cfg(not(pagestone_loom))]
 #[doc(hidden)]
 pub mod media;
+#[cfg(pagestone_loom)]
+pub mod media {
+    pub mod layout;
+}
 #[cfg(not(pagestone_loom))]
 pub mod page;
 #[doc(hidden)]
@@ -22,6 +30,12 @@ pub mod space;
 pub mod stats;
 #[cfg(not(pagestone_loom))]
 pub mod store;
+#[cfg(pagestone_loom)]
+pub mod store {
+    mod extent;
+    mod lookaside;
+    pub use lookaside::Lookaside;
+}
 #[doc(hidden)]
 pub mod sync;
 

@@ -4,6 +4,7 @@
 #![cfg(pagestone_loom)]
 
 mod frames;
+mod hits;
 mod latches;
 mod lifecycle;
 

@@ -31,7 +31,6 @@ mod latch;
 mod lifecycle;
 mod outcome;
 mod populate;
-#[cfg_attr(pagestone_loom, allow(dead_code, reason = "models make tables of their own"))]
 mod process;
 mod reclaim;
 mod space;

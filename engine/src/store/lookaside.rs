@@ -1,20 +1,20 @@
 //! What a pin reads instead of the map: the object's first extent, and one word per page beyond it.
 
 use super::extent::Extent;
-use crate::sync::LazyArray;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{LazyArray, mutant};
 use crate::units::{FrameNo, PageIndex};
 use std::ops::Range;
 
-/// Words in a page of memory.
-const MEMORY_PAGE: u64 = 1024;
+/// Words in a page of memory; a model makes do with two.
+const MEMORY_PAGE: u64 = if cfg!(pagestone_loom) { 2 } else { 1024 };
 
 /// Page to frame, as far as pages were looked up; a lazily faulted array.
 ///
 /// A word is filled under the shared side of the object's `shape` lock and cleared under its exclusive side, before
 /// the frame is detached. A hit takes no lock: it pins the frame it read and reads the word again. Pin and detachment
 /// are read-modify-writes of one descriptor: either the detacher sees the pin, or the pinner sees the word cleared.
-pub(super) struct Lookaside {
+pub struct Lookaside {
     extent: Extent,
     /// Frame numbers; 0, the superblock's, says that the page was not looked up.
     words: Option<LazyArray<AtomicU32>>,
@@ -24,7 +24,7 @@ pub(super) struct Lookaside {
 
 impl Lookaside {
     /// Room for `pages` pages, or for fewer where addresses are scarce: pages beyond are looked up each time.
-    pub(super) fn reserve(pages: usize) -> Self {
+    pub fn reserve(pages: usize) -> Self {
         let mut len = pages;
         let mut words = None;
         while words.is_none() && len > 0 {
@@ -39,9 +39,17 @@ impl Lookaside {
         self.find(index).map(|(frame, _)| frame)
     }
 
+    /// A pin of a page that was looked up before; none if it was cut off meanwhile, and `pin`'s is then dropped.
+    #[inline(always)]
+    pub fn pin<P>(&self, index: PageIndex, pin: impl FnOnce(FrameNo) -> Option<P>) -> Option<P> {
+        let (frame, place) = self.find(index)?;
+        let page = pin(frame)?;
+        (self.still(index, place) || mutant("hit_without_second_look")).then_some(page)
+    }
+
     /// The frame of a page, and where that was read: the extent's word, or a word of the page's own in the upper half.
     #[inline(always)]
-    pub(super) fn find(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
+    fn find(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
         match self.extent.find(index) {
             None => self.find_alone(index),
             found => found,
@@ -60,7 +68,7 @@ impl Lookaside {
 
     /// The second look of a hit, behind its pin: whether what `find` read still stands.
     #[inline(always)]
-    pub(super) fn still(&self, index: PageIndex, place: u64) -> bool {
+    fn still(&self, index: PageIndex, place: u64) -> bool {
         if place as u32 != 0 {
             return self.extent.is(place);
         }
@@ -91,7 +99,7 @@ impl Lookaside {
     }
 
     /// Remembers a lookup. The caller holds `shape` shared.
-    pub(super) fn fill(&self, index: PageIndex, frame: FrameNo) {
+    pub fn fill(&self, index: PageIndex, frame: FrameNo) {
         if self.extent.push(index, frame) {
             return;
         }
@@ -104,7 +112,7 @@ impl Lookaside {
     }
 
     /// Forgets pages. The caller holds `shape` exclusively, and detaches their frames afterwards.
-    pub(super) fn clear(&self, pages: Range<u64>) {
+    pub fn clear(&self, pages: Range<u64>) {
         self.extent.cut(pages.start);
         // ORDERING: Relaxed: written under the shared side of `shape`.
         let filled = self.filled.load(Ordering::Relaxed);

@@ -108,10 +108,7 @@ impl Shared {
     // miss from overlapping the next one's.
     #[inline(always)]
     pub(super) fn hit(&self, index: PageIndex) -> Option<PageRef> {
-        let lookaside = self.lookaside.get()?;
-        let (frame, place) = lookaside.find(index)?;
-        let page = self.pages.try_pin(frame)?;
-        lookaside.still(index, place).then_some(page)
+        self.lookaside.get()?.pin(index, |frame| self.pages.try_pin(frame))
     }
 
     /// As [`Self::miss`], out of the way of a hit.
