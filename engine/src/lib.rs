@@ -1,6 +1,7 @@
 //! Pagestone: an embeddable persistent-memory page cache engine with shared page descriptors.
 
-// What stands on mapped memory is not part of the models (`pagestone_loom`), except what a hit reads.
+// What stands on mapped memory is not part of loom's models (`pagestone_loom`), except what a hit reads. Shuttle's
+// (`pagestone_shuttle`) see all.
 #![cfg_attr(
     pagestone_loom,
     allow(dead_code, unused_imports, missing_docs, reason = "a model sees parts of modules")

@@ -1,4 +1,7 @@
 //! Harnesses that the integration tests share.
 
 pub mod crash;
+#[cfg(pagestone_shuttle)]
+pub mod schedules;
+#[cfg(not(pagestone_shuttle))]
 pub mod sqlite;

@@ -21,9 +21,13 @@ pub(super) const FRAMES_PER_CHUNK: usize = if cfg!(pagestone_loom) { 2 } else { 
 pub(super) const CHUNKS_PER_LINES_PAGE: usize = 2;
 /// Chunks whose wait words share a page.
 pub(super) const CHUNKS_PER_WAITS_PAGE: usize = 4;
-const STRIPES: usize = if cfg!(pagestone_loom) { 1 } else { 256 };
+const STRIPES: usize = match () {
+    () if cfg!(pagestone_loom) => 1,
+    () if cfg!(pagestone_shuttle) => 4,
+    () => 256,
+};
 
-#[cfg(not(pagestone_loom))]
+#[cfg(not(any(pagestone_loom, pagestone_shuttle)))]
 const _: () = {
     assert!(FRAMES_PER_CHUNK * size_of::<super::descriptor::Descriptor>() == CHUNK_BYTES);
     assert!(FRAMES_PER_CHUNK * CHUNKS_PER_LINES_PAGE * size_of::<u64>() == CHUNK_BYTES);

@@ -16,7 +16,7 @@ pub struct Descriptor {
     owner: AtomicU64,
 }
 
-#[cfg(not(pagestone_loom))]
+#[cfg(not(any(pagestone_loom, pagestone_shuttle)))]
 const _: () = assert!(size_of::<Descriptor>() == 16);
 
 // SAFETY: two atomic integers; zero bytes are zero.

@@ -31,6 +31,7 @@ mod latch;
 mod lifecycle;
 mod outcome;
 mod populate;
+#[cfg_attr(pagestone_shuttle, allow(dead_code, reason = "each schedule has a table of its own"))]
 mod process;
 mod reclaim;
 mod space;

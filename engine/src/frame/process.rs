@@ -14,6 +14,11 @@ static FLOOR: AtomicU64 = AtomicU64::new(0);
 /// Null until first used. What it points to is never freed.
 static TABLE: AtomicPtr<FrameTable> = AtomicPtr::new(std::ptr::null_mut());
 
+/// The table of one schedule.
+#[cfg(pagestone_shuttle)]
+static OF_SCHEDULE: crate::sync::Global<FrameTable> =
+    crate::sync::Global::new(|| FrameTable::above(FRAMES_MAX, CHUNK_BUDGET, 0).expect("the heap has room"));
+
 pub(super) fn generation() -> u32 {
     // ORDERING: Relaxed: it changes only where no other thread exists.
     GENERATION.load(Ordering::Relaxed)
@@ -48,9 +53,13 @@ impl FrameTable {
     #[inline]
     #[must_use]
     pub fn global() -> &'static Self {
+        #[cfg(pagestone_shuttle)]
+        let table = Some(OF_SCHEDULE.get());
         // ORDERING: Acquire: pairs with the publication in `make_global`.
         // SAFETY: null, or leaked by `make_global` after it was built.
-        unsafe { TABLE.load(Ordering::Acquire).as_ref() }.unwrap_or_else(Self::make_global)
+        #[cfg(not(pagestone_shuttle))]
+        let table = unsafe { TABLE.load(Ordering::Acquire).as_ref() };
+        table.unwrap_or_else(Self::make_global)
     }
 
     #[cold]

@@ -135,8 +135,13 @@ impl Pages {
     /// Where the bytes of the frame with this descriptor are.
     #[inline(always)]
     pub(super) fn address_of(&self, descriptor: &'static Descriptor) -> NonNull<u8> {
+        // One multiplication, where a descriptor is as large as it is outside models.
+        let offset = match FRAME_SIZE % size_of::<Descriptor>() {
+            0 => self.distance(descriptor) * (FRAME_SIZE / size_of::<Descriptor>()),
+            _ => self.distance(descriptor) / size_of::<Descriptor>() * FRAME_SIZE,
+        };
         // SAFETY: the window is mapped whole, and has a frame for each of its descriptors.
-        unsafe { self.base.add(self.distance(descriptor) * (FRAME_SIZE / size_of::<Descriptor>())) }
+        unsafe { self.base.add(offset) }
     }
 
     /// The descriptor of a frame, if the window reaches so far.

@@ -5,12 +5,11 @@ use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
 use crate::space::{Owner, SpaceManager};
-use crate::sync::RwLock;
+use crate::sync::{Global, RwLock};
 use crate::units::{FRAME_SIZE, FrameNo, Pfn, PfnRange};
 use std::sync::Arc;
 
-static OPEN: std::sync::LazyLock<RwLock<Vec<Arc<Pages>>>> =
-    std::sync::LazyLock::new(|| RwLock::new(Vec::new()));
+static OPEN: Global<RwLock<Vec<Arc<Pages>>>> = Global::new(RwLock::default);
 
 /// Pins on all frames that hold the `len` bytes at `address`, in order: the same descriptors, counts and release as of
 /// pins made through objects or by pfn.
@@ -21,7 +20,7 @@ static OPEN: std::sync::LazyLock<RwLock<Vec<Arc<Pages>>>> =
 pub fn frames_at(address: *const u8, len: usize) -> Result<Vec<PageRef>> {
     let foreign = || Error::ForeignAddress { address: address.addr() as u64 };
     let pages = {
-        let open = OPEN.read();
+        let open = OPEN.get().read();
         open.iter().find(|pages| pages.frame_at(address).is_some()).cloned().ok_or_else(foreign)?
     };
     let first = pages.frame_at(address).ok_or_else(foreign)?;
@@ -33,12 +32,12 @@ pub fn frames_at(address: *const u8, len: usize) -> Result<Vec<PageRef>> {
 impl Pages {
     /// Lets others find these pages by address.
     pub(crate) fn publish(self: &Arc<Self>) {
-        OPEN.write().push(Arc::clone(self));
+        OPEN.get().write().push(Arc::clone(self));
     }
 
     /// The opposite.
     pub(crate) fn withdraw(self: &Arc<Self>) {
-        OPEN.write().retain(|pages| !Arc::ptr_eq(pages, self));
+        OPEN.get().write().retain(|pages| !Arc::ptr_eq(pages, self));
     }
 
     /// Pins on all frames of a range.

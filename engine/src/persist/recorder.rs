@@ -1,12 +1,12 @@
 //! The recorder: everything that went through the door, in one order; and the switches that break it.
 
 use crate::sync::Mutex;
+use crate::sync::thread::{self, ThreadId};
 use crate::units::LINE_SIZE;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, ThreadId};
 
 /// One thing that happened. Threads are numbered from 0 in order of their first event; offsets are bytes in
 /// the region.

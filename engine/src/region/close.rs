@@ -6,9 +6,9 @@
 use super::{Region, map};
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
-use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock};
+use crate::sync::{Global, Mutex, thread};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How to detach.
@@ -43,7 +43,7 @@ impl Region {
                 return Err(Error::TimedOut { what: format!("the pins of {}", self.name()) });
             }
             if !self.finish() {
-                std::thread::sleep(LOOK);
+                thread::sleep(LOOK);
             }
         }
         Ok(())
@@ -94,7 +94,7 @@ impl Drop for Region {
 /// Lets go of what was closed while pinned, and of what was dropped without being closed.
 pub(super) fn reap() {
     // One at a time: whoever comes second must find the regions gone, not merely in the other's hands.
-    static REAPING: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
-    let _reaping = REAPING.lock();
+    static REAPING: Global<Mutex<()>> = Global::new(Mutex::default);
+    let _reaping = REAPING.get().lock();
     map::closed_or_forgotten().into_iter().for_each(|region| region.close());
 }

@@ -3,11 +3,11 @@
 //! A snapshot that readers take without a lock.
 
 use super::Region;
-use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Global, Mutex};
 use crate::units::Pfn;
 use arc_swap::ArcSwap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// The map's one `Arc` of a region, however many snapshots there are.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ struct Map {
     by_address: Vec<usize>,
 }
 
-static MAP: LazyLock<ArcSwap<Map>> = LazyLock::new(ArcSwap::default);
+static MAP: Global<ArcSwap<Map>> = Global::new(ArcSwap::default);
 /// Held by who replaces the snapshot.
-static CHANGING: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
+static CHANGING: Global<Mutex<()>> = Global::new(Mutex::default);
 
 impl Map {
     fn new(mut regions: Vec<Arc<Entry>>) -> Self {
@@ -51,13 +51,13 @@ impl Map {
 /// The region that has this pfn.
 #[must_use]
 pub fn region_of(pfn: Pfn) -> Option<Arc<Region>> {
-    MAP.load().by_pfn(pfn).cloned()
+    MAP.get().load().by_pfn(pfn).cloned()
 }
 
 /// The region whose window holds this address, and the byte offset there.
 #[must_use]
 pub fn region_at(address: *const u8) -> Option<(Arc<Region>, u64)> {
-    MAP.load().by_address(address.addr()).map(|(region, offset)| (Arc::clone(region), offset))
+    MAP.get().load().by_address(address.addr()).map(|(region, offset)| (Arc::clone(region), offset))
 }
 
 /// Makes a region known.
@@ -73,7 +73,7 @@ pub(super) fn withdraw(region: &Region) {
 /// The regions that are closing, or of which only the map still knows. One caller at a time: each would take the
 /// other's `Arc` for a user's.
 pub(super) fn closed_or_forgotten() -> Vec<Arc<Region>> {
-    let map = MAP.load();
+    let map = MAP.get().load();
     let regions = map.by_pfn.iter().map(|entry| &entry.0);
     // ORDERING: Acquire: pairs with the Release that closed it.
     let found = regions.filter(|one| one.closed.load(Ordering::Acquire) || Arc::strong_count(one) == 1);
@@ -83,12 +83,12 @@ pub(super) fn closed_or_forgotten() -> Vec<Arc<Region>> {
 /// Whether this process has that file, open or still closing.
 pub(super) fn holds(device: u64, inode: u64) -> bool {
     let is_it = |one: &Region| one.medium.file == Some((device, inode)) && !one.memory().forked();
-    MAP.load().by_pfn.iter().any(|entry| is_it(&entry.0))
+    MAP.get().load().by_pfn.iter().any(|entry| is_it(&entry.0))
 }
 
 fn change(edit: impl FnOnce(&mut Vec<Arc<Entry>>)) {
-    let _changing = CHANGING.lock();
-    let mut regions = MAP.load().by_pfn.clone();
+    let _changing = CHANGING.get().lock();
+    let mut regions = MAP.get().load().by_pfn.clone();
     edit(&mut regions);
-    MAP.store(Arc::new(Map::new(regions)));
+    MAP.get().store(Arc::new(Map::new(regions)));
 }

@@ -6,13 +6,13 @@ use crate::error::{Error, Result};
 use crate::media::log::Log;
 use crate::page::Pages;
 use crate::region::{Detach, Region};
-use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Global, Mutex};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What is left of stores that were dropped while pages were pinned.
-static CLOSING: Mutex<Vec<Remains>> = Mutex::new(Vec::new());
+static CLOSING: Global<Mutex<Vec<Remains>>> = Global::new(Mutex::default);
 
 /// A region, its pages and its log, after the store: pins still need the first two, and may store.
 struct Remains {
@@ -113,7 +113,7 @@ impl Remains {
         } else if self.is_idle() {
             self.finish();
         } else {
-            CLOSING.lock().push(self);
+            CLOSING.get().lock().push(self);
         }
     }
 
@@ -147,7 +147,7 @@ impl Remains {
 /// Closes regions whose last pin has gone since.
 pub(super) fn reap() {
     let ready: Vec<_> = {
-        let mut closing = CLOSING.lock();
+        let mut closing = CLOSING.get().lock();
         let (ready, kept) = std::mem::take(&mut *closing).into_iter().partition(Remains::is_idle);
         *closing = kept;
         ready

@@ -5,6 +5,7 @@ use super::write::CHUNK_PAGES;
 use crate::error::{Error, Result};
 use crate::media::rules::Rule;
 use crate::sync::atomic::Ordering;
+use crate::sync::thread;
 use crate::units::{FRAME_SIZE, PageIndex};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -105,7 +106,7 @@ impl Shared {
                 if Instant::now() >= deadline {
                     return Err(Error::TimedOut { what: "pins on pages that are to be cut off".to_owned() });
                 }
-                std::thread::sleep(PATIENCE);
+                thread::sleep(PATIENCE);
             }
             from = last.0 + 1;
         }

@@ -16,7 +16,7 @@ pub fn wake_all(word: &AtomicU32) {
     imp::wake_all(word);
 }
 
-#[cfg(not(pagestone_loom))]
+#[cfg(not(any(pagestone_loom, pagestone_shuttle)))]
 mod imp {
     use super::{AtomicU32, Duration};
     use std::ptr;
@@ -54,13 +54,16 @@ mod imp {
 }
 
 /// The kernel's promise and no more: the comparison and the falling asleep are one step against a wake-up. All words
-/// share one queue, which adds wake-ups for no reason; a lost one is a deadlock that loom reports.
-#[cfg(pagestone_loom)]
+/// share one queue, which adds wake-ups for no reason; a lost one is a deadlock that the model reports.
+#[cfg(any(pagestone_loom, pagestone_shuttle))]
 mod imp {
+    use super::super::imp::{
+        lazy_static,
+        sync::{Condvar, Mutex, atomic::Ordering},
+    };
     use super::{AtomicU32, Duration};
-    use loom::sync::{Condvar, Mutex, atomic::Ordering};
 
-    loom::lazy_static! {
+    lazy_static! {
         static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
     }
 

@@ -92,7 +92,7 @@ impl<T: Zeroed> LazyArray<T> {
     }
 }
 
-#[cfg(not(any(pagestone_loom, miri)))]
+#[cfg(not(any(pagestone_loom, pagestone_shuttle, miri)))]
 mod imp {
     use super::{Range, Zeroed, io};
     use std::ptr::{self, NonNull};
@@ -246,8 +246,8 @@ mod imp {
     }
 }
 
-/// Loom's atomics are handles and not memory, and Miri has no punch: the elements live on the heap.
-#[cfg(any(pagestone_loom, miri))]
+/// The atomics of loom and shuttle are more than memory, and Miri has no punch: the elements live on the heap.
+#[cfg(any(pagestone_loom, pagestone_shuttle, miri))]
 mod imp {
     use super::{Range, Zeroed, io};
 

@@ -6,10 +6,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-#[cfg(pagestone_loom)]
-use loom::sync as imp;
-#[cfg(not(pagestone_loom))]
-use std::sync as imp;
+use super::imp::sync as imp;
 
 pub use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,37 +1,48 @@
-//! The one seam to `std` or loom: what synchronizes threads is named here and nowhere else, so that a model
-//! built with `--cfg pagestone_loom` runs the code that ships.
+//! The one seam to `std`, loom or shuttle: what synchronizes threads is named here and nowhere else, so that a model
+//! runs the code that ships. `--cfg pagestone_loom` is for every interleaving of a few steps of the frame table,
+//! `--cfg pagestone_shuttle` for very many schedules of a whole store.
 //!
-//! The cfg has a name of its own because `--cfg loom` would switch every dependency too.
+//! The cfgs have names of their own because `--cfg loom` would switch every dependency too.
 
 pub mod futex;
+mod global;
 mod lazy;
 mod lock;
 
+pub use global::Global;
 pub use lazy::{LazyArray, Zeroed};
 pub use lock::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+#[cfg(pagestone_loom)]
+use loom as imp;
+#[cfg(pagestone_shuttle)]
+use shuttle as imp;
+#[cfg(not(any(pagestone_loom, pagestone_shuttle)))]
+use std as imp;
+
 /// Atomic words and fences.
 pub mod atomic {
-    #[cfg(pagestone_loom)]
-    pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
-    #[cfg(not(pagestone_loom))]
-    pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub use super::imp::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }
 
-/// Giving way to other threads.
+/// Who runs, and giving way to others.
 pub mod thread {
-    #[cfg(pagestone_loom)]
-    pub use loom::thread::yield_now;
-    #[cfg(not(pagestone_loom))]
-    pub use std::thread::yield_now;
+    pub use super::imp::thread::{ThreadId, current, yield_now};
+    use std::time::Duration;
+
+    /// Lets others run for about so long. In a model time stands still: it only gives way.
+    pub fn sleep(time: Duration) {
+        if cfg!(any(pagestone_loom, pagestone_shuttle)) {
+            yield_now();
+        } else {
+            std::thread::sleep(time);
+        }
+    }
 }
 
 /// Hints to the processor.
 pub mod hint {
-    #[cfg(pagestone_loom)]
-    pub use loom::hint::spin_loop;
-    #[cfg(not(pagestone_loom))]
-    pub use std::hint::spin_loop;
+    pub use super::imp::hint::spin_loop;
 }
 
 /// Whether the run breaks the rule `name` on purpose (`PAGESTONE_MUTANT=name`): a model that does not then fail
@@ -39,12 +50,12 @@ pub mod hint {
 #[inline(always)]
 #[must_use]
 pub fn mutant(name: &str) -> bool {
-    #[cfg(pagestone_loom)]
+    #[cfg(any(pagestone_loom, pagestone_shuttle))]
     {
         static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
         CHOSEN.get_or_init(|| std::env::var("PAGESTONE_MUTANT").ok()).as_deref() == Some(name)
     }
-    #[cfg(not(pagestone_loom))]
+    #[cfg(not(any(pagestone_loom, pagestone_shuttle)))]
     {
         let _ = name;
         false

@@ -170,7 +170,7 @@ impl Live {
     /// The first operation that failed, and how.
     pub fn play(&self, script: Script) -> Result<(), String> {
         let parts = script.parts.clone();
-        *lock(&self.script) = script;
+        self.load(script);
         let play = |t: usize| {
             parts[t].ops.iter().enumerate().try_for_each(|(number, op)| {
                 self.perform(t, number, op).map_err(|e| format!("t{t} op {number} {op:?} failed: {e}"))
@@ -183,7 +183,16 @@ impl Live {
         })
     }
 
-    fn perform(&self, thread: usize, number: usize, op: &Op) -> Result {
+    /// Names the script whose operations the caller is going to [`perform`](Self::perform).
+    pub fn load(&self, script: Script) {
+        *lock(&self.script) = script;
+    }
+
+    /// Runs one operation of the script, on the calling thread.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn perform(&self, thread: usize, number: usize, op: &Op) -> Result {
         self.recorder.mark(label(thread, number, false));
         self.act(&mut lock(&self.hands[thread]), number as u16, op)?;
         self.recorder.mark(label(thread, number, true));
