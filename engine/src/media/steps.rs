@@ -4,12 +4,13 @@
 //! entries of the busy table that keep the bits: no crash leaks a frame or leaves it with two owners.
 
 use super::bitmap;
+use super::busy::BusyTable;
 use super::content::{ENTRIES_BESIDES, map_at};
 use super::log::Txn;
 use super::orphans;
 use super::record::{self, Head, ObjectSlot};
 use super::rules::Rule;
-use super::tree;
+use super::tree::{self, Cleared};
 use super::volume::Volume;
 use super::words::Shape;
 use crate::error::{Error, Result};
@@ -90,56 +91,88 @@ impl Volume {
     }
 
     /// Makes holes of the first mapped pages in `pages`; `last` joins the record that leaves none.
+    ///
+    /// Where there is no frame to note pinned pages in, the idle ones go alone: they make room for that note.
     fn free_step(
         &self,
         slot: ObjectSlot,
-        pages: Range<u64>,
+        mut pages: Range<u64>,
         fate: AskFate<'_>,
         last: impl FnOnce(&mut Txn<'_>, Shape, &mut Head) -> Result,
     ) -> Result<bool> {
         let shape = self.shape();
         let map = map_at(&self.head(slot)?);
-        // The object's lock keeps its map as it is, so plain reads of the log's view are consistent here.
-        let found = map.collect(&*self.log, shape, pages, self.step())?;
-        let done = found.len() < self.step();
-        let cleared = map.clear(&*self.log, shape, &found)?;
         // Held while the fates are asked: a last put meanwhile finds its frame in the table.
         let mut table = self.busy.lock();
         let table = table.load(&*self.log, shape)?;
-        self.allocator.load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
-        // Before the fates are asked: nothing but a failing log may come between them and their record.
-        let mut spare = self.spares(0, table.lacks(found.len()))?;
-        let rules = self.log.rules();
-        let pinned = |page, frame| fate(page, frame) == Fate::Busy && !rules.broken(Rule::ReuseBeforeUnpin);
-        let (busy, mut freed) = part(found, pinned);
-        freed.extend(&cleared.nodes);
-        let lacks = table.lacks(busy.len());
-        if lacks > spare.len() {
+        let mut skipped = false;
+        loop {
+            // The object's lock keeps its map as it is, so plain reads of the log's view are consistent here.
+            let found = map.collect(&*self.log, shape, pages.clone(), self.step())?;
+            if found.is_empty() && skipped {
+                return Err(Error::NoSpace { why: "no frame to note the pinned pages in".into() });
+            }
+            let all = found.len() < self.step() && !skipped;
+            let cleared = map.clear(&*self.log, shape, &found)?;
+            self.allocator
+                .load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
+            // Before the fates are asked: nothing but a failing log may come between them and their record.
+            let mut spare = self.spares(0, table.lacks(found.len()))?;
+            let behind = found.last().map_or(pages.end, |&(page, _)| page.0 + 1);
+            let rules = self.log.rules();
+            let pinned =
+                |page, frame| fate(page, frame) == Fate::Busy && !rules.broken(Rule::ReuseBeforeUnpin);
+            let (busy, idle) = part(found, pinned);
+            let lacks = table.lacks(busy.len());
+            if lacks <= spare.len() {
+                let new = spare.split_off(spare.len() - lacks);
+                self.release(&spare)?;
+                let cut = Cut { cleared, idle: frames(&idle), busy: frames(&busy), new };
+                self.append_step(slot, table, cut, all.then_some(last))?;
+                return Ok(all);
+            }
             self.release(&spare)?;
-            return Err(Error::NoSpace { why: "no frame to note the pinned pages in".into() });
+            if !idle.is_empty() {
+                let cleared = map.clear(&*self.log, shape, &idle)?;
+                let cut = Cut { cleared, idle: frames(&idle), busy: Vec::new(), new: Vec::new() };
+                self.append_step(slot, table, cut, None::<fn(&mut Txn<'_>, Shape, &mut Head) -> Result>)?;
+                return Ok(false);
+            }
+            (pages.start, skipped) = (behind, true);
         }
-        let new = spare.split_off(spare.len() - lacks);
-        self.release(&spare)?;
-        if rules.broken(Rule::StepSplits) {
+    }
+
+    /// Appends the record of a step.
+    fn append_step(
+        &self,
+        slot: ObjectSlot,
+        table: &mut BusyTable,
+        cut: Cut,
+        last: Option<impl FnOnce(&mut Txn<'_>, Shape, &mut Head) -> Result>,
+    ) -> Result {
+        let Cut { cleared, idle: mut freed, busy, new } = cut;
+        freed.extend(&cleared.nodes);
+        let splits = self.log.rules().broken(Rule::StepSplits);
+        if splits {
             self.change(|t, shape| bitmap::clear(t, shape, freed.iter().copied()))?;
         }
         let ((), sequence) = self.change_with(new.clone(), |t, shape, unused| {
             unused.clear();
             table.add(t, shape, &new, &busy)?;
-            if !rules.broken(Rule::StepSplits) {
+            if !splits {
                 bitmap::clear(t, shape, freed.iter().copied())?;
             }
             cleared.words.iter().try_for_each(|&at| t.write(at, 0))?;
             let mut head = Head::live(t, slot)?;
             head.set_root(cleared.root);
-            if done {
+            if let Some(last) = last {
                 last(t, shape, &mut head)?;
             }
             head.write(t)
         })?;
         table.added(&new, &busy);
         self.allocator.quarantine(sequence, freed);
-        Ok(done)
+        Ok(())
     }
 
     /// Frees busy frames whose last pin is gone; those that are not in the busy table are left alone.
@@ -170,14 +203,24 @@ impl Volume {
     }
 }
 
-/// The frames of `found` whose pages are pinned, and the others.
-fn part(
-    found: Vec<(PageIndex, FrameNo)>,
-    mut pinned: impl FnMut(PageIndex, FrameNo) -> bool,
-) -> (Vec<FrameNo>, Vec<FrameNo>) {
-    let (mut busy, mut free) = (Vec::new(), Vec::new());
-    for (page, frame) in found {
-        if pinned(page, frame) { busy.push(frame) } else { free.push(frame) }
-    }
-    (busy, free)
+/// Pages of an object, and the frames they lie in.
+type Found = Vec<(PageIndex, FrameNo)>;
+
+/// What one step takes from an object.
+struct Cut {
+    cleared: Cleared,
+    /// Frames to be freed.
+    idle: Vec<FrameNo>,
+    /// Frames to be noted in the busy table, and the frames it grows by for that.
+    busy: Vec<FrameNo>,
+    new: Vec<FrameNo>,
+}
+
+/// The pages of `found` that are pinned, and the others.
+fn part(found: Found, mut pinned: impl FnMut(PageIndex, FrameNo) -> bool) -> (Found, Found) {
+    found.into_iter().partition(|&(page, frame)| pinned(page, frame))
+}
+
+fn frames(found: &Found) -> Vec<FrameNo> {
+    found.iter().map(|&(_, frame)| frame).collect()
 }

@@ -112,12 +112,24 @@ impl Core {
                 owed.frames.clear();
             }
         }
-        while let Some(&slot) = owed.objects.last() {
+        let mut waiting = Vec::new();
+        let result = self.finish_all(&mut owed.objects, &mut waiting);
+        owed.objects.append(&mut waiting);
+        result
+    }
+
+    /// Finishes objects, last first. One whose pages are pinned, with no room to note them, goes to `waiting`: nobody
+    /// who wants something else, room least of all, has to wait for these pins.
+    fn finish_all(&self, objects: &mut Vec<ObjectSlot>, waiting: &mut Vec<ObjectSlot>) -> Result {
+        while let Some(&slot) = objects.last() {
             // An object that is open again, nameless, is dropped by its last handle.
             if !self.is_open(slot) {
-                self.finish(slot)?;
+                match self.finish(slot) {
+                    Err(Error::NoSpace { .. }) => waiting.push(slot),
+                    finished => finished?,
+                }
             }
-            owed.objects.pop();
+            objects.pop();
         }
         Ok(())
     }
@@ -134,7 +146,8 @@ impl Core {
         }
     }
 
-    fn owe(&self, slot: ObjectSlot) {
+    /// Leaves what an object is on the list of orphans for to a later change.
+    pub(super) fn owe(&self, slot: ObjectSlot) {
         self.owed.lock().objects.push(slot);
         // ORDERING: Release: pairs with `begin_change`.
         self.owes.store(true, Ordering::Release);
@@ -202,5 +215,34 @@ impl Core {
     pub(super) fn open_owner(&self, page: Owner) -> Option<ObjectSlot> {
         let owns = |id| Owner::new(id, page.index()) == page;
         self.open.iter().find(|entry| owns(entry.value().0)).map(|entry| *entry.key())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::Store;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn a_change_that_begins_while_owed_work_is_done_waits_for_its_end() {
+        let store = Store::options().open_memory(1 << 20).unwrap();
+        let core = &store.core;
+        let slot = store.create("a").map(|object| object.shared.slot).unwrap();
+        core.owe(slot);
+        thread::scope(|scope| {
+            // The worker comes as far as this lock.
+            let roles = core.pages.roles();
+            let worker = scope.spawn(|| core.begin_change());
+            while core.owed.try_lock().is_some() {
+                thread::yield_now();
+            }
+            let other = scope.spawn(|| core.begin_change());
+            thread::sleep(Duration::from_millis(50));
+            assert!(!other.is_finished(), "the work is not done");
+            drop(roles);
+            worker.join().unwrap().unwrap();
+            other.join().unwrap().unwrap();
+        });
     }
 }

@@ -78,7 +78,15 @@ impl Shared {
         self.core.volume.begin_truncate(self.slot, len)?;
         self.publish_len(len);
         self.forget_pages(PageIndex::pages_for(len)..u64::MAX);
-        self.core.truncate_steps(self.slot)?;
+        match self.core.truncate_steps(self.slot) {
+            Err(Error::NoSpace { .. }) => {
+                // The cut is made; pages that are pinned stay until there is room to note them, or no pin.
+                // ORDERING: Relaxed: read when nobody else has the object.
+                self.cut_short.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
+            cut => cut?,
+        }
         layout.tail = if len % PAGE == 0 { Tail::Zero } else { Tail::Stale };
         Ok(())
     }

@@ -32,6 +32,9 @@ pub(super) struct Shared {
     /// How often the object was cut: a write that began before must look whether it is still inside.
     pub(super) cuts: AtomicU64,
     unlinked: AtomicBool,
+    /// A cut has left pinned pages for which there was no room in the busy table: the next growth, or who comes after
+    /// the last handle, takes them out.
+    pub(super) cut_short: AtomicBool,
     pub(super) core: Arc<Core>,
     /// Shared: the map is walked and its answer used. Exclusive: pages are cut off.
     pub(super) shape: RwLock<()>,
@@ -68,6 +71,7 @@ impl Shared {
             page_count: AtomicU64::new(PageIndex::pages_for(record.size)),
             cuts: AtomicU64::new(0),
             unlinked: AtomicBool::new(record.unlinked),
+            cut_short: AtomicBool::new(false),
             core: Arc::clone(core),
             shape: RwLock::new(()),
             layout: Mutex::new(Layout { tail: Tail::Unknown, unpublished: false }),
@@ -230,6 +234,9 @@ impl Drop for Shared {
         if self.is_unlinked() {
             self.pages.forget_dirt(self.id);
             self.core.drop_object(self.slot);
+        // ORDERING: Relaxed: whoever drops the last handle comes after all other users of it.
+        } else if self.cut_short.load(Ordering::Relaxed) {
+            self.core.owe(self.slot);
         }
     }
 }

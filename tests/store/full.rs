@@ -1,0 +1,82 @@
+//! A full store gives up what it can, and refuses nothing that needs no room.
+
+use crate::{PAGE, check, content, filled, pin};
+use pagestone::Error;
+use pagestone::store::{Object, Store};
+
+/// A store that cannot grow, with a small log.
+fn small() -> Store {
+    Store::options().max_size(3 << 20).log_frames(8).open_memory(1 << 20).unwrap()
+}
+
+/// Takes the last frame.
+fn fill(store: &Store) -> Object {
+    let object = store.create("filler").unwrap();
+    for pages in [64, 8, 1] {
+        while object.append(&vec![0xF1; pages * PAGE as usize]).is_ok() {}
+    }
+    let refused = object.append(&[1; PAGE as usize]);
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    object
+}
+
+#[test]
+fn an_unlinked_page_that_is_pinned_stops_nobody_else() {
+    let store = small();
+    let (pinned, other) = (filled(&store, "pinned", 1), filled(&store, "other", 3));
+    let page = pin(&pinned, 0);
+    let _filler = fill(&store);
+    store.unlink("pinned").unwrap();
+    drop(pinned);
+    // There is no frame to note the pinned one in: that is owed, and asks nothing of these.
+    other.write_at(0, b"in place").unwrap();
+    store.rename("other", "renamed").unwrap();
+    check(&store);
+    store.unlink("filler").unwrap();
+    drop(_filler);
+    other.append(&vec![7; 40 * PAGE as usize]).unwrap();
+    assert_eq!(page.read().unwrap()[..], [1; PAGE as usize]);
+    check(&store);
+    drop(page);
+    other.append(b"the frame is free").unwrap();
+    assert_eq!((store.check().unwrap().counts.orphans, store.check().unwrap().counts.busy), (0, 0));
+    check(&store);
+}
+
+#[test]
+fn the_idle_pages_of_an_unlinked_object_go_and_make_room_for_the_note() {
+    let store = small();
+    let object = filled(&store, "a", 9);
+    let page = pin(&object, 4);
+    let filler = fill(&store);
+    store.unlink("a").unwrap();
+    drop(object);
+    assert_eq!(store.check().unwrap().counts.orphans, 0, "it is gone but for the pinned page");
+    assert_eq!(store.check().unwrap().counts.busy, 1);
+    filler.append(&[2; 5 * PAGE as usize]).unwrap();
+    assert_eq!(page.read().unwrap()[..], [5; PAGE as usize]);
+    check(&store);
+}
+
+#[test]
+fn a_cut_in_a_full_store_is_a_cut() {
+    let store = small();
+    let object = filled(&store, "a", 2);
+    let pins = [pin(&object, 0), pin(&object, 1)];
+    let filler = fill(&store);
+    object.set_len(10).unwrap();
+    assert_eq!(content(&object), [1; 10]);
+    assert!(pins[1].is_detached() && !pins[0].is_detached());
+    filler.write_at(0, b"in place").unwrap();
+    let refused = object.append(&[3; 2 * PAGE as usize]);
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    assert_eq!(content(&object), [1; 10]);
+    check(&store);
+    drop((pins, object));
+    store.create("b").unwrap();
+    assert_eq!(store.check().unwrap().counts.orphans, 0, "what was left of the cut is done");
+    let object = store.open("a").unwrap();
+    object.append(&[3; PAGE as usize]).unwrap();
+    assert_eq!(content(&object)[..10], [1; 10]);
+    check(&store);
+}
