@@ -108,7 +108,9 @@ impl Volume {
     ) -> Result<(R, Sequence)> {
         let taken = spare.clone();
         let changed = self.change(|t, shape| f(t, shape, &mut spare));
-        self.release(if changed.is_ok() { &spare } else { &taken })?;
+        // What was appended stays appended, and its caller must hear of it; frames that cannot be given back are out
+        // of use until the next opening.
+        let _ = self.release(if changed.is_ok() { &spare } else { &taken });
         changed
     }
 
