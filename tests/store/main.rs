@@ -3,6 +3,7 @@
 mod aliases;
 mod durability;
 mod errors;
+mod failures;
 mod full;
 mod lifetimes;
 mod model;

@@ -286,8 +286,22 @@ impl Persist {
     /// Unless the class is `Volatile`, the file's length and blocks are durable when this returns `Ok`.
     pub fn sync_length(&self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
         match file {
-            Some(file) if self.class != Durability::Volatile => file::sync(file),
+            Some(file) if self.class != Durability::Volatile => {
+                self.attempt(FileOperation::Length, || file::sync(file))
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// Runs an operation on the file that neither stores nor flushes: the recorder may let it fail.
+    pub(crate) fn attempt<T>(
+        &self,
+        operation: FileOperation,
+        run: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match &self.recorder {
+            Some(recorder) => recorder.attempt(operation, run),
+            None => run(),
         }
     }
 

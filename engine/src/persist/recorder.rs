@@ -40,6 +40,12 @@ pub enum FileOperation {
     Sync,
     /// `pwritev2(RWF_DSYNC)`.
     WriteThrough,
+    /// `fallocate`, and what goes with it: blocks for a region that grows. No event tells of it.
+    Allocate,
+    /// `fdatasync` for the length of a file that grew. No event tells of it.
+    Length,
+    /// `fstat`: whether the file is as long as it was. No event tells of it.
+    Look,
 }
 
 /// What a fault can be planned for.
@@ -54,8 +60,8 @@ enum Kind {
 enum Fault {
     /// Done, but not recorded: as if the code had forgotten it.
     Forget,
-    /// Not done, and an error returned.
-    Fail,
+    /// Not done, and this error of the operating system returned.
+    Fail(i32),
 }
 
 /// A planned fault: it strikes when `after` more operations of its kind have passed.
@@ -87,6 +93,17 @@ struct Log {
     events: Vec<Event>,
     threads: HashMap<ThreadId, u32>,
     plans: Vec<Plan>,
+    /// File operations so far.
+    files: Vec<FileOperation>,
+    breakdown: Option<Breakdown>,
+}
+
+/// From some file operation on they fail, whatever their kind.
+#[derive(Clone, Copy, Debug)]
+struct Breakdown {
+    after: usize,
+    error: i32,
+    lasting: bool,
 }
 
 impl Log {
@@ -110,6 +127,15 @@ impl Log {
             true
         });
         struck
+    }
+
+    /// As [`Self::strike`], of a file operation, which is counted.
+    fn strike_file(&mut self, operation: FileOperation) -> Option<Fault> {
+        let number = self.files.len();
+        self.files.push(operation);
+        let breaks = |b: &Breakdown| if b.lasting { number >= b.after } else { number == b.after };
+        let broken = self.breakdown.filter(breaks).map(|b| Fault::Fail(b.error));
+        self.strike(Kind::File(operation)).or(broken)
     }
 }
 
@@ -149,7 +175,19 @@ impl Recorder {
 
     /// Lets the `nth` next operation fail with `EIO`, undone; 0 is the very next.
     pub fn fail_next(&self, operation: FileOperation, nth: u64) {
-        self.plan(Kind::File(operation), Fault::Fail, nth);
+        self.plan(Kind::File(operation), Fault::Fail(libc::EIO), nth);
+    }
+
+    /// Lets the file operation with this number (the first has 0) fail with this error of the operating system,
+    /// undone; if the fault is `lasting`, all that follow as well.
+    pub fn break_down(&self, after: usize, error: i32, lasting: bool) {
+        self.log.lock().breakdown = Some(Breakdown { after, error, lasting });
+    }
+
+    /// All file operations so far, also those that failed.
+    #[must_use]
+    pub fn file_operations(&self) -> Vec<FileOperation> {
+        self.log.lock().files.clone()
     }
 
     /// Hides the `nth` next fence (0: the very next), as if the code had forgotten it.
@@ -242,14 +280,14 @@ impl Recorder {
         self.announce(&begin);
         let (thread, fault) = {
             let mut log = self.log.lock();
-            let (thread, fault) = (log.thread(), log.strike(Kind::File(operation)));
+            let (thread, fault) = (log.thread(), log.strike_file(operation));
             if fault != Some(Fault::Forget) {
                 log.events.push(begin(thread));
             }
             (thread, fault)
         };
         match fault {
-            Some(Fault::Fail) => Err(io::Error::from_raw_os_error(libc::EIO)),
+            Some(Fault::Fail(error)) => Err(io::Error::from_raw_os_error(error)),
             Some(Fault::Forget) => run(),
             None => {
                 run()?;
@@ -257,6 +295,19 @@ impl Recorder {
                 self.log.lock().events.push(end(thread));
                 Ok(())
             }
+        }
+    }
+
+    /// Runs a file operation of which no event tells, unless it is to fail.
+    pub(crate) fn attempt<T>(
+        &self,
+        operation: FileOperation,
+        run: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let fault = self.log.lock().strike_file(operation);
+        match fault {
+            Some(Fault::Fail(error)) => Err(io::Error::from_raw_os_error(error)),
+            Some(Fault::Forget) | None => run(),
         }
     }
 

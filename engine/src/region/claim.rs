@@ -38,14 +38,6 @@ impl Claim {
             Some(raw) => Ok(unsafe { BorrowedFd::borrow_raw(raw) }),
         }
     }
-
-    /// What the file is now.
-    pub(super) fn metadata(&self) -> Result<Metadata> {
-        let raw = self.descriptor()?.as_raw_fd();
-        // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
-        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(raw) });
-        file.metadata().map_err(|error| Error::io("looking at the region's file", error))
-    }
 }
 
 impl Drop for Claim {
@@ -56,6 +48,13 @@ impl Drop for Claim {
         }
         self.0.release();
     }
+}
+
+/// What the file is now.
+pub(super) fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
+    // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
+    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) });
+    file.metadata()
 }
 
 /// Changes the lock on the whole file; on false, the operating system says why.

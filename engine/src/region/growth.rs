@@ -3,8 +3,9 @@
 //! A store into a hole of a full disk is a `SIGBUS`. So every byte of the region has its block before anybody
 //! hears of it, and a full disk is an error here.
 
-use super::Region;
+use super::{Region, claim};
 use crate::error::{Error, Result};
+use crate::persist::FileOperation;
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -68,13 +69,16 @@ impl Region {
         };
         // In this order: growth makes the file longer before the region.
         let expected = self.len_bytes();
-        let found = claim.metadata()?.len();
+        let file = claim.descriptor()?;
+        let looked = self.memory.persist().attempt(FileOperation::Look, || claim::metadata(file));
+        let found = looked.map_err(|error| Error::io(format!("looking at {}", self.name()), error))?.len();
         if found < expected { Err(Error::Truncated { expected, found }) } else { Ok(()) }
     }
 
     /// Extends the file, or puts it back to its old length.
     fn extend(&self, file: BorrowedFd<'_>, old: u64, new: u64) -> Result {
-        if let Err(error) = check_file_limit(new).and_then(|()| allocate(file, old, new)) {
+        let more = || check_file_limit(new).and_then(|()| allocate(file, old, new));
+        if let Err(error) = self.memory.persist().attempt(FileOperation::Allocate, more) {
             // Some file systems stop half-way and keep what they have allocated.
             // SAFETY: an open descriptor.
             unsafe { libc::ftruncate(file.as_raw_fd(), old as libc::off_t) };

@@ -7,6 +7,7 @@ use super::mapping::Mapping;
 use super::options::RegionOptions;
 use crate::error::{Error, Result};
 use crate::persist::{Persist, word_at};
+use crate::sync::Mutex;
 use crate::units::LINE_SIZE;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
@@ -25,6 +26,10 @@ pub struct Memory {
     persist: Persist,
     writable: bool,
     private: bool,
+    /// The region's name in messages.
+    name: String,
+    /// Held while the file is synced or written through.
+    file: Mutex<()>,
     failure: OnceLock<String>,
 }
 
@@ -35,6 +40,7 @@ impl Memory {
         len: u64,
         persist: Persist,
         options: &RegionOptions,
+        name: String,
     ) -> Self {
         Self {
             mapping,
@@ -43,6 +49,8 @@ impl Memory {
             persist,
             writable: options.writable(),
             private: options.private,
+            name,
+            file: Mutex::new(()),
             failure: OnceLock::new(),
         }
     }
@@ -167,8 +175,8 @@ impl Memory {
     /// On `Fdatasync`, everything stored before is durable on `Ok`; elsewhere nothing happens.
     pub fn sync_file(&self) -> Result {
         self.check_writable()?;
-        let synced = self.persist.sync_file(self.descriptor()?);
-        self.settle("syncing the region's file", synced)
+        let file = self.descriptor()?;
+        self.alone(format_args!("syncing"), || self.persist.sync_file(file))
     }
 
     /// Writes one range through to the medium as it stands in memory. A failure poisons the region.
@@ -178,9 +186,10 @@ impl Memory {
     pub fn write_through(&self, offset: u64, len: usize) -> Result {
         self.check(offset, len)?;
         self.check_writable()?;
+        let file = self.descriptor()?;
         // SAFETY: mapped from the file at the same offset; the caller keeps writers out, as the type says.
-        let written = unsafe { self.persist.write_through(self.descriptor()?, self.base(), offset, len) };
-        self.settle("writing to the region's file", written)
+        let write = || unsafe { self.persist.write_through(file, self.base(), offset, len) };
+        self.alone(format_args!("writing {len} bytes at {offset:#x} to"), write)
     }
 
     /// Tells the recorder of bytes that were stored through [`Region::address`](super::Region::address).
@@ -195,23 +204,24 @@ impl Memory {
     /// page may be clean in the cache and absent on the medium. Of a private mapping, stores are lost.
     pub fn drop_page_cache(&self) -> Result {
         let Some(file) = self.descriptor()? else { return Ok(()) };
-        let synced = self.persist.sync_file(self.descriptor()?.filter(|_| self.writable && !self.private));
-        self.settle("syncing the region's file", synced)?;
+        let synced = self.descriptor()?.filter(|_| self.writable && !self.private);
+        self.alone(format_args!("syncing"), || self.persist.sync_file(synced))?;
         self.mapping.forget_pages()?;
         // SAFETY: an open descriptor.
         let rc = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         match rc {
             0 => Ok(()),
             code => {
-                Err(Error::io("dropping the file's cached pages", std::io::Error::from_raw_os_error(code)))
+                let what = format!("dropping the cached pages of {}", self.name);
+                Err(Error::io(what, std::io::Error::from_raw_os_error(code)))
             }
         }
     }
 
     /// Makes the file's length durable.
     pub(super) fn sync_length(&self) -> Result {
-        let synced = self.persist.sync_length(self.descriptor()?);
-        self.settle("syncing the length of the region's file", synced)
+        let file = self.descriptor()?;
+        self.alone(format_args!("syncing the length of"), || self.persist.sync_length(file))
     }
 
     #[inline]
@@ -222,6 +232,10 @@ impl Memory {
     /// Whether this process is a forked child, which has none of it.
     pub(super) fn forked(&self) -> bool {
         self.mapping.forked()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn window(&self) -> u64 {
@@ -266,12 +280,25 @@ impl Memory {
         self.claim.as_ref().map(Claim::descriptor).transpose()
     }
 
-    /// A failed file operation poisons the region.
-    fn settle(&self, what: &str, done: std::io::Result<()>) -> Result {
-        done.map_err(|error| {
+    /// Runs a sync or a write of the file, one at a time. A failure poisons the region.
+    ///
+    /// The kernel tells a page that it could not write to one caller only, whichever looks first: of two syncs at once
+    /// the other one would succeed without its bytes. Alone, it comes before the failure, or finds the region poisoned.
+    fn alone(
+        &self,
+        doing: std::fmt::Arguments<'_>,
+        operation: impl FnOnce() -> std::io::Result<()>,
+    ) -> Result {
+        let _alone = self.file.lock();
+        if let Err(error) = operation() {
+            let what = format!("{doing} {}", self.name);
             self.poison(format!("{what}: {error}"));
-            Error::io(what, error)
-        })
+            return Err(Error::io(
+                format!("{what} (nothing more is written: close it and open it again)"),
+                error,
+            ));
+        }
+        self.ensure_usable()
     }
 
     #[inline]

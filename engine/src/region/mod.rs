@@ -39,6 +39,9 @@ use source::Backing;
 use std::path::Path;
 use std::sync::Arc;
 
+/// What a region without a file is called.
+const MEMORY: &str = "the memory region";
+
 /// An attached supplier of frames.
 #[derive(Debug)]
 pub struct Region {
@@ -71,8 +74,9 @@ impl Region {
             Backing::Image(_) => None,
         };
         let persist = Persist::new(class, options.recorder.clone());
+        let name = medium.path.as_deref().map_or_else(|| MEMORY.to_owned(), |path| format!("{path:?}"));
         let region = Arc::new(Self {
-            memory: Memory::new(mapping, claim, len, persist, options),
+            memory: Memory::new(mapping, claim, len, persist, options, name),
             frames,
             limit,
             medium,
@@ -210,8 +214,8 @@ impl Region {
     }
 
     /// The name in messages.
-    fn name(&self) -> String {
-        self.path().map_or_else(|| "the memory region".to_owned(), |path| format!("{path:?}"))
+    fn name(&self) -> &str {
+        self.memory.name()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a source is: opened, claimed, and classed.
 
-use super::claim::Claim;
+use super::claim::{self, Claim};
 use super::identity::Identity;
 use super::options::{RegionOptions, Source};
 use crate::error::{Error, Result};
@@ -55,7 +55,8 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
     };
     let (len, file) = match &backing {
         Backing::File(claim) => {
-            let found = claim.metadata()?;
+            let looking = |error| Error::io("looking at the region's file", error);
+            let found = claim::metadata(claim.descriptor()?).map_err(looking)?;
             (found.len(), Some((found.dev(), found.ino())))
         }
         Backing::Image(bytes) => (bytes.len() as u64, None),

@@ -113,7 +113,7 @@ fn a_failed_sync_poisons_the_region_with_its_first_reason() {
     assert!(matches!(region.memory().write_through(0, 512), Err(Error::Io { .. })));
     region.poison("something later");
     let why = region.poisoned().unwrap();
-    assert!(why.starts_with("writing to the region's file"), "{why}");
+    assert!(why.starts_with("writing 512 bytes at 0x0 to the memory region"), "{why}");
     assert!(matches!(region.ensure_usable(), Err(Error::Poisoned { why: told }) if told == why));
     assert!(matches!(region.grow_to(8192), Err(Error::Poisoned { .. })));
 }
@@ -169,4 +169,91 @@ fn an_identity_names_file_and_boot() {
     let holder = Holder::this_process();
     assert_eq!(holder.pid, std::process::id());
     assert_ne!(holder.start_time, 0);
+}
+
+/// Starts a file sync that fails, stops it inside, and begins `other` meanwhile.
+fn while_a_sync_fails(other: impl Fn(&Memory) -> Result + Send + Sync) -> Result {
+    use std::sync::mpsc::channel;
+    let (region, recorder) = recorded(Durability::Fdatasync, 8192);
+    let (inside, is_inside) = channel();
+    let (go_on, may_go_on) = channel::<()>();
+    let hook = std::sync::Mutex::new(Some((inside, may_go_on)));
+    recorder.on_event(move |event| {
+        let first = matches!(event, Event::SyncBegin { .. }).then(|| hook.lock().unwrap().take()).flatten();
+        if let Some((inside, may_go_on)) = first {
+            inside.send(()).unwrap();
+            may_go_on.recv().unwrap();
+        }
+    });
+    recorder.fail_next(FileOperation::Sync, 0);
+    std::thread::scope(|scope| {
+        let failing = scope.spawn(|| region.memory().sync_file());
+        is_inside.recv().unwrap();
+        let other = scope.spawn(|| other(region.memory()));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        go_on.send(()).unwrap();
+        assert!(matches!(failing.join().unwrap(), Err(Error::Io { .. })));
+        other.join().unwrap()
+    })
+}
+
+/// The kernel tells an error of write-back once: to the sync that failed, or to one that ran beside it.
+#[test]
+fn no_file_operation_succeeds_beside_one_that_fails() {
+    let sync = while_a_sync_fails(Memory::sync_file);
+    assert!(matches!(sync, Err(Error::Poisoned { .. })), "{sync:?}");
+    let write = while_a_sync_fails(|memory| memory.write_through(0, 512));
+    assert!(matches!(write, Err(Error::Poisoned { .. })), "{write:?}");
+}
+
+#[test]
+fn a_failed_file_operation_says_what_where_and_what_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let recorder = Recorder::new();
+    let path = directory.path().join("the-region");
+    let options = RegionOptions {
+        create: true,
+        assume: Some(Durability::Fdatasync),
+        recorder: Some(Arc::clone(&recorder)),
+        ..Default::default()
+    };
+    let region = Region::attach(file(&path), &options).unwrap();
+    region.grow_to(8192).unwrap();
+    recorder.break_down(recorder.file_operations().len(), libc::ENOSPC, false);
+    let error = region.memory().write_through(4096, 512).unwrap_err().to_string();
+    for part in ["writing 512 bytes at 0x1000", "the-region", "open it again", "No space left"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let error = region.grow_to(16384).unwrap_err().to_string();
+    assert!(error.contains("writing 512 bytes at 0x1000") && error.contains("open it again"), "{error}");
+}
+
+#[test]
+fn the_recorder_fails_any_file_operation_by_its_number() {
+    use FileOperation::{Allocate, Length, Look, Sync, WriteThrough};
+    let directory = tempfile::tempdir().unwrap();
+    let run = |name: &str, after: usize, lasting: bool| {
+        let recorder = Recorder::new();
+        recorder.break_down(after, libc::EIO, lasting);
+        let options = RegionOptions {
+            create: true,
+            assume: Some(Durability::Fdatasync),
+            recorder: Some(Arc::clone(&recorder)),
+            ..Default::default()
+        };
+        let region = Region::attach(file(&directory.path().join(name)), &options).unwrap();
+        let done = [
+            region.grow_to(8192),
+            region.memory().sync_file(),
+            region.memory().write_through(0, 512),
+            region.check_length(),
+        ];
+        (done.map(|result| result.is_ok()), recorder.file_operations())
+    };
+    let all = [Look, Allocate, Length, Sync, WriteThrough, Look];
+    assert_eq!(run("none", all.len(), true), ([true; 4], all.to_vec()));
+    assert_eq!(run("growth", 1, false).0, [false, true, false, true], "a growth that failed changes nothing");
+    assert_eq!(run("last", 5, false).0, [true, true, true, false]);
+    assert_eq!(run("sync", 3, false).0, [true, false, false, false], "a failed sync is for good");
+    assert_eq!(run("all", 0, true).0, [false; 4]);
 }

@@ -49,6 +49,8 @@ pub struct Log {
     chain: Mutex<Chain>,
     leadership: Mutex<Leadership>,
     led: Condvar,
+    /// Held by who writes the lease: what says that the region failed is never written over.
+    lease: Mutex<()>,
 }
 
 /// The append lock's content.
@@ -200,6 +202,7 @@ impl Log {
             leadership: Mutex::new(Leadership::at(before, tail.position)),
             chain: Mutex::new(chain),
             led: Condvar::new(),
+            lease: Mutex::new(()),
         }
     }
 
@@ -311,11 +314,20 @@ impl Log {
             return Ok(());
         }
         self.checkpoint()?;
-        self.region.ensure_usable()?;
         let mut chain = self.chain.lock();
-        Lease::of(&self.region, State::Clean, chain.next.epoch).write(&self.region)?;
-        chain.begun = false;
-        Ok(())
+        let written = self.write_lease(State::Clean, chain.next.epoch);
+        match &written {
+            Ok(()) => chain.begun = false,
+            Err(error) => self.fail(error),
+        }
+        written
+    }
+
+    /// Writes the lease of a region that has not failed: no failure can come between the look and the write.
+    fn write_lease(&self, state: State, epoch: u64) -> Result {
+        let _alone = self.lease.lock();
+        self.region.ensure_usable()?;
+        Lease::of(&self.region, state, epoch).write(&self.region)
     }
 
     /// The append lock, with room for the largest record and two marks behind it (LOG rule 1).
@@ -378,7 +390,7 @@ impl Log {
         memory.store(crate::media::layout::CURSOR_OFFSET, link.sequence.0 - 1)?;
         (chain.next, chain.tail) = (link, tail);
         chain.live.clear();
-        Lease::of(&self.region, State::Open, link.epoch).write(&self.region)
+        self.write_lease(State::Open, link.epoch)
     }
 
     /// LOG rule 11: nothing more is appended, applied or marked clean; the next opening assumes a power loss. For every
@@ -389,6 +401,7 @@ impl Log {
             // The lease may be what is gone; and no opening believes a file that was cut.
             return;
         }
+        let _alone = self.lease.lock();
         // Best effort: the medium has just refused a write, it may refuse this one too.
         let _ = Lease::of(&self.region, State::Failed, 0).write(&self.region);
     }

@@ -6,8 +6,9 @@ use crate::media::layout::{
     LEASE_OFFSET, LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS, first_free_frame,
 };
 use crate::media::log::recovery::Ending;
-use crate::persist::{FileOperation, Recorder};
+use crate::persist::{Event, FileOperation, Recorder};
 use crate::region::{Identity, RegionOptions, Source};
+use crate::units::{FRAME_SIZE, LINE_SIZE};
 use proptest::prelude::*;
 
 const LOG_FRAMES: u32 = 4;
@@ -340,4 +341,60 @@ proptest! {
             }
         }
     }
+}
+
+/// What a recovery of these bytes does, as the log's boot (`death`) or as a later one.
+fn events_of_recovery(bytes: Vec<u8>, class: Durability, death: bool) -> Vec<Event> {
+    let recorder = Recorder::new();
+    let options = RegionOptions {
+        assume: Some(class),
+        identity: Some(identity(if death { 1 } else { 2 })),
+        recorder: Some(Arc::clone(&recorder)),
+        max_bytes: Some(1 << 22),
+        ..RegionOptions::default()
+    };
+    let region = Region::attach(Source::Image(bytes), &options).unwrap();
+    let (_, recovery) = open(region, Rules::default()).unwrap();
+    assert_eq!(recovery.ending, if death { Ending::ProcessDeath } else { Ending::PowerLoss });
+    recorder.take()
+}
+
+/// A frame that the dead process zeroed through the cache is not zeroed again, since its bytes may be newer; but these
+/// zeros may still be in the cache alone when the tail moves past their record.
+#[test]
+fn recovery_flushes_the_zeros_that_it_does_not_store() {
+    let log = fresh();
+    let frame = FrameNo(first_free_frame(LOG_FRAMES).0 + 3);
+    let zeroed = log.append(|txn| txn.zero(frame)).unwrap().1;
+    log.commit(zeroed).unwrap();
+    let events = events_of_recovery(image(&log), Durability::CacheLine, true);
+    let lines = frame.offset()..frame.offset() + FRAME_SIZE as u64;
+    let stored = |event: &&Event| matches!(event, Event::Store { offset, .. } if lines.contains(offset));
+    assert_eq!(events.iter().filter(stored).count(), 0, "what came later is not undone");
+    let flush =
+        |event: &&Event| matches!(event, Event::Flush { line_offset, .. } if lines.contains(line_offset));
+    assert_eq!(events.iter().filter(flush).count(), FRAME_SIZE / LINE_SIZE);
+    let moved = |event: &Event| matches!(event, Event::Store { offset, .. } if crate::media::layout::LOG_HEADER_OFFSETS.contains(offset));
+    let last_flush = events.iter().rposition(|event| flush(&event)).unwrap();
+    let tail = events.iter().position(moved).expect("the tail moves");
+    assert!(events[last_flush..tail].iter().any(|event| matches!(event, Event::Fence { .. })), "{events:?}");
+}
+
+/// A mark that is read after a power loss was assumed may lie in the page cache alone: the records that it covers, and
+/// what they published, are made durable before their homes are stored.
+#[test]
+fn recovery_trusts_no_mark_before_it_has_made_it_durable() {
+    let log = fresh();
+    let last = set(&log, 0, 7);
+    log.commit(last).unwrap();
+    let home = word(0);
+    let mut bytes = image(&log);
+    bytes[home as usize..][..8].fill(0);
+    let events = events_of_recovery(bytes, Durability::Fdatasync, false);
+    let place = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).expect("it happens");
+    let ring = crate::media::layout::LOG_FRAME.offset();
+    let synced = place(&|event| matches!(event, Event::SyncEnd { .. }));
+    let through = place(&|event| matches!(event, Event::WriteThroughEnd { offset, .. } if *offset >= ring));
+    let stored = place(&|event| matches!(event, Event::Store { offset, .. } if *offset == home));
+    assert!(synced < through && through < stored, "{events:?}");
 }

@@ -1,0 +1,125 @@
+//! What happens at the same time as a failure, or as work that a former one left.
+
+use crate::{PAGE, filled, pin};
+use pagestone::Error;
+use pagestone::persist::{Event, FileOperation, Recorder};
+use pagestone::store::{Options, Store};
+use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_tests::crash::gate::Gate;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// Long enough for a thread to come to its end, or to show that it waits for somebody.
+const SOON: Duration = Duration::from_millis(100);
+const LATER: Duration = Duration::from_secs(10);
+/// The lease, its state, and the word for a region that failed.
+const LEASE: u64 = 2 * PAGE;
+const STATE: usize = LEASE as usize + 8;
+const FAILED: u8 = 3;
+
+struct Rig {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    recorder: Arc<Recorder>,
+    gate: Arc<Gate>,
+    options: Options,
+}
+
+impl Rig {
+    fn new(class: Durability) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (recorder, gate) = (Recorder::new(), Gate::new());
+        let passer = Arc::clone(&gate);
+        recorder.on_event(move |event| passer.pass(event));
+        let options = Store::options().create(true).assume(class).recorder(Arc::clone(&recorder));
+        Self { path: folder.path().join("s"), _folder: folder, recorder, gate, options }
+    }
+
+    fn open(&self) -> Store {
+        self.options.open(&self.path).unwrap()
+    }
+
+    fn lease(&self) -> u8 {
+        std::fs::read(&self.path).unwrap()[STATE]
+    }
+}
+
+#[test]
+fn what_says_that_the_region_failed_is_not_written_over_by_its_first_change() {
+    let rig = Rig::new(Fdatasync);
+    drop(filled(&rig.open(), "a", 2));
+    let store = rig.open();
+    let object = store.open("a").unwrap();
+    thread::scope(|scope| {
+        let changer = scope.spawn(|| {
+            rig.gate.stop_me_before(|event| matches!(event, Event::Store { offset: LEASE, .. }));
+            store.create("b").map(drop)
+        });
+        assert!(rig.gate.wait_stopped(LATER), "the first change writes the lease");
+        rig.recorder.fail_next(FileOperation::Sync, 0);
+        let syncer = scope.spawn(|| object.sync());
+        thread::sleep(SOON);
+        rig.gate.open();
+        assert!(syncer.join().unwrap().is_err());
+        let _ = changer.join().unwrap();
+    });
+    assert_eq!(rig.lease(), FAILED);
+}
+
+#[test]
+fn a_close_that_cannot_say_so_says_that_the_region_failed() {
+    let rig = Rig::new(Fdatasync);
+    let store = rig.open();
+    drop(filled(&store, "a", 2));
+    store.sync().unwrap();
+    store.create("b").unwrap();
+    let before = rig.recorder.file_operations().len();
+    store.close().unwrap();
+    let mut in_close = rig.recorder.file_operations().split_off(before);
+    in_close.retain(|done| *done != FileOperation::Look);
+    assert_eq!(in_close.last(), Some(&FileOperation::WriteThrough), "the clean mark comes last");
+    let writes = in_close.iter().filter(|done| **done == FileOperation::WriteThrough).count() as u64;
+
+    let store = rig.open();
+    store.sync().unwrap();
+    store.create("c").unwrap();
+    rig.recorder.fail_next(FileOperation::WriteThrough, writes - 1);
+    let (store, error) = store.close().unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    assert_eq!(rig.lease(), FAILED);
+    drop(store);
+    let store = rig.open();
+    assert_eq!(store.list().unwrap().len(), 3);
+    crate::check(&store);
+}
+
+/// A sync of a range takes the notes of its own pages: those of the others are there at every moment for somebody
+/// else's sync.
+#[test]
+fn a_sync_of_a_range_hides_no_other_page_from_a_sync_meanwhile() {
+    let rig = Rig::new(CacheLine);
+    let store = rig.open();
+    let object = filled(&store, "a", 9);
+    object.sync().unwrap();
+    object.write_at(PAGE, b"x").unwrap();
+    object.write_at(4 * PAGE, b"x").unwrap();
+    let offset = (pin(&object, 1).pfn().get() - store.info().pfns.start.get()) * PAGE;
+    let _ = rig.recorder.take();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            rig.gate.stop_me_before(|event| matches!(event, Event::Flush { .. }));
+            object.sync_range(4 * PAGE, 1).unwrap();
+        });
+        assert!(rig.gate.wait_stopped(LATER), "the range has something to flush");
+        scope.spawn(|| object.sync().unwrap());
+        thread::sleep(SOON);
+        let flushed = rig.recorder.take();
+        rig.gate.open();
+        let is_it =
+            |event: &Event| matches!(event, Event::Flush { line_offset, .. } if *line_offset == offset);
+        assert!(flushed.iter().any(is_it), "{flushed:?}");
+    });
+    assert!(!pin(&object, 1).info().dirty && !pin(&object, 4).info().dirty);
+}
