@@ -4,12 +4,15 @@
 //! word in each chunk's own place would make a lonely first touch cost two pages; neighbours whose side arrays share
 //! a page share a stripe.
 //!
+//! Which chunks have memory is kept in ordered sets, one a stripe, that cost about ten bytes a chunk. A bitmap would cost
+//! a page of its own for nearly every lonely first touch.
+//!
 //! Lock order: `reclaiming`, then stripes (several only under `reclaiming`), then `queue`.
 
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{LazyArray, Mutex, MutexGuard};
 use crossbeam_utils::CachePadded;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 
@@ -21,6 +24,8 @@ pub(super) const FRAMES_PER_CHUNK: usize = if cfg!(pagestone_loom) { 2 } else { 
 pub(super) const CHUNKS_PER_LINES_PAGE: usize = 2;
 /// Chunks whose wait words share a page.
 pub(super) const CHUNKS_PER_WAITS_PAGE: usize = 4;
+/// Chunks whose descriptors share a page of the kernel's page table.
+const CHUNKS_PER_TABLE_PAGE: usize = 512;
 const STRIPES: usize = match () {
     () if cfg!(pagestone_loom) => 1,
     () if cfg!(pagestone_shuttle) => 4,
@@ -32,10 +37,14 @@ const _: () = {
     assert!(FRAMES_PER_CHUNK * size_of::<super::descriptor::Descriptor>() == CHUNK_BYTES);
     assert!(FRAMES_PER_CHUNK * CHUNKS_PER_LINES_PAGE * size_of::<u64>() == CHUNK_BYTES);
     assert!(FRAMES_PER_CHUNK * CHUNKS_PER_WAITS_PAGE * size_of::<u32>() == CHUNK_BYTES);
+    assert!(super::table::FRAMES_MAX / FRAMES_PER_CHUNK as u64 <= Entry::MAX as u64);
 };
 
 /// Number of a chunk.
 pub(super) type Chunk = usize;
+
+/// A chunk as the books hold it: the table's 2^36 frames have 2^28 chunks.
+type Entry = u32;
 
 /// The chunk of the frame at `index`.
 pub(super) const fn chunk_of(index: usize) -> Chunk {
@@ -47,22 +56,61 @@ pub(super) const fn frames_of(chunk: Chunk) -> Range<usize> {
     chunk * FRAMES_PER_CHUNK..(chunk + 1) * FRAMES_PER_CHUNK
 }
 
-/// What a stripe's lock guards besides the chunks: counters that would otherwise need read-modify-writes.
+/// What a stripe's lock guards besides the chunks' LIVE bits.
 #[derive(Debug, Default)]
 pub(super) struct Stripe {
+    /// Chunks of this stripe that have memory: entered before anything in them is written for good, left when they are
+    /// punched.
+    populated: BTreeSet<Entry>,
+    /// The one that was entered or asked for last, if it still has memory: its neighbours' first touches come next.
+    last: Option<Chunk>,
     pub(super) first_touches: u64,
+}
+
+impl Stripe {
+    fn has(&mut self, chunk: Chunk) -> bool {
+        if self.last == Some(chunk) {
+            return true;
+        }
+        let found = self.populated.contains(&(chunk as Entry));
+        if found {
+            self.last = Some(chunk);
+        }
+        found
+    }
+}
+
+/// The locks of several stripes, by number.
+pub(super) struct Stripes<'a>(Vec<(usize, MutexGuard<'a, Stripe>)>);
+
+impl Stripes<'_> {
+    /// The stripe of a chunk for which the locks were taken.
+    fn of(&mut self, chunk: Chunk) -> Option<&mut Stripe> {
+        let at = self.0.binary_search_by_key(&ChunkMap::stripe_of(chunk), |stripe| stripe.0).ok()?;
+        Some(&mut self.0[at].1)
+    }
+
+    /// Whether one of these chunks' neighbours, which share its stripe, has memory.
+    pub(super) fn is_populated(&mut self, chunk: Chunk) -> bool {
+        self.of(chunk).is_some_and(|stripe| stripe.has(chunk))
+    }
+
+    /// Gives the locks back.
+    pub(super) fn release(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// # Invariants
 /// The queue holds each populated chunk once, except those that the holder of `reclaiming` has in its hands.
 #[derive(Debug)]
 pub(super) struct ChunkMap {
-    /// One bit a chunk, set before anything in it is written for good, cleared when it is punched. Changed under the
-    /// chunk's stripe.
-    populated: LazyArray<AtomicU64>,
+    /// One bit for each page of page table under the descriptors that the kernel may have. It never gives one back, so a
+    /// bit that is set stays.
+    tables: LazyArray<AtomicU64>,
     stripes: Box<[CachePadded<Mutex<Stripe>>]>,
     /// Least recently populated first.
-    queue: Mutex<VecDeque<Chunk>>,
+    queue: Mutex<VecDeque<Entry>>,
     count: AtomicUsize,
     pub(super) reclaiming: Mutex<()>,
 }
@@ -70,7 +118,7 @@ pub(super) struct ChunkMap {
 impl ChunkMap {
     pub(super) fn reserve(chunks: usize) -> io::Result<Self> {
         Ok(Self {
-            populated: LazyArray::reserve(chunks.div_ceil(64))?,
+            tables: LazyArray::reserve(chunks.div_ceil(CHUNKS_PER_TABLE_PAGE * 64))?,
             stripes: (0..STRIPES).map(|_| CachePadded::new(Mutex::new(Stripe::default()))).collect(),
             queue: Mutex::new(VecDeque::new()),
             count: AtomicUsize::new(0),
@@ -79,7 +127,7 @@ impl ChunkMap {
     }
 
     /// Which stripe guards `chunk`.
-    pub(super) fn stripe_of(chunk: Chunk) -> usize {
+    fn stripe_of(chunk: Chunk) -> usize {
         chunk / CHUNKS_PER_WAITS_PAGE % STRIPES
     }
 
@@ -89,11 +137,11 @@ impl ChunkMap {
     }
 
     /// [`lock`](Self::lock) for all of `chunks`. Under `reclaiming`: everyone else holds one stripe at most.
-    pub(super) fn lock_all(&self, chunks: &[Chunk]) -> Vec<MutexGuard<'_, Stripe>> {
+    pub(super) fn lock_all(&self, chunks: &[Chunk]) -> Stripes<'_> {
         let mut stripes: Vec<_> = chunks.iter().copied().map(Self::stripe_of).collect();
         stripes.sort_unstable();
         stripes.dedup();
-        stripes.into_iter().map(|stripe| self.stripes[stripe].lock()).collect()
+        Stripes(stripes.into_iter().map(|stripe| (stripe, self.stripes[stripe].lock())).collect())
     }
 
     /// Each stripe in turn, one at a time.
@@ -101,41 +149,53 @@ impl ChunkMap {
         self.stripes.iter().map(|stripe| stripe.lock())
     }
 
-    /// Whether `chunk` has memory. Without its lock the answer may be a moment old.
-    pub(super) fn is_populated(&self, chunk: Chunk) -> bool {
-        // ORDERING: Relaxed: a hint without the lock, and the lock orders it otherwise. The words it leads to are
-        // valid whatever it says.
-        self.populated
-            .get(chunk / 64)
-            .is_some_and(|word| word.load(Ordering::Relaxed) >> (chunk % 64) & 1 == 1)
+    /// Whether a look at `chunk` costs no page table. Without a lock; whoever populated the chunk before has set the bit.
+    pub(super) fn has_table(&self, chunk: Chunk) -> bool {
+        let (word, bit) = Self::table_bit(chunk);
+        // ORDERING: Relaxed: a hint. The words it leads to are valid whatever it says.
+        self.tables.get(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// Notes that `chunk` gets memory. Under its lock. True if it had none.
-    pub(super) fn enter(&self, chunk: Chunk) -> bool {
-        if self.is_populated(chunk) {
+    fn table_bit(chunk: Chunk) -> (usize, u64) {
+        let table = chunk / CHUNKS_PER_TABLE_PAGE;
+        (table / 64, 1 << (table % 64))
+    }
+
+    /// Notes that `chunk`, of this `stripe`, gets memory. True if it had none.
+    pub(super) fn enter(&self, stripe: &mut Stripe, chunk: Chunk) -> bool {
+        if stripe.has(chunk) {
             return false;
         }
-        self.mark(chunk);
-        self.queue.lock().push_back(chunk);
+        self.mark(stripe, chunk);
+        self.queue.lock().push_back(chunk as Entry);
         true
     }
 
-    /// Notes that `chunk` is about to lose its memory. Under its lock and `reclaiming`, and taken from the queue.
-    pub(super) fn leave(&self, chunk: Chunk) {
-        if let Some(word) = self.populated.get(chunk / 64) {
-            // ORDERING: Relaxed: as `is_populated`; an RMW because other stripes' chunks share the word.
-            word.fetch_and(!(1 << (chunk % 64)), Ordering::Relaxed);
+    /// Notes that `chunk` is about to lose its memory. Under `reclaiming`, and taken from the queue.
+    pub(super) fn leave(&self, stripes: &mut Stripes<'_>, chunk: Chunk) {
+        if let Some(stripe) = stripes.of(chunk) {
+            stripe.populated.remove(&(chunk as Entry));
+            stripe.last = None;
         }
         // ORDERING: Relaxed: a count to compare with the budget.
         self.count.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Undoes [`leave`](Self::leave).
-    pub(super) fn mark(&self, chunk: Chunk) {
-        if let Some(word) = self.populated.get(chunk / 64) {
-            // ORDERING: Relaxed: as in `leave`.
-            word.fetch_or(1 << (chunk % 64), Ordering::Relaxed);
+    pub(super) fn return_to(&self, stripes: &mut Stripes<'_>, chunk: Chunk) {
+        if let Some(stripe) = stripes.of(chunk) {
+            self.mark(stripe, chunk);
         }
+    }
+
+    fn mark(&self, stripe: &mut Stripe, chunk: Chunk) {
+        let (word, bit) = Self::table_bit(chunk);
+        if let Some(word) = self.tables.get(word) {
+            // ORDERING: Relaxed: as `has_table`; an RMW because other stripes' chunks share the word.
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        stripe.populated.insert(chunk as Entry);
+        stripe.last = Some(chunk);
         // ORDERING: Relaxed: as in `leave`.
         self.count.fetch_add(1, Ordering::Relaxed);
     }
@@ -155,16 +215,16 @@ impl ChunkMap {
     pub(super) fn take_oldest(&self, most: usize) -> Vec<Chunk> {
         let mut queue = self.queue.lock();
         let most = most.min(queue.len());
-        queue.drain(..most).collect()
+        queue.drain(..most).map(|entry| entry as Chunk).collect()
     }
 
     /// Takes the populated chunks of `range` from the queue. Under `reclaiming`.
     pub(super) fn take_range(&self, range: &Range<Chunk>) -> Vec<Chunk> {
         let mut taken = Vec::new();
-        self.queue.lock().retain(|chunk| {
-            let inside = range.contains(chunk);
+        self.queue.lock().retain(|entry| {
+            let inside = range.contains(&(*entry as Chunk));
             if inside {
-                taken.push(*chunk);
+                taken.push(*entry as Chunk);
             }
             !inside
         });
@@ -173,20 +233,18 @@ impl ChunkMap {
 
     /// Queues again what could not be given back.
     pub(super) fn put_back(&self, chunks: &[Chunk]) {
-        self.queue.lock().extend(chunks);
+        self.queue.lock().extend(chunks.iter().map(|chunk| *chunk as Entry));
     }
 
-    /// The populated chunks of `range`, ascending, without a lock.
-    pub(super) fn populated(&self, range: Range<Chunk>) -> impl Iterator<Item = Chunk> + '_ {
-        let words = range.start / 64..range.end.div_ceil(64).min(self.populated.len());
-        words
-            // ORDERING: Relaxed: as `is_populated`.
-            .filter_map(|i| {
-                Some((i, self.populated.get(i)?.load(Ordering::Relaxed))).filter(|(_, word)| *word != 0)
-            })
-            .flat_map(|(i, word)| {
-                (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| i * 64 + bit)
-            })
-            .filter(move |chunk| range.contains(chunk))
+    /// The populated chunks of `range`, ascending: each that was entered before its stripe was looked at, one stripe after
+    /// the other.
+    pub(super) fn populated(&self, range: Range<Chunk>) -> Vec<Chunk> {
+        let entries = range.start as Entry..range.end as Entry;
+        let of_stripe = |stripe: MutexGuard<'_, Stripe>| -> Vec<Entry> {
+            stripe.populated.range(entries.clone()).copied().collect()
+        };
+        let mut chunks: Vec<_> = self.each_stripe().flat_map(of_stripe).map(|entry| entry as Chunk).collect();
+        chunks.sort_unstable();
+        chunks
     }
 }

@@ -29,13 +29,16 @@ impl FrameTable {
 
     /// Holds every populated frame of `range`, and refuses to populate the others.
     pub fn hold_range(&self, range: PfnRange) {
-        self.closed.close(range);
-        // Whoever looked before the range was closed has populated its frame when its stripe has been locked once.
-        if !mutant("hold_range_without_barrier") {
-            self.chunks.each_stripe().for_each(drop);
+        // Closed first: whoever looked before that has entered its chunk when the walk has locked its stripe, and
+        // populated its frame.
+        if !mutant("hold_range_walks_first") {
+            self.closed.close(range);
         }
         for pfn in self.populated(range) {
             let _ = self.hold(pfn);
+        }
+        if mutant("hold_range_walks_first") {
+            self.closed.close(range);
         }
     }
 

@@ -54,7 +54,7 @@ impl FrameTable {
         let chunk = chunk_of(self.index(pfn));
         let mut stripe = self.chunks.lock(chunk);
         // Before anything else: the increment alone gave the chunk memory, which must be accounted for.
-        let new_chunk = self.chunks.enter(chunk);
+        let new_chunk = self.chunks.enter(&mut stripe, chunk);
         let outcome = if descriptor.look().live() {
             self.admit(pfn, descriptor, descriptor.add_pin())
         } else if self.is_closed(pfn) {

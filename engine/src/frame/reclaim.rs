@@ -2,7 +2,7 @@
 //!
 //! Void increments (see [`populate`](super::populate)) are what makes this safe beside pinners that hold no lock.
 
-use super::chunk::{CHUNKS_PER_LINES_PAGE, CHUNKS_PER_WAITS_PAGE, Chunk, chunk_of, frames_of};
+use super::chunk::{CHUNKS_PER_LINES_PAGE, CHUNKS_PER_WAITS_PAGE, Chunk, Stripes, chunk_of, frames_of};
 use super::descriptor::Descriptor;
 use super::state::Snapshot;
 use super::table::FrameTable;
@@ -90,13 +90,13 @@ impl FrameTable {
             let list = if self.retire_chunk(chunk, &may_go) { &mut batch.gone } else { &mut batch.kept };
             list.push(chunk);
         }
-        batch.gone.iter().for_each(|chunk| self.chunks.leave(*chunk));
+        batch.gone.iter().for_each(|chunk| self.chunks.leave(&mut stripes, *chunk));
         if mutant("punch_after_unlock") {
-            stripes.clear();
+            stripes.release();
         }
-        if self.punch(&batch.gone).is_err() {
+        if self.punch(&batch.gone, &mut stripes).is_err() {
             // The frames are retired all the same; only the memory stays.
-            batch.gone.iter().for_each(|chunk| self.chunks.mark(*chunk));
+            batch.gone.iter().for_each(|chunk| self.chunks.return_to(&mut stripes, *chunk));
             batch.kept.append(&mut batch.gone);
         }
         self.chunks.put_back(&batch.kept);
@@ -132,19 +132,19 @@ impl FrameTable {
 
     /// Gives back the pages of `chunks`, which have left the map, and of their side arrays where no chunk that shares
     /// them is populated. Under the locks of all of them.
-    fn punch(&self, chunks: &[Chunk]) -> io::Result<()> {
+    fn punch(&self, chunks: &[Chunk], stripes: &mut Stripes<'_>) -> io::Result<()> {
         let pages: Vec<_> = chunks.iter().copied().map(frames_of).collect();
         self.descriptors.punch_many(&pages)?;
-        self.dirty_lines.punch_many(&self.deserted(chunks, CHUNKS_PER_LINES_PAGE))?;
-        self.wait_words.punch_many(&self.deserted(chunks, CHUNKS_PER_WAITS_PAGE))
+        self.dirty_lines.punch_many(&deserted(chunks, CHUNKS_PER_LINES_PAGE, stripes))?;
+        self.wait_words.punch_many(&deserted(chunks, CHUNKS_PER_WAITS_PAGE, stripes))
     }
+}
 
-    /// The runs of `sharing` chunks around each of `chunks` in which no chunk is populated, as frames.
-    fn deserted(&self, chunks: &[Chunk], sharing: usize) -> Vec<Range<usize>> {
-        let mut firsts: Vec<_> = chunks.iter().map(|chunk| chunk / sharing * sharing).collect();
-        firsts.sort_unstable();
-        firsts.dedup();
-        firsts.retain(|first| (*first..first + sharing).all(|chunk| !self.chunks.is_populated(chunk)));
-        firsts.into_iter().map(|first| frames_of(first).start..frames_of(first + sharing - 1).end).collect()
-    }
+/// The runs of `sharing` chunks around each of `chunks` in which no chunk is populated, as frames.
+fn deserted(chunks: &[Chunk], sharing: usize, stripes: &mut Stripes<'_>) -> Vec<Range<usize>> {
+    let mut firsts: Vec<_> = chunks.iter().map(|chunk| chunk / sharing * sharing).collect();
+    firsts.sort_unstable();
+    firsts.dedup();
+    firsts.retain(|first| !(*first..first + sharing).any(|chunk| stripes.is_populated(chunk)));
+    firsts.into_iter().map(|first| frames_of(first).start..frames_of(first + sharing - 1).end).collect()
 }

@@ -207,8 +207,8 @@ impl FrameTable {
     #[must_use]
     pub fn peek(&self, pfn: Pfn) -> Option<Snapshot> {
         let index = self.index(pfn);
-        // The map first: even a look at a chunk that was never touched can cost a page of page table.
-        if !self.chunks.is_populated(chunk_of(index)) {
+        // The map first: where nothing was ever touched, even a look costs a page of page table.
+        if !self.chunks.has_table(chunk_of(index)) {
             return None;
         }
         Some(self.descriptors.get(index)?.look()).filter(|state| state.live())
@@ -218,6 +218,7 @@ impl FrameTable {
     pub fn populated(&self, range: PfnRange) -> impl Iterator<Item = Pfn> + '_ {
         self.chunks
             .populated(self.chunks_of(range))
+            .into_iter()
             .flat_map(frames_of)
             .map(|index| Pfn::new(index as u64))
             .filter(move |pfn| range.contains(*pfn) && self.peek(*pfn).is_some())
