@@ -44,7 +44,7 @@ impl Drop for Pin<'_> {
 impl World {
     /// Page 0 goes into the extent, any other gets a word of its own.
     fn new(page: u64) -> Arc<Self> {
-        let lookaside = Lookaside::reserve(4);
+        let lookaside = Lookaside::new(4);
         lookaside.fill(PageIndex(page), FRAME);
         let table = table(1);
         // The second pin of a frame makes later ones need no more than counting.

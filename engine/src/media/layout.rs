@@ -94,20 +94,19 @@ pub const fn rank_of(frame: FrameNo) -> u32 {
     frame.0 - frame.0 / GROUP_FRAMES as u32
 }
 
-/// Ranks that [`frame_of_rank`] takes (8 TiB).
-pub const RANKS_MAX: u32 = 1 << 31;
+/// The greatest rank that [`frame_of_rank`] takes: 4 TiB.
+pub const RANKS_MAX: u32 = (1 << 30) - 1;
 
 /// The frame with this rank, which is neither 0 nor above [`RANKS_MAX`].
 ///
-/// A pin comes through here: the division by the frames of a group is one multiplication. It is exact: the factor is
-/// too large by less than 2^15 / 2^47, so the error stays below one 32767th for ranks below 2^32; and for those the
-/// product fits up to 2^31.
+/// A pin comes through here, so the division by the 2^15 - 1 ranks of a group is two shifts. With `n = q * (2^15 - 1) + r`
+/// and `q <= 2^15`, `n >> 15` is `q`, or `q - 1` where `r < q`; either way `n + 1 + (n >> 15)` lies between `q * 2^15` and
+/// `q * 2^15 + 2^15 - 1`.
 #[must_use]
 #[inline(always)]
 pub const fn frame_of_rank(rank: u32) -> FrameNo {
-    const DIVISOR: u64 = GROUP_FRAMES - 1;
-    const FACTOR: u64 = (1_u64 << 47).div_ceil(DIVISOR);
-    FrameNo(rank + (((rank as u64 - 1) * FACTOR) >> 47) as u32)
+    const SHIFT: u32 = GROUP_FRAMES.trailing_zeros();
+    FrameNo(rank + ((rank + ((rank - 1) >> SHIFT)) >> SHIFT))
 }
 
 /// The directory's root node in a fresh region.
@@ -160,5 +159,6 @@ mod tests {
                 assert_eq!(frame_of_rank(rank_of(frame)), frame);
             }
         }
+        assert_eq!(rank_of(frame_of_rank(RANKS_MAX)), RANKS_MAX);
     }
 }

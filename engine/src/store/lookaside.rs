@@ -5,6 +5,7 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{LazyArray, mutant};
 use crate::units::{FrameNo, PageIndex};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Words in a page of memory; a model makes do with two.
 const MEMORY_PAGE: u64 = if cfg!(pagestone_loom) { 2 } else { 1024 };
@@ -16,70 +17,65 @@ const MEMORY_PAGE: u64 = if cfg!(pagestone_loom) { 2 } else { 1024 };
 /// are read-modify-writes of one descriptor: either the detacher sees the pin, or the pinner sees the word cleared.
 pub struct Lookaside {
     extent: Extent,
-    /// Frame numbers; 0, the superblock's, says that the page was not looked up.
-    words: Option<LazyArray<AtomicU32>>,
+    /// Frame numbers; 0, the superblock's, says that the page was not looked up. Reserved when the first page outside
+    /// the extent is remembered: a handle alone costs no addresses.
+    words: OnceLock<Option<LazyArray<AtomicU32>>>,
+    /// Pages to have words for.
+    room: usize,
     /// All filled words lie below.
     filled: AtomicU64,
 }
 
 impl Lookaside {
     /// Room for `pages` pages, or for fewer where addresses are scarce: pages beyond are looked up each time.
-    pub fn reserve(pages: usize) -> Self {
-        let mut len = pages;
-        let mut words = None;
-        while words.is_none() && len > 0 {
-            words = LazyArray::reserve(len).ok();
-            len /= 2;
+    pub fn new(pages: usize) -> Self {
+        Self { extent: Extent::default(), words: OnceLock::new(), room: pages, filled: AtomicU64::new(0) }
+    }
+
+    /// A pin of a page that was looked up before, counted by `pin` on the frame found; none if the page was cut off
+    /// meanwhile, and `pin`'s is then dropped.
+    ///
+    /// The extent has a path of its own, and the shortest: what a processor does not fetch ahead of one page's cache
+    /// miss does not overlap it.
+    #[inline(always)]
+    pub fn pin<P>(&self, index: PageIndex, pin: impl Fn(FrameNo) -> Option<P>) -> Option<P> {
+        match self.extent.find(index) {
+            Some((frame, word)) => {
+                let page = pin(frame)?;
+                (self.extent.is(word) || mutant("hit_without_second_look")).then_some(page)
+            }
+            None => {
+                let word = self.word(index.0)?;
+                let frame = known(word)?;
+                let page = pin(frame)?;
+                // The second look, behind the pin, whose read-modify-write acquires: a hit that reads a cleared word
+                // sees what its clearer did before.
+                (known(word) == Some(frame) || mutant("hit_without_second_look")).then_some(page)
+            }
         }
-        Self { extent: Extent::default(), words, filled: AtomicU64::new(0) }
     }
 
     /// The frame of a page, if it was looked up.
     pub(super) fn get(&self, index: PageIndex) -> Option<FrameNo> {
-        self.find(index).map(|(frame, _)| frame)
-    }
-
-    /// A pin of a page that was looked up before; none if it was cut off meanwhile, and `pin`'s is then dropped.
-    #[inline(always)]
-    pub fn pin<P>(&self, index: PageIndex, pin: impl FnOnce(FrameNo) -> Option<P>) -> Option<P> {
-        let (frame, place) = self.find(index)?;
-        let page = pin(frame)?;
-        (self.still(index, place) || mutant("hit_without_second_look")).then_some(page)
-    }
-
-    /// The frame of a page, and where that was read: the extent's word, or a word of the page's own in the upper half.
-    #[inline(always)]
-    fn find(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
         match self.extent.find(index) {
-            None => self.find_alone(index),
-            found => found,
+            Some((frame, _)) => Some(frame),
+            None => known(self.word(index.0)?),
         }
-    }
-
-    /// What the page's own word says.
-    #[inline(always)]
-    fn find_alone(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
-        // ORDERING: Acquire: who finds the frame sees the bytes it was linked with.
-        match self.word(index.0)?.load(Ordering::Acquire) {
-            0 => None,
-            frame => Some((FrameNo(frame), u64::from(frame) << 32)),
-        }
-    }
-
-    /// The second look of a hit, behind its pin: whether what `find` read still stands.
-    #[inline(always)]
-    fn still(&self, index: PageIndex, place: u64) -> bool {
-        if place as u32 != 0 {
-            return self.extent.is(place);
-        }
-        // ORDERING: Acquire: a hit that reads a cleared word must see what its clearer did before. The read is ordered
-        // behind the pin, whose read-modify-write acquires.
-        self.word(index.0).is_some_and(|word| u64::from(word.load(Ordering::Acquire)) == place >> 32)
     }
 
     #[inline(always)]
     fn word(&self, index: u64) -> Option<&AtomicU32> {
-        self.words.as_ref()?.get(usize::try_from(index).ok()?)
+        self.words.get()?.as_ref()?.get(usize::try_from(index).ok()?)
+    }
+
+    /// As [`Self::word`], when there is something to put into it.
+    fn word_to_fill(&self, index: u64) -> Option<&AtomicU32> {
+        let words = self.words.get_or_init(|| {
+            let lengths =
+                std::iter::successors(Some(self.room), |len| Some(len / 2)).take_while(|len| *len > 0);
+            lengths.map(LazyArray::reserve).find_map(Result::ok)
+        });
+        words.as_ref()?.get(usize::try_from(index).ok()?)
     }
 
     /// The page from which on the map may show more of the extent, if that is not known.
@@ -103,7 +99,7 @@ impl Lookaside {
         if self.extent.push(index, frame) {
             return;
         }
-        let Some(word) = self.word(index.0) else { return };
+        let Some(word) = self.word_to_fill(index.0) else { return };
         // ORDERING: Relaxed: only read under the exclusive side of `shape`.
         self.filled.fetch_max(index.0 + 1, Ordering::Relaxed);
         // ORDERING: Release: who finds the frame here sees the bytes it was linked with. A word that is filled already
@@ -125,7 +121,7 @@ impl Lookaside {
     /// Clears words. Memory that holds nothing else is given back: a sparse object would populate it to clear it.
     fn wipe(&self, pages: Range<u64>) {
         let whole = pages.start.next_multiple_of(MEMORY_PAGE)..pages.end / MEMORY_PAGE * MEMORY_PAGE;
-        let Some(words) = &self.words else { return };
+        let Some(Some(words)) = self.words.get() else { return };
         let punched =
             whole.start < whole.end && words.punch(whole.start as usize..whole.end as usize).is_ok();
         let mut index = pages.start;
@@ -143,6 +139,16 @@ impl Lookaside {
     }
 }
 
+/// What a word of the lookaside says.
+#[inline(always)]
+fn known(word: &AtomicU32) -> Option<FrameNo> {
+    // ORDERING: Acquire: who finds the frame sees the bytes it was linked with.
+    match word.load(Ordering::Acquire) {
+        0 => None,
+        frame => Some(FrameNo(frame)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +156,7 @@ mod tests {
     #[test]
     fn a_cleared_range_is_empty_and_its_neighbours_are_not() {
         for range in [5..9, 0..1024, 1000..5000, 1024..4096, 3000..u64::MAX] {
-            let lookaside = Lookaside::reserve(8192);
+            let lookaside = Lookaside::new(8192);
             // Frames that do not follow each other: none but page 0 is in the extent, which a cut shortens for good.
             let frame = |index: u64| FrameNo(index as u32 * 2 + 1);
             (0..6000).for_each(|index| lookaside.fill(PageIndex(index), frame(index)));
@@ -164,7 +170,7 @@ mod tests {
 
     #[test]
     fn pages_beyond_its_room_are_never_remembered() {
-        let lookaside = Lookaside::reserve(16);
+        let lookaside = Lookaside::new(16);
         lookaside.fill(PageIndex(16), FrameNo(1));
         lookaside.fill(PageIndex(u64::MAX - 1), FrameNo(1));
         assert_eq!(lookaside.get(PageIndex(16)), None);

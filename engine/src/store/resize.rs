@@ -96,7 +96,7 @@ impl Shared {
         let _alone = self.shape.write();
         // ORDERING: Release, after the length fell: see `write_at`.
         self.cuts.fetch_add(1, Ordering::Release);
-        self.lookaside().clear(pages);
+        self.lookaside.clear(pages);
     }
 
     /// Waits until nobody pins a page beyond `len`. A pin that is taken later does not hold the cut up.
@@ -178,7 +178,7 @@ impl Shared {
     /// Makes whole pages holes. Lookups wait: until a step's record is appended the map still shows its pages.
     fn punch_pages(&self, pages: Range<u64>) -> Result {
         let _alone = self.shape.write();
-        self.lookaside().clear(pages.clone());
+        self.lookaside.clear(pages.clone());
         self.core.punch_steps(self.slot, pages)
     }
 }

@@ -9,7 +9,7 @@ use crate::space::Owner;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The greatest length of an object.
 pub(super) const LEN_MAX: u64 = Owner::PAGES_MAX * PAGE;
@@ -23,8 +23,7 @@ pub(super) struct Shared {
     pub(super) id: u64,
     pub(super) slot: ObjectSlot,
     pub(super) pages: Arc<Pages>,
-    /// Made when the first page is pinned: a handle alone costs no addresses.
-    lookaside: OnceLock<Lookaside>,
+    pub(super) lookaside: Lookaside,
     /// The length that readers see; changed under `layout`, after the bytes it uncovers are in place.
     len: AtomicU64,
     /// Pages up to the length: those that may be remembered.
@@ -66,7 +65,7 @@ impl Shared {
             id: record.id,
             slot: record.slot,
             pages: Arc::clone(&core.pages),
-            lookaside: OnceLock::new(),
+            lookaside: Lookaside::new(core.pages.pfns().frames.min(Owner::PAGES_MAX) as usize),
             len: AtomicU64::new(record.size),
             page_count: AtomicU64::new(PageIndex::pages_for(record.size)),
             cuts: AtomicU64::new(0),
@@ -112,7 +111,7 @@ impl Shared {
     // miss from overlapping the next one's.
     #[inline(always)]
     pub(super) fn hit(&self, index: PageIndex) -> Option<PageRef> {
-        self.lookaside.get()?.pin(index, |frame| self.pages.try_pin(frame))
+        self.lookaside.pin(index, |frame| self.pages.try_pin(frame))
     }
 
     /// As [`Self::miss`], out of the way of a hit.
@@ -138,7 +137,7 @@ impl Shared {
 
     /// The frame of a page. The caller keeps pages from being cut off: by `shape` or by `layout`.
     pub(super) fn locate(&self, index: PageIndex) -> Result<Option<FrameNo>> {
-        let lookaside = self.lookaside();
+        let lookaside = &self.lookaside;
         if let Some(frame) = lookaside.get(index) {
             return Ok(Some(frame));
         }
@@ -156,7 +155,7 @@ impl Shared {
 
     /// The frames of `count` pages from `first`. The caller keeps pages from being cut off.
     pub(super) fn locate_run(&self, first: PageIndex, count: u64) -> Result<Vec<Option<FrameNo>>> {
-        let lookaside = self.lookaside();
+        let lookaside = &self.lookaside;
         let indexes = first.0..first.0 + count;
         let known: Vec<_> = indexes.clone().map(|index| lookaside.get(PageIndex(index))).collect();
         if known.iter().all(Option::is_some) {
@@ -181,7 +180,7 @@ impl Shared {
     /// cut off; a cut clears what lies beyond after the length has fallen.
     pub(super) fn remember(&self, index: PageIndex, frame: FrameNo) {
         if index.0 < self.page_count() {
-            self.lookaside().fill(index, frame);
+            self.lookaside.fill(index, frame);
         }
     }
 
@@ -194,13 +193,6 @@ impl Shared {
 
     pub(super) fn owner(&self, index: PageIndex) -> Owner {
         Owner::new(self.id, index)
-    }
-
-    pub(super) fn lookaside(&self) -> &Lookaside {
-        self.lookaside.get_or_init(|| {
-            let pages = self.pages.pfns().frames.min(Owner::PAGES_MAX);
-            Lookaside::reserve(usize::try_from(pages).unwrap_or(usize::MAX))
-        })
     }
 
     /// Copies page by page.
