@@ -116,29 +116,6 @@ fn a_chunk_over_budget_takes_the_place_of_the_oldest() {
 }
 
 #[test]
-fn dirty_lines_are_taken_or_still_there() {
-    explore(5, || {
-        let table = table(1);
-        must_pin(&table, PFN);
-        let writer = thread::spawn({
-            let table = table.clone();
-            move || {
-                must_pin(&table, PFN);
-                table.mark_dirty(PFN, 0b01);
-                table.mark_dirty(PFN, 0b10);
-                put(&table, PFN);
-            }
-        });
-        let taken = table.take_dirty(PFN);
-        assert_eq!(table.reclaim(1), 0, "pinned");
-        writer.join().expect("no panic");
-        assert_eq!(taken & 0b11 | table.take_dirty(PFN), 0b11);
-        assert_eq!(table.take_dirty(PFN), 0);
-        put(&table, PFN);
-    });
-}
-
-#[test]
 fn a_retired_frame_never_repeats_a_version() {
     explore(5, || {
         let table = table(1);

@@ -7,6 +7,7 @@ mod frames;
 mod hits;
 mod latches;
 mod lifecycle;
+mod marks;
 
 use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
 use pagestone::units::Pfn;

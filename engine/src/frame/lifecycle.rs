@@ -68,15 +68,20 @@ impl FrameTable {
         let Some(descriptor) = self.descriptors.get(index).filter(|_| self.peek(pfn).is_some()) else {
             return OrphanOutcome::Idle;
         };
-        let before = descriptor.set(ORPHAN);
-        let idle = Snapshot(before.0 | ORPHAN);
+        let mut seen = Snapshot(descriptor.set(ORPHAN).0 | ORPHAN);
         // If a vain pin comes between, taking it back is the last put, and its caller frees. So does who has claimed the
-        // freeing already: a latch without a pin is that claim, and the owner word is then his.
-        if before.pins() == 0 && !before.exclusive() && self.retire(index, descriptor, idle) {
-            OrphanOutcome::Idle
-        } else {
-            OrphanOutcome::Busy
+        // freeing already: a latch without a pin is that claim, and the owner word is then his. Anything else that
+        // changes the word (a sync takes dirt without a pin) leads to no put: try again.
+        while seen.pins() == 0 && !seen.exclusive() {
+            if self.retire(index, descriptor, seen) {
+                return OrphanOutcome::Idle;
+            }
+            if mutant("orphan_tries_once") {
+                break;
+            }
+            seen = descriptor.look();
         }
+        OrphanOutcome::Busy
     }
 
     /// Ends the life of an orphan whose freeing the caller has claimed. Its owner word is the caller's until here.
