@@ -26,6 +26,11 @@ pub mod persist;
 #[cfg(not(pagestone_loom))]
 #[doc(hidden)]
 pub mod region;
+#[cfg(pagestone_loom)]
+pub mod region {
+    mod orphans;
+    pub use orphans::Orphans;
+}
 #[cfg(not(pagestone_loom))]
 pub mod space;
 pub mod stats;

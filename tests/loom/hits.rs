@@ -170,3 +170,46 @@ fn a_hit_of_what_a_cut_leaves_is_not_disturbed() {
         assert!(world.hit(), "page 0 was not cut");
     });
 }
+
+/// Two lookups link a page's frame and note where it is, and a hit finds it before they return.
+fn fill_model(pages: [u64; 2], frames: [u32; 2]) {
+    struct Linked(Lookaside, [UnsafeCell<u64>; 2]);
+    // SAFETY: loom reports every access that the lookaside's words do not order.
+    unsafe impl Sync for Linked {}
+    // SAFETY: as for Sync.
+    unsafe impl Send for Linked {}
+    explore(4, move || {
+        let linked = Linked(Lookaside::reserve(4), [UnsafeCell::new(0), UnsafeCell::new(0)]);
+        let linked = Arc::new(linked);
+        let fillers = [0, 1].map(|n: usize| {
+            let linked = linked.clone();
+            thread::spawn(move || {
+                // SAFETY: nobody else knows the frame yet, or loom reports it.
+                linked.1[n].with_mut(|bytes| unsafe { *bytes = 1 });
+                linked.0.fill(PageIndex(pages[n]), FrameNo(frames[n]));
+            })
+        });
+        let look = |n: usize| {
+            let found = linked.0.pin(PageIndex(pages[n]), Some);
+            if let Some(frame) = found {
+                assert_eq!(frame, FrameNo(frames[n]));
+                // SAFETY: who finds the frame sees it linked, or loom reports it.
+                linked.1[n].with(|bytes| assert_eq!(unsafe { *bytes }, 1));
+            }
+            found.is_some()
+        };
+        [0, 1].map(look).iter().for_each(drop);
+        fillers.into_iter().for_each(|filler| filler.join().expect("no panic"));
+        assert!([0, 1].map(look) == [true; 2], "noted");
+    });
+}
+
+#[test]
+fn a_hit_beside_the_lookups_that_make_an_extent_finds_linked_frames() {
+    fill_model([0, 1], [1, 2]);
+}
+
+#[test]
+fn a_hit_beside_the_lookups_that_fill_words_finds_linked_frames() {
+    fill_model([1, 3], [5, 9]);
+}

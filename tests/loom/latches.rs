@@ -4,7 +4,7 @@ use super::{PFN, explore, must_pin, put, table};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use pagestone::frame::FrameTable;
+use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, SHARED_MAX, UnpinOutcome};
 use std::sync::Arc;
 
 /// A page's bytes, raced for under loom's eyes.
@@ -102,5 +102,109 @@ fn an_optimistic_copy_that_validates_is_of_one_piece() {
         }
         writer.join().expect("no panic");
         put(&table, PFN);
+    });
+}
+
+/// One of the readers stays: who waits for room must not wait for it.
+#[test]
+fn readers_beyond_the_most_wait_for_the_first_that_goes() {
+    assert_eq!(SHARED_MAX, 2, "a model's");
+    explore(3, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        table.latch_shared(PFN);
+        let others = [0, 1].map(|_| {
+            let table = table.clone();
+            thread::spawn(move || {
+                must_pin(&table, PFN);
+                table.latch_shared(PFN);
+                assert!(table.peek(PFN).expect("live").shared() >= 2);
+                table.release_shared(PFN);
+                put(&table, PFN);
+            })
+        });
+        others.into_iter().for_each(|other| other.join().expect("no panic"));
+        assert_eq!(table.peek(PFN).expect("live").shared(), 1);
+        table.release_shared(PFN);
+        put(&table, PFN);
+    });
+}
+
+#[test]
+fn a_writer_that_only_tries_waits_for_nobody_and_harms_nobody() {
+    explore(4, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        let bytes = Arc::new(Bytes(UnsafeCell::new(0)));
+        let reader = thread::spawn({
+            let (table, bytes) = (table.clone(), bytes.clone());
+            move || read_once(&table, &bytes)
+        });
+        let wrote = table.try_latch_exclusive(PFN);
+        if wrote {
+            // SAFETY: under the exclusive latch.
+            bytes.0.with_mut(|value| unsafe { *value += 1 });
+            table.release_exclusive(PFN);
+        }
+        assert!(reader.join().expect("no panic") <= u64::from(wrote));
+        assert!(table.try_latch_shared(PFN), "no writer is there");
+        assert!(!table.try_latch_exclusive(PFN), "a reader is");
+        table.release_shared(PFN);
+        put(&table, PFN);
+    });
+}
+
+/// A truncate sets ORPHAN whoever has the latch: the writer looks for it under the latch, and the frame is freed once,
+/// after the latch and the pin are gone.
+#[test]
+fn a_writer_and_a_truncate_see_each_other() {
+    explore(4, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        must_pin(&table, PFN);
+        let (bytes, cut) = (Arc::new(Bytes(UnsafeCell::new(0))), Arc::new(AtomicU64::new(0)));
+        let writer = thread::spawn({
+            let (table, bytes, cut) = (table.clone(), bytes.clone(), cut.clone());
+            move || {
+                let known = cut.load(Ordering::Acquire) == 1;
+                table.latch_exclusive(PFN);
+                let detached = table.peek(PFN).expect("pinned").orphan();
+                assert!(detached || !known, "a lost write");
+                // SAFETY: under the exclusive latch.
+                bytes.0.with_mut(|value| unsafe { *value += u64::from(!detached) });
+                table.release_exclusive(PFN);
+                usize::from(table.unpin(PFN) == UnpinOutcome::LastOfOrphan)
+            }
+        });
+        let mut freed = usize::from(table.orphan(PFN) == OrphanOutcome::Idle);
+        cut.store(1, Ordering::Release);
+        freed += usize::from(table.unpin(PFN) == UnpinOutcome::LastOfOrphan);
+        if freed == 1 {
+            // SAFETY: the frame is free: nobody else may touch it, or loom reports it.
+            bytes.0.with_mut(|value| unsafe { *value = 9 });
+        }
+        assert_eq!(freed + writer.join().expect("no panic"), 1, "freed once");
+    });
+}
+
+/// A writer's latch beside vain pins: EXCLUSIVE without a pin would be a claim of the freeing.
+#[test]
+fn a_latch_beside_a_vain_pin_of_an_orphan_is_no_claim() {
+    explore(4, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        table.latch_exclusive(PFN);
+        assert_eq!(table.orphan(PFN), OrphanOutcome::Busy);
+        let vain = thread::spawn({
+            let table = table.clone();
+            move || match table.pin(PFN) {
+                PinOutcome::Orphan => 0,
+                PinOutcome::OrphanClaimed => 1,
+                other => panic!("{other:?}"),
+            }
+        });
+        table.release_exclusive(PFN);
+        let last = usize::from(table.unpin(PFN) == UnpinOutcome::LastOfOrphan);
+        assert_eq!(last + vain.join().expect("no panic"), 1, "freed once");
     });
 }

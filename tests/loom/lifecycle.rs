@@ -5,8 +5,9 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use loom::thread;
 use pagestone::frame::{FrameTable, HoldOutcome, OrphanOutcome, PinOutcome, UnpinOutcome};
+use pagestone::region::Orphans;
 use pagestone::sync::mutant;
-use pagestone::units::PfnRange;
+use pagestone::units::{FrameNo, Pfn};
 use std::sync::Arc;
 
 /// An object of one page: a map word that leads to the frame, the frame's bytes, and how often it was freed.
@@ -210,29 +211,32 @@ fn a_vain_pin_does_not_keep_a_holder_waiting() {
     });
 }
 
+/// Last puts on two threads push, a third party takes: each frame comes out once, and then its owner word is the
+/// taker's to end.
 #[test]
-fn after_a_range_is_held_no_pin_of_it_begins() {
-    explore(5, || {
-        let (table, object) = (table(1), Object::new());
-        let range = PfnRange::new(PFN, 2);
-        let pinner = thread::spawn({
-            let (table, object) = (table.clone(), object.clone());
-            move || match table.pin(PFN) {
-                PinOutcome::Held => {}
-                outcome => {
-                    assert!(outcome.is_pinned(), "{outcome:?}");
-                    // SAFETY: pinned.
-                    object.bytes.with(|bytes| assert_eq!(unsafe { *bytes }, 0, "unmapped"));
-                    let _ = table.unpin(PFN);
-                }
-            }
+fn each_orphan_that_is_queued_is_taken_once() {
+    explore(4, || {
+        let (table, orphans) = (table(1), Arc::new(Orphans::default()));
+        let pfn = |frame: FrameNo| Pfn::new(u64::from(frame.0));
+        for frame in [FrameNo(0), FrameNo(1)] {
+            must_pin(&table, pfn(frame));
+            assert_eq!(table.orphan(pfn(frame)), OrphanOutcome::Busy);
+        }
+        let putters = [FrameNo(0), FrameNo(1)].map(|frame| {
+            let (table, orphans) = (table.clone(), orphans.clone());
+            thread::spawn(move || {
+                assert_eq!(table.unpin(pfn(frame)), UnpinOutcome::LastOfOrphan);
+                orphans.push(&table, frame, pfn(frame));
+            })
         });
-        table.hold_range(range);
-        assert!(table.populated(range).all(|pfn| table.wait_idle(pfn, None)));
-        object.free();
-        assert_eq!(table.retire_range(range), Ok(()));
-        pinner.join().expect("no panic");
-        assert_eq!(table.pin(PFN), PinOutcome::Held, "until the range is handed out again");
-        table.free(range);
+        let mut taken = orphans.take(&table, pfn);
+        taken.iter().for_each(|frame| table.retire_orphan(pfn(*frame)));
+        putters.into_iter().for_each(|putter| putter.join().expect("no panic"));
+        let rest = orphans.take(&table, pfn);
+        rest.iter().for_each(|frame| table.retire_orphan(pfn(*frame)));
+        taken.extend(rest);
+        taken.sort_unstable();
+        assert_eq!(taken, [FrameNo(0), FrameNo(1)]);
+        assert!(orphans.is_empty());
     });
 }

@@ -1,23 +1,43 @@
 //! Models: every interleaving of a few threads over the real code, within a bound on preemptions.
 //!
-//! Run by `tests/loom/run.sh`, which also breaks each rule once (`mutants`) and demands that a model notices.
+//! Run by `tests/loom/run.sh`, which also breaks each rule once (`mutants`) and demands that a model notices. Which
+//! transitions race in which model, and why others are in none: `pairs`.
 #![cfg(pagestone_loom)]
 
 mod frames;
 mod hits;
+mod holds;
 mod latches;
 mod lifecycle;
 mod marks;
+mod pairs;
 
 use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
 use pagestone::units::Pfn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
 
-/// Runs `model` under loom with at most `preemptions` a history, or `LOOM_MAX_PREEMPTIONS` where that is set.
+/// Preemptions beyond a model's own in the deep run (`PAGESTONE_LOOM=deep`).
+const DEEPER: usize = 2;
+
+/// Runs `model` under loom with at most `preemptions` a history, or `LOOM_MAX_PREEMPTIONS` where that is set; for at
+/// most `LOOM_MAX_DURATION` seconds. Says how many histories that were.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let deep = std::env::var("PAGESTONE_LOOM").is_ok_and(|how| how == "deep");
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
-    builder.check(model);
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions + if deep { DEEPER } else { 0 }));
+    let (limit, bound) = (builder.max_duration, builder.preemption_bound.unwrap_or_default());
+    let (begun, histories) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let count = histories.clone();
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let cut = if limit.is_some_and(|limit| begun.elapsed() >= limit) { "cut off" } else { "all" };
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    println!("loom: {cut} {} histories, {bound} preemptions: {name}", histories.load(Ordering::Relaxed));
 }
 
 /// A table of `chunks` chunks of two frames, with room for all of them.

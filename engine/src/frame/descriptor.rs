@@ -133,6 +133,7 @@ impl Descriptor {
             match self.state.compare_exchange(seen.0, seen.0 | EXCLUSIVE, Ordering::AcqRel, Ordering::Acquire)
             {
                 Ok(_) => return true,
+                Err(_) if mutant("claim_tries_once") => return false,
                 Err(now) => seen = Snapshot(now),
             }
         }

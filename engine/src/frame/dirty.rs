@@ -15,7 +15,8 @@ impl FrameTable {
     pub fn mark_dirty(&self, pfn: Pfn, lines: u64) -> bool {
         // ORDERING: Release, and an RMW even where the bits are set already: the stores come before whoever takes the
         // bits flushes the lines. First the lines, then the flag.
-        self.lines(self.index(pfn)).fetch_or(lines, Ordering::Release);
+        let order = if mutant("relaxed_lines") { Ordering::Relaxed } else { Ordering::Release };
+        self.lines(self.index(pfn)).fetch_or(lines, order);
         !self.pinned(pfn).set(DIRTY).dirty()
     }
 

@@ -95,7 +95,8 @@ impl FrameTable {
 
     fn unshare(&self, pfn: Pfn, descriptor: &Descriptor) {
         let before = descriptor.drop_shared();
-        let somebody_can_go_on = before.shared() == 1 || before.shared() >= SHARED_MAX;
+        let was_full = before.shared() >= SHARED_MAX && !mutant("full_readers_without_wake");
+        let somebody_can_go_on = before.shared() == 1 || was_full;
         if (before.waiters() && somebody_can_go_on) || before.shared() == 0 {
             self.released(pfn, descriptor, before.shared() > 0, SHARED.one());
         }

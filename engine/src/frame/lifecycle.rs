@@ -12,7 +12,7 @@ impl FrameTable {
     /// Refuses new pins of a populated frame until [`unhold`](Self::unhold). One holder at a time.
     pub fn hold(&self, pfn: Pfn) -> HoldOutcome {
         let index = self.index(pfn);
-        let _chunk = self.chunks.lock(chunk_of(index));
+        let _chunk = (!mutant("hold_without_lock")).then(|| self.chunks.lock(chunk_of(index)));
         match self.descriptors.get(index).filter(|_| self.peek(pfn).is_some()) {
             None => HoldOutcome::Unpopulated,
             Some(descriptor) if descriptor.set(HOLD).pins() == 0 => HoldOutcome::Idle,
@@ -55,7 +55,9 @@ impl FrameTable {
         else {
             return true;
         };
-        let pinned = |state: Snapshot| state.pins() > 0;
+        // A frame that is no longer held was retired, without a pin: the pins it may have are void or of its next life,
+        // whose puts wake nobody.
+        let pinned = |state: Snapshot| state.pins() > 0 && (state.held() || mutant("wait_for_strangers"));
         self.sleep_until(pfn, descriptor, || !pinned(descriptor.look()), pinned, limit)
     }
 
@@ -64,7 +66,7 @@ impl FrameTable {
     pub fn orphan(&self, pfn: Pfn) -> OrphanOutcome {
         let index = self.index(pfn);
         // A first touch under way comes before this lock, and is found live, or after it, and sees the map changed.
-        let _chunk = self.chunks.lock(chunk_of(index));
+        let _chunk = (!mutant("orphan_without_lock")).then(|| self.chunks.lock(chunk_of(index)));
         let Some(descriptor) = self.descriptors.get(index).filter(|_| self.peek(pfn).is_some()) else {
             return OrphanOutcome::Idle;
         };

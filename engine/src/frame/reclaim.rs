@@ -32,7 +32,10 @@ impl FrameTable {
         while done < max_chunks && unseen > 0 {
             let candidates = self.chunks.take_oldest(BATCH.min(unseen).min(max_chunks - done));
             unseen -= candidates.len();
-            done += self.give_back(&candidates, Snapshot::is_reclaimable).gone.len();
+            let may_go = |state: Snapshot| {
+                state.is_reclaimable() || (state.pins() == 0 && mutant("reclaim_ignores_marks"))
+            };
+            done += self.give_back(&candidates, may_go).gone.len();
         }
         done
     }
@@ -69,7 +72,8 @@ impl FrameTable {
         let _one_at_a_time = self.chunks.reclaiming.lock();
         let chunks = self.chunks_of(range);
         for batch in self.chunks.take_range(&chunks).chunks(BATCH) {
-            self.give_back(batch, |state| state.pins() == 0 && !state.exclusive());
+            let is_claimed = |state: Snapshot| state.exclusive() && !mutant("retire_range_ignores_claims");
+            self.give_back(batch, |state| state.pins() == 0 && !is_claimed(state));
         }
         self.populated(range).next().map_or(Ok(()), Err)
     }

@@ -54,10 +54,10 @@
 
 use std::fmt;
 
-/// Most pins of one frame.
-pub const PINS_MAX: u32 = 0x7fff;
-/// Most shared latches of one frame.
-pub const SHARED_MAX: u32 = 0x1ff;
+/// Most pins of one frame; few enough in a model to get there.
+pub const PINS_MAX: u32 = if cfg!(pagestone_loom) { 7 } else { 0x7fff };
+/// Most shared latches of one frame; as above.
+pub const SHARED_MAX: u32 = if cfg!(pagestone_loom) { 2 } else { 0x1ff };
 
 /// A run of bits in the word.
 #[derive(Clone, Copy)]

@@ -9,8 +9,8 @@ use super::space::PfnSpace;
 use super::state::Snapshot;
 use super::version::Versions;
 use crate::error::{Error, Result};
-use crate::sync::LazyArray;
 use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{LazyArray, mutant};
 use crate::units::{Pfn, PfnRange};
 
 /// Frames of the process-wide table (256 TiB of media), where the address space allows it. Where the table is made of
@@ -152,6 +152,9 @@ impl FrameTable {
             descriptor.mark_referenced();
             return PinOutcome::Pinned;
         };
+        if mutant("refused_pin_stays") {
+            return refusal;
+        }
         match self.unpin(pfn) {
             UnpinOutcome::LastOfOrphan => PinOutcome::OrphanClaimed,
             UnpinOutcome::Kept | UnpinOutcome::LastOfHeld => refusal,

@@ -196,6 +196,26 @@ impl Region {
         self.memory.ensure_usable()
     }
 
+    /// Queues a frame whose freeing the caller has claimed
+    /// ([`LastOfOrphan`](crate::frame::UnpinOutcome::LastOfOrphan)). The region may be gone when this returns.
+    pub fn queue_orphan(&self, frame: FrameNo) {
+        self.orphans.push(FrameTable::global(), frame, self.pfn(frame));
+    }
+
+    /// Whether frames are queued.
+    #[inline]
+    #[must_use]
+    pub fn has_orphans(&self) -> bool {
+        !self.orphans.is_empty()
+    }
+
+    /// Takes all queued frames, the last queued first. The caller frees each on the medium and ends its descriptor
+    /// with [`FrameTable::retire_orphan`].
+    #[must_use]
+    pub fn take_orphans(&self) -> Vec<FrameNo> {
+        self.orphans.take(FrameTable::global(), |frame| self.pfn(frame))
+    }
+
     /// Marks the region as failed, for good: nothing more is written before it is opened again. The first
     /// reason stays.
     pub fn poison(&self, why: impl Into<String>) {

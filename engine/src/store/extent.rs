@@ -6,6 +6,7 @@
 
 use crate::media::layout::{RANKS_MAX, frame_of_rank, rank_of};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::mutant;
 use crate::units::{FrameNo, PageIndex};
 
 const PAGES_BITS: u32 = 32;
@@ -53,7 +54,8 @@ impl Extent {
         let longer = ((expected - pages) << PAGES_BITS) | (pages + 1);
         // ORDERING: Release: who finds the frame here sees the bytes it was linked with. A failure is somebody else's
         // push: the page is then found another way.
-        self.word.compare_exchange(word, longer, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let order = if mutant("relaxed_fill") { Ordering::Relaxed } else { Ordering::AcqRel };
+        self.word.compare_exchange(word, longer, order, Ordering::Relaxed).is_ok()
     }
 
     /// The page that may continue the extent, unless it was seen that none does.

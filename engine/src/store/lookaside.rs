@@ -104,7 +104,8 @@ impl Lookaside {
         self.filled.fetch_max(index.0 + 1, Ordering::Relaxed);
         // ORDERING: Release: who finds the frame here sees the bytes it was linked with. A word that is filled already
         // holds the same frame: `shape` is shared, so nothing was detached since.
-        let _ = word.compare_exchange(0, frame.0, Ordering::Release, Ordering::Relaxed);
+        let order = if mutant("relaxed_fill") { Ordering::Relaxed } else { Ordering::Release };
+        let _ = word.compare_exchange(0, frame.0, order, Ordering::Relaxed);
     }
 
     /// Forgets pages. The caller holds `shape` exclusively, and detaches their frames afterwards.
