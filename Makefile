@@ -9,7 +9,7 @@ SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqli
 need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not installed ($(2))"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint tidy loom crash kill fuzz asan bench-hit vfs test-sqlite install-cli doc clean
+.PHONY: help demo test lint tidy loom loom-deep crash kill fuzz asan bench-hit vfs test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ tidy: ## the house rules alone: imports, unsafe, comments, file lengths
 
 loom: ## models of the frame table over the real code, and mutants that they must catch
 	sh tests/loom/run.sh
+
+loom-deep: ## the same models searched deeper, each for at most LOOM_MAX_DURATION=60 s
+	sh tests/loom/run.sh deep
 
 crash: ## crash images of mixed workloads, each recovered and judged (STATES=60000, SEED=n), and each schedule of the log's rules at length
 	$(CARGO) run --quiet --locked --release -p pagestone-tests --bin crash -- --states $(STATES) $(if $(SEED),--seed $(SEED))
