@@ -179,7 +179,9 @@ fn fill_model(pages: [u64; 2], frames: [u32; 2]) {
     // SAFETY: as for Sync.
     unsafe impl Send for Linked {}
     explore(4, move || {
-        let linked = Linked(Lookaside::reserve(4), [UnsafeCell::new(0), UnsafeCell::new(0)]);
+        let linked = Linked(Lookaside::new(4), [UnsafeCell::new(0), UnsafeCell::new(0)]);
+        // The words are reserved under a lock of `std`, which loom does not know: before there are threads.
+        linked.0.fill(PageIndex(2), FrameNo(20));
         let linked = Arc::new(linked);
         let fillers = [0, 1].map(|n: usize| {
             let linked = linked.clone();
