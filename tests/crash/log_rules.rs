@@ -105,6 +105,8 @@ fn rule_3_the_mark_covers_the_noted_head_only() {
 #[test]
 fn rule_3_the_mark_comes_after_the_data() {
     fn run(life: &Life) {
+        // The first change of a life syncs what the dead have left, and anything else that is there.
+        life.commit(life.set(&[(1, 1)]));
         let first = life.publish(0, &[(0, 1)]);
         life.commit(first);
         life.say("first");
@@ -251,6 +253,33 @@ fn y(life: &Life) {
 fn rule_8_recovery_marks_before_it_stores_home() {
     let case = Case { after: y, crashes: 2, ..Case::once(linked, linked_whole) };
     holds_only_with(Rule::RecoveryNoMark, &case, BOTH);
+}
+
+/// Rule 8: recovery's own mark covers only what recovery accepts. A record that was appended between the noted head and
+/// the mark is not accepted after a power loss; a crash in the middle of recovery must not find it marked.
+#[test]
+fn rule_8_recovery_marks_only_what_it_accepts() {
+    fn run(life: &Life) {
+        life.commit(life.set(&[(128, 1)]));
+        let first = life.publish(0, &[(0, 1)]);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                life.gate.stop_me_before(|e| matches!(e, Event::SyncEnd { .. }));
+                life.commit(first);
+                life.say("first");
+            });
+            assert!(life.gate.wait_stopped(LATER));
+            life.publish(1, &[(1, 1)]);
+            life.gate.open();
+        });
+    }
+    fn check(found: &Found<'_>) -> Result<(), String> {
+        found.needs("first", 0, &[1])?;
+        found.no_leak(0, 0)?;
+        found.no_leak(1, 1)
+    }
+    let case = Case { crashes: 2, ..Case::once(run, check) };
+    holds_only_with(Rule::RecoveryMarksAll, &case, FILE);
 }
 
 /// Rule 8: the lease is written last. Written first, it would say "same boot" of records that a power loss has

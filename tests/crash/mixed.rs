@@ -1,13 +1,16 @@
 //! The mixed workload: everything a store can do, crashed everywhere. The long run is `make crash`.
 
 use pagestone::Error;
+use pagestone::media::rules::Rule;
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
 use pagestone_tests::crash::life::{HOME, rebooted, scaled};
 use pagestone_tests::crash::recover::{StoreJudge, check};
 use pagestone_tests::crash::run::{Live, Rig, record};
 use pagestone_tests::crash::script::{Op, Script, Shape};
+use pagestone_tests::crash::shrink::shrink;
 use pagestone_tests::crash::{Judge, Plan, Report, State, explore};
+use std::time::Duration;
 
 const MEDIA: [(Durability, usize); 4] = [(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
 
@@ -123,4 +126,26 @@ fn one_threads_work_survives_every_crash() {
 fn three_threads_work_survives_every_crash() {
     let shape = Shape { threads: 3, ops: 16, objects: 3, pages: 4, sync_every: 6 };
     explore_all(shape, 0..3, scaled(250));
+}
+
+/// A workload that fails is told as the few operations that it takes.
+#[test]
+fn a_failing_workload_is_shrunk_to_a_readable_story() {
+    let shape = Shape { threads: 1, ops: 40, objects: 4, pages: 5, sync_every: 6 };
+    let rig = Rig::new(CacheLine).breaking(Rule::GrowthTail);
+    let fails = |script: &Script| {
+        let mut run = record(&rig, script.clone(), 1).expect("the store opens");
+        let mut judge = StoreJudge::new(rig, &mut run.oracle, 0, 1);
+        explore(&run.trace, &Plan { limit: 150, ..Plan::wide(64, 1) }, &mut judge).violation
+    };
+    let scripts = (1..100).map(|seed| Script::random(shape, seed));
+    let (script, story) = scripts
+        .filter_map(|script| fails(&script).map(|story| (script, story)))
+        .next()
+        .expect("one of a hundred workloads grows what was cut");
+    let small = shrink(&script, story, Duration::from_secs(60), fails);
+    println!("{}", small.tell());
+    let ops = small.script.parts[0].ops.len();
+    assert!(ops <= 6, "{ops} operations are left: {}", small.tell());
+    assert!(small.story.contains("its own") && small.story.contains("lawful are"), "{}", small.story);
 }

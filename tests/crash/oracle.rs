@@ -15,11 +15,11 @@ impl Plain {
         for (part, &count) in script.parts.iter().zip(counts) {
             for (name, &(object, size)) in &part.names[count] {
                 let mut bytes = vec![0; size as usize];
-                for v in script.objects[object as usize].1.iter().filter(|v| v.op < count) {
+                for v in script.objects[object as usize].versions.iter().filter(|v| v.op < count) {
                     let range = v.range.start.min(size)..v.range.end.min(size);
                     let new = match v.fill {
-                        Fill::Zero => vec![0; (range.end - range.start) as usize],
                         Fill::Pattern(op) => pattern(object, op, range.clone()),
+                        _ => vec![0; (range.end - range.start) as usize],
                     };
                     bytes[range.start as usize..range.end as usize].copy_from_slice(&new);
                 }
@@ -48,7 +48,7 @@ fn serial(script: &Script) -> Vec<u64> {
 
 fn oracle(script: &Script) -> Oracle {
     let ids: HashMap<u16, u64> = (0..script.objects.len() as u16).map(|o| (o, u64::from(o))).collect();
-    Oracle::new(script.clone(), &serial(script), ids)
+    Oracle::new(script.clone(), &serial(script), ids, true)
 }
 
 fn small() -> Script {

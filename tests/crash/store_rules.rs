@@ -205,7 +205,10 @@ fn a_detached_frame_is_not_reused_before_its_last_unpin() {
             live.store.open(name(0, "a")).unwrap().pin(pagestone::units::PageIndex(1)).unwrap().unwrap();
         live.run(0, Op::SetLen(a, 0)).unwrap();
         wrap(live, 0);
-        object(live, 0, "b", 40);
+        // Small ones: they get the lowest frames that are free.
+        for letter in ["b", "c", "d", "e"] {
+            object(live, 0, letter, 1);
+        }
         let mut seen = [0; 64];
         seen.copy_from_slice(&pin.read().unwrap()[..64]);
         drop(pin);

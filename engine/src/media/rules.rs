@@ -29,11 +29,14 @@ pub enum Rule {
     StepSplits,
     ReuseBeforeUnpin,
     LiveSuperblock,
+    DisownStores,
+    DisownCopies,
+    RecoveryMarksAll,
 }
 
 /// The set of broken rules: empty outside tests.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Rules(u32);
+pub struct Rules(u64);
 
 impl Rules {
     /// The same set with `rule` broken.

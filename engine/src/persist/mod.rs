@@ -4,7 +4,7 @@
 //!
 //! | class | stores become durable by |
 //! |---|---|
-//! | `CacheLine` | flushing their lines, then a fence by the thread that flushed |
+//! | `CacheLine` | flushing their lines, then a fence by the thread that flushed; of the dead, [`Persist::sync_caches`] |
 //! | `Fdatasync` | [`Persist::sync_file`], or [`Persist::write_through`] for one range and nothing else |
 //! | `Volatile` | nothing |
 //!
@@ -269,6 +269,19 @@ impl Persist {
     /// On `Fdatasync`, everything stored before the call is durable when it returns `Ok`.
     pub fn sync_file(&self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
         if self.class != Durability::Fdatasync {
+            return Ok(());
+        }
+        self.sync_caches(file)
+    }
+
+    /// As [`Self::sync_file`], on `CacheLine` too: the kernel knows which pages of a file were stored to, by whomever,
+    /// and writes their lines back.
+    ///
+    /// # Durability
+    /// Unless the class is `Volatile`, everything stored before the call is durable when it returns `Ok`, except what
+    /// another processor has stored past its cache and not fenced.
+    pub fn sync_caches(&self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        if self.class == Durability::Volatile {
             return Ok(());
         }
         add(&self.file_syncs, 1);

@@ -8,10 +8,10 @@ use super::options::RegionOptions;
 use crate::error::{Error, Result};
 use crate::persist::{Persist, word_at};
 use crate::sync::Mutex;
-use crate::units::LINE_SIZE;
+use crate::units::{Durability, LINE_SIZE};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bounds-checked access to a region's bytes.
 ///
@@ -30,6 +30,8 @@ pub struct Memory {
     name: String,
     /// Held while the file is synced or written through.
     file: Mutex<()>,
+    /// Whether processes that died may have left stores that are in memory and not on the medium.
+    inherits: AtomicBool,
     failure: OnceLock<String>,
 }
 
@@ -51,6 +53,7 @@ impl Memory {
             private: options.private,
             name,
             file: Mutex::new(()),
+            inherits: AtomicBool::new(true),
             failure: OnceLock::new(),
         }
     }
@@ -176,7 +179,37 @@ impl Memory {
     pub fn sync_file(&self) -> Result {
         self.check_writable()?;
         let file = self.descriptor()?;
-        self.alone(format_args!("syncing"), || self.persist.sync_file(file))
+        self.alone(format_args!("syncing"), || self.persist.sync_file(file))?;
+        if self.persist.class() == Durability::Fdatasync {
+            // ORDERING: Release: who finds it false relies on a sync that has ended.
+            self.inherits.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Whether what processes have stored that died before this opening may not be on the medium: it is in the page cache,
+    /// or in the caches of the processors, and nobody's dirty bits tell of it.
+    #[must_use]
+    pub fn inherits(&self) -> bool {
+        // ORDERING: Acquire: pairs with the Release of whoever made it durable.
+        self.inherits.load(Ordering::Acquire)
+    }
+
+    /// Makes durable what processes have stored that died, once for each opening: before it changes the medium, so that
+    /// of two copies the one that stays is durable, and before its first sync returns. A failure poisons the region.
+    ///
+    /// # Durability
+    /// Everything stored before the opening is durable on `Ok`, where the medium is.
+    pub fn sync_inherited(&self) -> Result {
+        if !self.inherits() {
+            return Ok(());
+        }
+        self.check_writable()?;
+        let file = self.descriptor()?;
+        self.alone(format_args!("syncing what a former process left in"), || self.persist.sync_caches(file))?;
+        // ORDERING: Release: who finds it false relies on a sync that has ended.
+        self.inherits.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Writes one range through to the medium as it stands in memory. A failure poisons the region.

@@ -22,9 +22,6 @@ pub(super) struct Core {
     pub(super) volume: Volume,
     pub(super) rules: Rules,
     pub(super) syncs: Syncs,
-    /// Whether the page cache may hold what a process stored that died before this opening: its dirty bits died with
-    /// it, so the first sync syncs the file whatever is dirty.
-    pub(super) inherited: AtomicBool,
     /// Names, and which objects are open, change together under this.
     pub(super) names: Mutex<()>,
     /// With their numbers, so that one is found by its pages without becoming its holder.
@@ -59,7 +56,6 @@ impl Core {
             volume,
             rules,
             syncs: Syncs::default(),
-            inherited: AtomicBool::new(true),
             names: Mutex::new(()),
             open: DashMap::new(),
             closed: AtomicBool::new(false),

@@ -4,7 +4,6 @@ use super::core::Core;
 use crate::error::Result;
 use crate::media::rules::Rule;
 use crate::page::Dirt;
-use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex};
 use crate::units::Durability;
 use std::collections::BTreeSet;
@@ -146,14 +145,14 @@ impl Core {
                 dirt.flush(&self.pages)?;
                 memory.fence();
             }
-        // ORDERING: Acquire: pairs with the Release below.
-        } else if !dirt.is_empty() || self.inherited.load(Ordering::Acquire) {
+            if !self.rules.broken(Rule::DisownStores) {
+                memory.sync_inherited()?;
+            }
+        } else if !dirt.is_empty() || (memory.inherits() && !self.rules.broken(Rule::DisownStores)) {
             self.syncs.share_file_sync(|| memory.sync_file())?;
             // A sync that was shared may have failed: then it poisoned the region.
             self.ensure_usable()?;
             self.log.note_data_durable(head);
-            // ORDERING: Release: who finds it false returns after a file sync that has ended.
-            self.inherited.store(false, Ordering::Release);
         }
         self.log.commit(head)
     }
@@ -162,7 +161,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Barrier};
 
     #[test]

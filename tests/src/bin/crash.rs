@@ -10,11 +10,12 @@ use pagestone_tests::crash::pick::Effort;
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Rig, record};
 use pagestone_tests::crash::script::{Script, Shape};
+use pagestone_tests::crash::shrink::shrink;
 use pagestone_tests::crash::{Plan, Report, explore};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const MEDIA: [(Durability, usize); 4] = [(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
 
@@ -24,6 +25,9 @@ const SHAPES: [(&str, Shape); 4] = [
     ("one thread, log wraps", Shape { threads: 1, ops: 260, objects: 6, pages: 3, sync_every: 12 }),
     ("three threads", Shape { threads: 3, ops: 30, objects: 3, pages: 4, sync_every: 6 }),
 ];
+
+/// How long a workload that fails is shrunk.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// States of one seed's workload on one medium.
 const STATES_EACH: u64 = 900;
@@ -57,11 +61,21 @@ fn combination(seed: u64) -> (usize, usize) {
     ((seed / MEDIA.len() as u64 % SHAPES.len() as u64) as usize, (seed % MEDIA.len() as u64) as usize)
 }
 
+/// Explores one seed's workload. One that fails is shrunk.
 fn one(seed: u64) -> Report {
     let (shape, medium) = combination(seed);
-    let (class, cell) = MEDIA[medium];
+    let script = Script::random(SHAPES[shape].1, seed);
+    let mut report = attempt(&script, MEDIA[medium], seed);
+    if let Some(story) = report.violation.take() {
+        let fails = |script: &Script| attempt(script, MEDIA[medium], seed).violation;
+        report.violation = Some(shrink(&script, story, PATIENCE, fails).tell());
+    }
+    report
+}
+
+fn attempt(script: &Script, (class, cell): (Durability, usize), seed: u64) -> Report {
     let rig = Rig::new(class);
-    let mut run = match record(&rig, Script::random(SHAPES[shape].1, seed), seed) {
+    let mut run = match record(&rig, script.clone(), seed) {
         Ok(run) => run,
         Err(error) => return failed(format!("the store cannot be made: {error}")),
     };

@@ -1,14 +1,17 @@
 //! Walks a recorded run and shows a judge every crash image worth seeing.
 
 use super::event::Event;
-use super::medium::{Medium, hash_word, mix, set_word, word_at};
+use super::medium::{Medium, Stored, hash_word, mix, set_word, word_at};
 use super::pick::{Dice, Effort, Open, picks};
 use super::story;
 use pagestone::units::Durability;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+
+/// Open cells up to which a failing image is shrunk cell by cell.
+const CELLS_SHRUNK: usize = 256;
 
 /// A recorded run: what the medium held before, and what happened to it.
 pub struct Trace {
@@ -42,6 +45,19 @@ pub struct State<'a> {
     pub marks: usize,
     /// How many events took effect before the crash.
     pub point: usize,
+    medium: &'a Medium,
+}
+
+impl State<'_> {
+    /// The medium on which the next life begins: of a power loss the image is left; what a dead process has stored is
+    /// still where it was, durable or not.
+    #[must_use]
+    pub fn next_life(&self) -> Medium {
+        match self.crash {
+            Crash::Death => self.medium.outlive(),
+            Crash::Power | Crash::Dropped => Medium::new(self.image, self.medium.class(), self.medium.cell()),
+        }
+    }
 }
 
 /// What to explore, and how far.
@@ -69,7 +85,7 @@ impl Plan {
     /// Everything a small case has to offer.
     #[must_use]
     pub fn thorough(cell: usize, seed: u64) -> Self {
-        let effort = Effort { exhaustive: 1024, adversarial: 96, random: 64 };
+        let effort = Effort { exhaustive: 4096, adversarial: 96, random: 64 };
         Self { cell, effort, between: 4, power: true, death: true, limit: u64::MAX, seed, from: 0 }
     }
     /// Few states of each of many crash points, for long runs.
@@ -143,7 +159,11 @@ pub trait Judge {
 
 /// Explores `trace` by `plan` until the judge objects or nothing is left.
 pub fn explore(trace: &Trace, plan: &Plan, judge: &mut dyn Judge) -> Report {
-    let medium = Medium::new(&trace.base, trace.class, plan.cell);
+    explore_on(Medium::new(&trace.base, trace.class, plan.cell), trace, plan, judge)
+}
+
+/// As [`explore`], of a life that begins on `medium`, whose bytes are the trace's base and not all durable.
+pub fn explore_on(medium: Medium, trace: &Trace, plan: &Plan, judge: &mut dyn Judge) -> Report {
     let mut walk =
         Walk { trace, plan, judge, medium, marks: 0, seen: HashSet::new(), report: Report::default() };
     let start = Instant::now();
@@ -204,7 +224,8 @@ impl Walk<'_> {
             self.medium.failed().then(|| self.judge.read_before_drop(self.medium.current().0)).flatten();
         if self.plan.death && dropped.is_none() {
             let (image, hash) = self.medium.current();
-            let state = State { image, crash: Crash::Death, marks: self.marks, point };
+            let (marks, medium) = (self.marks, &self.medium);
+            let state = State { image, crash: Crash::Death, marks, point, medium };
             let verdict = look(&mut self.seen, &mut self.report, self.judge, &state, hash);
             if let Err(why) = verdict {
                 self.report.violation = Some(story::death(self.trace, point, self.judge, &why));
@@ -219,43 +240,107 @@ impl Walk<'_> {
     }
 
     fn power(&mut self, point: usize, crash: Crash, read: Range<usize>, dice: &mut Dice) {
-        let cells: Vec<_> = self.medium.pending().collect();
-        let open: Vec<Open> =
-            cells.iter().map(|(offset, h)| Open { offset: *offset, stores: h.len() as u32 }).collect();
-        let (durable, durable_hash) = self.medium.durable();
-        let mut image = durable.to_vec();
-        let mut undo: Vec<(u32, u64)> = Vec::new();
-        let mut culprit = None;
+        let scene = Scene::of(&self.medium, read, crash, self.marks, point);
+        let mut image = self.medium.durable().0.to_vec();
         let extremes = Effort { exhaustive: 0, adversarial: 0, random: 0 };
         let effort = if self.sated(point) { extremes } else { self.plan.effort };
-        picks(&open, effort, dice, |pick| {
-            let mut hash = durable_hash;
-            for ((_, history), &survive) in cells.iter().zip(pick) {
-                for s in history.iter().take(survive as usize) {
-                    let old = word_at(&image, s.word as usize);
-                    undo.push((s.word, old));
-                    hash ^= hash_word(s.word, old) ^ hash_word(s.word, s.value);
-                    set_word(&mut image, s.word as usize, s.value);
-                }
-            }
-            let words = read.start / 8..read.end / 8;
-            for word in words {
-                undo.push((word as u32, word_at(&image, word)));
-                set_word(&mut image, word, word_at(self.medium.current().0, word));
-            }
-            let state = State { image: &image, crash, marks: self.marks, point };
-            if let Err(why) = look(&mut self.seen, &mut self.report, self.judge, &state, hash) {
-                culprit = Some((pick.to_vec(), why));
-            }
-            for (word, old) in undo.drain(..).rev() {
-                set_word(&mut image, word as usize, old);
-            }
+        // All states of one moment are not worth most of what all moments may have.
+        let exhaustive = effort.exhaustive.min((self.plan.limit / 16).max(8));
+        let effort = Effort { exhaustive, ..effort };
+        let (seen, report, judge) = (&mut self.seen, &mut self.report, &mut *self.judge);
+        let mut culprit = None;
+        picks(&scene.open, effort, dice, |pick| {
+            let verdict = scene.show(&mut image, pick, |state, hash| look(seen, report, judge, state, hash));
+            culprit = verdict.err().map(|why| (pick.to_vec(), why));
             culprit.is_none()
         });
         if let Some((pick, why)) = culprit {
-            let survivors = story::Survivors { open: &open, pick: &pick };
-            self.report.violation = Some(story::power(self.trace, point, &survivors, self.judge, &why));
+            let (pick, why) = scene.least(&mut image, pick, why, judge);
+            let survivors = story::Survivors { open: &scene.open, pick: &pick };
+            report.violation = Some(story::power(self.trace, point, &survivors, judge, &why));
         }
+    }
+}
+
+/// A moment at which the power may fail: what is certain, and what is open.
+struct Scene<'m> {
+    medium: &'m Medium,
+    histories: Vec<&'m VecDeque<Stored>>,
+    open: Vec<Open>,
+    /// Bytes that the next opening reads before it drops the page cache.
+    read: Range<usize>,
+    crash: Crash,
+    marks: usize,
+    point: usize,
+}
+
+impl<'m> Scene<'m> {
+    fn of(medium: &'m Medium, read: Range<usize>, crash: Crash, marks: usize, point: usize) -> Self {
+        let open = medium.pending().map(|(offset, history)| {
+            let newest = history.back().map_or(0, |stored| stored.serial);
+            Open { offset, stores: history.len() as u32, newest }
+        });
+        let histories = medium.pending().map(|(_, history)| history).collect();
+        Self { medium, histories, open: open.collect(), read, crash, marks, point }
+    }
+
+    /// Shows the image in which so many stores of each cell survived. `image` holds what is durable, before and after.
+    fn show<R>(&self, image: &mut [u8], pick: &[u32], see: impl FnOnce(&State<'_>, u64) -> R) -> R {
+        let mut hash = self.medium.durable().1;
+        let mut undo: Vec<(u32, u64)> = Vec::new();
+        for (history, &survive) in self.histories.iter().zip(pick) {
+            for s in history.iter().take(survive as usize) {
+                let old = word_at(image, s.word as usize);
+                undo.push((s.word, old));
+                hash ^= hash_word(s.word, old) ^ hash_word(s.word, s.value);
+                set_word(image, s.word as usize, s.value);
+            }
+        }
+        for word in self.read.start / 8..self.read.end / 8 {
+            undo.push((word as u32, word_at(image, word)));
+            set_word(image, word, word_at(self.medium.current().0, word));
+        }
+        let left = &image[..self.medium.length().min(image.len())];
+        let (crash, marks, point) = (self.crash, self.marks, self.point);
+        let seen = see(&State { image: left, crash, marks, point, medium: self.medium }, hash);
+        for (word, old) in undo.into_iter().rev() {
+            set_word(image, word as usize, old);
+        }
+        seen
+    }
+
+    /// The least loss that is still wrong: frame by frame, then (where they are few) cell by cell, what was lost is
+    /// given back as long as the judge objects.
+    fn least(
+        &self,
+        image: &mut [u8],
+        mut pick: Vec<u32>,
+        mut why: String,
+        judge: &mut dyn Judge,
+    ) -> (Vec<u32>, String) {
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        for (i, cell) in self.open.iter().enumerate() {
+            match groups.last_mut() {
+                Some(frame) if self.open[frame.start].offset / 4096 == cell.offset / 4096 => {
+                    frame.end = i + 1
+                }
+                _ => groups.push(i..i + 1),
+            }
+        }
+        if self.open.len() <= CELLS_SHRUNK {
+            groups.extend((0..self.open.len()).map(|i| i..i + 1));
+        }
+        for group in groups {
+            let mut milder = pick.clone();
+            group.for_each(|i| milder[i] = self.open[i].stores);
+            if milder == pick {
+                continue;
+            }
+            if let Err(still) = self.show(image, &milder, |state, _| judge.judge(state)) {
+                (pick, why) = (milder, still);
+            }
+        }
+        (pick, why)
     }
 }
 
@@ -297,8 +382,8 @@ fn look(
 fn settles(event: &Event, class: Durability) -> bool {
     match event {
         Event::Fence { .. } => class == Durability::CacheLine,
-        Event::SyncEnd { .. } | Event::WriteThroughEnd { .. } => class != Durability::CacheLine,
-        Event::Grow { .. } => true,
+        Event::WriteThroughEnd { .. } => class != Durability::CacheLine,
+        Event::SyncEnd { .. } | Event::Grow { .. } => true,
         _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! Lives of a region: recorded, crashed, recovered by the real code, lived on, and crashed again.
 
 use super::event::Event;
-use super::explore::{Crash, Judge, Plan, Report, State, Trace, explore};
+use super::explore::{Crash, Judge, Plan, Report, State, Trace, explore, explore_on};
 use super::gate::Gate;
 use super::pick::{Dice, Effort};
 use super::place;
@@ -338,15 +338,14 @@ impl Judgement<'_> {
 
     fn open_as(&mut self, state: &State<'_>, identity: Identity, live_on: bool) -> Result<(), String> {
         let known = self.facts(state);
-        let image = state.image.to_vec();
-        let life = Life::open(image.clone(), self.class, identity, self.rules)
+        let life = Life::open(state.image.to_vec(), self.class, identity, self.rules)
             .map_err(|e| format!("opening fails: {e}"))?;
         (self.case.check)(&Found { life: &life, facts: &known })?;
         if self.left == 1 || !live_on || !self.dice.once_in(self.deeper_every) {
             return Ok(());
         }
         (self.case.after)(&life);
-        let trace = Trace { base: image, events: life.recorder.take(), class: self.class };
+        let trace = Trace { base: Vec::new(), events: life.recorder.take(), class: self.class };
         let effort = Effort { exhaustive: 24, adversarial: 8, random: 6 };
         let plan = Plan { effort, between: 0, limit: self.limit_below, ..Plan::thorough(self.cell, 2) };
         let mut judge = Judgement {
@@ -360,7 +359,7 @@ impl Judgement<'_> {
             known,
             ..judge_of(&life)
         };
-        let report = explore(&trace, &plan, &mut judge);
+        let report = explore_on(state.next_life(), &trace, &plan, &mut judge);
         self.deeper += report.distinct + judge.deeper;
         report.violation.map_or(Ok(()), |story| Err(format!("IN THE NEXT LIFE: {story}\n  AND BEFORE THAT:")))
     }

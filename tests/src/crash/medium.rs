@@ -1,7 +1,8 @@
 //! What a medium may hold after a crash: the model behind every crash image.
 //!
 //! The image is cut into *cells*. Each cell has an ordered history of 8-byte stores that are not yet guaranteed
-//! durable; a power loss keeps **any prefix of each cell's history, independently per cell**.
+//! durable; a power loss keeps **any prefix of each cell's history, independently per cell**. What is guaranteed lies
+//! below all histories and is in every image.
 //!
 //! `CacheLine` (x86 TSO; Intel SDM vol. 3 §9.2, §12.3 and vol. 1 §10.4.6; the PMDK programming model):
 //! stores of one line reach memory in program order because the cache keeps one copy of it, and an eviction may
@@ -9,17 +10,25 @@
 //! thread completes the marks. A non-temporal store sits in that CPU's write-combining buffer until that CPU
 //! fences: it is its own mark, and nobody else's flush reaches it or what follows it in the cell. A locked
 //! instruction would empty the buffer too; code must not rely on it, so it is not modelled.
+//! `fdatasync` of a file on such a medium writes back what was stored to its pages, by whatever process (the kernel
+//! notes the pages at their first store: `fs/dax.c`).
 //! Two cell sizes: 64 bytes (what caches do) and 8 bytes (what the ISA promises, and what Arm needs).
 //!
-//! `Fdatasync`: the kernel may write any mapped page at any time, in any order, torn at 512-byte sectors; a sector
-//! shows any version since the last durable point. A sync makes durable everything stored before it *began*, a
+//! `Fdatasync` (Linux: `Documentation/filesystems` on writeback; `fdatasync(2)`, `pwritev2(2)`; a disk writes sectors
+//! of 512 bytes whole): the kernel may write any mapped page at any time, in any order, torn at 512-byte sectors; a
+//! sector shows any version since the last durable point. A sync makes durable everything stored before it *began*, a
 //! write-through (`pwritev2(RWF_DSYNC)`) the sectors of its range as they were when it began or later. Cells of
 //! 8 bytes are the harsher variant: the device reads the page while the CPU stores into it.
 //!
 //! A sync or write-through that fails leaves the pages clean in the page cache and whatever on the medium: no later
 //! one reaches them, until they are stored to again.
 //!
-//! File growth is durable when it returns.
+//! The death of a process loses nothing: every store is in the page cache, or in the caches of the processors. But it
+//! makes nothing durable either: the next life begins with the same histories ([`Medium::outlive`]), and a power loss
+//! in *that* life may still take what this one has stored.
+//!
+//! `Grow` makes the file's length durable. A store beyond the end without it (a run whose growth was forgotten) makes
+//! the file longer in memory only: until an `fdatasync` ends, a power loss cuts that off.
 
 use super::event::Event;
 use pagestone::units::Durability;
@@ -36,22 +45,26 @@ pub struct Stored {
     /// The word after the store.
     pub value: u64,
     /// Position in the whole history.
-    serial: u64,
+    pub serial: u64,
     /// The thread in whose write-combining buffer it still sits.
     buffered: Option<u32>,
 }
 
 /// A medium, as far as a sequence of events determines it.
+#[derive(Clone)]
 pub struct Medium {
     class: Durability,
     cell: usize,
     durable: Vec<u8>,
     current: Vec<u8>,
+    /// Bytes that the file has for certain.
+    length: usize,
     durable_hash: u64,
     current_hash: u64,
     pending: BTreeMap<u32, VecDeque<Stored>>,
-    /// Per thread: cells and the serial up to which its next fence, or the end of its sync, makes them durable.
+    /// Per thread: cells and the serial up to which its next fence makes them durable.
     marked: HashMap<u32, Vec<(u32, u64)>>,
+    /// As above: the end of its file operation.
     through: HashMap<u32, Vec<(u32, u64)>>,
     /// Pages whose write failed: clean in the cache, open on the medium.
     forsaken: HashSet<u32>,
@@ -70,6 +83,7 @@ impl Medium {
             cell,
             durable: base.to_vec(),
             current: base.to_vec(),
+            length: base.len(),
             durable_hash: hash,
             current_hash: hash,
             pending: BTreeMap::new(),
@@ -81,10 +95,39 @@ impl Medium {
         }
     }
 
-    /// What is on the medium for certain, and its hash.
+    /// The medium of the next life, after the death of the process: nothing is lost, and nothing has become durable.
+    /// What the dead had begun (flushes without their fence, syncs) completes nothing.
+    #[must_use]
+    pub fn outlive(&self) -> Self {
+        let mut next = self.clone();
+        next.marked.clear();
+        next.through.clear();
+        next.pending.values_mut().flatten().for_each(|stored| stored.buffered = None);
+        next
+    }
+
+    /// What is on the medium for certain, and its hash: as long as the file is in memory.
     #[must_use]
     pub fn durable(&self) -> (&[u8], u64) {
         (&self.durable, self.durable_hash)
+    }
+
+    /// Bytes of the file that a power loss leaves.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Bytes of a cell.
+    #[must_use]
+    pub fn cell(&self) -> usize {
+        self.cell
+    }
+
+    /// What becomes durable how.
+    #[must_use]
+    pub fn class(&self) -> Durability {
+        self.class
     }
 
     /// Every store so far: what survives the death of the process, and its hash.
@@ -130,31 +173,39 @@ impl Medium {
             }
             Event::Flush { thread, line_offset } if lines => self.mark(*thread, *line_offset, 64),
             Event::Fence { thread } if lines => self.fence(*thread),
-            Event::SyncBegin { thread } if !lines => {
-                self.marked.remove(thread);
-                self.mark(*thread, 0, self.current.len() as u64);
+            Event::SyncBegin { thread } => {
+                let cells = self.cells(*thread, 0, self.current.len() as u64);
+                self.through.insert(*thread, cells);
             }
-            Event::SyncEnd { thread } if !lines => self.fence(*thread),
+            Event::SyncEnd { thread } => {
+                self.end_through(*thread);
+                self.length = self.current.len();
+            }
             Event::WriteThroughBegin { thread, offset, len } if !lines => {
                 let cells = self.cells(*thread, *offset, *len);
                 self.through.insert(*thread, cells);
             }
-            Event::WriteThroughEnd { thread, .. } if !lines => {
-                for (cell, upto) in self.through.remove(thread).unwrap_or_default() {
-                    self.settle(cell, upto);
-                }
-            }
+            Event::WriteThroughEnd { thread, .. } if !lines => self.end_through(*thread),
             Event::Grow { bytes } => {
-                let bytes = usize::try_from(*bytes).expect("an image fits in memory");
-                self.durable.resize(bytes.max(self.durable.len()), 0);
-                self.current.resize(bytes.max(self.current.len()), 0);
+                self.lengthen(usize::try_from(*bytes).expect("an image fits in memory"));
+                self.length = self.current.len();
             }
             _ => {}
         }
     }
 
+    /// The file in memory has at least `bytes` bytes, in whole frames.
+    fn lengthen(&mut self, bytes: usize) {
+        let bytes = bytes.next_multiple_of(4096).max(self.current.len());
+        self.durable.resize(bytes, 0);
+        self.current.resize(bytes, 0);
+    }
+
     fn store(&mut self, thread: u32, offset: u64, bytes: &[u8], buffered: bool) {
         let mut at = usize::try_from(offset).expect("an image fits in memory");
+        if at + bytes.len() > self.current.len() {
+            self.lengthen(at + bytes.len());
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             let (word, skip) = (at / WORD, at % WORD);
@@ -213,6 +264,12 @@ impl Medium {
                     stored.buffered = None;
                 }
             }
+            self.settle(cell, upto);
+        }
+    }
+
+    fn end_through(&mut self, thread: u32) {
+        for (cell, upto) in self.through.remove(&thread).unwrap_or_default() {
             self.settle(cell, upto);
         }
     }

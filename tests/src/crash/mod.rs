@@ -2,7 +2,8 @@
 //! compared with an oracle.
 //!
 //! [`medium`] says what may survive, [`pick`] which of that to try, [`explore`] walks a run, [`story`] tells what
-//! went wrong. [`script`] draws mixed workloads, [`oracle`] knows what must hold after a crash of one.
+//! went wrong. [`script`] draws mixed workloads, [`oracle`] knows what must hold after a crash of one, [`shrink`] makes one
+//! that fails small.
 
 pub mod event;
 pub mod explore;
@@ -15,7 +16,8 @@ pub mod place;
 pub mod recover;
 pub mod run;
 pub mod script;
+pub mod shrink;
 pub mod story;
 
 pub use event::Event;
-pub use explore::{Crash, Judge, Plan, Report, State, Trace, explore};
+pub use explore::{Crash, Judge, Plan, Report, State, Trace, explore, explore_on};

@@ -7,7 +7,7 @@
 //! everything that returned is there.
 
 use super::explore::Crash;
-use super::script::{Fill, Names, ObjectNo, Op, Script, owner_of, pattern_word};
+use super::script::{Fill, Names, ObjectNo, Op, Script, Subject, owner_of, pattern_word};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -43,6 +43,9 @@ struct Known {
     /// Covered by an acknowledged sync: metadata of each thread, and bytes of each object.
     committed: Vec<usize>,
     synced: Vec<usize>,
+    /// Whether what this life found is durable: the metadata, and each object's bytes.
+    grounded: bool,
+    fixed: Vec<bool>,
 }
 
 /// The oracle of one recorded run.
@@ -53,7 +56,7 @@ pub struct Oracle {
     before: Vec<Vec<Vec<usize>>>,
     /// Identities that the run was given for its objects.
     ids: HashMap<ObjectNo, u64>,
-    allowed: HashMap<(ObjectNo, usize, usize), Vec<Segment>>,
+    allowed: HashMap<(ObjectNo, usize, usize, bool), Vec<Segment>>,
 }
 
 /// A range of bytes and the contents it may have.
@@ -64,9 +67,10 @@ struct Segment {
 }
 
 impl Oracle {
-    /// The oracle of a run whose marks came in this order.
+    /// The oracle of a run whose marks came in this order. `durable`: what the script begins with would survive a
+    /// power loss; else it is only what the death of a process has left.
     #[must_use]
-    pub fn new(script: Script, marks: &[u64], ids: HashMap<ObjectNo, u64>) -> Self {
+    pub fn new(script: Script, marks: &[u64], ids: HashMap<ObjectNo, u64>, durable: bool) -> Self {
         let threads = script.parts.len();
         let zeros = vec![0; threads];
         let mut now = Known {
@@ -74,6 +78,8 @@ impl Oracle {
             ended: zeros.clone(),
             committed: zeros,
             synced: vec![0; script.objects.len()],
+            grounded: durable,
+            fixed: vec![durable; script.objects.len()],
         };
         let mut known = vec![now.clone()];
         let mut before: Vec<Vec<Vec<usize>>> = vec![Vec::new(); threads];
@@ -100,29 +106,59 @@ impl Oracle {
         format!("t{thread} op {number} {verb}: {:?}", self.script.parts[thread].ops[number])
     }
 
-    /// Compares a recovered store with what must hold after `marks` marks.
+    /// Compares a recovered store with what must hold after `marks` marks. On `Ok`, how many operations of each thread
+    /// the store shows; `None` if that cannot be told, because nothing of what this life found need be durable yet.
     ///
     /// # Errors
     /// The first thing that does not hold.
-    pub fn check(&mut self, marks: usize, crash: Crash, view: &mut dyn View) -> Result<(), String> {
+    pub fn check(
+        &mut self,
+        marks: usize,
+        crash: Crash,
+        view: &mut dyn View,
+    ) -> Result<Option<Vec<usize>>, String> {
         let known = self.known[marks].clone();
         let listing = view.list()?;
+        let power = crash != Crash::Death;
+        if power && !known.grounded {
+            return Ok(None);
+        }
         let prefix = self.prefix(&known, crash, &listing)?;
         for (name, size, _) in &listing {
             let thread = owner_of(name).expect("foreign names were refused before");
             let (object, _) = self.script.parts[thread].names[prefix[thread]][name];
-            let synced = match crash {
-                Crash::Power | Crash::Dropped => known.synced[object as usize],
-                Crash::Death => known.ended[thread],
+            let (synced, fixed) = match power {
+                true => (known.synced[object as usize], known.fixed[object as usize]),
+                false => (known.ended[thread], true),
             };
             let bytes = view.read(name, *size)?;
             if bytes.len() as u64 != *size {
                 return Err(format!("{name:?}: {size} bytes by its record, {} read", bytes.len()));
             }
-            self.compare(object, synced, prefix[thread], &bytes)
+            self.compare(object, (synced, prefix[thread], fixed), &bytes)
                 .map_err(|why| format!("{name:?} (object {object}, metadata after {prefix:?} ops): {why}"))?;
         }
-        Ok(())
+        Ok(Some(prefix))
+    }
+
+    /// The script with which the next life begins on a store that shows `prefix`, and the identities of its objects.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn next_life(
+        &self,
+        prefix: &[usize],
+        view: &mut dyn View,
+    ) -> Result<(Script, HashMap<ObjectNo, u64>), String> {
+        let (mut found, mut ids) = (Vec::new(), HashMap::new());
+        for (name, size, id) in view.list()? {
+            let thread = owner_of(&name).expect("foreign names were refused before");
+            let (object, _) = self.script.parts[thread].names[prefix[thread]][&name];
+            let bytes = view.read(&name, size)?;
+            ids.insert(object, id);
+            found.push((name, bytes, object));
+        }
+        Ok((self.script.next_life(found), ids))
     }
 
     /// How many operations of each thread the metadata shows.
@@ -187,19 +223,26 @@ impl Oracle {
         )
     }
 
-    fn compare(&mut self, object: ObjectNo, synced: usize, count: usize, bytes: &[u8]) -> Result<(), String> {
+    /// `(synced, count, fixed)`: see [`segments`].
+    fn compare(
+        &mut self,
+        object: ObjectNo,
+        (synced, count, fixed): (usize, usize, bool),
+        bytes: &[u8],
+    ) -> Result<(), String> {
         let script = &self.script;
         let segments = self
             .allowed
-            .entry((object, synced, count))
-            .or_insert_with(|| segments(script, object, synced, count));
+            .entry((object, synced, count, fixed))
+            .or_insert_with(|| segments(&script.objects[object as usize], synced, count, fixed));
+        let found = &script.objects[object as usize].found;
         for segment in segments.iter() {
             let end = segment.range.end.min(bytes.len() as u64);
             let mut at = segment.range.start;
             while at < end {
                 let next = (at / 8 * 8 + 8).min(end);
-                let piece = &bytes[at as usize..next as usize];
-                if !segment.fills.iter().any(|&fill| piece == &fill_bytes(fill, object, at)[..piece.len()]) {
+                let (word, mask) = word_of(bytes, at, next);
+                if !segment.fills.iter().any(|&fill| fits(fill, object, at / 8, word, mask, found)) {
                     return Err(stranger(object, at, bytes, &segment.fills));
                 }
                 at = next;
@@ -221,24 +264,30 @@ fn acknowledge(script: &Script, op: &Op, covered: &[usize], now: &mut Known) {
     for (committed, &c) in now.committed.iter_mut().zip(covered) {
         *committed = c.max(*committed);
     }
+    now.grounded = true;
     for object in objects {
-        let owner = script.objects[object].0;
+        let owner = script.objects[object].owner;
+        now.fixed[object] = true;
         now.synced[object] = covered[owner].max(now.synced[object]);
     }
 }
 
-/// The contents that each range of an object may show when `synced` operations are durable and the metadata shows
-/// `count` of them.
-fn segments(script: &Script, object: ObjectNo, synced: usize, count: usize) -> Vec<Segment> {
-    let versions = &script.objects[object as usize].1;
+/// The contents that each range of an object may show when `synced` operations are durable, the metadata shows `count`
+/// of them, and what was found is durable or not.
+fn segments(subject: &Subject, synced: usize, count: usize, fixed: bool) -> Vec<Segment> {
+    let (versions, found) = (&subject.versions, subject.found.len() as u64);
     let mut cuts: Vec<u64> = versions.iter().flat_map(|v| [v.range.start, v.range.end]).collect();
-    cuts.extend([0, u64::MAX]);
+    cuts.extend([0, found, u64::MAX]);
     cuts.sort_unstable();
     cuts.dedup();
     let between = cuts.windows(2).map(|w| w[0]..w[1]);
     between
         .map(|range| {
-            let mut fills = vec![Fill::Zero];
+            let mut fills = match (range.end <= found, fixed) {
+                (false, _) => vec![Fill::Zero],
+                (true, true) => vec![Fill::Found],
+                (true, false) => vec![Fill::Own],
+            };
             for v in versions.iter().filter(|v| v.range.start <= range.start && range.end <= v.range.end) {
                 if v.op < synced || v.floor && v.op < count {
                     fills.clear();
@@ -252,12 +301,33 @@ fn segments(script: &Script, object: ObjectNo, synced: usize, count: usize) -> V
         .collect()
 }
 
-/// The bytes from `at` to the end of its word, and then whatever.
-fn fill_bytes(fill: Fill, object: ObjectNo, at: u64) -> [u8; 8] {
-    match fill {
-        Fill::Zero => [0; 8],
-        Fill::Pattern(op) => (pattern_word(object, op, at / 8) >> (at % 8 * 8)).to_le_bytes(),
+/// The word that holds the bytes from `at` to `next`, and which of its bits they are.
+fn word_of(bytes: &[u8], at: u64, next: u64) -> (u64, u64) {
+    let start = (at / 8 * 8) as usize;
+    if let (8, Some(whole)) = (next - at, bytes[start..].first_chunk()) {
+        return (u64::from_le_bytes(*whole), u64::MAX);
     }
+    let mut word = [0; 8];
+    let piece = &bytes[start..bytes.len().min(start + 8)];
+    word[..piece.len()].copy_from_slice(piece);
+    let ones = u64::MAX >> (64 - 8 * (next - at));
+    (u64::from_le_bytes(word), ones << (at % 8 * 8))
+}
+
+/// Whether the bits `mask` of word `index` may be what `fill` says.
+fn fits(fill: Fill, object: ObjectNo, index: u64, word: u64, mask: u64, found: &[u8]) -> bool {
+    let expected = match fill {
+        Fill::Zero => 0,
+        Fill::Pattern(op) => pattern_word(object, op, index),
+        Fill::Found => word_of(found, index * 8, index * 8 + 8).0,
+        // Each byte is zero or what the object holds there, of whatever operation.
+        Fill::Own => {
+            let own = pattern_word(object, 0, index).to_le_bytes();
+            let is_own = |(i, &byte): (usize, &u8)| byte == 0 || matches!(i, 4 | 5) || byte == own[i];
+            return (word & mask).to_le_bytes().iter().enumerate().all(is_own);
+        }
+    };
+    (word ^ expected) & mask == 0
 }
 
 fn stranger(object: ObjectNo, at: u64, bytes: &[u8], lawful: &[Fill]) -> String {

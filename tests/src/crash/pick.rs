@@ -38,6 +38,8 @@ pub struct Open {
     pub offset: u64,
     /// Stores in its history.
     pub stores: u32,
+    /// When the last of them happened: what was stored last is nearest to the crash.
+    pub newest: u64,
 }
 
 /// How many picks to make at one crash point.
@@ -101,45 +103,67 @@ fn exhaustive(open: &[Open], total: u64, mut each: impl FnMut(&[u32]) -> bool) {
     }
 }
 
-/// A pick with an intention: a run of neighbouring cells is treated unlike the rest.
+/// A pick with an intention: some cells are treated unlike the rest.
 #[derive(Clone, Copy, Debug)]
 struct Nasty {
-    from: usize,
-    to: usize,
-    /// The run survives and nothing else, or the reverse.
+    cells: Cells,
+    /// These survive and nothing else, or the reverse.
     survives: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cells {
+    /// Neighbours, by their places in the list.
+    Run(usize, usize),
+    /// Those stored to since this moment: what was stored last overtakes what was stored before.
+    Since(u64),
 }
 
 impl Nasty {
     fn choose(self, open: &[Open]) -> Vec<u32> {
-        let inside = |i: usize| (self.from..self.to).contains(&i);
-        open.iter().enumerate().map(|(i, c)| if inside(i) == self.survives { c.stores } else { 0 }).collect()
+        let chosen = |i: usize, c: &Open| match self.cells {
+            Cells::Run(from, to) => (from..to).contains(&i),
+            Cells::Since(moment) => c.newest >= moment,
+        };
+        open.iter()
+            .enumerate()
+            .map(|(i, c)| if chosen(i, c) == self.survives { c.stores } else { 0 })
+            .collect()
     }
 }
 
-/// Only one frame, all but one frame, everything up to or from a frame; the same for single cells.
+/// Each once so and once reversed: only the frame stored to last; only what was stored since some moment; only one
+/// frame; everything up to a frame; only one cell.
 fn adversarial(open: &[Open]) -> Vec<Nasty> {
-    let mut runs: Vec<(usize, usize)> = Vec::new();
+    let mut frames: Vec<(usize, usize)> = Vec::new();
     for (i, c) in open.iter().enumerate() {
-        match runs.last_mut() {
+        match frames.last_mut() {
             Some((from, to)) if open[*from].offset / 4096 == c.offset / 4096 => *to = i + 1,
-            _ => runs.push((i, i + 1)),
+            _ => frames.push((i, i + 1)),
         }
     }
-    let prefixes: Vec<_> = runs.iter().map(|&(_, to)| (0, to)).collect();
-    let singles = (0..open.len()).map(|i| (i, i + 1));
-    let mut all: Vec<(usize, usize)> = runs.iter().copied().chain(prefixes).chain(singles).collect();
+    let newest = |&&(from, to): &&(usize, usize)| open[from..to].iter().map(|c| c.newest).max();
+    let last = frames.iter().max_by_key(newest).map(|&(from, to)| Cells::Run(from, to));
+    let mut moments: Vec<u64> = open.iter().map(|c| c.newest).collect();
+    moments.sort_unstable();
+    let count = moments.len();
+    let places = [count / 2, count * 3 / 4, count.saturating_sub(1), 1];
+    let since = places.into_iter().filter(|&n| n < count).map(|n| Cells::Since(moments[n]));
+    let alone = frames.iter().map(|&(from, to)| Cells::Run(from, to));
+    let upto = frames.iter().map(|&(_, to)| Cells::Run(0, to));
+    let singles = (0..open.len()).map(|i| Cells::Run(i, i + 1));
+    let mut all: Vec<Cells> = last.into_iter().chain(since).chain(alone).chain(upto).chain(singles).collect();
     all.dedup();
-    all.iter().flat_map(|&(from, to)| [true, false].map(|survives| Nasty { from, to, survives })).collect()
+    all.iter().flat_map(|&cells| [true, false].map(|survives| Nasty { cells, survives })).collect()
 }
 
-/// At most `n` of them: the first third (frames come first), then some by chance.
+/// At most `n` of them: the first half (what is newest comes first), then some by chance.
 fn spread(all: &[Nasty], n: usize, dice: &mut Dice) -> Vec<Nasty> {
     if all.len() <= n {
         return all.to_vec();
     }
-    let mut out = all[..n / 3].to_vec();
-    out.extend((n / 3..n).map(|_| *dice.one_of(all)));
+    let mut out = all[..n / 2].to_vec();
+    out.extend((n / 2..n).map(|_| *dice.one_of(all)));
     out
 }
 
@@ -149,7 +173,11 @@ mod tests {
     use std::collections::HashSet;
 
     fn open(stores: &[u32]) -> Vec<Open> {
-        stores.iter().enumerate().map(|(i, &stores)| Open { offset: i as u64 * 64, stores }).collect()
+        stores
+            .iter()
+            .enumerate()
+            .map(|(i, &stores)| Open { offset: i as u64 * 64, stores, newest: i as u64 })
+            .collect()
     }
 
     #[test]
@@ -162,7 +190,8 @@ mod tests {
 
     #[test]
     fn many_states_include_none_all_and_each_single_frame() {
-        let cells: Vec<Open> = (0..4).map(|i| Open { offset: i * 4096, stores: 9 }).collect();
+        let cells: Vec<Open> =
+            (0..4).map(|i| Open { offset: i * 4096, stores: 9, newest: 100 - i }).collect();
         let mut seen = HashSet::new();
         let effort = Effort { exhaustive: 10, adversarial: 100, random: 50 };
         picks(&cells, effort, &mut Dice::new(1), |p| {
@@ -176,5 +205,7 @@ mod tests {
             let but: Vec<u32> = (0..4).map(|j| if i == j { 0 } else { 9 }).collect();
             assert!(seen.contains(&only) && seen.contains(&but), "frame {i}");
         }
+        // What was stored last (frame 0) before what was stored first (frame 3), and the other way round.
+        assert!(seen.contains([9, 9, 0, 0].as_slice()) && seen.contains([0, 0, 9, 9].as_slice()));
     }
 }

@@ -1,23 +1,22 @@
 //! Recovers crash images with the real store and lets the oracle compare.
 
-use super::explore::{Crash, Judge, Plan, State, Trace, explore};
+use super::explore::{Crash, Judge, Plan, State, Trace, explore_on};
 use super::life::{failed_lease, rebooted, snapshot};
 use super::oracle::{Oracle, View};
 use super::pick::{Dice, Effort};
 use super::place;
-use super::run::Rig;
-use pagestone::persist::Recorder;
+use super::run::{Live, Rig, play};
+use super::script::Shape;
 use pagestone::region::Identity;
 use pagestone::store::Store;
 use std::ops::Range;
-use std::sync::Arc;
-
-/// Name of the object that a recovered store must be able to make, write, sync and unlink.
-const PROBE: &str = "probe";
 
 /// What a power loss may leave of sectors that were being written; their other copies stand, and the next change
 /// repairs them.
 const TORN: [&str; 3] = ["superblock-copy", "log-header-copy", "lease"];
+
+/// What the next life does before it is crashed, too: few operations, most of them to be synced.
+const NEXT_LIFE: Shape = Shape { threads: 1, ops: 7, objects: 4, pages: 4, sync_every: 3 };
 
 /// Judges crash images of one run.
 pub struct StoreJudge<'a> {
@@ -31,8 +30,9 @@ pub struct StoreJudge<'a> {
     pub deeper_every: u64,
     /// Distinct states of those second crashes.
     pub deeper: u64,
-    /// Marks and crash of the former life, when this one is a recovery.
-    pub former: Option<(usize, Crash)>,
+    /// What must hold after a power loss while this life has not begun to change anything, if it is the life after the
+    /// death of a process: the former life's oracle, and its marks.
+    pub former: Option<(&'a mut Oracle, usize)>,
     /// Decides which images those are.
     pub dice: Dice,
 }
@@ -44,34 +44,55 @@ impl<'a> StoreJudge<'a> {
         Self { rig, oracle, identity, deeper_every, deeper: 0, former: None, dice: Dice::new(seed) }
     }
 
-    fn look(&mut self, store: &Store, marks: usize, crash: Crash) -> Result<(), String> {
-        check(store)?;
-        self.oracle.check(marks, crash, &mut Recovered(store))
-    }
-
-    /// Recovers with a recorder, works, and crashes that life everywhere.
-    fn again(&mut self, image: &[u8], identity: Identity, marks: usize, crash: Crash) -> Result<(), String> {
-        let recorder = Recorder::new();
-        let options = self.rig.options(identity).recorder(Arc::clone(&recorder));
-        let store = options.open_image(image.to_vec()).map_err(|e| format!("opening fails: {e}"))?;
-        probe(&store).map_err(|e| format!("the recovered store cannot be used: {e}"))?;
-        self.look(&store, marks, crash)
-            .map_err(|why| format!("after the recovered store was used: {why}"))?;
-        let trace = Trace { base: image.to_vec(), events: recorder.take(), class: self.rig.class };
+    /// Recovers the image once more, works, and crashes that life everywhere, its recovery included. The next life has
+    /// an oracle of its own: it begins with what this one's oracle has found lawful.
+    fn again(&mut self, state: &State<'_>, identity: Identity, prefix: &[usize]) -> Result<(), String> {
+        let medium = state.next_life();
+        let base = medium.current().0.to_vec();
+        let found = open(&self.rig, identity, &base)?;
+        let (script, ids) = self.oracle.next_life(prefix, &mut Recovered(&found))?;
+        drop(found);
+        let durable = state.crash != Crash::Death;
+        let seed = self.dice.next_u64();
+        let mut work = script.clone();
+        work.extend(NEXT_LIFE, seed);
+        let live = Live::resume(&self.rig, identity, base, script, ids, durable)
+            .map_err(|e| format!("opening for the next life fails: {e}"))?;
+        let mut run = play(live, work, seed);
+        if let Some(why) = run.failed {
+            return Err(format!("the recovered store cannot be used: {why}"));
+        }
+        let trace = Trace { base: Vec::new(), ..run.trace };
         let effort = Effort { exhaustive: 8, adversarial: 6, random: 4 };
-        let cell = if self.dice.once_in(2) { 8 } else { 64 };
-        let plan = Plan { effort, between: 32, limit: 80, ..Plan::wide(cell, self.dice.next_u64()) };
+        let plan = Plan { effort, between: 32, limit: 80, ..Plan::wide(medium.cell(), seed) };
         let mut judge = StoreJudge {
-            former: Some((marks, crash)),
+            rig: self.rig,
+            oracle: &mut run.oracle,
             identity,
-            deeper_every: 0,
+            deeper_every: self.deeper_every * 64,
+            deeper: 0,
+            former: (!durable).then_some((&mut *self.oracle, state.marks)),
             dice: self.dice.clone(),
-            ..StoreJudge::new(self.rig, self.oracle, 0, 0)
         };
-        let report = explore(&trace, &plan, &mut judge);
-        self.deeper += report.distinct;
+        let report = explore_on(medium, &trace, &plan, &mut judge);
+        self.deeper += report.distinct + judge.deeper;
         report.violation.map_or(Ok(()), |story| Err(format!("IN THE NEXT LIFE: {story}\n  AND BEFORE THAT:")))
     }
+
+    /// What the oracle says to a recovered store.
+    fn compare(&mut self, store: &Store, state: &State<'_>) -> Result<Option<Vec<usize>>, String> {
+        let mut view = Recovered(store);
+        match &mut self.former {
+            Some((former, marks)) if state.marks == 0 && state.crash != Crash::Death => {
+                former.check(*marks, Crash::Power, &mut view).map(|_| None)
+            }
+            _ => self.oracle.check(state.marks, state.crash, &mut view),
+        }
+    }
+}
+
+fn open(rig: &Rig, identity: Identity, image: &[u8]) -> Result<Store, String> {
+    rig.options(identity).open_image(image.to_vec()).map_err(|e| format!("opening fails: {e}"))
 }
 
 /// Walks the whole medium.
@@ -87,15 +108,6 @@ pub fn check(store: &Store) -> Result<(), String> {
     }
 }
 
-fn probe(store: &Store) -> pagestone::Result {
-    let object = store.create(PROBE)?;
-    object.write_at(4000, &[0x5a; 300])?;
-    object.sync()?;
-    store.unlink(PROBE)?;
-    drop(object);
-    store.sync()
-}
-
 impl Judge for StoreJudge<'_> {
     fn judge(&mut self, state: &State<'_>) -> Result<(), String> {
         let identity = match state.crash {
@@ -104,19 +116,16 @@ impl Judge for StoreJudge<'_> {
             Crash::Power if self.dice.once_in(8) => snapshot(self.identity),
             Crash::Power => rebooted(self.identity),
         };
-        let (marks, crash) = match self.former {
-            None => (state.marks, state.crash),
-            Some((marks, Crash::Death)) => (marks, state.crash),
-            Some((marks, crash)) => (marks, crash),
-        };
-        let options = self.rig.options(identity);
-        let store = options.open_image(state.image.to_vec()).map_err(|e| format!("opening fails: {e}"))?;
-        self.look(&store, marks, crash)?;
+        let store = open(&self.rig, identity, state.image)?;
+        check(&store)?;
+        let prefix = self.compare(&store, state)?;
         drop(store);
-        if self.deeper_every != 0 && self.dice.once_in(self.deeper_every) {
-            self.again(state.image, identity, marks, crash)?;
+        match prefix {
+            Some(prefix) if self.deeper_every != 0 && self.dice.once_in(self.deeper_every) => {
+                self.again(state, identity, &prefix)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
     fn read_before_drop(&self, cached: &[u8]) -> Option<Range<usize>> {
         failed_lease(cached)
@@ -136,7 +145,7 @@ impl View for Recovered<'_> {
     fn list(&mut self) -> Result<Vec<(String, u64, u64)>, String> {
         let entries = self.0.list().map_err(|e| format!("list fails: {e}"))?;
         let named = entries.into_iter().map(|e| (String::from_utf8_lossy(&e.name).into_owned(), e.len, e.id));
-        Ok(named.filter(|(name, ..)| name != PROBE).collect())
+        Ok(named.collect())
     }
     fn read(&mut self, name: &str, size: u64) -> Result<Vec<u8>, String> {
         let fails = |e| format!("reading {name:?} fails: {e}");

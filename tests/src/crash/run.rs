@@ -18,6 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+/// Whose bytes lie in the free frames of a used store: no object of a script's.
+const FORMER: ObjectNo = 0x7fff;
+const FORMER_BYTES: u64 = 8 << 12;
+
 /// The store of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Rig {
@@ -45,6 +49,27 @@ impl Rig {
     /// How its region is opened at `identity`.
     pub fn options(&self, identity: Identity) -> Options {
         Store::options().assume(self.class).identity(identity).rules(self.rules).max_size(4 << 20)
+    }
+
+    /// A store that was made, used, emptied and closed in order, with all rules kept.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn used(&self) -> Result<Vec<u8>> {
+        let rig = Self { rules: Rules::default(), ..*self };
+        let recorder = Recorder::new();
+        let base = outcome(&rig.format()?);
+        let store = rig.options(HOME).recorder(Arc::clone(&recorder)).open_image(base.clone())?;
+        for n in 0..3 {
+            let object = store.create(format!("former{n}"))?;
+            object.write_at(0, &pattern(FORMER, n, 0..FORMER_BYTES))?;
+        }
+        store.sync()?;
+        for n in 0..3 {
+            store.unlink(format!("former{n}"))?;
+        }
+        drop(store);
+        Ok(outcome(&Trace { base, events: recorder.take(), class: self.class }))
     }
 
     /// Everything that making an empty store does to an empty file.
@@ -90,6 +115,7 @@ pub struct Live {
     script: Mutex<Script>,
     hands: Vec<Mutex<Hands>>,
     ids: Mutex<HashMap<ObjectNo, u64>>,
+    durable: bool,
 }
 
 /// A recorded run, ready to be explored.
@@ -107,23 +133,59 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
-    /// A fresh store for `threads` threads.
+    /// A store for `threads` threads that somebody used before: nothing is left in it, but its free frames hold what
+    /// they held, and both copies of everything that has two were written.
     ///
     /// # Errors
     /// The store's.
     pub fn start(rig: &Rig, threads: usize) -> Result<Self> {
-        let base = outcome(&rig.format()?);
+        Self::open(rig, HOME, rig.used()?, Script::empty(threads), HashMap::new(), true)
+    }
+
+    /// The next life of a store: `script` says what it begins with, `durable` whether a power loss would leave that.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn resume(
+        rig: &Rig,
+        identity: Identity,
+        image: Vec<u8>,
+        script: Script,
+        ids: HashMap<ObjectNo, u64>,
+        durable: bool,
+    ) -> Result<Self> {
+        Self::open(rig, identity, image, script, ids, durable)
+    }
+
+    fn open(
+        rig: &Rig,
+        identity: Identity,
+        base: Vec<u8>,
+        script: Script,
+        ids: HashMap<ObjectNo, u64>,
+        durable: bool,
+    ) -> Result<Self> {
         let (recorder, gate) = (Recorder::new(), Gate::new());
-        let store = rig.options(HOME).recorder(Arc::clone(&recorder)).open_image(base.clone())?;
+        let store = rig.options(identity).recorder(Arc::clone(&recorder)).open_image(base.clone())?;
+        let mut hands = Vec::new();
+        for part in &script.parts {
+            let mut hand = Hands::default();
+            for (name, &(object, _)) in part.names.iter().flatten() {
+                hand.objects.insert(object, store.open(name)?);
+                hand.names.insert(name.clone(), object);
+            }
+            hands.push(Mutex::new(hand));
+        }
         Ok(Self {
             store,
             recorder,
             gate,
             base,
             class: rig.class,
-            script: Mutex::new(Script::empty(threads)),
-            hands: (0..threads).map(|_| Mutex::default()).collect(),
-            ids: Mutex::default(),
+            script: Mutex::new(script),
+            hands,
+            ids: Mutex::new(ids),
+            durable,
         })
     }
 
@@ -164,7 +226,7 @@ impl Live {
         self.perform(thread, number, &op)
     }
 
-    /// Runs a whole script, each part on a thread of its own.
+    /// Runs a whole script, each part on a thread of its own, from the state that it begins with.
     ///
     /// # Errors
     /// The first operation that failed, and how.
@@ -177,6 +239,9 @@ impl Live {
             })
         };
         let play = &play;
+        if parts.len() == 1 {
+            return play(0);
+        }
         thread::scope(|scope| {
             let threads: Vec<_> = (0..parts.len()).map(|t| scope.spawn(move || play(t))).collect();
             threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|_| Err("a thread panicked".into())))
@@ -193,8 +258,9 @@ impl Live {
     /// # Errors
     /// The store's.
     pub fn perform(&self, thread: usize, number: usize, op: &Op) -> Result {
+        let past = lock(&self.script).past;
         self.recorder.mark(label(thread, number, false));
-        self.act(&mut lock(&self.hands[thread]), number as u16, op)?;
+        self.act(&mut lock(&self.hands[thread]), past + number as u16, op)?;
         self.recorder.mark(label(thread, number, true));
         Ok(())
     }
@@ -275,7 +341,7 @@ impl Live {
         let trace = Trace { base: self.base, events, class: self.class };
         let script = self.script.into_inner().unwrap_or_else(PoisonError::into_inner);
         let ids = self.ids.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Run { trace, oracle: Oracle::new(script, &marks, ids), failed: None }
+        Run { trace, oracle: Oracle::new(script, &marks, ids, self.durable), failed: None }
     }
 }
 
@@ -291,10 +357,15 @@ fn mark_of(event: &Event) -> Option<u64> {
 /// # Errors
 /// The store's, when it cannot even be made.
 pub fn record(rig: &Rig, script: Script, seed: u64) -> Result<Run> {
-    let live = Live::start(rig, script.parts.len())?;
+    Ok(play(Live::start(rig, script.parts.len())?, script, seed))
+}
+
+/// Records a script on a store that is open.
+#[must_use]
+pub fn play(live: Live, script: Script, seed: u64) -> Run {
     if script.parts.len() > 1 {
         live.shaken(seed);
     }
     let failed = live.play(script).err();
-    Ok(Run { failed, ..live.finish() })
+    Run { failed, ..live.finish() }
 }

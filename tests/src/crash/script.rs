@@ -43,6 +43,27 @@ pub enum Op {
     SyncAll,
 }
 
+impl Op {
+    /// The same operation on the object's new number; `None` if it has none.
+    fn renumbered(&self, numbers: &BTreeMap<ObjectNo, ObjectNo>) -> Option<Self> {
+        let mut op = self.clone();
+        match &mut op {
+            Self::Create(object, _) | Self::Unlink(_, object, _) | Self::Pin(object, _) => {
+                *object = *numbers.get(object)?;
+            }
+            Self::Write(object, ..) | Self::Append(object, ..) | Self::Touch(object, ..) => {
+                *object = *numbers.get(object)?;
+            }
+            Self::SetLen(object, _) | Self::Punch(object, ..) | Self::Allocate(object, ..) => {
+                *object = *numbers.get(object)?;
+            }
+            Self::Sync(object) | Self::SyncRange(object, ..) => *object = *numbers.get(object)?,
+            Self::Rename(..) | Self::Unpin | Self::SyncAll => {}
+        }
+        Some(op)
+    }
+}
+
 /// What a byte range holds after an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fill {
@@ -50,6 +71,10 @@ pub enum Fill {
     Zero,
     /// The pattern of the thread's operation with this number.
     Pattern(u16),
+    /// What was found there when this life began.
+    Found,
+    /// Whatever the object ever held there: what was found survived a process, and perhaps not a loss of power.
+    Own,
 }
 
 /// One version of a byte range of an object.
@@ -78,13 +103,26 @@ pub struct Part {
     pub names: Vec<Names>,
 }
 
+/// One object of a script.
+#[derive(Clone, Debug, Default)]
+pub struct Subject {
+    /// The thread whose operations change it.
+    pub owner: usize,
+    /// What these operations make of its bytes.
+    pub versions: Vec<Version>,
+    /// Its bytes when this life began.
+    pub found: Vec<u8>,
+}
+
 /// A workload with its meaning.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
     /// One part per thread.
     pub parts: Vec<Part>,
-    /// Owner thread and versions of each object.
-    pub objects: Vec<(usize, Vec<Version>)>,
+    /// Every object, those of former lives included.
+    pub objects: Vec<Subject>,
+    /// Operations of former lives: patterns are numbered on from there.
+    pub past: u16,
 }
 
 /// The word that operation `op` writes at the object's word `index`.
@@ -121,21 +159,84 @@ impl Script {
     #[must_use]
     pub fn empty(threads: usize) -> Self {
         let part = Part { ops: Vec::new(), names: vec![Names::new()] };
-        Self { parts: vec![part; threads], objects: Vec::new() }
+        Self { parts: vec![part; threads], objects: Vec::new(), past: 0 }
+    }
+
+    /// The empty script of the next life, which begins with these names and bytes.
+    #[must_use]
+    pub fn next_life(&self, found: Vec<(String, Vec<u8>, ObjectNo)>) -> Self {
+        let longest = self.parts.iter().map(|part| part.ops.len()).max().unwrap_or(0);
+        let past = self.past + longest as u16;
+        let mut next = Self { past, ..Self::empty(self.parts.len()) };
+        next.objects =
+            self.objects.iter().map(|o| Subject { owner: o.owner, ..Subject::default() }).collect();
+        for (name, bytes, object) in found {
+            let subject = &mut next.objects[object as usize];
+            next.parts[subject.owner].names[0].insert(name, (object, bytes.len() as u64));
+            subject.found = bytes;
+        }
+        next
+    }
+
+    /// Adds operations drawn from `seed` to each thread's part.
+    pub fn extend(&mut self, shape: Shape, seed: u64) {
+        for thread in 0..self.parts.len() {
+            let mut author = Author::new(thread, shape, seed);
+            for _ in 0..shape.ops {
+                let op = author.next_op(self);
+                self.push(thread, op);
+            }
+        }
     }
 
     /// A workload drawn from `seed`.
     #[must_use]
     pub fn random(shape: Shape, seed: u64) -> Self {
         let mut script = Self::empty(shape.threads);
-        for thread in 0..shape.threads {
-            let mut author = Author::new(thread, shape, seed);
-            for _ in 0..shape.ops {
-                let op = author.next_op(&mut script);
-                script.push(thread, op);
+        script.extend(shape, seed);
+        script
+    }
+
+    /// The script of these operations and no others, from the same beginning: objects are numbered anew, and an
+    /// operation that makes no sense without those that are missing is left out.
+    #[must_use]
+    pub fn with(&self, ops: &[(usize, Op)]) -> Self {
+        let made = self.parts.iter().flat_map(|part| &part.ops).filter(|op| matches!(op, Op::Create(..)));
+        let kept = self.objects.len() - made.count();
+        let mut next = Self { past: self.past, ..Self::empty(self.parts.len()) };
+        next.objects =
+            self.objects[..kept].iter().map(|o| Subject { versions: Vec::new(), ..o.clone() }).collect();
+        for (part, old) in next.parts.iter_mut().zip(&self.parts) {
+            part.names[0] = old.names[0].clone();
+        }
+        let mut numbers: BTreeMap<ObjectNo, ObjectNo> = (0..kept as ObjectNo).map(|n| (n, n)).collect();
+        for (thread, op) in ops {
+            if let Op::Create(old, _) = op {
+                numbers.insert(*old, next.fresh());
+            }
+            if let Some(op) = op.renumbered(&numbers).and_then(|op| next.sensible(*thread, op)) {
+                next.push(*thread, op);
             }
         }
-        script
+        next
+    }
+
+    /// The operation as it makes sense now, if it does.
+    fn sensible(&self, thread: usize, op: Op) -> Option<Op> {
+        let names = self.parts[thread].names.last()?;
+        let size = |object: ObjectNo| names.values().find(|(o, _)| *o == object).map(|&(_, size)| size);
+        match op {
+            Op::Create(_, ref name) => (!names.contains_key(name)).then_some(op),
+            Op::Append(object, _, len) => Some(Op::Append(object, size(object)?, len)),
+            Op::Touch(object, offset, len) => (offset + len <= size(object)?).then_some(op),
+            Op::Pin(object, page) => (page * PAGE < size(object)?).then_some(op),
+            Op::Write(object, ..) | Op::SetLen(object, _) | Op::Punch(object, ..) => size(object).map(|_| op),
+            Op::Allocate(object, ..) | Op::Sync(object) => size(object).map(|_| op),
+            Op::SyncRange(object, offset, _) => (offset < size(object)?).then_some(op),
+            Op::Rename(ref from, _) => names.contains_key(from).then_some(op),
+            Op::Unlink(ref name, object, _) => (names.get(name)?.0 == object).then_some(op),
+            Op::Unpin | Op::SyncAll => Some(op),
+        }
     }
 
     /// The next object's number.
@@ -147,7 +248,7 @@ impl Script {
     /// The name of an object after all operations so far.
     #[must_use]
     pub fn name_of(&self, object: ObjectNo) -> Option<String> {
-        let owner = self.objects.get(object as usize)?.0;
+        let owner = self.objects.get(object as usize)?.owner;
         let names = self.parts[owner].names.last()?;
         names.iter().find(|(_, (o, _))| *o == object).map(|(name, _)| name.clone())
     }
@@ -160,28 +261,28 @@ impl Script {
         match &op {
             Op::Create(object, name) => {
                 assert_eq!(*object as usize, self.objects.len(), "objects are numbered in order");
-                self.objects.push((thread, Vec::new()));
+                self.objects.push(Subject { owner: thread, ..Subject::default() });
                 names.insert(name.clone(), (*object, 0));
             }
             Op::Write(object, offset, len)
             | Op::Append(object, offset, len)
             | Op::Touch(object, offset, len) => {
-                let versions = &mut self.objects[*object as usize].1;
+                let versions = &mut self.objects[*object as usize].versions;
                 let end = offset + len;
                 if let Some(size) = size_of(&mut names, *object) {
                     grow(versions, number, *size, end.max(*size));
                     *size = end.max(*size);
                 }
-                let fill = Fill::Pattern(number as u16);
+                let fill = Fill::Pattern(self.past + number as u16);
                 versions.push(Version { op: number, range: *offset..end, fill, floor: false });
             }
             Op::SetLen(object, new) => {
                 let size = size_of(&mut names, *object).expect("only named objects are resized");
-                grow(&mut self.objects[*object as usize].1, number, *size, *new);
+                grow(&mut self.objects[*object as usize].versions, number, *size, *new);
                 *size = *new;
             }
             Op::Punch(object, offset, len) => {
-                let versions = &mut self.objects[*object as usize].1;
+                let versions = &mut self.objects[*object as usize].versions;
                 let (from, to) = (*offset, offset + len);
                 // Pieces of pages are zeroed in place, like any store; whole pages are unlinked by a record.
                 let whole = from.next_multiple_of(PAGE)..to / PAGE * PAGE;
@@ -239,7 +340,7 @@ impl Author {
         if self.dice.once_in(self.shape.sync_every) {
             return self.sync(object, size);
         }
-        let room = self.shape.pages * PAGE - size;
+        let room = (self.shape.pages * PAGE).saturating_sub(size);
         match self.dice.below(32) {
             0..=3 if taken.len() < self.shape.objects => Op::Create(script.fresh(), self.free_name(&names)),
             0..=9 => self.write(object, size),

@@ -6,8 +6,8 @@ use super::pick::Open;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Events told before the crash.
-const TOLD: usize = 160;
+/// Events told before the crash; flushes of neighbouring lines are one.
+const TOLD: usize = 80;
 
 /// Which stores of which cells survived.
 pub struct Survivors<'a> {
@@ -61,15 +61,28 @@ fn tail(trace: &Trace, point: usize, judge: &dyn Judge) -> String {
     for (thread, label) in marks {
         let _ = writeln!(out, "    thread {thread}: {}", judge.label(*label));
     }
-    let from = point.saturating_sub(TOLD);
     let _ = writeln!(out, "  the last events before it:");
-    for (i, event) in trace.events[..point].iter().enumerate().skip(from) {
-        let _ = writeln!(out, "    {i:6} {}", tell(event, judge));
+    let runs: Vec<&[Event]> = trace.events[..point].chunk_by(continues).collect();
+    let mut at = point - runs.iter().rev().take(TOLD).map(|run| run.len()).sum::<usize>();
+    for run in runs.iter().skip(runs.len().saturating_sub(TOLD)) {
+        let more = if run.len() > 1 { format!(", and {} more", run.len() - 1) } else { String::new() };
+        let _ = writeln!(out, "    {at:6} {}{more}", tell(&run[0], judge));
+        at += run.len();
     }
     if let Some(next) = trace.events.get(point) {
         let _ = writeln!(out, "    {point:6} (not any more) {}", tell(next, judge));
     }
     out
+}
+
+/// Whether `b` goes on with the flush that `a` has begun.
+fn continues(a: &Event, b: &Event) -> bool {
+    match (a, b) {
+        (Event::Flush { thread: s, line_offset: x }, Event::Flush { thread: t, line_offset: y }) => {
+            s == t && x + 64 == *y && x / 4096 == y / 4096
+        }
+        _ => false,
+    }
 }
 
 fn tell(event: &Event, judge: &dyn Judge) -> String {

@@ -367,8 +367,8 @@ impl Log {
         Ok(())
     }
 
-    /// The first change of an opening: superblock generation, then a new epoch, then the lease (LOG rule 8), each
-    /// durable before the next, all before the first append.
+    /// The first change of an opening: what the dead have left, then superblock generation, then a new epoch, then the
+    /// lease (LOG rule 8), each durable before the next, all before the first append.
     fn begin(&self, chain: &mut Chain) -> Result {
         let result = self.write_beginning(chain);
         match &result {
@@ -380,6 +380,9 @@ impl Log {
 
     fn write_beginning(&self, chain: &mut Chain) -> Result {
         let memory = self.region.memory();
+        if !self.rules.broken(Rule::DisownCopies) {
+            memory.sync_inherited()?;
+        }
         chain.superblock.advance(&self.region, self.rules)?;
         let mut link = chain.next;
         if !self.rules.broken(Rule::SameEpoch) {

@@ -83,8 +83,12 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     if rules.broken(Rule::LeaseFirst) {
         Lease::of(region, State::Open, header.tail.link.epoch).write(region)?;
     }
+    // Only what is accepted: after a power loss a record that was appended between the noted head and its mark lies
+    // before that mark and is not covered, since what it publishes may not be durable. No mark may ever cover it.
+    let unmarked = (death || rules.broken(Rule::RecoveryMarksAll))
+        && records.iter().any(|r| r.changes().is_some() && r.sequence > covered);
     let mut replay = || -> Result {
-        let end = secure(region, ring, header.tail, &records, covered, rules)?;
+        let end = secure(region, ring, header.tail, &records, unmarked, rules)?;
         for line in store_homes(region, &records, accepted, death)? {
             memory.flush(line, LINE_SIZE)?;
         }
@@ -164,14 +168,14 @@ fn check_targets(region: &Region, ring: Ring, records: &[Valid]) -> Result {
     Ok(())
 }
 
-/// Makes what was accepted durable in the log, under a mark, and says where the log ends; the new life's epoch begins
-/// there.
+/// Makes what was accepted durable in the log, under a mark if some of it is `unmarked`, and says where the log ends; the
+/// new life's epoch begins there.
 fn secure(
     region: &Region,
     ring: Ring,
     tail: Tail,
     records: &[Valid],
-    covered: Sequence,
+    unmarked: bool,
     rules: Rules,
 ) -> Result<Tail> {
     let memory = region.memory();
@@ -180,8 +184,9 @@ fn secure(
         Link { epoch: tail.link.epoch, sequence: last.sequence.next(), predecessor: last.checksum };
     let mut position = last.end;
     // Not only after a process death: a power loss is also assumed where the page cache may have survived unseen.
-    memory.sync_file()?;
-    let unmarked = records.iter().any(|r| r.changes().is_some() && r.sequence > covered);
+    if !rules.broken(Rule::DisownCopies) {
+        memory.sync_inherited()?;
+    }
     if unmarked && !rules.broken(Rule::RecoveryNoMark) {
         let (bytes, checksum) = encode(link, &Content::Mark(last.sequence));
         if position - tail.position + MARK_BYTES > ring.bytes() {
