@@ -27,11 +27,15 @@ impl FlushInstruction {
     #[allow(unused_unsafe, reason = "newer compilers call CPUID safe, the oldest supported one does not")]
     pub fn detect() -> Self {
         use std::arch::x86_64::{__cpuid, __cpuid_count};
-        // SAFETY: every x86-64 processor has CPUID.
-        let (highest, leaf1) = unsafe { (__cpuid(0).eax, __cpuid(1).edx) };
-        // SAFETY: as above.
-        let leaf7 = if highest >= 7 { unsafe { __cpuid_count(7, 0).ebx } } else { 0 };
-        Self::choose(leaf1, leaf7)
+        // Asked once: in a virtual machine CPUID is answered by the host, which takes tens of microseconds.
+        static BEST: std::sync::LazyLock<FlushInstruction> = std::sync::LazyLock::new(|| {
+            // SAFETY: every x86-64 processor has CPUID.
+            let (highest, leaf1) = unsafe { (__cpuid(0).eax, __cpuid(1).edx) };
+            // SAFETY: as above.
+            let leaf7 = if highest >= 7 { unsafe { __cpuid_count(7, 0).ebx } } else { 0 };
+            FlushInstruction::choose(leaf1, leaf7)
+        });
+        *BEST
     }
 
     /// The best one that this processor has.

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Which file this is, on which boot: equal identities mean that what the kernel cached is still there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -77,8 +78,18 @@ impl Holder {
     /// This process.
     #[must_use]
     pub fn this_process() -> Self {
+        // Asked of the kernel once for each process: a forked child has another number.
+        static KNOWN: AtomicU32 = AtomicU32::new(0);
+        static SINCE: AtomicU64 = AtomicU64::new(0);
         let pid = std::process::id();
-        Self { pid, start_time: start_time(pid).unwrap_or(0) }
+        // ORDERING: Acquire: pairs with the Release below; whoever finds its own number finds its own time.
+        if KNOWN.load(Ordering::Acquire) != pid {
+            // ORDERING: Relaxed, then Release: the time comes before the number that vouches for it.
+            SINCE.store(start_time(pid).unwrap_or(0), Ordering::Relaxed);
+            KNOWN.store(pid, Ordering::Release);
+        }
+        // ORDERING: Relaxed: ordered by the load above.
+        Self { pid, start_time: SINCE.load(Ordering::Relaxed) }
     }
 }
 
