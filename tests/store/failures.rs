@@ -52,6 +52,8 @@ fn what_says_that_the_region_failed_is_not_written_over_by_its_first_change() {
     drop(filled(&rig.open(), "a", 2));
     let store = rig.open();
     let object = store.open("a").unwrap();
+    // In place: nothing is appended by it, and there is something to sync.
+    object.write_at(0, b"x").unwrap();
     thread::scope(|scope| {
         let changer = scope.spawn(|| {
             rig.gate.stop_me_before(|event| matches!(event, Event::Store { offset: LEASE, .. }));
