@@ -9,7 +9,9 @@ SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqli
 need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not installed ($(2))"; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint tidy loom loom-deep crash kill fuzz asan bench-hit vfs test-sqlite install-cli doc clean
+# What `make test-long` runs.
+LONG ?= crash-long oracle loom-deep shuttle fuzz faults breaks
+.PHONY: help demo test test-long breaks lint tidy loom loom-deep crash kill fuzz asan bench-hit vfs test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +21,12 @@ demo: ## the main job on real data, killed with SIGKILL and proven whole (DB=fil
 
 test: ## everything that CI runs: stable Rust, offline after `cargo fetch`
 	$(CARGO) test --locked --workspace
+
+test-long: ## the deep form of every proof, and one table (LONG='crash-long oracle ...' picks)
+	sh tests/long.sh $(LONG)
+
+breaks: ## each promise broken once in a copy of the tree: the test named beside it must fail (ONLY=words picks)
+	sh tests/breaks/run.sh
 
 lint: tidy ## formatting, clippy, house rules; licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --all --check

@@ -17,6 +17,11 @@ pub const REGION_FRAMES_MAX: u64 = 1 << 32;
 /// Number of a page frame in the process-wide pfn space.
 ///
 /// It names a frame and gives no right to its bytes: only a guard does.
+///
+/// ```compile_fail,E0614
+/// # use pagestone::units::Pfn;
+/// let bytes: &[u8] = &*Pfn::new(7);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pfn(u64);
 

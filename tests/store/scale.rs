@@ -1,8 +1,8 @@
-//! A store in a huge region opens as fast as one in a small region, and takes no more memory.
+//! A store in a huge region opens as fast as one in a small region, and takes no more memory; nor does a scan.
 
 use crate::{PAGE, check, content, filled};
 use pagestone::store::Store;
-use pagestone::units::FRAME_SIZE;
+use pagestone::units::{FRAME_SIZE, PageIndex};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -39,6 +39,31 @@ fn resident(open: impl Fn() -> Store) -> u64 {
     let after = now();
     drop(store);
     after.saturating_sub(before)
+}
+
+/// Private memory of this process, which a copied page would be in.
+fn private_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+}
+
+/// Reads every page of an object where it lies; each pin is an address inside the region.
+fn assert_scan_copies_nothing(store: &Store, pages: u64) {
+    let object = store.create("scanned").unwrap();
+    for index in 0..pages {
+        object.write_at(index * PAGE, &[(index % 251) as u8; FRAME_SIZE]).unwrap();
+    }
+    let base = object.pin(PageIndex(0)).unwrap().unwrap().address();
+    let before = private_bytes();
+    for index in 0..pages {
+        let page = object.pin(PageIndex(index)).unwrap().unwrap();
+        assert!(page.address().addr().abs_diff(base.addr()) < GIB as usize);
+        assert_eq!(page.read().unwrap()[0], (index % 251) as u8);
+    }
+    let grown = private_bytes().saturating_sub(before);
+    println!("scan of {} bytes: {grown} bytes of private memory", pages * PAGE);
+    assert!(grown < 1 << 20, "{grown} bytes");
 }
 
 fn assert_flat(what: &str, small: impl Fn() -> Store, large: impl Fn() -> Store) {
@@ -106,6 +131,7 @@ fn a_process_that_measures() {
     }
     let memory = |bytes| Store::options().open_memory(bytes).unwrap();
     assert_flat("memory", || memory(GIB), || memory(LARGEST));
+    assert_scan_copies_nothing(&memory(GIB), 1 << 14);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (small, large) = (folder.path().join("small"), folder.path().join("large"));
     if extended(&small, GIB) && extended(&large, 15 * TIB) {

@@ -40,6 +40,7 @@ use super::chunk::chunk_of;
 use super::descriptor::Descriptor;
 use super::outcome::PinOutcome;
 use super::table::FrameTable;
+use crate::sync::mutant;
 use crate::units::Pfn;
 
 impl FrameTable {
@@ -55,7 +56,7 @@ impl FrameTable {
         let mut stripe = self.chunks.lock(chunk);
         // Before anything else: the increment alone gave the chunk memory, which must be accounted for.
         let new_chunk = self.chunks.enter(&mut stripe, chunk);
-        let outcome = if descriptor.look().live() {
+        let outcome = if descriptor.look().live() && !mutant("populate_without_second_look") {
             self.admit(pfn, descriptor, descriptor.add_pin())
         } else if self.is_closed(pfn) {
             descriptor.void();

@@ -11,6 +11,23 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 const STREAM_MIN: usize = 4 * LINE_SIZE;
 
 /// A shared latch: nobody writes to the page while it lives.
+///
+/// The bytes are reached through it and not beyond it, and it not beyond its pin:
+/// ```compile_fail,E0515
+/// # use pagestone::page::PageRef;
+/// fn bytes(page: &PageRef) -> &[u8] {
+///     let guard = page.read().unwrap();
+///     &guard[..]
+/// }
+/// ```
+/// ```compile_fail,E0505
+/// # use pagestone::page::PageRef;
+/// # fn first(page: PageRef) -> u8 {
+/// let guard = page.read().unwrap();
+/// drop(page);
+/// guard[0]
+/// # }
+/// ```
 #[must_use = "a guard that is dropped at once excludes nobody"]
 pub struct ReadGuard<'p> {
     page: &'p PageRef,
