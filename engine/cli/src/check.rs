@@ -6,32 +6,58 @@ use crate::{output, place};
 use pagestone::Error;
 use serde_json::json;
 
+/// Name, place, particulars.
+type Finding = (String, u64, String);
+
+/// What was found.
+#[derive(Default)]
+struct Found {
+    defects: Vec<Finding>,
+    /// What a crash may leave, and the next change repairs.
+    repairable: Vec<Finding>,
+}
+
 pub fn run(args: &Look) -> Result<u8, Failure> {
-    let findings = match find(args) {
+    let found = match find(args) {
         Err(Failure::Engine(e @ (Error::Corrupt { .. } | Error::Truncated { .. }))) => {
             // So damaged that it does not open: that is what was to be found out.
-            vec![("cannot-open".to_owned(), 0, e.to_string())]
+            Found { defects: vec![("cannot-open".to_owned(), 0, e.to_string())], ..Found::default() }
         }
         other => other?,
     };
     if args.json {
-        let list: Vec<_> = findings
-            .iter()
-            .map(|(name, at, detail)| json!({"name": name, "at": at, "detail": detail}))
-            .collect();
-        output::print_json(&json!({"region": args.region.display().to_string(), "findings": list}))?;
-    } else if findings.is_empty() {
-        output::print(&format!("{}: no defect found\n", args.region.display()))?;
+        let region = args.region.display().to_string();
+        let (findings, repairable) = (list(&found.defects), list(&found.repairable));
+        output::print_json(&json!({"region": region, "findings": findings, "repairable": repairable}))?;
     } else {
-        let rows = findings.iter().map(|(n, at, d)| vec![n.clone(), format!("{at:#x}"), d.clone()]).collect();
-        output::print(&output::columns(&["finding", "at", "detail"], &[1], rows))?;
+        if found.defects.is_empty() {
+            output::print(&format!("{}: no defect found\n", args.region.display()))?;
+        } else {
+            output::print(&table("finding", &found.defects))?;
+        }
+        if !found.repairable.is_empty() {
+            output::print(&table("left by a crash", &found.repairable))?;
+        }
     }
-    Ok(if findings.is_empty() { 0 } else { DEFECT })
+    Ok(if found.defects.is_empty() { 0 } else { DEFECT })
 }
 
-fn find(args: &Look) -> Result<Vec<(String, u64, String)>, Failure> {
+fn list(findings: &[Finding]) -> Vec<serde_json::Value> {
+    findings.iter().map(|(name, at, detail)| json!({"name": name, "at": at, "detail": detail})).collect()
+}
+
+fn table(title: &str, findings: &[Finding]) -> String {
+    let rows = findings.iter().map(|(n, at, d)| vec![n.clone(), format!("{at:#x}"), d.clone()]).collect();
+    output::columns(&[title, "at", "detail"], &[1], rows)
+}
+
+fn find(args: &Look) -> Result<Found, Failure> {
     let store = place::look(&args.region)?;
     let report = store.check();
     place::close(store)?;
-    Ok(report?.findings.into_iter().map(|f| (f.name.to_owned(), f.at, f.detail)).collect())
+    let report = report?;
+    let plain = |findings: Vec<pagestone::store::Finding>| {
+        findings.into_iter().map(|f| (f.name.to_owned(), f.at, f.detail)).collect()
+    };
+    Ok(Found { defects: plain(report.findings), repairable: plain(report.repairable) })
 }

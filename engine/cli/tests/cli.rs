@@ -276,6 +276,24 @@ fn a_damaged_region_is_reported_by_exit_code_3() {
 }
 
 #[test]
+fn what_a_crash_may_tear_is_reported_and_is_no_damage() {
+    let s = Scene::new();
+    s.ok(&["create", "r.pgs"]);
+    let mut bytes = fs::read(s.path("r.pgs")).expect("its bytes");
+    // In the second copy of the superblock.
+    bytes[4096 + 60] ^= 1;
+    fs::write(s.path("r.pgs"), bytes).expect("torn");
+    let shown = s.ok(&["check", "r.pgs"]);
+    assert!(shown.contains("no defect found") && shown.contains("left by a crash"), "{shown}");
+    let report: Value = serde_json::from_str(&s.ok(&["check", "--json", "r.pgs"])).expect("JSON");
+    assert!(report["findings"].as_array().expect("a list").is_empty());
+    assert_eq!(report["repairable"][0]["name"], "superblock-copy");
+    fs::write(s.path("x"), b"one").expect("a file");
+    s.ok(&["import", "x", "r.pgs"]);
+    assert!(!s.ok(&["check", "r.pgs"]).contains("left by a crash"), "the first change repairs it");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let s = Scene::new();
     s.ok(&["create", "r.pgs"]);

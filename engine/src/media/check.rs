@@ -92,6 +92,9 @@ pub struct Counts {
 pub struct Report {
     /// The defects, in the order in which they were met; at most a thousand.
     pub findings: Vec<Finding>,
+    /// What a crash may leave: a copy or a sector that was being written. It harms nothing, and the next change, close
+    /// or move of the log's tail writes it anew. Their names are from [`DEFECTS`], too.
+    pub repairable: Vec<Finding>,
     /// Defects that were met and are not listed.
     pub unlisted: u64,
     /// What there is, as far as it can be reached.
@@ -99,7 +102,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether there is no defect. What is `repairable` is none.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
@@ -151,6 +154,11 @@ impl Report {
         } else {
             self.unlisted += 1;
         }
+    }
+
+    fn remark(&mut self, name: &'static str, at: u64, detail: impl Into<String>) {
+        debug_assert!(DEFECTS.iter().any(|(known, _)| *known == name), "{name}");
+        self.repairable.push(Finding { name, at, detail: detail.into() });
     }
 
     /// What `looked` found; a contradiction on the medium is a finding `name`.

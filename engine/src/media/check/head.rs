@@ -24,14 +24,14 @@ pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
         Ok(Some(copies)) if !copies.other_bad => {}
         Ok(Some(copies)) => {
             let bad = SUPERBLOCK_OFFSETS[1 - copies.live];
-            report.find("superblock-copy", bad, "the other copy is good");
+            report.remark("superblock-copy", bad, "the other copy is good; the next change writes this one");
         }
         Ok(None) => report.find("superblock-copy", 0, "both copies are blank"),
         Err(error @ Error::Io { .. }) => return Err(error),
         Err(error) => report.find("superblock-copy", 0, error.to_string()),
     }
     if Lease::read(region)? == Found::Torn {
-        report.find("lease", LEASE_OFFSET, "checksum or state is wrong");
+        report.remark("lease", LEASE_OFFSET, "it is not whole; the next change writes it");
     }
     log_header(log, report)?;
     for frame in RESERVED_FRAMES.map(FrameNo) {
@@ -66,7 +66,11 @@ fn log_header(log: &Log, report: &mut Report) -> Result {
     }
     match Header::read(log.region().memory()) {
         Ok(header) if !header.other_bad => {}
-        Ok(_) => report.find("log-header-copy", LOG_HEADER_OFFSETS[0], "one copy is good"),
+        Ok(_) => report.remark(
+            "log-header-copy",
+            LOG_HEADER_OFFSETS[0],
+            "one copy is good; the next change writes the other",
+        ),
         Err(error @ Error::Io { .. }) => return Err(error),
         Err(error) => report.find("log-header-copy", LOG_HEADER_OFFSETS[0], error.to_string()),
     }

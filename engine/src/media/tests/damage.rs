@@ -204,7 +204,31 @@ fn every_defect_is_found_by_its_name() {
         let fixture = Fixture::new();
         plant(&fixture);
         let report = fixture.volume.check().unwrap();
-        assert!(report.findings.iter().any(|finding| finding.name == *name), "{name}: {report:#?}");
+        let found = |list: &[check::Finding]| list.iter().any(|finding| finding.name == *name);
+        assert!(found(&report.findings) || found(&report.repairable), "{name}: {report:#?}");
+    }
+}
+
+/// A power loss may tear each of these; it is no defect, until nothing whole is left.
+#[test]
+fn what_a_crash_may_tear_is_repairable() {
+    let torn: [(&str, u64); 5] = [
+        ("superblock-copy", SUPERBLOCK_OFFSETS[0]),
+        ("superblock-copy", SUPERBLOCK_OFFSETS[1]),
+        ("lease", LEASE_OFFSET),
+        ("log-header-copy", LOG_HEADER_OFFSETS[0]),
+        ("log-header-copy", LOG_HEADER_OFFSETS[1]),
+    ];
+    for (name, offset) in torn {
+        let fixture = Fixture::new();
+        fixture.smash(offset);
+        let report = fixture.volume.check().unwrap();
+        assert!(report.is_clean() && report.repairable.len() == 1, "{report:#?}");
+        assert_eq!(report.repairable[0].name, name);
+        for other in torn.iter().filter(|other| other.0 == name && other.1 != offset) {
+            fixture.smash(other.1);
+            assert!(!fixture.volume.check().unwrap().is_clean(), "no copy of {name} is whole");
+        }
     }
 }
 
