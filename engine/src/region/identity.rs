@@ -15,24 +15,18 @@ pub struct Identity {
     pub device: u64,
     /// The file on it.
     pub inode: u64,
-    /// The mount it was reached by: a snapshot or copy of a device comes by another one.
+    /// The mount it was reached by: a snapshot or copy of a device comes by another one, and so does the same device
+    /// when it was unmounted in between, which ends what the kernel cached.
     pub mount: u64,
 }
 
 impl Identity {
     /// Of an open file.
     pub(super) fn of(file: BorrowedFd<'_>) -> Result<Self> {
-        let mut answer = MaybeUninit::<libc::statx>::zeroed();
-        let wanted = libc::STATX_INO | libc::STATX_MNT_ID;
-        // SAFETY: an open descriptor, an empty path that says to look at it, and room for the answer.
-        let rc = unsafe {
-            libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, wanted, answer.as_mut_ptr())
-        };
-        if rc != 0 {
-            return Err(Error::os("looking at the region's file"));
+        let mut found = look(file, libc::STATX_INO | STATX_MNT_ID_UNIQUE)?;
+        if found.stx_mask & STATX_MNT_ID_UNIQUE == 0 {
+            found = look(file, libc::STATX_INO | libc::STATX_MNT_ID)?;
         }
-        // SAFETY: zeroed before, filled in by the call.
-        let found = unsafe { answer.assume_init() };
         Ok(Self {
             boot: *BOOT,
             device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
@@ -45,6 +39,22 @@ impl Identity {
     pub(super) fn of_memory() -> Self {
         Self { boot: *BOOT, ..Self::default() }
     }
+}
+
+/// Asks for a number that no other mount of this boot ever has (Linux 6.8; `STATX_MNT_ID` is given out again).
+const STATX_MNT_ID_UNIQUE: libc::c_uint = 0x4000;
+
+fn look(file: BorrowedFd<'_>, wanted: libc::c_uint) -> Result<libc::statx> {
+    let mut answer = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: an open descriptor, an empty path that says to look at it, and room for the answer.
+    let rc = unsafe {
+        libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, wanted, answer.as_mut_ptr())
+    };
+    if rc != 0 {
+        return Err(Error::os("looking at the region's file"));
+    }
+    // SAFETY: zeroed before, filled in by the call.
+    Ok(unsafe { answer.assume_init() })
 }
 
 /// This boot. One that cannot be told equals no other, and so costs a recovery as from a power loss.
