@@ -5,6 +5,7 @@
 //! ever handed out, so that a number inherited from the parent never names a frame of the child's.
 
 use super::table::{CHUNK_BUDGET, FRAMES_MAX, FrameTable};
+use crate::error::Result;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// How many forks lie between this process and the first.
@@ -18,6 +19,9 @@ static TABLE: AtomicPtr<FrameTable> = AtomicPtr::new(std::ptr::null_mut());
 #[cfg(pagestone_shuttle)]
 static OF_SCHEDULE: crate::sync::Global<FrameTable> =
     crate::sync::Global::new(|| FrameTable::above(FRAMES_MAX, CHUNK_BUDGET, 0).expect("the heap has room"));
+
+/// The least table, for 256 MiB.
+const FRAMES_MIN: u64 = 1 << 16;
 
 pub(super) fn generation() -> u32 {
     // ORDERING: Relaxed: it changes only where no other thread exists.
@@ -46,10 +50,38 @@ fn watch_forks() {
 }
 
 impl FrameTable {
+    /// Makes sure that there is a table of this process.
+    ///
+    /// # Errors
+    /// When not even the addresses of a small one can be had.
+    pub fn ensure_global() -> Result {
+        // ORDERING: Acquire: as in `global`.
+        if TABLE.load(Ordering::Acquire).is_null() {
+            Self::make_global()?;
+        }
+        Ok(())
+    }
+
+    /// As large a table as can be had, and smaller where addresses are scarce: the largest one would take them all.
+    fn reserve(floor: u64) -> Result<Self> {
+        let mut frames = FRAMES_MAX;
+        loop {
+            match Self::above(frames, CHUNK_BUDGET, floor) {
+                Ok(table) if frames == FRAMES_MAX => return Ok(table),
+                Ok(table) => {
+                    drop(table);
+                    return Self::above((frames / 8).max(FRAMES_MIN), CHUNK_BUDGET, floor);
+                }
+                Err(error) if frames <= FRAMES_MIN => return Err(error),
+                Err(_) => frames /= 2,
+            }
+        }
+    }
+
     /// The table of this process.
     ///
     /// # Panics
-    /// When not even a small one can be reserved.
+    /// When not even a small one can be reserved: [`Self::ensure_global`] says that in an error.
     #[inline]
     #[must_use]
     pub fn global() -> &'static Self {
@@ -59,32 +91,30 @@ impl FrameTable {
         // SAFETY: null, or leaked by `make_global` after it was built.
         #[cfg(not(pagestone_shuttle))]
         let table = unsafe { TABLE.load(Ordering::Acquire).as_ref() };
-        table.unwrap_or_else(Self::make_global)
+        table.unwrap_or_else(Self::make_or_panic)
     }
 
     #[cold]
-    fn make_global() -> &'static Self {
+    fn make_or_panic() -> &'static Self {
+        Self::make_global().expect("whoever attaches a region has made sure of the table")
+    }
+
+    fn make_global() -> Result<&'static Self> {
         watch_forks();
+        // ORDERING: Relaxed: changed by a fork's child while it has one thread.
         let floor = FLOOR.load(Ordering::Relaxed);
-        let mut frames = FRAMES_MAX;
-        let table = loop {
-            match Self::above(frames, CHUNK_BUDGET, floor) {
-                Ok(table) => break table,
-                Err(error) => assert!(frames > 1 << 16, "no room for a frame table: {error}"),
-            }
-            frames /= 2;
-        };
+        let table = Self::reserve(floor)?;
         let table = Box::into_raw(Box::new(table));
         let null = std::ptr::null_mut();
         // ORDERING: Release publishes the table; Acquire on failure as in `global`.
         match TABLE.compare_exchange(null, table, Ordering::Release, Ordering::Acquire) {
             // SAFETY: just built, and from now on shared only.
-            Ok(_) => unsafe { &*table },
+            Ok(_) => Ok(unsafe { &*table }),
             Err(first) => {
                 // SAFETY: ours alone: it was not published.
                 drop(unsafe { Box::from_raw(table) });
                 // SAFETY: published by another thread.
-                unsafe { &*first }
+                Ok(unsafe { &*first })
             }
         }
     }

@@ -93,8 +93,8 @@ impl Region {
     }
 }
 
-/// Growing past the process's own limit is a signal (`SIGXFSZ`) before it is an error: so it is asked first.
-fn check_file_limit(bytes: u64) -> io::Result<()> {
+/// A write or growth past the process's own limit is a signal (`SIGXFSZ`) before it is an error: so it is asked first.
+pub(super) fn check_file_limit(bytes: u64) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: room for the answer.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } == 0;

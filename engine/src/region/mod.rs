@@ -64,6 +64,7 @@ impl Region {
     /// A file that this created is empty, and its name is durable where the medium is.
     pub fn attach(source: Source, options: &RegionOptions) -> Result<Arc<Self>> {
         options.validate()?;
+        FrameTable::ensure_global()?;
         close::reap();
         let source::Opened { medium, class, len, backing } = source::open(source, options)?;
         let mapping = place(&backing, len, options)?;
@@ -239,19 +240,26 @@ impl Region {
     }
 }
 
-/// Maps the source into as wide a window as there is room for.
+/// Maps the source into as wide a window as there is room for, or less where addresses are scarce: the widest one would
+/// take them all.
 fn place(backing: &Backing, len: u64, options: &RegionOptions) -> Result<Mapping> {
     let image = matches!(backing, Backing::Image(_));
-    let mut window = options.window(len, image)?;
+    let (mut window, mut scarce) = (options.window(len, image)?, false);
+    let least = len.max(mapping::BLOCK);
+    let smaller = |window: u64, by: u64| (window / by).max(least).next_multiple_of(mapping::BLOCK);
     loop {
         match Mapping::new(backing, window, options) {
             // EINVAL: valgrind's word for addresses that it has not.
             Err(Error::Io { source, .. })
                 if matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EINVAL))
                     && options.max_bytes.is_none()
-                    && window > len.max(mapping::BLOCK) =>
+                    && window > least =>
             {
-                window = (window / 2).max(len).next_multiple_of(mapping::BLOCK);
+                (window, scarce) = (smaller(window, 2), true);
+            }
+            Ok(mapping) if scarce => {
+                drop(mapping);
+                (window, scarce) = (smaller(window, 4), false);
             }
             mapped => return mapped,
         }

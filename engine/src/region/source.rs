@@ -1,6 +1,7 @@
 //! What a source is: opened, claimed, and classed.
 
 use super::claim::{self, Claim};
+use super::growth;
 use super::identity::Identity;
 use super::options::{RegionOptions, Source};
 use crate::error::{Error, Result};
@@ -61,6 +62,14 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
         }
         Backing::Image(bytes) => (bytes.len() as u64, None),
     };
+    if path.is_some() && options.writable() && !options.private {
+        growth::check_file_limit(len).map_err(|error| {
+            Error::io(
+                format!("opening {path:?} of {len} bytes to write, with a lower RLIMIT_FSIZE: raise it"),
+                error,
+            )
+        })?;
+    }
     let effective = effective(path.as_deref(), class, options)?;
     let identity = match (options.identity, &backing) {
         (Some(identity), _) => identity,
