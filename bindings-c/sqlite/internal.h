@@ -162,6 +162,9 @@ struct database *pgsv_alias_find(const char *path, size_t length, const char *gi
 int pgsv_alias_add(struct file *file, const char *path);
 void pgsv_alias_remove(struct file *file);
 
+/* lock.c */
+int pgsv_still_whole(struct file *file, int error, const char *call);
+
 /* file.c, control.c, lock.c, shm.c: io methods */
 int pgsv_control(sqlite3_file *base, int operation, void *argument);
 int pgsv_lock(sqlite3_file *base, int level);

@@ -41,12 +41,12 @@ static int raise(struct database *database, struct file *file, int level)
 
 /* Whether the region's file is what it was: a page that has been cut off must not be read, not even from where it is
  * known to be. Poisoned is what a region stays whose file was found cut. */
-static int still_whole(struct file *file)
+int pgsv_still_whole(struct file *file, int error, const char *call)
 {
     pgs_region info = {.size = sizeof info};
     int code = pgs_info(file->database->region->store, &info);
-    if (code != PGS_OK) return pgsv_status(file, code, SQLITE_IOERR_LOCK, "xLock");
-    if (info.poisoned) return pgsv_refuse(SQLITE_IOERR_LOCK, "the region failed before: close all its databases");
+    if (code != PGS_OK) return pgsv_status(file, code, error, call);
+    if (info.poisoned) return pgsv_refuse(error, "the region failed before: close all its databases");
     return SQLITE_OK;
 }
 
@@ -55,7 +55,7 @@ int pgsv_lock(sqlite3_file *base, int level)
     struct file *file = FILE_OF(base);
     if (level <= file->lock) return SQLITE_OK;
     if (level == SQLITE_LOCK_SHARED) {
-        int result = still_whole(file);
+        int result = pgsv_still_whole(file, SQLITE_IOERR_LOCK, "xLock");
         if (result != SQLITE_OK) return result;
     }
     pthread_mutex_lock(&file->database->mutex);

@@ -79,6 +79,11 @@ int pgsv_shm_lock(sqlite3_file *base, int first, int count, int flags)
     bool exclusive = (flags & SQLITE_SHM_EXCLUSIVE) != 0;
     int result = SQLITE_OK;
     if (first < 0 || count < 1 || first + count > SHM_LOCKS) return SQLITE_IOERR_SHMLOCK;
+    if (flags & SQLITE_SHM_LOCK) {
+        /* In WAL mode this is how a transaction begins: the database's own lock stays SHARED. */
+        result = pgsv_still_whole(file, SQLITE_IOERR_SHMLOCK, "xShmLock");
+        if (result != SQLITE_OK) return result;
+    }
     pthread_mutex_lock(&database->mutex);
     if (flags & SQLITE_SHM_UNLOCK) {
         for (int lock = first; lock < first + count; lock++) give_back(database, file, lock, exclusive);

@@ -92,8 +92,19 @@ fn a_link_that_leads_nowhere_is_refused() {
 
 #[test]
 fn a_region_that_is_cut_while_open_is_an_error_and_no_signal() {
+    is_an_error_when_cut("PRAGMA journal_mode = DELETE");
+}
+
+/// There the lock of the database stays SHARED from one transaction to the next.
+#[test]
+fn a_region_that_is_cut_in_wal_mode_is_an_error_and_no_signal() {
+    is_an_error_when_cut("PRAGMA journal_mode = WAL");
+}
+
+fn is_an_error_when_cut(mode: &str) {
     let (_directory, a, _, _) = place();
     let db = opened(&a);
+    let _: String = value(&db, mode);
     run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES(randomblob(2000000))");
     assert_eq!(value::<u32>(&db, "SELECT count(*) FROM t"), 1);
     let file = fs::OpenOptions::new().write(true).open(&a).expect("the region");

@@ -21,8 +21,10 @@ impl Cut {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let store = Store::options().create(true).assume(class).open(&path).unwrap();
-        let object = filled(&store, "a", 250);
+        drop(filled(&store, "a", 250));
         store.sync().unwrap();
+        // A handle that has looked nothing up yet.
+        let object = store.open("a").unwrap();
         if unsynced {
             object.write_at(0, b"not synced").unwrap();
             store.create("b").unwrap();
@@ -75,12 +77,27 @@ fn the_next_sync_notices() {
 #[test]
 fn the_next_page_that_has_to_be_looked_up_notices() {
     for class in CLASSES {
-        let cut = Cut::new(class, true);
-        drop(cut.object);
-        // A handle that has looked nothing up yet.
-        let object = cut.store.open("a").unwrap();
-        let result = object.pin(PageIndex(249));
-        Cut { object, ..cut }.noticed_by(result);
+        let cut = Cut::new(class, false);
+        let result = cut.object.pin(PageIndex(249));
+        cut.noticed_by(result);
+    }
+}
+
+#[test]
+fn the_next_walk_over_names_notices() {
+    for class in CLASSES {
+        let walks: [fn(&Store) -> pagestone::Result; 5] = [
+            |store| store.open("a").map(drop),
+            |store| store.create("c").map(drop),
+            |store| store.rename("a", "c"),
+            |store| store.list().map(drop),
+            |store| store.check().map(drop),
+        ];
+        for walk in walks {
+            let cut = Cut::new(class, true);
+            let result = walk(&cut.store);
+            cut.noticed_by(result);
+        }
     }
 }
 

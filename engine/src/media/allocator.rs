@@ -169,7 +169,8 @@ impl Allocator {
                 Ok(()) => return Err(Error::NoSpace { why: "a region cannot have more frames".into() }),
                 Err(Error::NoSpace { .. }) if step > missing => step = (step / 2).max(missing),
                 Err(error) => {
-                    if matches!(error, Error::Io { .. }) {
+                    // Blocks that were refused change nothing; a length that could not be synced is a failed flush.
+                    if self.log.region().poisoned().is_some() {
                         self.log.fail(&error);
                     }
                     return Err(error);

@@ -88,9 +88,16 @@ impl Core {
         Ok(())
     }
 
+    /// What a change begins with that walks the medium: names, lengths, maps.
+    pub(super) fn begin_walk_and_change(&self) -> Result {
+        self.ensure_whole()?;
+        self.begin_change()
+    }
+
     /// Frees frames whose last pin is gone, and finishes objects that were not finished.
     #[cold]
     pub(super) fn settle(&self) -> Result {
+        self.ensure_whole()?;
         let mut owed = self.owed.lock();
         // The flag stays up during the work: a change that begins meanwhile waits for its end.
         let result = self.work_off(&mut owed);

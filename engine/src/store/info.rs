@@ -124,7 +124,7 @@ impl Store {
     /// # Errors
     /// Of reading, not of what was found.
     pub fn check(&self) -> Result<Report> {
-        self.core.ensure_usable()?;
+        self.core.ensure_whole()?;
         self.core.volume.check()
     }
 
@@ -141,6 +141,7 @@ impl Object {
     /// # Errors
     /// `Corrupt`.
     pub fn mapped(&self) -> Result<(u64, u64)> {
+        self.shared.core.ensure_whole()?;
         let (mut pages, mut runs, mut from, mut next) = (0, 0, 0, None);
         loop {
             let range = PageIndex(from)..PageIndex(u64::MAX);

@@ -14,7 +14,7 @@ impl Store {
     /// # Errors
     /// `Exists`, `BadName`, `NoSpace`.
     pub fn create(&self, name: impl AsRef<[u8]>) -> Result<Object> {
-        self.core.begin_change()?;
+        self.core.begin_walk_and_change()?;
         let _names = self.core.names.lock();
         self.create_named(name.as_ref())
     }
@@ -25,7 +25,7 @@ impl Store {
     /// `NotFound`, `BadName`.
     pub fn open(&self, name: impl AsRef<[u8]>) -> Result<Object> {
         let name = name.as_ref();
-        self.core.ensure_usable()?;
+        self.core.ensure_whole()?;
         let _names = self.core.names.lock();
         match self.core.volume.lookup(name)? {
             Some(slot) => Ok(Object { shared: self.core.share(slot)? }),
@@ -39,14 +39,14 @@ impl Store {
     /// As [`create`](Self::create).
     pub fn open_or_create(&self, name: impl AsRef<[u8]>) -> Result<Object> {
         let name = name.as_ref();
-        self.core.ensure_usable()?;
+        self.core.ensure_whole()?;
         {
             let _names = self.core.names.lock();
             if let Some(slot) = self.core.volume.lookup(name)? {
                 return Ok(Object { shared: self.core.share(slot)? });
             }
         }
-        self.core.begin_change()?;
+        self.core.begin_walk_and_change()?;
         let _names = self.core.names.lock();
         match self.core.volume.lookup(name)? {
             Some(slot) => Ok(Object { shared: self.core.share(slot)? }),
@@ -56,7 +56,7 @@ impl Store {
 
     /// The length of an object, if there is one of this name.
     pub fn exists(&self, name: impl AsRef<[u8]>) -> Result<Option<u64>> {
-        self.core.ensure_usable()?;
+        self.core.ensure_whole()?;
         let _names = self.core.names.lock();
         match self.core.volume.lookup(name.as_ref())? {
             Some(slot) => Ok(Some(self.core.volume.record(slot)?.size)),
@@ -72,7 +72,7 @@ impl Store {
     /// # Errors
     /// `NotFound`, `BadName`.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result {
-        self.core.begin_change()?;
+        self.core.begin_walk_and_change()?;
         let _names = self.core.names.lock();
         if let Some(replaced) = self.core.volume.rename(from.as_ref(), to.as_ref())? {
             self.abandon(replaced);
@@ -88,7 +88,7 @@ impl Store {
     /// # Errors
     /// `NotFound`, `BadName`.
     pub fn unlink(&self, name: impl AsRef<[u8]>) -> Result {
-        self.core.begin_change()?;
+        self.core.begin_walk_and_change()?;
         let _names = self.core.names.lock();
         self.abandon(self.core.volume.unlink(name.as_ref())?);
         Ok(())
@@ -96,7 +96,7 @@ impl Store {
 
     /// All objects that have a name, in the order of their names.
     pub fn list(&self) -> Result<Vec<Entry>> {
-        self.core.ensure_usable()?;
+        self.core.ensure_whole()?;
         let entry = |record: crate::media::ObjectRecord| Entry {
             name: record.name,
             id: record.id,

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_micros(200);
 impl Shared {
     pub(super) fn set_len(&self, len: u64) -> Result {
         check_end(len, 0)?;
-        self.core.begin_change()?;
+        self.core.begin_walk_and_change()?;
         let mut layout = self.layout.lock();
         let old = self.len();
         if len > old {
@@ -122,7 +122,7 @@ impl Shared {
 
     pub(super) fn allocate(&self, offset: u64, len: u64) -> Result {
         let end = check_end(offset, len)?;
-        self.core.begin_change()?;
+        self.core.begin_walk_and_change()?;
         if len == 0 {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Shared {
 
     pub(super) fn punch_hole(&self, offset: u64, len: u64) -> Result {
         let end = check_end(offset, len)?;
-        self.core.begin_change()?;
+        self.core.begin_walk_and_change()?;
         let layout = self.layout.lock();
         let whole =
             offset.div_ceil(PAGE)..if end >= self.len() { PageIndex::pages_for(end) } else { end / PAGE };

@@ -81,6 +81,7 @@ impl Shared {
 
     /// Stores with the layout in hand: holes are filled, the object grows.
     fn write_laid_out(&self, layout: &mut Layout, offset: u64, bytes: &[u8]) -> Result {
+        self.core.ensure_whole()?;
         let (old, end) = (self.len(), offset + bytes.len() as u64);
         if end > old {
             self.prepare_growth(layout)?;
@@ -131,7 +132,6 @@ impl Shared {
         let (Some((n, _)), count) = (holes().next(), holes().count()) else {
             return Ok(Vec::new());
         };
-        self.core.ensure_whole()?;
         let before = match n {
             0 if first.0 == 0 => None,
             0 => self.locate(PageIndex(first.0 - 1))?,

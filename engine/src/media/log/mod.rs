@@ -400,7 +400,7 @@ impl Log {
     /// failed flush of the region's, whoever wanted it.
     pub fn fail(&self, error: &Error) {
         self.region.poison(error.to_string());
-        if self.region.compare_length().is_err() {
+        if matches!(self.region.compare_length(), Err(Error::Truncated { .. })) {
             // The lease may be what is gone; and no opening believes a file that was cut.
             return;
         }
