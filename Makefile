@@ -11,7 +11,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep shuttle fuzz faults breaks
-.PHONY: help demo test test-long breaks lint tidy loom loom-deep crash kill fuzz asan bench-hit vfs test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks lint tidy loom loom-deep crash kill faults fuzz asan bench-hit vfs test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ crash: ## crash images of mixed workloads, each recovered and judged (STATES=600
 
 kill: ## SIGKILL at random moments under SQLite (ROUNDS=200, SEED=n)
 	$(CARGO) run --quiet --locked --release -p pagestone-kill -- --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+faults: ## disks, files, limits, signals and clocks that fail: every operation of every sweep (as root: all of it)
+	$(CARGO) test --locked --release -p pagestone-tests --test faults -- --long
 
 fuzz: ## hostile images, for SECONDS=60 (nightly Rust and cargo-fuzz)
 	@$(call need,cargo-fuzz,cargo install cargo-fuzz)

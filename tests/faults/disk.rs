@@ -1,0 +1,277 @@
+//! Disks that are full, and a disk that promises room which it has not.
+
+use crate::bench::{Bench, Case};
+use crate::door::assert_clear;
+use crate::mount::{Mounted, make_ext4, may_mount, mend_ext4};
+use crate::script::{PAGE, script};
+use crate::store::{Player, options};
+use crate::world::{Ending, matches};
+use pagestone::Error;
+use pagestone::region::{Region, RegionOptions, Source};
+use pagestone::store::{Object, Options, Store};
+use pagestone::units::{Durability, PageIndex};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+pub const CASES: &[Case] = &[
+    Case { name: "disk: full, ext4", run: |b| full_disk(b, "a full ext4", true) },
+    Case { name: "disk: full, tmpfs", run: |b| full_disk(b, "a full tmpfs", false) },
+    Case { name: "disk: the script on a disk of each size", run: sizes_of_disk },
+    Case { name: "disk: the script in a region of each maximum", run: sizes_of_region },
+    Case { name: "disk: write-back fails for real", run: thin_disk },
+    Case { name: "disk: mounted again, it is another mount", run: mounted_again },
+];
+
+const MIB: u64 = 1 << 20;
+
+fn full_disk(bench: &Bench, what: &str, ext4: bool) {
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let at = folder.path().join("disk");
+    let mounted = if ext4 {
+        let image = folder.path().join("image");
+        make_ext4(&image, 24 * MIB, &[]).and_then(|()| Mounted::loop_on(&image, &at))
+    } else {
+        Mounted::tmpfs(&at, 24 * MIB)
+    };
+    let mounted = match mounted {
+        Ok(mounted) => mounted,
+        Err(error) => return bench.skip(what, &error.to_string()),
+    };
+    for class in [Durability::Fdatasync, Durability::CacheLine] {
+        fill(mounted.path(), class);
+        bench.state();
+    }
+}
+
+/// Fills the object until the disk is full.
+fn append_until_full(object: &Object, path: &Path) -> u64 {
+    let mut pages = 0;
+    for step in [64, 1] {
+        let bytes = vec![0xB1; step * PAGE as usize];
+        loop {
+            match object.append(&bytes) {
+                Ok(_) => pages += step as u64,
+                Err(error @ Error::NoSpace { .. }) => {
+                    assert_clear(&error, path);
+                    assert!(error.to_string().contains("No space left on device"), "{error}");
+                    break;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    pages
+}
+
+fn fill(folder: &Path, class: Durability) {
+    let (path, ballast) = (folder.join("full.pgs"), folder.join("ballast"));
+    let store = options(class).open(&path).unwrap();
+    let keep = store.create("keep").unwrap();
+    keep.write_at(0, &[1; 4 * PAGE as usize]).unwrap();
+    store.sync().unwrap();
+    std::fs::write(&ballast, vec![0; 12 << 20]).unwrap();
+    let big = store.create("big").unwrap();
+    let pages = append_until_full(&big, &path);
+    assert!(matches(&big, &vec![0xB1; (pages * PAGE) as usize]));
+    // What needs no room goes on.
+    keep.write_at(PAGE, b"in place").unwrap();
+    keep.sync().unwrap();
+    store.rename("keep", "kept").unwrap();
+    store.sync().unwrap();
+    assert!(store.check().unwrap().is_clean());
+    // A page that is pinned while its object goes: its frame is owed, the others are room.
+    let page = big.pin(PageIndex(3)).unwrap().unwrap();
+    store.unlink("big").unwrap();
+    drop(big);
+    keep.append(&[2; 10 * PAGE as usize]).unwrap();
+    assert_eq!(page.read().unwrap()[..], [0xB1; PAGE as usize]);
+    drop((page, keep));
+    store.close().unwrap();
+    // A full disk opens, and recovers, without room.
+    let store = options(class).open(&path).unwrap();
+    let kept = store.open("kept").unwrap();
+    assert_eq!(kept.len(), 14 * PAGE);
+    let pages = append_until_full(&kept, &path);
+    std::fs::remove_file(ballast).unwrap();
+    kept.append(&vec![3; 4 << 20]).unwrap();
+    assert_eq!(kept.len(), (14 + pages) * PAGE + (4 << 20));
+    assert!(store.check().unwrap().is_clean());
+    drop((kept, store));
+    std::fs::remove_file(path).unwrap();
+}
+
+/// Plays all of the script that the room allows.
+fn play_in_little_room(options: &Options, path: &Path) -> Result<Player, String> {
+    let mut player = Player::new(options.clone(), path);
+    for (number, op) in script().iter().enumerate() {
+        if !op.applies(player.history.now()) {
+            continue;
+        }
+        match player.play(number, op) {
+            Ok(()) => {}
+            Err(error @ Error::NoSpace { .. }) => {
+                assert_clear(&error, path);
+                if !player.history.opened() {
+                    break;
+                }
+                player.refused().map_err(|why| format!("operation {number}, {op:?}: {why}"))?;
+            }
+            Err(other) => return Err(format!("operation {number}, {op:?}: {other}")),
+        }
+    }
+    player.leave();
+    Ok(player)
+}
+
+fn sizes_of_disk(bench: &Bench) {
+    let what = "a disk of each size";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let disk = match Mounted::tmpfs(&folder.path().join("disk"), MIB) {
+        Ok(mounted) => mounted,
+        Err(error) => return bench.skip(what, &error.to_string()),
+    };
+    let path = disk.path().join("small.pgs");
+    for n in bench.sweep(160, 24) {
+        let bytes = (16 + n as u64 * 3) * PAGE;
+        disk.resize(bytes).unwrap();
+        let class = [Durability::Fdatasync, Durability::CacheLine][n % 2];
+        let options = options(class);
+        let player =
+            play_in_little_room(&options, &path).unwrap_or_else(|why| panic!("{bytes} bytes: {why}"));
+        disk.resize(64 * MIB).unwrap();
+        player.judge(&options, Ending::Death).unwrap_or_else(|why| panic!("{bytes} bytes: {why}"));
+        std::fs::remove_file(&path).unwrap();
+        bench.state();
+    }
+}
+
+fn sizes_of_region(bench: &Bench) {
+    let folder = bench.folder();
+    let path = folder.path().join("small.pgs");
+    for n in bench.sweep(480, 30) {
+        let bytes = (16 + n as u64) * PAGE;
+        let options = options(Durability::Fdatasync);
+        let limited = options.clone().max_size(bytes);
+        let player =
+            play_in_little_room(&limited, &path).unwrap_or_else(|why| panic!("{bytes} bytes: {why}"));
+        player.judge(&options, Ending::Death).unwrap_or_else(|why| panic!("{bytes} bytes: {why}"));
+        std::fs::remove_file(&path).unwrap();
+        bench.state();
+    }
+}
+
+/// A file system on a device that has fewer blocks than it says: stores and growth succeed, and write-back fails.
+///
+/// With a journal: without one this file system was seen to lose what `fdatasync` had acknowledged, also to a plain
+/// program, when a later write-back failed.
+pub struct ThinDisk {
+    // In this order: the file system goes before the device under it.
+    top: Option<Mounted>,
+    below: Mounted,
+    folder: PathBuf,
+}
+
+impl ThinDisk {
+    /// A device that takes `spare` bytes more than its empty file system.
+    pub fn new(folder: &Path, spare: u64) -> io::Result<Self> {
+        let below = Mounted::tmpfs(&folder.join("below"), 64 * MIB)?;
+        let mut disk = Self { top: None, below, folder: folder.to_owned() };
+        // The device has the blocks of the journal, or it would always be the first to miss some.
+        std::fs::write(disk.image(), vec![0; 8 << 20])?;
+        make_ext4(&disk.image(), 48 * MIB, &["-J", "size=4", "-E", "nodiscard"])?;
+        disk.top = Some(Mounted::loop_on(&disk.image(), &disk.folder.join("top"))?);
+        let used = std::fs::metadata(disk.image())?.blocks() * 512;
+        disk.below.resize(used + spare)?;
+        Ok(disk)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.below.path().join("image")
+    }
+
+    /// Where the store lies.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join("top/thin.pgs")
+    }
+
+    /// From now on the device has room; the file system, which has seen it fail, is mended and mounted again.
+    pub fn heal(&mut self) -> io::Result<()> {
+        self.below.resize(128 * MIB)?;
+        drop(self.top.take());
+        mend_ext4(&self.image())?;
+        self.top = Some(Mounted::loop_on(&self.image(), &self.folder.join("top"))?);
+        Ok(())
+    }
+}
+
+fn thin_disk(bench: &Bench) {
+    let what = "failing write-back";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let mut failed = 0;
+    for n in bench.sweep(60, 8) {
+        let folder = bench.folder();
+        let spare = (4 + n as u64 * 2) * PAGE;
+        let mut disk = match ThinDisk::new(folder.path(), spare) {
+            Ok(disk) => disk,
+            Err(error) => return bench.skip(what, &error.to_string()),
+        };
+        let path = disk.path();
+        let mut player = Player::new(options(Durability::Fdatasync), &path);
+        for (number, op) in script().iter().enumerate() {
+            let Err(error) = player.play(number, op) else { continue };
+            assert_clear(&error, &path);
+            assert!(
+                player.poisoned() || !player.history.opened(),
+                "{spare}: a failed flush is final: {error}"
+            );
+            failed += 1;
+            break;
+        }
+        player.leave();
+        disk.heal().expect("a disk that has room again can be mounted");
+        // Whatever the lease says: it may have been one of the writes that failed, and the unmount has dropped the rest.
+        let judged = player.judge(&options(Durability::Fdatasync), Ending::FailedFlush);
+        judged.unwrap_or_else(|why| panic!("{spare} bytes to spare: {why}"));
+        bench.state();
+    }
+    assert!(failed > 2, "the device must fail at least in some runs");
+}
+
+/// Who died before an unmount is no longer in the page cache. The numbers of mounts are given out again.
+fn mounted_again(bench: &Bench) {
+    let what = "a disk that is mounted again";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
+    let identity = || {
+        let mounted = Mounted::loop_on(&image, &at)?;
+        let options = RegionOptions { create: true, ..RegionOptions::default() };
+        let region = Region::attach(Source::File { path: mounted.path().join("r.pgs") }, &options);
+        let identity = region.map(|region| region.identity()).expect("it attaches");
+        io::Result::Ok(identity)
+    };
+    let (first, second) = match make_ext4(&image, 8 * MIB, &[]).and_then(|()| Ok((identity()?, identity()?)))
+    {
+        Ok(both) => both,
+        Err(error) => return bench.skip(what, &error.to_string()),
+    };
+    assert_eq!((first.boot, first.inode), (second.boot, second.inode));
+    assert_ne!(first.mount, second.mount);
+    bench.state();
+}
+
+/// A store on a thin disk.
+pub fn store_on(disk: &ThinDisk) -> pagestone::Result<Store> {
+    options(Durability::Fdatasync).open(disk.path())
+}

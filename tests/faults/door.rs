@@ -1,0 +1,176 @@
+//! The n-th operation on the file fails, behind the engine's own door: for every n, every kind, once and for good.
+
+use crate::bench::{Bench, Case};
+use crate::script::script;
+use crate::store::{Player, options};
+use crate::world::{Ending, History};
+use pagestone::Error;
+use pagestone::persist::{FileOperation, Recorder};
+use pagestone::region::Identity;
+use pagestone::store::Options;
+use pagestone::units::Durability;
+use std::path::Path;
+
+pub const CASES: &[Case] = &[
+    Case { name: "door: each file operation fails once (EIO)", run: |b| sweep(b, libc::EIO, false) },
+    Case { name: "door: each file operation fails once (ENOSPC)", run: |b| sweep(b, libc::ENOSPC, false) },
+    Case { name: "door: from each file operation on all fail (EIO)", run: |b| sweep(b, libc::EIO, true) },
+    Case {
+        name: "door: from each file operation on all fail (ENOSPC)",
+        run: |b| sweep(b, libc::ENOSPC, true),
+    },
+    Case { name: "door: each file operation of a recovery fails", run: recovery },
+];
+
+const CLASSES: [Durability; 3] = [Durability::Fdatasync, Durability::CacheLine, Durability::Volatile];
+/// The lease's state and the word for a region that failed.
+const LEASE_STATE: usize = 2 * 4096 + 8;
+const FAILED: u8 = 3;
+
+/// What the last owner left, as the file's lease says.
+pub fn ending(path: &Path) -> Ending {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    if bytes.get(LEASE_STATE) == Some(&FAILED) { Ending::FailedFlush } else { Ending::Death }
+}
+
+/// An error names the file, unless it says that an earlier one did, and says what next where that is not plain.
+pub fn assert_clear(error: &Error, path: &Path) {
+    let (text, name) = (error.to_string(), path.file_name().unwrap_or_default().to_string_lossy());
+    match error {
+        Error::Io { .. } | Error::NoSpace { .. } => assert!(text.contains(&*name), "which file? {text}"),
+        Error::Poisoned { .. } => assert!(text.contains("open it again") && text.contains(&*name), "{text}"),
+        other => panic!("a failed file operation became {other:?}"),
+    }
+}
+
+/// How a run behind the door went.
+struct Run {
+    operations: Vec<FileOperation>,
+    /// The first error, and what it meant.
+    error: Option<(Error, Meaning)>,
+    player: Player,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Meaning {
+    /// There is no store yet, or it was closed.
+    NotOpened,
+    /// What failed can be tried again.
+    Local,
+    /// The store takes no more changes.
+    Final,
+}
+
+fn sweep(bench: &Bench, error: i32, lasting: bool) {
+    let folder = bench.folder();
+    for class in CLASSES {
+        let path = folder.path().join(format!("{class}-whole"));
+        let whole = play(class, &path, |_| {});
+        assert!(whole.error.is_none(), "{class}: without a fault {:?}", whole.error);
+        for n in bench.sweep(whole.operations.len(), 14) {
+            let path = folder.path().join(format!("{class}-{n}"));
+            let run = play(class, &path, |recorder| recorder.break_down(n, error, lasting));
+            judge(run, whole.operations[n], lasting)
+                .unwrap_or_else(|why| panic!("{class}, operation {n} ({:?}): {why}", whole.operations[n]));
+            bench.state();
+            std::fs::remove_file(&path).expect("the file is there");
+        }
+    }
+}
+
+/// Plays the script. After the first error it is tried again and the script goes on, if the store is not final.
+fn play(class: Durability, path: &Path, plan: impl FnOnce(&Recorder)) -> Run {
+    let recorder = Recorder::new();
+    plan(&recorder);
+    let mut player = Player::new(options(class).recorder(recorder.clone()), path);
+    let mut first = None;
+    'script: for (number, op) in script().iter().enumerate() {
+        while let Err(error) = player.play(number, op) {
+            assert_clear(&error, path);
+            let meaning = match player.poisoned() {
+                true => Meaning::Final,
+                false if player.is_open() => Meaning::Local,
+                false => Meaning::NotOpened,
+            };
+            let again = first.is_none() && meaning != Meaning::Final;
+            first.get_or_insert((error, meaning));
+            if !again {
+                break 'script;
+            }
+        }
+    }
+    player.leave();
+    Run { operations: recorder.file_operations(), error: first, player }
+}
+
+fn judge(run: Run, failed: FileOperation, lasting: bool) -> Result<(), String> {
+    use FileOperation::{Allocate, Length, Look, Sync, WriteThrough};
+    let ending = ending(&run.player.path);
+    match (failed, &run.error) {
+        (Sync | WriteThrough | Length, Some((error, Meaning::Local))) if !lasting => {
+            return Err(format!("a failed flush is final, and not only {error}"));
+        }
+        (Allocate, Some((error, Meaning::Final))) if !lasting => {
+            return Err(format!("a growth that was refused changes nothing, and is not final: {error}"));
+        }
+        (Sync | WriteThrough | Length, Some((_, Meaning::Final))) if ending != Ending::FailedFlush => {
+            return Err("the lease does not say that a flush failed".into());
+        }
+        (Sync | WriteThrough | Length | Allocate | Look, _) => {}
+    }
+    run.player.judge(&plain(&run.player.options), ending)?;
+    Ok(())
+}
+
+/// The same options without a recorder.
+fn plain(options: &Options) -> Options {
+    options.clone().recorder(Recorder::new())
+}
+
+/// Where the script is stopped to leave something to recover.
+const STOPS: [usize; 5] = [4, 17, 26, 60, 93];
+
+fn recovery(bench: &Bench) {
+    let (folder, identity) = (bench.folder(), Identity { boot: [7; 16], device: 1, inode: 2, mount: 3 });
+    for class in CLASSES {
+        for (stop, (bytes, history)) in STOPS.into_iter().zip(unclean(class, folder.path(), identity)) {
+            let path = folder.path().join("crashed");
+            let options = options(class).identity(identity);
+            let reopen = |plan: &dyn Fn(&Recorder)| {
+                std::fs::write(&path, &bytes).expect("there is room");
+                let recorder = Recorder::new();
+                plan(&recorder);
+                let opened = options.clone().recorder(recorder.clone()).open(&path).map(drop);
+                (opened, recorder.file_operations().len())
+            };
+            let (opened, count) = reopen(&|_| {});
+            opened.unwrap_or_else(|error| panic!("{class}, stopped after {stop}: {error}"));
+            for n in bench.sweep(count, 12) {
+                for lasting in [false, true] {
+                    if let (Err(error), _) = reopen(&|recorder| recorder.break_down(n, libc::EIO, lasting)) {
+                        assert_clear(&error, &path);
+                    }
+                    let player = Player::after(history.clone(), options.clone(), &path);
+                    let judged = player.judge(&options, ending(&path));
+                    judged.unwrap_or_else(|why| panic!("{class}, after {stop}, operation {n}: {why}"));
+                    bench.state();
+                }
+            }
+        }
+    }
+}
+
+/// What a process leaves that dies after each of the `STOPS`, and what it has said until then.
+fn unclean(class: Durability, folder: &Path, identity: Identity) -> Vec<(Vec<u8>, History)> {
+    let path = folder.join(format!("{class}-dies"));
+    let mut player = Player::new(options(class).identity(identity), &path);
+    let mut left = Vec::new();
+    for (number, op) in script().iter().enumerate() {
+        player.play(number, op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
+        if STOPS.contains(&(number + 1)) {
+            left.push((std::fs::read(&path).expect("the file is there"), player.history.clone()));
+        }
+    }
+    player.leave();
+    left
+}

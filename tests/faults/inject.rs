@@ -1,0 +1,214 @@
+//! A real process whose system calls fail, are cut short, or are its last: `strace -e inject`.
+
+use crate::bench::{Bench, Case};
+use crate::child::{BEGIN, Ended, command_under, finish};
+use crate::door::ending;
+use crate::script::script;
+use crate::store::{Player, options, told};
+use crate::world::{Ending, History};
+use pagestone::units::Durability;
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+
+pub const CASES: &[Case] = &[
+    Case { name: "strace: each system call fails", run: errors },
+    Case { name: "strace: calls are interrupted, cut short, slow: nobody notices", run: nuisances },
+    Case { name: "strace: SIGKILL at each system call", run: kills },
+];
+
+/// Which errors a system call is given.
+const ERRORS: &[(&str, &[&str])] = &[
+    ("fdatasync", &["EIO", "ENOSPC", "EDQUOT"]),
+    ("pwritev2", &["EIO", "ENOSPC"]),
+    ("fallocate", &["ENOSPC", "EIO", "EPERM", "EFBIG"]),
+    ("statx", &["EIO"]),
+    ("openat", &["EMFILE", "ENOMEM", "EIO", "EACCES"]),
+    ("fcntl", &["ENOLCK", "EIO"]),
+    ("mmap", &["ENOMEM"]),
+    ("madvise", &["ENOMEM"]),
+    ("statfs", &["EIO"]),
+    ("fsync", &["EIO", "ENOSPC"]),
+    ("fadvise64", &["EIO"]),
+    ("getrandom", &["EIO"]),
+];
+
+/// What the engine has to get over by itself.
+const NUISANCES: &[(&str, &str)] = &[
+    ("fdatasync", "error=EINTR"),
+    ("pwritev2", "error=EINTR"),
+    ("pwritev2", "retval=7"),
+    ("fallocate", "error=EINTR"),
+    ("fallocate", "error=EOPNOTSUPP"),
+    ("openat", "error=EINTR"),
+    ("fdatasync", "delay_enter=30000"),
+    ("pwritev2", "delay_enter=30000"),
+];
+
+/// The system calls of a run without faults, those before the script left out of the counts.
+struct Calls {
+    /// By name: how many came before, and the lines of those after.
+    calls: BTreeMap<String, (usize, Vec<String>)>,
+}
+
+fn available(bench: &Bench, what: &str) -> bool {
+    let works = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO", "true"])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !works {
+        bench.skip(what, "strace cannot be used here (package strace, and the right to trace)");
+    }
+    works
+}
+
+impl Calls {
+    fn of_script(folder: &Path) -> Self {
+        let (path, log) = (folder.join("traced"), folder.join("trace"));
+        let log_text = log.to_string_lossy();
+        let options = ["-qq", "-o", &*log_text];
+        let ended = finish(command_under("strace", &options, "script", &[&path.to_string_lossy()]));
+        let ended = ended.expect("the script ends");
+        assert!(
+            ended.status.success() && ended.said.last().is_some_and(|last| last == "left"),
+            "{}",
+            ended.complained
+        );
+        let text = std::fs::read_to_string(&log).expect("strace writes its log");
+        let mut calls = BTreeMap::<String, (usize, Vec<String>)>::new();
+        let mut begun = false;
+        for line in text.lines() {
+            let Some((name, _)) = line.split_once('(') else { continue };
+            let (before, after) = calls.entry(name.to_owned()).or_default();
+            if begun {
+                after.push(line.to_owned())
+            } else {
+                *before += 1
+            }
+            begun |= line.contains(BEGIN);
+        }
+        assert!(begun, "the script looks for {BEGIN}");
+        std::fs::remove_file(path).expect("the script has made it");
+        Self { calls }
+    }
+
+    /// The numbers, for `when=`, of the calls of this name in the script that `fit`.
+    fn numbers(&self, name: &str, fit: impl Fn(&str) -> bool) -> Vec<usize> {
+        let Some((before, after)) = self.calls.get(name) else { return Vec::new() };
+        after.iter().enumerate().filter(|(_, line)| fit(line)).map(|(i, _)| before + i + 1).collect()
+    }
+}
+
+/// Runs the script with one injection, and the history as far as it was told.
+fn run(folder: &Path, injection: &str) -> (Ended, History) {
+    let path = folder.join("traced");
+    let _ = std::fs::remove_file(&path);
+    let inject = format!("inject={injection}");
+    let call = injection.split_once(':').map_or(injection, |(call, _)| call);
+    let trace = format!("trace={call}");
+    let options = ["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let ended = finish(command_under("strace", &options, "script", &[&path.to_string_lossy()]));
+    let ended = ended.unwrap_or_else(|| panic!("{injection}: it hangs"));
+    let (mut history, script) = (History::new(), script());
+    let done = ended.said.iter().filter(|line| line.starts_with("ok ")).count();
+    for (number, op) in script.iter().enumerate().take(done) {
+        let after = op.after(history.now(), number);
+        told(&mut history, op, after);
+    }
+    if let Some(op) = script.get(done) {
+        let after = op.after(history.now(), done);
+        history.doubt(after);
+    }
+    (ended, history)
+}
+
+fn judge(folder: &Path, history: History, injection: &str, ending: Ending) {
+    let options = options(Durability::Fdatasync);
+    let player = Player::after(history, options.clone(), &folder.join("traced"));
+    player.judge(&options, ending).unwrap_or_else(|why| panic!("{injection}: {why}"));
+}
+
+/// Memory of the allocator's is another matter: only what the engine maps.
+fn is_ours(call: &str, line: &str) -> bool {
+    call != "mmap" || line.contains("MAP_NORESERVE") || line.contains("MAP_SHARED")
+}
+
+fn errors(bench: &Bench) {
+    if !available(bench, "failing system calls") {
+        return;
+    }
+    let folder = bench.folder();
+    let calls = Calls::of_script(folder.path());
+    for &(call, errors) in ERRORS {
+        let numbers = calls.numbers(call, |line| is_ours(call, line));
+        for pick in bench.sweep(numbers.len(), 3) {
+            for error in errors.iter().take(if bench.long { errors.len() } else { 1 }) {
+                let injection = format!("{call}:error={error}:when={}", numbers[pick]);
+                let (ended, history) = run(folder.path(), &injection);
+                assert!(ended.status.success(), "{injection}: {:?}, {}", ended.status, ended.complained);
+                assert!(
+                    ended.said.last().is_some_and(|last| last == "left"),
+                    "{injection}: {:?}",
+                    ended.said
+                );
+                let told = ended.said.iter().find_map(|line| line.strip_prefix("error "));
+                if let Some(told) = told {
+                    assert!(told.len() > 30, "{injection}: {told}");
+                }
+                if matches!(call, "fdatasync" | "pwritev2") && history.opened() {
+                    let heard = told.is_some_and(|told| told.starts_with("final "));
+                    // The last handle's drop syncs as well, and can tell only the lease.
+                    let dropping =
+                        told.is_none() && ending(&folder.path().join("traced")) == Ending::FailedFlush;
+                    assert!(heard || dropping, "{injection}: {told:?}");
+                }
+                judge(folder.path(), history, &injection, ending(&folder.path().join("traced")));
+                bench.state();
+            }
+        }
+    }
+}
+
+fn nuisances(bench: &Bench) {
+    if !available(bench, "interrupted and slow system calls") {
+        return;
+    }
+    let folder = bench.folder();
+    let calls = Calls::of_script(folder.path());
+    for &(call, nuisance) in NUISANCES {
+        let numbers = calls.numbers(call, |_| true);
+        for pick in bench.sweep(numbers.len(), 2) {
+            let injection = format!("{call}:{nuisance}:when={}", numbers[pick]);
+            let (ended, history) = run(folder.path(), &injection);
+            assert!(ended.status.success(), "{injection}: {}", ended.complained);
+            let complaint = ended.said.iter().find(|line| line.starts_with("error"));
+            assert!(complaint.is_none(), "{injection}: {complaint:?}");
+            judge(folder.path(), history, &injection, Ending::Death);
+            bench.state();
+        }
+    }
+}
+
+fn kills(bench: &Bench) {
+    if !available(bench, "SIGKILL at system calls") {
+        return;
+    }
+    let folder = bench.folder();
+    let calls = Calls::of_script(folder.path());
+    let names: Vec<_> =
+        calls.calls.keys().filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_')).collect();
+    for name in names {
+        let numbers = calls.numbers(name, |_| true);
+        for pick in bench.sweep(numbers.len(), 3) {
+            let injection = format!("{name}:signal=SIGKILL:when={}", numbers[pick]);
+            let (ended, history) = run(folder.path(), &injection);
+            let killed = ended.status.signal() == Some(libc::SIGKILL)
+                || ended.status.code() == Some(128 + libc::SIGKILL);
+            // `exit_group` comes after everything.
+            assert!(killed || name == "exit_group", "{injection}: {:?} {}", ended.status, ended.complained);
+            judge(folder.path(), history, &injection, ending(&folder.path().join("traced")));
+            bench.state();
+        }
+    }
+}

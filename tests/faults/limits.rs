@@ -1,0 +1,249 @@
+//! Limits of the process: addresses, open files, sizes of files, memory.
+
+use crate::bench::{Bench, Case};
+use crate::child::{Ended, command, finish, say};
+use crate::script::{PAGE, script};
+use crate::store::{Player, options};
+use crate::world::Ending;
+use pagestone::units::{Durability, PageIndex};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub const CASES: &[Case] = &[
+    Case { name: "limits: addresses (RLIMIT_AS)", run: addresses },
+    Case { name: "limits: open files (RLIMIT_NOFILE)", run: open_files },
+    Case { name: "limits: sizes of files (RLIMIT_FSIZE)", run: file_sizes },
+    Case { name: "limits: memory (cgroup) smaller than the working set", run: memory },
+];
+
+const CLASS: Durability = Durability::Fdatasync;
+
+/// A child that plays the script under a limit. It ends well, whatever it was told.
+fn limited(limit: &str, value: u64, path: &Path) -> Ended {
+    let ended = finish(command("limited", &[limit, &value.to_string(), &path.to_string_lossy()]));
+    let ended = ended.unwrap_or_else(|| panic!("{limit} {value}: it hangs"));
+    assert!(ended.status.success(), "{limit} {value}: {:?} {}", ended.status, ended.complained);
+    ended
+}
+
+fn said<'e>(ended: &'e Ended, what: &str) -> Option<&'e str> {
+    ended.said.iter().find_map(|line| line.strip_prefix(what))
+}
+
+/// The store that a limited child has left opens without the limit.
+fn sound(path: &Path) {
+    if path.exists() {
+        let player = Player::new(options(CLASS), path);
+        let store = options(CLASS).open(path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(store.check().unwrap().is_clean());
+        drop((store, player));
+    }
+}
+
+fn addresses(bench: &Bench) {
+    let folder = bench.folder();
+    // Mebibytes beside what the program has already. With less it is the allocator that ends the program.
+    for more in (12..if bench.long { 80 } else { 20 }).chain([100, 500, 3 << 10, 1 << 20]) {
+        let path = folder.path().join(format!("as-{more}"));
+        let ended = limited("as", more << 20, &path);
+        assert_eq!(said(&ended, "error "), None, "{more} MiB are enough");
+        sound(&path);
+        bench.state();
+    }
+    let path = folder.path().join("large");
+    drop(options(CLASS).open(&path).unwrap());
+    // Not the region's, but mapped with it.
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4 << 30).unwrap();
+    for (more, enough) in [(64, false), (1 << 10, false), (5 << 10, true), (1 << 20, true)] {
+        let ended = limited("as", more << 20, &path);
+        let error = said(&ended, "error ");
+        assert_eq!(error.is_none(), enough, "{more} MiB: {error:?}");
+        assert!(
+            error.is_none_or(|error| error.contains("addresses for the region")),
+            "{more} MiB: {error:?}"
+        );
+        sound(&path);
+        bench.state();
+    }
+}
+
+fn open_files(bench: &Bench) {
+    let folder = bench.folder();
+    let (mut refused, mut played) = (0, 0);
+    for more in 0..8 {
+        let path = folder.path().join(format!("files-{more}"));
+        let ended = limited("nofile", more, &path);
+        match said(&ended, "error ") {
+            Some(error) => {
+                assert!(error.contains("Too many open files"), "{more}: {error}");
+                refused += 1;
+            }
+            None => played += 1,
+        }
+        sound(&path);
+        bench.state();
+    }
+    assert!(refused > 0 && played > 0, "{refused} refused, {played} played");
+}
+
+fn file_sizes(bench: &Bench) {
+    let folder = bench.folder();
+    for n in bench.sweep(200, 14) {
+        let bytes = (n as u64 * 3 + 1) * PAGE;
+        let path = folder.path().join("sizes");
+        let ended = limited("fsize", bytes, &path);
+        if let Some(error) = said(&ended, "error ") {
+            assert!(error.contains("no space") && error.contains("File too large"), "{bytes}: {error}");
+        }
+        sound(&path);
+        // The same limit on a region that is larger already: refused, not killed by the first write beyond.
+        let (fresh, large) = (folder.path().join("fresh"), folder.path().join("large"));
+        let _ = (fs::remove_file(&fresh), fs::remove_file(&large));
+        let mut player = Player::new(options(CLASS), &large);
+        for (number, op) in script().iter().enumerate() {
+            player.play(number, op).unwrap();
+        }
+        player.leave();
+        let len = fs::metadata(&large).unwrap().len();
+        let ended = limited("fsize", bytes, &large);
+        let error = said(&ended, "error ");
+        assert_eq!(error.is_some(), bytes < len, "{bytes} of {len}: {error:?}");
+        assert!(error.is_none_or(|error| error.contains("RLIMIT_FSIZE")), "{bytes}: {error:?}");
+        player.judge(&options(CLASS), Ending::Death).unwrap_or_else(|why| panic!("{bytes}: {why}"));
+        let _ = fs::remove_file(&path);
+        bench.state();
+    }
+}
+
+/// A limit of this process from here on.
+fn set_limit(what: libc::__rlimit_resource_t, value: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: room for the answer.
+    assert!(unsafe { libc::getrlimit(what, &raw mut limit) } == 0);
+    limit.rlim_cur = value.min(limit.rlim_max);
+    // SAFETY: an initialized limit.
+    assert!(unsafe { libc::setrlimit(what, &raw const limit) } == 0);
+}
+
+pub fn in_child(limit: &str, value: &str, path: &Path) {
+    let value: u64 = value.parse().expect("a number");
+    match limit {
+        "as" => set_limit(libc::RLIMIT_AS, pages_mapped() * PAGE + value),
+        "nofile" => set_limit(libc::RLIMIT_NOFILE, lowest_free_descriptor() + value),
+        // The signal stays as it is: it must not come.
+        "fsize" => set_limit(libc::RLIMIT_FSIZE, value),
+        other => panic!("no such limit: {other}"),
+    }
+    let mut player = Player::new(options(CLASS), path);
+    if path.exists() {
+        // What is there is not the script's.
+        match player.store().and_then(|store| {
+            store.create("more").and_then(|more| more.append(&[1; 100])).and_then(|_| store.sync())
+        }) {
+            Err(error) => say(&format!("error {error}")),
+            Ok(()) => assert!(player.store().and_then(|store| store.unlink("more")).is_ok()),
+        }
+    } else {
+        for (number, op) in script().iter().enumerate() {
+            if let Err(error) = player.play(number, op) {
+                say(&format!("error {error}"));
+                break;
+            }
+        }
+    }
+    player.leave();
+}
+
+/// The number that the next file gets.
+fn lowest_free_descriptor() -> u64 {
+    std::os::fd::AsRawFd::as_raw_fd(&fs::File::open("/dev/null").expect("it is there")) as u64
+}
+
+/// Pages of addresses that this process has.
+fn pages_mapped() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").expect("there is a /proc");
+    text.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number")
+}
+
+/// A memory cgroup of our own; removed when dropped.
+struct Group(PathBuf);
+
+impl Group {
+    /// With a limit of `bytes`, in whichever hierarchy there is.
+    fn new(bytes: u64) -> Result<Self, String> {
+        let name = format!("pagestone-faults-{}", std::process::id());
+        let roots = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+            ("/sys/fs/cgroup/unified", "memory.max"),
+        ];
+        for (root, file) in roots {
+            let group = Self(Path::new(root).join(&name));
+            if fs::create_dir(&group.0).is_ok() && fs::write(group.0.join(file), bytes.to_string()).is_ok() {
+                return Ok(group);
+            }
+        }
+        Err("no memory cgroup can be made (root, and a memory controller)".to_owned())
+    }
+
+    fn processes(&self) -> PathBuf {
+        self.0.join("cgroup.procs")
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+const LIMIT: u64 = 16 << 20;
+const WORKING_SET: u64 = 32 << 20;
+
+fn memory(bench: &Bench) {
+    let what = "little memory";
+    // On a disk: what is kept in memory counts as memory.
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let path = folder.path().join("large.pgs");
+    let group = match Group::new(LIMIT) {
+        Ok(group) => group,
+        Err(why) => return bench.skip(what, &why),
+    };
+    if matches!(options(CLASS).open(&path).map(|store| store.info().medium), Ok(Durability::Volatile)) {
+        return bench.skip(what, "the temporary folder lies in memory");
+    }
+    fs::remove_file(&path).expect("it was made");
+    let ended =
+        finish(command("working-set", &[&path.to_string_lossy(), &group.processes().to_string_lossy()]));
+    let ended = ended.expect("it does not hang");
+    assert!(ended.status.success(), "{:?} {}", ended.status, ended.complained);
+    let store = options(CLASS).open(&path).unwrap();
+    assert!(store.check().unwrap().is_clean());
+    assert_eq!(store.open("large").unwrap().len(), WORKING_SET);
+    bench.state();
+}
+
+/// Stores, syncs and reads three times the memory it may have; a pin keeps its page meanwhile.
+pub fn work(path: &Path, processes: &str) {
+    fs::write(processes, std::process::id().to_string()).expect("the group takes this process");
+    let store = options(CLASS).open(path).unwrap();
+    let object = store.create("large").unwrap();
+    let pages = WORKING_SET / PAGE;
+    let byte = |page: u64, round: u64| (page * 7 + round) as u8;
+    for round in 0..2 {
+        for page in 0..pages {
+            object.write_at(page * PAGE, &[byte(page, round); PAGE as usize]).unwrap();
+        }
+        object.sync().unwrap();
+        let pinned = object.pin(PageIndex(17)).unwrap().unwrap();
+        for n in 0..pages / 4 {
+            // In an order that no read-ahead knows.
+            let page = n * 7919 % pages;
+            let shown = object.pin(PageIndex(page)).unwrap().unwrap();
+            assert_eq!(shown.read().unwrap()[..], [byte(page, round); PAGE as usize]);
+        }
+        assert_eq!(pinned.read().unwrap()[0], byte(17, round));
+    }
+    drop(object);
+    store.close().map_err(|(_, error)| error).unwrap();
+}

@@ -1,0 +1,42 @@
+//! Faults: disks that are full or fail, files that are cut or replaced, limits of the process, signals, clocks, slowness.
+//! After each: an error that says what, where and what next; final where it must be; the data whole when it is opened
+//! again; and nothing hangs.
+//!
+//! ```text
+//! faults [--long] [FILTER...]      each case once; --long: every operation of every sweep
+//! ```
+//!
+//! Not the usual harness: a case that cannot run on this machine says so aloud, which a captured test could not, and
+//! the same program is its own child processes.
+
+mod bench;
+mod child;
+mod disk;
+mod door;
+mod file;
+mod inject;
+mod limits;
+mod mount;
+mod pair;
+mod script;
+mod store;
+mod time;
+mod world;
+
+use bench::{Bench, Case};
+use std::process::ExitCode;
+
+const CASES: &[&[Case]] =
+    &[door::CASES, inject::CASES, disk::CASES, pair::CASES, file::CASES, limits::CASES, time::CASES];
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == child::VERB) {
+        return child::run(&args[1..]);
+    }
+    let long = args.iter().any(|arg| arg == "--long")
+        || std::env::var("PAGESTONE_FAULTS").is_ok_and(|v| v == "long");
+    // What is meant for the usual harness says nothing here.
+    args.retain(|arg| !arg.starts_with('-'));
+    Bench::new(long).run(CASES, &args)
+}

@@ -1,0 +1,102 @@
+//! Small file systems of our own, seen by nobody else: each case mounts in a name space of its thread, so that nothing
+//! is left behind however it ends.
+
+use crate::bench::Bench;
+use std::ffi::CString;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::ptr;
+
+/// Takes the calling thread into a mount name space of its own. False, said aloud, where that is not allowed.
+pub fn may_mount(bench: &Bench, what: &str) -> bool {
+    // SAFETY: plain calls; the strings are constants that end in NUL.
+    let rc = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    if rc != 0 {
+        bench.skip(what, "needs the right to mount (root)");
+        return false;
+    }
+    // SAFETY: as above.
+    let rc = unsafe {
+        libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), libc::MS_REC | libc::MS_PRIVATE, ptr::null())
+    };
+    if rc != 0 {
+        bench.skip(what, "the mounts of this machine cannot be made private");
+    }
+    rc == 0
+}
+
+/// A mounted file system; unmounted when dropped.
+pub struct Mounted {
+    at: PathBuf,
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.to_string_lossy().as_bytes()).expect("a path has no NUL")
+}
+
+impl Mounted {
+    /// A file system in memory that takes `bytes`.
+    pub fn tmpfs(at: &Path, bytes: u64) -> io::Result<Self> {
+        std::fs::create_dir_all(at)?;
+        let mounted = Self { at: at.to_owned() };
+        mounted.tmpfs_call(bytes, 0)?;
+        Ok(mounted)
+    }
+
+    /// Gives a `tmpfs` another size.
+    pub fn resize(&self, bytes: u64) -> io::Result<()> {
+        self.tmpfs_call(bytes, libc::MS_REMOUNT)
+    }
+
+    fn tmpfs_call(&self, bytes: u64, flags: libc::c_ulong) -> io::Result<()> {
+        let (at, options) = (c_path(&self.at), CString::new(format!("size={bytes}"))?);
+        let kind = c"tmpfs".as_ptr();
+        // SAFETY: strings that end in NUL and outlive the call.
+        let rc = unsafe { libc::mount(kind, at.as_ptr(), kind, flags, options.as_ptr().cast()) };
+        if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// The file system on a file.
+    pub fn loop_on(image: &Path, at: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(at)?;
+        run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at), 0)?;
+        Ok(Self { at: at.to_owned() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.at
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let at = c_path(&self.at);
+        // SAFETY: a string that ends in NUL.
+        if unsafe { libc::umount2(at.as_ptr(), 0) } != 0 {
+            // SAFETY: as above. Somebody has a file open there.
+            unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
+        }
+    }
+}
+
+/// Makes an `ext4` of `bytes` bytes on a file.
+pub fn make_ext4(image: &Path, bytes: u64, options: &[&str]) -> io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(image)?.set_len(bytes)?;
+    run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).args(options).arg(image), 0)
+}
+
+/// What an administrator does with a file system that has seen errors.
+pub fn mend_ext4(image: &Path) -> io::Result<()> {
+    run(Command::new("e2fsck").args(["-fy"]).arg(image), 1)
+}
+
+/// Runs a program that ends with at most `code`.
+fn run(command: &mut Command, code: i32) -> io::Result<()> {
+    let ended = command.output()?;
+    if ended.status.code().is_some_and(|ended| ended <= code) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{command:?}: {}", String::from_utf8_lossy(&ended.stderr))))
+}

@@ -1,0 +1,190 @@
+//! The script, played on a real store and told to the model.
+
+use crate::script::{Op, PAGE, pattern};
+use crate::world::{Ending, History, World};
+use pagestone::Error;
+use pagestone::page::PageRef;
+use pagestone::store::{Object, Options, Store};
+use pagestone::units::{Durability, PageIndex};
+use std::path::{Path, PathBuf};
+
+/// A store that takes its file for one of `class`, with a log that soon wraps.
+pub fn options(class: Durability) -> Options {
+    Store::options().create(true).assume(class).log_frames(8)
+}
+
+/// Somebody who plays a script.
+pub struct Player {
+    pub options: Options,
+    pub path: PathBuf,
+    pub history: History,
+    store: Option<Store>,
+    pins: Vec<PageRef>,
+    /// Objects that stay open although they have lost their names, while a page of theirs is pinned.
+    kept: Vec<Object>,
+}
+
+impl Player {
+    pub fn new(options: Options, path: &Path) -> Self {
+        Self::after(History::new(), options, path)
+    }
+
+    /// Somebody who knows what others have done.
+    pub fn after(history: History, options: Options, path: &Path) -> Self {
+        Self { options, path: path.to_owned(), history, store: None, pins: Vec::new(), kept: Vec::new() }
+    }
+
+    /// Plays `op`, the script's `number`-th; an error leaves its outcome in doubt.
+    pub fn play(&mut self, number: usize, op: &Op) -> Result<(), Error> {
+        let after = op.after(self.history.now(), number);
+        self.history.doubt(after.clone());
+        self.perform(number, op)?;
+        self.heard(op, after);
+        Ok(())
+    }
+
+    /// An operation has returned.
+    fn heard(&mut self, op: &Op, after: World) {
+        told(&mut self.history, op, after);
+    }
+
+    /// The store, opened if it is not open.
+    pub fn store(&mut self) -> Result<Store, Error> {
+        if self.store.is_none() {
+            self.store = Some(self.options.open(&self.path)?);
+        }
+        self.store.clone().ok_or(Error::Closed)
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.store.is_some()
+    }
+
+    fn perform(&mut self, number: usize, op: &Op) -> Result<(), Error> {
+        let store = self.store()?;
+        match *op {
+            Op::Create(name) => store.create(name).map(drop),
+            Op::Write(name, at, len) => store.open(name)?.write_at(at, &pattern(number, len)),
+            Op::Append(name, len) => store.open(name)?.append(&pattern(number, len)).map(drop),
+            Op::Store(name, page, at, len) => {
+                let page = store.open(name)?.pin_mut(PageIndex(page))?;
+                page.write_range(at..at + len)?.copy_from_slice(&pattern(number, len as u64));
+                Ok(())
+            }
+            Op::SetLen(name, len) => store.open(name)?.set_len(len),
+            Op::Punch(name, at, len) => store.open(name)?.punch_hole(at, len),
+            Op::Allocate(name, at, len) => store.open(name)?.allocate(at, len),
+            Op::Rename(from, to) => store.rename(from, to),
+            Op::Unlink(name) => store.unlink(name),
+            Op::Pin(name, page) => {
+                let object = store.open(name)?;
+                self.pins.extend(object.pin(PageIndex(page))?);
+                self.kept.push(object);
+                Ok(())
+            }
+            Op::Unpin => {
+                self.let_go();
+                Ok(())
+            }
+            Op::Sync(name) => store.open(name)?.sync(),
+            Op::SyncPages(name, page, pages) => store.open(name)?.sync_range(page * PAGE, pages * PAGE),
+            Op::SyncAll => store.sync(),
+            Op::Check => match store.check()? {
+                report if report.is_clean() => Ok(()),
+                report => panic!("check found {:?}", report.findings),
+            },
+            Op::Reopen => {
+                drop(store);
+                self.close()
+            }
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.kept.clear();
+        self.pins.clear();
+    }
+
+    /// Closes the store in order; one that cannot be closed stays.
+    fn close(&mut self) -> Result<(), Error> {
+        match self.store.take().map(Store::close) {
+            Some(Err((store, error))) => {
+                self.store = Some(store);
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops all handles, as they are, in an order that a program may have.
+    pub fn leave(&mut self) {
+        self.let_go();
+        self.store = None;
+    }
+
+    /// After an error: whether the store is final, and if so, whether it is so for everybody.
+    pub fn poisoned(&mut self) -> bool {
+        let Some(store) = self.store.clone() else { return false };
+        let Some(why) = store.poisoned() else { return false };
+        let refused = |what: &str, result: Result<(), Error>| match result {
+            Err(Error::Poisoned { why: told }) if told == why => {}
+            other => panic!("{what} of a poisoned store: {other:?}"),
+        };
+        refused("create", store.create("never").map(drop));
+        refused("sync", store.sync());
+        refused("unlink", store.unlink("a"));
+        refused("open", store.open("a").map(drop));
+        refused("check", store.check().map(drop));
+        for object in &self.kept {
+            refused("write", object.write_at(0, b"never"));
+            refused("append", object.append(b"never").map(drop));
+            refused("set_len", object.set_len(1 << 20));
+            refused("sync of an object", object.sync());
+        }
+        true
+    }
+
+    /// After `NoSpace`: nothing has changed but, at most, bytes of pages that were there. The script may go on.
+    pub fn refused(&mut self) -> Result<(), String> {
+        let store = self.store().map_err(|error| error.to_string())?;
+        let found = self.history.judge(&store, Ending::Death)?;
+        if !found.same_outline(self.history.now()) {
+            return Err(format!("it was refused and has changed names or lengths: {found:?}"));
+        }
+        self.history.acknowledge(found);
+        match store.poisoned() {
+            None => Ok(()),
+            Some(why) => Err(format!("a full disk is not final: {why}")),
+        }
+    }
+
+    /// Opens the store without faults, holds it against the history, and sees that it takes changes.
+    pub fn judge(&self, options: &Options, ending: Ending) -> Result<World, String> {
+        let told = |doing: &str| {
+            let doing = doing.to_owned();
+            move |error: Error| format!("{doing}: {error}")
+        };
+        let store = options.open(&self.path).map_err(told("opening it again"))?;
+        let found = self.history.judge(&store, ending)?;
+        let last = store.create("afterwards").map_err(told("creating"))?;
+        last.append(&[7; 3 * PAGE as usize]).map_err(told("appending"))?;
+        drop(last);
+        store.unlink("afterwards").map_err(told("unlinking"))?;
+        let report = store.check().map_err(told("checking"))?;
+        if !report.is_clean() {
+            return Err(format!("after more changes, check found {:?}", report.findings));
+        }
+        store.close().map_err(|(_, error)| error).map_err(told("closing"))?;
+        Ok(found)
+    }
+}
+
+/// Tells a history of an operation that has returned.
+pub fn told(history: &mut History, op: &Op, after: World) {
+    history.acknowledge(after);
+    match *op {
+        Op::Sync(name) => history.synced_one(name),
+        Op::SyncAll | Op::Reopen => history.synced(),
+        _ => {}
+    }
+}
