@@ -14,6 +14,7 @@
 mod file;
 mod lines;
 mod recorder;
+mod replica;
 mod stream;
 
 pub(crate) use file::sync_directory;
@@ -220,6 +221,32 @@ impl Persist {
             // SAFETY: the caller's promise.
             let bytes = unsafe { std::slice::from_raw_parts(from, len) };
             recorder.store(offset, bytes, false, || ());
+        }
+    }
+
+    /// Tells the recorder what the region holds; from here on it can tell which stores it was not told of.
+    ///
+    /// # Safety
+    /// The range is mapped and not written by anybody meanwhile.
+    pub unsafe fn begins(&self, base: *const u8, len: u64) {
+        if let Some(recorder) = &self.recorder {
+            // SAFETY: the caller's promise.
+            let bytes = unsafe { std::slice::from_raw_parts(base, len as usize) };
+            recorder.begins(bytes.to_vec());
+        }
+    }
+
+    /// Lets the recorder compare the region with all it was told: what differs was stored without this door, unless it
+    /// is `untold`, as what is stored through a user's guard is until the guard's end.
+    ///
+    /// # Safety
+    /// The range is mapped, and `base` is aligned as a word is.
+    pub unsafe fn audit(&self, base: *mut u8, len: u64, untold: impl Fn(u64) -> bool) {
+        if let Some(recorder) = self.recorder.as_ref().filter(|_| self.class != Durability::Volatile) {
+            let words = base.cast::<std::sync::atomic::AtomicU64>();
+            // SAFETY: the caller's promise; words of a region are accessed as atomics wherever they can race.
+            let words = unsafe { std::slice::from_raw_parts(words, len as usize / 8) };
+            recorder.audit(words, untold);
         }
     }
 

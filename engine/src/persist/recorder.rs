@@ -1,11 +1,14 @@
 //! The recorder: everything that went through the door, in one order; and the switches that break it.
 
+use super::replica::Replica;
 use crate::sync::Mutex;
 use crate::sync::thread::{self, ThreadId};
 use crate::units::LINE_SIZE;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 /// One thing that happened. Threads are numbered from 0 in order of their first event; offsets are bytes in
@@ -31,6 +34,8 @@ pub enum Event {
     Grow { bytes: u64 },
     /// A test's own remark: an acknowledgement, a boundary.
     Mark { thread: u32, label: u64 },
+    /// The region's bytes were found to differ from all that was recorded: somebody has stored past the door.
+    Bypass { thread: u32, offset: u64, len: u64 },
 }
 
 /// The operations on the region's file.
@@ -93,6 +98,7 @@ struct Log {
     events: Vec<Event>,
     threads: HashMap<ThreadId, u32>,
     plans: Vec<Plan>,
+    replica: Replica,
     /// File operations so far.
     files: Vec<FileOperation>,
     breakdown: Option<Breakdown>,
@@ -215,6 +221,7 @@ impl Recorder {
         let mut log = self.log.lock();
         let thread = log.thread();
         log.events.push(Event::Store { thread, offset, bytes: bytes.into(), non_temporal });
+        log.replica.store(offset, bytes);
         run();
     }
 
@@ -313,6 +320,22 @@ impl Recorder {
 
     /// Records that the region has `bytes` bytes, durably.
     pub(crate) fn grow(&self, bytes: u64) {
-        self.log.lock().events.push(Event::Grow { bytes });
+        let mut log = self.log.lock();
+        log.replica.grow(bytes);
+        log.events.push(Event::Grow { bytes });
+    }
+
+    /// Notes what the region holds before the first event.
+    pub(super) fn begins(&self, bytes: Vec<u8>) {
+        self.log.lock().replica = Replica::of(bytes);
+    }
+
+    /// Records where `real` differs from what was told, `untold` words excepted. No recorded store runs meanwhile.
+    pub(super) fn audit(&self, real: &[AtomicU64], untold: impl Fn(u64) -> bool) {
+        let mut log = self.log.lock();
+        let thread = log.thread();
+        let found = log.replica.differences(real, untold);
+        let bypass = |Range { start, end }| Event::Bypass { thread, offset: start, len: end - start };
+        log.events.extend(found.into_iter().map(bypass));
     }
 }

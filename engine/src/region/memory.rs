@@ -6,9 +6,10 @@ use super::claim::Claim;
 use super::mapping::Mapping;
 use super::options::RegionOptions;
 use crate::error::{Error, Result};
+use crate::frame::FrameTable;
 use crate::persist::{Persist, word_at};
 use crate::sync::Mutex;
-use crate::units::{Durability, LINE_SIZE};
+use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, Pfn};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +24,8 @@ pub struct Memory {
     mapping: Mapping,
     claim: Option<Claim>,
     len: AtomicU64,
+    /// The pfn of the first frame.
+    first: Pfn,
     persist: Persist,
     writable: bool,
     private: bool,
@@ -40,6 +43,7 @@ impl Memory {
         mapping: Mapping,
         claim: Option<Claim>,
         len: u64,
+        first: Pfn,
         persist: Persist,
         options: &RegionOptions,
         name: String,
@@ -48,6 +52,7 @@ impl Memory {
             mapping,
             claim,
             len: AtomicU64::new(len),
+            first,
             persist,
             writable: options.writable(),
             private: options.private,
@@ -168,6 +173,7 @@ impl Memory {
     /// # Durability
     /// On `CacheLine`, what this thread flushed is durable; elsewhere nothing happens.
     pub fn fence(&self) {
+        self.audit();
         self.persist.fence();
     }
 
@@ -178,6 +184,7 @@ impl Memory {
     /// On `Fdatasync`, everything stored before is durable on `Ok`; elsewhere nothing happens.
     pub fn sync_file(&self) -> Result {
         self.check_writable()?;
+        self.audit();
         let file = self.descriptor()?;
         self.alone(format_args!("syncing"), || self.persist.sync_file(file))?;
         if self.persist.class() == Durability::Fdatasync {
@@ -219,6 +226,7 @@ impl Memory {
     pub fn write_through(&self, offset: u64, len: usize) -> Result {
         self.check(offset, len)?;
         self.check_writable()?;
+        self.audit();
         let file = self.descriptor()?;
         // SAFETY: mapped from the file at the same offset; the caller keeps writers out, as the type says.
         let write = || unsafe { self.persist.write_through(file, self.base(), offset, len) };
@@ -240,6 +248,7 @@ impl Memory {
         let synced = self.descriptor()?.filter(|_| self.writable && !self.private);
         self.alone(format_args!("syncing"), || self.persist.sync_file(synced))?;
         self.mapping.forget_pages()?;
+        self.tell_beginning();
         // SAFETY: an open descriptor.
         let rc = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
         match rc {
@@ -249,6 +258,26 @@ impl Memory {
                 Err(Error::io(what, std::io::Error::from_raw_os_error(code)))
             }
         }
+    }
+
+    /// Tells a recorder what the region holds, of which nothing is known to others yet.
+    pub(super) fn tell_beginning(&self) {
+        // SAFETY: mapped, and nobody writes before the region is attached or while its recovery begins.
+        unsafe { self.persist.begins(self.base(), self.len()) }
+    }
+
+    /// Lets a recorder look for stores that it was not told of. What is stored under an exclusive latch is told just
+    /// before the latch is let go.
+    fn audit(&self) {
+        if self.persist.recorder().is_none() {
+            return;
+        }
+        let latched = |offset: u64| {
+            let pfn = Pfn::new(self.first.get() + offset / FRAME_SIZE as u64);
+            FrameTable::global().peek(pfn).is_some_and(|now| now.exclusive())
+        };
+        // SAFETY: mapped, from the start of a block.
+        unsafe { self.persist.audit(self.base(), self.len(), latched) }
     }
 
     /// Makes the file's length durable.

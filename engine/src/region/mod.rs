@@ -76,8 +76,10 @@ impl Region {
         };
         let persist = Persist::new(class, options.recorder.clone());
         let name = medium.path.as_deref().map_or_else(|| MEMORY.to_owned(), |path| format!("{path:?}"));
+        let memory = Memory::new(mapping, claim, len, frames.start, persist, options, name);
+        memory.tell_beginning();
         let region = Arc::new(Self {
-            memory: Memory::new(mapping, claim, len, persist, options, name),
+            memory,
             frames,
             limit,
             medium,

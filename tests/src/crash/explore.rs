@@ -164,6 +164,9 @@ pub fn explore(trace: &Trace, plan: &Plan, judge: &mut dyn Judge) -> Report {
 
 /// As [`explore`], of a life that begins on `medium`, whose bytes are the trace's base and not all durable.
 pub fn explore_on(medium: Medium, trace: &Trace, plan: &Plan, judge: &mut dyn Judge) -> Report {
+    if let Some(point) = trace.events.iter().position(|event| matches!(event, Event::Bypass { .. })) {
+        return Report { violation: Some(story::bypass(trace, point, judge)), ..Report::default() };
+    }
     let mut walk =
         Walk { trace, plan, judge, medium, marks: 0, seen: HashSet::new(), report: Report::default() };
     let start = Instant::now();
@@ -345,7 +348,7 @@ impl<'m> Scene<'m> {
 }
 
 /// The beginnings of file operations that have no end.
-fn failures(events: &[Event]) -> HashSet<usize> {
+pub(crate) fn failures(events: &[Event]) -> HashSet<usize> {
     let mut open: HashMap<(u32, bool), usize> = HashMap::new();
     let mut failed = HashSet::new();
     for (i, event) in events.iter().enumerate() {

@@ -17,6 +17,16 @@ pub struct Survivors<'a> {
     pub pick: &'a [u32],
 }
 
+/// The story of a store that the recorder was not told of.
+#[must_use]
+pub fn bypass(trace: &Trace, point: usize, judge: &dyn Judge) -> String {
+    let what = tell(&trace.events[point], judge);
+    format!(
+        "{what}, found at event {point}: no crash image of this run tells the truth\n{}",
+        tail(trace, point, judge)
+    )
+}
+
 /// The story of a process death.
 #[must_use]
 pub fn death(trace: &Trace, point: usize, judge: &dyn Judge, why: &str) -> String {
@@ -113,6 +123,9 @@ fn tell(event: &Event, judge: &dyn Judge) -> String {
         Event::WriteThroughEnd { thread, .. } => format!("thread {thread} ends the write-through"),
         Event::Grow { bytes } => format!("the file is {bytes} bytes long, durably"),
         Event::Mark { thread, label } => format!("thread {thread}: *** {} ***", judge.label(*label)),
+        Event::Bypass { offset, len, .. } => {
+            format!("{len} bytes at {offset:#x} ({}) were stored PAST THE DOOR", judge.place(*offset))
+        }
     }
 }
 
