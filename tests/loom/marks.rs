@@ -69,6 +69,28 @@ fn who_takes_a_line_sees_what_was_stored_to_it() {
 }
 
 #[test]
+fn a_sync_flushes_a_line_or_finds_it_durable() {
+    explore(4, || {
+        let table = dirty_table();
+        let durable = Arc::new(AtomicBool::new(false));
+        let writer = thread::spawn({
+            let (table, durable) = (table.clone(), durable.clone());
+            move || {
+                must_pin(&table, PFN);
+                durable.store(true, Ordering::Relaxed);
+                table.mark_durable(PFN, LINE);
+                put(&table, PFN);
+            }
+        });
+        if table.take_dirty(PFN) & LINE == 0 {
+            assert!(durable.load(Ordering::Relaxed), "nobody flushes the line");
+        }
+        writer.join().expect("no panic");
+        assert_eq!(table.take_dirty(PFN), 0);
+    });
+}
+
+#[test]
 fn of_two_syncs_one_takes_the_line() {
     explore(5, || {
         let table = dirty_table();

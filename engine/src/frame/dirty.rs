@@ -36,6 +36,20 @@ impl FrameTable {
         if descriptor.clear(DIRTY).dirty() { self.take_lines(pfn) } else { 0 }
     }
 
+    /// Notes that `lines` of a frame are durable as they are; the caller holds the exclusive latch, so nobody marks
+    /// them meanwhile. The frame stays dirty, perhaps with no line.
+    ///
+    /// # Durability
+    /// None: a sync need not flush them any more.
+    pub fn mark_durable(&self, pfn: Pfn, lines: u64) {
+        if self.pinned(pfn).look().dirty() {
+            // ORDERING: AcqRel: as `take_lines`. Who takes the bits before this flushes for nothing; who takes them
+            // afterwards and finds none has the caller's fence behind it.
+            let order = if mutant("relaxed_durable") { Ordering::Relaxed } else { Ordering::AcqRel };
+            self.lines(self.index(pfn)).fetch_and(!lines, order);
+        }
+    }
+
     fn take_lines(&self, pfn: Pfn) -> u64 {
         // ORDERING: AcqRel: Acquire from `mark_dirty`; Release keeps one rule for all who change the bits.
         self.lines(self.index(pfn)).swap(0, Ordering::AcqRel)

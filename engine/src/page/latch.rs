@@ -163,6 +163,10 @@ impl PageRef {
             // The fence stands before the release of the latch: who finds the page clean may take it for durable.
             memory.write_nt(offset, bytes)?;
             memory.fence();
+            if !bytes.is_empty() {
+                // Earlier stores to these lines went with them.
+                FrameTable::global().mark_durable(self.pfn(), lines_of(&(at..at + bytes.len())));
+            }
         } else {
             memory.write(offset, bytes)?;
             latch.note(at..at + bytes.len());

@@ -135,7 +135,8 @@ impl Core {
     }
 
     fn make_durable(&self, dirt: &Dirt) -> Result {
-        let head = self.log.head();
+        let reach = self.log.reach();
+        let head = reach.head;
         if !dirt.is_empty() || !self.log.is_committed(head) {
             self.ensure_whole()?;
         }
@@ -152,7 +153,7 @@ impl Core {
             self.syncs.share_file_sync(|| memory.sync_file())?;
             // A sync that was shared may have failed: then it poisoned the region.
             self.ensure_usable()?;
-            self.log.note_data_durable(head);
+            self.log.note_file_sync(reach);
         }
         self.log.commit(head)
     }

@@ -108,13 +108,18 @@ impl Shared {
         let (first, end) = (PageIndex::of_byte(offset), offset + bytes.len() as u64);
         let frames = self.locate_run(first, PageIndex::pages_for(end) - first.0)?;
         let fresh = self.take_frames(first, &frames)?;
-        let stored = pieces(offset, bytes).zip(&frames).try_for_each(|(piece, frame)| match frame {
+        let in_place = |(piece, frame): (Piece<'_>, &Option<FrameNo>)| match frame {
             Some(frame) => self.pin_located(piece.index, *frame)?.store(piece.at, piece.bytes),
-            None => {
-                let taken = fresh.binary_search_by_key(&piece.index, |f| f.0).map(|n| fresh[n].1);
-                taken.map_or(Ok(()), |frame| self.fill_frame(frame, piece.at, piece.bytes))
-            }
-        });
+            None => Ok(()),
+        };
+        let into_fresh = |piece: Piece<'_>| {
+            let taken = fresh.binary_search_by_key(&piece.index, |f| f.0).map(|n| fresh[n].1);
+            taken.map_or(Ok(()), |frame| self.fill_frame(frame, piece.at, piece.bytes))
+        };
+        // The fresh ones last: what is stored in place is fenced page by page, and they by `link`, which has then
+        // something to wait for.
+        let stored = pieces(offset, bytes).zip(&frames).try_for_each(in_place);
+        let stored = stored.and_then(|()| pieces(offset, bytes).try_for_each(into_fresh));
         if let Err(error) = stored {
             self.give_back(&fresh);
             return Err(error);

@@ -2,7 +2,7 @@
 
 use super::header::Tail;
 use super::record::{Content, Entry, Link, Sequence};
-use super::{Live, Log};
+use super::{Live, Log, Reach};
 use crate::error::{Error, Result};
 use crate::media::layout::CURSOR_OFFSET;
 use crate::media::rules::Rule;
@@ -36,6 +36,14 @@ struct Progress {
     durable: u64,
     data: Sequence,
     homes: BTreeSet<u64>,
+}
+
+impl Progress {
+    /// A file sync that began when the log had come to `reach` has ended.
+    fn synced(&mut self, reach: Reach) {
+        self.data = self.data.max(reach.head);
+        self.durable = self.durable.max(reach.position);
+    }
 }
 
 impl Log {
@@ -72,11 +80,12 @@ impl Log {
         )
     }
 
-    /// Notes that a file sync which began when the head was `head` has ended: it has made all published data up to
-    /// there durable, so that a commit need not do it again.
-    pub fn note_data_durable(&self, head: Sequence) {
+    /// Notes that a file sync which began when the log had come to `reach` has ended: it has made all published data up
+    /// to there durable, and the ring, so that a commit need not do it again.
+    pub fn note_file_sync(&self, reach: Reach) {
         let mut leadership = self.leadership.lock();
-        leadership.data = leadership.data.max(head);
+        leadership.data = leadership.data.max(reach.head);
+        leadership.durable = leadership.durable.max(reach.position);
     }
 
     /// Becomes the leader, or waits for him, until `done`.
@@ -110,7 +119,7 @@ impl Log {
             leadership = self.leadership.lock();
             leadership.led = false;
             leadership.applied = progress.applied;
-            leadership.durable = progress.durable;
+            leadership.durable = leadership.durable.max(progress.durable);
             leadership.data = leadership.data.max(progress.data);
             leadership.homes = progress.homes;
             self.led.notify_all();
@@ -120,10 +129,11 @@ impl Log {
 
     /// LOG rule 3, step by step.
     fn commit_to_head(&self, progress: &mut Progress) -> Result {
-        let (head, published, begun_at) = {
+        let (reach, published, begun_at) = {
             let chain = self.chain.lock();
-            (chain.last_change, chain.published, chain.tail.position)
+            (chain.reach(), chain.published, chain.tail.position)
         };
+        let head = reach.head;
         progress.durable = progress.durable.max(begun_at);
         if head <= progress.applied {
             return Ok(());
@@ -133,7 +143,7 @@ impl Log {
         }
         if self.syncs_published_data() && published > progress.data {
             self.region.memory().sync_file()?;
-            progress.data = head;
+            progress.synced(reach);
         }
         let end = self.append_mark(head)?;
         let ring = self.ring;
@@ -183,14 +193,16 @@ impl Log {
             }
             chain.header
         };
-        let synced_from = self.head();
+        let reach = self.reach();
         if !self.rules.broken(Rule::TailNotFlushed) {
             for line in std::mem::take(&mut progress.homes) {
                 memory.flush(line, LINE_SIZE)?;
             }
             memory.fence();
             memory.sync_file()?;
-            progress.data = progress.data.max(synced_from);
+            if self.syncs_published_data() {
+                progress.synced(reach);
+            }
         }
         let tail = self.tail_after(progress.applied)?;
         header.advance(memory, tail, self.rules)?;

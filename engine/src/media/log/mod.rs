@@ -74,6 +74,21 @@ struct Chain {
     stats: LogStats,
 }
 
+/// How far the log had come at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// The last operation's number.
+    pub head: Sequence,
+    /// Where the last record ends.
+    position: u64,
+}
+
+impl Chain {
+    fn reach(&self) -> Reach {
+        Reach { head: self.last_change, position: self.head }
+    }
+}
+
 /// A record that is not passed yet.
 struct Live {
     sequence: Sequence,
@@ -280,6 +295,12 @@ impl Log {
     #[must_use]
     pub fn head(&self) -> Sequence {
         self.chain.lock().last_change
+    }
+
+    /// How far the log has come: what a file sync that begins now makes durable.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.chain.lock().reach()
     }
 
     /// All records up to this one are passed: frames they freed may be used again (LOG rule 2).
