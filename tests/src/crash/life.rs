@@ -6,6 +6,8 @@ use super::gate::Gate;
 use super::pick::{Dice, Effort};
 use super::place;
 use super::run::outcome;
+use crate::lint::known::{self, Kind};
+use crate::lint::{Setting, lint};
 use pagestone::error::Result;
 use pagestone::media::format;
 use pagestone::media::layout::{LEASE_OFFSET, SECTOR_SIZE};
@@ -244,6 +246,14 @@ impl Case {
             ..judge_of(&life)
         };
         let trace = Trace { base, events: life.recorder.take(), class };
+        if broken.is_none() {
+            let setting = Setting { log_frames: LOG_FRAMES, ..Setting::default() };
+            let found =
+                known::unexplained(lint(&trace, setting), Kind { class, threads: 2, recovery: false });
+            if let Some(first) = found.first() {
+                return Report { violation: Some(format!("{first}")), ..Report::default() };
+            }
+        }
         // What is broken is looked for until it is found.
         let limit = match (broken, self.crashes) {
             (Some(_), 1) => 4000,

@@ -31,7 +31,8 @@ pub fn label(thread: usize, op: usize, ended: bool) -> u64 {
     (thread as u64) << 32 | (op as u64) << 1 | u64::from(ended)
 }
 
-fn parts_of(label: u64) -> (usize, usize, bool) {
+/// The thread, the operation's number, and whether it has returned.
+pub(crate) fn parts_of(label: u64) -> (usize, usize, bool) {
     ((label >> 32) as usize, (label as u32 >> 1) as usize, label & 1 == 1)
 }
 
@@ -96,6 +97,12 @@ impl Oracle {
             known.push(now.clone());
         }
         Self { script, known, before, ids, allowed: HashMap::new() }
+    }
+
+    /// What was run.
+    #[must_use]
+    pub fn script(&self) -> &Script {
+        &self.script
     }
 
     /// What a mark stands for.

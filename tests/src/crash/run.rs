@@ -6,6 +6,8 @@ use super::medium::{Medium, mix};
 use super::oracle::{Oracle, label};
 use super::script::{ObjectNo, Op, Script, pattern};
 use super::{Event, Trace};
+use crate::lint::known::{self, Kind};
+use crate::lint::{Setting, lint};
 use pagestone::error::Result;
 use pagestone::media::rules::{Rule, Rules};
 use pagestone::page::PageRef;
@@ -337,11 +339,28 @@ impl Live {
     #[must_use]
     pub fn finish(self) -> Run {
         let events = self.recorder.take();
-        let marks: Vec<u64> = events.iter().filter_map(mark_of).collect();
         let trace = Trace { base: self.base, events, class: self.class };
-        let script = self.script.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let ids = self.ids.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Run { trace, oracle: Oracle::new(script, &marks, ids, self.durable), failed: None }
+        Run::of(trace, self.script, self.ids, self.durable)
+    }
+
+    /// Lets go of everything, closes the store in order, and ends the recording.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn close(self) -> Result<Run> {
+        drop(self.hands);
+        self.store.close().map_err(|(_, error)| error)?;
+        let trace = Trace { base: self.base, events: self.recorder.take(), class: self.class };
+        Ok(Run::of(trace, self.script, self.ids, self.durable))
+    }
+}
+
+impl Run {
+    fn of(trace: Trace, script: Mutex<Script>, ids: Mutex<HashMap<ObjectNo, u64>>, durable: bool) -> Self {
+        let marks: Vec<u64> = trace.events.iter().filter_map(mark_of).collect();
+        let script = script.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let ids = ids.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Self { oracle: Oracle::new(script, &marks, ids, durable), trace, failed: None }
     }
 }
 
@@ -352,12 +371,18 @@ fn mark_of(event: &Event) -> Option<u64> {
     }
 }
 
-/// Records a script from the first operation to the last.
+/// Records a script from the first operation to the last. What its lint finds is a failure, too.
 ///
 /// # Errors
 /// The store's, when it cannot even be made.
 pub fn record(rig: &Rig, script: Script, seed: u64) -> Result<Run> {
-    Ok(play(Live::start(rig, script.parts.len())?, script, seed))
+    let threads = script.parts.len();
+    let run = play(Live::start(rig, threads)?, script, seed);
+    let setting = Setting { log_frames: rig.log_frames, oracle: Some(&run.oracle), ..Setting::default() };
+    let found =
+        known::unexplained(lint(&run.trace, setting), Kind { class: rig.class, threads, recovery: false });
+    let failed = run.failed.or_else(|| found.first().map(ToString::to_string));
+    Ok(Run { failed, ..run })
 }
 
 /// Records a script on a store that is open.

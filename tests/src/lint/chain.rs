@@ -1,0 +1,193 @@
+//! The log as it is written: what each record publishes and changes, and whether all of that is done in its order.
+
+use super::Findings;
+use super::frames::Frames;
+use super::lines::{Lines, OpId};
+use crate::crash::place;
+use pagestone::media::layout::{LOG_FRAME, LOG_HEADER_OFFSETS, SECTOR_SIZE, WORD_SIZE};
+use pagestone::media::log::record::{Content, Entry, MARK_BYTES, Sequence, decode};
+use pagestone::units::{Durability, FRAME_SIZE};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
+
+/// A store, and who stores.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    /// The recorder's number of the thread.
+    pub thread: u32,
+    /// What it is doing.
+    pub op: Option<OpId>,
+    /// Where.
+    pub offset: u64,
+    /// What.
+    pub bytes: &'a [u8],
+}
+
+/// A record that no durable mark covers yet.
+struct Record {
+    at: usize,
+    op: Option<OpId>,
+    /// Frames it gives to data.
+    links: Vec<u32>,
+}
+
+/// A mark that may not be durable yet.
+struct Mark {
+    at: usize,
+    covers: Sequence,
+}
+
+/// The log of a run.
+pub struct Chain {
+    class: Durability,
+    log: Range<u64>,
+    /// Per thread: a record of which the part before the log's end is stored.
+    halves: HashMap<u32, Vec<u8>>,
+    records: BTreeMap<Sequence, Record>,
+    marks: Vec<Mark>,
+    /// All records up to here are under a durable mark.
+    committed: Sequence,
+    /// Homes that are still to be stored, by offset and bytes: for which records.
+    targets: HashMap<(u64, u64), VecDeque<Sequence>>,
+    /// Homes that were stored since the tail moved: by which event, and how many bytes.
+    homes: HashMap<u64, (usize, u64)>,
+}
+
+impl Chain {
+    /// Nothing is appended yet.
+    pub fn new(class: Durability, log_frames: u32) -> Self {
+        Self {
+            class,
+            log: place::log_range(log_frames),
+            halves: HashMap::new(),
+            records: BTreeMap::new(),
+            marks: Vec::new(),
+            committed: Sequence(0),
+            targets: HashMap::new(),
+            homes: HashMap::new(),
+        }
+    }
+
+    /// Bytes are about to be stored.
+    pub fn store(&mut self, stored: Stored<'_>, lines: &Lines, frames: &mut Frames, findings: &mut Findings) {
+        let Stored { offset, bytes, .. } = stored;
+        if self.log.contains(&offset) {
+            if let Some((sequence, content)) = self.record(stored.thread, offset, bytes) {
+                match content {
+                    Content::Changes(entries) => {
+                        self.append(sequence, &entries, stored.op, lines, frames, findings);
+                    }
+                    Content::Mark(covers) => self.append_mark(covers, lines, findings),
+                }
+            }
+        } else if LOG_HEADER_OFFSETS.contains(&offset) && bytes.len() == SECTOR_SIZE {
+            self.tail_moves(lines, findings);
+        } else {
+            self.home(offset, bytes.len() as u64, lines, findings);
+        }
+    }
+
+    /// Records that are under no durable mark: which operations appended them.
+    pub fn uncommitted(&mut self, lines: &Lines) -> impl Iterator<Item = (Sequence, OpId)> {
+        self.note_marks(lines);
+        self.records.iter().filter_map(|(sequence, record)| Some((*sequence, record.op?)))
+    }
+
+    /// The record that these bytes are, or complete.
+    fn record(&mut self, thread: u32, offset: u64, bytes: &[u8]) -> Option<(Sequence, Content)> {
+        let mut whole =
+            self.halves.remove(&thread).filter(|_| offset == LOG_FRAME.offset()).unwrap_or_default();
+        whole.extend_from_slice(bytes);
+        if let Some((content, _)) = decode(&whole) {
+            let sequence = whole.get(8..16)?.try_into().ok().map(u64::from_le_bytes)?;
+            return Some((Sequence(sequence), content));
+        }
+        if offset + bytes.len() as u64 == self.log.end && whole.len() as u64 >= WORD_SIZE.min(MARK_BYTES) {
+            self.halves.insert(thread, whole);
+        }
+        None
+    }
+
+    fn append(
+        &mut self,
+        sequence: Sequence,
+        entries: &[Entry],
+        op: Option<OpId>,
+        lines: &Lines,
+        frames: &mut Frames,
+        findings: &mut Findings,
+    ) {
+        let links = frames.append(entries);
+        for frame in links.iter().filter(|frame| !frames.is_filled(**frame)) {
+            let why = format!("record {} links it, not all of its bytes were stored before", sequence.0);
+            findings.add("unwritten-publish", u64::from(*frame) * FRAME_SIZE as u64, why);
+        }
+        if self.class == Durability::CacheLine {
+            check_links(&links, findings.at, &format!("record {}", sequence.0), lines, findings);
+        }
+        for entry in entries {
+            let home = match *entry {
+                Entry::Word(offset, _) => (offset, WORD_SIZE),
+                Entry::Zero(frame) => (frame.offset(), FRAME_SIZE as u64),
+            };
+            self.targets.entry(home).or_default().push_back(sequence);
+        }
+        self.records.insert(sequence, Record { at: findings.at, op, links });
+    }
+
+    fn append_mark(&mut self, covers: Sequence, lines: &Lines, findings: &mut Findings) {
+        if self.class == Durability::Fdatasync {
+            for record in self.records.range(..=covers).map(|(_, record)| record) {
+                check_links(&record.links, record.at, "a mark", lines, findings);
+            }
+        }
+        self.marks.push(Mark { at: findings.at, covers });
+    }
+
+    /// Bytes outside the log are about to be stored: perhaps a home, then that of the oldest record that awaits it.
+    fn home(&mut self, offset: u64, len: u64, lines: &Lines, findings: &mut Findings) {
+        if !self.targets.contains_key(&(offset, len)) {
+            return;
+        }
+        self.note_marks(lines);
+        let Some(waiting) = self.targets.get_mut(&(offset, len)) else { return };
+        if let Some(sequence) = waiting.pop_front().filter(|sequence| *sequence > self.committed) {
+            let why = format!("record {} changes it, and no durable mark covers that", sequence.0);
+            findings.add("early-home", offset, why);
+        }
+        if waiting.is_empty() {
+            self.targets.remove(&(offset, len));
+        }
+        self.homes.insert(offset, (findings.at, len));
+    }
+
+    /// The log's header is about to be stored: what its tail passes is durable in its homes.
+    fn tail_moves(&mut self, lines: &Lines, findings: &mut Findings) {
+        for (offset, (at, len)) in self.homes.drain() {
+            if lines.open_in(offset..offset + len).any(|(_, open)| open.at == at) {
+                findings.add("early-tail", offset, "the log's tail moves, and this home is not durable");
+            }
+        }
+    }
+
+    /// Notes which marks have become durable, with all the log before them.
+    fn note_marks(&mut self, lines: &Lines) {
+        let oldest = lines.open_in(self.log.clone()).map(|(_, open)| open.at).min().unwrap_or(usize::MAX);
+        let durable = self.marks.iter().filter(|mark| mark.at < oldest).map(|mark| mark.covers).max();
+        self.committed = self.committed.max(durable.unwrap_or(Sequence(0)));
+        self.marks.retain(|mark| mark.at >= oldest);
+        self.records = self.records.split_off(&self.committed.next());
+    }
+}
+
+/// Frames that something publishes hold nothing that is not durable, of what was stored before their record.
+fn check_links(links: &[u32], record_at: usize, by: &str, lines: &Lines, findings: &mut Findings) {
+    for frame in links.iter().map(|frame| u64::from(*frame) * FRAME_SIZE as u64) {
+        let mut open =
+            lines.open_in(frame..frame + FRAME_SIZE as u64).filter(|(_, open)| open.at < record_at);
+        if let Some((offset, open)) = open.next() {
+            let why = format!("{by} publishes the frame, and the store of event {} is not durable", open.at);
+            findings.add("unfenced-publish", offset, why);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What frames are for, as the records appended so far say: free, data, or words of the medium's own.
+
+use pagestone::media::layout::{GROUP_FRAMES, bitmap_frame, first_free_frame};
+use pagestone::media::log::record::Entry;
+use pagestone::units::{FRAME_SIZE, FrameNo, LINE_SIZE};
+use std::collections::{HashMap, HashSet};
+
+/// The frames of a run.
+pub struct Frames {
+    log_frames: u32,
+    /// Whether a record was appended: from there on records say all.
+    begun: bool,
+    /// Words of the bitmaps, by offset.
+    bitmaps: HashMap<u64, u64>,
+    /// Frames that were zeroed by a record, or of which a record changed a word.
+    own: HashSet<u32>,
+    /// Of free frames: the lines that were stored whole since they were freed.
+    filled: HashMap<u32, u64>,
+}
+
+impl Frames {
+    /// As the medium holds them before the run.
+    pub fn new(base: &[u8], log_frames: u32) -> Self {
+        let (bitmaps, own, filled) = (HashMap::new(), HashSet::new(), HashMap::new());
+        let mut frames = Self { log_frames, begun: false, bitmaps, own, filled };
+        for group in 0..(base.len() as u64).div_ceil(GROUP_FRAMES * FRAME_SIZE as u64) {
+            let start = bitmap_frame(group, log_frames).offset() as usize;
+            let words = base.get(start..start + FRAME_SIZE).unwrap_or_default().chunks_exact(8);
+            let words = words.map(|word| word.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)));
+            frames.bitmaps.extend((start as u64..).step_by(8).zip(words));
+        }
+        frames
+    }
+
+    /// Bytes are stored. The bitmap's own words are known from records, but for those that a format or a recovery stores.
+    pub fn store(&mut self, offset: u64, bytes: &[u8]) {
+        if let (Some(_), Ok(word)) = (self.group_of(offset), <[u8; 8]>::try_from(bytes)) {
+            if !self.begun {
+                self.bitmaps.insert(offset, u64::from_le_bytes(word));
+            }
+        }
+        let line = LINE_SIZE as u64;
+        for first in (offset.next_multiple_of(line)..offset + bytes.len() as u64).step_by(LINE_SIZE) {
+            let frame = (first / FRAME_SIZE as u64) as u32;
+            if first + line <= offset + bytes.len() as u64 && !self.is_used(frame) {
+                *self.filled.entry(frame).or_default() |= 1 << (first / line % 64);
+            }
+        }
+    }
+
+    /// A record is appended: which frames it gives to data.
+    pub fn append(&mut self, entries: &[Entry]) -> Vec<u32> {
+        self.begun = true;
+        let (mut taken, mut freed) = (Vec::new(), Vec::new());
+        let mut own = Vec::new();
+        for entry in entries {
+            match *entry {
+                Entry::Word(offset, value) => match self.group_of(offset) {
+                    Some(group) => {
+                        let old = self.bitmaps.insert(offset, value).unwrap_or(0);
+                        let first = group * GROUP_FRAMES + offset % FRAME_SIZE as u64 * 8;
+                        let frames = |bits: u64| (0..64).filter(move |bit| bits >> bit & 1 == 1);
+                        taken.extend(frames(value & !old).map(|bit| (first + bit) as u32));
+                        freed.extend(frames(old & !value).map(|bit| (first + bit) as u32));
+                    }
+                    None => own.push((offset / FRAME_SIZE as u64) as u32),
+                },
+                Entry::Zero(frame) => own.push(frame.0),
+            }
+        }
+        for frame in &freed {
+            self.own.remove(frame);
+            self.filled.remove(frame);
+        }
+        self.own.extend(own);
+        taken.retain(|frame| !self.own.contains(frame));
+        taken
+    }
+
+    /// Whether all bytes of a frame were stored since it was free.
+    pub fn is_filled(&self, frame: u32) -> bool {
+        self.filled.get(&frame) == Some(&u64::MAX)
+    }
+
+    /// Whether a frame holds bytes of an object.
+    pub fn is_data(&self, frame: u32) -> bool {
+        frame >= first_free_frame(self.log_frames).0 && self.is_used(frame) && !self.own.contains(&frame)
+    }
+
+    /// Whether a frame is nobody's: its bytes will never be seen.
+    pub fn is_free(&self, frame: u32) -> bool {
+        frame >= first_free_frame(self.log_frames).0 && !self.is_used(frame)
+    }
+
+    fn is_used(&self, frame: u32) -> bool {
+        let (group, bit) = (u64::from(frame) / GROUP_FRAMES, u64::from(frame) % GROUP_FRAMES);
+        let word = bitmap_frame(group, self.log_frames).offset() + bit / 64 * 8;
+        self.bitmaps.get(&word).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+    }
+
+    /// The group whose bitmap holds this byte.
+    fn group_of(&self, offset: u64) -> Option<u64> {
+        let frame = offset / FRAME_SIZE as u64;
+        let group = if frame < GROUP_FRAMES { 0 } else { frame / GROUP_FRAMES };
+        let bitmap: FrameNo = bitmap_frame(group, self.log_frames);
+        (u64::from(bitmap.0) == frame).then_some(group)
+    }
+}

@@ -1,0 +1,111 @@
+//! The findings that are known, each with its reason. Any other is a defect.
+
+use super::Finding;
+use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+
+/// In which runs a finding is as it should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// In any.
+    Always,
+    /// In those of several threads.
+    Threads,
+    /// In those that begin with a recovery.
+    Recovery,
+}
+
+/// What kind of run it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// On which medium.
+    pub class: Durability,
+    /// How many threads ran.
+    pub threads: usize,
+    /// Whether it began with a recovery.
+    pub recovery: bool,
+}
+
+/// A kind of finding that has its reason.
+#[derive(Debug)]
+pub struct Known {
+    /// Its name.
+    pub name: &'static str,
+    /// On which medium.
+    pub class: Durability,
+    /// About which kind of structure.
+    pub place: &'static str,
+    /// In which runs.
+    pub when: When,
+    /// Why it is as it should be.
+    pub reason: &'static str,
+}
+
+/// All of them.
+pub const KNOWN: &[Known] = &[
+    Known {
+        name: "redundant-flush",
+        class: CacheLine,
+        place: "log",
+        when: When::Threads,
+        reason: "A record that was appended while the leader flushed begins in the line in which his mark ends, and \
+                 went with it. Its own leader flushes from where that mark ended: he cannot know.",
+    },
+    Known {
+        name: "redundant-flush",
+        class: CacheLine,
+        place: "frame",
+        when: When::Threads,
+        reason: "A store between the moment a sync takes the dirty bits and the flush of that line goes with the \
+                 flush; its own bit is set afterwards, so the next sync flushes the line again.",
+    },
+    Known {
+        name: "redundant-flush",
+        class: Fdatasync,
+        place: "log",
+        when: When::Threads,
+        reason: "Another thread's fdatasync began after the leader appended his mark and ended before he wrote the \
+                 log through: it took the mark along. To learn that costs more than writing one page again.",
+    },
+    Known {
+        name: "redundant-flush",
+        class: Fdatasync,
+        place: "log",
+        when: When::Recovery,
+        reason: "Recovery syncs the file and then writes the log through all the same: fdatasync passes over a page that \
+                 is clean because its write-back failed under the process that died; a write does not.",
+    },
+    Known {
+        name: "idle-fence",
+        class: Fdatasync,
+        place: "nowhere",
+        when: When::Always,
+        reason: "fdatasync is of the whole file: the sync of one object makes another's pages durable, whose bits \
+                 still say dirty. Who syncs that object next has nothing left to sync; the kernel finds that at once.",
+    },
+    Known {
+        name: "unflushed-at-close",
+        class: CacheLine,
+        place: "cursor",
+        when: When::Always,
+        reason: "The applied cursor is for process deaths alone, which need no flush (LOG rule 10).",
+    },
+];
+
+/// The findings that nothing explains.
+#[must_use]
+pub fn unexplained(found: Vec<Finding>, kind: Kind) -> Vec<Finding> {
+    found.into_iter().filter(|finding| explanation(finding, kind).is_none()).collect()
+}
+
+/// The reason for a finding of such a run, if it is known.
+#[must_use]
+pub fn explanation(finding: &Finding, kind: Kind) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| {
+        let when = match known.when {
+            When::Always => true,
+            When::Threads => kind.threads > 1,
+            When::Recovery => kind.recovery,
+        };
+        when && known.name == finding.name && known.class == kind.class && known.place == finding.place
+    })
+}
