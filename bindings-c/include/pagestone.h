@@ -475,8 +475,11 @@ int pgs_pin(struct pgs_object *object, uint64_t offset, size_t len, uint32_t fla
 /// Drops one pin of every frame that holds a byte of [address, address + len): the `address` and `len` of the
 /// pin. Any thread may drop it. Never waits.
 ///
-/// Errors: PGS_E_INVALID (a frame has no pin: none is dropped); PGS_E_FOREIGN.
-int pgs_unpin(struct pgs_store *store, const void *address, size_t len);
+/// Errors: PGS_E_INVALID (a frame has no pin: none is dropped, unless another thread unpins at the same time; of two
+/// that drop one pin, one is told); PGS_E_FOREIGN.
+int pgs_unpin(struct pgs_store *store,
+              const void *address,
+              size_t len);
 
 /// Pins the frame with this number and gives the address of its first byte; dropped by
 /// pgs_unpin(store, address, PGS_FRAME_SIZE).

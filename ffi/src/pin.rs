@@ -60,19 +60,23 @@ pub unsafe extern "C" fn pgs_pin(
 /// Drops one pin of every frame that holds a byte of [address, address + len): the `address` and `len` of the
 /// pin. Any thread may drop it. Never waits.
 ///
-/// Errors: PGS_E_INVALID (a frame has no pin: none is dropped); PGS_E_FOREIGN.
+/// Errors: PGS_E_INVALID (a frame has no pin: none is dropped, unless another thread unpins at the same time; of two
+/// that drop one pin, one is told); PGS_E_FOREIGN.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_unpin(store: *mut Store, address: *const c_void, len: usize) -> c_int {
     // SAFETY: as C promised: a live store, and a pin of the caller's on each frame that is pinned.
     unsafe {
         handle::on(store, |store| {
+            let pages = store.engine.pages();
             // All frames are looked at before the pin of one is dropped.
             for frame in frames(address, len)? {
-                forget(store.engine.pages().adopt(frame)?);
+                if pages.peek(frame)?.pins == 0 {
+                    return Err(Failure::invalid("a frame of the range has no pin: unpinned twice?\0"));
+                }
             }
             for frame in frames(address, len)? {
-                drop(store.engine.pages().adopt(frame)?);
+                pages.release(frame)?;
             }
             Ok(())
         })

@@ -116,6 +116,23 @@ fn a_chunk_over_budget_takes_the_place_of_the_oldest() {
 }
 
 #[test]
+fn one_pin_that_two_drop_is_dropped_once() {
+    explore(5, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        let drop_it = |table: &FrameTable| table.unpin_checked(PFN).is_some();
+        let other = thread::spawn({
+            let table = table.clone();
+            move || drop_it(&table)
+        });
+        let mine = drop_it(&table);
+        assert_ne!(mine, other.join().expect("no panic"), "exactly one of them had a pin to drop");
+        assert_eq!(pins(&table, PFN), 0);
+        assert_eq!(table.reclaim(1), 1, "nothing but the pins has changed");
+    });
+}
+
+#[test]
 fn a_retired_frame_never_repeats_a_version() {
     explore(5, || {
         let table = table(1);

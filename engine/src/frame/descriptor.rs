@@ -78,6 +78,22 @@ impl Descriptor {
         Snapshot(self.state.fetch_sub(1, order))
     }
 
+    /// As [`Self::drop_pin`], if there is a pin to drop; `None` changed nothing.
+    pub(super) fn drop_pin_if_any(&self) -> Option<Snapshot> {
+        let mut seen = self.look();
+        if mutant("checked_put_in_two_steps") {
+            return (seen.live() && seen.pins() > 0).then(|| self.drop_pin());
+        }
+        while seen.live() && seen.pins() > 0 {
+            // ORDERING: Release: as `drop_pin`. Acquire on failure, as `look`.
+            match self.state.compare_exchange_weak(seen.0, seen.0 - 1, Ordering::Release, Ordering::Acquire) {
+                Ok(_) => return Some(seen),
+                Err(now) => seen = Snapshot(now),
+            }
+        }
+        None
+    }
+
     /// Takes back a put that had no pin to drop: the page of the table was wiped by a fork.
     pub(super) fn undo_stray_put(&self) {
         // ORDERING: Relaxed: nothing depends on a word nobody owns.

@@ -174,7 +174,20 @@ impl FrameTable {
         PinOutcome::Pinned
     }
 
-    /// Drops a pin. The one put: every path comes through here. It never blocks, commits or allocates.
+    /// Drops a pin if the frame has one; `None` if it has none. For those whose pins are counted by somebody else, who
+    /// may be wrong: of racing drops of one pin exactly one succeeds, and the count never goes below zero.
+    pub fn unpin_checked(&self, pfn: Pfn) -> Option<UnpinOutcome> {
+        self.peek(pfn)?;
+        let descriptor = self.pinned(pfn);
+        let before = descriptor.drop_pin_if_any()?;
+        Some(if before.drops_at_once() {
+            UnpinOutcome::Kept
+        } else {
+            self.settle_put(pfn, descriptor, before)
+        })
+    }
+
+    /// Drops a pin. The one put: every other path comes through here. It never blocks, commits or allocates.
     #[inline]
     pub fn unpin(&self, pfn: Pfn) -> UnpinOutcome {
         let descriptor = self.pinned(pfn);
@@ -315,7 +328,13 @@ mod tests {
         assert_eq!(table.peek(pfn).expect("live").pins(), 0);
         assert_eq!(table.peek(Pfn::new(701)), None, "its neighbour was never touched");
         assert_eq!(table.pin(Pfn::new(4096)), PinOutcome::Unknown);
+        assert_eq!(table.unpin_checked(pfn), None, "there is no pin to drop");
+        assert_eq!(table.pin(pfn), PinOutcome::Pinned);
+        assert_eq!(table.unpin_checked(pfn), Some(UnpinOutcome::Kept));
+        assert_eq!(table.unpin_checked(pfn), None);
+        assert_eq!(table.unpin_checked(Pfn::new(701)), None);
         assert_eq!(table.reclaim(8), 1);
+        assert_eq!(table.unpin_checked(pfn), None);
         assert_eq!(table.peek(pfn), None);
         assert_eq!(table.stats().populated_chunks, 0);
     }

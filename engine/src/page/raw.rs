@@ -4,7 +4,7 @@ use super::pages::Pages;
 use super::pin::PageRef;
 use super::run::PinnedRange;
 use crate::error::{Error, Result};
-use crate::frame::FrameTable;
+use crate::frame::{FrameTable, UnpinOutcome};
 use crate::units::FRAME_SIZE;
 
 impl PageRef {
@@ -18,6 +18,29 @@ impl PageRef {
 }
 
 impl Pages {
+    /// Drops the pin that a [`PageRef::into_raw`] left on the frame at `address`.
+    ///
+    /// # Errors
+    /// `ForeignAddress`; `Invalid` when the frame has no pin at all: it was released already, maybe just now, by another
+    /// thread.
+    ///
+    /// # Safety
+    /// There is such a pin, or none at all, and whoever had it is done with the page.
+    pub unsafe fn release(&self, address: *const u8) -> Result {
+        let frame = self.frame_at(address).ok_or(Error::ForeignAddress { address: address.addr() as u64 })?;
+        let pfn = self.pfn(frame);
+        match FrameTable::global().unpin_checked(pfn) {
+            Some(UnpinOutcome::LastOfOrphan) => self.queue(pfn),
+            Some(UnpinOutcome::Kept | UnpinOutcome::LastOfHeld) => (),
+            None => {
+                return Err(Error::Invalid(format!(
+                    "the page at {address:p} is not pinned: released twice?"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes back the pin that a [`PageRef::into_raw`] left on the frame at `address`. It adds none.
     ///
     /// # Errors
