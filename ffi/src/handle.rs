@@ -5,11 +5,58 @@ use crate::code;
 use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::process;
-use std::sync::{Mutex, PoisonError};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Addresses of all handles that C holds in the process with this number. Only opening and closing look here: a
-/// handle closed twice is an answer and not a double free, and a forked child keeps its hands off its parent's.
-static LIVE: Mutex<(u32, BTreeSet<usize>)> = Mutex::new((0, BTreeSet::new()));
+/// Addresses of all handles that C holds in one process. Only opening and closing look here: a handle closed twice is
+/// an answer and not a double free, and a forked child keeps its hands off its parent's.
+struct Registry {
+    process: u32,
+    live: Mutex<BTreeSet<usize>>,
+    /// That of the process which forked this one. A thread that the child lacks may have it locked for ever.
+    parent: Option<&'static Self>,
+}
+
+/// The registry of this process, or still that of its parent. Never freed: a child is left one word to find.
+static REGISTRY: AtomicPtr<Registry> = AtomicPtr::new(ptr::null_mut());
+
+impl Registry {
+    fn current() -> Option<&'static Self> {
+        // ORDERING: Acquire: pairs with the publication in `of_this_process`.
+        // SAFETY: null, or leaked by `of_this_process` after it was built.
+        unsafe { REGISTRY.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The registry of this process, which a forked child makes for itself.
+    fn of_this_process() -> &'static Self {
+        loop {
+            let found = Self::current();
+            match found {
+                Some(registry) if registry.process == process::id() => return registry,
+                _ => (),
+            }
+            let new = Self { process: process::id(), live: Mutex::default(), parent: found };
+            let new = Box::into_raw(Box::new(new));
+            let old = found.map_or(ptr::null_mut(), |found| ptr::from_ref(found).cast_mut());
+            // ORDERING: Release publishes the registry; of a failure only the fact is used.
+            if REGISTRY.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed).is_err() {
+                // SAFETY: it was not published: ours alone.
+                drop(unsafe { Box::from_raw(new) });
+            }
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the handle may be one of a process that forked this one; that is asked without waiting.
+    fn is_inherited(&self, address: usize) -> bool {
+        let has = |one: &Self| one.live.try_lock().map_or(true, |live| live.contains(&address));
+        std::iter::successors(self.parent, |one| one.parent).any(has)
+    }
+}
 
 /// What a handle stands for.
 pub(crate) trait Handle: Sized {
@@ -22,22 +69,18 @@ pub(crate) trait Handle: Sized {
 /// Hands the boxed value to C.
 pub(crate) fn give<T: Handle>(value: Box<T>) -> *mut T {
     let pointer = Box::into_raw(value);
-    let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    if live.0 != process::id() {
-        *live = (process::id(), BTreeSet::new());
-    }
-    live.1.insert(pointer.addr());
+    Registry::of_this_process().live().insert(pointer.addr());
     pointer
 }
 
 /// Takes back what [`give`] handed out in this process, once.
 pub(crate) fn take<T: Handle>(pointer: *mut T) -> Answer<Box<T>> {
-    let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    if live.0 != process::id() && !live.1.is_empty() {
-        return Err(pagestone::Error::Forked.into());
-    }
-    if !live.1.remove(&pointer.addr()) {
-        return Err(Failure::new(code::PGS_E_CLOSED, "the handle is closed already\0"));
+    let registry = Registry::of_this_process();
+    if !registry.live().remove(&pointer.addr()) {
+        return Err(match registry.is_inherited(pointer.addr()) {
+            true => pagestone::Error::Forked.into(),
+            false => Failure::new(code::PGS_E_CLOSED, "the handle is closed already\0"),
+        });
     }
     // SAFETY: `give` made it from a box, and whoever removes its address, which is one caller, owns it again.
     Ok(unsafe { Box::from_raw(pointer) })
@@ -94,5 +137,33 @@ mod tests {
         assert!(take(pointer).is_ok());
         assert!(take(pointer).is_err());
         assert!(take(ptr::null_mut::<Fake>()).is_err());
+    }
+
+    #[test]
+    fn a_forked_child_does_not_wait_for_the_registry_of_a_thread_that_it_lacks() {
+        let parents = give(Box::new(Fake(RefCell::default())));
+        let answers = || {
+            let own = give(Box::new(Fake(RefCell::default())));
+            // While the parent's registry is locked, a handle that is not the child's may be the parent's.
+            take(own).is_ok()
+                && take(own).is_err()
+                && take(parents).is_err_and(|failure| failure.tell() == code::PGS_E_FORKED)
+        };
+        let locked = Registry::of_this_process().live();
+        // SAFETY: the child calls nothing but what is tested, `alarm` and `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: a child that waits for the lock, which nobody will ever let go, is ended by the alarm.
+            unsafe { libc::alarm(20) };
+            let good = answers();
+            // SAFETY: ends the child, whose other threads are the parent's.
+            unsafe { libc::_exit(if good { 0 } else { 1 }) };
+        }
+        drop(locked);
+        let mut status = -1;
+        // SAFETY: a child of ours, and room for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
+        assert!(take(parents).is_ok());
     }
 }
