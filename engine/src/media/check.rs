@@ -25,7 +25,10 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ),
     ("frames-word", "the region claims more frames than its file holds, or fewer than a fresh one has"),
     ("reserved-frame", "a reserved frame is not zero"),
-    ("root-word", "an unused word of the root frame is not zero"),
+    (
+        "root-word",
+        "an unused word of the root frame is not zero, or a counter there is beyond what can be reached",
+    ),
     ("bitmap-fixed", "the bitmap says that a fixed frame is free"),
     ("bitmap-beyond-end", "the bitmap says that a frame beyond the region's end is allocated"),
     ("frame-owned-twice", "a frame belongs to two owners"),

@@ -52,6 +52,10 @@ pub const LOG_FRAMES_MAX: u32 = 16384;
 /// Frames of a fresh region with a default log; with its spare frame it takes 480 KiB.
 pub const FRAMES_INITIAL: u32 = 119;
 
+/// Counters on the medium (records, bytes of the log, openings, objects) grow from 0 by what happens, and none ever gets
+/// here: a larger one is refused, so that counting on from one that is read cannot overflow.
+pub const COUNTER_MAX: u64 = 1 << 62;
+
 /// Words of the root frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]

@@ -1,6 +1,6 @@
 //! Names of objects: create, look up, rename, unlink, list. Each change is one record.
 
-use super::layout::RootWord;
+use super::layout::{COUNTER_MAX, RootWord};
 use super::log::{Log, Txn};
 use super::record::{self, Head, ObjectKind, ObjectRecord, ObjectSlot};
 use super::volume::Volume;
@@ -138,9 +138,10 @@ fn new_record(t: &mut Txn<'_>, shape: Shape, spare: &mut Vec<FrameNo>) -> Result
 fn new_number(t: &mut Txn<'_>) -> Result<u64> {
     let at = RootWord::NextObject.offset();
     let number = t.read(at)?.max(1);
-    let next =
-        number.checked_add(1).ok_or_else(|| Error::corrupt("root", at, "object numbers are used up"))?;
-    t.write(at, next)?;
+    if number >= COUNTER_MAX {
+        return Err(Error::corrupt("root", at, "impossible number of the next object"));
+    }
+    t.write(at, number + 1)?;
     Ok(number)
 }
 

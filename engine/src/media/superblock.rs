@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    GROUP_FRAMES, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAME, SUPERBLOCK_OFFSETS, file_bytes,
-    initial_frames,
+    COUNTER_MAX, GROUP_FRAMES, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAME, SUPERBLOCK_OFFSETS,
+    file_bytes, initial_frames,
 };
 use crate::media::log::header::Header;
 use crate::media::rules::{Rule, Rules};
@@ -94,6 +94,10 @@ impl Superblock {
     }
 
     fn check_geometry(&self, region: &Region) -> Result {
+        if self.sequence >= COUNTER_MAX || self.generation >= COUNTER_MAX {
+            let why = format!("impossible numbers: write {}, opening {}", self.sequence, self.generation);
+            return Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], why));
+        }
         if !(LOG_FRAMES_MIN..=LOG_FRAMES_MAX).contains(&self.log_frames) {
             let why = format!("a log of {} frames", self.log_frames);
             return Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], why));

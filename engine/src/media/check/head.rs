@@ -3,8 +3,8 @@
 use super::Report;
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    LEASE_OFFSET, LOG_HEADER_OFFSETS, RESERVED_FRAMES, ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE,
-    file_bytes, initial_frames,
+    COUNTER_MAX, LEASE_OFFSET, LOG_HEADER_OFFSETS, RESERVED_FRAMES, ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS,
+    WORD_SIZE, file_bytes, initial_frames,
 };
 use crate::media::lease::Lease;
 use crate::media::log::Log;
@@ -41,6 +41,10 @@ pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
     }
     if let Some(at) = nonzero(log, ROOT_FRAME, ROOT_WORDS)? {
         report.find("root-word", at, "not zero");
+    }
+    let next = RootWord::NextObject.offset();
+    if log.read(next)? >= COUNTER_MAX {
+        report.find("root-word", next, "impossible number of the next object");
     }
     let (least, at) = (u64::from(initial_frames(log.frames())), RootWord::Frames.offset());
     let (frames, room) = (log.read(at)?, (region.len_bytes() / FRAME_SIZE as u64).saturating_sub(1));

@@ -2,7 +2,7 @@
 //! not touched before the other is durable.
 
 use crate::error::{Error, Result};
-use crate::media::layout::LOG_HEADER_OFFSETS;
+use crate::media::layout::{COUNTER_MAX, LOG_HEADER_OFFSETS};
 use crate::media::log::record::{Link, Sequence};
 use crate::media::rules::{Rule, Rules};
 use crate::media::sector::Sector;
@@ -56,6 +56,7 @@ impl Header {
                 return Err(Error::corrupt("log header", LOG_HEADER_OFFSETS[0], "neither copy is whole"));
             }
         };
+        tail.check(counter, LOG_HEADER_OFFSETS[live])?;
         Ok(Self { tail, counter, live, other_bad: copies[1 - live].is_none() })
     }
 
@@ -88,6 +89,19 @@ impl Header {
     }
 }
 
+impl Tail {
+    /// Refuses numbers that no log has: it begins with record 1 at position 0, and records are whole words.
+    fn check(self, counter: u64, at: u64) -> Result {
+        let (sequence, position) = (self.link.sequence.0, self.position);
+        let possible = (1..COUNTER_MAX).contains(&sequence) && position < COUNTER_MAX && position % 8 == 0;
+        if possible && counter < COUNTER_MAX {
+            return Ok(());
+        }
+        let why = format!("impossible numbers: record {sequence}, position {position:#x}, write {counter}");
+        Err(Error::corrupt("log header", at, why))
+    }
+}
+
 fn encode(counter: u64, tail: Tail) -> Sector {
     let mut s = Sector::new(MAGIC);
     s.put_u64(8, counter);
@@ -101,4 +115,29 @@ fn encode(counter: u64, tail: Tail) -> Sector {
 fn decode(s: &Sector) -> Tail {
     let link = Link { epoch: s.u64(16), sequence: Sequence(s.u64(24)), predecessor: s.u32(32) };
     Tail { link, position: s.u64(40) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::{Region, RegionOptions, Source};
+
+    #[test]
+    fn numbers_that_no_log_has_are_refused() {
+        let image = Source::Image(vec![0; 5 * crate::units::FRAME_SIZE]);
+        let region = Region::attach(image, &RegionOptions::default()).unwrap();
+        let read = |counter, sequence, position| {
+            let link = Link { epoch: 1, sequence: Sequence(sequence), predecessor: 0 };
+            let sector = encode(counter, Tail { link, position });
+            sector.store(region.memory(), LOG_HEADER_OFFSETS[0]).unwrap();
+            Header::read(region.memory())
+        };
+        assert!(read(1, 1, 0).is_ok());
+        assert!(read(COUNTER_MAX - 1, COUNTER_MAX - 1, COUNTER_MAX - 8).is_ok());
+        for (counter, sequence, position) in
+            [(u64::MAX, 1, 0), (1, 0, 0), (1, u64::MAX, 0), (1, 1, u64::MAX - 7), (1, 1, 4)]
+        {
+            assert!(matches!(read(counter, sequence, position), Err(Error::Corrupt { .. })));
+        }
+    }
 }
