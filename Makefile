@@ -52,9 +52,8 @@ kill: ## SIGKILL at random moments under SQLite (ROUNDS=200, SEED=n)
 faults: ## disks, files, limits, signals and clocks that fail: every operation of every sweep (as root: all of it)
 	$(CARGO) test --locked --release -p pagestone-tests --test faults -- --long
 
-fuzz: ## hostile images, for SECONDS=60 (nightly Rust and cargo-fuzz)
-	@$(call need,cargo-fuzz,cargo install cargo-fuzz)
-	cd fuzz && $(CARGO) +nightly fuzz run patched_image -- -max_total_time=$(SECONDS)
+fuzz: ## hostile images, logs and calls of C: each target for SECONDS=60 (TARGETS="..."; nightly Rust and cargo-fuzz)
+	@sh fuzz/run.sh $(SECONDS)
 
 asan: c-asan ## the C tests with AddressSanitizer
 

@@ -11,6 +11,7 @@
     clippy::multiple_unsafe_ops_per_block,
     reason = "one promise of the C caller covers all pointers of a call, and one comment tells it"
 )]
+#![allow(clippy::missing_safety_doc, reason = "what C must keep to is said above, for all functions")]
 
 mod boundary;
 mod check;
@@ -25,3 +26,16 @@ mod pin;
 mod stats;
 mod store;
 mod version;
+
+// For callers in Rust that do what a C program does: the fuzzer.
+pub use check::{Finding, pgs_check};
+pub use code::*;
+pub use latch::*;
+pub use list::{Entry, pgs_list};
+pub use message::{pgs_code_name, pgs_message};
+pub use object::*;
+pub use options::*;
+pub use pin::*;
+pub use stats::*;
+pub use store::*;
+pub use version::pgs_version;

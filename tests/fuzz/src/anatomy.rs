@@ -1,0 +1,162 @@
+//! Where the structures of a valid image lie: what an edit aims at, so that it hits more than free frames.
+
+use crate::format::{RECORD, Seal, offset, word};
+use pagestone::media::layout::{
+    CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS, ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, bitmap_frame,
+};
+use pagestone::units::FRAME_SIZE;
+use std::collections::BTreeSet;
+
+/// Sectors that vouch for themselves.
+pub const SECTORS: [usize; 5] = [
+    SUPERBLOCK_OFFSETS[0] as usize,
+    SUPERBLOCK_OFFSETS[1] as usize,
+    LEASE_OFFSET as usize,
+    LOG_HEADER_OFFSETS[0] as usize,
+    LOG_HEADER_OFFSETS[1] as usize,
+];
+/// Words of a node, beyond those in use, that are worth an edit.
+const SPARE_WORDS: usize = 4;
+
+/// What the check bits of a word are bound to.
+#[derive(Clone, Copy, Debug)]
+pub enum Bond {
+    /// There are none.
+    Bare,
+    /// This.
+    Seal(Seal),
+    /// The root of this object's map, which names its own level.
+    Root(u64),
+}
+
+impl Bond {
+    /// The word that says `value`.
+    #[must_use]
+    pub fn close(self, value: u64) -> u64 {
+        match self {
+            Self::Bare => value,
+            Self::Seal(seal) => seal.close(value),
+            Self::Root(id) => Seal::Map { id, prefix: 0, level: (value >> 40) as u32 & 7 }.close(value),
+        }
+    }
+
+    /// What `word` says.
+    #[must_use]
+    pub const fn value(self, word: u64) -> u64 {
+        match self {
+            Self::Bare => word,
+            Self::Seal(_) | Self::Root(_) => Seal::value(word),
+        }
+    }
+}
+
+/// One word that means something.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its byte offset.
+    pub at: usize,
+    /// What it is bound to.
+    pub bond: Bond,
+}
+
+/// The structures of an image.
+#[derive(Clone, Debug, Default)]
+pub struct Anatomy {
+    /// Every word that means something.
+    pub places: Vec<Place>,
+    /// Byte offsets of object records, free ones included.
+    pub records: Vec<usize>,
+    /// Frames of the region.
+    pub frames: u64,
+}
+
+impl Anatomy {
+    /// Of an image that is valid.
+    #[must_use]
+    pub fn of(image: &[u8], log_frames: u32) -> Self {
+        let mut found = Self { frames: word(image, RootWord::Frames.offset() as usize), ..Self::default() };
+        for sector in SECTORS {
+            found.bare(sector, 12);
+        }
+        found.bare(CURSOR_OFFSET as usize, 1);
+        for root in 0..8 {
+            let at = ROOT_FRAME.offset() as usize + root * 8;
+            let sealed = [RootWord::FreeSlots, RootWord::Orphans, RootWord::BusyTable];
+            let seal = sealed.iter().any(|word| word.offset() as usize == at);
+            found.add(at, if seal { Bond::Seal(Seal::Place(at as u64)) } else { Bond::Bare });
+        }
+        found.bare(bitmap_frame(0, log_frames).offset() as usize, 4);
+        let mut slots = BTreeSet::new();
+        found.directory(image, word(image, RootWord::Directory.offset() as usize), &mut slots);
+        for root in [RootWord::FreeSlots, RootWord::Orphans] {
+            slots.insert(Seal::value(word(image, root.offset() as usize)));
+        }
+        let frames: BTreeSet<u64> = slots.iter().filter(|slot| **slot != 0).map(|slot| slot / 8).collect();
+        for record in frames.iter().flat_map(|frame| (0..8).map(|n| offset(*frame) + n * RECORD)) {
+            found.record(image, record);
+        }
+        let busy = Seal::value(word(image, RootWord::BusyTable.offset() as usize));
+        if busy != 0 {
+            found.node(image, busy, |_, at| Bond::Seal(Seal::Place(at as u64)));
+        }
+        found
+    }
+
+    fn add(&mut self, at: usize, bond: Bond) {
+        self.places.push(Place { at, bond });
+    }
+
+    fn bare(&mut self, at: usize, words: usize) {
+        (0..words).for_each(|n| self.add(at + n * 8, Bond::Bare));
+    }
+
+    /// The used words of a node and some others; what the used ones say.
+    fn node(&mut self, image: &[u8], frame: u64, bond: impl Fn(u64, usize) -> Bond) -> Vec<(u64, u64)> {
+        let (mut used, mut spare) = (Vec::new(), SPARE_WORDS);
+        for n in 0..FRAME_SIZE / 8 {
+            let at = offset(frame) + n * 8;
+            let value = Seal::value(word(image, at));
+            if value != 0 {
+                used.push((n as u64, value));
+            } else if spare > 0 {
+                spare -= 1;
+            } else {
+                continue;
+            }
+            self.add(at, bond(n as u64, at));
+        }
+        used
+    }
+
+    fn directory(&mut self, image: &[u8], node: u64, slots: &mut BTreeSet<u64>) {
+        for (_, value) in self.node(image, node, |_, at| Bond::Seal(Seal::Place(at as u64))) {
+            let bare = value & ((1 << 46) - 1);
+            if value >> 46 == 1 {
+                slots.insert(bare);
+            } else {
+                self.directory(image, bare, slots);
+            }
+        }
+    }
+
+    fn record(&mut self, image: &[u8], at: usize) {
+        self.records.push(at);
+        let id = word(image, at);
+        for n in (0..18).chain([62, 63]) {
+            self.add(at + n * 8, if n == 3 { Bond::Root(id) } else { Bond::Bare });
+        }
+        let root = Seal::value(word(image, at + 24));
+        if root != 0 {
+            self.map(image, id, root & ((1 << 40) - 1), 0, (root >> 40) as u32);
+        }
+    }
+
+    /// A node of an object's map whose words are of `level - 1`.
+    fn map(&mut self, image: &[u8], id: u64, node: u64, prefix: u64, level: u32) {
+        let Some(level) = level.checked_sub(1) else { return };
+        let seal = |n: u64| Seal::Map { id, prefix: prefix << 9 | n, level };
+        for (n, frame) in self.node(image, node, |n, _| Bond::Seal(seal(n))) {
+            self.map(image, id, frame, prefix << 9 | n, level);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Opening arbitrary bytes: an error or a store, never anything else, whether they are to be read, written or made a
+//! region.
+
+use crate::anatomy::SECTORS;
+use crate::format::{mend_sector, set_word};
+use crate::lives::{self, blames_the_medium};
+use crate::{Many, decode};
+use arbitrary::Arbitrary;
+use pagestone::Error;
+use pagestone::media::layout::{FRAMES_INITIAL, LOG_FRAMES_DEFAULT, LOG_FRAMES_MIN, RootWord};
+
+/// Bytes of an image at most.
+const LEN_MAX: usize = 1 << 19;
+const MAGICS: [&[u8; 8]; 5] = [b"PAGESTN\x01", b"PAGESTN\x01", b"PGSLEASE", b"PGSLOGHD", b"PGSLOGHD"];
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    create: bool,
+    len: Len,
+    sectors: Many<Sector>,
+    /// Words of the root frame.
+    root: Many<(u8, u64)>,
+    pieces: Vec<(u32, Vec<u8>)>,
+    /// The front of the image.
+    raw: Vec<u8>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Len {
+    /// As many as a fresh region has.
+    Fresh,
+    Any(u32),
+}
+
+/// A sector that is whole, whatever it says.
+#[derive(Arbitrary, Debug)]
+struct Sector {
+    which: u8,
+    fields: Many<(u8, Field)>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Field {
+    /// What a fresh region has there.
+    Usual,
+    Small(u8),
+    Word(u64),
+}
+
+impl Input {
+    fn image(&self) -> Vec<u8> {
+        let len = match self.len {
+            Len::Fresh => (FRAMES_INITIAL - LOG_FRAMES_DEFAULT + LOG_FRAMES_MIN + 1) as usize * 4096,
+            Len::Any(len) => len as usize % (LEN_MAX + 1),
+        };
+        let mut image = vec![0; len];
+        let mut copy = |at: usize, bytes: &[u8]| {
+            let n = bytes.len().min(len.saturating_sub(at));
+            if n > 0 {
+                image[at..at + n].copy_from_slice(&bytes[..n]);
+            }
+        };
+        copy(0, &self.raw);
+        for (at, bytes) in &self.pieces {
+            copy(*at as usize, bytes);
+        }
+        for sector in self.sectors.0.iter().take(8) {
+            sector.write(&mut image);
+        }
+        for (n, value) in &self.root.0 {
+            set_word(&mut image, RootWord::Frames.offset() as usize + usize::from(*n) * 8, *value);
+        }
+        image
+    }
+}
+
+impl Sector {
+    fn write(&self, image: &mut [u8]) {
+        let which = usize::from(self.which) % SECTORS.len();
+        let at = SECTORS[which];
+        let Some(sector) = image.get_mut(at..at + 512) else { return };
+        sector[..8].copy_from_slice(MAGICS[which]);
+        for (n, field) in &self.fields.0 {
+            let n = usize::from(*n) % 16;
+            let value = match field {
+                Field::Usual => usual(which, n),
+                Field::Small(value) => (*value).into(),
+                Field::Word(value) => *value,
+            };
+            set_word(sector, n * 8, value);
+        }
+        mend_sector(image, at);
+    }
+}
+
+/// The `n`-th word of a fresh region's sector.
+const fn usual(which: usize, n: usize) -> u64 {
+    match (which, n) {
+        (0 | 1, 1) => 1 | 4096 << 32,
+        (0 | 1, 9) => LOG_FRAMES_MIN as u64 | 32768 << 32,
+        (2, 1) => 2,
+        (3 | 4, 3) => 1,
+        _ => 0,
+    }
+}
+
+/// Runs one input.
+pub fn run(bytes: &[u8]) {
+    let Some(input) = decode::<Input>(bytes) else { return };
+    let image = input.image();
+    let examined = lives::examine(&image);
+    match lives::options().create(input.create).open_image(image.clone()) {
+        Ok(store) => {
+            let _ = store.check();
+            let _ = store.list();
+            // A region that was there was not made anew: then reading it succeeds as well.
+            let made = input.create && store.info().generation == 0;
+            assert!(made || examined.is_ok(), "only a writer can open this: {:?}", examined.err());
+        }
+        Err(error) => {
+            assert!(blames_the_medium(&error) || matches!(error, Error::NoSpace { .. }), "{error}");
+            let silent = examined.as_ref().is_ok_and(|report| report.is_clean());
+            assert!(!silent, "check finds nothing, and opening says: {error}");
+        }
+    }
+}

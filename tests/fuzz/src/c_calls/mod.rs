@@ -1,0 +1,59 @@
+//! Programs of calls to the C library, with every mistake that it promises to refuse: NULL, closed handles closed again,
+//! wrong sizes and lengths, addresses and frames of nobody, calls in the wrong order, use after a fork.
+//!
+//! What C may not do is not done here: no handle is used after its close, no memory is promised that is not there.
+
+#![allow(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "what a C program promises covers all that one comment stands above"
+)]
+
+mod call;
+mod make;
+mod pages;
+mod world;
+
+use crate::{Many, decode};
+use arbitrary::Arbitrary;
+use call::Call;
+use pagestone_ffi::{PGS_OK, pgs_check};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use world::World;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    calls: Many<Call>,
+}
+
+/// Where the regions are that have a file: one folder a process, in memory where that can be.
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let memory = PathBuf::from("/dev/shm");
+    let parent = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    let folder = parent.join(format!("pagestone-fuzz-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder for regions");
+    folder
+});
+
+/// Runs one input.
+pub fn run(bytes: &[u8]) {
+    let Some(input) = decode::<Input>(bytes) else { return };
+    let mut world = World::new(FOLDER.clone());
+    for call in &input.calls.0 {
+        world.make(call);
+        world.compare_counts();
+    }
+    world.end();
+    for name in ["one", "two"] {
+        let path = FOLDER.join(name);
+        if fs::metadata(&path).is_ok_and(|found| found.len() > 0) {
+            let path =
+                std::ffi::CString::new(path.into_os_string().into_encoded_bytes()).expect("no NUL in it");
+            // SAFETY: a string; no visitor.
+            let status = unsafe { pgs_check(path.as_ptr(), None, std::ptr::null_mut()) };
+            assert_eq!(status, PGS_OK, "a region that was closed has defects");
+        }
+        let _ = fs::remove_file(FOLDER.join(name));
+    }
+}

@@ -1,0 +1,34 @@
+//! What the fixtures hold.
+
+use crate::format::name_hash;
+
+/// The directory's bucket in which the names of [`crowd`] meet.
+pub const BUCKET: u64 = 77;
+/// How many there are: two more than a chain takes.
+const CROWD: usize = 10;
+
+/// Bytes and where they were written.
+pub type Pieces = Vec<(u64, Vec<u8>)>;
+
+/// Names of objects that were synced, and what was written to them: offset, bytes.
+#[must_use]
+pub fn synced() -> Vec<(&'static str, Pieces)> {
+    let page = |value: u8| (0..4096).map(|i| value ^ (i / 32) as u8).collect::<Vec<u8>>();
+    vec![
+        ("greeting", vec![(0, b"written by the first release of format 1".to_vec())]),
+        (
+            "sparse",
+            vec![(0, page(1)), (3 * 4096, page(2)), (600 * 4096, page(3)), (300_000 * 4096 + 17, page(4))],
+        ),
+        ("pages", (0..3).map(|n| (n * 4096, page(n as u8 + 10))).collect()),
+        ("before", vec![(5000, b"renamed after the last sync".to_vec())]),
+        ("empty", vec![]),
+    ]
+}
+
+/// Names that fall into one bucket of the directory.
+#[must_use]
+pub fn crowd() -> Vec<Vec<u8>> {
+    let names = (0..).map(|n: u32| format!("crowd {n}").into_bytes());
+    names.filter(|name| name_hash(name) % 512 == BUCKET).take(CROWD).collect()
+}

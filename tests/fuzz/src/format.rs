@@ -1,0 +1,102 @@
+//! The check sums and check bits of format 1, written from its description and not from the engine's code: a fuzzer
+//! that repairs them gets past them, and an engine that changes them without a new format is found out.
+
+use pagestone::media::layout::SECTOR_SIZE;
+use pagestone::units::FRAME_SIZE;
+
+/// Bytes of an object record.
+pub const RECORD: usize = 512;
+/// Bytes of its head, which has a check sum of its own, as the name behind it has.
+const HEAD: usize = 128;
+
+/// What a sealed word is bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seal {
+    /// The map of object `id`: the first page the word covers without the low `9 * level` bits, and the level.
+    Map {
+        /// The object's number.
+        id: u64,
+        /// The pages.
+        prefix: u64,
+        /// 0 maps a page.
+        level: u32,
+    },
+    /// The place of the word.
+    Place(u64),
+}
+
+const VALUE: u64 = (1 << 48) - 1;
+
+impl Seal {
+    /// `value` with the check bits of this seal above it.
+    #[must_use]
+    pub fn close(self, value: u64) -> u64 {
+        let value = value & VALUE;
+        let seed = match self {
+            Self::Map { id, prefix, level } => mix(id ^ 0x6d61_7000) ^ mix(prefix << 3 | u64::from(level)),
+            Self::Place(at) => mix(at ^ 0x706c_6163_6500),
+        };
+        if value == 0 { 0 } else { mix(seed ^ value) >> 48 << 48 | value }
+    }
+
+    /// What the word says, were its check bits right.
+    #[must_use]
+    pub const fn value(word: u64) -> u64 {
+        word & VALUE
+    }
+}
+
+const fn mix(mut x: u64) -> u64 {
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ x >> 33
+}
+
+/// Hash of a name.
+#[must_use]
+pub fn name_hash(name: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    mix(name.iter().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+/// The word at `at`; 0 beyond the end.
+#[must_use]
+pub fn word(image: &[u8], at: usize) -> u64 {
+    let bytes = at.checked_add(8).and_then(|end| image.get(at..end)).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_le_bytes)
+}
+
+/// Changes the word at `at`, if there is one.
+pub fn set_word(image: &mut [u8], at: usize, value: u64) {
+    if let Some(bytes) = at.checked_add(8).and_then(|end| image.get_mut(at..end)) {
+        bytes.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// Makes the sector at `at` whole.
+pub fn mend_sector(image: &mut [u8], at: usize) {
+    let Some(sector) = image.get_mut(at..at + SECTOR_SIZE) else { return };
+    let (body, sum) = sector.split_at_mut(SECTOR_SIZE - 4);
+    sum.copy_from_slice(
+        &crc32c::crc32c_append(crc32c::crc32c(&(at as u64).to_le_bytes()), body).to_le_bytes(),
+    );
+}
+
+/// Makes both parts of the object record at `at` whole.
+pub fn mend_record(image: &mut [u8], at: usize) {
+    let seed = crc32c::crc32c(&((at / RECORD) as u64).to_le_bytes());
+    let Some(record) = image.get_mut(at..at + RECORD) else { return };
+    for part in [0..HEAD, HEAD..RECORD] {
+        let sum = part.end - 8;
+        let crc = crc32c::crc32c_append(seed, &record[part.start..sum]);
+        record[sum..part.end].copy_from_slice(&u64::from(crc).to_le_bytes());
+    }
+}
+
+/// Byte offset of a frame.
+#[must_use]
+pub const fn offset(frame: u64) -> usize {
+    (frame as usize).saturating_mul(FRAME_SIZE)
+}

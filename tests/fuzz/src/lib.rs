@@ -1,0 +1,67 @@
+//! What the fuzz targets do with their input. `fuzz/` lets libFuzzer drive them, `tests/corpus.rs` runs what is kept in
+//! `fuzz/corpus` on stable Rust.
+
+mod anatomy;
+mod any_image;
+mod c_calls;
+mod checked_image;
+pub mod contents;
+mod edit;
+pub mod fixture;
+pub mod format;
+mod lives;
+mod operations;
+mod patched_image;
+mod replayed_log;
+mod session;
+
+pub use any_image::run as any_image;
+pub use c_calls::run as c_calls;
+pub use checked_image::run as checked_image;
+pub use operations::run as operations;
+pub use patched_image::run as patched_image;
+pub use replayed_log::run as replayed_log;
+
+use arbitrary::{Arbitrary, Unstructured};
+use std::fmt::Debug;
+use std::sync::LazyLock;
+
+/// A target: runs one input, and panics when a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// All of them, by their names in `fuzz/`.
+pub const TARGETS: [(&str, Target); 6] = [
+    ("any_image", any_image),
+    ("checked_image", checked_image),
+    ("patched_image", patched_image),
+    ("replayed_log", replayed_log),
+    ("c_calls", c_calls),
+    ("operations", operations),
+];
+
+/// The input that `bytes` stand for. With `PAGESTONE_FUZZ_SHOW` set, it is shown.
+fn decode<'a, T: Arbitrary<'a> + Debug>(bytes: &'a [u8]) -> Option<T> {
+    static SHOW: LazyLock<bool> = LazyLock::new(|| std::env::var_os("PAGESTONE_FUZZ_SHOW").is_some());
+    let input = T::arbitrary_take_rest(Unstructured::new(bytes)).ok()?;
+    if *SHOW {
+        println!("{input:#?}");
+    }
+    Some(input)
+}
+
+/// A list as long as the input has bytes for: arbitrary's own lists end at every other element.
+#[derive(Debug)]
+struct Many<T>(Vec<T>);
+
+/// Elements of a list at most.
+const MANY: usize = 64;
+
+impl<'a, T: Arbitrary<'a>> Arbitrary<'a> for Many<T> {
+    fn arbitrary(from: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let mut all = Vec::new();
+        while all.len() < MANY && !from.is_empty() && from.ratio(7_u8, 8_u8)? {
+            all.push(T::arbitrary(from)?);
+        }
+        Ok(Self(all))
+    }
+}

@@ -1,0 +1,406 @@
+//! Recovery of logs that a real owner would not have written: records of any content, chained and summed rightly or
+//! wrongly, behind any header and lease.
+//!
+//! What must come out is computed here as the description of the log says, without the engine.
+
+use crate::anatomy::Anatomy;
+use crate::edit::{Base, Edit};
+use crate::fixture;
+use crate::format::{mend_sector, set_word, word};
+use crate::lives;
+use crate::session::{Act, Session};
+use crate::{Many, decode};
+use arbitrary::Arbitrary;
+use pagestone::Error;
+use pagestone::media::layout::{
+    CURSOR_OFFSET, LEASE_OFFSET, LOG_FRAME, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS, ROOT_FRAME,
+};
+use pagestone::units::FRAME_SIZE;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Bytes of the log.
+const RING: u64 = LOG_FRAMES_MIN as u64 * FRAME_SIZE as u64;
+const LOG: Range<usize> = LOG_FRAME.offset() as usize..LOG_FRAME.offset() as usize + RING as usize;
+/// Bytes of a record without entries.
+const BARE: usize = 48;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    base: Base,
+    tail: Tail,
+    lease: Lease,
+    /// Records that were stored home before the crash.
+    applied: u8,
+    records: Many<Record>,
+    acts: Many<Act>,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Tail {
+    counter: Number,
+    epoch: u64,
+    sequence: Number,
+    predecessor: u32,
+    position: Number,
+}
+
+/// Most numbers are small, and some are at the end of what there is.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Number {
+    Small(u16),
+    Huge(u8),
+    Any(u64),
+}
+
+impl Number {
+    fn get(self) -> u64 {
+        match self {
+            Self::Small(n) => n.into(),
+            Self::Huge(n) => u64::MAX - u64::from(n),
+            Self::Any(n) => n,
+        }
+    }
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Lease {
+    /// As the image has it.
+    Left,
+    /// Of this file on this boot, and of this log: the page cache is still there.
+    Alive,
+    /// The same, after a flush that failed.
+    Failed,
+    /// Of another boot.
+    Elsewhere,
+    /// Of an older log.
+    Older,
+    Torn,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Record {
+    content: Content,
+    flaw: Flaw,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Content {
+    /// What turns the image into an edited one.
+    Edits(Many<Edit>),
+    /// Words anywhere.
+    Words(Many<(u32, u64)>),
+    Zero(u16),
+    /// Covers all records so far, but so many.
+    Mark(u8),
+    MarkAny(u64),
+    /// Entries of any bytes.
+    Garbage(Many<[u64; 2]>),
+}
+
+/// What is wrong with a record.
+#[derive(Arbitrary, Clone, Copy, PartialEq, Eq, Debug)]
+enum Flaw {
+    None,
+    NoneEither,
+    Epoch,
+    Sequence,
+    Predecessor,
+    Checksum,
+    Length(u16),
+    Kind(u8),
+    Count(u8),
+}
+
+/// A record that recovery may take.
+struct Valid {
+    sequence: u64,
+    covers: Option<u64>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy)]
+enum Entry {
+    Word(u64, u64),
+    Zero(u64),
+}
+
+/// Writes records into the image, and keeps those that hold together.
+struct Writer<'a> {
+    image: &'a mut Vec<u8>,
+    anatomy: &'a Anatomy,
+    /// The image as the records so far would leave it.
+    ahead: Vec<u8>,
+    epoch: u64,
+    sequence: u64,
+    predecessor: u32,
+    position: u64,
+    written: u64,
+    /// Whether the chain has held so far.
+    whole: bool,
+    valid: Vec<Valid>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, record: &Record) {
+        let (kind, covers, entries) = self.content(&record.content);
+        let mut bytes = vec![0; BARE - 8];
+        let flawed = |flaw: Flaw, n: u64| if record.flaw == flaw { n ^ 1 } else { n };
+        set_word(&mut bytes, 0, flawed(Flaw::Epoch, self.epoch));
+        set_word(&mut bytes, 8, flawed(Flaw::Sequence, self.sequence));
+        set_word(&mut bytes, 16, flawed(Flaw::Predecessor, self.predecessor.into()));
+        let (mut count, mut kind) = (entries.len() as u32, kind);
+        for entry in &entries {
+            entry.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+        }
+        match record.flaw {
+            Flaw::Kind(n) => kind = n.into(),
+            Flaw::Count(n) => count = n.into(),
+            _ => (),
+        }
+        let len = bytes.len() as u32 + 8;
+        let claimed = if let Flaw::Length(n) = record.flaw { u32::from(n) * 8 } else { len };
+        bytes[20..24].copy_from_slice(&claimed.to_le_bytes());
+        bytes[24..28].copy_from_slice(&kind.to_le_bytes());
+        bytes[28..32].copy_from_slice(&count.to_le_bytes());
+        set_word(&mut bytes, 32, covers.unwrap_or(0));
+        let sum = crc32c::crc32c(&bytes);
+        let stored = if record.flaw == Flaw::Checksum { sum ^ 0x100 } else { sum };
+        bytes.extend_from_slice(&stored.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        if self.written + bytes.len() as u64 > RING {
+            self.whole = false;
+            return;
+        }
+        for (n, byte) in bytes.iter().enumerate() {
+            self.image[LOG.start + (self.position.wrapping_add(n as u64) % RING) as usize] = *byte;
+        }
+        let read = (kind == 1 || (kind == 2 && entries.is_empty())) && count as usize == entries.len();
+        let entries = entries.iter().map(|words| entry(words)).collect::<Option<Vec<_>>>().filter(|_| read);
+        let flawless = match record.flaw {
+            Flaw::None | Flaw::NoneEither | Flaw::Kind(_) | Flaw::Count(_) => true,
+            Flaw::Length(_) => claimed == len,
+            _ => false,
+        };
+        self.whole &= flawless && entries.is_some() && bytes.len() as u64 <= RING / 4;
+        if let (true, Some(entries)) = (self.whole, entries) {
+            let covers = (kind == 2).then(|| word(&bytes, 32));
+            self.valid.push(Valid { sequence: self.sequence, covers, entries });
+        }
+        self.written += bytes.len() as u64;
+        self.position = self.position.wrapping_add(bytes.len() as u64);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.predecessor = sum;
+    }
+
+    /// Edits what the records so far lead to; the words that are other ones now.
+    fn edit(&mut self, edits: &[Edit]) -> Vec<(u64, u64)> {
+        let mut before = BTreeMap::new();
+        for edit in edits {
+            // What vouches for a word lies in the same sector.
+            let Some(at) = edit.place(self.ahead.len(), self.anatomy).map(|place| place.at & !511) else {
+                continue;
+            };
+            before.entry(at).or_insert_with(|| self.ahead[at..at + 512].to_vec());
+            edit.apply(&mut self.ahead, self.anatomy);
+        }
+        let words =
+            before.iter().flat_map(|(at, old)| (0..512).step_by(8).map(move |n| (at + n, word(old, n))));
+        let changed = words.map(|(at, old)| (at as u64, old, word(&self.ahead, at)));
+        changed.filter(|(_, old, new)| old != new).map(|(at, _, new)| (at, new)).collect()
+    }
+
+    /// Kind, what a mark covers, entries as words.
+    fn content(&mut self, content: &Content) -> (u32, Option<u64>, Vec<Vec<u64>>) {
+        let change = |(at, value): (u64, u64)| vec![1 << 56 | at, value];
+        match content {
+            Content::Edits(edits) => {
+                let changed = self.edit(&edits.0);
+                (1, None, changed.into_iter().map(change).collect())
+            }
+            Content::Words(words) => {
+                (1, None, words.0.iter().map(|(at, value)| change((u64::from(*at) * 8, *value))).collect())
+            }
+            Content::Zero(frame) => {
+                (1, None, vec![vec![(2 << 56) | (u64::from(*frame) * FRAME_SIZE as u64)]])
+            }
+            Content::Mark(back) => (2, Some(self.sequence.wrapping_sub(1 + u64::from(*back))), vec![]),
+            Content::MarkAny(covers) => (2, Some(*covers), vec![]),
+            Content::Garbage(words) => (1, None, words.0.iter().map(|pair| pair.to_vec()).collect()),
+        }
+    }
+}
+
+/// What the words of an entry mean.
+fn entry(words: &[u64]) -> Option<Entry> {
+    let offset = words.first()? & ((1 << 56) - 1);
+    match (words.first()? >> 56, words.get(1)) {
+        (1, Some(value)) if offset % 8 == 0 => Some(Entry::Word(offset, *value)),
+        (2, None) if offset % FRAME_SIZE as u64 == 0 && offset / (FRAME_SIZE as u64) <= u32::MAX.into() => {
+            Some(Entry::Zero(offset))
+        }
+        _ => None,
+    }
+}
+
+impl Input {
+    /// The image, and the records in it that form a chain.
+    fn build(&self) -> (Vec<u8>, Vec<Valid>) {
+        let mut image = self.base.image();
+        let ahead = image.clone();
+        image[LOG].fill(0);
+        self.header(&mut image);
+        self.lease(&mut image);
+        let applied = self.tail.sequence.get().wrapping_add(self.applied.into()).wrapping_sub(1);
+        set_word(&mut image, CURSOR_OFFSET as usize, applied);
+        let mut writer = Writer {
+            image: &mut image,
+            anatomy: self.base.anatomy(),
+            ahead,
+            epoch: self.tail.epoch,
+            sequence: self.tail.sequence.get(),
+            predecessor: self.tail.predecessor,
+            position: self.tail.position.get(),
+            written: 0,
+            whole: true,
+            valid: Vec::new(),
+        };
+        self.records.0.iter().for_each(|record| writer.write(record));
+        let valid = writer.valid;
+        (image, valid)
+    }
+
+    fn header(&self, image: &mut [u8]) {
+        for at in LOG_HEADER_OFFSETS.map(|at| at as usize) {
+            set_word(image, at + 8, self.tail.counter.get());
+            set_word(image, at + 16, self.tail.epoch);
+            set_word(image, at + 24, self.tail.sequence.get());
+            set_word(image, at + 32, self.tail.predecessor.into());
+            set_word(image, at + 40, self.tail.position.get());
+            mend_sector(image, at);
+        }
+    }
+
+    fn lease(&self, image: &mut [u8]) {
+        let at = LEASE_OFFSET as usize;
+        let identity = fixture::IDENTITY;
+        let mut boot = identity.boot;
+        let (mut state, mut epoch) = (2, self.tail.epoch);
+        match self.lease {
+            Lease::Left => return,
+            Lease::Alive | Lease::Torn => (),
+            Lease::Failed => state = 3,
+            Lease::Elsewhere => boot[0] ^= 1,
+            Lease::Older => epoch ^= 1,
+        }
+        image[at..at + 8].copy_from_slice(b"PGSLEASE");
+        set_word(image, at + 8, state);
+        set_word(image, at + 32, epoch);
+        image[at + 48..at + 64].copy_from_slice(&boot);
+        set_word(image, at + 64, identity.device);
+        set_word(image, at + 72, identity.inode);
+        set_word(image, at + 80, identity.mount);
+        mend_sector(image, at);
+        if matches!(self.lease, Lease::Torn) {
+            image[at + 100] ^= 1;
+        }
+    }
+
+    /// Whether the last owner's page cache is still there.
+    fn survived(&self, image: &[u8]) -> bool {
+        let left = matches!(self.lease, Lease::Left) && {
+            let at = LEASE_OFFSET as usize;
+            let open = word(image, at + 8) as u32 == 2 && word(image, at + 32) == self.tail.epoch;
+            open && image[at + 48..at + 64] == fixture::IDENTITY.boot
+        };
+        left || matches!(self.lease, Lease::Alive)
+    }
+}
+
+/// What recovery must make of the image, `None` if it must refuse it; and how many operations it replays.
+fn recovered(image: &[u8], mut records: Vec<Valid>, death: bool) -> (Option<Vec<u8>>, u64) {
+    let covered = records.iter().filter_map(|record| record.covers).max().unwrap_or(0);
+    if !death {
+        let last = records.iter().rposition(|record| record.covers.is_some());
+        records.truncate(last.map_or(0, |last| last + 1));
+    }
+    let cursor = if death { word(image, CURSOR_OFFSET as usize) } else { 0 };
+    let accepted = |record: &&Valid| record.covers.is_none() && (death || record.sequence <= covered);
+    let replayed = records.iter().filter(accepted).count() as u64;
+    if replayed == 0 {
+        return (Some(image.to_vec()), 0);
+    }
+    let mut out = image.to_vec();
+    for entry in records.iter().flat_map(|record| &record.entries) {
+        let (offset, bytes) = match *entry {
+            Entry::Word(offset, _) => (offset as usize, 8),
+            Entry::Zero(offset) => (offset as usize, FRAME_SIZE),
+        };
+        if offset + bytes > image.len() || offset < ROOT_FRAME.offset() as usize || LOG.contains(&offset) {
+            return (None, replayed);
+        }
+    }
+    for record in records.iter().filter(accepted) {
+        for entry in &record.entries {
+            match *entry {
+                Entry::Word(offset, value) => set_word(&mut out, offset as usize, value),
+                Entry::Zero(_) if record.sequence <= cursor => (),
+                Entry::Zero(offset) => out[offset as usize..offset as usize + FRAME_SIZE].fill(0),
+            }
+        }
+    }
+    (Some(out), replayed)
+}
+
+/// The two images are one, but for the sectors and the log.
+fn assert_same(found: &[u8], expected: &[u8], who: &str) {
+    let root = ROOT_FRAME.offset() as usize;
+    if found[root..LOG.start] != expected[root..LOG.start] || found[LOG.end..] != expected[LOG.end..] {
+        let differ = |at: &usize| !LOG.contains(at) && word(found, *at) != word(expected, *at);
+        let at = (root..found.len()).step_by(8).find(differ).unwrap_or(0);
+        let (found, expected) = (word(found, at), word(expected, at));
+        panic!("{who} found {found:#x} at {at:#x}, the log says {expected:#x}");
+    }
+}
+
+/// Runs one input.
+pub fn run(bytes: &[u8]) {
+    let Some(input) = decode::<Input>(bytes) else { return };
+    let (image, valid) = input.build();
+    let (expected, replayed) = recovered(&image, valid, input.survived(&image));
+    let reader = lives::options().read_only(true).open_image(image.clone());
+    let writer = lives::options().open_image(image);
+    let Some(expected) = expected else {
+        assert!(reader.is_err() && writer.is_err(), "a record that no owner writes was replayed");
+        return;
+    };
+    if let Ok(reader) = reader {
+        assert_eq!(reader.stats().recovered, replayed, "operations replayed");
+        assert_same(&lives::killed(&reader), &expected, "a reader");
+        let report = reader.check();
+        drop(reader);
+        let clean = report.is_ok_and(|report| report.is_clean());
+        match writer {
+            Err(error) => assert!(!clean, "check finds nothing, and opening says: {error}"),
+            Ok(writer) => {
+                assert_same(&lives::killed(&writer), &expected, "a writer");
+                recovers_once(lives::killed(&writer), &expected);
+                Session::new(writer, clean).run(&input.acts.0);
+            }
+        }
+    } else if let Ok(writer) = writer {
+        panic!("only a writer can open this: {:?}", writer.info());
+    }
+}
+
+/// Who comes after recovery finds nothing left to do.
+fn recovers_once(image: Vec<u8>, expected: &[u8]) {
+    match lives::options().open_image(image) {
+        Ok(store) => {
+            assert_eq!(store.stats().recovered, 0, "recovered twice");
+            assert_same(&lives::killed(&store), expected, "the next one");
+        }
+        Err(error @ Error::NoSpace { .. }) => panic!("{error}"),
+        Err(error) => panic!("recovery left what cannot be opened: {error}"),
+    }
+}
