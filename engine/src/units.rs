@@ -134,3 +134,28 @@ impl fmt::Display for Durability {
         })
     }
 }
+
+/// What a region lies on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum MediumKind {
+    /// Memory of the process.
+    Memory,
+    /// A file that is reached through the page cache.
+    File,
+    /// A file on persistent memory that is mapped without a page cache (a file system mounted with `dax`).
+    DaxFile,
+    /// Persistent memory without a file system (`/dev/dax0.0`). Its size is fixed.
+    DevDax,
+}
+
+impl fmt::Display for MediumKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::File => "file",
+            Self::DaxFile => "DAX file",
+            Self::DevDax => "devdax",
+        })
+    }
+}

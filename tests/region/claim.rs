@@ -144,25 +144,3 @@ pub fn fork_with_a_region(path: &Path) {
     // The region is still open when this process is killed.
     std::mem::forget(region);
 }
-
-#[test]
-fn what_is_not_an_ordinary_file_is_refused_with_a_reason() {
-    let directory = tempfile::tempdir().unwrap();
-    let pipe = directory.path().join("pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let refused = [
-        (directory.path(), "directory"),
-        (Path::new("/dev/zero"), "device"),
-        (Path::new("/dev/null"), "devdax"),
-        (&pipe, "pipe"),
-        (Path::new(""), "empty"),
-        (Path::new("/proc/no/such/directory"), "No such file"),
-    ];
-    for (path, reason) in refused {
-        let error = attach(path).unwrap_err().to_string();
-        assert!(error.contains(reason), "{path:?}: {error}");
-    }
-    let missing = directory.path().join("missing");
-    assert!(matches!(attach_with(&missing, RegionOptions::default()), Err(Error::Io { .. })));
-    assert!(!missing.exists());
-}

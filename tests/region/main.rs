@@ -5,6 +5,7 @@ mod claim;
 mod growth;
 mod lifetime;
 mod medium;
+mod probe;
 mod scale;
 
 use pagestone::region::{Region, RegionOptions, Source};

@@ -48,8 +48,14 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct Create {
-    /// The file to make; it must not exist.
+    /// The file to make; it must not exist. Or a devdax device; it must hold nothing.
     pub region: PathBuf,
+    /// Make the region on a device whatever it holds.
+    #[arg(long)]
+    pub force: bool,
+    /// Fail unless the medium is at least that durable.
+    #[arg(long, value_name = "CLASS", value_parser = ["fdatasync", "cache-line"])]
+    pub require: Option<String>,
 }
 
 #[derive(Args)]

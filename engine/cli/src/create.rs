@@ -4,18 +4,41 @@ use crate::args::Create;
 use crate::failure::Failure;
 use crate::{output, place};
 use pagestone::store::Store;
+use pagestone::units::Durability;
 
 pub fn run(args: &Create) -> Result<u8, Failure> {
-    if args.region.symlink_metadata().is_ok() && !place::is_blank(&args.region) {
+    let device = place::is_device(&args.region);
+    if args.force && !device {
+        let region = args.region.display();
+        return Err(Failure::Other(format!(
+            "--force is for devices: {region} is none; remove the file instead"
+        )));
+    }
+    if !device && args.region.symlink_metadata().is_ok() && !place::is_blank(&args.region) {
         return Err(Failure::Other(format!(
             "{} exists already: choose another name, or remove it first",
             args.region.display()
         )));
     }
-    let store = Store::options().create(true).open(&args.region)?;
+    if device && !args.force && Store::options().read_only(true).open(&args.region).is_ok() {
+        return Err(Failure::Other(format!(
+            "{} holds a region already: --force makes a new one and loses it",
+            args.region.display()
+        )));
+    }
+    let mut options = Store::options().create(true).overwrite(args.force);
+    if let Some(class) = &args.require {
+        let cache_line = Durability::CacheLine.to_string() == *class;
+        options = options.require(if cache_line { Durability::CacheLine } else { Durability::Fdatasync });
+    }
+    let store = options.open(&args.region)?;
     store.sync()?;
-    let durability = store.info().durability;
+    let info = store.info();
     place::close(store)?;
-    output::print(&format!("{}: an empty region, durability {durability}\n", args.region.display()))?;
+    let (region, durability) = (args.region.display(), info.durability);
+    output::print(&format!(
+        "{region}: an empty region, durability {durability} on a {}\n",
+        output::medium(&info)
+    ))?;
     Ok(0)
 }

@@ -19,7 +19,9 @@ pub fn run(args: &Look) -> Result<u8, Failure> {
     if args.json {
         output::print_json(&json!({
             "region": args.region.display().to_string(),
+            "medium": info.kind.to_string(),
             "durability": info.medium.to_string(),
+            "caches_survive": info.caches_survive,
             "uuid": uuid,
             "generation": info.generation,
             "frame_bytes": FRAME_SIZE,
@@ -33,6 +35,7 @@ pub fn run(args: &Look) -> Result<u8, Failure> {
     }
     output::print(&output::pairs(&[
         ("region", args.region.display().to_string()),
+        ("medium", output::medium(&info)),
         ("durability", info.medium.to_string()),
         ("uuid", uuid),
         ("generation", output::count(info.generation)),

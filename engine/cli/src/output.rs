@@ -2,6 +2,8 @@
 
 use crate::failure::Failure;
 use comfy_table::{CellAlignment, Table, presets};
+use pagestone::store::Info;
+use pagestone::units::Durability;
 use std::io::{ErrorKind, Write};
 
 /// Writes `text` to standard output. A reader that closed the pipe has read enough.
@@ -57,6 +59,17 @@ pub fn size(bytes: u64) -> String {
     }
     let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// What a region lies on, for people.
+pub fn medium(info: &Info) -> String {
+    match (info.medium, info.caches_survive) {
+        (Durability::CacheLine, false) => format!("{} (cache lines are flushed and fenced)", info.kind),
+        (Durability::CacheLine, true) => {
+            format!("{} (the processor's caches survive: a fence is enough)", info.kind)
+        }
+        _ => info.kind.to_string(),
+    }
 }
 
 /// A count for people: thousands apart.

@@ -5,6 +5,7 @@ use crate::sqlite;
 use pagestone::store::Store;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// The head of a region that was never formatted is all zero.
@@ -57,6 +58,12 @@ pub fn change_or_create(region: &Path) -> Result<Store, Failure> {
         sqlite::refuse_database(region)?;
     }
     Ok(Store::options().create(true).open(region)?)
+}
+
+/// Whether it is persistent memory without a file system, or some other device that is no disk: nothing that can be
+/// read like a file.
+pub fn is_device(region: &Path) -> bool {
+    std::fs::metadata(region).is_ok_and(|found| found.file_type().is_char_device())
 }
 
 /// Whether nothing was ever stored in the file: empty, or left by a process that died while it made a region.

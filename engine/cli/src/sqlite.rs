@@ -1,6 +1,7 @@
 //! SQLite databases as plain files: how to know one, and what lies beside it.
 
 use crate::failure::Failure;
+use crate::place;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -25,7 +26,7 @@ pub fn is_database(path: &Path) -> Result<bool, Failure> {
 
 /// Where a region is expected, a database is a mistake that we can explain.
 pub fn refuse_database(region: &Path) -> Result<(), Failure> {
-    if !is_database(region)? {
+    if place::is_device(region) || !is_database(region)? {
         return Ok(());
     }
     let path = region.display();

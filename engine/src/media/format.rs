@@ -63,11 +63,38 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     superblock.write(region, 0)
 }
 
+/// Formats a device anew, whatever it holds.
+///
+/// # Durability
+/// As [`format`]; if the power fails before, the device holds what it held, or nothing that opens.
+///
+/// # Errors
+/// `Invalid` for a region that is no device: another file is as good; else as [`format`].
+pub fn format_over(region: &Region, log_frames: u32) -> Result {
+    if !region.is_fixed() {
+        return Err(Error::Invalid(
+            "only a device is overwritten: remove the file, or name another one".to_owned(),
+        ));
+    }
+    let memory = region.memory();
+    for offset in SUPERBLOCK_OFFSETS {
+        memory.write(offset, &[0; FRAME_SIZE])?;
+        memory.flush(offset, FRAME_SIZE)?;
+    }
+    memory.fence();
+    // The log's header tells an unfinished format from a region that lost its superblocks.
+    memory.write(LOG_HEADER_OFFSETS[0], &[0; FRAME_SIZE])?;
+    memory.write(LEASE_OFFSET, &[0; FRAME_SIZE])?;
+    memory.flush(LEASE_OFFSET, 2 * FRAME_SIZE)?;
+    memory.fence();
+    format(region, log_frames)
+}
+
 /// Whether an unformatted region holds nothing but what a format with such a log leaves when it is cut short: then it
-/// is no loss to format it.
+/// is no loss to format it. A device is read to its end.
 pub fn is_unfinished(region: &Region, log_frames: u32) -> Result<bool> {
     let (memory, len) = (region.memory(), region.len_bytes());
-    if len > file_bytes(initial_frames(log_frames).into()) {
+    if len > file_bytes(initial_frames(log_frames).into()) && !region.is_fixed() {
         return Ok(false);
     }
     let torn = SUPERBLOCK_OFFSETS[1];

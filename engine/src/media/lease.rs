@@ -4,11 +4,13 @@
 //! It decides one question, LOG rule 9: was the last owner's end the death of a *process*, so that the page cache
 //! still holds whatever it stored, or must a power loss be assumed?
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::media::layout::LEASE_OFFSET;
 use crate::media::rules::{Rule, Rules};
 use crate::media::sector::{Found, Sector};
-use crate::region::{Identity, Region};
+use crate::region::{Holder, Identity, Region};
+use crate::units::MediumKind;
+use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"PGSLEASE";
 
@@ -92,6 +94,38 @@ impl Lease {
         s.put_u64(72, self.identity.inode);
         s.put_u64(80, self.identity.mount);
         s.write(region.memory(), LEASE_OFFSET)
+    }
+
+    /// The process that has this region open, if it lives: not this one, and not one of another boot or place.
+    #[must_use]
+    pub fn living_owner(found: &Found<Self>, region: &Region) -> Option<Holder> {
+        let Found::Whole(lease) = found else { return None };
+        let holder = Holder { pid: u32::try_from(lease.pid).ok()?, start_time: lease.start_time };
+        let open = lease.state != State::Clean && lease.identity == region.identity();
+        (open && holder != region.holder() && holder.lives()).then_some(holder)
+    }
+
+    /// Refuses a device that somebody has open. Other media are claimed by locks alone; those of a device hold for one
+    /// name in `/dev`, and it may have several.
+    pub fn refuse_living_owner(region: &Region) -> Result {
+        if region.kind() != MediumKind::DevDax {
+            return Ok(());
+        }
+        match Self::living_owner(&Self::read(region)?, region) {
+            None => Ok(()),
+            Some(owner) => {
+                let path = region.path().map(Path::to_path_buf).unwrap_or_default();
+                Err(Error::Claimed { path, by: owner.to_string() })
+            }
+        }
+    }
+
+    /// Whether stores of the last owner may still be in the processor's caches: he did not close, and the power has not
+    /// failed since.
+    #[must_use]
+    pub fn left_in_caches(found: &Found<Self>, region: &Region) -> bool {
+        matches!(found, Found::Whole(lease)
+            if lease.state != State::Clean && lease.identity.boot == region.identity().boot)
     }
 
     /// Whether the last owner's page cache is still there: same boot, device, inode and mount, and no failed flush.

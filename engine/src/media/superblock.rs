@@ -188,6 +188,8 @@ fn not_a_region(region: &Region) -> Error {
     let readable = region.memory().read(0, &mut head).is_ok();
     let hint = if readable && &head == b"SQLite format 3\0" {
         "it is a plain SQLite database; `pagestone import` copies it into a region"
+    } else if region.is_fixed() {
+        "its head is not a superblock, it was left untouched; overwrite it to make a region of it"
     } else {
         "its head is not a superblock; it was left untouched"
     };

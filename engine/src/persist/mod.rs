@@ -4,7 +4,7 @@
 //!
 //! | class | stores become durable by |
 //! |---|---|
-//! | `CacheLine` | flushing their lines, then a fence by the thread that flushed; of the dead, [`Persist::sync_caches`] |
+//! | `CacheLine` | flushing their lines (unless the platform saves its caches), then a fence by the thread that flushed; of the dead, [`Persist::sync_caches`] |
 //! | `Fdatasync` | [`Persist::sync_file`], or [`Persist::write_through`] for one range and nothing else |
 //! | `Volatile` | nothing |
 //!
@@ -32,6 +32,7 @@ use std::sync::Arc;
 pub struct Persist {
     class: Durability,
     instruction: FlushInstruction,
+    caches_survive: bool,
     recorder: Option<Arc<Recorder>>,
     lines_flushed: AtomicU64,
     lines_streamed: AtomicU64,
@@ -56,12 +57,14 @@ pub struct PersistStats {
 }
 
 impl Persist {
-    /// The door of a region of `class`; `recorder` hears every call.
+    /// The door of a region of `class`; `recorder` hears every call. Where the processor's caches survive a power loss
+    /// (eADR), stores are ordered by fences and nothing is flushed.
     #[must_use]
-    pub fn new(class: Durability, recorder: Option<Arc<Recorder>>) -> Self {
+    pub fn new(class: Durability, caches_survive: bool, recorder: Option<Arc<Recorder>>) -> Self {
         Self {
             class,
             instruction: FlushInstruction::detect(),
+            caches_survive,
             recorder,
             lines_flushed: AtomicU64::new(0),
             lines_streamed: AtomicU64::new(0),
@@ -81,6 +84,12 @@ impl Persist {
     #[must_use]
     pub fn instruction(&self) -> FlushInstruction {
         self.instruction
+    }
+
+    /// Whether nothing needs to be flushed, because the processor's caches survive a power loss.
+    #[must_use]
+    pub fn caches_survive(&self) -> bool {
+        self.caches_survive
     }
 
     /// Who listens.
@@ -258,7 +267,7 @@ impl Persist {
     /// # Durability
     /// On `CacheLine`, what the lines hold is durable after the calling thread's next [`Self::fence`].
     pub unsafe fn flush(&self, base: *const u8, offset: u64, len: usize) {
-        if self.class != Durability::CacheLine || len == 0 {
+        if self.class != Durability::CacheLine || self.caches_survive || len == 0 {
             return;
         }
         // Frames, hence regions, begin at line boundaries: lines of the region are lines of memory.

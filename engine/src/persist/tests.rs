@@ -24,7 +24,7 @@ impl Arena {
 
 fn recorded(class: Durability) -> (Persist, Arc<Recorder>) {
     let recorder = Recorder::new();
-    (Persist::new(class, Some(Arc::clone(&recorder))), recorder)
+    (Persist::new(class, false, Some(Arc::clone(&recorder))), recorder)
 }
 
 proptest! {
@@ -56,7 +56,7 @@ proptest! {
 
     #[test]
     fn streamed_zeros_cover_exactly_their_lines(first in 0usize..100, count in 0usize..150) {
-        let persist = Persist::new(Durability::CacheLine, None);
+        let persist = Persist::new(Durability::CacheLine, false, None);
         let mut arena = Arena::new(0xee);
         let mut expected = vec![0xee; 256 * LINE_SIZE];
         expected[first * LINE_SIZE..(first + count) * LINE_SIZE].fill(0);

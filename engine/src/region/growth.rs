@@ -3,9 +3,11 @@
 //! A store into a hole of a full disk is a `SIGBUS`. So every byte of the region has its block before anybody
 //! hears of it, and a full disk is an error here.
 
+use super::mapping::BLOCK;
 use super::{Region, claim};
 use crate::error::{Error, Result};
 use crate::persist::FileOperation;
+use crate::units::MediumKind;
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -22,15 +24,16 @@ impl Region {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
+        if self.is_fixed() {
+            return if bytes > self.limit { Err(self.at_maximum()) } else { Ok(()) };
+        }
         let _one_at_a_time = self.growing.lock();
         let old = self.len_bytes();
         if bytes <= old {
             return Ok(());
         }
         if bytes > self.limit {
-            return Err(Error::NoSpace {
-                why: format!("{} has its maximum of {} bytes", self.name(), self.limit),
-            });
+            return Err(self.at_maximum());
         }
         // Else the blocks between a cut and the old end would come back as zeros.
         self.check_length()?;
@@ -42,6 +45,10 @@ impl Region {
             recorder.grow(bytes);
         }
         Ok(())
+    }
+
+    fn at_maximum(&self) -> Error {
+        Error::NoSpace { why: format!("{} has its maximum of {} bytes", self.name(), self.limit) }
     }
 
     /// Whether the region can be used and its file is as long as it was: nobody else may cut it, but somebody may
@@ -67,6 +74,9 @@ impl Region {
         let (Some(_), Some(claim)) = (self.path(), self.memory.claim()) else {
             return Ok(());
         };
+        if self.is_fixed() {
+            return Ok(());
+        }
         // In this order: growth makes the file longer before the region.
         let expected = self.len_bytes();
         let file = claim.descriptor()?;
@@ -77,6 +87,8 @@ impl Region {
 
     /// Extends the file, or puts it back to its old length.
     fn extend(&self, file: BorrowedFd<'_>, old: u64, new: u64) -> Result {
+        let direct = self.kind() == MediumKind::DaxFile;
+        let allocate = if direct { allocate_direct } else { allocate };
         let more = || check_file_limit(new).and_then(|()| allocate(file, old, new));
         if let Err(error) = self.memory.persist().attempt(FileOperation::Allocate, more) {
             // Some file systems stop half-way and keep what they have allocated.
@@ -106,23 +118,38 @@ pub(super) fn check_file_limit(bytes: u64) -> io::Result<()> {
 
 /// Gives the file's bytes from `old` to `new` their blocks.
 fn allocate(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
+    match fallocate(file, 0, old, new) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+            write_zeros(file, old, new)
+        }
+        allocated => allocated,
+    }
+}
+
+/// As [`allocate`], of a file without a page cache. There a store to a block that was allocated and never written makes
+/// the file system change its records at that moment, for which a full disk may have no room (`SIGBUS`): so zeros are
+/// written. Blocks come 2 MiB at a time, so that 2 MiB can be one mapping; what is beyond the end stays for later.
+fn allocate_direct(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
+    // Best effort: the disk may have room for what is needed and no more.
+    let _ = fallocate(file, libc::FALLOC_FL_KEEP_SIZE, old, new.next_multiple_of(BLOCK));
+    write_zeros(file, old, new)
+}
+
+fn fallocate(file: BorrowedFd<'_>, mode: libc::c_int, old: u64, new: u64) -> io::Result<()> {
+    let (from, len) = (old as libc::off_t, (new - old) as libc::off_t);
     loop {
         // SAFETY: an open descriptor.
-        let rc =
-            unsafe { libc::fallocate(file.as_raw_fd(), 0, old as libc::off_t, (new - old) as libc::off_t) };
-        if rc == 0 {
+        if unsafe { libc::fallocate(file.as_raw_fd(), mode, from, len) } == 0 {
             return Ok(());
         }
         let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::EINTR) => {}
-            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return write_zeros(file, old, new),
-            _ => return Err(error),
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
     }
 }
 
-/// Gives a file blocks where the file system has no call for it.
+/// Gives a file blocks that are written.
 fn write_zeros(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
     static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.

@@ -1,6 +1,7 @@
 //! What a lease names: which file on which boot, and which process.
 
 use crate::error::{Error, Result};
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::LazyLock;
@@ -33,6 +34,11 @@ impl Identity {
             inode: found.stx_ino,
             mount: found.stx_mnt_id,
         })
+    }
+
+    /// Of a device, whatever name it was reached by.
+    pub(super) fn of_device(device: u64) -> Self {
+        Self { boot: *BOOT, device, inode: 0, mount: 0 }
     }
 
     /// Of memory that is no file.
@@ -84,6 +90,13 @@ pub struct Holder {
     pub start_time: u64,
 }
 
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let command = std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        write!(f, "process {} ({})", self.pid, command.trim_end())
+    }
+}
+
 impl Holder {
     /// This process.
     #[must_use]
@@ -100,6 +113,12 @@ impl Holder {
         }
         // ORDERING: Relaxed: ordered by the load above.
         Self { pid, start_time: SINCE.load(Ordering::Relaxed) }
+    }
+
+    /// Whether the process still runs; one that cannot be seen does not.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        start_time(self.pid) == Some(self.start_time)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A snapshot that readers take without a lock.
 
-use super::Region;
+use super::{Identity, Region};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Global, Mutex};
 use crate::units::Pfn;
@@ -83,6 +83,12 @@ pub(super) fn closed_or_forgotten() -> Vec<Arc<Region>> {
 /// Whether this process has that file, open or still closing.
 pub(super) fn holds(device: u64, inode: u64) -> bool {
     let is_it = |one: &Region| one.medium.file == Some((device, inode)) && !one.memory().forked();
+    MAP.get().load().by_pfn.iter().any(|entry| is_it(&entry.0))
+}
+
+/// Whether this process has a region with that identity, open or still closing.
+pub(super) fn has(identity: Identity) -> bool {
+    let is_it = |one: &Region| one.medium.identity == identity && !one.memory().forked();
     MAP.get().load().by_pfn.iter().any(|entry| is_it(&entry.0))
 }
 

@@ -3,9 +3,11 @@
 
 use super::fork;
 use super::options::RegionOptions;
-use super::source::Backing;
+use super::overlay::Overlay;
+use super::probe::SYNCHRONOUS;
+use super::source::{Backing, Opened};
 use crate::error::{Error, Result};
-use crate::units::FRAME_SIZE;
+use crate::units::{Durability, FRAME_SIZE};
 use memmap2::{MmapOptions, MmapRaw};
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
@@ -22,6 +24,10 @@ pub(super) struct Mapping {
     addresses: ManuallyDrop<MmapRaw>,
     base: *mut u8,
     window: usize,
+    /// Whether it is of a device, which has a size of its own.
+    fixed: bool,
+    /// Of a device that is open for private stores.
+    overlay: Option<Overlay>,
     forks: u64,
 }
 
@@ -31,18 +37,41 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `backing` into a window of `window` bytes, a multiple of [`BLOCK`].
-    pub(super) fn new(backing: &Backing, window: u64, options: &RegionOptions) -> Result<Self> {
-        let mapping = Self::reserve(window as usize)?;
-        match backing {
+    /// Maps what was opened into a window of `window` bytes, a multiple of [`BLOCK`].
+    pub(super) fn new(opened: &Opened, window: u64, options: &RegionOptions) -> Result<Self> {
+        let mapping = match &opened.backing {
             Backing::File(claim) => {
-                let sharing = if options.private { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
-                mapping.cover(options.writable(), sharing, claim.descriptor()?.as_raw_fd())?;
+                let mapping = Self::reserve(window as usize, BLOCK)?;
+                // Whatever the class is taken to be: the kernel refuses the promise for any other kind.
+                let synchronous =
+                    opened.medium.class == Durability::CacheLine && opened.class == Durability::CacheLine;
+                let sharing = match (options.private, synchronous) {
+                    (true, _) => libc::MAP_PRIVATE,
+                    (false, true) => SYNCHRONOUS,
+                    (false, false) => libc::MAP_SHARED,
+                };
+                mapping.cover(
+                    mapping.window,
+                    options.writable(),
+                    sharing,
+                    claim.descriptor()?.as_raw_fd(),
+                )?;
+                mapping
+            }
+            Backing::Device { claim, align } => {
+                let mut mapping = Self::reserve(window as usize, BLOCK.max(*align))?;
+                let writable = options.writable() && !options.private;
+                mapping.cover(opened.len as usize, writable, SYNCHRONOUS, claim.descriptor()?.as_raw_fd())?;
+                mapping.fixed = true;
+                mapping.overlay = options.private.then(|| Overlay::new(*align));
+                mapping
             }
             Backing::Image(bytes) => {
+                let mapping = Self::reserve(window as usize, BLOCK)?;
                 mapping.fill(bytes);
+                mapping
             }
-        }
+        };
         // SAFETY: the window is ours. A child that had it would write without a claim.
         if unsafe { libc::madvise(mapping.base.cast(), mapping.window, libc::MADV_DONTFORK) } != 0 {
             return Err(Error::os("keeping the region from forked children"));
@@ -51,8 +80,8 @@ impl Mapping {
     }
 
     /// Takes aligned addresses, with zeros behind them.
-    fn reserve(window: usize) -> Result<Self> {
-        let slack = BLOCK as usize;
+    fn reserve(window: usize, align: u64) -> Result<Self> {
+        let slack = align as usize;
         let addresses =
             MmapOptions::new().len(window + slack).no_reserve_swap().map_anon().map_err(|error| {
                 Error::io(format!("reserving {window} bytes of addresses for the region"), error)
@@ -60,19 +89,29 @@ impl Mapping {
         let addresses = ManuallyDrop::new(MmapRaw::from(addresses));
         let start = addresses.as_mut_ptr();
         let base = start.wrapping_add(start.addr().next_multiple_of(slack) - start.addr());
-        Ok(Self { addresses, base, window, forks: fork::generation() })
+        Ok(Self { addresses, base, window, fixed: false, overlay: None, forks: fork::generation() })
     }
 
-    /// Maps the window anew.
-    fn cover(&self, writable: bool, flags: libc::c_int, descriptor: libc::c_int) -> Result {
+    /// Maps the first `len` bytes of the window anew.
+    fn cover(&self, len: usize, writable: bool, flags: libc::c_int, descriptor: libc::c_int) -> Result {
         let access = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
         let flags = flags | libc::MAP_NORESERVE | libc::MAP_FIXED;
-        // SAFETY: replaces the window, which is ours and which nobody uses yet.
-        let start = unsafe { libc::mmap(self.base.cast(), self.window, access, flags, descriptor, 0) };
+        // SAFETY: replaces a part of the window, which is ours and which nobody uses yet.
+        let start = unsafe { libc::mmap(self.base.cast(), len, access, flags, descriptor, 0) };
         if start == libc::MAP_FAILED {
-            return Err(Error::os(format!("mapping the region into {} bytes of addresses", self.window)));
+            return Err(Error::os(format!("mapping the region into {len} bytes of addresses")));
         }
         Ok(())
+    }
+
+    /// Before stores to a range: makes it this process's own, where the mapping does not do that by itself.
+    #[inline]
+    pub(super) fn own(&self, offset: u64, len: usize) -> Result {
+        match &self.overlay {
+            None => Ok(()),
+            // SAFETY: the caller has checked the range; the window is mapped in whole blocks and is ours.
+            Some(overlay) => unsafe { overlay.own(self.base, offset, len) },
+        }
     }
 
     /// Copies an image into a new window. Pages of zeros are there already, and cost a fault each if they are touched.
@@ -96,6 +135,11 @@ impl Mapping {
     /// Bytes of addresses.
     pub(super) fn window(&self) -> u64 {
         self.window as u64
+    }
+
+    /// Whether it is of a device.
+    pub(super) fn fixed(&self) -> bool {
+        self.fixed
     }
 
     /// Whether this process is a forked child, where nothing is mapped.

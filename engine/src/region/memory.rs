@@ -100,7 +100,7 @@ impl Memory {
     #[inline]
     pub fn store(&self, offset: u64, value: u64) -> Result {
         self.check_word(offset)?;
-        self.check_writable()?;
+        self.prepare_store(offset, 8)?;
         // SAFETY: mapped, writable and aligned; see `load`.
         unsafe { self.persist.store(self.base(), offset, value) }
         Ok(())
@@ -121,7 +121,7 @@ impl Memory {
     /// As [`Self::store`].
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result {
         self.check(offset, bytes.len())?;
-        self.check_writable()?;
+        self.prepare_store(offset, bytes.len())?;
         // SAFETY: mapped and writable; the caller keeps others out, as the type says.
         unsafe { self.persist.write(self.base(), offset, bytes) }
         Ok(())
@@ -134,7 +134,7 @@ impl Memory {
     /// Durable after the next [`Self::fence`] on `CacheLine`; otherwise as [`Self::store`].
     pub fn write_nt(&self, offset: u64, bytes: &[u8]) -> Result {
         self.check(offset, bytes.len())?;
-        self.check_writable()?;
+        self.prepare_store(offset, bytes.len())?;
         // SAFETY: mapped and writable; the caller keeps others out, as the type says.
         unsafe { self.persist.write_nt(self.base(), offset, bytes) }
         Ok(())
@@ -146,12 +146,12 @@ impl Memory {
     /// As [`Self::write_nt`].
     pub fn zero_nt(&self, offset: u64, len: usize) -> Result {
         self.check(offset, len)?;
-        self.check_writable()?;
         if offset % LINE_SIZE as u64 != 0 || len % LINE_SIZE != 0 {
             return Err(Error::Invalid(format!(
                 "zeroing {len} bytes at {offset:#x}: these are not whole lines"
             )));
         }
+        self.prepare_store(offset, len)?;
         // SAFETY: mapped, writable, whole lines; the caller keeps others out, as the type says.
         unsafe { self.persist.zero_nt(self.base(), offset, len) }
         Ok(())
@@ -212,11 +212,24 @@ impl Memory {
             return Ok(());
         }
         self.check_writable()?;
-        let file = self.descriptor()?;
-        self.alone(format_args!("syncing what a former process left in"), || self.persist.sync_caches(file))?;
+        if self.fixed() {
+            // Of a device the kernel knows nothing: any line of it may have been stored to.
+            self.flush(0, self.len() as usize)?;
+            self.fence();
+        } else {
+            let file = self.descriptor()?;
+            self.alone(format_args!("syncing what a former process left in"), || {
+                self.persist.sync_caches(file)
+            })?;
+        }
+        self.inherit_nothing();
+        Ok(())
+    }
+
+    /// Says that everything that was stored before this opening is on the medium.
+    pub fn inherit_nothing(&self) {
         // ORDERING: Release: who finds it false relies on a sync that has ended.
         self.inherits.store(false, Ordering::Release);
-        Ok(())
     }
 
     /// Writes one range through to the medium as it stands in memory. A failure poisons the region.
@@ -244,6 +257,10 @@ impl Memory {
     /// Drops the file's cached pages, so that what is read next comes from the medium: after a failed sync a
     /// page may be clean in the cache and absent on the medium. Of a private mapping, stores are lost.
     pub fn drop_page_cache(&self) -> Result {
+        if self.fixed() {
+            // A device has no cached pages.
+            return Ok(());
+        }
         let Some(file) = self.descriptor()? else { return Ok(()) };
         let synced = self.descriptor()?.filter(|_| self.writable && !self.private);
         self.alone(format_args!("syncing"), || self.persist.sync_file(synced))?;
@@ -278,6 +295,11 @@ impl Memory {
         };
         // SAFETY: mapped, from the start of a block.
         unsafe { self.persist.audit(self.base(), self.len(), latched) }
+    }
+
+    /// Whether the medium has a size of its own.
+    pub(super) fn fixed(&self) -> bool {
+        self.mapping.fixed()
     }
 
     /// Makes the file's length durable.
@@ -332,6 +354,13 @@ impl Memory {
             None => Ok(()),
             Some(why) => Err(Error::Poisoned { why: why.clone() }),
         }
+    }
+
+    /// Before stores to a range that was checked.
+    #[inline]
+    fn prepare_store(&self, offset: u64, len: usize) -> Result {
+        self.check_writable()?;
+        self.mapping.own(offset, len)
     }
 
     pub(super) fn check_writable(&self) -> Result {

@@ -19,7 +19,10 @@ mod mapping;
 mod memory;
 mod options;
 mod orphans;
+mod overlay;
+mod probe;
 mod source;
+mod sysfs;
 
 pub use close::Detach;
 pub use identity::{Holder, Identity};
@@ -32,8 +35,9 @@ use crate::frame::FrameTable;
 use crate::persist::Persist;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::units::{Durability, FRAME_SIZE, FrameNo, Pfn, PfnRange};
+use crate::units::{Durability, FRAME_SIZE, FrameNo, MediumKind, Pfn, PfnRange};
 use mapping::Mapping;
+use options::REGION_MAX;
 use orphans::Orphans;
 use source::Backing;
 use std::path::Path;
@@ -66,16 +70,15 @@ impl Region {
         options.validate()?;
         FrameTable::ensure_global()?;
         close::reap();
-        let source::Opened { medium, class, len, backing } = source::open(source, options)?;
-        let mapping = place(&backing, len, options)?;
+        let opened = source::open(source, options)?;
+        let mapping = place(&opened, options)?;
+        let source::Opened { medium, class, len, backing } = opened;
         let frames = FrameTable::global().allocate(mapping.window() / FRAME_SIZE as u64)?;
-        let limit = options.max_bytes.unwrap_or(u64::MAX).min(mapping.window());
-        let claim = match backing {
-            Backing::File(claim) => Some(claim),
-            Backing::Image(_) => None,
-        };
-        let persist = Persist::new(class, options.recorder.clone());
+        let room = if mapping.fixed() { len } else { mapping.window() };
+        let limit = options.max_bytes.unwrap_or(u64::MAX).min(room);
+        let persist = Persist::new(class, medium.caches_survive, options.recorder.clone());
         let name = medium.path.as_deref().map_or_else(|| MEMORY.to_owned(), |path| format!("{path:?}"));
+        let claim = backing.into_claim();
         let memory = Memory::new(mapping, claim, len, frames.start, persist, options, name);
         memory.tell_beginning();
         let region = Arc::new(Self {
@@ -157,6 +160,18 @@ impl Region {
     #[must_use]
     pub fn medium_class(&self) -> Durability {
         self.medium.class
+    }
+
+    /// What the region lies on.
+    #[must_use]
+    pub fn kind(&self) -> MediumKind {
+        self.medium.kind
+    }
+
+    /// Whether the medium has a size of its own (a device): the region can neither grow beyond it nor be shorter.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.memory.fixed()
     }
 
     /// Whether nothing reaches the medium through this region.
@@ -244,13 +259,18 @@ impl Region {
 
 /// Maps the source into as wide a window as there is room for, or less where addresses are scarce: the widest one would
 /// take them all.
-fn place(backing: &Backing, len: u64, options: &RegionOptions) -> Result<Mapping> {
-    let image = matches!(backing, Backing::Image(_));
-    let (mut window, mut scarce) = (options.window(len, image)?, false);
+fn place(opened: &source::Opened, options: &RegionOptions) -> Result<Mapping> {
+    let len = opened.len;
+    let window = match &opened.backing {
+        Backing::Device { .. } => len.next_multiple_of(mapping::BLOCK),
+        Backing::File(_) => options.window(len, false)?,
+        Backing::Image(_) => options.window(len, true)?,
+    };
+    let (mut window, mut scarce) = (window, false);
     let least = len.max(mapping::BLOCK);
     let smaller = |window: u64, by: u64| (window / by).max(least).next_multiple_of(mapping::BLOCK);
     loop {
-        match Mapping::new(backing, window, options) {
+        match Mapping::new(opened, window, options) {
             // EINVAL: valgrind's word for addresses that it has not.
             Err(Error::Io { source, .. })
                 if matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EINVAL))

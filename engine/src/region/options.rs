@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Most bytes of a region (16 TiB).
-const REGION_MAX: u64 = REGION_FRAMES_MAX * FRAME_SIZE as u64;
+pub(super) const REGION_MAX: u64 = REGION_FRAMES_MAX * FRAME_SIZE as u64;
 /// Addresses that a file gets at least, unless it is given a maximum: room to grow without ever moving.
 const ROOM: u64 = if cfg!(pagestone_shuttle) { IMAGE_ROOM } else { 256 << 30 };
 /// The same for an image: tests attach them by the million. In a model a frame's descriptor is heap.
@@ -18,7 +18,7 @@ const IMAGE_ROOM: u64 = if cfg!(pagestone_shuttle) { 4 << 20 } else { 64 << 20 }
 /// A supplier of frames.
 #[derive(Debug)]
 pub enum Source {
-    /// An ordinary file.
+    /// A file, with or without a page cache, or a devdax device: which of them is found out.
     File {
         /// Its path.
         path: PathBuf,

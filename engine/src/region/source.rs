@@ -4,15 +4,15 @@ use super::claim::{self, Claim};
 use super::growth;
 use super::identity::Identity;
 use super::options::{RegionOptions, Source};
+use super::probe::{self, Probe};
+use super::{REGION_MAX, map};
 use crate::error::{Error, Result};
 use crate::persist;
-use crate::units::Durability;
-use std::ffi::CString;
-use std::fs::{File, Metadata, OpenOptions};
+use crate::units::{Durability, MediumKind};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +20,9 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Medium {
     pub path: Option<Arc<Path>>,
+    pub kind: MediumKind,
     pub class: Durability,
+    pub caches_survive: bool,
     pub identity: Identity,
     /// Device and inode, whatever the identity says.
     pub file: Option<(u64, u64)>,
@@ -38,31 +40,61 @@ pub(super) struct Opened {
 /// Where the bytes are.
 pub(super) enum Backing {
     File(Claim),
+    /// A device that is mapped in multiples of `align`.
+    Device {
+        claim: Claim,
+        align: u64,
+    },
     Image(Vec<u8>),
+}
+
+impl Backing {
+    /// The claim, where there is something to claim.
+    pub(super) fn claim(&self) -> Option<&Claim> {
+        match self {
+            Self::File(claim) | Self::Device { claim, .. } => Some(claim),
+            Self::Image(_) => None,
+        }
+    }
+
+    /// As [`Self::claim`], to keep.
+    pub(super) fn into_claim(self) -> Option<Claim> {
+        match self {
+            Self::File(claim) | Self::Device { claim, .. } => Some(claim),
+            Self::Image(_) => None,
+        }
+    }
 }
 
 /// Opens and claims a source, and names its class.
 pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
-    let (path, class, backing) = match source {
+    let (path, probe, backing) = match source {
         Source::File { path } => {
-            let (claim, class) = open_file(&path, options)?;
-            (Some(path), class, Backing::File(claim))
+            let (claim, probe) = open_path(&path, options)?;
+            let backing = match probe.geometry {
+                Some(geometry) => Backing::Device { claim, align: geometry.align },
+                None => Backing::File(claim),
+            };
+            (Some(path), probe, backing)
         }
         Source::Memory { bytes } => {
             let claim = Claim::take(memfd(bytes)?, Path::new("memory"), options.writable())?;
-            (None, Durability::Volatile, Backing::File(claim))
+            (None, Probe::memory(), Backing::File(claim))
         }
-        Source::Image(bytes) => (None, Durability::Volatile, Backing::Image(bytes)),
+        Source::Image(bytes) => (None, Probe::memory(), Backing::Image(bytes)),
     };
-    let (len, file) = match &backing {
-        Backing::File(claim) => {
-            let looking = |error| Error::io("looking at the region's file", error);
-            let found = claim::metadata(claim.descriptor()?).map_err(looking)?;
-            (found.len(), Some((found.dev(), found.ino())))
-        }
-        Backing::Image(bytes) => (bytes.len() as u64, None),
+    let class = effective(path.as_deref(), probe.class, options)?;
+    let look = |claim: &Claim| {
+        let looking = |error| Error::io("looking at the region's file", error);
+        claim::metadata(claim.descriptor()?).map_err(looking)
     };
-    if path.is_some() && options.writable() && !options.private {
+    let found = backing.claim().map(look).transpose()?;
+    let len = match (&backing, probe.geometry, &found) {
+        (Backing::Image(bytes), ..) => bytes.len() as u64,
+        (_, Some(geometry), _) => geometry.size.min(REGION_MAX),
+        (_, None, found) => found.as_ref().map_or(0, std::fs::Metadata::len),
+    };
+    if path.is_some() && probe.geometry.is_none() && options.writable() && !options.private {
         growth::check_file_limit(len).map_err(|error| {
             Error::io(
                 format!("opening {path:?} of {len} bytes to write, with a lower RLIMIT_FSIZE: raise it"),
@@ -70,14 +102,25 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
             )
         })?;
     }
-    let effective = effective(path.as_deref(), class, options)?;
-    let identity = match (options.identity, &backing) {
-        (Some(identity), _) => identity,
-        (None, Backing::File(claim)) => Identity::of(claim.descriptor()?)?,
-        (None, Backing::Image(_)) => Identity::of_memory(),
+    let identity = match (options.identity, backing.claim(), &found) {
+        (Some(identity), ..) => identity,
+        (None, _, Some(found)) if probe.geometry.is_some() => Identity::of_device(found.rdev()),
+        (None, Some(claim), _) => Identity::of(claim.descriptor()?)?,
+        (None, None, _) => Identity::of_memory(),
     };
-    let medium = Medium { path: path.map(Arc::from), class, identity, file };
-    Ok(Opened { medium, class: effective, len, backing })
+    // Locks are of a name in /dev, and a device may have several.
+    if let Some(path) = path.as_deref().filter(|_| probe.geometry.is_some() && map::has(identity)) {
+        return Err(Error::Claimed { path: path.into(), by: "this process".into() });
+    }
+    let medium = Medium {
+        path: path.map(Arc::from),
+        kind: probe.kind,
+        class: probe.class,
+        caches_survive: probe.caches_survive,
+        identity,
+        file: found.map(|found| (found.dev(), found.ino())),
+    };
+    Ok(Opened { medium, class, len, backing })
 }
 
 /// The class to work with: the medium's or the assumed one; an error if it is weaker than required.
@@ -96,15 +139,15 @@ fn effective(path: Option<&Path>, medium: Durability, options: &RegionOptions) -
     }
 }
 
-/// Opens, claims and classes a file; creates it where asked to, unless it would be too weak.
-fn open_file(path: &Path, options: &RegionOptions) -> Result<(Claim, Durability)> {
+/// Opens, claims and probes a file or device; creates a file where asked to, unless it would be too weak.
+fn open_path(path: &Path, options: &RegionOptions) -> Result<(Claim, Probe)> {
     if path.as_os_str().is_empty() {
         return Err(Error::Invalid("the path of the region is empty".into()));
     }
     match std::fs::metadata(path) {
-        Ok(found) => regular(path, &found)?,
+        Ok(found) => probe::refuse(path, &found)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => {
-            let class = class_of(parent(path), options)?;
+            let class = probe::class_of_new_file(parent(path), options)?;
             effective(Some(path), class, options)?;
         }
         Err(error) => return Err(Error::io(format!("opening {path:?}"), error)),
@@ -113,14 +156,15 @@ fn open_file(path: &Path, options: &RegionOptions) -> Result<(Claim, Durability)
     let (file, created) = open_or_create(path, exclusive, options.create)
         .map_err(|error| Error::io(format!("opening {path:?}"), error))?;
     // Looked at again: the path may have changed hands between the two calls.
-    regular(path, &file.metadata().map_err(|error| Error::io(format!("looking at {path:?}"), error))?)?;
+    let found = file.metadata().map_err(|error| Error::io(format!("looking at {path:?}"), error))?;
+    probe::refuse(path, &found)?;
     let claim = Claim::take(file, path, exclusive)?;
-    let class = class_of(path, options)?;
-    if created && class != Durability::Volatile {
+    let probe = Probe::of(path, claim.descriptor()?, &found, options)?;
+    if created && probe.class != Durability::Volatile {
         persist::sync_directory(parent(path))
             .map_err(|error| Error::io(format!("making the name of {path:?} durable"), error))?;
     }
-    Ok((claim, class))
+    Ok((claim, probe))
 }
 
 /// Opens the file; `true` if it did not exist.
@@ -138,54 +182,8 @@ fn open_or_create(path: &Path, write: bool, create: bool) -> io::Result<(File, b
     }
 }
 
-/// Refuses what is not a regular file.
-fn regular(path: &Path, found: &Metadata) -> Result {
-    let kind = found.file_type();
-    let hint = if kind.is_file() {
-        return Ok(());
-    } else if kind.is_dir() {
-        "it is a directory; name a file in it"
-    } else if kind.is_block_device() || kind.is_char_device() {
-        "it is a device; this release takes ordinary files only, devices (devdax, block) come with a later one"
-    } else {
-        "it is a pipe or socket; name an ordinary file"
-    };
-    Err(Error::NotARegion { path: path.into(), hint: hint.into() })
-}
-
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// File systems that keep nothing over a reboot.
-const VOLATILE: [i64; 3] =
-    [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */, 0x9584_58f6 /* hugetlbfs */];
-/// File systems that write elsewhere when overwritten.
-const COPY_ON_WRITE: [(i64, &str); 3] =
-    [(0x9123_683e, "btrfs"), (0xca45_1a4e, "bcachefs"), (0x2fc1_2fc1, "zfs")];
-
-/// The class of the file system at `path`, by its type. What overlayfs lies on cannot be told: it is allowed.
-fn class_of(path: &Path, options: &RegionOptions) -> Result<Durability> {
-    let looking = || format!("looking at the file system of {path:?}");
-    let name = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Error::Invalid("the path of the region contains a NUL".into()))?;
-    let mut answer = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: a NUL-terminated path, and room for the answer.
-    if unsafe { libc::statfs(name.as_ptr(), answer.as_mut_ptr()) } != 0 {
-        return Err(Error::os(looking()));
-    }
-    // SAFETY: the call succeeded, so it filled the answer in.
-    let kind = unsafe { answer.assume_init() }.f_type & 0xffff_ffff;
-    match COPY_ON_WRITE.iter().find(|(magic, _)| *magic == kind) {
-        Some((_, name)) if !options.copy_on_write && !options.private && !options.read_only => {
-            Err(Error::Invalid(format!(
-                "{path:?} lies on {name}, which writes elsewhere when overwritten: a full disk would kill the process \
-             (SIGBUS); use a file system that overwrites in place, or allow it with `copy_on_write`"
-            )))
-        }
-        _ if VOLATILE.contains(&kind) => Ok(Durability::Volatile),
-        _ => Ok(Durability::Fdatasync),
-    }
 }
 
 /// An anonymous file of `bytes` bytes.

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::frame::FrameTable;
 use crate::media::check::Report;
 use crate::stats::Stats;
-use crate::units::{Durability, FRAME_SIZE, PageIndex, PfnRange};
+use crate::units::{Durability, FRAME_SIZE, MediumKind, PageIndex, PfnRange};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,12 +34,16 @@ pub struct Info {
     pub path: Option<Arc<Path>>,
     /// The device and the inode of the file; of memory, what stands for them.
     pub file: (u64, u64),
+    /// What the store lies on.
+    pub kind: MediumKind,
     /// How durable a sync is taken to be.
     pub durability: Durability,
     /// Whether that was assumed, and is not known of the medium.
     pub assumed: bool,
     /// How durable the medium is by itself, as far as can be told.
     pub medium: Durability,
+    /// Whether the processor's caches survive a power loss (eADR): cache lines are fenced then, and not flushed.
+    pub caches_survive: bool,
     /// Whether nothing reaches the medium.
     pub read_only: bool,
     /// Frames the region has now.
@@ -62,9 +66,11 @@ impl Store {
         Info {
             path: region.shared_path(),
             file: (region.identity().device, region.identity().inode),
+            kind: region.kind(),
             durability: region.class(),
             assumed: region.assumed().is_some(),
             medium: region.medium_class(),
+            caches_survive: region.memory().persist().caches_survive(),
             read_only: region.read_only(),
             frames: region.len_bytes() / FRAME_SIZE as u64,
             pfns: self.core.pages.pfns(),

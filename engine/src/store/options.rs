@@ -5,6 +5,7 @@ use super::close;
 use super::core::Core;
 use crate::error::{Error, Result};
 use crate::media::layout::LOG_FRAMES_DEFAULT;
+use crate::media::lease::Lease;
 use crate::media::rules::Rules;
 use crate::media::{Volume, format};
 use crate::page::Pages;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 pub struct Options {
     region: RegionOptions,
     log_frames: Option<u32>,
+    overwrite: bool,
     rules: Rules,
 }
 
@@ -39,6 +41,13 @@ impl Options {
     /// Make the store if the file is missing, empty, or was never formatted to the end.
     pub fn create(mut self, yes: bool) -> Self {
         self.region.create = yes;
+        self
+    }
+
+    /// With [`create`](Self::create), make a new store on a device (devdax), whatever it holds. A store that is there is
+    /// lost. Without this, a device that holds anything is refused; to find that out, it is read to its end.
+    pub fn overwrite(mut self, yes: bool) -> Self {
+        self.overwrite = yes;
         self
     }
 
@@ -101,7 +110,7 @@ impl Options {
         self
     }
 
-    /// Opens the store in a file.
+    /// Opens the store in a file, or on a devdax device.
     ///
     /// # Durability
     /// A store that was made, and what was recovered after a crash, is durable on return. A clean store is not written
@@ -146,14 +155,21 @@ impl Options {
     }
 
     fn open_region(&self, region: &Arc<Region>, create: bool, fresh: bool) -> Result<Store> {
-        if create && !region.read_only() && !format::is_formatted(region)? {
-            let log_frames = self.log_frames.unwrap_or(LOG_FRAMES_DEFAULT);
+        Lease::refuse_living_owner(region)?;
+        let log_frames = self.log_frames.unwrap_or(LOG_FRAMES_DEFAULT);
+        if create && self.overwrite {
+            format::format_over(region, log_frames)?;
+        } else if create && !region.read_only() && !format::is_formatted(region)? {
             if !fresh {
                 refuse_foreign(region, log_frames)?;
             }
             format::format(region, log_frames)?;
         }
         let (log, _) = format::open(Arc::clone(region), self.rules)?;
+        if region.is_fixed() && !region.read_only() {
+            // At once, not with the first change: who comes by another name meets nothing but the lease.
+            log.take_lease()?;
+        }
         let log = Arc::new(log);
         let volume = Volume::new(Arc::clone(&log))?;
         let pages = Pages::new(Arc::clone(region))?;
@@ -170,7 +186,9 @@ fn refuse_foreign(region: &Region, log_frames: u32) -> Result {
     let mut head = [0; FRAME_SIZE];
     let part = &mut head[..region.len_bytes().min(FRAME_SIZE as u64) as usize];
     region.memory().read(0, part)?;
-    let hint = if part.iter().any(|&byte| byte != 0) {
+    let hint = if region.is_fixed() {
+        "the device holds something, which creating a store would destroy: zero it first, or overwrite it"
+    } else if part.iter().any(|&byte| byte != 0) {
         "it holds something else, which creating a store would destroy: remove it first"
     } else {
         "its head is blank but it holds data, or room for it: restore it from a copy, or remove it first"

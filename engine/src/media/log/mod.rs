@@ -388,6 +388,15 @@ impl Log {
         Ok(())
     }
 
+    /// Does what the first change of an opening does, before any: names this process as the owner.
+    ///
+    /// # Durability
+    /// The lease is durable on return.
+    pub fn take_lease(&self) -> Result {
+        let mut chain = self.chain.lock();
+        if chain.begun { Ok(()) } else { self.begin(&mut chain) }
+    }
+
     /// The first change of an opening: what the dead have left, then superblock generation, then a new epoch, then the
     /// lease (LOG rule 8), each durable before the next, all before the first append.
     fn begin(&self, chain: &mut Chain) -> Result {

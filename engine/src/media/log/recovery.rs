@@ -57,6 +57,9 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     if failed && !region.read_only() && !rules.broken(Rule::IgnoreFailure) {
         memory.drop_page_cache()?;
     }
+    if region.is_fixed() && !Lease::left_in_caches(&lease, region) {
+        memory.inherit_nothing();
+    }
     let mut header = Header::read(memory)?;
     let death = Lease::survived_in_cache(&lease, region, header.tail.link.epoch, rules);
     let mut records = scan(region, ring, header.tail)?;

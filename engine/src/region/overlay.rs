@@ -1,0 +1,111 @@
+//! Private stores to a device that only knows shared mappings (devdax): a block is replaced by a copy of its own
+//! before the first store to it. That is how an unclean region is read without changing it.
+
+use crate::error::{Error, Result};
+use crate::sync::Mutex;
+use std::collections::BTreeSet;
+use std::ptr;
+
+/// Which blocks are copies.
+#[derive(Debug)]
+pub(super) struct Overlay {
+    /// What the device can be mapped in, and so replaced in.
+    block: usize,
+    copied: Mutex<BTreeSet<usize>>,
+}
+
+impl Overlay {
+    /// Over a device whose mappings are whole blocks.
+    pub(super) fn new(block: u64) -> Self {
+        Self { block: block as usize, copied: Mutex::default() }
+    }
+
+    /// Makes a range of the mapping at `base` this process's own.
+    ///
+    /// # Safety
+    /// The range lies in a mapping of whole blocks at `base`, readable, and the caller's to replace.
+    pub(super) unsafe fn own(&self, base: *mut u8, offset: u64, len: usize) -> Result {
+        if len == 0 {
+            return Ok(());
+        }
+        let mut copied = self.copied.lock();
+        for block in offset as usize / self.block..=(offset as usize + len - 1) / self.block {
+            if !copied.contains(&block) {
+                // SAFETY: a block of the caller's range.
+                unsafe { replace(base.wrapping_add(block * self.block), self.block) }?;
+                copied.insert(block);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts a private copy of `len` bytes in their place, in one step for who reads them meanwhile.
+///
+/// # Safety
+/// The bytes are whole pages, readable, and the caller's to replace.
+unsafe fn replace(at: *mut u8, len: usize) -> Result {
+    let failed = || Error::os(format!("copying {len} bytes of the region to private memory"));
+    let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let copy = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, -1, 0) };
+    if copy == libc::MAP_FAILED {
+        return Err(failed());
+    }
+    // SAFETY: `len` readable bytes, and as many new ones.
+    unsafe { ptr::copy_nonoverlapping(at, copy.cast(), len) };
+    // A child that had it would hold what its parent reads.
+    // SAFETY: the mapping made above.
+    let kept = unsafe { libc::madvise(copy, len, libc::MADV_DONTFORK) } == 0;
+    let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: moves the mapping made above over bytes that are the caller's to replace.
+    if !kept || unsafe { libc::mremap(copy, len, len, how, at) } == libc::MAP_FAILED {
+        let error = failed();
+        // SAFETY: the mapping made above, still at its first place.
+        unsafe { libc::munmap(copy, len) };
+        return Err(error);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn a_store_changes_its_own_copy_of_the_block_and_nothing_else() {
+        const BLOCK: usize = 8192;
+        let file: File = tempfile::tempfile().unwrap();
+        file.write_all_at(&[7; 4 * BLOCK], 0).unwrap();
+        // SAFETY: a new mapping; the file outlives its use.
+        let base = unsafe {
+            libc::mmap(ptr::null_mut(), 4 * BLOCK, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0)
+        }
+        .cast::<u8>();
+        assert_ne!(base.cast(), libc::MAP_FAILED);
+        let overlay = Overlay::new(BLOCK as u64);
+        for _ in 0..2 {
+            // SAFETY: inside the mapping, which is ours.
+            unsafe { overlay.own(base, 2 * BLOCK as u64 - 1, 2) }.unwrap();
+        }
+        assert_eq!(*overlay.copied.lock(), BTreeSet::from([1, 2]));
+        let byte = |at: usize| base.wrapping_add(at);
+        // SAFETY: a byte of block 1, which is private and writable by now.
+        unsafe { byte(2 * BLOCK - 1).write(9) };
+        // SAFETY: mapped.
+        let seen = [2 * BLOCK - 1, 2 * BLOCK, 0].map(|at| unsafe { byte(at).read() });
+        assert_eq!(seen, [9, 7, 7]);
+        let mut found = [0; 4 * BLOCK];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert_eq!(found, [7; 4 * BLOCK], "the medium was changed");
+        // What is not a copy still shows the medium.
+        file.write_all_at(&[8], 0).unwrap();
+        // SAFETY: mapped.
+        assert_eq!(unsafe { base.read() }, 8);
+        // SAFETY: the mapping made above, copies included.
+        unsafe { libc::munmap(base.cast(), 4 * BLOCK) };
+    }
+}

@@ -1,0 +1,181 @@
+//! What a path leads to: a medium that a region can lie on, of which class, or something else.
+
+use super::options::RegionOptions;
+use super::sysfs::{Geometry, Node};
+use crate::error::{Error, Result};
+use crate::persist::FlushInstruction;
+use crate::units::{Durability, FRAME_SIZE, MediumKind};
+use std::ffi::CString;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Makes a mapping whose stores need nothing but flush and fence, or none at all.
+pub(super) const SYNCHRONOUS: libc::c_int = libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC;
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub kind: MediumKind,
+    /// How durable the medium is by itself.
+    pub class: Durability,
+    /// Whether the processor's caches belong to what survives a power loss.
+    pub caches_survive: bool,
+    /// Of a device: its length and alignment are given.
+    pub geometry: Option<Geometry>,
+}
+
+impl Probe {
+    /// Memory of this process.
+    pub(super) fn memory() -> Self {
+        let (kind, class) = (MediumKind::Memory, Durability::Volatile);
+        Self { kind, class, caches_survive: false, geometry: None }
+    }
+
+    /// An open file or device at `path`, which `refuse` has let pass.
+    pub(super) fn of(
+        path: &Path,
+        file: BorrowedFd<'_>,
+        found: &Metadata,
+        options: &RegionOptions,
+    ) -> Result<Self> {
+        if found.file_type().is_char_device() {
+            return Self::of_device(path, found);
+        }
+        let class = class_of_file_system(path, options)?;
+        if class == Durability::Volatile {
+            return Ok(Self { kind: MediumKind::File, class, caches_survive: false, geometry: None });
+        }
+        let synchronous = maps_synchronously(file)?;
+        let kind =
+            if synchronous || has_dax_attribute(file) { MediumKind::DaxFile } else { MediumKind::File };
+        let caches_survive =
+            synchronous && Node::of_block(found.dev()).is_some_and(|node| node.caches_survive());
+        let class = if synchronous && can_flush(caches_survive) { Durability::CacheLine } else { class };
+        Ok(Self { kind, class, caches_survive, geometry: None })
+    }
+
+    fn of_device(path: &Path, found: &Metadata) -> Result<Self> {
+        let node = Node::of_character(found.rdev()).ok_or_else(|| unfit(path, DEVICE))?;
+        let (geometry, caches_survive) = (node.geometry()?, node.caches_survive());
+        if !can_flush(caches_survive) {
+            return Err(Error::Invalid(format!(
+                "{path:?}: this release cannot flush the caches of this processor, and devdax has no other way: \
+                 put a file system on the memory"
+            )));
+        }
+        let (kind, class) = (MediumKind::DevDax, Durability::CacheLine);
+        Ok(Self { kind, class, caches_survive, geometry: Some(geometry) })
+    }
+}
+
+/// The class of a file that is to be made in `directory`.
+pub(super) fn class_of_new_file(directory: &Path, options: &RegionOptions) -> Result<Durability> {
+    let class = class_of_file_system(directory, options)?;
+    if class == Durability::Volatile || options.required != Some(Durability::CacheLine) {
+        return Ok(class);
+    }
+    // Only a file can tell: one without a name, that goes with its descriptor. Every file system that has DAX has those.
+    let nameless = OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open(directory);
+    match nameless.and_then(|file: File| file.metadata().map(|found| (file, found))) {
+        Ok((file, found)) => Probe::of(directory, file.as_fd(), &found, options).map(|probe| probe.class),
+        Err(_) => Ok(class),
+    }
+}
+
+const DEVICE: &str = "it is a device, and not persistent memory (devdax); name a file or a devdax device";
+
+/// Refuses what no region can lie on, before it is opened: to open a device may be to act on it.
+pub(super) fn refuse(path: &Path, found: &Metadata) -> Result {
+    let kind = found.file_type();
+    let hint = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_char_device() {
+        match Node::of_character(found.rdev()) {
+            Some(node) if node.is_devdax() => return Ok(()),
+            _ => DEVICE,
+        }
+    } else if kind.is_dir() {
+        "it is a directory; name a file in it"
+    } else if kind.is_block_device() {
+        "it is a block device; make a file system on it and name a file there (of persistent memory: mounted with \
+         `dax`, or make it a devdax device with `ndctl create-namespace -m devdax`)"
+    } else {
+        "it is a pipe or socket; name an ordinary file"
+    };
+    Err(unfit(path, hint))
+}
+
+fn unfit(path: &Path, hint: &str) -> Error {
+    Error::NotARegion { path: path.into(), hint: hint.into() }
+}
+
+/// Whether this processor's stores can be made durable one by one. Else only the kernel's file sync will do.
+fn can_flush(caches_survive: bool) -> bool {
+    caches_survive || FlushInstruction::detect() != FlushInstruction::Nothing
+}
+
+/// Whether the kernel promises that a mapping's blocks are durably the file's once they can be stored to.
+fn maps_synchronously(file: BorrowedFd<'_>) -> Result<bool> {
+    // SAFETY: a new mapping at an address of the kernel's choice. It is never touched, so the file may be empty.
+    let at = unsafe {
+        libc::mmap(std::ptr::null_mut(), FRAME_SIZE, libc::PROT_READ, SYNCHRONOUS, file.as_raw_fd(), 0)
+    };
+    if at != libc::MAP_FAILED {
+        // SAFETY: the mapping made above, which nobody else knows.
+        unsafe { libc::munmap(at, FRAME_SIZE) };
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // EINVAL: kernels before 4.15, and valgrind, know no such mapping.
+        Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ENODEV) => Ok(false),
+        _ => Err(Error::io("asking whether the region's file can be mapped synchronously", error)),
+    }
+}
+
+/// Whether the file is mapped without a page cache, synchronously or not.
+fn has_dax_attribute(file: BorrowedFd<'_>) -> bool {
+    let mut answer = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: an open descriptor, an empty path that says to look at it, and room for the answer.
+    let rc =
+        unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, 0, answer.as_mut_ptr()) };
+    // SAFETY: zeroed before, and zeros are an answer.
+    let found = unsafe { answer.assume_init() };
+    rc == 0 && found.stx_attributes & libc::STATX_ATTR_DAX as u64 != 0
+}
+
+/// File systems that keep nothing over a reboot.
+const VOLATILE: [i64; 3] =
+    [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */, 0x9584_58f6 /* hugetlbfs */];
+/// File systems that write elsewhere when overwritten.
+const COPY_ON_WRITE: [(i64, &str); 3] =
+    [(0x9123_683e, "btrfs"), (0xca45_1a4e, "bcachefs"), (0x2fc1_2fc1, "zfs")];
+
+/// The class of the file system at `path`, by its type. What overlayfs lies on cannot be told: it is allowed.
+fn class_of_file_system(path: &Path, options: &RegionOptions) -> Result<Durability> {
+    let looking = || format!("looking at the file system of {path:?}");
+    let name = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::Invalid("the path of the region contains a NUL".into()))?;
+    let mut answer = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: a NUL-terminated path, and room for the answer.
+    if unsafe { libc::statfs(name.as_ptr(), answer.as_mut_ptr()) } != 0 {
+        return Err(Error::os(looking()));
+    }
+    // SAFETY: the call succeeded, so it filled the answer in.
+    let kind = unsafe { answer.assume_init() }.f_type & 0xffff_ffff;
+    match COPY_ON_WRITE.iter().find(|(magic, _)| *magic == kind) {
+        Some((_, name)) if !options.copy_on_write && !options.private && !options.read_only => {
+            Err(Error::Invalid(format!(
+                "{path:?} lies on {name}, which writes elsewhere when overwritten: a full disk would kill the process \
+             (SIGBUS); use a file system that overwrites in place, or allow it with `copy_on_write`"
+            )))
+        }
+        _ if VOLATILE.contains(&kind) => Ok(Durability::Volatile),
+        _ => Ok(Durability::Fdatasync),
+    }
+}

@@ -1,0 +1,128 @@
+//! What sysfs says of devices: a devdax device's geometry, and what the platform saves when the power fails.
+
+use crate::error::{Error, Result};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = "/sys";
+
+/// A device's directory in sysfs.
+#[derive(Debug)]
+pub(super) struct Node(PathBuf);
+
+/// The geometry of a devdax device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Geometry {
+    /// Bytes of it.
+    pub size: u64,
+    /// What addresses, offsets and lengths of its mappings are multiples of.
+    pub align: u64,
+}
+
+impl Node {
+    /// Of a character device.
+    pub(super) fn of_character(device: u64) -> Option<Self> {
+        Self::find(Path::new(ROOT), "char", device)
+    }
+
+    /// Of a block device.
+    pub(super) fn of_block(device: u64) -> Option<Self> {
+        Self::find(Path::new(ROOT), "block", device)
+    }
+
+    /// The true path, so that its parents are the device's parents.
+    fn find(root: &Path, class: &str, device: u64) -> Option<Self> {
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        fs::canonicalize(root.join("dev").join(class).join(format!("{major}:{minor}"))).ok().map(Self)
+    }
+
+    /// Whether it is persistent memory without a file system.
+    pub(super) fn is_devdax(&self) -> bool {
+        fs::read_link(self.0.join("subsystem")).is_ok_and(|link| link.ends_with("dax"))
+    }
+
+    /// A devdax device's size and alignment; neither is ever assumed.
+    pub(super) fn geometry(&self) -> Result<Geometry> {
+        let found = Geometry { size: self.number("size")?, align: self.number("align")? };
+        if !found.align.is_power_of_two() || found.align < 4096 || found.size % found.align != 0 {
+            let path = &self.0;
+            return Err(Error::Invalid(format!("{path:?} describes a device that cannot be: {found:?}")));
+        }
+        Ok(found)
+    }
+
+    /// Whether what is in the processor's caches survives a power loss (eADR): then stores need a fence and no flush.
+    /// What nobody says is not so.
+    pub(super) fn caches_survive(&self) -> bool {
+        let said = self.0.ancestors().find_map(|at| fs::read_to_string(at.join("persistence_domain")).ok());
+        said.is_some_and(|domain| domain.trim_end() == "cpu_cache")
+    }
+
+    fn number(&self, name: &str) -> Result<u64> {
+        let path = self.0.join(name);
+        let told = |error| Error::io(format!("reading {path:?}"), error);
+        let text = fs::read_to_string(&path).map_err(told)?;
+        text.trim_end().parse().map_err(|_| told(io::ErrorKind::InvalidData.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A sysfs with one devdax device, as Linux 6.12 lays it out.
+    fn sysfs(align: &str, domain: &str) -> (tempfile::TempDir, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let region = root.path().join("devices/ndbus0/region0");
+        let device = region.join("dax0.0/dax0.0");
+        fs::create_dir_all(&device).unwrap();
+        fs::create_dir_all(root.path().join("bus/dax")).unwrap();
+        fs::create_dir_all(root.path().join("dev/char")).unwrap();
+        fs::write(region.join("persistence_domain"), domain).unwrap();
+        fs::write(device.join("size"), "1071644672\n").unwrap();
+        fs::write(device.join("align"), align).unwrap();
+        symlink(root.path().join("bus/dax"), device.join("subsystem")).unwrap();
+        symlink(&device, root.path().join("dev/char/253:7")).unwrap();
+        (root, device)
+    }
+
+    fn node(root: &Path) -> Node {
+        Node::find(root, "char", libc::makedev(253, 7)).unwrap()
+    }
+
+    #[test]
+    fn a_devdax_device_is_known_by_its_subsystem_and_says_its_geometry() {
+        let (root, device) = sysfs("2097152\n", "memory_controller\n");
+        let node = node(root.path());
+        assert!(node.is_devdax());
+        assert_eq!(node.geometry().unwrap(), Geometry { size: 1071644672, align: 2 << 20 });
+        fs::remove_file(device.join("subsystem")).unwrap();
+        symlink(root.path().join("class/tty"), device.join("subsystem")).unwrap();
+        assert!(!node.is_devdax());
+        assert!(Node::find(root.path(), "char", libc::makedev(253, 8)).is_none());
+    }
+
+    #[test]
+    fn an_alignment_is_never_assumed() {
+        for bad in ["", "0", "3145728", "512", "many"] {
+            let (root, _) = sysfs(bad, "");
+            assert!(node(root.path()).geometry().is_err(), "{bad:?}");
+        }
+        let (root, device) = sysfs("2097152", "");
+        fs::remove_file(device.join("align")).unwrap();
+        assert!(matches!(node(root.path()).geometry(), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn only_a_platform_that_says_so_saves_its_caches() {
+        for (domain, survive) in [("cpu_cache\n", true), ("memory_controller\n", false), ("unknown\n", false)]
+        {
+            let (root, device) = sysfs("4096", domain);
+            assert_eq!(node(root.path()).caches_survive(), survive, "{domain}");
+            fs::remove_file(device.join("../../persistence_domain")).unwrap();
+            assert!(!node(root.path()).caches_survive());
+        }
+    }
+}
