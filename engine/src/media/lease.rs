@@ -144,3 +144,47 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::{RegionOptions, Source};
+    use std::process::Command;
+    use std::sync::Arc;
+
+    fn region() -> Arc<Region> {
+        Region::attach(Source::Image(vec![0; 4 * 4096]), &RegionOptions::default()).unwrap()
+    }
+
+    /// When a process started, by another way than the engine's: `ps` counts the same ticks.
+    fn start_of(pid: u32) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat[stat.rfind(')').unwrap()..].split(' ').nth(20).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn a_lease_names_an_owner_only_while_he_lives_where_the_region_is() {
+        let region = region();
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = sleeper.id();
+        let open = Lease { pid: pid.into(), start_time: start_of(pid), ..Lease::of(&region, State::Open, 1) };
+        let owner = |lease: &Lease| Lease::living_owner(&Found::Whole(lease.clone()), &region);
+        assert_eq!(owner(&open).map(|owner| owner.to_string()), Some(format!("process {pid} (sleep)")));
+        assert!(owner(&Lease { state: State::Failed, ..open.clone() }).is_some(), "he has not closed it");
+        let elsewhere = Identity { device: 99, ..open.identity };
+        let before = Identity { boot: [7; 16], ..open.identity };
+        for (other, why) in [
+            (Lease { state: State::Clean, ..open.clone() }, "he closed it"),
+            (Lease { start_time: open.start_time + 1, ..open.clone() }, "another process has his number now"),
+            (Lease { identity: elsewhere, ..open.clone() }, "it is a copy of the region"),
+            (Lease { identity: before, ..open.clone() }, "the machine was booted since"),
+            (Lease::of(&region, State::Open, 1), "it is this process, which holds the lock"),
+        ] {
+            assert_eq!(owner(&other), None, "{why}");
+        }
+        assert!(Lease::living_owner(&Found::Blank, &region).is_none());
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        assert_eq!(owner(&open), None, "he is dead");
+    }
+}

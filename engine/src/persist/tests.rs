@@ -192,3 +192,18 @@ fn nothing_is_recorded_between_a_store_and_its_record() {
     });
     assert_eq!(recorder.take().len(), 2);
 }
+
+#[test]
+fn where_the_caches_survive_a_fence_is_enough() {
+    let mut arena = Arena::new(0);
+    let recorder = Recorder::new();
+    let persist = Persist::new(Durability::CacheLine, true, Some(Arc::clone(&recorder)));
+    // SAFETY: the ranges lie in the arena, which is this test's alone.
+    unsafe { persist.write(arena.base(), 0, &[1; 200]) };
+    // SAFETY: as above.
+    unsafe { persist.flush(arena.base(), 0, 200) };
+    persist.fence();
+    let heard = recorder.take();
+    assert!(matches!(heard[..], [Event::Store { .. }, Event::Fence { .. }]), "{heard:?}");
+    assert_eq!((persist.stats().lines_flushed, persist.stats().fences), (0, 1));
+}

@@ -86,10 +86,10 @@ pub(super) fn holds(device: u64, inode: u64) -> bool {
     MAP.get().load().by_pfn.iter().any(|entry| is_it(&entry.0))
 }
 
-/// Whether this process has a region with that identity, open or still closing.
-pub(super) fn has(identity: Identity) -> bool {
+/// Whether this process has a region with that identity, open or still closing, and one of the two would write.
+pub(super) fn excludes(identity: Identity, writes: bool) -> bool {
     let is_it = |one: &Region| one.medium.identity == identity && !one.memory().forked();
-    MAP.get().load().by_pfn.iter().any(|entry| is_it(&entry.0))
+    MAP.get().load().by_pfn.iter().any(|entry| is_it(&entry.0) && (writes || !entry.0.read_only()))
 }
 
 fn change(edit: impl FnOnce(&mut Vec<Arc<Entry>>)) {

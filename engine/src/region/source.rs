@@ -109,7 +109,10 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
         (None, None, _) => Identity::of_memory(),
     };
     // Locks are of a name in /dev, and a device may have several.
-    if let Some(path) = path.as_deref().filter(|_| probe.geometry.is_some() && map::has(identity)) {
+    let writes = !(options.read_only || options.private);
+    if let Some(path) =
+        path.as_deref().filter(|_| probe.geometry.is_some() && map::excludes(identity, writes))
+    {
         return Err(Error::Claimed { path: path.into(), by: "this process".into() });
     }
     let medium = Medium {
