@@ -4,6 +4,7 @@ ROUNDS ?= 200
 STATES ?= 60000
 RIGS ?= ../shared/rigs
 SECONDS ?= 60
+CUTS ?= 20
 CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
 need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not installed ($(2))"; exit 1; }
@@ -11,7 +12,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep shuttle fuzz faults breaks
-.PHONY: help demo test test-long breaks lint tidy loom loom-deep crash kill faults fuzz asan bench-hit vfs test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks lint tidy loom loom-deep crash kill faults fuzz asan bench-hit vfs test-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +68,9 @@ test-sqlite: vfs ## SQLite's own suites on the VFS (RIGS=folder of sqlite-suite.
 	@test -x $(RIGS)/sqlite-suite.sh || { echo "make $@ needs sqlite-suite.sh: RIGS=folder that holds it"; exit 1; }
 	$(RIGS)/sqlite-suite.sh -w $(PGS_OUT)/sqlite -b
 	$(RIGS)/sqlite-suite.sh -w $(PGS_OUT)/sqlite -v $(abspath $(PGS_OUT)/pagestone_vfs.so) -n pagestone -l $(RIGS)/sqlite-ci-subset.txt
+
+test-dax: ## a guest with persistent memory: MAP_SYNC, devdax, the suites, power cuts (CUTS=20, SEED=n, ONLY=part of a name; apt and 500 MB)
+	@$(CARGO) run --quiet --locked --release -p pagestone-dax -- run --cuts $(CUTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
 install: install-cli
 

@@ -1,0 +1,138 @@
+//! Power cuts: a machine works, loses its power, is judged, works on, and so forth.
+
+use crate::judge::{JUDGING, VERDICT};
+use crate::load::BEGUN;
+use crate::machine::Machine;
+use crate::plan::{Medium, Tally};
+use std::path::Path;
+use std::time::Duration;
+
+/// The longest that a machine works before its power is cut.
+const LIFE: Duration = Duration::from_millis(8000);
+/// The longest that it recovers, where the cut is to hit that.
+const RECOVERY: Duration = Duration::from_millis(800);
+/// Emulators that may die by themselves in one chain of cuts.
+const DEATHS: u32 = 5;
+
+/// What one life came to.
+struct Life {
+    console: Vec<String>,
+    /// What the judge said of the life before.
+    verdict: Option<String>,
+    /// Whether the line came after which the power was to be cut.
+    cued: bool,
+}
+
+/// Cuts the power of one machine `cuts` times. Every fourth cut hits the recovery from the one before.
+pub fn cut_power(
+    medium: Medium,
+    cuts: u32,
+    seed: u64,
+    program: &Path,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    let machine = Machine::new(medium.memory(), &[program])?;
+    let (mut before, mut deaths, mut n) = (0, 0, 0);
+    while n <= cuts {
+        let (last, recovery) = (n == cuts, n % 4 == 3);
+        let (cue, longest) = if recovery { (JUDGING, RECOVERY) } else { (BEGUN, LIFE) };
+        let after = longest.mul_f64(draw(seed, n));
+        let cut = (!last).then_some((cue, after));
+        let life = match live(&machine, &task(medium, n, last), cut)? {
+            Ok(life) => life,
+            Err(how) if deaths < DEATHS => {
+                println!("        {:12} {how}: boot again", medium.name());
+                deaths += 1;
+                continue;
+            }
+            Err(how) => return Err(format!("{}: {how}, for the {DEATHS}th time", medium.name())),
+        };
+        if n > 0 {
+            tally.cuts += 1;
+        }
+        let hit_recovery = recovery && !last;
+        let judged = n == 0 || hit_recovery || weigh(medium, n, &life, &mut before, tally);
+        if !judged || (!last && !life.cued) {
+            println!("FAILED  {:12} after cut {n}", medium.name());
+            life.console.iter().for_each(|line| println!("        | {line}"));
+            tally.failures += 1;
+            return Ok(());
+        }
+        if hit_recovery {
+            println!(
+                "        {:12} cut {}: in the recovery, after {} ms",
+                medium.name(),
+                n + 1,
+                after.as_millis()
+            );
+        }
+        n += 1;
+    }
+    Ok(())
+}
+
+/// The `n`th number between 0 and 1 of a sequence (splitmix64).
+fn draw(seed: u64, n: u32) -> f64 {
+    let mut z = seed.wrapping_add(u64::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// What a machine does in its `n`th life.
+fn task(medium: Medium, n: u32, last: bool) -> String {
+    let region = medium.region();
+    let first = if n == 0 { medium.make() } else { "true".into() };
+    let judge = if n == 0 { "true".into() } else { format!("dax judge {region}") };
+    let work = if last { "true".into() } else { format!("dax load {region}") };
+    format!("{first} && {} && {judge} && {work}\n", medium.mount())
+}
+
+/// Boots and listens; after the cue and some time, cuts. The inner error: the emulator died by itself.
+fn live(
+    machine: &Machine,
+    task: &str,
+    cut: Option<(&str, Duration)>,
+) -> Result<Result<Life, String>, String> {
+    let mut running = machine.boot(task)?;
+    let mut life = Life { console: Vec::new(), verdict: None, cued: false };
+    while let Some(line) = running.line()? {
+        life.verdict = line.strip_prefix(VERDICT).map(str::to_owned).or(life.verdict);
+        life.cued |= cut.is_some_and(|(cue, _)| line == cue);
+        life.console.push(line);
+        if life.cued {
+            break;
+        }
+    }
+    match cut {
+        Some((_, after)) if life.cued => {
+            std::thread::sleep(after);
+            running.cut()?;
+        }
+        _ => {
+            if let Some(how) = running.killed_itself()? {
+                return Ok(Err(how));
+            }
+        }
+    }
+    Ok(Ok(life))
+}
+
+/// Looks at what the judge said. `false`: something is lost or broken.
+fn weigh(medium: Medium, n: u32, life: &Life, before: &mut u64, tally: &mut Tally) -> bool {
+    let said = |word| life.verdict.as_deref().and_then(|verdict| number(verdict, word));
+    let (Some(acknowledged), Some(0)) = (said("acknowledged="), said("findings=")) else { return false };
+    let done = acknowledged.saturating_sub(*before);
+    *before = acknowledged;
+    tally.acknowledged += done;
+    println!(
+        "ok      {:12} cut {n}: {done} operations were acknowledged since the last, all there",
+        medium.name()
+    );
+    true
+}
+
+/// The number behind a word.
+fn number(text: &str, word: &str) -> Option<u64> {
+    text.split(' ').find_map(|part| part.strip_prefix(word)).and_then(|number| number.parse().ok())
+}
