@@ -163,35 +163,3 @@ fn the_first_sync_of_an_opening_covers_what_a_dead_process_stored_in_place() {
     assert_eq!(cost(&store, || object.sync().unwrap()).2, 1);
     assert_eq!(cost(&store, || object.sync().unwrap()).2, 0);
 }
-
-/// What a process wrote and did not sync may be in the processor's caches when it is killed, and nobody knows which lines.
-/// The next owner's syncs promise it all the same.
-#[test]
-fn an_opening_makes_durable_what_a_killed_process_left_in_the_caches() {
-    use pagestone::persist::Event;
-    use pagestone::region::Identity;
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("region");
-    let boot = |n| Identity { boot: [n; 16], device: 1, inode: 2, mount: 3 };
-    let options = || Store::options().assume(Durability::CacheLine);
-    let store = options().create(true).identity(boot(1)).open(&path).unwrap();
-    let object = filled(&store, "a", 2);
-    store.sync().unwrap();
-    let mark = *b"stored by one who was killed";
-    object.write_at(100, &mark).unwrap();
-    let image = std::fs::read(&path).unwrap();
-    let at = image.windows(mark.len()).position(|bytes| bytes == mark).unwrap() as u64;
-    // The same boot: the process was killed. Another one: the power failed, and took the caches along.
-    for (identity, inherits) in [(boot(1), true), (boot(2), false)] {
-        let recorder = Recorder::new();
-        let next = options().identity(identity).recorder(recorder.clone()).open_image(image.clone()).unwrap();
-        next.sync().unwrap();
-        let heard = recorder.take();
-        let flushed = heard.iter().position(
-            |event| matches!(event, Event::Flush { line_offset, .. } if (*line_offset..line_offset + 64).contains(&at)),
-        );
-        assert_eq!(flushed.is_some(), inherits);
-        let fenced = |flush| heard[flush..].iter().any(|event| matches!(event, Event::Fence { .. }));
-        assert!(flushed.is_none_or(fenced));
-    }
-}
