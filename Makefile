@@ -11,8 +11,8 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
-LONG ?= crash-long oracle loom-deep shuttle fuzz faults breaks
-.PHONY: help demo test test-long breaks lint tidy loom loom-deep crash kill faults fuzz asan bench-hit vfs test-dax test-sqlite install-cli doc clean
+LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults breaks
+.PHONY: help demo test test-long breaks lint tidy linear loom loom-deep crash kill faults fuzz asan bench-hit vfs test-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ tidy: ## the house rules alone: imports, unsafe, comments, file lengths
 
 loom: ## models of the frame table over the real code, and mutants that they must catch
 	sh tests/loom/run.sh
+
+linear: ## histories of several threads on one store, each explained by what its operations promise (HISTORIES, SCHEDULES, SEED)
+	sh tests/linear/run.sh
 
 loom-deep: ## the same models searched deeper, each for at most LOOM_MAX_DURATION=60 s
 	sh tests/loom/run.sh deep

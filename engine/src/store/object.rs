@@ -76,7 +76,8 @@ impl Object {
         self.shared.read_at(offset, into)
     }
 
-    /// Stores all of `bytes` at `offset`. Past the end the object grows; the gap reads as zeros.
+    /// Stores all of `bytes` at `offset`. Past the end the object grows; the gap reads as zeros. Others see what falls
+    /// into one page whole or not at all, page by page.
     ///
     /// # Durability
     /// On return the bytes survive the death of the process; after [`sync`](Self::sync), a power loss. Until then a

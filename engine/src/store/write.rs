@@ -41,13 +41,22 @@ impl Shared {
         }
         // ORDERING: Acquire: a cut counted before this is seen in the length too.
         let cuts = self.cuts.load(Ordering::Acquire);
-        if end <= self.len() && self.write_inside(offset, bytes)? {
-            // ORDERING: Acquire: as above. An object that was cut meanwhile is written again, as if after the cut.
-            if self.cuts.load(Ordering::Acquire) == cuts || end <= self.len() {
+        let mut done = 0;
+        if end <= self.len() {
+            done = self.write_inside(offset, bytes)?;
+            // ORDERING: Acquire: as above.
+            if done == bytes.len() && (self.cuts.load(Ordering::Acquire) == cuts || end <= self.len()) {
                 return Ok(());
             }
         }
-        self.write_laid_out(&mut self.layout.lock(), offset, bytes)
+        let mut layout = self.layout.lock();
+        // An object that was cut meanwhile is written again, as if after the cut. Otherwise nothing is stored twice: who
+        // has seen it may have written over it.
+        // ORDERING: Acquire: as above; under `layout` nobody cuts.
+        if self.cuts.load(Ordering::Acquire) != cuts {
+            done = 0;
+        }
+        self.write_laid_out(&mut layout, offset + done as u64, &bytes[done..])
     }
 
     pub(super) fn append(&self, bytes: &[u8]) -> Result<u64> {
@@ -61,22 +70,24 @@ impl Shared {
         Ok(offset)
     }
 
-    /// Stores in place, as long as there are frames: whether it came to the end.
-    fn write_inside(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+    /// Stores in place, as long as there are frames: how many bytes.
+    fn write_inside(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
+        let mut done = 0;
         for piece in pieces(offset, bytes) {
             let page = match self.hit(piece.index) {
                 Some(page) => page,
                 None => match self.miss(piece.index)? {
                     Some(page) => page,
-                    None => return Ok(false),
+                    None => return Ok(done),
                 },
             };
             match page.store(piece.at, piece.bytes) {
-                Err(Error::Detached { .. }) => return Ok(false),
+                Err(Error::Detached { .. }) => return Ok(done),
                 stored => stored?,
             }
+            done += piece.bytes.len();
         }
-        Ok(true)
+        Ok(done)
     }
 
     /// Stores with the layout in hand: holes are filled, the object grows.

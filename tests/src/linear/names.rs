@@ -1,0 +1,110 @@
+//! The names are one register.
+
+use super::history::{Clock, judge};
+use super::{Random, Shape, on_threads, store};
+use pagestone::Error;
+use pagestone::store::Store;
+use std::collections::BTreeMap;
+use todc_utils::specifications::Specification;
+
+/// Names in play.
+const NAMES: u64 = 3;
+
+/// A call, with what it answered; objects by their numbers, which are never used twice.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Made, unless there was one.
+    Create(u64, Option<u64>),
+    /// Opened, if there was one.
+    Open(u64, Option<u64>),
+    /// Whether there was one.
+    Exists(u64, bool),
+    /// Renamed, if there was one, which may have replaced another.
+    Rename(u64, u64, bool),
+    /// Unlinked, if there was one.
+    Unlink(u64, bool),
+    /// All of them.
+    List(BTreeMap<u64, u64>),
+}
+
+/// A directory.
+pub struct Directory;
+
+impl Specification for Directory {
+    type State = BTreeMap<u64, u64>;
+    type Operation = Step;
+
+    fn init() -> Self::State {
+        BTreeMap::new()
+    }
+
+    fn apply(step: &Step, names: &Self::State) -> (bool, Self::State) {
+        let mut next = names.clone();
+        let valid = match step {
+            Step::Create(name, Some(id)) => next.insert(*name, *id).is_none(),
+            Step::Create(name, None) => names.contains_key(name),
+            Step::Open(name, id) => names.get(name) == id.as_ref(),
+            Step::Exists(name, found) => names.contains_key(name) == *found,
+            Step::Unlink(name, found) => next.remove(name).is_some() == *found,
+            Step::Rename(from, to, found) => match next.remove(from) {
+                Some(id) => {
+                    next.insert(*to, id);
+                    *found
+                }
+                None => !found,
+            },
+            Step::List(seen) => seen == names,
+        };
+        (valid, next)
+    }
+}
+
+/// Runs and judges a history.
+///
+/// # Errors
+/// A history that nothing explains.
+pub fn run(shape: Shape, seed: u64) -> Result<(), String> {
+    let store = store();
+    let clock = Clock::default();
+    let done = on_threads(shape.threads, move |thread| {
+        let mut random = Random::new(seed, thread);
+        (0..shape.operations).map(|_| clock.time(|| step(&store, &mut random))).collect()
+    });
+    judge::<Directory>(done)
+}
+
+fn step(store: &Store, random: &mut Random) -> Step {
+    let name = random.below(NAMES);
+    let text = |name: u64| format!("name {name}");
+    match random.below(7) {
+        0..2 => Step::Create(
+            name,
+            match store.create(text(name)) {
+                Ok(object) => Some(object.id()),
+                Err(Error::Exists { .. }) => None,
+                Err(error) => panic!("{error}"),
+            },
+        ),
+        2 => Step::Open(name, found(store.open(text(name))).map(|object| object.id())),
+        3 => Step::Exists(name, store.exists(text(name)).expect("readable").is_some()),
+        4 => {
+            let to = (name + 1 + random.below(NAMES - 1)) % NAMES;
+            Step::Rename(name, to, found(store.rename(text(name), text(to))).is_some())
+        }
+        5 => Step::Unlink(name, found(store.unlink(text(name))).is_some()),
+        _ => {
+            let number = |name: &[u8]| u64::from(name.last().expect("not empty") - b'0');
+            let entries = store.list().expect("readable");
+            Step::List(entries.iter().map(|entry| (number(&entry.name), entry.id)).collect())
+        }
+    }
+}
+
+/// What there was, if there was something.
+fn found<T>(result: pagestone::Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(Error::NotFound { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
