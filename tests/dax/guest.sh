@@ -128,7 +128,8 @@ build() {
     cp "$here/init" "$base/init"
     chmod +x "$base/init"
     cp "$root"/boot/vmlinuz-* "$cache/kernel"
-    (cd "$base" && find . | "$root/usr/bin/busybox" cpio -o -H newc) > "$cache/base.cpio" 2>/dev/null
+    (cd "$base" && find . | "$root/usr/bin/busybox" cpio -o -H newc) > "$cache/base.new" 2>/dev/null
+    mv "$cache/base.new" "$cache/base.cpio"
 }
 
 setup() {
