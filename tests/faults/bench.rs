@@ -60,10 +60,9 @@ impl Bench {
         tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).expect("there is room for a folder")
     }
 
-    /// Runs the cases whose names contain one of `filters`, or all. The last line is the summary.
+    /// Runs the cases whose names contain all words of `filters`. The last line is the summary.
     pub fn run(&self, groups: &[&[Case]], filters: &[String]) -> ExitCode {
-        let wanted =
-            |case: &&Case| filters.is_empty() || filters.iter().any(|f| case.name.contains(f.as_str()));
+        let wanted = |case: &&Case| filters.iter().all(|word| case.name.contains(word.as_str()));
         let (mut cases, mut failed) = (0, Vec::new());
         let counts = || (self.states.load(Ordering::Relaxed), self.skipped.load(Ordering::Relaxed));
         for case in groups.iter().copied().flatten().filter(wanted) {

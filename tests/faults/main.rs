@@ -3,7 +3,7 @@
 //! again; and nothing hangs.
 //!
 //! ```text
-//! faults [--long] [FILTER...]      each case once; --long: every operation of every sweep
+//! faults [--long] [WORD...]      the cases whose names have all these words; --long: every operation of every sweep
 //! ```
 //!
 //! Not the usual harness: a case that cannot run on this machine says so aloud, which a captured test could not, and
