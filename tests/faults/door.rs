@@ -67,15 +67,25 @@ fn sweep(bench: &Bench, error: i32, lasting: bool) {
         let path = folder.path().join(format!("{class}-whole"));
         let whole = play(class, &path, |_| {});
         assert!(whole.error.is_none(), "{class}: without a fault {:?}", whole.error);
-        for n in bench.sweep(whole.operations.len(), 14) {
+        for n in picks(bench, &whole.operations) {
             let path = folder.path().join(format!("{class}-{n}"));
             let run = play(class, &path, |recorder| recorder.break_down(n, error, lasting));
-            judge(run, whole.operations[n], lasting)
+            judge(run, whole.operations[n], error, lasting)
                 .unwrap_or_else(|why| panic!("{class}, operation {n} ({:?}): {why}", whole.operations[n]));
             bench.state();
             std::fs::remove_file(&path).expect("the file is there");
         }
     }
+}
+
+/// Some operations of each kind, or all.
+fn picks(bench: &Bench, operations: &[FileOperation]) -> Vec<usize> {
+    use FileOperation::{Allocate, Length, Look, Sync, WriteThrough};
+    let of = |kind| (0..operations.len()).filter(|n| operations[*n] == kind).collect::<Vec<_>>();
+    let some = |places: Vec<usize>| {
+        bench.sweep(places.len(), 4).into_iter().map(move |i| places[i]).collect::<Vec<_>>()
+    };
+    [Allocate, Length, Look, Sync, WriteThrough].into_iter().flat_map(|kind| some(of(kind))).collect()
 }
 
 /// Plays the script. After the first error it is tried again and the script goes on, if the store is not final.
@@ -103,7 +113,7 @@ fn play(class: Durability, path: &Path, plan: impl FnOnce(&Recorder)) -> Run {
     Run { operations: recorder.file_operations(), error: first, player }
 }
 
-fn judge(run: Run, failed: FileOperation, lasting: bool) -> Result<(), String> {
+fn judge(run: Run, failed: FileOperation, error: i32, lasting: bool) -> Result<(), String> {
     use FileOperation::{Allocate, Length, Look, Sync, WriteThrough};
     let ending = ending(&run.player.path);
     match (failed, &run.error) {
@@ -112,6 +122,9 @@ fn judge(run: Run, failed: FileOperation, lasting: bool) -> Result<(), String> {
         }
         (Allocate, Some((error, Meaning::Final))) if !lasting => {
             return Err(format!("a growth that was refused changes nothing, and is not final: {error}"));
+        }
+        (Allocate, Some((told, _))) if error == libc::ENOSPC && !matches!(told, Error::NoSpace { .. }) => {
+            return Err(format!("a disk without room is no space, and not {told}"));
         }
         (Sync | WriteThrough | Length, Some((_, Meaning::Final))) if ending != Ending::FailedFlush => {
             return Err("the lease does not say that a flush failed".into());
