@@ -3,6 +3,8 @@
 pub mod crash;
 pub mod linear;
 pub mod lint;
+#[cfg(not(pagestone_shuttle))]
+pub mod oracle;
 #[cfg(pagestone_shuttle)]
 pub mod schedules;
 #[cfg(not(pagestone_shuttle))]

@@ -1,0 +1,29 @@
+//! The whole store against a plain model, in the short form. `make oracle` runs the long one. A failure is printed as a
+//! test of its own: it belongs into `found.rs`.
+
+use pagestone_tests::oracle::run::{Outcome, explore};
+use pagestone_tests::oracle::step;
+
+/// Where the cases come from: the same each time.
+const SEED: u64 = 4;
+
+fn passes(outcome: Outcome) {
+    if let Some(code) = outcome.failure {
+        panic!("after {} cases and {} steps:\n\n{code}", outcome.cases, outcome.steps);
+    }
+}
+
+#[test]
+fn a_store_behaves_like_its_model() {
+    passes(explore(&step::alone(), 600, SEED));
+}
+
+#[test]
+fn a_store_whose_files_may_not_grow_behaves_like_its_model() {
+    passes(explore(&step::squeezed(), 100, SEED));
+}
+
+#[test]
+fn a_store_of_several_threads_behaves_like_its_model() {
+    passes(explore(&step::together(), 150, SEED));
+}

@@ -1,0 +1,257 @@
+//! Where a case's store lies, and what becomes of that between its lives.
+
+use super::step::{Medium, Setup};
+use crate::crash::event::Event;
+use crate::crash::explore::failures;
+use crate::crash::life::{HOME, LOG_FRAMES, failed_lease, rebooted, snapshot};
+use crate::crash::medium;
+use crate::crash::pick::{Dice, Effort, Open, picks};
+use pagestone::persist::{FileOperation, Recorder};
+use pagestone::region::Identity;
+use pagestone::store::{Options, Store};
+use pagestone::units::Durability;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A region over all its lives.
+pub struct Ground {
+    setup: Setup,
+    folder: tempfile::TempDir,
+    lives: u32,
+    identity: Identity,
+    recorder: Option<Arc<Recorder>>,
+    /// What the medium may hold, if that is recorded.
+    medium: Option<medium::Medium>,
+}
+
+/// A folder on tmpfs where there is one: a case syncs hundreds of times.
+fn folder() -> std::io::Result<tempfile::TempDir> {
+    let shared_memory = std::path::Path::new("/dev/shm");
+    if shared_memory.is_dir() { tempfile::tempdir_in(shared_memory) } else { tempfile::tempdir() }
+}
+
+impl Ground {
+    /// Ground that nobody has built on.
+    ///
+    /// # Errors
+    /// No folder for the files.
+    pub fn new(setup: Setup) -> std::io::Result<Self> {
+        let recorded = setup.recorded || setup.medium == Medium::Image;
+        // Small cells are harsher, large ones are what there is: by turns, as the setup says.
+        let cell = match setup.class {
+            Durability::CacheLine => 64,
+            _ => 512,
+        };
+        let medium = recorded.then(|| medium::Medium::new(&[], setup.class, cell));
+        Ok(Self { setup, folder: folder()?, lives: 0, identity: HOME, recorder: None, medium })
+    }
+
+    /// The file of this life.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join(self.lives.to_string())
+    }
+
+    /// How its store is opened.
+    pub fn options(&self) -> Options {
+        let mut options = Store::options()
+            .create(true)
+            .assume(self.setup.class)
+            .log_frames(LOG_FRAMES)
+            .identity(self.identity);
+        if let Some(frames) = self.setup.frames_max {
+            options = options.max_size(frames * 4096);
+        }
+        match &self.recorder {
+            Some(recorder) => options.recorder(Arc::clone(recorder)),
+            None => options,
+        }
+    }
+
+    /// Opens the store, made the first time.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn open(&mut self) -> pagestone::Result<Store> {
+        self.absorb();
+        // What a former life's last pins left to do is done when the next region is attached.
+        let former = self.recorder.take();
+        let image = self.image();
+        self.recorder = self.medium.is_some().then(Recorder::new);
+        let opened = match self.setup.medium {
+            Medium::Memory => self.options().open_memory(1 << 20),
+            Medium::Image => self.options().open_image(image),
+            Medium::File => self.options().open(self.path()),
+        };
+        if let Some(former) = former {
+            self.hear(&former.take());
+        }
+        self.absorb();
+        opened
+    }
+
+    /// Opens the store for reading.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn open_to_read(&mut self) -> pagestone::Result<Store> {
+        self.recorder = None;
+        let options = self.options().create(false).read_only(true);
+        match self.setup.medium {
+            Medium::Image => options.open_image(self.image()),
+            _ => options.open(self.path()),
+        }
+    }
+
+    /// The bytes as this process sees them; none if they are not recorded.
+    #[must_use]
+    pub fn image(&self) -> Vec<u8> {
+        self.medium.as_ref().map_or_else(Vec::new, |medium| medium.current().0.to_vec())
+    }
+
+    /// Takes in what was recorded since the last time.
+    pub fn absorb(&mut self) {
+        if let Some(recorder) = &self.recorder {
+            let events = recorder.take();
+            self.hear(&events);
+        }
+    }
+
+    fn hear(&mut self, events: &[Event]) {
+        let failed = failures(events);
+        let Some(medium) = &mut self.medium else { return };
+        for (i, event) in events.iter().enumerate() {
+            if failed.contains(&i) { medium.fail(event) } else { medium.step(event) }
+        }
+    }
+
+    /// Whether there can be a next life.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        self.setup.medium != Medium::Memory
+    }
+
+    /// Whether power can be lost, and file operations can fail.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.medium.is_some()
+    }
+
+    /// The file operation of this kind that comes after `nth` others fails.
+    pub fn fail_next(&self, sync: bool, nth: u64) {
+        if let Some(recorder) = &self.recorder {
+            let operation = if sync { FileOperation::Sync } else { FileOperation::WriteThrough };
+            recorder.fail_next(operation, nth);
+        }
+    }
+
+    /// The process dies now. What it goes on doing nobody sees: the next life begins with a copy.
+    ///
+    /// # Errors
+    /// A store that went past the recorder, or no room for the copy.
+    pub fn die(&mut self) -> Result<(), String> {
+        self.absorb();
+        self.recorder = None;
+        if self.setup.medium == Medium::File {
+            let bytes = std::fs::read(self.path()).map_err(|e| e.to_string())?;
+            if let Some(medium) = &self.medium {
+                compare(&bytes, medium.current().0)?;
+            }
+            self.begin_life(&bytes)?;
+        }
+        if let Some(medium) = &mut self.medium {
+            medium.die();
+        }
+        Ok(())
+    }
+
+    /// The machine loses power: one of the images that are lawful now is left, by `seed`. On a volatile medium, or
+    /// where nothing is recorded, the process dies.
+    ///
+    /// # Errors
+    /// As [`Self::die`].
+    pub fn lose_power(&mut self, seed: u64) -> Result<(), String> {
+        self.absorb();
+        if self.setup.class == Durability::Volatile || self.medium.is_none() {
+            return self.die();
+        }
+        let image = self.survivors(seed);
+        // The copy of a device that is opened on the same boot holds what a power loss would have left.
+        self.identity = if seed % 8 == 0 { snapshot(self.identity) } else { rebooted(self.identity) };
+        self.restart(image)
+    }
+
+    /// The process ends after a file operation has failed: the next one drops what is in the page cache.
+    ///
+    /// # Errors
+    /// As [`Self::die`].
+    pub fn drop_cache(&mut self, seed: u64) -> Result<(), String> {
+        self.absorb();
+        let current = self.image();
+        let Some(lease) = failed_lease(&current) else { return self.die() };
+        let mut image = self.survivors(seed);
+        image[lease.clone()].copy_from_slice(&current[lease]);
+        self.restart(image)
+    }
+
+    fn restart(&mut self, image: Vec<u8>) -> Result<(), String> {
+        self.recorder = None;
+        self.begin_life(&image)?;
+        self.medium = Some(medium::Medium::new(&image, self.setup.class, self.cell(u64::from(self.lives))));
+        Ok(())
+    }
+
+    /// Bytes of a cell: what the medium does, or the harsher variant.
+    fn cell(&self, n: u64) -> usize {
+        match self.setup.class {
+            _ if n % 2 == 1 => 8,
+            Durability::CacheLine => 64,
+            _ => 512,
+        }
+    }
+
+    fn begin_life(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.lives += 1;
+        match self.setup.medium {
+            Medium::File => std::fs::write(self.path(), bytes).map_err(|e| e.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    /// One image that a power loss may leave.
+    fn survivors(&self, seed: u64) -> Vec<u8> {
+        let Some(medium) = &self.medium else { return Vec::new() };
+        let cells: Vec<_> = medium.pending().collect();
+        let open: Vec<Open> =
+            cells.iter().map(|(offset, h)| Open { offset: *offset, stores: h.len() as u32 }).collect();
+        let mut dice = Dice::new(seed);
+        let effort = Effort { exhaustive: 0, adversarial: 8, random: 8 };
+        let mut left = dice.below(18);
+        let mut chosen = Vec::new();
+        picks(&open, effort, &mut dice, |pick| {
+            chosen = pick.to_vec();
+            left = left.saturating_sub(1);
+            left != 0
+        });
+        let mut image = medium.durable().0.to_vec();
+        for ((_, history), &survive) in cells.iter().zip(&chosen) {
+            for stored in history.iter().take(survive as usize) {
+                medium::set_word(&mut image, stored.word as usize, stored.value);
+            }
+        }
+        image
+    }
+}
+
+/// The recorder has seen every store: its image is the file's.
+fn compare(file: &[u8], recorded: &[u8]) -> Result<(), String> {
+    if file == recorded {
+        return Ok(());
+    }
+    let at = file.iter().zip(recorded).position(|(a, b)| a != b);
+    Err(format!(
+        "a store went past the recorder: the file has {} bytes, the record {}; they differ at {at:x?}",
+        file.len(),
+        recorded.len()
+    ))
+}

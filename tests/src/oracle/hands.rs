@@ -1,0 +1,347 @@
+//! One thread of a case: its real handles and pins beside the model of its objects.
+
+use super::code::Code;
+use super::content::{Frame, PAGE, Page, Tokens};
+use super::objects::{Objects, Uid};
+use super::outcome::{Got, Kind, Verdict, ensure};
+use super::scene::Scene;
+use super::step::{NAMES, Step, name};
+use super::tally::Event;
+use pagestone::page::PageRef;
+use pagestone::store::Object;
+use std::sync::Arc;
+
+/// Most handles and pins of a thread.
+const HANDLES_MAX: usize = 6;
+const PINS_MAX: usize = 10;
+
+/// A real handle.
+pub struct Handle {
+    /// Its variable in the code.
+    pub var: String,
+    /// It.
+    pub object: Object,
+    /// Its object.
+    pub uid: Uid,
+}
+
+/// A latch that is held over other steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Latch {
+    /// Others may read.
+    Shared,
+    /// Nobody else may do anything.
+    Exclusive,
+}
+
+/// A real pin.
+pub struct Pin {
+    /// Its variable in the code.
+    pub var: String,
+    /// It.
+    pub page: PageRef,
+    /// The page it was made on.
+    pub uid: Uid,
+    /// Its index.
+    pub index: u64,
+    /// Its frame.
+    pub token: u64,
+    /// What it shows since the page was cut off.
+    pub gone: Option<Arc<Page>>,
+    /// A latch held through it.
+    pub latch: Option<Latch>,
+}
+
+/// A thread of a case.
+pub struct Hands {
+    /// Its number.
+    pub thread: usize,
+    /// The calls it made.
+    pub code: Code,
+    /// The model of its objects.
+    pub model: Objects,
+    /// Its handles.
+    pub handles: Vec<Handle>,
+    /// Its pins.
+    pub pins: Vec<Pin>,
+    /// Frames that were cut off while pinned: counted as pinned until a change frees them.
+    pub lingering: usize,
+    /// A planned failure has struck: nothing more is done in this life.
+    pub broken: bool,
+    pub(super) tokens: Tokens,
+}
+
+impl Hands {
+    /// A thread that has done nothing.
+    #[must_use]
+    pub fn new(thread: usize, code: Code) -> Self {
+        let (model, tokens) = (Objects::default(), Tokens::default());
+        let (handles, pins) = (Vec::new(), Vec::new());
+        Self { thread, code, model, handles, pins, lingering: 0, broken: false, tokens }
+    }
+
+    /// Does a step and compares what it changed.
+    ///
+    /// # Errors
+    /// What was not as it should be.
+    pub fn step(&mut self, scene: &Scene<'_>, step: &Step) -> Verdict {
+        if self.broken {
+            return Ok(());
+        }
+        self.model.op += 1;
+        let touched = self.act(scene, step);
+        self.model.passed(scene.recorded);
+        self.broken |= scene.armed && scene.store.poisoned().is_some();
+        if self.broken {
+            self.unlatch_all();
+            touched.map(drop)?;
+            return self.sticky(scene);
+        }
+        let looked = touched.and_then(|touched| self.look(scene, touched));
+        // Another thread's failure may have come in between.
+        self.broken |= scene.armed && !scene.alone && scene.store.poisoned().is_some();
+        if self.broken { Ok(()) } else { looked }
+    }
+
+    /// The object that the step was about.
+    fn act(&mut self, scene: &Scene<'_>, step: &Step) -> Verdict<Option<Uid>> {
+        match *step {
+            Step::Create { name } => self.create(scene, name),
+            Step::Open { name } => self.open(scene, name),
+            Step::OpenOrCreate { name } => self.open_or_create(scene, name),
+            Step::Exists { name } => self.exists(scene, name),
+            Step::Rename { from, to } => self.rename(scene, from, to),
+            Step::Unlink { name } => self.unlink(scene, name),
+            Step::DropHandle { object } => Ok(self.drop_handle(usize::from(object))),
+            Step::DropPin { pin } => Ok(self.drop_pin(usize::from(pin))),
+            Step::Store { pin, at, len, seed } => self.store(scene, usize::from(pin), at, len, seed),
+            Step::Latch { pin, exclusive } => self.latch(usize::from(pin), exclusive),
+            Step::Unlatch { pin } => self.unlatch_chosen(usize::from(pin)),
+            Step::PinAgain { pin, way } => self.pin_again(scene, usize::from(pin), way),
+            Step::Raw { pin } => self.raw(scene, usize::from(pin)),
+            Step::SyncAll => self.sync_all(scene),
+            Step::Reclaim { chunks } => {
+                self.code.line(|| format!("FrameTable::global().reclaim({chunks});"));
+                pagestone::frame::FrameTable::global().reclaim(chunks);
+                Ok(None)
+            }
+            _ => self.act_on_object(scene, step),
+        }
+    }
+
+    fn act_on_object(&mut self, scene: &Scene<'_>, step: &Step) -> Verdict<Option<Uid>> {
+        let (Step::CloneHandle { object }
+        | Step::Write { object, .. }
+        | Step::Append { object, .. }
+        | Step::Read { object, .. }
+        | Step::SetLen { object, .. }
+        | Step::SetLenWait { object, .. }
+        | Step::Punch { object, .. }
+        | Step::Allocate { object, .. }
+        | Step::Pin { object, .. }
+        | Step::PinMut { object, .. }
+        | Step::PinRange { object, .. }
+        | Step::Fill { object }
+        | Step::Sync { object }
+        | Step::SyncRange { object, .. }) = *step
+        else {
+            return Ok(None);
+        };
+        if self.handles.is_empty() {
+            self.open_or_create(scene, object % NAMES)?;
+            self.model.passed(scene.recorded);
+            self.model.op += 1;
+        }
+        if self.handles.is_empty() || self.broken {
+            return Ok(None);
+        }
+        let h = usize::from(object) % self.handles.len();
+        let uid = self.handles[h].uid;
+        self.unlatch_object(uid);
+        match *step {
+            Step::CloneHandle { .. } => {
+                let (object, from) = (self.handles[h].object.clone(), self.handles[h].var.clone());
+                let var = self.code.variable('o');
+                self.code.line(|| format!("let {var} = {from}.clone();"));
+                self.keep(var, object, uid);
+                Ok(())
+            }
+            Step::Write { at, len, seed, .. } => self.write(scene, h, at, len, seed),
+            Step::Append { len, seed, .. } => self.append(scene, h, len, seed),
+            Step::Read { at, len, .. } => self.read(scene, h, at, len),
+            Step::SetLen { len, .. } => self.set_len(scene, h, len, false),
+            Step::SetLenWait { len, .. } => self.set_len(scene, h, len, true),
+            Step::Punch { at, len, .. } => self.punch(scene, h, at, len),
+            Step::Allocate { at, len, .. } => self.allocate(scene, h, at, len),
+            Step::Pin { page, .. } => self.pin(scene, h, page),
+            Step::PinMut { page, .. } => self.pin_mut(scene, h, page),
+            Step::PinRange { at, len, .. } => self.pin_range(scene, h, at, len),
+            Step::Fill { .. } => self.fill(scene, h),
+            Step::SyncRange { at, len, .. } => self.sync_range(scene, h, at, len),
+            _ => self.sync(scene, h),
+        }?;
+        Ok(Some(uid))
+    }
+
+    /// Keeps a handle; the oldest makes room.
+    pub(super) fn keep(&mut self, var: String, object: Object, uid: Uid) {
+        if self.handles.len() == HANDLES_MAX {
+            self.drop_handle(0);
+        }
+        let known = self.model.get(uid);
+        known.handles += 1;
+        known.id.get_or_insert(object.id());
+        self.handles.push(Handle { var, object, uid });
+    }
+
+    /// Keeps a pin; the oldest makes room.
+    pub(super) fn keep_pin(&mut self, var: String, page: PageRef, uid: Uid, index: u64, token: u64) {
+        if self.pins.len() == PINS_MAX {
+            self.drop_pin(0);
+        }
+        self.pins.push(Pin { var, page, uid, index, token, gone: None, latch: None });
+    }
+
+    /// Drops a handle; an object without a name goes with its last.
+    pub fn drop_handle(&mut self, n: usize) -> Option<Uid> {
+        if self.handles.is_empty() {
+            return None;
+        }
+        let handle = self.handles.remove(n % self.handles.len());
+        self.unlatch_object(handle.uid);
+        self.code.line(|| format!("drop({});", handle.var));
+        drop(handle.object);
+        let object = self.model.get(handle.uid);
+        object.handles -= 1;
+        if object.handles == 0 {
+            self.model.closed(handle.uid);
+            self.bury_if_gone(handle.uid);
+        }
+        Some(handle.uid)
+    }
+
+    /// An object without name and handles is dropped, its pages are cut off.
+    pub(super) fn bury_if_gone(&mut self, uid: Uid) {
+        let object = self.model.get(uid);
+        if object.named || object.handles != 0 || object.dead {
+            return;
+        }
+        object.dead = true;
+        let frames = std::mem::take(&mut object.content.frames).into_values().collect();
+        self.cut_off(frames);
+    }
+
+    /// These frames hold no page any more: what pins of them show does not change from now on.
+    pub(super) fn cut_off(&mut self, frames: Vec<Frame>) {
+        for frame in frames {
+            for pin in self.pins.iter_mut().filter(|pin| pin.token == frame.token) {
+                pin.gone = Some(Arc::clone(&frame.bytes));
+                Event::PinsCutOff.happened();
+            }
+        }
+    }
+
+    /// Drops a pin.
+    pub fn drop_pin(&mut self, n: usize) -> Option<Uid> {
+        if self.pins.is_empty() {
+            return None;
+        }
+        let n = n % self.pins.len();
+        self.unlatch(n);
+        let pin = self.pins.remove(n);
+        self.code.line(|| format!("drop({});", pin.var));
+        drop(pin.page);
+        if pin.gone.is_some() && self.pins.iter().all(|other| other.token != pin.token) {
+            self.lingering += 1;
+        }
+        None
+    }
+
+    /// Whether the object is open, or has been dropped and may come back: not to be touched by its name.
+    pub(super) fn named(&self, n: u8) -> Option<Uid> {
+        self.model.names.get(&n).copied()
+    }
+
+    /// A name as Rust writes it.
+    pub(super) fn spell(&self, n: u8) -> String {
+        format!("name({}, {n})", self.thread)
+    }
+
+    /// The name itself.
+    pub(super) fn name(&self, n: u8) -> Vec<u8> {
+        name(self.thread, n)
+    }
+
+    /// What a call on a name is refused by before anything else.
+    pub(super) fn bad(n: u8) -> Option<Kind> {
+        (n >= NAMES).then_some(Kind::BadName)
+    }
+
+    /// What a call left that changed nothing: a plan may have struck.
+    pub(super) fn note<T>(&mut self, got: &Got<T>) {
+        if matches!(got, Got::Broken) {
+            self.broken = true;
+        }
+    }
+
+    /// After a failure every change is refused until the store is opened again.
+    fn sticky(&mut self, scene: &Scene<'_>) -> Verdict {
+        ensure(scene.store.poisoned().is_some(), || {
+            "a file operation failed, and the region is not poisoned".into()
+        })?;
+        self.unlatch_all();
+        let refused = [
+            scene.store.create(name(self.thread, 99)).err(),
+            scene.store.sync().err(),
+            scene.store.unlink(name(self.thread, 0)).err(),
+            scene.store.check().err(),
+        ];
+        let of_object = self.handles.first().map(|handle| {
+            [
+                handle.object.write_at(0, b"late").err(),
+                handle.object.set_len(PAGE).err(),
+                handle.object.append(b"late").err(),
+                handle.object.sync().err(),
+            ]
+        });
+        for error in refused.into_iter().chain(of_object.into_iter().flatten()) {
+            let poisoned = error.as_ref().is_some_and(|e| super::outcome::kind(e) == Kind::Poisoned);
+            ensure(poisoned, || format!("a poisoned region answers {error:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Hands {
+    /// Stores through pins whose store is gone already: what belongs to an object still reaches it.
+    ///
+    /// # Errors
+    /// A pin that shows something else, or takes no bytes.
+    pub fn store_late(&mut self, seed: u8) -> Verdict {
+        for n in 0..self.pins.len() {
+            let pin = &self.pins[n];
+            let (uid, index) = (pin.uid, pin.index);
+            let range = self.writable(uid, index, 100..100 + usize::from(seed));
+            let stored = super::content::bytes(seed, range.len());
+            let var = &pin.var;
+            self.code.line(|| {
+                format!(
+                    "{var}.write_range({range:?}).map(|mut b| b.copy_from_slice(&bytes({seed}, {})))",
+                    range.len()
+                )
+            });
+            let result = pin.page.write_range(range.clone()).map(|mut guard| guard.copy_from_slice(&stored));
+            match result {
+                Ok(()) if pin.gone.is_none() => {
+                    self.code.answered(|| ".unwrap();".into());
+                    self.stored(uid, index * PAGE + range.start as u64, &stored);
+                }
+                Err(pagestone::Error::Detached { .. }) if pin.gone.is_some() => {
+                    self.code.answered(|| ".unwrap_err();".into());
+                }
+                other => return Err(format!("a store through {var} after its store has gone: {other:?}")),
+            }
+        }
+        self.compare_pins()
+    }
+}

@@ -1,0 +1,24 @@
+//! The whole store against a plain model: cases of steps, drawn by proptest, each answer compared.
+//!
+//! [`step`] says what a case consists of, [`content`], [`history`] and [`objects`] are the model, [`hands`] a thread's
+//! real handles and pins beside it, [`ground`] where the store lies, [`world`] a case at work, [`run`] draws cases,
+//! shrinks a failure, and prints it as [`code`].
+
+mod adopt;
+mod bytes;
+pub mod code;
+mod compare;
+pub mod content;
+pub mod ground;
+pub mod hands;
+pub mod history;
+pub mod limit;
+mod naming;
+pub mod objects;
+pub mod outcome;
+mod pinning;
+pub mod run;
+pub mod scene;
+pub mod step;
+pub mod tally;
+pub mod world;

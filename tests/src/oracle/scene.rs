@@ -1,0 +1,63 @@
+//! What all threads of a case share while they work.
+
+use super::code::Code;
+use super::outcome::{Got, Kind, Verdict, kind};
+use super::tally::Event;
+use pagestone::store::Store;
+use pagestone::units::Durability;
+
+/// A store at work, and what may go wrong with it.
+pub struct Scene<'w> {
+    /// The store.
+    pub store: &'w Store,
+    /// The class that its region is taken to have.
+    pub class: Durability,
+    /// Whether a change may find no space.
+    pub full: bool,
+    /// Whether a file operation is planned to fail.
+    pub armed: bool,
+    /// Whether nobody else works: counters of the whole store can be compared.
+    pub alone: bool,
+    /// Whether what a power loss may leave has to be known.
+    pub recorded: bool,
+}
+
+impl Scene<'_> {
+    /// Looks at what a call has answered. `expected` is the error it should have been, or `None` for success.
+    ///
+    /// # Errors
+    /// Another answer.
+    pub fn judge<T>(
+        &self,
+        code: &Code,
+        result: pagestone::Result<T>,
+        expected: Option<Kind>,
+    ) -> Verdict<Got<T>> {
+        let found = result.as_ref().err().map(kind);
+        let got = match (result, found, expected) {
+            (Ok(answer), _, None) => Got::Done(answer),
+            (Err(_), found, Some(_)) if found == expected => Got::Refused,
+            (Err(_), Some(Kind::NoSpace), _) if self.full => Got::Full,
+            (Err(_), Some(Kind::Io | Kind::Poisoned), _) if self.armed => Got::Broken,
+            (Ok(_), ..) => return Err(format!("the call succeeded; expected was {expected:?}")),
+            (Err(error), ..) => {
+                return Err(match expected {
+                    None => format!("the call failed: {error}"),
+                    Some(kind) => format!("the call failed otherwise than by {kind:?}: {error}"),
+                });
+            }
+        };
+        match &got {
+            Got::Done(_) => Event::CallsDone,
+            Got::Refused => Event::CallsRefused,
+            Got::Full => Event::RegionFull,
+            Got::Broken => Event::FailureStruck,
+        }
+        .happened();
+        code.answered(|| match found {
+            None => ".unwrap();".into(),
+            Some(kind) => format!(".unwrap_err(); // {kind:?}"),
+        });
+        Ok(got)
+    }
+}
