@@ -2,7 +2,7 @@
 
 use crate::{PAGE, content, filled, pin, shown, store};
 use pagestone::Error;
-use pagestone::store::Store;
+use pagestone::store::{Object, Store};
 use pagestone::units::{PageIndex, PfnRange};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -131,4 +131,79 @@ fn unlinking_gives_every_frame_back() {
         let again = take_all(&store, "a").len();
         assert!(again + 2 >= count, "round {round}: {again} of {count}");
     }
+}
+
+/// A region of at most `frames` frames with no room for another page, and the object that has them.
+fn full(frames: u64) -> (Store, Object) {
+    let store = Store::options().max_size(frames * PAGE).open_memory(500 << 10).unwrap();
+    let object = store.create("a").unwrap();
+    while object.append(&[7; PAGE as usize]).is_ok() {}
+    assert!(matches!(object.append(&[7; PAGE as usize]), Err(Error::NoSpace { .. })));
+    (store, object)
+}
+
+#[test]
+fn a_full_region_can_be_emptied_while_pages_are_pinned() {
+    let (store, object) = full(150);
+    let held = pin(&object, 3);
+    object.set_len(PAGE).unwrap();
+    assert!(held.is_detached() && shown(&held) == [7; PAGE as usize]);
+    object.write_at(9 * PAGE, &[8; PAGE as usize]).unwrap();
+    crate::check(&store);
+
+    let (store, object) = full(150);
+    let held = pin(&object, 3);
+    object.punch_hole(PAGE + 5, 5 * PAGE).unwrap();
+    assert!(held.is_detached());
+    assert!(content(&object)[PAGE as usize + 5..][..5 * PAGE as usize].iter().all(|&byte| byte == 0));
+    store.create("b").unwrap().write_at(0, b"there is room").unwrap();
+    crate::check(&store);
+}
+
+/// A region in which no more pinned pages can be noted than are already, its one object, and all pins of that.
+fn noted_out() -> (Store, Object, Vec<pagestone::page::PageRef>) {
+    let (store, object) = full(6000);
+    let pages = object.len() / PAGE;
+    let pins: Vec<_> = (0..pages).map(|index| pin(&object, index)).collect();
+    // Every second page only, so that no node of the map is given back.
+    let mut odd = (1..pages).step_by(2).map(|index| object.punch_hole(index * PAGE, PAGE));
+    assert!(odd.any(|punched| matches!(punched, Err(Error::NoSpace { .. }))));
+    (store, object, pins)
+}
+
+#[test]
+fn a_cut_is_made_even_if_there_is_no_room_to_note_all_pins() {
+    let (store, object, pins) = noted_out();
+    object.set_len(PAGE).unwrap();
+    assert_eq!((object.len(), content(&object)), (PAGE, vec![7; PAGE as usize]));
+    assert!(object.pin(PageIndex(1)).unwrap().is_none());
+    assert!(matches!(object.write_at(PAGE, b"growth"), Err(Error::NoSpace { .. })));
+    assert!(pins.iter().all(|page| shown(page) == [7; PAGE as usize]));
+    let pages = pins.len() as u64;
+    drop(pins);
+    object.write_at(PAGE, b"growth").unwrap();
+    crate::check(&store);
+    drop(object);
+    store.unlink("a").unwrap();
+    assert!(full_again(&store) + 20 >= pages);
+}
+
+#[test]
+fn an_object_that_cannot_go_yet_keeps_nobody_from_what_takes_no_space() {
+    let (store, object, pins) = noted_out();
+    let other = store.create("b").unwrap();
+    store.unlink("a").unwrap();
+    drop(object);
+    store.rename("b", "c").unwrap();
+    other.set_len(10).unwrap();
+    drop(pins);
+    other.write_at(0, &[1; 100]).unwrap();
+    crate::check(&store);
+}
+
+/// Pages that an object gets until there is no space.
+fn full_again(store: &Store) -> u64 {
+    let object = store.create("again").unwrap();
+    while object.append(&[9; PAGE as usize]).is_ok() {}
+    object.len() / PAGE
 }

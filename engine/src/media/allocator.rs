@@ -22,6 +22,9 @@ const STEP_MAX: u64 = 64 << 20;
 const GROUPS_TRIED: usize = 32;
 /// Groups that one record begins at most.
 const GROUPS_BEGUN: u64 = 32;
+/// Frames that only freeing may take: pages that are cut off while pinned are noted in frames, and a region must not be
+/// too full to be emptied.
+pub(crate) const KEPT_FOR_FREEING: u64 = 4;
 
 /// Frames that may be handed out, frames that soon may be, and where more come from.
 pub(crate) struct Allocator {
@@ -64,13 +67,13 @@ impl Allocator {
 
     /// Takes `n` frames out of what may be handed out: as one run after `near` if possible, else as one run, else in
     /// as few runs as come cheaply; the region grows where it has too few. The medium does not know of them until
-    /// they are linked.
-    pub(crate) fn allocate(&self, n: usize, near: Option<FrameNo>) -> Result<Vec<FrameNo>> {
+    /// they are linked. `keep` frames stay free.
+    pub(crate) fn allocate(&self, n: usize, near: Option<FrameNo>, keep: u64) -> Result<Vec<FrameNo>> {
         let mut waited = n == 0;
         loop {
             let (shape, missing) = {
                 let (mut groups, shape) = self.settled()?;
-                let missing = match groups.take(&*self.log, shape, n as u64, near)? {
+                let missing = match groups.take_but(&*self.log, shape, n as u64, near, keep)? {
                     Ok(frames) => return Ok(frames),
                     // Growing while this many frames are only waiting for the tail would be growth without end.
                     Err(missing) if !waited && groups.quarantined >= missing.max(step(shape)) => None,
@@ -218,6 +221,33 @@ impl Groups {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => Ok(entry.insert(Group::load(words, shape, group)?)),
         }
+    }
+
+    /// As [`Self::take`], if `keep` more frames are free.
+    fn take_but(
+        &mut self,
+        words: &impl Words,
+        shape: Shape,
+        n: u64,
+        near: Option<FrameNo>,
+        keep: u64,
+    ) -> Result<Result<Vec<FrameNo>, u64>> {
+        let frames = match self.take(words, shape, n, near)? {
+            Ok(frames) => frames,
+            Err(missing) => return Ok(Err(missing + keep)),
+        };
+        let mut left = 0;
+        for group in self.low..shape.groups() {
+            if left >= keep {
+                break;
+            }
+            left += u64::from(self.group(words, shape, group)?.free());
+        }
+        if left >= keep || frames.is_empty() {
+            return Ok(Ok(frames));
+        }
+        frames.into_iter().for_each(|frame| self.give(frame));
+        Ok(Err(keep - left))
     }
 
     /// `n` frames, or how many are missing.

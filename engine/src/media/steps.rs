@@ -117,7 +117,7 @@ impl Volume {
             self.allocator
                 .load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
             // Before the fates are asked: nothing but a failing log may come between them and their record.
-            let mut spare = self.spares(0, table.lacks(found.len()))?;
+            let mut spare = self.spares_to_free(table.lacks(found.len()))?;
             let behind = found.last().map_or(pages.end, |&(page, _)| page.0 + 1);
             let rules = self.log.rules();
             let pinned =

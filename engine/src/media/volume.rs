@@ -6,7 +6,7 @@
 //! What a call changed is appended when it returns: it survives the death of the process, and a power loss once
 //! `Log::commit` of the log's head has returned.
 
-use super::allocator::Allocator;
+use super::allocator::{Allocator, KEPT_FOR_FREEING};
 use super::busy::BusyTable;
 use super::check::Report;
 use super::log::record::Sequence;
@@ -55,7 +55,20 @@ impl Volume {
     /// Takes `n` frames that nothing uses: behind `near` and in one run where that is possible. They are taken in
     /// memory only; `link` them or `release` them.
     pub fn allocate(&self, n: usize, near: Option<FrameNo>) -> Result<Vec<FrameNo>> {
-        self.allocator.allocate(n, near)
+        self.allocator.allocate(n, near, KEPT_FOR_FREEING)
+    }
+
+    /// As [`Self::allocate`], up to the last frame of the region: for what frees more than it takes.
+    pub(super) fn allocate_to_free(&self, n: usize) -> Result<Vec<FrameNo>> {
+        self.allocator.allocate(n, None, 0)
+    }
+
+    /// Takes `welcome` frames of those if there are any.
+    pub(super) fn spares_to_free(&self, welcome: usize) -> Result<Vec<FrameNo>> {
+        match self.allocate_to_free(welcome) {
+            Err(Error::NoSpace { .. }) => Ok(Vec::new()),
+            taken => taken,
+        }
     }
 
     /// Gives back frames of `allocate`. Those that were linked meanwhile stay allocated.

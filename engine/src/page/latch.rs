@@ -72,7 +72,8 @@ impl PageRef {
 
     /// Waits for the exclusive latch; the guard is the whole page and makes all of it dirty.
     ///
-    /// Bytes of an object's last page that lie beyond its length may be written; they show when the object grows.
+    /// Bytes of an object's last page that lie beyond its length may be written; they show when the object grows, unless
+    /// it was cut, or opened by its first handle, before its last growth.
     ///
     /// # Durability
     /// See [`WriteGuard`].

@@ -134,6 +134,10 @@ impl Object {
     ///
     /// # Durability
     /// As [`write_at`](Self::write_at).
+    ///
+    /// # Errors
+    /// `NoSpace` when the region is full and thousands of pages are cut off and still pinned: part of the range may be
+    /// zeros.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result {
         self.shared.punch_hole(offset, len)
     }

@@ -7,8 +7,8 @@ use super::hands::Hands;
 use super::limit::FileLimit;
 use super::outcome::{Kind, Verdict, ensure, kind};
 use super::scene::Scene;
-use super::tally::Event;
 use super::step::{Case, Medium, Round, Setup, Step, name};
+use super::tally::Event;
 use pagestone::store::Store;
 use pagestone::units::{Durability, PageIndex};
 

@@ -66,7 +66,7 @@ fn names_with_equal_hashes_share_a_bucket_of_any_length() {
     for name in &names[..30] {
         create(&volume, name);
     }
-    let hog = volume.allocate(volume.free_frames().unwrap() as usize, None).unwrap();
+    let hog = volume.allocate_to_free(volume.free_frames().unwrap() as usize).unwrap();
     for name in &names[30..] {
         create(&volume, name);
     }

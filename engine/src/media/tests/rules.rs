@@ -27,7 +27,7 @@ fn a_node_that_becomes_data_is_not_overwritten_by_a_replay() {
         finish(|| volume.drop_step(slot, &mut all_free));
         // A commit leaves the tail where it is: all this will be replayed.
         volume.log().commit(volume.log().head()).unwrap();
-        let all = volume.allocate(volume.free_frames().unwrap() as usize, None).unwrap();
+        let all = volume.allocate_to_free(volume.free_frames().unwrap() as usize).unwrap();
         assert!(all.contains(&node));
         volume.log().region().memory().write(node.offset(), &[0x5a; 4096]).unwrap();
         volume.link(create(&volume, b"b"), &[(PageIndex(0), node)], None).unwrap();
@@ -69,7 +69,7 @@ fn a_pinned_frame_is_nobody_elses() {
         volume.unlink(b"a").unwrap();
         finish(|| volume.drop_step(slot, &mut |_, _| Fate::Busy));
         volume.log().checkpoint().unwrap();
-        let all = volume.allocate(volume.free_frames().unwrap() as usize, None).unwrap();
+        let all = volume.allocate_to_free(volume.free_frames().unwrap() as usize).unwrap();
         !all.contains(&pinned)
     });
 }

@@ -1,6 +1,7 @@
 //! Frames: taken once, reused late, grown in steps, used to the last one.
 
 use super::*;
+use crate::media::allocator::KEPT_FOR_FREEING;
 use crate::media::layout::{FRAMES_INITIAL, GROUP_FRAMES, file_bytes};
 use std::collections::BTreeSet;
 
@@ -58,9 +59,12 @@ fn a_full_region_says_so_changes_nothing_and_works_again_after_a_drop() {
                 }
             }
         }
-        assert_eq!((volume.frames(), volume.free_frames().unwrap()), (200, 0));
+        assert_eq!((volume.frames(), volume.free_frames().unwrap()), (200, KEPT_FOR_FREEING));
         assert!(matches!(volume.allocate(1, None), Err(Error::NoSpace { .. })));
         assert_eq!(assert_sound(&volume).pages, page);
+        // Punched pages are noted in a frame of the busy table at first: there is one.
+        finish(|| volume.punch_step(slot, PageIndex(0)..PageIndex(1), &mut all_free));
+        assert_eq!(assert_sound(&volume).pages, page - 1);
         // Names still change, and truncate needs no frame when nothing is pinned.
         volume.rename(b"b", b"c").unwrap();
         volume.unlink(b"a").unwrap();
@@ -73,7 +77,7 @@ fn a_full_region_says_so_changes_nothing_and_works_again_after_a_drop() {
 fn a_freed_frame_is_not_handed_out_before_its_record_is_passed() {
     let volume = fresh_with(file_bytes(FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
     let slot = create(&volume, b"a");
-    let n = volume.free_frames().unwrap() - 1;
+    let n = volume.free_frames().unwrap() - 1 - KEPT_FOR_FREEING;
     let old: BTreeSet<_> = fill(&volume, slot, 0..n).into_iter().map(|(_, frame)| frame).collect();
     volume.log().checkpoint().unwrap();
     volume.begin_truncate(slot, 0).unwrap();
