@@ -1,7 +1,10 @@
 //! The whole store against a plain model, in the short form. `make oracle` runs the long one. A failure is printed as a
-//! test of its own: it belongs into `found.rs`.
+//! test: it belongs into `found.rs`.
 
-use pagestone_tests::oracle::run::{Outcome, explore};
+mod found;
+mod noticed;
+
+use pagestone_tests::oracle::run::{Outcome, Search, explore};
 use pagestone_tests::oracle::step;
 
 /// Where the cases come from: the same each time.
@@ -15,15 +18,15 @@ fn passes(outcome: Outcome) {
 
 #[test]
 fn a_store_behaves_like_its_model() {
-    passes(explore(&step::alone(), 600, SEED));
+    passes(explore(&step::alone(), Search::of(2000, SEED)));
 }
 
 #[test]
 fn a_store_whose_files_may_not_grow_behaves_like_its_model() {
-    passes(explore(&step::squeezed(), 100, SEED));
+    passes(explore(&step::squeezed(), Search::of(200, SEED)));
 }
 
 #[test]
 fn a_store_of_several_threads_behaves_like_its_model() {
-    passes(explore(&step::together(), 150, SEED));
+    passes(explore(&step::together(), Search::of(300, SEED)));
 }

@@ -6,7 +6,6 @@ mod errors;
 mod failures;
 mod full;
 mod lifetimes;
-mod model;
 mod names;
 mod scale;
 mod shrunk;

@@ -5,7 +5,7 @@
 //! oracle [--steps 3000000] [--seed 1] [--threads 2]
 //! ```
 
-use pagestone_tests::oracle::run::{Outcome, explore};
+use pagestone_tests::oracle::run::{Outcome, Search, explore};
 use pagestone_tests::oracle::step;
 use pagestone_tests::oracle::tally::Event;
 use std::process::ExitCode;
@@ -41,9 +41,9 @@ fn options() -> Result<Options, String> {
 /// The cases of a seed.
 fn one(seed: u64) -> Outcome {
     match seed % 8 {
-        0..=4 => explore(&step::alone(), CASES, seed),
-        5 => explore(&step::squeezed(), CASES / 4, seed),
-        _ => explore(&step::together(), CASES, seed),
+        0..=4 => explore(&step::alone(), Search::of(CASES, seed)),
+        5 => explore(&step::squeezed(), Search::of(CASES / 4, seed)),
+        _ => explore(&step::together(), Search::of(CASES, seed)),
     }
 }
 

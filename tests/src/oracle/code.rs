@@ -82,7 +82,9 @@ pub fn test_of(case: &Case, lines: &[String], why: &str) -> String {
         let _ = writeln!(out, "    let mut ground = Ground::new({}).unwrap();", setup_of(case.setup()));
         calls(&mut out, lines);
         for line in why.lines() {
-            let _ = writeln!(out, "    // {line}");
+            // A difference comes as the assertion that fails.
+            let comment = if line.starts_with("assert") { "" } else { "// " };
+            let _ = writeln!(out, "    {comment}{line}");
         }
         out.push_str("}\n\n");
     } else {
@@ -101,10 +103,11 @@ pub fn test_of(case: &Case, lines: &[String], why: &str) -> String {
 }
 
 fn setup_of(setup: Setup) -> String {
-    let Setup { medium, class, recorded, frames_max } = setup;
+    let Setup { medium, class, recorded, frames_max, broken } = setup;
+    let broken = broken.map_or_else(|| "None".into(), |rule| format!("Some(Rule::{rule:?})"));
     format!(
         "Setup {{ medium: Medium::{medium:?}, class: Durability::{class:?}, recorded: {recorded}, \
-         frames_max: {frames_max:?} }}"
+         frames_max: {frames_max:?}, broken: {broken} }}"
     )
 }
 

@@ -84,7 +84,7 @@ impl Hands {
             run += 1;
         }
         Err(format!(
-            "assert_eq!(byte({var}, {}), {:#04x}); // it shows {:#04x}; {} bytes in a row differ",
+            "assert_eq!(byte(&{var}, {}), {:#04x}); // it shows {:#04x}; {} bytes in a row differ",
             at + n as u64,
             expected[n],
             found[n],
@@ -192,7 +192,7 @@ impl Hands {
             let var = format!("store.open({}).unwrap()", self.spell(n));
             let object = scene.store.open(self.name(n)).map_err(|e| format!("{var} failed: {e}"))?;
             self.model.get(uid).id.get_or_insert(object.id());
-            self.compare_object(&format!("&{var}"), &object, uid)?;
+            self.compare_object(&var, &object, uid)?;
         }
         self.compare_pins()
     }

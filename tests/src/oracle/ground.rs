@@ -6,6 +6,7 @@ use crate::crash::explore::failures;
 use crate::crash::life::{HOME, LOG_FRAMES, failed_lease, rebooted, snapshot};
 use crate::crash::medium;
 use crate::crash::pick::{Dice, Effort, Open, picks};
+use pagestone::media::rules::Rules;
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::region::Identity;
 use pagestone::store::{Options, Store};
@@ -59,6 +60,9 @@ impl Ground {
             .assume(self.setup.class)
             .log_frames(LOG_FRAMES)
             .identity(self.identity);
+        if let Some(rule) = self.setup.broken {
+            options = options.rules(Rules::default().breaking(rule));
+        }
         if let Some(frames) = self.setup.frames_max {
             options = options.max_size(frames * 4096);
         }

@@ -185,21 +185,21 @@ impl Hands {
 
     /// Keeps a handle; the oldest makes room.
     pub(super) fn keep(&mut self, var: String, object: Object, uid: Uid) {
-        if self.handles.len() == HANDLES_MAX {
-            self.drop_handle(0);
-        }
         let known = self.model.get(uid);
         known.handles += 1;
         known.id.get_or_insert(object.id());
         self.handles.push(Handle { var, object, uid });
+        if self.handles.len() > HANDLES_MAX {
+            self.drop_handle(0);
+        }
     }
 
     /// Keeps a pin; the oldest makes room.
     pub(super) fn keep_pin(&mut self, var: String, page: PageRef, uid: Uid, index: u64, token: u64) {
-        if self.pins.len() == PINS_MAX {
+        self.pins.push(Pin { var, page, uid, index, token, gone: None, latch: None });
+        if self.pins.len() > PINS_MAX {
             self.drop_pin(0);
         }
-        self.pins.push(Pin { var, page, uid, index, token, gone: None, latch: None });
     }
 
     /// Drops a handle; an object without a name goes with its last.

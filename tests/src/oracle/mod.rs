@@ -17,6 +17,7 @@ mod naming;
 pub mod objects;
 pub mod outcome;
 mod pinning;
+pub mod prelude;
 pub mod run;
 pub mod scene;
 pub mod step;

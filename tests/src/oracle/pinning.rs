@@ -1,9 +1,10 @@
 //! Steps on pins and latches.
 
 use super::content::{PAGE, Tail, bytes};
-use super::hands::{Hands, Latch};
+use super::hands::{Hands, Latch, Pin};
 use super::objects::{Object, Uid};
 use super::outcome::{Got, Kind, Verdict, ensure};
+use super::prelude::{around_by_address, unlatch_exclusive, unlatch_shared};
 use super::scene::Scene;
 use super::step::Way;
 use super::tally::Event;
@@ -257,15 +258,12 @@ impl Hands {
         match pin.latch.take() {
             None => {}
             Some(Latch::Shared) => {
-                self.code.line(|| format!("unsafe {{ {var}.release_read() }};"));
-                // SAFETY: the guard of this latch was forgotten, and it is given back once.
-                unsafe { pin.page.release_read() }
+                self.code.line(|| format!("unlatch_shared(&{var});"));
+                unlatch_shared(&pin.page);
             }
             Some(Latch::Exclusive) => {
-                self.code.line(|| format!("unsafe {{ {var}.release_write(0..0) }}.unwrap();"));
-                // SAFETY: as above; nothing was stored under it.
-                let released = unsafe { pin.page.release_write(0..0) };
-                released.expect("an empty range lies in a page");
+                self.code.line(|| format!("unlatch_exclusive(&{var});"));
+                unlatch_exclusive(&pin.page);
             }
         }
     }
@@ -292,14 +290,12 @@ impl Hands {
         let n = n % self.pins.len();
         self.unlatch(n);
         let pin = self.pins.remove(n);
-        let (var, before) = (pin.var.clone(), pin.page.info());
-        self.code
-            .line(|| format!("let {var} = unsafe {{ store.pages().adopt({var}.into_raw()) }}.unwrap();"));
-        let address = pin.page.into_raw();
-        // SAFETY: the pin left the line above, taken back once.
-        let page = unsafe { scene.store.pages().adopt(address) }.map_err(|e| e.to_string())?;
+        let (var, before) = (&pin.var, pin.page.info());
+        self.code.line(|| format!("let {var} = around_by_address(&store, {var}).unwrap();"));
+        let page = around_by_address(scene.store, pin.page).map_err(|e| e.to_string())?;
         let after = page.info();
-        self.pins.insert(n, super::hands::Pin { page, ..pin });
+        let Pin { var, uid, index, token, gone, latch, .. } = pin;
+        self.pins.insert(n, Pin { var, page, uid, index, token, gone, latch });
         ensure(before == after, || format!("given away and taken back: {before:?} became {after:?}"))?;
         Ok(None)
     }

@@ -64,13 +64,33 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
     format!("a panic: {}", text.unwrap_or("of another kind"))
 }
 
-/// Runs `cases` cases of `strategy`, drawn from `seed`.
-pub fn explore(strategy: &impl Strategy<Value = Case>, cases: u32, seed: u64) -> Outcome {
+/// How far to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    /// Cases, unless one fails.
+    pub cases: u32,
+    /// Where they come from.
+    pub seed: u64,
+    /// How long to make a failure smaller.
+    pub shrinking: Duration,
+}
+
+impl Search {
+    /// So many cases, and time to shrink the first that fails.
+    #[must_use]
+    pub fn of(cases: u32, seed: u64) -> Self {
+        Self { cases, seed, shrinking: Duration::from_secs(90) }
+    }
+}
+
+/// Runs cases of `strategy`.
+pub fn explore(strategy: &impl Strategy<Value = Case>, search: Search) -> Outcome {
+    let Search { cases, seed, shrinking } = search;
     let config = Config {
         cases,
         failure_persistence: None,
-        max_shrink_iters: 100_000,
-        max_shrink_time: 90_000,
+        max_shrink_iters: if shrinking.is_zero() { 0 } else { 100_000 },
+        max_shrink_time: shrinking.as_millis() as u32,
         ..Config::default()
     };
     let mut seeds = [0; 32];

@@ -2,6 +2,7 @@
 //! chosen by number among those there are, so that steps can be left out when a failure shrinks.
 
 use super::content::PAGE;
+use pagestone::media::rules::Rule;
 use pagestone::store::Object;
 use pagestone::units::Durability;
 use proptest::prelude::*;
@@ -29,6 +30,8 @@ pub struct Setup {
     pub recorded: bool,
     /// Frames that the region may grow to.
     pub frames_max: Option<u64>,
+    /// A rule of the engine that is broken: the model must notice.
+    pub broken: Option<Rule>,
 }
 
 /// How a pin is made from another.
@@ -252,10 +255,10 @@ pub fn name(thread: usize, n: u8) -> Vec<u8> {
     }
 }
 
-/// Stores of all kinds. `power`: only those that record.
+/// Stores of all kinds.
 pub fn setups() -> impl Strategy<Value = Setup> {
     use Durability::{CacheLine, Fdatasync, Volatile};
-    let setup = |medium, class, recorded| Setup { medium, class, recorded, frames_max: None };
+    let setup = |medium, class, recorded| Setup { medium, class, recorded, frames_max: None, broken: None };
     let plain = prop_oneof![
         3 => Just(setup(Medium::Image, CacheLine, true)),
         3 => Just(setup(Medium::Image, Fdatasync, true)),
@@ -363,8 +366,13 @@ fn limit_step() -> impl Strategy<Value = Step> {
 
 /// Cases of one thread.
 pub fn alone() -> impl Strategy<Value = Case> {
+    alone_on(setups())
+}
+
+/// Cases of one thread, on these stores.
+pub fn alone_on(setups: impl Strategy<Value = Setup>) -> impl Strategy<Value = Case> {
     let step = prop_oneof![20 => own_step(), 1 => common_step()];
-    (setups(), prop::collection::vec(step, 1..120)).prop_map(|(setup, steps)| Case::Alone(setup, steps))
+    (setups, prop::collection::vec(step, 1..120)).prop_map(|(setup, steps)| Case::Alone(setup, steps))
 }
 
 /// Cases of one thread in which files stop growing.

@@ -360,7 +360,6 @@ impl World {
         if self.broken() {
             return Ok(());
         }
-        self.code.line(|| "compare(&store);".into());
         let frames = self.setup.medium == Medium::File;
         let file = if frames { std::fs::metadata(self.ground.path()).map_or(0, |m| m.len()) } else { 0 };
         let (scene, hands) = self.scene();
@@ -388,7 +387,7 @@ impl World {
 
     /// Nothing on the medium contradicts anything else.
     fn check(&mut self) -> Verdict {
-        self.code.line(|| "check(&store);".into());
+        self.code.line(|| "check(&store).unwrap();".into());
         let (scene, _) = self.scene();
         check(scene.store)
     }

@@ -1,0 +1,66 @@
+//! What printed cases call, under one name: `use pagestone_tests::oracle::prelude::*;`.
+
+pub use super::content::bytes;
+pub use super::ground::Ground;
+pub use super::limit::FileLimit;
+pub use super::run::replay;
+pub use super::step::{Case, Medium, Round, Setup, Step, Way, name};
+pub use super::world::check;
+pub use pagestone::frame::FrameTable;
+pub use pagestone::media::rules::Rule;
+pub use pagestone::page::PageRef;
+pub use pagestone::store::{Object, Store, frames_at};
+pub use pagestone::units::{Durability, PageIndex, PfnRange};
+pub use std::mem::forget;
+pub use std::time::Duration;
+
+/// One byte of an object.
+///
+/// # Panics
+/// It has none there.
+#[must_use]
+pub fn byte(object: &Object, at: u64) -> u8 {
+    let mut byte = [0];
+    assert_eq!(object.read_at(at, &mut byte).ok(), Some(1), "byte {at} is past the end");
+    byte[0]
+}
+
+/// Stores zeros between an object's end and the end of its last page.
+///
+/// # Errors
+/// The store's.
+pub fn zero_tail(object: &Object) -> pagestone::Result {
+    let in_page = (object.len() % 4096) as usize;
+    if in_page != 0
+        && let Some(page) = object.pin(PageIndex::of_byte(object.len()))?
+    {
+        page.write_range(in_page..4096)?.fill(0);
+    }
+    Ok(())
+}
+
+/// Gives back the shared latch of a guard that was forgotten.
+pub fn unlatch_shared(page: &PageRef) {
+    // SAFETY: the caller, who is a test, has forgotten one guard for each of these calls.
+    unsafe { page.release_read() }
+}
+
+/// Gives back the exclusive latch of a guard that was forgotten; nothing was stored under it.
+///
+/// # Panics
+/// Never: an empty range lies in a page.
+pub fn unlatch_exclusive(page: &PageRef) {
+    // SAFETY: as above.
+    let released = unsafe { page.release_write(0..0) };
+    released.expect("an empty range lies in a page");
+}
+
+/// Gives a pin away by address and takes it back.
+///
+/// # Errors
+/// The store's.
+pub fn around_by_address(store: &Store, page: PageRef) -> pagestone::Result<PageRef> {
+    let address = page.into_raw();
+    // SAFETY: the pin left the line above, taken back once.
+    unsafe { store.pages().adopt(address) }
+}
