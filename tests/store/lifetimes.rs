@@ -140,3 +140,33 @@ fn a_forked_child_is_told_so() {
     }
     assert_eq!(shown(&pin(&object, 0)), [1; PAGE as usize]);
 }
+
+#[test]
+fn a_region_is_free_when_its_last_pin_has_gone_whoever_lets_it_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Others open stores, and let go of what is left of ours while we open it.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    drop(crate::store());
+                }
+            });
+        }
+        let path = folder.path().join("s");
+        let rounds = (0..200).map(|_| {
+            let store = Store::options().create(true).open(&path)?;
+            let object = store.open_or_create("a")?;
+            let page = object.pin_mut(PageIndex(0))?;
+            drop((object, store));
+            page.write()?.fill(7);
+            drop(page);
+            std::thread::sleep(std::time::Duration::from_micros(60));
+            Ok(())
+        });
+        let failed: Vec<_> = rounds.filter_map(|round: pagestone::Result| round.err()).collect();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(failed.is_empty(), "{} of 200: {:?}", failed.len(), failed.first());
+    });
+}

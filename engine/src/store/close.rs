@@ -146,6 +146,9 @@ impl Remains {
 
 /// Closes regions whose last pin has gone since.
 pub(super) fn reap() {
+    // One at a time: whoever comes second must find the regions gone, not merely in the other's hands.
+    static REAPING: Global<Mutex<()>> = Global::new(Mutex::default);
+    let _reaping = REAPING.get().lock();
     let ready: Vec<_> = {
         let mut closing = CLOSING.get().lock();
         let (ready, kept) = std::mem::take(&mut *closing).into_iter().partition(Remains::is_idle);

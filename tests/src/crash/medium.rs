@@ -160,14 +160,6 @@ impl Medium {
         self.forsaken.extend(pages);
     }
 
-    /// The process dies: what its threads had begun is nobody's work any more, and write-combining buffers empty
-    /// themselves when a thread leaves its CPU. Caches keep what they hold.
-    pub fn die(&mut self) {
-        self.marked.clear();
-        self.through.clear();
-        self.pending.values_mut().flatten().for_each(|stored| stored.buffered = None);
-    }
-
     fn page(&self, cell: u32) -> u32 {
         (cell as usize * self.cell / 4096) as u32
     }
