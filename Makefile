@@ -2,6 +2,7 @@
 CARGO ?= cargo
 ROUNDS ?= 200
 STATES ?= 60000
+STEPS ?= 3000000
 RIGS ?= ../shared/rigs
 SECONDS ?= 60
 CUTS ?= 20
@@ -12,7 +13,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults breaks
-.PHONY: help demo test test-long breaks lint tidy linear loom loom-deep crash kill faults fuzz asan bench-hit vfs test-dax test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks lint tidy linear loom loom-deep crash oracle kill faults fuzz asan bench-hit vfs test-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,9 @@ loom-deep: ## the same models searched deeper, each for at most LOOM_MAX_DURATIO
 crash: ## crash images of mixed workloads, each recovered and judged (STATES=60000, SEED=n), and each schedule of the log's rules at length
 	$(CARGO) run --quiet --locked --release -p pagestone-tests --bin crash -- --states $(STATES) $(if $(SEED),--seed $(SEED))
 	PAGESTONE_CRASH=long $(CARGO) test --locked --release -p pagestone-tests --test crash -- --nocapture
+
+oracle: ## the whole store against a plain model: crashes, power loss, faults, full regions, threads (STEPS=3000000, SEED=n)
+	$(CARGO) run --quiet --locked --release -p pagestone-tests --bin oracle -- --steps $(STEPS) $(if $(SEED),--seed $(SEED))
 
 kill: ## SIGKILL at random moments under SQLite (ROUNDS=200, SEED=n)
 	$(CARGO) run --quiet --locked --release -p pagestone-kill -- --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))

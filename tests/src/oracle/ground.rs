@@ -163,9 +163,7 @@ impl Ground {
             }
             self.begin_life(&bytes)?;
         }
-        if let Some(medium) = &mut self.medium {
-            medium.die();
-        }
+        self.medium = self.medium.take().map(|medium| medium.outlive());
         Ok(())
     }
 
@@ -226,8 +224,13 @@ impl Ground {
     fn survivors(&self, seed: u64) -> Vec<u8> {
         let Some(medium) = &self.medium else { return Vec::new() };
         let cells: Vec<_> = medium.pending().collect();
-        let open: Vec<Open> =
-            cells.iter().map(|(offset, h)| Open { offset: *offset, stores: h.len() as u32 }).collect();
+        let open: Vec<Open> = cells
+            .iter()
+            .map(|(offset, history)| {
+                let newest = history.back().map_or(0, |stored| stored.serial);
+                Open { offset: *offset, stores: history.len() as u32, newest }
+            })
+            .collect();
         let mut dice = Dice::new(seed);
         let effort = Effort { exhaustive: 0, adversarial: 8, random: 8 };
         let mut left = dice.below(18);
@@ -243,6 +246,7 @@ impl Ground {
                 medium::set_word(&mut image, stored.word as usize, stored.value);
             }
         }
+        image.truncate(medium.length());
         image
     }
 }
