@@ -18,7 +18,7 @@ fn passes(outcome: Outcome) {
 
 #[test]
 fn a_store_behaves_like_its_model() {
-    passes(explore(&step::alone(), Search::of(2000, SEED)));
+    passes(explore(&step::alone(), Search::of(1000, SEED)));
 }
 
 #[test]
@@ -28,5 +28,5 @@ fn a_store_whose_files_may_not_grow_behaves_like_its_model() {
 
 #[test]
 fn a_store_of_several_threads_behaves_like_its_model() {
-    passes(explore(&step::together(), Search::of(300, SEED)));
+    passes(explore(&step::together(), Search::of(200, SEED)));
 }

@@ -299,8 +299,8 @@ fn taken_name() -> impl Strategy<Value = u8> + Clone {
 /// A step that a thread takes beside others.
 pub fn own_step() -> impl Strategy<Value = Step> {
     let (name, object, pin, seed) = (taken_name, any::<u8>(), any::<u8>(), any::<u8>());
-    let object = move || object.clone();
-    let pin = move || pin.clone();
+    let object = move || object;
+    let pin = move || pin;
     let names = prop_oneof![
         4 => name().prop_map(|name| Step::Create { name }),
         3 => name().prop_map(|name| Step::Open { name }),
@@ -312,9 +312,9 @@ pub fn own_step() -> impl Strategy<Value = Step> {
         5 => object().prop_map(|object| Step::DropHandle { object }),
     ];
     let content = prop_oneof![
-        8 => (object(), offset(), length(), seed.clone())
+        8 => (object(), offset(), length(), seed)
             .prop_map(|(object, at, len, seed)| Step::Write { object, at, len, seed }),
-        4 => (object(), length(), seed.clone()).prop_map(|(object, len, seed)| Step::Append { object, len, seed }),
+        4 => (object(), length(), seed).prop_map(|(object, len, seed)| Step::Append { object, len, seed }),
         2 => (object(), offset(), length()).prop_map(|(object, at, len)| Step::Read { object, at, len }),
         6 => (object(), offset()).prop_map(|(object, len)| Step::SetLen { object, len }),
         1 => (object(), offset()).prop_map(|(object, len)| Step::SetLenWait { object, len }),
