@@ -50,6 +50,21 @@ impl Bond {
     }
 }
 
+/// What a word names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holds {
+    /// Nothing: a count, a size, bits, part of a name.
+    Number,
+    /// A frame.
+    Frame,
+    /// An object's record.
+    Slot,
+    /// A record or a node of the directory.
+    Bucket,
+    /// The height and the root node of a map.
+    Root,
+}
+
 /// One word that means something.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -57,6 +72,8 @@ pub struct Place {
     pub at: usize,
     /// What it is bound to.
     pub bond: Bond,
+    /// What it names.
+    pub holds: Holds,
 }
 
 /// The structures of an image.
@@ -64,6 +81,8 @@ pub struct Place {
 pub struct Anatomy {
     /// Every word that means something.
     pub places: Vec<Place>,
+    /// Those of them that name something.
+    pub links: Vec<Place>,
     /// Byte offsets of object records, free ones included.
     pub records: Vec<usize>,
     /// Frames of the region.
@@ -83,7 +102,11 @@ impl Anatomy {
             let at = ROOT_FRAME.offset() as usize + root * 8;
             let sealed = [RootWord::FreeSlots, RootWord::Orphans, RootWord::BusyTable];
             let seal = sealed.iter().any(|word| word.offset() as usize == at);
-            found.add(at, if seal { Bond::Seal(Seal::Place(at as u64)) } else { Bond::Bare });
+            let bond = if seal { Bond::Seal(Seal::Place(at as u64)) } else { Bond::Bare };
+            let holds = [(Holds::Frame, RootWord::Directory), (Holds::Frame, RootWord::BusyTable)];
+            let holds = holds.iter().find(|(_, word)| word.offset() as usize == at);
+            let holds = holds.map_or(if seal { Holds::Slot } else { Holds::Number }, |(holds, _)| *holds);
+            found.add(at, bond, holds);
         }
         found.bare(bitmap_frame(0, log_frames).offset() as usize, 4);
         let mut slots = BTreeSet::new();
@@ -97,21 +120,28 @@ impl Anatomy {
         }
         let busy = Seal::value(word(image, RootWord::BusyTable.offset() as usize));
         if busy != 0 {
-            found.node(image, busy, |_, at| Bond::Seal(Seal::Place(at as u64)));
+            found.node(image, busy, Holds::Frame, |_, at| Bond::Seal(Seal::Place(at as u64)));
         }
+        found.links = found.places.iter().filter(|place| place.holds != Holds::Number).copied().collect();
         found
     }
 
-    fn add(&mut self, at: usize, bond: Bond) {
-        self.places.push(Place { at, bond });
+    fn add(&mut self, at: usize, bond: Bond, holds: Holds) {
+        self.places.push(Place { at, bond, holds });
     }
 
     fn bare(&mut self, at: usize, words: usize) {
-        (0..words).for_each(|n| self.add(at + n * 8, Bond::Bare));
+        (0..words).for_each(|n| self.add(at + n * 8, Bond::Bare, Holds::Number));
     }
 
     /// The used words of a node and some others; what the used ones say.
-    fn node(&mut self, image: &[u8], frame: u64, bond: impl Fn(u64, usize) -> Bond) -> Vec<(u64, u64)> {
+    fn node(
+        &mut self,
+        image: &[u8],
+        frame: u64,
+        holds: Holds,
+        bond: impl Fn(u64, usize) -> Bond,
+    ) -> Vec<(u64, u64)> {
         let (mut used, mut spare) = (Vec::new(), SPARE_WORDS);
         for n in 0..FRAME_SIZE / 8 {
             let at = offset(frame) + n * 8;
@@ -123,13 +153,13 @@ impl Anatomy {
             } else {
                 continue;
             }
-            self.add(at, bond(n as u64, at));
+            self.add(at, bond(n as u64, at), holds);
         }
         used
     }
 
     fn directory(&mut self, image: &[u8], node: u64, slots: &mut BTreeSet<u64>) {
-        for (_, value) in self.node(image, node, |_, at| Bond::Seal(Seal::Place(at as u64))) {
+        for (_, value) in self.node(image, node, Holds::Bucket, |_, at| Bond::Seal(Seal::Place(at as u64))) {
             let bare = value & ((1 << 46) - 1);
             if value >> 46 == 1 {
                 slots.insert(bare);
@@ -142,8 +172,14 @@ impl Anatomy {
     fn record(&mut self, image: &[u8], at: usize) {
         self.records.push(at);
         let id = word(image, at);
-        for n in (0..18).chain([62, 63]) {
-            self.add(at + n * 8, if n == 3 { Bond::Root(id) } else { Bond::Bare });
+        // The rest is zero, check sums and the middle of names.
+        for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16] {
+            let holds = match n {
+                3 => Holds::Root,
+                6..=8 => Holds::Slot,
+                _ => Holds::Number,
+            };
+            self.add(at + n * 8, if n == 3 { Bond::Root(id) } else { Bond::Bare }, holds);
         }
         let root = Seal::value(word(image, at + 24));
         if root != 0 {
@@ -155,7 +191,7 @@ impl Anatomy {
     fn map(&mut self, image: &[u8], id: u64, node: u64, prefix: u64, level: u32) {
         let Some(level) = level.checked_sub(1) else { return };
         let seal = |n: u64| Seal::Map { id, prefix: prefix << 9 | n, level };
-        for (n, frame) in self.node(image, node, |n, _| Bond::Seal(seal(n))) {
+        for (n, frame) in self.node(image, node, Holds::Frame, |n, _| Bond::Seal(seal(n))) {
             self.map(image, id, frame, prefix << 9 | n, level);
         }
     }

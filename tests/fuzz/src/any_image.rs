@@ -7,15 +7,21 @@ use crate::lives::{self, blames_the_medium};
 use crate::{Many, decode};
 use arbitrary::Arbitrary;
 use pagestone::Error;
-use pagestone::media::layout::{FRAMES_INITIAL, LOG_FRAMES_DEFAULT, LOG_FRAMES_MIN, RootWord};
+use pagestone::media::layout::{
+    LOG_FRAMES_MIN, RootWord, bitmap_frame, directory_frame, first_free_frame, initial_frames,
+};
 
 /// Bytes of an image at most.
 const LEN_MAX: usize = 1 << 19;
+/// Frames of a fresh region with the smallest log.
+const FRAMES: u32 = initial_frames(LOG_FRAMES_MIN);
 const MAGICS: [&[u8; 8]; 5] = [b"PAGESTN\x01", b"PAGESTN\x01", b"PGSLEASE", b"PGSLOGHD", b"PGSLOGHD"];
 
 #[derive(Arbitrary, Debug)]
 struct Input {
     create: bool,
+    /// Begin with what a fresh region has.
+    fresh: bool,
     len: Len,
     sectors: Many<Sector>,
     /// Words of the root frame.
@@ -32,7 +38,7 @@ enum Len {
     Any(u32),
 }
 
-/// A sector that is whole, whatever it says.
+/// A sector that is whole, whatever it says; where nothing is said, what a fresh region has there.
 #[derive(Arbitrary, Debug)]
 struct Sector {
     which: u8,
@@ -41,8 +47,8 @@ struct Sector {
 
 #[derive(Arbitrary, Debug)]
 enum Field {
-    /// What a fresh region has there.
-    Usual,
+    /// What a fresh region has there, but for one bit.
+    Power(u8),
     Small(u8),
     Word(u64),
 }
@@ -50,7 +56,7 @@ enum Field {
 impl Input {
     fn image(&self) -> Vec<u8> {
         let len = match self.len {
-            Len::Fresh => (FRAMES_INITIAL - LOG_FRAMES_DEFAULT + LOG_FRAMES_MIN + 1) as usize * 4096,
+            Len::Fresh => (FRAMES as usize + 1) * 4096,
             Len::Any(len) => len as usize % (LEN_MAX + 1),
         };
         let mut image = vec![0; len];
@@ -63,6 +69,16 @@ impl Input {
         copy(0, &self.raw);
         for (at, bytes) in &self.pieces {
             copy(*at as usize, bytes);
+        }
+        if self.fresh {
+            (0..SECTORS.len())
+                .for_each(|which| Sector { which: which as u8, fields: Many(vec![]) }.write(&mut image));
+            let root = [FRAMES.into(), 1, directory_frame(LOG_FRAMES_MIN).0.into()];
+            for (n, value) in root.into_iter().enumerate() {
+                set_word(&mut image, RootWord::Frames.offset() as usize + n * 8, value);
+            }
+            let fixed = (1 << first_free_frame(LOG_FRAMES_MIN).0) - 1;
+            set_word(&mut image, bitmap_frame(0, LOG_FRAMES_MIN).offset() as usize, fixed);
         }
         for sector in self.sectors.0.iter().take(8) {
             sector.write(&mut image);
@@ -80,10 +96,11 @@ impl Sector {
         let at = SECTORS[which];
         let Some(sector) = image.get_mut(at..at + 512) else { return };
         sector[..8].copy_from_slice(MAGICS[which]);
+        (1..16).for_each(|n| set_word(sector, n * 8, usual(which, n)));
         for (n, field) in &self.fields.0 {
             let n = usize::from(*n) % 16;
             let value = match field {
-                Field::Usual => usual(which, n),
+                Field::Power(bit) => usual(which, n) ^ 1 << (bit % 64),
                 Field::Small(value) => (*value).into(),
                 Field::Word(value) => *value,
             };
@@ -122,5 +139,25 @@ pub fn run(bytes: &[u8]) {
             let silent = examined.as_ref().is_ok_and(|report| report.is_clean());
             assert!(!silent, "check finds nothing, and opening says: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_for_a_fresh_region_is_one() {
+        let input = Input {
+            create: false,
+            fresh: true,
+            len: Len::Fresh,
+            sectors: Many(vec![]),
+            root: Many(vec![]),
+            pieces: vec![],
+            raw: vec![],
+        };
+        let report = lives::examine(&input.image()).expect("a region");
+        assert!(report.is_clean(), "{:?}", report.findings);
     }
 }

@@ -1,6 +1,6 @@
 //! Changes to an image: aimed at structures, and repaired so that their check sums do not stop them at the door.
 
-use crate::anatomy::{Anatomy, Bond, Place, SECTORS};
+use crate::anatomy::{Anatomy, Bond, Holds, Place, SECTORS};
 use crate::fixture;
 use crate::format::{RECORD, Seal, mend_record, mend_sector, set_word, word};
 use arbitrary::Arbitrary;
@@ -45,14 +45,15 @@ impl Base {
 pub struct Edit {
     target: Target,
     value: Value,
-    /// Give the word the check bits that it should have.
-    sealed: bool,
-    /// Repair the check sum of what holds it.
-    mended: bool,
+    /// One in eight times the word does not get the check bits that it should have, and one in eight times the check
+    /// sum of what holds it is not repaired.
+    flaws: u8,
 }
 
 #[derive(Arbitrary, Clone, Debug)]
 enum Target {
+    /// A word that names something.
+    Link(u16),
     /// A word that means something.
     Place(u16),
     /// Any word.
@@ -61,42 +62,48 @@ enum Target {
 
 #[derive(Arbitrary, Clone, Debug)]
 enum Value {
+    /// Another one of what the word names.
+    Fitting(u8),
+    /// The same, further away from what is right.
+    FittingAny(u16),
     Raw(u64),
     Small(u8),
+    /// A power of two, or just below one.
+    Power(u8, bool),
     Add(i8),
     Flip(u8),
-    /// A frame of the region, or one just behind it.
-    Frame(u8),
-    /// A record's slot.
-    Slot(u8),
-    /// A chain of the directory that begins with this record.
-    Chain(u8),
-    /// A node of the directory.
-    Node(u8),
-    /// The root of a map.
-    Root(u8, u8),
     /// What another place says.
     Copy(u16),
 }
 
 impl Value {
-    fn of(&self, old: u64, image: &[u8], anatomy: &Anatomy) -> u64 {
-        let frame = |n: u8| u64::from(n) % (anatomy.frames + 4);
-        let slot = |n: u8| (pick(&anatomy.records, n.into()).copied().unwrap_or(0) / RECORD) as u64;
+    fn of(&self, old: u64, holds: Holds, image: &[u8], anatomy: &Anatomy) -> u64 {
         match *self {
+            Self::Fitting(n) => fitting(n.into(), old, holds, anatomy),
+            Self::FittingAny(n) => fitting(n.into(), old, holds, anatomy) ^ u64::from(n),
             Self::Raw(value) => value,
             Self::Small(value) => value.into(),
+            Self::Power(bit, below) => (1_u64 << (bit % 64)).wrapping_sub(below.into()),
             Self::Add(n) => old.wrapping_add_signed(n.into()),
             Self::Flip(bit) => old ^ 1 << (bit % 64),
-            Self::Frame(n) => frame(n),
-            Self::Slot(n) => slot(n),
-            Self::Chain(n) => 1 << 46 | slot(n),
-            Self::Node(n) => 2 << 46 | frame(n),
-            Self::Root(height, n) => u64::from(height % 8) << 40 | frame(n),
             Self::Copy(n) => {
                 pick(&anatomy.places, n.into()).map_or(0, |place| Seal::value(word(image, place.at)))
             }
         }
+    }
+}
+
+/// A value that such a word may have. Frames may lie just behind the region.
+fn fitting(n: usize, old: u64, holds: Holds, anatomy: &Anatomy) -> u64 {
+    let frame = n as u64 % (anatomy.frames + 2);
+    let slot = (pick(&anatomy.records, n).copied().unwrap_or(0) / RECORD) as u64;
+    match holds {
+        Holds::Number => old.wrapping_add(n as u64),
+        Holds::Frame => frame,
+        Holds::Slot => slot,
+        Holds::Bucket if n % 2 == 0 => 1 << 46 | slot,
+        Holds::Bucket => 2 << 46 | frame,
+        Holds::Root => (n as u64 / 7 % 6) << 40 | frame,
     }
 }
 
@@ -108,9 +115,10 @@ impl Edit {
     /// Makes the change.
     pub fn apply(&self, image: &mut [u8], anatomy: &Anatomy) {
         let Some(place) = self.place(image.len(), anatomy) else { return };
-        let value = self.value.of(place.bond.value(word(image, place.at)), image, anatomy);
-        set_word(image, place.at, if self.sealed { place.bond.close(value) } else { value });
-        if self.mended {
+        let old = place.bond.value(word(image, place.at));
+        let value = self.value.of(old, place.holds, image, anatomy);
+        set_word(image, place.at, if self.flaws % 8 == 1 { value } else { place.bond.close(value) });
+        if self.flaws / 8 % 8 != 1 {
             mend(image, anatomy, place.at);
         }
     }
@@ -118,10 +126,11 @@ impl Edit {
     /// What it aims at.
     pub fn place(&self, len: usize, anatomy: &Anatomy) -> Option<Place> {
         match self.target {
+            Target::Link(n) => pick(&anatomy.links, n.into()).copied(),
             Target::Place(n) => pick(&anatomy.places, n.into()).copied(),
             Target::Word(n) => {
                 let at = (n as usize * (len / 8) / (usize::from(u16::MAX) + 1)) * 8;
-                Some(Place { at, bond: Bond::Seal(Seal::Place(at as u64)) })
+                Some(Place { at, bond: Bond::Seal(Seal::Place(at as u64)), holds: Holds::Number })
             }
         }
     }
@@ -144,4 +153,24 @@ pub fn edited(base: Base, edits: &[Edit]) -> Vec<u8> {
     let mut image = base.image();
     edits.iter().for_each(|edit| edit.apply(&mut image, base.anatomy()));
     image
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_that_changes_nothing_repairs_nothing() {
+        for base in [Base::Closed, Base::Killed] {
+            let (mut image, anatomy) = (base.image(), base.anatomy());
+            assert!(anatomy.places.len() > 300 && anatomy.links.len() > 100);
+            for place in &anatomy.places {
+                let found = word(&image, place.at);
+                let value = place.bond.value(found);
+                assert_eq!(place.bond.close(value), found, "check bits at {:#x}", place.at);
+                mend(&mut image, anatomy, place.at);
+            }
+            assert!(image == base.image(), "a check sum is another one");
+        }
+    }
 }
