@@ -84,11 +84,12 @@ pub fn mend_sector(image: &mut [u8], at: usize) {
     );
 }
 
-/// Makes both parts of the object record at `at` whole.
+/// Makes both parts of the object record at `at` whole; one that was never used has no name.
 pub fn mend_record(image: &mut [u8], at: usize) {
     let seed = crc32c::crc32c(&((at / RECORD) as u64).to_le_bytes());
     let Some(record) = image.get_mut(at..at + RECORD) else { return };
-    for part in [0..HEAD, HEAD..RECORD] {
+    let named = record[8] != 0;
+    for part in [0..HEAD, HEAD..RECORD].into_iter().take(1 + usize::from(named)) {
         let sum = part.end - 8;
         let crc = crc32c::crc32c_append(seed, &record[part.start..sum]);
         record[sum..part.end].copy_from_slice(&u64::from(crc).to_le_bytes());
