@@ -34,6 +34,36 @@ pub enum Rule {
     RecoveryMarksAll,
 }
 
+impl Rule {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::OneMark,
+        Self::RoleReuse,
+        Self::CoverLate,
+        Self::MarkFirst,
+        Self::GrowthTail,
+        Self::NtFence,
+        Self::StaleShadow,
+        Self::SyncEarlier,
+        Self::SyncUncommitted,
+        Self::TailNotDurable,
+        Self::TailNotFlushed,
+        Self::HeaderTorn,
+        Self::RecoveryNoMark,
+        Self::LeaseFirst,
+        Self::SameEpoch,
+        Self::IgnoreIdentity,
+        Self::IgnoreFailure,
+        Self::GrowWhileTruncating,
+        Self::StepSplits,
+        Self::ReuseBeforeUnpin,
+        Self::LiveSuperblock,
+        Self::DisownStores,
+        Self::DisownCopies,
+        Self::RecoveryMarksAll,
+    ];
+}
+
 /// The set of broken rules: empty outside tests.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Rules(u64);

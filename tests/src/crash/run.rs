@@ -8,7 +8,7 @@ use super::script::{ObjectNo, Op, Script, pattern};
 use super::{Event, Trace};
 use crate::lint::known::{self, Kind};
 use crate::lint::{Setting, lint};
-use pagestone::error::Result;
+use pagestone::error::{Error, Result};
 use pagestone::media::rules::{Rule, Rules};
 use pagestone::page::PageRef;
 use pagestone::persist::Recorder;
@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Whose bytes lie in the free frames of a used store: no object of a script's.
 const FORMER: ObjectNo = 0x7fff;
@@ -101,7 +102,26 @@ struct Hands {
     names: HashMap<String, ObjectNo>,
     /// Objects without a name whose handles are still open.
     nameless: Vec<ObjectNo>,
-    pins: Vec<PageRef>,
+    pins: Vec<(ObjectNo, PageRef)>,
+}
+
+impl Hands {
+    /// Drops the pins. What they show is their object's to the last, though it was cut off meanwhile.
+    ///
+    /// # Errors
+    /// Where somebody else's bytes are.
+    fn let_go(&mut self) -> Result<(), String> {
+        for (object, pin) in self.pins.drain(..) {
+            let page = pin.read().map_err(|e| e.to_string())?;
+            let [low, high] = (object + 1).to_le_bytes();
+            // Operations end anywhere: any byte of a word may still be zero.
+            let own = |word: &[u8]| [0, low].contains(&word[6]) && [0, high].contains(&word[7]);
+            if let Some(word) = page.chunks_exact(8).find(|word| !own(word)) {
+                return Err(format!("a pinned page of object {object} shows foreign bytes: {word:x?}"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A store that is being recorded.
@@ -200,10 +220,13 @@ impl Live {
     /// Lets threads lose their turn now and then, so that runs of one seed interleave in many ways.
     pub fn shaken(&self, seed: u64) {
         let count = AtomicU64::new(seed);
-        self.recorder.on_event(move |_| {
+        self.recorder.on_event(move |event| {
             let roll = mix(count.fetch_add(1, Ordering::Relaxed));
+            // A sync that has taken dirty bits and not made them durable is worth waiting at: others may rely on it.
+            let settling = matches!(event, Event::Fence { .. } | Event::SyncEnd { .. });
             match roll % 64 {
-                0 => thread::sleep(std::time::Duration::from_micros(50)),
+                0 => thread::sleep(Duration::from_micros(50)),
+                1..=16 if settling => thread::sleep(Duration::from_micros(400)),
                 1..=8 => thread::yield_now(),
                 _ => {}
             }
@@ -238,7 +261,8 @@ impl Live {
         let play = |t: usize| {
             parts[t].ops.iter().enumerate().try_for_each(|(number, op)| {
                 self.perform(t, number, op).map_err(|e| format!("t{t} op {number} {op:?} failed: {e}"))
-            })
+            })?;
+            lock(&self.hands[t]).let_go()
         };
         let play = &play;
         if parts.len() == 1 {
@@ -310,11 +334,12 @@ impl Live {
                 Ok(())
             }
             Op::Pin(object, page) => {
-                hands.pins.extend(hands.objects[object].pin(PageIndex(*page))?);
+                let pin = hands.objects[object].pin(PageIndex(*page))?;
+                hands.pins.extend(pin.map(|pin| (*object, pin)));
                 Ok(())
             }
             Op::Unpin => {
-                hands.pins.clear();
+                hands.let_go().map_err(Error::Invalid)?;
                 for object in std::mem::take(&mut hands.nameless) {
                     hands.objects.remove(&object);
                 }
