@@ -9,14 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 /// Long enough for a thread to come to its gate, or to show that it waits for somebody.
-const SOON: Duration = Duration::from_millis(150);
-const LATER: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_millis(150);
+pub const LATER: Duration = Duration::from_secs(10);
 
-const FILE: &[(Durability, usize)] = &[(Fdatasync, 512), (Fdatasync, 8)];
-const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
+pub const FILE: &[(Durability, usize)] = &[(Fdatasync, 512), (Fdatasync, 8)];
+pub const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
 
 /// The real code has no violation on any of `media`; with `rule` switched off each of them has one.
-fn holds_only_with(rule: Rule, case: &Case, media: &[(Durability, usize)]) {
+pub fn holds_only_with(rule: Rule, case: &Case, media: &[(Durability, usize)]) {
     holds_but_fails_without(rule, case, media, media);
 }
 
@@ -155,7 +155,7 @@ fn rule_6_a_mark_in_flight_is_waited_for() {
 }
 
 /// Laps of large records, each committed and acknowledged, the tail moved as the log needs it.
-fn laps(life: &Life) {
+pub fn laps(life: &Life) {
     const SAID: [&str; 9] = ["1", "2", "3", "4", "5", "6", "7", "8", "9"];
     for (value, fact) in (1..).zip(SAID) {
         life.fill(value % 2, 100, value);
@@ -165,7 +165,7 @@ fn laps(life: &Life) {
     }
 }
 
-fn laps_are_whole(found: &Found<'_>) -> Result<(), String> {
+pub fn laps_are_whole(found: &Found<'_>) -> Result<(), String> {
     let acknowledged = found.facts.iter().filter_map(|f| f.parse().ok()).max().unwrap_or(0);
     let value = found.life.word(200);
     if value < acknowledged {
@@ -219,7 +219,7 @@ fn rule_7_the_header_is_never_torn() {
 
 /// A committed record that makes a frame all zero. After the death of a process recovery leaves the frame alone when
 /// the cursor has passed the record: after a power loss the cursor may be there and the zeros not.
-fn zeroed(life: &Life) {
+pub fn zeroed(life: &Life) {
     life.commit(life.zero(1));
     life.say("zeroed");
 }
@@ -230,7 +230,7 @@ fn linked(life: &Life) {
     life.say("~linked");
 }
 
-fn linked_whole(found: &Found<'_>) -> Result<(), String> {
+pub fn linked_whole(found: &Found<'_>) -> Result<(), String> {
     found.no_leak(0, 0)?;
     if found.has("zeroed") && found.life.content(1) != 0 {
         return Err("a frame that was zeroed shows its former owner's bytes".into());
@@ -243,7 +243,7 @@ fn linked_whole(found: &Found<'_>) -> Result<(), String> {
     found.needs("y", 192, &[1])
 }
 
-fn y(life: &Life) {
+pub fn y(life: &Life) {
     life.commit(life.set(&[(192, 1)]));
     life.say("y");
 }

@@ -5,5 +5,7 @@ mod lint;
 mod log_rules;
 mod mixed;
 mod oracle;
+mod planted;
 mod store_rules;
+mod sweep;
 mod toy;

@@ -17,21 +17,21 @@ use std::time::Duration;
 
 const SOON: Duration = Duration::from_millis(150);
 const LATER: Duration = Duration::from_secs(10);
-const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 /// The mark before the first operation.
-const START: u64 = 0;
+pub const START: u64 = 0;
 
 const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
 const LINES: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8)];
 
 /// What a schedule is called, and what it does with two threads' hands.
-struct Schedule {
-    rule: Rule,
-    media: &'static [(Durability, usize)],
+pub struct Schedule {
+    pub rule: Rule,
+    pub media: &'static [(Durability, usize)],
     /// The mark from which on it is crashed: what lies before only prepares it.
-    since: u64,
+    pub since: u64,
     /// Says what it saw go wrong by itself, if anything.
-    act: fn(&Live) -> Result<(), String>,
+    pub act: fn(&Live) -> Result<(), String>,
 }
 
 impl Schedule {
@@ -53,7 +53,7 @@ impl Schedule {
         report
     }
 
-    fn holds_only_with_its_rule(&self) {
+    pub fn holds_only_with_its_rule(&self) {
         for &(class, cell) in self.media {
             let report = self.explore(class, cell, false);
             println!("{:?} kept,   {class:10} {cell:3}: {report}", self.rule);
@@ -71,12 +71,12 @@ impl Schedule {
     }
 }
 
-fn name(thread: usize, letter: &str) -> String {
+pub fn name(thread: usize, letter: &str) -> String {
     format!("t{thread}.{letter}")
 }
 
 /// An object of `pages` pages, synced.
-fn object(live: &Live, thread: usize, letter: &str, pages: u64) -> u16 {
+pub fn object(live: &Live, thread: usize, letter: &str, pages: u64) -> u16 {
     let object = live.fresh();
     live.run(thread, Op::Create(object, name(thread, letter))).unwrap();
     if pages > 0 {
@@ -87,7 +87,7 @@ fn object(live: &Live, thread: usize, letter: &str, pages: u64) -> u16 {
 }
 
 /// Operations enough that the log wraps, and its tail passes what was appended before.
-fn wrap(live: &Live, thread: usize) {
+pub fn wrap(live: &Live, thread: usize) {
     let object = object(live, thread, "wrap", 0);
     for round in 1..=140 {
         live.run(thread, Op::SetLen(object, round * 8)).unwrap();

@@ -145,7 +145,8 @@ impl Allocator {
         let mut groups = self.groups.lock();
         if !groups.quarantine.is_empty() {
             let passed = self.log.passed();
-            while groups.quarantine.front().is_some_and(|(freed, _)| *freed <= passed) {
+            let early = |freed| self.log.rules().broken(Rule::ReuseCommitted) && self.log.is_committed(freed);
+            while groups.quarantine.front().is_some_and(|&(freed, _)| freed <= passed || early(freed)) {
                 let (_, frames) = groups.quarantine.pop_front().unwrap_or((passed, Vec::new()));
                 groups.quarantined -= frames.len() as u64;
                 frames.into_iter().for_each(|frame| groups.give(frame));

@@ -3,6 +3,7 @@
 use super::layout::{COUNTER_MAX, RootWord};
 use super::log::{Log, Txn};
 use super::record::{self, Head, ObjectKind, ObjectRecord, ObjectSlot};
+use super::rules::Rule;
 use super::volume::Volume;
 use super::words::Shape;
 use super::{bitmap, directory, orphans};
@@ -62,6 +63,10 @@ impl Volume {
             return Ok(None);
         }
         self.allocator.load(nodes.into_iter())?;
+        let splits = self.log.rules().broken(Rule::RenameSplits);
+        if splits {
+            self.take_name(slot)?;
+        }
         let ((replaced, freed), sequence) =
             self.change_with(self.spares(0, welcome)?, |t, shape, spare| {
                 let replaced = directory::find(t, shape, to)?;
@@ -70,7 +75,9 @@ impl Volume {
                     freed = abandon(t, shape, head.clone())?;
                 }
                 let mut head = Head::live(t, slot)?;
-                freed.extend(directory::remove(t, shape, &mut head)?);
+                if !splits {
+                    freed.extend(directory::remove(t, shape, &mut head)?);
+                }
                 head.set_name(t, to)?;
                 directory::insert(t, shape, &mut head, spare)?;
                 head.write(t)?;
@@ -92,12 +99,26 @@ impl Volume {
             Ok((head.slot, directory::nodes_towards(log, shape, head.hash())?))
         })?;
         self.allocator.load(nodes.into_iter())?;
+        let splits = self.log.rules().broken(Rule::UnlinkSplits);
+        if splits {
+            self.take_name(slot)?;
+        }
         let (freed, sequence) = self.change(|t, shape| {
             let head = Head::live(t, slot)?;
-            abandon(t, shape, head)
+            if splits { orphan(t, shape, head).map(|()| Vec::new()) } else { abandon(t, shape, head) }
         })?;
         self.allocator.quarantine(sequence, freed);
         Ok(slot)
+    }
+
+    /// Takes a name away in a record of its own: what no operation may do.
+    fn take_name(&self, slot: ObjectSlot) -> Result {
+        self.change(|t, shape| {
+            let mut head = Head::live(t, slot)?;
+            directory::remove(t, shape, &mut head)?;
+            head.write(t)
+        })?;
+        Ok(())
     }
 
     /// Every object that has a name, in no order. Changes of names wait meanwhile.
@@ -155,11 +176,16 @@ fn count(t: &mut Txn<'_>, by: i64) -> Result {
 /// Takes an object out of the directory and onto the list of orphans. Returns directory nodes that became free.
 fn abandon(t: &mut Txn<'_>, shape: Shape, mut head: Head) -> Result<Vec<FrameNo>> {
     let freed = directory::remove(t, shape, &mut head)?;
+    orphan(t, shape, head)?;
+    Ok(freed)
+}
+
+/// Puts an object that lost its name onto the list of orphans.
+fn orphan(t: &mut Txn<'_>, shape: Shape, mut head: Head) -> Result {
     if !orphans::belongs(&head) {
         orphans::push(t, shape, &mut head)?;
     }
     head.set_unlinked();
     head.write(t)?;
-    count(t, -1)?;
-    Ok(freed)
+    count(t, -1)
 }

@@ -32,6 +32,18 @@ pub enum Rule {
     DisownStores,
     DisownCopies,
     RecoveryMarksAll,
+    FollowerEarly,
+    CursorPast,
+    TailThenHomes,
+    EpochNotDurable,
+    SizeFirst,
+    CursorAlways,
+    RecoveryNotFlushed,
+    DirtForgotten,
+    ZeroEarly,
+    ReuseCommitted,
+    RenameSplits,
+    UnlinkSplits,
 }
 
 impl Rule {
@@ -61,6 +73,18 @@ impl Rule {
         Self::DisownStores,
         Self::DisownCopies,
         Self::RecoveryMarksAll,
+        Self::FollowerEarly,
+        Self::CursorPast,
+        Self::TailThenHomes,
+        Self::EpochNotDurable,
+        Self::SizeFirst,
+        Self::CursorAlways,
+        Self::RecoveryNotFlushed,
+        Self::DirtForgotten,
+        Self::ZeroEarly,
+        Self::ReuseCommitted,
+        Self::RenameSplits,
+        Self::UnlinkSplits,
     ];
 }
 

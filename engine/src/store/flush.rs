@@ -119,7 +119,10 @@ impl Core {
             return self.log.commit(head);
         }
         let ticket = self.syncs.begin();
-        let dirt = take();
+        let mut dirt = take();
+        if self.rules.broken(Rule::DirtForgotten) {
+            dirt = Dirt::default();
+        }
         let latest = self.syncs.latest();
         let result = self.make_durable(&dirt);
         if let Err(error) = &result {

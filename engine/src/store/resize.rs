@@ -66,7 +66,9 @@ impl Shared {
             return Ok(());
         }
         let Some(frame) = self.locate(index)? else { return Ok(()) };
-        self.core.log.commit(self.core.log.head())?;
+        if !self.core.rules.broken(Rule::ZeroEarly) {
+            self.core.log.commit(self.core.log.head())?;
+        }
         self.pin_located(index, frame)?.store_now(in_page, &[0; FRAME_SIZE][in_page..])?;
         layout.unpublished = true;
         Ok(())

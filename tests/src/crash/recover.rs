@@ -139,7 +139,7 @@ impl Judge for StoreJudge<'_> {
 }
 
 /// A recovered store, as the oracle looks at it.
-struct Recovered<'s>(&'s Store);
+pub struct Recovered<'s>(pub &'s Store);
 
 impl View for Recovered<'_> {
     fn list(&mut self) -> Result<Vec<(String, u64, u64)>, String> {

@@ -146,6 +146,10 @@ impl Log {
             progress.synced(reach);
         }
         let end = self.append_mark(head)?;
+        if self.rules.broken(Rule::FollowerEarly) {
+            self.leadership.lock().applied = head;
+            self.led.notify_all();
+        }
         let ring = self.ring;
         ring.persist(self.region.memory(), progress.durable, end)?;
         progress.durable = end;
@@ -178,7 +182,8 @@ impl Log {
             }
             self.shadow.applied(*sequence, entries);
         }
-        memory.store(CURSOR_OFFSET, head.0)?;
+        let past = self.rules.broken(Rule::CursorPast).then(|| self.chain.lock().next.sequence.0 - 1);
+        memory.store(CURSOR_OFFSET, past.unwrap_or(head.0))?;
         progress.applied = head;
         Ok(())
     }
@@ -193,19 +198,14 @@ impl Log {
             }
             chain.header
         };
-        let reach = self.reach();
-        if !self.rules.broken(Rule::TailNotFlushed) {
-            for line in std::mem::take(&mut progress.homes) {
-                memory.flush(line, LINE_SIZE)?;
-            }
-            memory.fence();
-            memory.sync_file()?;
-            if self.syncs_published_data() {
-                progress.synced(reach);
-            }
+        if !self.rules.broken(Rule::TailNotFlushed) && !self.rules.broken(Rule::TailThenHomes) {
+            self.flush_homes(progress)?;
         }
         let tail = self.tail_after(progress.applied)?;
         header.advance(memory, tail, self.rules)?;
+        if self.rules.broken(Rule::TailThenHomes) {
+            self.flush_homes(progress)?;
+        }
         let mut chain = self.chain.lock();
         chain.header = header;
         chain.tail = tail;
@@ -213,6 +213,20 @@ impl Log {
             chain.live.pop_front();
         }
         chain.stats.tail_moves += 1;
+        Ok(())
+    }
+
+    fn flush_homes(&self, progress: &mut Progress) -> Result {
+        let memory = self.region.memory();
+        let reach = self.reach();
+        for line in std::mem::take(&mut progress.homes) {
+            memory.flush(line, LINE_SIZE)?;
+        }
+        memory.fence();
+        memory.sync_file()?;
+        if self.syncs_published_data() {
+            progress.synced(reach);
+        }
         Ok(())
     }
 

@@ -168,7 +168,7 @@ impl Txn<'_> {
 
     /// Says that the record links frames or uncovers bytes that were stored before: they become durable before it.
     pub fn publishes(&mut self) {
-        self.publishes = true;
+        self.publishes = !self.log.rules.broken(Rule::SizeFirst);
     }
 
     /// The number this operation's record will have.
@@ -419,7 +419,9 @@ impl Log {
             link.epoch = new_epoch()?;
         }
         let tail = Tail { link, position: chain.head };
-        chain.header.advance(memory, tail, self.rules)?;
+        let unsafe_epoch = self.rules.broken(Rule::EpochNotDurable);
+        let rules = if unsafe_epoch { self.rules.breaking(Rule::TailNotDurable) } else { self.rules };
+        chain.header.advance(memory, tail, rules)?;
         memory.store(crate::media::layout::CURSOR_OFFSET, link.sequence.0 - 1)?;
         (chain.next, chain.tail) = (link, tail);
         chain.live.clear();

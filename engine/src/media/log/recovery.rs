@@ -92,11 +92,14 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
         && records.iter().any(|r| r.changes().is_some() && r.sequence > covered);
     let mut replay = || -> Result {
         let end = secure(region, ring, header.tail, &records, unmarked, rules)?;
-        for line in store_homes(region, &records, accepted, death)? {
-            memory.flush(line, LINE_SIZE)?;
+        let homes = store_homes(region, &records, accepted, death || rules.broken(Rule::CursorAlways))?;
+        if !rules.broken(Rule::RecoveryNotFlushed) {
+            for line in homes {
+                memory.flush(line, LINE_SIZE)?;
+            }
+            memory.fence();
+            memory.sync_file()?;
         }
-        memory.fence();
-        memory.sync_file()?;
         header.advance(memory, end, rules)?;
         memory.store(CURSOR_OFFSET, end.link.sequence.0 - 1)
     };
