@@ -123,7 +123,9 @@ fn judge(run: Run, failed: FileOperation, error: i32, lasting: bool) -> Result<(
         (Allocate, Some((error, Meaning::Final))) if !lasting => {
             return Err(format!("a growth that was refused changes nothing, and is not final: {error}"));
         }
-        (Allocate, Some((told, _))) if error == libc::ENOSPC && !matches!(told, Error::NoSpace { .. }) => {
+        (Allocate, Some((told, _)))
+            if !lasting && error == libc::ENOSPC && !matches!(told, Error::NoSpace { .. }) =>
+        {
             return Err(format!("a disk without room is no space, and not {told}"));
         }
         (Sync | WriteThrough | Length, Some((_, Meaning::Final))) if ending != Ending::FailedFlush => {

@@ -31,7 +31,6 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("statfs", &["EIO"]),
     ("fsync", &["EIO", "ENOSPC"]),
     ("fadvise64", &["EIO"]),
-    ("getrandom", &["EIO"]),
 ];
 
 /// What the engine has to get over by itself.
