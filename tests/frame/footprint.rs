@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 const TOUCHES: usize = 10_000;
 /// What each chunk may cost besides its page: its places in the set of populated chunks and in the queue.
-const BOOKS: u64 = 20;
+const BOOKS: u64 = 24;
 const FRAMES: u64 = 1 << 32;
 const PAGE: u64 = 4096;
 
