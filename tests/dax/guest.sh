@@ -166,7 +166,7 @@ boot() {
         -nodefaults -no-user-config -display none -no-reboot -serial stdio \
         -drive file="$disk",if=none,id=disk,format=raw,cache=none,aio=threads -device virtio-blk-pci,drive=disk \
         -kernel "$cache/kernel" -initrd "$initrd" \
-        -append "quiet console=ttyS0 panic=-1 nokaslr no_timer_check tsc=reliable loglevel=4" </dev/null
+        -append "quiet console=ttyS0 panic=-1 nokaslr no_timer_check tsc=unstable loglevel=4" </dev/null
 }
 
 case ${1:-} in
