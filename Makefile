@@ -5,6 +5,7 @@ STATES ?= 60000
 STEPS ?= 3000000
 RIGS ?= ../shared/rigs
 SECONDS ?= 60
+SCHEDULES ?= 150
 CUTS ?= 20
 CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
@@ -13,7 +14,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults breaks
-.PHONY: help demo test test-long breaks lint tidy linear loom loom-deep crash oracle kill faults fuzz asan bench-hit vfs test-dax test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks lint tidy linear loom loom-deep shuttle crash oracle kill faults fuzz asan bench-hit vfs test-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ linear: ## histories of several threads on one store, each explained by what its
 
 loom-deep: ## the same models searched deeper, each for at most LOOM_MAX_DURATION=60 s
 	sh tests/loom/run.sh deep
+
+shuttle: ## schedules of several threads on one store, the crash states of each, and rules that somebody must miss (SCHEDULES=150 a case, SEED=n)
+	RUSTFLAGS="--cfg pagestone_shuttle" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true $(CARGO) run --quiet --locked --release --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --bin shuttle -- --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED))
 
 crash: ## crash images of mixed workloads, each recovered and judged (STATES=60000, SEED=n), and each schedule of the log's rules at length
 	$(CARGO) run --quiet --locked --release -p pagestone-tests --bin crash -- --states $(STATES) $(if $(SEED),--seed $(SEED))

@@ -3,6 +3,9 @@
 //! Everything of the engine, opening an image included, must happen in a body that runs here: its locks and atomics
 //! are shuttle's. What a body returns must hold none of them.
 
+pub mod case;
+pub mod workloads;
+
 use shuttle::scheduler::{PctScheduler, RandomScheduler, RoundRobinScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 use std::panic::{AssertUnwindSafe, catch_unwind};
