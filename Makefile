@@ -14,7 +14,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults breaks
-.PHONY: help demo test test-long breaks lint tidy linear loom loom-deep shuttle crash oracle kill faults fuzz asan bench-hit vfs test-dax test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit vfs test-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,9 +51,12 @@ loom-deep: ## the same models searched deeper, each for at most LOOM_MAX_DURATIO
 shuttle: ## schedules of several threads on one store, the crash states of each, and rules that somebody must miss (SCHEDULES=150 a case, SEED=n)
 	RUSTFLAGS="--cfg pagestone_shuttle" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true $(CARGO) run --quiet --locked --release --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --bin shuttle -- --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED))
 
-crash: ## crash images of mixed workloads, each recovered and judged (STATES=60000, SEED=n), and each schedule of the log's rules at length
-	$(CARGO) run --quiet --locked --release -p pagestone-tests --bin crash -- --states $(STATES) $(if $(SEED),--seed $(SEED))
+crash: ## each schedule of the log's rules at length, then crash images of mixed workloads, each recovered and judged (STATES=60000, SEED=n)
 	PAGESTONE_CRASH=long $(CARGO) test --locked --release -p pagestone-tests --test crash -- --nocapture
+	$(CARGO) run --quiet --locked --release -p pagestone-tests --bin crash -- --states $(STATES) $(if $(SEED),--seed $(SEED))
+
+crash-long: ## the same with a million crash images
+	@$(MAKE) --no-print-directory crash STATES=1000000
 
 oracle: ## the whole store against a plain model: crashes, power loss, faults, full regions, threads (STEPS=3000000, SEED=n)
 	$(CARGO) run --quiet --locked --release -p pagestone-tests --bin oracle -- --steps $(STEPS) $(if $(SEED),--seed $(SEED))

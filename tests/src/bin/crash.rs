@@ -1,6 +1,12 @@
 //! The long run of the crash-state explorer: mixed workloads of ever new seeds, on every medium, until so many distinct
 //! crash states were recovered and found lawful. `make crash`.
 //!
+//! With `--break RULE` the store breaks a rule, and the run shows whether mixed work alone would find that. It does, by
+//! seed 20, also for those that need luck: a mark before its data (`MarkFirst`) by the picks that keep what was stored
+//! last; a torn header (`HeaderTorn`) because the store was used before, so that its other copy is really an older one; a
+//! frame reused under a pin (`ReuseBeforeUnpin`) because pins are held over cuts and looked at; a sync that returns before
+//! another's flush (`SyncEarlier`) by three threads that mostly sync, held up at fences.
+//!
 //! ```text
 //! crash [--states 60000] [--seed 1] [--only SEED] [--break RULE]
 //! ```
