@@ -9,7 +9,7 @@ use pagestone_tests::crash::gate::Gate;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Long enough for a thread to come to its end, or to show that it waits for somebody.
 const SOON: Duration = Duration::from_millis(100);
@@ -62,6 +62,11 @@ fn what_says_that_the_region_failed_is_not_written_over_by_its_first_change() {
         assert!(rig.gate.wait_stopped(LATER), "the first change writes the lease");
         rig.recorder.fail_next(FileOperation::Sync, 0);
         let syncer = scope.spawn(|| object.sync());
+        let start = Instant::now();
+        while store.poisoned().is_none() && start.elapsed() < LATER {
+            thread::yield_now();
+        }
+        // The failure is known; what says so on the medium is written now, or waits.
         thread::sleep(SOON);
         rig.gate.open();
         assert!(syncer.join().unwrap().is_err());
