@@ -42,7 +42,7 @@ extern "C" fn in_child() {
 fn watch_forks() {
     static WATCHING: AtomicBool = AtomicBool::new(false);
     // ORDERING: Relaxed: who comes second needs nothing from who came first.
-    if !WATCHING.swap(true, Ordering::Relaxed) {
+    if !cfg!(miri) && !WATCHING.swap(true, Ordering::Relaxed) {
         // SAFETY: `in_child` does nothing that a child may not do. If it cannot be registered (no memory), a child
         // finds a wiped table that populates again for itself alone.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };

@@ -16,8 +16,7 @@ use crate::units::{Pfn, PfnRange};
 /// Frames of the process-wide table (256 TiB of media), where the address space allows it. Where the table is made of
 /// heap, few.
 pub const FRAMES_MAX: u64 = match () {
-    () if cfg!(miri) => 1 << 16,
-    () if cfg!(pagestone_shuttle) => 1 << 12,
+    () if cfg!(any(pagestone_shuttle, miri)) => 1 << 12,
     () => 1 << 36,
 };
 /// Chunks that may have memory before the oldest idle ones give theirs back (256 MiB, for 64 GiB of touched frames).

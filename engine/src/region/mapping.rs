@@ -73,7 +73,8 @@ impl Mapping {
             }
         };
         // SAFETY: the window is ours. A child that had it would write without a claim.
-        if unsafe { libc::madvise(mapping.base.cast(), mapping.window, libc::MADV_DONTFORK) } != 0 {
+        let kept = || unsafe { libc::madvise(mapping.base.cast(), mapping.window, libc::MADV_DONTFORK) } == 0;
+        if !cfg!(miri) && !kept() {
             return Err(Error::os("keeping the region from forked children"));
         }
         Ok(mapping)
@@ -82,10 +83,15 @@ impl Mapping {
     /// Takes aligned addresses, with zeros behind them.
     fn reserve(window: usize, align: u64) -> Result<Self> {
         let slack = align as usize;
-        let addresses =
-            MmapOptions::new().len(window + slack).no_reserve_swap().map_anon().map_err(|error| {
-                Error::io(format!("reserving {window} bytes of addresses for the region"), error)
-            })?;
+        let mut options = MmapOptions::new();
+        options.len(window + slack);
+        // Miri knows no such promise.
+        if !cfg!(miri) {
+            options.no_reserve_swap();
+        }
+        let addresses = options.map_anon().map_err(|error| {
+            Error::io(format!("reserving {window} bytes of addresses for the region"), error)
+        })?;
         let addresses = ManuallyDrop::new(MmapRaw::from(addresses));
         let start = addresses.as_mut_ptr();
         let base = start.wrapping_add(start.addr().next_multiple_of(slack) - start.addr());

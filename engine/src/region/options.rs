@@ -13,7 +13,7 @@ pub(super) const REGION_MAX: u64 = REGION_FRAMES_MAX * FRAME_SIZE as u64;
 /// Addresses that a file gets at least, unless it is given a maximum: room to grow without ever moving.
 const ROOM: u64 = if cfg!(pagestone_shuttle) { IMAGE_ROOM } else { 256 << 30 };
 /// The same for an image: tests attach them by the million. In a model a frame's descriptor is heap.
-const IMAGE_ROOM: u64 = if cfg!(pagestone_shuttle) { 4 << 20 } else { 64 << 20 };
+const IMAGE_ROOM: u64 = if cfg!(any(pagestone_shuttle, miri)) { 4 << 20 } else { 64 << 20 };
 
 /// A supplier of frames.
 #[derive(Debug)]

@@ -77,6 +77,10 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
             };
             (Some(path), probe, backing)
         }
+        // Miri maps no files.
+        Source::Memory { bytes } if cfg!(miri) => {
+            (None, Probe::memory(), Backing::Image(vec![0; bytes as usize]))
+        }
         Source::Memory { bytes } => {
             let claim = Claim::take(memfd(bytes)?, Path::new("memory"), options.writable())?;
             (None, Probe::memory(), Backing::File(claim))
