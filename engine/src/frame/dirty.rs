@@ -50,6 +50,17 @@ impl FrameTable {
         }
     }
 
+    /// The dirty lines of a frame that the caller has pinned. Lines that a sync has taken are not among them, flushed or
+    /// not.
+    #[must_use]
+    pub fn dirty_lines(&self, pfn: Pfn) -> u64 {
+        if !self.pinned(pfn).look().dirty() {
+            return 0;
+        }
+        // ORDERING: Acquire: pairs with `mark_dirty`.
+        self.lines(self.index(pfn)).load(Ordering::Acquire)
+    }
+
     fn take_lines(&self, pfn: Pfn) -> u64 {
         // ORDERING: AcqRel: Acquire from `mark_dirty`; Release keeps one rule for all who change the bits.
         self.lines(self.index(pfn)).swap(0, Ordering::AcqRel)

@@ -112,7 +112,12 @@ impl Volume {
         }
     }
 
-    fn verify_links(&self, slot: ObjectSlot, pages: &[(u64, FrameNo)], size: Option<u64>) -> Result {
+    pub(super) fn verify_links(
+        &self,
+        slot: ObjectSlot,
+        pages: &[(u64, FrameNo)],
+        size: Option<u64>,
+    ) -> Result {
         if let Some(&(last, _)) = pages.last() {
             in_range(PageIndex(last), 1)?;
         }
@@ -232,7 +237,11 @@ fn unfinished() -> Error {
     Error::Busy { what: "object", why: "it is being truncated: finish the steps first".into() }
 }
 
-fn new_node(t: &mut Txn<'_>, shape: super::words::Shape, spare: &mut Vec<FrameNo>) -> Result<FrameNo> {
+pub(super) fn new_node(
+    t: &mut Txn<'_>,
+    shape: super::words::Shape,
+    spare: &mut Vec<FrameNo>,
+) -> Result<FrameNo> {
     let node = spare.pop().ok_or_else(|| Error::NoSpace { why: "no frame for a node of the map".into() })?;
     bitmap::set(t, shape, [node].into_iter())?;
     t.zero(node)?;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod allocator;
+mod batch;
 mod bitmap;
 mod busy;
 pub mod check;
@@ -31,6 +32,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{BatchPart, Images};
 pub use record::{NAME_MAX, ObjectKind, ObjectRecord, ObjectSlot, SIZE_MAX};
 pub use steps::{AskFate, Fate};
 pub use tree::PAGES_MAX;

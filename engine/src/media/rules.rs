@@ -44,6 +44,14 @@ pub enum Rule {
     ReuseCommitted,
     RenameSplits,
     UnlinkSplits,
+    CursorIgnored,
+    BatchOmitsDirty,
+    BatchOmitsTaken,
+    BatchUnlatched,
+    BatchReleasesEarly,
+    PayloadReuse,
+    SyncKeepsImages,
+    GrowthKeepsImages,
 }
 
 impl Rule {
@@ -85,6 +93,14 @@ impl Rule {
         Self::ReuseCommitted,
         Self::RenameSplits,
         Self::UnlinkSplits,
+        Self::CursorIgnored,
+        Self::BatchOmitsDirty,
+        Self::BatchOmitsTaken,
+        Self::BatchUnlatched,
+        Self::BatchReleasesEarly,
+        Self::PayloadReuse,
+        Self::SyncKeepsImages,
+        Self::GrowthKeepsImages,
     ];
 }
 

@@ -20,7 +20,7 @@ use crate::units::FrameNo;
 use std::sync::Arc;
 
 /// Locks that objects share by slot.
-const OBJECT_LOCKS: u64 = 64;
+pub(super) const OBJECT_LOCKS: u64 = 64;
 
 /// The structures of an open region.
 pub struct Volume {

@@ -1,9 +1,11 @@
 //! Latches: short-term exclusion on a page's bytes.
 
+use super::guards::{Held, given, returned};
 use super::pin::PageRef;
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, LINES_PER_FRAME};
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -31,6 +33,7 @@ const STREAM_MIN: usize = 4 * LINE_SIZE;
 #[must_use = "a guard that is dropped at once excludes nobody"]
 pub struct ReadGuard<'p> {
     page: &'p PageRef,
+    _held: Held,
 }
 
 /// An exclusive latch on a page; it dereferences to the bytes it was asked for.
@@ -41,6 +44,7 @@ pub struct ReadGuard<'p> {
 #[must_use = "a guard that is dropped at once writes nothing"]
 pub struct WriteGuard<'p> {
     latch: Exclusive<'p>,
+    _held: Held,
 }
 
 /// An exclusive latch, and what was stored under it.
@@ -58,7 +62,7 @@ impl PageRef {
     pub fn read(&self) -> Result<ReadGuard<'_>> {
         self.readable()?;
         FrameTable::global().latch_shared(self.pfn());
-        Ok(ReadGuard { page: self })
+        Ok(ReadGuard { page: self, _held: given(self.pages()) })
     }
 
     /// A shared latch, if it is free.
@@ -67,7 +71,9 @@ impl PageRef {
     /// `PoisonedFrame`.
     pub fn try_read(&self) -> Result<Option<ReadGuard<'_>>> {
         self.readable()?;
-        Ok(FrameTable::global().try_latch_shared(self.pfn()).then_some(ReadGuard { page: self }))
+        Ok(FrameTable::global()
+            .try_latch_shared(self.pfn())
+            .then(|| ReadGuard { page: self, _held: given(self.pages()) }))
     }
 
     /// Waits for the exclusive latch; the guard is the whole page and makes all of it dirty.
@@ -93,7 +99,7 @@ impl PageRef {
         check_range(&bytes)?;
         let mut latch = self.exclusive()?;
         latch.stored = bytes;
-        Ok(WriteGuard { latch })
+        Ok(WriteGuard { latch, _held: given(self.pages()) })
     }
 
     /// As [`write`](Self::write), if the latch is free.
@@ -107,7 +113,7 @@ impl PageRef {
         }
         let mut latch = Exclusive::taken(self)?;
         latch.stored = 0..FRAME_SIZE;
-        Ok(Some(WriteGuard { latch }))
+        Ok(Some(WriteGuard { latch, _held: given(self.pages()) }))
     }
 
     /// Copies the page without a latch. `false`: a writer interfered, and `into` holds nothing of use.
@@ -164,7 +170,10 @@ impl PageRef {
             // The fence stands before the release of the latch: who finds the page clean may take it for durable.
             memory.write_nt(offset, bytes)?;
             memory.fence();
-            if !bytes.is_empty() {
+            if self.pages().replayed(self.frame()) {
+                // Durable, but not what a power loss would leave: the next sync sees to that (LOG rule 6).
+                latch.note(at..at + bytes.len());
+            } else if !bytes.is_empty() {
                 // Earlier stores to these lines went with them.
                 FrameTable::global().mark_durable(self.pfn(), lines_of(&(at..at + bytes.len())));
             }
@@ -175,14 +184,14 @@ impl PageRef {
         Ok(())
     }
 
-    fn readable(&self) -> Result {
+    pub(super) fn readable(&self) -> Result {
         match FrameTable::global().peek(self.pfn()) {
             Some(now) if now.poisoned() => Err(Error::PoisonedFrame { pfn: self.pfn() }),
             _ => Ok(()),
         }
     }
 
-    fn writable(&self) -> Result {
+    pub(super) fn writable(&self) -> Result {
         if self.pages().region().read_only() { Err(Error::ReadOnly) } else { Ok(()) }
     }
 
@@ -208,6 +217,7 @@ impl PageRef {
     /// # Safety
     /// There is such a latch, and it is given back once.
     pub unsafe fn release_read(&self) {
+        returned(self.pages());
         FrameTable::global().release_shared(self.pfn());
     }
 
@@ -220,7 +230,8 @@ impl PageRef {
     /// There is such a latch, and it is given back once.
     pub unsafe fn release_write(&self, dirty: Range<usize>) -> Result {
         check_range(&dirty)?;
-        drop(WriteGuard { latch: Exclusive { page: self, stored: dirty } });
+        let latch = Exclusive { page: self, stored: dirty };
+        drop(WriteGuard { latch, _held: PhantomData });
         Ok(())
     }
 }
@@ -252,6 +263,7 @@ impl Drop for Exclusive<'_> {
 
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
+        returned(self.latch.page.pages());
         let Range { start, end } = self.latch.stored.clone();
         let page = self.latch.page;
         if start < end {
@@ -264,6 +276,7 @@ impl Drop for WriteGuard<'_> {
 impl Drop for ReadGuard<'_> {
     #[inline]
     fn drop(&mut self) {
+        returned(self.page.pages());
         FrameTable::global().release_shared(self.page.pfn());
     }
 }

@@ -22,11 +22,15 @@
 //! ```
 //!
 //! While a thread holds a guard, it calls nothing that may want the latch of the same page or wait for somebody who
-//! does: no write, truncate, punch or read of that object. Pins may be held across all of them.
+//! does: no write, truncate, punch or read of that object, and no commit of a batch on the same store (debug builds
+//! check this). Where others commit batches, which latch many pages in the order of their frames, it waits for no other
+//! page of the store either, but one of a higher pfn, and changes no object. Pins may be held across all of them.
 
 mod answer;
 mod dirty;
+mod guards;
 mod latch;
+mod latched;
 mod pages;
 mod pin;
 mod raw;
@@ -37,7 +41,9 @@ mod sync;
 
 pub use crate::frame::PINS_MAX;
 pub(crate) use answer::Answer;
+pub(crate) use guards::holds_none;
 pub use latch::{ReadGuard, WriteGuard};
+pub(crate) use latched::Latched;
 pub use pages::Pages;
 pub use pin::{PageInfo, PageRef};
 pub use registry::frames_at;

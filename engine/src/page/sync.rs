@@ -82,6 +82,11 @@ impl Dirt {
         self.frames.is_empty()
     }
 
+    /// The frames.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = FrameNo> {
+        self.frames.iter().map(|&(frame, _)| frame)
+    }
+
     /// Starts writing the lines back, run by run. They are durable after the next fence of this thread, or the next
     /// file sync, whichever the medium needs.
     pub(crate) fn flush(&self, pages: &Pages) -> Result {

@@ -55,6 +55,11 @@ impl Syncs {
         self.state.lock().next
     }
 
+    /// Whether some sync may have taken bits and is not done.
+    pub(super) fn running(&self) -> bool {
+        !self.state.lock().running.is_empty()
+    }
+
     /// Waits until all syncs with smaller numbers are done. The caller's own must be.
     fn wait_before(&self, number: u64) {
         let mut state = self.state.lock();
@@ -142,6 +147,12 @@ impl Core {
         let head = reach.head;
         if !dirt.is_empty() || !self.log.is_committed(head) {
             self.ensure_whole()?;
+        }
+        if let Some(last) = self.log.images().last(dirt.frames())
+            && !self.rules.broken(Rule::SyncKeepsImages)
+        {
+            // A power loss would replay these records over what is about to be flushed.
+            self.log.pass(last)?;
         }
         let memory = self.pages.region().memory();
         if self.pages.region().class() == Durability::CacheLine {

@@ -23,7 +23,9 @@
 //! was not may be there or not, operation by operation, and no page ever shows what it held for another object.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod close;
+mod commit;
 mod core;
 mod extent;
 mod flush;
@@ -35,10 +37,12 @@ mod options;
 mod owners;
 mod resize;
 mod shared;
+mod stage;
 mod write;
 
 pub use crate::media::check::{Counts, DEFECTS, Finding, Report};
 pub use crate::page::frames_at;
+pub use batch::Batch;
 pub use info::{Entry, Info};
 pub use object::Object;
 pub use options::Options;

@@ -43,7 +43,7 @@ impl Shared {
 
     /// A truncate that was cut short is finished, and pages that an unfinished write left beyond the end go: what is in
     /// them was never part of the object.
-    fn finish_former_life(&self, layout: &mut Layout) -> Result {
+    pub(super) fn finish_former_life(&self, layout: &mut Layout) -> Result {
         let volume = &self.core.volume;
         let grows_anyway = self.core.rules.broken(Rule::GrowWhileTruncating);
         if volume.record(self.slot)?.truncating.is_some() && !grows_anyway {
@@ -66,8 +66,14 @@ impl Shared {
             return Ok(());
         }
         let Some(frame) = self.locate(index)? else { return Ok(()) };
-        if !self.core.rules.broken(Rule::ZeroEarly) {
-            self.core.log.commit(self.core.log.head())?;
+        let log = &self.core.log;
+        match log.images().last(std::iter::once(frame)) {
+            // A replay would put back what was cut off. No batch adds to this: it would need the layout.
+            Some(last) if !self.core.rules.broken(Rule::GrowthKeepsImages) => {
+                log.pass(last.max(log.head()))?
+            }
+            _ if self.core.rules.broken(Rule::ZeroEarly) => {}
+            _ => log.commit(log.head())?,
         }
         self.pin_located(index, frame)?.store_now(in_page, &[0; FRAME_SIZE][in_page..])?;
         layout.unpublished = true;

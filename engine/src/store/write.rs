@@ -11,14 +11,14 @@ use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 pub(super) const CHUNK_PAGES: u64 = 512;
 
 /// The part of a write that falls into one page.
-struct Piece<'b> {
-    index: PageIndex,
-    at: usize,
-    bytes: &'b [u8],
+pub(super) struct Piece<'b> {
+    pub(super) index: PageIndex,
+    pub(super) at: usize,
+    pub(super) bytes: &'b [u8],
 }
 
 /// The pieces of `bytes` at `offset`.
-fn pieces(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+pub(super) fn pieces(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     let (mut at, mut rest) = (offset, bytes);
     std::iter::from_fn(move || {
         if rest.is_empty() {

@@ -1,13 +1,12 @@
 //! Commit and checkpoint: what the leader does, one at a time, for everybody who waits (LOG rules 3, 7 and 10).
 
 use super::header::Tail;
+use super::homes::Homes;
 use super::record::{Content, Entry, Link, Sequence};
 use super::{Live, Log, Reach};
 use crate::error::{Error, Result};
 use crate::media::layout::CURSOR_OFFSET;
 use crate::media::rules::Rule;
-use crate::units::{FRAME_SIZE, LINE_SIZE};
-use std::collections::BTreeSet;
 
 /// Who leads, and how far the log has come.
 pub(super) struct Leadership {
@@ -20,13 +19,13 @@ pub(super) struct Leadership {
     /// Published data of records up to here is durable.
     data: Sequence,
     /// Lines of homes stored since the tail moved last: to be flushed before it moves again.
-    homes: BTreeSet<u64>,
+    homes: Homes,
 }
 
 impl Leadership {
     /// A log in which everything before `position` is applied.
     pub(super) fn at(applied: Sequence, position: u64) -> Self {
-        Self { led: false, applied, durable: position, data: applied, homes: BTreeSet::new() }
+        Self { led: false, applied, durable: position, data: applied, homes: Homes::default() }
     }
 }
 
@@ -35,7 +34,7 @@ struct Progress {
     applied: Sequence,
     durable: u64,
     data: Sequence,
-    homes: BTreeSet<u64>,
+    homes: Homes,
 }
 
 impl Progress {
@@ -70,7 +69,14 @@ impl Log {
     /// # Durability
     /// On return everything appended before the call is durable in its home.
     pub fn checkpoint(&self) -> Result {
-        let upto = self.head();
+        self.pass(self.head())
+    }
+
+    /// Commits all records up to `upto`, applies them and moves the tail past them: a power loss replays none of them.
+    ///
+    /// # Durability
+    /// On return everything that these records changed is durable in its home.
+    pub fn pass(&self, upto: Sequence) -> Result {
         self.lead_until(
             |l| l.applied >= upto && self.passed() >= upto,
             |log, progress| {
@@ -176,10 +182,7 @@ impl Log {
             committed.map(|r| (r.sequence, std::mem::take(&mut r.entries))).collect()
         };
         for (sequence, entries) in &records {
-            for &entry in entries {
-                store_home(memory, entry)?;
-                note_home(&mut progress.homes, entry);
-            }
+            entries.iter().try_for_each(|entry| progress.homes.store(memory, entry))?;
             self.shadow.applied(*sequence, entries);
         }
         let past = self.rules.broken(Rule::CursorPast).then(|| self.chain.lock().next.sequence.0 - 1);
@@ -213,15 +216,14 @@ impl Log {
             chain.live.pop_front();
         }
         chain.stats.tail_moves += 1;
+        self.images.pass(tail.link.sequence);
         Ok(())
     }
 
     fn flush_homes(&self, progress: &mut Progress) -> Result {
         let memory = self.region.memory();
         let reach = self.reach();
-        for line in std::mem::take(&mut progress.homes) {
-            memory.flush(line, LINE_SIZE)?;
-        }
+        progress.homes.flush(memory)?;
         memory.fence();
         memory.sync_file()?;
         if self.syncs_published_data() {
@@ -239,24 +241,5 @@ impl Log {
         };
         let link = Link { epoch: chain.next.epoch, sequence: applied.next(), predecessor: record.checksum };
         Ok(Tail { link, position: record.end })
-    }
-}
-
-/// Stores one change home.
-pub(super) fn store_home(memory: &crate::region::Memory, entry: Entry) -> Result {
-    match entry {
-        Entry::Word(offset, value) => memory.store(offset, value),
-        Entry::Zero(frame) => memory.write(frame.offset(), &[0; FRAME_SIZE]),
-    }
-}
-
-/// Remembers which lines a change has stored to.
-pub(super) fn note_home(homes: &mut BTreeSet<u64>, entry: Entry) {
-    let line = LINE_SIZE as u64;
-    match entry {
-        Entry::Word(offset, _) => {
-            homes.insert(offset / line * line);
-        }
-        Entry::Zero(frame) => homes.extend((0..FRAME_SIZE as u64 / line).map(|n| frame.offset() + n * line)),
     }
 }

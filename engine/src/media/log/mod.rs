@@ -18,6 +18,9 @@
 
 pub mod commit;
 pub mod header;
+mod homes;
+pub mod images;
+pub mod payload;
 pub mod record;
 pub mod recovery;
 pub mod ring;
@@ -34,7 +37,8 @@ use crate::sync::{Condvar, Mutex};
 use crate::units::{Durability, FrameNo};
 use commit::Leadership;
 use header::{Header, Tail};
-use record::{Content, ENTRY_BYTES_MAX, Entry, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
+use images::Images;
+use record::{Content, ENTRY_BYTES_MAX, Entry, Extent, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
 use ring::Ring;
 use shadow::Shadow;
 use std::collections::{HashMap, VecDeque};
@@ -46,6 +50,7 @@ pub struct Log {
     ring: Ring,
     rules: Rules,
     shadow: Shadow,
+    images: Arc<Images>,
     chain: Mutex<Chain>,
     leadership: Mutex<Leadership>,
     led: Condvar,
@@ -122,6 +127,8 @@ pub struct Txn<'a> {
     /// Where in `entries` a word stands.
     words: HashMap<u64, usize>,
     zeroed: Vec<FrameNo>,
+    /// Data frames of which the record carries bytes.
+    images: Vec<FrameNo>,
     bytes_left: u64,
     publishes: bool,
 }
@@ -152,7 +159,7 @@ impl Txn<'_> {
             self.entries[at] = Entry::Word(offset, value);
             return Ok(());
         }
-        self.take_room()?;
+        self.take_room(ENTRY_BYTES_MAX)?;
         self.words.insert(offset, self.entries.len());
         self.entries.push(Entry::Word(offset, value));
         Ok(())
@@ -160,10 +167,31 @@ impl Txn<'_> {
 
     /// Makes a frame all zero: a new map node or table. Nothing of it may have been changed before.
     pub fn zero(&mut self, frame: FrameNo) -> Result {
-        self.take_room()?;
+        self.take_room(ENTRY_BYTES_MAX)?;
         self.zeroed.push(frame);
         self.entries.push(Entry::Zero(frame));
         Ok(())
+    }
+
+    /// Gives whole lines of a data frame these bytes. The caller holds the frame's exclusive latch until the record is
+    /// applied.
+    pub fn lines(&mut self, offset: u64, bytes: Box<[u8]>) -> Result {
+        let entry = Entry::Lines(offset, bytes);
+        self.take_room(entry.bytes() as u64)?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// As [`lines`](Self::lines), for those in a payload, which is durable.
+    pub fn payload(&mut self, extent: Extent) -> Result {
+        self.take_room(ENTRY_BYTES_MAX)?;
+        self.entries.push(Entry::Payload(extent));
+        Ok(())
+    }
+
+    /// Says that the record carries bytes of this data frame.
+    pub fn images(&mut self, frame: FrameNo) {
+        self.images.push(frame);
     }
 
     /// Says that the record links frames or uncovers bytes that were stored before: they become durable before it.
@@ -183,8 +211,8 @@ impl Txn<'_> {
         (self.bytes_left / ENTRY_BYTES_MAX) as usize
     }
 
-    fn take_room(&mut self) -> Result {
-        self.bytes_left = self.bytes_left.checked_sub(ENTRY_BYTES_MAX).ok_or_else(|| {
+    fn take_room(&mut self, bytes: u64) -> Result {
+        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or_else(|| {
             Error::Invalid("the operation changes more than a record of this log can hold".to_owned())
         })?;
         Ok(())
@@ -214,6 +242,7 @@ impl Log {
             region,
             rules,
             shadow: Shadow::default(),
+            images: Arc::default(),
             leadership: Mutex::new(Leadership::at(before, tail.position)),
             chain: Mutex::new(chain),
             led: Condvar::new(),
@@ -245,6 +274,18 @@ impl Log {
         ((self.ring.record_bytes_max() - MARK_BYTES) / ENTRY_BYTES_MAX) as usize
     }
 
+    /// Bytes of entries that one operation may have.
+    #[must_use]
+    pub fn record_room(&self) -> u64 {
+        self.ring.record_bytes_max() - MARK_BYTES
+    }
+
+    /// Which data frames have bytes in live records.
+    #[must_use]
+    pub fn images(&self) -> &Arc<Images> {
+        &self.images
+    }
+
     /// The word at byte `offset` as it will be once all that is appended is applied.
     pub fn read(&self, offset: u64) -> Result<u64> {
         self.shadow.read(self.region.memory(), offset)
@@ -267,11 +308,12 @@ impl Log {
             entries: Vec::new(),
             words: HashMap::new(),
             zeroed: Vec::new(),
+            images: Vec::new(),
             bytes_left: self.ring.record_bytes_max() - MARK_BYTES,
             publishes: false,
         };
         let result = change(&mut txn)?;
-        let (entries, publishes) = (txn.entries, txn.publishes);
+        let (entries, images, publishes) = (txn.entries, txn.images, txn.publishes);
         if entries.is_empty() && !publishes {
             return Ok((result, chain.last_change));
         }
@@ -282,6 +324,7 @@ impl Log {
         let bytes = encoded_bytes(&entries);
         self.shadow.append(sequence, &entries);
         self.push(&mut chain, Content::Changes(entries))?;
+        self.images.add(sequence, images);
         chain.last_change = sequence;
         if publishes {
             chain.published = sequence;

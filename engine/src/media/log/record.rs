@@ -8,23 +8,32 @@
 //! 24 kind u32            1 changes, 2 mark
 //! 28 entries u32
 //! 32 covers u64          of a mark: the highest sequence it commits; else 0
-//! 40 entries             a head word {tag: top 8 bits, byte offset in the region: the rest}; tag 1 is followed by
-//!                        the word's value; tag 2 makes the whole frame zero
+//! 40 entries             a head word {tag: top 8 bits, byte offset in the region: the rest}
+//!                        1 word     followed by the word's value
+//!                        2 zero     the whole frame becomes zero
+//!                        3 lines    whole cache lines of one frame; the low 6 bits of the offset, which are free, hold
+//!                                   their number less one; followed by their bytes
+//!                        4 payload  a run of frames that holds entries of tag 3 and nothing else; followed by their
+//!                                   bytes u32 and crc32c u32
 //! .. checksum u32        crc32c of all before it: detects a torn or rotten record
 //! .. padding u32
 //! ```
 
-use crate::units::{FRAME_SIZE, FrameNo};
+use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME};
 
 const HEADER_BYTES: usize = 40;
 const TRAILER_BYTES: usize = 8;
 /// Bytes of a mark.
 pub const MARK_BYTES: u64 = (HEADER_BYTES + TRAILER_BYTES) as u64;
-/// Most bytes an entry takes.
+/// Most bytes an entry takes, unless it carries lines.
 pub const ENTRY_BYTES_MAX: u64 = 16;
+/// Bytes of an entry's head.
+pub const HEAD_BYTES: usize = 8;
 
 const TAG_WORD: u64 = 1;
 const TAG_ZERO: u64 = 2;
+const TAG_LINES: u64 = 3;
+const TAG_PAYLOAD: u64 = 4;
 const TAG_SHIFT: u32 = 56;
 
 /// Number of a record: grows by one with each, over the whole life of the region.
@@ -40,12 +49,40 @@ impl Sequence {
 }
 
 /// One change that a record carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Entry {
     /// The word at this byte offset gets this value.
     Word(u64, u64),
     /// The frame becomes all zero.
     Zero(FrameNo),
+    /// The lines from this byte offset on, all of one frame, get these bytes.
+    Lines(u64, Box<[u8]>),
+    /// As the lines in this payload say.
+    Payload(Extent),
+}
+
+/// Frames that hold lines of a record which is too large for the ring. They were durable before the record was
+/// appended: the checksum detects rot, no crash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// The first frame.
+    pub frame: FrameNo,
+    /// Bytes used, from the first on.
+    pub bytes: u32,
+    /// Their crc32c.
+    pub checksum: u32,
+}
+
+impl Entry {
+    /// Bytes it takes in a record.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Zero(_) => HEAD_BYTES,
+            Self::Word(..) | Self::Payload(_) => 2 * HEAD_BYTES,
+            Self::Lines(_, lines) => HEAD_BYTES + lines.len(),
+        }
+    }
 }
 
 /// Where a record stands in the chain.
@@ -71,7 +108,7 @@ pub enum Content {
 /// Bytes of a record with these entries.
 #[must_use]
 pub fn encoded_bytes(entries: &[Entry]) -> u64 {
-    let entries: usize = entries.iter().map(|e| if matches!(e, Entry::Zero(_)) { 8 } else { 16 }).sum();
+    let entries: usize = entries.iter().map(Entry::bytes).sum();
     (HEADER_BYTES + entries + TRAILER_BYTES) as u64
 }
 
@@ -91,21 +128,37 @@ pub fn encode(link: Link, content: &Content) -> (Vec<u8>, u32) {
     out.extend_from_slice(&kind.to_le_bytes());
     out.extend_from_slice(&(entries.len() as u32).to_le_bytes());
     out.extend_from_slice(&covers.to_le_bytes());
-    for entry in entries {
-        match *entry {
-            Entry::Word(offset, value) => {
-                out.extend_from_slice(&(TAG_WORD << TAG_SHIFT | offset).to_le_bytes());
-                out.extend_from_slice(&value.to_le_bytes());
-            }
-            Entry::Zero(frame) => {
-                out.extend_from_slice(&(TAG_ZERO << TAG_SHIFT | frame.offset()).to_le_bytes())
-            }
-        }
-    }
+    entries.iter().for_each(|entry| encode_entry(&mut out, entry));
     let checksum = crc32c::crc32c(&out);
     out.extend_from_slice(&checksum.to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     (out, checksum)
+}
+
+fn encode_entry(out: &mut Vec<u8>, entry: &Entry) {
+    match entry {
+        Entry::Word(offset, value) => {
+            out.extend_from_slice(&(TAG_WORD << TAG_SHIFT | offset).to_le_bytes());
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        Entry::Zero(frame) => {
+            out.extend_from_slice(&(TAG_ZERO << TAG_SHIFT | frame.offset()).to_le_bytes());
+        }
+        Entry::Lines(offset, bytes) => encode_lines(out, *offset, bytes),
+        Entry::Payload(extent) => {
+            out.extend_from_slice(&(TAG_PAYLOAD << TAG_SHIFT | extent.frame.offset()).to_le_bytes());
+            out.extend_from_slice(&extent.bytes.to_le_bytes());
+            out.extend_from_slice(&extent.checksum.to_le_bytes());
+        }
+    }
+}
+
+/// Appends an entry of lines: `bytes` are whole lines of the frame in which `offset` is the first.
+pub(super) fn encode_lines(out: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    debug_assert!(offset % LINE_SIZE as u64 == 0 && bytes.len() % LINE_SIZE == 0 && !bytes.is_empty());
+    let count = (bytes.len() / LINE_SIZE) as u64 - 1;
+    out.extend_from_slice(&(TAG_LINES << TAG_SHIFT | offset | count).to_le_bytes());
+    out.extend_from_slice(bytes);
 }
 
 /// How many bytes the record that begins with these 24 bytes claims to have, if it can follow `link` at all.
@@ -140,21 +193,51 @@ fn decode_entries(bytes: &[u8], count: usize) -> Option<Vec<Entry>> {
     let mut entries = Vec::with_capacity(count.min(bytes.len() / 8));
     let mut at = 0;
     while at < bytes.len() {
-        let head = u64_at(bytes, at)?;
-        let offset = head & ((1 << TAG_SHIFT) - 1);
-        match head >> TAG_SHIFT {
-            TAG_WORD if offset % 8 == 0 => {
-                entries.push(Entry::Word(offset, u64_at(bytes, at + 8)?));
-                at += 16;
-            }
-            TAG_ZERO if offset % FRAME_SIZE as u64 == 0 => {
-                entries.push(Entry::Zero(FrameNo(u32::try_from(offset / FRAME_SIZE as u64).ok()?)));
-                at += 8;
+        let entry = decode_entry(bytes, at)?;
+        at += entry.bytes();
+        entries.push(entry);
+    }
+    (entries.len() == count).then_some(entries)
+}
+
+fn decode_entry(bytes: &[u8], at: usize) -> Option<Entry> {
+    let head = u64_at(bytes, at)?;
+    let offset = head & ((1 << TAG_SHIFT) - 1);
+    let behind = at + HEAD_BYTES;
+    let frame = || {
+        let whole = offset % FRAME_SIZE as u64 == 0;
+        u32::try_from(offset / FRAME_SIZE as u64).ok().filter(|_| whole).map(FrameNo)
+    };
+    match head >> TAG_SHIFT {
+        TAG_WORD if offset % 8 == 0 => Some(Entry::Word(offset, u64_at(bytes, behind)?)),
+        TAG_ZERO => frame().map(Entry::Zero),
+        TAG_LINES => {
+            let (first, count) = (offset & !(LINE_SIZE as u64 - 1), (offset % LINE_SIZE as u64) as usize + 1);
+            let lines = bytes.get(behind..behind + count * LINE_SIZE)?;
+            let inside = first as usize % FRAME_SIZE / LINE_SIZE + count <= LINES_PER_FRAME;
+            inside.then(|| Entry::Lines(first, lines.into()))
+        }
+        TAG_PAYLOAD => {
+            let (bytes, checksum) = (u32_at(bytes, behind)?, u32_at(bytes, behind + 4)?);
+            frame().map(|frame| Entry::Payload(Extent { frame, bytes, checksum }))
+        }
+        _ => None,
+    }
+}
+
+/// The lines in the bytes of a payload; `None` when there is anything else.
+pub(super) fn decode_lines(bytes: &[u8]) -> Option<Vec<(u64, Box<[u8]>)>> {
+    let (mut lines, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        match decode_entry(bytes, at)? {
+            Entry::Lines(offset, image) => {
+                at += HEAD_BYTES + image.len();
+                lines.push((offset, image));
             }
             _ => return None,
         }
     }
-    (entries.len() == count).then_some(entries)
+    Some(lines)
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
@@ -172,7 +255,17 @@ mod tests {
 
     fn entries() -> impl Strategy<Value = Vec<Entry>> {
         let word = (0u64..1 << 41, any::<u64>()).prop_map(|(o, v)| Entry::Word(o * 8, v));
-        prop::collection::vec(prop_oneof![word, any::<u32>().prop_map(|f| Entry::Zero(FrameNo(f)))], 0..40)
+        let lines =
+            (any::<u32>(), 0usize..64, 1usize..64, any::<u8>()).prop_map(|(frame, first, count, byte)| {
+                let count = count.min(LINES_PER_FRAME - first);
+                let offset = FrameNo(frame).offset() + (first * LINE_SIZE) as u64;
+                Entry::Lines(offset, vec![byte; count * LINE_SIZE].into())
+            });
+        let payload = (any::<u32>(), any::<u32>(), any::<u32>()).prop_map(|(frame, bytes, checksum)| {
+            Entry::Payload(Extent { frame: FrameNo(frame), bytes, checksum })
+        });
+        let zero = any::<u32>().prop_map(|f| Entry::Zero(FrameNo(f)));
+        prop::collection::vec(prop_oneof![4 => word, 2 => zero, 1 => lines, 1 => payload], 0..40)
     }
 
     proptest! {
@@ -192,6 +285,15 @@ mod tests {
             let i = at.index(padding);
             bytes[i] ^= 1 << bit;
             prop_assert!(decode(&bytes).is_none());
+        }
+
+        #[test]
+        fn a_payload_holds_lines_and_nothing_else(entries in entries()) {
+            let mut bytes = Vec::new();
+            entries.iter().for_each(|entry| encode_entry(&mut bytes, entry));
+            let lines = |e: &Entry| match e { Entry::Lines(at, b) => Some((*at, b.clone())), _ => None };
+            let expected: Option<Vec<_>> = entries.iter().map(lines).collect();
+            prop_assert_eq!(decode_lines(&bytes), expected);
         }
 
         #[test]

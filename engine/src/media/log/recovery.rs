@@ -3,19 +3,21 @@
 //! Accept, mark, store home, flush, new epoch: each step durable before the next, and each harmless when a crash
 //! repeats it, so that recovery may die anywhere and begin again.
 
-use super::commit::{note_home, store_home};
 use super::header::{Header, Tail};
-use super::new_epoch;
+use super::homes::Homes;
+use super::record::Extent;
 use super::record::{Content, Entry, Link, MARK_BYTES, Sequence, claimed_bytes, decode, encode};
 use super::ring::Ring;
+use super::{new_epoch, payload};
 use crate::error::{Error, Result};
 use crate::media::layout::{CURSOR_OFFSET, LOG_FRAME, ROOT_FRAME, WORD_SIZE};
 use crate::media::lease::{Lease, State};
 use crate::media::rules::{Rule, Rules};
 use crate::media::sector::Found;
+use crate::media::words::Shape;
 use crate::region::Region;
-use crate::units::{FRAME_SIZE, LINE_SIZE};
-use std::collections::BTreeSet;
+use crate::units::{FRAME_SIZE, FrameNo};
+use std::collections::HashSet;
 
 /// How the last owner's life ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,9 +80,9 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     if replayed == 0 {
         return Ok((header, Recovery { ending, replayed }));
     }
-    check_targets(region, ring, &records)?;
+    check_targets(region, ring, &records, accepted)?;
     if region.read_only() {
-        store_homes(region, &records, accepted, death)?;
+        store_homes(region, &records, accepted, death, rules)?;
         return Ok((header, Recovery { ending, replayed }));
     }
     if rules.broken(Rule::LeaseFirst) {
@@ -92,11 +94,10 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
         && records.iter().any(|r| r.changes().is_some() && r.sequence > covered);
     let mut replay = || -> Result {
         let end = secure(region, ring, header.tail, &records, unmarked, rules)?;
-        let homes = store_homes(region, &records, accepted, death || rules.broken(Rule::CursorAlways))?;
+        let mut homes =
+            store_homes(region, &records, accepted, death || rules.broken(Rule::CursorAlways), rules)?;
         if !rules.broken(Rule::RecoveryNotFlushed) {
-            for line in homes {
-                memory.flush(line, LINE_SIZE)?;
-            }
+            homes.flush(memory)?;
             memory.fence();
             memory.sync_file()?;
         }
@@ -154,24 +155,81 @@ fn scan(region: &Region, ring: Ring, tail: Tail) -> Result<Vec<Valid>> {
     }
 }
 
-/// A record of ours changes only words of the root, of structures and of maps: anything else is a forgery, and is
-/// refused before anything is stored.
-fn check_targets(region: &Region, ring: Ring, records: &[Valid]) -> Result {
-    let log = LOG_FRAME.offset()..LOG_FRAME.offset() + ring.bytes();
+/// A record of ours changes only words of the root, of structures and of maps, and bytes of data frames, and no frame
+/// is both in live records (LOG rule 2): anything else is a forgery, and is refused before anything is stored.
+fn check_targets(
+    region: &Region,
+    ring: Ring,
+    records: &[Valid],
+    accepted: impl Fn(&Valid) -> bool,
+) -> Result {
+    let mut targets = Targets::new(region, ring);
     for record in records {
         for entry in record.changes().unwrap_or_default() {
-            let (offset, bytes) = match *entry {
-                Entry::Word(offset, _) => (offset, WORD_SIZE),
-                Entry::Zero(frame) => (frame.offset(), FRAME_SIZE as u64),
+            let lawful = match entry {
+                Entry::Word(offset, _) => targets.word(*offset),
+                Entry::Zero(frame) => targets.inside(frame.offset(), FRAME_SIZE as u64),
+                Entry::Lines(offset, _) => targets.lines(*offset),
+                // Without a durable mark its frames may hold anything.
+                Entry::Payload(_) if !accepted(record) => true,
+                Entry::Payload(extent) => targets.payload(*extent)?,
             };
-            let inside = offset.checked_add(bytes).is_some_and(|end| end <= region.len_bytes());
-            if !inside || offset < ROOT_FRAME.offset() || log.contains(&offset) {
-                let why = format!("record {} changes byte {offset:#x}", record.sequence.0);
+            if !lawful {
+                let why = format!("record {} changes what it may not: {entry:.60?}", record.sequence.0);
                 return Err(Error::corrupt("log", LOG_FRAME.offset(), why));
             }
         }
     }
-    Ok(())
+    if targets.data.is_disjoint(&targets.structure) {
+        return Ok(());
+    }
+    Err(Error::corrupt("log", LOG_FRAME.offset(), "a frame is data to one record and a structure to another"))
+}
+
+/// What records change.
+struct Targets<'r> {
+    region: &'r Region,
+    log: std::ops::Range<u64>,
+    shape: Shape,
+    structure: HashSet<FrameNo>,
+    data: HashSet<FrameNo>,
+}
+
+impl<'r> Targets<'r> {
+    fn new(region: &'r Region, ring: Ring) -> Self {
+        let log = LOG_FRAME.offset()..LOG_FRAME.offset() + ring.bytes();
+        let frames = (region.len_bytes() / FRAME_SIZE as u64).saturating_sub(1);
+        let shape = Shape { log_frames: (ring.bytes() / FRAME_SIZE as u64) as u32, frames };
+        Self { region, log, shape, structure: HashSet::new(), data: HashSet::new() }
+    }
+
+    fn inside(&self, offset: u64, bytes: u64) -> bool {
+        let inside = offset.checked_add(bytes).is_some_and(|end| end <= self.region.len_bytes());
+        inside && offset >= ROOT_FRAME.offset() && !self.log.contains(&offset)
+    }
+
+    fn word(&mut self, offset: u64) -> bool {
+        self.structure.extend(frame_of(offset));
+        self.inside(offset, WORD_SIZE)
+    }
+
+    fn lines(&mut self, offset: u64) -> bool {
+        self.data.extend(frame_of(offset));
+        frame_of(offset).is_some_and(|frame| self.shape.ordinary(frame))
+    }
+
+    fn payload(&mut self, extent: Extent) -> Result<bool> {
+        let frames = u64::from(extent.bytes).div_ceil(FRAME_SIZE as u64);
+        let mut run = u64::from(extent.frame.0)..u64::from(extent.frame.0) + frames;
+        if !run.all(|frame| u32::try_from(frame).is_ok_and(|frame| self.shape.ordinary(FrameNo(frame)))) {
+            return Ok(false);
+        }
+        Ok(payload::read(self.region.memory(), extent)?.iter().all(|(offset, _)| self.lines(*offset)))
+    }
+}
+
+fn frame_of(offset: u64) -> Option<FrameNo> {
+    u32::try_from(offset / FRAME_SIZE as u64).ok().map(FrameNo)
 }
 
 /// Makes what was accepted durable in the log, under a mark if some of it is `unmarked`, and says where the log ends; the
@@ -209,25 +267,27 @@ fn secure(
     Ok(Tail { link, position })
 }
 
-/// Stores the homes of what was accepted. Words are stored always; a frame is zeroed again after a process death only
-/// beyond the cursor: what came later was stored without the log.
+/// Stores the homes of what was accepted. Words are stored always; a frame is zeroed again, and bytes of one are stored
+/// again, after a process death only beyond the cursor: what came later was stored without the log.
 fn store_homes(
     region: &Region,
     records: &[Valid],
     accepted: impl Fn(&Valid) -> bool,
     death: bool,
-) -> Result<BTreeSet<u64>> {
+    rules: Rules,
+) -> Result<Homes> {
     let memory = region.memory();
-    let cursor = if death { Sequence(memory.load(CURSOR_OFFSET)?) } else { Sequence(0) };
-    let mut homes = BTreeSet::new();
+    let trusted = death && !rules.broken(Rule::CursorIgnored);
+    let cursor = if trusted { Sequence(memory.load(CURSOR_OFFSET)?) } else { Sequence(0) };
+    let mut homes = Homes::default();
     for record in records.iter().filter(|r| accepted(r)) {
-        for &entry in record.changes().unwrap_or_default() {
-            note_home(&mut homes, entry);
+        for entry in record.changes().unwrap_or_default() {
             // What was stored by the dead is flushed like the rest, and not stored again.
-            if matches!(entry, Entry::Zero(_)) && record.sequence <= cursor {
-                continue;
+            if matches!(entry, Entry::Word(..)) || record.sequence > cursor {
+                homes.store(memory, entry)?;
+            } else {
+                homes.note(memory, entry)?;
             }
-            store_home(memory, entry)?;
         }
     }
     Ok(homes)

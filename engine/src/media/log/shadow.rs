@@ -55,6 +55,8 @@ impl Shadow {
                 Entry::Zero(frame) => {
                     changed.zeroed.insert(frame, sequence);
                 }
+                // Bytes of data frames are read in place.
+                Entry::Lines(..) | Entry::Payload(_) => {}
             }
         }
     }
@@ -74,6 +76,7 @@ impl Shadow {
                         changed.zeroed.remove(&frame);
                     }
                 }
+                Entry::Lines(..) | Entry::Payload(_) => {}
             }
         }
     }

@@ -257,6 +257,64 @@ fn a_record_that_would_change_the_superblock_is_refused() {
     assert!(matches!(reopen(image(&log), 1), Err(Error::Corrupt { what: "log", .. })));
 }
 
+/// What a record with these lines and, in `structure`, one word leaves to an opening on the same boot.
+fn reopened(lines: u64, structure: Option<u64>) -> Result<(Log, recovery::Recovery)> {
+    let log = fresh();
+    set(&log, 0, 1);
+    log.append(|txn| {
+        structure.map_or(Ok(()), |at| txn.write(at, 9))?;
+        txn.lines(lines, vec![7; LINE_SIZE].into())
+    })
+    .unwrap();
+    reopen(image(&log), 1)
+}
+
+#[test]
+fn a_record_carries_bytes_of_data_frames_and_of_no_others() {
+    use crate::media::layout::{LOG_FRAME, ROOT_FRAME, bitmap_frame, directory_frame};
+    let data = word(512);
+    let (after, _) = reopened(data, None).unwrap();
+    assert_eq!(after.read(data).unwrap(), 0x0707_0707_0707_0707);
+    assert!(reopened(data, Some(word(1024))).is_ok());
+    let last = after.region().len_bytes() - FRAME_SIZE as u64;
+    for frame in [LOG_FRAME, ROOT_FRAME, bitmap_frame(0, LOG_FRAMES), directory_frame(LOG_FRAMES)] {
+        assert!(
+            matches!(reopened(frame.offset(), None), Err(Error::Corrupt { what: "log", .. })),
+            "{frame:?}"
+        );
+    }
+    for beyond in [last, last + (1 << 40)] {
+        assert!(matches!(reopened(beyond, None), Err(Error::Corrupt { .. })), "{beyond:#x}");
+    }
+    // The same frame as a structure and as data.
+    assert!(matches!(reopened(data, Some(data + 1024)), Err(Error::Corrupt { what: "log", .. })));
+}
+
+/// A log with one committed record, whose two lines lie in a payload.
+fn with_payload() -> (Log, FrameNo) {
+    let (log, frame) = (fresh(), FrameNo(first_free_frame(LOG_FRAMES).0 + 9));
+    set(&log, 0, 1);
+    let mut writer = payload::Writer::new(log.region().memory(), &[frame]);
+    writer.push(word(512), &[7; 2 * LINE_SIZE]).unwrap();
+    let extents = writer.finish().unwrap();
+    let append = |txn: &mut Txn<'_>| extents.iter().try_for_each(|&extent| txn.payload(extent));
+    let ((), sequence) = log.append(append).unwrap();
+    log.commit(sequence).unwrap();
+    (log, frame)
+}
+
+#[test]
+fn a_payload_is_replayed_after_a_power_loss_and_a_rotten_one_is_refused() {
+    let (log, frame) = with_payload();
+    assert_eq!(log.read(word(512)).unwrap(), 0x0707_0707_0707_0707);
+    let mut bytes = image(&log);
+    bytes[word(512) as usize..][..2 * LINE_SIZE].fill(0);
+    let (after, _) = reopen(bytes.clone(), 2).unwrap();
+    assert_eq!(after.read(word(512 + 15)).unwrap(), 0x0707_0707_0707_0707);
+    bytes[frame.offset() as usize + 40] ^= 1;
+    assert!(matches!(reopen(bytes, 2), Err(Error::Corrupt { what: "payload of the log", .. })));
+}
+
 #[test]
 fn concurrent_appends_and_commits_lose_nothing() {
     let log = fresh();

@@ -1,0 +1,131 @@
+//! Batches: what several objects gain, and bytes of their pages, in one record.
+
+use super::bitmap;
+use super::content::{map_at, new_node};
+use super::log::Txn;
+use super::log::payload::Writer;
+use super::log::record::{ENTRY_BYTES_MAX, Extent, Sequence};
+use super::record::{Head, ObjectSlot};
+use super::rules::Rule;
+use super::volume::{OBJECT_LOCKS, Volume};
+use super::words::Shape;
+use crate::error::Result;
+use crate::units::{FrameNo, PageIndex};
+
+/// Entries for an object's head.
+const HEAD_ENTRIES: usize = 16;
+
+/// What a batch changes of one object besides bytes.
+#[derive(Debug)]
+pub struct BatchPart {
+    /// The object.
+    pub slot: ObjectSlot,
+    /// Pages that are holes now, ascending, and the frames of `allocate` that they get.
+    pub links: Vec<(PageIndex, FrameNo)>,
+    /// The new size.
+    pub size: Option<u64>,
+    /// The size uncovers zeros that were stored a moment ago and that no record has published yet.
+    pub publishes: bool,
+}
+
+/// Bytes of pages.
+#[derive(Debug)]
+pub enum Images {
+    /// In the record: lines by offset.
+    Inline(Vec<(u64, Box<[u8]>)>),
+    /// In frames of their own, durable.
+    Payload(Vec<Extent>),
+}
+
+impl Volume {
+    /// Bytes of entries that a record with these parts and `zeros` frames to zero has left for images; `None` when the
+    /// parts alone do not fit one.
+    pub fn batch_room(&self, parts: &[BatchPart], zeros: usize) -> Result<Option<u64>> {
+        let mut entries = zeros;
+        for part in parts {
+            // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
+            entries += HEAD_ENTRIES + 2 * part.links.len() + 3 * self.batch_nodes(part)?;
+        }
+        Ok(self.log.record_room().checked_sub(entries as u64 * ENTRY_BYTES_MAX))
+    }
+
+    /// Appends one record: pages linked, sizes set, `zeros` made zero, then the images. `data` names the frames whose
+    /// bytes it carries. The caller holds their exclusive latches, and whatever else keeps the parts as they are.
+    ///
+    /// # Durability
+    /// Appended; it carries everything itself and publishes nothing, so that committing it is one write.
+    pub fn append_batch(
+        &self,
+        parts: &[BatchPart],
+        zeros: &[FrameNo],
+        images: Images,
+        data: &[FrameNo],
+    ) -> Result<Sequence> {
+        let mut locks: Vec<_> = parts.iter().map(|part| part.slot.0 % OBJECT_LOCKS).collect();
+        locks.sort_unstable();
+        locks.dedup();
+        let _objects: Vec<_> = locks.into_iter().map(|lock| self.object(ObjectSlot(lock))).collect();
+        let mut nodes = 0;
+        for part in parts {
+            let pages: Vec<_> = part.links.iter().map(|&(index, frame)| (index.0, frame)).collect();
+            self.verify_links(part.slot, &pages, part.size)?;
+            nodes += self.batch_nodes(part)?;
+        }
+        let ((), sequence) = self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {
+            parts.iter().try_for_each(|part| append_part(t, shape, part, spare))?;
+            zeros.iter().try_for_each(|&frame| t.zero(frame))?;
+            data.iter().for_each(|&frame| t.images(frame));
+            match images {
+                Images::Inline(lines) => lines.into_iter().try_for_each(|(at, bytes)| t.lines(at, bytes)),
+                Images::Payload(extents) => extents.into_iter().try_for_each(|extent| t.payload(extent)),
+            }
+        })?;
+        Ok(sequence)
+    }
+
+    /// A writer into `frames` of `allocate`.
+    #[must_use]
+    pub fn payload(&self, frames: &[FrameNo]) -> Writer<'_> {
+        Writer::new(self.log.region().memory(), frames)
+    }
+
+    /// Keeps payload frames, named by the record `named`, until it is passed.
+    pub fn retire_payload(&self, named: Sequence, frames: Vec<FrameNo>) {
+        if self.log.rules().broken(Rule::PayloadReuse) {
+            // They go back at once. What fails here is out of use until the next opening.
+            let _ = self.release(&frames);
+            return;
+        }
+        self.allocator.quarantine(named, frames);
+    }
+
+    fn batch_nodes(&self, part: &BatchPart) -> Result<usize> {
+        if part.links.is_empty() {
+            return Ok(0);
+        }
+        let pages: Vec<_> = part.links.iter().map(|&(index, _)| index.0).collect();
+        let map = map_at(&self.head(part.slot)?);
+        self.read(|log, shape| map.missing_nodes(log, shape, &pages))
+    }
+}
+
+fn append_part(t: &mut Txn<'_>, shape: Shape, part: &BatchPart, spare: &mut Vec<FrameNo>) -> Result {
+    if part.publishes {
+        t.publishes();
+    }
+    if part.links.is_empty() && part.size.is_none() {
+        return Ok(());
+    }
+    let mut head = Head::live(t, part.slot)?;
+    let mut map = map_at(&head);
+    let mut node = |t: &mut Txn<'_>| new_node(t, shape, spare);
+    for &(page, frame) in &part.links {
+        map.insert(t, shape, page.0, frame, &mut node)?;
+    }
+    bitmap::set(t, shape, part.links.iter().map(|&(_, frame)| frame))?;
+    head.set_root(map.root);
+    if let Some(size) = part.size {
+        head.set_size(size);
+    }
+    head.write(t)
+}

@@ -1,0 +1,51 @@
+//! Which data frames have bytes in live records (LOG rule 6).
+//!
+//! A record that is not passed is replayed after a power loss, over whatever was stored in place since. So a sync of such
+//! a frame, and a growth that uncovers bytes of it, first have the tail moved past its last record.
+
+use super::record::Sequence;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::units::FrameNo;
+use std::collections::HashMap;
+
+/// For each frame the last live record that carries bytes of it.
+#[derive(Default)]
+pub struct Images {
+    last: Mutex<HashMap<FrameNo, Sequence>>,
+    count: AtomicUsize,
+}
+
+impl Images {
+    /// Notes an appended record. The caller holds the append lock, and its caller the frames' exclusive latches.
+    pub(super) fn add(&self, sequence: Sequence, frames: Vec<FrameNo>) {
+        if frames.is_empty() {
+            return;
+        }
+        let mut last = self.last.lock();
+        frames.into_iter().for_each(|frame| {
+            last.insert(frame, sequence);
+        });
+        // ORDERING: Release: see `last`.
+        self.count.store(last.len(), Ordering::Release);
+    }
+
+    /// All records before `tail` are passed.
+    pub(super) fn pass(&self, tail: Sequence) {
+        let mut last = self.last.lock();
+        last.retain(|_, sequence| *sequence >= tail);
+        // ORDERING: Release: see `last`.
+        self.count.store(last.len(), Ordering::Release);
+    }
+
+    /// The last live record with bytes of one of these frames.
+    #[must_use]
+    pub fn last(&self, frames: impl Iterator<Item = FrameNo>) -> Option<Sequence> {
+        // ORDERING: Acquire: who has latched a frame after a batch released it has seen the batch's count.
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let last = self.last.lock();
+        frames.filter_map(|frame| last.get(&frame)).max().copied()
+    }
+}

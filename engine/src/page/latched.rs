@@ -1,0 +1,59 @@
+//! Pages under the exclusive latch of somebody who does not store to them himself: a batch, whose bytes the log's leader
+//! stores.
+
+use super::pin::PageRef;
+use crate::error::{Error, Result};
+use crate::frame::FrameTable;
+use crate::space::Owner;
+use crate::units::{FRAME_SIZE, FrameNo};
+
+/// A pin and its exclusive latch.
+#[must_use = "a latch that is dropped at once excludes nobody"]
+pub(crate) struct Latched {
+    page: PageRef,
+}
+
+impl Latched {
+    /// Waits for the exclusive latch.
+    ///
+    /// # Errors
+    /// `PoisonedFrame`, `ReadOnly`, `Detached`.
+    pub(crate) fn take(page: PageRef) -> Result<Self> {
+        page.readable()?;
+        page.writable()?;
+        FrameTable::global().latch_exclusive(page.pfn());
+        let latched = Self { page };
+        if latched.page.is_detached() {
+            return Err(Error::Detached { pfn: latched.page.pfn() });
+        }
+        Ok(latched)
+    }
+
+    /// The frame.
+    pub(crate) fn frame(&self) -> FrameNo {
+        self.page.frame()
+    }
+
+    /// Copies the page.
+    pub(crate) fn copy(&self, into: &mut [u8; FRAME_SIZE]) {
+        // SAFETY: pinned and mapped, `into` is somewhere else, and the exclusive latch keeps writers out: the leader
+        // stores only to pages of appended records, whose batch copies no more.
+        unsafe { std::ptr::copy_nonoverlapping(self.page.bytes().as_ptr(), into.as_mut_ptr(), FRAME_SIZE) }
+    }
+
+    /// Notes whose page the frame holds from now on.
+    pub(crate) fn set_owner(&self, owner: Owner) {
+        self.page.set_owner(owner);
+    }
+
+    /// Lines that no sync has taken yet.
+    pub(crate) fn dirty_lines(&self) -> u64 {
+        FrameTable::global().dirty_lines(self.page.pfn())
+    }
+}
+
+impl Drop for Latched {
+    fn drop(&mut self) {
+        FrameTable::global().release_exclusive(self.page.pfn());
+    }
+}

@@ -1,0 +1,372 @@
+//! Committing a batch.
+//!
+//! ```text
+//! layouts of the objects, in the order of their numbers
+//!   holes get frames; the room of one record is known
+//!   pins and exclusive latches, in the order of the frames
+//!     dirty bits, then running syncs: which equal lines are durable
+//!     compare, log what differs      (large: first into payload frames, durable)
+//!     append one record
+//!   layouts are dropped, where nothing grew
+//!     commit: the log's leader stores home and moves the cursor
+//!   lengths are published, latches released
+//! ```
+//! Who holds a latch of a batch waits for the log alone, and nobody whom the log waits for wants a latch (LOG rule 5).
+
+use super::batch::Target;
+use super::core::Core;
+use super::shared::{Layout, PAGE, Shared, Tail};
+use super::write::{CHUNK_PAGES, pieces};
+use crate::error::{Error, Result};
+use crate::media::log::payload;
+use crate::media::log::record::{ENTRY_BYTES_MAX, HEAD_BYTES, Sequence};
+use crate::media::rules::Rule;
+use crate::media::{BatchPart, Images};
+use crate::page::{Latched, PageRef};
+use crate::space::Owner;
+use crate::sync::MutexGuard;
+use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME, PageIndex};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Writes what is staged, all or nothing.
+///
+/// # Durability
+/// Durable on return.
+pub(super) fn commit(core: &Arc<Core>, targets: &[&Target]) -> Result {
+    let members = targets.iter().map(|target| Member::new(target)).collect();
+    Commit { core, members, payload: Vec::new() }.run()
+}
+
+/// What a batch stores to one page: zeros from `zero_from` on, then pieces.
+#[derive(Default)]
+struct Edit<'b> {
+    zero_from: Option<usize>,
+    pieces: Vec<(usize, &'b [u8])>,
+}
+
+impl Edit<'_> {
+    /// Changes `page` as the batch does; one bit for each line that it names.
+    fn apply(&self, page: &mut [u8; FRAME_SIZE]) -> u64 {
+        let mut lines = 0;
+        if let Some(from) = self.zero_from {
+            page[from..].fill(0);
+            lines |= lines_of(from..FRAME_SIZE);
+        }
+        for &(at, bytes) in &self.pieces {
+            page[at..at + bytes.len()].copy_from_slice(bytes);
+            lines |= lines_of(at..at + bytes.len());
+        }
+        lines
+    }
+
+    /// The lines of `old` that the batch names, and those that it changes.
+    fn compare(&self, old: [u8; FRAME_SIZE]) -> (u64, u64) {
+        let mut new = old;
+        let named = self.apply(&mut new);
+        let both = old.chunks_exact(LINE_SIZE).zip(new.chunks_exact(LINE_SIZE)).enumerate();
+        (named, both.fold(0, |lines, (n, (old, new))| lines | u64::from(old != new) << n))
+    }
+}
+
+/// An object of a batch that is being committed.
+struct Member<'b> {
+    shared: &'b Arc<Shared>,
+    layout: Option<MutexGuard<'b, Layout>>,
+    /// The length afterwards, if the object grows.
+    len: Option<u64>,
+    edits: BTreeMap<PageIndex, Edit<'b>>,
+    /// Pages that are there, and their frames.
+    found: Vec<(PageIndex, FrameNo)>,
+    /// Holes, and the frames they get.
+    fresh: Vec<(PageIndex, FrameNo)>,
+}
+
+impl<'b> Member<'b> {
+    /// Waits for the object's layout: from here on nobody cuts it, lets it grow or changes its map.
+    fn new(target: &'b Target) -> Self {
+        let shared = &target.shared;
+        let layout = Some(shared.layout.lock());
+        let end = target.stage.end().max(target.len);
+        let mut edits: BTreeMap<PageIndex, Edit<'b>> = BTreeMap::new();
+        for piece in target.stage.ranges().flat_map(|(offset, bytes)| pieces(offset, bytes)) {
+            edits.entry(piece.index).or_default().pieces.push((piece.at, piece.bytes));
+        }
+        let len = (end > shared.len()).then_some(end);
+        Self { shared, layout, len, edits, found: Vec::new(), fresh: Vec::new() }
+    }
+
+    /// Finds the pages, and takes frames for holes.
+    fn locate(&mut self) -> Result {
+        if let (Some(_), Some(layout)) = (self.len, self.layout.as_deref_mut()) {
+            if layout.tail == Tail::Unknown {
+                self.shared.finish_former_life(layout)?;
+            }
+            let (old, rules) = (self.shared.len(), self.shared.core.rules);
+            let (index, from) = (PageIndex::of_byte(old), (old % PAGE) as usize);
+            // What was cut off is in the last page still: the record carries zeros over it.
+            if layout.tail == Tail::Stale
+                && from != 0
+                && self.shared.locate(index)?.is_some()
+                && !rules.broken(Rule::GrowthTail)
+            {
+                self.edits.entry(index).or_default().zero_from = Some(from);
+            }
+        }
+        let indexes: Vec<u64> = self.edits.keys().map(|index| index.0).collect();
+        for run in indexes.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(CHUNK_PAGES as usize)) {
+            let first = PageIndex(run[0]);
+            let frames = self.shared.locate_run(first, run.len() as u64)?;
+            self.fresh.extend(self.shared.take_frames(first, &frames)?);
+            let found = frames.iter().enumerate();
+            self.found.extend(
+                found.filter_map(|(n, frame)| frame.map(|frame| (PageIndex(first.0 + n as u64), frame))),
+            );
+        }
+        Ok(())
+    }
+
+    /// Links the holes' frames before the batch, full of zeros: nobody can tell a hole from a page of zeros, and one
+    /// record cannot link so many.
+    fn link_ahead(&mut self) -> Result {
+        let Some(layout) = self.layout.as_deref_mut() else { return Ok(()) };
+        while !self.fresh.is_empty() {
+            let now: Vec<_> = self.fresh.drain(..self.fresh.len().min(CHUNK_PAGES as usize)).collect();
+            if let Err(error) = now.iter().try_for_each(|f| self.shared.fill_frame(f.1, 0, &[])) {
+                self.shared.give_back(&now);
+                return Err(error);
+            }
+            self.shared.link(layout, &now, None)?;
+            self.found.extend(now);
+        }
+        Ok(())
+    }
+
+    /// What the record changed is in place: readers may see it.
+    fn committed(&mut self) {
+        let Some(layout) = self.layout.as_deref_mut() else { return };
+        if let Some(len) = self.len {
+            (layout.tail, layout.unpublished) = (Tail::Zero, false);
+            self.shared.publish_len(len);
+        }
+        self.fresh.drain(..).for_each(|(index, frame)| self.shared.remember(index, frame));
+    }
+
+    fn part(&self) -> BatchPart {
+        let unpublished = self.layout.as_deref().is_some_and(|layout| layout.unpublished);
+        BatchPart {
+            slot: self.shared.slot,
+            links: self.fresh.clone(),
+            size: self.len,
+            publishes: unpublished && self.len.is_some(),
+        }
+    }
+}
+
+/// A page under the batch's latch.
+struct Page<'b> {
+    latched: Latched,
+    edit: Edit<'b>,
+    owner: Owner,
+    /// Whether the batch gives it its frame, which holds anything.
+    fresh: bool,
+    /// Lines that are not durable, as far as is known.
+    dirty: u64,
+    /// Lines to be logged.
+    logged: u64,
+    /// The same, decided too early: a broken rule.
+    hasty: Option<u64>,
+}
+
+impl Page<'_> {
+    /// Decides which lines are logged. Of those that are equal, only the durable ones are left out.
+    fn compare(&mut self, trusted: bool) {
+        let mut old = [0; FRAME_SIZE];
+        if !self.fresh {
+            self.latched.copy(&mut old);
+        }
+        let (named, changed) = self.edit.compare(old);
+        self.logged = match (self.fresh, trusted) {
+            // The record makes the frame zero first.
+            (true, _) => changed,
+            (false, true) => changed | named & self.dirty,
+            (false, false) => named,
+        };
+        self.logged = self.hasty.unwrap_or(self.logged);
+    }
+
+    /// Whether the record makes the frame zero before it stores lines.
+    fn zeroed(&self) -> bool {
+        self.fresh && self.logged != u64::MAX
+    }
+
+    /// Bytes of the entries for its lines.
+    fn bytes(&self) -> usize {
+        runs(self.logged).map(|run| HEAD_BYTES + run.len() * LINE_SIZE).sum()
+    }
+
+    /// Shows each run of logged lines as it will be.
+    fn images(&self, mut take: impl FnMut(u64, &[u8]) -> Result) -> Result {
+        let mut page = [0; FRAME_SIZE];
+        if !self.fresh {
+            self.latched.copy(&mut page);
+        }
+        self.edit.apply(&mut page);
+        for run in runs(self.logged) {
+            let bytes = run.start * LINE_SIZE..run.end * LINE_SIZE;
+            take(self.latched.frame().offset() + bytes.start as u64, &page[bytes])?;
+        }
+        Ok(())
+    }
+}
+
+/// A batch that is being committed.
+struct Commit<'b> {
+    core: &'b Arc<Core>,
+    members: Vec<Member<'b>>,
+    /// Frames taken for the payload and not named by a record.
+    payload: Vec<FrameNo>,
+}
+
+impl Commit<'_> {
+    fn run(mut self) -> Result {
+        self.members.iter_mut().try_for_each(Member::locate)?;
+        let (core, volume) = (self.core, &self.core.volume);
+        let mut parts: Vec<_> = self.members.iter().map(Member::part).collect();
+        let fresh: usize = parts.iter().map(|part| part.links.len()).sum();
+        if volume.batch_room(&parts, fresh)?.is_none() {
+            self.members.iter_mut().try_for_each(Member::link_ahead)?;
+            parts = self.members.iter().map(Member::part).collect();
+        }
+        let mut pages = latch(core, &mut self.members)?;
+        compare(core, &mut pages);
+        let images = images(core, &parts, &pages, &mut self.payload)?;
+        let zeros: Vec<_> = pages.iter().filter(|p| p.zeroed()).map(|p| p.latched.frame()).collect();
+        let touched = pages.iter().filter(|p| p.fresh || p.logged != 0);
+        let data: Vec<_> = touched.map(|p| p.latched.frame()).collect();
+        let sequence = volume.append_batch(&parts, &zeros, images, &data)?;
+        volume.retire_payload(sequence, std::mem::take(&mut self.payload));
+        self.finish(pages, sequence)
+    }
+
+    /// The record is appended: commits it, and shows what grew.
+    fn finish(&mut self, mut pages: Vec<Page<'_>>, sequence: Sequence) -> Result {
+        pages.iter().filter(|page| page.fresh).for_each(|page| page.latched.set_owner(page.owner));
+        if self.core.rules.broken(Rule::BatchReleasesEarly) {
+            pages.clear();
+        }
+        if self.members.iter().all(|member| member.len.is_none() && member.fresh.is_empty()) {
+            self.members.iter_mut().for_each(|member| member.layout = None);
+        }
+        self.core.log.commit(sequence)?;
+        self.members.iter_mut().for_each(Member::committed);
+        drop(pages);
+        Ok(())
+    }
+}
+
+impl Drop for Commit<'_> {
+    fn drop(&mut self) {
+        for member in &self.members {
+            member.shared.give_back(&member.fresh);
+        }
+        // What cannot be given back is out of use until the next opening.
+        let _ = self.core.volume.release(&self.payload);
+    }
+}
+
+/// Pins and latches all pages, in the order of their frames.
+fn latch<'b>(core: &Core, members: &mut [Member<'b>]) -> Result<Vec<Page<'b>>> {
+    let mut wanted = Vec::new();
+    for member in members {
+        let mut edits = std::mem::take(&mut member.edits);
+        for &(index, frame) in &member.found {
+            let edit = edits.remove(&index).unwrap_or_default();
+            wanted.push((member.shared.pin_located(index, frame)?, edit, member.shared.owner(index), false));
+        }
+        for &(index, frame) in &member.fresh {
+            let edit = edits.remove(&index).unwrap_or_default();
+            // It has no owner before it is linked.
+            wanted.push((core.pages.pin(frame)?, edit, member.shared.owner(index), true));
+        }
+    }
+    wanted.sort_unstable_by_key(|(page, ..)| page.frame());
+    let latched = |(page, edit, owner, fresh): (PageRef, Edit<'b>, Owner, bool)| {
+        let hasty = hasty(core, &page, &edit)?.filter(|_| !fresh);
+        Ok(Page { latched: Latched::take(page)?, edit, owner, fresh, dirty: 0, logged: 0, hasty })
+    };
+    wanted.into_iter().map(latched).collect()
+}
+
+/// What a comparison says that does not wait for the latch: a pending batch may be about to change the page.
+fn hasty(core: &Core, page: &PageRef, edit: &Edit<'_>) -> Result<Option<u64>> {
+    if !core.rules.broken(Rule::BatchUnlatched) {
+        return Ok(None);
+    }
+    let mut old = [0; FRAME_SIZE];
+    core.pages.region().memory().read(page.frame().offset(), &mut old)?;
+    Ok(Some(edit.compare(old).1))
+}
+
+/// First the dirty bits, then the syncs: a sync that has taken a bit by now is seen running until its lines are durable.
+fn compare(core: &Core, pages: &mut [Page<'_>]) {
+    let rules = core.rules;
+    for page in pages.iter_mut().filter(|_| !rules.broken(Rule::BatchOmitsDirty)) {
+        page.dirty = page.latched.dirty_lines();
+    }
+    let trusted = rules.broken(Rule::BatchOmitsTaken) || !core.syncs.running();
+    pages.iter_mut().for_each(|page| page.compare(trusted));
+}
+
+/// What the record carries: the lines, or where they are.
+fn images(
+    core: &Core,
+    parts: &[BatchPart],
+    pages: &[Page<'_>],
+    payload: &mut Vec<FrameNo>,
+) -> Result<Images> {
+    let volume = &core.volume;
+    let zeros = pages.iter().filter(|page| page.zeroed()).count();
+    let room = volume.batch_room(parts, zeros)?.unwrap_or(0) as usize;
+    let bytes = pages.iter().map(Page::bytes).sum();
+    if bytes <= room {
+        let mut lines = Vec::new();
+        for page in pages {
+            page.images(|at, bytes| {
+                lines.push((at, bytes.into()));
+                Ok(())
+            })?;
+        }
+        return Ok(Images::Inline(lines));
+    }
+    core.ensure_whole()?;
+    *payload = volume.allocate(payload::frames_for(bytes), None)?;
+    let mut writer = volume.payload(payload);
+    pages.iter().try_for_each(|page| page.images(|at, bytes| writer.push(at, bytes)))?;
+    let extents = writer.finish()?;
+    let (value, limit) = (extents.len() as u64, room as u64 / ENTRY_BYTES_MAX);
+    if value > limit {
+        return Err(Error::OutOfRange { what: "number of pieces of a batch's payload", value, limit });
+    }
+    Ok(Images::Payload(extents))
+}
+
+/// The runs of set bits.
+fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
+    std::iter::from_fn(move || {
+        if bits == 0 {
+            return None;
+        }
+        let start = bits.trailing_zeros() as usize;
+        let count = (bits >> start).trailing_ones() as usize;
+        bits &= !((u64::MAX >> (LINES_PER_FRAME - count)) << start);
+        Some(start..start + count)
+    })
+}
+
+/// One bit for each line that holds one of these bytes; there is one.
+fn lines_of(bytes: Range<usize>) -> u64 {
+    let (first, last) = (bytes.start / LINE_SIZE, (bytes.end - 1) / LINE_SIZE);
+    (u64::MAX << first) & (u64::MAX >> (LINES_PER_FRAME - 1 - last))
+}
