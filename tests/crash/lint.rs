@@ -103,9 +103,9 @@ fn a_guard_that_is_still_held_is_no_store_past_the_door() {
 
 /// Shapes of workloads: mixed, with a log that wraps, with several threads.
 const SHAPES: [Shape; 3] = [
-    Shape { threads: 1, ops: 60, objects: 5, pages: 6, sync_every: 6 },
-    Shape { threads: 1, ops: 260, objects: 6, pages: 3, sync_every: 12 },
-    Shape { threads: 3, ops: 30, objects: 3, pages: 4, sync_every: 6 },
+    Shape { threads: 1, ops: 60, objects: 5, pages: 6, sync_every: 6, batch_every: 0 },
+    Shape { threads: 1, ops: 260, objects: 6, pages: 3, sync_every: 12, batch_every: 0 },
+    Shape { threads: 3, ops: 30, objects: 3, pages: 4, sync_every: 6, batch_every: 0 },
 ];
 
 /// A run that ends with a close in order.
@@ -169,7 +169,7 @@ fn nothing_is_found_that_the_list_does_not_explain() {
     for class in [CacheLine, Fdatasync] {
         let rig = Rig::new(class);
         let mut known = Counts::new();
-        let alone = Kind { class, threads: 1, recovery: false };
+        let alone = Kind { class, threads: 1, recovery: false, batches: false };
         let mut rest = defects(lint(&rig.format().expect("a format"), setting(&rig)), alone, &mut known);
         for shape in SHAPES {
             for seed in 0..scaled(6) {
@@ -207,7 +207,8 @@ fn broken(class: Durability, rules: Rules, break_it: impl Fn(&mut Vec<Event>)) -
     let mut run = live.close().expect("the store closes");
     break_it(&mut run.trace.events);
     let setting = Setting { oracle: Some(&run.oracle), ..setting(&rig) };
-    let found = unexplained(lint(&run.trace, setting), Kind { class, threads: 1, recovery: false });
+    let found =
+        unexplained(lint(&run.trace, setting), Kind { class, threads: 1, recovery: false, batches: false });
     let names: BTreeSet<_> = found.iter().map(|finding| finding.name).collect();
     names.into_iter().collect()
 }
@@ -375,7 +376,10 @@ fn an_idle_file_sync_is_told_and_is_explained() {
     let trace = live.finish().trace;
     let found = lint(&trace, Setting { closed: false, ..setting(&Rig::new(Fdatasync)) });
     assert_eq!(found.iter().map(|finding| finding.name).collect::<Vec<_>>(), ["idle-fence"]);
-    assert!(explanation(&found[0], Kind { class: Fdatasync, threads: 1, recovery: false }).is_some());
+    assert!(
+        explanation(&found[0], Kind { class: Fdatasync, threads: 1, recovery: false, batches: false })
+            .is_some()
+    );
 }
 
 #[test]

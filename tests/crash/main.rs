@@ -1,5 +1,6 @@
 //! Crash states: the explorer's own tests, the mixed workload, and every schedule of the log's rules by name.
 
+mod batches;
 mod later_lives;
 mod lint;
 mod log_rules;

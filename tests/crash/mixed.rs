@@ -118,20 +118,20 @@ fn explore_all(shape: Shape, seeds: std::ops::Range<u64>, limit: u64) {
 
 #[test]
 fn one_threads_work_survives_every_crash() {
-    let shape = Shape { threads: 1, ops: 40, objects: 4, pages: 5, sync_every: 6 };
+    let shape = Shape { threads: 1, ops: 40, objects: 4, pages: 5, sync_every: 6, batch_every: 8 };
     explore_all(shape, 0..3, scaled(250));
 }
 
 #[test]
 fn three_threads_work_survives_every_crash() {
-    let shape = Shape { threads: 3, ops: 16, objects: 3, pages: 4, sync_every: 6 };
+    let shape = Shape { threads: 3, ops: 16, objects: 3, pages: 4, sync_every: 6, batch_every: 8 };
     explore_all(shape, 0..3, scaled(250));
 }
 
 /// A workload that fails is told as the few operations that it takes.
 #[test]
 fn a_failing_workload_is_shrunk_to_a_readable_story() {
-    let shape = Shape { threads: 1, ops: 40, objects: 4, pages: 5, sync_every: 6 };
+    let shape = Shape { threads: 1, ops: 40, objects: 4, pages: 5, sync_every: 6, batch_every: 8 };
     let rig = Rig::new(CacheLine).breaking(Rule::GrowthTail);
     let fails = |script: &Script| {
         let mut run = record(&rig, script.clone(), 1).expect("the store opens");

@@ -64,14 +64,17 @@ fn small() -> Script {
 #[test]
 fn every_prefix_since_the_last_sync_is_lawful_and_none_before() {
     for seed in 0..40 {
-        let shape = Shape { threads: 1, ops: 60, objects: 4, pages: 6, sync_every: 6 };
+        let shape = Shape { threads: 1, ops: 60, objects: 4, pages: 6, sync_every: 6, batch_every: 8 };
         let script = Script::random(shape, seed);
         let mut oracle = oracle(&script);
         let ops = &script.parts[0].ops;
         let mut synced = 0;
         for (done, op) in ops.iter().enumerate() {
-            if matches!(op, Op::Sync(_) | Op::SyncRange(..) | Op::SyncAll) {
-                synced = done;
+            match op {
+                Op::Sync(_) | Op::SyncRange(..) | Op::SyncAll => synced = done,
+                // Its own commit covers itself.
+                Op::Batch(_) => synced = done + 1,
+                _ => {}
             }
             for count in synced..=done + 1 {
                 let mut view = Plain::after(&script, &[count]);
@@ -79,6 +82,26 @@ fn every_prefix_since_the_last_sync_is_lawful_and_none_before() {
             }
             let mut view = Plain::after(&script, &[done + 1]);
             oracle.check(2 * done + 2, Crash::Death, &mut view).unwrap();
+        }
+    }
+}
+
+#[test]
+fn half_a_batch_is_named_and_a_lost_one() {
+    let mut script = small();
+    script.push(0, Op::Batch(vec![(0, 0, 64), (0, 128, 64)]));
+    let (none, all) = (Plain::after(&script, &[5]), Plain::after(&script, &[6]));
+    let mut half = none.clone();
+    half.0.get_mut("t0.a").unwrap().1[..64].copy_from_slice(&pattern(0, 5, 0..64));
+    for crash in [Crash::Power, Crash::Death] {
+        for mut lawful in [none.clone(), all.clone()] {
+            oracle(&script).check(11, crash, &mut lawful).expect("it has begun and not returned");
+        }
+        let why = oracle(&script).check(11, crash, &mut half.clone()).unwrap_err();
+        assert!(why.contains("half a batch"), "{why}");
+        oracle(&script).check(12, crash, &mut all.clone()).expect("it has returned");
+        for mut unlawful in [none.clone(), half.clone()] {
+            oracle(&script).check(12, crash, &mut unlawful).expect_err("it has returned");
         }
     }
 }

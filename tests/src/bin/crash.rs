@@ -27,11 +27,20 @@ use std::time::{Duration, Instant};
 const MEDIA: [(Durability, usize); 4] = [(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
 
 const SHAPES: [(&str, Shape); 5] = [
-    ("one thread", Shape { threads: 1, ops: 60, objects: 5, pages: 6, sync_every: 6 }),
-    ("one thread, few syncs", Shape { threads: 1, ops: 90, objects: 4, pages: 4, sync_every: 20 }),
-    ("one thread, log wraps", Shape { threads: 1, ops: 260, objects: 6, pages: 3, sync_every: 12 }),
-    ("three threads", Shape { threads: 3, ops: 30, objects: 3, pages: 4, sync_every: 6 }),
-    ("three threads, many syncs", Shape { threads: 3, ops: 24, objects: 2, pages: 3, sync_every: 2 }),
+    ("one thread", Shape { threads: 1, ops: 60, objects: 5, pages: 6, sync_every: 6, batch_every: 8 }),
+    (
+        "one thread, few syncs",
+        Shape { threads: 1, ops: 90, objects: 4, pages: 4, sync_every: 20, batch_every: 8 },
+    ),
+    (
+        "one thread, log wraps",
+        Shape { threads: 1, ops: 260, objects: 6, pages: 3, sync_every: 12, batch_every: 8 },
+    ),
+    ("three threads", Shape { threads: 3, ops: 30, objects: 3, pages: 4, sync_every: 6, batch_every: 8 }),
+    (
+        "three threads, many syncs",
+        Shape { threads: 3, ops: 24, objects: 2, pages: 3, sync_every: 2, batch_every: 8 },
+    ),
 ];
 
 /// How long a workload that fails is shrunk.

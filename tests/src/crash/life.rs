@@ -248,8 +248,10 @@ impl Case {
         let trace = Trace { base, events: life.recorder.take(), class };
         if broken.is_none() {
             let setting = Setting { log_frames: LOG_FRAMES, ..Setting::default() };
-            let found =
-                known::unexplained(lint(&trace, setting), Kind { class, threads: 2, recovery: false });
+            let found = known::unexplained(
+                lint(&trace, setting),
+                Kind { class, threads: 2, recovery: false, batches: false },
+            );
             if let Some(first) = found.first() {
                 return Report { violation: Some(format!("{first}")), ..Report::default() };
             }

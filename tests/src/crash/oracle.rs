@@ -4,7 +4,7 @@
 //! some number of operations of each thread, no fewer than the last acknowledged sync covers, and closed under
 //! "returned before the other began". A byte shows a version that its object wrote there: no older than the last
 //! acknowledged sync of it, no older than what the metadata found rules out. After the death of the process
-//! everything that returned is there.
+//! everything that returned is there. A batch that had not returned is there whole or not at all; one that had is there.
 
 use super::explore::Crash;
 use super::script::{Fill, Names, ObjectNo, Op, Script, Subject, owner_of, pattern_word};
@@ -57,7 +57,17 @@ pub struct Oracle {
     before: Vec<Vec<Vec<usize>>>,
     /// Identities that the run was given for its objects.
     ids: HashMap<ObjectNo, u64>,
-    allowed: HashMap<(ObjectNo, usize, usize, bool), Vec<Segment>>,
+    allowed: HashMap<(ObjectNo, Place), Vec<Segment>>,
+}
+
+/// Which contents of an object are lawful: the first `synced` operations are durable, `ended` have returned, the metadata
+/// shows `count`, and what was found is durable or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    synced: usize,
+    ended: usize,
+    count: usize,
+    fixed: bool,
 }
 
 /// A range of bytes and the contents it may have.
@@ -89,7 +99,11 @@ impl Oracle {
             if ended {
                 now.ended[thread] = number + 1;
                 let covered = before[thread][number].clone();
-                acknowledge(&script, &script.parts[thread].ops[number], &covered, &mut now);
+                let op = &script.parts[thread].ops[number];
+                acknowledge(&script, op, &covered, &mut now);
+                if matches!(op, Op::Batch(_)) {
+                    now.committed[thread] = number + 1;
+                }
             } else {
                 now.begun[thread] = number + 1;
                 before[thread].push(now.ended.clone());
@@ -131,6 +145,7 @@ impl Oracle {
             return Ok(None);
         }
         let prefix = self.prefix(&known, crash, &listing)?;
+        let mut shown = HashMap::new();
         for (name, size, _) in &listing {
             let thread = owner_of(name).expect("foreign names were refused before");
             let (object, _) = self.script.parts[thread].names[prefix[thread]][name];
@@ -142,8 +157,13 @@ impl Oracle {
             if bytes.len() as u64 != *size {
                 return Err(format!("{name:?}: {size} bytes by its record, {} read", bytes.len()));
             }
-            self.compare(object, (synced, prefix[thread], fixed), &bytes)
+            let place = Place { synced, ended: known.ended[thread], count: prefix[thread], fixed };
+            self.compare(object, place, &bytes)
                 .map_err(|why| format!("{name:?} (object {object}, metadata after {prefix:?} ops): {why}"))?;
+            shown.insert(object, bytes);
+        }
+        for thread in 0..known.begun.len() {
+            self.whole_batch(thread, &known, &shown)?;
         }
         Ok(Some(prefix))
     }
@@ -230,18 +250,45 @@ impl Oracle {
         )
     }
 
-    /// `(synced, count, fixed)`: see [`segments`].
-    fn compare(
-        &mut self,
-        object: ObjectNo,
-        (synced, count, fixed): (usize, usize, bool),
-        bytes: &[u8],
+    /// A batch that has begun and not returned: each of its words is there, or none is.
+    fn whole_batch(
+        &self,
+        thread: usize,
+        known: &Known,
+        shown: &HashMap<ObjectNo, Vec<u8>>,
     ) -> Result<(), String> {
+        let number = known.ended[thread];
+        if known.begun[thread] == number {
+            return Ok(());
+        }
+        let Op::Batch(pieces) = &self.script.parts[thread].ops[number] else { return Ok(()) };
+        let mark = (self.script.past + number as u16 + 1).to_le_bytes();
+        let (mut there, mut missing) = (None, None);
+        for &(object, offset, len) in pieces {
+            let bytes = shown.get(&object).map_or(&[][..], Vec::as_slice);
+            // Of a word, bytes 4 and 5 say whose it is.
+            for at in (offset / 8 * 8..offset + len)
+                .step_by(8)
+                .filter(|at| at + 4 >= offset && at + 6 <= offset + len)
+            {
+                let found = bytes.get(at as usize + 4..at as usize + 6);
+                *(if found == Some(&mark) { &mut there } else { &mut missing }) = Some((object, at));
+            }
+        }
+        match (there, missing) {
+            (Some(there), Some(missing)) => Err(format!(
+                "half a batch: op {number} of thread {thread} shows at (object, byte) {there:x?} and not at {missing:x?}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn compare(&mut self, object: ObjectNo, place: Place, bytes: &[u8]) -> Result<(), String> {
         let script = &self.script;
         let segments = self
             .allowed
-            .entry((object, synced, count, fixed))
-            .or_insert_with(|| segments(&script.objects[object as usize], synced, count, fixed));
+            .entry((object, place))
+            .or_insert_with(|| segments(&script.objects[object as usize], place));
         let found = &script.objects[object as usize].found;
         for segment in segments.iter() {
             let end = segment.range.end.min(bytes.len() as u64);
@@ -266,6 +313,8 @@ fn acknowledge(script: &Script, op: &Op, covered: &[usize], now: &mut Known) {
         Op::SyncAll => 0..script.objects.len(),
         // A range covers names and sizes, and too few bytes to be worth keeping account of.
         Op::SyncRange(..) => 0..0,
+        // Its own bytes are accounted for as such.
+        Op::Batch(_) => 0..0,
         _ => return,
     };
     for (committed, &c) in now.committed.iter_mut().zip(covered) {
@@ -279,9 +328,9 @@ fn acknowledge(script: &Script, op: &Op, covered: &[usize], now: &mut Known) {
     }
 }
 
-/// The contents that each range of an object may show when `synced` operations are durable, the metadata shows `count`
-/// of them, and what was found is durable or not.
-fn segments(subject: &Subject, synced: usize, count: usize, fixed: bool) -> Vec<Segment> {
+/// The contents that each range of an object may show.
+fn segments(subject: &Subject, place: Place) -> Vec<Segment> {
+    let Place { synced, ended, count, fixed } = place;
     let (versions, found) = (&subject.versions, subject.found.len() as u64);
     let mut cuts: Vec<u64> = versions.iter().flat_map(|v| [v.range.start, v.range.end]).collect();
     cuts.extend([0, found, u64::MAX]);
@@ -296,7 +345,7 @@ fn segments(subject: &Subject, synced: usize, count: usize, fixed: bool) -> Vec<
                 (true, false) => vec![Fill::Own],
             };
             for v in versions.iter().filter(|v| v.range.start <= range.start && range.end <= v.range.end) {
-                if v.op < synced || v.floor && v.op < count {
+                if v.op < synced || v.floor && v.op < count || v.durable && v.op < ended {
                     fills.clear();
                 }
                 fills.push(v.fill);

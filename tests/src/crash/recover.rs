@@ -16,7 +16,7 @@ use std::ops::Range;
 const TORN: [&str; 3] = ["superblock-copy", "log-header-copy", "lease"];
 
 /// What the next life does before it is crashed, too: few operations, most of them to be synced.
-const NEXT_LIFE: Shape = Shape { threads: 1, ops: 7, objects: 4, pages: 4, sync_every: 3 };
+const NEXT_LIFE: Shape = Shape { threads: 1, ops: 7, objects: 4, pages: 4, sync_every: 3, batch_every: 8 };
 
 /// Judges crash images of one run.
 pub struct StoreJudge<'a> {

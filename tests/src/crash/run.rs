@@ -345,6 +345,14 @@ impl Live {
                 }
                 Ok(())
             }
+            Op::Batch(pieces) => {
+                let mut batch = self.store.batch();
+                for (object, offset, len) in pieces {
+                    let bytes = pattern(*object, number, *offset..offset + len);
+                    batch.write_at(&hands.objects[object], *offset, &bytes)?;
+                }
+                batch.commit()
+            }
             Op::Sync(object) => self.object(hands, *object)?.sync(),
             Op::SyncRange(object, offset, len) => self.object(hands, *object)?.sync_range(*offset, *len),
             Op::SyncAll => self.store.sync(),
@@ -401,11 +409,14 @@ fn mark_of(event: &Event) -> Option<u64> {
 /// # Errors
 /// The store's, when it cannot even be made.
 pub fn record(rig: &Rig, script: Script, seed: u64) -> Result<Run> {
+    let batches = script.parts.iter().flat_map(|part| &part.ops).any(|op| matches!(op, Op::Batch(_)));
     let threads = script.parts.len();
     let run = play(Live::start(rig, threads)?, script, seed);
     let setting = Setting { log_frames: rig.log_frames, oracle: Some(&run.oracle), ..Setting::default() };
-    let found =
-        known::unexplained(lint(&run.trace, setting), Kind { class: rig.class, threads, recovery: false });
+    let found = known::unexplained(
+        lint(&run.trace, setting),
+        Kind { class: rig.class, threads, recovery: false, batches },
+    );
     let failed = run.failed.or_else(|| found.first().map(ToString::to_string));
     Ok(Run { failed, ..run })
 }

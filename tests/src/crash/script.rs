@@ -35,6 +35,8 @@ pub enum Op {
     Pin(ObjectNo, u64),
     /// Drops all pins and the handles of unlinked objects.
     Unpin,
+    /// Writes the objects' patterns at these offsets, all or nothing, and durable when it returns.
+    Batch(Vec<(ObjectNo, u64, u64)>),
     /// Syncs one object.
     Sync(ObjectNo),
     /// Syncs a range of one object.
@@ -58,6 +60,13 @@ impl Op {
                 *object = *numbers.get(object)?;
             }
             Self::Sync(object) | Self::SyncRange(object, ..) => *object = *numbers.get(object)?,
+            Self::Batch(pieces) => {
+                pieces.retain_mut(|piece| {
+                    let number = numbers.get(&piece.0);
+                    piece.0 = number.copied().unwrap_or(piece.0);
+                    number.is_some()
+                });
+            }
             Self::Rename(..) | Self::Unpin | Self::SyncAll => {}
         }
         Some(op)
@@ -89,6 +98,8 @@ pub struct Version {
     /// Whether the metadata of that operation rules out everything older: the range was freed or not yet covered,
     /// and what it shows afterwards is durable before the record that shows it.
     pub floor: bool,
+    /// Whether it is durable as soon as the operation has returned.
+    pub durable: bool,
 }
 
 /// Name to object and size.
@@ -112,6 +123,26 @@ pub struct Subject {
     pub versions: Vec<Version>,
     /// Its bytes when this life began.
     pub found: Vec<u8>,
+}
+
+impl Subject {
+    /// Operation `op` writes its pattern; `durable`: in a batch.
+    fn write(
+        &mut self,
+        names: &mut Names,
+        no: ObjectNo,
+        range: Range<u64>,
+        op: usize,
+        past: u16,
+        durable: bool,
+    ) {
+        if let Some(size) = size_of(names, no) {
+            grow(&mut self.versions, op, *size, range.end);
+            *size = range.end.max(*size);
+        }
+        let fill = Fill::Pattern(past + op as u16);
+        self.versions.push(Version { op, range, fill, floor: false, durable });
+    }
 }
 
 /// A workload with its meaning.
@@ -150,6 +181,8 @@ pub struct Shape {
     pub pages: u64,
     /// One operation in so many is a sync of some kind.
     pub sync_every: u64,
+    /// One of the others in so many is a batch (0: none).
+    pub batch_every: u64,
 }
 
 const PAGE: u64 = 4096;
@@ -232,6 +265,10 @@ impl Script {
             Op::Pin(object, page) => (page * PAGE < size(object)?).then_some(op),
             Op::Write(object, ..) | Op::SetLen(object, _) | Op::Punch(object, ..) => size(object).map(|_| op),
             Op::Allocate(object, ..) | Op::Sync(object) => size(object).map(|_| op),
+            Op::Batch(mut pieces) => {
+                pieces.retain(|piece| size(piece.0).is_some());
+                (!pieces.is_empty()).then_some(Op::Batch(pieces))
+            }
             Op::SyncRange(object, offset, _) => (offset < size(object)?).then_some(op),
             Op::Rename(ref from, _) => names.contains_key(from).then_some(op),
             Op::Unlink(ref name, object, _) => (names.get(name)?.0 == object).then_some(op),
@@ -267,14 +304,26 @@ impl Script {
             Op::Write(object, offset, len)
             | Op::Append(object, offset, len)
             | Op::Touch(object, offset, len) => {
-                let versions = &mut self.objects[*object as usize].versions;
-                let end = offset + len;
-                if let Some(size) = size_of(&mut names, *object) {
-                    grow(versions, number, *size, end.max(*size));
-                    *size = end.max(*size);
+                self.objects[*object as usize].write(
+                    &mut names,
+                    *object,
+                    *offset..offset + len,
+                    number,
+                    self.past,
+                    false,
+                );
+            }
+            Op::Batch(pieces) => {
+                for (object, offset, len) in pieces {
+                    self.objects[*object as usize].write(
+                        &mut names,
+                        *object,
+                        *offset..offset + len,
+                        number,
+                        self.past,
+                        true,
+                    );
                 }
-                let fill = Fill::Pattern(self.past + number as u16);
-                versions.push(Version { op: number, range: *offset..end, fill, floor: false });
             }
             Op::SetLen(object, new) => {
                 let size = size_of(&mut names, *object).expect("only named objects are resized");
@@ -286,7 +335,8 @@ impl Script {
                 let (from, to) = (*offset, offset + len);
                 // Pieces of pages are zeroed in place, like any store; whole pages are unlinked by a record.
                 let whole = from.next_multiple_of(PAGE)..to / PAGE * PAGE;
-                let zero = |range, floor| Version { op: number, range, fill: Fill::Zero, floor };
+                let zero =
+                    |range, floor| Version { op: number, range, fill: Fill::Zero, floor, durable: false };
                 versions.push(zero(from..to, false));
                 if whole.start < whole.end {
                     versions.push(zero(whole, true));
@@ -313,7 +363,7 @@ fn size_of(names: &mut Names, object: ObjectNo) -> Option<&mut u64> {
 /// Bytes between the old and the new end are zeros, whatever lay there before.
 fn grow(versions: &mut Vec<Version>, op: usize, from: u64, to: u64) {
     if from < to {
-        versions.push(Version { op, range: from..to, fill: Fill::Zero, floor: true });
+        versions.push(Version { op, range: from..to, fill: Fill::Zero, floor: true, durable: false });
     }
 }
 
@@ -339,6 +389,9 @@ impl Author {
         let (name, &(object, size)) = *self.dice.one_of(&taken);
         if self.dice.once_in(self.shape.sync_every) {
             return self.sync(object, size);
+        }
+        if self.shape.batch_every != 0 && self.dice.once_in(self.shape.batch_every) {
+            return self.batch(&taken);
         }
         let room = (self.shape.pages * PAGE).saturating_sub(size);
         match self.dice.below(32) {
@@ -384,6 +437,17 @@ impl Author {
         let past = self.dice.once_in(4);
         let offset = self.offset(if past { limit } else { size + 1 }).min(limit - 1);
         Op::Write(object, offset, self.length().min(limit - offset))
+    }
+
+    fn batch(&mut self, taken: &[(&String, &(ObjectNo, u64))]) -> Op {
+        let mut pieces = Vec::new();
+        for _ in 0..1 + self.dice.below(4) {
+            let &(object, size) = self.dice.one_of(taken).1;
+            if let Op::Write(object, offset, len) = self.write(object, size) {
+                pieces.push((object, offset, len));
+            }
+        }
+        Op::Batch(pieces)
     }
 
     fn sync(&mut self, object: ObjectNo, size: u64) -> Op {

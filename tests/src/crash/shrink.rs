@@ -82,7 +82,7 @@ mod tests {
     /// An imaginary bug: an object that was punched and then renamed.
     #[test]
     fn what_a_failure_does_not_need_goes() {
-        let shape = Shape { threads: 2, ops: 60, objects: 4, pages: 6, sync_every: 6 };
+        let shape = Shape { threads: 2, ops: 60, objects: 4, pages: 6, sync_every: 6, batch_every: 0 };
         let fails = |script: &Script| {
             let bad = script.parts.iter().any(|part| {
                 let punch = part.ops.iter().position(|op| matches!(op, Op::Punch(..)));

@@ -129,6 +129,8 @@ impl Chain {
             let home = match *entry {
                 Entry::Word(offset, _) => (offset, WORD_SIZE),
                 Entry::Zero(frame) => (frame.offset(), FRAME_SIZE as u64),
+                // The homes of a batch.
+                Entry::Lines(..) | Entry::Payload(_) => continue,
             };
             self.targets.entry(home).or_default().push_back(sequence);
         }

@@ -51,8 +51,10 @@ impl Frames {
     /// A record is appended: which frames it gives to data.
     pub fn append(&mut self, entries: &[Entry]) -> Vec<u32> {
         self.begun = true;
+        // A payload may carry any page that the record links.
+        let mut whole = false;
         let (mut taken, mut freed) = (Vec::new(), Vec::new());
-        let mut own = Vec::new();
+        let (mut own, mut carried) = (Vec::new(), Vec::new());
         for entry in entries {
             match *entry {
                 Entry::Word(offset, value) => match self.group_of(offset) {
@@ -65,7 +67,10 @@ impl Frames {
                     }
                     None => own.push((offset / FRAME_SIZE as u64) as u32),
                 },
-                Entry::Zero(frame) => own.push(frame.0),
+                // A structure has a word in the same record; of a batch's page the record carries all bytes.
+                Entry::Zero(frame) => carried.push(frame.0),
+                Entry::Lines(offset, _) => carried.push((offset / FRAME_SIZE as u64) as u32),
+                Entry::Payload(_) => whole = true,
             }
         }
         for frame in &freed {
@@ -73,7 +78,7 @@ impl Frames {
             self.filled.remove(frame);
         }
         self.own.extend(own);
-        taken.retain(|frame| !self.own.contains(frame));
+        taken.retain(|frame| !whole && !self.own.contains(frame) && !carried.contains(frame));
         taken
     }
 

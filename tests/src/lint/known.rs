@@ -12,6 +12,8 @@ pub enum When {
     Threads,
     /// In those that begin with a recovery.
     Recovery,
+    /// In those with batches.
+    Batches,
 }
 
 /// What kind of run it was.
@@ -23,6 +25,8 @@ pub struct Kind {
     pub threads: usize,
     /// Whether it began with a recovery.
     pub recovery: bool,
+    /// Whether there were batches.
+    pub batches: bool,
 }
 
 /// A kind of finding that has its reason.
@@ -42,6 +46,21 @@ pub struct Known {
 
 /// All of them.
 pub const KNOWN: &[Known] = &[
+    Known {
+        name: "redundant-flush",
+        class: CacheLine,
+        place: "frame",
+        when: When::Batches,
+        reason: "A page that a batch wrote is stored to again, in place. Its sync first moves the tail (LOG rule 6), which \
+                 flushes all homes, this line among them; then it flushes the lines whose bits it took. Only both know.",
+    },
+    Known {
+        name: "wasted-flush",
+        class: CacheLine,
+        place: "frame",
+        when: When::Batches,
+        reason: "The homes of a batch are flushed when the tail moves, also those whose frame was freed since.",
+    },
     Known {
         name: "redundant-flush",
         class: CacheLine,
@@ -105,6 +124,7 @@ pub fn explanation(finding: &Finding, kind: Kind) -> Option<&'static Known> {
             When::Always => true,
             When::Threads => kind.threads > 1,
             When::Recovery => kind.recovery,
+            When::Batches => kind.batches,
         };
         when && known.name == finding.name && known.class == kind.class && known.place == finding.place
     })
