@@ -25,7 +25,7 @@ const LEASE_FOLLOWS: &str =
 /// Of the header that recovery writes.
 const BEGINNING_FOLLOWS: &str = "no record is appended before the next beginning has made a header of its own durable; \
     until then a recovery from the older tail stores the same words, and the frames it zeroes are nodes, which only \
-    records change";
+    records change (the run has no batches, whose lines a sync in place may follow)";
 
 /// Of a commit inside a move of the tail.
 const PASSED_AT_ONCE: &str = "nobody is told before its homes are flushed and the tail is past it; torn homes are healed \

@@ -80,6 +80,14 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "redundant-flush",
         class: Fdatasync,
+        place: "frame",
+        when: When::Batches,
+        reason: "Another thread's fdatasync fell between the stores of a large batch's payload and its write-through: it \
+                 took the payload along. To learn that costs more than writing it again.",
+    },
+    Known {
+        name: "redundant-flush",
+        class: Fdatasync,
         place: "log",
         when: When::Threads,
         reason: "Another thread's fdatasync began after the leader appended his mark and ended before he wrote the \
