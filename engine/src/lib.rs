@@ -40,7 +40,9 @@ pub mod store;
 pub mod store {
     mod extent;
     mod lookaside;
+    mod syncs;
     pub use lookaside::Lookaside;
+    pub use syncs::Syncs;
 }
 #[doc(hidden)]
 pub mod sync;

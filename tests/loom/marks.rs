@@ -4,6 +4,7 @@ use super::{PFN, explore, must_pin, pins, put, table};
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
 use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, UnpinOutcome};
+use pagestone::store::Syncs;
 use std::sync::Arc;
 
 const LINE: u64 = 0b01;
@@ -37,6 +38,31 @@ fn dirty_lines_are_taken_or_still_there() {
         writer.join().expect("no panic");
         assert_eq!(taken | table.take_dirty(PFN), LINE | OTHER_LINE);
         assert_eq!(table.take_dirty(PFN), 0);
+        put(&table, PFN);
+    });
+}
+
+/// A batch leaves a line out of its record if it changes nothing and the line is durable.
+#[test]
+fn a_line_that_looks_clean_beside_no_sync_is_durable() {
+    explore(4, || {
+        let (table, syncs) = (dirty_table(), Arc::new(Syncs::default()));
+        must_pin(&table, PFN);
+        let durable = Arc::new(AtomicBool::new(false));
+        let sync = thread::spawn({
+            let (table, syncs, durable) = (table.clone(), syncs.clone(), durable.clone());
+            move || {
+                let (ticket, lines) = syncs.take(|| table.take_dirty(PFN));
+                assert_eq!(lines, LINE);
+                durable.store(true, Ordering::Relaxed);
+                drop(ticket);
+            }
+        });
+        assert!(table.try_latch_exclusive(PFN));
+        let (dirty, trusted) = syncs.look(|| table.dirty_lines(PFN));
+        assert!(dirty == LINE || !trusted || durable.load(Ordering::Relaxed), "neither dirty nor durable");
+        table.release_exclusive(PFN);
+        sync.join().expect("no panic");
         put(&table, PFN);
     });
 }

@@ -309,13 +309,15 @@ fn hasty(core: &Core, page: &PageRef, edit: &Edit<'_>) -> Result<Option<u64>> {
     Ok(Some(edit.compare(old).1))
 }
 
-/// First the dirty bits, then the syncs: a sync that has taken a bit by now is seen running until its lines are durable.
+/// Decides for each page which lines are logged.
 fn compare(core: &Core, pages: &mut [Page<'_>]) {
     let rules = core.rules;
-    for page in pages.iter_mut().filter(|_| !rules.broken(Rule::BatchOmitsDirty)) {
-        page.dirty = page.latched.dirty_lines();
-    }
-    let trusted = rules.broken(Rule::BatchOmitsTaken) || !core.syncs.running();
+    let ((), durable) = core.syncs.look(|| {
+        for page in pages.iter_mut().filter(|_| !rules.broken(Rule::BatchOmitsDirty)) {
+            page.dirty = page.latched.dirty_lines();
+        }
+    });
+    let trusted = durable || rules.broken(Rule::BatchOmitsTaken);
     pages.iter_mut().for_each(|page| page.compare(trusted));
 }
 

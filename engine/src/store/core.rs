@@ -1,7 +1,7 @@
 //! What all handles of one open store share.
 
-use super::flush::Syncs;
 use super::shared::Shared;
+use super::syncs::Syncs;
 use crate::error::{Error, Result};
 use crate::media::log::Log;
 use crate::media::rules::Rules;

@@ -4,100 +4,8 @@ use super::core::Core;
 use crate::error::Result;
 use crate::media::rules::Rule;
 use crate::page::Dirt;
-use crate::sync::{Condvar, Mutex};
 use crate::units::Durability;
-use std::collections::BTreeSet;
 use std::ops::Range;
-
-/// Syncs in progress.
-///
-/// A sync takes dirty bits and then flushes. In between the frames look clean, so a sync that begins then must not
-/// return before: each waits for all that may have taken bits before it did.
-#[derive(Default)]
-pub(super) struct Syncs {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    next: u64,
-    /// Syncs that may have taken bits and are not done.
-    running: BTreeSet<u64>,
-    /// File syncs begun, and up to which one they are done; one runs at a time.
-    file_begun: u64,
-    file_done: u64,
-}
-
-/// A sync in progress; from the drop on nobody waits for it.
-struct Ticket<'s> {
-    syncs: &'s Syncs,
-    number: u64,
-}
-
-impl Syncs {
-    /// Begins a sync. Its bits are taken afterwards.
-    fn begin(&self) -> Ticket<'_> {
-        let mut state = self.state.lock();
-        let number = state.next;
-        state.next += 1;
-        state.running.insert(number);
-        Ticket { syncs: self, number }
-    }
-
-    /// Syncs begun so far.
-    pub(super) fn count(&self) -> u64 {
-        self.latest()
-    }
-
-    /// All syncs that may have taken bits by now have smaller numbers.
-    fn latest(&self) -> u64 {
-        self.state.lock().next
-    }
-
-    /// Whether some sync may have taken bits and is not done.
-    pub(super) fn running(&self) -> bool {
-        !self.state.lock().running.is_empty()
-    }
-
-    /// Waits until all syncs with smaller numbers are done. The caller's own must be.
-    fn wait_before(&self, number: u64) {
-        let mut state = self.state.lock();
-        while state.running.first().is_some_and(|&first| first < number) {
-            state = self.changed.wait(state);
-        }
-    }
-
-    /// Runs `sync`, or finds that one which began after this call has done its work. One that fails has poisoned the
-    /// region before anybody is told of its end.
-    fn share_file_sync(&self, sync: impl Fn() -> Result) -> Result {
-        let mut state = self.state.lock();
-        let wanted = state.file_begun + 1;
-        loop {
-            if state.file_done >= wanted {
-                return Ok(());
-            }
-            if state.file_begun == state.file_done {
-                break;
-            }
-            state = self.changed.wait(state);
-        }
-        state.file_begun += 1;
-        drop(state);
-        let result = sync();
-        let mut state = self.state.lock();
-        state.file_done = state.file_begun;
-        self.changed.notify_all();
-        result
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        self.syncs.state.lock().running.remove(&self.number);
-        self.syncs.changed.notify_all();
-    }
-}
 
 impl Core {
     pub(super) fn sync_object(&self, id: u64) -> Result {
@@ -123,12 +31,11 @@ impl Core {
             }
             return self.log.commit(head);
         }
-        let ticket = self.syncs.begin();
-        let mut dirt = take();
+        let (ticket, mut dirt) = self.syncs.take(take);
         if self.rules.broken(Rule::DirtForgotten) {
             dirt = Dirt::default();
         }
-        let latest = self.syncs.latest();
+        let latest = self.syncs.begun();
         let result = self.make_durable(&dirt);
         if let Err(error) = &result {
             // Its lines are nobody's duty any more: nothing may be called durable after that.
@@ -170,57 +77,5 @@ impl Core {
             self.log.note_file_sync(reach);
         }
         self.log.commit(head)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Arc, Barrier};
-
-    #[test]
-    fn a_sync_waits_for_those_that_took_bits_before() {
-        let syncs = Arc::new(Syncs::default());
-        let earlier = syncs.begin();
-        let waiting = {
-            let syncs = Arc::clone(&syncs);
-            std::thread::spawn(move || {
-                let own = syncs.begin();
-                let latest = syncs.latest();
-                drop(own);
-                syncs.wait_before(latest);
-            })
-        };
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        assert!(!waiting.is_finished());
-        drop(earlier);
-        waiting.join().unwrap();
-    }
-
-    #[test]
-    fn a_file_sync_counts_only_if_it_began_later() {
-        let syncs = Arc::new(Syncs::default());
-        let (ran, begun) = (Arc::new(AtomicU64::new(0)), Arc::new(Barrier::new(2)));
-        let first = {
-            let (syncs, ran, begun) = (Arc::clone(&syncs), Arc::clone(&ran), Arc::clone(&begun));
-            std::thread::spawn(move || {
-                syncs.share_file_sync(|| {
-                    begun.wait();
-                    std::thread::sleep(std::time::Duration::from_millis(20));
-                    ran.fetch_add(1, Ordering::SeqCst);
-                    Ok(())
-                })
-            })
-        };
-        begun.wait();
-        syncs
-            .share_file_sync(|| {
-                assert_eq!(ran.fetch_add(1, Ordering::SeqCst), 1, "the first has ended");
-                Ok(())
-            })
-            .unwrap();
-        first.join().unwrap().unwrap();
-        assert_eq!(ran.load(Ordering::SeqCst), 2);
     }
 }

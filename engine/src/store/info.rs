@@ -100,7 +100,7 @@ impl Store {
         Stats {
             open_objects: self.core.open_objects() as u64,
             pinned_pages: self.core.pages.pinned() as u64,
-            syncs: self.core.syncs.count(),
+            syncs: self.core.syncs.begun(),
             table_frames: table.capacity,
             table_chunks: table.populated_chunks,
             table_bytes: table.bytes,

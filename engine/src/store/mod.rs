@@ -38,6 +38,7 @@ mod owners;
 mod resize;
 mod shared;
 mod stage;
+mod syncs;
 mod write;
 
 pub use crate::media::check::{Counts, DEFECTS, Finding, Report};
