@@ -156,6 +156,23 @@ fn what_cannot_be_done_is_refused_and_nothing_has_changed() {
     check(&store);
 }
 
+/// A batch pins the frames of holes before anything is linked. One that fails leaves none of them known as nobody's.
+#[test]
+fn frames_of_a_batch_that_failed_belong_to_whom_they_go_to() {
+    let store = Store::options().max_size(2 << 20).open_memory(2 << 20).unwrap();
+    let (a, b) = (store.create("a").unwrap(), store.create("b").unwrap());
+    let mut batch = store.batch();
+    // Room for the pages, and none for a payload as large.
+    batch.write_at(&a, 0, &vec![1; 300 << 12]).unwrap();
+    assert!(matches!(batch.commit(), Err(Error::NoSpace { .. })));
+    b.write_at(0, &vec![2; 300 << 12]).unwrap();
+    for page in 0..300 {
+        let owner = pin(&b, page).info().owner;
+        assert_eq!(owner, Some((b.id() as u32, PageIndex(page))));
+    }
+    assert_eq!(a.mapped().unwrap().0, 0);
+}
+
 #[test]
 fn a_batch_extends_an_object_with_zeros_whatever_was_cut_off_there() {
     let (store, a, b) = pair(Durability::Fdatasync);

@@ -22,7 +22,7 @@ use crate::media::log::payload;
 use crate::media::log::record::{ENTRY_BYTES_MAX, HEAD_BYTES, Sequence};
 use crate::media::rules::Rule;
 use crate::media::{BatchPart, Images};
-use crate::page::{Latched, PageRef};
+use crate::page::{Detached, Latched, PageRef};
 use crate::space::Owner;
 use crate::sync::MutexGuard;
 use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME, PageIndex};
@@ -36,7 +36,7 @@ use std::sync::Arc;
 /// Durable on return.
 pub(super) fn commit(core: &Arc<Core>, targets: &[&Target]) -> Result {
     let members = targets.iter().map(|target| Member::new(target)).collect();
-    Commit { core, members, payload: Vec::new() }.run()
+    Commit { core, members, payload: Vec::new(), appended: false }.run()
 }
 
 /// What a batch stores to one page: zeros from `zero_from` on, then pieces.
@@ -153,6 +153,17 @@ impl<'b> Member<'b> {
         self.fresh.drain(..).for_each(|(index, frame)| self.shared.remember(index, frame));
     }
 
+    /// The batch failed. The holes' frames were pinned as nobody's pages: their next owners begin with new descriptors.
+    /// One that somebody looks at by its number just now is out of use until the next opening.
+    fn give_back(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let mut roles = self.shared.core.pages.roles();
+        self.fresh.retain(|&(_, frame)| roles.detach(frame) == Detached::Idle);
+        self.shared.give_back(&self.fresh);
+    }
+
     fn part(&self) -> BatchPart {
         let unpublished = self.layout.as_deref().is_some_and(|layout| layout.unpublished);
         BatchPart {
@@ -227,6 +238,8 @@ struct Commit<'b> {
     members: Vec<Member<'b>>,
     /// Frames taken for the payload and not named by a record.
     payload: Vec<FrameNo>,
+    /// The record is in the log: the frames it links are the objects' own.
+    appended: bool,
 }
 
 impl Commit<'_> {
@@ -246,6 +259,7 @@ impl Commit<'_> {
         let touched = pages.iter().filter(|p| p.fresh || p.logged != 0);
         let data: Vec<_> = touched.map(|p| p.latched.frame()).collect();
         let sequence = volume.append_batch(&parts, &zeros, images, &data)?;
+        self.appended = true;
         volume.retire_payload(sequence, std::mem::take(&mut self.payload));
         self.finish(pages, sequence)
     }
@@ -268,8 +282,8 @@ impl Commit<'_> {
 
 impl Drop for Commit<'_> {
     fn drop(&mut self) {
-        for member in &self.members {
-            member.shared.give_back(&member.fresh);
+        if !self.appended {
+            self.members.iter_mut().for_each(Member::give_back);
         }
         // What cannot be given back is out of use until the next opening.
         let _ = self.core.volume.release(&self.payload);

@@ -13,12 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Hands {
-    /// What a dead process stored is in CPU caches, and no later life flushes it there.
-    pub fn left_in_caches(&mut self) {
-        let op = self.model.op;
-        self.model.all.values_mut().for_each(|object| object.history.left_in_caches(op));
-    }
-
     /// The process is gone, and with it handles, pins and objects without a name.
     pub fn life_ended(&mut self) {
         self.pins.clear();

@@ -14,7 +14,7 @@ use std::time::Duration;
 const PAGES_ENOUGH: u64 = 400;
 
 /// What a range is refused by that ends beyond what an object can have.
-fn too_far(at: u64, len: u64) -> Option<Kind> {
+pub(super) fn too_far(at: u64, len: u64) -> Option<Kind> {
     at.checked_add(len).is_none_or(|end| end > Object::LEN_MAX).then_some(Kind::OutOfRange)
 }
 

@@ -111,10 +111,13 @@ fn setup_of(setup: Setup) -> String {
     )
 }
 
+fn step_of(step: &super::step::Step) -> String {
+    format!("{step:?}").replace("way: ", "way: Way::").replace("parts: [", "parts: vec![")
+}
+
 fn case_of(case: &Case) -> String {
     let steps = |steps: &[super::step::Step]| {
-        let steps: Vec<_> =
-            steps.iter().map(|step| format!("{step:?}").replace("way: ", "way: Way::")).collect();
+        let steps: Vec<_> = steps.iter().map(step_of).collect();
         format!("vec![\n        {},\n    ]", steps.join(",\n        "))
     };
     let setup = setup_of(case.setup());

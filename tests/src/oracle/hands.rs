@@ -133,6 +133,7 @@ impl Hands {
         let (Step::CloneHandle { object }
         | Step::Write { object, .. }
         | Step::Append { object, .. }
+        | Step::Batch { object, .. }
         | Step::Read { object, .. }
         | Step::SetLen { object, .. }
         | Step::SetLenWait { object, .. }
@@ -159,6 +160,7 @@ impl Hands {
         let uid = self.handles[h].uid;
         self.unlatch_object(uid);
         match *step {
+            Step::Batch { ref parts, .. } => self.batch(scene, parts),
             Step::CloneHandle { .. } => {
                 let (object, from) = (self.handles[h].object.clone(), self.handles[h].var.clone());
                 let var = self.code.variable('o');

@@ -34,18 +34,11 @@ struct Layer {
 pub struct History {
     base: BTreeMap<u64, Arc<Page>>,
     layers: Vec<Layer>,
-    /// The last operation of a life whose stores may still be in CPU caches: no later life knows which to flush.
-    adrift: Option<u64>,
 }
 
 impl History {
     /// The object as it is now is durable.
     pub fn settle(&mut self, now: &Content) {
-        if let Some(adrift) = self.adrift {
-            let since = self.layers.iter_mut().filter(|layer| layer.op > adrift);
-            since.for_each(|layer| layer.hides = Hides::Always);
-            return;
-        }
         self.layers.clear();
         self.base = now.frames.iter().map(|(&page, frame)| (page, Arc::clone(&frame.bytes))).collect();
     }
@@ -60,16 +53,8 @@ impl History {
         self.push(op, range, None, hides);
     }
 
-    /// The process died after operation `op`, on a medium that it alone could have flushed.
-    pub fn left_in_caches(&mut self, op: u64) {
-        self.adrift = Some(op);
-    }
-
     /// Operation `op` synced a range that holds `bytes`.
     pub fn synced(&mut self, op: u64, at: u64, bytes: &[u8]) {
-        if self.adrift.is_some() {
-            return;
-        }
         self.push(op, at..at + bytes.len() as u64, Some(bytes.into()), Hides::Always);
     }
 

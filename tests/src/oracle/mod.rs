@@ -5,6 +5,7 @@
 //! shrinks a failure, and prints it as [`code`].
 
 mod adopt;
+mod batch;
 mod bytes;
 pub mod code;
 mod compare;

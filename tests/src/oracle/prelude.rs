@@ -4,7 +4,7 @@ pub use super::content::bytes;
 pub use super::ground::Ground;
 pub use super::limit::FileLimit;
 pub use super::run::replay;
-pub use super::step::{Case, Medium, Round, Setup, Step, Way, name};
+pub use super::step::{Case, Medium, Part, Round, Setup, Step, Way, name};
 pub use super::world::check;
 pub use pagestone::frame::FrameTable;
 pub use pagestone::media::rules::Rule;

@@ -45,6 +45,16 @@ pub enum Way {
     Address,
 }
 
+/// A write of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "as a write's")]
+pub struct Part {
+    pub object: u8,
+    pub at: u64,
+    pub len: usize,
+    pub seed: u8,
+}
+
 /// One step. `name`, `object` and `pin` are numbers that choose among those there are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the calls of the engine have these names and arguments")]
@@ -72,6 +82,11 @@ pub enum Step {
         at: u64,
         len: usize,
         seed: u8,
+    },
+    /// One batch; `object` makes sure that there is one.
+    Batch {
+        object: u8,
+        parts: Vec<Part>,
     },
     Append {
         object: u8,
@@ -311,9 +326,17 @@ pub fn own_step() -> impl Strategy<Value = Step> {
         2 => object().prop_map(|object| Step::CloneHandle { object }),
         5 => object().prop_map(|object| Step::DropHandle { object }),
     ];
+    let part = (object(), offset(), length(), seed).prop_map(|(object, at, len, seed)| Part {
+        object,
+        at,
+        len,
+        seed,
+    });
     let content = prop_oneof![
         8 => (object(), offset(), length(), seed)
             .prop_map(|(object, at, len, seed)| Step::Write { object, at, len, seed }),
+        4 => (object(), prop::collection::vec(part, 1..5))
+            .prop_map(|(object, parts)| Step::Batch { object, parts }),
         4 => (object(), length(), seed).prop_map(|(object, len, seed)| Step::Append { object, len, seed }),
         2 => (object(), offset(), length()).prop_map(|(object, at, len)| Step::Read { object, at, len }),
         6 => (object(), offset()).prop_map(|(object, len)| Step::SetLen { object, len }),

@@ -20,11 +20,12 @@ pub enum Event {
     CacheDropped,
     Squeezed,
     PinsCutOff,
+    Batched,
     LatchesHeld,
     Spaces,
 }
 
-const EVENTS: [Event; 16] = [
+const EVENTS: [Event; 17] = [
     Event::CallsDone,
     Event::CallsRefused,
     Event::RegionFull,
@@ -39,6 +40,7 @@ const EVENTS: [Event; 16] = [
     Event::CacheDropped,
     Event::Squeezed,
     Event::PinsCutOff,
+    Event::Batched,
     Event::LatchesHeld,
     Event::Spaces,
 ];

@@ -184,9 +184,6 @@ impl World {
         match ending {
             Ending::Lost => hands.iter_mut().try_for_each(|hands| hands.adopt(scene.store, &entries))?,
             Ending::Closed => hands.iter_mut().for_each(|hands| hands.model.settled()),
-            Ending::Died if scene.class == Durability::CacheLine => {
-                hands.iter_mut().for_each(Hands::left_in_caches);
-            }
             Ending::Died => {}
         }
         self.compare()
