@@ -5,10 +5,10 @@ use crate::code;
 use crate::handle;
 use crate::pin::frame_of;
 use crate::store::Store;
-use pagestone::page::PageRef;
+use pagestone::page::{PageRef, ReadGuard, WriteGuard};
 use pagestone::units::FRAME_SIZE;
 use std::ffi::{c_int, c_void};
-use std::mem::{ManuallyDrop, forget};
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 
 /// pgs_latch(): with other readers.
@@ -155,12 +155,11 @@ impl Store {
         let mode = Mode::of(mode & !PGS_LATCH_TRY)?;
         // SAFETY: this function's contract.
         let page = unsafe { self.pinned(address) }?;
-        // A guard that is forgotten leaves its latch taken.
         let taken = match (mode, wait) {
-            (Mode::Shared, true) => Some(page.read().map(forget)?),
-            (Mode::Shared, false) => page.try_read()?.map(forget),
-            (Mode::Exclusive, true) => Some(page.write().map(forget)?),
-            (Mode::Exclusive, false) => page.try_write()?.map(forget),
+            (Mode::Shared, true) => Some(page.read().map(ReadGuard::into_raw)?),
+            (Mode::Shared, false) => page.try_read()?.map(ReadGuard::into_raw),
+            (Mode::Exclusive, true) => Some(page.write().map(WriteGuard::into_raw)?),
+            (Mode::Exclusive, false) => page.try_write()?.map(WriteGuard::into_raw),
         };
         taken.ok_or_else(|| Failure::new(code::PGS_E_BUSY, "the latch is taken\0"))
     }

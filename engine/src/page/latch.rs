@@ -5,7 +5,6 @@ use super::pin::PageRef;
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, LINES_PER_FRAME};
-use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -212,16 +211,15 @@ impl PageRef {
         }
     }
 
-    /// Gives a shared latch back that a forgotten [`ReadGuard`] held.
+    /// Gives a shared latch back that [`ReadGuard::into_raw`] left.
     ///
     /// # Safety
     /// There is such a latch, and it is given back once.
     pub unsafe fn release_read(&self) {
-        returned(self.pages());
         FrameTable::global().release_shared(self.pfn());
     }
 
-    /// Gives the exclusive latch back that a forgotten [`WriteGuard`] held; `dirty` is what was stored under it.
+    /// Gives the exclusive latch back that [`WriteGuard::into_raw`] left; `dirty` is what was stored under it.
     ///
     /// # Durability
     /// See [`WriteGuard`].
@@ -231,7 +229,7 @@ impl PageRef {
     pub unsafe fn release_write(&self, dirty: Range<usize>) -> Result {
         check_range(&dirty)?;
         let latch = Exclusive { page: self, stored: dirty };
-        drop(WriteGuard { latch, _held: PhantomData });
+        drop(WriteGuard { latch, _held: given(self.pages()) });
         Ok(())
     }
 }
@@ -258,6 +256,25 @@ impl Drop for Exclusive<'_> {
         // Noted before the release: the next writer must find the note in place.
         self.page.make_dirty(self.stored.clone());
         FrameTable::global().release_exclusive(self.page.pfn());
+    }
+}
+
+impl ReadGuard<'_> {
+    /// Leaves the latch taken until [`PageRef::release_read`], by any thread.
+    pub fn into_raw(self) {
+        returned(self.page.pages());
+        std::mem::forget(self);
+    }
+}
+
+impl WriteGuard<'_> {
+    /// Leaves the latch taken until [`PageRef::release_write`], by any thread, which notes what was stored.
+    ///
+    /// # Durability
+    /// None before that.
+    pub fn into_raw(self) {
+        returned(self.latch.page.pages());
+        std::mem::forget(self);
     }
 }
 

@@ -205,10 +205,10 @@ impl Hands {
         let pin = &mut self.pins[n];
         let var = &pin.var;
         if exclusive {
-            self.code.line(|| format!("forget({var}.try_write().unwrap());"));
+            self.code.line(|| format!("{var}.try_write().unwrap().unwrap().into_raw();"));
             match pin.page.try_write() {
                 Ok(Some(guard)) => {
-                    std::mem::forget(guard);
+                    guard.into_raw();
                     ensure(held.is_empty() && pin.gone.is_none(), || {
                         format!(
                             "the exclusive latch was given beside {held:?}, detached: {:?}",
@@ -229,14 +229,14 @@ impl Hands {
             if pin.latch.is_some() {
                 return Ok(None);
             }
-            self.code.line(|| format!("forget({var}.try_read().unwrap());"));
+            self.code.line(|| format!("{var}.try_read().unwrap().unwrap().into_raw();"));
             let guard = pin.page.try_read().map_err(|e| e.to_string())?;
             let free = !held.contains(&Latch::Exclusive);
             ensure(guard.is_some() == free, || {
                 format!("a shared latch beside {held:?}: {}", guard.is_some())
             })?;
             if let Some(guard) = guard {
-                std::mem::forget(guard);
+                guard.into_raw();
                 pin.latch = Some(Latch::Shared);
                 Event::LatchesHeld.happened();
             }

@@ -11,7 +11,6 @@ pub use pagestone::media::rules::Rule;
 pub use pagestone::page::PageRef;
 pub use pagestone::store::{Object, Store, frames_at};
 pub use pagestone::units::{Durability, PageIndex, PfnRange};
-pub use std::mem::forget;
 pub use std::time::Duration;
 
 /// One byte of an object.
@@ -39,13 +38,13 @@ pub fn zero_tail(object: &Object) -> pagestone::Result {
     Ok(())
 }
 
-/// Gives back the shared latch of a guard that was forgotten.
+/// Gives back the shared latch that a guard left.
 pub fn unlatch_shared(page: &PageRef) {
-    // SAFETY: the caller, who is a test, has forgotten one guard for each of these calls.
+    // SAFETY: the caller, who is a test, has left one latch for each of these calls.
     unsafe { page.release_read() }
 }
 
-/// Gives back the exclusive latch of a guard that was forgotten; nothing was stored under it.
+/// Gives back the exclusive latch that a guard left; nothing was stored under it.
 ///
 /// # Panics
 /// Never: an empty range lies in a page.
