@@ -2,10 +2,10 @@
 CARGO ?= cargo
 ROUNDS ?= 200
 STATES ?= 60000
-STEPS ?= 3000000
+STEPS ?= 2000000
 RIGS ?= ../shared/rigs
 SECONDS ?= 60
-SCHEDULES ?= 150
+SCHEDULES ?= 25
 CUTS ?= 20
 CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
@@ -48,7 +48,7 @@ linear: ## histories of several threads on one store, each explained by what its
 loom-deep: ## the same models searched deeper, each for at most LOOM_MAX_DURATION=60 s
 	sh tests/loom/run.sh deep
 
-shuttle: ## schedules of several threads on one store, the crash states of each, and rules that somebody must miss (SCHEDULES=150 a case, SEED=n)
+shuttle: ## schedules of several threads on one store, the crash states of each, and rules that somebody must miss (SCHEDULES=25 a case, SEED=n)
 	RUSTFLAGS="--cfg pagestone_shuttle" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true $(CARGO) run --quiet --locked --release --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --bin shuttle -- --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED))
 
 crash: ## each schedule of the log's rules at length, then crash images of mixed workloads, each recovered and judged (STATES=60000, SEED=n)
@@ -58,7 +58,7 @@ crash: ## each schedule of the log's rules at length, then crash images of mixed
 crash-long: ## the same with a million crash images
 	@$(MAKE) --no-print-directory crash STATES=1000000
 
-oracle: ## the whole store against a plain model: crashes, power loss, faults, full regions, threads (STEPS=3000000, SEED=n)
+oracle: ## the whole store against a plain model: crashes, power loss, faults, full regions, threads (STEPS=2000000, SEED=n)
 	$(CARGO) run --quiet --locked --release -p pagestone-tests --bin oracle -- --steps $(STEPS) $(if $(SEED),--seed $(SEED))
 
 kill: ## SIGKILL at random moments under SQLite (ROUNDS=200, SEED=n)

@@ -2,7 +2,7 @@
 //! `make oracle`.
 //!
 //! ```text
-//! oracle [--steps 3000000] [--seed 1] [--threads 2]
+//! oracle [--steps 2000000] [--seed 1] [--threads 2]
 //! ```
 
 use pagestone_tests::oracle::run::{Outcome, Search, explore};
@@ -23,7 +23,7 @@ struct Options {
 
 fn options() -> Result<Options, String> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8) as u64;
-    let mut options = Options { steps: 3_000_000, seed: 1, threads };
+    let mut options = Options { steps: 2_000_000, seed: 1, threads };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let value = args.next().ok_or_else(|| format!("{arg} needs a number"))?;
