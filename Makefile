@@ -5,7 +5,7 @@ STATES ?= 60000
 STEPS ?= 2000000
 RIGS ?= ../shared/rigs
 SECONDS ?= 60
-SCHEDULES ?= 25
+SCHEDULES ?= 100
 CUTS ?= 20
 CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
@@ -34,6 +34,7 @@ breaks: ## each promise broken once in a copy of the tree: the test named beside
 lint: tidy ## formatting, clippy, house rules; licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTFLAGS="--cfg pagestone_shuttle" $(CARGO) check --locked --quiet --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --lib --bins
 	@if command -v cargo-deny >/dev/null; then cargo deny --workspace check; else echo "lint: cargo-deny is not installed: licences and advisories were not checked"; fi
 
 tidy: ## the house rules alone: imports, unsafe, comments, file lengths
@@ -48,7 +49,7 @@ linear: ## histories of several threads on one store, each explained by what its
 loom-deep: ## the same models searched deeper, each for at most LOOM_MAX_DURATION=60 s
 	sh tests/loom/run.sh deep
 
-shuttle: ## schedules of several threads on one store, the crash states of each, and rules that somebody must miss (SCHEDULES=25 a case, SEED=n)
+shuttle: ## schedules of several threads on one store, the crash states of each, and rules that somebody must miss (SCHEDULES=100 a case, SEED=n)
 	RUSTFLAGS="--cfg pagestone_shuttle" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true $(CARGO) run --quiet --locked --release --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --bin shuttle -- --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED))
 
 crash: ## each schedule of the log's rules at length, then crash images of mixed workloads, each recovered and judged (STATES=60000, SEED=n)

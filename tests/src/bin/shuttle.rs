@@ -2,7 +2,7 @@
 //! off, and a case must notice. `make shuttle`.
 //!
 //! ```text
-//! shuttle [--schedules 25] [--seed 1] [--only WORDS]
+//! shuttle [--schedules 100] [--seed 1] [--only WORDS]
 //! ```
 
 #[cfg(pagestone_shuttle)]
@@ -21,7 +21,7 @@ mod run {
     }
 
     fn options() -> Result<Options, String> {
-        let mut options = Options { schedules: 25, seed: 1, only: None };
+        let mut options = Options { schedules: 100, seed: 1, only: None };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;

@@ -69,13 +69,15 @@ impl Case {
         let start = Instant::now();
         let rig = broken.map_or(Rig::new(class), |rule| Rig::new(class).breaking(rule));
         let image = alone(move || rig.used().expect("a store can be made"));
+        let batches = self.threads.iter().flatten().any(|op| matches!(op, Op::Batch(_)));
+        let kind = Kind { class, threads: self.threads.len(), recovery: false, batches };
         let mut seen = Seen::default();
         for batch in 0..schedules.div_ceil(BATCH) as u64 {
             let choice = if batch % 2 == 0 { Choice::Random } else { Choice::Priorities };
             let some = Sweep { seed: seed + batch, schedules: BATCH.min(schedules), choice };
             let (runs, stopped) = self.record(rig, image.clone(), some);
             for (n, (run, from)) in runs.into_iter().enumerate() {
-                let report = judge(rig, run, from, self.threads.len(), broken.is_none());
+                let report = judge(rig, run, from, kind, broken.is_none());
                 seen.schedules += 1;
                 seen.states += report.distinct;
                 if let Some(story) = report.violation {
@@ -125,9 +127,8 @@ impl Case {
 }
 
 /// Judges one run: its lint, and its crash states from an event on.
-fn judge(rig: Rig, mut run: Run, from: usize, threads: usize, kept: bool) -> Report {
+fn judge(rig: Rig, mut run: Run, from: usize, kind: Kind, kept: bool) -> Report {
     let setting = Setting { log_frames: rig.log_frames, oracle: Some(&run.oracle), ..Setting::default() };
-    let kind = Kind { class: rig.class, threads, recovery: false };
     let found = if kept { known::unexplained(lint(&run.trace, setting), kind) } else { Vec::new() };
     if let Some(first) = found.first() {
         return Report { violation: Some(first.to_string()), ..Report::default() };

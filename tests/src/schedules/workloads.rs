@@ -102,9 +102,20 @@ fn pinned_cuts() -> Case {
     Case { name: "pinned cuts", before, threads }
 }
 
+/// One changes two objects at once and then one of them in place; the other syncs them beside a batch of its own.
+fn batches() -> Case {
+    let mut before: Vec<_> = [made(0, 0, 2), made(0, 1, 1), made(1, 2, 1)].into_iter().flatten().collect();
+    before.push((0, SyncAll));
+    let threads = vec![
+        vec![Batch(vec![(0, 0, 100), (1, 40, 200), (0, PAGE, 64)]), Write(0, 10, 50), Sync(0)],
+        vec![Sync(0), Batch(vec![(2, 0, 300)]), SyncAll],
+    ];
+    Case { name: "batches", before, threads }
+}
+
 /// Three threads that do whatever they like; other things with every seed.
 fn anything(seed: u64) -> Case {
-    let shape = Shape { threads: 3, ops: 6, objects: 2, pages: 3, sync_every: 4 };
+    let shape = Shape { threads: 3, ops: 6, objects: 2, pages: 3, sync_every: 4, batch_every: 4 };
     let threads = Script::random(shape, seed).parts.into_iter().map(|part| part.ops).collect();
     Case { name: "anything", before: Vec::new(), threads }
 }
@@ -119,6 +130,7 @@ pub fn cases(seed: u64) -> Vec<Case> {
         tail_moves(),
         cuts(),
         frames_change_hands(),
+        batches(),
     ];
     cases.push(pinned_cuts());
     cases.extend((0..3).map(|n| anything(seed * 3 + n)));
@@ -138,5 +150,7 @@ pub fn planted() -> Vec<Planted> {
         planted(Rule::NtFence, CacheLine, own_objects()),
         planted(Rule::MarkFirst, Fdatasync, own_objects()),
         planted(Rule::StaleShadow, CacheLine, group_commit()),
+        planted(Rule::SyncKeepsImages, CacheLine, batches()),
+        planted(Rule::SyncKeepsImages, Fdatasync, batches()),
     ]
 }
