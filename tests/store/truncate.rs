@@ -11,9 +11,13 @@ use std::time::Duration;
 fn take_all(store: &Store, name: &str) -> HashSet<u64> {
     let object = store.create(name).unwrap();
     let mut page = 0;
-    while object.write_at(page * PAGE, &[0xAA; PAGE as usize]).is_ok() {
-        page += 1;
-    }
+    let refused = loop {
+        match object.write_at(page * PAGE, &[0xAA; PAGE as usize]) {
+            Ok(()) => page += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::NoSpace { .. }), "{refused}");
     (0..page).map(|index| pin(&object, index).pfn().get()).collect()
 }
 
