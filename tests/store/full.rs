@@ -2,11 +2,30 @@
 
 use crate::{PAGE, check, content, filled, pin};
 use pagestone::Error;
+use pagestone::page::PageRef;
 use pagestone::store::{Object, Store};
+
+/// Pinned pages that are noted in the four frames which a full store keeps for freeing.
+const NOTES: u64 = 4 * 511;
 
 /// A store that cannot grow, with a small log.
 fn small() -> Store {
-    Store::options().max_size(3 << 20).log_frames(8).open_memory(1 << 20).unwrap()
+    Store::options().max_size(12 << 20).log_frames(8).open_memory(1 << 20).unwrap()
+}
+
+/// Pins on pages that will need all of these frames.
+fn crowd(store: &Store) -> Vec<PageRef> {
+    let object = store.create("crowd").unwrap();
+    object.append(&vec![7; (NOTES * PAGE) as usize]).unwrap();
+    (0..NOTES).map(|index| pin(&object, index)).collect()
+}
+
+/// Fills the store, and lets the crowd use up what it kept.
+fn fill_up(store: &Store) -> Object {
+    let filler = fill(store);
+    store.unlink("crowd").unwrap();
+    assert_eq!(store.check().unwrap().counts.busy, NOTES);
+    filler
 }
 
 /// Takes the last frame.
@@ -24,8 +43,8 @@ fn fill(store: &Store) -> Object {
 fn an_unlinked_page_that_is_pinned_stops_nobody_else() {
     let store = small();
     let (pinned, other) = (filled(&store, "pinned", 1), filled(&store, "other", 3));
-    let page = pin(&pinned, 0);
-    let _filler = fill(&store);
+    let (page, crowd) = (pin(&pinned, 0), crowd(&store));
+    let _filler = fill_up(&store);
     store.unlink("pinned").unwrap();
     drop(pinned);
     // There is no frame to note the pinned one in: that is owed, and asks nothing of these.
@@ -37,7 +56,7 @@ fn an_unlinked_page_that_is_pinned_stops_nobody_else() {
     other.append(&vec![7; 40 * PAGE as usize]).unwrap();
     assert_eq!(page.read().unwrap()[..], [1; PAGE as usize]);
     check(&store);
-    drop(page);
+    drop((page, crowd));
     other.append(b"the frame is free").unwrap();
     assert_eq!((store.check().unwrap().counts.orphans, store.check().unwrap().counts.busy), (0, 0));
     check(&store);
@@ -46,13 +65,13 @@ fn an_unlinked_page_that_is_pinned_stops_nobody_else() {
 #[test]
 fn the_idle_pages_of_an_unlinked_object_go_and_make_room_for_the_note() {
     let store = small();
-    let object = filled(&store, "a", 9);
-    let page = pin(&object, 4);
-    let filler = fill(&store);
+    let object = filled(&store, "a", 14);
+    let (page, _crowd) = (pin(&object, 4), crowd(&store));
+    let filler = fill_up(&store);
     store.unlink("a").unwrap();
     drop(object);
     assert_eq!(store.check().unwrap().counts.orphans, 0, "it is gone but for the pinned page");
-    assert_eq!(store.check().unwrap().counts.busy, 1);
+    assert_eq!(store.check().unwrap().counts.busy, NOTES + 1);
     filler.append(&[2; 5 * PAGE as usize]).unwrap();
     assert_eq!(page.read().unwrap()[..], [5; PAGE as usize]);
     check(&store);
@@ -62,8 +81,8 @@ fn the_idle_pages_of_an_unlinked_object_go_and_make_room_for_the_note() {
 fn a_cut_in_a_full_store_is_a_cut() {
     let store = small();
     let object = filled(&store, "a", 2);
-    let pins = [pin(&object, 0), pin(&object, 1)];
-    let filler = fill(&store);
+    let (pins, _crowd) = ([pin(&object, 0), pin(&object, 1)], crowd(&store));
+    let filler = fill_up(&store);
     object.set_len(10).unwrap();
     assert_eq!(content(&object), [1; 10]);
     assert!(pins[1].is_detached() && !pins[0].is_detached());
@@ -76,8 +95,8 @@ fn a_cut_in_a_full_store_is_a_cut() {
     store.create("b").unwrap();
     assert_eq!(store.check().unwrap().counts.orphans, 0, "what was left of the cut is done");
     let object = store.open("a").unwrap();
-    // The note's frame stays with the busy table, and as many as before are kept for freeing.
-    filler.set_len(filler.len() - PAGE).unwrap();
+    // The notes' frames stay with the busy table, and as many as before are kept for freeing.
+    filler.set_len(filler.len() - 5 * PAGE).unwrap();
     object.append(&[3; PAGE as usize]).unwrap();
     assert_eq!(content(&object)[..10], [1; 10]);
     check(&store);
