@@ -13,18 +13,17 @@ fn small() -> Store {
     Store::options().max_size(12 << 20).log_frames(8).open_memory(1 << 20).unwrap()
 }
 
-/// Pins on pages that will need all of these frames.
+/// Pins on pages that will need all of these frames: of objects so small that nothing else becomes free with them.
 fn crowd(store: &Store) -> Vec<PageRef> {
-    let object = store.create("crowd").unwrap();
-    object.append(&vec![7; (NOTES * PAGE) as usize]).unwrap();
-    (0..NOTES).map(|index| pin(&object, index)).collect()
+    (0..NOTES).map(|n| pin(&filled(store, &format!("crowd {n}"), 1), 0)).collect()
 }
 
 /// Fills the store, and lets the crowd use up what it kept.
 fn fill_up(store: &Store) -> Object {
     let filler = fill(store);
-    store.unlink("crowd").unwrap();
-    assert_eq!(store.check().unwrap().counts.busy, NOTES);
+    (0..NOTES).for_each(|n| store.open(format!("crowd {n}")).unwrap().set_len(0).unwrap());
+    let counts = store.check().unwrap().counts;
+    assert_eq!((counts.busy, counts.free), (NOTES, 0));
     filler
 }
 
