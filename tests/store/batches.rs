@@ -2,12 +2,15 @@
 
 use crate::{PAGE, check, content, filled, memory, pin};
 use pagestone::Error;
-use pagestone::persist::{FileOperation, Recorder};
+use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Batch, Object, Store};
 use pagestone::units::{Durability, PageIndex};
+use pagestone_tests::crash::gate::Gate;
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 const CLASSES: [Durability; 3] = [Durability::CacheLine, Durability::Fdatasync, Durability::Volatile];
 
@@ -266,6 +269,40 @@ fn each_page_shows_a_batch_whole_or_not_at_all() {
             done.store(true, Ordering::Relaxed);
         });
     }
+}
+
+/// The log's leader stores one line of a page, and not yet the other.
+#[test]
+fn nobody_reads_a_page_while_a_batch_is_stored_to_it() {
+    const LINE: [u8; 64] = [9; 64];
+    let (recorder, gate) = (Recorder::new(), Gate::new());
+    let passer = Arc::clone(&gate);
+    recorder.on_event(move |event| passer.pass(event));
+    let options = Store::options().assume(Durability::CacheLine).recorder(recorder);
+    let store = options.open_memory(1 << 20).unwrap();
+    let object = filled(&store, "a", 1);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut homes = 0;
+            gate.stop_me_before(move |event| {
+                let home = matches!(event, Event::Store { bytes, .. } if bytes[..] == LINE);
+                homes += u32::from(home);
+                home && homes == 2
+            });
+            let mut batch = store.batch();
+            batch.write_at(&object, 0, &LINE).unwrap();
+            batch.write_at(&object, 1024, &LINE).unwrap();
+            batch.commit()
+        });
+        assert!(gate.wait_stopped(Duration::from_secs(10)), "the second line is about to be stored");
+        let reader = scope.spawn(|| content(&object));
+        // Long enough for a reader who waits for nobody.
+        thread::sleep(Duration::from_millis(100));
+        gate.open();
+        writer.join().unwrap().unwrap();
+        let seen = reader.join().unwrap();
+        assert_eq!((seen[0], seen[1024]), (9, 9), "he waited for the batch");
+    });
 }
 
 /// Opposite orders, shared pages, syncs, cuts and growth at once: nobody waits for ever, and the sums agree.

@@ -16,6 +16,7 @@ const SOON: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(10);
 /// The lease, its state, and the word for a region that failed.
 const LEASE: u64 = 2 * PAGE;
+const CURSOR: u64 = pagestone::media::layout::CURSOR_OFFSET;
 const STATE: usize = LEASE as usize + 8;
 const FAILED: u8 = 3;
 
@@ -56,10 +57,10 @@ fn what_says_that_the_region_failed_is_not_written_over_by_its_first_change() {
     object.write_at(0, b"x").unwrap();
     thread::scope(|scope| {
         let changer = scope.spawn(|| {
-            rig.gate.stop_me_before(|event| matches!(event, Event::Store { offset: LEASE, .. }));
+            rig.gate.stop_me_before(|event| matches!(event, Event::Store { offset: CURSOR, .. }));
             store.create("b").map(drop)
         });
-        assert!(rig.gate.wait_stopped(LATER), "the first change writes the lease");
+        assert!(rig.gate.wait_stopped(LATER), "the first change is about to write the lease");
         rig.recorder.fail_next(FileOperation::Sync, 0);
         let syncer = scope.spawn(|| object.sync());
         let start = Instant::now();
