@@ -3,7 +3,7 @@
 use super::*;
 use crate::media::format::{format, open};
 use crate::media::layout::{
-    LEASE_OFFSET, LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS, first_free_frame,
+    CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS, first_free_frame,
 };
 use crate::media::log::recovery::Ending;
 use crate::persist::{Event, FileOperation, Recorder};
@@ -313,6 +313,24 @@ fn a_payload_is_replayed_after_a_power_loss_and_a_rotten_one_is_refused() {
     assert_eq!(after.read(word(512 + 15)).unwrap(), 0x0707_0707_0707_0707);
     bytes[frame.offset() as usize + 40] ^= 1;
     assert!(matches!(reopen(bytes, 2), Err(Error::Corrupt { what: "payload of the log", .. })));
+}
+
+/// A failure that becomes known while the first change is about to write the lease: before the cursor's store.
+#[test]
+fn what_says_that_the_region_failed_is_not_written_over_by_its_first_change() {
+    let recorder = Recorder::new();
+    let region = region(None, 1, Some(Arc::clone(&recorder)));
+    format(&region, LOG_FRAMES).unwrap();
+    let log = Arc::new(open(region, Rules::default()).unwrap().0);
+    let failing = Arc::downgrade(&log);
+    recorder.on_event(move |event| {
+        if let (Event::Store { offset: CURSOR_OFFSET, .. }, Some(log)) = (event, failing.upgrade()) {
+            log.fail(&Error::Invalid("somebody's flush failed".to_owned()));
+        }
+    });
+    assert!(matches!(log.take_lease(), Err(Error::Poisoned { .. })));
+    let bytes = image(&log);
+    assert_eq!(bytes[LEASE_OFFSET as usize + 8], 3, "the region failed");
 }
 
 #[test]
