@@ -83,6 +83,15 @@ fn done() -> Objects {
     objects
 }
 
+/// What he had done after two batches more, without his last write.
+fn batched() -> Objects {
+    let mut objects = done();
+    for (name, at, bytes) in contents::batches().into_iter().flatten() {
+        objects.get_mut(name.as_bytes()).expect("it was synced").write(at, &bytes);
+    }
+    objects
+}
+
 fn objects(store: &Store) -> Objects {
     let read = |entry: pagestone::store::Entry| {
         let object = store.open(&entry.name).unwrap();
@@ -109,10 +118,12 @@ fn assert_holds(store: &Store, expected: &Objects) {
 #[test]
 fn fixtures_are_the_bytes_that_were_released() {
     assert_eq!(crc32c::crc32c(fixture::killed()), KILLED_CRC);
+    assert_eq!(crc32c::crc32c(fixture::batched()), BATCHED_CRC);
     assert_eq!(crc32c::crc32c(fixture::closed()), CLOSED_CRC);
 }
 
 const KILLED_CRC: u32 = 0xf4ce_4149;
+const BATCHED_CRC: u32 = 0x8084_dff9;
 const CLOSED_CRC: u32 = 0xff3a_1abc;
 
 #[test]
@@ -143,6 +154,24 @@ fn format_1_left_by_a_power_loss_has_what_was_synced() {
     let store = Options::new().open_image(fixture::killed().to_vec()).unwrap();
     check(&store);
     assert_holds(&store, &synced());
+}
+
+#[test]
+fn format_1_batches_are_replayed_after_a_power_loss_and_not_over_what_a_death_left() {
+    for read_only in [false, true] {
+        let options = Options::new().read_only(read_only);
+        let store = options.open_image(fixture::batched().to_vec()).unwrap();
+        assert_ne!(store.stats().recovered, 0);
+        check(&store);
+        assert_holds(&store, &batched());
+        let store =
+            options.clone().identity(fixture::IDENTITY).open_image(fixture::batched().to_vec()).unwrap();
+        check(&store);
+        let mut expected = batched();
+        let (name, at, bytes) = contents::LAST;
+        expected.get_mut(name.as_bytes()).expect("it was synced").write(at, bytes);
+        assert_holds(&store, &expected);
+    }
 }
 
 #[test]

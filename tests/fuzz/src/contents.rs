@@ -26,6 +26,19 @@ pub fn synced() -> Vec<(&'static str, Pieces)> {
     ]
 }
 
+/// What two batches wrote to objects of [`synced`] after that: one goes into a record, one needs a payload.
+#[must_use]
+pub fn batches() -> [Vec<(&'static str, u64, Vec<u8>)>; 2] {
+    let large = (0..20_000).map(|i| (i / 64) as u8).collect();
+    [
+        vec![("greeting", 0, b"together".to_vec()), ("pages", 4096 + 100, b"together".to_vec())],
+        vec![("pages", 3 * 4096 + 50, large), ("greeting", 100, b"and grown".to_vec())],
+    ]
+}
+
+/// What came last, and was never synced: the death of a process leaves it, a replay of the batches covers it.
+pub const LAST: (&str, u64, &[u8]) = ("greeting", 0, b"at last!");
+
 /// Names that fall into one bucket of the directory.
 #[must_use]
 pub fn crowd() -> Vec<Vec<u8>> {

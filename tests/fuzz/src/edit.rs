@@ -15,10 +15,14 @@ pub enum Base {
     Closed,
     /// Left by a killed process.
     Killed,
+    /// The same, with batches in the log.
+    Batched,
 }
 
 static CLOSED: LazyLock<Anatomy> = LazyLock::new(|| Anatomy::of(fixture::closed(), LOG_FRAMES_MIN));
 static KILLED: LazyLock<Anatomy> = LazyLock::new(|| Anatomy::of(fixture::killed(), LOG_FRAMES_MIN));
+
+static BATCHED: LazyLock<Anatomy> = LazyLock::new(|| Anatomy::of(fixture::batched(), LOG_FRAMES_MIN));
 
 impl Base {
     /// Its bytes.
@@ -27,6 +31,7 @@ impl Base {
         match self {
             Self::Closed => fixture::closed().to_vec(),
             Self::Killed => fixture::killed().to_vec(),
+            Self::Batched => fixture::batched().to_vec(),
         }
     }
 
@@ -36,6 +41,7 @@ impl Base {
         match self {
             Self::Closed => &CLOSED,
             Self::Killed => &KILLED,
+            Self::Batched => &BATCHED,
         }
     }
 }
@@ -161,7 +167,7 @@ mod tests {
 
     #[test]
     fn an_edit_that_changes_nothing_repairs_nothing() {
-        for base in [Base::Closed, Base::Killed] {
+        for base in [Base::Closed, Base::Killed, Base::Batched] {
             let (mut image, anatomy) = (base.image(), base.anatomy());
             assert!(anatomy.places.len() > 300 && anatomy.links.len() > 100);
             for place in &anatomy.places {

@@ -15,6 +15,8 @@ pub const IDENTITY: Identity = Identity { boot: *b"fixture-format-1", device: 1,
 
 static KILLED: LazyLock<Vec<u8>> =
     LazyLock::new(|| unpack(include_bytes!("../../fixtures/format-1.killed.gz")));
+static BATCHED: LazyLock<Vec<u8>> =
+    LazyLock::new(|| unpack(include_bytes!("../../fixtures/format-1.batched.gz")));
 static CLOSED: LazyLock<Vec<u8>> =
     LazyLock::new(|| unpack(include_bytes!("../../fixtures/format-1.closed.gz")));
 
@@ -29,6 +31,12 @@ pub fn killed() -> &'static [u8] {
 #[must_use]
 pub fn closed() -> &'static [u8] {
     &CLOSED
+}
+
+/// The first region after a few batches more of the killed owner: lines and a payload in the log.
+#[must_use]
+pub fn batched() -> &'static [u8] {
+    &BATCHED
 }
 
 fn unpack(packed: &[u8]) -> Vec<u8> {

@@ -12,6 +12,7 @@ pub mod format;
 mod lives;
 mod operations;
 mod patched_image;
+mod redo;
 mod replayed_log;
 mod session;
 

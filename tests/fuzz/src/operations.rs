@@ -55,6 +55,8 @@ enum Step {
     Rename { from: u8, to: u8 },
     Reopen,
     Kill,
+    Batch { handle: u8, at: At, other: u8, then: At, len: u16, value: u8 },
+    Grow { handle: u8, to: At, other: u8, then: At, len: u8, value: u8 },
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -211,6 +213,31 @@ impl World {
             },
             Step::Reopen => self.reopen(),
             Step::Kill => self.kill(),
+            Step::Batch { handle, at, other, then, len, value } => {
+                let (first, second) = (self.handle(handle)?, self.handle(other)?);
+                let mut batch = self.store().batch();
+                for ((object, _), at) in [(&first, at), (&second, then)] {
+                    batch.write_at(object, at.get(), &vec![value; len_of(len)])?;
+                }
+                batch.commit()?;
+                for ((_, bytes), at) in [(first, at), (second, then)] {
+                    write(&mut bytes.borrow_mut(), at.get(), len_of(len), value);
+                }
+            }
+            Step::Grow { handle, to, other, then, len, value } => {
+                let (first, second) = (self.handle(handle)?, self.handle(other)?);
+                let mut batch = self.store().batch();
+                match batch.set_len(&first.0, to.get()) {
+                    Ok(()) => (),
+                    Err(Error::Invalid(_)) if first.0.len() > to.get() => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+                batch.write_at(&second.0, then.get(), &vec![value; len.into()])?;
+                batch.commit()?;
+                let len_now = first.1.borrow().len().max(to.get() as usize);
+                first.1.borrow_mut().resize(len_now, 0);
+                write(&mut second.1.borrow_mut(), then.get(), len.into(), value);
+            }
         }
         Ok(())
     }

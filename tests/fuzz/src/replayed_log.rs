@@ -1,27 +1,22 @@
 //! Recovery of logs that a real owner would not have written: records of any content, chained and summed rightly or
 //! wrongly, behind any header and lease.
 //!
-//! What must come out is computed here as the description of the log says, without the engine.
+//! What must come out is computed in `redo`.
 
 use crate::anatomy::Anatomy;
 use crate::edit::{Base, Edit};
 use crate::fixture;
 use crate::format::{mend_sector, set_word, word};
 use crate::lives;
+use crate::redo::{self, LOG, RING, Valid, assert_same, recovered};
 use crate::session::{Act, Session};
 use crate::{Many, decode};
 use arbitrary::Arbitrary;
 use pagestone::Error;
-use pagestone::media::layout::{
-    CURSOR_OFFSET, LEASE_OFFSET, LOG_FRAME, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS, ROOT_FRAME,
-};
+use pagestone::media::layout::{CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS};
 use pagestone::units::FRAME_SIZE;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-/// Bytes of the log.
-const RING: u64 = LOG_FRAMES_MIN as u64 * FRAME_SIZE as u64;
-const LOG: Range<usize> = LOG_FRAME.offset() as usize..LOG_FRAME.offset() as usize + RING as usize;
 /// Bytes of a record without entries.
 const BARE: usize = 48;
 
@@ -96,6 +91,35 @@ enum Content {
     MarkAny(u64),
     /// Entries of any bytes.
     Garbage(Many<[u64; 2]>),
+    /// Bytes of frames, as a small batch logs them.
+    Lines(Many<Piece>),
+    /// The same in frames of their own, as a large one does.
+    Payload {
+        frame: u8,
+        pieces: Many<Piece>,
+        rotten: u8,
+    },
+}
+
+/// Lines of one frame.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct Piece {
+    frame: u8,
+    first: u8,
+    count: u8,
+    byte: u8,
+}
+
+impl Piece {
+    /// An entry. Frames may lie just behind the region, and lines, rarely, behind their frame.
+    fn words(self, frames: u64) -> Vec<u64> {
+        let at = u64::from(self.frame) % (frames + 2) * FRAME_SIZE as u64 + u64::from(self.first % 64) * 64;
+        let room = if self.count > 250 { 64 } else { 64 - self.first % 64 };
+        let count = u64::from(self.count % 9 % room);
+        let mut words = vec![3 << 56 | at | count];
+        words.resize(1 + 8 * (count as usize + 1), u64::from_le_bytes([self.byte; 8]));
+        words
+    }
 }
 
 /// What is wrong with a record.
@@ -110,19 +134,6 @@ enum Flaw {
     Length(u16),
     Kind(u8),
     Count(u8),
-}
-
-/// A record that recovery may take.
-struct Valid {
-    sequence: u64,
-    covers: Option<u64>,
-    entries: Vec<Entry>,
-}
-
-#[derive(Clone, Copy)]
-enum Entry {
-    Word(u64, u64),
-    Zero(u64),
 }
 
 /// Writes records into the image, and keeps those that hold together.
@@ -144,15 +155,14 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, record: &Record) {
         let (kind, covers, entries) = self.content(&record.content);
+        let words = entries.concat();
         let mut bytes = vec![0; BARE - 8];
         let flawed = |flaw: Flaw, n: u64| if record.flaw == flaw { n ^ 1 } else { n };
         set_word(&mut bytes, 0, flawed(Flaw::Epoch, self.epoch));
         set_word(&mut bytes, 8, flawed(Flaw::Sequence, self.sequence));
         set_word(&mut bytes, 16, flawed(Flaw::Predecessor, self.predecessor.into()));
         let (mut count, mut kind) = (entries.len() as u32, kind);
-        for entry in &entries {
-            entry.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
-        }
+        words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
         match record.flaw {
             Flaw::Kind(n) => kind = n.into(),
             Flaw::Count(n) => count = n.into(),
@@ -175,8 +185,8 @@ impl Writer<'_> {
         for (n, byte) in bytes.iter().enumerate() {
             self.image[LOG.start + (self.position.wrapping_add(n as u64) % RING) as usize] = *byte;
         }
-        let read = (kind == 1 || (kind == 2 && entries.is_empty())) && count as usize == entries.len();
-        let entries = entries.iter().map(|words| entry(words)).collect::<Option<Vec<_>>>().filter(|_| read);
+        let read = kind == 1 || (kind == 2 && words.is_empty());
+        let entries = redo::entries(&words).filter(|entries| read && entries.len() == count as usize);
         let flawless = match record.flaw {
             Flaw::None | Flaw::NoneEither | Flaw::Kind(_) | Flaw::Count(_) => true,
             Flaw::Length(_) => claimed == len,
@@ -227,19 +237,35 @@ impl Writer<'_> {
             Content::Mark(back) => (2, Some(self.sequence.wrapping_sub(1 + u64::from(*back))), vec![]),
             Content::MarkAny(covers) => (2, Some(*covers), vec![]),
             Content::Garbage(words) => (1, None, words.0.iter().map(|pair| pair.to_vec()).collect()),
+            Content::Lines(pieces) => (1, None, self.lines(&pieces.0)),
+            Content::Payload { frame, pieces, rotten } => {
+                (1, None, vec![self.payload((*frame).into(), &pieces.0, *rotten)])
+            }
         }
     }
-}
 
-/// What the words of an entry mean.
-fn entry(words: &[u64]) -> Option<Entry> {
-    let offset = words.first()? & ((1 << 56) - 1);
-    match (words.first()? >> 56, words.get(1)) {
-        (1, Some(value)) if offset % 8 == 0 => Some(Entry::Word(offset, *value)),
-        (2, None) if offset % FRAME_SIZE as u64 == 0 && offset / (FRAME_SIZE as u64) <= u32::MAX.into() => {
-            Some(Entry::Zero(offset))
+    fn lines(&self, pieces: &[Piece]) -> Vec<Vec<u64>> {
+        pieces.iter().map(|piece| piece.words(self.anatomy.frames)).collect()
+    }
+
+    /// Writes a payload, where nothing but ordinary frames are hit, and gives the entry that names it.
+    fn payload(&mut self, frame: u64, pieces: &[Piece], rotten: u8) -> Vec<u64> {
+        let at = frame % (self.anatomy.frames + 2) * FRAME_SIZE as u64;
+        let bytes: Vec<u8> = self.lines(pieces).concat().iter().flat_map(|word| word.to_le_bytes()).collect();
+        let room = at as usize..at as usize + bytes.len().next_multiple_of(FRAME_SIZE);
+        let (mut len, mut sum) = (bytes.len() as u32, crc32c::crc32c(&bytes));
+        match rotten % 8 {
+            1 => sum ^= 1,
+            2 => len ^= 8,
+            3 => len = u32::MAX,
+            _ => (),
         }
-        _ => None,
+        if redo::ordinary(at, self.image.len()) && redo::ordinary(room.end as u64 - 1, self.image.len()) {
+            for image in [&mut *self.image, &mut self.ahead] {
+                image[room.start..room.start + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        vec![4 << 56 | at, u64::from(sum) << 32 | u64::from(len)]
     }
 }
 
@@ -314,52 +340,6 @@ impl Input {
             open && image[at + 48..at + 64] == fixture::IDENTITY.boot
         };
         left || matches!(self.lease, Lease::Alive)
-    }
-}
-
-/// What recovery must make of the image, `None` if it must refuse it; and how many operations it replays.
-fn recovered(image: &[u8], mut records: Vec<Valid>, death: bool) -> (Option<Vec<u8>>, u64) {
-    let covered = records.iter().filter_map(|record| record.covers).max().unwrap_or(0);
-    if !death {
-        let last = records.iter().rposition(|record| record.covers.is_some());
-        records.truncate(last.map_or(0, |last| last + 1));
-    }
-    let cursor = if death { word(image, CURSOR_OFFSET as usize) } else { 0 };
-    let accepted = |record: &&Valid| record.covers.is_none() && (death || record.sequence <= covered);
-    let replayed = records.iter().filter(accepted).count() as u64;
-    if replayed == 0 {
-        return (Some(image.to_vec()), 0);
-    }
-    let mut out = image.to_vec();
-    for entry in records.iter().flat_map(|record| &record.entries) {
-        let (offset, bytes) = match *entry {
-            Entry::Word(offset, _) => (offset as usize, 8),
-            Entry::Zero(offset) => (offset as usize, FRAME_SIZE),
-        };
-        if offset + bytes > image.len() || offset < ROOT_FRAME.offset() as usize || LOG.contains(&offset) {
-            return (None, replayed);
-        }
-    }
-    for record in records.iter().filter(accepted) {
-        for entry in &record.entries {
-            match *entry {
-                Entry::Word(offset, value) => set_word(&mut out, offset as usize, value),
-                Entry::Zero(_) if record.sequence <= cursor => (),
-                Entry::Zero(offset) => out[offset as usize..offset as usize + FRAME_SIZE].fill(0),
-            }
-        }
-    }
-    (Some(out), replayed)
-}
-
-/// The two images are one, but for the sectors and the log.
-fn assert_same(found: &[u8], expected: &[u8], who: &str) {
-    let root = ROOT_FRAME.offset() as usize;
-    if found[root..LOG.start] != expected[root..LOG.start] || found[LOG.end..] != expected[LOG.end..] {
-        let differ = |at: &usize| !LOG.contains(at) && word(found, *at) != word(expected, *at);
-        let at = (root..found.len()).step_by(8).find(differ).unwrap_or(0);
-        let (found, expected) = (word(found, at), word(expected, at));
-        panic!("{who} found {found:#x} at {at:#x}, the log says {expected:#x}");
     }
 }
 

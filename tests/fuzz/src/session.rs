@@ -31,6 +31,7 @@ pub enum Act {
     Mapped { object: u8 },
     Kill,
     Reopen,
+    Batch { object: u8, at: At, other: u8, then: At, len: u16 },
 }
 
 /// A byte offset: near the front, near the end of the object, or anywhere.
@@ -182,6 +183,14 @@ impl Session {
             Act::Mapped { object } => drop(self.object(object)?.mapped()?),
             Act::Kill => return self.kill(),
             Act::Reopen => return self.reopen(),
+            Act::Batch { object, at, other, then, len } => {
+                let mut batch = self.store()?.batch();
+                for (object, at) in [(object, at), (other, then)] {
+                    let object = self.object(object)?;
+                    batch.write_at(&object, at.of(object.len()), &UNREAD[..usize::from(len).min(LEN_MAX)])?;
+                }
+                batch.commit()?;
+            }
         }
         Ok(())
     }

@@ -10,29 +10,35 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+const NAMES: [&str; 3] = ["killed", "batched", "closed"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: fixture FOLDER")?;
     let region = folder.join("region");
     let options =
         Store::options().create(true).log_frames(4).assume(Durability::CacheLine).identity(fixture::IDENTITY);
-    killed(&options, &region, &folder.join("killed"))?;
+    killed(&options, &region, &folder)?;
     fs::copy(folder.join("killed"), folder.join("closed"))?;
     options.open(folder.join("closed"))?.close().map_err(|(_, error)| error)?;
-    for name in ["killed", "closed"] {
+    for name in NAMES {
         let image = fs::read(folder.join(name))?;
         let packed = folder.join(format!("format-{VERSION}.{name}.gz"));
-        let file = fs::OpenOptions::new().write(true).create_new(true).open(&packed)?;
-        let mut gz = GzBuilder::new().write(file, Compression::best());
-        gz.write_all(&image)?;
-        gz.finish()?.sync_all()?;
-        println!("{}: {} bytes, crc32c {:#010x}", packed.display(), image.len(), crc32c::crc32c(&image));
+        if packed.exists() {
+            println!("{}: stays as it is", packed.display());
+        } else {
+            let file = fs::OpenOptions::new().write(true).create_new(true).open(&packed)?;
+            let mut gz = GzBuilder::new().write(file, Compression::best());
+            gz.write_all(&image)?;
+            gz.finish()?.sync_all()?;
+            println!("{}: {} bytes, crc32c {:#010x}", packed.display(), image.len(), crc32c::crc32c(&image));
+        }
         fs::remove_file(folder.join(name))?;
     }
     Ok(fs::remove_file(region)?)
 }
 
-/// Writes a region and copies what a SIGKILL would leave of it.
-fn killed(options: &Options, region: &Path, copy: &Path) -> Result<(), Box<dyn Error>> {
+/// Writes a region and copies what a SIGKILL would leave of it, before and after the batches.
+fn killed(options: &Options, region: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     let store = options.open(region)?;
     for (name, pieces) in contents::synced() {
         let object = store.create(name)?;
@@ -56,7 +62,17 @@ fn killed(options: &Options, region: &Path, copy: &Path) -> Result<(), Box<dyn E
     store.unlink("gone")?;
     store.rename("before", "after")?;
     store.create("unsynced")?.append(b"not synced, and yet it survives the death of the process")?;
-    fs::copy(region, copy)?;
+    fs::copy(region, folder.join("killed"))?;
+    for writes in contents::batches() {
+        let mut batch = store.batch();
+        for (name, at, bytes) in writes {
+            batch.write_at(&store.open(name)?, at, &bytes)?;
+        }
+        batch.commit()?;
+    }
+    let (name, at, bytes) = contents::LAST;
+    store.open(name)?.write_at(at, bytes)?;
+    fs::copy(region, folder.join("batched"))?;
     drop((pin, gone));
     assert!(contents::crowd().iter().all(|name| format::name_hash(name) % 512 == contents::BUCKET));
     Ok(())

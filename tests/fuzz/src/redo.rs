@@ -1,0 +1,185 @@
+//! What recovery must make of a log, computed as the description of the log says, without the engine.
+
+use crate::format::{set_word, word};
+use pagestone::media::layout::{CURSOR_OFFSET, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAME, first_free_frame};
+use pagestone::units::FRAME_SIZE;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// Bytes of the log.
+pub const RING: u64 = LOG_FRAMES_MIN as u64 * FRAME_SIZE as u64;
+/// Where it lies.
+pub const LOG: Range<usize> = LOG_FRAME.offset() as usize..LOG_FRAME.offset() as usize + RING as usize;
+/// Most bytes of a payload.
+const PAYLOAD_MAX: usize = 256 * FRAME_SIZE;
+
+/// A record that recovery may take.
+pub struct Valid {
+    /// Its number.
+    pub sequence: u64,
+    /// Of a mark: what it covers.
+    pub covers: Option<u64>,
+    /// What it changes.
+    pub entries: Vec<Entry>,
+}
+
+/// One change: a byte offset, and what comes there.
+pub enum Entry {
+    Word(u64, u64),
+    Zero(u64),
+    Lines(u64, Vec<u8>),
+    /// Lines that stand in these bytes, which have this sum.
+    Payload(u64, u32, u32),
+}
+
+/// What the words of a record's entries mean; `None` where they mean nothing.
+pub fn entries(mut words: &[u64]) -> Option<Vec<Entry>> {
+    let mut entries = Vec::new();
+    while let Some((head, rest)) = words.split_first() {
+        let at = head & ((1 << 56) - 1);
+        let frame = at % FRAME_SIZE as u64 == 0 && at / (FRAME_SIZE as u64) <= u32::MAX.into();
+        let (entry, taken) = match head >> 56 {
+            1 if at % 8 == 0 => (Entry::Word(at, *rest.first()?), 1),
+            2 if frame => (Entry::Zero(at), 0),
+            3 => {
+                let (first, count) = (at / 64 * 64, at as usize % 64 + 1);
+                let bytes: Vec<u8> =
+                    rest.get(..count * 8)?.iter().flat_map(|word| word.to_le_bytes()).collect();
+                if first as usize % FRAME_SIZE + bytes.len() > FRAME_SIZE {
+                    return None;
+                }
+                (Entry::Lines(first, bytes), count * 8)
+            }
+            4 if frame => {
+                let word = *rest.first()?;
+                (Entry::Payload(at, word as u32, (word >> 32) as u32), 1)
+            }
+            _ => return None,
+        };
+        entries.push(entry);
+        words = &rest[taken..];
+    }
+    Some(entries)
+}
+
+/// Whether the byte at this offset lies in a frame that may hold data: not the furniture, not the spare frame at the end.
+pub fn ordinary(at: u64, len: usize) -> bool {
+    let frame = at / FRAME_SIZE as u64;
+    frame >= first_free_frame(LOG_FRAMES_MIN).0.into() && frame + 1 < (len / FRAME_SIZE) as u64
+}
+
+/// The lines in a payload; `None` where it is none.
+fn payload(image: &[u8], at: u64, bytes: u32, sum: u32) -> Option<Vec<(u64, Vec<u8>)>> {
+    let bytes =
+        image.get(at as usize..at as usize + bytes as usize).filter(|_| bytes as usize <= PAYLOAD_MAX)?;
+    if crc32c::crc32c(bytes) != sum || bytes.len() % 8 != 0 {
+        return None;
+    }
+    let words: Vec<u64> = (0..bytes.len()).step_by(8).map(|at| word(bytes, at)).collect();
+    let lines = entries(&words)?.into_iter().map(|entry| match entry {
+        Entry::Lines(at, bytes) => Some((at, bytes)),
+        _ => None,
+    });
+    lines.collect()
+}
+
+/// Frames that records change: as structures, and as data.
+#[derive(Default)]
+struct Targets {
+    structures: BTreeSet<u64>,
+    data: BTreeSet<u64>,
+}
+
+impl Targets {
+    /// Whether a record may have this entry.
+    fn lawful(&mut self, image: &[u8], entry: &Entry, accepted: bool) -> bool {
+        let (at, bytes) = match entry {
+            Entry::Word(at, _) => {
+                self.structures.insert(at / FRAME_SIZE as u64);
+                (*at, 8)
+            }
+            Entry::Zero(at) => (*at, FRAME_SIZE),
+            Entry::Lines(at, _) => return self.lines(*at, image.len()),
+            // Nobody looks at one that is not replayed.
+            Entry::Payload(..) if !accepted => return true,
+            Entry::Payload(at, bytes, sum) => {
+                let frames = (0..u64::from(*bytes)).step_by(FRAME_SIZE).map(|n| at + n);
+                let inside = frames.take(1024).all(|at| ordinary(at, image.len()));
+                let Some(lines) = payload(image, *at, *bytes, *sum) else { return false };
+                return inside && lines.iter().all(|(at, _)| self.lines(*at, image.len()));
+            }
+        };
+        at as usize + bytes <= image.len() && at >= ROOT_FRAME.offset() && !LOG.contains(&(at as usize))
+    }
+
+    fn lines(&mut self, at: u64, len: usize) -> bool {
+        self.data.insert(at / FRAME_SIZE as u64);
+        ordinary(at, len)
+    }
+}
+
+/// What recovery must make of the image, `None` if it must refuse it; and how many operations it replays.
+pub fn recovered(image: &[u8], mut records: Vec<Valid>, death: bool) -> (Option<Vec<u8>>, u64) {
+    let covered = records.iter().filter_map(|record| record.covers).max().unwrap_or(0);
+    if !death {
+        let last = records.iter().rposition(|record| record.covers.is_some());
+        records.truncate(last.map_or(0, |last| last + 1));
+    }
+    let cursor = if death { word(image, CURSOR_OFFSET as usize) } else { 0 };
+    let accepted = |record: &Valid| record.covers.is_none() && (death || record.sequence <= covered);
+    let replayed = records.iter().filter(|record| accepted(record)).count() as u64;
+    if replayed == 0 {
+        return (Some(image.to_vec()), 0);
+    }
+    let mut targets = Targets::default();
+    let mut lawful =
+        records.iter().flat_map(|record| record.entries.iter().map(move |entry| (record, entry)));
+    if !lawful.all(|(record, entry)| targets.lawful(image, entry, accepted(record)))
+        || !targets.structures.is_disjoint(&targets.data)
+    {
+        return (None, replayed);
+    }
+    let mut out = image.to_vec();
+    for record in records.iter().filter(|record| accepted(record)) {
+        for entry in &record.entries {
+            if replay(&mut out, entry, record.sequence > cursor).is_none() {
+                return (None, replayed);
+            }
+        }
+    }
+    (Some(out), replayed)
+}
+
+/// Makes one change; bytes and zeros only where they are `due`. A payload that an earlier record has overwritten is one
+/// that no owner has named.
+fn replay(out: &mut [u8], entry: &Entry, due: bool) -> Option<()> {
+    let mut write = |at: u64, bytes: &[u8]| {
+        if due {
+            out[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+        }
+    };
+    match entry {
+        Entry::Word(at, value) => set_word(out, *at as usize, *value),
+        Entry::Zero(at) => write(*at, &[0; FRAME_SIZE]),
+        Entry::Lines(at, bytes) => write(*at, bytes),
+        Entry::Payload(at, bytes, sum) => {
+            for (at, bytes) in payload(out, *at, *bytes, *sum)? {
+                if due {
+                    out[at as usize..at as usize + bytes.len()].copy_from_slice(&bytes);
+                }
+            }
+        }
+    }
+    Some(())
+}
+
+/// The two images are one, but for the sectors and the log.
+pub fn assert_same(found: &[u8], expected: &[u8], who: &str) {
+    let root = ROOT_FRAME.offset() as usize;
+    if found[root..LOG.start] != expected[root..LOG.start] || found[LOG.end..] != expected[LOG.end..] {
+        let differ = |at: &usize| !LOG.contains(at) && word(found, *at) != word(expected, *at);
+        let at = (root..found.len()).step_by(8).find(differ).unwrap_or(0);
+        let (found, expected) = (word(found, at), word(expected, at));
+        panic!("{who} found {found:#x} at {at:#x}, the log says {expected:#x}");
+    }
+}
