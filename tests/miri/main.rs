@@ -2,8 +2,8 @@
 //! memory included. `make miri` tries several seeds. Without Miri they are ordinary tests.
 
 use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, UnpinOutcome};
-use pagestone::store::Store;
-use pagestone::units::{PageIndex, Pfn, PfnRange};
+use pagestone::store::{Object, Store};
+use pagestone::units::{Durability, PageIndex, Pfn, PfnRange};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -39,20 +39,23 @@ fn latches_order_plain_accesses() {
     struct Cell(std::cell::UnsafeCell<u64>);
     // SAFETY: accessed under the frame's latch; Miri reports it otherwise.
     unsafe impl Sync for Cell {}
+    // Pinned once for all: a pin and an unpin of each thread would order them as well.
+    assert!(table.pin(PFN).is_pinned());
     thread::scope(|scope| {
         for _ in 0..3 {
             let (table, cell) = (&table, &cell);
             scope.spawn(move || {
-                assert!(table.pin(PFN).is_pinned());
-                table.latch_exclusive(PFN);
-                // SAFETY: under the exclusive latch.
-                unsafe { *cell.0.get() += 1 };
-                table.release_exclusive(PFN);
-                put(table, PFN);
+                for _ in 0..2 {
+                    table.latch_exclusive(PFN);
+                    // SAFETY: under the exclusive latch.
+                    unsafe { *cell.0.get() += 1 };
+                    table.release_exclusive(PFN);
+                }
             });
         }
     });
-    assert_eq!(cell.0.into_inner(), 3);
+    put(&table, PFN);
+    assert_eq!(cell.0.into_inner(), 6);
 }
 
 #[test]
@@ -126,5 +129,44 @@ fn a_store_in_memory_is_read_and_written_by_threads() {
     assert_eq!(object.read_at(0, &mut [0; 100]).expect("readable"), 10);
     store.unlink("object").expect("its name");
     drop(object);
+    store.close().map_err(|(_, error)| error).expect("nothing is open");
+}
+
+/// A page as its readers see it: every byte the same.
+fn of_one_value(object: &Object) -> u8 {
+    let page = object.pin(PageIndex(0)).expect("readable").expect("written");
+    let bytes = page.read().expect("readable");
+    assert!(bytes.iter().all(|byte| *byte == bytes[0]), "of one batch");
+    bytes[0]
+}
+
+#[test]
+fn batches_in_opposite_orders_beside_a_reader_and_a_sync() {
+    let options = Store::options().log_frames(4).assume(Durability::CacheLine);
+    let store = options.open_memory(512 << 10).expect("heap");
+    let (a, b) = (store.create("a").expect("a name"), store.create("b").expect("a name"));
+    [&a, &b].iter().for_each(|object| object.write_at(0, &[0; 4096]).expect("room"));
+    thread::scope(|scope| {
+        for (value, objects) in [(1, [&a, &b]), (2, [&b, &a])] {
+            let store = &store;
+            scope.spawn(move || {
+                let mut batch = store.batch();
+                // Two pages of lines are more than the log takes: the record names a payload.
+                for object in objects {
+                    batch.write_at(object, 0, &[value; 4096]).expect("staged");
+                }
+                batch.commit().expect("room");
+                let mut batch = store.batch();
+                batch.write_at(objects[0], 5000 + u64::from(value) * 100, &[value; 90]).expect("staged");
+                batch.commit().expect("room");
+            });
+        }
+        of_one_value(&a);
+        store.sync().expect("memory");
+        of_one_value(&b);
+    });
+    assert_eq!(of_one_value(&a), of_one_value(&b), "both batches had both objects");
+    drop((a, b));
+    assert!(store.check().expect("readable").is_clean());
     store.close().map_err(|(_, error)| error).expect("nothing is open");
 }
