@@ -71,16 +71,17 @@ faults: ## disks, files, limits, signals and clocks that fail: every operation o
 fuzz: ## hostile images, logs and calls of C: each target for SECONDS=60 (TARGETS="..."; nightly Rust and cargo-fuzz)
 	@sh fuzz/run.sh $(SECONDS)
 
-asan: c-asan ## the C tests and the Rust tests with AddressSanitizer (nightly Rust)
-	sh tests/sanitizers/run.sh asan
+asan: ## the C tests and the Rust tests with AddressSanitizer (nightly Rust)
+	@sh tests/sanitizers/run.sh asan
 
 miri: ## real threads under Miri, on the frame table and on a store in heap memory (nightly Rust, miri, rust-src; MIRI_SEEDS=4)
-	sh tests/sanitizers/run.sh miri
+	@sh tests/sanitizers/run.sh miri
 
 tsan: ## the Rust tests with ThreadSanitizer (nightly Rust, rust-src)
-	sh tests/sanitizers/run.sh tsan
+	@sh tests/sanitizers/run.sh tsan
 
-valgrind: c-valgrind ## the C tests under valgrind
+valgrind: ## the C tests under valgrind
+	@sh tests/sanitizers/run.sh valgrind
 
 bench-hit: ## what a pin costs beside a bare read of a random page
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin hit

@@ -31,9 +31,8 @@ header: ## bindings-c/include/pagestone.h from the sources in ffi
 c-test: ## the C tests alone
 	$(CARGO) test --locked -p pagestone-tests --test c_abi
 
-# Unoptimized: in optimized Rust memcheck takes branches on padding for branches on values never set.
 c-valgrind: ## the C tests under valgrind
-	CARGO_PROFILE_DEV_OPT_LEVEL=0 $(CARGO) test --locked --target-dir $(PGS_TARGET)/valgrind -p pagestone-tests --test c_abi -- --ignored --nocapture valgrind
+	$(CARGO) test --locked -p pagestone-tests --test c_abi -- --ignored --nocapture valgrind
 
 c-asan: ## the C tests with AddressSanitizer
 	$(CARGO) test --locked -p pagestone-tests --test c_abi -- --ignored --nocapture sanitizer

@@ -36,6 +36,11 @@ pub fn run(command: &mut Command) -> String {
     out.into_owned()
 }
 
+/// Where cargo built these tests.
+fn target() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap()
+}
+
 /// Where `make install` put the library.
 pub struct Prefix(TempDir);
 
@@ -43,17 +48,26 @@ impl Prefix {
     /// The one installation that all tests of this process share.
     pub fn installed() -> &'static Self {
         static PREFIX: OnceLock<Prefix> = OnceLock::new();
-        PREFIX.get_or_init(|| {
-            let directory = TempDir::new().unwrap();
-            // The tests' own target directory: what cargo built for them is not built again.
-            let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-            let mut make = Command::new("make");
-            make.args(["-f", "bindings-c/pagestone.mk", "install", "PGS_PROFILE=dev"]).current_dir(root());
-            make.arg(format!("prefix={}", directory.path().display()));
-            make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("CARGO_TARGET_DIR", target);
-            run(make.env("CARGO", env::var_os("CARGO").unwrap_or_else(|| "cargo".into())));
-            Self(directory)
+        // The tests' own target directory: what cargo built for them is not built again.
+        PREFIX.get_or_init(|| Self::install(target(), |_| ()))
+    }
+
+    /// One of a library that is not optimized.
+    pub fn unoptimized() -> Self {
+        Self::install(&target().join("unoptimized"), |make| {
+            make.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
         })
+    }
+
+    fn install(target: &Path, configure: impl Fn(&mut Command)) -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut make = Command::new("make");
+        make.args(["-f", "bindings-c/pagestone.mk", "install", "PGS_PROFILE=dev"]).current_dir(root());
+        make.arg(format!("prefix={}", directory.path().display()));
+        make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("CARGO_TARGET_DIR", target);
+        configure(make.env("CARGO", env::var_os("CARGO").unwrap_or_else(|| "cargo".into())));
+        run(&mut make);
+        Self(directory)
     }
 
     /// A path below the prefix.

@@ -1,33 +1,59 @@
 #!/bin/sh
-# The Rust tests under a sanitizer: `run.sh miri|asan|tsan`. What each cannot see: tests/README.md.
-# MIRI_SEEDS=n tries n schedules and weak memories (4).
-set -eu
+# Tests under a sanitizer: `run.sh miri|asan|tsan|valgrind`. What each cannot see, and what is left out: tests/README.md.
+# MIRI_SEEDS=n tries n schedules and weak memories (4). The last line counts what ran.
+set -u
 cd "$(dirname "$0")/../.."
 cargo="${CARGO:-cargo}"
 what="$1"
 lacks() { echo "make $what lacks $1"; exit 1; }
-"$cargo" +nightly --version >/dev/null 2>&1 || lacks "nightly Rust (rustup toolchain install nightly)"
-library="$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library"
-host=$(rustc +nightly -vV | sed -n 's/^host: //p')
-target="${CARGO_TARGET_DIR:-target}/$what"
+nightly() {
+    "$cargo" +nightly --version >/dev/null 2>&1 || lacks "nightly Rust (rustup toolchain install nightly)"
+    library="$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library"
+    host=$(rustc +nightly -vV | sed -n 's/^host: //p')
+    target="${CARGO_TARGET_DIR:-target}/$what"
+}
+sources() { [ -d "$library" ] || lacks "rust-src (rustup component add --toolchain nightly rust-src)"; }
+
+log=$(mktemp) && trap 'rm -f "$log" "$log.failed"' EXIT
+# Runs a command; what it prints is shown, and counted later.
+run() { { "$@" 2>&1 || echo "$1" >>"$log.failed"; } | tee -a "$log"; }
+
 case "$what" in
 miri)
+    nightly
     "$cargo" +nightly miri --version >/dev/null 2>&1 || lacks "Miri (rustup component add --toolchain nightly miri)"
-    [ -d "$library" ] || lacks "rust-src (rustup component add --toolchain nightly rust-src)"
+    sources
     export MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-many-seeds=0..${MIRI_SEEDS:-4} ${MIRIFLAGS:-}"
-    exec "$cargo" +nightly miri test --locked --target-dir "$target" -p pagestone --test miri
+    run "$cargo" +nightly miri test --locked --target-dir "$target" -p pagestone --test miri
     ;;
 asan)
+    nightly
+    run make --no-print-directory c-asan
     export RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=0}"
-    exec "$cargo" +nightly test --locked --target "$host" --target-dir "$target" \
+    run "$cargo" +nightly test --locked --no-fail-fast --target "$host" --target-dir "$target" \
         -p pagestone --lib -p pagestone-tests --test frame --test store --test linear
     ;;
 tsan)
-    [ -d "$library" ] || lacks "rust-src (rustup component add --toolchain nightly rust-src)"
+    nightly
+    sources
     export RUSTFLAGS="-Zsanitizer=thread"
     export TSAN_OPTIONS="suppressions=$PWD/tests/sanitizers/tsan.supp ${TSAN_OPTIONS:-}"
-    exec "$cargo" +nightly test --locked -Zbuild-std --target "$host" --target-dir "$target" \
+    run "$cargo" +nightly test --locked --no-fail-fast -Zbuild-std --target "$host" --target-dir "$target" \
         -p pagestone-tests --test frame --test store --test linear
+    ;;
+valgrind)
+    command -v valgrind >/dev/null || lacks "valgrind (apt install valgrind)"
+    run make --no-print-directory c-valgrind
     ;;
 *) lacks "such a sanitizer" ;;
 esac
+
+# A test that did not fail may have been ended by the sanitizer's verdict on the whole process.
+awk -v what="$what" -v broken="$(cat "$log.failed" 2>/dev/null | wc -l)" '
+    /^C program / { cases++ }
+    /^test result: / { cases += $4 + $6; failures += $6 }
+    END {
+        if (failures == 0 && (broken > 0 || cases == 0)) failures = 1
+        printf "summary: %s cases=%d states=0 schedules=0 failures=%d\n", what, cases, failures
+        exit failures > 0
+    }' "$log"
