@@ -117,7 +117,7 @@ impl Chain {
         frames: &mut Frames,
         findings: &mut Findings,
     ) {
-        let links = frames.append(entries);
+        let links = frames.append(entries, findings.at);
         for frame in links.iter().filter(|frame| !frames.is_filled(**frame)) {
             let why = format!("record {} links it, not all of its bytes were stored before", sequence.0);
             findings.add("unwritten-publish", u64::from(*frame) * FRAME_SIZE as u64, why);

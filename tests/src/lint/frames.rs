@@ -16,13 +16,16 @@ pub struct Frames {
     own: HashSet<u32>,
     /// Of free frames: the lines that were stored whole since they were freed.
     filled: HashMap<u32, u64>,
+    /// At which event a record was appended that freed the frame, the last one.
+    freed: HashMap<u32, usize>,
 }
 
 impl Frames {
     /// As the medium holds them before the run.
     pub fn new(base: &[u8], log_frames: u32) -> Self {
-        let (bitmaps, own, filled) = (HashMap::new(), HashSet::new(), HashMap::new());
-        let mut frames = Self { log_frames, begun: false, bitmaps, own, filled };
+        let (bitmaps, own) = (HashMap::new(), HashSet::new());
+        let (filled, freed) = (HashMap::new(), HashMap::new());
+        let mut frames = Self { log_frames, begun: false, bitmaps, own, filled, freed };
         for group in 0..(base.len() as u64).div_ceil(GROUP_FRAMES * FRAME_SIZE as u64) {
             let start = bitmap_frame(group, log_frames).offset() as usize;
             let words = base.get(start..start + FRAME_SIZE).unwrap_or_default().chunks_exact(8);
@@ -48,8 +51,8 @@ impl Frames {
         }
     }
 
-    /// A record is appended: which frames it gives to data.
-    pub fn append(&mut self, entries: &[Entry]) -> Vec<u32> {
+    /// A record is appended at an event: which frames it gives to data.
+    pub fn append(&mut self, entries: &[Entry], at: usize) -> Vec<u32> {
         self.begun = true;
         // A payload may carry any page that the record links.
         let mut whole = false;
@@ -76,6 +79,7 @@ impl Frames {
         for frame in &freed {
             self.own.remove(frame);
             self.filled.remove(frame);
+            self.freed.insert(*frame, at);
         }
         self.own.extend(own);
         taken.retain(|frame| !whole && !self.own.contains(frame) && !carried.contains(frame));
@@ -90,6 +94,11 @@ impl Frames {
     /// Whether a frame holds bytes of an object.
     pub fn is_data(&self, frame: u32) -> bool {
         frame >= first_free_frame(self.log_frames).0 && self.is_used(frame) && !self.own.contains(&frame)
+    }
+
+    /// Whether what was stored at an event to a frame went with its former owner.
+    pub fn was_freed_since(&self, frame: u32, at: usize) -> bool {
+        self.freed.get(&frame).is_some_and(|freed| *freed > at)
     }
 
     /// Whether a frame is nobody's: its bytes will never be seen.

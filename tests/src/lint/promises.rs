@@ -106,7 +106,8 @@ impl<'a> Promises<'a> {
             Op::SyncAll => true,
             _ => false,
         };
-        named && frames.is_data(frame) && self.has_a_name(script, object)
+        let of_now = frames.is_data(frame) && !frames.was_freed_since(frame, open.at);
+        named && of_now && self.has_a_name(script, object)
     }
 
     fn in_log(&self, frame: u32) -> bool {
