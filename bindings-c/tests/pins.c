@@ -46,6 +46,12 @@ static void refused(pgs_store *store, pgs_object *object) {
     ANSWERS(PGS_E_FOREIGN, pgs_page_info(store, &stack, &page));
     CHECK(address == NULL);
 
+    /* A range of which only the front is pinned is refused whole. */
+    OK(pgs_pin(object, 0, 1, 0, &address));
+    ANSWERS(PGS_E_INVALID, pgs_unpin(store, address, FRAME + 1));
+    CHECK(page_at(store, address).pins == 1);
+    OK(pgs_unpin(store, address, 1));
+
     /* An address of another store is foreign to this one. */
     pgs_store *other = NULL;
     OK(pgs_open_memory(1 << 24, &other));
