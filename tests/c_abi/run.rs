@@ -21,7 +21,7 @@ fn run_tests(prefix: &Prefix, flags: &[&str], runner: &[&str], configure: impl F
         configure(command.arg(scratch.path()));
         run(&mut command);
         // Counted by tests/sanitizers/run.sh.
-        println!("C program {} passed", test.file_stem().unwrap().display());
+        println!("C program {} passed", test.file_stem().unwrap().to_string_lossy());
     }
 }
 

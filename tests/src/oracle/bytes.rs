@@ -4,7 +4,7 @@ use super::content::{PAGE, bytes, pieces};
 use super::hands::Hands;
 use super::history::Hides;
 use super::objects::Uid;
-use super::outcome::{Got, Kind, Verdict, ensure};
+use super::outcome::{Got, Kind, Verdict, ensure, kind};
 use super::scene::Scene;
 use pagestone::store::Object;
 use pagestone::units::PageIndex;
@@ -93,7 +93,11 @@ impl Hands {
         let end = content.len.min(at + stored.len() as u64).max(at);
         let before = content.read(at, (end - at) as usize);
         let mut found = vec![0; before.len()];
-        self.handles[h].object.read_at(at, &mut found).map_err(|e| e.to_string())?;
+        if let Err(error) = self.handles[h].object.read_at(at, &mut found) {
+            let op = self.model.op;
+            self.model.get(uid).history.stored(op, at, &stored[..before.len()]);
+            return self.failed_beside(scene, &error);
+        }
         let odd = (0..found.len()).find(|&i| found[i] != before[i] && found[i] != stored[i]);
         ensure(odd.is_none(), || {
             format!("a write that found no space left neither the old nor the new byte at {at} + {odd:?}")
@@ -117,26 +121,39 @@ impl Hands {
         let uid = self.handles[h].uid;
         let content = &self.model.get(uid).content;
         let (len, last, (inside, beyond)) = (content.len, content.pages(), content.mapped());
+        let (op, tail) = (self.model.op, len..len.next_multiple_of(PAGE));
+        self.model.get(uid).history.zeroed(op, tail, Hides::Nothing);
+        let content = &self.model.get(uid).content;
+        let ahead_known = content.ahead_known;
         let from = (len % PAGE) as usize;
         let var = self.handles[h].var.clone();
         let object = &self.handles[h].object;
-        if from != 0 {
-            if let Some(page) = object.pin(PageIndex(last - 1)).map_err(|e| e.to_string())? {
+        let zero_tail = || -> pagestone::Result<u64> {
+            if from != 0
+                && let Some(page) = object.pin(PageIndex(last - 1))?
+            {
                 self.code.line(|| format!("zero_tail(&{var});"));
-                page.write_range(from..PAGE as usize).map_err(|e| e.to_string())?.fill(0);
+                page.write_range(from..PAGE as usize)?.fill(0);
             }
-        }
-        let (mapped, _) = object.mapped().map_err(|e| e.to_string())?;
-        ensure(mapped == inside || mapped == inside + beyond || !content.ahead_known, || {
+            Ok(object.mapped()?.0)
+        };
+        let mapped = match zero_tail() {
+            Ok(mapped) => mapped,
+            Err(error) => return self.failed_beside(scene, &error),
+        };
+        ensure(mapped == inside || mapped == inside + beyond || !ahead_known, || {
             format!(
                 "{mapped} pages have frames after a growth that found no space; before: {inside} + {beyond}"
             )
         })?;
-        let op = self.model.op;
-        let object = self.model.get(uid);
-        object.content.could_not_grow(mapped == inside + beyond);
-        object.history.zeroed(op, len..len.next_multiple_of(PAGE), Hides::Nothing);
-        let _ = scene;
+        self.model.get(uid).content.could_not_grow(mapped == inside + beyond);
+        Ok(())
+    }
+
+    /// A look at what a call has left fails because of a failure that was planned, and that another thread met.
+    fn failed_beside(&mut self, scene: &Scene<'_>, error: &pagestone::Error) -> Verdict {
+        ensure(scene.armed && kind(error) == Kind::Poisoned, || error.to_string())?;
+        self.broken = true;
         Ok(())
     }
 
