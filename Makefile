@@ -14,7 +14,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults
-.PHONY: help demo test test-long breaks lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit vfs test-dax test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit vfs test-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-long: ## the deep form of every proof, and one table (LONG='crash-long orac
 
 breaks: ## each promise broken once in a copy of the tree: the test named beside it must fail (ONLY=words picks)
 	sh tests/breaks/run.sh
+
+mutants: ## 490 small mistakes in the state word, the log and recovery, each noticed or excused in tests/mutants/survivors (hours; ONLY=regex, LIST=1; cargo-mutants)
+	sh tests/mutants/run.sh
 
 lint: tidy ## formatting, clippy, house rules; licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --all --check
