@@ -43,6 +43,8 @@ if [ -n "${LIST:-}" ]; then
     exit
 fi
 
+# A mutant that never ends may take memory all the while.
+ulimit -d 8000000
 run() { mutants --output "$out" --no-shuffle ${ONLY:+--re "$ONLY"} "$@"; }
 # What it exits with: 2 is survivors, 3 is mutants that ran out of time, which is to be caught.
 ran() { case "$1" in 0 | 2 | 3) ;; *) echo "mutants: cargo-mutants failed: $1"; exit 1 ;; esac; }

@@ -269,3 +269,177 @@ impl Descriptor {
         self.owner.compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::{DIRTY, HOLD, ORPHAN, WAITERS};
+    use super::*;
+
+    /// A live frame with one pin.
+    fn pinned() -> Descriptor {
+        let descriptor = Descriptor::zeroed();
+        descriptor.populate(5);
+        descriptor
+    }
+
+    #[test]
+    fn a_populated_frame_has_its_version_one_pin_and_nothing_of_what_came_before() {
+        let descriptor = Descriptor::zeroed();
+        descriptor.add_pin();
+        descriptor.add_pin();
+        descriptor.populate(5);
+        let state = descriptor.look();
+        assert_eq!(state.0, LIVE | VERSION.pack(5) | 1, "{state:?}");
+    }
+
+    #[test]
+    fn a_refused_populate_leaves_no_count() {
+        let descriptor = Descriptor::zeroed();
+        assert!(descriptor.pin().is_err());
+        descriptor.void();
+        assert_eq!(descriptor.look().0, 0);
+    }
+
+    #[test]
+    fn wiping_leaves_a_descriptor_that_was_never_touched() {
+        let descriptor = pinned();
+        descriptor.set_owner(7);
+        descriptor.wipe();
+        assert_eq!((descriptor.look().0, descriptor.owner()), (0, 0));
+    }
+
+    #[test]
+    fn pins_are_counted_up_and_down_and_say_what_they_made_or_found() {
+        let descriptor = pinned();
+        assert_eq!(descriptor.add_pin().pins(), 2);
+        assert_eq!(descriptor.add_pin_again().pins(), 3);
+        assert_eq!(descriptor.drop_pin().pins(), 3);
+        assert_eq!(descriptor.look().pins(), 2);
+    }
+
+    #[test]
+    fn the_hit_path_leaves_to_others_what_is_not_plain() {
+        let descriptor = pinned();
+        assert!(descriptor.pin().is_err(), "not referenced yet");
+        descriptor.mark_referenced();
+        assert_eq!(descriptor.look().referenced(), 3);
+        assert!(descriptor.pin().is_ok());
+        assert!(descriptor.unpin().is_ok());
+        descriptor.set(HOLD);
+        assert!(descriptor.pin().is_err() && descriptor.unpin().is_err());
+        assert_eq!(descriptor.look().pins(), 2);
+    }
+
+    #[test]
+    fn a_checked_put_drops_a_pin_where_there_is_one() {
+        let descriptor = pinned();
+        descriptor.add_pin();
+        assert_eq!(descriptor.drop_pin_if_any().unwrap().pins(), 2);
+        assert_eq!(descriptor.drop_pin_if_any().unwrap().pins(), 1);
+        let idle = descriptor.look();
+        assert!(descriptor.drop_pin_if_any().is_none());
+        assert_eq!(descriptor.look(), idle);
+        let void = Descriptor::zeroed();
+        void.add_pin();
+        assert!(void.drop_pin_if_any().is_none(), "an increment of a frame that is not live is no pin");
+        assert_eq!(void.look().pins(), 1);
+    }
+
+    #[test]
+    fn what_a_fork_has_wiped_is_put_back_to_nothing() {
+        let descriptor = Descriptor::zeroed();
+        descriptor.drop_pin();
+        descriptor.undo_stray_put();
+        assert_eq!(descriptor.look().0, 0);
+        descriptor.drop_shared();
+        descriptor.undo_stray_release(SHARED.one());
+        assert_eq!(descriptor.look().0, 0);
+    }
+
+    #[test]
+    fn a_frame_is_retired_as_it_was_seen_or_not_at_all() {
+        let descriptor = pinned();
+        descriptor.set_owner(7);
+        descriptor.drop_pin();
+        let seen = descriptor.look();
+        descriptor.set(WAITERS);
+        assert!(!descriptor.retire_if(seen));
+        assert_eq!((descriptor.look().live(), descriptor.owner()), (true, 7));
+        assert!(descriptor.retire_if(descriptor.look()));
+        assert_eq!((descriptor.look().0, descriptor.owner()), (0, 0));
+    }
+
+    #[test]
+    fn only_an_idle_orphan_is_claimed_and_only_once() {
+        let descriptor = pinned();
+        assert!(!descriptor.claim_freeing(), "pinned, and no orphan");
+        descriptor.set(ORPHAN);
+        assert!(!descriptor.claim_freeing(), "pinned");
+        descriptor.drop_pin();
+        descriptor.clear(ORPHAN);
+        assert!(!descriptor.claim_freeing(), "no orphan");
+        descriptor.set(ORPHAN);
+        assert!(descriptor.claim_freeing());
+        assert!(descriptor.look().exclusive());
+        assert!(!descriptor.claim_freeing(), "claimed before");
+        let unpopulated = Descriptor::zeroed();
+        unpopulated.set(ORPHAN);
+        assert!(!unpopulated.claim_freeing(), "not live");
+    }
+
+    #[test]
+    fn flags_are_set_and_cleared_alone_and_the_word_before_is_told() {
+        let descriptor = pinned();
+        let before = descriptor.look();
+        assert_eq!(descriptor.set(DIRTY), before);
+        assert_eq!(descriptor.look().0, before.0 | DIRTY);
+        assert_eq!(descriptor.clear(DIRTY).0, before.0 | DIRTY);
+        assert_eq!(descriptor.look(), before);
+    }
+
+    #[test]
+    fn the_mark_of_use_fades_in_two_steps() {
+        let descriptor = pinned();
+        descriptor.mark_referenced();
+        let strength = [(); 4].map(|()| descriptor.fade_referenced());
+        assert_eq!(strength, [3, 1, 0, 0]);
+        assert_eq!(descriptor.look(), pinned().look(), "nothing else has faded");
+    }
+
+    #[test]
+    fn a_writer_is_alone() {
+        let descriptor = pinned();
+        assert_eq!(descriptor.add_shared().shared(), 1);
+        assert!(!descriptor.try_exclusive());
+        assert_eq!(descriptor.drop_shared().shared(), 1);
+        assert!(descriptor.try_exclusive());
+        assert!(!descriptor.try_exclusive());
+        assert!(descriptor.add_shared().exclusive());
+    }
+
+    #[test]
+    fn a_version_is_unchanged_until_somebody_writes() {
+        let descriptor = pinned();
+        let then = descriptor.version();
+        descriptor.add_pin();
+        descriptor.add_shared();
+        assert!(descriptor.unchanged(then));
+        descriptor.drop_shared();
+        assert!(descriptor.try_exclusive());
+        let meanwhile = descriptor.version();
+        assert!(!descriptor.unchanged(then) && !descriptor.unchanged(meanwhile), "a writer is at work");
+        assert!(descriptor.drop_exclusive().exclusive());
+        assert!(!descriptor.unchanged(then) && !descriptor.look().exclusive());
+        assert_eq!(descriptor.look().version_number(), 6);
+    }
+
+    #[test]
+    fn an_owner_is_noted_once() {
+        let descriptor = pinned();
+        assert!(descriptor.set_owner_if_unset(3));
+        assert!(!descriptor.set_owner_if_unset(4));
+        assert_eq!(descriptor.owner(), 3);
+        descriptor.set_owner(9);
+        assert_eq!(descriptor.owner(), 9);
+    }
+}

@@ -273,6 +273,43 @@ mod tests {
         assert_eq!(FIELDS.iter().fold(0, |all, field| all | field.mask()), u64::MAX);
     }
 
+    #[test]
+    fn each_flag_and_each_number_is_read_from_its_own_bits() {
+        let flags: [(Field, fn(Snapshot) -> bool); 8] = [
+            (EXCLUSIVE_FIELD, Snapshot::exclusive),
+            (LIVE_FIELD, Snapshot::live),
+            (HOLD_FIELD, Snapshot::held),
+            (ORPHAN_FIELD, Snapshot::orphan),
+            (DIRTY_FIELD, Snapshot::dirty),
+            (WRITEBACK_FIELD, Snapshot::writeback),
+            (POISONED_FIELD, Snapshot::poisoned),
+            (WAITERS_FIELD, Snapshot::waiters),
+        ];
+        let numbers: [(Field, fn(Snapshot) -> u64); 4] = [
+            (PINS, |state| state.pins().into()),
+            (REFERENCED, |state| state.referenced().into()),
+            (SHARED, |state| state.shared().into()),
+            (VERSION, Snapshot::version_number),
+        ];
+        for field in FIELDS {
+            let alone = Snapshot(field.mask());
+            for (own, read) in flags {
+                assert_eq!(read(alone), own.shift == field.shift, "bit {} in {alone:?}", own.shift);
+            }
+            for (own, read) in numbers {
+                let most = field.mask() >> field.shift;
+                assert_eq!(read(alone), if own.shift == field.shift { most } else { 0 }, "{alone:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_saturated_above_the_most_pins_and_not_at_them() {
+        assert!(!Snapshot(LIVE | u64::from(PINS_MAX)).saturated());
+        assert!(Snapshot(LIVE | PINS_OVER).saturated());
+        assert!(Snapshot(LIVE | PINS.mask()).saturated());
+    }
+
     proptest! {
         #[test]
         fn a_field_holds_what_was_packed_and_disturbs_no_other(word: u64, value: u64, at in 0..FIELDS.len()) {
@@ -308,6 +345,40 @@ mod tests {
                         && state.referenced() == 3;
                     prop_assert_eq!(state.admits_at_once(), admitted, "{:?}", state);
                 }
+            }
+        }
+
+        #[test]
+        fn a_put_is_done_at_once_unless_somebody_holds_or_frees(word: u64) {
+            for word in [word, word & !(HOLD | ORPHAN) | LIVE] {
+                let state = Snapshot(word);
+                prop_assert_eq!(state.drops_at_once(), state.live() && !state.held() && !state.orphan(), "{:?}", state);
+            }
+        }
+
+        #[test]
+        fn a_frame_is_reclaimable_when_it_was_only_touched(word: u64) {
+            let touched = Snapshot(word & (VERSION.mask() | REFERENCED.mask() | WAITERS) | LIVE);
+            prop_assert!(touched.is_reclaimable(), "{touched:?}");
+            prop_assert!(!Snapshot(touched.0 & !LIVE).is_reclaimable());
+            for kept in [PINS.one(), EXCLUSIVE, HOLD, ORPHAN, DIRTY, WRITEBACK, POISONED, SHARED.one()] {
+                prop_assert!(!Snapshot(touched.0 | kept).is_reclaimable(), "{touched:?} and {kept:#x}");
+            }
+        }
+
+        #[test]
+        fn a_reader_compares_what_a_writer_changes_and_no_more(word: u64) {
+            let then = Snapshot(word).version();
+            for field in [PINS, HOLD_FIELD, DIRTY_FIELD, WRITEBACK_FIELD, WAITERS_FIELD, REFERENCED, SHARED] {
+                prop_assert_eq!(Snapshot(word ^ field.mask()).version(), then);
+            }
+            for bits in [VERSION.one(), LIVE, ORPHAN, POISONED, EXCLUSIVE] {
+                prop_assert_ne!(Snapshot(word ^ bits).version(), then);
+            }
+            let readable = word & !(EXCLUSIVE | POISONED) | LIVE;
+            prop_assert!(Snapshot(readable).version().stable());
+            for spoilt in [LIVE, EXCLUSIVE, POISONED] {
+                prop_assert!(!Snapshot(readable ^ spoilt).version().stable());
             }
         }
     }

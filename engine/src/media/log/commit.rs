@@ -243,3 +243,142 @@ impl Log {
         Ok(Tail { link, position: record.end })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Txn;
+    use super::super::tests::{LOG_FRAMES, fresh, publish, set, word};
+    use super::*;
+    use crate::media::format::{format, open};
+    use crate::media::layout::LOG_HEADER_OFFSETS;
+    use crate::media::rules::Rules;
+    use crate::persist::{Event, Recorder};
+    use crate::region::{Region, RegionOptions, Source};
+    use crate::units::{Durability, FRAME_SIZE, FrameNo, LINE_SIZE};
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    #[test]
+    fn nothing_behind_the_noted_head_is_stored_home() {
+        let log = fresh();
+        let (first, _) = (set(&log, 0, 1), set(&log, 1, 2));
+        let applied = log.leadership.lock().applied;
+        let mut progress = Progress { applied, durable: 0, data: applied, homes: Homes::default() };
+        log.apply(first, &mut progress).unwrap();
+        let home = |n| log.region().memory().load(word(n)).unwrap();
+        assert_eq!((home(0), home(1)), (1, 0));
+        assert_eq!((log.read(word(0)).unwrap(), log.read(word(1)).unwrap()), (1, 2));
+        assert_eq!(log.region().memory().load(CURSOR_OFFSET).unwrap(), first.0);
+        assert_eq!(progress.applied, first);
+    }
+
+    #[test]
+    fn the_tail_passes_what_is_applied_and_forgets_nothing_else() {
+        let log = fresh();
+        let (first, second) = (set(&log, 0, 1), set(&log, 1, 2));
+        let applied = log.leadership.lock().applied;
+        let mut progress = Progress { applied, durable: 0, data: applied, homes: Homes::default() };
+        log.apply(first, &mut progress).unwrap();
+        log.move_tail(&mut progress).unwrap();
+        assert_eq!(log.passed(), first);
+        let live: Vec<Sequence> = log.chain.lock().live.iter().map(|record| record.sequence).collect();
+        assert_eq!(live, [second]);
+        log.leadership.lock().applied = first;
+        log.commit(second).unwrap();
+        assert_eq!(log.region().memory().load(word(1)).unwrap(), 2);
+    }
+
+    #[test]
+    fn who_commits_beside_a_leader_waits_until_he_is_done() {
+        let log = fresh();
+        let sequence = set(&log, 0, 1);
+        log.leadership.lock().led = true;
+        std::thread::scope(|scope| {
+            let (send, done) = mpsc::channel();
+            let log = &log;
+            scope.spawn(move || send.send(log.commit(sequence)).unwrap());
+            let early = done.recv_timeout(Duration::from_millis(50));
+            log.leadership.lock().led = false;
+            log.led.notify_all();
+            assert!(early.is_err(), "{early:?}");
+            done.recv().unwrap().unwrap();
+        });
+        assert!(log.is_committed(sequence));
+    }
+
+    #[test]
+    fn a_frame_with_bytes_in_a_record_is_known_until_the_record_is_passed() {
+        let log = fresh();
+        let frame = FrameNo((word(0) / FRAME_SIZE as u64) as u32);
+        let write = |txn: &mut Txn<'_>| {
+            txn.images(frame);
+            txn.lines(word(0), vec![1; LINE_SIZE].into())
+        };
+        let ((), sequence) = log.append(write).unwrap();
+        let last = || log.images().last([frame].into_iter());
+        assert_eq!(last(), Some(sequence));
+        log.commit(sequence).unwrap();
+        assert_eq!(last(), Some(sequence), "a replay would store them again");
+        log.pass(sequence).unwrap();
+        assert_eq!(last(), None);
+    }
+
+    /// A fresh log of this class, and what hears it.
+    fn recorded(class: Durability) -> (Log, Arc<Recorder>) {
+        let recorder = Recorder::new();
+        let options = RegionOptions {
+            assume: Some(class),
+            recorder: Some(Arc::clone(&recorder)),
+            max_bytes: Some(1 << 22),
+            ..RegionOptions::default()
+        };
+        let region = Region::attach(Source::Image(Vec::new()), &options).unwrap();
+        format(&region, LOG_FRAMES).unwrap();
+        (open(region, Rules::default()).unwrap().0, recorder)
+    }
+
+    #[test]
+    fn homes_are_on_the_medium_before_the_tail_leaves_their_records() {
+        let (log, recorder) = recorded(Durability::CacheLine);
+        let sequence = set(&log, 0, 1);
+        recorder.take();
+        log.pass(sequence).unwrap();
+        let events = recorder.take();
+        let first = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).expect("it happens");
+        let home = first(&|event| matches!(event, Event::Store { offset, .. } if *offset == word(0)));
+        let flushed =
+            first(&|event| matches!(event, Event::Flush { line_offset, .. } if *line_offset == word(0)));
+        let tail = first(
+            &|event| matches!(event, Event::Store { offset, .. } if LOG_HEADER_OFFSETS.contains(offset)),
+        );
+        assert!(home < flushed && flushed < tail, "{events:?}");
+        assert!(events[flushed..tail].iter().any(|event| matches!(event, Event::Fence { .. })), "{events:?}");
+    }
+
+    #[test]
+    fn published_data_is_synced_once_before_its_mark_and_only_where_a_kernel_has_it() {
+        for (class, wanted) in [(Durability::Fdatasync, [1, 0, 0]), (Durability::CacheLine, [0; 3])] {
+            let (log, recorder) = recorded(class);
+            set(&log, 0, 1);
+            let syncs = |publishes: bool| {
+                let change = |txn: &mut Txn<'_>| {
+                    if publishes {
+                        txn.publishes();
+                    }
+                    txn.write(word(0), txn.sequence().0)
+                };
+                let (_, sequence) = log.append(change).unwrap();
+                recorder.take();
+                log.commit(sequence).unwrap();
+                recorder.take().iter().filter(|event| matches!(event, Event::SyncEnd { .. })).count()
+            };
+            assert_eq!([true, false, false].map(syncs), wanted, "{class:?}");
+            let noted = publish(&log);
+            log.note_file_sync(log.reach());
+            recorder.take();
+            log.commit(noted).unwrap();
+            let synced = |event: &Event| matches!(event, Event::SyncEnd { .. });
+            assert!(!recorder.take().iter().any(synced), "somebody's sync has made it durable");
+        }
+    }
+}

@@ -134,10 +134,56 @@ mod tests {
         };
         assert!(read(1, 1, 0).is_ok());
         assert!(read(COUNTER_MAX - 1, COUNTER_MAX - 1, COUNTER_MAX - 8).is_ok());
-        for (counter, sequence, position) in
-            [(u64::MAX, 1, 0), (1, 0, 0), (1, u64::MAX, 0), (1, 1, u64::MAX - 7), (1, 1, 4)]
-        {
+        for (counter, sequence, position) in [
+            (u64::MAX, 1, 0),
+            (1, 0, 0),
+            (1, u64::MAX, 0),
+            (1, 1, u64::MAX - 7),
+            (1, 1, 4),
+            (COUNTER_MAX, 1, 0),
+            (1, COUNTER_MAX, 0),
+            (1, 1, COUNTER_MAX),
+        ] {
             assert!(matches!(read(counter, sequence, position), Err(Error::Corrupt { .. })));
+        }
+    }
+
+    fn region() -> std::sync::Arc<Region> {
+        let image = Source::Image(vec![0; 5 * crate::units::FRAME_SIZE]);
+        Region::attach(image, &RegionOptions::default()).unwrap()
+    }
+
+    fn tail(sequence: u64) -> Tail {
+        Tail { link: Link { epoch: 3, sequence: Sequence(sequence), predecessor: 4 }, position: sequence * 8 }
+    }
+
+    #[test]
+    fn the_newer_copy_counts_and_the_older_is_the_next_to_be_written() {
+        let region = region();
+        let memory = region.memory();
+        let mut header = Header::fresh(3);
+        assert!(Header::read(memory).is_err(), "neither copy was ever written");
+        for sequence in 1..6 {
+            let live = header.live;
+            header.advance(memory, tail(sequence), Rules::default()).unwrap();
+            assert_ne!(header.live, live);
+            let read = Header::read(memory).unwrap();
+            assert_eq!((read.tail, read.live, read.counter), (tail(sequence), header.live, sequence));
+            assert_eq!(read.other_bad, sequence == 1, "the first write leaves one copy blank");
+        }
+        // The newer copy rots: the older stands, and says that the other is bad.
+        memory.store(LOG_HEADER_OFFSETS[header.live] + 16, 0).unwrap();
+        let read = Header::read(memory).unwrap();
+        assert_eq!((read.tail, read.live, read.other_bad), (tail(4), 1 - header.live, true));
+    }
+
+    #[test]
+    fn a_header_was_moved_when_it_was_written_more_often_than_by_a_format() {
+        let region = region();
+        let mut header = Header::fresh(3);
+        for written in 0..2 * FORMAT_WRITES {
+            assert_eq!(Header::was_moved(region.memory()).unwrap(), written > FORMAT_WRITES, "{written}");
+            header.advance(region.memory(), tail(1), Rules::default()).unwrap();
         }
     }
 }

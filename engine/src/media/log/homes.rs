@@ -74,3 +74,91 @@ impl Homes {
 const fn mask(first: usize, count: usize) -> u64 {
     (u64::MAX >> (LINES_PER_FRAME - count)) << first
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::log::payload::Writer;
+    use crate::persist::{Event, Recorder};
+    use crate::region::{Region, RegionOptions, Source};
+    use crate::units::Durability;
+    use std::sync::Arc;
+
+    const FRAMES: usize = 12;
+
+    fn region() -> (Arc<Region>, Arc<Recorder>) {
+        let recorder = Recorder::new();
+        let options = RegionOptions {
+            assume: Some(Durability::CacheLine),
+            recorder: Some(Arc::clone(&recorder)),
+            ..RegionOptions::default()
+        };
+        let image = Source::Image(vec![0xee; FRAMES * FRAME_SIZE]);
+        (Region::attach(image, &options).unwrap(), recorder)
+    }
+
+    /// The lines that a flush of these homes writes back, in its order.
+    fn flushed(homes: &mut Homes, region: &Region, recorder: &Recorder) -> Vec<u64> {
+        recorder.take();
+        homes.flush(region.memory()).unwrap();
+        let line = |event| match event {
+            Event::Flush { line_offset, .. } => Some(line_offset / LINE_SIZE as u64),
+            _ => None,
+        };
+        recorder.take().into_iter().filter_map(line).collect()
+    }
+
+    /// Changes of frames 1 to 4, among them all of one and two runs of lines in another; the bytes they leave; the lines.
+    fn changes(region: &Region) -> (Vec<Entry>, Vec<u8>, Vec<u64>) {
+        let (size, line) = (FRAME_SIZE as u64, LINE_SIZE as u64);
+        let mut writer = Writer::new(region.memory(), &[FrameNo(FRAMES as u32 - 1)]);
+        writer.push(4 * size + 63 * line, &[4; LINE_SIZE]).unwrap();
+        let entries = vec![
+            Entry::Word(size, 7),
+            Entry::Word(size + 3 * line - 8, 8),
+            Entry::Zero(FrameNo(2)),
+            Entry::Lines(3 * size + 10 * line, vec![3; 3 * LINE_SIZE].into()),
+            Entry::Lines(3 * size + 13 * line, vec![9; LINE_SIZE].into()),
+            Entry::Payload(writer.finish().unwrap()[0]),
+        ];
+        let mut bytes = vec![0; FRAMES * FRAME_SIZE];
+        region.memory().read(0, &mut bytes).unwrap();
+        let at = |frame: usize, line: usize| frame * FRAME_SIZE + line * LINE_SIZE;
+        bytes[at(1, 0)..][..8].copy_from_slice(&7_u64.to_le_bytes());
+        bytes[at(1, 3) - 8..][..8].copy_from_slice(&8_u64.to_le_bytes());
+        bytes[at(2, 0)..at(3, 0)].fill(0);
+        bytes[at(3, 10)..at(3, 13)].fill(3);
+        bytes[at(3, 13)..at(3, 14)].fill(9);
+        bytes[at(4, 63)..at(5, 0)].fill(4);
+        let lines = [64, 66].into_iter().chain(128..192).chain(202..206).chain([319]).collect();
+        (entries, bytes, lines)
+    }
+
+    fn image(region: &Region) -> Vec<u8> {
+        let mut bytes = vec![0; FRAMES * FRAME_SIZE];
+        region.memory().read(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_is_stored_is_flushed_and_nothing_else_and_once() {
+        let (region, recorder) = region();
+        let (entries, bytes, lines) = changes(&region);
+        let mut homes = Homes::default();
+        entries.iter().try_for_each(|entry| homes.store(region.memory(), entry)).unwrap();
+        assert!(image(&region) == bytes);
+        assert_eq!(flushed(&mut homes, &region, &recorder), lines);
+        assert_eq!(flushed(&mut homes, &region, &recorder), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_noted_is_flushed_and_not_stored() {
+        let (region, recorder) = region();
+        let (entries, _, lines) = changes(&region);
+        let before = image(&region);
+        let mut homes = Homes::default();
+        entries.iter().try_for_each(|entry| homes.note(region.memory(), entry)).unwrap();
+        assert!(image(&region) == before);
+        assert_eq!(flushed(&mut homes, &region, &recorder), lines);
+    }
+}

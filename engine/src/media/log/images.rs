@@ -49,3 +49,26 @@ impl Images {
         frames.filter_map(|frame| last.get(&frame)).max().copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_live_record_of_a_frame_is_known_until_it_is_passed() {
+        let images = Images::default();
+        let last = |frames: &[u32]| images.last(frames.iter().copied().map(FrameNo));
+        assert_eq!(last(&[1, 2, 3]), None);
+        images.add(Sequence(5), vec![FrameNo(1), FrameNo(2)]);
+        images.add(Sequence(6), vec![]);
+        images.add(Sequence(7), vec![FrameNo(2)]);
+        assert_eq!((last(&[1]), last(&[2]), last(&[3])), (Some(Sequence(5)), Some(Sequence(7)), None));
+        assert_eq!(last(&[2, 1, 3]), Some(Sequence(7)));
+        images.pass(Sequence(5));
+        assert_eq!(last(&[1]), Some(Sequence(5)), "record 5 is where the tail stands: a replay finds it");
+        images.pass(Sequence(6));
+        assert_eq!((last(&[1]), last(&[2])), (None, Some(Sequence(7))));
+        images.pass(Sequence(8));
+        assert_eq!(last(&[1, 2]), None);
+    }
+}

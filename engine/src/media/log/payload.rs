@@ -110,6 +110,79 @@ pub fn read(memory: &Memory, extent: Extent) -> Result<Vec<(u64, Box<[u8]>)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::region::{Region, RegionOptions, Source};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    /// Frames before those that a payload may take.
+    const FIRST: usize = 2;
+
+    fn region(frames: usize) -> Arc<Region> {
+        let image = Source::Image(vec![0; frames * FRAME_SIZE]);
+        Region::attach(image, &RegionOptions::default()).unwrap()
+    }
+
+    /// An extent over the whole of the region's frames from [`FIRST`] on that holds these bytes.
+    fn extent(region: &Region, bytes: &[u8]) -> Extent {
+        let frame = FrameNo(FIRST as u32);
+        region.memory().write(frame.offset(), bytes).unwrap();
+        Extent { frame, bytes: bytes.len() as u32, checksum: crc32c::crc32c(bytes) }
+    }
+
+    #[test]
+    fn an_extent_is_read_up_to_its_most_and_refused_beyond() {
+        let region = region(FIRST + EXTENT_FRAMES_MAX + 1);
+        let mut bytes = Vec::new();
+        for entry in 0..256 {
+            encode_lines(&mut bytes, 0, &vec![1; if entry < 224 { 64 } else { 63 } * LINE_SIZE]);
+        }
+        assert_eq!(bytes.len(), EXTENT_FRAMES_MAX * FRAME_SIZE);
+        assert_eq!(read(region.memory(), extent(&region, &bytes)).unwrap().len(), 256);
+        encode_lines(&mut bytes, 0, &[1; LINE_SIZE]);
+        let error = read(region.memory(), extent(&region, &bytes)).unwrap_err();
+        assert!(error.to_string().contains("an extent of"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        /// Single frames and runs of them; entries of all sizes.
+        #[test]
+        fn what_was_pushed_is_read_back_and_no_extent_leaves_its_frames(
+            taken in prop::collection::vec(any::<bool>(), 1..60),
+            pushes in prop::collection::vec((0usize..64, 1usize..=64, 1u8..), 1..60),
+        ) {
+            let region = region(FIRST + taken.len());
+            let frames: Vec<FrameNo> =
+                (0..taken.len()).filter(|&at| taken[at]).map(|at| FrameNo((FIRST + at) as u32)).collect();
+            let mut writer = Writer::new(region.memory(), &frames);
+            let (mut pushed, mut bytes, mut full) = (Vec::new(), 0, false);
+            for (at, (first, count, byte)) in pushes.into_iter().enumerate() {
+                let (start, lines) = (at * 64 + first, vec![byte; count.min(64 - first) * LINE_SIZE]);
+                full = writer.push((start * LINE_SIZE) as u64, &lines).is_err();
+                if full {
+                    break;
+                }
+                bytes += HEAD_BYTES + lines.len();
+                pushed.extend((start..start + lines.len() / LINE_SIZE).map(|line| (line, byte)));
+            }
+            prop_assert!(!full || frames_for(bytes) > frames.len().saturating_sub(2), "it was not full");
+            prop_assert!(full || bytes <= frames.len() * FRAME_SIZE);
+            if full {
+                return Ok(());
+            }
+            let mut found = Vec::new();
+            for extent in writer.finish().unwrap() {
+                for frame in 0..u64::from(extent.bytes).div_ceil(FRAME_SIZE as u64) {
+                    prop_assert!(frames.contains(&FrameNo(extent.frame.0 + frame as u32)), "{extent:?}");
+                }
+                for (offset, lines) in read(region.memory(), extent).unwrap() {
+                    let first = offset as usize / LINE_SIZE;
+                    found.extend(lines.chunks(LINE_SIZE).enumerate().map(|(at, line)| (first + at, line[0])));
+                }
+            }
+            prop_assert_eq!(found, pushed);
+        }
+    }
 
     #[test]
     fn scattered_frames_hold_what_was_asked_for() {

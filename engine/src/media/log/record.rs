@@ -268,6 +268,83 @@ mod tests {
         prop::collection::vec(prop_oneof![4 => word, 2 => zero, 1 => lines, 1 => payload], 0..40)
     }
 
+    /// The record's bytes after `change`, under a checksum of their own: a forgery.
+    fn forged(content: &Content, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let (mut bytes, _) = encode(Link::default(), content);
+        bytes.truncate(bytes.len() - TRAILER_BYTES);
+        change(&mut bytes);
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes
+    }
+
+    #[test]
+    fn a_record_that_says_what_none_may_say_is_refused_whatever_its_checksum() {
+        let one = |entry| Content::Changes(vec![entry]);
+        let put = |at: usize, value: u64| {
+            move |bytes: &mut Vec<u8>| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes())
+        };
+        let head = |tag: u64, offset: u64| put(HEADER_BYTES, tag << TAG_SHIFT | offset);
+        let (frame, line) = (FRAME_SIZE as u64, LINE_SIZE as u64);
+        let (word, zero) = (one(Entry::Word(frame, 1)), one(Entry::Zero(FrameNo(1))));
+        let lines = one(Entry::Lines(frame, vec![1; 2 * LINE_SIZE].into()));
+        let payload = one(Entry::Payload(Extent { frame: FrameNo(1), bytes: 8, checksum: 9 }));
+        let mark = Content::Mark(Sequence(4));
+        let whole: &[(&Content, u64, u64)] = &[
+            (&word, TAG_WORD, frame + 8),
+            (&zero, TAG_ZERO, u64::from(u32::MAX) * frame),
+            (&lines, TAG_LINES, 2 * frame - 2 * line + 1),
+            (&payload, TAG_PAYLOAD, 5 * frame),
+        ];
+        for &(content, tag, offset) in whole {
+            assert!(decode(&forged(content, head(tag, offset))).is_some(), "tag {tag}, {offset:#x}");
+        }
+        let refused: &[(&Content, u64, u64, &str)] = &[
+            (&word, TAG_WORD, frame + 4, "a word that is not aligned"),
+            (&zero, TAG_ZERO, frame + 8, "a zero of a part"),
+            (&zero, TAG_ZERO, (u64::from(u32::MAX) + 1) * frame, "a frame beyond all"),
+            (&lines, TAG_LINES, 2 * frame - line + 1, "lines of two frames"),
+            (&lines, TAG_LINES, frame + 2, "a line more than there is"),
+            (&lines, TAG_LINES, frame, "a line less: what follows is no entry"),
+            (&payload, TAG_PAYLOAD, frame + line, "a payload that begins within a frame"),
+            (&payload, TAG_ZERO, frame, "what follows is no entry"),
+            (&word, 0, frame, "no tag"),
+            (&word, TAG_PAYLOAD + 1, frame, "an unknown tag"),
+        ];
+        for &(content, tag, offset, why) in refused {
+            assert!(decode(&forged(content, head(tag, offset))).is_none(), "{why}");
+        }
+        for (content, kind, count) in
+            [(&word, 1, 2), (&word, 1, 0), (&word, 3, 1), (&word, 2, 0), (&mark, 2, 1), (&mark, 0, 0)]
+        {
+            let bytes = forged(content, put(24, kind | count << 32));
+            assert!(decode(&bytes).is_none(), "kind {kind} with {count} entries");
+        }
+        assert!(decode(&forged(&word, put(24, 1 | 1 << 32))).is_some());
+        assert!(decode(&forged(&mark, put(24, 2))).is_some());
+    }
+
+    #[test]
+    fn a_record_follows_its_predecessor_of_this_life_and_no_other() {
+        let link = Link { epoch: 7, sequence: Sequence(8), predecessor: 9 };
+        let (bytes, _) = encode(link, &Content::Mark(Sequence(3)));
+        let head: [u8; 24] = bytes[..24].try_into().unwrap();
+        assert_eq!(claimed_bytes(&head, link), Some(MARK_BYTES));
+        for other in [
+            Link { epoch: 6, ..link },
+            Link { sequence: Sequence(7), ..link },
+            Link { predecessor: 8, ..link },
+        ] {
+            assert_eq!(claimed_bytes(&head, other), None, "{other:?}");
+        }
+        for (size, claimed) in [(40, None), (47, None), (52, None), (56, Some(56))] {
+            let mut head = head;
+            head[20] = size;
+            assert_eq!(claimed_bytes(&head, link), claimed, "{size} bytes");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_record_reads_back_as_written(entries in entries(), epoch: u64, sequence: u64, predecessor: u32) {

@@ -292,3 +292,270 @@ fn store_homes(
     }
     Ok(homes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{LOG_FRAMES, fresh, image, region, reopen, set, word};
+    use super::*;
+    use crate::media::format::format;
+    use crate::media::layout::first_free_frame;
+    use crate::persist::{Event, Recorder};
+    use crate::region::{RegionOptions, Source};
+    use crate::units::{Durability, LINE_SIZE};
+    use std::sync::Arc;
+
+    const RING: Ring = Ring::new(2);
+    const LINK: Link = Link { epoch: 7, sequence: Sequence(3), predecessor: 9 };
+    /// Twice around the ring and some.
+    const TAIL: Tail = Tail { link: LINK, position: 2 * 2 * FRAME_SIZE as u64 + 40 };
+
+    fn blank() -> Arc<Region> {
+        region(Some(vec![0; 14 * FRAME_SIZE]), 1, None)
+    }
+
+    /// Writes records of these sizes from [`TAIL`] on, the last of them a mark where it has a mark's size; where they end.
+    fn write_chain(region: &Region, sizes: &[u64]) -> u64 {
+        let (mut link, mut position) = (LINK, TAIL.position);
+        for &bytes in sizes {
+            let content = match (bytes - MARK_BYTES) / 16 {
+                0 => Content::Mark(LINK.sequence),
+                words => Content::Changes((0..words).map(|n| Entry::Word(word(n), n)).collect()),
+            };
+            let (encoded, checksum) = encode(link, &content);
+            assert_eq!(encoded.len() as u64, bytes);
+            RING.write(region.memory(), position, &encoded).unwrap();
+            position += bytes;
+            link = Link { sequence: link.sequence.next(), predecessor: checksum, ..link };
+        }
+        position
+    }
+
+    fn found(sizes: &[u64]) -> Vec<u64> {
+        let region = blank();
+        write_chain(&region, sizes);
+        let records = scan(&region, RING, TAIL).unwrap();
+        let starts = [TAIL.position].into_iter().chain(records.iter().map(|r| r.end));
+        records.iter().zip(starts).map(|(record, start)| record.end - start).collect()
+    }
+
+    #[test]
+    fn a_chain_is_followed_around_the_ring_until_it_is_full() {
+        let most = RING.record_bytes_max();
+        for whole in [&[][..], &[64, 48, 80, 48], &[most; 4], &[most, most, most, most - 48, 48]] {
+            assert_eq!(found(whole), whole);
+        }
+        assert_eq!(found(&[48, most + 16, 48]), [48], "a record that is too large for this log");
+        let region = blank();
+        let end = write_chain(&region, &[64, 64, 64]);
+        RING.write(region.memory(), end - 64 - 8, &[0xff]).unwrap();
+        assert_eq!(scan(&region, RING, TAIL).unwrap().len(), 1, "the second is torn");
+    }
+
+    #[test]
+    fn a_record_may_change_words_behind_the_superblock_and_outside_the_log() {
+        let region = blank();
+        let len = region.len_bytes();
+        let (root, log) = (ROOT_FRAME.offset(), LOG_FRAME.offset());
+        let behind = log + RING.bytes();
+        for (offset, lawful) in [
+            (0, false),
+            (root - 8, false),
+            (root, true),
+            (log - 8, true),
+            (log, false),
+            (behind - 8, false),
+            (behind, true),
+            (len - 8, true),
+            (len - 4, false),
+            (len, false),
+            (u64::MAX - 3, false),
+        ] {
+            let mut targets = Targets::new(&region, RING);
+            assert_eq!(targets.word(offset), lawful, "a word at {offset:#x}");
+        }
+        let targets = Targets::new(&region, RING);
+        assert!(targets.inside(len - FRAME_SIZE as u64, FRAME_SIZE as u64));
+        assert!(!targets.inside(len - 8, 16));
+    }
+
+    #[test]
+    fn lines_and_payloads_are_of_data_frames_and_structures_are_told_from_them() {
+        let region = blank();
+        // Frames 8 and 9 are the log, 10 and 11 are fixed, 13 is the spare one at the end.
+        let data = |frame: u32| FrameNo(frame).offset();
+        let mut targets = Targets::new(&region, RING);
+        let lawful: Vec<u32> = (0..16).filter(|&frame| targets.lines(data(frame) + 128)).collect();
+        assert_eq!(lawful, [12]);
+        assert_eq!(targets.data.len(), 16);
+        targets.word(data(12) + 64);
+        assert!(targets.structure.contains(&FrameNo(12)) && targets.structure.len() == 1);
+        assert_eq!(frame_of(data(12) - 1), Some(FrameNo(11)));
+        assert_eq!(frame_of(u64::MAX), None);
+    }
+
+    /// An extent in the frames from this one on, with these lines; the last frame that it takes.
+    fn extent(region: &Region, frame: u32, lines: &[(u64, usize)]) -> Extent {
+        let mut bytes = Vec::new();
+        for &(offset, count) in lines {
+            super::super::record::encode_lines(&mut bytes, offset, &vec![5; count * LINE_SIZE]);
+        }
+        region.memory().write(FrameNo(frame).offset(), &bytes).unwrap();
+        Extent { frame: FrameNo(frame), bytes: bytes.len() as u32, checksum: crc32c::crc32c(&bytes) }
+    }
+
+    #[test]
+    fn a_payload_lies_in_data_frames_whole_and_holds_lines_of_such() {
+        let region = region(Some(vec![0; 17 * FRAME_SIZE]), 1, None);
+        // Frames 12 to 15 may hold data; 16 is the spare one.
+        let target = FrameNo(12).offset();
+        let mut lawful = |extent| Targets::new(&region, RING).payload(extent).unwrap();
+        assert!(lawful(extent(&region, 13, &[(target, 3)])));
+        assert!(lawful(extent(&region, 14, &[(target, 64), (target, 60)])), "two frames, to the last");
+        assert!(!lawful(extent(&region, 15, &[(target, 64), (target, 1)])), "it would take the spare frame");
+        assert!(!lawful(extent(&region, 11, &[(target, 1)])), "it begins in a structure");
+        assert!(!lawful(extent(&region, 13, &[(target, 1), (LOG_FRAME.offset(), 1)])));
+        assert!(!lawful(Extent { frame: FrameNo(u32::MAX), bytes: 8192, checksum: 0 }));
+        let rotten = Extent { checksum: 1, ..extent(&region, 13, &[(target, 1)]) };
+        assert!(Targets::new(&region, RING).payload(rotten).is_err());
+    }
+
+    #[test]
+    fn what_has_no_mark_gets_one_where_there_is_room_and_the_new_life_begins_behind_it() {
+        let most = RING.record_bytes_max();
+        let checksum_of = |region: &Region, start: u64, bytes: u64| {
+            let mut record = vec![0; bytes as usize];
+            RING.read(region.memory(), start, &mut record).unwrap();
+            decode(&record).unwrap()
+        };
+        for (sizes, fits) in [
+            (&[64][..], true),
+            (&[most, most, most, most - 48], true),
+            (&[most, most, most, most - 32], false),
+        ] {
+            let region = blank();
+            let end = write_chain(&region, sizes);
+            let records = scan(&region, RING, TAIL).unwrap();
+            assert_eq!(records.len(), sizes.len());
+            let last = records.last().unwrap().sequence;
+            let secured = secure(&region, RING, TAIL, &records, true, Rules::default());
+            if !fits {
+                assert!(matches!(secured, Err(Error::Corrupt { what: "log", .. })));
+                continue;
+            }
+            let secured = secured.unwrap();
+            let (mark, checksum) = checksum_of(&region, end, MARK_BYTES);
+            assert_eq!(mark, Content::Mark(last));
+            assert_eq!((secured.position, secured.link.predecessor), (end + MARK_BYTES, checksum));
+            assert_eq!(secured.link.sequence, last.next().next());
+            assert_ne!(secured.link.epoch, LINK.epoch);
+            let marked = scan(&region, RING, TAIL).unwrap();
+            assert_eq!(marked.last().unwrap().covers(), Some(last), "the mark continues the chain");
+            // With a mark already, the log stays as it is.
+            let secured = secure(&region, RING, TAIL, &marked, false, Rules::default()).unwrap();
+            assert_eq!((secured.position, secured.link.sequence), (end + MARK_BYTES, last.next().next()));
+            assert_eq!(secured.link.predecessor, checksum);
+        }
+        let region = blank();
+        assert_eq!(secure(&region, RING, TAIL, &[], true, Rules::default()).unwrap(), TAIL);
+    }
+
+    #[test]
+    fn a_recovery_marks_only_what_no_mark_covers_and_moves_the_cursor_to_its_end() {
+        for (unmarked, boot, marks) in [(false, 1, 0), (false, 2, 0), (true, 1, 1), (true, 2, 0)] {
+            let log = fresh();
+            log.commit(set(&log, 0, 1)).unwrap();
+            if unmarked {
+                set(&log, 1, 2);
+            }
+            let recorder = Recorder::new();
+            let region = region(Some(image(&log)), boot, Some(Arc::clone(&recorder)));
+            recorder.take();
+            let (header, recovery) = recover(&region, Ring::new(LOG_FRAMES), Rules::default()).unwrap();
+            assert_eq!(recovery.replayed, 1 + u64::from(unmarked && boot == 1));
+            let ring = LOG_FRAME.offset()..first_free_frame(LOG_FRAMES).offset() - 2 * FRAME_SIZE as u64;
+            let in_ring = |e: &Event| matches!(e, Event::Store { offset, .. } if ring.contains(offset));
+            assert_eq!(
+                recorder.take().iter().filter(|e| in_ring(e)).count(),
+                marks,
+                "{unmarked}, boot {boot}"
+            );
+            let cursor = region.memory().load(CURSOR_OFFSET).unwrap();
+            assert_eq!(cursor, header.tail.link.sequence.0 - 1);
+            let lease = Lease::read(&region).unwrap().whole().unwrap();
+            assert_eq!(lease.state, State::Clean, "nothing is left for the next opening");
+        }
+    }
+
+    /// An opening after a power loss, which finds a word's record, one with this payload, and a mark over the first of them,
+    /// or over both.
+    fn with_payload(extent: Extent, both: bool) -> Result<u64> {
+        let log = fresh();
+        let first = set(&log, 0, 7);
+        let ((), second) = log.append(|txn| txn.payload(extent)).unwrap();
+        log.push(&mut log.chain.lock(), Content::Mark(if both { second } else { first })).unwrap();
+        let (log, recovery) = reopen(image(&log), 2)?;
+        assert_eq!(log.read(word(0)).unwrap(), 7);
+        Ok(recovery.replayed)
+    }
+
+    #[test]
+    fn a_payload_is_looked_at_where_its_record_is_marked_and_only_there() {
+        let empty = Extent { frame: first_free_frame(LOG_FRAMES), bytes: 0, checksum: 0 };
+        assert_eq!(with_payload(empty, true).unwrap(), 2);
+        assert_eq!(with_payload(empty, false).unwrap(), 1);
+        let rotten = Extent { checksum: 1, ..empty };
+        assert!(matches!(with_payload(rotten, true), Err(Error::Corrupt { what: "payload of the log", .. })));
+        assert_eq!(with_payload(rotten, false).unwrap(), 1, "its bytes may not have reached the medium");
+        let forged = Extent { frame: LOG_FRAME, bytes: 8, checksum: 1 };
+        assert!(matches!(with_payload(forged, true), Err(Error::Corrupt { what: "log", .. })));
+    }
+
+    /// What an opening of this file does to it, which was closed in this state.
+    fn files_synced(state: State, read_only: bool) -> usize {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("region");
+        let attach = |recorder: Option<&Arc<Recorder>>, read_only| {
+            let options = RegionOptions {
+                create: recorder.is_none(),
+                read_only,
+                assume: Some(Durability::Fdatasync),
+                recorder: recorder.cloned(),
+                ..RegionOptions::default()
+            };
+            Region::attach(Source::File { path: path.clone() }, &options).unwrap()
+        };
+        let region = attach(None, false);
+        format(&region, LOG_FRAMES).unwrap();
+        Lease::of(&region, state, 1).write(&region).unwrap();
+        region.close();
+        drop(region);
+        let recorder = Recorder::new();
+        let region = attach(Some(&recorder), read_only);
+        let (_, recovery) = recover(&region, Ring::new(LOG_FRAMES), Rules::default()).unwrap();
+        assert_eq!(recovery, Recovery { ending: Ending::Clean, replayed: 0 });
+        recorder.take().iter().filter(|event| matches!(event, Event::SyncEnd { .. })).count()
+    }
+
+    #[test]
+    fn the_page_cache_is_doubted_after_a_failure_and_only_then() {
+        assert_eq!(files_synced(State::Failed, false), 1);
+        for (state, read_only) in [(State::Clean, false), (State::Open, false), (State::Failed, true)] {
+            assert_eq!(files_synced(state, read_only), 0, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_death_all_zeros_beyond_the_cursor_are_stored_again() {
+        let log = fresh();
+        log.commit(set(&log, 0, 1)).unwrap();
+        let first = first_free_frame(LOG_FRAMES).0 + 1;
+        for frame in first..first + 3 {
+            log.append(|txn| txn.zero(FrameNo(frame))).unwrap();
+        }
+        let mut bytes = image(&log);
+        let homes = FrameNo(first).offset() as usize..FrameNo(first + 3).offset() as usize;
+        bytes[homes.clone()].fill(7);
+        let (after, _) = reopen(bytes, 1).unwrap();
+        assert!(image(&after)[homes].iter().all(|&byte| byte == 0));
+    }
+}

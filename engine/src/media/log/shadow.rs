@@ -81,3 +81,35 @@ impl Shadow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::{Region, RegionOptions, Source};
+
+    #[test]
+    fn what_is_appended_shows_until_its_own_homes_are_stored() {
+        let image = Source::Image(vec![0xee; 4 * FRAME_SIZE]);
+        let region = Region::attach(image, &RegionOptions::default()).unwrap();
+        let (memory, shadow, size) = (region.memory(), Shadow::default(), FRAME_SIZE as u64);
+        let read = |offset| shadow.read(memory, offset).unwrap();
+        let home = 0xeeee_eeee_eeee_eeee;
+        let first = [Entry::Word(8, 1), Entry::Zero(FrameNo(2))];
+        let second = [Entry::Word(8, 2), Entry::Word(2 * size + 8, 3), Entry::Zero(FrameNo(2))];
+        assert_eq!(read(8), home);
+        shadow.append(Sequence(1), &first);
+        assert_eq!((read(8), read(16), read(0)), (1, home, home));
+        assert_eq!((read(2 * size), read(3 * size - 8)), (0, 0));
+        assert_eq!((read(2 * size - 8), read(3 * size)), (home, home), "the frames beside it");
+        shadow.append(Sequence(2), &second);
+        assert_eq!((read(8), read(2 * size + 8)), (2, 3));
+        shadow.applied(Sequence(1), &first);
+        assert_eq!((read(8), read(2 * size)), (2, 0), "a later record has changed them again");
+        shadow.applied(Sequence(2), &second);
+        assert_eq!((read(8), read(2 * size), read(2 * size + 8)), (home, home, home));
+        for odd in [1, 4, 9] {
+            assert!(matches!(shadow.read(memory, odd), Err(Error::Corrupt { what: "word", .. })), "{odd}");
+        }
+        assert!(shadow.read(memory, 4 * size).is_err(), "beyond the region");
+    }
+}

@@ -11,13 +11,13 @@ use crate::region::{Identity, RegionOptions, Source};
 use crate::units::{FRAME_SIZE, LINE_SIZE};
 use proptest::prelude::*;
 
-const LOG_FRAMES: u32 = 4;
+pub(super) const LOG_FRAMES: u32 = 4;
 
 fn identity(boot: u8) -> Identity {
     Identity { boot: [boot; 16], device: 1, inode: 2, mount: 3 }
 }
 
-fn region(image: Option<Vec<u8>>, boot: u8, recorder: Option<Arc<Recorder>>) -> Arc<Region> {
+pub(super) fn region(image: Option<Vec<u8>>, boot: u8, recorder: Option<Arc<Recorder>>) -> Arc<Region> {
     let options = RegionOptions {
         assume: Some(Durability::Fdatasync),
         identity: Some(identity(boot)),
@@ -28,30 +28,39 @@ fn region(image: Option<Vec<u8>>, boot: u8, recorder: Option<Arc<Recorder>>) -> 
     Region::attach(Source::Image(image.unwrap_or_default()), &options).unwrap()
 }
 
-fn fresh() -> Log {
+pub(super) fn fresh() -> Log {
     let region = region(None, 1, None);
     format(&region, LOG_FRAMES).unwrap();
     open(region, Rules::default()).unwrap().0
 }
 
 /// The bytes as they are now: what a process leaves when it dies.
-fn image(log: &Log) -> Vec<u8> {
+pub(super) fn image(log: &Log) -> Vec<u8> {
     let mut bytes = vec![0; log.region().len_bytes() as usize];
     log.region().memory().read(0, &mut bytes).unwrap();
     bytes
 }
 
-fn reopen(bytes: Vec<u8>, boot: u8) -> Result<(Log, recovery::Recovery)> {
+pub(super) fn reopen(bytes: Vec<u8>, boot: u8) -> Result<(Log, recovery::Recovery)> {
     open(region(Some(bytes), boot, None), Rules::default())
 }
 
 /// Byte offset of the test's word `n`: in the first frame that may hold data.
-fn word(n: u64) -> u64 {
+pub(super) fn word(n: u64) -> u64 {
     first_free_frame(LOG_FRAMES).offset() + n * 8
 }
 
-fn set(log: &Log, n: u64, value: u64) -> Sequence {
+pub(super) fn set(log: &Log, n: u64, value: u64) -> Sequence {
     log.append(|txn| txn.write(word(n), value)).unwrap().1
+}
+
+/// Appends a record that publishes what is stored already, and changes nothing.
+pub(super) fn publish(log: &Log) -> Sequence {
+    let publish = |txn: &mut Txn<'_>| {
+        txn.publishes();
+        Ok(())
+    };
+    log.append(publish).unwrap().1
 }
 
 #[test]
@@ -99,6 +108,155 @@ fn an_operation_reads_its_own_changes() {
         })
         .unwrap();
     assert_eq!(log.read(word(512)).unwrap(), 3);
+}
+
+#[test]
+fn an_operation_fills_a_record_to_the_last_entry_and_not_beyond() {
+    let log = fresh();
+    let most = log.entries_max();
+    assert!(most as u64 * ENTRY_BYTES_MAX <= log.record_room());
+    log.append(|txn| {
+        for n in 0..most {
+            assert_eq!(txn.room(), most - n);
+            txn.write(word(n as u64), 1)?;
+        }
+        assert_eq!(txn.room(), 0);
+        for refused in [txn.write(word(most as u64), 1), txn.zero(FrameNo(90))] {
+            assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+        }
+        txn.write(word(0), 2)
+    })
+    .unwrap();
+    let bytes = log.stats().record_bytes;
+    assert_eq!((log.stats().records, bytes), (1, MARK_BYTES + most as u64 * ENTRY_BYTES_MAX));
+    assert!(bytes <= log.ring.record_bytes_max());
+    // The same for lines, whose entries are as long as they are.
+    let lines = (log.record_room() - record::HEAD_BYTES as u64) as usize / LINE_SIZE;
+    let append = |lines: usize| log.append(|txn| txn.lines(word(0), vec![1; lines * LINE_SIZE].into()));
+    assert!(append(lines).is_ok());
+    assert!(matches!(append(lines + 1), Err(Error::Invalid(_))));
+    assert_eq!(log.stats().records, 2);
+}
+
+#[test]
+fn an_operation_that_zeroes_a_frame_reads_zeros_there_and_only_there() {
+    let log = fresh();
+    let frame = first_free_frame(LOG_FRAMES).0 + 1;
+    let memory = log.region().memory();
+    for at in frame - 1..=frame + 1 {
+        memory.write(FrameNo(at).offset(), &[1; FRAME_SIZE]).unwrap();
+    }
+    let read = |txn: &Txn<'_>, n: u64| txn.read(word(n)).unwrap() != 0;
+    log.append(|txn| {
+        txn.zero(FrameNo(frame))?;
+        let around = [511, 512, 1023, 1024].map(|n| read(txn, n));
+        assert_eq!(around, [true, false, false, true]);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn records_have_numbers_and_what_changes_nothing_has_the_last_ones() {
+    let log = fresh();
+    let none = log.append(|_| Ok(())).unwrap().1;
+    let first = log.append(|txn| txn.write(word(0), 1).map(|()| txn.sequence())).unwrap();
+    assert_eq!(first.0, first.1);
+    assert_eq!(first.1, none.next());
+    assert_eq!(log.append(|txn| txn.write(word(0), 1)).unwrap().1, first.1, "it is 1 already");
+    assert_eq!(log.stats().records, 1);
+    let published = publish(&log);
+    assert_eq!((published, log.head()), (first.1.next(), first.1.next()));
+    assert!(!log.is_committed(first.1));
+    log.commit(first.1).unwrap();
+    assert!(log.is_committed(published), "one commit serves all that is appended");
+    assert!(!log.is_committed(published.next()));
+    log.commit(published).unwrap();
+    assert_eq!((log.stats().marks, log.stats().records), (1, 2));
+    assert_eq!((log.passed(), log.stats().tail_moves), (none, 0));
+    log.pass(first.1).unwrap();
+    assert_eq!((log.passed(), log.stats().tail_moves), (published, 1));
+    log.pass(published).unwrap();
+    log.checkpoint().unwrap();
+    assert_eq!((log.stats().marks, log.stats().tail_moves), (1, 1), "nothing is left to do");
+    // The next record's number comes after the mark's.
+    assert_eq!(set(&log, 0, 2), published.next().next());
+}
+
+#[test]
+fn a_record_begins_where_the_largest_and_two_marks_have_room_and_else_room_is_made() {
+    for (entries, made) in [(247, 0), (248, 1)] {
+        let log = fresh();
+        assert_eq!(log.frames(), LOG_FRAMES);
+        let append = |value: u64, entries: u64| {
+            log.append(|txn| (0..entries).try_for_each(|n| txn.write(word(n), value))).unwrap();
+        };
+        let most = log.entries_max() as u64;
+        append(1, most);
+        append(2, most);
+        append(3, entries);
+        let left = log.ring.bytes() - log.stats().record_bytes;
+        assert_eq!(left < log.ring.record_bytes_max() + 2 * MARK_BYTES, made == 1, "{left}");
+        append(4, most);
+        assert_eq!(log.stats().tail_moves, made);
+    }
+}
+
+#[test]
+fn the_first_change_of_an_opening_comes_after_what_the_dead_have_left_is_durable() {
+    let log = fresh();
+    set(&log, 0, 1);
+    log.close().unwrap();
+    let recorder = Recorder::new();
+    let region = region(Some(image(&log)), 1, Some(Arc::clone(&recorder)));
+    let log = open(region, Rules::default()).unwrap().0;
+    recorder.take();
+    set(&log, 0, 2);
+    let events = recorder.take();
+    let stored = events.iter().position(|event| matches!(event, Event::Store { .. })).unwrap();
+    assert!(events[..stored].iter().any(|event| matches!(event, Event::SyncEnd { .. })), "{events:?}");
+}
+
+#[test]
+fn what_comes_after_a_checkpoint_is_found_behind_the_tail() {
+    let log = fresh();
+    set(&log, 0, 1);
+    set(&log, 1, 2);
+    log.checkpoint().unwrap();
+    set(&log, 0, 3);
+    let (after, recovery) = reopen(image(&log), 1).unwrap();
+    assert_eq!((recovery.replayed, after.read(word(0)).unwrap(), after.read(word(1)).unwrap()), (1, 3, 2));
+}
+
+#[test]
+fn the_first_change_names_the_owner_and_begins_an_epoch() {
+    let log = fresh();
+    let epoch = |log: &Log| Header::read(log.region().memory()).unwrap().tail.link.epoch;
+    let lease = |log: &Log| Lease::read(log.region()).unwrap().whole();
+    let formatted = epoch(&log);
+    assert_eq!(lease(&log), None);
+    log.take_lease().unwrap();
+    let taken = lease(&log).unwrap();
+    assert_eq!((taken.state, taken.epoch), (State::Open, epoch(&log)));
+    assert_ne!(taken.epoch, formatted, "no record of a former life joins the chain");
+    let before = image(&log);
+    log.take_lease().unwrap();
+    assert!(before == image(&log), "once is enough");
+    set(&log, 0, 1);
+    log.close().unwrap();
+    assert_eq!(lease(&log).unwrap().state, State::Clean);
+    let (after, _) = reopen(image(&log), 1).unwrap();
+    assert_eq!(epoch(&after), epoch(&log));
+    set(&after, 0, 2);
+    assert_ne!(epoch(&after), epoch(&log));
+    assert_eq!(lease(&after).unwrap().state, State::Open);
+}
+
+#[test]
+fn epochs_are_odd_and_never_the_same() {
+    let epochs: std::collections::HashSet<u64> = (0..64).map(|_| new_epoch().unwrap()).collect();
+    assert_eq!(epochs.len(), 64);
+    assert!(epochs.iter().all(|epoch| epoch % 2 == 1), "none is zero, as blank memory is");
 }
 
 #[test]
