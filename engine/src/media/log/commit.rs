@@ -247,14 +247,16 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::super::Txn;
+    use super::super::record::MARK_BYTES;
     use super::super::tests::{LOG_FRAMES, fresh, publish, set, word};
     use super::*;
     use crate::media::format::{format, open};
-    use crate::media::layout::LOG_HEADER_OFFSETS;
+    use crate::media::layout::{LOG_FRAME, LOG_HEADER_OFFSETS};
     use crate::media::rules::Rules;
     use crate::persist::{Event, Recorder};
     use crate::region::{Region, RegionOptions, Source};
     use crate::units::{Durability, FRAME_SIZE, FrameNo, LINE_SIZE};
+    use std::collections::HashSet;
     use std::sync::{Arc, mpsc};
     use std::time::Duration;
 
@@ -360,6 +362,12 @@ mod tests {
         for (class, wanted) in [(Durability::Fdatasync, [1, 0, 0]), (Durability::CacheLine, [0; 3])] {
             let (log, recorder) = recorded(class);
             set(&log, 0, 1);
+            // Where no kernel writes the log, each of its lines is flushed.
+            let mut persisted = 0;
+            let flushed = |event: &Event| match event {
+                Event::Flush { line_offset, .. } => Some(*line_offset),
+                _ => None,
+            };
             let syncs = |publishes: bool| {
                 let change = |txn: &mut Txn<'_>| {
                     if publishes {
@@ -370,7 +378,17 @@ mod tests {
                 let (_, sequence) = log.append(change).unwrap();
                 recorder.take();
                 log.commit(sequence).unwrap();
-                recorder.take().iter().filter(|event| matches!(event, Event::SyncEnd { .. })).count()
+                let events = recorder.take();
+                if class == Durability::CacheLine {
+                    let lines: HashSet<u64> = events.iter().filter_map(flushed).collect();
+                    let records = (log.stats().record_bytes + log.stats().marks * MARK_BYTES) as usize;
+                    let written =
+                        LOG_FRAME.offset() as usize + persisted..LOG_FRAME.offset() as usize + records;
+                    let missed = |at: &usize| !lines.contains(&((at / LINE_SIZE * LINE_SIZE) as u64));
+                    assert_eq!(written.clone().find(missed), None, "of {written:?}");
+                    persisted = records;
+                }
+                events.iter().filter(|event| matches!(event, Event::SyncEnd { .. })).count()
             };
             assert_eq!([true, false, false].map(syncs), wanted, "{class:?}");
             let noted = publish(&log);
