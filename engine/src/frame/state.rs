@@ -273,9 +273,11 @@ mod tests {
         assert_eq!(FIELDS.iter().fold(0, |all, field| all | field.mask()), u64::MAX);
     }
 
+    type Read<T> = fn(Snapshot) -> T;
+
     #[test]
     fn each_flag_and_each_number_is_read_from_its_own_bits() {
-        let flags: [(Field, fn(Snapshot) -> bool); 8] = [
+        let flags: [(Field, Read<bool>); 8] = [
             (EXCLUSIVE_FIELD, Snapshot::exclusive),
             (LIVE_FIELD, Snapshot::live),
             (HOLD_FIELD, Snapshot::held),
@@ -285,7 +287,7 @@ mod tests {
             (POISONED_FIELD, Snapshot::poisoned),
             (WAITERS_FIELD, Snapshot::waiters),
         ];
-        let numbers: [(Field, fn(Snapshot) -> u64); 4] = [
+        let numbers: [(Field, Read<u64>); 4] = [
             (PINS, |state| state.pins().into()),
             (REFERENCED, |state| state.referenced().into()),
             (SHARED, |state| state.shared().into()),

@@ -343,7 +343,7 @@ mod tests {
     fn homes_are_on_the_medium_before_the_tail_leaves_their_records() {
         let (log, recorder) = recorded(Durability::CacheLine);
         let sequence = set(&log, 0, 1);
-        recorder.take();
+        let _ = recorder.take();
         log.pass(sequence).unwrap();
         let events = recorder.take();
         let first = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).expect("it happens");
@@ -376,7 +376,7 @@ mod tests {
                     txn.write(word(0), txn.sequence().0)
                 };
                 let (_, sequence) = log.append(change).unwrap();
-                recorder.take();
+                let _ = recorder.take();
                 log.commit(sequence).unwrap();
                 let events = recorder.take();
                 if class == Durability::CacheLine {
@@ -393,7 +393,7 @@ mod tests {
             assert_eq!([true, false, false].map(syncs), wanted, "{class:?}");
             let noted = publish(&log);
             log.note_file_sync(log.reach());
-            recorder.take();
+            let _ = recorder.take();
             log.commit(noted).unwrap();
             let synced = |event: &Event| matches!(event, Event::SyncEnd { .. });
             assert!(!recorder.take().iter().any(synced), "somebody's sync has made it durable");

@@ -99,7 +99,7 @@ mod tests {
 
     /// The lines that a flush of these homes writes back, in its order.
     fn flushed(homes: &mut Homes, region: &Region, recorder: &Recorder) -> Vec<u64> {
-        recorder.take();
+        let _ = recorder.take();
         homes.flush(region.memory()).unwrap();
         let line = |event| match event {
             Event::Flush { line_offset, .. } => Some(line_offset / LINE_SIZE as u64),

@@ -408,7 +408,7 @@ mod tests {
         let region = region(Some(vec![0; 17 * FRAME_SIZE]), 1, None);
         // Frames 12 to 15 may hold data; 16 is the spare one.
         let target = FrameNo(12).offset();
-        let mut lawful = |extent| Targets::new(&region, RING).payload(extent).unwrap();
+        let lawful = |extent| Targets::new(&region, RING).payload(extent).unwrap();
         assert!(lawful(extent(&region, 13, &[(target, 3)])));
         assert!(lawful(extent(&region, 14, &[(target, 64), (target, 60)])), "two frames, to the last");
         assert!(!lawful(extent(&region, 15, &[(target, 64), (target, 1)])), "it would take the spare frame");
@@ -469,7 +469,7 @@ mod tests {
             }
             let recorder = Recorder::new();
             let region = region(Some(image(&log)), boot, Some(Arc::clone(&recorder)));
-            recorder.take();
+            let _ = recorder.take();
             let (header, recovery) = recover(&region, Ring::new(LOG_FRAMES), Rules::default()).unwrap();
             assert_eq!(recovery.replayed, 1 + u64::from(unmarked && boot == 1));
             let ring = LOG_FRAME.offset()..first_free_frame(LOG_FRAMES).offset() - 2 * FRAME_SIZE as u64;

@@ -121,7 +121,7 @@ mod tests {
             (64, 64, vec![]),
         ] {
             let (region, recorder) = region(Durability::Fdatasync);
-            recorder.take();
+            let _ = recorder.take();
             RING.persist(region.memory(), from, to).unwrap();
             let through = |event| match event {
                 Event::WriteThroughEnd { offset, len, .. } => Some((offset, len)),
@@ -130,7 +130,7 @@ mod tests {
             assert_eq!(recorder.take().into_iter().filter_map(through).collect::<Vec<_>>(), wanted);
 
             let (region, recorder) = self::region(Durability::CacheLine);
-            recorder.take();
+            let _ = recorder.take();
             RING.persist(region.memory(), from, to).unwrap();
             let events = recorder.take();
             let flushed = |event: &Event| match event {

@@ -210,7 +210,7 @@ fn the_first_change_of_an_opening_comes_after_what_the_dead_have_left_is_durable
     let recorder = Recorder::new();
     let region = region(Some(image(&log)), 1, Some(Arc::clone(&recorder)));
     let log = open(region, Rules::default()).unwrap().0;
-    recorder.take();
+    let _ = recorder.take();
     set(&log, 0, 2);
     let events = recorder.take();
     let stored = events.iter().position(|event| matches!(event, Event::Store { .. })).unwrap();
