@@ -126,11 +126,10 @@ impl Volume {
         }
         let head = self.head(slot)?;
         self.verify_size(&head, size.unwrap_or(0))?;
-        if let (Some(cut), Some(&(last, _))) = (head.cut(), pages.last())
-            && last >= cut
-            && !self.log.rules().broken(Rule::GrowWhileTruncating)
-        {
-            return Err(unfinished());
+        if let (Some(cut), Some(&(last, _))) = (head.cut(), pages.last()) {
+            if last >= cut && !self.log.rules().broken(Rule::GrowWhileTruncating) {
+                return Err(unfinished());
+            }
         }
         let map = map_at(&head);
         self.read(|log, shape| {

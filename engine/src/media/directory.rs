@@ -154,15 +154,14 @@ pub(crate) fn insert(t: &mut Txn<'_>, shape: Shape, head: &mut Head, spare: &mut
     let level = bucket.path.len() as u32 + 1;
     let mut at = bucket.at;
     let chain = chain(t, shape, bucket.first)?;
-    if chain.len() >= CHAIN
-        && level < LEVELS
-        && let Some(node) = add_node(t, shape, at, spare)?
-    {
-        for mut head in chain {
-            add_to_chain(t, shape, word_at(node, head.hash(), level), &mut head)?;
-            head.write(t)?;
+    if chain.len() >= CHAIN && level < LEVELS {
+        if let Some(node) = add_node(t, shape, at, spare)? {
+            for mut head in chain {
+                add_to_chain(t, shape, word_at(node, head.hash(), level), &mut head)?;
+                head.write(t)?;
+            }
+            at = word_at(node, head.hash(), level);
         }
-        at = word_at(node, head.hash(), level);
     }
     add_to_chain(t, shape, at, head)
 }

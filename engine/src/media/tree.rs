@@ -291,11 +291,10 @@ impl Map {
         pages: &[(PageIndex, FrameNo)],
     ) -> Result<Cleared> {
         let mut cleared = Cleared { root: self.root, words: Vec::new(), nodes: Vec::new() };
-        if let Some(root) = self.root(shape)?
-            && !pages.is_empty()
-            && self.clear_below(words, shape, (root.frame, root.height), pages, &mut cleared)?
-        {
-            cleared.root = 0;
+        if let Some(root) = self.root(shape)?.filter(|_| !pages.is_empty()) {
+            if self.clear_below(words, shape, (root.frame, root.height), pages, &mut cleared)? {
+                cleared.root = 0;
+            }
         }
         Ok(cleared)
     }

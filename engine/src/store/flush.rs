@@ -55,11 +55,11 @@ impl Core {
         if !dirt.is_empty() || !self.log.is_committed(head) {
             self.ensure_whole()?;
         }
-        if let Some(last) = self.log.images().last(dirt.frames())
-            && !self.rules.broken(Rule::SyncKeepsImages)
-        {
-            // A power loss would replay these records over what is about to be flushed.
-            self.log.pass(last)?;
+        if let Some(last) = self.log.images().last(dirt.frames()) {
+            if !self.rules.broken(Rule::SyncKeepsImages) {
+                // A power loss would replay these records over what is about to be flushed.
+                self.log.pass(last)?;
+            }
         }
         let memory = self.pages.region().memory();
         if self.pages.region().class() == Durability::CacheLine {

@@ -34,11 +34,11 @@ impl Stage {
 
     /// Makes a range that spans `at` two.
     fn split(&mut self, at: u64) {
-        if let Some((&start, before)) = self.ranges.range_mut(..at).next_back()
-            && start + before.len() as u64 > at
-        {
-            let behind = before.split_off((at - start) as usize);
-            self.ranges.insert(at, behind);
+        if let Some((&start, before)) = self.ranges.range_mut(..at).next_back() {
+            if start + before.len() as u64 > at {
+                let behind = before.split_off((at - start) as usize);
+                self.ranges.insert(at, behind);
+            }
         }
     }
 

@@ -84,11 +84,11 @@ impl Walk<'_> {
                 self.report.find("name-unlinked", at, "the directory names it");
             }
             let name = head.name(self.words);
-            if let Some(name) = self.report.take("record-name", name)?
-                && !names.insert(name.clone())
-            {
-                let detail = format!("{:?}", String::from_utf8_lossy(&name));
-                self.report.find("name-twice", at, detail);
+            if let Some(name) = self.report.take("record-name", name)? {
+                if !names.insert(name.clone()) {
+                    let detail = format!("{:?}", String::from_utf8_lossy(&name));
+                    self.report.find("name-twice", at, detail);
+                }
             }
             self.report.counts.objects += 1;
             let chain = head.chain(self.shape);
