@@ -5,28 +5,48 @@ libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 PGS_VERSION := 0.1.0
+# The number is that of the ABI: `make abi` says when it must be raised.
 PGS_SONAME := libpagestone.so.0
 PGS_TARGET := $(or $(CARGO_TARGET_DIR),target)
 # A cargo profile; `dev` is for tests.
 PGS_PROFILE ?= release
 PGS_BUILT := $(PGS_TARGET)/$(if $(filter dev,$(PGS_PROFILE)),debug,$(PGS_PROFILE))
 PGS_OUT := $(PGS_BUILT)/c
-# What the Rust standard library needs of the system (`cargo rustc -p pagestone-ffi -- --print native-static-libs`).
-PGS_SYSTEM := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
-PGS_FILL := -e 's|@prefix@|$(prefix)|g' -e 's|@libdir@|$(libdir)|g' -e 's|@includedir@|$(includedir)|g' \
-	-e 's|@version@|$(PGS_VERSION)|g' -e 's|@system@|$(PGS_SYSTEM)|g'
+PGS_SHARED := $(PGS_OUT)/libpagestone.so.$(PGS_VERSION)
+# What the Rust standard library needs of the system (`cargo rustc -p pagestone-ffi -- --print native-static-libs`), but for
+# what every C compiler adds by itself: it knows whether the program is all static, and then wants no -lgcc_s.
+PGS_SYSTEM := -lutil -lrt -lpthread -lm -ldl
+PGS_CMAKE := $(libdir)/cmake/pagestone
+# What is installed is found from where it is, so that a prefix may be moved or staged.
+PGS_FILL = -e 's|@prefix@|$(prefix)|g' -e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|g' \
+	-e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|g' -e 's|@version@|$(PGS_VERSION)|g' \
+	-e 's|@soname@|$(PGS_SONAME)|g' -e 's|@system@|$(PGS_SYSTEM)|g' \
+	-e 's|@relative_libdir@|$(shell realpath -m -s --relative-to=$(PGS_CMAKE) $(libdir))|g' \
+	-e 's|@relative_includedir@|$(shell realpath -m -s --relative-to=$(PGS_CMAKE) $(includedir))|g'
 
-.PHONY: lib header c-test c-valgrind c-asan install install-c
+.PHONY: lib header abi c-test c-valgrind c-asan install install-c uninstall uninstall-c pagestone-ffi
 
-lib: ## the C library, static and shared
+lib: $(PGS_SHARED) ## the C library, static and shared
+
+# cargo knows whether there is anything to do.
+pagestone-ffi:
 	$(CARGO) build --locked --profile $(PGS_PROFILE) -p pagestone-ffi
-	mkdir -p $(PGS_OUT)
-	cp $(PGS_BUILT)/libpagestone_ffi.a $(PGS_OUT)/libpagestone.a
-	$(CC) -shared -o $(PGS_OUT)/libpagestone.so.$(PGS_VERSION) -Wl,-soname,$(PGS_SONAME) -Wl,--version-script=ffi/pagestone.map \
-		-Wl,--whole-archive $(PGS_OUT)/libpagestone.a -Wl,--no-whole-archive -Wl,--gc-sections -Wl,-z,defs -Wl,-z,nodelete $(PGS_SYSTEM)
+
+$(PGS_BUILT)/libpagestone_ffi.a: pagestone-ffi ;
+
+$(PGS_OUT)/libpagestone.a: $(PGS_BUILT)/libpagestone_ffi.a
+	@mkdir -p $(PGS_OUT)
+	cp $< $@
+
+$(PGS_SHARED): $(PGS_OUT)/libpagestone.a ffi/pagestone.map bindings-c/pagestone.mk
+	$(CC) -shared -o $@ -Wl,-soname,$(PGS_SONAME) -Wl,--version-script=ffi/pagestone.map -Wl,--whole-archive \
+		$(PGS_OUT)/libpagestone.a -Wl,--no-whole-archive -Wl,--gc-sections -Wl,-z,defs -Wl,-z,nodelete $(LDFLAGS) $(PGS_SYSTEM)
 
 header: ## bindings-c/include/pagestone.h from the sources in ffi
 	PAGESTONE_BLESS=1 $(CARGO) test --locked --quiet -p pagestone-tests --test c_abi header_is_made_of
+
+abi: ## the snapshot of the C ABI, after an addition (BREAK=1: after a break, with a new soname)
+	PAGESTONE_BLESS=$(if $(BREAK),break,1) $(CARGO) test --locked --quiet -p pagestone-tests --test c_abi abi::the_abi_is
 
 c-test: ## the C tests alone
 	$(CARGO) test --locked -p pagestone-tests --test c_abi
@@ -37,17 +57,25 @@ c-valgrind: ## the C tests under valgrind
 c-asan: ## the C tests with AddressSanitizer
 	$(CARGO) test --locked -p pagestone-tests --test c_abi -- --ignored --nocapture sanitizer
 
-install: install-c ## header, C library, pkg-config, CMake and man pages (DESTDIR, prefix)
+install: install-c ## header, C library, pkg-config, CMake and man pages (DESTDIR, prefix, libdir, includedir, mandir)
 
 install-c: lib
-	install -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(libdir)/cmake/pagestone $(DESTDIR)$(mandir)/man3 $(DESTDIR)$(mandir)/man7
+	install -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(PGS_CMAKE) $(DESTDIR)$(mandir)/man3 $(DESTDIR)$(mandir)/man7
 	install -m 644 bindings-c/include/pagestone.h $(DESTDIR)$(includedir)
 	install -m 644 $(PGS_OUT)/libpagestone.a $(DESTDIR)$(libdir)
-	install -m 755 $(PGS_OUT)/libpagestone.so.$(PGS_VERSION) $(DESTDIR)$(libdir)
+	install -m 755 $(PGS_SHARED) $(DESTDIR)$(libdir)
 	ln -sf libpagestone.so.$(PGS_VERSION) $(DESTDIR)$(libdir)/$(PGS_SONAME)
 	ln -sf $(PGS_SONAME) $(DESTDIR)$(libdir)/libpagestone.so
 	sed $(PGS_FILL) bindings-c/pagestone.pc.in > $(DESTDIR)$(libdir)/pkgconfig/pagestone.pc
-	sed $(PGS_FILL) bindings-c/cmake/pagestone-config.cmake.in > $(DESTDIR)$(libdir)/cmake/pagestone/pagestone-config.cmake
-	sed $(PGS_FILL) bindings-c/cmake/pagestone-config-version.cmake.in > $(DESTDIR)$(libdir)/cmake/pagestone/pagestone-config-version.cmake
+	sed $(PGS_FILL) bindings-c/cmake/pagestone-config.cmake.in > $(DESTDIR)$(PGS_CMAKE)/pagestone-config.cmake
+	sed $(PGS_FILL) bindings-c/cmake/pagestone-config-version.cmake.in > $(DESTDIR)$(PGS_CMAKE)/pagestone-config-version.cmake
 	install -m 644 bindings-c/man/*.3 $(DESTDIR)$(mandir)/man3
 	install -m 644 bindings-c/man/*.7 $(DESTDIR)$(mandir)/man7
+
+uninstall: uninstall-c ## what `make install` put there (the same DESTDIR and folders)
+
+uninstall-c:
+	rm -f $(DESTDIR)$(includedir)/pagestone.h $(addprefix $(DESTDIR)$(libdir)/,libpagestone.a libpagestone.so $(PGS_SONAME) \
+		libpagestone.so.$(PGS_VERSION) pkgconfig/pagestone.pc) $(addprefix $(DESTDIR)$(PGS_CMAKE)/,pagestone-config.cmake pagestone-config-version.cmake)
+	rm -f $(foreach section,3 7,$(addprefix $(DESTDIR)$(mandir)/man$(section)/,$(notdir $(wildcard bindings-c/man/*.$(section)))))
+	[ ! -d $(DESTDIR)$(PGS_CMAKE) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PGS_CMAKE)

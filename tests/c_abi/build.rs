@@ -1,9 +1,10 @@
 //! Installs the C library once, by the recipe that users run, and compiles C against it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::{env, fs};
+use std::{env, fs, io};
 use tempfile::TempDir;
 
 /// The repository.
@@ -28,6 +29,27 @@ pub fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
+/// All files and links below a folder, wherever it is, in order.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Says aloud, past the test harness that swallows what passing tests print, that something was not run.
+pub fn skipped(what: &str, why: &str) {
+    let words = format!("SKIPPED: {what}: {why}\n");
+    io::stderr().write_all(words.as_bytes()).unwrap();
+}
+
 /// Runs a command and gives its standard output; anything but success ends the test with all it said.
 pub fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -48,24 +70,20 @@ impl Prefix {
     /// The one installation that all tests of this process share.
     pub fn installed() -> &'static Self {
         static PREFIX: OnceLock<Prefix> = OnceLock::new();
-        // The tests' own target directory: what cargo built for them is not built again.
-        PREFIX.get_or_init(|| Self::install(target(), |_| ()))
+        PREFIX.get_or_init(|| Self::install(|_| ()))
     }
 
     /// One of a library that is not optimized.
     pub fn unoptimized() -> Self {
-        Self::install(&target().join("unoptimized"), |make| {
-            make.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
+        Self::install(|make| {
+            make.env("CARGO_TARGET_DIR", target().join("unoptimized")).env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
         })
     }
 
-    fn install(target: &Path, configure: impl Fn(&mut Command)) -> Self {
+    fn install(configure: impl Fn(&mut Command)) -> Self {
         let directory = TempDir::new().unwrap();
-        let mut make = Command::new("make");
-        make.args(["-f", "bindings-c/pagestone.mk", "install", "PGS_PROFILE=dev"]).current_dir(root());
-        make.arg(format!("prefix={}", directory.path().display()));
-        make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("CARGO_TARGET_DIR", target);
-        configure(make.env("CARGO", env::var_os("CARGO").unwrap_or_else(|| "cargo".into())));
+        let mut make = make("install");
+        configure(make.arg(format!("prefix={}", directory.path().display())));
         run(&mut make);
         Self(directory)
     }
@@ -75,26 +93,25 @@ impl Prefix {
         self.0.path().join(path)
     }
 
-    /// What `pkg-config` says about the library installed here; `None` where there is no pkg-config.
-    pub fn pkg_config(&self, arguments: &[&str]) -> Option<Vec<String>> {
-        let mut command = Command::new("pkg-config");
-        command.args(arguments).arg("pagestone").env("PKG_CONFIG_PATH", self.path("lib/pkgconfig"));
-        if Command::new("pkg-config").arg("--version").output().is_err() {
-            eprintln!("skipped: pkg-config is not installed");
-            return None;
-        }
-        Some(run(&mut command).split_whitespace().map(str::to_owned).collect())
-    }
-
     /// Compiles a C program against the static library, all warnings being errors.
     pub fn compile(&self, program: &Path, flags: &[&str], into: &Path) -> PathBuf {
         let executable = into.join(program.file_stem().unwrap());
         let mut cc = compiler("CC", "cc");
         cc.args(["-std=c11", "-g", "-Wall", "-Wextra", "-Werror", "-pedantic"]).args(flags);
         cc.arg("-I").arg(self.path("include")).arg(program).arg(self.path("lib/libpagestone.a"));
-        run(cc.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-o"]).arg(&executable));
+        run(cc.args(["-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-o"]).arg(&executable));
         executable
     }
+}
+
+/// The recipe that users run, for the library as the tests have it.
+pub fn make(verb: &str) -> Command {
+    let mut make = Command::new("make");
+    make.args(["-f", "bindings-c/pagestone.mk", verb, "PGS_PROFILE=dev"]).current_dir(root());
+    // What cargo built for the tests is not built again.
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("CARGO_TARGET_DIR", target());
+    make.env("CARGO", env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    make
 }
 
 /// The compiler that the environment names, or the usual one.

@@ -1,27 +1,14 @@
 //! What the library promises on paper: header, symbols, manual.
 
-use crate::build::{Prefix, compiler, files, root, run, source};
+use crate::build::{Prefix, compiler, files, root, run, skipped, source};
+use crate::header::{Function, HEADER, Header};
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::{env, fs};
 
-const HEADER: &str = "bindings-c/include/pagestone.h";
-
 /// The sources of the header, in its order.
 const SOURCES: [&str; 11] =
     ["version", "code", "message", "options", "store", "object", "pin", "latch", "list", "stats", "check"];
-
-/// Names of all functions that the header declares.
-fn functions() -> BTreeSet<String> {
-    let header = source(HEADER);
-    let code = header.lines().filter(|line| !line.starts_with("//") && !line.starts_with(" *"));
-    code.filter_map(|line| {
-        let (before, _) = line.split_once('(')?;
-        let name = before.rsplit([' ', '*']).next()?;
-        (name.starts_with("pgs_") && before.contains(' ')).then(|| name.to_owned())
-    })
-    .collect()
-}
 
 #[test]
 fn header_is_made_of_the_sources() {
@@ -39,15 +26,26 @@ fn header_is_made_of_the_sources() {
     assert!(made == source(HEADER), "{HEADER} is not what ffi/src gives: `make header`");
 }
 
+/// The header alone, as the first thing of a program.
+fn compile_header(mut compiler: Command, language: &str, standard: &str) {
+    compiler.args([standard, "-x", language, "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]);
+    // As a program includes it, so that `#pragma once`-like warnings about main files stay away.
+    run(compiler.arg("-include").arg(root().join(HEADER)).arg("/dev/null"));
+}
+
 #[test]
 fn header_is_clean_c_and_cpp() {
-    for (variable, usual, standard) in [("CC", "cc", "-std=c11"), ("CXX", "c++", "-std=c++17")] {
-        let language = if variable == "CC" { "c" } else { "c++" };
-        let mut compile = compiler(variable, usual);
-        compile.args([standard, "-x", language, "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"]);
-        // As a program includes it, so that `#pragma once`-like warnings about main files stay away.
-        run(compile.arg("-include").arg(root().join(HEADER)).arg("/dev/null"));
+    compile_header(compiler("CC", "cc"), "c", "-std=c11");
+    compile_header(compiler("CXX", "c++"), "c++", "-std=c++17");
+}
+
+#[test]
+fn header_is_clean_for_clang_too() {
+    if Command::new("clang").arg("--version").output().is_err() {
+        return skipped("the header in clang", "clang is not installed (apt install clang)");
     }
+    compile_header(Command::new("clang"), "c", "-std=c11");
+    compile_header(Command::new("clang"), "c++", "-std=c++17");
 }
 
 #[test]
@@ -77,24 +75,42 @@ fn exactly_the_functions_of_the_header_are_exported_with_a_version() {
         .filter(|line| !line.contains(" A "))
         .map(|line| line.rsplit(' ').next().unwrap().to_owned())
         .collect();
-    let declared: BTreeSet<String> =
-        functions().into_iter().map(|name| format!("{name}@@PAGESTONE_0.1")).collect();
+    let declared: BTreeSet<String> = Header::of_project()
+        .function_names()
+        .into_iter()
+        .map(|name| format!("{name}@@PAGESTONE_0.1"))
+        .collect();
     assert_eq!(exported, declared);
-    let dynamic = run(Command::new("readelf").arg("-d").arg(&library));
-    assert!(dynamic.contains("Library soname: [libpagestone.so.0]"), "{dynamic}");
+}
+
+/// A function's prototype as manual pages write it.
+fn prototype(function: &Function) -> String {
+    let parameters = function.parameters.iter().map(|p| p.as_str());
+    let all: Vec<_> = [function.result.as_str()].into_iter().chain(parameters).collect();
+    all.join("; ").replace("struct ", "")
+}
+
+/// The same, out of a page.
+fn synopsis(page: &str, name: &str) -> String {
+    let (before, after) = page.split_once(&format!(".Fo {name}\n")).unwrap_or_default();
+    let result = before.lines().last().and_then(|l| l.strip_prefix(".Ft ")).unwrap_or_default();
+    let parameters = after.lines().take_while(|l| *l != ".Fc").filter_map(|l| l.strip_prefix(".Fa "));
+    let all: Vec<_> = [result].into_iter().chain(parameters).map(|p| p.trim_matches('"')).collect();
+    if all[1..] == ["void"] { all[0].to_owned() } else { all.join("; ") }
 }
 
 #[test]
 fn every_function_has_a_manual_page_with_errors_and_durability() {
     let manual = root().join("bindings-c/man");
-    for name in functions() {
+    for function in Header::of_project().functions {
+        let name = &function.name;
         let page = manual.join(format!("{name}.3"));
         let text = fs::read_to_string(&page).unwrap_or_else(|e| panic!("{}: {e}", page.display()));
         let text = match text.strip_prefix(".so man3/") {
             Some(target) => fs::read_to_string(manual.join(target.trim())).unwrap(),
             None => text,
         };
-        assert!(text.contains(&format!(".Fo {name}\n")), "{name} is not in the synopsis of its page");
+        assert_eq!(synopsis(&text, name), prototype(&function), "{name}: synopsis and header disagree");
         for section in [
             ".Sh NAME",
             ".Sh SYNOPSIS",
@@ -106,7 +122,7 @@ fn every_function_has_a_manual_page_with_errors_and_durability() {
             assert!(text.contains(section), "{} has no `{section}`", page.display());
         }
     }
-    let declared = functions();
+    let declared = Header::of_project().function_names();
     for page in files("bindings-c/man", "3") {
         let name = page.file_stem().unwrap().to_str().unwrap();
         assert!(declared.contains(name), "{name}(3) describes what the header does not have");

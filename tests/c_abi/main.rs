@@ -1,5 +1,9 @@
-//! The C ABI from outside: header, installed libraries, C tests, examples, manual.
+//! The C ABI from outside: header, snapshot, installed libraries, programs of somebody else, C tests, examples, manual.
 
+mod abi;
 mod build;
+mod consumers;
+mod examples;
+mod header;
 mod interface;
 mod run;
