@@ -9,6 +9,8 @@ SCHEDULES ?= 100
 CUTS ?= 20
 CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
+# The oldest Rust that builds the crates others build.
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not installed ($(2))"; exit 1; }
 
 .DEFAULT_GOAL := help
@@ -107,6 +109,24 @@ install-cli: ## the program pagestone and its manual (DESTDIR, prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(mandir)/man1
 	install -m 755 $(PGS_TARGET)/release/pagestone $(DESTDIR)$(prefix)/bin
 	install -m 644 engine/cli/man/pagestone.1 $(DESTDIR)$(mandir)/man1
+
+uninstall: uninstall-cli
+
+uninstall-cli:
+	rm -f $(DESTDIR)$(prefix)/bin/pagestone $(DESTDIR)$(mandir)/man1/pagestone.1
+
+.PHONY: uninstall-cli api msrv package
+api: ## the snapshot of the Rust interface (tests/tidy/public-api), after a change that is meant
+	PAGESTONE_BLESS=1 $(CARGO) test --locked --quiet -p pagestone-tests --test tidy the_public_interface
+
+msrv: ## the crates that others build, with the oldest Rust that is promised (rustup fetches it)
+	@$(call need,rustup,https://rustup.rs)
+	rustup toolchain install $(MSRV) --profile minimal --no-self-update
+	rustup run $(MSRV) cargo check --locked --target-dir $(PGS_TARGET)/msrv -p pagestone -p pagestone-ffi
+	rustup run $(MSRV) cargo test --locked --target-dir $(PGS_TARGET)/msrv -p pagestone --lib frame::
+
+package: ## the crate pagestone as the registry would get it, built from its package
+	$(CARGO) package --locked --target-dir $(PGS_TARGET)/package -p pagestone $(if $(DIRTY),--allow-dirty)
 
 doc: ## API documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps -p pagestone

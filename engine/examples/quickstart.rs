@@ -10,7 +10,12 @@ use pagestone::units::PageIndex;
 
 fn main() -> Result {
     let path = std::env::args().nth(1).unwrap_or_else(|| "quickstart.pgs".to_owned());
-    let store = Store::options().create(true).open(&path)?;
+    visit(&path).map(drop)
+}
+
+/// One visit; tells which.
+fn visit(path: &str) -> Result<u64> {
+    let store = Store::options().create(true).open(path)?;
     println!("{path}: durability {}", store.info().durability);
 
     // An object is bytes ...
@@ -35,5 +40,15 @@ fn main() -> Result {
     }
 
     drop((page, counter, visits));
-    store.close().map_err(|(_, error)| error)
+    store.close().map_err(|(_, error)| error)?;
+    Ok(count)
+}
+
+#[test]
+fn each_run_finds_what_the_last_one_left() -> Result {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("quickstart.pgs");
+    let path = path.to_str().expect("UTF-8");
+    assert_eq!((visit(path)?, visit(path)?, visit(path)?), (1, 2, 3));
+    Ok(())
 }

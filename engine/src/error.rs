@@ -8,6 +8,21 @@ use std::path::PathBuf;
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed. Nothing it was asked to do has happened, unless the variant says otherwise.
+///
+/// The words say what happened, where, and what to do; programs match the variant:
+///
+/// ```
+/// use pagestone::{Error, store::Store};
+///
+/// # fn main() -> pagestone::Result {
+/// let store = Store::options().open_memory(1 << 20)?;
+/// match store.open("nobody") {
+///     Err(Error::NotFound { .. }) => {}
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

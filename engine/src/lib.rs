@@ -1,4 +1,32 @@
 //! Pagestone: an embeddable persistent-memory page cache engine with shared page descriptors.
+//!
+//! A *region* (a file, persistent memory, or anonymous memory) holds named [objects](store::Object). Their pages are used
+//! where they lie: a [pin](page::PageRef) is the address of the page itself and keeps it there, a
+//! [guard](page::ReadGuard) is the right to its bytes. Each frame has one descriptor in the whole process, whichever way it
+//! was reached; pins are counted there.
+//!
+//! ```
+//! use pagestone::{store::Store, units::PageIndex};
+//!
+//! # fn main() -> pagestone::Result {
+//! # let folder = tempfile::tempdir().map_err(|e| pagestone::Error::Invalid(e.to_string()))?;
+//! # let path = folder.path().join("data.pgs");
+//! let store = Store::options().create(true).open(&path)?;
+//! let visits = store.open_or_create("visits")?;
+//! visits.append(b"somebody was here\n")?;
+//!
+//! // No copy: the address lies in the region.
+//! let page = visits.pin(PageIndex(0))?.expect("no hole");
+//! assert_eq!(&page.read()?[..8], b"somebody");
+//!
+//! // From here on it survives a power loss.
+//! visits.sync()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Start at [`store`]; [`page`] says what pins and guards are. Beside the reference there are [`durability`]: what survives
+//! what, and at which price; [`limitations`]: what there is not, and where numbers end; [`implementation`]: how it works.
 
 // What stands on mapped memory is not part of loom's models (`pagestone_loom`), except what a hit reads. Shuttle's
 // (`pagestone_shuttle`) see all.
@@ -46,5 +74,12 @@ pub mod store {
 }
 #[doc(hidden)]
 pub mod sync;
+
+#[doc = include_str!("../docs/durability.md")]
+pub mod durability {}
+#[doc = include_str!("../ARCHITECTURE.md")]
+pub mod implementation {}
+#[doc = include_str!("../docs/limitations.md")]
+pub mod limitations {}
 
 pub use error::{Error, Result};

@@ -37,7 +37,7 @@ const TOP_LEVEL: &[&str] = &[
 ];
 /// Where verbs are, and those that are parts of others.
 const MAKEFILES: &[&str] = &["Makefile", "bindings-c/pagestone.mk"];
-const INTERNAL: &[&str] = &["install-c"];
+const INTERNAL: &[&str] = &["install-c", "uninstall-c", "uninstall-cli", "pagestone-ffi"];
 /// Documents whose commands must exist.
 const DOCUMENTS: &[&str] =
     &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", ".ci/run"];

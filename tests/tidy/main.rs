@@ -1,10 +1,12 @@
 //! The house rules, checked. Each rule has a self-test that shows it failing.
 
+mod api;
 mod atomics;
 mod durability;
 mod front_door;
 mod imports;
 mod lexer;
+mod oldest;
 mod tree;
 mod unsafety;
 
@@ -26,6 +28,11 @@ fn unsafe_code_stays_in_its_modules_and_says_why() {
 }
 
 #[test]
+fn the_public_interface_is_that_of_the_snapshot() {
+    hold(api::problems(&Tree::of_project()));
+}
+
+#[test]
 fn atomic_orderings_say_why() {
     hold(atomics::problems(&Tree::of_project()));
 }
@@ -33,6 +40,11 @@ fn atomic_orderings_say_why() {
 #[test]
 fn only_persist_flushes_and_fences() {
     hold(durability::problems(&Tree::of_project()));
+}
+
+#[test]
+fn nothing_is_newer_than_the_oldest_rust_promised() {
+    hold(oldest::problems(&Tree::of_project()));
 }
 
 #[test]

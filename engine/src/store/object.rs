@@ -100,6 +100,22 @@ impl Object {
     /// Cuts or extends the object. Bytes cut off are gone at once, and read as zeros if it grows again; pages that are
     /// pinned meanwhile stay as they are for their holders, and their frames are used again after the last pin.
     ///
+    /// ```
+    /// # use pagestone::{Error, store::Store, units::PageIndex};
+    /// # fn main() -> pagestone::Result {
+    /// # let store = Store::options().open_memory(1 << 20)?;
+    /// let object = store.create("o")?;
+    /// object.write_at(0, b"still here")?;
+    /// let page = object.pin(PageIndex(0))?.expect("no hole");
+    /// object.set_len(0)?;
+    ///
+    /// assert!(page.is_detached());
+    /// assert_eq!(&page.read()?[..10], b"still here");
+    /// assert!(matches!(page.write(), Err(Error::Detached { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Durability
     /// As [`write_at`](Self::write_at).
     pub fn set_len(&self, len: u64) -> Result {
@@ -195,6 +211,20 @@ impl Object {
 
     /// Pins the pages of a byte range, if their frames follow each other in memory. `None` otherwise, and for a range
     /// with holes or past the end: read it instead.
+    ///
+    /// ```
+    /// # use pagestone::store::Store;
+    /// # fn main() -> pagestone::Result {
+    /// # let store = Store::options().open_memory(1 << 20)?;
+    /// # let object = store.create("o")?;
+    /// object.write_at(0, &[7; 10_000])?;
+    /// match object.pin_range(100, 9_000)? {
+    ///     Some(range) => assert_eq!(range.len(), 9_000),
+    ///     None => println!("not in one piece: read_at"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn pin_range(&self, offset: u64, len: usize) -> Result<Option<PinnedRange>> {
         let end = check_end(offset, len as u64)?;
         if end > self.len() {
