@@ -76,7 +76,8 @@ impl Prefix {
     /// One of a library that is not optimized.
     pub fn unoptimized() -> Self {
         Self::install(|make| {
-            make.env("CARGO_TARGET_DIR", target().join("unoptimized")).env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
+            make.env("CARGO_TARGET_DIR", target().join("unoptimized"))
+                .env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
         })
     }
 
