@@ -214,3 +214,23 @@ impl Error {
         Self::Corrupt { what, at, why: why.into() }
     }
 }
+
+impl From<Error> for io::Error {
+    /// For interfaces that speak of files. The kind says what a file would have said, the text is this error's.
+    fn from(error: Error) -> Self {
+        use io::ErrorKind as Kind;
+        let kind = match &error {
+            Error::Io { source, .. } => source.kind(),
+            Error::NotFound { .. } => Kind::NotFound,
+            Error::Exists { .. } => Kind::AlreadyExists,
+            Error::NoSpace { .. } => Kind::StorageFull,
+            Error::ReadOnly => Kind::ReadOnlyFilesystem,
+            Error::TimedOut { .. } => Kind::TimedOut,
+            Error::Claimed { .. } | Error::Busy { .. } => Kind::ResourceBusy,
+            Error::OutOfRange { .. } | Error::BadName { .. } | Error::Invalid(_) => Kind::InvalidInput,
+            Error::NotARegion { .. } | Error::Corrupt { .. } | Error::Truncated { .. } => Kind::InvalidData,
+            _ => Kind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
