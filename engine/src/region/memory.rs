@@ -218,9 +218,14 @@ impl Memory {
             self.fence();
         } else {
             let file = self.descriptor()?;
-            self.alone(format_args!("syncing what a former process left in"), || {
-                self.persist.sync_caches(file)
-            })?;
+            return self.alone(format_args!("syncing what a former process left in"), || {
+                // Somebody else may have come first.
+                if self.inherits() {
+                    self.persist.sync_caches(file)?;
+                    self.inherit_nothing();
+                }
+                Ok(())
+            });
         }
         self.inherit_nothing();
         Ok(())

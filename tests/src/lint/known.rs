@@ -44,6 +44,18 @@ pub struct Known {
     pub reason: &'static str,
 }
 
+/// What another thread's `fdatasync` makes durable between its store and its write-through.
+const fn taken_along(place: &'static str) -> Known {
+    Known {
+        name: "redundant-flush",
+        class: Fdatasync,
+        place,
+        when: When::Threads,
+        reason: "Another thread's fdatasync began after the store and ended before the write-through: it took the bytes \
+                 along. To learn that costs more than writing one page again.",
+    }
+}
+
 /// All of them.
 pub const KNOWN: &[Known] = &[
     Known {
@@ -85,14 +97,10 @@ pub const KNOWN: &[Known] = &[
         reason: "Another thread's fdatasync fell between the stores of a large batch's payload and its write-through: it \
                  took the payload along. To learn that costs more than writing it again.",
     },
-    Known {
-        name: "redundant-flush",
-        class: Fdatasync,
-        place: "log",
-        when: When::Threads,
-        reason: "Another thread's fdatasync began after the leader appended his mark and ended before he wrote the \
-                 log through: it took the mark along. To learn that costs more than writing one page again.",
-    },
+    taken_along("log"),
+    taken_along("log header copy"),
+    taken_along("superblock copy"),
+    taken_along("lease"),
     Known {
         name: "redundant-flush",
         class: Fdatasync,
