@@ -15,7 +15,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
-LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults
+LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults test-redb
 .PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit vfs test-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
