@@ -16,7 +16,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults test-redb
-.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit vfs test-dax test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-redb vfs test-redb test-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ valgrind: ## the C tests under valgrind
 bench-hit: ## what a pin costs beside a bare read of a random page
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin hit
 
+bench-redb: ## redb on Pagestone beside its own file backend: commits, reads, scans (PLACE=folder)
+	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin redb -- $(PLACE)
+
 vfs: lib ## SQLite's loadable extension pagestone_vfs.so
 	$(MAKE) -f bindings-c/sqlite/Makefile OUT=$(PGS_OUT)/pagestone_vfs.so LIBPAGESTONE=$(PGS_OUT)/libpagestone.a SQLITE_INCLUDE=$(SQLITE_INCLUDE)
 
@@ -98,6 +101,9 @@ test-sqlite: vfs ## SQLite's own suites on the VFS (RIGS=folder of sqlite-suite.
 	@test -x $(RIGS)/sqlite-suite.sh || { echo "make $@ needs sqlite-suite.sh: RIGS=folder that holds it"; exit 1; }
 	$(RIGS)/sqlite-suite.sh -w $(PGS_OUT)/sqlite -b
 	$(RIGS)/sqlite-suite.sh -w $(PGS_OUT)/sqlite -v $(abspath $(PGS_OUT)/pagestone_vfs.so) -n pagestone -l $(RIGS)/sqlite-ci-subset.txt
+
+test-redb: ## redb's own tests, every database of them in a region; failures against the list tests/redb/expected
+	@CARGO="$(CARGO)" sh tests/redb/suite.sh
 
 test-dax: ## a guest with persistent memory: MAP_SYNC, devdax, the suites, power cuts (CUTS=20, SEED=n, ONLY=part of a name; apt and 500 MB)
 	@$(CARGO) run --quiet --locked --release -p pagestone-dax -- run --cuts $(CUTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
