@@ -50,12 +50,14 @@ run() { mutants --output "$out" --no-shuffle ${ONLY:+--re "$ONLY"} "$@"; }
 ran() { case "$1" in 0 | 2 | 3) ;; *) echo "mutants: cargo-mutants failed: $1"; exit 1 ;; esac; }
 lists="$out/mutants.out"
 rm -rf "$lists"
-run -- --lib
+# Arguments of `cargo`, not of its tests: what is not run is not built either.
+run --cargo-arg=--lib
 ran $?
 caught=$(cat "$lists/caught.txt" "$lists/timeout.txt" | wc -l)
 if [ -s "$lists/missed.txt" ]; then
     cat "$lists/timeout.txt" >>"$lists/caught.txt"
-    run --iterate --test-package pagestone-tests -- --test frame --test region --test store --test crash
+    run --iterate --test-package pagestone-tests --cargo-arg=--test=frame --cargo-arg=--test=region \
+        --cargo-arg=--test=store --cargo-arg=--test=crash
     ran $?
     caught=$((caught + $(cat "$lists/caught.txt" "$lists/timeout.txt" | wc -l)))
 fi
