@@ -82,9 +82,10 @@ fn draw(seed: u64, n: u32) -> f64 {
 /// What a machine does in its `n`th life.
 fn task(medium: Medium, n: u32, last: bool) -> String {
     let region = medium.region();
+    let of = if medium == Medium::PageCache { "--page-cache" } else { "" };
     let first = if n == 0 { medium.make() } else { "true".into() };
-    let judge = if n == 0 { "true".into() } else { format!("dax judge {region}") };
-    let work = if last { "true".into() } else { format!("dax load {region}") };
+    let judge = if n == 0 { "true".into() } else { format!("dax judge {of} {region}") };
+    let work = if last { "true".into() } else { format!("dax load {of} {region}") };
     format!("{first} && {} && {judge} && {work}\n", medium.mount())
 }
 

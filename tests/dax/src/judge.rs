@@ -1,6 +1,7 @@
 //! After a power cut: what was acknowledged is there and right, and what lies on the medium has no defect.
 
 use crate::pattern::{self, KEPT, Ledger, PAGES, RECORD_HEAD, ROTATION, WRITERS};
+use crate::together;
 use pagestone::Error;
 use pagestone::store::{Object, Store};
 use pagestone::units::Durability;
@@ -55,27 +56,29 @@ fn word(bytes: &[u8]) -> u64 {
 }
 
 /// Prints the verdict; `false` if anything is lost or broken.
-pub fn judge(region: &Path) -> Result<bool, String> {
+pub fn judge(region: &Path, class: Durability) -> Result<bool, String> {
     let ledger = Ledger::open().map_err(|error| format!("the ledger: {error}"))?;
     let mut findings = Vec::new();
     println!("{JUDGING}");
     // As it lies there first, then after the recovery of an opening that may write.
-    inspect(region, true, &ledger, &mut findings)?;
-    let acknowledged = inspect(region, false, &ledger, &mut findings)?;
+    inspect(region, None, &ledger, &mut findings)?;
+    let acknowledged = inspect(region, Some(class), &ledger, &mut findings)?;
     println!("{VERDICT} acknowledged={acknowledged} findings={}", findings.len());
     findings.iter().for_each(|finding| println!("@@finding {finding}"));
     Ok(findings.is_empty())
 }
 
+/// Opens it to write if there is a class to require.
 fn inspect(
     region: &Path,
-    read_only: bool,
+    class: Option<Durability>,
     ledger: &Ledger,
     findings: &mut Vec<String>,
 ) -> Result<u64, String> {
+    let read_only = class.is_none();
     let mut options = Store::options().read_only(read_only);
-    if !read_only {
-        options = options.require(Durability::CacheLine);
+    if let Some(class) = class {
+        options = options.require(class);
     }
     let store = match options.open(region) {
         Ok(store) => store,
@@ -126,6 +129,7 @@ fn weigh(store: &Store, writer: u64, acknowledged: u64, findings: &mut Vec<Strin
             find(format!("page {} is not what operation {n} stored", n % PAGES));
         }
     }
+    together::findings(store, writer, acknowledged)?.into_iter().for_each(&mut find);
     for n in (acknowledged.saturating_sub(KEPT - 1)).max(1)..=acknowledged {
         let expected = pattern::file(writer, n);
         let object = match store.open(pattern::file_name(writer, n)) {

@@ -2,6 +2,7 @@
 
 use crate::judge::journal;
 use crate::pattern::{self, KEPT, Ledger, PAGES, ROTATION, WRITERS};
+use crate::together;
 use pagestone::Error;
 use pagestone::store::Store;
 use pagestone::units::{Durability, PageIndex};
@@ -11,8 +12,8 @@ use std::path::Path;
 pub const BEGUN: &str = "@@load";
 
 /// Never returns but with an error.
-pub fn until_the_power_goes(region: &Path) -> Result<(), String> {
-    let store = open(region).map_err(|error| error.to_string())?;
+pub fn until_the_power_goes(region: &Path, class: Durability) -> Result<(), String> {
+    let store = open(region, class).map_err(|error| error.to_string())?;
     let ledger = Ledger::open().map_err(|error| format!("the ledger: {error}"))?;
     println!("{BEGUN}");
     std::thread::scope(|scope| {
@@ -27,8 +28,8 @@ pub fn until_the_power_goes(region: &Path) -> Result<(), String> {
 }
 
 /// The store, made if there is none.
-fn open(region: &Path) -> pagestone::Result<Store> {
-    Store::options().create(true).require(Durability::CacheLine).open(region)
+fn open(region: &Path, class: Durability) -> pagestone::Result<Store> {
+    Store::options().create(true).require(class).open(region)
 }
 
 fn write(store: &Store, ledger: &Ledger, writer: u64) -> Result<(), String> {
@@ -50,7 +51,7 @@ fn tidy_up(store: &Store, writer: u64, n: u64) -> pagestone::Result {
     object.set_len(found.end_of(n))
 }
 
-/// A record, a page through a pin, a file, and what all that pushes out.
+/// A record, a page through a pin or in a batch, a file, and what all that pushes out.
 fn operate(store: &Store, writer: u64, n: u64) -> pagestone::Result {
     let name = pattern::journal_name(writer);
     if n.is_multiple_of(ROTATION) {
@@ -62,9 +63,13 @@ fn operate(store: &Store, writer: u64, n: u64) -> pagestone::Result {
     } else {
         store.open(&name)?.append(&pattern::record(writer, n))?;
     }
-    let pages = store.open_or_create(pattern::pages_name(writer))?;
-    let page = pages.pin_mut(PageIndex(n % PAGES))?;
-    page.write()?.copy_from_slice(&pattern::page(writer, n));
+    if together::has_batch(n) {
+        together::commit(store, writer, n)?;
+    } else {
+        let pages = store.open_or_create(pattern::pages_name(writer))?;
+        let page = pages.pin_mut(PageIndex(n % PAGES))?;
+        page.write()?.copy_from_slice(&pattern::page(writer, n));
+    }
     let file = store.open_or_create(pattern::file_name(writer, n))?;
     file.set_len(0)?;
     file.write_at(0, &pattern::file(writer, n))?;

@@ -11,8 +11,10 @@ mod machine;
 mod pattern;
 mod plan;
 mod suite;
+mod together;
 
 use clap::{Parser, Subcommand};
+use pagestone::units::Durability;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,7 +36,7 @@ enum Role {
         /// Draw the moments of the cuts again (each run prints its seed).
         #[arg(long)]
         seed: Option<u64>,
-        /// Only what has this in its name; no power cuts unless "cut" has.
+        /// Only what has this in its name: "MEDIUM CASE", "suite NAME", "MEDIUM cut".
         #[arg(long)]
         only: Option<String>,
     },
@@ -62,12 +64,23 @@ enum Role {
     Load {
         /// The region.
         region: PathBuf,
+        /// It lies behind a page cache.
+        #[arg(long)]
+        page_cache: bool,
     },
     /// In the guest, after a power cut: is everything there that was acknowledged?
     Judge {
         /// The region.
         region: PathBuf,
+        /// It lies behind a page cache.
+        #[arg(long)]
+        page_cache: bool,
     },
+}
+
+/// What the region must promise.
+fn class(page_cache: bool) -> Durability {
+    if page_cache { Durability::Fdatasync } else { Durability::CacheLine }
 }
 
 fn main() -> ExitCode {
@@ -76,8 +89,10 @@ fn main() -> ExitCode {
         Role::Suite { command } => suite::in_guest(&command),
         Role::Case { name, place } => cases::run(&name, &place).map(|()| true),
         Role::Part { name, region } => cases::part(&name, &region).map(|()| true),
-        Role::Load { region } => load::until_the_power_goes(&region).map(|()| true),
-        Role::Judge { region } => judge::judge(&region),
+        Role::Load { region, page_cache } => {
+            load::until_the_power_goes(&region, class(page_cache)).map(|()| true)
+        }
+        Role::Judge { region, page_cache } => judge::judge(&region, class(page_cache)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

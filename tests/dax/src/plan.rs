@@ -20,12 +20,15 @@ pub enum Medium {
     DevDax,
     Virtio,
     CpuCache,
+    /// A file system that keeps its page cache, of which a power cut leaves nothing.
+    PageCache,
 }
 
 impl Medium {
-    const ALL: [Self; 5] = [Self::Ext4, Self::Xfs, Self::DevDax, Self::Virtio, Self::CpuCache];
-    /// Those whose power is cut.
-    const CUT: [Self; 3] = [Self::Ext4, Self::DevDax, Self::Xfs];
+    const ALL: [Self; 6] =
+        [Self::Ext4, Self::Xfs, Self::DevDax, Self::Virtio, Self::CpuCache, Self::PageCache];
+    /// Those whose power is cut. The last is no persistent memory, and comes on top.
+    const CUT: [Self; 4] = [Self::Ext4, Self::DevDax, Self::Xfs, Self::PageCache];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -34,13 +37,14 @@ impl Medium {
             Self::DevDax => "devdax",
             Self::Virtio => "virtio-pmem",
             Self::CpuCache => "cpu-cache",
+            Self::PageCache => "page-cache",
         }
     }
 
     /// What `guest.sh` calls the memory.
     pub fn memory(self) -> &'static str {
         match self {
-            Self::Ext4 | Self::Xfs | Self::DevDax => "nvdimm",
+            Self::Ext4 | Self::Xfs | Self::DevDax | Self::PageCache => "nvdimm",
             Self::Virtio => "virtio",
             Self::CpuCache => "cpu-cache",
         }
@@ -52,6 +56,7 @@ impl Medium {
             Self::DevDax => Place::Device,
             Self::Virtio => Place::Virtio,
             Self::CpuCache => Place::CpuCache,
+            Self::PageCache => Place::PageCache,
         }
     }
 
@@ -62,7 +67,7 @@ impl Medium {
         // File systems that think in 2 MiB give files 2 MiB at a time, which then are one mapping.
         let ext4 = "mkfs.ext4 -q -b 4096 -E stride=512,stripe_width=512 /dev/pmem0";
         match self {
-            Self::Ext4 | Self::CpuCache => format!("{} && {ext4}", namespace("fsdax")),
+            Self::Ext4 | Self::CpuCache | Self::PageCache => format!("{} && {ext4}", namespace("fsdax")),
             Self::Xfs => {
                 format!(
                     "{} && mkfs.xfs -q -f -l size=64m -d agcount=2,su=2m,sw=1 /dev/pmem0",
@@ -79,6 +84,7 @@ impl Medium {
         match self {
             Self::Ext4 | Self::Virtio | Self::CpuCache => "mount -t ext4 -o dax=always /dev/pmem0 /mnt",
             Self::Xfs => "mount -t xfs -o dax=always /dev/pmem0 /mnt",
+            Self::PageCache => "mount -t ext4 -o dax=never /dev/pmem0 /mnt",
             Self::DevDax => "test -c /dev/dax0.0",
         }
     }
@@ -135,19 +141,14 @@ pub fn run(cuts: u32, seed: Option<u64>, only: Option<&str>) -> Result<bool, Str
             run_suite(suite, skipped, &program, &mut tally)?;
         }
     }
-    if wanted("cut") {
-        let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
-        println!("power cuts: seed {seed}");
-        for (n, medium) in (0..).zip(Medium::CUT) {
+    let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+    for (n, medium) in (0..).zip(Medium::CUT) {
+        if wanted(&format!("{} cut", medium.name())) {
+            println!("power cuts: {}, seed {seed}", medium.name());
             // The rest goes to the first ones.
-            let share = (cuts + 2 - n) / 3;
-            cuts::cut_power(
-                medium,
-                share,
-                seed ^ u64::from(n).wrapping_mul(0xd1b5_4a32_d192_ed03),
-                &program,
-                &mut tally,
-            )?;
+            let share = if medium == Medium::PageCache { cuts.div_ceil(4) } else { (cuts + 2 - n) / 3 };
+            let seed = seed ^ u64::from(n).wrapping_mul(0xd1b5_4a32_d192_ed03);
+            cuts::cut_power(medium, share, seed, &program, &mut tally)?;
         }
     }
     let Tally { cases, cuts, failures, acknowledged } = tally;

@@ -129,6 +129,8 @@ pub fn one_owner_whatever_the_name(device: &Path) {
     // Nothing was changed yet, and still nobody else comes in; this process itself neither.
     for name in [device, &other] {
         assert_eq!(claimed_by(creating().open(name)), "this process");
+        let other_process = start("racer", name).wait_with_output().unwrap();
+        assert!(other_process.stdout.starts_with(b"lost"), "{name:?}: another process comes in");
     }
     store.close().map_err(|(_, error)| error).unwrap();
     Store::options().open(device).unwrap();

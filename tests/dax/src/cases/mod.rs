@@ -18,6 +18,8 @@ pub enum Place {
     Virtio,
     /// As `Directory`, where the caches survive a power loss.
     CpuCache,
+    /// A directory of a file system on persistent memory that is mounted without DAX.
+    PageCache,
 }
 
 type Case = (&'static str, &'static [Place], fn(&Path));
@@ -57,6 +59,11 @@ pub const CASES: &[Case] = &[
         weaker::syncs_go_through_the_kernel,
     ),
     ("caches-that-survive-are-not-flushed", &[Place::CpuCache], weaker::caches_that_survive_are_not_flushed),
+    (
+        "memory-behind-a-page-cache-is-a-disk",
+        &[Place::PageCache],
+        weaker::memory_behind_a_page_cache_is_a_disk,
+    ),
 ];
 
 /// Runs a case.

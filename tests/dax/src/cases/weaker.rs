@@ -1,4 +1,4 @@
-//! Platforms that promise less, or more.
+//! Media and platforms that promise less, or more.
 
 use super::common::{creating, has_flag, mapping_of, region_at};
 use pagestone::Error;
@@ -41,4 +41,22 @@ pub fn caches_that_survive_are_not_flushed(place: &Path) {
     let stats = store.stats();
     assert!(stats.fences > 0 && stats.marks > 0);
     assert_eq!(stats.lines_flushed, 0);
+}
+
+/// The same memory, mounted without DAX: the medium is what the mapping is, whatever is under it.
+pub fn memory_behind_a_page_cache_is_a_disk(place: &Path) {
+    let path = region_at(place);
+    match creating().require(Durability::CacheLine).open(&path) {
+        Err(Error::TooWeak { available, .. }) => assert_eq!(available, Durability::Fdatasync),
+        other => panic!("{other:?}"),
+    }
+    let store = creating().open(&path).unwrap();
+    let info = store.info();
+    println!("{info:?}");
+    assert_eq!((info.kind, info.durability), (MediumKind::File, Durability::Fdatasync));
+    let object = store.create("object").unwrap();
+    object.write_at(0, &[4; 50_000]).unwrap();
+    object.sync().unwrap();
+    let stats = store.stats();
+    assert!(stats.file_syncs > 0 && stats.lines_flushed == 0);
 }
