@@ -132,7 +132,9 @@ impl Running {
         match self.console.recv_timeout(LIMIT) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => Err(format!("the guest said nothing for {} s", LIMIT.as_secs())),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("the guest said nothing for {} s", LIMIT.as_secs()))
+            }
         }
     }
 
