@@ -1,26 +1,35 @@
 //! Power cuts: a machine works, loses its power, is judged, works on, and so forth.
 
 use crate::judge::{JUDGING, VERDICT};
-use crate::load::BEGUN;
+use crate::load::WORKED;
 use crate::machine::Machine;
 use crate::plan::{Medium, Tally};
 use std::path::Path;
 use std::time::Duration;
 
-/// The longest that a machine works before its power is cut.
-const LIFE: Duration = Duration::from_millis(8000);
-/// The longest that it recovers, where the cut is to hit that.
-const RECOVERY: Duration = Duration::from_millis(800);
+/// The most operations of a machine before its power is cut: a busy host cuts it later, and not after less work.
+const LIFE: u32 = 160;
+/// The longest that it then works on, or recovers where the cut is to hit that.
+const AFTER: Duration = Duration::from_millis(300);
 /// Emulators that may die by themselves in one chain of cuts.
 const DEATHS: u32 = 5;
+
+/// When the power is cut.
+struct Cut {
+    /// The line to wait for, and how often it must come.
+    cue: &'static str,
+    times: u32,
+    /// How long then.
+    after: Duration,
+}
 
 /// What one life came to.
 struct Life {
     console: Vec<String>,
     /// What the judge said of the life before.
     verdict: Option<String>,
-    /// Whether the line came after which the power was to be cut.
-    cued: bool,
+    /// How often the line came after which the power was to be cut.
+    cues: u32,
 }
 
 /// Cuts the power of one machine `cuts` times. Every fourth cut hits the recovery from the one before.
@@ -35,10 +44,10 @@ pub fn cut_power(
     let (mut before, mut deaths, mut n) = (0, 0, 0);
     while n <= cuts {
         let (last, recovery) = (n == cuts, n % 4 == 3);
-        let (cue, longest) = if recovery { (JUDGING, RECOVERY) } else { (BEGUN, LIFE) };
-        let after = longest.mul_f64(draw(seed, n));
-        let cut = (!last).then_some((cue, after));
-        let life = match live(&machine, &task(medium, n, last), cut)? {
+        let (cue, most) = if recovery { (JUDGING, 2) } else { (WORKED, LIFE) };
+        let times = 1 + (f64::from(most) * draw(seed, 2 * n)) as u32;
+        let cut = Cut { cue, times, after: AFTER.mul_f64(draw(seed, 2 * n + 1)) };
+        let life = match live(&machine, &task(medium, n, last), (!last).then_some(&cut))? {
             Ok(life) => life,
             Err(how) if deaths < DEATHS => {
                 println!("        {:12} {how}: boot again", medium.name());
@@ -52,7 +61,7 @@ pub fn cut_power(
         }
         let hit_recovery = recovery && !last;
         let judged = n == 0 || hit_recovery || weigh(medium, n, &life, &mut before, tally);
-        if !judged || (!last && !life.cued) {
+        if !judged || (!last && life.cues < times) {
             println!("FAILED  {:12} after cut {n}", medium.name());
             life.console.iter().for_each(|line| println!("        | {line}"));
             tally.failures += 1;
@@ -60,10 +69,10 @@ pub fn cut_power(
         }
         if hit_recovery {
             println!(
-                "        {:12} cut {}: in the recovery, after {} ms",
+                "        {:12} cut {}: {} ms into opening {times}",
                 medium.name(),
                 n + 1,
-                after.as_millis()
+                cut.after.as_millis()
             );
         }
         n += 1;
@@ -90,24 +99,22 @@ fn task(medium: Medium, n: u32, last: bool) -> String {
 }
 
 /// Boots and listens; after the cue and some time, cuts. The inner error: the emulator died by itself.
-fn live(
-    machine: &Machine,
-    task: &str,
-    cut: Option<(&str, Duration)>,
-) -> Result<Result<Life, String>, String> {
+fn live(machine: &Machine, task: &str, cut: Option<&Cut>) -> Result<Result<Life, String>, String> {
     let mut running = machine.boot(task)?;
-    let mut life = Life { console: Vec::new(), verdict: None, cued: false };
+    let mut life = Life { console: Vec::new(), verdict: None, cues: 0 };
     while let Some(line) = running.line()? {
         life.verdict = line.strip_prefix(VERDICT).map(str::to_owned).or(life.verdict);
-        life.cued |= cut.is_some_and(|(cue, _)| line == cue);
-        life.console.push(line);
-        if life.cued {
+        match cut {
+            Some(cut) if line == cut.cue => life.cues += 1,
+            _ => life.console.push(line),
+        }
+        if cut.is_some_and(|cut| life.cues == cut.times) {
             break;
         }
     }
     match cut {
-        Some((_, after)) if life.cued => {
-            std::thread::sleep(after);
+        Some(cut) if life.cues == cut.times => {
+            std::thread::sleep(cut.after);
             running.cut()?;
         }
         _ => {

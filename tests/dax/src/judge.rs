@@ -10,7 +10,7 @@ use std::path::Path;
 /// Begins the line that tells the host.
 pub const VERDICT: &str = "@@verdict";
 
-/// What the host waits for when the cut is to hit the recovery.
+/// Said before each opening: what the host waits for when the cut is to hit the recovery.
 pub const JUDGING: &str = "@@judging";
 
 /// What a writer's journal holds.
@@ -62,6 +62,7 @@ pub fn judge(region: &Path, class: Durability) -> Result<bool, String> {
     println!("{JUDGING}");
     // As it lies there first, then after the recovery of an opening that may write.
     inspect(region, None, &ledger, &mut findings)?;
+    println!("{JUDGING}");
     let acknowledged = inspect(region, Some(class), &ledger, &mut findings)?;
     println!("{VERDICT} acknowledged={acknowledged} findings={}", findings.len());
     findings.iter().for_each(|finding| println!("@@finding {finding}"));

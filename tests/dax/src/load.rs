@@ -8,14 +8,14 @@ use pagestone::store::Store;
 use pagestone::units::{Durability, PageIndex};
 use std::path::Path;
 
-/// What the host waits for before it thinks of the moment of the cut.
-pub const BEGUN: &str = "@@load";
+/// Said at the beginning and after each acknowledgement: by these the host chooses the moment of the cut.
+pub const WORKED: &str = "@@worked";
 
 /// Never returns but with an error.
 pub fn until_the_power_goes(region: &Path, class: Durability) -> Result<(), String> {
     let store = open(region, class).map_err(|error| error.to_string())?;
     let ledger = Ledger::open().map_err(|error| format!("the ledger: {error}"))?;
-    println!("{BEGUN}");
+    println!("{WORKED}");
     std::thread::scope(|scope| {
         let (store, ledger) = (&store, &ledger);
         let writers: Vec<_> =
@@ -41,6 +41,7 @@ fn write(store: &Store, ledger: &Ledger, writer: u64) -> Result<(), String> {
         operate(store, writer, n).map_err(told)?;
         store.sync().map_err(told)?;
         ledger.acknowledge(writer, n).map_err(|error| format!("the ledger: {error}"))?;
+        println!("{WORKED}");
     }
 }
 
