@@ -152,7 +152,7 @@ pub fn run(cuts: u32, seed: Option<u64>, only: Option<&str>) -> Result<bool, Str
         }
     }
     let Tally { cases, cuts, failures, acknowledged } = tally;
-    if cases + cuts == 0 {
+    if cases + cuts + failures == 0 {
         return Err(format!("nothing has {:?} in its name", only.unwrap_or_default()));
     }
     println!("{acknowledged} acknowledged operations survived {cuts} power cuts");
