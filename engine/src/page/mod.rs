@@ -48,5 +48,5 @@ pub use pages::Pages;
 pub use pin::{PageInfo, PageRef};
 pub use registry::frames_at;
 pub use roles::{Detached, Roles};
-pub use run::PinnedRange;
+pub use run::{PinnedRange, ReadRange};
 pub use sync::Dirt;

@@ -1,7 +1,11 @@
 //! Pins on frames that follow each other in memory.
 
 use super::pin::PageRef;
-use crate::units::{FRAME_SIZE, FrameNo};
+use crate::error::{Error, Result};
+use crate::frame::FrameTable;
+use crate::units::{FRAME_SIZE, FrameNo, Pfn};
+use std::fmt;
+use std::ops::Deref;
 
 /// Pins on all frames of a byte range, contiguous in memory. At least 256 bytes behind the range are readable too.
 #[must_use = "a pin that is dropped at once protects nothing"]
@@ -68,6 +72,27 @@ impl PinnedRange {
         name
     }
 
+    /// Latches all its pages for reading, to keep. `None`, and the pins are gone, where somebody writes to one of them, or
+    /// one has as many readers as can be counted: read the range instead.
+    ///
+    /// # Errors
+    /// `PoisonedFrame`.
+    pub fn try_read(self) -> Result<Option<ReadRange>> {
+        let table = FrameTable::global();
+        let mut read = ReadRange { range: self, latched: 0 };
+        for n in 0..read.range.frames() as u64 {
+            let pfn = read.pfn(n);
+            if table.peek(pfn).is_some_and(|now| now.poisoned()) {
+                return Err(Error::PoisonedFrame { pfn });
+            }
+            if !table.try_latch_shared(pfn) {
+                return Ok(None);
+            }
+            read.latched += 1;
+        }
+        Ok(Some(read))
+    }
+
     /// The bytes that this range has in its `n`th frame.
     #[must_use]
     pub fn bytes_in(&self, n: usize) -> std::ops::Range<usize> {
@@ -85,5 +110,61 @@ impl Drop for PinnedRange {
                 drop(PageRef::new(pages, descriptor));
             }
         }
+    }
+}
+
+/// A pinned range under shared latches: its bytes, for as long as it lives.
+///
+/// It is made for content that is written once. It may be kept for long, sent to other threads and dropped there, after
+/// its object was cut or unlinked, and after its store was dropped. Meanwhile whoever writes to one of its pages waits for
+/// it: a thread that has it and writes there itself waits forever.
+///
+/// ```
+/// # use pagestone::store::Store;
+/// # fn main() -> pagestone::Result {
+/// let store = Store::options().open_memory(1 << 20)?;
+/// let book = store.create("book")?;
+/// book.append(&[7; 10_000])?;
+/// let part = book.pin_range(1_000, 8_000)?.map(|range| range.try_read()).transpose()?.flatten();
+/// store.unlink("book")?;
+/// drop(book);
+/// assert_eq!(part.as_deref(), Some(&[7; 8_000][..]));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a latch that is dropped at once excludes nobody"]
+pub struct ReadRange {
+    range: PinnedRange,
+    /// Frames that are latched, from the first: all of them, but while it is made.
+    latched: u64,
+}
+
+impl ReadRange {
+    fn pfn(&self, n: u64) -> Pfn {
+        Pfn::new(self.range.first.pfn().get() + n)
+    }
+}
+
+impl Deref for ReadRange {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the frames follow each other in memory, are mapped and pinned; their shared latches keep writers out
+        // while `self` lives.
+        unsafe { std::slice::from_raw_parts(self.range.address(), self.range.len) }
+    }
+}
+
+impl Drop for ReadRange {
+    fn drop(&mut self) {
+        for n in 0..self.latched {
+            FrameTable::global().release_shared(self.pfn(n));
+        }
+    }
+}
+
+impl fmt::Debug for ReadRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadRange").field("len", &self.range.len).finish_non_exhaustive()
     }
 }
