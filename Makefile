@@ -15,8 +15,8 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
-LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults test-redb
-.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-redb vfs test-redb test-dax breaks-dax test-sqlite install-cli doc clean
+LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults
+.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-redb bench-tantivy vfs test-redb test-dax breaks-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ bench-hit: ## what a pin costs beside a bare read of a random page
 
 bench-redb: ## redb on Pagestone beside its own file backend: commits, reads, scans (PLACE=folder)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin redb -- $(PLACE)
+
+bench-tantivy: ## a tantivy index on Pagestone beside mapped files, and the bytes that were not copied (DOCUMENTS=100000)
+	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin tantivy -- $(DOCUMENTS)
 
 vfs: lib ## SQLite's loadable extension pagestone_vfs.so
 	$(MAKE) -f bindings-c/sqlite/Makefile OUT=$(PGS_OUT)/pagestone_vfs.so LIBPAGESTONE=$(PGS_OUT)/libpagestone.a SQLITE_INCLUDE=$(SQLITE_INCLUDE)

@@ -100,8 +100,8 @@ fn live_and_die(orders: &Orders, head: u64, chance: u64) -> Outcome<Said> {
         .spawn()?;
     let heard = listen(victim.stdout.take().ok_or("no pipe")?);
     let mut said = Said { begun: 0, acknowledged: head };
-    // One in four is killed while it opens, or recovers from the last kill.
-    if !chance.is_multiple_of(4) {
+    // So many lines later, soon: where there are none, it opens, or recovers from the last kill.
+    for _ in 0..chance % 8 {
         said.enter(&heard.recv_timeout(Duration::from_secs(120))?);
     }
     thread::sleep(Duration::from_micros(chance >> 8 & 0xffff));

@@ -1,0 +1,79 @@
+//! A file that is read.
+
+use crate::bytes::PinnedBytes;
+use crate::reads::Counters;
+use pagestone::Error;
+use pagestone::page::ReadRange;
+use pagestone::store::Object;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use tantivy::HasLen;
+use tantivy::directory::{FileHandle, OwnedBytes};
+
+/// An object as it was when it was opened. It stays while the handle lives, whatever becomes of its name.
+pub(crate) struct File {
+    object: Object,
+    len: usize,
+    counters: Arc<Counters>,
+}
+
+impl File {
+    pub(crate) fn new(object: Object, counters: Arc<Counters>) -> Self {
+        let len = usize::try_from(object.len()).unwrap_or(usize::MAX);
+        Self { object, len, counters }
+    }
+
+    /// The pages that hold a range, if their frames follow each other and can take one more reader.
+    fn pin(&self, range: &Range<usize>) -> io::Result<Option<ReadRange>> {
+        match self.object.pin_range(range.start as u64, range.len()) {
+            Ok(Some(pinned)) => Ok(pinned.try_read()?),
+            Ok(None) | Err(Error::TooManyPins { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn copy(&self, range: &Range<usize>) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; range.len()];
+        match self.object.read_at(range.start as u64, &mut bytes)? {
+            read if read == bytes.len() => Ok(bytes),
+            _ => Err(self.past_the_end(range)),
+        }
+    }
+
+    fn past_the_end(&self, range: &Range<usize>) -> io::Error {
+        let why = format!("bytes {range:x?} of a file of {:#x} bytes", self.len);
+        io::Error::new(io::ErrorKind::UnexpectedEof, why)
+    }
+}
+
+impl FileHandle for File {
+    fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
+        if range.start > range.end || range.end > self.len {
+            return Err(self.past_the_end(&range));
+        }
+        if range.is_empty() {
+            return Ok(OwnedBytes::empty());
+        }
+        if let Some(pinned) = self.pin(&range)? {
+            self.counters.pinned(range.len());
+            return Ok(OwnedBytes::new(PinnedBytes(pinned)));
+        }
+        let copy = self.copy(&range)?;
+        self.counters.copied(range.len());
+        Ok(OwnedBytes::new(copy))
+    }
+}
+
+impl HasLen for File {
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("object", &self.object).finish_non_exhaustive()
+    }
+}
