@@ -44,7 +44,10 @@ fn main() -> Outcome {
     let built = directory.reads();
     let sides = [&mapped, &ours];
     compare("commit of one document", 10, sides, |side, _| side.add(1))?;
-    compare("opening a reader", 50, sides, |side, _| Ok(drop(side.searcher()?)))?;
+    compare("opening a reader", 50, sides, |side, _| {
+        black_box(side.searcher()?);
+        Ok(())
+    })?;
     let searchers = [mapped.searcher()?, ours.searcher()?];
     let looks = [&searchers[0], &searchers[1]];
     let before = directory.reads();
