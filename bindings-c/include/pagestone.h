@@ -9,7 +9,8 @@
  *  - A function that returns `int` returns PGS_OK (0), one of the PGS_E_* codes (-10001 and below), or a negated
  *    errno of the operating system (-EACCES). pgs_message() then tells in words what failed and what to do.
  *  - Any function may be called by any thread at any time, on the same handle too. The exception is the end of a
- *    handle: pgs_close() and pgs_object_close() end it, and nobody may use it during or after the call.
+ *    handle: pgs_close(), pgs_object_close(), pgs_batch_commit() and pgs_batch_cancel() end it, and nobody may use it
+ *    during or after the call.
  *  - A NULL handle or output, an unknown flag, a struct of a wrong `size` or with a reserved field that is not 0
  *    is PGS_E_INVALID. Optional pointers say so.
  *  - A child made by fork() has no part in the stores of its parent: they answer PGS_E_FORKED there, and their pages
@@ -177,6 +178,10 @@
 /// pgs_latch(), with either: PGS_E_BUSY instead of waiting.
 #define PGS_LATCH_TRY 4
 
+/// Writes to objects of one store that happen together or not at all. Made by pgs_batch_begin(), ended by
+/// pgs_batch_commit() or pgs_batch_cancel(). Until then nobody sees them, and the store cannot be closed.
+typedef struct pgs_batch pgs_batch;
+
 /// A handle on an object of a store. Made by pgs_object_open(), ended by pgs_object_close().
 typedef struct pgs_object pgs_object;
 
@@ -304,8 +309,10 @@ typedef struct pgs_counters {
     uint64_t table_first_touches;
     /// Process-wide: chunks whose memory was given back.
     uint64_t table_reclaims;
+    /// Batches committed.
+    uint64_t batches;
     /// 0.
-    uint64_t reserved[8];
+    uint64_t reserved[7];
 } pgs_counters;
 
 /// One defect of a region.
@@ -457,6 +464,43 @@ int pgs_object_sync(struct pgs_object *object);
 int pgs_object_sync_range(struct pgs_object *object,
                           uint64_t offset,
                           uint64_t len);
+
+/// Begins an empty batch.
+int pgs_batch_begin(struct pgs_store *store, struct pgs_batch **batch);
+
+/// Stages `len` bytes from `buf` for `offset` of the object; what the batch had staged there is replaced. Past the end
+/// the object will grow. `buf` is copied.
+///
+/// Errors: PGS_E_OUT_OF_RANGE (the object, or the batch, would be too large); PGS_E_INVALID (an object of another
+/// store). The batch is as before.
+///
+/// Durability: none before pgs_batch_commit().
+int pgs_batch_write(struct pgs_batch *batch,
+                    struct pgs_object *object,
+                    uint64_t offset,
+                    const void *buf,
+                    size_t len);
+
+/// Stages that the object is at least `size` bytes long; what no write covers will read as zeros.
+///
+/// Errors: PGS_E_INVALID (the object is longer already: a batch does not cut; or it is of another store);
+/// PGS_E_OUT_OF_RANGE. The batch is as before.
+///
+/// Durability: none before pgs_batch_commit().
+int pgs_batch_extend(struct pgs_batch *batch, struct pgs_object *object, uint64_t size);
+
+/// Writes everything that is staged, all or nothing, whatever the moment of a crash; and ends the batch, whatever the
+/// answer. Each page shows its old bytes or its new ones, never a mix. The calling thread holds no latch on a page of
+/// the store.
+///
+/// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (too many pieces): nothing has changed; PGS_E_READ_ONLY. After
+/// PGS_E_POISONED or -errno nobody knows before the store is opened again.
+///
+/// Durability: all of it survives a loss of power when it returns PGS_OK.
+int pgs_batch_commit(struct pgs_batch *batch);
+
+/// Forgets everything that is staged, and ends the batch; NULL is a no-op.
+void pgs_batch_cancel(struct pgs_batch *batch);
 
 /// Pins every frame that holds a byte of [offset, offset + len) and gives the address of the byte at
 /// `offset`; `flags`: 0 or PGS_PIN_WRITE. The range is contiguous in memory, and PGS_PIN_SLACK bytes behind

@@ -38,6 +38,8 @@ pub struct Stats {
     pub marks: u64,
     /// Moves of the log's tail.
     pub tail_moves: u64,
+    /// Batches committed.
+    pub batches: u64,
     /// Records replayed when the store was opened.
     pub recovered: u64,
 }
@@ -63,6 +65,7 @@ impl Stats {
             ("record_bytes", self.record_bytes),
             ("marks", self.marks),
             ("tail_moves", self.tail_moves),
+            ("batches", self.batches),
             ("recovered", self.recovered),
         ]
         .into_iter()

@@ -13,6 +13,7 @@
 )]
 #![allow(clippy::missing_safety_doc, reason = "what C must keep to is said above, for all functions")]
 
+mod batch;
 mod boundary;
 mod check;
 mod code;
@@ -28,6 +29,7 @@ mod store;
 mod version;
 
 // For callers in Rust that do what a C program does: the fuzzer.
+pub use batch::*;
 pub use check::{Finding, pgs_check};
 pub use code::*;
 pub use latch::*;

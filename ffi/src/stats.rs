@@ -108,8 +108,10 @@ pub struct Counters {
     pub table_first_touches: u64,
     /// Process-wide: chunks whose memory was given back.
     pub table_reclaims: u64,
+    /// Batches committed.
+    pub batches: u64,
     /// 0.
-    pub reserved: [u64; 8],
+    pub reserved: [u64; 7],
 }
 
 /// Counts. Set `counters->size` before the call. Each number is right, all together are no instant.
@@ -161,7 +163,8 @@ impl From<Stats> for Counters {
             table_bytes: stats.table_bytes,
             table_first_touches: stats.first_touches,
             table_reclaims: stats.reclaimed_chunks,
-            reserved: [0; 8],
+            batches: stats.batches,
+            reserved: [0; 7],
         }
     }
 }

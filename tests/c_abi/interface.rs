@@ -7,8 +7,10 @@ use std::process::Command;
 use std::{env, fs};
 
 /// The sources of the header, in its order.
-const SOURCES: [&str; 11] =
-    ["version", "code", "message", "options", "store", "object", "pin", "latch", "list", "stats", "check"];
+const SOURCES: [&str; 12] = [
+    "version", "code", "message", "options", "store", "object", "batch", "pin", "latch", "list", "stats",
+    "check",
+];
 
 #[test]
 fn header_is_made_of_the_sources() {

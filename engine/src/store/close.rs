@@ -63,7 +63,7 @@ impl Core {
         }
         match Arc::strong_count(this) {
             1 => Ok(()),
-            handles => busy(format!("it has {} more handles: drop them first", handles - 1)),
+            handles => busy(format!("it has {} more handles or batches: drop them first", handles - 1)),
         }
     }
 

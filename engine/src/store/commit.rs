@@ -25,6 +25,7 @@ use crate::media::{BatchPart, Images};
 use crate::page::{Detached, Latched, PageRef};
 use crate::space::Owner;
 use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME, PageIndex};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -274,6 +275,8 @@ impl Commit<'_> {
             self.members.iter_mut().for_each(|member| member.layout = None);
         }
         self.core.log.commit(sequence)?;
+        // ORDERING: Relaxed: a counter.
+        self.core.batches.fetch_add(1, Ordering::Relaxed);
         self.members.iter_mut().for_each(Member::committed);
         drop(pages);
         Ok(())

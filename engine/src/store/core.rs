@@ -9,7 +9,7 @@ use crate::media::{AskFate, Fate, ObjectSlot, Volume};
 use crate::page::{Detached, Pages};
 use crate::space::{Owner, SpaceManager};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::units::{FrameNo, PageIndex};
 use dashmap::DashMap;
 use std::ops::Range;
@@ -22,6 +22,8 @@ pub(super) struct Core {
     pub(super) volume: Volume,
     pub(super) rules: Rules,
     pub(super) syncs: Syncs,
+    /// Batches committed.
+    pub(super) batches: AtomicU64,
     /// Names, and which objects are open, change together under this.
     pub(super) names: Mutex<()>,
     /// With their numbers, so that one is found by its pages without becoming its holder.
@@ -56,6 +58,7 @@ impl Core {
             volume,
             rules,
             syncs: Syncs::default(),
+            batches: AtomicU64::new(0),
             names: Mutex::new(()),
             open: DashMap::new(),
             closed: AtomicBool::new(false),

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::frame::FrameTable;
 use crate::media::check::Report;
 use crate::stats::Stats;
+use crate::sync::atomic::Ordering;
 use crate::units::{Durability, FRAME_SIZE, MediumKind, PageIndex, PfnRange};
 use std::path::Path;
 use std::sync::Arc;
@@ -115,6 +116,8 @@ impl Store {
             record_bytes: log.record_bytes,
             marks: log.marks,
             tail_moves: log.tail_moves,
+            // ORDERING: Relaxed: a counter.
+            batches: self.core.batches.load(Ordering::Relaxed),
             recovered: log.recovered,
         }
     }
