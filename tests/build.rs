@@ -9,8 +9,12 @@ fn main() {
     let folder = "../bindings-c/sqlite/tests";
     let sqlite = env::var("DEP_SQLITE3_INCLUDE").expect("libsqlite3-sys says where sqlite3.h is");
     println!("cargo:rerun-if-changed={folder}");
+    println!("cargo:rustc-env=SQLITE_INCLUDE={sqlite}");
     cc::Build::new()
-        .files(["contract.c", "contract_files.c", "contract_paths.c"].map(|f| format!("{folder}/{f}")))
+        .files(
+            ["contract.c", "contract_batches.c", "contract_files.c", "contract_paths.c", "liar.c"]
+                .map(|f| format!("{folder}/{f}")),
+        )
         .include(folder)
         .include(sqlite)
         .std("gnu11")

@@ -5,14 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What follows `key` among the options that SQLite was built with, or NULL. A library may have been built to not tell. */
+const char *pgsv_host_option(const char *key)
+{
+    const char *option;
+    size_t length = strlen(key);
+#ifndef SQLITE_CORE
+    if (!sqlite3_api->compileoption_get) return NULL;
+#endif
+    for (int i = 0; (option = sqlite3_compileoption_get(i)) != NULL; i++)
+        if (strncmp(option, key, length) == 0) return option + length;
+    return NULL;
+}
+
 /* SQLite's own ceiling, unless it was built with another one (SQLITE_MAX_MMAP_SIZE). */
 static sqlite3_int64 fetch_ceiling(void)
 {
-    static const char key[] = "MAX_MMAP_SIZE=";
-    const char *option;
-    for (int i = 0; (option = sqlite3_compileoption_get(i)) != NULL; i++)
-        if (strncmp(option, key, sizeof key - 1) == 0) return strtoll(option + sizeof key - 1, NULL, 0);
-    return 0x7fff0000;
+    const char *value = pgsv_host_option("MAX_MMAP_SIZE=");
+    return value ? strtoll(value, NULL, 0) : 0x7fff0000;
 }
 
 /* In: the new limit, or less than 0 to ask. Out: the limit so far. Kept while pages are fetched. */
@@ -31,7 +41,8 @@ static int fetch_limit(struct file *file, sqlite3_int64 *limit)
 static int size_hint(struct file *file, sqlite3_int64 wanted)
 {
     uint64_t size;
-    if (file->read_only || wanted <= 0) return SQLITE_OK;
+    /* A batch takes the frames itself: those linked before it would have to be made durable before it. */
+    if (file->read_only || file->batch || wanted <= 0) return SQLITE_OK;
     int code = pgs_object_size(file->object->handle, &size);
     if (code == PGS_OK && (uint64_t)wanted > size)
         code = pgs_object_allocate(file->object->handle, size, (uint64_t)wanted - size);
@@ -63,21 +74,34 @@ static int temporary_name(char **name)
     return *name ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+/* PRAGMA synchronous is watched: see `unsynced` of a file. Whatever is not known to ask for syncs asks for none. */
+static void watch_synchronous(struct file *file, const char *value)
+{
+    static const char *const synced[] = {"1", "2", "3", "normal", "full", "extra", "on", "yes", "true"};
+    if (!value) return;
+    for (size_t i = 0; i < sizeof synced / sizeof *synced; i++)
+        if (sqlite3_stricmp(value, synced[i]) == 0) return;
+    file->unsynced = true;
+}
+
 /* PRAGMA pagestone_stats: the counters of the region as words name=value, in one row. Nobody else can ask while SQLite has
  * the region open. */
 static int pragma(struct file *file, char **words)
 {
     pgs_counters c = {.size = sizeof c};
+    /* In a transaction SQLite refuses to change it. */
+    if (words[1] && sqlite3_stricmp(words[1], "synchronous") == 0 && file->lock < SQLITE_LOCK_RESERVED)
+        watch_synchronous(file, words[2]);
     if (!words[1] || sqlite3_stricmp(words[1], "pagestone_stats") != 0) return SQLITE_NOTFOUND;
     int code = pgs_stats(file->database->region->store, &c);
     if (code != PGS_OK) return pgsv_status(file, code, SQLITE_ERROR, "PRAGMA pagestone_stats");
 #define N(name) (sqlite3_uint64)c.name
     words[0] = sqlite3_mprintf(
         "open_objects=%llu pinned_pages=%llu syncs=%llu log_records=%llu log_bytes=%llu log_commits=%llu log_tail_moves=%llu "
-        "log_recovered=%llu lines_flushed=%llu lines_streamed=%llu fences=%llu file_syncs=%llu write_throughs=%llu "
+        "log_recovered=%llu batches=%llu lines_flushed=%llu lines_streamed=%llu fences=%llu file_syncs=%llu write_throughs=%llu "
         "table_frames=%llu table_chunks=%llu table_bytes=%llu table_first_touches=%llu table_reclaims=%llu",
         N(open_objects), N(pinned_pages), N(syncs), N(log_records), N(log_bytes), N(log_commits), N(log_tail_moves),
-        N(log_recovered), N(lines_flushed), N(lines_streamed), N(fences), N(file_syncs), N(write_throughs),
+        N(log_recovered), N(batches), N(lines_flushed), N(lines_streamed), N(fences), N(file_syncs), N(write_throughs),
         N(table_frames), N(table_chunks), N(table_bytes), N(table_first_touches), N(table_reclaims));
 #undef N
     return words[0] ? SQLITE_OK : SQLITE_NOMEM;
@@ -97,6 +121,9 @@ int pgsv_control(sqlite3_file *base, int operation, void *argument)
     case SQLITE_FCNTL_TEMPFILENAME: return temporary_name(argument);
     case SQLITE_FCNTL_HAS_MOVED: *(int *)argument = has_moved(file); return SQLITE_OK;
     case SQLITE_FCNTL_MMAP_SIZE: return fetch_limit(file, argument);
+    case SQLITE_FCNTL_BEGIN_ATOMIC_WRITE: return pgsv_batch_begin(file);
+    case SQLITE_FCNTL_COMMIT_ATOMIC_WRITE: return pgsv_batch_commit(file);
+    case SQLITE_FCNTL_ROLLBACK_ATOMIC_WRITE: return pgsv_batch_rollback(file);
     case SQLITE_FCNTL_PRAGMA: return pragma(file, argument);
     default: return SQLITE_NOTFOUND;
     }

@@ -50,6 +50,11 @@ static int file_write(sqlite3_file *base, const void *buffer, int length, sqlite
     uint64_t end = (uint64_t)offset + (uint64_t)length;
     int code = PGS_OK;
     if (file->read_only) return SQLITE_READONLY;
+    if (file->batch) return pgsv_batch_write(file, buffer, (size_t)length, (uint64_t)offset);
+    if (file->journal_needed) {
+        int result = pgsv_batch_replaced(file);
+        if (result != SQLITE_OK) return result;
+    }
     if (file->slot == SLOT_WAL && end > atomic_load_explicit(&object->reached, memory_order_relaxed))
         code = grow_ahead(object, end);
     if (code == PGS_OK) code = pgs_object_write(object->handle, (uint64_t)offset, buffer, (size_t)length);
@@ -117,6 +122,7 @@ static int file_close(sqlite3_file *base)
     struct file *file = FILE_OF(base);
     int result = SQLITE_OK;
     assert(file->pins == 0);
+    pgs_batch_cancel(file->batch);
     pgsv_shm_unmap(base, 0);
     pgsv_unlock(base, SQLITE_LOCK_NONE);
     if (file->delete_on_close && !file->read_only) result = file_truncate(base, 0);
@@ -135,9 +141,14 @@ static int sector_size(sqlite3_file *base)
     return PGS_FRAME_SIZE;
 }
 
+/* Each flag has a test that cuts the power and fails where the flag is a lie (README.md, "Device characteristics"). */
 static int device_characteristics(sqlite3_file *base)
 {
-    return FILE_OF(base)->powersafe ? SQLITE_IOCAP_POWERSAFE_OVERWRITE : 0;
+    const struct file *file = FILE_OF(base);
+    int flags = 0;
+    if (file->powersafe) flags |= SQLITE_IOCAP_POWERSAFE_OVERWRITE;
+    if (file->slot == SLOT_DB && !file->read_only && !file->unsynced) flags |= SQLITE_IOCAP_BATCH_ATOMIC;
+    return flags;
 }
 
 const sqlite3_io_methods pgsv_methods = {

@@ -7,6 +7,7 @@
  *   region.c   the table of open regions, databases and paths
  *   file.c     io methods of an object: read, write, truncate, sync, size, fetch
  *   control.c  file controls
+ *   batch.c    batch-atomic writes
  *   lock.c     the five database locks
  *   shm.c      the WAL index and its eight locks
  *   status.c   codes of Pagestone -> codes of SQLite, and the log
@@ -99,7 +100,11 @@ struct file {
     struct object *object;
     enum slot slot;
     bool read_only, delete_on_close, persist_wal, powersafe;
-    int lock;       /* SQLITE_LOCK_* */
+    pgs_batch *batch;    /* between BEGIN_ATOMIC_WRITE and its end */
+    bool journal_needed; /* a batch has failed: what SQLite writes next is covered by a journal that it did not sync */
+    bool unsynced;       /* the connection has once had synchronous=OFF: SQLite then offers no batch to commit by, and yet keeps
+                            the journal in memory wherever batches are offered, so that a death in mid-commit tears */
+    int lock;            /* SQLITE_LOCK_* */
     int last_errno;
     /* Fetches. All pins held at a time have one length, since xUnfetch does not name it. */
     sqlite3_int64 fetch_limit;
@@ -145,6 +150,7 @@ extern pthread_mutex_t pgsv_registry;
 
 /* status.c */
 int pgsv_status(struct file *file, int code, int otherwise, const char *what);
+int pgsv_failure(struct file *file, int code, int result, const char *what);
 int pgsv_refuse(int result, const char *format, ...);
 
 /* place.c: pgsv_registry is held */
@@ -164,6 +170,16 @@ void pgsv_alias_remove(struct file *file);
 
 /* lock.c */
 int pgsv_still_whole(struct file *file, int error, const char *call);
+
+/* batch.c */
+int pgsv_batch_begin(struct file *file);
+int pgsv_batch_write(struct file *file, const void *buffer, size_t length, uint64_t offset);
+int pgsv_batch_commit(struct file *file);
+int pgsv_batch_rollback(struct file *file);
+int pgsv_batch_replaced(struct file *file);
+
+/* control.c */
+const char *pgsv_host_option(const char *key);
 
 /* file.c, control.c, lock.c, shm.c: io methods */
 int pgsv_control(sqlite3_file *base, int operation, void *argument);

@@ -21,12 +21,17 @@ static int translate(int code, int otherwise)
     }
 }
 
-/* The result for `code`: `otherwise` is the general failure of the caller. Logs, and remembers errno for
- * SQLITE_FCNTL_LAST_ERRNO and sqlite3_system_errno(). */
+/* The result for `code`: `otherwise` is the general failure of the caller. */
 int pgsv_status(struct file *file, int code, int otherwise, const char *what)
 {
+    return pgsv_failure(file, code, translate(code, otherwise), what);
+}
+
+/* `result`, unless `code` says that nothing failed. Logs, and remembers errno for SQLITE_FCNTL_LAST_ERRNO and
+ * sqlite3_system_errno(). */
+int pgsv_failure(struct file *file, int code, int result, const char *what)
+{
     if (code == PGS_OK) return SQLITE_OK;
-    int result = translate(code, otherwise);
     int number = code < 0 && code > -4096 ? -code : 0;
     if (code == PGS_E_NO_SPACE) number = ENOSPC;
     if (file) file->last_errno = number;

@@ -137,6 +137,8 @@ static void fill(struct file *file, struct database *database, enum slot slot, i
     file->object = &database->objects[slot];
     file->slot = slot;
     file->powersafe = true;
+    const char *synchronous = pgsv_host_option("DEFAULT_SYNCHRONOUS=");
+    file->unsynced = synchronous && *synchronous == '0';
     file->read_only = database->region->read_only || !(flags & SQLITE_OPEN_READWRITE);
     file->delete_on_close = slot != SLOT_DB && (flags & SQLITE_OPEN_DELETEONCLOSE);
     if (file->read_only) flags = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
@@ -342,6 +344,14 @@ static void in_child(void)
     pthread_mutex_init(&pgsv_registry, NULL);
 }
 
+/* Nothing fails without it: SQLite then never asks for a batch. */
+static void tell_what_host_lacks(void)
+{
+    if (!pgsv_host_option("ENABLE_BATCH_ATOMIC_WRITE"))
+        sqlite3_log(SQLITE_NOTICE, "pagestone: this SQLite was built without SQLITE_ENABLE_BATCH_ATOMIC_WRITE: commits "
+                                   "in rollback mode write a journal and sync three times, not once");
+}
+
 static int register_vfs(int make_default)
 {
     if (sqlite3_libversion_number() < OLDEST_SQLITE) return SQLITE_ERROR;
@@ -350,6 +360,7 @@ static int register_vfs(int make_default)
         if (!below || pthread_atfork(NULL, NULL, in_child) != 0) return SQLITE_ERROR;
         fill_vfs(below);
         pgsv_default = below;
+        tell_what_host_lacks();
     }
     return sqlite3_vfs_register(&vfs, make_default);
 }

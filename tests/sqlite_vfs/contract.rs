@@ -42,6 +42,10 @@ contract! {
     wishes_are_met_or_refused
     fork_while_a_region_opens_leaves_the_child_able
     access_takes_no_memory_of_sqlite
+    batch_shows_all_or_nothing
+    sync_behind_a_batch_costs_nothing
+    batch_that_fails_asks_for_a_journal
+    journal_of_a_failed_batch_is_durable_first
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::{assert_whole, files, open, opened, run, value};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 const MODES: [&str; 6] = ["delete", "truncate", "persist", "memory", "off", "wal"];
@@ -249,5 +250,93 @@ fn readers_of_a_closed_database_share_it_read_only() {
         assert_eq!(writer.is_readonly("main"), Ok(true), "{mode}");
         let refused = writer.execute_batch("DELETE FROM t").expect_err("read-only");
         assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::ReadOnly), "{mode}");
+    }
+}
+
+#[test]
+fn what_vacuum_frees_is_used_again() {
+    let (_directory, path) = place();
+    let db = filled(&path, "delete", 8000);
+    let bytes = || std::fs::metadata(&path).expect("the region").len();
+    let grown = bytes();
+    for _ in 0..3 {
+        run(&db, "DELETE FROM t WHERE id>10; VACUUM");
+        assert!(value::<u32>(&db, "PRAGMA page_count") < 20);
+        append(&db, 8000);
+        assert_whole(&db);
+    }
+    // A VACUUM keeps the old pages in a journal until it is done.
+    assert!(bytes() <= 3 * grown, "{grown} bytes became {}", bytes());
+}
+
+#[test]
+fn a_backup_follows_its_source() {
+    let (directory, path) = place();
+    let (db, writer) = (filled(&path, "delete", 2000), opened(&path));
+    let mut target = opened(directory.path().join("b.db"));
+    let backup = rusqlite::backup::Backup::new(&db, &mut target).expect("a backup begins");
+    let mut steps = 0;
+    while backup.step(20).expect("a step") != rusqlite::backup::StepResult::Done {
+        steps += 1;
+        // It begins again after the change of another connection: let it get on.
+        if steps % 200 == 50 && steps < 1000 {
+            run(&writer, "UPDATE t SET v=randomblob(300) WHERE id%100=1; INSERT INTO t(v) VALUES('more')");
+        }
+    }
+    drop(backup);
+    let sum = "SELECT total(length(v)) || hex(min(v)) || hex(max(v)) || count(*) FROM t";
+    assert_eq!(value::<String>(&target, sum), value::<String>(&writer, sum));
+    assert_whole(&target);
+}
+
+/// Sets the flag also when its thread panics.
+struct Set<'a>(&'a AtomicBool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn readers_see_whole_transactions_while_others_write_and_checkpoint() {
+    const TRANSACTIONS: u32 = 300;
+    for mode in ["delete", "wal"] {
+        let (_directory, path) = place();
+        let db = filled(&path, mode, 50);
+        run(&db, "UPDATE t SET v=0");
+        let done = AtomicBool::new(false);
+        let connection = || {
+            let db = opened(&path);
+            run(&db, "PRAGMA busy_timeout=60000; PRAGMA mmap_size=1073741824; PRAGMA cache_size=4");
+            db
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let db = connection();
+                    while !done.load(Ordering::Relaxed) {
+                        assert_eq!(value::<u32>(&db, "SELECT count(DISTINCT v) FROM t"), 1, "{mode}");
+                    }
+                });
+            }
+            scope.spawn(|| {
+                let db = connection();
+                for kind in ["passive", "full", "restart", "truncate"].iter().cycle() {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    run(&db, &format!("PRAGMA busy_timeout=5; PRAGMA wal_checkpoint({kind})"));
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                }
+            });
+            let _done = Set(&done);
+            let db = connection();
+            for n in 1..=TRANSACTIONS {
+                run(&db, &format!("BEGIN IMMEDIATE; UPDATE t SET v={n}; COMMIT"));
+            }
+        });
+        assert_eq!(value::<u32>(&db, "SELECT v FROM t LIMIT 1"), TRANSACTIONS, "{mode}");
+        assert_whole(&db);
     }
 }

@@ -1,8 +1,11 @@
 //! SQLite on regions: what databases rely on, from single calls of the VFS up to processes that are killed.
 
+mod batches;
 mod contract;
 mod cycles;
+mod host;
 mod places;
+mod power;
 mod processes;
 
 use pagestone_tests::sqlite;

@@ -10,6 +10,8 @@ unsafe extern "C" {
     fn pagestone_vfs_contract(name: *const c_char, directory: *const c_char) -> *const c_char;
     fn pagestone_vfs_contract_name(index: c_int) -> *const c_char;
     fn pagestone_vfs_contract_die_at_unlink(after: c_int);
+    fn pagestone_vfs_contract_register_liar(directory: *const c_char) -> c_int;
+    fn pagestone_vfs_contract_lie(number: c_int);
 }
 
 /// Starts SQLite, prepared for the contract tests, and registers the VFS. Every test of a program calls it first.
@@ -55,4 +57,38 @@ pub fn contract(name: &str, directory: &Path) -> Result<(), String> {
 pub fn die_at_unlink(after: bool) {
     // SAFETY: SQLite runs (tests call `start` first); the call replaces a function pointer of the VFS "unix".
     unsafe { pagestone_vfs_contract_die_at_unlink(c_int::from(after)) }
+}
+
+/// What the VFS `liar` changes of the VFS `pagestone` (`bindings-c/sqlite/tests/liar.c`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(i32)]
+pub enum Lie {
+    /// Nothing.
+    Nothing,
+    /// Batches are not offered: SQLite keeps a journal.
+    NoBatch,
+    /// A batch is not atomic.
+    BatchInPlace,
+    /// No batches, and a write destroys the rest of its sector for a moment.
+    Sectors,
+    /// No batches, and `SAFE_APPEND` is claimed.
+    SafeAppend,
+    /// No batches, and a sync does nothing.
+    NoSync,
+}
+
+/// The name of a VFS that tells this lie to the calling thread from now on.
+pub fn lie(lie: Lie) -> &'static str {
+    static REGISTERED: OnceLock<()> = OnceLock::new();
+    start();
+    REGISTERED.get_or_init(|| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = CString::new(directory.path().as_os_str().as_encoded_bytes()).expect("paths have no NUL");
+        // SAFETY: a string that outlives the call; SQLite runs and the VFS is registered.
+        let result = unsafe { pagestone_vfs_contract_register_liar(path.as_ptr()) };
+        assert_eq!(result, SQLITE_OK, "the VFS `liar`");
+    });
+    // SAFETY: sets a variable of this thread; the number is one of C's enum, which has the same order.
+    unsafe { pagestone_vfs_contract_lie(lie as c_int) };
+    "liar"
 }

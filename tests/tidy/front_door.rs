@@ -7,6 +7,7 @@ const LINES_MAX: usize = 700;
 const GENERATED: &[&str] = &["bindings-c/include/pagestone.h"];
 /// What may lie in the root folder.
 const TOP_LEVEL: &[&str] = &[
+    ".cargo",
     ".ci",
     ".git",
     ".gitattributes",

@@ -136,11 +136,10 @@ void pagestone_vfs_contract_die_at_unlink(int after)
 
 static const struct contract *number(int index)
 {
-    const struct contract *test = contract_of_files;
-    for (; test->name; test++)
-        if (index-- == 0) return test;
-    for (test = contract_of_paths; test->name; test++)
-        if (index-- == 0) return test;
+    static const struct contract *const lists[] = {contract_of_files, contract_of_paths, contract_of_batches};
+    for (size_t list = 0; list < sizeof lists / sizeof *lists; list++)
+        for (const struct contract *test = lists[list]; test->name; test++)
+            if (index-- == 0) return test;
     return NULL;
 }
 

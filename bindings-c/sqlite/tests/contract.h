@@ -17,7 +17,7 @@ struct contract {
     const char *name;
     contract_test *run;
 };
-extern const struct contract contract_of_files[], contract_of_paths[];
+extern const struct contract contract_of_files[], contract_of_paths[], contract_of_batches[];
 
 #define CONTRACT_TEXT_(x) #x
 #define CONTRACT_TEXT(x) CONTRACT_TEXT_(x)
@@ -58,6 +58,10 @@ const char *pagestone_vfs_contract(const char *name, const char *directory);
 /* The process dies when the VFS "unix" is about to remove a file, or has just done so: at the moment when a transaction
  * over several databases commits. */
 void pagestone_vfs_contract_die_at_unlink(int after);
+/* Registers the VFS "liar" (liar.c), by way of a database in `directory`. Returns SQLite's result code. */
+int pagestone_vfs_contract_register_liar(const char *directory);
+/* What the VFS "liar" changes from now on in this thread: an `enum lie`. */
+void pagestone_vfs_contract_lie(int number);
 /* The name of test number `index`, NULL after the last. */
 const char *pagestone_vfs_contract_name(int index);
 

@@ -200,11 +200,11 @@ static const char *controls_are_answered(const char *directory)
     HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_PERSIST_WAL, &number) == SQLITE_OK && number == 1);
     HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_LAST_ERRNO, &number) == SQLITE_OK && number == 0);
     HOLDS(METHOD(db, xFileControl, 987654, NULL) == SQLITE_NOTFOUND);
-    /* No flag is claimed that no power cut has shown; psow=0 takes the one back. */
-    HOLDS(METHOD(db, xDeviceCharacteristics) == SQLITE_IOCAP_POWERSAFE_OVERWRITE);
+    /* No flag is claimed that no power cut has shown; psow=0 takes one back. */
+    HOLDS(METHOD(db, xDeviceCharacteristics) == (SQLITE_IOCAP_POWERSAFE_OVERWRITE | SQLITE_IOCAP_BATCH_ATOMIC));
     number = 0;
     HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_POWERSAFE_OVERWRITE, &number) == SQLITE_OK);
-    HOLDS(METHOD(db, xDeviceCharacteristics) == 0 && METHOD(db, xSectorSize) == 4096);
+    HOLDS(METHOD(db, xDeviceCharacteristics) == SQLITE_IOCAP_BATCH_ATOMIC && METHOD(db, xSectorSize) == 4096);
     HOLDS(contract_close(&db) == SQLITE_OK);
     return NULL;
 }

@@ -39,6 +39,14 @@ impl Scene {
     fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.ok(args)).expect("JSON")
     }
+    /// The database of `r.pgs` and what belongs to it, exported, are the files that were imported.
+    fn comes_back_as_it_was(&self, file: &str, suffix: &str) {
+        self.ok(&["export", "r.pgs", "back.db"]);
+        for suffix in ["", suffix] {
+            let bytes = |name: &str| fs::read(self.path(&format!("{name}{suffix}"))).expect("a file");
+            assert!(bytes(file) == bytes("back.db"), "{file}{suffix} came back different");
+        }
+    }
     /// A plain SQLite database with `rows` rows.
     fn database(&self, name: &str, rows: u32) -> Connection {
         let db = Connection::open(self.path(name)).expect("a database");
@@ -173,6 +181,7 @@ fn a_wal_that_was_not_checkpointed_comes_along() {
     drop(db);
     let said = s.ok(&["import", "c.db", "r.pgs"]);
     assert!(said.contains("db-wal"), "{said}");
+    s.comes_back_as_it_was("c.db", "-wal");
     let db = in_region(&s.path("r.pgs"));
     assert_eq!((rows(&db), integrity(&db)), (11, "ok".into()));
 }
@@ -191,6 +200,7 @@ fn a_hot_journal_comes_along_and_is_rolled_back() {
     drop(db);
     let said = s.ok(&["import", "c.db", "r.pgs"]);
     assert!(said.contains("db-journal"), "{said}");
+    s.comes_back_as_it_was("c.db", "-journal");
     let db = in_region(&s.path("r.pgs"));
     assert_eq!((rows(&db), integrity(&db)), (2000, "ok".into()));
     let half: u32 =
