@@ -1,8 +1,9 @@
 //! After the kill: what is in the region, held against what was acknowledged.
 
+use crate::joint;
 use crate::life::Ledger;
 use crate::plan::Plan;
-use crate::workload::{KEPT, WRITERS, connect, head, parts, payload};
+use crate::workload::{KEPT, WRITERS, connect, head, parts, payload, uri};
 use pagestone::store::Store;
 use pagestone::units::Durability;
 use rusqlite::Connection;
@@ -17,6 +18,8 @@ const TORN: [&str; 3] = ["superblock-copy", "log-header-copy", "lease"];
 pub struct Known {
     /// Last transaction, by writer.
     pub heads: [u64; WRITERS as usize],
+    /// Last joint transaction in each database, by writer.
+    pub joint: [[u64; 3]; WRITERS as usize],
 }
 
 /// What was found.
@@ -30,6 +33,10 @@ pub struct Verdict {
     pub vacuums: u64,
     /// Checkpoints completed.
     pub checkpoints: u64,
+    /// Batches committed, at least.
+    pub batches: u64,
+    /// Joint transactions acknowledged.
+    pub joint: u64,
     /// Regions or databases that are not whole.
     pub integrity_failures: u64,
     /// Acknowledged transactions that are missing.
@@ -51,6 +58,8 @@ impl Verdict {
         self.open += other.open;
         self.vacuums += other.vacuums;
         self.checkpoints += other.checkpoints;
+        self.batches += other.batches;
+        self.joint += other.joint;
         self.integrity_failures += other.integrity_failures;
         self.lost += other.lost;
         self.leaked += other.leaked;
@@ -64,10 +73,12 @@ impl Verdict {
 
 /// Looks at the region before, during and after its recovery.
 pub fn judge(plan: &Plan, region: &Path, ledger: &Ledger, known: &mut Known) -> Verdict {
-    let mut verdict =
-        Verdict { vacuums: ledger.vacuums, checkpoints: ledger.checkpoints, ..Verdict::default() };
+    let Ledger { vacuums, checkpoints, batches, .. } = *ledger;
+    let mut verdict = Verdict { vacuums, checkpoints, batches, ..Verdict::default() };
     for w in 0..WRITERS as usize {
         verdict.acknowledged += ledger.acknowledged[w] - known.heads[w];
+        verdict.joint +=
+            (known.heads[w] + 1..=ledger.acknowledged[w]).filter(|&n| joint::is_joint(n)).count() as u64;
         verdict.open += ledger.begun[w] - ledger.acknowledged[w];
     }
     if let Some(why) = &ledger.failed {
@@ -81,16 +92,23 @@ pub fn judge(plan: &Plan, region: &Path, ledger: &Ledger, known: &mut Known) -> 
         }
         return verdict;
     }
+    let other = &joint::companions(region)[0];
     check(plan, region, "before recovery", &TORN, &mut verdict);
+    check(plan, other, "before recovery", &TORN, &mut verdict);
     if let Err(e) = open_and_weigh(plan, region, ledger, known, &mut verdict) {
         verdict.broken(format!("SQLite: {e}"));
     }
     check(plan, region, "after recovery", &[], &mut verdict);
+    check(plan, other, "after recovery", &[], &mut verdict);
     verdict
 }
 
 /// `pagestone check`, which changes nothing.
 fn check(plan: &Plan, region: &Path, when: &str, allowed: &[&str], verdict: &mut Verdict) {
+    if !region.exists() {
+        // The other region is made after the first one.
+        return;
+    }
     let mut options = Store::options().read_only(true);
     if plan.medium == crate::plan::Medium::CacheLine {
         options = options.assume(Durability::CacheLine);
@@ -123,10 +141,13 @@ fn open_and_weigh(
     known: &mut Known,
     verdict: &mut Verdict,
 ) -> rusqlite::Result<()> {
-    let db = connect(&plan.uri(&region.to_string_lossy()))?;
-    let integrity: String = db.query_row("PRAGMA integrity_check", [], |r| r.get(0))?;
-    if integrity != "ok" {
-        verdict.broken(format!("integrity_check: {integrity}"));
+    let db = connect(&uri(region, &plan.parameters()))?;
+    joint::attach(&db, region, &plan.parameters())?;
+    for name in joint::DATABASES {
+        let integrity: String = db.query_row(&format!("PRAGMA {name}.integrity_check"), [], |r| r.get(0))?;
+        if integrity != "ok" {
+            verdict.broken(format!("integrity_check of {name}: {integrity}"));
+        }
     }
     let tables: u64 =
         db.query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", [], |r| r.get(0))?;
@@ -140,9 +161,35 @@ fn open_and_weigh(
         return Ok(());
     }
     for writer in 0..WRITERS {
+        let before = *known;
         known.heads[writer as usize] = weigh(&db, writer, ledger, verdict)?;
+        weigh_joint(plan, &db, (writer, ledger), (&before, known), verdict);
     }
     Ok(())
+}
+
+/// One writer's transactions over several databases.
+fn weigh_joint(
+    plan: &Plan,
+    db: &Connection,
+    (writer, ledger): (u32, &Ledger),
+    (before, known): (&Known, &mut Known),
+    verdict: &mut Verdict,
+) {
+    let w = writer as usize;
+    let mut heads = [0; 3];
+    for (name, head) in joint::DATABASES.into_iter().zip(&mut heads) {
+        match joint::head(db, name, writer) {
+            Ok(found) => *head = found,
+            Err(why) => return verdict.broken(why),
+        }
+    }
+    let said = joint::Said { known: before.joint[w], acknowledged: ledger.joint[w], begun: ledger.begun[w] };
+    let promised = joint::is_promised(plan.journal, plan.sync);
+    if let Some(why) = said.weigh(heads, known.heads[w], promised) {
+        verdict.broken(format!("writer {writer}, main, other and plain: {why}"));
+    }
+    known.joint[w] = heads;
 }
 
 /// One writer's rows: each transaction that should be there is, whole, and no other. Returns its head.

@@ -1,8 +1,9 @@
 //! One life of the worker: started, listened to, killed.
 
+use crate::joint;
 use crate::judge::Known;
 use crate::plan::Plan;
-use crate::workload::{CHECKPOINTED, VACUUMED, WRITERS};
+use crate::workload::{BATCHED, CHECKPOINTED, VACUUMED, WRITERS};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -19,10 +20,15 @@ pub struct Ledger {
     pub begun: [u64; WRITERS as usize],
     /// Last transaction acknowledged, by writer.
     pub acknowledged: [u64; WRITERS as usize],
+    /// Last joint transaction acknowledged in this round, by writer. (A later one of its own does not acknowledge it: where
+    /// nothing is promised, one that was torn by a kill stays so.)
+    pub joint: [u64; WRITERS as usize],
     /// VACUUMs done.
     pub vacuums: u64,
     /// Checkpoints completed.
     pub checkpoints: u64,
+    /// Batches committed, at least.
+    pub batches: u64,
     /// Why the worker gave up, if it did: never expected.
     pub failed: Option<String>,
 }
@@ -39,6 +45,11 @@ impl Ledger {
             VACUUMED => return self.vacuums += 1,
             CHECKPOINTED => return self.checkpoints += 1,
             _ => (),
+        }
+        if let Some(batches) = line.strip_prefix(BATCHED).and_then(|n| n.parse().ok()) {
+            // Each life counts from 0, and the first one of a round is the long one.
+            self.batches = self.batches.max(batches);
+            return;
         }
         let mut words = line.split(' ');
         let kind = words.next();
@@ -64,7 +75,12 @@ impl Ledger {
                 }
                 self.begun[w] = self.begun[w].max(transaction);
             }
-            Some("ack") => self.acknowledged[w] = self.acknowledged[w].max(transaction),
+            Some("ack") => {
+                self.acknowledged[w] = self.acknowledged[w].max(transaction);
+                if joint::is_joint(transaction) {
+                    self.joint[w] = transaction;
+                }
+            }
             _ => (),
         }
     }
@@ -74,8 +90,18 @@ impl Ledger {
 pub fn live_and_die(plan: &Plan, region: &Path, after: Duration, ledger: &mut Ledger) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|e| format!("finding this program: {e}"))?;
     let mut worker = Command::new(program)
-        .args(["worker", &plan.uri(&region.to_string_lossy())])
-        .args(["--journal", plan.journal, "--sync", plan.sync, "--seed", &plan.seed.to_string()])
+        .arg("worker")
+        .arg(region)
+        .args([
+            "--parameters",
+            &plan.parameters(),
+            "--journal",
+            plan.journal,
+            "--sync",
+            plan.sync,
+            "--seed",
+            &plan.seed.to_string(),
+        ])
         .args(plan.pins.then_some("--pins"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -128,8 +154,10 @@ mod tests {
     #[test]
     fn what_maintenance_did_is_counted() {
         let mut ledger = Ledger::default();
-        [VACUUMED, CHECKPOINTED, "begin 0 1", CHECKPOINTED].into_iter().for_each(|l| ledger.enter(l));
-        assert_eq!((ledger.vacuums, ledger.checkpoints, ledger.begun[0]), (1, 2, 1));
+        [VACUUMED, CHECKPOINTED, "begin 0 1", CHECKPOINTED, "batched 7", "batched 3"]
+            .into_iter()
+            .for_each(|l| ledger.enter(l));
+        assert_eq!((ledger.vacuums, ledger.checkpoints, ledger.begun[0], ledger.batches), (1, 2, 1, 7));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! kill nothing acknowledged may be missing, nothing may be torn, and no frame may be leaked.
 #![forbid(unsafe_code)]
 
+mod joint;
 mod judge;
 mod life;
 mod plan;
@@ -13,7 +14,7 @@ use judge::Verdict;
 use plan::{Medium, Plan};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -89,14 +90,16 @@ fn run(cli: &Cli) -> Result<bool, String> {
         "{} transactions acknowledged, {} open when their process was killed",
         sum.acknowledged, sum.open
     );
+    println!("{} batches at least, {} transactions over three databases", sum.batches, sum.joint);
     println!("rounds                            {:>6}", cli.rounds);
     println!("integrity failures                {:>6}", sum.integrity_failures);
     println!("lost acknowledged transactions    {:>6}", sum.lost);
     println!("leaked frames                     {:>6}", sum.leaked);
     println!("maintenance   {} VACUUM, {} checkpoints", sum.vacuums, sum.checkpoints);
-    let idle = cli.rounds >= TELLING && (sum.vacuums == 0 || sum.checkpoints == 0);
+    let done = [sum.vacuums, sum.checkpoints, sum.batches, sum.joint];
+    let idle = cli.rounds >= TELLING && done.contains(&0);
     if idle {
-        println!("one kind of maintenance was never done: the run proves nothing about it");
+        println!("one kind of work was never done: the run proves nothing about it");
     }
     media.keep()?;
     Ok(sum.clean() && !idle)
@@ -159,10 +162,18 @@ impl Media {
     }
 
     fn set_aside(&self, region: &Path, round: u32) -> Result<(), String> {
-        if !region.exists() {
-            return Ok(());
+        let [other, plain] = joint::companions(region);
+        for file in [region, &other, &plain] {
+            for suffix in ["", "-journal", "-wal"] {
+                let of = |middle: &str| PathBuf::from(format!("{}{middle}{suffix}", file.display()));
+                match std::fs::rename(of(""), of(&format!(".round-{round}"))) {
+                    Err(e) if e.kind() != ErrorKind::NotFound => {
+                        return Err(format!("{}: {e}", file.display()));
+                    }
+                    _ => (),
+                }
+            }
         }
-        let aside = region.with_extension(format!("round-{round}"));
-        std::fs::rename(region, &aside).map_err(|e| format!("{}: {e}", region.display()))
+        Ok(())
     }
 }

@@ -64,10 +64,10 @@ impl Plan {
         format!("{}-{}-{:?}.pgs", self.journal, self.sync, self.medium).to_lowercase()
     }
 
-    /// What SQLite is asked to open.
-    pub fn uri(&self, region: &str) -> String {
+    /// How SQLite is asked to open it: query parameters.
+    pub fn parameters(&self) -> String {
         let assume = if self.medium == Medium::CacheLine { "&assume=cacheline" } else { "" };
-        format!("file:{region}?vfs={}{assume}", pagestone_sqlite::VFS)
+        format!("vfs={}{assume}", pagestone_sqlite::VFS)
     }
 }
 

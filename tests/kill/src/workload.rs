@@ -1,8 +1,10 @@
 //! What the process does that is killed: writers, a reader, checkpoints and VACUUM, all at once.
 
+use crate::joint;
 use crate::rng::{Rng, mix};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -18,12 +20,17 @@ const CACHE_PAGES: i64 = 24;
 pub const VACUUMED: &str = "vacuumed";
 /// Said of a checkpoint that completed.
 pub const CHECKPOINTED: &str = "checkpointed";
+/// Said with the number of batches that the first region has committed in this life.
+pub const BATCHED: &str = "batched ";
 
 /// What the process is told.
 #[derive(clap::Args, Clone)]
 pub struct Orders {
-    /// What to open.
-    pub uri: String,
+    /// The region.
+    pub region: PathBuf,
+    /// How to open it: query parameters.
+    #[arg(long)]
+    pub parameters: String,
     /// `PRAGMA journal_mode`.
     #[arg(long)]
     pub journal: String,
@@ -53,6 +60,11 @@ pub fn payload(writer: u32, transaction: u64, part: u64) -> Vec<u8> {
     (0..len).map(|i| (seed >> (i % 7 * 8)) as u8 ^ i as u8).collect()
 }
 
+/// What SQLite is asked to open.
+pub fn uri(region: &Path, parameters: &str) -> String {
+    format!("file:{}?{parameters}", region.display())
+}
+
 /// A connection as all of them have it.
 pub fn connect(uri: &str) -> rusqlite::Result<Connection> {
     let flags =
@@ -63,7 +75,7 @@ pub fn connect(uri: &str) -> rusqlite::Result<Connection> {
 }
 
 fn connect_as_told(orders: &Orders) -> rusqlite::Result<Connection> {
-    let db = connect(&orders.uri)?;
+    let db = connect(&uri(&orders.region, &orders.parameters))?;
     db.pragma_update(None, "synchronous", &orders.sync)?;
     db.pragma_update(None, "cache_size", CACHE_PAGES)?;
     if orders.pins {
@@ -124,16 +136,34 @@ fn prepare(orders: &Orders) -> rusqlite::Result<()> {
                                         PRIMARY KEY(writer, number, part));
          CREATE INDEX IF NOT EXISTS row_tag ON row(tag);
          COMMIT;",
-    )
+    )?;
+    joint::attach(&db, &orders.region, &orders.parameters)?;
+    joint::prepare(&db, orders)
+}
+
+/// A connection for joint transactions. Others must not have the databases attached: SQLite begins a transaction in all
+/// of them, and commits none by batch.
+fn connect_jointly(orders: &Orders) -> rusqlite::Result<Connection> {
+    let db = connect_as_told(orders)?;
+    joint::attach(&db, &orders.region, &orders.parameters)?;
+    for name in joint::DATABASES {
+        db.pragma_update(Some(name), "synchronous", &orders.sync)?;
+    }
+    Ok(db)
 }
 
 fn write(orders: &Orders, writer: u32) -> rusqlite::Result<()> {
     let mut db = connect_as_told(orders)?;
+    let mut joined = connect_jointly(orders)?;
     let mut number = head(&db, writer)?;
     loop {
         number += 1;
         say(&format!("begin {writer} {number}\n"));
-        write_once(&mut db, writer, number)?;
+        if joint::is_joint(number) {
+            joint::write(&mut joined, writer, number, |db| write_rows(db, writer, number))?;
+        } else {
+            write_once(&mut db, writer, number)?;
+        }
         say(&format!("ack {writer} {number}\n"));
     }
 }
@@ -146,19 +176,22 @@ pub fn head(db: &Connection, writer: u32) -> rusqlite::Result<u64> {
 /// One transaction: the head moves, rows arrive, old rows go.
 pub fn write_once(db: &mut Connection, writer: u32, number: u64) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute("INSERT OR REPLACE INTO head VALUES(?, ?)", params![writer, number])?;
-    {
-        let mut insert = transaction.prepare_cached("INSERT INTO row VALUES(?, ?, ?, ?, ?)")?;
-        for part in 0..parts(writer, number) {
-            let tag = format!("{:016x}", mix(number ^ part << 32));
-            insert.execute(params![writer, number, part, payload(writer, number, part), tag])?;
-        }
+    write_rows(&transaction, writer, number)?;
+    transaction.commit()
+}
+
+fn write_rows(db: &Connection, writer: u32, number: u64) -> rusqlite::Result<()> {
+    db.execute("INSERT OR REPLACE INTO head VALUES(?, ?)", params![writer, number])?;
+    let mut insert = db.prepare_cached("INSERT INTO row VALUES(?, ?, ?, ?, ?)")?;
+    for part in 0..parts(writer, number) {
+        let tag = format!("{:016x}", mix(number ^ part << 32));
+        insert.execute(params![writer, number, part, payload(writer, number, part), tag])?;
     }
-    transaction.execute(
+    db.execute(
         "DELETE FROM row WHERE writer = ? AND number <= ?",
         params![writer, number.saturating_sub(KEPT)],
     )?;
-    transaction.commit()
+    Ok(())
 }
 
 fn read(orders: &Orders, _: u32) -> rusqlite::Result<()> {
@@ -175,6 +208,7 @@ fn maintain(orders: &Orders, _: u32) -> rusqlite::Result<()> {
     let mut rng = Rng::new(orders.seed, 0);
     loop {
         thread::sleep(Duration::from_millis(rng.below(60)));
+        say(&format!("{BATCHED}{}\n", batches(&db)?));
         let said = match rng.below(5) {
             0 => vacuum(&db).map(|()| Some(VACUUMED)),
             1 => checkpoint(&db, "TRUNCATE"),
@@ -192,6 +226,13 @@ fn maintain(orders: &Orders, _: u32) -> rusqlite::Result<()> {
             Err(e) => return Err(e),
         }
     }
+}
+
+/// Batches that the region has committed since it was opened.
+fn batches(db: &Connection) -> rusqlite::Result<u64> {
+    let words: String = db.query_row("PRAGMA pagestone_stats", [], |r| r.get(0))?;
+    let found = words.split(' ').find_map(|word| word.strip_prefix("batches="));
+    Ok(found.and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
 /// Waits as long as writers do: between them and the reader, a short wait never ends well.
