@@ -52,7 +52,7 @@ fn tidy_up(store: &Store, writer: u64, n: u64) -> pagestone::Result {
     object.set_len(found.end_of(n))
 }
 
-/// A record, a page through a pin or in a batch, a file, and what all that pushes out.
+/// A record, a file, what all that pushes out, and a page in a batch or through a pin.
 fn operate(store: &Store, writer: u64, n: u64) -> pagestone::Result {
     let name = pattern::journal_name(writer);
     if n.is_multiple_of(ROTATION) {
@@ -63,13 +63,6 @@ fn operate(store: &Store, writer: u64, n: u64) -> pagestone::Result {
         store.rename(&fresh, &name)?;
     } else {
         store.open(&name)?.append(&pattern::record(writer, n))?;
-    }
-    if together::has_batch(n) {
-        together::commit(store, writer, n)?;
-    } else {
-        let pages = store.open_or_create(pattern::pages_name(writer))?;
-        let page = pages.pin_mut(PageIndex(n % PAGES))?;
-        page.write()?.copy_from_slice(&pattern::page(writer, n));
     }
     let file = store.open_or_create(pattern::file_name(writer, n))?;
     file.set_len(0)?;
@@ -86,6 +79,14 @@ fn operate(store: &Store, writer: u64, n: u64) -> pagestone::Result {
         large.write_at(n % 3 * 1000, &pattern::bytes(writer, n, 4, 1 << 20))?;
         large.punch_hole(100_000, 500_000)?;
         large.set_len(n % 5 * 10_000)?;
+    }
+    // Last: whatever else is published after a store to a page makes that durable too, and would hide a missing sync.
+    if together::has_batch(n) {
+        together::commit(store, writer, n)?;
+    } else {
+        let pages = store.open_or_create(pattern::pages_name(writer))?;
+        let page = pages.pin_mut(PageIndex(n % PAGES))?;
+        page.write()?.copy_from_slice(&pattern::page(writer, n));
     }
     Ok(())
 }
