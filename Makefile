@@ -11,12 +11,14 @@ CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
 # The oldest Rust that builds the crates others build.
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+DISK ?= $(PGS_TARGET)
+SPEEDTEST1 ?= $(firstword $(wildcard $(PGS_OUT)/sqlite/*/build/speedtest1))
 need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not installed ($(2))"; exit 1; }
 
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults
-.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-redb bench-tantivy vfs test-redb test-dax breaks-dax test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-redb bench-sqlite bench-tantivy vfs test-redb test-dax breaks-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +95,9 @@ bench-hit: ## what a pin costs beside a bare read of a random page
 
 bench-redb: ## redb on Pagestone beside its own file backend: commits, reads, scans (PLACE=folder)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin redb -- $(PLACE)
+
+bench-sqlite: vfs ## SQLite's commits on its own VFS and on this one, and speedtest1 (DISK=folder, SPEEDTEST1=program)
+	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin sqlite -- "$(DISK)" "$(SPEEDTEST1)" "$(abspath $(PGS_OUT)/pagestone_vfs.so)"
 
 bench-tantivy: ## a tantivy index on Pagestone beside mapped files, and the bytes that were not copied (DOCUMENTS=100000)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin tantivy -- $(DOCUMENTS)

@@ -1,6 +1,7 @@
 //! Benchmarks of Pagestone; each is a binary of this package.
 
 pub mod medians;
+pub mod speedtest;
 
 use std::fmt;
 use std::fs;
