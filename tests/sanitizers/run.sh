@@ -39,7 +39,7 @@ tsan)
     export RUSTFLAGS="-Zsanitizer=thread"
     export TSAN_OPTIONS="suppressions=$PWD/tests/sanitizers/tsan.supp ${TSAN_OPTIONS:-}"
     run "$cargo" +nightly test --locked --no-fail-fast -Zbuild-std --target "$host" --target-dir "$target" \
-        -p pagestone-tests --test frame --test store --test linear
+        -p pagestone-tests --test frame --test store --test linear -- --skip scale::
     ;;
 valgrind)
     command -v valgrind >/dev/null || lacks "valgrind (apt install valgrind)"
