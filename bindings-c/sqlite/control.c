@@ -2,8 +2,10 @@
 /* File controls: what is answered here, SQLite would otherwise do without or ask of the built-in VFS. */
 #include "internal.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 /* What follows `key` among the options that SQLite was built with, or NULL. A library may have been built to not tell. */
 const char *pgsv_host_option(const char *key)
@@ -49,12 +51,14 @@ static int size_hint(struct file *file, sqlite3_int64 wanted)
     return pgsv_status(file, code, SQLITE_IOERR_WRITE, "SQLITE_FCNTL_SIZE_HINT");
 }
 
+/* Asked once a transaction, so it asks for no times: see `length` in engine/src/region/claim.rs. */
 static int has_moved(const struct file *file)
 {
-    struct stat status;
+    struct statx found;
     if (!file->alias) return 0;
-    return stat(file->alias->path, &status) != 0 || status.st_dev != file->path_device ||
-           status.st_ino != file->path_inode;
+    return statx(AT_FDCWD, file->alias->path, 0, STATX_INO, &found) != 0 ||
+           makedev(found.stx_dev_major, found.stx_dev_minor) != file->path_device ||
+           found.stx_ino != file->path_inode;
 }
 
 static int flag(bool *flag, int *argument)

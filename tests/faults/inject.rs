@@ -24,6 +24,7 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("pwritev2", &["EIO", "ENOSPC"]),
     ("fallocate", &["ENOSPC", "EIO", "EPERM", "EFBIG"]),
     ("statx", &["EIO"]),
+    ("lseek", &["EIO"]),
     ("openat", &["EMFILE", "ENOMEM", "EIO", "EACCES"]),
     ("fcntl", &["ENOLCK", "EIO"]),
     ("mmap", &["ENOMEM"]),

@@ -49,7 +49,7 @@ pub enum FileOperation {
     Allocate,
     /// `fdatasync` for the length of a file that grew. No event tells of it.
     Length,
-    /// `fstat`: whether the file is as long as it was. No event tells of it.
+    /// A seek to the end: whether the file is as long as it was. No event tells of it.
     Look,
 }
 

@@ -5,7 +5,7 @@ use super::fork::Slot;
 use super::holder;
 use crate::error::{Error, Result};
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -55,6 +55,14 @@ pub(super) fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
     // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
     let file = ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) });
     file.metadata()
+}
+
+/// How long the file is now. By a seek, not by `stat`: who looks at a file's times makes the kernel (multigrain
+/// timestamps, Linux 6.13) stamp the next write anew, and a durable write of the log may then carry the inode along.
+pub(super) fn length(file: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
+    let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) });
+    file.seek(SeekFrom::End(0))
 }
 
 /// Changes the lock on the whole file; on false, the operating system says why.

@@ -80,8 +80,8 @@ impl Region {
         // In this order: growth makes the file longer before the region.
         let expected = self.len_bytes();
         let file = claim.descriptor()?;
-        let looked = self.memory.persist().attempt(FileOperation::Look, || claim::metadata(file));
-        let found = looked.map_err(|error| Error::io(format!("looking at {}", self.name()), error))?.len();
+        let looked = self.memory.persist().attempt(FileOperation::Look, || claim::length(file));
+        let found = looked.map_err(|error| Error::io(format!("looking at {}", self.name()), error))?;
         if found < expected { Err(Error::Truncated { expected, found }) } else { Ok(()) }
     }
 

@@ -62,12 +62,22 @@ impl Edit<'_> {
         lines
     }
 
+    /// The page afterwards, where the batch names all of it.
+    fn whole(&self) -> Option<&[u8; FRAME_SIZE]> {
+        match self.pieces[..] {
+            [(0, bytes)] => bytes.try_into().ok(),
+            _ => None,
+        }
+    }
+
     /// The lines of `old` that the batch names, and those that it changes.
-    fn compare(&self, old: [u8; FRAME_SIZE]) -> (u64, u64) {
-        let mut new = old;
+    fn compare(&self, old: &[u8; FRAME_SIZE]) -> (u64, u64) {
+        if let Some(new) = self.whole() {
+            return (u64::MAX, differences(old, new));
+        }
+        let mut new = *old;
         let named = self.apply(&mut new);
-        let both = old.chunks_exact(LINE_SIZE).zip(new.chunks_exact(LINE_SIZE)).enumerate();
-        (named, both.fold(0, |lines, (n, (old, new))| lines | u64::from(old != new) << n))
+        (named, differences(old, &new))
     }
 }
 
@@ -198,7 +208,7 @@ impl Page<'_> {
         if !self.fresh {
             self.latched.copy(&mut old);
         }
-        let (named, changed) = self.edit.compare(old);
+        let (named, changed) = self.edit.compare(&old);
         self.logged = match (self.fresh, trusted) {
             // The record makes the frame zero first.
             (true, _) => changed,
@@ -220,11 +230,18 @@ impl Page<'_> {
 
     /// Shows each run of logged lines as it will be.
     fn images(&self, mut take: impl FnMut(u64, &[u8]) -> Result) -> Result {
-        let mut page = [0; FRAME_SIZE];
-        if !self.fresh {
-            self.latched.copy(&mut page);
-        }
-        self.edit.apply(&mut page);
+        let mut built;
+        let page = match self.edit.whole() {
+            Some(whole) => whole,
+            None => {
+                built = [0; FRAME_SIZE];
+                if !self.fresh {
+                    self.latched.copy(&mut built);
+                }
+                self.edit.apply(&mut built);
+                &built
+            }
+        };
         for run in runs(self.logged) {
             let bytes = run.start * LINE_SIZE..run.end * LINE_SIZE;
             take(self.latched.frame().offset() + bytes.start as u64, &page[bytes])?;
@@ -323,7 +340,7 @@ fn hasty(core: &Core, page: &PageRef, edit: &Edit<'_>) -> Result<Option<u64>> {
     }
     let mut old = [0; FRAME_SIZE];
     core.pages.region().memory().read(page.frame().offset(), &mut old)?;
-    Ok(Some(edit.compare(old).1))
+    Ok(Some(edit.compare(&old).1))
 }
 
 /// Decides for each page which lines are logged.
@@ -382,6 +399,15 @@ fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
         bits &= !((u64::MAX >> (LINES_PER_FRAME - count)) << start);
         Some(start..start + count)
     })
+}
+
+/// One bit for each line in which they differ.
+fn differences(old: &[u8; FRAME_SIZE], new: &[u8; FRAME_SIZE]) -> u64 {
+    // An array has a length that the compiler knows: no call compares it.
+    fn line(page: &[u8; FRAME_SIZE], n: usize) -> Option<&[u8; LINE_SIZE]> {
+        page[n * LINE_SIZE..].first_chunk()
+    }
+    (0..LINES_PER_FRAME).fold(0, |lines, n| lines | u64::from(line(old, n) != line(new, n)) << n)
 }
 
 /// One bit for each line that holds one of these bytes; there is one.

@@ -3,10 +3,9 @@
 //! Poison is ignored: what a panicking holder leaves behind must still be closable, and no structure here is left
 //! half-changed across a call that can panic.
 
-use std::sync::PoisonError;
-use std::time::Duration;
-
+use super::atomic::{AtomicUsize, Ordering};
 use super::imp::sync as imp;
+use std::sync::PoisonError;
 
 pub use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
@@ -69,42 +68,30 @@ impl<T> RwLock<T> {
     }
 }
 
-/// Waiting for a change of what a [`Mutex`] guards.
+/// Waiting for a change of what a [`Mutex`] guards. To notify when nobody waits costs no system call.
+///
+/// Whoever notifies has changed what the mutex guards, under the mutex, since he last let it go.
 #[derive(Debug, Default)]
-pub struct Condvar(imp::Condvar);
+pub struct Condvar {
+    condition: imp::Condvar,
+    /// How many wait. Counted under the mutex: who came before the change is seen, who comes after sees the change.
+    waiting: AtomicUsize,
+}
 
 impl Condvar {
-    /// Nobody waits yet.
-    #[cfg(not(pagestone_loom))]
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(imp::Condvar::new())
-    }
-    /// Nobody waits yet.
-    #[cfg(pagestone_loom)]
-    #[must_use]
-    pub fn new() -> Self {
-        Self(imp::Condvar::new())
-    }
     /// Unlocks, sleeps until notified (or for no reason), locks again.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
-    }
-    /// As [`wait`](Self::wait), for at most `limit`; true when the time ran out.
-    pub fn wait_timeout<'a, T>(
-        &self,
-        guard: MutexGuard<'a, T>,
-        limit: Duration,
-    ) -> (MutexGuard<'a, T>, bool) {
-        let (guard, outcome) = self.0.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner);
-        (guard, outcome.timed_out())
-    }
-    /// Wakes one waiter.
-    pub fn notify_one(&self) {
-        self.0.notify_one();
+        // ORDERING: Relaxed, here and below: the mutex orders them.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let guard = self.condition.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        guard
     }
     /// Wakes every waiter.
     pub fn notify_all(&self) {
-        self.0.notify_all();
+        // ORDERING: Relaxed: see `wait`.
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.condition.notify_all();
+        }
     }
 }

@@ -245,7 +245,7 @@ impl Log {
             images: Arc::default(),
             leadership: Mutex::new(Leadership::at(before, tail.position)),
             chain: Mutex::new(chain),
-            led: Condvar::new(),
+            led: Condvar::default(),
             lease: Mutex::new(()),
         }
     }
