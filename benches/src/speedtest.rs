@@ -15,7 +15,8 @@ const SIZE: &str = "100";
 struct Runner<'a> {
     name: &'static str,
     place: &'static str,
-    directory: &'a Path,
+    /// Where the database is; nowhere is `:memory:`.
+    directory: Option<&'a Path>,
     /// The class that the region is told to have; none is SQLite's own VFS.
     class: Option<&'static str>,
     journal: &'static str,
@@ -31,7 +32,15 @@ pub fn compare(program: &Path, extension: &Path, disk: &Path, memory: &Path) -> 
         println!("\nspeedtest1: not run, `make test-sqlite` builds it (SPEEDTEST1=program, and `make vfs`)");
         return Ok(());
     }
-    let mut runners = Vec::new();
+    let floor = Runner {
+        name: ":memory:",
+        place: "memory",
+        directory: None,
+        class: None,
+        journal: "memory",
+        seconds: vec![],
+    };
+    let mut runners = vec![floor];
     for (place, directory, class) in [("disk", disk, "fdatasync"), ("tmpfs", memory, "cacheline")] {
         for (name, class, journal) in [
             ("stock DELETE", None, "delete"),
@@ -39,6 +48,7 @@ pub fn compare(program: &Path, extension: &Path, disk: &Path, memory: &Path) -> 
             ("ours DELETE by batch", Some(class), "delete"),
             ("ours WAL", Some(class), "wal"),
         ] {
+            let directory = Some(directory);
             runners.push(Runner { name, place, directory, class, journal, seconds: Vec::new() });
         }
     }
@@ -54,7 +64,7 @@ pub fn compare(program: &Path, extension: &Path, disk: &Path, memory: &Path) -> 
 
 impl Runner<'_> {
     fn run(&mut self, program: &Path, extension: &Path) -> Result<(), Box<dyn Error>> {
-        let database = self.directory.join("speedtest.db");
+        let database = self.directory.map_or(":memory:".into(), |directory| directory.join("speedtest.db"));
         for suffix in ["", "-journal", "-wal", "-shm"] {
             // It may not be there.
             let _ = std::fs::remove_file(format!("{}{suffix}", database.display()));

@@ -45,9 +45,7 @@ fn main() -> Result {
     contenders.extend(four(memory.path(), "tmpfs", "cacheline")?);
     for _ in 0..ROUNDS {
         for (n, rows) in ROWS.into_iter().enumerate() {
-            for contender in &mut contenders {
-                contender.burst(n, rows)?;
-            }
+            contenders.iter_mut().try_for_each(|contender| contender.burst(n, rows))?;
         }
     }
     println!("{}", Machine::look());
@@ -56,7 +54,9 @@ fn main() -> Result {
         rusqlite::version()
     );
     println!("({file_system}: the class is Fdatasync; tmpfs: the region is told to count as CacheLine)\n");
-    print(&mut contenders);
+    print(&contenders);
+    print_ratios(&contenders);
+    print_costs(&contenders);
     drop(contenders);
     speedtest::compare(&arguments.speedtest, &arguments.extension, disk.path(), memory.path())?;
     Ok(())
@@ -156,12 +156,37 @@ impl Contender {
     }
 }
 
-fn print(contenders: &mut [Contender]) {
-    println!("{:<10} {:<22} {:>10} {:>10} {:>10}", "medium", "", "1 row", "10 rows", "100 rows");
-    for Contender { name, place, rates, .. } in contenders.iter_mut() {
-        let rates = rates.each_mut().map(|rates| medians::median(rates));
-        println!("{place:<10} {name:<22} {:>10.0} {:>10.0} {:>10.0}", rates[0], rates[1], rates[2]);
+fn print(contenders: &[Contender]) {
+    println!("{:<10} {:<36} {:>10} {:>10} {:>10}", "medium", "", "1 row", "10 rows", "100 rows");
+    for Contender { name, place, rates, .. } in contenders {
+        let rates = rates.each_ref().map(|rates| medians::median(&mut rates.clone()));
+        println!("{place:<10} {name:<36} {:>10.0} {:>10.0} {:>10.0}", rates[0], rates[1], rates[2]);
     }
+}
+
+/// Medians of the ratios of bursts that ran next to each other.
+fn print_ratios(contenders: &[Contender]) {
+    println!();
+    for four in contenders[1..].chunks(4) {
+        let [stock_delete, stock_wal, ours_delete, ours_wal] = four else { continue };
+        for (ours, stock) in [(ours_delete, stock_delete), (ours_delete, stock_wal), (ours_wal, stock_wal)] {
+            let ratio = |kind: usize| {
+                let pairs = ours.rates[kind].iter().zip(&stock.rates[kind]);
+                medians::median(&mut pairs.map(|(ours, stock)| ours / stock).collect::<Vec<_>>())
+            };
+            let name = format!("{} / {}", ours.name, stock.name);
+            println!(
+                "{:<10} {name:<36} {:>10.2} {:>10.2} {:>10.2}",
+                ours.place,
+                ratio(0),
+                ratio(1),
+                ratio(2)
+            );
+        }
+    }
+}
+
+fn print_costs(contenders: &[Contender]) {
     println!("\nwhat one commit costs, in the last burst");
     for Contender { name, place, costs, .. } in contenders.iter().filter(|contender| contender.tells) {
         for (rows, cost) in ROWS.iter().zip(costs) {
