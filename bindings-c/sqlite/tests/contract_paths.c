@@ -53,6 +53,9 @@ static const char *journal_comes_and_goes(const char *directory)
     /* Empty, it does not exist. */
     HOLDS(exists(JOURNAL_OF(db)) == 0);
     HOLDS(METHOD(journal, xWrite, "journal", 7, 0) == SQLITE_OK && exists(JOURNAL_OF(db)) == 1);
+    /* Open or not, it is deleted: SQLITE_IOCAP_UNDELETABLE_WHEN_OPEN is not claimed. */
+    HOLDS(delete(JOURNAL_OF(db), 1) == SQLITE_OK && exists(JOURNAL_OF(db)) == 0);
+    HOLDS(METHOD(journal, xWrite, "journal", 7, 0) == SQLITE_OK && exists(JOURNAL_OF(db)) == 1);
     HOLDS(contract_open(&again, JOURNAL_OF(db), flags | SQLITE_OPEN_READONLY) == SQLITE_OK);
     HOLDS(again.out_flags & SQLITE_OPEN_READONLY && METHOD(again, xWrite, "x", 1, 0) == SQLITE_READONLY);
     HOLDS(contract_close(&again) == SQLITE_OK && contract_close(&journal) == SQLITE_OK);
