@@ -132,26 +132,29 @@ fn rule_4_words_are_computed_from_the_shadow() {
     holds_only_with(Rule::StaleShadow, &Case::once(run, |found| found.needs("both", 0, &[3])), BOTH);
 }
 
+/// One thread commits a record and is stopped in mid-write; another one needs the same record and says when it has it.
+pub fn two_wait_for_one_mark(life: &Life) {
+    let first = life.set(&[(0, 1)]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            life.gate.stop_me_before(touches_log);
+            life.commit(first);
+        });
+        assert!(life.gate.wait_stopped(LATER));
+        scope.spawn(|| {
+            life.commit(first);
+            life.say("first");
+        });
+        thread::sleep(SOON);
+        life.gate.open();
+    });
+}
+
 /// Rule 6: a sync whose record is covered by a mark in flight waits for that mark.
 #[test]
 fn rule_6_a_mark_in_flight_is_waited_for() {
-    fn run(life: &Life) {
-        let first = life.set(&[(0, 1)]);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                life.gate.stop_me_before(touches_log);
-                life.commit(first);
-            });
-            assert!(life.gate.wait_stopped(LATER));
-            scope.spawn(|| {
-                life.commit(first);
-                life.say("first");
-            });
-            thread::sleep(SOON);
-            life.gate.open();
-        });
-    }
-    holds_only_with(Rule::SyncUncommitted, &Case::once(run, |found| found.needs("first", 0, &[1])), BOTH);
+    let case = Case::once(two_wait_for_one_mark, |found| found.needs("first", 0, &[1]));
+    holds_only_with(Rule::SyncUncommitted, &case, BOTH);
 }
 
 /// Laps of large records, each committed and acknowledged, the tail moved as the log needs it.

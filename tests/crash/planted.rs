@@ -2,7 +2,8 @@
 //! no crash may do harm; broken, the explorer must find the crash that does.
 
 use crate::log_rules::{
-    BOTH, FILE, LATER, SOON, holds_only_with, laps, laps_are_whole, linked_whole, y, zeroed,
+    BOTH, FILE, LATER, SOON, holds_only_with, laps, laps_are_whole, linked_whole, two_wait_for_one_mark, y,
+    zeroed,
 };
 use crate::store_rules::{PAGE, START, Schedule, name, object};
 use pagestone::media::rules::Rule;
@@ -26,23 +27,8 @@ fn x(life: &Life) {
 /// Group commit: who waits for the leader is woken when the mark is durable, not when it is appended.
 #[test]
 fn a_follower_is_not_woken_before_the_mark_is_durable() {
-    fn run(life: &Life) {
-        let first = life.set(&[(0, 1)]);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                life.gate.stop_me_before(touches_log);
-                life.commit(first);
-            });
-            assert!(life.gate.wait_stopped(LATER));
-            scope.spawn(|| {
-                life.commit(first);
-                life.say("first");
-            });
-            thread::sleep(SOON);
-            life.gate.open();
-        });
-    }
-    holds_only_with(Rule::FollowerEarly, &Case::once(run, |found| found.needs("first", 0, &[1])), BOTH);
+    let case = Case::once(two_wait_for_one_mark, |found| found.needs("first", 0, &[1]));
+    holds_only_with(Rule::FollowerEarly, &case, BOTH);
 }
 
 /// Rule 10: the applied cursor stops at the noted head. Beyond it lies a record whose homes are not stored, and after the
