@@ -289,6 +289,67 @@ fn a_backup_follows_its_source() {
     assert_whole(&target);
 }
 
+/// What the two have in common is SQLite; its own VFS keeps one of them.
+#[test]
+fn a_plain_database_is_attached_and_backed_up_both_ways() {
+    let (directory, path) = place();
+    let plain = |name: &str| {
+        let path = directory.path().join(name);
+        Connection::open_with_flags_and_vfs(path, OpenFlags::default(), c"unix").expect("a plain database")
+    };
+    let db = filled(&path, "delete", 300);
+    let sum = "SELECT total(length(v)) || hex(min(v)) || hex(max(v)) || count(*) FROM t";
+    let copy = |from: &Connection, to: &mut Connection| {
+        rusqlite::backup::Backup::new(from, to)
+            .and_then(|backup| backup.run_to_completion(7, std::time::Duration::ZERO, None))
+            .expect("a backup");
+        assert_eq!(value::<String>(to, sum), value::<String>(from, sum));
+        assert_whole(to);
+    };
+    let mut outside = plain("plain.db");
+    copy(&db, &mut outside);
+    copy(&outside, &mut opened(directory.path().join("again.db")));
+    drop(outside);
+    run(&db, &format!("ATTACH 'file:{}/plain.db?vfs=unix' AS plain", directory.path().display()));
+    run(&db, &format!("ATTACH '{}/again.db' AS again", directory.path().display()));
+    run(&db, "BEGIN; DELETE FROM main.t; DELETE FROM plain.t; DELETE FROM again.t; ROLLBACK");
+    run(
+        &db,
+        "BEGIN; DELETE FROM main.t WHERE id>1; DELETE FROM plain.t WHERE id>2; DELETE FROM again.t; COMMIT",
+    );
+    drop(db);
+    let again = opened(directory.path().join("again.db"));
+    assert_eq!((count(&opened(&path)), count(&plain("plain.db")), count(&again)), (1, 2, 0));
+    assert_eq!(files(directory.path()), ["a.db", "again.db", "plain.db"]);
+}
+
+#[test]
+fn pages_are_pinned_by_readers_and_only_where_mmap_size_allows() {
+    let (_directory, path) = place();
+    let (db, watcher) = (filled(&path, "delete", 300), opened(&path));
+    let pinned = || {
+        let words: String = value(&watcher, "PRAGMA pagestone_stats");
+        let word = words.split(' ').find_map(|word| word.strip_prefix("pinned_pages="));
+        word.and_then(|n| n.parse::<u64>().ok()).expect("a number")
+    };
+    run(&db, "PRAGMA cache_size=2");
+    // The default is SQLite's; more than it can do is cut down; less than a page is none.
+    assert_eq!(value::<i64>(&db, "PRAGMA mmap_size"), 0);
+    for (wanted, given, pins) in
+        [(1_i64 << 30, 1_i64 << 30, true), (0, 0, false), (1 << 40, 0x7fff_0000, true), (4095, 4095, false)]
+    {
+        assert_eq!(value::<i64>(&db, &format!("PRAGMA mmap_size={wanted}")), given);
+        let mut statement = db.prepare("SELECT v FROM t").expect("a statement");
+        let mut rows = statement.query([]).expect("rows");
+        for _ in 0..50 {
+            assert!(rows.next().expect("a row").is_some());
+        }
+        assert_eq!(pinned() > 0, pins, "mmap_size={wanted}");
+        drop(rows);
+        assert_eq!(pinned(), 0, "mmap_size={wanted}");
+    }
+}
+
 /// Sets the flag also when its thread panics.
 struct Set<'a>(&'a AtomicBool);
 

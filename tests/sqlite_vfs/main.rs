@@ -7,6 +7,7 @@ mod host;
 mod places;
 mod power;
 mod processes;
+mod waiting;
 
 use pagestone_tests::sqlite;
 use rusqlite::{Connection, OpenFlags};

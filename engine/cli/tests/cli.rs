@@ -208,6 +208,25 @@ fn a_hot_journal_comes_along_and_is_rolled_back() {
     assert_eq!(half, 0);
 }
 
+/// VACUUM leaves the region's file as long as it was: a new region is as long as its database.
+#[test]
+fn a_vacuumed_database_gets_a_smaller_region_by_export_and_import() {
+    let s = Scene::new();
+    drop(s.database("plain.db", 10));
+    s.ok(&["import", "plain.db", "r.pgs"]);
+    let db = in_region(&s.path("r.pgs"));
+    db.execute_batch("CREATE TABLE u AS SELECT randomblob(16000000); DROP TABLE u; VACUUM")
+        .expect("a VACUUM");
+    drop(db);
+    let bytes = |name: &str| fs::metadata(s.path(name)).expect("a file").len();
+    assert!(bytes("r.pgs") > 16_000_000);
+    s.ok(&["export", "r.pgs", "small.db"]);
+    s.ok(&["import", "small.db", "small.pgs"]);
+    assert!(bytes("small.db") < 100_000 && bytes("small.pgs") < 4 << 20, "{}", bytes("small.pgs"));
+    let db = in_region(&s.path("small.pgs"));
+    assert_eq!((rows(&db), integrity(&db)), (10, "ok".into()));
+}
+
 #[test]
 fn a_database_that_is_being_written_is_refused() {
     let s = Scene::new();

@@ -1,0 +1,143 @@
+//! Busy handlers: who waits for a lock, who is refused it after asking, and who is told at once.
+
+use crate::{assert_whole, opened, run, value};
+use rusqlite::{Connection, ErrorCode};
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+thread_local! {
+    /// How often the handlers of this thread were asked.
+    static ASKED: Cell<i32> = const { Cell::new(0) };
+}
+
+fn three_times(before: i32) -> bool {
+    ASKED.set(ASKED.get() + 1);
+    before < 2
+}
+
+fn patiently(_: i32) -> bool {
+    ASKED.set(ASKED.get() + 1);
+    thread::sleep(Duration::from_millis(1));
+    true
+}
+
+fn asked() -> i32 {
+    ASKED.replace(0)
+}
+
+fn place(mode: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.db");
+    let db = opened(&path);
+    assert_eq!(value::<String>(&db, &format!("PRAGMA journal_mode={mode}")), mode);
+    run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES(0)");
+    (directory, path)
+}
+
+fn with(path: &Path, handler: fn(i32) -> bool) -> Connection {
+    let mut db = opened(path);
+    // A statement of its own would meet the others' locks.
+    assert_eq!(value::<u32>(&db, "SELECT count(*) FROM t"), 1);
+    db.busy_handler(Some(handler)).expect("a handler");
+    db
+}
+
+/// The statements find the database locked.
+fn is_refused(db: &Connection, statements: &str) {
+    let refused = db.execute_batch(statements).expect_err(statements);
+    assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::DatabaseBusy), "{statements}: {refused}");
+}
+
+/// In each of SQLite's lock states: what another connection does, what one then wants, and what it says when it gives up.
+const CONFLICTS: [(&str, &str, &str, &str); 6] = [
+    ("delete", "BEGIN IMMEDIATE", "BEGIN IMMEDIATE", ""),
+    ("delete", "BEGIN EXCLUSIVE", "SELECT * FROM t", ""),
+    ("delete", "BEGIN EXCLUSIVE", "BEGIN EXCLUSIVE", ""),
+    ("delete", "BEGIN; SELECT * FROM t", "BEGIN EXCLUSIVE", ""),
+    ("delete", "BEGIN; SELECT * FROM t", "BEGIN; INSERT INTO t VALUES(1); COMMIT", "ROLLBACK"),
+    ("wal", "BEGIN IMMEDIATE", "BEGIN IMMEDIATE", ""),
+];
+
+#[test]
+fn who_is_refused_a_lock_was_asked_before() {
+    for (mode, held, wanted, after) in CONFLICTS {
+        let (_directory, path) = place(mode);
+        let (holder, db) = (opened(&path), with(&path, three_times));
+        run(&holder, held);
+        asked();
+        is_refused(&db, wanted);
+        assert_eq!(asked(), 3, "{mode}: {held}, {wanted}");
+        run(&db, after);
+        run(&holder, "COMMIT");
+        run(&db, "BEGIN EXCLUSIVE; INSERT INTO t VALUES(2); COMMIT");
+        assert_eq!(asked(), 0, "{mode}: {held}, {wanted}");
+        assert_whole(&db);
+    }
+}
+
+#[test]
+fn who_waits_gets_the_lock_when_the_other_is_done() {
+    for (mode, held, wanted, _) in CONFLICTS {
+        let (_directory, path) = place(mode);
+        let held_now = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let holder = opened(&path);
+                run(&holder, held);
+                held_now.wait();
+                thread::sleep(Duration::from_millis(30));
+                run(&holder, "COMMIT");
+            });
+            let db = with(&path, patiently);
+            held_now.wait();
+            asked();
+            run(&db, wanted);
+            assert!(asked() > 0, "{mode}: {held}, {wanted}");
+            assert_whole(&db);
+        });
+    }
+}
+
+/// Neither can go on before the other gives way: SQLite asks nobody.
+#[test]
+fn two_readers_that_both_want_to_write_are_not_left_waiting() {
+    for mode in ["delete", "wal"] {
+        let (_directory, path) = place(mode);
+        let (a, b) = (with(&path, three_times), with(&path, patiently));
+        for db in [&a, &b] {
+            run(db, "BEGIN; SELECT * FROM t");
+        }
+        run(&a, "INSERT INTO t VALUES(1)");
+        asked();
+        is_refused(&b, "INSERT INTO t VALUES(2)");
+        assert_eq!(asked(), 0, "{mode}");
+        run(&b, "ROLLBACK");
+        run(&a, "COMMIT");
+        assert_eq!(value::<u32>(&b, "SELECT count(*) FROM t"), 2);
+    }
+}
+
+/// A checkpoint that wants the whole WAL waits for the readers of it.
+#[test]
+fn a_checkpoint_asks_its_handler_about_readers() {
+    for kind in ["full", "restart", "truncate"] {
+        let (_directory, path) = place("wal");
+        let (reader, db) = (opened(&path), with(&path, three_times));
+        run(&reader, "BEGIN; SELECT * FROM t");
+        run(&db, "INSERT INTO t VALUES(1)");
+        asked();
+        let checkpoint = format!("PRAGMA wal_checkpoint({kind})");
+        assert_eq!(value::<i64>(&db, &checkpoint), 1, "{kind}");
+        assert_eq!(asked(), 3, "{kind}");
+        assert_eq!(value::<u32>(&reader, "SELECT count(*) FROM t"), 1, "{kind}: its snapshot");
+        // The passive one asks nobody, and does what it can.
+        assert_eq!(value::<i64>(&db, "PRAGMA wal_checkpoint(passive)"), 0);
+        assert_eq!(asked(), 0);
+        run(&reader, "COMMIT");
+        assert_eq!(value::<i64>(&db, &checkpoint), 0, "{kind}");
+        assert_whole(&reader);
+    }
+}
