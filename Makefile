@@ -117,7 +117,7 @@ test-dax: ## a guest with persistent memory: MAP_SYNC, devdax, the suites, power
 	@$(CARGO) run --quiet --locked --release -p pagestone-dax -- run --cuts $(CUTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
 breaks-dax: ## what only the guest can show, broken one promise at a time: each case and the judge of the cuts must notice (ONLY=words)
-	@sh tests/dax/breaks.sh
+	@sh tests/breaks/run.sh breaks-dax
 
 install: install-cli
 
