@@ -5,6 +5,7 @@
 //! went wrong. [`script`] draws mixed workloads, [`oracle`] knows what must hold after a crash of one, [`shrink`] makes one
 //! that fails small.
 
+pub mod commits;
 pub mod event;
 pub mod explore;
 pub mod gate;

@@ -1,0 +1,83 @@
+//! Power cuts under somebody's commits: a database on a store, every sort of crash image of which is opened again by the
+//! database's own code.
+
+use super::life::{HOME, rebooted, scaled};
+use super::recover::check;
+use super::run::{Rig, outcome};
+use super::{Crash, Event, Judge, Plan, Report, State, Trace, explore};
+use pagestone::persist::Recorder;
+use pagestone::region::Identity;
+use pagestone::store::{Options, Store};
+use pagestone::units::Durability;
+use std::sync::Arc;
+
+/// What work or its judge comes to.
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// Work that commits on a store. It marks in the recorder that it begins, with nothing committed but what commits need
+/// to be made, and then each commit that returned.
+pub type Work = fn(&Store, &Recorder) -> Outcome;
+/// Which commit is the last that is there; they are numbered from 1. Everything of it and of those before must be whole.
+pub type Weigh = fn(&Store) -> Outcome<u64>;
+
+struct Commits {
+    rig: Rig,
+    weigh: Weigh,
+}
+
+/// As the rig's, with room for a database.
+fn options(rig: &Rig, identity: Identity) -> Options {
+    rig.options(identity).max_size(32 << 20)
+}
+
+impl Judge for Commits {
+    fn judge(&mut self, state: &State<'_>) -> Result<(), String> {
+        let identity = if state.crash == Crash::Power { rebooted(HOME) } else { HOME };
+        let store =
+            options(&self.rig, identity).open_image(state.image.to_vec()).map_err(|e| e.to_string())?;
+        let last = (self.weigh)(&store).map_err(|e| e.to_string())?;
+        let returned = state.marks as u64 - 1;
+        if last < returned || last > returned + 1 {
+            return Err(format!("commit {last} is the last that is there, {returned} had returned"));
+        }
+        check(&store)
+    }
+    fn label(&self, label: u64) -> String {
+        if label == 0 { "commits begin".into() } else { format!("commit {label} has returned") }
+    }
+}
+
+/// Explores about `states` crash images of some work on an empty store.
+///
+/// # Panics
+/// When the work fails.
+#[must_use]
+pub fn cut_power(class: Durability, states: u64, work: Work, weigh: Weigh) -> Report {
+    let rig = Rig::new(class);
+    let base = outcome(&rig.format().expect("an empty store"));
+    let recorder = Recorder::new();
+    let store =
+        options(&rig, HOME).recorder(Arc::clone(&recorder)).open_image(base.clone()).expect("it opens");
+    work(&store, &recorder).expect("the work is done");
+    let trace = Trace { base, events: recorder.take(), class };
+    drop(store);
+    let cell = if class == Durability::CacheLine { 64 } else { 512 };
+    let began =
+        trace.events.iter().position(|event| matches!(event, Event::Mark { .. })).expect("it says so");
+    let plan = Plan { limit: scaled(states), from: began + 1, ..Plan::thorough(cell, 11) };
+    let report = explore(&trace, &plan, &mut Commits { rig, weigh });
+    println!("{class}: {report}");
+    report
+}
+
+/// Demands that no image contradicts the commits that had returned.
+///
+/// # Panics
+/// With the story of the first that does.
+pub fn holds(class: Durability, states: u64, work: Work, weigh: Weigh) {
+    let report = cut_power(class, states, work, weigh);
+    if let Some(story) = report.violation {
+        panic!("{class}: {story}");
+    }
+    assert!(report.distinct >= states / 2, "only {} states", report.distinct);
+}
