@@ -5,7 +5,9 @@
  *   NONE -> SHARED -> RESERVED -> (PENDING) -> EXCLUSIVE       SHARED -> EXCLUSIVE is a hot journal's rollback
  *
  * At most one file is `reserved`, `pending` or `exclusive`; a file that holds a higher lock counts in `shared` as well.
- * PENDING keeps new readers out while the old ones leave: a refused EXCLUSIVE therefore stays PENDING.
+ * PENDING keeps new readers out while the old ones leave: a refused EXCLUSIVE of a writer therefore stays PENDING. That of a
+ * hot journal's rollback stays SHARED: who finds a journal and sees a holder of more takes the journal for that holder's,
+ * and would read the database without a rollback.
  */
 #include "internal.h"
 
@@ -17,8 +19,10 @@ static bool free_for(const struct file *holder, const struct file *file)
 static int raise_to_exclusive(struct database *database, struct file *file)
 {
     if (!free_for(database->reserved, file) || !free_for(database->pending, file)) return SQLITE_BUSY;
-    database->pending = file;
-    file->lock = SQLITE_LOCK_PENDING;
+    if (file->lock >= SQLITE_LOCK_RESERVED) {
+        database->pending = file;
+        file->lock = SQLITE_LOCK_PENDING;
+    }
     if (database->shared > 1) return SQLITE_BUSY;
     database->exclusive = file;
     file->lock = SQLITE_LOCK_EXCLUSIVE;

@@ -239,8 +239,11 @@ static const char *locks_of_three_connections(const char *directory)
     HOLDS(METHOD(a, xUnlock, SQLITE_LOCK_SHARED) == SQLITE_OK && lock_state(&a) == SQLITE_LOCK_SHARED);
     HOLDS(METHOD(b, xLock, SQLITE_LOCK_SHARED) == SQLITE_OK);
     HOLDS(METHOD(b, xCheckReservedLock, &reserved) == SQLITE_OK && reserved == 0);
+    /* SHARED to EXCLUSIVE at once: the rollback of a hot journal. Refused, it leaves no trace. */
+    HOLDS(METHOD(b, xLock, SQLITE_LOCK_EXCLUSIVE) == SQLITE_BUSY && lock_state(&b) == SQLITE_LOCK_SHARED);
+    HOLDS(METHOD(a, xCheckReservedLock, &reserved) == SQLITE_OK && reserved == 0);
+    HOLDS(METHOD(c, xLock, SQLITE_LOCK_SHARED) == SQLITE_OK && METHOD(c, xUnlock, SQLITE_LOCK_NONE) == SQLITE_OK);
     HOLDS(METHOD(a, xUnlock, SQLITE_LOCK_NONE) == SQLITE_OK);
-    /* SHARED to EXCLUSIVE at once: the rollback of a hot journal. */
     HOLDS(METHOD(b, xLock, SQLITE_LOCK_EXCLUSIVE) == SQLITE_OK);
     /* Closing gives everything back. */
     HOLDS(contract_close(&b) == SQLITE_OK);
