@@ -3,7 +3,6 @@ CARGO ?= cargo
 ROUNDS ?= 200
 STATES ?= 60000
 STEPS ?= 2000000
-RIGS ?= ../shared/rigs
 SECONDS ?= 60
 SCHEDULES ?= 100
 CUTS ?= 20
@@ -12,7 +11,7 @@ SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqli
 # The oldest Rust that builds the crates others build.
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 DISK ?= $(PGS_TARGET)
-SPEEDTEST1 ?= $(firstword $(wildcard $(PGS_OUT)/sqlite/*/build/speedtest1))
+SPEEDTEST1 ?= $(PGS_TARGET)/sqlite-suite/build/speedtest1
 need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not installed ($(2))"; exit 1; }
 
 .DEFAULT_GOAL := help
@@ -105,10 +104,8 @@ bench-tantivy: ## a tantivy index on Pagestone beside mapped files, and the byte
 vfs: lib ## SQLite's loadable extension pagestone_vfs.so
 	$(MAKE) -f bindings-c/sqlite/Makefile OUT=$(PGS_OUT)/pagestone_vfs.so LIBPAGESTONE=$(PGS_OUT)/libpagestone.a SQLITE_INCLUDE=$(SQLITE_INCLUDE)
 
-test-sqlite: vfs ## SQLite's own suites on the VFS (RIGS=folder of sqlite-suite.sh; fetches SQLite's sources)
-	@test -x $(RIGS)/sqlite-suite.sh || { echo "make $@ needs sqlite-suite.sh: RIGS=folder that holds it"; exit 1; }
-	$(RIGS)/sqlite-suite.sh -w $(PGS_OUT)/sqlite -b
-	$(RIGS)/sqlite-suite.sh -w $(PGS_OUT)/sqlite -v $(abspath $(PGS_OUT)/pagestone_vfs.so) -n pagestone -l $(RIGS)/sqlite-ci-subset.txt
+test-sqlite: ## SQLite's own tests on the VFS; what is not clean against the list tests/sqlite_suite/expected (PARTS="veryquick mmap crash threads programs", STOCK=1, ONLY=scripts; fetches its sources)
+	@PARTS="$(PARTS)" STOCK="$(STOCK)" ONLY="$(ONLY)" sh tests/sqlite_suite/suite.sh
 
 test-redb: ## redb's own tests, every database of them in a region; failures against the list tests/redb/expected
 	@CARGO="$(CARGO)" sh tests/redb/suite.sh
