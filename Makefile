@@ -40,7 +40,7 @@ mutants: ## 490 small mistakes in the state word, the log and recovery, each not
 lint: tidy ## formatting, clippy, house rules; licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTFLAGS="--cfg pagestone_shuttle" $(CARGO) check --locked --quiet --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --lib --bins
+	RUSTFLAGS="--cfg pagestone_shuttle" $(CARGO) check --locked --quiet --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --lib --bin shuttle --bin linear
 	@if command -v cargo-deny >/dev/null; then cargo deny --workspace check; else echo "lint: cargo-deny is not installed: licences and advisories were not checked"; fi
 
 tidy: ## the house rules alone: imports, unsafe, comments, file lengths
