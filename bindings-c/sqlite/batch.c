@@ -15,6 +15,8 @@ int pgsv_batch_begin(struct file *file)
     if (file->slot != SLOT_DB || file->read_only || file->batch)
         return pgsv_refuse(SQLITE_IOERR_BEGIN_ATOMIC, "no batch begins here");
     int code = pgs_batch_begin(file->database->region->store, &file->batch);
+    /* SQLite rolls back what failed later, but not what never began. */
+    if (code != PGS_OK) file->journal_needed = true;
     return pgsv_failure(file, code, SQLITE_IOERR_BEGIN_ATOMIC, "SQLITE_FCNTL_BEGIN_ATOMIC_WRITE");
 }
 
@@ -30,8 +32,6 @@ int pgsv_batch_commit(struct file *file)
     if (!batch) return pgsv_refuse(SQLITE_IOERR_COMMIT_ATOMIC, "a commit without a batch");
     file->batch = NULL;
     int code = pgs_batch_commit(batch);
-    /* SQLite rolls back what failed, but not what never began. */
-    if (code != PGS_OK) file->journal_needed = true;
     return pgsv_failure(file, code, SQLITE_IOERR_COMMIT_ATOMIC, "SQLITE_FCNTL_COMMIT_ATOMIC_WRITE");
 }
 

@@ -78,14 +78,25 @@ static int temporary_name(char **name)
     return *name ? SQLITE_OK : SQLITE_NOMEM;
 }
 
-/* PRAGMA synchronous is watched: see `unsynced` of a file. Whatever is not known to ask for syncs asks for none. */
-static void watch_synchronous(struct file *file, const char *value)
+static bool asks_for_syncs(const char *value)
 {
     static const char *const synced[] = {"1", "2", "3", "normal", "full", "extra", "on", "yes", "true"};
-    if (!value) return;
     for (size_t i = 0; i < sizeof synced / sizeof *synced; i++)
-        if (sqlite3_stricmp(value, synced[i]) == 0) return;
+        if (sqlite3_stricmp(value, synced[i]) == 0) return true;
+    return false;
+}
+
+/* PRAGMA synchronous is watched: see `unsynced` of a file. Whatever is not known to ask for syncs asks for none. SQLite
+ * refuses the change after BEGIN, but not while a statement of its own writes: there the journal may be in memory already. */
+static int synchronous(struct file *file, char **words)
+{
+    if (!words[2] || file->unsynced || asks_for_syncs(words[2])) return SQLITE_NOTFOUND;
+    if (file->journaling) {
+        words[0] = sqlite3_mprintf("Safety level may not be changed inside a transaction");
+        return SQLITE_ERROR;
+    }
     file->unsynced = true;
+    return SQLITE_NOTFOUND;
 }
 
 /* PRAGMA pagestone_stats: the counters of the region as words name=value, in one row. Nobody else can ask while SQLite has
@@ -93,9 +104,7 @@ static void watch_synchronous(struct file *file, const char *value)
 static int pragma(struct file *file, char **words)
 {
     pgs_counters c = {.size = sizeof c};
-    /* In a transaction SQLite refuses to change it. */
-    if (words[1] && sqlite3_stricmp(words[1], "synchronous") == 0 && file->lock < SQLITE_LOCK_RESERVED)
-        watch_synchronous(file, words[2]);
+    if (words[1] && sqlite3_stricmp(words[1], "synchronous") == 0) return synchronous(file, words);
     if (!words[1] || sqlite3_stricmp(words[1], "pagestone_stats") != 0) return SQLITE_NOTFOUND;
     int code = pgs_stats(file->database->region->store, &c);
     if (code != PGS_OK) return pgsv_status(file, code, SQLITE_ERROR, "PRAGMA pagestone_stats");
@@ -123,8 +132,12 @@ int pgsv_control(sqlite3_file *base, int operation, void *argument)
     case SQLITE_FCNTL_POWERSAFE_OVERWRITE: return flag(&file->powersafe, argument);
     case SQLITE_FCNTL_VFSNAME: *(char **)argument = sqlite3_mprintf("pagestone"); return SQLITE_OK;
     case SQLITE_FCNTL_TEMPFILENAME: return temporary_name(argument);
-    case SQLITE_FCNTL_HAS_MOVED: *(int *)argument = has_moved(file); return SQLITE_OK;
+    case SQLITE_FCNTL_HAS_MOVED:
+        file->journaling = true; /* it is asked where the journal is opened */
+        *(int *)argument = has_moved(file);
+        return SQLITE_OK;
     case SQLITE_FCNTL_MMAP_SIZE: return fetch_limit(file, argument);
+    case SQLITE_FCNTL_COMMIT_PHASETWO: file->journaling = false; return SQLITE_OK;
     case SQLITE_FCNTL_BEGIN_ATOMIC_WRITE: return pgsv_batch_begin(file);
     case SQLITE_FCNTL_COMMIT_ATOMIC_WRITE: return pgsv_batch_commit(file);
     case SQLITE_FCNTL_ROLLBACK_ATOMIC_WRITE: return pgsv_batch_rollback(file);

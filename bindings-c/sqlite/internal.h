@@ -104,6 +104,7 @@ struct file {
     bool journal_needed; /* a batch has failed: what SQLite writes next is covered by a journal that it did not sync */
     bool unsynced;       /* the connection has once had synchronous=OFF: SQLite then offers no batch to commit by, and yet keeps
                             the journal in memory wherever batches are offered, so that a death in mid-commit tears */
+    bool journaling;     /* a transaction has its journal, in memory or not */
     int lock;            /* SQLITE_LOCK_* */
     int last_errno;
     /* Fetches. All pins held at a time have one length, since xUnfetch does not name it. */

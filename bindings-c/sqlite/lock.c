@@ -73,6 +73,7 @@ int pgsv_unlock(sqlite3_file *base, int level)
     struct file *file = FILE_OF(base);
     struct database *database = file->database;
     if (level >= file->lock) return SQLITE_OK;
+    file->journaling = false;
     pthread_mutex_lock(&database->mutex);
     if (database->exclusive == file) database->exclusive = NULL;
     if (database->pending == file) database->pending = NULL;

@@ -136,3 +136,43 @@ fn a_reader_by_pins_sees_each_batch() {
     }
     assert_whole(&reader);
 }
+
+/// A journal in memory is none once syncs are off: SQLite then writes the pages in place without it.
+#[test]
+fn without_syncs_the_journal_is_an_object() {
+    for locking in ["normal", "exclusive"] {
+        let (_directory, path) = place();
+        let db = begun(&path);
+        run(&db, &format!("PRAGMA locking_mode={locking}; INSERT INTO t(v) VALUES(3)"));
+        // Records of the log before the commit: a journal that is an object grows.
+        let journaled = |db: &Connection| {
+            let before = counters(db)["log_records"];
+            run(db, "BEGIN; UPDATE t SET v=v+1");
+            let after = counters(db)["log_records"];
+            run(db, "COMMIT");
+            after > before
+        };
+        assert!(!journaled(&db), "{locking}");
+        run(&db, "PRAGMA synchronous=OFF");
+        assert!(journaled(&db), "{locking}");
+        assert_whole(&db);
+    }
+}
+
+#[test]
+fn syncs_are_not_switched_off_while_a_statement_writes() {
+    let (_directory, path) = place();
+    let db = begun(&path);
+    let mut update = db.prepare("UPDATE t SET v=v+1 RETURNING id").expect("it compiles");
+    let mut rows = update.query([]).expect("it runs");
+    assert!(rows.next().expect("it steps").is_some());
+    let refused = db.execute_batch("PRAGMA synchronous=OFF").expect_err("the journal may be in memory");
+    assert!(refused.to_string().contains("inside a transaction"), "{refused}");
+    while rows.next().expect("it steps").is_some() {}
+    drop(rows);
+    drop(update);
+    assert_eq!(value::<i64>(&db, "PRAGMA synchronous"), 2);
+    run(&db, "PRAGMA synchronous=OFF");
+    assert_eq!(cost(&db, "INSERT INTO t(v) VALUES(1)")[0], 0);
+    assert_whole(&db);
+}
