@@ -4,10 +4,10 @@ use super::Findings;
 use super::frames::Frames;
 use super::lines::{Lines, OpId};
 use crate::crash::place;
-use pagestone::media::layout::{LOG_FRAME, LOG_HEADER_OFFSETS, SECTOR_SIZE, WORD_SIZE};
+use pagestone::media::layout::{CURSOR_OFFSET, LOG_FRAME, LOG_HEADER_OFFSETS, SECTOR_SIZE, WORD_SIZE};
 use pagestone::media::log::record::{Content, Entry, MARK_BYTES, Sequence, decode};
 use pagestone::units::{Durability, FRAME_SIZE};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 /// A store, and who stores.
@@ -49,6 +49,8 @@ pub struct Chain {
     committed: Sequence,
     /// Homes that are still to be stored, by offset and bytes: for which records.
     targets: HashMap<(u64, u64), VecDeque<Sequence>>,
+    /// Threads that have stored a mark and not yet the cursor: what they store elsewhere are homes, of any operation's.
+    applying: HashSet<u32>,
     /// Homes that were stored since the tail moved: by which event, and how many bytes.
     homes: HashMap<u64, (usize, u64)>,
 }
@@ -64,6 +66,7 @@ impl Chain {
             marks: Vec::new(),
             committed: Sequence(0),
             targets: HashMap::new(),
+            applying: HashSet::new(),
             homes: HashMap::new(),
         }
     }
@@ -77,14 +80,25 @@ impl Chain {
                     Content::Changes(entries) => {
                         self.append(sequence, &entries, stored.op, lines, frames, findings);
                     }
-                    Content::Mark(covers) => self.append_mark(covers, lines, findings),
+                    Content::Mark(covers) => {
+                        self.applying.insert(stored.thread);
+                        self.append_mark(covers, lines, findings);
+                    }
                 }
             }
         } else if LOG_HEADER_OFFSETS.contains(&offset) && bytes.len() == SECTOR_SIZE {
             self.tail_moves(lines, findings);
         } else {
+            if offset == CURSOR_OFFSET {
+                self.applying.remove(&stored.thread);
+            }
             self.home(offset, bytes.len() as u64, lines, findings);
         }
+    }
+
+    /// Whether the thread is storing homes: what it is doing itself does not tell whose bytes they are.
+    pub fn is_applying(&self, thread: u32) -> bool {
+        self.applying.contains(&thread)
     }
 
     /// Records that are under no durable mark: which operations appended them.

@@ -113,12 +113,14 @@ pub fn lint(trace: &Trace, setting: Setting<'_>) -> Vec<Finding> {
     let events = &trace.events[..failed.unwrap_or(trace.events.len())];
     for (at, event) in events.iter().enumerate() {
         findings.at = at;
+        let mut op = promises.running(event);
         match event {
             Event::Store { thread, offset, bytes, .. } => {
                 copies.store(*offset, bytes, &lines, &mut findings);
-                let (thread, offset, op) = (*thread, *offset, promises.running(event));
+                let (thread, offset) = (*thread, *offset);
                 chain.store(Stored { thread, op, offset, bytes }, &lines, &mut frames, &mut findings);
                 frames.store(offset, bytes);
+                op = op.filter(|_| !chain.is_applying(thread));
             }
             Event::Mark { thread, label } => {
                 let mut run = Run { lines: &lines, frames: &frames, chain: &mut chain };
@@ -133,7 +135,7 @@ pub fn lint(trace: &Trace, setting: Setting<'_>) -> Vec<Finding> {
             }
             _ => {}
         }
-        lines.step(at, event, promises.running(event), &mut findings);
+        lines.step(at, event, op, &mut findings);
     }
     if setting.closed && failed.is_none() {
         let seen = |offset: &u64| !frames.is_free((offset / FRAME_SIZE as u64) as u32);
