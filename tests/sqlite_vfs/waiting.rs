@@ -4,7 +4,6 @@ use crate::{assert_whole, opened, run, value};
 use rusqlite::{Connection, ErrorCode};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
@@ -82,17 +81,13 @@ fn who_is_refused_a_lock_was_asked_before() {
 fn who_waits_gets_the_lock_when_the_other_is_done() {
     for (mode, held, wanted, _) in CONFLICTS {
         let (_directory, path) = place(mode);
-        let held_now = Barrier::new(2);
+        let (holder, db) = (opened(&path), with(&path, patiently));
+        run(&holder, held);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                let holder = opened(&path);
-                run(&holder, held);
-                held_now.wait();
+            scope.spawn(move || {
                 thread::sleep(Duration::from_millis(30));
                 run(&holder, "COMMIT");
             });
-            let db = with(&path, patiently);
-            held_now.wait();
             asked();
             run(&db, wanted);
             assert!(asked() > 0, "{mode}: {held}, {wanted}");
