@@ -157,7 +157,8 @@ impl Directory for PagestoneDirectory {
 
     fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
         let held = self.shared.locks.take(lock).ok_or(LockError::LockBusy)?;
-        Ok(DirectoryLock::from(Box::new(held)))
+        // Who holds a lock keeps what others look it up in, also when the directory is dropped before it.
+        Ok(DirectoryLock::from(Box::new((held, self.clone()))))
     }
 
     fn watch(&self, callback: WatchCallback) -> tantivy::Result<WatchHandle> {

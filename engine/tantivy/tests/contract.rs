@@ -1,4 +1,4 @@
-//! tantivy's contract with its directory, promise by promise. (`make test-tantivy` runs its own tests.)
+//! tantivy's contract with its directory, promise by promise.
 
 use pagestone::store::Store;
 use pagestone_tantivy::PagestoneDirectory;
@@ -265,7 +265,13 @@ fn a_lock_is_held_once_whichever_way_the_directory_was_opened() {
         drop(held);
         waiting.join().unwrap();
     });
-    one.acquire_lock(&lock("a.lock", false)).unwrap();
+    let held = one.acquire_lock(&lock("a.lock", false)).unwrap();
+    // Also when nobody has the directory any more.
+    drop((one, other));
+    let again = directory(&store);
+    assert!(again.acquire_lock(&lock("a.lock", false)).is_err());
+    drop(held);
+    again.acquire_lock(&lock("a.lock", false)).unwrap();
 }
 
 #[test]
