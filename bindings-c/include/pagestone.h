@@ -364,7 +364,7 @@ int pgs_open_memory(uint64_t max_bytes, struct pgs_store **store);
 /// answer the handle is gone, and a failed sync is told (what was not synced is what a crash would have
 /// cost).
 ///
-/// Errors: PGS_E_BUSY (objects are open, or pages pinned).
+/// Errors: PGS_E_BUSY (objects or batches are open, or pages pinned).
 ///
 /// Durability: everything written is durable when it returns PGS_OK.
 int pgs_close(struct pgs_store *store);
@@ -493,8 +493,9 @@ int pgs_batch_extend(struct pgs_batch *batch, struct pgs_object *object, uint64_
 /// answer. Each page shows its old bytes or its new ones, never a mix. The calling thread holds no latch on a page of
 /// the store.
 ///
-/// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (too many pieces): nothing has changed; PGS_E_READ_ONLY. After
-/// PGS_E_POISONED or -errno nobody knows before the store is opened again.
+/// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds, 255 with the
+/// usual log): nothing has changed; PGS_E_READ_ONLY. After PGS_E_POISONED or -errno nobody knows before the store is
+/// opened again.
 ///
 /// Durability: all of it survives a loss of power when it returns PGS_OK.
 int pgs_batch_commit(struct pgs_batch *batch);

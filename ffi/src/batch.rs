@@ -91,8 +91,9 @@ pub unsafe extern "C" fn pgs_batch_extend(batch: *mut Batch, object: *mut Object
 /// answer. Each page shows its old bytes or its new ones, never a mix. The calling thread holds no latch on a page of
 /// the store.
 ///
-/// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (too many pieces): nothing has changed; PGS_E_READ_ONLY. After
-/// PGS_E_POISONED or -errno nobody knows before the store is opened again.
+/// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds, 255 with the
+/// usual log): nothing has changed; PGS_E_READ_ONLY. After PGS_E_POISONED or -errno nobody knows before the store is
+/// opened again.
 ///
 /// Durability: all of it survives a loss of power when it returns PGS_OK.
 // # Safety: that of the crate.

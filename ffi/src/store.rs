@@ -115,7 +115,7 @@ pub unsafe extern "C" fn pgs_open_memory(max_bytes: u64, store: *mut *mut Store)
 /// answer the handle is gone, and a failed sync is told (what was not synced is what a crash would have
 /// cost).
 ///
-/// Errors: PGS_E_BUSY (objects are open, or pages pinned).
+/// Errors: PGS_E_BUSY (objects or batches are open, or pages pinned).
 ///
 /// Durability: everything written is durable when it returns PGS_OK.
 // # Safety: that of the crate.

@@ -1,6 +1,7 @@
 //! What the object store promises, through its public door only.
 
 mod aliases;
+mod batch_limits;
 mod batches;
 mod durability;
 mod errors;

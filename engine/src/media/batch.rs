@@ -3,13 +3,13 @@
 use super::bitmap;
 use super::content::{map_at, new_node};
 use super::log::Txn;
-use super::log::payload::Writer;
+use super::log::payload::{self, Writer};
 use super::log::record::{ENTRY_BYTES_MAX, Extent, Sequence};
 use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
 use super::volume::{OBJECT_LOCKS, Volume};
 use super::words::Shape;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
 
 /// Entries for an object's head.
@@ -28,6 +28,12 @@ pub struct BatchPart {
     pub publishes: bool,
 }
 
+impl BatchPart {
+    fn changes_head(&self) -> bool {
+        !self.links.is_empty() || self.size.is_some()
+    }
+}
+
 /// Bytes of pages.
 #[derive(Debug)]
 pub enum Images {
@@ -38,11 +44,17 @@ pub enum Images {
 }
 
 impl Volume {
+    /// How many objects can grow in one batch.
+    #[must_use]
+    pub fn batch_growing_max(&self) -> u64 {
+        self.log.record_room() / (HEAD_ENTRIES as u64 * ENTRY_BYTES_MAX)
+    }
+
     /// Bytes of entries that a record with these parts and `zeros` frames to zero has left for images; `None` when the
     /// parts alone do not fit one.
     pub fn batch_room(&self, parts: &[BatchPart], zeros: usize) -> Result<Option<u64>> {
         let mut entries = zeros;
-        for part in parts {
+        for part in parts.iter().filter(|part| part.changes_head()) {
             // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
             entries += HEAD_ENTRIES + 2 * part.links.len() + 3 * self.batch_nodes(part)?;
         }
@@ -83,6 +95,27 @@ impl Volume {
         Ok(sequence)
     }
 
+    /// Frames for a payload of `bytes`, in at most `pieces` extents: where those that are free lie too scattered, the region
+    /// grows.
+    pub fn payload_frames(&self, bytes: usize, pieces: u64) -> Result<Vec<FrameNo>> {
+        let wanted = payload::frames_for(bytes);
+        let frames = self.allocate(wanted, None)?;
+        if payload::extents_of(&frames).count() as u64 <= pieces {
+            return Ok(frames);
+        }
+        self.release(&frames)?;
+        let scattered = self.allocator.free_frames()?;
+        let frames = self.allocator.allocate(wanted, None, scattered)?;
+        if payload::extents_of(&frames).count() as u64 <= pieces {
+            return Ok(frames);
+        }
+        self.release(&frames)?;
+        let why = format!(
+            "a batch of {bytes} bytes would lie in more than {pieces} pieces: the region is fragmented"
+        );
+        Err(Error::NoSpace { why })
+    }
+
     /// A writer into `frames` of `allocate`.
     #[must_use]
     pub fn payload(&self, frames: &[FrameNo]) -> Writer<'_> {
@@ -113,7 +146,7 @@ fn append_part(t: &mut Txn<'_>, shape: Shape, part: &BatchPart, spare: &mut Vec<
     if part.publishes {
         t.publishes();
     }
-    if part.links.is_empty() && part.size.is_none() {
+    if !part.changes_head() {
         return Ok(());
     }
     let mut head = Head::live(t, part.slot)?;

@@ -36,6 +36,8 @@ pub struct Batch {
     core: Arc<Core>,
     /// By the objects' numbers.
     targets: BTreeMap<u64, Target>,
+    /// Bytes of all of them; where writes overlap, those that count.
+    staged: u64,
 }
 
 /// What is staged for one object.
@@ -49,7 +51,7 @@ pub(super) struct Target {
 impl Store {
     /// An empty batch.
     pub fn batch(&self) -> Batch {
-        Batch { core: Arc::clone(&self.core), targets: BTreeMap::new() }
+        Batch { core: Arc::clone(&self.core), targets: BTreeMap::new(), staged: 0 }
     }
 }
 
@@ -68,14 +70,16 @@ impl Batch {
     /// store. The batch is as before.
     pub fn write_at(&mut self, object: &Object, offset: u64, bytes: &[u8]) -> Result {
         check_end(offset, bytes.len() as u64)?;
-        let value = self.staged_bytes() + bytes.len() as u64;
+        let (staged, len) = (self.staged, bytes.len() as u64);
+        let target = self.target(object)?;
+        let value = staged + len - target.stage.staged(offset, offset + len);
         if value > Self::BYTES_MAX {
             return Err(Error::OutOfRange { what: "bytes of a batch", value, limit: Self::BYTES_MAX });
         }
-        let target = self.target(object)?;
         if !bytes.is_empty() {
             target.stage.put(offset, bytes);
         }
+        self.staged = value;
         Ok(())
     }
 
@@ -101,7 +105,7 @@ impl Batch {
     /// Bytes staged; where writes overlap, those that count.
     #[must_use]
     pub fn staged_bytes(&self) -> u64 {
-        self.targets.values().map(|target| target.stage.bytes()).sum()
+        self.staged
     }
 
     fn target(&mut self, object: &Object) -> Result<&mut Target> {
@@ -122,8 +126,9 @@ impl Batch {
     /// before, all of it is there afterwards, or nothing.
     ///
     /// # Errors
-    /// `NoSpace`, and `OutOfRange` when the region's log cannot name so many pieces: nothing has changed. A failed flush
-    /// poisons the region: until it is opened again nobody knows whether the batch happened.
+    /// `NoSpace`, also where a large batch would have to be written to too many places of a fragmented region that
+    /// cannot grow; `OutOfRange` when it lets more objects grow than the region's log has room for (255 with a log of the
+    /// usual size; those that only change are not counted): nothing has changed. A failed flush poisons the region: until it is opened again nobody knows whether the batch happened.
     ///
     /// # Panics
     /// In debug builds, when the thread holds a guard.

@@ -18,7 +18,6 @@ use super::core::Core;
 use super::shared::{Layout, PAGE, Shared, Tail};
 use super::write::{CHUNK_PAGES, pieces};
 use crate::error::{Error, Result};
-use crate::media::log::payload;
 use crate::media::log::record::{ENTRY_BYTES_MAX, HEAD_BYTES, Sequence};
 use crate::media::rules::Rule;
 use crate::media::{BatchPart, Images};
@@ -265,6 +264,15 @@ impl Commit<'_> {
         self.members.iter_mut().try_for_each(Member::locate)?;
         let (core, volume) = (self.core, &self.core.volume);
         let mut parts: Vec<_> = self.members.iter().map(Member::part).collect();
+        let growing = parts.iter().filter(|part| part.size.is_some()).count() as u64;
+        let limit = volume.batch_growing_max();
+        if growing > limit {
+            return Err(Error::OutOfRange {
+                what: "objects that one batch lets grow",
+                value: growing,
+                limit,
+            });
+        }
         let fresh: usize = parts.iter().map(|part| part.links.len()).sum();
         if volume.batch_room(&parts, fresh)?.is_none() {
             self.members.iter_mut().try_for_each(Member::link_ahead)?;
@@ -377,15 +385,10 @@ fn images(
         return Ok(Images::Inline(lines));
     }
     core.ensure_whole()?;
-    *payload = volume.allocate(payload::frames_for(bytes), None)?;
+    *payload = volume.payload_frames(bytes, room as u64 / ENTRY_BYTES_MAX)?;
     let mut writer = volume.payload(payload);
     pages.iter().try_for_each(|page| page.images(|at, bytes| writer.push(at, bytes)))?;
-    let extents = writer.finish()?;
-    let (value, limit) = (extents.len() as u64, room as u64 / ENTRY_BYTES_MAX);
-    if value > limit {
-        return Err(Error::OutOfRange { what: "number of pieces of a batch's payload", value, limit });
-    }
-    Ok(Images::Payload(extents))
+    Ok(Images::Payload(writer.finish()?))
 }
 
 /// The runs of set bits.

@@ -19,6 +19,12 @@ pub const fn frames_for(bytes: usize) -> usize {
     bytes.div_ceil(FRAME_YIELD) + 1
 }
 
+/// The extents that frames make in this order: first frame and number of frames.
+pub fn extents_of(frames: &[FrameNo]) -> impl Iterator<Item = (FrameNo, usize)> {
+    let runs = frames.chunk_by(|a, b| a.0 + 1 == b.0);
+    runs.flat_map(|run| run.chunks(EXTENT_FRAMES_MAX)).map(|extent| (extent[0], extent.len()))
+}
+
 /// Fills frames with lines.
 pub struct Writer<'m> {
     memory: &'m Memory,
@@ -34,15 +40,7 @@ impl<'m> Writer<'m> {
     /// A writer into `frames`.
     #[must_use]
     pub fn new(memory: &'m Memory, frames: &[FrameNo]) -> Self {
-        let mut runs: Vec<(FrameNo, usize)> = Vec::new();
-        for &frame in frames {
-            match runs.last_mut() {
-                Some((first, len)) if first.0 + *len as u32 == frame.0 && *len < EXTENT_FRAMES_MAX => {
-                    *len += 1
-                }
-                _ => runs.push((frame, 1)),
-            }
-        }
+        let mut runs: Vec<_> = extents_of(frames).collect();
         runs.reverse();
         Self { memory, runs, open: None, bytes: Vec::new(), extents: Vec::new() }
     }
