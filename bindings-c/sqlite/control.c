@@ -20,6 +20,12 @@ const char *pgsv_host_option(const char *key)
     return NULL;
 }
 
+/* Whether SQLite tells how it was built. */
+bool pgsv_host_tells(void)
+{
+    return pgsv_host_option("") != NULL;
+}
+
 /* SQLite's own ceiling, unless it was built with another one (SQLITE_MAX_MMAP_SIZE). */
 static sqlite3_int64 fetch_ceiling(void)
 {

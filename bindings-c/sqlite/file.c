@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The io methods of an object. None takes a mutex of the VFS or allocates: the handle stays while the file is open.
+ * The io methods of an object. None but xClose takes the registry, and none but a write of a batch allocates: the handle
+ * stays while the file is open.
  *
  * An object without a handle is the WAL of a region that is open read-only and has none: it is empty.
  */

@@ -181,6 +181,7 @@ int pgsv_batch_replaced(struct file *file);
 
 /* control.c */
 const char *pgsv_host_option(const char *key);
+bool pgsv_host_tells(void);
 
 /* file.c, control.c, lock.c, shm.c: io methods */
 int pgsv_control(sqlite3_file *base, int operation, void *argument);

@@ -138,7 +138,7 @@ static void fill(struct file *file, struct database *database, enum slot slot, i
     file->slot = slot;
     file->powersafe = true;
     const char *synchronous = pgsv_host_option("DEFAULT_SYNCHRONOUS=");
-    file->unsynced = synchronous && *synchronous == '0';
+    file->unsynced = !pgsv_host_tells() || (synchronous && *synchronous == '0');
     file->read_only = database->region->read_only || !(flags & SQLITE_OPEN_READWRITE);
     file->delete_on_close = slot != SLOT_DB && (flags & SQLITE_OPEN_DELETEONCLOSE);
     if (file->read_only) flags = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
@@ -347,7 +347,7 @@ static void in_child(void)
 /* Nothing fails without it: SQLite then never asks for a batch. */
 static void tell_what_host_lacks(void)
 {
-    if (!pgsv_host_option("ENABLE_BATCH_ATOMIC_WRITE"))
+    if (pgsv_host_tells() && !pgsv_host_option("ENABLE_BATCH_ATOMIC_WRITE"))
         sqlite3_log(SQLITE_NOTICE, "pagestone: this SQLite was built without SQLITE_ENABLE_BATCH_ATOMIC_WRITE: commits "
                                    "in rollback mode write a journal and sync three times, not once");
 }
