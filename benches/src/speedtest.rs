@@ -2,6 +2,8 @@
 
 use crate::medians;
 use std::error::Error;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -73,16 +75,26 @@ impl Runner<'_> {
         command.args(["--size", SIZE, "--journal", self.journal]).arg(&database).stdout(Stdio::null());
         if let Some(class) = self.class {
             // The names that the program's glue and the VFS go by.
-            command
-                .env("PGS_TEST_VFS", extension)
-                .env("PGS_TEST_VFS_NAME", "pagestone")
-                .env("PGS_VFS_ASSUME", class);
+            command.env("PGS_TEST_VFS", extension).env("PGS_VFS_ASSUME", class);
         }
         let start = Instant::now();
         let status = command.status()?;
         self.seconds.push(start.elapsed().as_secs_f64());
         if !status.success() {
             return Err(format!("speedtest1, {} on {}: {status}", self.name, self.place).into());
+        }
+        self.check_format(&database)
+    }
+
+    /// A program that does not heed the names would be measured as ours and be stock.
+    fn check_format(&self, database: &Path) -> Result<(), Box<dyn Error>> {
+        let Some(_) = self.directory else { return Ok(()) };
+        let mut head = [0; 16];
+        File::open(database)?.read_exact(&mut head)?;
+        if (head == *b"SQLite format 3\0") == self.class.is_some() {
+            return Err(
+                format!("speedtest1, {}: {} is of the other VFS", self.name, database.display()).into()
+            );
         }
         Ok(())
     }
