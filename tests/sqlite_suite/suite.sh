@@ -5,7 +5,7 @@
 #   STOCK=1                                 the same programs on SQLite's own VFS: nothing is excused
 #   ONLY="wal*.test pager1.test"            these scripts of the parts alone (the lists are then not checked for truth)
 #   SCRATCH=folder                          where the databases are (default: /dev/shm where it is large, else TMPDIR)
-#   LIMIT=120  JOBS=processors              seconds for a script, scripts at a time
+#   LIMIT=120  JOBS=processors              seconds for a script (crash: 1800), scripts at a time
 #   PGS_PROFILE=release                     how the engine is built; dev: with its assertions
 #   PGS_VFS_ASSUME=cacheline                the durability to work with (on /dev/shm it is volatile)
 #
@@ -18,7 +18,6 @@ target=$(mkdir -p "${CARGO_TARGET_DIR:-$root/target}" && cd "${CARGO_TARGET_DIR:
 work=${PAGESTONE_SQLITE:-$target/sqlite-suite}
 profile=${PGS_PROFILE:-release}
 parts=${PARTS:-veryquick mmap crash threads programs}
-limit=${LIMIT:-120}
 side=$([ -n "${STOCK:-}" ] && echo stock || echo ours)
 
 stop() {
@@ -45,7 +44,7 @@ if [ "${1:-}" = one ]; then
     esac
     script=$1
     shift
-    as_user timeout -k 5 "$limit" "$@" >"$SUITE_LOGS/$script" 2>&1 </dev/null || status=$?
+    as_user timeout -k 5 "$SUITE_LIMIT" "$@" >"$SUITE_LOGS/$script" 2>&1 </dev/null || status=$?
     printf '\n@@status %s\n' "$status" >>"$SUITE_LOGS/$script"
     cd /
     rm -rf "$folder"
@@ -74,7 +73,8 @@ if [ "$side" = ours ]; then
     said=$(cd "$root" && env -u MAKEFLAGS -u MAKELEVEL CARGO_TARGET_DIR="$target" make -s lib PGS_PROFILE="$profile" 2>&1 &&
         make -s -f bindings-c/sqlite/Makefile CFLAGS="-O2 -g" SQLITE_INCLUDE="$work/build" \
             OUT="$extensions/pagestone_vfs.so" LIBPAGESTONE="$library" 2>&1 &&
-        "${CC:-cc}" -O2 -shared -fPIC -I "$work/build" -o "$extensions/shim.so" "$here/shim.c" 2>&1) ||
+        "${CC:-cc}" -O2 -shared -fPIC -I "$work/build" -o "$extensions/shim.$$" "$here/shim.c" 2>&1 &&
+        mv "$extensions/shim.$$" "$extensions/shim.so") ||
         stop "the extension does not build: $said"
 fi
 
@@ -179,11 +179,10 @@ run_scripts() {
 
 # One call of a program: it must succeed. What it said stays in $SUITE_LOGS/NAME.
 call() {
-    name=$1
+    log=$SUITE_LOGS/$1
     shift
     total=$((total + 1)) calls=$((calls + 1))
-    (cd "$folder" && as_user timeout -k 5 600 "$@") >"$SUITE_LOGS/$name" 2>&1 ||
-        fail "programs $name: $* (the end: $(tail -n 3 "$SUITE_LOGS/$name"))"
+    (cd "$folder" && as_user timeout -k 5 600 "$@") >"$log" 2>&1 || fail "programs ${log##*/}: $* ($(tail -n 3 "$log"))"
 }
 
 whole() {
@@ -198,8 +197,8 @@ speedtest() {
     call "speedtest1-$name" "$SUITE_PROGRAMS/speedtest1" --size 20 --verify "$@" "$name.db"
     whole "speedtest1-$name" "$name.db"
     call "speedtest1-$name-stock" env -u PGS_TEST_VFS "$SUITE_PROGRAMS/speedtest1" --size 20 --verify "$@" "$name.stock"
-    hash=$(grep '^Verification Hash' "$SUITE_LOGS/speedtest1-$name")
-    [ -n "$hash" ] && [ "$hash" = "$(grep '^Verification Hash' "$SUITE_LOGS/speedtest1-$name-stock")" ] ||
+    hash=$(sed -n 's/^Verification Hash//p' "$SUITE_LOGS/speedtest1-$name")
+    [ -n "$hash" ] && [ "$hash" = "$(sed -n 's/^Verification Hash//p' "$SUITE_LOGS/speedtest1-$name-stock")" ] ||
         fail "programs speedtest1 $name: it read other data than on SQLite's own VFS"
 }
 
@@ -231,11 +230,13 @@ run_programs() {
 
 probe
 for part in $parts; do
+    SUITE_LIMIT=${LIMIT:-120}
+    export SUITE_LIMIT
     case $part in
     subset) run_scripts subset veryquick 322 ;;
     veryquick) run_scripts veryquick veryquick 1238 ;;
     mmap) run_scripts mmap mmap 1261 ;;
-    crash) run_scripts crash full "$(grep -vc '^#' "$here/crash")" ;;
+    crash) SUITE_LIMIT=${LIMIT:-1800} && run_scripts crash full "$(grep -vc '^#' "$here/crash")" ;;
     threads) run_scripts threads threads 15 ;;
     programs) run_programs ;;
     *) fail "there is no part $part" ;;
