@@ -53,9 +53,11 @@ fi
 
 # ---- what is needed ----
 
+# Where there is no shell, the scripts about it say that they are clean.
 programs=testfixture
+case " $parts " in *" veryquick "* | *" mmap "* | *" programs "*) programs="$programs sqlite3" ;; esac
 case " $parts " in *" threads "*) programs="$programs threadtest3" ;; esac
-case " $parts " in *" programs "*) programs="$programs sqlite3 speedtest1 kvtest" ;; esac
+case " $parts " in *" programs "*) programs="$programs speedtest1 kvtest" ;; esac
 # shellcheck disable=SC2086
 said=$(sh "$here/build.sh" $programs) || {
     status=$?
@@ -66,22 +68,21 @@ work=$(cd "$work" && pwd)
 
 # The extension is the one that users build, but for its assertions, which stay: a pin that is still held at xClose is
 # one of those. SQLite's headers are those of the suite.
-extensions=$work/$profile
 if [ "$side" = ours ]; then
-    mkdir -p "$extensions"
+    mkdir -p "$work/$profile"
     library=$target/$([ "$profile" = dev ] && echo debug || echo "$profile")/c/libpagestone.a
     said=$(cd "$root" && env -u MAKEFLAGS -u MAKELEVEL CARGO_TARGET_DIR="$target" make -s lib PGS_PROFILE="$profile" 2>&1 &&
         make -s -f bindings-c/sqlite/Makefile CFLAGS="-O2 -g" SQLITE_INCLUDE="$work/build" \
-            OUT="$extensions/pagestone_vfs.so" LIBPAGESTONE="$library" 2>&1 &&
-        "${CC:-cc}" -O2 -shared -fPIC -I "$work/build" -o "$extensions/shim.$$" "$here/shim.c" 2>&1 &&
-        mv "$extensions/shim.$$" "$extensions/shim.so") ||
+            OUT="$work/$profile/pagestone_vfs.so" LIBPAGESTONE="$library" 2>&1 &&
+        "${CC:-cc}" -O2 -shared -fPIC -I "$work/build" -o "$work/$profile/shim.so" "$here/shim.c" 2>&1) ||
         stop "the extension does not build: $said"
 fi
 
 roomy() { [ -w "$1" ] && [ "$(df -Pk "$1" | awk 'END { print $4 }')" -gt 2000000 ]; }
 place=${SCRATCH:-$(roomy /dev/shm && echo /dev/shm || echo "${TMPDIR:-/tmp}")}
 SUITE_SCRATCH=$(mktemp -d "$place/sqlite-suite.XXXXXX")
-trap 'rm -rf "$SUITE_SCRATCH" ${staged:-}' EXIT
+staged=$(mktemp -d "$work/run.XXXXXX")
+trap 'rm -rf "$SUITE_SCRATCH" "$staged"' EXIT
 trap 'exit 1' INT TERM
 chmod 755 "$SUITE_SCRATCH"
 cp "$here"/*.tcl "$SUITE_SCRATCH"
@@ -89,19 +90,21 @@ SUITE_PROGRAMS=$work/build SUITE_SOURCE=$work/source
 
 # nobody may not see everything that root has built.
 if ! as_user test -x "$SUITE_PROGRAMS/testfixture"; then
+    rm -rf "$staged"
     staged=$(mktemp -d "${TMPDIR:-/tmp}/sqlite-suite.XXXXXX")
     mkdir "$staged/build"
     for program in $programs; do cp "$work/build/$program" "$staged/build"; done
     cp -r "$work/source" "$staged/source"
-    [ "$side" = stock ] || cp "$extensions"/*.so "$staged"
-    chmod -R a+rX "$staged"
-    SUITE_PROGRAMS=$staged/build SUITE_SOURCE=$staged/source extensions=$staged
+    SUITE_PROGRAMS=$staged/build SUITE_SOURCE=$staged/source
 fi
+# A copy: another run may build it again meanwhile.
+[ "$side" = stock ] || cp "$work/$profile/pagestone_vfs.so" "$work/$profile/shim.so" "$staged"
+chmod -R a+rX "$staged"
 export SUITE_SCRATCH SUITE_PROGRAMS SUITE_SOURCE
 
 # The VFS, and what shows it to the tests (shim.tcl, clients.tcl).
 if [ "$side" = ours ]; then
-    PGS_TEST_VFS=$extensions/pagestone_vfs.so PGS_TEST_SHIM=$extensions/shim.so PGS_TEST_TCL=$SUITE_SCRATCH
+    PGS_TEST_VFS=$staged/pagestone_vfs.so PGS_TEST_SHIM=$staged/shim.so PGS_TEST_TCL=$SUITE_SCRATCH
     export PGS_TEST_VFS PGS_TEST_SHIM PGS_TEST_TCL
 else
     unset PGS_TEST_VFS PGS_TEST_TCL
