@@ -4,8 +4,9 @@ use crate::{assert_whole, opened, run, value};
 use rusqlite::{Connection, ErrorCode};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 thread_local! {
     /// How often the handlers of this thread were asked.
@@ -17,8 +18,12 @@ fn three_times(before: i32) -> bool {
     before < 2
 }
 
+/// Somebody waits patiently.
+static WAITS: AtomicBool = AtomicBool::new(false);
+
 fn patiently(_: i32) -> bool {
     ASKED.set(ASKED.get() + 1);
+    WAITS.store(true, Ordering::Relaxed);
     thread::sleep(Duration::from_millis(1));
     true
 }
@@ -83,9 +88,13 @@ fn who_waits_gets_the_lock_when_the_other_is_done() {
         let (_directory, path) = place(mode);
         let (holder, db) = (opened(&path), with(&path, patiently));
         run(&holder, held);
+        WAITS.store(false, Ordering::Relaxed);
         thread::scope(|scope| {
             scope.spawn(move || {
-                thread::sleep(Duration::from_millis(30));
+                let end = Instant::now() + Duration::from_secs(20);
+                while !WAITS.load(Ordering::Relaxed) && Instant::now() < end {
+                    thread::sleep(Duration::from_millis(1));
+                }
                 run(&holder, "COMMIT");
             });
             asked();
