@@ -1,4 +1,4 @@
-//! SQLite's own `speedtest1`, on every VFS and medium of a run.
+//! SQLite's own `speedtest1`, on every VFS and medium of a run. Not in `:memory:`: its set `app` opens the database anew.
 
 use crate::medians;
 use std::error::Error;
@@ -17,8 +17,7 @@ const SIZE: &str = "100";
 struct Runner<'a> {
     name: &'static str,
     place: &'static str,
-    /// Where the database is; nowhere is `:memory:`.
-    directory: Option<&'a Path>,
+    directory: &'a Path,
     /// The class that the region is told to have; none is SQLite's own VFS.
     class: Option<&'static str>,
     journal: &'static str,
@@ -34,15 +33,7 @@ pub fn compare(program: &Path, extension: &Path, disk: &Path, memory: &Path) -> 
         println!("\nspeedtest1: not run, `make test-sqlite` builds it (SPEEDTEST1=program, and `make vfs`)");
         return Ok(());
     }
-    let floor = Runner {
-        name: ":memory:",
-        place: "memory",
-        directory: None,
-        class: None,
-        journal: "memory",
-        seconds: vec![],
-    };
-    let mut runners = vec![floor];
+    let mut runners = Vec::new();
     for (place, directory, class) in [("disk", disk, "fdatasync"), ("tmpfs", memory, "cacheline")] {
         for (name, class, journal) in [
             ("stock DELETE", None, "delete"),
@@ -50,7 +41,6 @@ pub fn compare(program: &Path, extension: &Path, disk: &Path, memory: &Path) -> 
             ("ours DELETE by batch", Some(class), "delete"),
             ("ours WAL", Some(class), "wal"),
         ] {
-            let directory = Some(directory);
             runners.push(Runner { name, place, directory, class, journal, seconds: Vec::new() });
         }
     }
@@ -66,7 +56,7 @@ pub fn compare(program: &Path, extension: &Path, disk: &Path, memory: &Path) -> 
 
 impl Runner<'_> {
     fn run(&mut self, program: &Path, extension: &Path) -> Result<(), Box<dyn Error>> {
-        let database = self.directory.map_or(":memory:".into(), |directory| directory.join("speedtest.db"));
+        let database = self.directory.join("speedtest.db");
         for suffix in ["", "-journal", "-wal", "-shm"] {
             // It may not be there.
             let _ = std::fs::remove_file(format!("{}{suffix}", database.display()));
@@ -88,7 +78,6 @@ impl Runner<'_> {
 
     /// A program that does not heed the names would be measured as ours and be stock.
     fn check_format(&self, database: &Path) -> Result<(), Box<dyn Error>> {
-        let Some(_) = self.directory else { return Ok(()) };
         let mut head = [0; 16];
         File::open(database)?.read_exact(&mut head)?;
         if (head == *b"SQLite format 3\0") == self.class.is_some() {
