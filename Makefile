@@ -113,6 +113,9 @@ test-redb: ## redb's own tests, every database of them in a region; failures aga
 test-dax: ## a guest with persistent memory: MAP_SYNC, devdax, the suites, power cuts (CUTS=20, SEED=n, ONLY=part of a name; apt and 500 MB)
 	@$(CARGO) run --quiet --locked --release -p pagestone-dax -- run --cuts $(CUTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
+test-bare: ## README's two commands on a Debian that has nothing but stable Rust, gcc and make (root, debootstrap, 12 GB, half an hour)
+	@sh tests/bare/run.sh
+
 breaks-dax: ## what only the guest can show, broken one promise at a time: each case and the judge of the cuts must notice (ONLY=words)
 	@sh tests/breaks/run.sh breaks-dax
 
@@ -129,7 +132,7 @@ uninstall: uninstall-cli
 uninstall-cli:
 	rm -f $(DESTDIR)$(prefix)/bin/pagestone $(DESTDIR)$(mandir)/man1/pagestone.1
 
-.PHONY: uninstall-cli api msrv package
+.PHONY: uninstall-cli api msrv package test-bare
 api: ## the snapshot of the Rust interface (tests/tidy/public-api), after a change that is meant
 	PAGESTONE_BLESS=1 $(CARGO) test --locked --quiet -p pagestone-tests --test tidy the_public_interface
 
