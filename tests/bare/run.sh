@@ -19,7 +19,7 @@ mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Component
 
 bare=${CARGO_TARGET_DIR:-$PWD/target}/bare
 root=$bare/root
-home=$root/home/newcomer
+home=$root/srv/newcomer
 step() { printf '\n== %s\n' "$*"; }
 
 # Mounts are in a namespace of their own, so that none is left behind.
@@ -39,23 +39,23 @@ chroot "$root" sh -ec "apt-get update && apt-get install --yes $packages" >>"$ba
     { tail -n 5 "$bare/log"; exit 1; }
 
 step "stable Rust, the crates, a clone"
-chroot "$root" useradd --create-home --shell /bin/sh newcomer
+chroot "$root" useradd --create-home --home-dir /srv/newcomer --shell /bin/sh newcomer
 mkdir "$home/.cargo"
 cp -aL "$toolchain" "$home/rust"
 cp -a "$crates/registry" "$home/.cargo"
 [ ! -f "$crates/config.toml" ] || cp "$crates/config.toml" "$home/.cargo"
 git clone --quiet . "$home/pagestone"
-chroot "$root" chown -R newcomer: /home/newcomer
+chroot "$root" chown -R newcomer: /srv/newcomer
 
 newcomer() {
     step "$*"
-    chroot --userspec=newcomer:newcomer "$root" /usr/bin/env -i HOME=/home/newcomer USER=newcomer TERM=dumb \
-        PATH=/home/newcomer/rust/bin:/usr/local/bin:/usr/bin:/bin CARGO_NET_OFFLINE=true \
-        sh -c "cd /home/newcomer/pagestone && $*"
+    chroot --userspec=newcomer:newcomer "$root" /usr/bin/env -i HOME=/srv/newcomer USER=newcomer TERM=dumb \
+        PATH=/srv/newcomer/rust/bin:/usr/local/bin:/usr/bin:/bin CARGO_NET_OFFLINE=true \
+        sh -c "cd /srv/newcomer/pagestone && $*"
 }
 failures=0
 newcomer make demo || failures=$((failures + 1))
 newcomer make test || failures=$((failures + 1))
-[ -n "${KEEP:-}" ] || rm -rf --one-file-system "$root/home" "$root/usr" "$root/var"
+[ -n "${KEEP:-}" ] || rm -rf --one-file-system "$root/srv" "$root/usr" "$root/var"
 printf 'summary: test-bare cases=2 states=0 schedules=0 failures=%d\n' "$failures"
 [ "$failures" = 0 ]

@@ -1,10 +1,10 @@
 //! Installs the C library once, by the recipe that users run, and compiles C against it.
 
-use std::io::Write as _;
+use pagestone_tests::skip::skipped;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::{env, fs, io};
+use std::{env, fs};
 use tempfile::TempDir;
 
 /// The repository.
@@ -42,12 +42,6 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-/// Says aloud, past the test harness that swallows what passing tests print, that something was not run.
-pub fn skipped(what: &str, why: &str) {
-    let words = format!("SKIPPED: {what}: {why}\n");
-    io::stderr().write_all(words.as_bytes()).unwrap();
 }
 
 /// Runs a command and gives its standard output; anything but success ends the test with all it said.
@@ -118,4 +112,14 @@ pub fn make(verb: &str) -> Command {
 /// The compiler that the environment names, or the usual one.
 pub fn compiler(variable: &str, usual: &str) -> Command {
     Command::new(env::var_os(variable).unwrap_or_else(|| usual.into()))
+}
+
+/// As [`compiler`], for C++; none, and `what` is skipped aloud, where there is none: the library itself needs only C.
+pub fn cxx_compiler(what: &str) -> Option<Command> {
+    let mut cxx = compiler("CXX", "c++");
+    if cxx.arg("--version").output().is_err() {
+        skipped(what, "there is no C++ compiler (apt install g++)");
+        return None;
+    }
+    Some(compiler("CXX", "c++"))
 }

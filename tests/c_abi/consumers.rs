@@ -1,6 +1,7 @@
 //! Projects of somebody else, built against an installed library in the ways there are.
 
-use crate::build::{Prefix, compiler, files_below, make, root, run, skipped};
+use crate::build::{Prefix, compiler, cxx_compiler, files_below, make, root, run};
+use pagestone_tests::skip::skipped;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -183,6 +184,7 @@ fn a_staged_installation_is_whole_is_found_where_it_lies_and_can_be_removed() {
 
 #[test]
 fn cxx_compiles_and_links_it() {
+    let Some(mut cxx) = cxx_compiler("the library in C++") else { return };
     let scratch = TempDir::new().unwrap();
     let (source, program) = (scratch.path().join("p.cc"), scratch.path().join("p"));
     fs::write(
@@ -190,7 +192,6 @@ fn cxx_compiles_and_links_it() {
         "#include <pagestone.h>\nint main() { return pgs_version() == PGS_VERSION ? 0 : 1; }\n",
     )
     .unwrap();
-    let mut cxx = compiler("CXX", "c++");
     cxx.args(["-std=c++17", "-Wall", "-Wextra", "-Werror", "-pedantic", "-I"]);
     cxx.arg(Prefix::installed().path("include")).arg(&source).arg("-L").arg(Prefix::installed().path("lib"));
     run(cxx.arg("-lpagestone").arg("-o").arg(&program));

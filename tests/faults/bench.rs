@@ -1,5 +1,6 @@
 //! Runs cases one after the other, each with a limit of time, and counts what they did.
 
+use pagestone_tests::skip::skipped;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,7 +42,7 @@ impl Bench {
     /// Says aloud that a case, or a part of it, cannot run here.
     pub fn skip(&self, what: &str, why: &str) {
         self.skipped.fetch_add(1, Ordering::Relaxed);
-        println!("SKIPPED: {what}: {why}");
+        skipped(what, why);
     }
 
     /// Which of `0..n` a sweep takes: all, or about `few`, always the first and the last.

@@ -4,6 +4,7 @@ use crate::child::Child;
 use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::RegionOptions;
+use pagestone_tests::skip::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,7 +25,7 @@ impl SmallDisk {
         std::fs::File::create(image).and_then(|file| file.set_len(8 * MIB)).unwrap();
         let made = Command::new("mkfs.ext4").args(["-q", "-O", "^has_journal"]).arg(image).status();
         if !made.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: a full disk of ext4 needs mkfs.ext4 (package e2fsprogs)");
+            skipped("a full disk of ext4", "mkfs.ext4 is not installed (apt install e2fsprogs)");
             return None;
         }
         Self::mount(&["-o", "loop", image.to_str().unwrap()])
@@ -36,7 +37,7 @@ impl SmallDisk {
         if mounted.is_ok_and(|status| status.success()) {
             return Some(Self(directory));
         }
-        eprintln!("SKIPPED: a full disk needs the right to mount {arguments:?}; run this test as root");
+        skipped("a full disk", &format!("it needs the right to mount {arguments:?}; run this test as root"));
         None
     }
 

@@ -4,6 +4,7 @@ use crate::attach_with;
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
 use pagestone::units::Durability;
+use pagestone_tests::skip::skipped;
 use std::path::Path;
 
 fn memory(options: &RegionOptions) -> pagestone::Result<std::sync::Arc<Region>> {
@@ -48,7 +49,7 @@ fn a_medium_weaker_than_required_is_refused_by_name_and_leaves_no_file() {
 #[test]
 fn a_shared_memory_file_system_is_volatile() {
     if !Path::new("/dev/shm").is_dir() {
-        eprintln!("SKIPPED: there is no /dev/shm");
+        skipped("the class of shared memory", "there is no /dev/shm");
         return;
     }
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();

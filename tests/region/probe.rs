@@ -6,6 +6,7 @@ use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
 use pagestone::units::{Durability, MediumKind};
+use pagestone_tests::skip::skipped;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -32,7 +33,7 @@ fn each_medium_is_taken_for_what_it_is() {
         let region = attach(&memory.path().join("region")).unwrap();
         assert_eq!((region.kind(), region.medium_class()), (MediumKind::File, Durability::Volatile));
     } else {
-        eprintln!("SKIPPED: there is no /dev/shm");
+        skipped("the class of shared memory", "there is no /dev/shm");
     }
 }
 
@@ -70,8 +71,7 @@ fn a_device_is_refused_before_it_is_opened() {
         let node = directory.path().join(kind);
         let made = Command::new("mknod").arg(&node).args([kind, "241", "77"]).status();
         if !made.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: a device node needs the right to mknod; run this test as root");
-            return;
+            return skipped("a device node", "it needs the right to mknod; run this test as root");
         }
         let hint = refusal(&node);
         assert!(hint.contains(reason), "{hint}");

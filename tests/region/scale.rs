@@ -3,6 +3,7 @@
 use crate::attach_with;
 use crate::child::Child;
 use pagestone::region::{Region, RegionOptions, Source};
+use pagestone_tests::skip::skipped;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ fn the_largest_sparse_file_attaches_as_fast_as_a_small_one_and_takes_no_memory()
     let sparse = |path: &Path, len| std::fs::File::create(path).and_then(|file| file.set_len(len));
     sparse(&small, GIB).unwrap();
     if let Err(error) = sparse(&large, 15 * TIB) {
-        eprintln!("SKIPPED: this file system has no files of 15 TiB ({error})");
+        skipped("a file of 15 TiB", &format!("this file system has none ({error})"));
         return;
     }
     let open = |path: &Path| attach_with(path, RegionOptions::default()).unwrap();

@@ -7,5 +7,6 @@ pub mod lint;
 pub mod oracle;
 #[cfg(pagestone_shuttle)]
 pub mod schedules;
+pub mod skip;
 #[cfg(not(pagestone_shuttle))]
 pub mod sqlite;

@@ -3,6 +3,7 @@
 use crate::{PAGE, check, content, filled};
 use pagestone::store::Store;
 use pagestone::units::{FRAME_SIZE, PageIndex};
+use pagestone_tests::skip::skipped;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -84,7 +85,7 @@ fn extended(path: &Path, len: u64) -> bool {
     match OpenOptions::new().write(true).open(path).unwrap().set_len(len) {
         Ok(()) => true,
         Err(error) => {
-            eprintln!("SKIPPED: this file system has no files of {len} bytes ({error})");
+            skipped(&format!("a file of {len} bytes"), &format!("this file system has none ({error})"));
             false
         }
     }

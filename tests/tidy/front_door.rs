@@ -127,6 +127,18 @@ pub fn commands(tree: &Tree) -> Vec<String> {
     problems
 }
 
+/// Where the word stands that is said of what was not run: in one place, which counts it.
+const SKIPS: &[&str] =
+    &["tests/src/skip.rs", "tests/tidy/front_door.rs", "tests/faults/bench.rs", "tests/dax/src/plan.rs"];
+
+/// Test programs that skip something and do not count it.
+pub fn skips(tree: &Tree) -> Vec<String> {
+    let rust = tree.sources.iter().filter(|s| s.path.ends_with(".rs") && !SKIPS.contains(&s.path.as_str()));
+    rust.filter(|source| source.text.contains("SKIPPED:"))
+        .map(|source| format!("{}: use pagestone_tests::skip::skipped, which is counted", source.path))
+        .collect()
+}
+
 /// Programs that the README quotes, by the language of the quotation. They are compiled and run by other tests.
 const QUOTED: &[(&str, &str)] =
     &[("```rust", "engine/examples/quickstart.rs"), ("```c", "bindings-c/examples/quickstart.c")];
@@ -206,4 +218,10 @@ fn a_quotation_that_drifted_is_found() {
     tree.sources.push(crate::tree::Source::new(QUOTED[0].1, "let a = 1;\n  let c = 3;\n  let b = 2;\n"));
     tree.sources.push(crate::tree::Source::new(QUOTED[1].1, "long a;\n"));
     assert_eq!(quotations(&tree).len(), 1);
+}
+
+#[test]
+fn a_skip_that_is_not_counted_is_found() {
+    let of = |path: &str| skips(&Tree::of(path, "fn f() { eprintln!(\"SKIPPED: no disk\"); }")).len();
+    assert_eq!((of("tests/store/x.rs"), of("tests/src/skip.rs")), (1, 0));
 }

@@ -63,6 +63,11 @@ fn every_command_in_a_document_exists_and_every_verb_is_explained() {
 }
 
 #[test]
+fn what_is_skipped_is_counted() {
+    hold(front_door::skips(&Tree::of_project()));
+}
+
+#[test]
 fn the_readme_quotes_programs_that_are_tested() {
     hold(front_door::quotations(&Tree::of_project()));
 }
