@@ -2,15 +2,16 @@
 //! claim.
 
 use pagestone::store::Object;
+use pagestone::sync::Global;
 use redb::BackendError;
 use std::collections::HashMap;
 use std::io;
 use std::ops::{Bound, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// All locks of the process.
-static TABLE: LazyLock<Table> = LazyLock::new(Table::default);
+static TABLE: Global<Table> = Global::new(Table::default);
 static OWNERS: AtomicU64 = AtomicU64::new(0);
 
 /// An object, whatever the handle: the first page frame of its region, which no other open region has, and its number.
@@ -53,7 +54,7 @@ impl Locks {
         shared: bool,
     ) -> Result<bool, BackendError> {
         let bytes = range(start, end)?;
-        let mut held = TABLE.lock();
+        let mut held = TABLE.get().lock();
         let free = !self.is_excluded(&held, &bytes, shared);
         if free {
             held.entry(self.storage).or_default().push(Held { owner: self.owner, bytes, shared });
@@ -64,9 +65,9 @@ impl Locks {
     /// Takes a lock, waiting until nobody else has one that excludes it.
     pub(crate) fn take(&self, start: Bound<u64>, end: Bound<u64>, shared: bool) -> Result<(), BackendError> {
         let bytes = range(start, end)?;
-        let mut held = TABLE.lock();
+        let mut held = TABLE.get().lock();
         while self.is_excluded(&held, &bytes, shared) {
-            held = TABLE.released.wait(held).unwrap_or_else(PoisonError::into_inner);
+            held = TABLE.get().released.wait(held).unwrap_or_else(PoisonError::into_inner);
         }
         held.entry(self.storage).or_default().push(Held { owner: self.owner, bytes, shared });
         Ok(())
@@ -75,7 +76,7 @@ impl Locks {
     /// Gives a lock back that was taken on exactly this range.
     pub(crate) fn release(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         let bytes = range(start, end)?;
-        let mut table = TABLE.lock();
+        let mut table = TABLE.get().lock();
         let held = table.entry(self.storage).or_default();
         let mine = held.iter().position(|lock| lock.owner == self.owner && lock.bytes == bytes);
         if let Some(at) = mine {
@@ -85,18 +86,18 @@ impl Locks {
             table.remove(&self.storage);
         }
         drop(table);
-        TABLE.released.notify_all();
+        TABLE.get().released.notify_all();
         mine.map(|_| ()).ok_or_else(|| invalid(format!("bytes {bytes:x?} are not locked by this backend")))
     }
 
     /// Whether somebody else has any lock in this range.
     pub(crate) fn query(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        Ok(self.is_excluded(&TABLE.lock(), &range(start, end)?, false))
+        Ok(self.is_excluded(&TABLE.get().lock(), &range(start, end)?, false))
     }
 
     /// Gives all locks back.
     pub(crate) fn release_all(&self) {
-        let mut table = TABLE.lock();
+        let mut table = TABLE.get().lock();
         if let Some(held) = table.get_mut(&self.storage) {
             held.retain(|lock| lock.owner != self.owner);
             if held.is_empty() {
@@ -104,7 +105,7 @@ impl Locks {
             }
         }
         drop(table);
-        TABLE.released.notify_all();
+        TABLE.get().released.notify_all();
     }
 
     fn is_excluded(

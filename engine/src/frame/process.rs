@@ -6,10 +6,9 @@
 
 use super::table::{CHUNK_BUDGET, FRAMES_MAX, FrameTable};
 use crate::error::Result;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::fork;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// How many forks lie between this process and the first.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Pfns below belong to a parent.
 static FLOOR: AtomicU64 = AtomicU64::new(0);
 /// Null until first used. What it points to is never freed.
@@ -23,29 +22,13 @@ static OF_SCHEDULE: crate::sync::Global<FrameTable> =
 /// The least table, for 256 MiB.
 const FRAMES_MIN: u64 = 1 << 16;
 
-pub(super) fn generation() -> u32 {
-    // ORDERING: Relaxed: it changes only where no other thread exists.
-    GENERATION.load(Ordering::Relaxed)
-}
-
-/// The child side of `fork`, where only async-signal-safe things may be done: the forking thread is the only one.
-extern "C" fn in_child() {
+/// A child starts without a table.
+fn leave_to_parent() {
     // ORDERING: Relaxed, all: no other thread exists.
     let table = TABLE.swap(std::ptr::null_mut(), Ordering::Relaxed);
     // SAFETY: the pointer is null or came from `Box::leak`.
     if let Some(table) = unsafe { table.as_ref() } {
         FLOOR.fetch_max(table.space.high(), Ordering::Relaxed);
-    }
-    GENERATION.fetch_add(1, Ordering::Relaxed);
-}
-
-fn watch_forks() {
-    static WATCHING: AtomicBool = AtomicBool::new(false);
-    // ORDERING: Relaxed: who comes second needs nothing from who came first.
-    if !cfg!(miri) && !WATCHING.swap(true, Ordering::Relaxed) {
-        // SAFETY: `in_child` does nothing that a child may not do. If it cannot be registered (no memory), a child
-        // finds a wiped table that populates again for itself alone.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     }
 }
 
@@ -100,7 +83,7 @@ impl FrameTable {
     }
 
     fn make_global() -> Result<&'static Self> {
-        watch_forks();
+        fork::on_child(leave_to_parent);
         // ORDERING: Relaxed: changed by a fork's child while it has one thread.
         let floor = FLOOR.load(Ordering::Relaxed);
         let table = Self::reserve(floor)?;

@@ -4,13 +4,13 @@ use super::chunk::{CHUNK_BYTES, ChunkMap, FRAMES_PER_CHUNK, chunk_of, frames_of}
 use super::closed::ClosedRanges;
 use super::descriptor::Descriptor;
 use super::outcome::{PinOutcome, UnpinOutcome};
-use super::process;
+
 use super::space::PfnSpace;
 use super::state::Snapshot;
 use super::version::Versions;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{LazyArray, mutant};
+use crate::sync::{LazyArray, fork, mutant};
 use crate::units::{Pfn, PfnRange};
 
 /// Frames of the process-wide table (256 TiB of media), where the address space allows it. Where the table is made of
@@ -93,7 +93,7 @@ impl FrameTable {
                 budget: AtomicUsize::new(chunk_budget),
                 reclaimed_chunks: AtomicU64::new(0),
                 skipped_chunks: AtomicU64::new(0),
-                generation: process::generation(),
+                generation: fork::generation(),
                 floor,
             })
         };
@@ -307,7 +307,7 @@ impl FrameTable {
 
     /// Whether the frame was handed out before a fork, to the parent process.
     pub(super) fn is_of_the_parent(&self, pfn: Pfn) -> bool {
-        pfn.get() < self.floor || self.generation != process::generation()
+        pfn.get() < self.floor || self.generation != fork::generation()
     }
 }
 

@@ -28,14 +28,14 @@ impl FlushInstruction {
     pub fn detect() -> Self {
         use std::arch::x86_64::{__cpuid, __cpuid_count};
         // Asked once: in a virtual machine CPUID is answered by the host, which takes tens of microseconds.
-        static BEST: std::sync::LazyLock<FlushInstruction> = std::sync::LazyLock::new(|| {
+        static BEST: crate::sync::Global<FlushInstruction> = crate::sync::Global::new(|| {
             // SAFETY: every x86-64 processor has CPUID.
             let (highest, leaf1) = unsafe { (__cpuid(0).eax, __cpuid(1).edx) };
             // SAFETY: as above.
             let leaf7 = if highest >= 7 { unsafe { __cpuid_count(7, 0).ebx } } else { 0 };
             FlushInstruction::choose(leaf1, leaf7)
         });
-        *BEST
+        *BEST.get()
     }
 
     /// The best one that this processor has.

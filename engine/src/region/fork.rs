@@ -1,13 +1,11 @@
 //! What a forked child must not keep: the claims. A child that kept the descriptor would hold the region after
 //! its parent's death, and one that used the window would write without a claim.
 
+use crate::sync::fork;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-/// Forks between the first process and this one.
-static FORKS: AtomicU64 = AtomicU64::new(0);
 /// Every slot ever made, newest first. A list of atomics, because the child of a threaded process may not lock.
 static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
@@ -26,21 +24,10 @@ unsafe impl Sync for Slot {}
 // SAFETY: as above; slots are shared references only.
 unsafe impl Send for Slot {}
 
-/// A number that differs between this process and any that it forks.
-#[inline]
-pub(super) fn generation() -> u64 {
-    // ORDERING: Relaxed: it changes only in the child's one thread, before that runs anything else.
-    FORKS.load(Ordering::Relaxed)
-}
-
 impl Slot {
     /// Keeps `descriptor` for this process, and from its children.
     pub(super) fn keep(descriptor: OwnedFd) -> &'static Self {
-        static HANDLER: Once = Once::new();
-        // SAFETY: `in_child` only uses atomics and `close`, which a fork's child may call.
-        HANDLER.call_once(|| unsafe {
-            libc::pthread_atfork(None, None, Some(in_child));
-        });
+        fork::on_child(leave_to_parent);
         let raw = descriptor.into_raw_fd();
         for slot in slots() {
             // ORDERING: Acquire/Release: the slot's former user is done with its descriptor.
@@ -88,8 +75,13 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
     })
 }
 
-/// Runs in the child before `fork` returns.
-extern "C" fn in_child() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
-    slots().for_each(Slot::release);
+/// What a child does at once: atomics and `close`. The kernel copies descriptors before memory, so that a slot may name one
+/// which the child has not: that is no error.
+fn leave_to_parent() {
+    for slot in slots() {
+        // ORDERING: Relaxed: no other thread exists.
+        let raw = slot.descriptor.swap(FREE, Ordering::Relaxed);
+        // SAFETY: the slot's, and not the child's to keep.
+        unsafe { libc::close(raw) };
+    }
 }

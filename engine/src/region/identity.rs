@@ -1,10 +1,10 @@
 //! What a lease names: which file on which boot, and which process.
 
 use crate::error::{Error, Result};
+use crate::sync::Global;
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Which file this is, on which boot: equal identities mean that what the kernel cached is still there.
@@ -29,7 +29,7 @@ impl Identity {
             found = look(file, libc::STATX_INO | libc::STATX_MNT_ID)?;
         }
         Ok(Self {
-            boot: *BOOT,
+            boot: *BOOT.get(),
             device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
             inode: found.stx_ino,
             mount: found.stx_mnt_id,
@@ -38,12 +38,12 @@ impl Identity {
 
     /// Of a device, whatever name it was reached by.
     pub(super) fn of_device(device: u64) -> Self {
-        Self { boot: *BOOT, device, inode: 0, mount: 0 }
+        Self { boot: *BOOT.get(), device, inode: 0, mount: 0 }
     }
 
     /// Of memory that is no file.
     pub(super) fn of_memory() -> Self {
-        Self { boot: *BOOT, ..Self::default() }
+        Self { boot: *BOOT.get(), ..Self::default() }
     }
 }
 
@@ -64,7 +64,7 @@ fn look(file: BorrowedFd<'_>, wanted: libc::c_uint) -> Result<libc::statx> {
 }
 
 /// This boot. One that cannot be told equals no other, and so costs a recovery as from a power loss.
-static BOOT: LazyLock<[u8; 16]> = LazyLock::new(|| {
+static BOOT: Global<[u8; 16]> = Global::new(|| {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     match u128::from_str_radix(&digits, 16) {

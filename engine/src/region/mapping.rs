@@ -1,12 +1,12 @@
 //! The window: one run of addresses per region, whatever its file's length. Its parts beyond the file's end are
 //! mapped as well, and become usable as the file grows.
 
-use super::fork;
 use super::options::RegionOptions;
 use super::overlay::Overlay;
 use super::probe::SYNCHRONOUS;
 use super::source::{Backing, Opened};
 use crate::error::{Error, Result};
+use crate::sync::fork;
 use crate::units::{Durability, FRAME_SIZE};
 use memmap2::{MmapOptions, MmapRaw};
 use std::mem::ManuallyDrop;
@@ -28,7 +28,7 @@ pub(super) struct Mapping {
     fixed: bool,
     /// Of a device that is open for private stores.
     overlay: Option<Overlay>,
-    forks: u64,
+    forks: u32,
 }
 
 // SAFETY: the addresses belong to the process, not to a thread; what may be done at them is `Memory`'s to say.

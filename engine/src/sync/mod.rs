@@ -4,6 +4,7 @@
 //!
 //! The cfgs have names of their own because `--cfg loom` would switch every dependency too.
 
+pub mod fork;
 pub mod futex;
 mod global;
 mod lazy;

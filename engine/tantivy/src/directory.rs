@@ -6,11 +6,12 @@ use crate::reads::{Counters, Reads};
 use crate::writer::Writer;
 use pagestone::Error;
 use pagestone::store::{Object, Store};
+use pagestone::sync::Global;
 use std::collections::HashMap;
 use std::io::{self, BufWriter};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::{fmt, str};
 use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
 use tantivy::directory::{
@@ -23,7 +24,7 @@ const META: &str = "meta.json";
 const REPLACING: &str = ".replacing";
 
 /// What the directories of one region and name have in common.
-static SHARED: LazyLock<Mutex<HashMap<Place, Weak<Shared>>>> = LazyLock::new(Mutex::default);
+static SHARED: Global<Mutex<HashMap<Place, Weak<Shared>>>> = Global::new(Mutex::default);
 
 /// The first page frame of a region, which no other open region has, and a name.
 type Place = (u64, Vec<u8>);
@@ -55,7 +56,7 @@ impl PagestoneDirectory {
     pub fn open(store: &Store, name: impl AsRef<[u8]>) -> pagestone::Result<Self> {
         let name = name.as_ref().to_vec();
         let place = (store.pages().pfns().start.get(), name.clone());
-        let mut all = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = SHARED.get().lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, shared| shared.strong_count() != 0);
         let shared = all.get(&place).and_then(Weak::upgrade).unwrap_or_default();
         all.insert(place, Arc::downgrade(&shared));
