@@ -8,16 +8,18 @@
  *    but for the `size` of a struct that the library fills.
  *  - A function that returns `int` returns PGS_OK (0), one of the PGS_E_* codes (-10001 and below), or a negated
  *    errno of the operating system (-EACCES). pgs_message() then tells in words what failed and what to do.
- *  - Any function may be called by any thread at any time, on the same handle too. The exception is the end of a
- *    handle: pgs_close(), pgs_object_close(), pgs_batch_commit() and pgs_batch_cancel() end it, and nobody may use it
- *    during or after the call.
- *  - A NULL handle or output, an unknown flag, a struct of a wrong `size` or with a reserved field that is not 0
- *    is PGS_E_INVALID. Optional pointers say so.
+ *  - Any function may be called by any thread at any time, on the same handle too.
+ *  - pgs_close(), pgs_object_close(), pgs_batch_commit() and pgs_batch_cancel() end a handle. From then on it is
+ *    PGS_E_CLOSED for every function, as long as the process lives: no other handle ever has its value. Undefined is
+ *    only a call that has begun and not returned when another thread ends its handle.
+ *  - A handle is a number in the place of a pointer: it is compared and copied, and points nowhere. NULL, a handle of
+ *    another kind, what no function gave, a NULL output, an unknown flag, a struct of a wrong `size` or with a reserved
+ *    field that is not 0 is PGS_E_INVALID. Optional pointers say so.
  *  - A child made by fork() has no part in the stores of its parent: they answer PGS_E_FORKED there, and their pages
  *    are not mapped.
  *  - No function raises a signal or lets a panic out; PGS_E_PANIC means a defect in the library, and the store
  *    answers PGS_E_POISONED from then on.
- *  - PGS_E_INVALID, PGS_E_PANIC, PGS_E_POISONED (an earlier failure; close and open again), PGS_E_FORKED,
+ *  - PGS_E_INVALID, PGS_E_CLOSED, PGS_E_PANIC, PGS_E_POISONED (an earlier failure; close and open again), PGS_E_FORKED,
  *    PGS_E_CORRUPT, PGS_E_TRUNCATED (the file was cut) and -errno can come from every function on a store
  *    or an object and are not repeated below.
  *  - Durability: what a call that returned PGS_OK has changed survives the death of the process. It survives a
@@ -48,7 +50,8 @@
 /// The library panicked: a defect in it. The store is poisoned.
 #define PGS_E_PANIC -10001
 
-/// An argument makes no sense: NULL, an unknown flag, a bad struct, an unpin of what nobody pinned.
+/// An argument makes no sense: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of what nobody
+/// pinned.
 #define PGS_E_INVALID -10002
 
 /// The file is no region; the message says what it seems to be.
@@ -117,7 +120,7 @@
 /// The store is open read-only.
 #define PGS_E_READ_ONLY -10024
 
-/// The store has been closed.
+/// The handle has ended: it was closed, committed or cancelled.
 #define PGS_E_CLOSED -10025
 
 /// The range holds a page that was never written: read it, or pin it with PGS_PIN_WRITE.
@@ -361,10 +364,10 @@ int pgs_open(const char *path, const struct pgs_options *options, struct pgs_sto
 int pgs_open_memory(uint64_t max_bytes, struct pgs_store **store);
 
 /// Syncs and closes the store; NULL is PGS_OK. After PGS_E_BUSY the store is open as before; after any other
-/// answer the handle is gone, and a failed sync is told (what was not synced is what a crash would have
+/// answer the handle has ended, and a failed sync is told (what was not synced is what a crash would have
 /// cost).
 ///
-/// Errors: PGS_E_BUSY (objects or batches are open, or pages pinned).
+/// Errors: PGS_E_BUSY (objects or batches are open, pages pinned, or latches held).
 ///
 /// Durability: everything written is durable when it returns PGS_OK.
 int pgs_close(struct pgs_store *store);
@@ -403,7 +406,8 @@ int pgs_exists(struct pgs_store *store, const char *name, int *exists, uint64_t 
 /// Durability: a new name is durable after a sync of the object or of the store.
 int pgs_object_open(struct pgs_store *store, const char *name, uint32_t flags, struct pgs_object **object);
 
-/// Ends the handle; NULL is a no-op. Syncs nothing, and leaves pins as they are.
+/// Ends the handle. Syncs nothing, and leaves pins as they are. NULL, and what is no live handle of an object, is a
+/// no-op.
 void pgs_object_close(struct pgs_object *object);
 
 /// Copies up to `len` bytes from `offset` to `buf`. `done` is how many: fewer than `len` only where the
@@ -500,7 +504,7 @@ int pgs_batch_extend(struct pgs_batch *batch, struct pgs_object *object, uint64_
 /// Durability: all of it survives a loss of power when it returns PGS_OK.
 int pgs_batch_commit(struct pgs_batch *batch);
 
-/// Forgets everything that is staged, and ends the batch; NULL is a no-op.
+/// Forgets everything that is staged, and ends the batch. NULL, and what is no live handle of a batch, is a no-op.
 void pgs_batch_cancel(struct pgs_batch *batch);
 
 /// Pins every frame that holds a byte of [offset, offset + len) and gives the address of the byte at
@@ -550,11 +554,12 @@ int pgs_pin_address(struct pgs_store *store, const void *address, size_t len);
 /// what would be stored is lost).
 int pgs_latch(struct pgs_store *store, const void *address, uint32_t mode);
 
-/// Gives the latch back: `mode` as taken, without PGS_LATCH_TRY, by the same `address`. The caller stored to
+/// Gives back a latch that pgs_latch() took on this store: `mode` as taken, without PGS_LATCH_TRY, by the same
+/// `address`. The caller stored to
 /// the `dirty_len` bytes from `address + dirty_from`; 0 if it changed nothing, and for a shared latch. A
 /// store to bytes not named may not become durable.
 ///
-/// Errors: PGS_E_INVALID (no such latch is held; dirty bytes under a shared latch; an unknown mode);
+/// Errors: PGS_E_INVALID (pgs_latch() took no such latch, or it was given back; dirty bytes under a shared latch; an unknown mode);
 /// PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes leave the frame). The latch is still held then.
 ///
 /// Durability: the bytes named are durable after the next sync of the object or of the store.

@@ -5,6 +5,7 @@ use crate::code;
 use crate::handle::{self, Handle};
 use crate::object::Object;
 use crate::store::Store;
+use crate::value::Kind;
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
@@ -17,6 +18,7 @@ pub struct Batch {
 
 impl Handle for Batch {
     const NAME: &'static str = "batch";
+    const KIND: Kind = Kind::Batch;
     fn poison(&self, why: &str) {
         self.store.poison(why);
     }
@@ -37,7 +39,7 @@ pub unsafe extern "C" fn pgs_batch_begin(store: *mut Store, batch: *mut *mut Bat
         handle::on(store, |store| {
             let out = Out::new(batch, "batch")?;
             let (store, engine) = (store.engine.clone(), Mutex::new(store.engine.batch()));
-            out.set(handle::give(Box::new(Batch { store, engine })));
+            out.set(handle::give(Box::new(Batch { store, engine }))?);
             Ok(())
         })
     }
@@ -62,7 +64,7 @@ pub unsafe extern "C" fn pgs_batch_write(
     // SAFETY: as C promised: a live batch, a live object, `len` bytes to read.
     unsafe {
         handle::on(batch, |batch| {
-            let object = object.as_ref().ok_or_else(|| crate::boundary::null("object"))?;
+            let object = handle::get(object)?;
             let buf = bytes(buf.cast(), len)?;
             Ok(batch.with(|batch| batch.write_at(&object.engine, offset, buf))?)
         })
@@ -81,7 +83,7 @@ pub unsafe extern "C" fn pgs_batch_extend(batch: *mut Batch, object: *mut Object
     // SAFETY: as C promised: a live batch and a live object.
     unsafe {
         handle::on(batch, |batch| {
-            let object = object.as_ref().ok_or_else(|| crate::boundary::null("object"))?;
+            let object = handle::get(object)?;
             Ok(batch.with(|batch| batch.set_len(&object.engine, size))?)
         })
     }
@@ -99,25 +101,22 @@ pub unsafe extern "C" fn pgs_batch_extend(batch: *mut Batch, object: *mut Object
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_batch_commit(batch: *mut Batch) -> c_int {
-    if batch.is_null() {
-        return crate::boundary::null(Batch::NAME).tell();
-    }
     let ended = handle::take(batch).and_then(|taken| {
-        let Batch { store, engine } = *taken;
+        let Batch { store, engine } = *taken.value;
         let engine = engine.into_inner().unwrap_or_else(PoisonError::into_inner);
         enter_with(|| Ok(engine.commit()?), |why| store.poison(why))
     });
     ended.map_or_else(|failure| failure.tell(), |()| code::PGS_OK)
 }
 
-/// Forgets everything that is staged, and ends the batch; NULL is a no-op.
+/// Forgets everything that is staged, and ends the batch. NULL, and what is no live handle of a batch, is a no-op.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_batch_cancel(batch: *mut Batch) {
     if batch.is_null() {
         return;
     }
-    // Nobody hears the status: a handle that is gone already is all that could be told.
+    // No status can be returned; pgs_message() has the words.
     let _ = crate::boundary::enter(|| {
         drop(handle::take(batch)?);
         Ok(())

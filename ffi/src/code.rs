@@ -7,7 +7,8 @@ use std::ffi::CStr;
 pub const PGS_OK: i32 = 0;
 /// The library panicked: a defect in it. The store is poisoned.
 pub const PGS_E_PANIC: i32 = -10001;
-/// An argument makes no sense: NULL, an unknown flag, a bad struct, an unpin of what nobody pinned.
+/// An argument makes no sense: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of what nobody
+/// pinned.
 pub const PGS_E_INVALID: i32 = -10002;
 /// The file is no region; the message says what it seems to be.
 pub const PGS_E_NOT_A_REGION: i32 = -10003;
@@ -53,7 +54,7 @@ pub const PGS_E_POISONED_FRAME: i32 = -10022;
 pub const PGS_E_FORKED: i32 = -10023;
 /// The store is open read-only.
 pub const PGS_E_READ_ONLY: i32 = -10024;
-/// The store has been closed.
+/// The handle has ended: it was closed, committed or cancelled.
 pub const PGS_E_CLOSED: i32 = -10025;
 /// The range holds a page that was never written: read it, or pin it with PGS_PIN_WRITE.
 pub const PGS_E_HOLE: i32 = -10026;

@@ -1,102 +1,99 @@
-//! Opaque handles: which pointers are alive, and how a C function gets at what they stand for.
+//! Handles: how a C function gets at what a handle stands for, and what it answers when that is nothing.
 
 use crate::boundary::{Answer, Failure, enter_with, null};
 use crate::code;
-use std::collections::BTreeSet;
+use crate::entries::{self, Absent, Vacated};
+use crate::value::{Kind, Value};
 use std::ffi::c_int;
-use std::process;
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Addresses of all handles that C holds in one process. Only opening and closing look here: a handle closed twice is
-/// an answer and not a double free, and a forked child keeps its hands off its parent's.
-struct Registry {
-    process: u32,
-    live: Mutex<BTreeSet<usize>>,
-    /// That of the process which forked this one. A thread that the child lacks may have it locked for ever.
-    parent: Option<&'static Self>,
-}
-
-/// The registry of this process, or still that of its parent. Never freed: a child is left one word to find.
-static REGISTRY: AtomicPtr<Registry> = AtomicPtr::new(ptr::null_mut());
-
-impl Registry {
-    fn current() -> Option<&'static Self> {
-        // ORDERING: Acquire: pairs with the publication in `of_this_process`.
-        // SAFETY: null, or leaked by `of_this_process` after it was built.
-        unsafe { REGISTRY.load(Ordering::Acquire).as_ref() }
-    }
-
-    /// The registry of this process, which a forked child makes for itself.
-    fn of_this_process() -> &'static Self {
-        loop {
-            let found = Self::current();
-            match found {
-                Some(registry) if registry.process == process::id() => return registry,
-                _ => (),
-            }
-            let new = Self { process: process::id(), live: Mutex::default(), parent: found };
-            let new = Box::into_raw(Box::new(new));
-            let old = found.map_or(ptr::null_mut(), |found| ptr::from_ref(found).cast_mut());
-            // ORDERING: Release publishes the registry; of a failure only the fact is used.
-            if REGISTRY.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed).is_err() {
-                // SAFETY: it was not published: ours alone.
-                drop(unsafe { Box::from_raw(new) });
-            }
-        }
-    }
-
-    fn live(&self) -> MutexGuard<'_, BTreeSet<usize>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the handle may be one of a process that forked this one; that is asked without waiting.
-    fn is_inherited(&self, address: usize) -> bool {
-        let has = |one: &Self| one.live.try_lock().map_or(true, |live| live.contains(&address));
-        std::iter::successors(self.parent, |one| one.parent).any(has)
-    }
-}
+use std::ptr::NonNull;
 
 /// What a handle stands for.
 pub(crate) trait Handle: Sized {
     /// The argument's name in C.
     const NAME: &'static str;
+    /// The kind that its handles say.
+    const KIND: Kind;
     /// Lets nothing more happen to the store.
     fn poison(&self, why: &str);
 }
 
+/// What a handle stood for, and its place, which a handle that lives on after all gets back.
+pub(crate) struct Taken<T> {
+    pub(crate) value: Box<T>,
+    pub(crate) place: Vacated,
+}
+
 /// Hands the boxed value to C.
-pub(crate) fn give<T: Handle>(value: Box<T>) -> *mut T {
-    let pointer = Box::into_raw(value);
-    Registry::of_this_process().live().insert(pointer.addr());
-    pointer
+///
+/// # Errors
+/// There are as many handles as there can be.
+pub(crate) fn give<T: Handle>(value: Box<T>) -> Answer<*mut T> {
+    let pointer = NonNull::from(Box::leak(value));
+    entries::enter(T::KIND, pointer.cast()).map(Value::to_c).ok_or_else(|| {
+        // SAFETY: it was a box, and no handle leads to it.
+        drop(unsafe { Box::from_raw(pointer.as_ptr()) });
+        Failure::new(-libc::ENFILE, "the process has as many handles as it can have, or no memory\0")
+    })
+}
+
+/// Gives a handle its value back.
+pub(crate) fn put_back<T: Handle>(value: Box<T>, place: Vacated) {
+    place.restore(NonNull::from(Box::leak(value)).cast());
 }
 
 /// Takes back what [`give`] handed out in this process, once.
-pub(crate) fn take<T: Handle>(pointer: *mut T) -> Answer<Box<T>> {
-    let registry = Registry::of_this_process();
-    if !registry.live().remove(&pointer.addr()) {
-        return Err(match registry.is_inherited(pointer.addr()) {
-            true => pagestone::Error::Forked.into(),
-            false => Failure::new(code::PGS_E_CLOSED, "the handle is closed already\0"),
-        });
-    }
-    // SAFETY: `give` made it from a box, and whoever removes its address, which is one caller, owns it again.
-    Ok(unsafe { Box::from_raw(pointer) })
+pub(crate) fn take<T: Handle>(handle: *mut T) -> Answer<Taken<T>> {
+    let value = Value::from_c(handle);
+    let (pointer, place) = entries::vacate(T::KIND, value).ok_or_else(|| why_not::<T>(value))?;
+    // SAFETY: `give` made it from a box of the type that the kind says; of the calls that end the handle this is the one
+    // that vacated its entry, and owns the box again.
+    Ok(Taken { value: unsafe { Box::from_raw(pointer.cast::<T>().as_ptr()) }, place })
 }
 
-/// Runs `body` on what `pointer` stands for. A panic poisons the store.
+/// What the handle stands for.
+///
+/// # Errors
+/// NULL, a handle that has ended, one of another kind or process, no handle at all.
 ///
 /// # Safety
-/// `pointer` is NULL, or came from [`give`] and is not taken back before this returns.
-pub(crate) unsafe fn on<T: Handle>(pointer: *const T, body: impl FnOnce(&T) -> Answer) -> c_int {
-    // SAFETY: not NULL means alive, by this function's contract.
-    let answer = match unsafe { pointer.as_ref() } {
-        Some(handle) => enter_with(|| body(handle), |why| handle.poison(why)),
-        None => Err(null(T::NAME)),
-    };
+/// No other call ends the handle before the caller is done with the reference.
+#[inline]
+pub(crate) unsafe fn get<'a, T: Handle>(handle: *const T) -> Answer<&'a T> {
+    let value = Value::from_c(handle);
+    match entries::find(T::KIND, value) {
+        // SAFETY: `give` made it from a box of the type that the kind says, and the box lives until the handle is ended.
+        Some(pointer) => Ok(unsafe { pointer.cast::<T>().as_ref() }),
+        None => Err(why_not::<T>(value)),
+    }
+}
+
+/// Runs `body` on what `handle` stands for. A panic poisons the store.
+///
+/// # Safety
+/// As [`get`], until this returns.
+pub(crate) unsafe fn on<T: Handle>(handle: *const T, body: impl FnOnce(&T) -> Answer) -> c_int {
+    // SAFETY: this function's contract.
+    let answer =
+        unsafe { get(handle) }.and_then(|handle| enter_with(|| body(handle), |why| handle.poison(why)));
     answer.map_or_else(Failure::tell, |()| code::PGS_OK)
+}
+
+/// Why the value stands for no `T`.
+#[cold]
+#[inline(never)]
+fn why_not<T: Handle>(value: Value) -> Failure {
+    let name = T::NAME;
+    if value == Value::from_c(std::ptr::null::<T>()) {
+        return null(name);
+    }
+    match (value.kind(), entries::why_absent(value)) {
+        (Some(kind), Absent::Parents | Absent::Ended) if kind != T::KIND => {
+            Failure::invalid(format!("`{name}` is the handle of {kind}, and not of {}", T::KIND))
+        }
+        (Some(_), Absent::Parents) => pagestone::Error::Forked.into(),
+        (Some(_), Absent::Ended) => Failure::new(code::PGS_E_CLOSED, "the handle has ended already\0"),
+        _ => Failure::invalid(format!("`{name}` is no handle: {:#x} came from no pgs_* function", value.0)),
+    }
 }
 
 #[cfg(test)]
@@ -110,60 +107,110 @@ mod tests {
 
     impl Handle for Fake {
         const NAME: &'static str = "fake";
+        const KIND: Kind = Kind::Batch;
         fn poison(&self, why: &str) {
             self.0.replace(why.to_owned());
         }
     }
 
+    /// A handle of another kind.
+    struct Other;
+
+    impl Handle for Other {
+        const NAME: &'static str = "other";
+        const KIND: Kind = Kind::Store;
+        fn poison(&self, _why: &str) {}
+    }
+
+    fn fake() -> *mut Fake {
+        give(Box::new(Fake(RefCell::default()))).expect("a handle")
+    }
+
+    /// What a call on the handle answers.
+    fn answer<T: Handle>(handle: *const T) -> c_int {
+        // SAFETY: a handle that no other thread ends, or no live one.
+        unsafe { on(handle, |_| Ok(())) }
+    }
+
+    /// What ending the handle answers.
+    fn end<T: Handle>(handle: *mut T) -> c_int {
+        take(handle).map_or_else(Failure::tell, |_| code::PGS_OK)
+    }
+
     #[test]
     fn a_panic_becomes_a_status_and_poisons() {
-        let pointer = give(Box::new(Fake(RefCell::default())));
+        let handle = fake();
         // SAFETY: `give` made it, and it is taken back below.
-        let status = unsafe { on(pointer, |_| panic!("planted {}", 7)) };
+        let status = unsafe { on(handle, |_| panic!("planted {}", 7)) };
         assert_eq!(status, code::PGS_E_PANIC);
-        let fake = take(pointer).expect("a live handle");
+        let fake = take(handle).expect("a live handle").value;
         assert_eq!(*fake.0.borrow(), "planted 7");
     }
 
     #[test]
-    fn null_is_an_answer() {
-        // SAFETY: NULL is allowed.
-        assert_eq!(unsafe { on(ptr::null::<Fake>(), |_| Ok(())) }, code::PGS_E_INVALID);
+    fn null_and_what_no_function_gave_are_answers() {
+        let words = [0_u64; 4];
+        for no_handle in [ptr::null(), words.as_ptr().cast::<Fake>(), ptr::without_provenance(usize::MAX)] {
+            assert_eq!(answer(no_handle), code::PGS_E_INVALID);
+            assert_eq!(end(no_handle.cast_mut()), code::PGS_E_INVALID);
+        }
     }
 
     #[test]
-    fn a_handle_is_taken_back_once() {
-        let pointer = give(Box::new(Fake(RefCell::default())));
-        assert!(take(pointer).is_ok());
-        assert!(take(pointer).is_err());
-        assert!(take(ptr::null_mut::<Fake>()).is_err());
+    fn a_handle_ends_once_and_never_stands_for_another() {
+        let first = fake();
+        assert_eq!(answer(first), code::PGS_OK);
+        assert_eq!(end(first), code::PGS_OK);
+        // The entry is used again, and the value is not.
+        let second = fake();
+        assert_ne!(first, second);
+        assert_eq!((answer(first), end(first)), (code::PGS_E_CLOSED, code::PGS_E_CLOSED));
+        assert_eq!((answer(second), end(second)), (code::PGS_OK, code::PGS_OK));
     }
 
     #[test]
-    fn a_forked_child_does_not_wait_for_the_registry_of_a_thread_that_it_lacks() {
-        let parents = give(Box::new(Fake(RefCell::default())));
+    fn a_handle_of_another_kind_is_named() {
+        let handle = fake();
+        let Err(failure) = take(handle.cast::<Other>()) else { panic!("a batch was taken for a store") };
+        assert!(format!("{failure:?}").contains("`other` is the handle of a batch, and not of a store"));
+        assert_eq!(answer(handle.cast::<Other>()), code::PGS_E_INVALID);
+        assert_eq!(end(handle), code::PGS_OK);
+        assert_eq!(answer(handle.cast::<Other>()), code::PGS_E_INVALID);
+    }
+
+    #[test]
+    fn a_handle_that_could_not_be_ended_is_the_same_one_again() {
+        let handle = fake();
+        let Taken { value, place } = take(handle).expect("a live handle");
+        assert_eq!(answer(handle), code::PGS_E_CLOSED);
+        put_back(value, place);
+        assert_eq!((answer(handle), end(handle)), (code::PGS_OK, code::PGS_OK));
+    }
+
+    #[test]
+    fn a_forked_child_has_handles_of_its_own_and_none_of_its_parents() {
+        let (parents, ended) = (fake(), fake());
+        assert_eq!(end(ended), code::PGS_OK);
         let answers = || {
-            let own = give(Box::new(Fake(RefCell::default())));
-            // While the parent's registry is locked, a handle that is not the child's may be the parent's.
-            take(own).is_ok()
-                && take(own).is_err()
-                && take(parents).is_err_and(|failure| failure.tell() == code::PGS_E_FORKED)
+            let own = fake();
+            answer(own) == code::PGS_OK
+                && end(own) == code::PGS_OK
+                && end(own) == code::PGS_E_CLOSED
+                && answer(ended) == code::PGS_E_CLOSED
+                && answer(parents) == code::PGS_E_FORKED
+                && end(parents) == code::PGS_E_FORKED
         };
-        let locked = Registry::of_this_process().live();
-        // SAFETY: the child calls nothing but what is tested, `alarm` and `_exit`.
+        // SAFETY: the child calls nothing but what is tested, and `_exit`.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            // SAFETY: a child that waits for the lock, which nobody will ever let go, is ended by the alarm.
-            unsafe { libc::alarm(20) };
             let good = answers();
             // SAFETY: ends the child, whose other threads are the parent's.
             unsafe { libc::_exit(if good { 0 } else { 1 }) };
         }
-        drop(locked);
         let mut status = -1;
         // SAFETY: a child of ours, and room for its status.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!(status, 0);
-        assert!(take(parents).is_ok());
+        assert_eq!(end(parents), code::PGS_OK);
     }
 }

@@ -3,6 +3,7 @@
 use crate::boundary::{Answer, Failure, Growing, SizedOut};
 use crate::code;
 use crate::handle;
+use crate::latches::{Account, Mode};
 use crate::pin::frame_of;
 use crate::store::Store;
 use pagestone::page::{PageRef, ReadGuard, WriteGuard};
@@ -33,11 +34,12 @@ pub unsafe extern "C" fn pgs_latch(store: *mut Store, address: *const c_void, mo
     unsafe { handle::on(store, |store| store.latch(address, mode)) }
 }
 
-/// Gives the latch back: `mode` as taken, without PGS_LATCH_TRY, by the same `address`. The caller stored to
+/// Gives back a latch that pgs_latch() took on this store: `mode` as taken, without PGS_LATCH_TRY, by the same
+/// `address`. The caller stored to
 /// the `dirty_len` bytes from `address + dirty_from`; 0 if it changed nothing, and for a shared latch. A
 /// store to bytes not named may not become durable.
 ///
-/// Errors: PGS_E_INVALID (no such latch is held; dirty bytes under a shared latch; an unknown mode);
+/// Errors: PGS_E_INVALID (pgs_latch() took no such latch, or it was given back; dirty bytes under a shared latch; an unknown mode);
 /// PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes leave the frame). The latch is still held then.
 ///
 /// Durability: the bytes named are durable after the next sync of the object or of the store.
@@ -121,13 +123,6 @@ unsafe impl Growing for Page {
 }
 const _: () = assert!(size_of::<Page>() == 88);
 
-/// How a latch is held.
-#[derive(Clone, Copy)]
-enum Mode {
-    Shared,
-    Exclusive,
-}
-
 impl Mode {
     fn of(number: u32) -> Answer<Self> {
         match number {
@@ -155,37 +150,49 @@ impl Store {
         let mode = Mode::of(mode & !PGS_LATCH_TRY)?;
         // SAFETY: this function's contract.
         let page = unsafe { self.pinned(address) }?;
+        // Before the latch is taken, so that nothing fails behind it.
+        let account = self.account(&page);
         let taken = match (mode, wait) {
             (Mode::Shared, true) => Some(page.read().map(ReadGuard::into_raw)?),
             (Mode::Shared, false) => page.try_read()?.map(ReadGuard::into_raw),
             (Mode::Exclusive, true) => Some(page.write().map(WriteGuard::into_raw)?),
             (Mode::Exclusive, false) => page.try_write()?.map(WriteGuard::into_raw),
         };
-        taken.ok_or_else(|| Failure::new(code::PGS_E_BUSY, "the latch is taken\0"))
+        taken
+            .map(|()| account.take(mode))
+            .ok_or_else(|| Failure::new(code::PGS_E_BUSY, "the latch is taken\0"))
     }
 
     /// # Safety
-    /// The caller holds a pin on the frame, and the latch if anybody holds such a latch.
+    /// The caller holds a pin on the frame, and the latch if C holds such a latch.
     unsafe fn unlatch(&self, address: *const c_void, mode: u32, from: usize, len: usize) -> Answer {
         let mode = Mode::of(mode)?;
         // SAFETY: this function's contract.
         let page = unsafe { self.pinned(address) }?;
-        let info = page.info();
+        let account = self.account(&page);
+        let not_held = || Failure::invalid("pgs_latch() has taken no such latch that is still held\0");
+        if !account.has(mode) {
+            return Err(not_held());
+        }
+        if mode == Mode::Shared && len != 0 {
+            return Err(Failure::invalid("nothing may be stored under a shared latch\0"));
+        }
+        let dirty = in_frame(address, from, len)?;
+        if !account.give_back(mode) {
+            return Err(not_held());
+        }
         match mode {
-            Mode::Shared if info.readers == 0 => return Err(Failure::invalid("no such latch is held\0")),
-            Mode::Exclusive if !info.writer => return Err(Failure::invalid("no such latch is held\0")),
-            Mode::Shared if len != 0 => {
-                return Err(Failure::invalid("nothing may be stored under a shared latch\0"));
-            }
-            // SAFETY: a shared latch is held, so the caller holds one, by this function's contract.
+            // SAFETY: pgs_latch() left it, and of the calls that give it back this is the one that the account knows.
             Mode::Shared => unsafe { page.release_read() },
-            Mode::Exclusive => {
-                let dirty = in_frame(address, from, len)?;
-                // SAFETY: the latch is held, so the caller holds it, by this function's contract.
-                unsafe { page.release_write(dirty) }?;
-            }
+            // SAFETY: as above.
+            Mode::Exclusive => unsafe { page.release_write(dirty) }?,
         }
         Ok(())
+    }
+
+    /// What C holds of the latches of the page, which is of this store.
+    fn account(&self, page: &PageRef) -> Account<'_> {
+        self.latches.of(page.pfn().get() - self.pfns.start.get())
     }
 }
 
@@ -200,4 +207,41 @@ fn in_frame(address: *const c_void, from: usize, len: usize) -> Answer<Range<usi
         return Err(Failure::new(code::PGS_E_OUT_OF_RANGE, "the dirty bytes leave the frame\0"));
     }
     Ok(from..to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::c_int;
+
+    /// What a frame's latches are, and what giving one back that C does not hold answers.
+    fn given_back(store: *mut Store, page: &PageRef, mode: u32) -> (c_int, u32, bool) {
+        // SAFETY: a live store, a pinned page.
+        let status = unsafe { pgs_unlatch(store, page.address().cast(), mode, 0, 0) };
+        (status, page.info().readers, page.info().writer)
+    }
+
+    #[test]
+    fn a_latch_that_c_did_not_take_is_out_of_its_reach() {
+        let engine = pagestone::store::Options::new().open_memory(1 << 20).expect("a store");
+        let object = engine.create("o").expect("an object");
+        object.write_at(0, b"bytes").expect("a write");
+        let page = object.pin(pagestone::units::PageIndex(0)).expect("a pin").expect("a page");
+        let store = handle::give(Box::new(Store::from(engine.clone()))).expect("a handle");
+
+        let reader = page.read().expect("a latch");
+        assert_eq!(given_back(store, &page, PGS_LATCH_SHARED), (code::PGS_E_INVALID, 1, false));
+        // SAFETY: a live store, a pinned page.
+        assert_eq!(unsafe { pgs_latch(store, page.address().cast(), PGS_LATCH_SHARED) }, code::PGS_OK);
+        assert_eq!(given_back(store, &page, PGS_LATCH_SHARED), (code::PGS_OK, 1, false));
+        assert_eq!(given_back(store, &page, PGS_LATCH_SHARED), (code::PGS_E_INVALID, 1, false));
+        drop(reader);
+        let writer = page.write().expect("the latch");
+        assert_eq!(given_back(store, &page, PGS_LATCH_EXCLUSIVE), (code::PGS_E_INVALID, 0, true));
+        drop(writer);
+
+        drop((page, object, engine));
+        // SAFETY: a live store.
+        assert_eq!(unsafe { crate::pgs_close(store) }, code::PGS_OK);
+    }
 }

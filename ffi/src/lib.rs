@@ -4,8 +4,8 @@
 //!
 //! # Safety
 //! Every `unsafe extern "C"` function relies on what the header demands of its caller: a pointer is NULL or valid for
-//! what the function does with it until it returns, text ends in NUL, a handle came from the library and is not ended
-//! before the call returns, a struct is as long as its `size` says, and who unpins or unlatches holds the pin or latch.
+//! what the function does with it until it returns, text ends in NUL, no other call ends a handle before the call
+//! returns, a struct is as long as its `size` says, and who unpins or unlatches holds the pin or latch.
 
 #![allow(
     clippy::multiple_unsafe_ops_per_block,
@@ -17,8 +17,11 @@ mod batch;
 mod boundary;
 mod check;
 mod code;
+mod entries;
+mod fork;
 mod handle;
 mod latch;
+mod latches;
 mod list;
 mod message;
 mod object;
@@ -26,6 +29,7 @@ mod options;
 mod pin;
 mod stats;
 mod store;
+mod value;
 mod version;
 
 // For callers in Rust that do what a C program does: the fuzzer.

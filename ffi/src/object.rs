@@ -4,6 +4,7 @@ use crate::boundary::{Out, bytes, bytes_mut, enter, put, text};
 use crate::handle::{self, Handle};
 use crate::options::{Flags, PGS_CREATE, PGS_EXCLUSIVE};
 use crate::store::Store;
+use crate::value::Kind;
 use std::ffi::{c_char, c_int, c_void};
 
 /// A handle on an object of a store. Made by pgs_object_open(), ended by pgs_object_close().
@@ -16,6 +17,7 @@ pub struct Object {
 
 impl Handle for Object {
     const NAME: &'static str = "object";
+    const KIND: Kind = Kind::Object;
     fn poison(&self, why: &str) {
         self.engine.store().poison(why);
     }
@@ -46,20 +48,21 @@ pub unsafe extern "C" fn pgs_object_open(
                 (true, false) => store.engine.open_or_create(name)?,
                 (false, _) => store.engine.open(name)?,
             };
-            out.set(handle::give(Box::new(Object { engine, read_only: store.read_only })));
+            out.set(handle::give(Box::new(Object { engine, read_only: store.read_only }))?);
             Ok(())
         })
     }
 }
 
-/// Ends the handle; NULL is a no-op. Syncs nothing, and leaves pins as they are.
+/// Ends the handle. Syncs nothing, and leaves pins as they are. NULL, and what is no live handle of an object, is a
+/// no-op.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_close(object: *mut Object) {
     if object.is_null() {
         return;
     }
-    // Nobody hears the status: what can fail at the end of a handle has told the panic hook.
+    // No status can be returned; pgs_message() has the words.
     let _ = enter(|| {
         drop(handle::take(object)?);
         Ok(())

@@ -2,8 +2,10 @@
 
 use crate::boundary::{Answer, Failure, Out, enter, put, sized_in, text};
 use crate::code;
-use crate::handle::{self, Handle};
+use crate::handle::{self, Handle, Taken};
+use crate::latches::Latches;
 use crate::options::{Options, PGS_EXCLUSIVE};
+use crate::value::Kind;
 use pagestone::units::PfnRange;
 use std::ffi::{OsStr, c_char, c_int};
 use std::fs::{self, OpenOptions};
@@ -20,10 +22,13 @@ pub struct Store {
     pub(crate) pfns: PfnRange,
     /// Whether it is open read-only.
     pub(crate) read_only: bool,
+    /// Latches that C holds on its pages.
+    pub(crate) latches: Latches,
 }
 
 impl Handle for Store {
     const NAME: &'static str = "store";
+    const KIND: Kind = Kind::Store;
     fn poison(&self, why: &str) {
         self.engine.poison(why);
     }
@@ -32,7 +37,7 @@ impl Handle for Store {
 impl From<pagestone::store::Store> for Store {
     fn from(engine: pagestone::store::Store) -> Self {
         let info = engine.info();
-        Self { engine, pfns: info.pfns, read_only: info.read_only }
+        Self { engine, pfns: info.pfns, read_only: info.read_only, latches: Latches::new(info.pfns.frames) }
     }
 }
 
@@ -65,7 +70,7 @@ pub unsafe extern "C" fn pgs_open(
         if let Some(opened) = STAND_IN.get().and_then(|stand_in| stand_in(path)) {
             // SAFETY: as C promised: room for a pointer.
             let out = unsafe { Out::new(store, "store") }?;
-            out.set(handle::give(Box::new(Store::from(opened?))));
+            out.set(handle::give(Box::new(Store::from(opened?)))?);
             return Ok(());
         }
         // SAFETY: as C promised: an options struct of the size it names.
@@ -75,7 +80,7 @@ pub unsafe extern "C" fn pgs_open(
         let engine = options.engine()?;
         let opened =
             if options.flags & PGS_EXCLUSIVE == 0 { engine.open(path)? } else { open_new(path, &engine)? };
-        out.set(handle::give(Box::new(Store::from(opened))));
+        out.set(handle::give(Box::new(Store::from(opened)))?);
         Ok(())
     })
 }
@@ -106,16 +111,16 @@ pub unsafe extern "C" fn pgs_open_memory(max_bytes: u64, store: *mut *mut Store)
         let out = unsafe { Out::new(store, "store") }?;
         let opened =
             pagestone::store::Options::new().max_size(max_bytes).open_memory(max_bytes.min(MEMORY_FIRST))?;
-        out.set(handle::give(Box::new(Store::from(opened))));
+        out.set(handle::give(Box::new(Store::from(opened)))?);
         Ok(())
     })
 }
 
 /// Syncs and closes the store; NULL is PGS_OK. After PGS_E_BUSY the store is open as before; after any other
-/// answer the handle is gone, and a failed sync is told (what was not synced is what a crash would have
+/// answer the handle has ended, and a failed sync is told (what was not synced is what a crash would have
 /// cost).
 ///
-/// Errors: PGS_E_BUSY (objects or batches are open, or pages pinned).
+/// Errors: PGS_E_BUSY (objects or batches are open, pages pinned, or latches held).
 ///
 /// Durability: everything written is durable when it returns PGS_OK.
 // # Safety: that of the crate.
@@ -125,13 +130,19 @@ pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
         return code::PGS_OK;
     }
     enter(|| {
-        let mut taken = handle::take(store)?;
-        match taken.engine.close() {
+        let Taken { mut value, place } = handle::take(store)?;
+        if let Some(frame) = value.latches.any() {
+            handle::put_back(value, place);
+            return Err(Failure::new(
+                code::PGS_E_BUSY,
+                format!("a latch is held on frame {frame}: give it back first"),
+            ));
+        }
+        match value.engine.close() {
             Ok(()) => Ok(()),
             Err((engine, error @ pagestone::Error::Busy { .. })) => {
-                // The same box: the caller's pointer goes on being its handle.
-                taken.engine = engine;
-                handle::give(taken);
+                value.engine = engine;
+                handle::put_back(value, place);
                 Err(error.into())
             }
             Err((_, error)) => Err(error.into()),

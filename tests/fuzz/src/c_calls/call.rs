@@ -19,8 +19,8 @@ pub enum Call {
     Close {
         store: u8,
     },
-    /// Closes what was closed before.
-    CloseAgain {
+    /// All calls on a handle that has ended, or of another kind, or of nothing.
+    Wrong {
         object: bool,
         n: u8,
     },

@@ -128,7 +128,7 @@ impl World {
             Call::Open { store, path, options, no_out } => self.open(*store, *path, *options, *no_out),
             Call::OpenMemory { store, room, no_out } => self.open_memory(*store, *room, *no_out),
             Call::Close { store } => self.close(*store),
-            Call::CloseAgain { object, n } => self.close_again(*object, *n),
+            Call::Wrong { object, n } => self.call_wrongly(*object, *n),
             Call::ObjectOpen { store, name, flags, no_out } => {
                 self.object_open(*store, name, *flags, *no_out)
             }
@@ -179,8 +179,7 @@ impl World {
         told(status);
         if status == PGS_OK {
             self.stores[place] = opened;
-            self.closed_stores.retain(|closed| *closed != opened);
-            self.closed_objects.retain(|closed| closed.addr() != opened.addr());
+            assert!(!self.closed_stores.contains(&opened), "a handle that has ended came back");
         } else {
             assert_eq!(opened.addr(), UNTOUCHED, "an output was written by a call that failed");
         }
@@ -222,17 +221,6 @@ impl World {
         Self::frames(address, len).into_iter().flatten().any(|frame| self.count(frame) > 0)
     }
 
-    fn close_again(&mut self, object: bool, n: u8) {
-        if object && !self.closed_objects.is_empty() {
-            // SAFETY: a handle that was closed, and whose address no other has.
-            unsafe { pgs_object_close(self.closed_objects[usize::from(n) % self.closed_objects.len()]) };
-        } else if !self.closed_stores.is_empty() {
-            // SAFETY: as above.
-            let status = unsafe { pgs_close(self.closed_stores[usize::from(n) % self.closed_stores.len()]) };
-            assert_eq!(status, PGS_E_CLOSED);
-        }
-    }
-
     fn object_open(&mut self, store: u8, name: &Name, flags: Flags, no_out: bool) {
         let Some(place) = self.objects.iter().position(Option::is_none) else { return };
         let name = name.get();
@@ -246,8 +234,7 @@ impl World {
         assert!(!wrong || status == PGS_E_INVALID, "{status}");
         if status == PGS_OK {
             self.objects[place] = Some(OpenObject { handle: opened, store: usize::from(store) % STORES });
-            self.closed_objects.retain(|closed| *closed != opened);
-            self.closed_stores.retain(|closed| closed.addr() != opened.addr());
+            assert!(!self.closed_objects.contains(&opened), "a handle that has ended came back");
         } else {
             assert_eq!(opened.addr(), UNTOUCHED, "an output was written by a call that failed");
         }

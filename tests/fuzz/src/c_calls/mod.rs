@@ -1,7 +1,7 @@
-//! Programs of calls to the C library, with every mistake that it promises to refuse: NULL, closed handles closed again,
-//! wrong sizes and lengths, addresses and frames of nobody, calls in the wrong order, use after a fork.
+//! Programs of calls to the C library, with every mistake that it promises to refuse: NULL, handles that have
+//! ended or are of another kind, wrong sizes and lengths, addresses and frames of nobody, calls in the wrong order, use after a fork.
 //!
-//! What C may not do is not done here: no handle is used after its close, no memory is promised that is not there.
+//! What C may not do is not done here: no handle is ended beside a call on it, no memory is promised that is not there.
 
 #![allow(
     clippy::multiple_unsafe_ops_per_block,
@@ -12,6 +12,7 @@ mod call;
 mod make;
 mod pages;
 mod world;
+mod wrong;
 
 use crate::{Many, decode};
 use arbitrary::Arbitrary;

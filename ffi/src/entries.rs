@@ -1,0 +1,254 @@
+//! The entries behind handles: an array of two levels that never moves and is never freed, so that a handle is looked up
+//! without a lock, however old it is.
+//!
+//! An entry is used by one handle after the other, each of the next generation. Its word is the handle while that is
+//! alive, and else the generation to come, with no kind: no handle that has ended is ever equal to it. All is done by
+//! atomic steps, none of which a fork can leave half done.
+
+use crate::fork;
+use crate::value::{Kind, Value};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// Entries that get their memory together: 32 KiB.
+const CHUNK: u32 = 1024;
+type Chunk = [Entry; CHUNK as usize];
+
+/// The first level. Pages of it that nothing has touched take no memory.
+static CHUNKS: [AtomicPtr<Chunk>; (Value::INDEXES / CHUNK) as usize] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; (Value::INDEXES / CHUNK) as usize];
+/// Entries from here on were never used.
+static NEVER_USED: AtomicU32 = AtomicU32::new(1);
+/// The first of the entries that are free, and a number that changes with each step, so that a step which was begun
+/// before others fails.
+static FREE: AtomicU64 = AtomicU64::new(0);
+
+/// What stands behind a handle. All zero is an entry that was never used.
+#[repr(align(32))]
+pub(crate) struct Entry {
+    /// The handle, or what is to come ([`Value::unused`]).
+    word: AtomicU64,
+    /// What the handle stands for.
+    pointer: AtomicPtr<()>,
+    /// The process that gave the handle out.
+    process: AtomicU32,
+    /// While it is free: the next one; 0 at the end.
+    next: AtomicU32,
+}
+
+/// Why a value stands for nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Absent {
+    /// No handle was ever this value.
+    Never,
+    /// The handle has ended.
+    Ended,
+    /// The handle is of a process that forked this one.
+    Parents,
+}
+
+/// The entry of a handle that has ended, in the hands of the call that ends it. Dropped, the entry is free for another.
+pub(crate) struct Vacated {
+    entry: &'static Entry,
+    value: Value,
+}
+
+/// Makes a handle for what `pointer` points to. `None`: there are as many as there can be, or no memory.
+pub(crate) fn enter(kind: Kind, pointer: NonNull<()>) -> Option<Value> {
+    fork::watch();
+    let (index, entry) = pop_free().map_or_else(first_use, Some)?;
+    // ORDERING: Relaxed: the entry is this thread's alone, by the exchange that took it from the free ones.
+    let value = Value::of(kind, Value(entry.word.load(Ordering::Relaxed)).generation(), index);
+    entry.pointer.store(pointer.as_ptr(), Ordering::Relaxed);
+    entry.process.store(fork::process(), Ordering::Relaxed);
+    // ORDERING: Release: a thread that finds the word finds what it stands for.
+    entry.word.store(value.0, Ordering::Release);
+    Some(value)
+}
+
+/// What the handle stands for, if it is of this kind and process, and alive.
+#[inline]
+pub(crate) fn find(kind: Kind, value: Value) -> Option<NonNull<()>> {
+    // What an unused entry holds has no kind.
+    if !value.is_of(kind) {
+        return None;
+    }
+    let entry = entry(value.index())?;
+    // ORDERING: Acquire: pairs with the publication in `enter`; the loads that follow are of the same use.
+    if entry.word.load(Ordering::Acquire) != value.0
+        || entry.process.load(Ordering::Relaxed) != fork::process()
+    {
+        return None;
+    }
+    // SAFETY: a word that has a kind is published after a pointer that is not null.
+    Some(unsafe { NonNull::new_unchecked(entry.pointer.load(Ordering::Relaxed)) })
+}
+
+/// Why [`find`] finds nothing.
+pub(crate) fn why_absent(value: Value) -> Absent {
+    let Some(entry) = entry(value.index()) else { return Absent::Never };
+    let now = Value(entry.word.load(Ordering::Acquire));
+    match () {
+        () if now == value => Absent::Parents,
+        () if value.generation() < now.generation() => Absent::Ended,
+        () => Absent::Never,
+    }
+}
+
+/// Ends a handle of this process, once: of several threads one gets what it stood for.
+pub(crate) fn vacate(kind: Kind, value: Value) -> Option<(NonNull<()>, Vacated)> {
+    let pointer = find(kind, value)?;
+    let entry = entry(value.index())?;
+    let next = Value::unused(value.generation() + 1, value.index());
+    // ORDERING: Acquire: what other threads did through the handle is done. Of a failure only the fact is used.
+    let ended = entry.word.compare_exchange(value.0, next.0, Ordering::Acquire, Ordering::Relaxed);
+    ended.is_ok().then_some((pointer, Vacated { entry, value }))
+}
+
+impl Vacated {
+    /// Makes the handle live again, for what `pointer` points to.
+    pub(crate) fn restore(self, pointer: NonNull<()>) {
+        // ORDERING: as in `enter`.
+        self.entry.pointer.store(pointer.as_ptr(), Ordering::Relaxed);
+        self.entry.word.store(self.value.0, Ordering::Release);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Vacated {
+    fn drop(&mut self) {
+        // An entry whose generations are used up is left alone: no value comes a second time.
+        if self.value.generation() + 1 < Value::LAST {
+            push_free(self.entry, self.value.index());
+        }
+    }
+}
+
+/// The entry with this number, if its chunk has memory.
+#[inline]
+fn entry(index: u32) -> Option<&'static Entry> {
+    // ORDERING: Acquire: pairs with the publication in `chunk`.
+    let chunk = CHUNKS[(index / CHUNK) as usize].load(Ordering::Acquire);
+    // SAFETY: null, or published whole by `chunk` and never freed.
+    Some(&unsafe { chunk.as_ref() }?[(index % CHUNK) as usize])
+}
+
+/// The chunk's memory, made now if it has none.
+fn chunk(number: u32) -> Option<()> {
+    let place = &CHUNKS[number as usize];
+    // ORDERING: Acquire, Release: the memory is zeroed before it is found.
+    if !place.load(Ordering::Acquire).is_null() {
+        return Some(());
+    }
+    let layout = Layout::new::<Chunk>();
+    // SAFETY: a chunk has a size. All zero is a chunk of entries that were never used.
+    let new = NonNull::new(unsafe { alloc_zeroed(layout) }.cast::<Chunk>())?;
+    if place.compare_exchange(ptr::null_mut(), new.as_ptr(), Ordering::Release, Ordering::Relaxed).is_err() {
+        // SAFETY: it was not published: ours alone.
+        unsafe { dealloc(new.as_ptr().cast(), layout) };
+    }
+    Some(())
+}
+
+/// The next entry that was never used.
+fn first_use() -> Option<(u32, &'static Entry)> {
+    let more = |index| (index < Value::INDEXES).then_some(index + 1);
+    // ORDERING: Relaxed: each number is given once, and the entry is empty.
+    let index = NEVER_USED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+    chunk(index / CHUNK)?;
+    entry(index).map(|entry| (index, entry))
+}
+
+/// What [`FREE`] is after a step: the number that changes, and the index.
+fn stepped(head: u64, index: u32) -> u64 {
+    (head & !u64::from(Value::INDEXES - 1)).wrapping_add(Value::INDEXES.into()) | u64::from(index)
+}
+
+fn pop_free() -> Option<(u32, &'static Entry)> {
+    // ORDERING: Acquire: `next`, and all that the entry's last user did with it, is there.
+    let mut head = FREE.load(Ordering::Acquire);
+    loop {
+        let index = Value(head).index();
+        let found = (index != 0).then(|| entry(index)).flatten()?;
+        let next = found.next.load(Ordering::Relaxed);
+        match FREE.compare_exchange_weak(head, stepped(head, next), Ordering::Acquire, Ordering::Acquire) {
+            Ok(_) => return Some((index, found)),
+            Err(now) => head = now,
+        }
+    }
+}
+
+fn push_free(entry: &Entry, index: u32) {
+    // ORDERING: Relaxed: only the number is used. Release, below: pairs with `pop_free`.
+    let mut head = FREE.load(Ordering::Relaxed);
+    loop {
+        entry.next.store(Value(head).index(), Ordering::Relaxed);
+        match FREE.compare_exchange_weak(head, stepped(head, index), Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => head = now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::thread;
+
+    fn somewhere() -> NonNull<()> {
+        NonNull::<u64>::dangling().cast()
+    }
+
+    #[test]
+    fn an_entry_that_has_used_up_its_generations_is_used_no_more() {
+        let value = enter(Kind::Batch, somewhere()).expect("a handle");
+        let last = Value::of(Kind::Batch, Value::LAST - 1, value.index());
+        entry(value.index()).expect("its entry").word.store(last.0, Ordering::Relaxed);
+        let (_, vacated) = vacate(Kind::Batch, last).expect("alive");
+        drop(vacated);
+        assert_eq!((find(Kind::Batch, last), why_absent(last)), (None, Absent::Ended));
+        let more: Vec<_> = (0..100).map(|_| enter(Kind::Batch, somewhere()).expect("a handle")).collect();
+        assert!(more.iter().all(|other| other.index() != value.index()));
+        more.into_iter().for_each(|value| drop(vacate(Kind::Batch, value)));
+    }
+
+    #[test]
+    fn what_was_never_given_is_no_handle() {
+        let value = enter(Kind::Store, somewhere()).expect("a handle");
+        let later = Value::of(Kind::Store, value.generation() + 1, value.index());
+        assert_eq!((find(Kind::Store, later), why_absent(later)), (None, Absent::Never));
+        let beyond = Value::of(Kind::Store, 0, Value::INDEXES - 1);
+        assert_eq!((find(Kind::Store, beyond), why_absent(beyond)), (None, Absent::Never));
+        assert!(vacate(Kind::Object, value).is_none());
+        assert!(vacate(Kind::Store, value).is_some());
+        assert_eq!((find(Kind::Store, value), why_absent(value)), (None, Absent::Ended));
+        assert!(vacate(Kind::Store, value).is_none());
+        // What an unused entry holds is no handle, whatever it is taken for.
+        assert_eq!(find(Kind::Store, Value::unused(value.generation() + 1, value.index())), None);
+    }
+
+    #[test]
+    fn threads_that_enter_and_vacate_never_share_a_handle() {
+        let all: Vec<Vec<u64>> = thread::scope(|scope| {
+            let work = || {
+                let mut seen = Vec::new();
+                for n in 0..2000 {
+                    let kept: Vec<_> =
+                        (0..n % 5).map(|_| enter(Kind::Object, somewhere()).expect("a handle")).collect();
+                    for value in kept {
+                        seen.push(value.0);
+                        assert!(find(Kind::Object, value).is_some());
+                        assert!(vacate(Kind::Object, value).is_some());
+                    }
+                }
+                seen
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        let all: Vec<u64> = all.into_iter().flatten().collect();
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
+    }
+}

@@ -1,0 +1,144 @@
+//! Which latches C holds on a store: pgs_unlatch() gives back these and no others, for a frame's latches may be of anybody,
+//! the engine included.
+//!
+//! One word a frame, found by the frame's number, without a lock. Words get memory where the first latch is taken.
+
+use std::array;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+/// How a latch is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    Shared,
+    Exclusive,
+}
+
+/// Words that get their memory together.
+const LEAF: u64 = 1024;
+type Leaf = [AtomicU32; LEAF as usize];
+
+/// In a word: the exclusive latch. What is below counts shared ones.
+const EXCLUSIVE: u32 = 1 << 31;
+
+/// The latches that C took on frames of one store, and has not given back.
+pub(crate) struct Latches {
+    frames: u64,
+    leaves: OnceLock<Box<[AtomicPtr<Leaf>]>>,
+}
+
+impl Latches {
+    /// None, of a store of so many frames.
+    pub(crate) const fn new(frames: u64) -> Self {
+        Self { frames, leaves: OnceLock::new() }
+    }
+
+    /// The account of a frame of the store.
+    pub(crate) fn of(&self, frame: u64) -> Account<'_> {
+        let place = &self.leaves()[(frame / LEAF) as usize];
+        // ORDERING: Acquire and Release: the leaf is built before it is found.
+        let mut leaf = place.load(Ordering::Acquire);
+        if leaf.is_null() {
+            let new = Box::into_raw(Box::new(array::from_fn(|_| AtomicU32::new(0))));
+            leaf = match place.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => new,
+                Err(other) => {
+                    // SAFETY: it was not published: ours alone.
+                    drop(unsafe { Box::from_raw(new) });
+                    other
+                }
+            };
+        }
+        // SAFETY: not null, so published above, and freed with `self` only.
+        Account(&unsafe { &*leaf }[(frame % LEAF) as usize])
+    }
+
+    /// A frame with a latch that was not given back.
+    pub(crate) fn any(&self) -> Option<u64> {
+        let leaves = self.leaves.get()?;
+        (0_u64..).zip(leaves.iter()).find_map(|(number, place)| {
+            // SAFETY: null, or published by `of` and freed with `self` only.
+            let leaf = unsafe { place.load(Ordering::Acquire).as_ref() }?;
+            let at = leaf.iter().position(|word| word.load(Ordering::Relaxed) != 0)?;
+            Some(number * LEAF + at as u64)
+        })
+    }
+
+    fn leaves(&self) -> &[AtomicPtr<Leaf>] {
+        self.leaves.get_or_init(|| (0..self.frames.div_ceil(LEAF)).map(|_| AtomicPtr::default()).collect())
+    }
+}
+
+impl Drop for Latches {
+    fn drop(&mut self) {
+        for place in self.leaves.take().unwrap_or_default() {
+            let leaf = place.into_inner();
+            if !leaf.is_null() {
+                // SAFETY: `of` made it from a box, and nothing refers to it any more.
+                drop(unsafe { Box::from_raw(leaf) });
+            }
+        }
+    }
+}
+
+/// C's latches on one frame. Only counted here: the latch itself is the engine's, and orders what was done under it.
+pub(crate) struct Account<'a>(&'a AtomicU32);
+
+impl Account<'_> {
+    /// A latch has been taken.
+    pub(crate) fn take(&self, mode: Mode) {
+        self.0.fetch_add(Self::one(mode), Ordering::Relaxed);
+    }
+
+    /// Whether there is such a latch.
+    pub(crate) fn has(&self, mode: Mode) -> bool {
+        Self::less(mode, self.0.load(Ordering::Relaxed)).is_some()
+    }
+
+    /// A latch is about to be given back. False: there is none, and of several calls that give one back one is right.
+    #[must_use]
+    pub(crate) fn give_back(&self, mode: Mode) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| Self::less(mode, word)).is_ok()
+    }
+
+    const fn one(mode: Mode) -> u32 {
+        match mode {
+            Mode::Shared => 1,
+            Mode::Exclusive => EXCLUSIVE,
+        }
+    }
+
+    fn less(mode: Mode, word: u32) -> Option<u32> {
+        match mode {
+            Mode::Shared if word & !EXCLUSIVE == 0 => None,
+            _ => word.checked_sub(Self::one(mode)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_taken_is_given_back() {
+        let latches = Latches::new(3000);
+        assert_eq!(latches.any(), None);
+        for frame in [0, 1023, 1024, 2999] {
+            let account = latches.of(frame);
+            assert!(!account.give_back(Mode::Shared) && !account.give_back(Mode::Exclusive));
+            account.take(Mode::Shared);
+            account.take(Mode::Shared);
+            assert!(account.has(Mode::Shared) && !account.has(Mode::Exclusive));
+            assert_eq!(latches.any(), Some(frame));
+            assert!(!account.give_back(Mode::Exclusive));
+            assert!(account.give_back(Mode::Shared) && account.give_back(Mode::Shared));
+            assert!(!account.give_back(Mode::Shared));
+            account.take(Mode::Exclusive);
+            assert!(account.has(Mode::Exclusive) && !account.give_back(Mode::Shared));
+            assert!(account.give_back(Mode::Exclusive) && !account.give_back(Mode::Exclusive));
+        }
+        assert_eq!(latches.any(), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! What C holds in the place of a pointer: a number that says what it is of, and of which use of its entry.
+//!
+//! In the header a handle is a pointer to a type without a definition, and its bits are this number: programs that were
+//! compiled before go on, and the compiler still tells a store from an object. A struct would be typed as well, but would
+//! break every program that has one of the functions in its hands, compares a handle with NULL, or keeps it in a `void *`.
+//! Nothing reads through it, in the library neither. Its highest bits are never those of an address that a process can
+//! have, so a program that reads through it anyway is stopped at once.
+
+use std::fmt;
+use std::ptr;
+
+const _: () = assert!(usize::BITS == 64, "a handle is 64 bits in the place of a pointer");
+
+/// What a handle is of. The numbers are part of what C holds; 0 is no kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// `pgs_store`.
+    Store = 1,
+    /// `pgs_object`.
+    Object = 2,
+    /// `pgs_batch`.
+    Batch = 3,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Store => "a store",
+            Self::Object => "an object",
+            Self::Batch => "a batch",
+        })
+    }
+}
+
+/// From the highest bit: 4 of the kind, 36 of the generation, 24 of the index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Value(pub(crate) u64);
+
+const INDEX_BITS: u32 = 24;
+const KIND_SHIFT: u32 = 60;
+
+impl Value {
+    /// Entries that there can be; the first is never used.
+    pub(crate) const INDEXES: u32 = 1 << INDEX_BITS;
+    /// The generation that no handle has: an entry that has come so far is used no more, so that no handle returns.
+    pub(crate) const LAST: u64 = (1 << (KIND_SHIFT - INDEX_BITS)) - 1;
+
+    /// The handle of this use of an entry.
+    pub(crate) const fn of(kind: Kind, generation: u64, index: u32) -> Self {
+        Self((kind as u64) << KIND_SHIFT | Self::unused(generation, index).0)
+    }
+
+    /// What an entry holds that is not in use: the generation of its next handle.
+    pub(crate) const fn unused(generation: u64, index: u32) -> Self {
+        Self(generation << INDEX_BITS | index as u64)
+    }
+
+    /// What C gave.
+    #[inline]
+    pub(crate) fn from_c<T>(pointer: *const T) -> Self {
+        Self(pointer.addr() as u64)
+    }
+
+    /// What C gets.
+    pub(crate) fn to_c<T>(self) -> *mut T {
+        ptr::without_provenance_mut(self.0 as usize)
+    }
+
+    /// Whether it says that it is of this kind.
+    #[inline]
+    pub(crate) const fn is_of(self, kind: Kind) -> bool {
+        self.0 >> KIND_SHIFT == kind as u64
+    }
+
+    /// The kind that it says.
+    pub(crate) fn kind(self) -> Option<Kind> {
+        [Kind::Store, Kind::Object, Kind::Batch].into_iter().find(|kind| self.is_of(*kind))
+    }
+
+    /// Which use of its entry.
+    pub(crate) const fn generation(self) -> u64 {
+        self.0 >> INDEX_BITS & Self::LAST
+    }
+
+    /// Its entry.
+    #[inline]
+    pub(crate) const fn index(self) -> u32 {
+        self.0 as u32 & (Self::INDEXES - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_its_parts_and_no_address() {
+        for kind in [Kind::Store, Kind::Object, Kind::Batch] {
+            for (generation, index) in [(0, 1), (1, 0), (Value::LAST - 1, Value::INDEXES - 1)] {
+                let value = Value::of(kind, generation, index);
+                assert_eq!(
+                    (value.kind(), value.generation(), value.index()),
+                    (Some(kind), generation, index)
+                );
+                assert_eq!(Value::from_c(value.to_c::<u8>()), value);
+                // No address of a process has one of the seven highest bits.
+                assert!(value.0 >> 57 != 0);
+            }
+        }
+        let word = 0_u64;
+        assert_eq!(Value::from_c(&raw const word).kind(), None);
+        assert_eq!(Value(0).kind(), None);
+    }
+}
