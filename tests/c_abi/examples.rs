@@ -12,6 +12,7 @@ const SAID: &[(&str, &str)] = &[
         "same address: yes, pins: 3\nseen through the pin: row 2\n\
          after the truncate: row 2, detached: 1\na latch to write it: PGS_E_DETACHED\n",
     ),
+    ("batch", "70 left, 30 arrived\n"),
     ("latching", "a new page\n"),
     ("quickstart", "Hello from a persistent page.\n"),
 ];
