@@ -12,8 +12,15 @@ fn main() {
     println!("cargo:rustc-env=SQLITE_INCLUDE={sqlite}");
     cc::Build::new()
         .files(
-            ["contract.c", "contract_batches.c", "contract_files.c", "contract_paths.c", "liar.c"]
-                .map(|f| format!("{folder}/{f}")),
+            [
+                "contract.c",
+                "contract_batches.c",
+                "contract_files.c",
+                "contract_paths.c",
+                "contract_strangers.c",
+                "liar.c",
+            ]
+            .map(|f| format!("{folder}/{f}")),
         )
         .include(folder)
         .include(sqlite)

@@ -12,7 +12,7 @@
 
 int pgsv_batch_begin(struct file *file)
 {
-    if (file->slot != SLOT_DB || file->read_only || file->batch)
+    if (file->slot != SLOT_DB || file->read_only || file->batch || !file->database)
         return pgsv_refuse(SQLITE_IOERR_BEGIN_ATOMIC, "no batch begins here");
     int code = pgs_batch_begin(file->database->region->store, &file->batch);
     /* SQLite rolls back what failed later, but not what never began. */
@@ -48,7 +48,7 @@ int pgsv_batch_replaced(struct file *file)
 {
     struct object *journal = &file->database->objects[SLOT_JOURNAL];
     file->journal_needed = false;
-    if (!journal->handle) return SQLITE_OK;
+    if (atomic_load_explicit(&journal->state, memory_order_acquire) != OBJECT_OPEN) return SQLITE_OK;
     atomic_store_explicit(&journal->synced, true, memory_order_relaxed);
     return pgsv_status(file, pgs_object_sync(journal->handle), SQLITE_IOERR_FSYNC, "the journal after a batch");
 }

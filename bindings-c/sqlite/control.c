@@ -50,7 +50,7 @@ static int size_hint(struct file *file, sqlite3_int64 wanted)
 {
     uint64_t size;
     /* A batch takes the frames itself: those linked before it would have to be made durable before it. */
-    if (file->read_only || file->batch || wanted <= 0) return SQLITE_OK;
+    if (file->read_only || file->batch || !file->object || wanted <= 0) return SQLITE_OK;
     int code = pgs_object_size(file->object->handle, &size);
     if (code == PGS_OK && (uint64_t)wanted > size)
         code = pgs_object_allocate(file->object->handle, size, (uint64_t)wanted - size);
@@ -77,8 +77,8 @@ static int flag(bool *flag, int *argument)
 static int temporary_name(char **name)
 {
     sqlite3_uint64 number;
-    const char *directory = getenv("SQLITE_TMPDIR");
-    if (!directory) directory = getenv("TMPDIR");
+    const char *directory = pgsv_environment("SQLITE_TMPDIR");
+    if (!directory) directory = pgsv_environment("TMPDIR");
     sqlite3_randomness(sizeof number, &number);
     *name = sqlite3_mprintf("%s/etilqs_%llx", directory ? directory : "/var/tmp", number);
     return *name ? SQLITE_OK : SQLITE_NOMEM;
@@ -107,15 +107,14 @@ static int synchronous(struct file *file, char **words)
 
 /* PRAGMA pagestone_stats: the counters of the region as words name=value, in one row. Nobody else can ask while SQLite has
  * the region open. */
-static int pragma(struct file *file, char **words)
+static int statistics(struct file *file, char **answer)
 {
     pgs_counters c = {.size = sizeof c};
-    if (words[1] && sqlite3_stricmp(words[1], "synchronous") == 0) return synchronous(file, words);
-    if (!words[1] || sqlite3_stricmp(words[1], "pagestone_stats") != 0) return SQLITE_NOTFOUND;
+    if (!file->database) return SQLITE_BUSY;
     int code = pgs_stats(file->database->region->store, &c);
     if (code != PGS_OK) return pgsv_status(file, code, SQLITE_ERROR, "PRAGMA pagestone_stats");
 #define N(name) (sqlite3_uint64)c.name
-    words[0] = sqlite3_mprintf(
+    *answer = sqlite3_mprintf(
         "open_objects=%llu pinned_pages=%llu syncs=%llu log_records=%llu log_bytes=%llu log_commits=%llu log_tail_moves=%llu "
         "log_recovered=%llu batches=%llu lines_flushed=%llu lines_streamed=%llu fences=%llu file_syncs=%llu write_throughs=%llu "
         "table_frames=%llu table_chunks=%llu table_bytes=%llu table_first_touches=%llu table_reclaims=%llu",
@@ -123,7 +122,23 @@ static int pragma(struct file *file, char **words)
         N(log_recovered), N(batches), N(lines_flushed), N(lines_streamed), N(fences), N(file_syncs), N(write_throughs),
         N(table_frames), N(table_chunks), N(table_bytes), N(table_first_touches), N(table_reclaims));
 #undef N
-    return words[0] ? SQLITE_OK : SQLITE_NOMEM;
+    return *answer ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+/* PRAGMA pagestone_error: what failed last, and why, in one row. */
+static int last_failure(char **answer)
+{
+    *answer = pgsv_last_failure();
+    return *answer ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+static int pragma(struct file *file, char **words)
+{
+    if (!words[1]) return SQLITE_NOTFOUND;
+    if (sqlite3_stricmp(words[1], "synchronous") == 0) return synchronous(file, words);
+    if (sqlite3_stricmp(words[1], "pagestone_stats") == 0) return statistics(file, &words[0]);
+    if (sqlite3_stricmp(words[1], "pagestone_error") == 0) return last_failure(&words[0]);
+    return SQLITE_NOTFOUND;
 }
 
 int pgsv_control(sqlite3_file *base, int operation, void *argument)

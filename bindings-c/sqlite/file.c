@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The io methods of an object. None but xClose takes the registry, and none but a write of a batch allocates: the handle
- * stays while the file is open.
+ * stays while the file is open. In the child of a fork, on a file of its parent, the handles say what is wrong.
  *
  * An object without a handle is the WAL of a region that is open read-only and has none: it is empty.
  */
@@ -122,28 +122,28 @@ static int file_close(sqlite3_file *base)
 {
     struct file *file = FILE_OF(base);
     int result = SQLITE_OK;
+    base->pMethods = NULL;
+    /* What a parent has open is not this process's to close, and its locks may be held by threads that are not here. */
+    if (pgsv_is_inherited(file)) return SQLITE_OK;
     assert(file->pins == 0);
     pgs_batch_cancel(file->batch);
     pgsv_shm_unmap(base, 0);
     pgsv_unlock(base, SQLITE_LOCK_NONE);
     if (file->delete_on_close && !file->read_only) result = file_truncate(base, 0);
-    pthread_mutex_lock(&pgsv_registry);
     if (file->alias) pgsv_alias_remove(file);
     int closed = pgsv_database_put(file->database);
-    pthread_mutex_unlock(&pgsv_registry);
-    base->pMethods = NULL;
     return result == SQLITE_OK ? closed : result;
 }
 
 /* Without POWERSAFE_OVERWRITE a write may disturb its whole frame. */
-static int sector_size(sqlite3_file *base)
+int pgsv_sector_size(sqlite3_file *base)
 {
     (void)base;
     return PGS_FRAME_SIZE;
 }
 
 /* Each flag has a test that cuts the power and fails where the flag is a lie (README.md, "Device characteristics"). */
-static int device_characteristics(sqlite3_file *base)
+int pgsv_characteristics(sqlite3_file *base)
 {
     const struct file *file = FILE_OF(base);
     int flags = 0;
@@ -164,8 +164,8 @@ const sqlite3_io_methods pgsv_methods = {
     .xUnlock = pgsv_unlock,
     .xCheckReservedLock = pgsv_check_reserved,
     .xFileControl = pgsv_control,
-    .xSectorSize = sector_size,
-    .xDeviceCharacteristics = device_characteristics,
+    .xSectorSize = pgsv_sector_size,
+    .xDeviceCharacteristics = pgsv_characteristics,
     .xShmMap = pgsv_shm_map,
     .xShmLock = pgsv_shm_lock,
     .xShmBarrier = pgsv_shm_barrier,

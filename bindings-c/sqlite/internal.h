@@ -2,18 +2,24 @@
 /*
  * What the files of the VFS share.
  *
- *   vfs.c      the VFS: registration, xOpen, xDelete, xAccess
- *   place.c    path -> region file and object names; foreign files, links, query parameters
- *   region.c   the table of open regions, databases and paths
+ *   register.c how the VFS comes into a program: entry points, the default VFS, forks
+ *   vfs.c      the VFS: xOpen, xDelete, xAccess
+ *   wishes.c   query parameters and the environment
+ *   place.c    path -> region file and object names; foreign files, links
+ *   region.c   the registry: open regions and databases
+ *   alias.c    the registry: the paths under which databases are open
+ *   waiting.c  io methods of a database whose region another process has open
  *   file.c     io methods of an object: read, write, truncate, sync, size, fetch
  *   control.c  file controls
  *   batch.c    batch-atomic writes
  *   lock.c     the five database locks
  *   shm.c      the WAL index and its eight locks
- *   status.c   codes of Pagestone -> codes of SQLite, and the log
+ *   status.c   codes of Pagestone -> codes of SQLite; what failed, in words
  *
- * Two kinds of mutex, the registry first: pgsv_registry (everything in region.c; held by xOpen, xDelete and xAccess, and
- * of the io methods by xClose alone) and database.mutex (database locks and the WAL index).
+ * Three kinds of mutex. None is held while another one is taken:
+ *   pgsv_registry      lists of regions, databases and paths. Nothing under it opens, closes, reads or syncs a file.
+ *   database.looking   opening and creating the objects of a database
+ *   database.mutex     the database's locks and its WAL index
  */
 #ifndef PAGESTONE_VFS_INTERNAL_H
 #define PAGESTONE_VFS_INTERNAL_H
@@ -49,9 +55,12 @@ enum slot { SLOT_DB, SLOT_JOURNAL, SLOT_WAL, SLOTS };
 
 struct file;
 
-/* An open region. One for each device and inode. */
+/* A region of this process. One for each device and inode. */
 struct region {
     struct region *next;
+    bool under_way;   /* one thread opens or closes it; others that want it wait for pgsv_region_settled */
+    const char *made; /* the path, while a file that was not there is being made: device and inode are not known yet */
+    unsigned long turn, files_made; /* openings that had begun when this one did; and those that had made their file */
     dev_t device;
     ino_t inode;
     pgs_store *store;
@@ -60,11 +69,13 @@ struct region {
     uint32_t durability;
 };
 
+enum object_state { OBJECT_UNKNOWN, OBJECT_ABSENT, OBJECT_OPEN };
+
 /* One object of a database. Its handle is opened when first needed and kept until the database closes, so an io method
  * that runs never sees it change. An empty journal or WAL does not exist, as far as SQLite can tell. */
 struct object {
-    pgs_object *handle;
-    bool looked_for;             /* handle is NULL because there is no such object */
+    pgs_object *handle;          /* valid once `state` is OBJECT_OPEN */
+    _Atomic(enum object_state) state;
     _Atomic(uint64_t) reached;   /* WAL: the object is at least this long */
     _Atomic(bool) synced;        /* since it was emptied by xDelete */
 };
@@ -74,8 +85,9 @@ struct database {
     struct database *next;
     struct region *region;
     int refs; /* open files */
+    unsigned forks; /* pgsv_forks when it was opened */
     struct object objects[SLOTS];
-    pthread_mutex_t mutex;
+    pthread_mutex_t looking, mutex;
     int shared; /* connections with SHARED or more */
     struct file *reserved, *pending, *exclusive;
     void **pieces; /* the WAL index */
@@ -93,10 +105,12 @@ struct alias {
     char path[];
 };
 
-/* What SQLite holds: an open main database, journal or WAL. */
+/* What SQLite holds: an open main database, journal or WAL. While the region belongs to another process, a main
+ * database has `wanted` in the place of `database`, `object` and `alias`. */
 struct file {
     sqlite3_file base;
     struct database *database;
+    struct wanted *wanted;
     struct object *object;
     enum slot slot;
     bool read_only, delete_on_close, persist_wal, powersafe;
@@ -126,7 +140,9 @@ struct wishes {
     const char *region; /* ?region=, or NULL */
     uint64_t max_bytes;
     uint32_t required, assume; /* PGS_DURABILITY_* */
+    int64_t wait; /* milliseconds for which the opening waits for another process; less than 0: SQLite's busy handler does */
     bool pass_foreign, shared_reading;
+    bool told; /* that the region is in use has been logged */
 };
 
 /* What a path turned out to be. */
@@ -143,34 +159,68 @@ struct place {
     char object[OBJECT_PREFIX_MAX + 1];
 };
 
+/* What a database that waits for its region is opened with in the end. */
+struct wanted {
+    struct place place;
+    struct wishes wishes;
+    int flags;
+};
+
 #define FILE_OF(base) ((struct file *)(base))
 
-extern sqlite3_vfs *pgsv_default;
-extern const sqlite3_io_methods pgsv_methods;
+extern sqlite3_vfs *pgsv_default; /* what is none of ours belongs to it */
+extern sqlite3_vfs *pgsv_system;  /* SQLite's own for files: it knows which locks this process has */
+extern const sqlite3_io_methods pgsv_methods, pgsv_waiting_methods;
 extern pthread_mutex_t pgsv_registry;
+
+/* Forks between the first process and this one. A database of another number belongs to a parent. */
+extern unsigned pgsv_forks;
+
+static inline bool pgsv_is_inherited(const struct file *file)
+{
+    return file->database && file->database->forks != pgsv_forks;
+}
+
+/* vfs.c */
+sqlite3_vfs *pgsv_vfs(const sqlite3_vfs *below);
+int pgsv_open_place(struct file *file, const struct place *place, const struct wishes *wishes, int flags);
 
 /* status.c */
 int pgsv_status(struct file *file, int code, int otherwise, const char *what);
 int pgsv_failure(struct file *file, int code, int result, const char *what);
 int pgsv_refuse(int result, const char *format, ...);
+void pgsv_tell(int result, const char *line);
+char *pgsv_last_failure(void);
+void pgsv_messages_forget(void);
+int pgsv_open_above(const char *path, int flags, mode_t mode);
 
-/* place.c: pgsv_registry is held */
+/* wishes.c */
 int pgsv_wishes(const char *uri_name, struct wishes *wishes);
+int pgsv_names_are_known(const char *uri_name);
+const char *pgsv_environment(const char *name);
+
+/* place.c */
 int pgsv_locate(const char *path, int flags, const struct wishes *wishes, struct place *place);
 int pgsv_link(const char *path, const struct place *place);
 
-/* region.c: pgsv_registry is held */
+/* region.c */
 int pgsv_database_get(const struct place *place, int flags, const struct wishes *wishes, struct database **database);
 int pgsv_database_put(struct database *database);
 bool pgsv_region_is_open(dev_t device, ino_t inode);
 int pgsv_object_look(struct database *database, enum slot slot, bool create);
 int pgsv_object_exists(struct database *database, enum slot slot, bool *exists);
-struct database *pgsv_alias_find(const char *path, size_t length, const char *given_name);
+void pgsv_regions_forget(void);
+
+/* alias.c */
+struct database *pgsv_alias_database(const char *path, size_t length, const char *given_name);
+bool pgsv_alias_answers(const char *path, size_t length, enum slot slot, bool *exists);
 int pgsv_alias_add(struct file *file, const char *path);
 void pgsv_alias_remove(struct file *file);
+void pgsv_aliases_forget(void);
 
 /* lock.c */
 int pgsv_still_whole(struct file *file, int error, const char *call);
+int pgsv_refuse_inherited(int result);
 
 /* batch.c */
 int pgsv_batch_begin(struct file *file);
@@ -184,6 +234,8 @@ const char *pgsv_host_option(const char *key);
 bool pgsv_host_tells(void);
 
 /* file.c, control.c, lock.c, shm.c: io methods */
+int pgsv_sector_size(sqlite3_file *base);
+int pgsv_characteristics(sqlite3_file *base);
 int pgsv_control(sqlite3_file *base, int operation, void *argument);
 int pgsv_lock(sqlite3_file *base, int level);
 int pgsv_unlock(sqlite3_file *base, int level);

@@ -54,10 +54,16 @@ int pgsv_still_whole(struct file *file, int error, const char *call)
     return SQLITE_OK;
 }
 
+int pgsv_refuse_inherited(int result)
+{
+    return pgsv_refuse(result, "this connection was opened before a fork, by the parent: open one of this process's own");
+}
+
 int pgsv_lock(sqlite3_file *base, int level)
 {
     struct file *file = FILE_OF(base);
     if (level <= file->lock) return SQLITE_OK;
+    if (pgsv_is_inherited(file)) return pgsv_refuse_inherited(SQLITE_IOERR_LOCK);
     if (level == SQLITE_LOCK_SHARED) {
         int result = pgsv_still_whole(file, SQLITE_IOERR_LOCK, "xLock");
         if (result != SQLITE_OK) return result;
@@ -74,6 +80,10 @@ int pgsv_unlock(sqlite3_file *base, int level)
     struct database *database = file->database;
     if (level >= file->lock) return SQLITE_OK;
     file->journaling = false;
+    if (pgsv_is_inherited(file)) {
+        file->lock = level;
+        return SQLITE_OK;
+    }
     pthread_mutex_lock(&database->mutex);
     if (database->exclusive == file) database->exclusive = NULL;
     if (database->pending == file) database->pending = NULL;
@@ -87,6 +97,8 @@ int pgsv_unlock(sqlite3_file *base, int level)
 int pgsv_check_reserved(sqlite3_file *base, int *held)
 {
     struct database *database = FILE_OF(base)->database;
+    *held = 0;
+    if (pgsv_is_inherited(FILE_OF(base))) return pgsv_refuse_inherited(SQLITE_IOERR_CHECKRESERVEDLOCK);
     pthread_mutex_lock(&database->mutex);
     *held = database->reserved || database->pending || database->exclusive;
     pthread_mutex_unlock(&database->mutex);

@@ -14,9 +14,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define LINK_HEAD "Pagestone link 1\n"
@@ -24,96 +26,54 @@
 #define SQLITE_HEAD "SQLite format 3"
 #define EMPTY_REGION_MAX (512 * 1024)
 
-/* ---- wishes ---- */
-
-static int durability(const char *text, const char *what, uint32_t *out)
-{
-    if (!text || !*text) return SQLITE_OK;
-    if (strcmp(text, "volatile") == 0) *out = PGS_DURABILITY_VOLATILE;
-    else if (strcmp(text, "fdatasync") == 0) *out = PGS_DURABILITY_FDATASYNC;
-    else if (strcmp(text, "cacheline") == 0) *out = PGS_DURABILITY_CACHE_LINE;
-    else return pgsv_refuse(SQLITE_CANTOPEN, "%s is \"%s\": it can be cacheline, fdatasync or volatile", what, text);
-    return SQLITE_OK;
-}
-
-static int bytes(const char *text, uint64_t *out)
-{
-    static const char units[] = "KMGT";
-    if (!text || !*text) return SQLITE_OK;
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
-    int shift = unit ? (int)(unit - units + 1) * 10 : 0;
-    if (unit) end++;
-    if (errno || *end || *text < '0' || *text > '9' || number > UINT64_MAX >> shift)
-        return pgsv_refuse(SQLITE_CANTOPEN, "max_size is \"%s\": it is a number, with K, M, G or T behind", text);
-    *out = (uint64_t)number << shift;
-    return SQLITE_OK;
-}
-
-/* Query parameters; where one is missing, the environment. A wish that cannot be read is refused and never ignored: it
- * may be a demand for durability. `uri_name` is NULL when the name came without parameters. */
-int pgsv_wishes(const char *uri_name, struct wishes *wishes)
-{
-    static const char *const keys[5][2] = {{"durability", "PGS_VFS_DURABILITY"},
-                                           {"assume", "PGS_VFS_ASSUME"},
-                                           {"max_size", "PGS_VFS_MAX_SIZE"},
-                                           {"foreign", "PGS_VFS_FOREIGN"},
-                                           {"region", NULL}};
-    const char *values[5];
-    memset(wishes, 0, sizeof *wishes);
-    for (int i = 0; i < 5; i++) {
-        values[i] = uri_name ? sqlite3_uri_parameter(uri_name, keys[i][0]) : NULL;
-        if (!values[i] && keys[i][1]) values[i] = getenv(keys[i][1]);
-    }
-    int result = durability(values[0], "durability", &wishes->required);
-    if (result == SQLITE_OK) result = durability(values[1], "assume", &wishes->assume);
-    if (result == SQLITE_OK) result = bytes(values[2], &wishes->max_bytes);
-    if (result != SQLITE_OK) return result;
-    wishes->pass_foreign = values[3] && strcmp(values[3], "pass") == 0;
-    wishes->region = values[4] && *values[4] ? values[4] : NULL;
-    wishes->shared_reading = uri_name && sqlite3_uri_boolean(uri_name, "immutable", 0);
-    return SQLITE_OK;
-}
-
 /* ---- what a file is ---- */
 
-/* Descriptors of ordinary SQLite databases that were looked at. They stay open for good: closing any descriptor of a
- * file drops all POSIX locks that this process has on it, and the VFS "unix" may hold some. */
-struct looked_at {
-    struct looked_at *next;
-    dev_t device;
-    ino_t inode;
-    int descriptor;
-};
-static struct looked_at *looked_at;
-
-static bool is_sqlite(const char *head, ssize_t length)
+static bool is_sqlite(const char *head)
 {
-    return length >= (ssize_t)sizeof SQLITE_HEAD && memcmp(head, SQLITE_HEAD, sizeof SQLITE_HEAD) == 0;
+    return memcmp(head, SQLITE_HEAD, sizeof SQLITE_HEAD) == 0;
 }
 
-static void keep(int descriptor, const struct stat *status)
+/* Opens a file of SQLite's own VFS, which follows no link. Closed by system_close(). */
+static int system_open(const char *path, int flags, sqlite3_file **out)
 {
-    struct looked_at *entry = malloc(sizeof *entry);
-    if (!entry) return; /* the descriptor stays open all the same */
-    *entry = (struct looked_at){looked_at, status->st_dev, status->st_ino, descriptor};
-    looked_at = entry;
+    /* The VFS keeps the name; behind it SQLite looks for query parameters: there are none. */
+    size_t size = (size_t)pgsv_system->szOsFile, length = strlen(path);
+    sqlite3_file *file = calloc(1, size + length + 4);
+    if (!file) return SQLITE_NOMEM;
+    char *name = memcpy((char *)file + size, path, length);
+    int result = pgsv_system->xOpen(pgsv_system, name, file, flags, NULL);
+    int number = errno;
+    if (result == SQLITE_OK) *out = file;
+    else free(file);
+    errno = number;
+    return result;
 }
 
-/* Reads the head of a file that is not open as a region; -1 with errno. */
-static ssize_t read_head(const char *path, const struct stat *status, char *head, size_t length)
+static int system_close(sqlite3_file *file)
 {
-    for (struct looked_at *entry = looked_at; entry; entry = entry->next)
-        if (entry->device == status->st_dev && entry->inode == status->st_ino)
-            return pread(entry->descriptor, head, length, 0);
-    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (descriptor < 0) return -1;
-    ssize_t got = pread(descriptor, head, length, 0);
-    if (is_sqlite(head, got)) keep(descriptor, status);
-    else close(descriptor);
-    return got;
+    int result = file->pMethods->xClose(file);
+    free(file);
+    return result;
+}
+
+/* The head of a file that is not open as a region; zeros behind a short one.
+ *
+ * Read through SQLite's own VFS: closing any descriptor of a file drops all POSIX locks that this process has on it. That
+ * VFS knows whether it holds some, and closes such a descriptor when they are gone. */
+static int read_head(const char *path, char *head, int length)
+{
+    sqlite3_file *file;
+    char real[PATH_MAX];
+    int result = system_open(realpath(path, real) ? real : path, SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READONLY, &file);
+    if (result == SQLITE_OK) {
+        result = file->pMethods->xRead(file, head, length, 0);
+        int number = errno;
+        system_close(file);
+        errno = number;
+    }
+    if (result == SQLITE_OK || result == SQLITE_IOERR_SHORT_READ) return SQLITE_OK;
+    if (result == SQLITE_NOMEM || result == SQLITE_IOERR_NOMEM) return SQLITE_NOMEM;
+    return pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
 }
 
 /* Two lines after the head: region, object. */
@@ -134,10 +94,10 @@ static int parse_link(char *text, const char *path, struct place *place)
 
 /* A process that died while it made the region left it with a head of zeros: nobody has stored anything in it yet. No
  * such file is larger than an empty region. */
-static bool unfinished(const char *head, ssize_t got, const struct stat *status)
+static bool unfinished(const char *head, size_t length, const struct stat *status)
 {
     if (status->st_size > EMPTY_REGION_MAX) return false;
-    for (ssize_t i = 0; i < got; i++)
+    for (size_t i = 0; i < length; i++)
         if (head[i]) return false;
     return true;
 }
@@ -149,16 +109,11 @@ static int examine(const char *path, const struct stat *status, struct place *pl
     strcpy(place->object, "db");
     place->kind = PLACE_REGION;
     if (pgsv_region_is_open(status->st_dev, status->st_ino)) return SQLITE_OK;
-    ssize_t got = read_head(path, status, head, LINK_MAX);
-    if (got < 0) {
-        int number = errno;
-        pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(number));
-        errno = number;
-        return SQLITE_CANTOPEN;
-    }
-    head[got] = 0;
-    if (is_sqlite(head, got)) place->kind = PLACE_FOREIGN;
-    else if (unfinished(head, got, status)) place->create = true;
+    int result = read_head(path, head, LINK_MAX);
+    if (result != SQLITE_OK) return result;
+    head[LINK_MAX] = 0;
+    if (is_sqlite(head)) place->kind = PLACE_FOREIGN;
+    else if (unfinished(head, LINK_MAX, status)) place->create = true;
     else if (strncmp(head, LINK_HEAD, sizeof LINK_HEAD - 1) == 0) return parse_link(head, path, place);
     return SQLITE_OK;
 }
@@ -231,44 +186,55 @@ int pgsv_locate(const char *path, int flags, const struct wishes *wishes, struct
 
 /* ---- links ---- */
 
-static int write_link(int descriptor, const struct place *place)
-{
-    char text[LINK_MAX + 1];
-    int length = snprintf(text, sizeof text, LINK_HEAD "%s\n%s\n", place->region, place->object);
-    if (write(descriptor, text, (size_t)length) != length || fsync(descriptor) != 0) return -1;
-    return 0;
-}
-
 /* A directory that may not be read cannot be synced and is not an error, as for SQLite's own VFS; a sync that failed
- * is. `path` is absolute. */
-static int sync_directory_of(const char *path)
+ * is. */
+static int sync_directory(const char *directory)
 {
-    char directory[PATH_MAX];
-    strcpy(directory, path);
-    char *slash = strrchr(directory, '/');
-    if (!slash) return SQLITE_OK;
-    slash[slash == directory] = 0;
-    int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int descriptor = pgsv_open_above(directory, O_RDONLY | O_DIRECTORY, 0);
     if (descriptor < 0) return SQLITE_OK;
     int number = fsync(descriptor) == 0 ? 0 : errno;
     close(descriptor);
     return number == 0 ? SQLITE_OK : pgsv_refuse(SQLITE_IOERR_DIR_FSYNC, "%s: %s", directory, strerror(number));
 }
 
-/* Puts a link at `path`, whole or not at all, durable before the database in it has anything to lose. */
+/* Makes a file with the link's text at `path`, where nothing may be; a link that lies there is not followed. */
+static int write_link(const char *path, const struct place *place)
+{
+    const int fresh = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE | SQLITE_OPEN_SUPER_JOURNAL;
+    char text[LINK_MAX + 1];
+    sqlite3_file *file;
+    int length = snprintf(text, sizeof text, LINK_HEAD "%s\n%s\n", place->region, place->object);
+    int result = system_open(path, fresh, &file);
+    if (result != SQLITE_OK) return result;
+    result = file->pMethods->xWrite(file, text, length, 0);
+    if (result == SQLITE_OK) result = file->pMethods->xSync(file, SQLITE_SYNC_FULL);
+    int number = errno, closed = system_close(file);
+    if (result != SQLITE_OK) unlink(path);
+    errno = number;
+    return result == SQLITE_OK ? closed : result;
+}
+
+/* Puts a link at `path`, whole or not at all, durable before the database in it has anything to lose. Until it has its
+ * name it has one that nobody can know before, so that nothing can lie there. `path` is absolute. */
 int pgsv_link(const char *path, const struct place *place)
 {
-    char temporary[PATH_MAX];
-    int length = snprintf(temporary, sizeof temporary, "%s-link%ld", path, (long)getpid());
+    char directory[PATH_MAX], temporary[PATH_MAX];
+    uint64_t secret[2];
+    strcpy(directory, path);
+    char *slash = strrchr(directory, '/');
+    if (!slash || getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret) return SQLITE_CANTOPEN;
+    slash[slash == directory] = 0;
+    int length = snprintf(temporary, sizeof temporary, "%s/pagestone-link-%016" PRIx64 "%016" PRIx64, directory, secret[0], secret[1]);
     if (length >= (int)sizeof temporary) return SQLITE_CANTOPEN;
-    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (descriptor < 0) return pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", temporary, strerror(errno));
-    int failed = write_link(descriptor, place);
-    close(descriptor);
-    if (failed || rename(temporary, path) != 0) {
-        pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
-        unlink(temporary);
-        return SQLITE_CANTOPEN;
+    int result = write_link(temporary, place), number = errno;
+    if (result != SQLITE_OK) {
+        /* SQLite has asked more of the system since. */
+        if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0) number = errno;
+        return pgsv_refuse(SQLITE_CANTOPEN, "%s: the link to %s cannot be made in this folder: %s", path, place->region,
+                           strerror(number));
     }
-    return sync_directory_of(path);
+    if (rename(temporary, path) == 0) return sync_directory(directory);
+    pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
+    unlink(temporary);
+    return SQLITE_CANTOPEN;
 }

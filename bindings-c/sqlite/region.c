@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What is open in this process: regions by device and inode, databases by region and name, paths by text.
+ * What is open in this process: regions by device and inode, databases by region and name.
  *
- * A region is open while a database in it is, a database while a file of it is. Everything here runs under
- * pgsv_registry, the opening and closing of a region too: a second opener must find the first one's region and not its
- * claim.
+ * A region is open while a database in it is, a database while a file of it is. The lists are read and changed under
+ * pgsv_registry; files are opened and closed outside of it. A region that is being opened or closed is in the list and
+ * `under_way`: a second opener waits for that one region, and must find it there and not its claim.
  */
 #include "internal.h"
 
@@ -12,28 +12,115 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKETS 256
-
 pthread_mutex_t pgsv_registry = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t settled = PTHREAD_COND_INITIALIZER; /* a region is no longer under way */
 static struct region *regions;
 static struct database *databases;
-static struct alias *aliases[BUCKETS];
+static unsigned long turns;      /* openings so far */
+static unsigned long files_made; /* those that made their file */
 
-/* ---- regions ---- */
+/* The child of a fork has no part in what its parent has open: its handles answer nothing there. The memory stays: a
+ * connection that the child was told to abandon points to it. Other threads may have held anything. */
+void pgsv_regions_forget(void)
+{
+    pthread_mutex_init(&pgsv_registry, NULL);
+    pthread_cond_init(&settled, NULL);
+    regions = NULL;
+    databases = NULL;
+}
+
+/* ---- regions: the list ---- */
 
 static struct region *region_find(dev_t device, ino_t inode)
 {
     struct region *region = regions;
-    while (region && (region->device != device || region->inode != inode)) region = region->next;
+    while (region && (region->made || region->device != device || region->inode != inode)) region = region->next;
+    return region;
+}
+
+static struct region *region_being_made(const char *path)
+{
+    struct region *region = regions;
+    while (region && !(region->made && strcmp(region->made, path) == 0)) region = region->next;
     return region;
 }
 
 bool pgsv_region_is_open(dev_t device, ino_t inode)
 {
-    return region_find(device, inode) != NULL;
+    pthread_mutex_lock(&pgsv_registry);
+    bool open = region_find(device, inode) != NULL;
+    pthread_mutex_unlock(&pgsv_registry);
+    return open;
 }
 
-/* Opens the store; without permission to write, or when many readers are wished for, read-only. */
+static void region_settle(struct region *region)
+{
+    region->under_way = false;
+    region->made = NULL;
+    pthread_cond_broadcast(&settled);
+}
+
+static void region_unlist(struct region *region)
+{
+    struct region **link = &regions;
+    while (*link != region) link = &(*link)->next;
+    *link = region->next;
+    region_settle(region);
+}
+
+static bool made_before(unsigned long turn)
+{
+    struct region *region = regions;
+    while (region && !(region->made && region->turn < turn)) region = region->next;
+    return region != NULL;
+}
+
+/* The claim that an opening has met may be this process's own: of a file that another opening was making, whose device and
+ * inode nobody knew. Waits for those that have begun by now. True: another look at the list may find it. */
+static bool claimed_here(const struct region *refused)
+{
+    pthread_mutex_lock(&pgsv_registry);
+    bool waited = false;
+    for (unsigned long turn = turns; made_before(turn); waited = true) pthread_cond_wait(&settled, &pgsv_registry);
+    bool made = files_made != refused->files_made;
+    pthread_mutex_unlock(&pgsv_registry);
+    return waited || made;
+}
+
+enum entry { ENTRY_OPEN, ENTRY_FRESH, ENTRY_AGAIN };
+
+/* The region at a path with one more reference. ENTRY_FRESH: it is `fresh`, and the caller is to open and settle it.
+ * ENTRY_AGAIN: another thread had it under way and has settled it. */
+static enum entry region_enter(const char *path, struct region *fresh, struct region **out)
+{
+    struct stat status;
+    enum entry entry = ENTRY_OPEN;
+    bool there = stat(path, &status) == 0;
+    pthread_mutex_lock(&pgsv_registry);
+    struct region *region = there ? region_find(status.st_dev, status.st_ino) : region_being_made(path);
+    if (!region) {
+        *fresh = (struct region){.next = regions, .under_way = true, .refs = 1};
+        fresh->turn = turns++;
+        fresh->files_made = files_made;
+        if (there) fresh->device = status.st_dev, fresh->inode = status.st_ino;
+        else fresh->made = path;
+        regions = region = fresh;
+        entry = ENTRY_FRESH;
+    } else if (region->under_way) {
+        pthread_cond_wait(&settled, &pgsv_registry);
+        entry = ENTRY_AGAIN;
+    } else {
+        region->refs++;
+    }
+    pthread_mutex_unlock(&pgsv_registry);
+    *out = region;
+    return entry;
+}
+
+/* ---- regions: opening and closing ---- */
+
+/* Opens the store; without permission to write, or when many readers are wished for, read-only. A file that is not there
+ * cannot be read either: what speaks against making it is the failure to tell. */
 static int store_open(const struct place *place, int flags, const struct wishes *wishes, pgs_store **store,
                       bool *read_only)
 {
@@ -45,220 +132,174 @@ static int store_open(const struct place *place, int flags, const struct wishes 
     *read_only = wishes->shared_reading && !(flags & SQLITE_OPEN_READWRITE);
     if (!*read_only) {
         int code = pgs_open(place->region, &options, store);
-        if (code != -EACCES && code != -EROFS && code != -EPERM && code != PGS_E_READ_ONLY) return code;
+        if (place->create || (code != -EACCES && code != -EROFS && code != -EPERM && code != PGS_E_READ_ONLY)) return code;
         *read_only = true;
     }
     options.flags = PGS_READ_ONLY;
     return pgs_open(place->region, &options, store);
 }
 
-static int region_open(const struct place *place, int flags, const struct wishes *wishes, struct region **out)
+/* Fills the region in; nothing is open after a failure. */
+static int region_fill(struct region *region, const struct place *place, int flags, const struct wishes *wishes)
 {
-    struct region *region = calloc(1, sizeof *region);
-    if (!region) return SQLITE_NOMEM;
     int code = store_open(place, flags, wishes, &region->store, &region->read_only);
-    if (code != PGS_OK) {
-        free(region);
-        return pgsv_status(NULL, code, SQLITE_CANTOPEN, place->region);
-    }
+    if (code != PGS_OK) return code;
     pgs_region info = {.size = sizeof info};
     code = pgs_info(region->store, &info);
     if (code != PGS_OK) {
         pgs_close(region->store);
-        free(region);
-        return pgsv_status(NULL, code, SQLITE_CANTOPEN, place->region);
+        return code;
     }
     region->device = (dev_t)info.device;
     region->inode = (ino_t)info.inode;
     region->durability = info.durability;
-    region->next = regions;
-    regions = region;
-    *out = region;
-    return SQLITE_OK;
+    return PGS_OK;
+}
+
+/* The last reference closes the region. A page that is still pinned (a fetch that was never given back) keeps it open and
+ * known: the next opening gets it as it is. */
+static int region_put(struct region *region)
+{
+    pthread_mutex_lock(&pgsv_registry);
+    bool last = --region->refs == 0;
+    region->under_way = last;
+    pthread_mutex_unlock(&pgsv_registry);
+    if (!last) return SQLITE_OK;
+    int code = pgs_close(region->store);
+    pthread_mutex_lock(&pgsv_registry);
+    if (code == PGS_E_BUSY) region_settle(region);
+    else region_unlist(region);
+    pthread_mutex_unlock(&pgsv_registry);
+    if (code != PGS_E_BUSY) free(region);
+    return pgsv_status(NULL, code, SQLITE_IOERR_CLOSE, "closing a region");
+}
+
+static int region_open(struct region *fresh, const struct place *place, int flags, const struct wishes *wishes)
+{
+    int code = region_fill(fresh, place, flags, wishes);
+    pthread_mutex_lock(&pgsv_registry);
+    files_made += code == PGS_OK && fresh->made;
+    if (code == PGS_OK) region_settle(fresh);
+    else region_unlist(fresh);
+    pthread_mutex_unlock(&pgsv_registry);
+    return code;
 }
 
 static int region_get(const struct place *place, int flags, const struct wishes *wishes, struct region **out)
 {
-    struct stat status;
-    struct region *region = stat(place->region, &status) == 0 ? region_find(status.st_dev, status.st_ino) : NULL;
-    if (!region) {
-        int result = region_open(place, flags, wishes, &region);
-        if (result != SQLITE_OK) return result;
-    } else if (wishes->required > region->durability) {
-        return pgsv_refuse(SQLITE_CANTOPEN, "%s is open already, and weaker than the durability asked for now",
-                           place->region);
+    struct region *fresh = calloc(1, sizeof *fresh);
+    enum entry entry;
+    int code;
+    if (!fresh) return SQLITE_NOMEM;
+    /* The second look is the last: whatever was being made is known by then. */
+    for (int looks = 1;; looks++) {
+        code = PGS_OK;
+        while ((entry = region_enter(place->region, fresh, out)) == ENTRY_AGAIN) continue;
+        if (entry == ENTRY_OPEN) break;
+        code = region_open(fresh, place, flags, wishes);
+        if (code == PGS_OK) return SQLITE_OK;
+        if (code != PGS_E_IN_USE || looks == 2 || !claimed_here(fresh)) break;
     }
-    region->refs++;
-    *out = region;
-    return SQLITE_OK;
-}
-
-/* A page that is still pinned (a fetch that was never given back) keeps the region open and known: whoever opens it
- * again gets it as it is. */
-static int region_put(struct region *region)
-{
-    if (--region->refs > 0) return SQLITE_OK;
-    int code = pgs_close(region->store);
-    if (code == PGS_E_BUSY) return pgsv_status(NULL, code, SQLITE_IOERR_CLOSE, "closing a region");
-    struct region **link = &regions;
-    while (*link != region) link = &(*link)->next;
-    *link = region->next;
-    free(region);
-    return pgsv_status(NULL, code, SQLITE_IOERR_CLOSE, "closing a region");
+    free(fresh);
+    if (code == PGS_E_IN_USE && wishes->told) return SQLITE_BUSY;
+    if (code != PGS_OK) return pgsv_status(NULL, code, SQLITE_CANTOPEN, place->region);
+    if (wishes->required <= (*out)->durability) return SQLITE_OK;
+    region_put(*out);
+    return pgsv_refuse(SQLITE_CANTOPEN, "%s is open already, and weaker than the durability asked for now", place->region);
 }
 
 /* ---- databases ---- */
 
-static void database_free(struct database *database)
+static struct database *database_find(const struct region *region, const char *name)
 {
-    for (int slot = 0; slot < SLOTS; slot++) pgs_object_close(database->objects[slot].handle);
-    pthread_mutex_destroy(&database->mutex);
-    free(database);
+    struct database *database = databases;
+    while (database && (database->region != region || strcmp(database->name, name))) database = database->next;
+    return database;
 }
 
 int pgsv_database_get(const struct place *place, int flags, const struct wishes *wishes, struct database **out)
 {
-    struct region *region = NULL;
+    struct region *region;
+    struct database *fresh = calloc(1, sizeof *fresh);
+    if (!fresh) return SQLITE_NOMEM;
     int result = region_get(place, flags, wishes, &region);
-    if (result != SQLITE_OK) return result;
-    struct database *database = databases;
-    while (database && (database->region != region || strcmp(database->name, place->object))) database = database->next;
+    if (result != SQLITE_OK) {
+        free(fresh);
+        return result;
+    }
+    fresh->region = region;
+    fresh->forks = pgsv_forks;
+    pthread_mutex_init(&fresh->mutex, NULL);
+    pthread_mutex_init(&fresh->looking, NULL);
+    memcpy(fresh->name, place->object, sizeof fresh->name);
+    pthread_mutex_lock(&pgsv_registry);
+    struct database *database = database_find(region, place->object);
     if (database) {
         region->refs--; /* the database has one already */
     } else {
-        database = calloc(1, sizeof *database);
-        if (!database) {
-            region_put(region);
-            return SQLITE_NOMEM;
-        }
-        pthread_mutex_init(&database->mutex, NULL);
-        database->region = region;
-        memcpy(database->name, place->object, sizeof database->name);
-        database->next = databases;
-        databases = database;
+        fresh->next = databases;
+        databases = database = fresh;
     }
     database->refs++;
+    pthread_mutex_unlock(&pgsv_registry);
+    if (database != fresh) free(fresh);
     *out = database;
     return SQLITE_OK;
 }
 
 int pgsv_database_put(struct database *database)
 {
-    if (--database->refs > 0) return SQLITE_OK;
+    pthread_mutex_lock(&pgsv_registry);
+    bool last = --database->refs == 0;
     struct database **link = &databases;
-    while (*link != database) link = &(*link)->next;
-    *link = database->next;
+    while (last && *link != database) link = &(*link)->next;
+    if (last) *link = database->next;
+    pthread_mutex_unlock(&pgsv_registry);
+    if (!last) return SQLITE_OK;
     struct region *region = database->region;
-    database_free(database);
+    for (int slot = 0; slot < SLOTS; slot++)
+        if (database->objects[slot].state == OBJECT_OPEN) pgs_object_close(database->objects[slot].handle);
+    pthread_mutex_destroy(&database->mutex);
+    pthread_mutex_destroy(&database->looking);
+    free(database);
     return region_put(region);
 }
 
 /* ---- objects ---- */
 
-/* Opens the handle of an object that is there, or is to be made. No handle afterwards: there is none. */
-int pgsv_object_look(struct database *database, enum slot slot, bool create)
+static int object_open(struct database *database, enum slot slot, bool create)
 {
     static const char *const suffix[SLOTS] = {"", "-journal", "-wal"};
     struct object *object = &database->objects[slot];
     char name[PGS_NAME_MAX + 1];
-    if (object->handle || (object->looked_for && !create)) return SQLITE_OK;
     sqlite3_snprintf(sizeof name, name, "%s%s", database->name, suffix[slot]);
     int code = pgs_object_open(database->region->store, name, create ? PGS_CREATE : 0, &object->handle);
-    object->looked_for = true;
-    if (code == PGS_E_NOT_FOUND) return SQLITE_OK;
-    if (code != PGS_OK) object->looked_for = false;
-    return pgsv_status(NULL, code, SQLITE_CANTOPEN, name);
+    if (code == PGS_OK || code == PGS_E_NOT_FOUND)
+        atomic_store_explicit(&object->state, code == PGS_OK ? OBJECT_OPEN : OBJECT_ABSENT, memory_order_release);
+    return code == PGS_E_NOT_FOUND ? SQLITE_OK : pgsv_status(NULL, code, SQLITE_CANTOPEN, name);
+}
+
+/* Opens an object that is there, or is to be made. OBJECT_ABSENT afterwards: there is none. */
+int pgsv_object_look(struct database *database, enum slot slot, bool create)
+{
+    struct object *object = &database->objects[slot];
+    int result = SQLITE_OK;
+    enum object_state state = atomic_load_explicit(&object->state, memory_order_acquire);
+    if (state == OBJECT_OPEN || (state == OBJECT_ABSENT && !create)) return SQLITE_OK;
+    pthread_mutex_lock(&database->looking);
+    if (atomic_load_explicit(&object->state, memory_order_acquire) != OBJECT_OPEN)
+        result = object_open(database, slot, create);
+    pthread_mutex_unlock(&database->looking);
+    return result;
 }
 
 int pgsv_object_exists(struct database *database, enum slot slot, bool *exists)
 {
     uint64_t bytes = 0;
+    struct object *object = &database->objects[slot];
     int result = pgsv_object_look(database, slot, false);
-    if (result == SQLITE_OK && database->objects[slot].handle) {
-        int code = pgs_object_size(database->objects[slot].handle, &bytes);
-        result = pgsv_status(NULL, code, SQLITE_IOERR_ACCESS, "the size of an object");
-    }
+    if (result == SQLITE_OK && atomic_load_explicit(&object->state, memory_order_acquire) == OBJECT_OPEN)
+        result = pgsv_status(NULL, pgs_object_size(object->handle, &bytes), SQLITE_IOERR_ACCESS, "the size of an object");
     *exists = bytes > 0;
     return result;
-}
-
-/* ---- paths ---- */
-
-static struct alias **bucket_of(const char *path, size_t length)
-{
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)path[i]) * 16777619u;
-    return &aliases[hash % BUCKETS];
-}
-
-static bool names(const struct alias *alias, const char *path, size_t length)
-{
-    return strncmp(alias->path, path, length) == 0 && alias->path[length] == 0;
-}
-
-/* Names of one connection lie no further apart than this. */
-#define NAMES_SPAN ((uintptr_t)1 << 20)
-
-/* The alias with the database name that lies closest before `given_name`; else the latest. */
-static struct alias *closest(struct alias *first, const char *path, size_t length, const char *given_name)
-{
-    struct alias *best = first;
-    uintptr_t best_distance = NAMES_SPAN;
-    for (struct alias *alias = first; alias; alias = alias->next) {
-        if (!names(alias, path, length)) continue;
-        for (struct file *file = alias->files; file; file = file->alias_next) {
-            uintptr_t distance = (uintptr_t)given_name - (uintptr_t)file->given_name;
-            if (distance >= best_distance) continue;
-            best = alias;
-            best_distance = distance;
-        }
-    }
-    return best;
-}
-
-/* The database open under this path, or NULL.
- *
- * A path can stand for two at once: one whose file was unlinked or renamed while open, and one opened there since. Then
- * `given_name` decides. SQLite keeps the names of a connection's database, journal and WAL in one block of memory and
- * passes pointers into it, so the connection that asks is the one whose database name lies closest before. */
-struct database *pgsv_alias_find(const char *path, size_t length, const char *given_name)
-{
-    struct alias *first = *bucket_of(path, length);
-    while (first && !names(first, path, length)) first = first->next;
-    if (!first) return NULL;
-    struct alias *second = first->next;
-    while (second && !names(second, path, length)) second = second->next;
-    return second ? closest(first, path, length, given_name)->database : first->database;
-}
-
-int pgsv_alias_add(struct file *file, const char *path)
-{
-    size_t length = strlen(path);
-    struct alias **bucket = bucket_of(path, length), *alias = *bucket;
-    while (alias && (alias->database != file->database || !names(alias, path, length))) alias = alias->next;
-    if (!alias) {
-        alias = calloc(1, sizeof *alias + length + 1);
-        if (!alias) return SQLITE_NOMEM;
-        alias->database = file->database;
-        memcpy(alias->path, path, length + 1);
-        alias->next = *bucket;
-        *bucket = alias;
-    }
-    file->alias = alias;
-    file->alias_next = alias->files;
-    alias->files = file;
-    return SQLITE_OK;
-}
-
-void pgsv_alias_remove(struct file *file)
-{
-    struct alias *alias = file->alias;
-    struct file **member = &alias->files;
-    while (*member != file) member = &(*member)->alias_next;
-    *member = file->alias_next;
-    if (alias->files) return;
-    struct alias **link = bucket_of(alias->path, strlen(alias->path));
-    while (*link != alias) link = &(*link)->next;
-    *link = alias->next;
-    free(alias);
 }

@@ -29,6 +29,7 @@ int pgsv_shm_map(sqlite3_file *base, int piece, int bytes, int extend, void vola
     struct database *database = file->database;
     int result = SQLITE_OK;
     *address = NULL;
+    if (pgsv_is_inherited(file)) return pgsv_refuse_inherited(SQLITE_IOERR_SHMMAP);
     pthread_mutex_lock(&database->mutex);
     if (!file->index_used) {
         file->index_used = true;
@@ -79,6 +80,7 @@ int pgsv_shm_lock(sqlite3_file *base, int first, int count, int flags)
     bool exclusive = (flags & SQLITE_SHM_EXCLUSIVE) != 0;
     int result = SQLITE_OK;
     if (first < 0 || count < 1 || first + count > SHM_LOCKS) return SQLITE_IOERR_SHMLOCK;
+    if (pgsv_is_inherited(file)) return flags & SQLITE_SHM_UNLOCK ? SQLITE_OK : pgsv_refuse_inherited(SQLITE_IOERR_SHMLOCK);
     if (flags & SQLITE_SHM_LOCK) {
         /* In WAL mode this is how a transaction begins: the database's own lock stays SHARED. */
         result = pgsv_still_whole(file, SQLITE_IOERR_SHMLOCK, "xShmLock");
@@ -108,7 +110,7 @@ int pgsv_shm_unmap(sqlite3_file *base, int delete_it)
     struct file *file = FILE_OF(base);
     struct database *database = file->database;
     (void)delete_it; /* the last user's leaving deletes it */
-    if (!file->index_used) return SQLITE_OK;
+    if (!file->index_used || pgsv_is_inherited(file)) return SQLITE_OK;
     pthread_mutex_lock(&database->mutex);
     for (int lock = 0; lock < SHM_LOCKS; lock++) {
         give_back(database, file, lock, true);

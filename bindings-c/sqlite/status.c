@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Codes of Pagestone become codes of SQLite; what SQLite's codes cannot say goes to SQLite's log. */
+/* Codes of Pagestone become codes of SQLite; what these cannot say is told in words. */
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Most bytes of a line; what is longer is cut. */
+#define LINE 1024
 
 static int translate(int code, int otherwise)
 {
@@ -27,27 +33,102 @@ int pgsv_status(struct file *file, int code, int otherwise, const char *what)
     return pgsv_failure(file, code, translate(code, otherwise), what);
 }
 
-/* `result`, unless `code` says that nothing failed. Logs, and remembers errno for SQLITE_FCNTL_LAST_ERRNO and
+/* `result`, unless `code` says that nothing failed. Tells, and remembers errno for SQLITE_FCNTL_LAST_ERRNO and
  * sqlite3_system_errno(). */
 int pgsv_failure(struct file *file, int code, int result, const char *what)
 {
+    char line[LINE];
     if (code == PGS_OK) return SQLITE_OK;
     int number = code < 0 && code > -4096 ? -code : 0;
     if (code == PGS_E_NO_SPACE) number = ENOSPC;
     if (file) file->last_errno = number;
-    sqlite3_log(result, "pagestone: %s: %s", what, pgs_message());
+    sqlite3_snprintf(sizeof line, line, "%s: %s", what, pgs_message());
+    pgsv_tell(result, line);
     errno = number;
     return result;
 }
 
-/* Logs a refusal of the VFS itself. */
+/* A refusal of the VFS itself. */
 int pgsv_refuse(int result, const char *format, ...)
 {
-    char line[1024];
+    char line[LINE];
+    int number = errno;
     va_list arguments;
     va_start(arguments, format);
     sqlite3_vsnprintf(sizeof line, line, format, arguments);
     va_end(arguments);
-    sqlite3_log(result, "pagestone: %s", line);
+    pgsv_tell(result, line);
+    errno = number;
     return result;
+}
+
+/* ---- where it is told ---- */
+
+static _Thread_local char last_here[LINE];
+static char last_anywhere[LINE];
+static pthread_mutex_t last_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* What failed last, to be freed by sqlite3_free(): in this thread, or, where nothing did, in any. */
+char *pgsv_last_failure(void)
+{
+    if (*last_here) return sqlite3_mprintf("%s", last_here);
+    pthread_mutex_lock(&last_mutex);
+    char *line = sqlite3_mprintf("%s", last_anywhere);
+    pthread_mutex_unlock(&last_mutex);
+    return line;
+}
+
+void pgsv_messages_forget(void)
+{
+    pthread_mutex_init(&last_mutex, NULL);
+}
+
+/* Opens a file so that the descriptor is not one of the lowest three: those are the program's, whether it has them open
+ * or not, and what it prints must not end in the file. */
+int pgsv_open_above(const char *path, int flags, mode_t mode)
+{
+    int descriptor = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
+    if (descriptor < 0 || descriptor > 2) return descriptor;
+    int higher = fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+    close(descriptor);
+    return higher;
+}
+
+/* A file of this user's own that has one name, or none of it: the log may lie where others can put things. */
+static int open_log(const char *path)
+{
+    struct stat status;
+    int descriptor = pgsv_open_above(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (descriptor < 0) return -1;
+    if (fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() && status.st_nlink == 1)
+        return descriptor;
+    close(descriptor);
+    return -1;
+}
+
+/* PGS_VFS_LOG=stderr, or a file. One line is one write. What cannot be written is lost: nothing else may fail of it. */
+static void write_to_log(const char *line)
+{
+    char text[LINE + 64];
+    const char *path = pgsv_environment("PGS_VFS_LOG");
+    if (!path || !*path) return;
+    sqlite3_snprintf(sizeof text, text, "pagestone[%d]: %s\n", (int)getpid(), line);
+    int descriptor = strcmp(path, "stderr") == 0 ? STDERR_FILENO : open_log(path);
+    if (descriptor < 0) return;
+    ssize_t written = write(descriptor, text, strlen(text));
+    (void)written;
+    if (descriptor != STDERR_FILENO) close(descriptor);
+}
+
+/* Tells SQLite's log, PGS_VFS_LOG, and, unless it is a notice, those who ask for the last failure. */
+void pgsv_tell(int result, const char *line)
+{
+    if (result != SQLITE_NOTICE) {
+        sqlite3_snprintf(sizeof last_here, last_here, "%s", line);
+        pthread_mutex_lock(&last_mutex);
+        memcpy(last_anywhere, last_here, sizeof last_anywhere);
+        pthread_mutex_unlock(&last_mutex);
+    }
+    write_to_log(line);
+    sqlite3_log(result, "pagestone: %s", line);
 }

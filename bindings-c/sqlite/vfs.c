@@ -3,23 +3,15 @@
  * The VFS "pagestone": main databases, their journals and their WALs are objects of regions. Everything else, nameless
  * files and super-journals first of all, belongs to the VFS that was the default when this one was registered.
  */
-#define PAGESTONE_VFS_ENTRY
 #include "internal.h"
-#ifndef SQLITE_CORE
-SQLITE_EXTENSION_INIT1
-#endif
-#include "pagestone_vfs.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-#define EXPORT __attribute__((visibility("default")))
-
-/* sqlite3_uri_parameter() needs names as this release lays them out. */
-#define OLDEST_SQLITE 3031000
-
-sqlite3_vfs *pgsv_default;
-static sqlite3_vfs vfs;
+sqlite3_vfs *pgsv_default, *pgsv_system;
 
 /* ---- journals and WALs ---- */
 
@@ -39,9 +31,9 @@ static size_t split(const char *path, enum slot *slot)
 }
 
 /* The database whose journal or WAL has this path, to be put back; NULL if it is none of ours: beside nothing, or beside
- * an ordinary database. Opens the region if nobody has it open: after a crash SQLite asks for the journals of databases
- * that it was never told to open. A file that should be a region and cannot be opened is an error, also when it has lost
- * its head: its journal may be in it. */
+ * an ordinary database. Opens the region if this process has it not open: after a crash SQLite asks for the journals of
+ * databases that it was never told to open. A file that should be a region and cannot be opened is an error, also when it
+ * has lost its head: its journal may be in it. */
 static int companion(const char *path, enum slot *slot, struct database **database)
 {
     char main_path[PATH_MAX];
@@ -50,10 +42,7 @@ static int companion(const char *path, enum slot *slot, struct database **databa
     *database = NULL;
     size_t length = split(path, slot);
     if (length == 0 || length >= sizeof main_path) return SQLITE_OK;
-    if ((*database = pgsv_alias_find(path, length, path)) != NULL) {
-        (*database)->refs++;
-        return SQLITE_OK;
-    }
+    if ((*database = pgsv_alias_database(path, length, path)) != NULL) return SQLITE_OK;
     memcpy(main_path, path, length);
     main_path[length] = 0;
     int result = pgsv_wishes(NULL, &wishes);
@@ -69,14 +58,17 @@ static int vfs_access(sqlite3_vfs *self, const char *path, int flags, int *answe
     enum slot slot;
     bool exists = false;
     (void)self;
-    pthread_mutex_lock(&pgsv_registry);
+    size_t length = split(path, &slot);
+    if (length && pgsv_alias_answers(path, length, slot, &exists)) {
+        *answer = exists;
+        return SQLITE_OK;
+    }
     int result = companion(path, &slot, &database);
     if (database) {
         result = pgsv_object_exists(database, slot, &exists);
         int closed = pgsv_database_put(database);
         if (result == SQLITE_OK) result = closed;
     }
-    pthread_mutex_unlock(&pgsv_registry);
     /* Not "absent": SQLite would take the other half of a transaction for committed. */
     if (result != SQLITE_OK) return SQLITE_IOERR_ACCESS;
     if (!database) return pgsv_default->xAccess(pgsv_default, path, flags, answer);
@@ -84,8 +76,7 @@ static int vfs_access(sqlite3_vfs *self, const char *path, int flags, int *answe
     return SQLITE_OK;
 }
 
-/* Empties the object and keeps it: empty, it does not exist for SQLite, and the next transaction needs it again. The
- * registry is free meanwhile: the cut of a large journal takes its time, and a sync too.
+/* Empties the object and keeps it: empty, it does not exist for SQLite, and the next transaction needs it again.
  *
  * A journal that was synced is of a transaction that is to be durable, and this is its commit. SQLite asks for a sync
  * only with synchronous=EXTRA, because a directory is dear to sync; here it is one write of the log, and without it the
@@ -105,18 +96,14 @@ static int vfs_delete(sqlite3_vfs *self, const char *path, int sync_directory)
     enum slot slot;
     bool exists = false;
     (void)self;
-    pthread_mutex_lock(&pgsv_registry);
     int result = companion(path, &slot, &database);
     if (database) result = pgsv_object_exists(database, slot, &exists);
-    pthread_mutex_unlock(&pgsv_registry);
     if (result != SQLITE_OK) result = SQLITE_IOERR_DELETE;
     if (!database)
         return result == SQLITE_OK ? pgsv_default->xDelete(pgsv_default, path, sync_directory) : result;
     if (result == SQLITE_OK)
         result = exists ? empty(&database->objects[slot], sync_directory) : SQLITE_IOERR_DELETE_NOENT;
-    pthread_mutex_lock(&pgsv_registry);
     int closed = pgsv_database_put(database);
-    pthread_mutex_unlock(&pgsv_registry);
     return result == SQLITE_OK ? closed : result;
 }
 
@@ -130,17 +117,27 @@ static int prepare_companion(struct database *database, enum slot slot, int flag
     return result == SQLITE_OK && !exists ? SQLITE_CANTOPEN : result;
 }
 
-static void fill(struct file *file, struct database *database, enum slot slot, int flags, int *out_flags)
+static void prepare(struct file *file, enum slot slot, int flags)
 {
     memset(file, 0, sizeof *file);
-    file->database = database;
-    file->object = &database->objects[slot];
     file->slot = slot;
     file->powersafe = true;
     const char *synchronous = pgsv_host_option("DEFAULT_SYNCHRONOUS=");
     file->unsynced = !pgsv_host_tells() || (synchronous && *synchronous == '0');
-    file->read_only = database->region->read_only || !(flags & SQLITE_OPEN_READWRITE);
+    file->read_only = !(flags & SQLITE_OPEN_READWRITE);
     file->delete_on_close = slot != SLOT_DB && (flags & SQLITE_OPEN_DELETEONCLOSE);
+}
+
+static void attach(struct file *file, struct database *database)
+{
+    file->database = database;
+    file->object = &database->objects[file->slot];
+    if (database->region->read_only) file->read_only = true;
+    file->base.pMethods = &pgsv_methods;
+}
+
+static void tell_flags(const struct file *file, int flags, int *out_flags)
+{
     if (file->read_only) flags = (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
     if (out_flags) *out_flags = flags;
 }
@@ -149,20 +146,18 @@ static int open_companion(const char *path, sqlite3_file *base, int flags, int *
 {
     struct database *database = NULL;
     enum slot slot;
-    pthread_mutex_lock(&pgsv_registry);
     int result = companion(path, &slot, &database);
-    if (database) {
-        result = prepare_companion(database, slot, flags);
-        if (result == SQLITE_OK) {
-            fill(FILE_OF(base), database, slot, flags, out_flags);
-            base->pMethods = &pgsv_methods;
-        } else {
-            pgsv_database_put(database);
-        }
-    }
-    pthread_mutex_unlock(&pgsv_registry);
     if (!database && result == SQLITE_OK) return pgsv_default->xOpen(pgsv_default, path, base, flags, out_flags);
-    return result;
+    if (!database) return result;
+    result = prepare_companion(database, slot, flags);
+    if (result != SQLITE_OK) {
+        pgsv_database_put(database);
+        return result;
+    }
+    prepare(FILE_OF(base), slot, flags);
+    attach(FILE_OF(base), database);
+    tell_flags(FILE_OF(base), flags, out_flags);
+    return SQLITE_OK;
 }
 
 /* ---- main databases ---- */
@@ -170,50 +165,86 @@ static int open_companion(const char *path, sqlite3_file *base, int flags, int *
 static int refuse_foreign(const char *path)
 {
     return pgsv_refuse(SQLITE_NOTADB,
-                       "%s is an ordinary SQLite database and no Pagestone region. Make a region of it: "
-                       "pagestone import %s %s.pgs",
+                       "%s is an ordinary SQLite database and no Pagestone region. Make a region of it: pagestone import "
+                       "%s %s.pgs; or leave it to SQLite's own VFS: foreign=pass in its URI, or PGS_VFS_FOREIGN=pass",
                        path, path, path);
 }
 
-static int open_place(const char *path, const struct place *place, const struct wishes *wishes, struct file *file,
-                      int flags, int *out_flags)
+/* Opens the database at a place for a file that is prepared, with the name it was given. */
+int pgsv_open_place(struct file *file, const struct place *place, const struct wishes *wishes, int flags)
 {
     struct database *database;
     struct stat status = {0};
+    const char *path = file->given_name;
     int result = pgsv_database_get(place, flags, wishes, &database);
     if (result != SQLITE_OK) return result;
     result = pgsv_object_look(database, SLOT_DB, !database->region->read_only);
     if (result == SQLITE_OK && place->needs_link && !database->region->read_only) result = pgsv_link(path, place);
     if (result == SQLITE_OK) {
-        fill(file, database, SLOT_DB, flags, out_flags);
-        file->given_name = path;
+        file->database = database;
         if (stat(path, &status) == 0) {
             file->path_device = status.st_dev;
             file->path_inode = status.st_ino;
         }
         result = pgsv_alias_add(file, path);
     }
-    if (result != SQLITE_OK) pgsv_database_put(database);
+    if (result == SQLITE_OK) {
+        attach(file, database);
+        return SQLITE_OK;
+    }
+    file->database = NULL;
+    pgsv_database_put(database);
     return result;
+}
+
+/* How often an opening that waits tries again. */
+#define TRY_AGAIN_US 10000
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Another process has the region. `wait` says for how long the opening waits here; where it is not said, the file is open
+ * and its first lock waits, as SQLite's busy handler has it. Where SQLite takes no locks, the opening fails. */
+static int open_or_wait(struct file *file, const struct place *place, struct wishes *wishes, int flags, bool locks)
+{
+    int64_t end = wishes->wait > 0 ? now_ms() + wishes->wait : 0;
+    int result = pgsv_open_place(file, place, wishes, flags);
+    wishes->told = true;
+    for (; result == SQLITE_BUSY && now_ms() < end; result = pgsv_open_place(file, place, wishes, flags))
+        pgsv_default->xSleep(pgsv_default, TRY_AGAIN_US);
+    if (result != SQLITE_BUSY || wishes->wait >= 0 || !locks) return result;
+    struct wanted *wanted = malloc(sizeof *wanted);
+    if (!wanted) return SQLITE_NOMEM;
+    *wanted = (struct wanted){.place = *place, .wishes = *wishes, .flags = flags};
+    if (access(place->region, W_OK) != 0) file->read_only = true;
+    file->wanted = wanted;
+    file->base.pMethods = &pgsv_waiting_methods;
+    return SQLITE_OK;
 }
 
 static int open_main(const char *path, sqlite3_file *base, int flags, int *out_flags)
 {
     const char *uri_name = flags & SQLITE_OPEN_URI ? path : NULL;
+    struct file *file = FILE_OF(base);
     struct wishes wishes;
     struct place place;
-    pthread_mutex_lock(&pgsv_registry);
     int result = pgsv_wishes(uri_name, &wishes);
+    if (result == SQLITE_OK) result = pgsv_names_are_known(uri_name);
     if (result == SQLITE_OK) result = pgsv_locate(path, flags, &wishes, &place);
     if (result == SQLITE_OK && place.kind == PLACE_FOREIGN && !wishes.pass_foreign) result = refuse_foreign(path);
-    if (result == SQLITE_OK && place.kind == PLACE_REGION)
-        result = open_place(path, &place, &wishes, FILE_OF(base), flags, out_flags);
-    pthread_mutex_unlock(&pgsv_registry);
     if (result != SQLITE_OK) return result;
     if (place.kind != PLACE_REGION) return pgsv_default->xOpen(pgsv_default, path, base, flags, out_flags);
-    if (uri_name) FILE_OF(base)->powersafe = sqlite3_uri_boolean(uri_name, "psow", 1);
-    base->pMethods = &pgsv_methods;
-    return SQLITE_OK;
+    bool unlocked = uri_name && (wishes.shared_reading || sqlite3_uri_boolean(uri_name, "nolock", 0));
+    prepare(file, SLOT_DB, flags);
+    file->given_name = path;
+    if (uri_name) file->powersafe = sqlite3_uri_boolean(uri_name, "psow", 1);
+    result = open_or_wait(file, &place, &wishes, flags, !unlocked);
+    if (result == SQLITE_OK) tell_flags(file, flags, out_flags);
+    return result;
 }
 
 /* The kind of the file is in the flags. One exception: to learn whether a super-journal is still needed, SQLite opens
@@ -308,10 +339,12 @@ static const char *vfs_next_system_call(sqlite3_vfs *self, const char *name)
     return pgsv_default->xNextSystemCall(pgsv_default, name);
 }
 
-/* ---- registration ---- */
+/* ---- the VFS ---- */
 
-static void fill_vfs(const sqlite3_vfs *below)
+/* The VFS "pagestone" over this one. */
+sqlite3_vfs *pgsv_vfs(const sqlite3_vfs *below)
 {
+    static sqlite3_vfs vfs;
     bool clock = below->iVersion >= 2 && below->xCurrentTimeInt64;
     bool calls = below->iVersion >= 3 && below->xSetSystemCall && below->xGetSystemCall && below->xNextSystemCall;
     vfs = (sqlite3_vfs){
@@ -336,54 +369,5 @@ static void fill_vfs(const sqlite3_vfs *below)
         .xGetSystemCall = vfs_get_system_call,
         .xNextSystemCall = vfs_next_system_call,
     };
+    return &vfs;
 }
-
-/* Another thread may have held the registry, and is not there in the child to give it back. */
-static void in_child(void)
-{
-    pthread_mutex_init(&pgsv_registry, NULL);
-}
-
-/* Nothing fails without it: SQLite then never asks for a batch. */
-static void tell_what_host_lacks(void)
-{
-    if (pgsv_host_tells() && !pgsv_host_option("ENABLE_BATCH_ATOMIC_WRITE"))
-        sqlite3_log(SQLITE_NOTICE, "pagestone: this SQLite was built without SQLITE_ENABLE_BATCH_ATOMIC_WRITE: commits "
-                                   "in rollback mode write a journal and sync three times, not once");
-}
-
-static int register_vfs(int make_default)
-{
-    if (sqlite3_libversion_number() < OLDEST_SQLITE) return SQLITE_ERROR;
-    if (!pgsv_default) {
-        sqlite3_vfs *below = sqlite3_vfs_find(NULL);
-        if (!below || pthread_atfork(NULL, NULL, in_child) != 0) return SQLITE_ERROR;
-        fill_vfs(below);
-        pgsv_default = below;
-        tell_what_host_lacks();
-    }
-    return sqlite3_vfs_register(&vfs, make_default);
-}
-
-#ifdef SQLITE_CORE
-
-EXPORT int pagestone_vfs_register(int make_default)
-{
-    return register_vfs(make_default);
-}
-
-#else
-
-/* Loaded for good: SQLite keeps pointers into this code after the connection that loaded it has closed. */
-EXPORT int sqlite3_pagestonevfs_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api);
-EXPORT int sqlite3_pagestonevfs_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api)
-{
-    (void)connection;
-    SQLITE_EXTENSION_INIT2(api);
-    int result = register_vfs(0);
-    if (result == SQLITE_OK) return SQLITE_OK_LOAD_PERMANENTLY;
-    *message = sqlite3_mprintf("the VFS pagestone needs SQLite 3.31 or newer");
-    return result;
-}
-
-#endif

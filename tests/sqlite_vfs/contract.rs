@@ -46,6 +46,10 @@ contract! {
     sync_behind_a_batch_costs_nothing
     batch_that_fails_asks_for_a_journal
     journal_of_a_failed_batch_is_durable_first
+    link_is_made_under_a_name_that_nobody_knows
+    foreign_files_that_are_closed_hold_nothing
+    names_that_are_misspelt_are_refused_by_name
+    folder_that_cannot_be_written_is_what_is_told
 }
 
 #[test]

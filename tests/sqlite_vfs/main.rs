@@ -3,10 +3,14 @@
 mod batches;
 mod contract;
 mod cycles;
+mod forks;
 mod host;
+mod openers;
+mod opening;
 mod places;
 mod power;
 mod processes;
+mod reasons;
 mod waiting;
 
 use pagestone_tests::sqlite;

@@ -4,7 +4,7 @@
 //! then SQLite's own have their turn. What the VFS claims of the device is held against this, and each claim against a
 //! VFS that makes it falsely (`Lie`).
 
-use crate::{run, value};
+use crate::{openers, run, value};
 use pagestone::persist::Recorder;
 use pagestone::store::Store;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync, Volatile};
@@ -13,25 +13,14 @@ use pagestone_tests::crash::run::{Rig, outcome};
 use pagestone_tests::crash::{Crash, Judge, Plan, Report, State, Trace, explore};
 use pagestone_tests::sqlite::{self, Lie};
 use rusqlite::{Connection, OpenFlags};
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Transactions of a run.
 const TRANSACTIONS: u64 = 6;
 const MEDIA: [(Durability, usize); 4] = [(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Volatile, 64)];
 
 type Opener = Arc<dyn Fn() -> pagestone::Result<Store> + Send + Sync>;
-
-/// What is opened in the place of paths.
-fn openers() -> &'static Mutex<HashMap<PathBuf, Opener>> {
-    static OPENERS: OnceLock<Mutex<HashMap<PathBuf, Opener>>> = OnceLock::new();
-    OPENERS.get_or_init(|| {
-        let look = |path: &Path| openers().lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
-        assert!(pagestone_ffi::open_by(Box::new(move |path| look(path).map(|open| open()))));
-        Mutex::default()
-    })
-}
 
 /// A database whose region is whatever `open` gives.
 struct Place {
@@ -49,14 +38,14 @@ impl Place {
     }
 
     fn open(&self, lie: Lie, open: Opener) -> rusqlite::Result<Connection> {
-        openers().lock().unwrap_or_else(PoisonError::into_inner).insert(self.path.clone(), open);
+        openers::set(&self.path, move || Some(open()));
         Connection::open_with_flags_and_vfs(&self.path, OpenFlags::default(), sqlite::lie(lie))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        openers().lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+        openers::remove(&self.path);
     }
 }
 

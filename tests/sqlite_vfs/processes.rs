@@ -9,16 +9,16 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-const ROLE: &str = "PGS_VFS_TEST_ROLE";
-const PLACE: &str = "PGS_VFS_TEST_PLACE";
+const ROLE: &str = "PAGESTONE_TEST_ROLE";
+const PLACE: &str = "PAGESTONE_TEST_PLACE";
 
 /// Says something to the parent.
-fn say(text: &str) {
+pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\n{text}").and_then(|()| out.flush()).expect("the parent listens");
 }
 
-fn wait_to_be_killed() -> ! {
+pub fn wait_to_be_killed() -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(60));
     }
@@ -33,20 +33,27 @@ fn child() {
         Some("hold") => hold(&place),
         Some("spill") => spill(&place),
         Some("insert") => insert(&place, words.next().unwrap_or("delete"), words.next().unwrap_or("full")),
+        Some("try") => crate::reasons::try_to_open(&place),
+        Some("fork") => crate::forks::abandon_and_open_anew(&place),
         Some("two") => commit_two(&place, words.next() == Some("after")),
         other => panic!("no such role: {other:?}"),
     }
 }
 
 /// A process with a role, killed when dropped.
-struct Helper {
-    process: Child,
+pub struct Helper {
+    pub process: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
 }
 
 impl Helper {
-    fn start(role: &str, place: &Path) -> Self {
-        let mut process = Command::new(env::current_exe().expect("this program"))
+    pub fn start(role: &str, place: &Path) -> Self {
+        Self::start_as(&mut Command::new(env::current_exe().expect("this program")), role, place)
+    }
+
+    /// The same by a command of the caller's.
+    pub fn start_as(command: &mut Command, role: &str, place: &Path) -> Self {
+        let mut process = command
             .args(["--exact", "processes::child", "--nocapture"])
             .env(ROLE, role)
             .env(PLACE, place)
@@ -58,12 +65,12 @@ impl Helper {
     }
 
     /// The next line that starts so; `None` when the process has ended.
-    fn hears(&mut self, start: &str) -> Option<String> {
+    pub fn hears(&mut self, start: &str) -> Option<String> {
         self.lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(start))
     }
 
     /// SIGKILL; the lines that it had said until then.
-    fn kill(mut self) -> Vec<String> {
+    pub fn kill(mut self) -> Vec<String> {
         self.process.kill().expect("it can be killed");
         self.process.wait().expect("it ends");
         self.lines.by_ref().map_while(Result::ok).collect()
@@ -90,7 +97,7 @@ fn a_second_process_is_told_busy_until_the_first_is_gone() {
     let path = directory.path().join("a.db");
     let mut helper = Helper::start("hold", &path);
     helper.hears("ready").expect("it has the database open");
-    let refused = open(&path).expect_err("the region is in use");
+    let refused = open(format!("file:{}?wait=0", path.display())).expect_err("the region is in use");
     assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
     helper.kill();
     assert_eq!(value::<u32>(&opened(&path), "SELECT count(*) FROM t"), 1);

@@ -3,6 +3,7 @@
 mod api;
 mod atomics;
 mod durability;
+mod environment;
 mod front_door;
 mod imports;
 mod lexer;
@@ -40,6 +41,11 @@ fn atomic_orderings_say_why() {
 #[test]
 fn only_persist_flushes_and_fences() {
     hold(durability::problems(&Tree::of_project()));
+}
+
+#[test]
+fn the_environment_is_asked_in_one_way() {
+    hold(environment::problems(&Tree::of_project()));
 }
 
 #[test]

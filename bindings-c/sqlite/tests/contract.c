@@ -136,7 +136,8 @@ void pagestone_vfs_contract_die_at_unlink(int after)
 
 static const struct contract *number(int index)
 {
-    static const struct contract *const lists[] = {contract_of_files, contract_of_paths, contract_of_batches};
+    static const struct contract *const lists[] = {contract_of_files, contract_of_paths, contract_of_batches,
+                                                   contract_of_strangers};
     for (size_t list = 0; list < sizeof lists / sizeof *lists; list++)
         for (const struct contract *test = lists[list]; test->name; test++)
             if (index-- == 0) return test;

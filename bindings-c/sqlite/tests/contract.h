@@ -17,7 +17,7 @@ struct contract {
     const char *name;
     contract_test *run;
 };
-extern const struct contract contract_of_files[], contract_of_paths[], contract_of_batches[];
+extern const struct contract contract_of_files[], contract_of_paths[], contract_of_batches[], contract_of_strangers[];
 
 #define CONTRACT_TEXT_(x) #x
 #define CONTRACT_TEXT(x) CONTRACT_TEXT_(x)

@@ -21,6 +21,12 @@ static int exists(const char *path)
     return result == SQLITE_OK ? answer : -result;
 }
 
+static int open_with(struct opened *db, const char *directory, const char *leaf, const char *key, const char *value)
+{
+    const char *name = contract_uri_name(directory, leaf, key, value);
+    return contract_open(db, name, RW_CREATE | SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_URI);
+}
+
 static int delete(const char *path, int sync)
 {
     sqlite3_vfs *vfs = contract_vfs();
@@ -98,7 +104,7 @@ static const char *region_that_cannot_be_opened_is_not_absent(const char *direct
     HOLDS(exists(path) == -SQLITE_IOERR_ACCESS);
     HOLDS(delete(path, 0) == SQLITE_IOERR_DELETE);
     contract_forget_log();
-    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_BUSY && db.file->pMethods == NULL);
+    HOLDS(open_with(&db, directory, "a.db", "wait", "0") == SQLITE_BUSY && db.file->pMethods == NULL);
     HOLDS(strstr(contract_logged(), "in use by"));
     contract_close(&db);
     close(other);
@@ -263,12 +269,6 @@ static const char *foreign_file_passes_when_told(const char *directory)
     return NULL;
 }
 
-static int open_with(struct opened *db, const char *directory, const char *key, const char *value)
-{
-    const char *name = contract_uri_name(directory, "w.db", key, value);
-    return contract_open(db, name, RW_CREATE | SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_URI);
-}
-
 static const char *wishes_are_met_or_refused(const char *directory)
 {
     static const char *const wrong[][2] = {{"durability", "fast"},    {"durability", "cacheline"}, {"assume", "nothing"},
@@ -279,11 +279,11 @@ static const char *wishes_are_met_or_refused(const char *directory)
     int result = SQLITE_OK;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         contract_forget_log();
-        HOLDS(open_with(&db, directory, wrong[i][0], wrong[i][1]) == SQLITE_CANTOPEN && db.file->pMethods == NULL);
+        HOLDS(open_with(&db, directory, "w.db", wrong[i][0], wrong[i][1]) == SQLITE_CANTOPEN && db.file->pMethods == NULL);
         HOLDS(strstr(contract_logged(), "pagestone: "));
         contract_close(&db);
     }
-    HOLDS(open_with(&db, directory, "max_size", "8m") == SQLITE_OK);
+    HOLDS(open_with(&db, directory, "w.db", "max_size", "8m") == SQLITE_OK);
     for (int i = 0; i < 16 && result == SQLITE_OK; i++)
         result = METHOD(db, xWrite, megabyte, sizeof megabyte, (sqlite3_int64)i << 20);
     HOLDS(result == SQLITE_FULL);
@@ -292,7 +292,7 @@ static const char *wishes_are_met_or_refused(const char *directory)
     /* Full is no lasting failure. */
     HOLDS(METHOD(db, xTruncate, 0) == SQLITE_OK && METHOD(db, xWrite, megabyte, sizeof megabyte, 0) == SQLITE_OK);
     HOLDS(contract_close(&db) == SQLITE_OK);
-    HOLDS(open_with(&db, directory, "durability", "volatile") == SQLITE_OK && contract_close(&db) == SQLITE_OK);
+    HOLDS(open_with(&db, directory, "w.db", "durability", "volatile") == SQLITE_OK && contract_close(&db) == SQLITE_OK);
     return NULL;
 }
 

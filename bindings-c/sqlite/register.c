@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* How the VFS comes into a program: linked with it, or loaded; as the default VFS or beside it; and past a fork. */
+#define PAGESTONE_VFS_ENTRY
+#include "internal.h"
+#ifndef SQLITE_CORE
+SQLITE_EXTENSION_INIT1
+#endif
+#include "pagestone_vfs.h"
+
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* sqlite3_uri_parameter() needs names as this release lays them out. */
+#define OLDEST_SQLITE 3031000
+
+unsigned pgsv_forks;
+
+static void in_child(void)
+{
+    pgsv_forks++;
+    pgsv_regions_forget();
+    pgsv_aliases_forget();
+    pgsv_messages_forget();
+}
+
+/* Nothing fails without it: SQLite then never asks for a batch. */
+static void tell_what_host_lacks(void)
+{
+    if (pgsv_host_tells() && !pgsv_host_option("ENABLE_BATCH_ATOMIC_WRITE"))
+        pgsv_tell(SQLITE_NOTICE, "this SQLite was built without SQLITE_ENABLE_BATCH_ATOMIC_WRITE: commits in rollback mode "
+                                 "write a journal and sync three times, not once");
+}
+
+/* PGS_VFS_DEFAULT=1: as the default VFS, whatever the program asked for. */
+static bool default_is_wished(void)
+{
+    const char *value = pgsv_environment("PGS_VFS_DEFAULT");
+    return value && strcmp(value, "1") == 0;
+}
+
+static int register_vfs(bool make_default)
+{
+    static sqlite3_vfs *vfs;
+    if (sqlite3_libversion_number() < OLDEST_SQLITE) return SQLITE_ERROR;
+    if (!pgsv_default) {
+        sqlite3_vfs *below = sqlite3_vfs_find(NULL);
+        if (!below || pthread_atfork(NULL, NULL, in_child) != 0) return SQLITE_ERROR;
+        vfs = pgsv_vfs(below);
+        pgsv_system = sqlite3_vfs_find("unix");
+        if (!pgsv_system) pgsv_system = below;
+        pgsv_default = below;
+        tell_what_host_lacks();
+    }
+    return sqlite3_vfs_register(vfs, make_default || default_is_wished());
+}
+
+#ifdef SQLITE_CORE
+
+EXPORT int pagestone_vfs_register(int make_default)
+{
+    return register_vfs(make_default);
+}
+
+EXPORT int pagestone_vfs_init(const char *unused)
+{
+    (void)unused;
+    return register_vfs(false);
+}
+
+EXPORT int pagestone_vfs_init_default(const char *unused)
+{
+    (void)unused;
+    return register_vfs(true);
+}
+
+#else
+
+/* SELECT pagestone_error(): for a connection that is not of this VFS, where a PRAGMA does not arrive. */
+static void error_function(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    (void)count;
+    (void)values;
+    char *line = pgsv_last_failure();
+    if (line) sqlite3_result_text(context, line, -1, sqlite3_free);
+    else sqlite3_result_error_nomem(context);
+}
+
+/* Loaded for good: SQLite keeps pointers into this code after the connection that loaded it has closed. */
+static int load(sqlite3 *connection, char **message, const sqlite3_api_routines *api, bool make_default)
+{
+    SQLITE_EXTENSION_INIT2(api);
+    int result = register_vfs(make_default);
+    if (result == SQLITE_OK)
+        result = sqlite3_create_function(connection, "pagestone_error", 0, SQLITE_UTF8, NULL, error_function, NULL, NULL);
+    if (result == SQLITE_OK) return SQLITE_OK_LOAD_PERMANENTLY;
+    *message = sqlite3_mprintf("the VFS pagestone needs SQLite 3.31 or newer");
+    return result;
+}
+
+EXPORT int sqlite3_pagestonevfs_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api);
+EXPORT int sqlite3_pagestonevfs_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api)
+{
+    return load(connection, message, api, false);
+}
+
+EXPORT int sqlite3_pagestonevfs_default_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api);
+EXPORT int sqlite3_pagestonevfs_default_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api)
+{
+    return load(connection, message, api, true);
+}
+
+/* For sqlite3_auto_extension(), which runs it in every connection and knows no other success. Programs that may not load
+ * extensions can call that one, and have opened this library themselves. */
+EXPORT int sqlite3_pagestonevfs_auto_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api);
+EXPORT int sqlite3_pagestonevfs_auto_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api)
+{
+    int result = load(connection, message, api, false);
+    return result == SQLITE_OK_LOAD_PERMANENTLY ? SQLITE_OK : result;
+}
+
+#endif

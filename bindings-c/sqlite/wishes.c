@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What the opener wishes: query parameters; where one is missing, the environment.
+ *
+ * A wish that cannot be read is refused and never ignored: it may be a demand for durability. So is a name that is nearly
+ * one of these. Other parameters belong to others: SQLite has it that an unknown one is no error.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#define ENVIRONMENT "PGS_VFS_"
+
+enum key { KEY_DURABILITY, KEY_ASSUME, KEY_MAX_SIZE, KEY_FOREIGN, KEY_REGION, KEY_WAIT, KEYS };
+static const struct {
+    const char *parameter, *variable; /* NULL: the environment has none */
+} keys[KEYS] = {
+    [KEY_DURABILITY] = {"durability", ENVIRONMENT "DURABILITY"}, [KEY_ASSUME] = {"assume", ENVIRONMENT "ASSUME"},
+    [KEY_MAX_SIZE] = {"max_size", ENVIRONMENT "MAX_SIZE"},       [KEY_FOREIGN] = {"foreign", ENVIRONMENT "FOREIGN"},
+    [KEY_REGION] = {"region", NULL},                             [KEY_WAIT] = {"wait", ENVIRONMENT "WAIT"},
+};
+/* Variables that are no wishes of an opening. */
+static const char *const variables[] = {ENVIRONMENT "DEFAULT", ENVIRONMENT "LOG"};
+
+/* NULL in a program that runs with more rights than its caller has: the environment is the caller's. */
+const char *pgsv_environment(const char *name)
+{
+    return secure_getenv(name);
+}
+
+/* ---- values ---- */
+
+static int durability(const char *text, const char *what, uint32_t *out)
+{
+    if (!text || !*text) return SQLITE_OK;
+    if (strcmp(text, "volatile") == 0) *out = PGS_DURABILITY_VOLATILE;
+    else if (strcmp(text, "fdatasync") == 0) *out = PGS_DURABILITY_FDATASYNC;
+    else if (strcmp(text, "cacheline") == 0) *out = PGS_DURABILITY_CACHE_LINE;
+    else return pgsv_refuse(SQLITE_CANTOPEN, "%s is \"%s\": it can be cacheline, fdatasync or volatile", what, text);
+    return SQLITE_OK;
+}
+
+static int bytes(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    if (!text || !*text) return SQLITE_OK;
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    int shift = unit ? (int)(unit - units + 1) * 10 : 0;
+    if (unit) end++;
+    if (errno || *end || *text < '0' || *text > '9' || number > UINT64_MAX >> shift)
+        return pgsv_refuse(SQLITE_CANTOPEN, "max_size is \"%s\": it is a number, with K, M, G or T behind", text);
+    *out = (uint64_t)number << shift;
+    return SQLITE_OK;
+}
+
+static int milliseconds(const char *text, int64_t *out)
+{
+    *out = -1;
+    if (!text || !*text) return SQLITE_OK;
+    char *end;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    if (errno || *end || *text < '0' || *text > '9' || number > INT32_MAX)
+        return pgsv_refuse(SQLITE_CANTOPEN, "wait is \"%s\": it is a number of milliseconds", text);
+    *out = number;
+    return SQLITE_OK;
+}
+
+static int passing(const char *text, bool *out)
+{
+    if (!text || !*text) return SQLITE_OK;
+    *out = strcmp(text, "pass") == 0;
+    return *out ? SQLITE_OK : pgsv_refuse(SQLITE_CANTOPEN, "foreign is \"%s\": it can be pass", text);
+}
+
+/* `uri_name` is NULL when the name came without parameters. */
+int pgsv_wishes(const char *uri_name, struct wishes *wishes)
+{
+    const char *values[KEYS];
+    memset(wishes, 0, sizeof *wishes);
+    for (int key = 0; key < KEYS; key++) {
+        values[key] = uri_name ? sqlite3_uri_parameter(uri_name, keys[key].parameter) : NULL;
+        if (!values[key] && keys[key].variable) values[key] = pgsv_environment(keys[key].variable);
+    }
+    int result = durability(values[KEY_DURABILITY], "durability", &wishes->required);
+    if (result == SQLITE_OK) result = durability(values[KEY_ASSUME], "assume", &wishes->assume);
+    if (result == SQLITE_OK) result = bytes(values[KEY_MAX_SIZE], &wishes->max_bytes);
+    if (result == SQLITE_OK) result = milliseconds(values[KEY_WAIT], &wishes->wait);
+    if (result == SQLITE_OK) result = passing(values[KEY_FOREIGN], &wishes->pass_foreign);
+    wishes->region = values[KEY_REGION] && *values[KEY_REGION] ? values[KEY_REGION] : NULL;
+    wishes->shared_reading = uri_name && sqlite3_uri_boolean(uri_name, "immutable", 0);
+    return result;
+}
+
+/* ---- names ---- */
+
+/* Letters and digits of a name in lower case, at most LETTERS of them. */
+#define LETTERS 16
+
+static int letters(const char *name, char *out)
+{
+    int count = 0;
+    for (; *name && count < LETTERS; name++) {
+        char small = *name >= 'A' && *name <= 'Z' ? *name | 0x20 : *name;
+        if ((small >= 'a' && small <= 'z') || (small >= '0' && small <= '9')) out[count++] = small;
+    }
+    return count;
+}
+
+/* How many letters have to be put in, left out, replaced or exchanged with their neighbour to make one of the other. */
+static int distance(const char *one, int ones, const char *other, int others)
+{
+    int table[LETTERS + 1][LETTERS + 1];
+    for (int i = 0; i <= ones; i++) {
+        for (int j = 0; j <= others; j++) {
+            if (i == 0 || j == 0) {
+                table[i][j] = i + j;
+                continue;
+            }
+            int least = table[i - 1][j - 1] + (one[i - 1] != other[j - 1]);
+            if (table[i - 1][j] + 1 < least) least = table[i - 1][j] + 1;
+            if (table[i][j - 1] + 1 < least) least = table[i][j - 1] + 1;
+            bool exchanged = i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1];
+            if (exchanged && table[i - 2][j - 2] + 1 < least) least = table[i - 2][j - 2] + 1;
+            table[i][j] = least;
+        }
+    }
+    return table[ones][others];
+}
+
+/* A name of six letters and more may have two mistakes, a short one has one. Another end of the same word, or none, is the
+ * same word, but for the longer words that begin with it ("foreign_keys"). */
+static bool nearly(const char *name, const char *known)
+{
+    char one[LETTERS], other[LETTERS];
+    int ones = letters(name, one), others = letters(known, other), same = 0;
+    while (same < ones && same < others && one[same] == other[same]) same++;
+    if ((same >= 4 && same == ones) || (same >= 5 && ones <= others + 3)) return true;
+    return distance(one, ones, other, others) <= (others >= 6 ? 2 : 1);
+}
+
+static int parameter_is_known(const char *name)
+{
+    const char *meant = NULL;
+    for (int key = 0; key < KEYS; key++) {
+        if (strcmp(name, keys[key].parameter) == 0) return SQLITE_OK;
+        if (nearly(name, keys[key].parameter)) meant = keys[key].parameter;
+    }
+    if (!meant) return SQLITE_OK;
+    return pgsv_refuse(SQLITE_CANTOPEN, "there is no parameter \"%s\": \"%s\" is probably meant", name, meant);
+}
+
+static int variable_is_known(const char *entry)
+{
+    int length = (int)strcspn(entry, "=");
+    for (int key = 0; key < KEYS; key++) {
+        const char *known = keys[key].variable;
+        if (known && strncmp(entry, known, (size_t)length) == 0 && !known[length]) return SQLITE_OK;
+    }
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+        if (strncmp(entry, variables[i], (size_t)length) == 0 && !variables[i][length]) return SQLITE_OK;
+    return pgsv_refuse(SQLITE_CANTOPEN, "the environment has %.*s: there is no such variable", length, entry);
+}
+
+/* Refuses names that are misspelt: no parameter that is nearly one of ours, no variable that looks like one of ours. */
+int pgsv_names_are_known(const char *uri_name)
+{
+    int result = SQLITE_OK;
+    const char *name;
+    for (int i = 0; uri_name && result == SQLITE_OK && (name = sqlite3_uri_key(uri_name, i)) != NULL; i++)
+        result = parameter_is_known(name);
+    for (char **entry = environ; entry && *entry && result == SQLITE_OK; entry++)
+        if (strncmp(*entry, ENVIRONMENT, sizeof ENVIRONMENT - 1) == 0 && !getauxval(AT_SECURE)) result = variable_is_known(*entry);
+    return result;
+}

@@ -1,0 +1,77 @@
+//! A child of `fork` abandons what its parent had open, as SQLite says, and opens the database anew.
+
+use crate::processes::{Helper, say, wait_to_be_killed};
+use crate::{opened, run, value};
+use rusqlite::Connection;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How the statement fails, and what the VFS says to it.
+fn refusal(db: &Connection, statement: &str) -> String {
+    let code = match db.execute_batch(statement) {
+        Ok(()) => "none".to_owned(),
+        Err(error) => format!("{:?}", error.sqlite_error_code()),
+    };
+    let why: String = db.query_row("PRAGMA pagestone_error", [], |row| row.get(0)).unwrap_or_default();
+    format!("{code}: {why}")
+}
+
+/// The child: a connection of its own, and the parent's, which answers nothing but errors and can be closed.
+fn in_child(place: &str, inherited: Connection, parent: i32) -> rusqlite::Result<u32> {
+    let own =
+        Connection::open_with_flags_and_vfs(place, rusqlite::OpenFlags::default(), pagestone_sqlite::VFS)?;
+    own.busy_timeout(Duration::ZERO)?;
+    say(&format!("beside {}", refusal(&own, "INSERT INTO t VALUES(2)")));
+    say(&format!("inherited {}", refusal(&inherited, "INSERT INTO t VALUES(3)")));
+    drop(inherited);
+    say("go");
+    let end = Instant::now() + Duration::from_secs(20);
+    // SAFETY: has no condition.
+    while unsafe { libc::getppid() } == parent && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    own.busy_timeout(Duration::from_secs(20))?;
+    own.execute_batch("INSERT INTO t VALUES(4)")?;
+    own.query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+}
+
+/// What the process does that the tests below start.
+pub fn abandon_and_open_anew(place: &str) {
+    let db = opened(place);
+    run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+    // SAFETY: has no condition.
+    let parent = unsafe { libc::getpid() };
+    // SAFETY: this process has no thread that holds anything; the child ends by `_exit`.
+    if unsafe { libc::fork() } == 0 {
+        // SAFETY: ends a child that waits for ever.
+        unsafe { libc::alarm(60) };
+        match in_child(place, db, parent) {
+            Ok(rows) => say(&format!("rows {rows}")),
+            Err(error) => say(&format!("rows {error}")),
+        }
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    wait_to_be_killed();
+}
+
+#[test]
+fn a_child_opens_anew_what_its_parent_had_when_the_parent_is_gone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.db");
+    let mut helper = Helper::start("fork", Path::new(&path));
+    // While the parent has the region, the child is told so.
+    let beside = helper.hears("beside ").expect("the child says");
+    let process = helper.process.id();
+    assert!(
+        beside.contains("DatabaseBusy") && beside.contains(&format!("in use by process {process}")),
+        "{beside}"
+    );
+    let inherited = helper.hears("inherited ").expect("the child says");
+    assert!(inherited.contains("SystemIoFailure") && inherited.contains("before a fork"), "{inherited}");
+    helper.hears("go").expect("the child waits");
+    helper.process.kill().expect("it can be killed");
+    helper.process.wait().expect("it ends");
+    assert_eq!(helper.hears("rows ").as_deref(), Some("rows 2"));
+    assert_eq!(value::<u32>(&opened(&path), "SELECT count(*) FROM t"), 2);
+}

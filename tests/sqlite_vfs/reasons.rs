@@ -1,0 +1,145 @@
+//! Why something failed, where programs can read it; and what the environment may say.
+
+use crate::processes::{Helper, say};
+use crate::{open, opened, run, value};
+use pagestone_tests::skip::skipped;
+use pagestone_tests::sqlite;
+use rusqlite::Connection;
+use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn a_pragma_says_what_failed_last() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let db = opened(directory.path().join("a.db"));
+    run(&db, "CREATE TABLE t(x)");
+    let plain = directory.path().join("plain.db");
+    run(&Connection::open(&plain).expect("SQLite's own VFS"), "CREATE TABLE t(x)");
+    assert!(open(&plain).is_err());
+    let reason: String = value(&db, "PRAGMA pagestone_error");
+    for words in [
+        "plain.db is an ordinary SQLite database",
+        "pagestone import",
+        "foreign=pass",
+        "PGS_VFS_FOREIGN=pass",
+    ] {
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+}
+
+/// What the processes do that the tests below start: opens the database by the default VFS and by ours.
+pub fn try_to_open(place: &str) {
+    sqlite::start();
+    let by_default = Connection::open(format!("{place}-by-default"))
+        .and_then(|db| db.execute_batch("CREATE TABLE IF NOT EXISTS t(x)"));
+    by_default.expect("any VFS can do that");
+    let region = fs::read(format!("{place}-by-default")).is_ok_and(|bytes| bytes.starts_with(b"PAGESTN"));
+    say(if region { "default pagestone" } else { "default unix" });
+    match open(place).and_then(|db| db.execute_batch("CREATE TABLE IF NOT EXISTS t(x)")) {
+        Ok(()) => say("tried ok"),
+        Err(error) => say(&format!("tried {error}")),
+    }
+}
+
+/// What a process says of its default VFS and of its opening with these variables.
+fn tried(command: &mut Command, place: &Path, variables: &[(&str, &str)]) -> (String, String) {
+    let mut helper = Helper::start_as(command.envs(variables.iter().copied()), "try", place);
+    let default = helper.hears("default ").expect("it has a default VFS");
+    (default, helper.hears("tried ").expect("it tries"))
+}
+
+fn this_program() -> Command {
+    Command::new(env::current_exe().expect("this program"))
+}
+
+#[test]
+fn the_environment_makes_it_the_default_vfs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path().join("a.db");
+    for (value, default) in [("1", "default pagestone"), ("0", "default unix")] {
+        let (said, tried) = tried(&mut this_program(), &place, &[("PGS_VFS_DEFAULT", value)]);
+        assert_eq!((said.as_str(), tried.as_str()), (default, "tried ok"));
+        fs::remove_file(directory.path().join("a.db-by-default")).expect("it was made");
+    }
+}
+
+#[test]
+fn variables_that_are_misspelt_are_refused_by_name() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (place, log) = (directory.path().join("a.db"), directory.path().join("log"));
+    for name in
+        ["PGS_VFS_MAXSIZE", "PGS_VFS_DURABILTY", "PGS_VFS_", "PGS_VFS_REGION", "PGS_VFS_WAITS", "PGS_VFS_LO"]
+    {
+        let variables = [(name, "fdatasync"), ("PGS_VFS_LOG", log.to_str().expect("a text"))];
+        let (_, tried) = tried(&mut this_program(), &place, &variables);
+        assert!(tried.contains("unable to open"), "{name}: {tried}");
+        let said = fs::read_to_string(&log).expect("a log");
+        assert!(said.contains(&format!("the environment has {name}:")), "{said}");
+        fs::remove_file(&log).expect("it was there");
+    }
+    assert!(!place.exists(), "nothing was made");
+}
+
+/// A log that lies where others can put things is written only if it is the user's own.
+#[test]
+fn the_log_goes_to_a_file_of_ones_own_and_through_no_link() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    run(&Connection::open(at("plain.db")).expect("SQLite's own VFS"), "CREATE TABLE t(x)");
+    fs::write(at("victim"), "precious").expect("a file");
+    let logged = |log: &Path| {
+        let variables = [("PGS_VFS_LOG", log.to_str().expect("a text"))];
+        let (_, tried) = tried(&mut this_program(), &at("plain.db"), &variables);
+        assert!(tried.contains("file is not a database"), "{tried}");
+        drop(fs::remove_file(at("plain.db-by-default")));
+    };
+    for _ in 0..2 {
+        logged(&at("log"));
+    }
+    let said = fs::read_to_string(at("log")).expect("a log");
+    assert_eq!(said.matches("foreign=pass").count(), 2, "{said}");
+    assert!(said.lines().all(|line| line.starts_with("pagestone[")), "{said}");
+    assert_eq!(fs::metadata(at("log")).expect("a log").mode() & 0o777, 0o600);
+    symlink(at("victim"), at("symbolic")).expect("a link");
+    fs::hard_link(at("victim"), at("hard")).expect("a link");
+    for link in ["symbolic", "hard"] {
+        logged(&at(link));
+        assert_eq!(fs::read_to_string(at("victim")).expect("a file"), "precious", "{link}");
+    }
+}
+
+/// The caller of a program that runs with more rights than the caller has says nothing by the environment.
+#[test]
+fn a_set_user_id_program_hears_nothing_from_its_callers_environment() {
+    const NOBODY: u32 = 65534;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (program, place) = (directory.path().join("program"), directory.path().join("a.db"));
+    let log = directory.path().join("log");
+    let variables = [
+        ("PGS_VFS_DURABILITY", "nonsense"),
+        ("PGS_VFS_UNKNOWN", "1"),
+        ("PGS_VFS_DEFAULT", "1"),
+        ("PGS_VFS_LOG", log.to_str().expect("a text")),
+    ];
+    let (default, tried_by_itself) = tried(&mut this_program(), &place, &variables[..1]);
+    assert!(
+        default == "default unix" && tried_by_itself.contains("unable to open"),
+        "{default} {tried_by_itself}"
+    );
+    fs::remove_file(directory.path().join("a.db-by-default")).expect("it was made");
+    fs::copy(env::current_exe().expect("this program"), &program).expect("a copy");
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).expect("its directory");
+    if chown(&program, Some(NOBODY), None).is_err() {
+        return skipped("a set-user-ID program", "needs root");
+    }
+    fs::set_permissions(&program, Permissions::from_mode(0o4755)).expect("its own file");
+    let said = tried(&mut Command::new(&program), &place, &variables);
+    if fs::metadata(&place).is_ok_and(|made| made.uid() != NOBODY) {
+        return skipped("a set-user-ID program", "the temporary folder is mounted nosuid");
+    }
+    assert_eq!(said, ("default unix".to_owned(), "tried ok".to_owned()));
+    assert!(!log.exists(), "no log was written");
+}
