@@ -6,8 +6,6 @@ STEPS ?= 2000000
 SECONDS ?= 60
 SCHEDULES ?= 100
 CUTS ?= 20
-CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
-SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
 # The oldest Rust that builds the crates others build.
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 DISK ?= $(PGS_TARGET)
@@ -17,7 +15,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults
-.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-redb bench-sqlite bench-tantivy vfs test-redb test-dax breaks-dax test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-redb bench-sqlite bench-tantivy test-redb test-dax breaks-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,9 +99,6 @@ bench-sqlite: vfs ## SQLite's commits on its own VFS and on this one, and speedt
 
 bench-tantivy: ## a tantivy index on Pagestone beside mapped files, and the bytes that were not copied (DOCUMENTS=100000)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin tantivy -- $(DOCUMENTS)
-
-vfs: lib ## SQLite's loadable extension pagestone_vfs.so
-	$(MAKE) -f bindings-c/sqlite/Makefile OUT=$(PGS_OUT)/pagestone_vfs.so LIBPAGESTONE=$(PGS_OUT)/libpagestone.a SQLITE_INCLUDE=$(SQLITE_INCLUDE)
 
 test-sqlite: ## SQLite's own tests on the VFS; what is not clean against the list tests/sqlite_suite/expected (PARTS="veryquick mmap crash threads programs", STOCK=1, ONLY=scripts; fetches its sources)
 	@PARTS="$(PARTS)" STOCK="$(STOCK)" ONLY="$(ONLY)" sh tests/sqlite_suite/suite.sh

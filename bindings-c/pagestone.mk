@@ -24,7 +24,15 @@ PGS_FILL = -e 's|@prefix@|$(prefix)|g' -e 's|@libdir@|$(patsubst $(prefix)/%,$${
 	-e 's|@relative_libdir@|$(shell realpath -m -s --relative-to=$(PGS_CMAKE) $(libdir))|g' \
 	-e 's|@relative_includedir@|$(shell realpath -m -s --relative-to=$(PGS_CMAKE) $(includedir))|g'
 
-.PHONY: lib header abi c-test c-valgrind c-asan install install-c uninstall uninstall-c pagestone-ffi
+# SQLite's headers: those of the crate that bundles it, once cargo has fetched it; else the system's.
+CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
+SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
+PGS_VFS := $(PGS_OUT)/pagestone_vfs.so
+PGS_VFS_ARCHIVE := $(PGS_OUT)/libpagestone_vfs.a
+PGS_VFS_MAKE = $(MAKE) -f bindings-c/sqlite/Makefile extension archive OUT=$(PGS_VFS) ARCHIVE=$(PGS_VFS_ARCHIVE) \
+	LIBPAGESTONE=$(PGS_OUT)/libpagestone.a SQLITE_INCLUDE=$(SQLITE_INCLUDE)
+
+.PHONY: lib vfs header abi c-test c-valgrind c-asan install install-c install-vfs uninstall uninstall-c uninstall-vfs pagestone-ffi
 
 lib: $(PGS_SHARED) ## the C library, static and shared
 
@@ -42,6 +50,10 @@ $(PGS_SHARED): $(PGS_OUT)/libpagestone.a ffi/pagestone.map bindings-c/pagestone.
 	$(CC) -shared -o $@ -Wl,-soname,$(PGS_SONAME) -Wl,--version-script=ffi/pagestone.map -Wl,--whole-archive \
 		$(PGS_OUT)/libpagestone.a -Wl,--no-whole-archive -Wl,--gc-sections -Wl,-z,defs -Wl,-z,nodelete $(LDFLAGS) $(PGS_SYSTEM)
 
+vfs: lib ## SQLite's loadable extension pagestone_vfs.so, and libpagestone_vfs.a for programs that have SQLite in them
+	$(PGS_VFS_MAKE)
+	@echo "the extension is $(abspath $(PGS_VFS)), the archive $(abspath $(PGS_VFS_ARCHIVE))"
+
 header: ## bindings-c/include/pagestone.h from the sources in ffi
 	PAGESTONE_BLESS=1 $(CARGO) test --locked --quiet -p pagestone-tests --test c_abi header_is_made_of
 
@@ -57,7 +69,7 @@ c-valgrind: ## the C tests under valgrind
 c-asan: ## the C tests with AddressSanitizer
 	$(CARGO) test --locked -p pagestone-tests --test c_abi -- --ignored --nocapture sanitizer
 
-install: install-c ## header, C library, pkg-config, CMake and man pages (DESTDIR, prefix, libdir, includedir, mandir)
+install: install-c install-vfs ## header, C library, SQLite's extension, pkg-config, CMake and man pages (DESTDIR, prefix, libdir, includedir, mandir)
 
 install-c: lib
 	install -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(PGS_CMAKE) $(DESTDIR)$(mandir)/man3 $(DESTDIR)$(mandir)/man7
@@ -72,10 +84,26 @@ install-c: lib
 	install -m 644 bindings-c/man/*.3 $(DESTDIR)$(mandir)/man3
 	install -m 644 bindings-c/man/*.7 $(DESTDIR)$(mandir)/man7
 
-uninstall: uninstall-c ## what `make install` put there (the same DESTDIR and folders)
+# In the folder of libraries, where SQLite finds it by name: `.load pagestone_vfs`.
+install-vfs: lib
+	@if echo '#include <sqlite3ext.h>' | $(CC) $(if $(SQLITE_INCLUDE),-I$(SQLITE_INCLUDE)) -E - >/dev/null 2>&1; then \
+		$(PGS_VFS_MAKE) && \
+		install -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir) && \
+		install -m 644 bindings-c/sqlite/pagestone_vfs.h $(DESTDIR)$(includedir) && \
+		install -m 644 $(PGS_VFS_ARCHIVE) $(DESTDIR)$(libdir) && \
+		install -m 755 $(PGS_VFS) $(DESTDIR)$(libdir) && \
+		echo "SQLite's extension is $(libdir)/pagestone_vfs.so"; \
+	else \
+		echo "SQLite's extension was NOT installed: its headers are not here (cargo fetch --locked, or SQLITE_INCLUDE=folder)"; \
+	fi
+
+uninstall: uninstall-c uninstall-vfs ## what `make install` put there (the same DESTDIR and folders)
 
 uninstall-c:
 	rm -f $(DESTDIR)$(includedir)/pagestone.h $(addprefix $(DESTDIR)$(libdir)/,libpagestone.a libpagestone.so $(PGS_SONAME) \
 		libpagestone.so.$(PGS_VERSION) pkgconfig/pagestone.pc) $(addprefix $(DESTDIR)$(PGS_CMAKE)/,pagestone-config.cmake pagestone-config-version.cmake)
 	rm -f $(foreach section,3 7,$(addprefix $(DESTDIR)$(mandir)/man$(section)/,$(notdir $(wildcard bindings-c/man/*.$(section)))))
 	[ ! -d $(DESTDIR)$(PGS_CMAKE) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(PGS_CMAKE)
+
+uninstall-vfs:
+	rm -f $(DESTDIR)$(includedir)/pagestone_vfs.h $(addprefix $(DESTDIR)$(libdir)/,libpagestone_vfs.a pagestone_vfs.so)

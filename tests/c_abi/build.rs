@@ -102,7 +102,14 @@ impl Prefix {
 /// The recipe that users run, for the library as the tests have it.
 pub fn make(verb: &str) -> Command {
     let mut make = Command::new("make");
-    make.args(["-f", "bindings-c/pagestone.mk", verb, "PGS_PROFILE=dev"]).current_dir(root());
+    make.args([
+        "-f",
+        "bindings-c/pagestone.mk",
+        verb,
+        "PGS_PROFILE=dev",
+        concat!("SQLITE_INCLUDE=", env!("SQLITE_INCLUDE")),
+    ])
+    .current_dir(root());
     // What cargo built for the tests is not built again.
     make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("CARGO_TARGET_DIR", target());
     make.env("CARGO", env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -1,7 +1,9 @@
-//! The loadable extension in a program that has an SQLite of its own, built without batches.
+//! Programs of others: with an SQLite of their own that loads the extension, or that has the VFS linked; Python.
 
+use pagestone_tests::skip::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// A program that loads the extension, says what SQLite logs, and uses a database.
 const PROGRAM: &str = r#"
@@ -46,15 +48,35 @@ fn run(command: &mut Command) -> String {
     said.into_owned()
 }
 
+/// What `make vfs` built, once, and said: the folder, and its words.
+fn built() -> &'static (PathBuf, String) {
+    static BUILT: OnceLock<(PathBuf, String)> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");
+        let mut make = Command::new("make");
+        make.args(["vfs", "PGS_PROFILE=dev", concat!("SQLITE_INCLUDE=", env!("SQLITE_INCLUDE"))]);
+        make.current_dir(root())
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKELEVEL")
+            .env("CARGO_TARGET_DIR", target);
+        let said = run(make.env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())));
+        (target.join("debug/c"), said)
+    })
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// The extension, built by the recipe that users run.
 fn extension() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");
-    let mut make = Command::new("make");
-    make.args(["vfs", "PGS_PROFILE=dev", concat!("SQLITE_INCLUDE=", env!("SQLITE_INCLUDE"))]);
-    make.current_dir(root).env_remove("MAKEFLAGS").env_remove("MAKELEVEL").env("CARGO_TARGET_DIR", target);
-    run(make.env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())));
-    target.join("debug/c/pagestone_vfs.so")
+    built().0.join("pagestone_vfs.so")
+}
+
+#[test]
+fn make_vfs_says_where_the_extension_is() {
+    let (_, said) = built();
+    assert!(said.contains(&format!("the extension is {}", extension().display())), "{said}");
 }
 
 /// The program with SQLite in it, compiled with these flags.
@@ -88,5 +110,64 @@ fn the_extension_says_once_what_the_host_lacks() {
         assert!(said.contains("row 2\n") && said.contains("row 4\n"), "{said}");
         assert_eq!(said.matches("row ok\n").count(), 2, "{said}");
         assert!(said.lines().next_back().is_some_and(|line| line.contains(batches)), "{said}");
+    }
+}
+
+/// A program that knows of no VFS: its SQLite registers the one that it was linked with.
+const LINKED: &str = r#"
+#include <sqlite3.h>
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+    sqlite3 *db;
+    if (argc != 2 || sqlite3_open(argv[1], &db) != SQLITE_OK) return 2;
+    if (sqlite3_exec(db, "CREATE TABLE t(x); INSERT INTO t VALUES(1)", 0, 0, 0) != SQLITE_OK) return 3;
+    sqlite3_close(db);
+    puts(sqlite3_vfs_find(0)->zName);
+    return 0;
+}
+"#;
+
+#[test]
+fn a_program_is_linked_with_the_vfs_and_its_sqlite_registers_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("linked.c"), LINKED).expect("the source");
+    let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    cc.args(["-O0", "-w", "-DSQLITE_EXTRA_INIT=pagestone_vfs_init_default", "-I"])
+        .arg(env!("SQLITE_INCLUDE"));
+    cc.arg(at("linked.c")).arg(concat!(env!("SQLITE_INCLUDE"), "/sqlite3.c"));
+    cc.args(["libpagestone_vfs.a", "libpagestone.a"].map(|archive| built().0.join(archive)));
+    cc.args(["-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-o"]).arg(at("linked"));
+    run(&mut cc);
+    assert_eq!(run(Command::new(at("linked")).arg(at("a.db"))), "pagestone\n");
+    assert!(std::fs::read(at("a.db")).expect("the region").starts_with(b"PAGESTN"));
+    assert_eq!(crate::value::<u32>(&crate::opened(at("a.db")), "SELECT count(*) FROM t"), 1);
+}
+
+/// The example that README quotes, by each Python there is; one of them may have been built without extensions.
+#[test]
+fn pythons_example_does_what_readme_says() {
+    let example = root().join("bindings-c/sqlite/examples/app.py");
+    let mut ran = 0;
+    for python in ["python3", "/usr/bin/python3"] {
+        if Command::new(python)
+            .args(["-c", "import sqlite3, ctypes"])
+            .output()
+            .is_ok_and(|o| o.status.success())
+        {
+            let directory = tempfile::tempdir().expect("a directory");
+            let region = directory.path().join("app.pgs");
+            for visits in 1..=2 {
+                let said = run(Command::new(python).arg(&example).arg(extension()).arg(&region));
+                assert_eq!(said, format!("{visits} visits\n"), "{python}");
+            }
+            assert!(std::fs::read(&region).expect("the region").starts_with(b"PAGESTN"), "{python}");
+            assert_eq!(crate::files(directory.path()), ["app.pgs"]);
+            ran += 1;
+        }
+    }
+    if ran == 0 {
+        skipped("README's example in Python", "there is no python3 with sqlite3 (apt install python3)");
     }
 }

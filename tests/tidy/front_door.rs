@@ -38,7 +38,8 @@ const TOP_LEVEL: &[&str] = &[
 ];
 /// Where verbs are, and those that are parts of others.
 const MAKEFILES: &[&str] = &["Makefile", "bindings-c/pagestone.mk"];
-const INTERNAL: &[&str] = &["install-c", "uninstall-c", "uninstall-cli", "pagestone-ffi"];
+const INTERNAL: &[&str] =
+    &["install-c", "install-vfs", "uninstall-c", "uninstall-cli", "uninstall-vfs", "pagestone-ffi"];
 /// Documents whose commands must exist.
 const DOCUMENTS: &[&str] =
     &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", ".ci/run"];
@@ -140,8 +141,12 @@ pub fn skips(tree: &Tree) -> Vec<String> {
 }
 
 /// Programs that the README quotes, by the language of the quotation. They are compiled and run by other tests.
-const QUOTED: &[(&str, &str)] =
-    &[("```rust", "engine/examples/quickstart.rs"), ("```c", "bindings-c/examples/quickstart.c")];
+const QUOTED: &[(&str, &str)] = &[
+    ("```rust", "engine/examples/quickstart.rs"),
+    ("```c", "bindings-c/examples/quickstart.c"),
+    ("```python", "bindings-c/sqlite/examples/app.py"),
+    ("```js", "bindings-c/sqlite/examples/app.js"),
+];
 
 /// Lines of the README's programs that are not in the programs, or in another order.
 pub fn quotations(tree: &Tree) -> Vec<String> {
@@ -217,6 +222,7 @@ fn a_quotation_that_drifted_is_found() {
     let mut tree = Tree::of("README.md", "```rust\nlet a = 1;\nlet b = 2;\n```\n```c\nint a;\n```\n");
     tree.sources.push(crate::tree::Source::new(QUOTED[0].1, "let a = 1;\n  let c = 3;\n  let b = 2;\n"));
     tree.sources.push(crate::tree::Source::new(QUOTED[1].1, "long a;\n"));
+    tree.sources.extend(QUOTED[2..].iter().map(|(_, path)| crate::tree::Source::new(path, "")));
     assert_eq!(quotations(&tree).len(), 1);
 }
 
