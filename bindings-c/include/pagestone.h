@@ -205,8 +205,11 @@ typedef struct pgs_options {
     uint32_t log_frames;
     /// The region never grows beyond this many bytes; 0: as large as the medium and the address window allow.
     uint64_t max_bytes;
+    /// Milliseconds that pgs_open() waits while another process, or this one, has the region open; 0: an owner that was
+    /// killed and is still being cleared away is waited for, and for a moment one that reads.
+    uint64_t wait_ms;
     /// Must be 0.
-    uint64_t reserved[4];
+    uint64_t reserved[3];
 } pgs_options;
 
 /// What the descriptor of a frame says: one descriptor a frame, whatever way the frame was reached.

@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static void create_and_reopen(const char *path) {
@@ -33,7 +34,7 @@ static void bad_arguments(const char *path) {
     options.required = 9;
     ANSWERS(PGS_E_INVALID, pgs_open(path, &options, &store));
     options = with(0);
-    options.reserved[3] = 1;
+    options.reserved[2] = 1;
     ANSWERS(PGS_E_INVALID, pgs_open(path, &options, &store));
     options = with(0);
     options.size = 8;
@@ -58,6 +59,13 @@ static void in_use(const char *path, const char *link_path) {
     pgs_store *store = open_store(path, 0);
     pgs_store *second = NULL;
     ANSWERS(PGS_E_IN_USE, pgs_open(path, NULL, &second));
+    pgs_options patient = with(0);
+    struct timespec from, to;
+    patient.wait_ms = 50;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    ANSWERS(PGS_E_IN_USE, pgs_open(path, &patient, &second));
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    CHECK((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 >= 50);
     CHECK(strstr(pgs_message(), "this process") != NULL);
     CHECK(link(path, link_path) == 0);
     ANSWERS(PGS_E_IN_USE, pgs_open(link_path, NULL, &second));

@@ -2,6 +2,7 @@
 
 use crate::boundary::{Answer, Failure, Growing};
 use pagestone::units::Durability;
+use std::time::Duration;
 
 /// pgs_open(): create the region if the file is missing, empty or never formatted. pgs_object_open(): create
 /// the object if it is missing.
@@ -36,8 +37,11 @@ pub struct Options {
     pub log_frames: u32,
     /// The region never grows beyond this many bytes; 0: as large as the medium and the address window allow.
     pub max_bytes: u64,
+    /// Milliseconds that pgs_open() waits while another process, or this one, has the region open; 0: an owner that was
+    /// killed and is still being cleared away is waited for, and for a moment one that reads.
+    pub wait_ms: u64,
     /// Must be 0.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 // SAFETY: repr(C), integers only, the layout asserted below leaves no padding.
@@ -49,8 +53,16 @@ const _: () = assert!(size_of::<Options>() == 64);
 
 impl Options {
     /// What pgs_open() does without options.
-    pub(crate) const DEFAULT: Self =
-        Self { size: 64, flags: 0, required: 0, assume: 0, log_frames: 0, max_bytes: 0, reserved: [0; 4] };
+    pub(crate) const DEFAULT: Self = Self {
+        size: 64,
+        flags: 0,
+        required: 0,
+        assume: 0,
+        log_frames: 0,
+        max_bytes: 0,
+        wait_ms: 0,
+        reserved: [0; 3],
+    };
 
     /// The engine's options.
     pub(crate) fn engine(&self) -> Answer<pagestone::store::Options> {
@@ -58,11 +70,13 @@ impl Options {
         if flags.has(PGS_READ_ONLY) && flags.has(PGS_CREATE) {
             return Err(Failure::invalid("PGS_READ_ONLY and PGS_CREATE contradict each other\0"));
         }
-        if self.reserved != [0; 4] {
+        if self.reserved != [0; 3] {
             return Err(Failure::invalid("pgs_options.reserved is not 0\0"));
         }
         let mut options = pagestone::store::Options::new()
             .create(flags.has(PGS_CREATE))
+            .create_new(flags.has(PGS_EXCLUSIVE))
+            .wait(Duration::from_millis(self.wait_ms))
             .read_only(flags.has(PGS_READ_ONLY));
         if let Some(class) = class(self.required)? {
             options = options.require(class);

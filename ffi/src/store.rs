@@ -1,6 +1,6 @@
 //! Stores: open, close, sync, names.
 
-use crate::boundary::{Answer, Failure, Out, enter, put, sized_in, text};
+use crate::boundary::{Failure, Out, enter, put, sized_in, text};
 use crate::code;
 use crate::handle::{self, Handle, Taken};
 use crate::latches::Latches;
@@ -8,7 +8,6 @@ use crate::options::{Options, PGS_EXCLUSIVE};
 use crate::value::Kind;
 use pagestone::units::PfnRange;
 use std::ffi::{OsStr, c_char, c_int};
-use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -77,9 +76,7 @@ pub unsafe extern "C" fn pgs_open(
         let options = if options.is_null() { Options::DEFAULT } else { unsafe { sized_in(options) }? };
         // SAFETY: as C promised: room for a pointer.
         let out = unsafe { Out::new(store, "store") }?;
-        let engine = options.engine()?;
-        let opened =
-            if options.flags & PGS_EXCLUSIVE == 0 { engine.open(path)? } else { open_new(path, &engine)? };
+        let opened = options.engine()?.open(path).map_err(|error| told(path, options.flags, error))?;
         out.set(handle::give(Box::new(Store::from(opened)))?);
         Ok(())
     })
@@ -215,22 +212,14 @@ pub unsafe extern "C" fn pgs_exists(
     }
 }
 
-/// Makes the file, which must be missing, and opens it. It goes again if it cannot be made a region; one that somebody
-/// else has claimed meanwhile is theirs.
-fn open_new(path: &Path, engine: &pagestone::store::Options) -> Answer<pagestone::store::Store> {
-    if let Err(error) = OpenOptions::new().write(true).create_new(true).open(path) {
-        let code = match (error.kind(), error.raw_os_error()) {
-            (io::ErrorKind::AlreadyExists, _) => code::PGS_E_EXISTS,
-            (_, Some(errno)) => -errno,
-            (_, None) => code::PGS_E_OTHER,
-        };
-        return Err(Failure::new(code, format!("cannot create {path:?}: {error}")));
-    }
-    engine.open(path).map_err(|error| {
-        if !matches!(error, pagestone::Error::Claimed { .. }) {
-            // The first failure is the one to tell.
-            let _ = fs::remove_file(path);
+/// Why a region was not opened. A file that should not be there and is has a code of its own.
+fn told(path: &Path, flags: u32, error: pagestone::Error) -> Failure {
+    match error {
+        pagestone::Error::Io { source, .. }
+            if flags & PGS_EXCLUSIVE != 0 && source.kind() == io::ErrorKind::AlreadyExists =>
+        {
+            Failure::new(code::PGS_E_EXISTS, format!("cannot create {path:?}: {source}"))
         }
-        error.into()
-    })
+        error => error.into(),
+    }
 }

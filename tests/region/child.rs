@@ -57,6 +57,23 @@ fn a_role_that_another_test_gives() {
             let _region = crate::attach_with(path, options).unwrap();
             wait_for_death();
         }
+        "large-owner" => {
+            let _owns = crate::waiting::own_with_much_memory(path);
+            wait_for_death();
+        }
+        "passer-by" => {
+            println!("{READY}");
+            crate::waiting::look_in_passing(path);
+        }
+        "unreadable-folder" => crate::naming::in_an_unreadable_folder(path),
+        "unsynced-name" => crate::naming::that_cannot_be_synced(path),
+        "hog" => {
+            let _files = crate::claim::open_many_files();
+            wait_for_death();
+        }
+        "refused" => crate::claim::refused_after_few_reads(path),
+        "forbidden" => crate::waiting::without_locks(path),
+        "closed-standard-files" => crate::descriptors::without_standard_files(path),
         "limited" => crate::growth::beyond_the_file_size_limit(path),
         "parent" => {
             crate::claim::fork_with_a_region(path);

@@ -4,6 +4,7 @@ use crate::child::Child;
 use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions};
+use pagestone_tests::skip::skipped;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -109,6 +110,47 @@ fn a_forked_child_has_neither_the_bytes_nor_its_dead_parent_s_claim() {
     let lived = unsafe { libc::kill(orphan, libc::SIGKILL) } == 0;
     assert!(lived, "the child ended too early to prove anything");
     assert_eq!(outcome.unwrap(), 1);
+}
+
+#[test]
+fn the_search_for_an_owner_reads_few_files_however_many_are_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let _hog = Child::start("hog", &path);
+    let _owner = Child::start("owner", &path);
+    Child::start("refused", &path);
+}
+
+/// Open files of the hog.
+const MANY: u64 = 12_000;
+
+/// Runs in a process of its own: has very many files open.
+pub fn open_many_files() -> Vec<std::fs::File> {
+    let limit = libc::rlimit { rlim_cur: MANY + 100, rlim_max: MANY + 100 };
+    // SAFETY: an initialized limit.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        skipped(
+            "a process with many open files",
+            "it needs the right to raise RLIMIT_NOFILE; run this test as root",
+        );
+        return Vec::new();
+    }
+    let file = std::fs::File::open("/dev/null").unwrap();
+    (0..MANY).map(|_| file.try_clone().unwrap()).collect()
+}
+
+/// Runs in a process of its own, whose reads are counted.
+pub fn refused_after_few_reads(path: &Path) {
+    let reads = || {
+        let text = std::fs::read_to_string("/proc/self/io").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let before = reads();
+    let by = holder_of(attach(path));
+    let count = reads() - before;
+    assert!(by.starts_with("process "), "{by}");
+    assert!(count < MANY, "{count} reads");
 }
 
 /// Runs in a process of its own: a fork copies whatever the other tests are at.

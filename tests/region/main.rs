@@ -2,11 +2,15 @@
 
 mod child;
 mod claim;
+mod descriptors;
 mod growth;
 mod lifetime;
 mod medium;
+mod naming;
 mod probe;
+mod refusal;
 mod scale;
+mod waiting;
 
 use pagestone::region::{Region, RegionOptions, Source};
 use std::path::Path;

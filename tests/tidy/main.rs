@@ -8,6 +8,7 @@ mod front_door;
 mod imports;
 mod lexer;
 mod oldest;
+mod openings;
 mod tree;
 mod unsafety;
 
@@ -46,6 +47,11 @@ fn only_persist_flushes_and_fences() {
 #[test]
 fn the_environment_is_asked_in_one_way() {
     hold(environment::problems(&Tree::of_project()));
+}
+
+#[test]
+fn files_are_opened_through_one_door() {
+    hold(openings::problems(&Tree::of_project()));
 }
 
 #[test]

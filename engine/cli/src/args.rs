@@ -2,13 +2,14 @@
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed; nothing was changed unless the message says so
   2  the command line makes no sense
   3  `check` found a defect, or the demo's proof does not hold
-  4  the region is in use by another process
+  4  the region is in use by another process (--wait waits for it)
 
 info, ls, stat, check and export never write to a region, also when it was not closed properly: what is
 left in its log is replayed in memory only.";
@@ -19,6 +20,15 @@ left in its log is replayed in memory only.";
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+    /// Wait at most so long for a region that another process has open.
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
+    pub wait: Duration,
+}
+
+/// Seconds, perhaps with a fraction.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "a number of seconds, such as 2.5".to_owned())?;
+    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
 }
 
 #[derive(Subcommand)]

@@ -3,7 +3,6 @@
 use crate::args::Create;
 use crate::failure::Failure;
 use crate::{output, place};
-use pagestone::store::Store;
 use pagestone::units::Durability;
 
 pub fn run(args: &Create) -> Result<u8, Failure> {
@@ -20,13 +19,13 @@ pub fn run(args: &Create) -> Result<u8, Failure> {
             args.region.display()
         )));
     }
-    if device && !args.force && Store::options().read_only(true).open(&args.region).is_ok() {
+    if device && !args.force && place::options().read_only(true).open(&args.region).is_ok() {
         return Err(Failure::Other(format!(
             "{} holds a region already: --force makes a new one and loses it",
             args.region.display()
         )));
     }
-    let mut options = Store::options().create(true).overwrite(args.force);
+    let mut options = place::options().create(true).overwrite(args.force);
     if let Some(class) = &args.require {
         let cache_line = Durability::CacheLine.to_string() == *class;
         options = options.require(if cache_line { Durability::CacheLine } else { Durability::Fdatasync });

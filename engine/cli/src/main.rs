@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<u8, Failure> {
+    place::wait_for(cli.wait);
     match cli.command {
         Command::Create(a) => create::run(&a),
         Command::Info(a) => info::run(&a),

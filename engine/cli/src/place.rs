@@ -2,11 +2,13 @@
 
 use crate::failure::Failure;
 use crate::sqlite;
-use pagestone::store::Store;
+use pagestone::store::{Options, Store};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The head of a region that was never formatted is all zero.
 const BLANK_HEAD: u64 = 8192;
@@ -38,18 +40,30 @@ impl Place {
     }
 }
 
+static WAIT: OnceLock<Duration> = OnceLock::new();
+
+/// Has each opening wait at most so long for a region that is in use.
+pub fn wait_for(time: Duration) {
+    WAIT.get_or_init(|| time);
+}
+
+/// How regions are opened.
+pub fn options() -> Options {
+    Store::options().wait(WAIT.get().copied().unwrap_or_default())
+}
+
 /// Opens a region that will not be changed: its log is replayed in private memory, the file stays as it is.
 pub fn look(region: &Path) -> Result<Store, Failure> {
     must_exist(region)?;
     sqlite::refuse_database(region)?;
-    Ok(Store::options().read_only(true).open(region)?)
+    Ok(options().read_only(true).open(region)?)
 }
 
 /// Opens a region to change it.
 pub fn change(region: &Path) -> Result<Store, Failure> {
     must_exist(region)?;
     sqlite::refuse_database(region)?;
-    Ok(Store::options().open(region)?)
+    Ok(options().open(region)?)
 }
 
 /// Opens a region to change it, and makes it if there is none.
@@ -57,7 +71,7 @@ pub fn change_or_create(region: &Path) -> Result<Store, Failure> {
     if region.exists() {
         sqlite::refuse_database(region)?;
     }
-    Ok(Store::options().create(true).open(region)?)
+    Ok(options().create(true).open(region)?)
 }
 
 /// Whether it is persistent memory without a file system, or some other device that is no disk: nothing that can be

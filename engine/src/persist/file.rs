@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::Path;
 
 /// `fdatasync`: everything stored before is durable after.
 pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
@@ -20,8 +19,14 @@ pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Makes the names in a directory durable: of a file that was just created there.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+pub(crate) fn sync_directory(directory: &File) -> io::Result<()> {
+    directory.sync_all()
+}
+
+/// Makes the whole file system of a file durable, its names as well: for a directory that cannot be opened to be synced.
+pub(crate) fn sync_file_system(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is borrowed, hence open.
+    if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Writes `len` bytes at `from` over the file's same bytes, durably, in one call unless the kernel stops short.

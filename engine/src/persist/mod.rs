@@ -17,7 +17,7 @@ mod recorder;
 mod replica;
 mod stream;
 
-pub(crate) use file::sync_directory;
+pub(crate) use file::{sync_directory, sync_file_system};
 pub use lines::FlushInstruction;
 pub use recorder::{Event, FileOperation, Recorder};
 

@@ -2,37 +2,83 @@
 //! and which a second opener in the same process meets as well.
 
 use super::fork::Slot;
-use super::holder;
+use super::holder::{self, Glance, Holding};
 use crate::error::{Error, Result};
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a holder that dies is waited for: to unmap what it has takes the kernel a while.
+const DYING: Duration = Duration::from_secs(10);
+/// How long one is waited for that only reads, or cannot be found: it may be about to go.
+const PASSING: Duration = Duration::from_millis(250);
+/// Between two attempts, at most.
+const PAUSE: Duration = Duration::from_millis(8);
 
 /// A file that is locked while this lives.
 #[derive(Debug)]
-pub(super) struct Claim(&'static Slot);
+pub(super) struct Claim {
+    slot: &'static Slot,
+    made: Option<Made>,
+}
+
+/// A file that this process has made, and that goes with its claim unless it is to stay.
+#[derive(Debug)]
+struct Made {
+    path: PathBuf,
+    /// Device and inode: the path may lead to another file by then.
+    file: (u64, u64),
+    stays: AtomicBool,
+}
 
 impl Claim {
-    /// Locks the file: alone, or together with other readers.
-    pub(super) fn take(file: File, path: &Path, exclusive: bool) -> Result<Self> {
+    /// Locks the file: alone, or together with other readers. Waits as long as `wait` for a holder to let go, and a little
+    /// longer for one that is about to.
+    pub(super) fn take(file: File, path: &Path, exclusive: bool, wait: Duration) -> Result<Self> {
         let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
-        if set_lock(file.as_raw_fd(), kind) {
-            return Ok(Self(Slot::keep(OwnedFd::from(file))));
-        }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::EACCES) => {
-                Err(Error::Claimed { path: path.into(), by: holder::of(&file) })
+        let start = Instant::now();
+        let (mut pause, mut holder) = (Duration::from_millis(1), None);
+        while !try_lock(&file, path, kind)? {
+            if let Some(over) = start.elapsed().checked_sub(wait) {
+                if over >= patience(&file, &mut holder) {
+                    let by = holder.unwrap_or_else(|| holder::find(&file)).words;
+                    return Err(Error::Claimed { path: path.into(), by });
+                }
             }
-            _ => Err(Error::io(format!("locking {path:?}"), error)),
+            let left = wait.saturating_sub(start.elapsed()).max(Duration::from_millis(1));
+            std::thread::sleep(pause.min(left));
+            pause = PAUSE.min(pause * 2);
         }
+        Ok(Self { slot: Slot::keep(OwnedFd::from(file)), made: None })
+    }
+
+    /// Says that this process has just made the file, at `path`.
+    pub(super) fn made(&mut self, path: &Path, found: &Metadata) {
+        let file = (found.dev(), found.ino());
+        self.made = Some(Made { path: path.into(), file, stays: AtomicBool::new(false) });
+    }
+
+    /// Says whether a file that this process has made stays when the claim goes.
+    pub(super) fn stays(&self, yes: bool) {
+        if let Some(made) = &self.made {
+            // ORDERING: Release: pairs with the Acquire of the drop.
+            made.stays.store(yes, Ordering::Release);
+        }
+    }
+
+    /// Whether this process has made the file.
+    pub(super) fn is_of_new_file(&self) -> bool {
+        self.made.is_some()
     }
 
     /// The descriptor; a forked child has none.
     pub(super) fn descriptor(&self) -> Result<BorrowedFd<'_>> {
-        match self.0.raw() {
+        match self.slot.raw() {
             None => Err(Error::Forked),
             // SAFETY: the slot keeps the descriptor open for as long as the claim lives.
             Some(raw) => Ok(unsafe { BorrowedFd::borrow_raw(raw) }),
@@ -42,12 +88,77 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(raw) = self.0.raw() {
+        if let Some(raw) = self.slot.raw() {
+            if let Some(made) = &self.made {
+                made.end();
+            }
             // Closing is not enough: a program that another thread is starting has the descriptor until its `exec`.
             set_lock(raw, libc::F_UNLCK);
         }
-        self.0.release();
+        self.slot.release();
     }
+}
+
+impl Made {
+    /// Removes the file, unless it stays. While it is locked: nothing of another process can be in it.
+    fn end(&self) {
+        let is_it = |found: &Metadata| (found.dev(), found.ino()) == self.file;
+        // ORDERING: Acquire: pairs with the Release in `stays`.
+        if !self.stays.load(Ordering::Acquire)
+            && std::fs::metadata(&self.path).is_ok_and(|found| is_it(&found))
+        {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// How long the holder of a lock in the way is waited for without being asked to. The one that was searched for is kept in
+/// `known`: a search takes longer than another attempt.
+fn patience(file: &File, known: &mut Option<Holding>) -> Duration {
+    match holder::glance(file) {
+        Glance::Ours => Duration::ZERO,
+        Glance::Gone | Glance::Read => PASSING,
+        Glance::Owned => {
+            if known.as_ref().is_some_and(Holding::is_gone) {
+                *known = None;
+            }
+            let holder = known.get_or_insert_with(|| holder::find(file));
+            match holder.pid {
+                _ if holder.dies() => DYING,
+                Some(_) => Duration::ZERO,
+                None => PASSING,
+            }
+        }
+    }
+}
+
+/// Locks the file if no other lock is in the way.
+fn try_lock(file: &File, path: &Path, kind: libc::c_int) -> Result<bool> {
+    if set_lock(file.as_raw_fd(), kind) {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    let what = match error.raw_os_error() {
+        Some(libc::EAGAIN) => return Ok(false),
+        // POSIX lets this say the same, and so do some file systems; a security policy says it too.
+        Some(libc::EACCES) if another_lock(file, kind) => return Ok(false),
+        Some(libc::EACCES) => {
+            format!(
+                "locking {path:?}: nothing else has it locked, so the file system or a security policy forbids this process \
+                 to lock it"
+            )
+        }
+        _ => format!("locking {path:?}"),
+    };
+    Err(Error::io(what, error))
+}
+
+/// Whether another lock is in the way of one of this kind.
+fn another_lock(file: &File, kind: libc::c_int) -> bool {
+    let mut lock = whole_file(kind);
+    // SAFETY: an open descriptor and an initialized `flock`, which is also the answer.
+    let asked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) } == 0;
+    asked && lock.l_type != libc::F_UNLCK as libc::c_short
 }
 
 /// What the file is now.
@@ -65,12 +176,18 @@ pub(super) fn length(file: BorrowedFd<'_>) -> io::Result<u64> {
     file.seek(SeekFrom::End(0))
 }
 
-/// Changes the lock on the whole file; on false, the operating system says why.
-fn set_lock(descriptor: RawFd, kind: libc::c_int) -> bool {
+/// A lock on the whole file.
+fn whole_file(kind: libc::c_int) -> libc::flock {
     // SAFETY: all-zero bytes are a `flock`: no process, from 0 to the end of the file.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock
+}
+
+/// Changes the lock on the whole file; on false, the operating system says why.
+fn set_lock(descriptor: RawFd, kind: libc::c_int) -> bool {
+    let lock = whole_file(kind);
     // SAFETY: an open descriptor and an initialized `flock`.
     unsafe { libc::fcntl(descriptor, libc::F_OFD_SETLK, &raw const lock) == 0 }
 }

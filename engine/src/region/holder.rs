@@ -1,35 +1,204 @@
-//! Who holds a claim. The kernel does not say whose an open-file-description lock is; `/proc` lists the locks of
-//! each open file of those processes that we may look into.
+//! Who holds a claim. The kernel does not say whose an open-file-description lock is: `/proc/locks` says that there is
+//! one, and `/proc/PID/fdinfo` lists those of each open file of the processes that we may look into.
+//!
+//! A machine may have any number of open files, so the search has an end.
 
-use super::map;
-use std::fs::{self, File};
+use super::{map, opening};
+use std::fs::{DirEntry, File};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-/// The holder of a lock on `file`, in words; a guess at worst.
-pub(super) fn of(file: &File) -> String {
-    let Ok(found) = file.metadata() else { return "another process".into() };
-    if map::holds(found.dev(), found.ino()) {
-        return "this process".into();
+/// Most files that a search looks at.
+const FILES_MAX: usize = 8192;
+/// Files of each process that are looked at before any process is looked at to its end: one with very many hides none of the
+/// others.
+const FIRST_FILES: usize = 256;
+
+/// What one look tells of a lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Glance {
+    /// It is this process's.
+    Ours,
+    /// It is that of a process that only reads.
+    Read,
+    /// It is an owner's, as far as can be told.
+    Owned,
+    /// There is none any more, or it is one that `/proc` does not know.
+    Gone,
+}
+
+/// The holder of a lock; a guess at worst.
+#[derive(Debug)]
+pub(super) struct Holding {
+    /// Its process, if it was found.
+    pub pid: Option<u32>,
+    /// In words.
+    pub words: String,
+}
+
+impl Holding {
+    /// Whether it is a process that was killed, or has ended, and is about to let go.
+    pub(super) fn dies(&self) -> bool {
+        self.pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists() && dies(pid))
     }
-    let (major, minor) = (libc::major(found.dev()), libc::minor(found.dev()));
-    let tag = format!("{major:02x}:{minor:02x}:{} ", found.ino());
-    processes().find_map(|pid| lock_of(pid, &tag)).unwrap_or_else(|| "another process".into())
+
+    /// Whether it is a process that is there no more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    }
+}
+
+/// One look at who has a lock on `file`.
+pub(super) fn glance(file: &File) -> Glance {
+    let Ok(found) = file.metadata() else { return Glance::Owned };
+    if map::holds(found.dev(), found.ino()) {
+        return Glance::Ours;
+    }
+    let Ok(locks) = opening::text("/proc/locks") else { return Glance::Owned };
+    match locks.lines().find(|line| is_lock(line, found.ino())) {
+        None => Glance::Gone,
+        Some(line) if line.contains(" READ ") => Glance::Read,
+        Some(_) => Glance::Owned,
+    }
+}
+
+/// Who has a lock on `file`: a search that takes a while.
+pub(super) fn find(file: &File) -> Holding {
+    let found = match glance(file) {
+        Glance::Ours => Some(Holding { pid: None, words: "this process".into() }),
+        Glance::Gone => None,
+        Glance::Read | Glance::Owned => {
+            file.metadata().ok().and_then(|found| search(found.dev(), found.ino()))
+        }
+    };
+    found.unwrap_or_else(|| Holding { pid: None, words: "another process".into() })
+}
+
+/// Whether a line of `/proc/locks`, or of an `fdinfo`, tells of a lock of our kind on an inode with this number. The
+/// device is no help: some file systems have one for their locks and another for `stat`.
+fn is_lock(line: &str, inode: u64) -> bool {
+    let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "OFDLCK").skip(4);
+    let place = words.next().and_then(|place| place.rsplit_once(':'));
+    place.is_some_and(|(_, number)| number.parse() == Ok(inode))
+}
+
+/// Looks through the open files of all processes, as far as a search goes.
+fn search(device: u64, inode: u64) -> Option<Holding> {
+    let mut left = FILES_MAX;
+    let mut lock = |folder: &Path, files: &mut dyn Iterator<Item = DirEntry>| {
+        let mut counted = files.take_while(|_| {
+            let goes_on = left > 0;
+            left = left.saturating_sub(1);
+            goes_on
+        });
+        counted.find_map(|file| lock_of(folder, &file, (device, inode)))
+    };
+    let mut more = Vec::new();
+    for pid in processes() {
+        for folder in folders(pid) {
+            let mut files = list(&folder.join("fdinfo"));
+            if let Some(line) = lock(&folder, &mut files.by_ref().take(FIRST_FILES)) {
+                return Some(described(pid, &line));
+            }
+            more.extend(files.next().map(|_| (pid, folder)));
+        }
+    }
+    more.into_iter().find_map(|(pid, folder)| {
+        let mut rest = list(&folder.join("fdinfo")).skip(FIRST_FILES);
+        lock(&folder, &mut rest).map(|line| described(pid, &line))
+    })
+}
+
+/// Where `/proc` has a process: of one whose first thread has ended, its other threads have what is open.
+fn folders(pid: u32) -> Vec<PathBuf> {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    if list(&process.join("fdinfo")).next().is_some() {
+        return vec![process];
+    }
+    list(&process.join("task")).map(|thread| thread.path()).collect()
+}
+
+/// What is in a folder of `/proc`, if it may be seen.
+fn list(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
+    opening::opening(|| std::fs::read_dir(folder)).into_iter().flatten().flatten()
 }
 
 /// The processes that `/proc` shows us.
 fn processes() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    list(Path::new("/proc")).filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The process in words, if one of its open files has a lock on the file `tag` ("major:minor:inode ").
-fn lock_of(pid: u32, tag: &str) -> Option<String> {
-    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).ok()?;
-    let locks = files.flatten().filter_map(|file| fs::read_to_string(file.path()).ok());
-    let line = locks
-        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-        .find(|line| line.starts_with("lock:") && line.contains("OFDLCK") && line.contains(tag))?;
-    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let reading = if line.contains(" READ ") { ", reading" } else { "" };
-    Some(format!("process {pid} ({}{reading})", command.trim_end()))
+/// The line of a lock on the file that an open file of the process in `folder` has.
+fn lock_of(folder: &Path, open: &DirEntry, file: (u64, u64)) -> Option<String> {
+    let text = first_bytes(&open.path()).ok()?;
+    let line = text.lines().find(|line| is_lock(line, file.1))?;
+    let found = std::fs::metadata(folder.join("fd").join(open.file_name())).ok()?;
+    ((found.dev(), found.ino()) == file).then(|| line.to_owned())
+}
+
+/// What a small file holds, or the first part of it.
+fn first_bytes(path: &Path) -> io::Result<String> {
+    let mut bytes = [0; 1024];
+    let mut file = opening::file(|| File::open(path))?;
+    let n = file.read(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes[..n]).into_owned())
+}
+
+fn described(pid: u32, line: &str) -> Holding {
+    let how = match (dies(pid), line.contains(" READ ")) {
+        (true, _) => ", ending",
+        (false, true) => ", reading",
+        (false, false) => "",
+    };
+    let command = opening::text(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Holding { pid: Some(pid), words: format!("process {pid} ({}{how})", command.trim_end()) }
+}
+
+/// Whether the process has ended, ends, or was killed and has not noticed yet.
+pub(super) fn dies(pid: u32) -> bool {
+    /// `PF_EXITING` of the kernel.
+    const EXITING: u64 = 4;
+    let Ok(stat) = opening::text(format!("/proc/{pid}/stat")) else { return true };
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+    let ended = fields.next().is_some_and(|state| matches!(state, "Z" | "X" | "x"));
+    let exiting =
+        fields.nth(5).and_then(|flags| flags.parse().ok()).is_some_and(|flags: u64| flags & EXITING != 0);
+    ended || exiting || was_killed(pid)
+}
+
+fn was_killed(pid: u32) -> bool {
+    let status = opening::text(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:")));
+    pending
+        .filter_map(|signals| u64::from_str_radix(signals.trim(), 16).ok())
+        .any(|signals| signals & (1 << (libc::SIGKILL - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_known_by_its_kind_and_its_inode() {
+        let of = |line| is_lock(line, 1234);
+        assert!(of("3: OFDLCK ADVISORY  WRITE -1 08:01:1234 0 EOF"));
+        assert!(of("lock:\t1: OFDLCK  ADVISORY  READ -1 00:2f:1234 0 EOF"));
+        assert!(!of("3: OFDLCK ADVISORY  WRITE -1 08:01:12345 0 EOF"));
+        assert!(!of("3: POSIX  ADVISORY  WRITE 77 08:01:1234 0 EOF"));
+        assert!(!of("") && !of("OFDLCK"));
+    }
+
+    #[test]
+    fn a_process_that_was_killed_dies_and_one_that_runs_does_not() {
+        assert!(!dies(std::process::id()));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!dies(child.id()));
+        child.kill().unwrap();
+        assert!(dies(child.id()), "killed, and nobody has taken note of its end yet");
+        child.wait().unwrap();
+        assert!(dies(child.id()));
+    }
 }

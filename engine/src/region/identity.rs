@@ -1,5 +1,6 @@
 //! What a lease names: which file on which boot, and which process.
 
+use super::{holder, opening};
 use crate::error::{Error, Result};
 use crate::sync::Global;
 use std::fmt;
@@ -65,7 +66,7 @@ fn look(file: BorrowedFd<'_>, wanted: libc::c_uint) -> Result<libc::statx> {
 
 /// This boot. One that cannot be told equals no other, and so costs a recovery as from a power loss.
 static BOOT: Global<[u8; 16]> = Global::new(|| {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let text = opening::text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     match u128::from_str_radix(&digits, 16) {
         Ok(boot) if digits.len() == 32 => boot.to_be_bytes(),
@@ -92,7 +93,7 @@ pub struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let command = std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        let command = opening::text(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
         write!(f, "process {} ({})", self.pid, command.trim_end())
     }
 }
@@ -115,15 +116,16 @@ impl Holder {
         Self { pid, start_time: SINCE.load(Ordering::Relaxed) }
     }
 
-    /// Whether the process still runs; one that cannot be seen does not.
+    /// Whether the process still runs; one that cannot be seen does not, nor one that has ended and of whose end its parent has
+    /// not taken note.
     #[must_use]
     pub fn lives(&self) -> bool {
-        start_time(self.pid) == Some(self.start_time)
+        start_time(self.pid) == Some(self.start_time) && !holder::dies(self.pid)
     }
 }
 
 /// Field 22 of `/proc/PID/stat`; the second field, the command in parentheses, may hold anything.
 fn start_time(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let text = opening::text(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }

@@ -17,6 +17,7 @@ mod identity;
 mod map;
 mod mapping;
 mod memory;
+mod opening;
 mod options;
 mod orphans;
 mod overlay;
@@ -93,7 +94,33 @@ impl Region {
             growing: Mutex::new(()),
         });
         map::publish(&region);
+        region.keep_file(true);
         Ok(region)
+    }
+
+    /// Whether a file that this attaching has made stays when the region goes: from now on yes, until a user of it says
+    /// otherwise.
+    pub fn keep_file(&self, yes: bool) {
+        if let Some(claim) = self.memory.claim() {
+            claim.stays(yes);
+        }
+    }
+
+    /// Makes the name of the region's file durable, before anything in it says that it is a region. Of one that this
+    /// attaching has made it is.
+    ///
+    /// # Durability
+    /// The name is durable on `Ok`, where the medium is.
+    pub fn sync_name(&self) -> Result {
+        let is_new = self.memory.claim().is_some_and(claim::Claim::is_of_new_file);
+        match (self.path(), self.memory.descriptor()?) {
+            (Some(path), Some(file))
+                if !is_new && !self.is_fixed() && self.medium.class != Durability::Volatile =>
+            {
+                source::sync_name(path, file)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The region's bytes.

@@ -7,6 +7,7 @@ use crate::persist::Recorder;
 use crate::units::{Durability, FRAME_SIZE, REGION_FRAMES_MAX};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most bytes of a region (16 TiB).
 pub(super) const REGION_MAX: u64 = REGION_FRAMES_MAX * FRAME_SIZE as u64;
@@ -37,6 +38,10 @@ pub enum Source {
 pub struct RegionOptions {
     /// Create the file if there is none.
     pub create: bool,
+    /// With `create`: fail if there is one.
+    pub create_new: bool,
+    /// How long a holder of the claim is waited for.
+    pub wait: Duration,
     /// Neither write nor exclude other readers.
     pub read_only: bool,
     /// As `read_only`, but stores go to private memory: how an unclean region is read without changing it.
@@ -62,6 +67,9 @@ impl RegionOptions {
             return Err(Error::Invalid(
                 "a region opened for reading cannot be created: drop one of both".into(),
             ));
+        }
+        if self.create_new && !self.create {
+            return Err(Error::Invalid("`create_new` says how to create: ask for `create` as well".into()));
         }
         match self.max_bytes {
             Some(max) if max > REGION_MAX => {

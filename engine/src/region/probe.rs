@@ -1,5 +1,6 @@
 //! What a path leads to: a medium that a region can lie on, of which class, or something else.
 
+use super::opening;
 use super::options::RegionOptions;
 use super::sysfs::{Geometry, Node};
 use crate::error::{Error, Result};
@@ -80,7 +81,9 @@ pub(super) fn class_of_new_file(directory: &Path, options: &RegionOptions) -> Re
         return Ok(class);
     }
     // Only a file can tell: one without a name, that goes with its descriptor. Every file system that has DAX has those.
-    let nameless = OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open(directory);
+    let nameless = opening::file(|| {
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open(directory)
+    });
     match nameless.and_then(|file: File| file.metadata().map(|found| (file, found))) {
         Ok((file, found)) => Probe::of(directory, file.as_fd(), &found, options).map(|probe| probe.class),
         Err(_) => Ok(class),

@@ -3,18 +3,20 @@
 use super::claim::{self, Claim};
 use super::growth;
 use super::identity::Identity;
+use super::opening;
 use super::options::{RegionOptions, Source};
 use super::probe::{self, Probe};
 use super::{REGION_MAX, map};
 use crate::error::{Error, Result};
 use crate::persist;
 use crate::units::{Durability, MediumKind};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a region knows of its medium.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
             (None, Probe::memory(), Backing::Image(vec![0; bytes as usize]))
         }
         Source::Memory { bytes } => {
-            let claim = Claim::take(memfd(bytes)?, Path::new("memory"), options.writable())?;
+            let claim = Claim::take(memfd(bytes)?, Path::new("memory"), options.writable(), options.wait)?;
             (None, Probe::memory(), Backing::File(claim))
         }
         Source::Image(bytes) => (None, Probe::memory(), Backing::Image(bytes)),
@@ -146,12 +148,35 @@ fn effective(path: Option<&Path>, medium: Durability, options: &RegionOptions) -
     }
 }
 
+/// How often a file may be replaced while it is being claimed.
+const REPLACED_MAX: u32 = 100;
+
 /// Opens, claims and probes a file or device; creates a file where asked to, unless it would be too weak.
 fn open_path(path: &Path, options: &RegionOptions) -> Result<(Claim, Probe)> {
+    let start = Instant::now();
+    for _ in 0..REPLACED_MAX {
+        let wait = options.wait.saturating_sub(start.elapsed());
+        let (claim, found) = claim_path(path, options, wait)?;
+        // Whoever had the claim before may have removed or replaced the file.
+        if !std::fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (found.dev(), found.ino())) {
+            continue;
+        }
+        let probe = Probe::of(path, claim.descriptor()?, &found, options)?;
+        if claim.is_of_new_file() && probe.class != Durability::Volatile {
+            sync_name(path, claim.descriptor()?)?;
+        }
+        return Ok((claim, probe));
+    }
+    Err(Error::Busy { what: "the region's file", why: format!("{path:?} is replaced again and again") })
+}
+
+/// Opens and claims a file or device.
+fn claim_path(path: &Path, options: &RegionOptions, wait: Duration) -> Result<(Claim, Metadata)> {
     if path.as_os_str().is_empty() {
         return Err(Error::Invalid("the path of the region is empty".into()));
     }
     match std::fs::metadata(path) {
+        Ok(_) if options.create_new => return Err(exists(path)),
         Ok(found) => probe::refuse(path, &found)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => {
             let class = probe::class_of_new_file(parent(path), options)?;
@@ -162,16 +187,35 @@ fn open_path(path: &Path, options: &RegionOptions) -> Result<(Claim, Probe)> {
     let exclusive = !(options.read_only || options.private);
     let (file, created) = open_or_create(path, exclusive, options.create)
         .map_err(|error| Error::io(format!("opening {path:?}"), error))?;
+    if options.create_new && !created {
+        return Err(exists(path));
+    }
     // Looked at again: the path may have changed hands between the two calls.
     let found = file.metadata().map_err(|error| Error::io(format!("looking at {path:?}"), error))?;
     probe::refuse(path, &found)?;
-    let claim = Claim::take(file, path, exclusive)?;
-    let probe = Probe::of(path, claim.descriptor()?, &found, options)?;
-    if created && probe.class != Durability::Volatile {
-        persist::sync_directory(parent(path))
-            .map_err(|error| Error::io(format!("making the name of {path:?} durable"), error))?;
+    let mut claim = Claim::take(file, path, exclusive, wait)?;
+    if created {
+        claim.made(path, &found);
     }
-    Ok((claim, probe))
+    Ok((claim, found))
+}
+
+fn exists(path: &Path) -> Error {
+    let why = io::Error::from_raw_os_error(libc::EEXIST);
+    Error::io(format!("creating {path:?}, which must not be there"), why)
+}
+
+/// Makes the name of an open file durable. A directory that may be written and not be read cannot be synced by itself: its
+/// file system is synced then.
+pub(super) fn sync_name(path: &Path, file: BorrowedFd<'_>) -> Result {
+    // The name may be a link to the file's own.
+    let real = std::fs::canonicalize(path);
+    let synced = match opening::folder(parent(real.as_deref().unwrap_or(path))) {
+        Ok(directory) => persist::sync_directory(&directory),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => persist::sync_file_system(file),
+        Err(error) => Err(error),
+    };
+    synced.map_err(|error| Error::io(format!("making the name of {path:?} durable"), error))
 }
 
 /// Opens the file; `true` if it did not exist.
@@ -179,12 +223,14 @@ fn open_or_create(path: &Path, write: bool, create: bool) -> io::Result<(File, b
     let mut how = OpenOptions::new();
     // Neither flag matters to a regular file; whatever else the path has become must not block or be adopted.
     how.read(true).write(write).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    match how.open(path) {
+    match opening::file(|| how.open(path)) {
         Err(error) if create && error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened.map(|file| (file, false)),
     }
-    match how.clone().create_new(true).mode(0o644).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((how.open(path)?, false)),
+    match opening::file(|| how.clone().create_new(true).mode(0o644).open(path)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok((opening::file(|| how.open(path))?, false))
+        }
         created => created.map(|file| (file, true)),
     }
 }
@@ -195,13 +241,16 @@ fn parent(path: &Path) -> &Path {
 
 /// An anonymous file of `bytes` bytes.
 fn memfd(bytes: u64) -> Result<File> {
-    // SAFETY: a NUL-terminated name.
-    let fd = unsafe { libc::memfd_create(c"pagestone".as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(Error::os("creating a memory region"));
-    }
-    // SAFETY: the descriptor is new and nobody else's.
-    let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    let make = || {
+        // SAFETY: a NUL-terminated name.
+        let fd = unsafe { libc::memfd_create(c"pagestone".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    };
+    let file = opening::file(make).map_err(|error| Error::io("creating a memory region", error))?;
     file.set_len(bytes)
         .map_err(|error| Error::io(format!("sizing a memory region to {bytes} bytes"), error))?;
     Ok(file)

@@ -1,5 +1,6 @@
 //! What sysfs says of devices: a devdax device's geometry, and what the platform saves when the power fails.
 
+use super::opening;
 use crate::error::{Error, Result};
 use std::fs;
 use std::io;
@@ -55,14 +56,14 @@ impl Node {
     /// Whether what is in the processor's caches survives a power loss (eADR): then stores need a fence and no flush.
     /// What nobody says is not so.
     pub(super) fn caches_survive(&self) -> bool {
-        let said = self.0.ancestors().find_map(|at| fs::read_to_string(at.join("persistence_domain")).ok());
+        let said = self.0.ancestors().find_map(|at| opening::text(at.join("persistence_domain")).ok());
         said.is_some_and(|domain| domain.trim_end() == "cpu_cache")
     }
 
     fn number(&self, name: &str) -> Result<u64> {
         let path = self.0.join(name);
         let told = |error| Error::io(format!("reading {path:?}"), error);
-        let text = fs::read_to_string(&path).map_err(told)?;
+        let text = opening::text(&path).map_err(told)?;
         text.trim_end().parse().map_err(|_| told(io::ErrorKind::InvalidData.into()))
     }
 }

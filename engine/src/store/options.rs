@@ -14,6 +14,7 @@ use crate::region::{Identity, Region, RegionOptions, Source};
 use crate::units::{Durability, FRAME_SIZE};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How to open a store; made by [`Store::options`].
 ///
@@ -41,6 +42,19 @@ impl Options {
     /// Make the store if the file is missing, empty, or was never formatted to the end.
     pub fn create(mut self, yes: bool) -> Self {
         self.region.create = yes;
+        self
+    }
+
+    /// With [`create`](Self::create), fail if there is a file already. One that was made goes again when the opening fails.
+    pub fn create_new(mut self, yes: bool) -> Self {
+        self.region.create_new = yes;
+        self
+    }
+
+    /// Wait at the opening for as long as another process, or this one, has the store open. Without, only an owner that
+    /// was killed and is still being cleared away is waited for, and for a moment one that reads.
+    pub fn wait(mut self, time: Duration) -> Self {
+        self.region.wait = time;
         self
     }
 
@@ -127,7 +141,8 @@ impl Options {
     /// Makes a store in memory of at first `bytes` bytes. It is gone with its last handle and pin.
     pub fn open_memory(&self, bytes: u64) -> Result<Store> {
         let mut options = self.clone();
-        (options.region.create, options.region.read_only, options.region.private) = (false, false, false);
+        (options.region.create, options.region.create_new) = (false, false);
+        (options.region.read_only, options.region.private) = (false, false);
         options.attach(Source::Memory { bytes: bytes.next_multiple_of(FRAME_SIZE as u64) }, true)
     }
 
@@ -137,7 +152,7 @@ impl Options {
     /// As [`open`](Self::open).
     pub fn open_image(&self, image: Vec<u8>) -> Result<Store> {
         let mut options = self.clone();
-        options.region.create = false;
+        (options.region.create, options.region.create_new) = (false, false);
         options.attach(Source::Image(image), self.region.create)
     }
 
@@ -148,6 +163,7 @@ impl Options {
         let region = Region::attach(source, &self.region)?;
         let opened = self.open_region(&region, create, fresh);
         if opened.is_err() {
+            region.keep_file(false);
             // Nobody has seen a pin of it.
             let _ = close::let_go(region);
         }
@@ -162,6 +178,7 @@ impl Options {
         } else if create && !region.read_only() && !format::is_formatted(region)? {
             if !fresh {
                 refuse_foreign(region, log_frames)?;
+                region.sync_name()?;
             }
             format::format(region, log_frames)?;
         }

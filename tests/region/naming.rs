@@ -1,0 +1,87 @@
+//! The name of a region's file: durable before the region says that it is one, or not there.
+
+use crate::attach;
+use crate::child::Child;
+use crate::refusal::refuse;
+use pagestone::store::Store;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+
+/// One that no account has been given.
+const NOBODY: u32 = 65534;
+
+fn on_disk() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+#[test]
+fn in_a_folder_that_cannot_be_read_a_region_is_made_with_its_name_durable_or_not_at_all() {
+    Child::start("unreadable-folder", on_disk().path());
+}
+
+#[test]
+fn an_empty_file_that_becomes_a_region_has_a_durable_name() {
+    Child::start("unsynced-name", on_disk().path());
+}
+
+/// Runs in a process of its own, which gives its rights up.
+pub fn in_an_unreadable_folder(folder: &Path) {
+    std::env::set_current_dir(folder).unwrap();
+    fs::set_permissions(".", fs::Permissions::from_mode(0o300)).unwrap();
+    // SAFETY: a question.
+    if unsafe { libc::geteuid() } == 0 {
+        chown(".", Some(NOBODY), Some(NOBODY)).unwrap();
+        // SAFETY: this process has no use for its rights.
+        unsafe {
+            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+            assert_eq!(libc::setresgid(NOBODY, NOBODY, NOBODY), 0);
+            assert_eq!(libc::setresuid(NOBODY, NOBODY, NOBODY), 0);
+        }
+    }
+    assert!(fs::read_dir(".").is_err(), "the folder can be read");
+    drop(Store::options().create(true).open("made").unwrap());
+    drop(Store::options().open("made").unwrap());
+    refuse(libc::SYS_syncfs, None, libc::EIO);
+    for _ in 0..2 {
+        let refused = Store::options().create(true).open("refused").unwrap_err().to_string();
+        assert!(refused.contains("making the name"), "{refused}");
+        assert!(fs::metadata("refused").is_err(), "a file was left");
+    }
+    fs::File::create("empty").unwrap();
+    let refused = Store::options().create(true).open("empty").unwrap_err().to_string();
+    assert!(refused.contains("making the name"), "{refused}");
+    assert_eq!(fs::metadata("empty").unwrap().len(), 0, "it is not this opening's to remove, nor to fill");
+}
+
+/// Runs in a process of its own, in which no folder can be synced.
+pub fn that_cannot_be_synced(folder: &Path) {
+    let path = folder.join("region");
+    drop(attach(&folder.join("before")).unwrap());
+    refuse(libc::SYS_fsync, None, libc::EIO);
+    fs::File::create(&path).unwrap();
+    let refused = Store::options().create(true).open(&path).unwrap_err().to_string();
+    assert!(refused.contains("making the name"), "{refused}");
+    assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    let new = folder.join("new");
+    assert!(Store::options().create(true).open(&new).is_err());
+    assert!(!new.exists(), "a file was left");
+    assert!(Store::options().create(true).create_new(true).open(&new).is_err());
+    assert!(!new.exists(), "a file was left");
+}
+
+#[test]
+fn a_new_region_replaces_no_file_and_an_opening_that_fails_leaves_none() {
+    let folder = on_disk();
+    let path = folder.path().join("region");
+    let new = Store::options().create(true).create_new(true);
+    let unfit = new.clone().log_frames(1);
+    assert!(unfit.open(&path).is_err());
+    assert!(!path.exists(), "a file was left");
+    drop(new.open(&path).unwrap());
+    let error = new.open(&path).unwrap_err();
+    assert!(
+        matches!(&error, pagestone::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
+    );
+    drop(Store::options().open(&path).unwrap());
+}

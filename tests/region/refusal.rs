@@ -1,0 +1,31 @@
+//! System calls that the kernel refuses a process, from some moment on.
+
+/// Has the kernel answer `errno` to each `call` of this process, or to those whose second argument is `argument`.
+pub fn refuse(call: libc::c_long, argument: Option<u32>, errno: libc::c_int) {
+    const LOAD: u16 = 0x20;
+    const EQUAL: u16 = 0x15;
+    const ANSWER: u16 = 0x06;
+    /// The number of the call, and the low half of the second argument, in what a filter is shown.
+    const NUMBER: u32 = 0;
+    const SECOND: u32 = 24;
+    let line = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let refusal = line(ANSWER, 0, 0, 0x0005_0000 | errno as u32);
+    let allowance = line(ANSWER, 0, 0, 0x7fff_0000);
+    let mut filter = vec![line(LOAD, 0, 0, NUMBER)];
+    match argument {
+        None => filter.push(line(EQUAL, 0, 1, call as u32)),
+        Some(argument) => filter.extend([
+            line(EQUAL, 0, 3, call as u32),
+            line(LOAD, 0, 0, SECOND),
+            line(EQUAL, 0, 1, argument),
+        ]),
+    }
+    filter.extend([refusal, allowance]);
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: plain numbers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: a filter that lives until the call returns.
+    let set =
+        unsafe { libc::syscall(libc::SYS_seccomp, 1, libc::SECCOMP_FILTER_FLAG_TSYNC, &raw const program) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}

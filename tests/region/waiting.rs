@@ -1,0 +1,123 @@
+//! A region that is in use: who is waited for, and for how long.
+
+use crate::child::Child;
+use crate::refusal::refuse;
+use crate::{attach, attach_with};
+use pagestone::Error;
+use pagestone::region::RegionOptions;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Longer than any wait that a test expects to end before.
+const LONG: Duration = Duration::from_secs(60);
+
+fn waiting(wait: Duration) -> RegionOptions {
+    RegionOptions { wait, ..Default::default() }
+}
+
+#[test]
+fn an_opening_waits_as_long_as_it_was_told_for_the_owner_to_let_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let owner = Child::start("owner", &path);
+    let start = Instant::now();
+    match attach_with(&path, waiting(Duration::from_millis(300))) {
+        Err(Error::Claimed { by, .. }) => assert!(by.contains(&owner.id().to_string()), "{by}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| attach_with(&path, waiting(LONG)).map(drop));
+        std::thread::sleep(Duration::from_millis(50));
+        owner.kill();
+        second.join().unwrap().unwrap();
+    });
+    assert!(start.elapsed() < LONG);
+}
+
+#[test]
+fn an_endless_wait_is_no_mistake() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let first = attach(&path).unwrap();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| attach_with(&path, waiting(Duration::MAX)).map(drop));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!second.is_finished());
+        drop(first);
+        pagestone::region::Region::attach(
+            pagestone::region::Source::Memory { bytes: 4096 },
+            &RegionOptions::default(),
+        )
+        .unwrap();
+        second.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn one_that_looks_in_passing_refuses_no_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    attach(&path).unwrap().close();
+    let _passes = Child::start("passer-by", &path);
+    for start in 0..100 {
+        let opened = attach(&path).map(|region| region.close());
+        opened.unwrap_or_else(|error| panic!("start {start}: {error}"));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn an_owner_that_was_killed_is_waited_for_until_it_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    for _ in 0..5 {
+        // It has much to unmap: the kernel clears it away after the signal was sent.
+        let owner = Child::start("large-owner", &path);
+        // SAFETY: a signal to a child that this test started and still has to wait for.
+        assert_eq!(unsafe { libc::kill(owner.id() as i32, libc::SIGKILL) }, 0);
+        attach(&path).unwrap_or_else(|error| panic!("{error}")).close();
+    }
+}
+
+#[test]
+fn a_lock_that_is_forbidden_is_not_called_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    attach(&path).unwrap().close();
+    Child::start("forbidden", &path);
+}
+
+/// Runs in a process of its own, in which no file may be locked.
+pub fn without_locks(path: &Path) {
+    refuse(libc::SYS_fcntl, Some(libc::F_OFD_SETLK as u32), libc::EACCES);
+    let error = attach(path).unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EACCES)),
+        "{error}"
+    );
+    let words = error.to_string();
+    assert!(words.contains("forbids") && !words.contains("in use"), "{words}");
+}
+
+/// Runs in a process of its own: looks again and again.
+pub fn look_in_passing(path: &Path) -> ! {
+    loop {
+        let options = RegionOptions { read_only: true, wait: LONG, ..Default::default() };
+        let region = attach_with(path, options).unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+        region.close();
+        drop(region);
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// Runs in a process of its own: an owner that it takes a while to clear away.
+pub fn own_with_much_memory(path: &Path) -> impl Sized {
+    let region = attach(path).unwrap();
+    let mut much = vec![0_u8; 1 << 29];
+    for page in much.iter_mut().step_by(4096) {
+        *page = 1;
+    }
+    (region, much)
+}
