@@ -5,20 +5,21 @@ use super::layout::{GROUP_FRAMES, RootWord, file_bytes};
 use super::log::Log;
 use super::log::record::Sequence;
 use super::rules::Rule;
+use super::runs::Longest;
 use super::window::Window;
 use super::words::{Shape, Words};
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::units::{FRAME_SIZE, FrameNo, REGION_FRAMES_MAX};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Least and most bytes by which the region grows, where there is room for them.
 const STEP_MIN: u64 = 256 << 10;
 const STEP_MAX: u64 = 64 << 20;
-/// Groups looked at for one contiguous run before scattered frames are good enough.
+/// Groups read for one contiguous run before scattered frames are good enough; of those read before the runs are known.
 const GROUPS_TRIED: usize = 32;
 /// Groups that one record begins at most.
 const GROUPS_BEGUN: u64 = 32;
@@ -39,11 +40,15 @@ pub(crate) struct Allocator {
 #[derive(Debug, Default)]
 struct Groups {
     loaded: HashMap<u64, Group>,
+    /// Frames of loaded groups that may be handed out.
+    free: u64,
+    longest: Longest,
     /// No group below this one has a free frame.
     low: u64,
     /// Freed by records that are not passed: a frame named by a live record keeps its role (log rule 2).
     quarantine: VecDeque<(Sequence, Vec<FrameNo>)>,
-    quarantined: u64,
+    /// The frames in it.
+    quarantined: HashSet<FrameNo>,
 }
 
 impl Allocator {
@@ -76,14 +81,20 @@ impl Allocator {
                 let missing = match groups.take_but(&*self.log, shape, n as u64, near, keep)? {
                     Ok(frames) => return Ok(frames),
                     // Growing while this many frames are only waiting for the tail would be growth without end.
-                    Err(missing) if !waited && groups.quarantined >= missing.max(step(shape)) => None,
+                    Err(missing)
+                        if !waited && groups.quarantined.len() as u64 >= missing.max(step(shape)) =>
+                    {
+                        None
+                    }
                     Err(missing) => Some(missing),
                 };
                 (shape, missing)
             };
             match missing.map(|missing| self.grow(shape, missing)) {
                 Some(Ok(())) => {}
-                Some(Err(Error::NoSpace { .. })) | None if !waited && self.groups.lock().quarantined > 0 => {
+                Some(Err(Error::NoSpace { .. })) | None
+                    if !waited && !self.groups.lock().quarantined.is_empty() =>
+                {
                     waited = true;
                     self.log.checkpoint()?;
                 }
@@ -101,9 +112,9 @@ impl Allocator {
         let mut groups = self.groups.lock();
         let shape = self.shape();
         for &frame in frames {
-            let waits = groups.quarantine.iter().any(|(_, waiting)| waiting.contains(&frame));
+            let waits = groups.quarantined.contains(&frame);
             if shape.ordinary(frame) && !waits && !bitmap::allocated(&*self.log, shape, frame)? {
-                groups.give(frame);
+                groups.give(&[frame]);
             }
         }
         Ok(())
@@ -123,21 +134,25 @@ impl Allocator {
     pub(crate) fn quarantine(&self, freed: Sequence, frames: Vec<FrameNo>) {
         let mut groups = self.groups.lock();
         if self.log.rules().broken(Rule::RoleReuse) {
-            return frames.into_iter().for_each(|frame| groups.give(frame));
+            return groups.give(&frames);
         }
-        groups.quarantined += frames.len() as u64;
+        groups.quarantined.extend(&frames);
         // Appends return in any order: an entry behind a later one only waits a little longer.
         groups.quarantine.push_back((freed, frames));
+    }
+
+    /// Words and nodes that searches for frames have looked at so far.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> u64 {
+        let groups = self.groups.lock();
+        groups.longest.looks.get() + groups.loaded.values().map(Group::looks).sum::<u64>()
     }
 
     /// Frames that are free or soon will be, over the whole region; loads every group.
     pub(crate) fn free_frames(&self) -> Result<u64> {
         let (mut groups, shape) = self.settled()?;
-        let mut free = groups.quarantined;
-        for group in 0..shape.groups() {
-            free += u64::from(groups.group(&*self.log, shape, group)?.free());
-        }
-        Ok(free)
+        groups.has_free(&*self.log, shape, u64::MAX)?;
+        Ok(groups.free + groups.quarantined.len() as u64)
     }
 
     /// The groups, passed frames given back first, and the shape they are to be loaded with.
@@ -148,8 +163,8 @@ impl Allocator {
             let early = |freed| self.log.rules().broken(Rule::ReuseCommitted) && self.log.is_committed(freed);
             while groups.quarantine.front().is_some_and(|&(freed, _)| freed <= passed || early(freed)) {
                 let (_, frames) = groups.quarantine.pop_front().unwrap_or((passed, Vec::new()));
-                groups.quarantined -= frames.len() as u64;
-                frames.into_iter().for_each(|frame| groups.give(frame));
+                frames.iter().for_each(|frame| drop(groups.quarantined.remove(frame)));
+                groups.give(&frames);
             }
         }
         let shape = self.shape();
@@ -220,7 +235,13 @@ impl Groups {
         use std::collections::hash_map::Entry;
         match self.loaded.entry(group) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => Ok(entry.insert(Group::load(words, shape, group)?)),
+            Entry::Vacant(entry) => {
+                let loaded = Group::load(words, shape, group)?;
+                self.longest.extend(shape.groups());
+                self.longest.set(group, loaded.longest());
+                self.free += u64::from(loaded.free());
+                Ok(entry.insert(loaded))
+            }
         }
     }
 
@@ -237,18 +258,22 @@ impl Groups {
             Ok(frames) => frames,
             Err(missing) => return Ok(Err(missing + keep)),
         };
-        let mut left = 0;
-        for group in self.low..shape.groups() {
-            if left >= keep {
-                break;
-            }
-            left += u64::from(self.group(words, shape, group)?.free());
-        }
-        if left >= keep || frames.is_empty() {
+        if frames.is_empty() || self.has_free(words, shape, keep)? {
             return Ok(Ok(frames));
         }
-        frames.into_iter().for_each(|frame| self.give(frame));
+        let left = self.free;
+        self.give(&frames);
         Ok(Err(keep - left))
+    }
+
+    /// Whether `n` frames may be handed out; loads groups only as far as that takes.
+    fn has_free(&mut self, words: &impl Words, shape: Shape, n: u64) -> Result<bool> {
+        let mut unloaded = 0..shape.groups();
+        while self.free < n && (self.loaded.len() as u64) < shape.groups() {
+            let Some(group) = unloaded.find(|group| !self.loaded.contains_key(group)) else { break };
+            self.group(words, shape, group)?;
+        }
+        Ok(self.free >= n)
     }
 
     /// `n` frames, or how many are missing.
@@ -260,30 +285,32 @@ impl Groups {
         near: Option<FrameNo>,
     ) -> Result<Result<Vec<FrameNo>, u64>> {
         let mut frames = Vec::new();
+        if n == 0 {
+            return Ok(Ok(frames));
+        }
         if let Some(run) = self.best_run(words, shape, n, near)? {
             self.take_run(run, &mut frames);
         }
-        while (frames.len() as u64) < n && self.low < shape.groups() {
+        self.longest.extend(shape.groups());
+        while (frames.len() as u64) < n {
             // Sweep: whatever is free, lowest first.
-            let (low, left) = (self.low, n - frames.len() as u64);
-            let group = self.group(words, shape, low)?;
-            match group.run(0, u32::try_from(left).unwrap_or(u32::MAX).min(1)) {
-                run if run.is_empty() => self.low += 1,
-                run => {
-                    let run = group.extent(run.start, left);
-                    self.take_run((low, run), &mut frames);
-                }
+            let Some(low) = self.longest.first(self.low, 1) else { break };
+            self.low = low;
+            let (group, left) = (self.group(words, shape, low)?, n - frames.len() as u64);
+            if let Some(frame) = group.first(0, 1) {
+                let run = group.extent(frame.start, left);
+                self.take_run((low, run), &mut frames);
             }
         }
         let missing = n - frames.len() as u64;
         if missing > 0 {
-            frames.into_iter().for_each(|frame| self.give(frame));
+            self.give(&frames);
             return Ok(Err(missing));
         }
         Ok(Ok(frames))
     }
 
-    /// A run of `n` frames: behind `near`, else the first; else the longest of those seen, if worth starting with.
+    /// A run of `n` frames: behind `near`, else the first; else the longest of those known, if worth starting with.
     fn best_run(
         &mut self,
         words: &impl Words,
@@ -294,44 +321,72 @@ impl Groups {
         let wanted = u32::try_from(n).unwrap_or(u32::MAX).min(GROUP_FRAMES as u32);
         if let Some(near) = near.filter(|&near| shape.ordinary(near)) {
             let group = u64::from(near.0) / GROUP_FRAMES;
-            let run = self.group(words, shape, group)?.run(near.0 % GROUP_FRAMES as u32 + 1, wanted);
-            if run.len() as u32 == wanted {
+            let run = self.group(words, shape, group)?.first(near.0 % GROUP_FRAMES as u32 + 1, wanted);
+            if let Some(run) = run {
                 return Ok(Some((group, run)));
             }
         }
-        let mut best = (0, 0..0);
-        for group in (self.low..shape.groups()).take(GROUPS_TRIED) {
-            let run = self.group(words, shape, group)?.run(0, wanted);
-            if run.len() > best.1.len() {
-                best = (group, run);
-            }
-            if best.1.len() as u32 == wanted {
+        self.longest.extend(shape.groups());
+        let mut best = (0, 0);
+        for _ in 0..GROUPS_TRIED {
+            let Some(group) = self.longest.first(self.low, wanted) else {
+                best = self.longest.greatest().unwrap_or(best);
                 break;
+            };
+            let loaded = self.group(words, shape, group)?;
+            match loaded.first(0, wanted) {
+                Some(run) => return Ok(Some((group, run))),
+                // It was unknown.
+                None if loaded.longest() > best.1 => best = (group, loaded.longest()),
+                None => {}
             }
         }
-        Ok(Some(best).filter(|(_, run)| !run.is_empty() && run.len() as u32 >= wanted / 4))
+        let (group, longest) = best;
+        if longest == 0 || longest < wanted / 4 {
+            return Ok(None);
+        }
+        let run = self.group(words, shape, group)?.first(0, longest);
+        Ok(run.map(|run| (group, run)))
     }
 
     fn take_run(&mut self, (group, run): (u64, Range<u32>), frames: &mut Vec<FrameNo>) {
         if let Some(loaded) = self.loaded.get_mut(&group) {
             loaded.take(run.clone());
+            self.free -= run.len() as u64;
+            self.longest.set(group, loaded.longest());
             frames.extend(run.map(|place| FrameNo((group * GROUP_FRAMES) as u32 + place)));
         }
     }
 
-    fn give(&mut self, frame: FrameNo) {
-        let group = u64::from(frame.0) / GROUP_FRAMES;
-        if self.loaded.get_mut(&group).is_some_and(|loaded| loaded.give(frame.0 % GROUP_FRAMES as u32)) {
-            self.low = self.low.min(group);
+    /// Takes frames back, those of groups that are not loaded excepted: they are free there already.
+    fn give(&mut self, frames: &[FrameNo]) {
+        for run in frames.chunk_by(|a, b| a.0 + 1 == b.0) {
+            self.give_run(u64::from(run[0].0)..u64::from(run[0].0) + run.len() as u64);
+        }
+    }
+
+    fn give_run(&mut self, frames: Range<u64>) {
+        let mut first = frames.start;
+        while first < frames.end {
+            let (group, place) = (first / GROUP_FRAMES, first % GROUP_FRAMES);
+            let count = (GROUP_FRAMES - place).min(frames.end - first);
+            if let Some(loaded) = self.loaded.get_mut(&group) {
+                let given = loaded.give(place as u32..(place + count) as u32);
+                if given > 0 {
+                    self.low = self.low.min(group);
+                    self.free += u64::from(given);
+                }
+                self.longest.set(group, loaded.longest());
+            }
+            first += count;
         }
     }
 
     /// The region grew: the frames between the old and the new end of a loaded group may be handed out.
     fn extend(&mut self, old: Shape, new: Shape) {
         let group = old.groups() - 1;
-        for frame in old.frames..new.frames.min(old.groups() * GROUP_FRAMES) {
-            self.give(FrameNo(frame as u32));
-        }
+        self.longest.extend(new.groups());
+        self.give_run(old.frames..new.frames.min(old.groups() * GROUP_FRAMES));
         self.low = self.low.min(group);
     }
 }

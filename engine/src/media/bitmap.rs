@@ -6,10 +6,12 @@
 
 use super::layout::GROUP_FRAMES;
 use super::log::Txn;
+use super::runs::Runs;
 use super::words::{Shape, WORDS, Words};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Words of a group's bits; the rest of its bitmap frame would hold no more.
 pub(crate) const GROUP_WORDS: u64 = GROUP_FRAMES / 64;
@@ -75,8 +77,8 @@ pub(crate) struct Group {
     words: Box<[u64]>,
     /// Zero bits of `words`.
     free: u32,
-    /// No word below this one has a zero bit.
-    low: usize,
+    /// Where they lie side by side.
+    runs: Runs,
 }
 
 impl Group {
@@ -87,13 +89,22 @@ impl Group {
             let (fixed, beyond) = shape.outside(group * GROUP_WORDS + i as u64);
             *word = words.word(shape.bitmap(group).offset() + i as u64 * 8)? | fixed | beyond;
         }
-        let free = copy.iter().map(|word| word.count_zeros()).sum();
-        Ok(Self { words: copy, free, low: 0 })
+        Ok(Self::of(copy))
+    }
+
+    fn of(words: Box<[u64]>) -> Self {
+        let free = words.iter().map(|word| word.count_zeros()).sum();
+        Self { runs: Runs::of(&words), words, free }
     }
 
     /// Frames that may be handed out.
     pub(crate) const fn free(&self) -> u32 {
         self.free
+    }
+
+    /// Frames in the longest run of those.
+    pub(crate) fn longest(&self) -> u32 {
+        self.runs.longest()
     }
 
     /// Whether the frame at `place` may be handed out.
@@ -102,101 +113,111 @@ impl Group {
     }
 
     /// Hands out `places`, all free.
-    pub(crate) fn take(&mut self, places: std::ops::Range<u32>) {
+    pub(crate) fn take(&mut self, places: Range<u32>) {
         self.free -= places.len() as u32;
-        for place in places {
-            debug_assert!(self.is_free(place));
-            self.words[place as usize / 64] |= 1 << (place % 64);
+        for (n, mask) in masks_of(places) {
+            debug_assert!(self.words[n] & mask == 0);
+            self.words[n] |= mask;
+            self.runs.set(n, self.words[n]);
         }
     }
 
-    /// Takes `place` back; false if it was not out.
-    pub(crate) fn give(&mut self, place: u32) -> bool {
-        if self.is_free(place) {
-            return false;
+    /// Takes `places` back; how many of them were out.
+    pub(crate) fn give(&mut self, places: Range<u32>) -> u32 {
+        let before = self.free;
+        for (n, mask) in masks_of(places) {
+            self.free += (self.words[n] & mask).count_ones();
+            self.words[n] &= !mask;
+            self.runs.set(n, self.words[n]);
         }
-        self.words[place as usize / 64] &= !(1 << (place % 64));
-        self.free += 1;
-        self.low = self.low.min(place as usize / 64);
-        true
+        self.free - before
     }
 
-    /// The first run of `wanted` free frames from `from` on, else the longest run there.
-    pub(crate) fn run(&mut self, from: u32, wanted: u32) -> std::ops::Range<u32> {
-        while self.words.get(self.low) == Some(&u64::MAX) {
-            self.low += 1;
-        }
-        let (mut best, end) = (0..0, GROUP_FRAMES as u32);
-        let mut place = from.max(self.low as u32 * 64);
-        while place < end {
-            let start = self.next(place, 0);
-            let stop = self.next(start, !0).min(start.saturating_add(wanted));
-            if stop - start > best.end - best.start {
-                best = start..stop;
-            }
-            if best.end - best.start == wanted {
-                break;
-            }
-            place = stop;
-        }
-        best
+    /// The first run of `wanted` free frames from `from` on.
+    pub(crate) fn first(&self, from: u32, wanted: u32) -> Option<Range<u32>> {
+        self.runs.first(&self.words, from, wanted)
     }
 
     /// The free run that begins at `start`, `most` long at most.
-    pub(crate) fn extent(&self, start: u32, most: u64) -> std::ops::Range<u32> {
-        start..self.next(start, !0).min(start.saturating_add(u32::try_from(most).unwrap_or(u32::MAX)))
+    pub(crate) fn extent(&self, start: u32, most: u64) -> Range<u32> {
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        start..self.next_taken(start).min(start.saturating_add(most))
     }
 
-    /// The first place from `place` on whose bit is that of `flip` (0: free, !0: taken), or the end.
-    fn next(&self, place: u32, flip: u64) -> u32 {
-        let mut at = place as usize / 64;
-        let mut skip = !0 << (place % 64);
-        while let Some(word) = self.words.get(at) {
-            let hits = !(word ^ flip) & skip;
-            if hits != 0 {
-                return at as u32 * 64 + hits.trailing_zeros();
-            }
-            (at, skip) = (at + 1, !0);
-        }
-        GROUP_FRAMES as u32
+    /// The first place from `place` on that may not be handed out, or the end.
+    fn next_taken(&self, place: u32) -> u32 {
+        let (at, skip) = (place as usize / 64, !0 << (place % 64));
+        let mut words = self.words.iter().enumerate().skip(at);
+        let taken = words.find_map(|(n, word)| {
+            let hits = if n == at { word & skip } else { *word };
+            (hits != 0).then(|| n as u32 * 64 + hits.trailing_zeros())
+        });
+        taken.unwrap_or(GROUP_FRAMES as u32)
     }
+
+    /// Words and nodes that searches have looked at.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> u64 {
+        self.runs.looks.get()
+    }
+}
+
+/// The words of `places`, and which bits of them.
+fn masks_of(places: Range<u32>) -> impl Iterator<Item = (usize, u64)> {
+    let mut place = places.start;
+    std::iter::from_fn(move || {
+        if place >= places.end {
+            return None;
+        }
+        let (n, first) = ((place / 64) as usize, place % 64);
+        let count = (64 - first).min(places.end - place);
+        place += count;
+        Some((n, (u64::MAX >> (64 - count)) << first))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn group(free: &[std::ops::Range<u32>]) -> Group {
-        let mut group = Group { words: vec![!0; GROUP_WORDS as usize].into(), free: 0, low: 511 };
-        free.iter().cloned().flatten().for_each(|place| assert!(group.give(place)));
+    fn group(free: &[Range<u32>]) -> Group {
+        let mut group = Group::of(vec![!0; GROUP_WORDS as usize].into());
+        free.iter().cloned().for_each(|places| assert!(group.give(places) > 0));
         group
     }
 
     #[test]
-    fn a_run_is_the_first_that_fits_else_the_longest() {
+    fn a_run_is_the_first_that_fits() {
         let mut group = group(&[3..5, 60..70, 200..203, 32_760..32_768]);
-        assert_eq!(group.free(), 23);
+        assert_eq!((group.free(), group.longest()), (23, 10));
         for (from, wanted, found) in [
-            (0, 1, 3..4),
-            (4, 2, 60..62),
-            (0, 3, 60..63),
-            (0, 10, 60..70),
-            (61, 10, 61..70),
-            (64, 100, 32_760..32_768),
-            (32_767, 5, 32_767..32_768),
-            (204, 8, 32_760..32_768),
+            (0, 1, Some(3..4)),
+            (4, 2, Some(60..62)),
+            (0, 3, Some(60..63)),
+            (0, 10, Some(60..70)),
+            (61, 10, None),
+            (61, 8, Some(61..69)),
+            (64, 100, None),
+            (32_767, 5, None),
+            (204, 8, Some(32_760..32_768)),
         ] {
-            assert_eq!(group.run(from, wanted), found, "{wanted} from {from}");
+            assert_eq!(group.first(from, wanted), found, "{wanted} from {from}");
         }
+        assert_eq!(
+            (group.extent(60, 4), group.extent(60, 99), group.extent(32_767, 2)),
+            (60..64, 60..70, 32_767..32_768)
+        );
         group.take(3..5);
-        assert_eq!(group.run(0, 1), 60..61);
-        assert!(group.give(3) && !group.give(3));
-        assert_eq!(group.run(0, 2), 60..62);
+        assert_eq!(group.first(0, 1), Some(60..61));
+        assert_eq!((group.give(3..4), group.give(3..4), group.is_free(4)), (1, 0, false));
+        assert_eq!(group.first(0, 2), Some(60..62));
         assert_eq!(group.free(), 22);
+        group.take(60..70);
+        assert_eq!((group.free(), group.longest()), (12, 8));
     }
 
     #[test]
     fn a_full_group_has_no_run() {
-        assert_eq!(group(&[]).run(0, 1), 0..0);
+        assert_eq!(group(&[]).first(0, 1), None);
     }
 }

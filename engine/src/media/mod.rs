@@ -21,6 +21,7 @@ mod names;
 mod orphans;
 mod record;
 pub mod rules;
+mod runs;
 pub mod sector;
 mod steps;
 pub mod superblock;

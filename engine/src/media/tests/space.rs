@@ -33,6 +33,34 @@ fn frames_come_in_one_run_behind_the_one_named() {
 }
 
 #[test]
+fn frames_are_found_as_fast_among_fragments_as_in_a_fresh_region() {
+    const GROUPS: u64 = 40;
+    let volume = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let append = |near| {
+        let before = volume.allocator.looks();
+        let frames = volume.allocate(4, near).unwrap();
+        (frames, volume.allocator.looks() - before)
+    };
+    let (first, fresh) = append(None);
+    let (_, behind) = append(first.last().copied());
+    let most = volume.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
+    while volume.allocate_to_free(1).is_ok() {}
+    let every_other: Vec<_> = most.iter().copied().step_by(2).collect();
+    volume.release(&every_other).unwrap();
+    for near in [None, first.last().copied(), most.get(GROUP_FRAMES as usize * 9).copied()] {
+        let (frames, looks) = append(near);
+        assert!(frames.iter().all(|frame| every_other.contains(frame)), "no four of them lie side by side");
+        assert!(looks <= 10 * fresh.min(behind), "{looks} looks, and {fresh} and {behind} in a fresh region");
+    }
+    // The only run of four among them all is found, too.
+    let run = &most[GROUP_FRAMES as usize * 17..][..4];
+    volume.release(run).unwrap();
+    let (frames, looks) = append(None);
+    assert_eq!(frames[..3], run[..3]);
+    assert!(looks <= 10 * fresh.min(behind), "{looks} looks");
+}
+
+#[test]
 fn release_leaves_linked_frames_alone() {
     let volume = fresh();
     let slot = create(&volume, b"a");
