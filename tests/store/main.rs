@@ -7,6 +7,7 @@ mod durability;
 mod errors;
 mod failures;
 mod full;
+mod laws;
 mod lifetimes;
 mod names;
 mod scale;

@@ -2,8 +2,8 @@
 
 use super::bitmap::{self, Group};
 use super::layout::{GROUP_FRAMES, RootWord, file_bytes};
-use super::log::Log;
 use super::log::record::Sequence;
+use super::log::{Log, Txn};
 use super::rules::Rule;
 use super::runs::Longest;
 use super::window::Window;
@@ -163,7 +163,9 @@ impl Allocator {
             let early = |freed| self.log.rules().broken(Rule::ReuseCommitted) && self.log.is_committed(freed);
             while groups.quarantine.front().is_some_and(|&(freed, _)| freed <= passed || early(freed)) {
                 let (_, frames) = groups.quarantine.pop_front().unwrap_or((passed, Vec::new()));
-                frames.iter().for_each(|frame| drop(groups.quarantined.remove(frame)));
+                for frame in &frames {
+                    groups.quarantined.remove(frame);
+                }
                 groups.give(&frames);
             }
         }
@@ -207,16 +209,14 @@ impl Allocator {
 
     /// Makes the frames between two ends part of the region, whose file has room for them.
     fn add(&self, old: Shape, new: Shape) -> Result {
-        let mut change = None;
-        self.log.append(|t| {
-            change = Some(self.window.change());
+        let change = |t: &mut Txn<'_>| {
             for group in old.groups()..new.groups() {
                 t.zero(new.bitmap(group))?;
                 t.write(new.bitmap(group).offset(), 1)?;
             }
             t.write(RootWord::Frames.offset(), new.frames)
-        })?;
-        drop(change);
+        };
+        self.log.append_as_one(change, || self.window.change())?;
         let mut groups = self.groups.lock();
         // ORDERING: Release, see `shape`. Under the lock of the groups, so that none is loaded with the old end now.
         self.frames.store(new.frames, Ordering::Release);

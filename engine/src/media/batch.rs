@@ -11,9 +11,12 @@ use super::volume::{OBJECT_LOCKS, Volume};
 use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
+use std::collections::BTreeSet;
 
 /// Entries for an object's head.
 const HEAD_ENTRIES: usize = 16;
+/// Pages looked up at one moment.
+const PORTION: usize = 512;
 
 /// What a batch changes of one object besides bytes.
 #[derive(Debug)]
@@ -29,6 +32,10 @@ pub struct BatchPart {
 }
 
 impl BatchPart {
+    fn pages(&self) -> Vec<u64> {
+        self.links.iter().map(|&(index, _)| index.0).collect()
+    }
+
     fn changes_head(&self) -> bool {
         !self.links.is_empty() || self.size.is_some()
     }
@@ -55,8 +62,14 @@ impl Volume {
     pub fn batch_room(&self, parts: &[BatchPart], zeros: usize) -> Result<Option<u64>> {
         let mut entries = zeros;
         for part in parts.iter().filter(|part| part.changes_head()) {
+            let (pages, map) = (part.pages(), map_at(&self.head(part.slot)?));
+            let mut nodes = BTreeSet::new();
+            // One moment for each portion: a walk over much must not make writers wait.
+            for portion in pages.chunks(PORTION) {
+                nodes.extend(self.read(|log, shape| map.missing_nodes(log, shape, portion))?);
+            }
             // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
-            entries += HEAD_ENTRIES + 2 * part.links.len() + 3 * self.batch_nodes(part)?;
+            entries += HEAD_ENTRIES + 2 * pages.len() + 3 * nodes.len();
         }
         Ok(self.log.record_room().checked_sub(entries as u64 * ENTRY_BYTES_MAX))
     }
@@ -81,7 +94,8 @@ impl Volume {
         for part in parts {
             let pages: Vec<_> = part.links.iter().map(|&(index, frame)| (index.0, frame)).collect();
             self.verify_links(part.slot, &pages, part.size)?;
-            nodes += self.batch_nodes(part)?;
+            let map = map_at(&self.head(part.slot)?);
+            nodes += map.missing_nodes(&*self.log, self.shape(), &part.pages())?.len();
         }
         let ((), sequence) = self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {
             parts.iter().try_for_each(|part| append_part(t, shape, part, spare))?;
@@ -130,15 +144,6 @@ impl Volume {
             return;
         }
         self.allocator.quarantine(named, frames);
-    }
-
-    fn batch_nodes(&self, part: &BatchPart) -> Result<usize> {
-        if part.links.is_empty() {
-            return Ok(0);
-        }
-        let pages: Vec<_> = part.links.iter().map(|&(index, _)| index.0).collect();
-        let map = map_at(&self.head(part.slot)?);
-        self.read(|log, shape| map.missing_nodes(log, shape, &pages))
     }
 }
 

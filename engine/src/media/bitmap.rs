@@ -85,9 +85,10 @@ impl Group {
     /// The copy of group `group`; frames beyond the region are not to be handed out.
     pub(crate) fn load(words: &impl Words, shape: Shape, group: u64) -> Result<Self> {
         let mut copy = vec![0; GROUP_WORDS as usize].into_boxed_slice();
+        words.run(shape.bitmap(group).offset(), &mut copy)?;
         for (i, word) in copy.iter_mut().enumerate() {
             let (fixed, beyond) = shape.outside(group * GROUP_WORDS + i as u64);
-            *word = words.word(shape.bitmap(group).offset() + i as u64 * 8)? | fixed | beyond;
+            *word |= fixed | beyond;
         }
         Ok(Self::of(copy))
     }
@@ -108,7 +109,8 @@ impl Group {
     }
 
     /// Whether the frame at `place` may be handed out.
-    pub(crate) fn is_free(&self, place: u32) -> bool {
+    #[cfg(test)]
+    fn is_free(&self, place: u32) -> bool {
         self.words[place as usize / 64] & 1 << (place % 64) == 0
     }
 

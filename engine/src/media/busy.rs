@@ -147,8 +147,8 @@ pub(crate) fn walk(words: &impl Words, shape: Shape, mut see: impl FnMut(u64, En
     let mut link = RootWord::BusyTable.offset();
     while let Some(table) = open(words, shape, link)? {
         see(link, Entry::Table(table))?;
-        for at in entries(&table) {
-            see(at, open(words, shape, at)?.map_or(Entry::Vacant, Entry::Busy))?;
+        for (at, word) in entries(&table).zip(words.frame(table)?.into_iter().skip(1)) {
+            see(at, opened(shape, at, word)?.map_or(Entry::Vacant, Entry::Busy))?;
         }
         link = table.offset();
     }
@@ -165,7 +165,11 @@ fn seal(at: u64, frame: Option<FrameNo>) -> u64 {
 }
 
 fn open(words: &impl Words, shape: Shape, at: u64) -> Result<Option<FrameNo>> {
-    match (Seal::Place { at }).open(words.word(at)?) {
+    opened(shape, at, words.word(at)?)
+}
+
+fn opened(shape: Shape, at: u64, word: u64) -> Result<Option<FrameNo>> {
+    match (Seal::Place { at }).open(word) {
         None => Err(Error::corrupt(WHAT, at, "check bits do not match")),
         Some(0) => Ok(None),
         Some(value) => shape.frame(value, WHAT, at).map(Some),

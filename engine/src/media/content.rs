@@ -97,13 +97,13 @@ impl Volume {
         }
     }
 
-    /// How many of `pages` one record takes, and how many nodes they need.
+    /// How many of `pages` one record takes, and how many nodes they need. The object's lock keeps its map as it is.
     fn part(&self, map: Map, pages: &[(u64, FrameNo)]) -> Result<(usize, usize)> {
         let room = self.log.entries_max() - ENTRIES_BESIDES;
         let numbers: Vec<_> = pages.iter().take(room / 2).map(|&(page, _)| page).collect();
         let mut n = numbers.len();
         loop {
-            let nodes = self.read(|log, shape| map.missing_nodes(log, shape, &numbers[..n]))?;
+            let nodes = map.missing_nodes(&*self.log, self.shape(), &numbers[..n])?.len();
             // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
             if n <= 1 || 2 * n + 3 * nodes <= room {
                 return Ok((n, nodes));
@@ -112,6 +112,7 @@ impl Volume {
         }
     }
 
+    /// The object's lock keeps its map as it is.
     pub(super) fn verify_links(
         &self,
         slot: ObjectSlot,
@@ -131,15 +132,13 @@ impl Volume {
                 return Err(unfinished());
             }
         }
-        let map = map_at(&head);
-        self.read(|log, shape| {
-            for &(page, _) in pages {
-                if map.find(log, shape, page)?.is_some() {
-                    return Err(Error::Invalid(format!("page {page} is mapped already")));
-                }
+        let (map, shape) = (map_at(&head), self.shape());
+        for &(page, _) in pages {
+            if map.find(&*self.log, shape, page)?.is_some() {
+                return Err(Error::Invalid(format!("page {page} is mapped already")));
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     fn verify_size(&self, head: &Head, size: u64) -> Result {

@@ -210,12 +210,7 @@ pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result<V
 }
 
 fn is_empty(t: &Txn<'_>, node: FrameNo) -> Result<bool> {
-    for i in 0..WORDS {
-        if t.read(node.offset() + i * 8)? != 0 {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(t.frame(node)?.iter().all(|&word| word == 0))
 }
 
 /// Every record that has a name. `one_moment` runs each look at one bucket or node.

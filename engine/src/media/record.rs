@@ -125,9 +125,7 @@ impl Head {
     /// Reads and verifies.
     pub(crate) fn read(words: &impl Words, slot: ObjectSlot) -> Result<Self> {
         let mut found = [0; HEAD_WORDS];
-        for (i, word) in found.iter_mut().enumerate() {
-            *word = words.word(slot.offset() + i as u64 * 8)?;
-        }
+        words.run(slot.offset(), &mut found)?;
         if found[HEAD_CRC] != crc(slot, &found[..HEAD_CRC]) {
             return Err(Error::corrupt(
                 "object record",
@@ -245,11 +243,10 @@ impl Head {
             *word = u64::from_le_bytes(padded);
         }
         new[NAME_CRC] = crc(self.slot, &new[..NAME_CRC]);
-        for (i, word) in new.into_iter().enumerate() {
-            let at = self.name_at(i);
-            if t.read(at)? != word {
-                t.write(at, word)?;
-            }
+        let mut old = [0; NAME_WORDS];
+        t.read_run(self.name_at(0), &mut old)?;
+        for i in (0..NAME_WORDS).filter(|&i| old[i] != new[i]) {
+            t.write(self.name_at(i), new[i])?;
         }
         Ok(())
     }
@@ -257,9 +254,7 @@ impl Head {
     /// The name, verified.
     pub(crate) fn name(&self, words: &impl Words) -> Result<Vec<u8>> {
         let mut found = [0; NAME_WORDS];
-        for (i, word) in found.iter_mut().enumerate() {
-            *word = words.word(self.name_at(i))?;
-        }
+        words.run(self.name_at(0), &mut found)?;
         let why = if found[NAME_CRC] != crc(self.slot, &found[..NAME_CRC]) {
             "checksum of the name does not match"
         } else if self.name_len() == 0 || self.name_len() > NAME_MAX {
@@ -300,8 +295,9 @@ impl Head {
 
 /// Id, root word and cut mark, unverified.
 pub(crate) fn map_words(words: &impl Words, slot: ObjectSlot) -> Result<(u64, u64, Option<u64>)> {
-    let word = |i: u64| words.word(slot.offset() + i * 8);
-    Ok((word(0)?, word(3)?, word(4)?.checked_sub(1)))
+    let mut head = [0; 5];
+    words.run(slot.offset(), &mut head)?;
+    Ok((head[0], head[3], head[4].checked_sub(1)))
 }
 
 /// crc32c of `words`, bound to the slot.

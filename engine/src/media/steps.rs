@@ -10,7 +10,7 @@ use super::log::Txn;
 use super::orphans;
 use super::record::{self, Head, ObjectSlot};
 use super::rules::Rule;
-use super::tree::{self, Cleared};
+use super::tree::{self, Cleared, Found};
 use super::volume::Volume;
 use super::words::Shape;
 use crate::error::{Error, Result};
@@ -65,6 +65,20 @@ impl Volume {
         })
     }
 
+    /// A step of whatever the object is on the list of orphans for; true when there is nothing left to do, or the object
+    /// is gone already.
+    ///
+    /// # Durability
+    /// One record, appended; a crash repeats at most this step.
+    pub fn finish_step(&self, slot: ObjectSlot, fate: AskFate<'_>) -> Result<bool> {
+        let head = self.read(|log, _| Head::read(log, slot))?;
+        match head.kind() {
+            None => Ok(true),
+            Some(_) if head.unlinked() => self.drop_step(slot, fate),
+            Some(_) => self.truncate_step(slot, fate),
+        }
+    }
+
     /// Makes holes of the pages in `pages`; true when none of them is mapped any more. The pages are cut off, and
     /// their frames in the busy table, before `fate` is asked.
     ///
@@ -108,12 +122,11 @@ impl Volume {
         let mut skipped = false;
         loop {
             // The object's lock keeps its map as it is, so plain reads of the log's view are consistent here.
-            let found = map.collect(&*self.log, shape, pages.clone(), self.step())?;
+            let (found, cleared) = map.cut(&*self.log, shape, pages.clone(), self.step())?;
             if found.is_empty() && skipped {
                 return Err(Error::NoSpace { why: "no frame to note the pinned pages in".into() });
             }
             let all = found.len() < self.step() && !skipped;
-            let cleared = map.clear(&*self.log, shape, &found)?;
             self.allocator
                 .load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
             // Before the fates are asked: nothing but a failing log may come between them and their record.
@@ -202,9 +215,6 @@ impl Volume {
         self.read(orphans::list)
     }
 }
-
-/// Pages of an object, and the frames they lie in.
-type Found = Vec<(PageIndex, FrameNo)>;
 
 /// What one step takes from an object.
 struct Cut {

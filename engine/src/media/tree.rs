@@ -87,7 +87,12 @@ impl Map {
         page: u64,
         level: u32,
     ) -> Result<Option<FrameNo>> {
-        match self.seal(page, level).open(words.word(at)?) {
+        self.opened(shape, words.word(at)?, at, page, level)
+    }
+
+    /// As [`open`](Self::open), of a word that was read there.
+    fn opened(&self, shape: Shape, word: u64, at: u64, page: u64, level: u32) -> Result<Option<FrameNo>> {
+        match self.seal(page, level).open(word) {
             None => Err(broken(at)),
             Some(0) => Ok(None),
             Some(value) => shape.frame(value, WHAT, at).map(Some),
@@ -119,13 +124,21 @@ impl Map {
         let mut page = first;
         while page < end {
             let stop = end.min((page / WORDS + 1) * WORDS);
-            let leaf = self.leaf(words, shape, page)?;
-            for page in page..stop {
-                found[(page - first) as usize] = match leaf {
-                    None => None,
-                    Some(Leaf::Page(frame)) => (page == 0).then_some(frame),
-                    Some(Leaf::Node(node)) => self.open(words, shape, word_at(node, page, 0), page, 0)?,
-                };
+            let part = &mut found[(page - first) as usize..(stop - first) as usize];
+            match self.leaf(words, shape, page)? {
+                None => part.fill(None),
+                Some(Leaf::Page(frame)) => {
+                    part.fill(None);
+                    part[0] = (page == 0).then_some(frame);
+                }
+                Some(Leaf::Node(node)) => {
+                    let mut leaf = [0; WORDS as usize];
+                    let (at, leaf) = (word_at(node, page, 0), &mut leaf[..part.len()]);
+                    words.run(at, leaf)?;
+                    for (n, (&word, found)) in (0..).zip(leaf.iter().zip(part)) {
+                        *found = self.opened(shape, word, at + n * 8, page + n, 0)?;
+                    }
+                }
             }
             page = stop;
         }
@@ -151,9 +164,14 @@ impl Map {
         Ok(Some(Leaf::Node(node)))
     }
 
-    /// How many nodes must be made so that `pages` (ascending) can be mapped.
-    pub(crate) fn missing_nodes(&self, words: &impl Words, shape: Shape, pages: &[u64]) -> Result<usize> {
-        let Some(&last) = pages.last() else { return Ok(0) };
+    /// The nodes that must be made so that `pages` (ascending) can be mapped: level, and first page without its low bits.
+    pub(crate) fn missing_nodes(
+        &self,
+        words: &impl Words,
+        shape: Shape,
+        pages: &[u64],
+    ) -> Result<BTreeSet<(u32, u64)>> {
+        let Some(&last) = pages.last() else { return Ok(BTreeSet::new()) };
         let old = self.root(shape)?;
         let height = old.map_or(0, |root| root.height).max(height_for(last));
         let mut needed = BTreeSet::new();
@@ -168,7 +186,7 @@ impl Map {
             let made = self.depth_of(words, shape, old, page)?;
             needed.extend(levels.filter(|level| !made.contains(level)).map(|l| (l, page >> (BITS * l))));
         }
-        Ok(needed.len())
+        Ok(needed)
     }
 
     /// The levels at which a node on the path of `page` exists.
@@ -246,41 +264,27 @@ impl Map {
         shape: Shape,
         pages: Range<u64>,
         limit: usize,
-    ) -> Result<Vec<(PageIndex, FrameNo)>> {
-        let mut found = Vec::new();
-        if let Some(root) = self.root(shape)? {
-            self.collect_below(words, shape, (root.frame, 0, root.height), &pages, limit, &mut found)?;
-        }
-        Ok(found)
+    ) -> Result<Found> {
+        Ok(self.cut(words, shape, pages, limit)?.0)
     }
 
-    /// `node` names a page (level 0) or a node whose words cover pages from `first` on.
-    fn collect_below(
+    /// The first `limit` mapped pages in `pages`, ascending, and what to write so that they are holes. Each node is
+    /// looked at once.
+    pub(crate) fn cut(
         &self,
         words: &impl Words,
         shape: Shape,
-        (frame, first, level): (FrameNo, u64, u32),
-        pages: &Range<u64>,
+        pages: Range<u64>,
         limit: usize,
-        found: &mut Vec<(PageIndex, FrameNo)>,
-    ) -> Result {
-        if level == 0 {
-            if pages.contains(&first) {
-                found.push((PageIndex(first), frame));
+    ) -> Result<(Found, Cleared)> {
+        let cleared = Cleared { root: self.root, words: Vec::new(), nodes: Vec::new() };
+        let mut cut = Cut { map: self, words, shape, pages, limit, found: Vec::new(), cleared };
+        if let Some(root) = self.root(shape)? {
+            if cut.below(root.frame, 0, root.height)? {
+                cut.cleared.root = 0;
             }
-            return Ok(());
         }
-        let (from, to) = (pages.start.max(first), pages.end.min(first + (1 << (BITS * level))));
-        let below = BITS * (level - 1);
-        let mut page = from;
-        while page < to && found.len() < limit {
-            let start = page >> below << below;
-            if let Some(child) = self.open(words, shape, word_at(frame, page, level - 1), page, level - 1)? {
-                self.collect_below(words, shape, (child, start, level - 1), pages, limit, found)?;
-            }
-            page = start + (1 << below);
-        }
-        Ok(())
+        Ok((cut.found, cut.cleared))
     }
 
     /// What to write so that `pages` (as collected: mapped, ascending) are holes.
@@ -321,17 +325,72 @@ impl Map {
                 gone.push(at);
             }
         }
-        let mut going = gone.iter().peekable();
-        for at in (0..WORDS).map(|i| frame.offset() + i * 8) {
-            if going.next_if_eq(&&at).is_none() && words.word(at)? != 0 {
-                cleared.words.extend(gone);
-                return Ok(false);
-            }
+        let used = words.frame(frame)?.iter().filter(|&&word| word != 0).count();
+        if used > gone.len() {
+            cleared.words.extend(gone);
+            return Ok(false);
         }
         cleared.nodes.push(frame);
         Ok(true)
     }
 }
+
+/// A walk that cuts pages out of a map.
+struct Cut<'m, W> {
+    map: &'m Map,
+    words: &'m W,
+    shape: Shape,
+    pages: Range<u64>,
+    limit: usize,
+    found: Found,
+    cleared: Cleared,
+}
+
+impl<W: Words> Cut<'_, W> {
+    /// `frame` is page `first` (level 0), or a node whose words cover pages from there on. Whether nothing stays below;
+    /// then its words are left as they are, for it goes too.
+    fn below(&mut self, frame: FrameNo, first: u64, level: u32) -> Result<bool> {
+        if level == 0 {
+            let cut = self.pages.contains(&first) && self.found.len() < self.limit;
+            if cut {
+                self.found.push((PageIndex(first), frame));
+            }
+            return Ok(cut);
+        }
+        let below = level - 1;
+        let mut gone = Vec::new();
+        let mut stays = false;
+        for (i, word) in (0..).zip(self.words.frame(frame)?) {
+            let (page, at) = (first + (i << (BITS * below)), frame.offset() + i * 8);
+            if word == 0 {
+                continue;
+            }
+            let outside = page >= self.pages.end || page + (1 << (BITS * below)) <= self.pages.start;
+            if outside || self.found.len() >= self.limit {
+                stays = true;
+                if page >= self.pages.end || self.found.len() >= self.limit {
+                    break;
+                }
+                continue;
+            }
+            let child = self.map.opened(self.shape, word, at, page, below)?.ok_or_else(|| broken(at))?;
+            if self.below(child, page, below)? {
+                gone.push(at);
+            } else {
+                stays = true;
+            }
+        }
+        if stays {
+            self.cleared.words.extend(gone);
+            return Ok(false);
+        }
+        self.cleared.nodes.push(frame);
+        Ok(true)
+    }
+}
+
+/// Pages of an object, ascending, and the frames they lie in.
+pub(crate) type Found = Vec<(PageIndex, FrameNo)>;
 
 /// The writes that make holes.
 #[derive(Debug)]

@@ -106,11 +106,7 @@ impl Volume {
         &self,
         f: impl FnOnce(&mut Txn<'_>, Shape) -> Result<R>,
     ) -> Result<(R, Sequence)> {
-        let mut change = None;
-        self.log.append(|t| {
-            change = Some(self.window.change());
-            f(t, self.shape())
-        })
+        self.log.append_as_one(|t| f(t, self.shape()), || self.window.change())
     }
 
     /// `change` with frames to use; what was not used is given back.

@@ -31,7 +31,7 @@ impl Window {
         Self { version: AtomicU64::new(0), changing: Mutex::new(()) }
     }
 
-    /// Begins a change. Taken last of all locks, inside the append, and dropped when the append has returned.
+    /// Begins a change. Taken last of all locks, inside the append, around the moment at which its words appear.
     pub(crate) fn change(&self) -> Change<'_> {
         let changing = self.changing.lock();
         // ORDERING: Acquire so that no store of the change moves before the odd version; a reader that sees such a

@@ -12,17 +12,33 @@ pub(crate) const WORDS: u64 = layout::WORDS_PER_FRAME;
 pub(crate) trait Words {
     /// The word at byte `at` of the region.
     fn word(&self, at: u64) -> Result<u64>;
+
+    /// The words from byte `at` on, all of one frame, in one look.
+    fn run(&self, at: u64, into: &mut [u64]) -> Result;
+
+    /// All words of a frame, in one look.
+    fn frame(&self, frame: FrameNo) -> Result<[u64; WORDS as usize]> {
+        let mut words = [0; WORDS as usize];
+        self.run(frame.offset(), &mut words)?;
+        Ok(words)
+    }
 }
 
 impl Words for Log {
     fn word(&self, at: u64) -> Result<u64> {
         self.read(at)
     }
+    fn run(&self, at: u64, into: &mut [u64]) -> Result {
+        self.read_run(at, into)
+    }
 }
 
 impl Words for Txn<'_> {
     fn word(&self, at: u64) -> Result<u64> {
         self.read(at)
+    }
+    fn run(&self, at: u64, into: &mut [u64]) -> Result {
+        self.read_run(at, into)
     }
 }
 

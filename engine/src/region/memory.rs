@@ -93,6 +93,21 @@ impl Memory {
         Ok(u64::from_le(word.load(Ordering::Acquire)))
     }
 
+    /// Loads words that follow each other, each with acquire order.
+    pub fn load_run(&self, offset: u64, into: &mut [u64]) -> Result {
+        if offset % 8 != 0 {
+            return Err(Error::corrupt("offset", offset, "it is not a multiple of 8"));
+        }
+        self.check(offset, size_of_val(into))?;
+        for (n, word) in into.iter_mut().enumerate() {
+            // SAFETY: mapped and aligned, as `load` says; the whole run was checked.
+            let from = unsafe { word_at(self.base(), offset + n as u64 * 8) };
+            // ORDERING: Acquire: pairs with the Release of `store`.
+            *word = u64::from_le(from.load(Ordering::Acquire));
+        }
+        Ok(())
+    }
+
     /// Stores a word, with release order.
     ///
     /// # Durability

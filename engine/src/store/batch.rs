@@ -144,7 +144,7 @@ impl Batch {
         core.ensure_whole()?;
         // An equal line that a dead process stored is durable only after that.
         core.pages.region().memory().sync_inherited()?;
-        commit(core, &targets)
+        core.with_room(|| commit(core, &targets))
     }
 }
 

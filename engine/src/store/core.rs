@@ -8,10 +8,11 @@ use crate::media::rules::Rules;
 use crate::media::{AskFate, Fate, ObjectSlot, Volume};
 use crate::page::{Detached, Pages};
 use crate::space::{Owner, SpaceManager};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, thread};
 use crate::units::{FrameNo, PageIndex};
 use dashmap::DashMap;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
@@ -35,11 +36,16 @@ pub(super) struct Core {
     pub(super) closed: AtomicBool,
 }
 
-/// Work that a crash or a failure left: done before the next change.
+/// Steps of owed work that a change does before its own.
+const STEPS_A_CHANGE: usize = 16;
+/// Frames whose last pin is gone that a change frees before its own work.
+const FRAMES_A_CHANGE: usize = 4096;
+
+/// Work that a crash or a failure left: each change does a part of it first.
 #[derive(Default)]
 struct Owed {
-    /// Objects to be dropped or cut to the end.
-    objects: Vec<ObjectSlot>,
+    /// Objects to be dropped or cut to the end; the next one is the last.
+    objects: VecDeque<ObjectSlot>,
     /// Frames whose last pin is gone.
     frames: Vec<FrameNo>,
 }
@@ -48,7 +54,7 @@ impl Core {
     pub(super) fn new(pages: Arc<Pages>, log: Arc<Log>, volume: Volume, rules: Rules) -> Result<Arc<Self>> {
         let mut owed = Owed::default();
         if !pages.region().read_only() {
-            owed = Owed { objects: volume.orphans()?, frames: volume.busy_frames()? };
+            owed = Owed { objects: volume.orphans()?.into(), frames: volume.busy_frames()? };
         }
         let core = Arc::new(Self {
             owes: AtomicBool::new(!owed.objects.is_empty() || !owed.frames.is_empty()),
@@ -78,17 +84,33 @@ impl Core {
         self.pages.region().check_length()
     }
 
-    /// What every change begins with: the store can be changed, and owes no work.
+    /// What every change begins with: the store can be changed, and some of the work that it owes is done.
     pub(super) fn begin_change(&self) -> Result {
         self.ensure_usable()?;
         if self.pages.region().read_only() {
             return Err(Error::ReadOnly);
         }
-        // ORDERING: Acquire: pairs with the Release in `owe`; what is missed is done by the next change.
-        if self.pages.has_released() || self.owes.load(Ordering::Acquire) {
-            self.settle()?;
+        if self.owes() {
+            self.settle_some()?;
         }
         Ok(())
+    }
+
+    /// Whether there is owed work.
+    fn owes(&self) -> bool {
+        // ORDERING: Acquire: pairs with the Release in `owe`; what is missed is done by the next change.
+        self.pages.has_released() || self.owes.load(Ordering::Acquire)
+    }
+
+    /// Runs a change. One that finds no room is tried again when all owed work is done: what is owed may be room.
+    pub(super) fn with_room<R>(&self, change: impl Fn() -> Result<R>) -> Result<R> {
+        match change() {
+            Err(Error::NoSpace { .. }) if self.owes() => {
+                self.settle()?;
+                change()
+            }
+            done => done,
+        }
     }
 
     /// What a change begins with that walks the medium: names, lengths, maps.
@@ -97,52 +119,68 @@ impl Core {
         self.begin_change()
     }
 
-    /// Frees frames whose last pin is gone, and finishes objects that were not finished.
+    /// Frees all frames whose last pin is gone, and finishes all objects that were not finished.
     #[cold]
     pub(super) fn settle(&self) -> Result {
         self.ensure_whole()?;
-        let mut owed = self.owed.lock();
-        // The flag stays up during the work: a change that begins meanwhile waits for its end.
-        let result = self.work_off(&mut owed);
-        // ORDERING: Release: pairs with `begin_change`. Only lowered under this lock.
+        self.work_off(&mut self.owed.lock(), usize::MAX, usize::MAX)
+    }
+
+    /// A bounded part of that. Nobody waits for another thread that does it: none of it is needed to go on.
+    #[cold]
+    fn settle_some(&self) -> Result {
+        self.ensure_whole()?;
+        match self.owed.try_lock() {
+            Some(mut owed) => self.work_off(&mut owed, FRAMES_A_CHANGE, STEPS_A_CHANGE),
+            None => Ok(()),
+        }
+    }
+
+    fn work_off(&self, owed: &mut Owed, frames: usize, steps: usize) -> Result {
+        let freed = self.free_released(owed, frames);
+        let result = freed.and_then(|()| self.finish_some(&mut owed.objects, steps));
+        // ORDERING: Release: pairs with `owes`. Only lowered under this lock.
         self.owes.store(!owed.objects.is_empty() || !owed.frames.is_empty(), Ordering::Release);
         result
     }
 
-    fn work_off(&self, owed: &mut Owed) -> Result {
-        {
-            let mut roles = self.pages.roles();
-            owed.frames.extend(roles.take_released());
-            if !owed.frames.is_empty() {
-                self.volume.free_busy(&owed.frames)?;
-                owed.frames.clear();
-            }
-        }
-        let mut waiting = Vec::new();
-        let result = self.finish_all(&mut owed.objects, &mut waiting);
-        owed.objects.append(&mut waiting);
-        result
-    }
-
-    /// Finishes objects, last first. One whose pages are pinned, with no room to note them, goes to `waiting`: nobody
-    /// who wants something else, room least of all, has to wait for these pins.
-    fn finish_all(&self, objects: &mut Vec<ObjectSlot>, waiting: &mut Vec<ObjectSlot>) -> Result {
-        while let Some(&slot) = objects.last() {
-            // An object that is open again, nameless, is dropped by its last handle.
-            if !self.is_open(slot) {
-                match self.finish(slot) {
-                    Err(Error::NoSpace { .. }) => waiting.push(slot),
-                    finished => finished?,
-                }
-            }
-            objects.pop();
+    fn free_released(&self, owed: &mut Owed, most: usize) -> Result {
+        let mut roles = self.pages.roles();
+        owed.frames.extend(roles.take_released());
+        let kept = owed.frames.len().saturating_sub(most);
+        if owed.frames.len() > kept {
+            self.volume.free_busy(&owed.frames[kept..])?;
+            owed.frames.truncate(kept);
         }
         Ok(())
     }
 
-    /// Does what an object on the list of orphans is there for.
-    fn finish(&self, slot: ObjectSlot) -> Result {
-        if self.volume.record(slot)?.unlinked { self.drop_steps(slot) } else { self.truncate_steps(slot) }
+    /// Finishes objects, last first, as far as these steps go. One whose pages are pinned, with no room to note them, is
+    /// put back: nobody who wants something else, room least of all, has to wait for these pins.
+    fn finish_some(&self, objects: &mut VecDeque<ObjectSlot>, mut steps: usize) -> Result {
+        for _ in 0..objects.len() {
+            let Some(&slot) = objects.back() else { break };
+            loop {
+                if steps == 0 {
+                    return Ok(());
+                }
+                steps -= 1;
+                // An object that is open again, nameless, is dropped by its last handle.
+                let done = self.is_open(slot)
+                    || match self.step(|fate| self.volume.finish_step(slot, fate)) {
+                        Err(Error::NoSpace { .. }) => {
+                            objects.push_front(slot);
+                            true
+                        }
+                        step => step?,
+                    };
+                if done {
+                    objects.pop_back();
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Drops an unlinked object whose last handle is gone. What fails is owed.
@@ -154,7 +192,7 @@ impl Core {
 
     /// Leaves what an object is on the list of orphans for to a later change.
     pub(super) fn owe(&self, slot: ObjectSlot) {
-        self.owed.lock().objects.push(slot);
+        self.owed.lock().objects.push_back(slot);
         // ORDERING: Release: pairs with `begin_change`.
         self.owes.store(true, Ordering::Release);
     }
@@ -172,19 +210,24 @@ impl Core {
         self.steps(|fate| self.volume.punch_step(slot, pages.clone(), fate))
     }
 
-    /// Runs bounded steps to the end. In each, the frames are detached and the record that frees them is appended
-    /// while no role can change otherwise; between steps others may go on.
+    /// Runs bounded steps to the end; between them others may go on.
     fn steps(&self, mut step: impl FnMut(AskFate<'_>) -> Result<bool>) -> Result {
-        loop {
-            let mut roles = self.pages.roles();
-            let mut fate = |_: PageIndex, frame: FrameNo| match roles.detach(frame) {
-                Detached::Idle => Fate::Free,
-                Detached::Busy => Fate::Busy,
-            };
-            if step(&mut fate)? {
-                return Ok(());
-            }
+        while !self.step(&mut step)? {
+            // Roles and the busy table are free for a moment only: who waits for them shall have them.
+            thread::yield_now();
         }
+        Ok(())
+    }
+
+    /// Runs one step: the frames are detached, and the record that frees them is appended, while no role can change
+    /// otherwise.
+    fn step(&self, step: impl FnOnce(AskFate<'_>) -> Result<bool>) -> Result<bool> {
+        let mut roles = self.pages.roles();
+        let mut fate = |_: PageIndex, frame: FrameNo| match roles.detach(frame) {
+            Detached::Idle => Fate::Free,
+            Detached::Busy => Fate::Busy,
+        };
+        step(&mut fate)
     }
 
     /// Whether somebody has the object open. (To ask by `opened` could make the asker its last holder.)
@@ -227,11 +270,12 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use crate::store::Store;
+    use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
 
     #[test]
-    fn a_change_that_begins_while_owed_work_is_done_waits_for_its_end() {
+    fn a_change_that_begins_while_owed_work_is_done_does_not_wait_for_its_end() {
         let store = Store::options().open_memory(1 << 20).unwrap();
         let core = &store.core;
         let slot = store.create("a").map(|object| object.shared.slot).unwrap();
@@ -243,12 +287,45 @@ mod tests {
             while core.owed.try_lock().is_some() {
                 thread::yield_now();
             }
-            let other = scope.spawn(|| core.begin_change());
-            thread::sleep(Duration::from_millis(50));
-            assert!(!other.is_finished(), "the work is not done");
+            core.begin_change().unwrap();
+            assert!(!worker.is_finished(), "the work is not done");
             drop(roles);
             worker.join().unwrap().unwrap();
-            other.join().unwrap().unwrap();
         });
+        assert!(!core.owes());
+    }
+
+    #[test]
+    fn names_are_free_while_what_lost_its_name_is_freed() {
+        for replace in [false, true] {
+            let store = Store::options().open_memory(1 << 20).unwrap();
+            store.create("old").unwrap().append(&[1; 5000]).unwrap();
+            store.create("new").unwrap();
+            thread::scope(|scope| {
+                // No page is freed while this is held.
+                let roles = store.core.pages.roles();
+                let freeing = scope.spawn(|| match replace {
+                    false => store.unlink("old"),
+                    true => store.rename("new", "old"),
+                });
+                let (send, done) = mpsc::channel();
+                let store = &store;
+                scope.spawn(move || {
+                    while store.exists("old").unwrap() == Some(5000) {
+                        thread::yield_now();
+                    }
+                    let again = store.create(if replace { "new" } else { "old" });
+                    send.send(again.and_then(|_| store.list()).map(|list| list.len())).unwrap();
+                });
+                let waited = done.recv_timeout(Duration::from_secs(20));
+                let unfinished = !freeing.is_finished();
+                drop(roles);
+                assert_eq!(waited.expect("a name waits for the freeing").unwrap(), 2);
+                assert!(unfinished);
+                freeing.join().unwrap().unwrap();
+            });
+            let report = store.check().unwrap();
+            assert!(report.is_clean() && report.counts.orphans == 0, "{report:?}");
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Names: create, open, rename, unlink, list.
 
 use super::object::Object;
+use super::shared::Shared;
 use super::{Entry, Store};
 use crate::error::{Error, Result};
 use crate::media::{ObjectKind, ObjectSlot};
+use std::sync::Arc;
 
 impl Store {
     /// Makes an empty object.
@@ -14,9 +16,11 @@ impl Store {
     /// # Errors
     /// `Exists`, `BadName`, `NoSpace`.
     pub fn create(&self, name: impl AsRef<[u8]>) -> Result<Object> {
-        self.core.begin_walk_and_change()?;
-        let _names = self.core.names.lock();
-        self.create_named(name.as_ref())
+        self.core.with_room(|| {
+            self.core.begin_walk_and_change()?;
+            let _names = self.core.names.lock();
+            self.create_named(name.as_ref())
+        })
     }
 
     /// Opens an object.
@@ -46,12 +50,14 @@ impl Store {
                 return Ok(Object { shared: self.core.share(slot)? });
             }
         }
-        self.core.begin_walk_and_change()?;
-        let _names = self.core.names.lock();
-        match self.core.volume.lookup(name)? {
-            Some(slot) => Ok(Object { shared: self.core.share(slot)? }),
-            None => self.create_named(name),
-        }
+        self.core.with_room(|| {
+            self.core.begin_walk_and_change()?;
+            let _names = self.core.names.lock();
+            match self.core.volume.lookup(name)? {
+                Some(slot) => Ok(Object { shared: self.core.share(slot)? }),
+                None => self.create_named(name),
+            }
+        })
     }
 
     /// The length of an object, if there is one of this name.
@@ -72,11 +78,13 @@ impl Store {
     /// # Errors
     /// `NotFound`, `BadName`.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result {
-        self.core.begin_walk_and_change()?;
-        let _names = self.core.names.lock();
-        if let Some(replaced) = self.core.volume.rename(from.as_ref(), to.as_ref())? {
-            self.abandon(replaced);
-        }
+        let replaced = self.core.with_room(|| {
+            self.core.begin_walk_and_change()?;
+            let _names = self.core.names.lock();
+            let replaced = self.core.volume.rename(from.as_ref(), to.as_ref())?;
+            Ok(replaced.map(|slot| self.abandon(slot)))
+        })?;
+        replaced.into_iter().for_each(|gone| self.let_go(gone));
         Ok(())
     }
 
@@ -89,8 +97,11 @@ impl Store {
     /// `NotFound`, `BadName`.
     pub fn unlink(&self, name: impl AsRef<[u8]>) -> Result {
         self.core.begin_walk_and_change()?;
-        let _names = self.core.names.lock();
-        self.abandon(self.core.volume.unlink(name.as_ref())?);
+        let gone = {
+            let _names = self.core.names.lock();
+            self.abandon(self.core.volume.unlink(name.as_ref())?)
+        };
+        self.let_go(gone);
         Ok(())
     }
 
@@ -116,11 +127,30 @@ impl Store {
         Ok(Object { shared })
     }
 
-    /// A nameless object goes: now, or with its last handle. `names` is held, so nobody opens it meanwhile.
-    fn abandon(&self, slot: ObjectSlot) {
+    /// An object has lost its name. `names` is held, so nobody opens it meanwhile, and nobody can later.
+    fn abandon(&self, slot: ObjectSlot) -> Gone {
         match self.core.opened(slot) {
-            Some(shared) => shared.mark_unlinked(),
-            None => self.core.drop_object(slot),
+            Some(shared) => {
+                shared.mark_unlinked();
+                Gone::Open(shared)
+            }
+            None => Gone::Closed(slot),
         }
     }
+
+    /// A nameless object goes: now, or with its last handle. Nobody waits for that who wants a name.
+    fn let_go(&self, gone: Gone) {
+        match gone {
+            Gone::Open(shared) => drop(shared),
+            Gone::Closed(slot) => self.core.drop_object(slot),
+        }
+    }
+}
+
+/// An object without a name.
+enum Gone {
+    /// It had handles: this may be the last holder now.
+    Open(Arc<Shared>),
+    /// Nobody has it open.
+    Closed(ObjectSlot),
 }

@@ -86,7 +86,7 @@ impl Object {
     /// # Errors
     /// `NoSpace`, `OutOfRange`: the object is as before, except that bytes inside its old length may be new.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result {
-        self.shared.write_at(offset, bytes)
+        self.shared.core.with_room(|| self.shared.write_at(offset, bytes))
     }
 
     /// Stores `bytes` at the end; says where that was. Appends of several threads do not overlap.
@@ -94,7 +94,7 @@ impl Object {
     /// # Durability
     /// As [`write_at`](Self::write_at).
     pub fn append(&self, bytes: &[u8]) -> Result<u64> {
-        self.shared.append(bytes)
+        self.shared.core.with_room(|| self.shared.append(bytes))
     }
 
     /// Cuts or extends the object. Bytes cut off are gone at once, and read as zeros if it grows again; pages that are
@@ -119,7 +119,7 @@ impl Object {
     /// # Durability
     /// As [`write_at`](Self::write_at).
     pub fn set_len(&self, len: u64) -> Result {
-        self.shared.set_len(len)
+        self.shared.core.with_room(|| self.shared.set_len(len))
     }
 
     /// As [`set_len`](Self::set_len), but first waits, at most for `wait`, until nobody pins a page that is cut off.
@@ -131,7 +131,7 @@ impl Object {
     /// `TimedOut`: nothing has changed.
     pub fn set_len_wait(&self, len: u64, wait: Duration) -> Result {
         self.shared.wait_for_pins(len, Instant::now() + wait)?;
-        self.shared.set_len(len)
+        self.shared.core.with_room(|| self.shared.set_len(len))
     }
 
     /// Gives every hole of a range a frame of zeros, beyond the end too; the length stays. Writes into the range then
@@ -143,7 +143,7 @@ impl Object {
     /// # Errors
     /// `NoSpace`: some holes may have been filled; they read as before.
     pub fn allocate(&self, offset: u64, len: u64) -> Result {
-        self.shared.allocate(offset, len)
+        self.shared.core.with_room(|| self.shared.allocate(offset, len))
     }
 
     /// Makes a range read as zeros, and gives its whole pages back. The length stays.
@@ -155,7 +155,7 @@ impl Object {
     /// `NoSpace` when the region is full and thousands of pages are cut off and still pinned: part of the range may be
     /// zeros.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result {
-        self.shared.punch_hole(offset, len)
+        self.shared.core.with_room(|| self.shared.punch_hole(offset, len))
     }
 
     /// Makes everything durable that was written to the object before: by whom, and through which handle, pin or
@@ -205,7 +205,7 @@ impl Object {
     pub fn pin_mut(&self, index: PageIndex) -> Result<PageRef> {
         match self.shared.hit(index) {
             Some(page) => Ok(page),
-            None => self.shared.make(index),
+            None => self.shared.core.with_room(|| self.shared.make(index)),
         }
     }
 

@@ -40,8 +40,8 @@ use header::{Header, Tail};
 use images::Images;
 use record::{Content, ENTRY_BYTES_MAX, Entry, Extent, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
 use ring::Ring;
-use shadow::Shadow;
-use std::collections::{HashMap, VecDeque};
+use shadow::{Shadow, place_of};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// The redo log of one open region.
@@ -124,25 +124,33 @@ pub struct Txn<'a> {
     log: &'a Log,
     sequence: Sequence,
     entries: Vec<Entry>,
-    /// Where in `entries` a word stands.
-    words: HashMap<u64, usize>,
-    zeroed: Vec<FrameNo>,
+    /// What it changes, by frame.
+    changed: HashMap<FrameNo, Fresh>,
     /// Data frames of which the record carries bytes.
     images: Vec<FrameNo>,
     bytes_left: u64,
     publishes: bool,
 }
 
+/// What an operation changes of one frame.
+#[derive(Default)]
+struct Fresh {
+    zeroed: bool,
+    /// Its new words by their places, and where in the operation's entries each stands.
+    words: BTreeMap<u16, (u64, usize)>,
+}
+
 impl Txn<'_> {
     /// The word at byte `offset`, this operation's own changes included.
     pub fn read(&self, offset: u64) -> Result<u64> {
-        if let Some(&at) = self.words.get(&offset) {
-            if let Entry::Word(_, value) = self.entries[at] {
+        let (frame, place) = place_of(offset)?;
+        if let Some(fresh) = self.changed.get(&frame) {
+            if let Some(&(value, _)) = fresh.words.get(&place) {
                 return Ok(value);
             }
-        }
-        if self.zeroed.iter().any(|f| offset.wrapping_sub(f.offset()) < crate::units::FRAME_SIZE as u64) {
-            return Ok(0);
+            if fresh.zeroed {
+                return Ok(0);
+            }
         }
         if self.log.rules.broken(Rule::StaleShadow) {
             return self.log.region.memory().load(offset);
@@ -150,25 +158,48 @@ impl Txn<'_> {
         self.log.shadow.read(self.log.region.memory(), offset)
     }
 
+    /// The words from byte `offset` on, all of one frame; as [`read`](Self::read).
+    pub fn read_run(&self, offset: u64, into: &mut [u64]) -> Result {
+        let (frame, place) = place_of(offset)?;
+        let fresh = self.changed.get(&frame);
+        if fresh.is_some_and(|fresh| fresh.zeroed) {
+            into.fill(0);
+        } else if self.log.rules.broken(Rule::StaleShadow) {
+            self.log.region.memory().load_run(offset, into)?;
+        } else {
+            self.log.shadow.read_run(self.log.region.memory(), offset, into)?;
+        }
+        for (&at, &(value, _)) in fresh.iter().flat_map(|fresh| fresh.words.range(place..)) {
+            let Some(word) = into.get_mut(usize::from(at - place)) else { break };
+            *word = value;
+        }
+        Ok(())
+    }
+
     /// Changes the word at byte `offset`. A word that stays as it is costs nothing.
     pub fn write(&mut self, offset: u64, value: u64) -> Result {
         if self.read(offset)? == value {
             return Ok(());
         }
-        if let Some(&at) = self.words.get(&offset) {
-            self.entries[at] = Entry::Word(offset, value);
-            return Ok(());
-        }
-        self.take_room(ENTRY_BYTES_MAX)?;
-        self.words.insert(offset, self.entries.len());
-        self.entries.push(Entry::Word(offset, value));
+        let (frame, place) = place_of(offset)?;
+        let here = self.changed.get(&frame).and_then(|fresh| fresh.words.get(&place)).map(|&(_, at)| at);
+        let at = match here {
+            Some(at) => at,
+            None => {
+                self.take_room(ENTRY_BYTES_MAX)?;
+                self.entries.push(Entry::Word(offset, value));
+                self.entries.len() - 1
+            }
+        };
+        self.entries[at] = Entry::Word(offset, value);
+        self.changed.entry(frame).or_default().words.insert(place, (value, at));
         Ok(())
     }
 
     /// Makes a frame all zero: a new map node or table. Nothing of it may have been changed before.
     pub fn zero(&mut self, frame: FrameNo) -> Result {
         self.take_room(ENTRY_BYTES_MAX)?;
-        self.zeroed.push(frame);
+        self.changed.entry(frame).or_default().zeroed = true;
         self.entries.push(Entry::Zero(frame));
         Ok(())
     }
@@ -268,6 +299,12 @@ impl Log {
         (self.ring.bytes() / crate::units::FRAME_SIZE as u64) as u32
     }
 
+    /// How often words were looked at.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> u64 {
+        self.shadow.looks.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// How many changes one operation may make.
     #[must_use]
     pub fn entries_max(&self) -> usize {
@@ -291,6 +328,11 @@ impl Log {
         self.shadow.read(self.region.memory(), offset)
     }
 
+    /// The words from byte `offset` on, all of one frame; as [`read`](Self::read).
+    pub fn read_run(&self, offset: u64, into: &mut [u64]) -> Result {
+        self.shadow.read_run(self.region.memory(), offset, into)
+    }
+
     /// Runs one operation under the append lock and appends its record. If `change` fails, nothing has changed.
     /// An operation that changes nothing appends nothing and has the number of the last record.
     ///
@@ -301,13 +343,24 @@ impl Log {
     /// On return the operation survives the death of the process; after a power loss it is there only if a later
     /// [`commit`](Self::commit) returned (and then whole), and if it publishes, so are the bytes it published.
     pub fn append<R>(&self, change: impl FnOnce(&mut Txn<'_>) -> Result<R>) -> Result<(R, Sequence)> {
+        self.append_as_one(change, || ())
+    }
+
+    /// As [`append`](Self::append); what `appears` returns lives while the changed words come to be seen.
+    ///
+    /// # Durability
+    /// As [`append`](Self::append).
+    pub fn append_as_one<R, G>(
+        &self,
+        change: impl FnOnce(&mut Txn<'_>) -> Result<R>,
+        appears: impl FnOnce() -> G,
+    ) -> Result<(R, Sequence)> {
         let mut chain = self.chain_with_space()?;
         let mut txn = Txn {
             log: self,
             sequence: chain.next.sequence,
             entries: Vec::new(),
-            words: HashMap::new(),
-            zeroed: Vec::new(),
+            changed: HashMap::new(),
             images: Vec::new(),
             bytes_left: self.ring.record_bytes_max() - MARK_BYTES,
             publishes: false,
@@ -322,8 +375,12 @@ impl Log {
         }
         let sequence = chain.next.sequence;
         let bytes = encoded_bytes(&entries);
-        self.shadow.append(sequence, &entries);
+        // Seen only once it would survive the death of the process: others act on what they see.
         self.push(&mut chain, Content::Changes(entries))?;
+        if let Some(record) = chain.live.back() {
+            let _one_moment = appears();
+            self.shadow.append(sequence, &record.entries);
+        }
         self.images.add(sequence, images);
         chain.last_change = sequence;
         if publishes {

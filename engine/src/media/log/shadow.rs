@@ -7,41 +7,64 @@ use crate::media::log::record::{Entry, Sequence};
 use crate::region::Memory;
 use crate::sync::RwLock;
 use crate::units::{FRAME_SIZE, FrameNo};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Words and frames that differ from their homes: at first none.
 #[derive(Default)]
 pub struct Shadow {
-    changed: RwLock<Changed>,
+    changed: RwLock<HashMap<FrameNo, Changed>>,
+    /// How often words were looked at.
+    #[cfg(test)]
+    pub(crate) looks: std::sync::atomic::AtomicU64,
 }
 
+/// What differs in one frame.
 #[derive(Default)]
 struct Changed {
-    words: HashMap<u64, (u64, Sequence)>,
-    zeroed: HashMap<FrameNo, Sequence>,
+    /// The last record that made it zero.
+    zeroed: Option<Sequence>,
+    /// Words by their places, and the last record that changed each.
+    words: BTreeMap<u16, (u64, Sequence)>,
 }
 
 impl Changed {
-    fn get(&self, offset: u64) -> Option<u64> {
-        if let Some(&(value, _)) = self.words.get(&offset) {
-            return Some(value);
-        }
-        let frame = u32::try_from(offset / FRAME_SIZE as u64).ok()?;
-        (!self.zeroed.is_empty() && self.zeroed.contains_key(&FrameNo(frame))).then_some(0)
+    fn get(&self, place: u16) -> Option<u64> {
+        self.words.get(&place).map(|&(value, _)| value).or(self.zeroed.map(|_| 0))
     }
 }
 
 impl Shadow {
     /// The word at `offset`. The home is read under the lock: it may only change with it.
     pub fn read(&self, memory: &Memory, offset: u64) -> Result<u64> {
-        if offset % 8 != 0 {
-            return Err(Error::corrupt("word", offset, "not aligned"));
-        }
+        let (frame, place) = place_of(offset)?;
+        self.looked();
         let changed = self.changed.read();
-        match changed.get(offset) {
+        match changed.get(&frame).and_then(|changed| changed.get(place)) {
             Some(value) => Ok(value),
             None => memory.load(offset),
         }
+    }
+
+    /// The words from `offset` on, all of one frame: one look for all.
+    pub fn read_run(&self, memory: &Memory, offset: u64, into: &mut [u64]) -> Result {
+        let (frame, place) = place_of(offset)?;
+        self.looked();
+        let changed = self.changed.read();
+        let Some(changed) = changed.get(&frame) else { return memory.load_run(offset, into) };
+        match changed.zeroed {
+            Some(_) => into.fill(0),
+            None => memory.load_run(offset, into)?,
+        }
+        for (&at, &(value, _)) in changed.words.range(place..) {
+            let Some(word) = into.get_mut(usize::from(at - place)) else { break };
+            *word = value;
+        }
+        Ok(())
+    }
+
+    fn looked(&self) {
+        #[cfg(test)]
+        self.looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Takes in an appended record.
@@ -50,11 +73,11 @@ impl Shadow {
         for entry in entries {
             match *entry {
                 Entry::Word(offset, value) => {
-                    changed.words.insert(offset, (value, sequence));
+                    if let Ok((frame, place)) = place_of(offset) {
+                        changed.entry(frame).or_default().words.insert(place, (value, sequence));
+                    }
                 }
-                Entry::Zero(frame) => {
-                    changed.zeroed.insert(frame, sequence);
-                }
+                Entry::Zero(frame) => changed.entry(frame).or_default().zeroed = Some(sequence),
                 // Bytes of data frames are read in place.
                 Entry::Lines(..) | Entry::Payload(_) => {}
             }
@@ -65,20 +88,38 @@ impl Shadow {
     pub fn applied(&self, sequence: Sequence, entries: &[Entry]) {
         let mut changed = self.changed.write();
         for entry in entries {
-            match *entry {
-                Entry::Word(offset, _) => {
-                    if changed.words.get(&offset).is_some_and(|&(_, last)| last <= sequence) {
-                        changed.words.remove(&offset);
-                    }
+            let (frame, place) = match *entry {
+                Entry::Word(offset, _) => match place_of(offset) {
+                    Ok((frame, place)) => (frame, Some(place)),
+                    Err(_) => continue,
+                },
+                Entry::Zero(frame) => (frame, None),
+                Entry::Lines(..) | Entry::Payload(_) => continue,
+            };
+            let std::collections::hash_map::Entry::Occupied(mut here) = changed.entry(frame) else {
+                continue;
+            };
+            let now = here.get_mut();
+            match place {
+                Some(place) if now.words.get(&place).is_some_and(|&(_, last)| last <= sequence) => {
+                    now.words.remove(&place);
                 }
-                Entry::Zero(frame) => {
-                    if changed.zeroed.get(&frame).is_some_and(|&last| last <= sequence) {
-                        changed.zeroed.remove(&frame);
-                    }
-                }
-                Entry::Lines(..) | Entry::Payload(_) => {}
+                None if now.zeroed.is_some_and(|last| last <= sequence) => now.zeroed = None,
+                _ => {}
+            }
+            if now.zeroed.is_none() && now.words.is_empty() {
+                here.remove();
             }
         }
+    }
+}
+
+/// The frame of a word, and its place there.
+pub(super) fn place_of(offset: u64) -> Result<(FrameNo, u16)> {
+    let frame = u32::try_from(offset / FRAME_SIZE as u64).map(FrameNo);
+    match frame {
+        Ok(frame) if offset % 8 == 0 => Ok((frame, (offset % FRAME_SIZE as u64 / 8) as u16)),
+        _ => Err(Error::corrupt("word", offset, "not aligned, or beyond every region")),
     }
 }
 

@@ -61,6 +61,30 @@ fn frames_are_found_as_fast_among_fragments_as_in_a_fresh_region() {
 }
 
 #[test]
+fn what_is_looked_at_to_map_and_to_free_grows_with_the_pages_and_not_with_their_leaves() {
+    // Pages side by side, and each in a leaf of its own.
+    for (distance, a_page) in [(1, 0.2), (512, 4.0)] {
+        let volume = fresh_with(file_bytes(4 * GROUP_FRAMES), 1024);
+        let slot = create(&volume, b"a");
+        let pages = 2_000;
+        fill(&volume, slot, (0..pages).map(|n| n * distance));
+        let looks = |volume: &Volume, run: &mut dyn FnMut()| {
+            let before = volume.log().looks();
+            run();
+            (volume.log().looks() - before) as f64 / pages as f64
+        };
+        let found = looks(&volume, &mut || {
+            let all = volume.mapped(slot, PageIndex(0)..PageIndex(u64::MAX), usize::MAX).unwrap();
+            assert_eq!(all.len() as u64, pages);
+        });
+        volume.unlink(b"a").unwrap();
+        let freed = looks(&volume, &mut || finish(|| volume.drop_step(slot, &mut all_free)));
+        assert!(found <= a_page / 2.0 && freed <= a_page, "{found} and {freed} looks a page, {distance} apart");
+        assert_sound(&volume);
+    }
+}
+
+#[test]
 fn release_leaves_linked_frames_alone() {
     let volume = fresh();
     let slot = create(&volume, b"a");
