@@ -240,3 +240,99 @@ fn each_orphan_that_is_queued_is_taken_once() {
         assert!(orphans.is_empty());
     });
 }
+
+/// What a pin is of: pages and a region that go when nothing is pinned any more. Loom reports a touch of what is gone.
+struct Home {
+    orphans: Orphans,
+    alive: UnsafeCell<()>,
+}
+
+// SAFETY: loom reports every touch that the freeing does not come after.
+unsafe impl Sync for Home {}
+// SAFETY: as for Sync.
+unsafe impl Send for Home {}
+
+/// The two regions that have the frame one after the other, and which it is now: the region map.
+struct Homes {
+    homes: [Home; 2],
+    now: AtomicUsize,
+}
+
+impl Homes {
+    fn new() -> Arc<Self> {
+        let home = || Home { orphans: Orphans::default(), alive: UnsafeCell::new(()) };
+        Arc::new(Self { homes: [home(), home()], now: AtomicUsize::new(0) })
+    }
+
+    /// A put of a pin that was made in region `of`, as `PageRef` drops it: who claims the freeing finds the region by
+    /// the pfn.
+    fn put(&self, table: &FrameTable, of: usize) {
+        self.settle(of, table.unpin(PFN) == UnpinOutcome::LastOfOrphan, table);
+    }
+
+    fn settle(&self, of: usize, claimed: bool, table: &FrameTable) {
+        let late = mutant("queue_through_the_pin");
+        if claimed || late {
+            let home = &self.homes[if late { of } else { self.now.load(Ordering::Acquire) }];
+            home.alive.with(|_| {
+                if claimed {
+                    home.orphans.push(table, FrameNo(0), PFN);
+                }
+            });
+        }
+    }
+
+    /// Lets region `of` go once its one frame was freed; whether it was.
+    fn reap(&self, table: &FrameTable, of: usize) -> bool {
+        let taken = self.homes[of].orphans.take(table, |_| PFN);
+        for _ in &taken {
+            table.retire_orphan(PFN);
+            self.now.store(1, Ordering::Release);
+            self.homes[of].alive.with_mut(|_| ());
+        }
+        !taken.is_empty()
+    }
+}
+
+/// Two pins of a page that is cut off; both are put, and a third pin is refused and taken back, while the region goes and
+/// the next one gets the frame: pins it, cuts it off, puts it. A put that looks late may claim what the next life is to
+/// free. Each life is freed once, by the region whose it is.
+#[test]
+fn a_late_put_touches_no_region_but_the_one_that_has_the_frame() {
+    explore(3, || {
+        let (table, homes) = (table(1), Homes::new());
+        must_pin(&table, PFN);
+        must_pin(&table, PFN);
+        assert_eq!(table.orphan(PFN), OrphanOutcome::Busy);
+        let putter = thread::spawn({
+            let (table, homes) = (table.clone(), homes.clone());
+            move || homes.put(&table, 0)
+        });
+        let vain = thread::spawn({
+            let (table, homes) = (table.clone(), homes.clone());
+            move || match table.pin(PFN) {
+                PinOutcome::Orphan => {}
+                PinOutcome::OrphanClaimed => homes.settle(0, true, &table),
+                // The next life admits it.
+                outcome if outcome.is_pinned() => homes.put(&table, 1),
+                other => panic!("{other:?}"),
+            }
+        });
+        homes.put(&table, 0);
+        let mut lives = 0;
+        if homes.reap(&table, 0) {
+            lives += 1;
+            must_pin(&table, PFN);
+            if table.orphan(PFN) == OrphanOutcome::Busy {
+                homes.put(&table, 1);
+            }
+            lives += usize::from(homes.reap(&table, 1));
+        }
+        putter.join().expect("no panic");
+        vain.join().expect("no panic");
+        lives += [0, 1].map(|of| usize::from(homes.reap(&table, of))).iter().sum::<usize>();
+        assert!(lives == 1 || lives == 2, "{lives}");
+        assert_eq!(pins(&table, PFN), 0);
+        assert!(table.peek(PFN).is_none(), "freed, and not forgotten");
+    });
+}

@@ -3,7 +3,7 @@
 use crate::attach;
 use pagestone::Error;
 use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
-use pagestone::region::{Detach, Region, RegionOptions, Source, region_at, region_of};
+use pagestone::region::{Detach, Region, RegionOptions, Source, last_put, region_at, region_of};
 use pagestone::units::FrameNo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,7 +111,7 @@ fn orphans_queued_by_many_threads_are_each_taken_once() {
             scope.spawn(move || {
                 for &frame in part {
                     assert_eq!(unpin(region, frame), UnpinOutcome::LastOfOrphan);
-                    region.queue_orphan(FrameNo(frame));
+                    last_put(region.pfn(FrameNo(frame)), UnpinOutcome::LastOfOrphan);
                 }
             });
         }
@@ -133,7 +133,7 @@ fn a_frame_about_to_be_queued_keeps_its_region() {
     assert_eq!(unpin(&region, 7), UnpinOutcome::LastOfOrphan);
     let short = Detach::Drain { deadline: Some(Duration::from_millis(20)) };
     assert!(matches!(Arc::clone(&region).detach(short), Err(Error::TimedOut { .. })));
-    region.queue_orphan(FrameNo(7));
+    last_put(region.pfn(FrameNo(7)), UnpinOutcome::LastOfOrphan);
     region.detach(DRAIN).unwrap();
 }
 

@@ -29,7 +29,8 @@ miri)
 asan)
     nightly
     run make --no-print-directory c-asan
-    export RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=0}"
+    # Threads hesitate where a pin's last touch must lie behind them.
+    export RUSTFLAGS="-Zsanitizer=address --cfg pagestone_hesitate" ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=0}"
     run "$cargo" +nightly test --locked --no-fail-fast --target "$host" --target-dir "$target" \
         -p pagestone --lib -p pagestone-tests --test frame --test store --test linear
     ;;

@@ -8,6 +8,7 @@ mod errors;
 mod failures;
 mod full;
 mod laws;
+mod letting_go;
 mod lifetimes;
 mod names;
 mod scale;

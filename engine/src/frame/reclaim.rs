@@ -63,7 +63,9 @@ impl FrameTable {
 
     /// Retires every frame of `range`, whatever its flags, and gives the memory back: the region has been detached.
     ///
-    /// First hold the range, wait until each frame is idle, and retire the orphans whose freeing was claimed.
+    /// First hold the range, wait until each frame is idle, and retire the orphans whose freeing was claimed. A latch
+    /// without a pin is no reason to wait, unless it is such a claim: it was forgotten, and its holder cannot reach the
+    /// bytes any more.
     ///
     /// # Errors
     /// The first frame that is pinned, or whose freeing was claimed and not ended by `retire_orphan`; frames of other
@@ -72,7 +74,9 @@ impl FrameTable {
         let _one_at_a_time = self.chunks.reclaiming.lock();
         let chunks = self.chunks_of(range);
         for batch in self.chunks.take_range(&chunks).chunks(BATCH) {
-            let is_claimed = |state: Snapshot| state.exclusive() && !mutant("retire_range_ignores_claims");
+            let is_claimed = |state: Snapshot| {
+                state.exclusive() && state.orphan() && !mutant("retire_range_ignores_claims")
+            };
             self.give_back(batch, |state| state.pins() == 0 && !is_claimed(state));
         }
         self.populated(range).next().map_or(Ok(()), Err)

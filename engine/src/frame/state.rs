@@ -140,6 +140,12 @@ impl Snapshot {
     pub(super) const fn drops_at_once(self) -> bool {
         self.0 as u32 & (LIVE | HOLD | ORPHAN) as u32 == LIVE as u32
     }
+    /// Whether a put that found this word had no pin to drop, since a fork wiped the page of the table: the word is zero,
+    /// or what puts that had none either made of it. No populated frame has all its flags and so many readers.
+    pub(super) const fn strayed(self) -> bool {
+        const ALL: u64 = !(PINS.mask() | VERSION.mask());
+        !self.live() || self.0 & ALL == ALL
+    }
     /// Whether the frame has state only because it was touched once: nothing is lost by retiring it.
     pub(super) const fn is_reclaimable(self) -> bool {
         self.0 & !(VERSION.mask() | REFERENCED.mask() | WAITERS) == LIVE

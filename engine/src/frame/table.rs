@@ -10,7 +10,7 @@ use super::state::Snapshot;
 use super::version::Versions;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{LazyArray, fork, mutant};
+use crate::sync::{LazyArray, fork, hint, mutant};
 use crate::units::{Pfn, PfnRange};
 
 /// Frames of the process-wide table (256 TiB of media), where the address space allows it. Where the table is made of
@@ -196,10 +196,28 @@ impl FrameTable {
         }
     }
 
-    /// What is to be done about a put that found the word `before`.
+    /// What is to be done about a put in the process's table that found the word `before`, and of which frame.
+    ///
+    /// From its subtraction on a put has no pin: the frame may be free, another's, or of another region by now, and the
+    /// pages and the region that the pin was of may be gone. So this and all that follows from it touches nothing but the
+    /// table. It may be late: then it claims the freeing of a frame's next life, which is as good a put to do that as
+    /// any, or wakes a sleeper too often.
     #[cold]
-    pub(crate) fn settle_put(&self, pfn: Pfn, descriptor: &Descriptor, before: Snapshot) -> UnpinOutcome {
-        if !before.live() {
+    #[inline(never)]
+    pub(crate) fn settle(descriptor: &'static Descriptor, before: Snapshot) -> Option<(Pfn, UnpinOutcome)> {
+        hint::hesitate();
+        if before.strayed() {
+            descriptor.undo_stray_put();
+            return None;
+        }
+        let table = Self::global();
+        let pfn = table.pfn_of(descriptor)?;
+        Some((pfn, table.settle_put(pfn, descriptor, before)))
+    }
+
+    /// What is to be done about a put that found the word `before`.
+    fn settle_put(&self, pfn: Pfn, descriptor: &Descriptor, before: Snapshot) -> UnpinOutcome {
+        if before.strayed() {
             descriptor.undo_stray_put();
             return UnpinOutcome::Kept;
         }
@@ -297,6 +315,14 @@ impl FrameTable {
     #[inline(always)]
     pub(super) fn index(&self, pfn: Pfn) -> usize {
         usize::try_from(pfn.get()).unwrap_or(usize::MAX)
+    }
+
+    /// The frame with this descriptor, if it is of this table: a forked child has another one than its parent.
+    fn pfn_of(&self, descriptor: &Descriptor) -> Option<Pfn> {
+        let first = std::ptr::from_ref(self.descriptors.get(0)?).addr();
+        let distance = std::ptr::from_ref(descriptor).addr().checked_sub(first)?;
+        let index = distance / size_of::<Descriptor>();
+        (index < self.descriptors.len()).then(|| Pfn::new(index as u64))
     }
 
     /// The descriptor of a frame that the caller has pinned.

@@ -1,11 +1,11 @@
 //! The pages of one attached region: where pins come from.
 
 use super::dirty::Dirty;
-use super::pin::PageRef;
+use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
 use crate::frame::{Descriptor, FrameTable, PinOutcome, Snapshot, UnpinOutcome};
 use crate::media::log::images::Images;
-use crate::region::Region;
+use crate::region::{Region, last_put};
 use crate::space::SpaceManager;
 use crate::sync::RwLock;
 use crate::units::{Durability, FRAME_SIZE, FrameNo, Pfn, PfnRange};
@@ -81,12 +81,19 @@ impl Pages {
         self.tracks_dirt
     }
 
-    /// How many frames have pins. A detached frame counts until it was taken from the queue: only then is nobody
-    /// about to use these pages for the last time.
+    /// How many frames have pins. A detached frame counts until it was taken from the queue.
     pub(crate) fn pinned(&self) -> usize {
         let table = FrameTable::global();
         let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(|now| now.pins() != 0 || now.orphan());
         table.populated(self.pfns()).filter(in_use).count()
+    }
+
+    /// The first frame that is latched and has no pin: whoever had the latch has forgotten it.
+    pub(crate) fn forgotten_latch(&self) -> Option<PageInfo> {
+        let table = FrameTable::global();
+        let latched = |now: Snapshot| now.pins() == 0 && (now.exclusive() || now.shared() != 0);
+        let found = table.populated(self.pfns()).find(|pfn| table.peek(*pfn).is_some_and(latched));
+        found.map(PageInfo::of)
     }
 
     /// Pins on a frame now.
@@ -182,17 +189,7 @@ impl Pages {
                 drop(PageRef::new(self, descriptor));
                 None
             }
-            refused => self.refused(refused, pfn),
-        }
-    }
-
-    /// The rest of a put.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn put(&self, descriptor: &'static Descriptor, before: Snapshot) {
-        let pfn = self.pfn(self.frame_of(descriptor));
-        if FrameTable::global().settle_put(pfn, descriptor, before) == UnpinOutcome::LastOfOrphan {
-            self.queue(pfn);
+            refused => Self::refused(refused, pfn),
         }
     }
 
@@ -206,17 +203,19 @@ impl Pages {
         let pfn = self.pfn(frame);
         let outcome = FrameTable::global().pin(pfn);
         if !outcome.is_pinned() {
-            let _: Option<()> = self.refused(outcome, pfn);
+            let _: Option<()> = Self::refused(outcome, pfn);
         }
         outcome.into_result(pfn)?;
         Ok(PageRef::new(self, descriptor))
     }
 
-    /// A pin was not given. Even a vain one may have been the last of a detached frame.
+    /// A pin was not given. Even a vain one may have been the last of a detached frame, or of a region that closes.
     #[cold]
-    pub(super) fn refused<T>(&self, outcome: PinOutcome, pfn: Pfn) -> Option<T> {
-        if outcome == PinOutcome::OrphanClaimed {
-            self.queue(pfn);
+    fn refused<T>(outcome: PinOutcome, pfn: Pfn) -> Option<T> {
+        match outcome {
+            PinOutcome::OrphanClaimed => last_put(pfn, UnpinOutcome::LastOfOrphan),
+            PinOutcome::Held => last_put(pfn, UnpinOutcome::LastOfHeld),
+            _ => {}
         }
         None
     }

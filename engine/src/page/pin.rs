@@ -3,6 +3,7 @@
 use super::pages::Pages;
 use crate::error::Result;
 use crate::frame::{Descriptor, FrameTable, Snapshot};
+use crate::region::last_put;
 use crate::space::Owner;
 use crate::units::{FrameNo, PageIndex, Pfn};
 use std::fmt;
@@ -158,11 +159,21 @@ fn owner(pfn: Pfn, now: Option<Snapshot>) -> Option<Owner> {
     now.filter(|now| !now.orphan()).and_then(|_| Owner::of_word(FrameTable::global().owner(pfn)))
 }
 
+/// The rest of a put.
+#[cold]
+#[inline(never)]
+fn put(descriptor: &'static Descriptor, before: Snapshot) {
+    if let Some((pfn, outcome)) = FrameTable::settle(descriptor, before) {
+        last_put(pfn, outcome);
+    }
+}
+
 impl Drop for PageRef {
     #[inline(always)]
     fn drop(&mut self) {
+        // The pin is gone with the subtraction, and what it kept may be: `pages` is not touched again.
         if let Err(before) = self.descriptor.unpin() {
-            self.pages().put(self.descriptor, before);
+            put(self.descriptor, before);
         }
     }
 }

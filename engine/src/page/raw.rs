@@ -4,7 +4,8 @@ use super::pages::Pages;
 use super::pin::PageRef;
 use super::run::PinnedRange;
 use crate::error::{Error, Result};
-use crate::frame::{FrameTable, UnpinOutcome};
+use crate::frame::FrameTable;
+use crate::region::last_put;
 use crate::units::FRAME_SIZE;
 
 impl PageRef {
@@ -30,8 +31,7 @@ impl Pages {
         let frame = self.frame_at(address).ok_or(Error::ForeignAddress { address: address.addr() as u64 })?;
         let pfn = self.pfn(frame);
         match FrameTable::global().unpin_checked(pfn) {
-            Some(UnpinOutcome::LastOfOrphan) => self.queue(pfn),
-            Some(UnpinOutcome::Kept | UnpinOutcome::LastOfHeld) => (),
+            Some(outcome) => last_put(pfn, outcome),
             None => {
                 return Err(Error::Invalid(format!(
                     "the page at {address:p} is not pinned: released twice?"

@@ -7,7 +7,7 @@
 use super::pages::Pages;
 use crate::frame::{FrameTable, OrphanOutcome};
 use crate::sync::RwLockWriteGuard;
-use crate::units::{FrameNo, Pfn};
+use crate::units::FrameNo;
 
 /// The right to take frames out of use.
 #[must_use = "roles may change only while this lives"]
@@ -30,15 +30,6 @@ impl Pages {
     /// Waits until no pin by number is being made, and keeps new ones waiting.
     pub fn roles(&self) -> Roles<'_> {
         Roles { pages: self, _lock: self.roles.write() }
-    }
-
-    /// Queues a detached frame whose last pin is gone. Never blocks, allocates or commits: any drop may call it.
-    #[cold]
-    pub(super) fn queue(&self, pfn: Pfn) {
-        if let Some(frame) = self.frame(pfn) {
-            // The last touch: from the push on the frame keeps neither these pages nor the region.
-            self.region().queue_orphan(frame);
-        }
     }
 
     /// Whether detached frames wait in the queue.

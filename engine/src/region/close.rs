@@ -2,12 +2,18 @@
 //!
 //! Whoever drops the last `Arc` of a region unmaps it and lets the claim go. The region map has one, until the region
 //! is closed and the last pin has dropped: a pin needs no `Arc` of its own.
+//!
+//! A region that is closed while pages are pinned holds their frames, so that each last put of one comes by here
+//! ([`last_put`]). The put that leaves no pin lets the region go itself: it unmaps the window and unlocks the file, work
+//! that is bounded by what is mapped. It flushes nothing and commits nothing, and it waits for no reaper: one that is at
+//! work looks again ([`Reaper`]).
 
 use super::{Region, map};
 use crate::error::{Error, Result};
-use crate::frame::FrameTable;
-use crate::sync::atomic::Ordering;
+use crate::frame::{FrameTable, UnpinOutcome};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::sync::{Global, Mutex, thread};
+use crate::units::{FrameNo, Pfn, PfnRange};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +29,39 @@ pub enum Detach {
 
 /// How often it is looked whether an orphan that somebody is about to free has been freed. Seldom happens.
 const LOOK: Duration = Duration::from_millis(1);
+/// Frames that are looked at one by one before the books are asked which have descriptors.
+const NEAR: u64 = 512;
+
+/// What is done, and dropped, when a region that was closed while pinned is let go. It runs in the drop of a pin: it waits
+/// for nothing.
+pub type LastWill = Box<dyn FnOnce() + Send>;
+
+/// What a closing region waits for.
+#[derive(Default)]
+pub(super) struct Closing {
+    /// A frame of which a pin was left at the last look. Those before it have none, and get none.
+    pinned: u32,
+    will: Option<LastWill>,
+}
+
+impl std::fmt::Debug for Closing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Closing").field("pinned", &self.pinned).finish_non_exhaustive()
+    }
+}
+
+/// Who lets closed regions go: one thread at a time, so that whoever comes second finds them gone, and not merely in the
+/// other's hands.
+#[derive(Default)]
+struct Reaper {
+    at_work: Mutex<()>,
+    /// Regions that are closed and not let go.
+    closing: AtomicUsize,
+    /// Somebody came while another was at work: that one looks again.
+    knocked: AtomicBool,
+}
+
+static REAPER: Global<Reaper> = Global::new(Reaper::default);
 
 impl Region {
     /// Closes the region and waits for its pins. On `Ok` no pin is left, and the last `Arc` that drops unmaps the
@@ -36,13 +75,13 @@ impl Region {
         let end = deadline.and_then(|limit| Instant::now().checked_add(limit));
         let left = || end.map(|end| end.saturating_duration_since(Instant::now()));
         self.refuse_pins();
-        while !self.finish() {
+        while !self.finish_alone() {
             let table = FrameTable::global();
             let idle = table.populated(self.frames).all(|pfn| table.wait_idle(pfn, left()));
             if !idle || left() == Some(Duration::ZERO) {
                 return Err(Error::TimedOut { what: format!("the pins of {}", self.name()) });
             }
-            if !self.finish() {
+            if !self.finish_alone() {
                 thread::sleep(LOOK);
             }
         }
@@ -50,35 +89,85 @@ impl Region {
     }
 
     /// Closes the region without waiting: there are no new pins, and every call says [`Error::Closed`]. If pins are
-    /// left, the window and the claim stay until a later attach or close finds them gone.
+    /// left, the window and the claim stay until the last one is put.
     ///
     /// # Durability
     /// None: sync before.
     pub fn close(&self) {
         self.refuse_pins();
-        self.finish();
+        self.finish_alone();
+    }
+
+    /// As [`Self::close`], and `will` is done when the region is let go, by whoever does that.
+    ///
+    /// # Durability
+    /// None: sync before.
+    pub fn close_and_then(&self, will: LastWill) {
+        self.closing.lock().will = Some(will);
+        self.close();
     }
 
     fn refuse_pins(&self) {
         // ORDERING: Release: pairs with the Acquire in `ensure_usable`.
-        self.closed.store(true, Ordering::Release);
+        if !self.closed.swap(true, Ordering::Release) {
+            // ORDERING: Release: a put that finds its frame held finds this too (`last_put`).
+            REAPER.get().closing.fetch_add(1, Ordering::Release);
+        }
         if !self.memory.forked() {
             FrameTable::global().hold_range(self.frames);
         }
+        // ORDERING: SeqCst: a frame that is queued before this is seen by `finish`; who queues one later sees the region
+        // closing (`last_put`).
+        fence(Ordering::SeqCst);
     }
 
-    /// Lets a closed region without pins go. False: there are pins, or frames that somebody is about to free.
+    fn finish_alone(&self) -> bool {
+        let _alone = REAPER.get().at_work.lock();
+        self.finish()
+    }
+
+    /// Lets a closed region without pins go. False: there are pins, or frames that somebody is about to free. One thread
+    /// at a time.
     fn finish(&self) -> bool {
         if !self.memory.forked() {
-            let table = FrameTable::global();
-            // Nobody will free these on the medium any more; the next opening does.
-            self.take_orphans().into_iter().for_each(|frame| table.retire_orphan(self.pfn(frame)));
-            if table.retire_range(self.frames).is_err() {
+            if self.is_pinned() {
+                return false;
+            }
+            // First: what the descriptors know of dirt goes with them.
+            let will = self.closing.lock().will.take();
+            if let Some(will) = will {
+                will();
+            }
+            if FrameTable::global().retire_range(self.frames).is_err() {
                 return false;
             }
         }
-        map::withdraw(self);
+        if map::withdraw(self) {
+            // ORDERING: Relaxed: too many is a look in vain.
+            REAPER.get().closing.fetch_sub(1, Ordering::Relaxed);
+        }
         true
+    }
+
+    /// Whether a frame of a closed region has pins, or is about to be freed. All looks together pass over each frame
+    /// once: where there is no pin, none begins.
+    fn is_pinned(&self) -> bool {
+        let table = FrameTable::global();
+        // Nobody will free these on the medium any more; the next opening does.
+        self.take_orphans().into_iter().for_each(|frame| table.retire_orphan(self.pfn(frame)));
+        let mut closing = self.closing.lock();
+        let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(|now| now.pins() != 0 || now.orphan());
+        let from = u64::from(closing.pinned);
+        let near = NEAR.min(self.frames.frames - from);
+        let part = |from: u64, frames| PfnRange::new(Pfn::new(self.frames.start.get() + from), frames);
+        let found = part(from, near)
+            .iter()
+            .find(in_use)
+            .or_else(|| table.populated(part(from + near, self.frames.frames - from - near)).find(in_use));
+        if let Some(FrameNo(frame)) = found.and_then(|pfn| self.frame_of(pfn)) {
+            closing.pinned = frame;
+        }
+        found.is_some()
     }
 }
 
@@ -91,10 +180,58 @@ impl Drop for Region {
     }
 }
 
+/// What is left to be done after a put of `pfn` that answered `outcome`. The frame, its pages and its region may be gone
+/// by now: nothing is touched but the table and what the process keeps for good. Never waits for anybody, and allocates
+/// nothing unless it lets a region go.
+#[cold]
+pub fn last_put(pfn: Pfn, outcome: UnpinOutcome) {
+    match outcome {
+        UnpinOutcome::Kept => return,
+        UnpinOutcome::LastOfHeld => {}
+        UnpinOutcome::LastOfOrphan => map::queue_orphan(pfn),
+    }
+    // ORDERING: SeqCst: as in `refuse_pins`. It is an acquire fence too: what was true when the frame was held is seen.
+    fence(Ordering::SeqCst);
+    // ORDERING: Relaxed: the fence.
+    if REAPER.get().closing.load(Ordering::Relaxed) != 0 {
+        REAPER.get().knock();
+    }
+}
+
+impl Reaper {
+    /// Lets go of what may be let go, or has the thread that is at it look again.
+    fn knock(&self) {
+        // ORDERING: SeqCst, with the fences: of one who knocks and finds the lock taken, and the one who lets it go and
+        // then looks, one sees the other.
+        self.knocked.store(true, Ordering::SeqCst);
+        while self.knocked.load(Ordering::SeqCst) {
+            fence(Ordering::SeqCst);
+            let Some(_alone) = self.at_work.try_lock() else { return };
+            self.look();
+            drop(_alone);
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    fn look(&self) {
+        // ORDERING: SeqCst: see `knock`. Lowered first: who comes during the look is looked after again.
+        self.knocked.store(false, Ordering::SeqCst);
+        for region in map::closed() {
+            region.finish();
+        }
+    }
+}
+
 /// Lets go of what was closed while pinned, and of what was dropped without being closed.
 pub(super) fn reap() {
-    // One at a time: whoever comes second must find the regions gone, not merely in the other's hands.
-    static REAPING: Global<Mutex<()>> = Global::new(Mutex::default);
-    let _reaping = REAPING.get().lock();
-    map::closed_or_forgotten().into_iter().for_each(|region| region.close());
+    let reaper = REAPER.get();
+    let alone = reaper.at_work.lock();
+    map::forgotten().into_iter().for_each(|region| region.refuse_pins());
+    reaper.look();
+    drop(alone);
+    // ORDERING: SeqCst: see `knock`.
+    fence(Ordering::SeqCst);
+    if reaper.knocked.load(Ordering::SeqCst) {
+        reaper.knock();
+    }
 }

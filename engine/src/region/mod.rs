@@ -25,7 +25,7 @@ mod probe;
 mod source;
 mod sysfs;
 
-pub use close::Detach;
+pub use close::{Detach, LastWill, last_put};
 pub use identity::{Holder, Identity};
 pub use map::{region_at, region_of};
 pub use memory::Memory;
@@ -58,6 +58,7 @@ pub struct Region {
     assumed: Option<Durability>,
     read_only: bool,
     closed: AtomicBool,
+    closing: Mutex<close::Closing>,
     orphans: Orphans,
     growing: Mutex<()>,
 }
@@ -90,6 +91,7 @@ impl Region {
             assumed: options.assume,
             read_only: options.read_only || options.private,
             closed: AtomicBool::new(false),
+            closing: Mutex::default(),
             orphans: Orphans::default(),
             growing: Mutex::new(()),
         });
@@ -241,10 +243,18 @@ impl Region {
         self.memory.ensure_usable()
     }
 
+    /// Whether its bytes can be used, closed or not: it has not failed, and is this process's.
+    #[inline]
+    pub fn ensure_sound(&self) -> Result {
+        self.memory.ensure_usable()
+    }
+
     /// Queues a frame whose freeing the caller has claimed
     /// ([`LastOfOrphan`](crate::frame::UnpinOutcome::LastOfOrphan)). The region may be gone when this returns.
-    pub fn queue_orphan(&self, frame: FrameNo) {
-        self.orphans.push(FrameTable::global(), frame, self.pfn(frame));
+    fn queue_orphan(&self, pfn: Pfn) {
+        if let Some(frame) = self.frame_of(pfn) {
+            self.orphans.push(FrameTable::global(), frame, pfn);
+        }
     }
 
     /// Whether frames are queued.

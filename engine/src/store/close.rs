@@ -7,12 +7,9 @@ use crate::media::log::Log;
 use crate::page::Pages;
 use crate::region::{Detach, Region};
 use crate::sync::atomic::Ordering;
-use crate::sync::{Global, Mutex};
+use crate::units::Durability;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What is left of stores that were dropped while pages were pinned.
-static CLOSING: Global<Mutex<Vec<Remains>>> = Global::new(Mutex::default);
 
 /// A region, its pages and its log, after the store: pins still need the first two, and may store.
 struct Remains {
@@ -27,8 +24,8 @@ impl Store {
     /// As [`sync`](Self::sync).
     ///
     /// # Errors
-    /// `Busy` while there are other handles, open objects or pinned pages; the store comes back, unharmed. Any other
-    /// error is of what was tried; the store comes back too, to be closed again or dropped.
+    /// `Busy` while there are other handles, open objects, pinned pages or a latch that was forgotten; the store comes
+    /// back, unharmed. Any other error is of what was tried; the store comes back too, to be closed again or dropped.
     pub fn close(self) -> Result<(), (Self, Error)> {
         match self.core.close() {
             Ok(()) => Ok(()),
@@ -68,12 +65,21 @@ impl Core {
     }
 
     fn refuse_pinned(&self) -> Result {
-        match self.pages.pinned() {
-            0 => Ok(()),
-            pages => Err(Error::Busy {
-                what: "store",
-                why: format!("{pages} pages are pinned: release them first"),
-            }),
+        let busy = |why| Err(Error::Busy { what: "store", why });
+        match (self.pages.pinned(), self.pages.forgotten_latch()) {
+            (0, None) => Ok(()),
+            (0, Some(page)) => {
+                let latch = if page.writer { "exclusively" } else { "for reading" };
+                let what = page.owner.map_or_else(String::new, |(object, index)| {
+                    format!(" (page {} of object {object})", index.0)
+                });
+                busy(format!(
+                    "frame {}{what} is latched {latch} and not pinned, so the latch was forgotten: pin the page again \
+                     and give the latch back, or drop the store",
+                    page.pfn
+                ))
+            }
+            (pages, _) => busy(format!("{pages} pages are pinned: release them first")),
         }
     }
 
@@ -99,21 +105,31 @@ impl Drop for Core {
             // Nobody is there to be told of an error; the next opening recovers what this leaves.
             let _ = self.ensure_whole().and_then(|()| self.settle()).and_then(|()| self.sync_everything());
         }
-        remains.finish_or_keep();
-        reap();
+        remains.end_or_leave();
     }
 }
 
 impl Remains {
-    /// Closes the region if nobody pins a page of it, else leaves it to a later `reap`.
-    fn finish_or_keep(self) {
-        if matches!(self.pages.region().ensure_usable(), Err(Error::Forked)) {
+    /// Ends the region in order if nobody pins a page of it, else leaves that to the last pin.
+    ///
+    /// A drop may not wait for the medium. So the last pin ends the region in order only where that needs no call of the
+    /// system. Elsewhere it leaves the region as the death of its process would: everything was synced when the store
+    /// went, the next opening takes over what was stored through pins since.
+    fn end_or_leave(self) {
+        let region = Arc::clone(self.pages.region());
+        if matches!(region.ensure_usable(), Err(Error::Forked)) {
             // The parent's: nothing of it may be touched here, the pages least of all.
             std::mem::forget(self);
         } else if self.is_idle() {
-            self.finish();
+            self.end();
+            let _ = let_go(region);
         } else {
-            CLOSING.get().lock().push(self);
+            let needs_no_call = region.class() != Durability::Fdatasync || region.is_fixed();
+            region.close_and_then(Box::new(move || {
+                if needs_no_call {
+                    self.end()
+                }
+            }));
         }
     }
 
@@ -123,16 +139,14 @@ impl Remains {
         self.pages.pinned() == 0
     }
 
-    fn finish(self) {
-        let region = Arc::clone(self.pages.region());
+    /// Makes durable what was stored through pins after the store had gone, and marks the region clean.
+    fn end(&self) {
+        let region = self.pages.region();
         if !region.read_only() {
             let _ = region.check_length().and_then(|()| self.flush()).and_then(|()| self.log.close());
         }
-        drop(self);
-        let _ = let_go(region);
     }
 
-    /// What was stored through pins after the store had gone.
     fn flush(&self) -> Result {
         let dirt = self.pages.take_all_dirt();
         if dirt.is_empty() {
@@ -142,20 +156,6 @@ impl Remains {
         self.pages.region().memory().fence();
         self.pages.region().memory().sync_file()
     }
-}
-
-/// Closes regions whose last pin has gone since.
-pub(super) fn reap() {
-    // One at a time: whoever comes second must find the regions gone, not merely in the other's hands.
-    static REAPING: Global<Mutex<()>> = Global::new(Mutex::default);
-    let _reaping = REAPING.get().lock();
-    let ready: Vec<_> = {
-        let mut closing = CLOSING.get().lock();
-        let (ready, kept) = std::mem::take(&mut *closing).into_iter().partition(Remains::is_idle);
-        *closing = kept;
-        ready
-    };
-    ready.into_iter().for_each(Remains::finish);
 }
 
 /// Detaches a region of which no page is pinned.

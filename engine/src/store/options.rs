@@ -157,7 +157,6 @@ impl Options {
     }
 
     fn attach(&self, source: Source, create: bool) -> Result<Store> {
-        close::reap();
         // New memory may have any length and holds nothing.
         let fresh = matches!(source, Source::Memory { .. });
         let region = Region::attach(source, &self.region)?;

@@ -44,6 +44,16 @@ pub mod thread {
 /// Hints to the processor.
 pub mod hint {
     pub use super::imp::hint::spin_loop;
+
+    /// A place where a thread may lose the processor for long at the worst moment. Under `--cfg pagestone_hesitate`,
+    /// which a sanitizer's run sets, it mostly does; otherwise this is nothing.
+    #[inline(always)]
+    pub fn hesitate() {
+        #[cfg(pagestone_hesitate)]
+        for _ in 0..std::process::id() % 4 + 1 {
+            std::thread::yield_now();
+        }
+    }
 }
 
 /// Whether the run breaks the rule `name` on purpose (`PAGESTONE_MUTANT=name`): a model that does not then fail

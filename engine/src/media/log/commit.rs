@@ -102,7 +102,7 @@ impl Log {
     ) -> Result {
         let mut leadership = self.leadership.lock();
         loop {
-            self.region.ensure_usable()?;
+            self.region.ensure_sound()?;
             if done(&leadership) {
                 return Ok(());
             }

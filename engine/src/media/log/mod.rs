@@ -447,7 +447,7 @@ impl Log {
     /// Writes the lease of a region that has not failed: no failure can come between the look and the write.
     fn write_lease(&self, state: State, epoch: u64) -> Result {
         let _alone = self.lease.lock();
-        self.region.ensure_usable()?;
+        self.region.ensure_sound()?;
         Lease::of(&self.region, state, epoch).write(&self.region)
     }
 
@@ -456,7 +456,7 @@ impl Log {
         let marks = if self.rules.broken(Rule::OneMark) { 1 } else { 2 };
         let wanted = self.ring.record_bytes_max() + marks * MARK_BYTES;
         loop {
-            self.region.ensure_usable()?;
+            self.region.ensure_sound()?;
             if self.region.read_only() {
                 return Err(Error::ReadOnly);
             }

@@ -79,7 +79,10 @@ fn what_is_looked_at_to_map_and_to_free_grows_with_the_pages_and_not_with_their_
         });
         volume.unlink(b"a").unwrap();
         let freed = looks(&volume, &mut || finish(|| volume.drop_step(slot, &mut all_free)));
-        assert!(found <= a_page / 2.0 && freed <= a_page, "{found} and {freed} looks a page, {distance} apart");
+        assert!(
+            found <= a_page / 2.0 && freed <= a_page,
+            "{found} and {freed} looks a page, {distance} apart"
+        );
         assert_sound(&volume);
     }
 }
