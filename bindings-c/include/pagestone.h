@@ -145,6 +145,10 @@
 /// pgs_open(): change nothing, not even the file's bytes; several readers may have the region open at once.
 #define PGS_READ_ONLY 4
 
+/// pgs_open(): recover as after a loss of power, whatever can be told of the last owner's end. For a region file whose
+/// bytes were put back to earlier ones under the same inode.
+#define PGS_ASSUME_POWER_LOSS 8
+
 /// No demand; or: the medium is taken for what it says it is.
 #define PGS_DURABILITY_ANY 0
 
@@ -181,6 +185,42 @@
 /// pgs_latch(), with either: PGS_E_BUSY instead of waiting.
 #define PGS_LATCH_TRY 4
 
+/// pgs_region.ending: the last owner closed the region, or there was none.
+#define PGS_ENDING_CLEAN 0
+
+/// The last owner's process died, and all that it had changed is there.
+#define PGS_ENDING_PROCESS_DEATH 1
+
+/// The power failed, or that cannot be ruled out: what was synced is there.
+#define PGS_ENDING_POWER_LOSS 2
+
+/// pgs_region.why: the region is new, or was closed in order.
+#define PGS_WHY_CLOSED 0
+
+/// It is the same file, and its file system was mounted all the time.
+#define PGS_WHY_KEPT 1
+
+/// The machine was booted since, or this boot cannot be told (no /proc).
+#define PGS_WHY_OTHER_BOOT 2
+
+/// It is another file than the owner's: a copy, a snapshot.
+#define PGS_WHY_OTHER_FILE 3
+
+/// The file system was unmounted since, or that cannot be ruled out.
+#define PGS_WHY_OTHER_MOUNTING 4
+
+/// A flush of the owner had failed.
+#define PGS_WHY_FAILED_FLUSH 5
+
+/// What the owner had stored could not all be written to the medium after its death.
+#define PGS_WHY_FAILED_WRITEBACK 6
+
+/// What says how the owner left is damaged.
+#define PGS_WHY_UNREADABLE 7
+
+/// PGS_ASSUME_POWER_LOSS said so.
+#define PGS_WHY_ASSUMED 8
+
 /// Writes to objects of one store that happen together or not at all. Made by pgs_batch_begin(), ended by
 /// pgs_batch_commit() or pgs_batch_cancel(). Until then nobody sees them, and the store cannot be closed.
 typedef struct pgs_batch pgs_batch;
@@ -195,7 +235,7 @@ typedef struct pgs_store pgs_store;
 typedef struct pgs_options {
     /// sizeof(pgs_options).
     size_t size;
-    /// PGS_CREATE, PGS_EXCLUSIVE, PGS_READ_ONLY.
+    /// PGS_CREATE, PGS_EXCLUSIVE, PGS_READ_ONLY, PGS_ASSUME_POWER_LOSS.
     uint32_t flags;
     /// The weakest durability that will do (PGS_DURABILITY_*); a weaker medium is PGS_E_TOO_WEAK.
     uint32_t required;
@@ -270,8 +310,16 @@ typedef struct pgs_region {
     uint32_t read_only;
     /// 1 after a failed commit: it must be closed and opened again.
     uint32_t poisoned;
+    /// How the last owner's life ended, as this opening found it: PGS_ENDING_*.
+    uint32_t ending;
+    /// What that was told by: PGS_WHY_*.
+    uint32_t why;
+    /// Operations of the log that were replayed.
+    uint64_t replayed;
+    /// Operations that were found whole in the log and not replayed: nothing had made them durable.
+    uint64_t dropped;
     /// 0.
-    uint64_t reserved[4];
+    uint64_t reserved;
 } pgs_region;
 
 /// What a store has done since it was opened, and the table of descriptors that all stores of the process
@@ -584,6 +632,9 @@ int pgs_page_info(struct pgs_store *store, const void *address, struct pgs_page 
 /// anything but 0, and returns that. `visit` may call any function but pgs_close(); objects created or
 /// unlinked meanwhile may be missing or shown.
 int pgs_list(struct pgs_store *store, int (*visit)(void *arg, const struct pgs_entry *entry), void *arg);
+
+/// A PGS_WHY_* in words, in English; never NULL.
+const char *pgs_why_text(uint32_t why);
 
 /// What the store is. Set `region->size` before the call. Works on a poisoned store. PGS_E_TRUNCATED, once: the
 /// file has been cut since the last look, and the store is poisoned from now on.

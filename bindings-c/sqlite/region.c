@@ -150,6 +150,10 @@ static int region_fill(struct region *region, const struct place *place, int fla
         pgs_close(region->store);
         return code;
     }
+    if (info.ending != PGS_ENDING_CLEAN)
+        sqlite3_log(SQLITE_NOTICE, "pagestone: %s: recovered as after %s: %s (%llu operations replayed, %llu dropped)",
+                    place->region, info.ending == PGS_ENDING_PROCESS_DEATH ? "the death of a process" : "a loss of power",
+                    pgs_why_text(info.why), (unsigned long long)info.replayed, (unsigned long long)info.dropped);
     region->device = (dev_t)info.device;
     region->inode = (ino_t)info.inode;
     region->durability = info.durability;

@@ -11,6 +11,9 @@ pub const PGS_CREATE: u32 = 1;
 pub const PGS_EXCLUSIVE: u32 = 2;
 /// pgs_open(): change nothing, not even the file's bytes; several readers may have the region open at once.
 pub const PGS_READ_ONLY: u32 = 4;
+/// pgs_open(): recover as after a loss of power, whatever can be told of the last owner's end. For a region file whose
+/// bytes were put back to earlier ones under the same inode.
+pub const PGS_ASSUME_POWER_LOSS: u32 = 8;
 
 /// No demand; or: the medium is taken for what it says it is.
 pub const PGS_DURABILITY_ANY: u32 = 0;
@@ -27,7 +30,7 @@ pub const PGS_DURABILITY_CACHE_LINE: u32 = 3;
 pub struct Options {
     /// sizeof(pgs_options).
     pub size: usize,
-    /// PGS_CREATE, PGS_EXCLUSIVE, PGS_READ_ONLY.
+    /// PGS_CREATE, PGS_EXCLUSIVE, PGS_READ_ONLY, PGS_ASSUME_POWER_LOSS.
     pub flags: u32,
     /// The weakest durability that will do (PGS_DURABILITY_*); a weaker medium is PGS_E_TOO_WEAK.
     pub required: u32,
@@ -66,7 +69,8 @@ impl Options {
 
     /// The engine's options.
     pub(crate) fn engine(&self) -> Answer<pagestone::store::Options> {
-        let flags = Flags::of(self.flags, PGS_CREATE | PGS_EXCLUSIVE | PGS_READ_ONLY)?;
+        let flags =
+            Flags::of(self.flags, PGS_CREATE | PGS_EXCLUSIVE | PGS_READ_ONLY | PGS_ASSUME_POWER_LOSS)?;
         if flags.has(PGS_READ_ONLY) && flags.has(PGS_CREATE) {
             return Err(Failure::invalid("PGS_READ_ONLY and PGS_CREATE contradict each other\0"));
         }
@@ -77,7 +81,8 @@ impl Options {
             .create(flags.has(PGS_CREATE))
             .create_new(flags.has(PGS_EXCLUSIVE))
             .wait(Duration::from_millis(self.wait_ms))
-            .read_only(flags.has(PGS_READ_ONLY));
+            .read_only(flags.has(PGS_READ_ONLY))
+            .assume_power_loss(flags.has(PGS_ASSUME_POWER_LOSS));
         if let Some(class) = class(self.required)? {
             options = options.require(class);
         }

@@ -3,6 +3,7 @@
 use crate::boundary::{Growing, SizedOut};
 use crate::handle;
 use crate::options;
+use crate::recovery;
 use crate::store::Store;
 use pagestone::Error;
 use pagestone::stats::Stats;
@@ -31,8 +32,16 @@ pub struct Region {
     pub read_only: u32,
     /// 1 after a failed commit: it must be closed and opened again.
     pub poisoned: u32,
+    /// How the last owner's life ended, as this opening found it: PGS_ENDING_*.
+    pub ending: u32,
+    /// What that was told by: PGS_WHY_*.
+    pub why: u32,
+    /// Operations of the log that were replayed.
+    pub replayed: u64,
+    /// Operations that were found whole in the log and not replayed: nothing had made them durable.
+    pub dropped: u64,
     /// 0.
-    pub reserved: [u64; 4],
+    pub reserved: u64,
 }
 
 /// What the store is. Set `region->size` before the call. Works on a poisoned store. PGS_E_TRUNCATED, once: the
@@ -47,7 +56,7 @@ pub unsafe extern "C" fn pgs_info(store: *mut Store, region: *mut Region) -> c_i
             if let Err(error @ Error::Truncated { .. }) = store.engine.check_length() {
                 return Err(error.into());
             }
-            let info = store.engine.info();
+            let (info, found) = (store.engine.info(), store.engine.recovery());
             out.set(Region {
                 size: size_of::<Region>(),
                 device: if info.path.is_some() { info.file.0 } else { 0 },
@@ -58,7 +67,11 @@ pub unsafe extern "C" fn pgs_info(store: *mut Store, region: *mut Region) -> c_i
                 assumed: info.assumed.into(),
                 read_only: info.read_only.into(),
                 poisoned: store.engine.poisoned().is_some().into(),
-                reserved: [0; 4],
+                ending: recovery::ending(found.ending),
+                why: recovery::why(found.why),
+                replayed: found.replayed,
+                dropped: found.dropped,
+                reserved: 0,
             });
             Ok(())
         })

@@ -8,9 +8,9 @@ use std::process::Command;
 use std::{env, fs};
 
 /// The sources of the header, in its order.
-const SOURCES: [&str; 12] = [
-    "version", "code", "message", "options", "store", "object", "batch", "pin", "latch", "list", "stats",
-    "check",
+const SOURCES: [&str; 13] = [
+    "version", "code", "message", "options", "store", "object", "batch", "pin", "latch", "list", "recovery",
+    "stats", "check",
 ];
 
 #[test]

@@ -21,6 +21,9 @@ type Role = (&'static str, fn(&[String]));
 const ROLES: &[Role] = &[
     ("script", |args| play(Path::new(&args[0]))),
     ("hold", |args| crate::time::hold(Path::new(&args[0]))),
+    ("life", |args| crate::ending::life(Path::new(&args[0]))),
+    ("batches", |args| crate::ending::batches(Path::new(&args[0]), &args[1])),
+    ("look", |args| crate::ending::look(Path::new(&args[0]), &args[1])),
     ("cut", |args| crate::file::in_child(&args[0], Path::new(&args[1]))),
     ("limited", |args| crate::limits::in_child(&args[0], &args[1], Path::new(&args[2]))),
     ("working-set", |args| crate::limits::work(Path::new(&args[0]), &args[1])),

@@ -7,6 +7,7 @@ use crate::world::{Ending, History};
 use pagestone::Error;
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::region::Identity;
+use pagestone::store;
 use pagestone::store::Options;
 use pagestone::units::Durability;
 use std::path::Path;
@@ -80,12 +81,15 @@ fn sweep(bench: &Bench, error: i32, lasting: bool) {
 
 /// Some operations of each kind, or all.
 fn picks(bench: &Bench, operations: &[FileOperation]) -> Vec<usize> {
-    use FileOperation::{Allocate, Length, Look, Sync, WriteThrough};
+    use FileOperation::{Allocate, FileSystem, Length, Look, Sync, WriteThrough};
     let of = |kind| (0..operations.len()).filter(|n| operations[*n] == kind).collect::<Vec<_>>();
     let some = |places: Vec<usize>| {
         bench.sweep(places.len(), 4).into_iter().map(move |i| places[i]).collect::<Vec<_>>()
     };
-    [Allocate, Length, Look, Sync, WriteThrough].into_iter().flat_map(|kind| some(of(kind))).collect()
+    [Allocate, FileSystem, Length, Look, Sync, WriteThrough]
+        .into_iter()
+        .flat_map(|kind| some(of(kind)))
+        .collect()
 }
 
 /// Plays the script. After the first error it is tried again and the script goes on, if the store is not final.
@@ -114,7 +118,7 @@ fn play(class: Durability, path: &Path, plan: impl FnOnce(&Recorder)) -> Run {
 }
 
 fn judge(run: Run, failed: FileOperation, error: i32, lasting: bool) -> Result<(), String> {
-    use FileOperation::{Allocate, Length, Look, Sync, WriteThrough};
+    use FileOperation::{Allocate, FileSystem, Length, Look, Sync, WriteThrough};
     let ending = ending(&run.player.path);
     match (failed, &run.error) {
         (Sync | WriteThrough | Length, Some((error, Meaning::Local))) if !lasting => {
@@ -131,7 +135,7 @@ fn judge(run: Run, failed: FileOperation, error: i32, lasting: bool) -> Result<(
         (Sync | WriteThrough | Length, Some((_, Meaning::Final))) if ending != Ending::FailedFlush => {
             return Err("the lease does not say that a flush failed".into());
         }
-        (Sync | WriteThrough | Length | Allocate | Look, _) => {}
+        (Sync | WriteThrough | Length | Allocate | Look | FileSystem, _) => {}
     }
     run.player.judge(&plain(&run.player.options), ending)?;
     Ok(())
@@ -146,7 +150,7 @@ fn plain(options: &Options) -> Options {
 const STOPS: [usize; 5] = [4, 17, 26, 60, 93];
 
 fn recovery(bench: &Bench) {
-    let (folder, identity) = (bench.folder(), Identity { boot: [7; 16], device: 1, inode: 2, mount: 3 });
+    let (folder, identity) = (bench.folder(), Identity::plain([7; 16], 1, 2, 3));
     for class in CLASSES {
         for (stop, (bytes, history)) in STOPS.into_iter().zip(unclean(class, folder.path(), identity)) {
             let path = folder.path().join("crashed");
@@ -155,18 +159,23 @@ fn recovery(bench: &Bench) {
                 std::fs::write(&path, &bytes).expect("there is room");
                 let recorder = Recorder::new();
                 plan(&recorder);
-                let opened = options.clone().recorder(recorder.clone()).open(&path).map(drop);
-                (opened, recorder.file_operations().len())
+                let opened = options.clone().recorder(recorder.clone()).open(&path);
+                (opened.map(|store| store.recovery().ending), recorder.file_operations().len())
             };
             let (opened, count) = reopen(&|_| {});
-            opened.unwrap_or_else(|error| panic!("{class}, stopped after {stop}: {error}"));
+            let found = opened.unwrap_or_else(|error| panic!("{class}, stopped after {stop}: {error}"));
+            assert_eq!(found, store::Ending::ProcessDeath, "{class}, stopped after {stop}");
             for n in bench.sweep(count, 12) {
                 for lasting in [false, true] {
-                    if let (Err(error), _) = reopen(&|recorder| recorder.break_down(n, libc::EIO, lasting)) {
-                        assert_clear(&error, &path);
+                    let (opened, _) = reopen(&|recorder| recorder.break_down(n, libc::EIO, lasting));
+                    if let Err(error) = &opened {
+                        assert_clear(error, &path);
                     }
+                    // A file system that refuses something after a death: the opening takes it for a power loss.
+                    let doubted = matches!(opened, Ok(store::Ending::PowerLoss));
+                    let ending = if doubted { Ending::FailedFlush } else { ending(&path) };
                     let player = Player::after(history.clone(), options.clone(), &path);
-                    let judged = player.judge(&options, ending(&path));
+                    let judged = player.judge(&options, ending);
                     judged.unwrap_or_else(|why| panic!("{class}, after {stop}, operation {n}: {why}"));
                     bench.state();
                 }

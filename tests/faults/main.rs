@@ -13,12 +13,14 @@ mod bench;
 mod child;
 mod disk;
 mod door;
+mod ending;
 mod file;
 mod inject;
 mod limits;
 mod mount;
 mod pair;
 mod script;
+mod stacks;
 mod store;
 mod time;
 mod world;
@@ -26,8 +28,17 @@ mod world;
 use bench::{Bench, Case};
 use std::process::ExitCode;
 
-const CASES: &[&[Case]] =
-    &[door::CASES, inject::CASES, disk::CASES, pair::CASES, file::CASES, limits::CASES, time::CASES];
+const CASES: &[&[Case]] = &[
+    door::CASES,
+    inject::CASES,
+    disk::CASES,
+    ending::CASES,
+    stacks::CASES,
+    pair::CASES,
+    file::CASES,
+    limits::CASES,
+    time::CASES,
+];
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();

@@ -65,6 +65,25 @@ impl Mounted {
         Ok(Self { at: at.to_owned() })
     }
 
+    /// Folders over each other: what is written goes to `upper`.
+    pub fn overlay(at: &Path, upper: &Path, options: &str) -> io::Result<Self> {
+        let (lower, work) = (at.with_extension("lower"), upper.with_extension("work"));
+        for folder in [at, &lower, upper, &work] {
+            std::fs::create_dir_all(folder)?;
+        }
+        let [lower, upper, work] = [&*lower, upper, &*work].map(|path| path.to_string_lossy().into_owned());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}{options}");
+        run(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(at), 0)?;
+        Ok(Self { at: at.to_owned() })
+    }
+
+    /// A folder, seen at another place too.
+    pub fn bind(from: &Path, at: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(at)?;
+        run(Command::new("mount").arg("--bind").arg(from).arg(at), 0)?;
+        Ok(Self { at: at.to_owned() })
+    }
+
     pub fn path(&self) -> &Path {
         &self.at
     }
@@ -85,6 +104,18 @@ impl Drop for Mounted {
 pub fn make_ext4(image: &Path, bytes: u64, options: &[&str]) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).open(image)?.set_len(bytes)?;
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).args(options).arg(image), 0)
+}
+
+/// Makes an `xfs` of `bytes` bytes on a file.
+pub fn make_xfs(image: &Path, bytes: u64) -> io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(image)?.set_len(bytes)?;
+    run(Command::new("mkfs.xfs").args(["-q", "-f"]).arg(image), 0)
+}
+
+/// Makes a `btrfs` of `bytes` bytes on a file.
+pub fn make_btrfs(image: &Path, bytes: u64) -> io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(image)?.set_len(bytes)?;
+    run(Command::new("mkfs.btrfs").args(["-q", "-f"]).arg(image), 0)
 }
 
 /// What an administrator does with a file system that has seen errors.

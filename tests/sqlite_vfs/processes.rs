@@ -31,6 +31,11 @@ fn child() {
     let mut words = role.split(' ');
     match words.next() {
         Some("hold") => hold(&place),
+        Some("wal") => commit_in_wal(&place),
+        Some("count") => {
+            let db = opened(&place);
+            say(&format!("rows {}", value::<u32>(&db, "SELECT count(*) FROM t")));
+        }
         Some("spill") => spill(&place),
         Some("insert") => insert(&place, words.next().unwrap_or("delete"), words.next().unwrap_or("full")),
         Some("try") => crate::reasons::try_to_open(&place),
@@ -49,6 +54,13 @@ pub struct Helper {
 impl Helper {
     pub fn start(role: &str, place: &Path) -> Self {
         Self::start_as(&mut Command::new(env::current_exe().expect("this program")), role, place)
+    }
+
+    /// As [`Self::start`], in a name space of mounts of its own, as a container or a service has one.
+    fn start_apart(role: &str, place: &Path) -> Self {
+        let mut unshare = Command::new("unshare");
+        unshare.arg("-m").arg(env::current_exe().expect("this program"));
+        Self::start_as(&mut unshare, role, place)
     }
 
     /// The same by a command of the caller's.
@@ -101,6 +113,31 @@ fn a_second_process_is_told_busy_until_the_first_is_gone() {
     assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
     helper.kill();
     assert_eq!(value::<u32>(&opened(&path), "SELECT count(*) FROM t"), 1);
+}
+
+const COMMITS: u32 = 200;
+
+fn commit_in_wal(place: &str) {
+    let db = opened(place);
+    run(&db, "PRAGMA journal_mode=wal; PRAGMA synchronous=normal; CREATE TABLE t(x)");
+    (0..COMMITS).for_each(|n| run(&db, &format!("INSERT INTO t VALUES({n})")));
+    say("ready");
+    wait_to_be_killed();
+}
+
+#[test]
+fn the_restart_of_a_container_loses_no_commit() {
+    if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: a name space of mounts needs root");
+        return;
+    }
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let path = directory.path().join("a.db");
+    let mut helper = Helper::start_apart("wal", &path);
+    helper.hears("ready").expect("it commits");
+    helper.kill();
+    let said = Helper::start_apart("count", &path).hears("rows ");
+    assert_eq!(said, Some(format!("rows {COMMITS}")), "commits that returned survive the process");
 }
 
 /// A transaction larger than the cache: database and journal are half written when the process dies.

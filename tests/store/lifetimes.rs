@@ -61,7 +61,7 @@ fn a_pin_of_a_detached_page_outlives_the_store() {
 fn what_returned_survives_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let identity = pagestone::region::Identity { boot: [7; 16], device: 1, inode: 2, mount: 3 };
+    let identity = pagestone::region::Identity::plain([7; 16], 1, 2, 3);
     let options = Store::options().create(true).identity(identity);
     let store = options.open(&path).unwrap();
     let object = filled(&store, "a", 3);

@@ -15,6 +15,7 @@ mod scale;
 mod shrunk;
 mod sparse;
 mod stress;
+mod times;
 mod truncate;
 
 use pagestone::store::{Object, Options, Store};

@@ -68,10 +68,27 @@ pub struct Create {
     pub require: Option<String>,
 }
 
+/// How a region is opened.
+#[derive(Args, Clone, Copy, Default)]
+pub struct Opening {
+    /// Recover as after a loss of power: for a region file that an older copy was written over.
+    #[arg(long, value_name = "WHAT")]
+    pub assume: Option<Assume>,
+}
+
+/// What can be assumed of the last owner's end.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Assume {
+    /// Nothing that was not synced can be relied on.
+    PowerLoss,
+}
+
 #[derive(Args)]
 pub struct Look {
     /// The region.
     pub region: PathBuf,
+    #[command(flatten)]
+    pub opening: Opening,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -82,6 +99,8 @@ pub struct Stat {
     /// REGION, or REGION:OBJECT.
     #[arg(value_name = "REGION[:OBJECT]")]
     pub place: String,
+    #[command(flatten)]
+    pub opening: Opening,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -95,6 +114,8 @@ pub struct Import {
     /// which is where the SQLite VFS looks; another file keeps its name.
     #[arg(value_name = "REGION[:OBJECT]")]
     pub place: String,
+    #[command(flatten)]
+    pub opening: Opening,
     /// Replace the object if there is one.
     #[arg(long)]
     pub replace: bool,
@@ -105,6 +126,8 @@ pub struct Export {
     /// What to copy; without a name, `db`.
     #[arg(value_name = "REGION[:OBJECT]")]
     pub place: String,
+    #[command(flatten)]
+    pub opening: Opening,
     /// The file to make.
     pub file: PathBuf,
     /// Overwrite the file if there is one.
@@ -117,6 +140,8 @@ pub struct Rm {
     /// The objects.
     #[arg(value_name = "REGION:OBJECT", required = true)]
     pub places: Vec<String>,
+    #[command(flatten)]
+    pub opening: Opening,
 }
 
 #[derive(Args)]

@@ -4,6 +4,7 @@ use crate::args::Look;
 use crate::failure::{DEFECT, Failure};
 use crate::{output, place};
 use pagestone::Error;
+use pagestone::store::{Ending, Recovery};
 use serde_json::json;
 
 /// Name, place, particulars.
@@ -15,6 +16,8 @@ struct Found {
     defects: Vec<Finding>,
     /// What a crash may leave, and the next change repairs.
     repairable: Vec<Finding>,
+    /// How the last owner left it, where it opens.
+    recovery: Option<Recovery>,
 }
 
 pub fn run(args: &Look) -> Result<u8, Failure> {
@@ -28,7 +31,10 @@ pub fn run(args: &Look) -> Result<u8, Failure> {
     if args.json {
         let region = args.region.display().to_string();
         let (findings, repairable) = (list(&found.defects), list(&found.repairable));
-        output::print_json(&json!({"region": region, "findings": findings, "repairable": repairable}))?;
+        let recovery = found.recovery.as_ref().map(output::recovery_json);
+        output::print_json(&json!({
+            "region": region, "findings": findings, "repairable": repairable, "recovery": recovery,
+        }))?;
     } else {
         if found.defects.is_empty() {
             output::print(&format!("{}: no defect found\n", args.region.display()))?;
@@ -37,6 +43,9 @@ pub fn run(args: &Look) -> Result<u8, Failure> {
         }
         if !found.repairable.is_empty() {
             output::print(&table("left by a crash", &found.repairable))?;
+        }
+        if let Some(recovery) = found.recovery.filter(|found| found.ending != Ending::Clean) {
+            output::print(&format!("last owner: {}\n", output::recovery(&recovery)))?;
         }
     }
     Ok(if found.defects.is_empty() { 0 } else { DEFECT })
@@ -52,12 +61,13 @@ fn table(title: &str, findings: &[Finding]) -> String {
 }
 
 fn find(args: &Look) -> Result<Found, Failure> {
-    let store = place::look(&args.region)?;
-    let report = store.check();
+    let store = place::look(&args.region, args.opening)?;
+    let (report, recovery) = (store.check(), store.recovery());
     place::close(store)?;
     let report = report?;
     let plain = |findings: Vec<pagestone::store::Finding>| {
         findings.into_iter().map(|f| (f.name.to_owned(), f.at, f.detail)).collect()
     };
-    Ok(Found { defects: plain(report.findings), repairable: plain(report.repairable) })
+    let (defects, repairable) = (plain(report.findings), plain(report.repairable));
+    Ok(Found { defects, repairable, recovery: Some(recovery) })
 }

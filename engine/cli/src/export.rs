@@ -15,7 +15,7 @@ const CHUNK: usize = 1 << 20;
 pub fn run(args: &Export) -> Result<u8, Failure> {
     let from = Place::parse(&args.place);
     let object = from.object.unwrap_or_else(|| sqlite::MAIN.into());
-    let store = place::look(&from.region)?;
+    let store = place::look(&from.region, args.opening)?;
     let result = export(&store, &object, &args.file, args.force);
     place::close(store)?;
     let mut text = String::new();

@@ -1,6 +1,6 @@
 //! `pagestone import`: a file becomes an object.
 
-use crate::args::Import;
+use crate::args::{Import, Opening};
 use crate::failure::Failure;
 use crate::place::{self, Place};
 use crate::sqlite::{self, Database};
@@ -17,7 +17,7 @@ const CHUNK: usize = 1 << 20;
 const UNFINISHED: &str = ".importing";
 
 pub fn run(args: &Import) -> Result<u8, Failure> {
-    let imported = import(&args.file, &Place::parse(&args.place), args.replace)?;
+    let imported = import(&args.file, &Place::parse(&args.place), args.replace, args.opening)?;
     let mut text = String::new();
     for part in &imported {
         text += &format!("{} -> {} ({})\n", part.file.display(), part.object, output::size(part.bytes));
@@ -37,14 +37,14 @@ pub struct Imported {
 }
 
 /// Copies `file`, and what belongs to it when it is a database. Everything arrives or, with an error, nothing.
-pub fn import(file: &Path, to: &Place, replace: bool) -> Result<Vec<Imported>, Failure> {
+pub fn import(file: &Path, to: &Place, replace: bool, how: Opening) -> Result<Vec<Imported>, Failure> {
     if !file.metadata().map_err(Failure::file(file))?.is_file() {
         return Err(Failure::Other(format!("{}: only plain files can be imported", file.display())));
     }
     let database = if sqlite::is_database(file)? { Some(Database::open(file)?) } else { None };
     let sources = sources(file, to, database.as_ref())?;
     let fresh = !to.region.exists();
-    let store = place::change_or_create(&to.region)?;
+    let store = place::change_or_create(&to.region, how)?;
     let result = vacate(&store, &sources, replace).and_then(|()| copy_all(&store, &sources));
     let closed = place::close(store);
     if result.is_err() && fresh {

@@ -7,8 +7,9 @@ use pagestone::units::FRAME_SIZE;
 use serde_json::json;
 
 pub fn run(args: &Look) -> Result<u8, Failure> {
-    let store = place::look(&args.region)?;
+    let store = place::look(&args.region, args.opening)?;
     let info = store.info();
+    let found = store.recovery();
     let objects = store.list()?;
     place::close(store)?;
     // What the medium offers: this opening itself writes nothing, and so has no durability of its own.
@@ -30,6 +31,7 @@ pub fn run(args: &Look) -> Result<u8, Failure> {
             "log_bytes": log,
             "objects": objects.len(),
             "object_bytes": content,
+            "recovery": output::recovery_json(&found),
         }))?;
         return Ok(0);
     }
@@ -44,6 +46,7 @@ pub fn run(args: &Look) -> Result<u8, Failure> {
             format!("{} ({} frames of {FRAME_SIZE} B)", output::size(bytes), output::count(info.frames)),
         ),
         ("log", output::size(log)),
+        ("last owner", output::recovery(&found)),
         ("objects", format!("{} ({})", output::count(objects.len() as u64), output::size(content))),
     ]))?;
     Ok(0)

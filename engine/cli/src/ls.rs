@@ -6,7 +6,7 @@ use crate::{output, place};
 use serde_json::json;
 
 pub fn run(args: &Look) -> Result<u8, Failure> {
-    let store = place::look(&args.region)?;
+    let store = place::look(&args.region, args.opening)?;
     let mut entries = store.list()?;
     place::close(store)?;
     entries.sort_by(|a, b| a.name.cmp(&b.name));

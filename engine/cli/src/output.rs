@@ -2,8 +2,9 @@
 
 use crate::failure::Failure;
 use comfy_table::{CellAlignment, Table, presets};
-use pagestone::store::Info;
+use pagestone::store::{Ending, Info, Recovery};
 use pagestone::units::Durability;
+use serde_json::json;
 use std::io::{ErrorKind, Write};
 
 /// Writes `text` to standard output. A reader that closed the pipe has read enough.
@@ -39,6 +40,25 @@ pub fn columns(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> Stri
 pub fn pairs(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+}
+
+/// How the last owner left the region, and what a replay of its log makes of it.
+pub fn recovery(found: &Recovery) -> String {
+    let Recovery { ending, why, replayed, dropped, .. } = found;
+    match ending {
+        Ending::Clean => format!("{ending}: {why}"),
+        _ => format!("{ending}: {why} (replayed {}, dropped {})", count(*replayed), count(*dropped)),
+    }
+}
+
+/// The same for scripts.
+pub fn recovery_json(found: &Recovery) -> serde_json::Value {
+    json!({
+        "ending": found.ending.to_string(),
+        "why": found.why.to_string(),
+        "replayed": found.replayed,
+        "dropped": found.dropped,
+    })
 }
 
 fn lines(text: &str) -> String {

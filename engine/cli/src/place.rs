@@ -1,5 +1,6 @@
 //! `REGION:OBJECT`, and the opening of regions for looking and for changing.
 
+use crate::args::{Assume, Opening};
 use crate::failure::Failure;
 use crate::sqlite;
 use pagestone::store::{Options, Store};
@@ -53,25 +54,29 @@ pub fn options() -> Options {
 }
 
 /// Opens a region that will not be changed: its log is replayed in private memory, the file stays as it is.
-pub fn look(region: &Path) -> Result<Store, Failure> {
+pub fn look(region: &Path, how: Opening) -> Result<Store, Failure> {
     must_exist(region)?;
     sqlite::refuse_database(region)?;
-    Ok(options().read_only(true).open(region)?)
+    Ok(options_for(how).read_only(true).open(region)?)
 }
 
 /// Opens a region to change it.
-pub fn change(region: &Path) -> Result<Store, Failure> {
+pub fn change(region: &Path, how: Opening) -> Result<Store, Failure> {
     must_exist(region)?;
     sqlite::refuse_database(region)?;
-    Ok(options().open(region)?)
+    Ok(options_for(how).open(region)?)
 }
 
 /// Opens a region to change it, and makes it if there is none.
-pub fn change_or_create(region: &Path) -> Result<Store, Failure> {
+pub fn change_or_create(region: &Path, how: Opening) -> Result<Store, Failure> {
     if region.exists() {
         sqlite::refuse_database(region)?;
     }
-    Ok(options().create(true).open(region)?)
+    Ok(options_for(how).create(true).open(region)?)
+}
+
+fn options_for(how: Opening) -> Options {
+    options().assume_power_loss(how.assume == Some(Assume::PowerLoss))
 }
 
 /// Whether it is persistent memory without a file system, or some other device that is no disk: nothing that can be

@@ -15,7 +15,7 @@ pub fn run(args: &Rm) -> Result<u8, Failure> {
         }
     }
     for Place { region, object } in &places {
-        let store = place::change(region)?;
+        let store = place::change(region, args.opening)?;
         store.unlink(object.as_deref().unwrap_or_default())?;
         store.sync()?;
         place::close(store)?;

@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 
 pub fn run(args: &Stat) -> Result<u8, Failure> {
     let at = Place::parse(&args.place);
-    let store = place::look(&at.region)?;
+    let store = place::look(&at.region, args.opening)?;
     let result = match &at.object {
         Some(object) => of_object(&store, object, args.json),
         None => of_region(&store, args.json),

@@ -1,13 +1,14 @@
 //! Formatting and opening: from a region's bytes to its log.
 
 use crate::error::{Error, Result};
+use crate::media::ending::Recovery;
 use crate::media::layout::{
     LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS, ROOT_FRAME, RootWord,
     SUPERBLOCK_OFFSETS, WORD_SIZE, bitmap_frame, directory_frame, file_bytes, first_free_frame,
     initial_frames,
 };
 use crate::media::log::header::{FORMAT_WRITES, Header};
-use crate::media::log::recovery::{Recovery, recover};
+use crate::media::log::recovery::recover;
 use crate::media::log::ring::Ring;
 use crate::media::log::{Log, new_epoch};
 use crate::media::rules::Rules;
@@ -143,8 +144,7 @@ pub fn open(region: Arc<Region>, rules: Rules) -> Result<(Log, Recovery)> {
     let log_frames = superblock.newest.log_frames;
     check_frames(&region, log_frames, region.memory().load(RootWord::Frames.offset())?)?;
     let (header, recovery) = recover(&region, Ring::new(log_frames), rules)?;
-    let log = Log::new(region, superblock, header, rules);
-    log.note_recovered(recovery.replayed);
+    let log = Log::new(region, superblock, header, recovery, rules);
     check_frames(log.region(), log_frames, log.read(RootWord::Frames.offset())?)?;
     Ok((log, recovery))
 }

@@ -3,12 +3,19 @@
 //!
 //! It decides one question, LOG rule 9: was the last owner's end the death of a *process*, so that the page cache
 //! still holds whatever it stored, or must a power loss be assumed?
+//!
+//! ```text
+//! 8 state (32 bits)   16 pid      24 start time     32 epoch of the log     48 boot (16 bytes)
+//! 64 device           72 inode    80 mount          88 inode generation     96 birth of the file
+//! 112 mounting of the file system 120 volume of it
+//! ```
 
 use crate::error::{Error, Result};
+use crate::media::ending::{Ending, Why};
 use crate::media::layout::LEASE_OFFSET;
 use crate::media::rules::{Rule, Rules};
 use crate::media::sector::{Found, Sector};
-use crate::region::{Holder, Identity, Region};
+use crate::region::{Difference, Holder, Identity, Region};
 use crate::units::MediumKind;
 use std::path::Path;
 
@@ -30,7 +37,7 @@ pub enum State {
 pub struct Lease {
     /// How it was left.
     pub state: State,
-    /// Where it was: this boot of this machine, this file on this mount.
+    /// Where it was: this boot of this machine, this file, this mounting of its file system.
     pub identity: Identity,
     /// The owner's process.
     pub pid: u64,
@@ -70,7 +77,16 @@ impl Lease {
             3 => State::Failed,
             _ => return None,
         };
-        let identity = Identity { boot: s.bytes(48), device: s.u64(64), inode: s.u64(72), mount: s.u64(80) };
+        let identity = Identity {
+            boot: s.bytes(48),
+            device: s.u64(64),
+            inode: s.u64(72),
+            mount: s.u64(80),
+            generation: s.u64(88),
+            birth: s.u64(96),
+            mounting: s.u64(112),
+            volume: s.u64(120),
+        };
         Some(Self { state, identity, pid: s.u64(16), start_time: s.u64(24), epoch: s.u64(32) })
     }
 
@@ -79,6 +95,20 @@ impl Lease {
     /// # Durability
     /// Durable on return.
     pub fn write(&self, region: &Region) -> Result {
+        self.encode().write(region.memory(), LEASE_OFFSET)
+    }
+
+    /// Says of a region that is open read-only that its last owner's bytes may be lost: best effort, past the private
+    /// mapping. The kernel tells an error once, and it was told to this opening: a later one must hear of it.
+    ///
+    /// # Durability
+    /// Durable on `Ok`.
+    pub fn note_failure(region: &Region) -> Result {
+        let lease = Self::of(region, State::Failed, 0);
+        lease.encode().write_past(region.memory(), LEASE_OFFSET)
+    }
+
+    fn encode(&self) -> Sector {
         let mut s = Sector::new(MAGIC);
         let state = match self.state {
             State::Clean => 1,
@@ -93,7 +123,11 @@ impl Lease {
         s.put_u64(64, self.identity.device);
         s.put_u64(72, self.identity.inode);
         s.put_u64(80, self.identity.mount);
-        s.write(region.memory(), LEASE_OFFSET)
+        s.put_u64(88, self.identity.generation);
+        s.put_u64(96, self.identity.birth);
+        s.put_u64(112, self.identity.mounting);
+        s.put_u64(120, self.identity.volume);
+        s
     }
 
     /// The process that has this region open, if it lives: not this one, and not one of another boot or place.
@@ -128,19 +162,54 @@ impl Lease {
             if lease.state != State::Clean && lease.identity.boot == region.identity().boot)
     }
 
-    /// Whether the last owner's page cache is still there: same boot, device, inode and mount, and no failed flush.
+    /// Whether the last owner died, so that all it stored is there unless the medium has refused it since: same boot,
+    /// same file, same mounting, no failed flush. Else why that cannot be said.
+    fn death(&self, region: &Region, rules: Rules) -> Result<(), Why> {
+        if region.assumes_power_loss() {
+            return Err(Why::Assumed);
+        }
+        if self.state == State::Failed && !rules.broken(Rule::IgnoreFailure) {
+            return Err(Why::FailedFlush);
+        }
+        match region.identity().difference(&self.identity) {
+            Some(_) if rules.broken(Rule::IgnoreIdentity) => Ok(()),
+            None => Ok(()),
+            Some(Difference::Boot) => Err(Why::OtherBoot),
+            Some(Difference::File) => Err(Why::OtherFile),
+            Some(Difference::Mounting) => Err(Why::OtherMounting),
+        }
+    }
+
+    /// Whether the kernel is believed to have what the last owner stored, so that it must be asked whether it could
+    /// write it.
     #[must_use]
-    pub fn survived_in_cache(found: &Found<Self>, region: &Region, epoch: u64, rules: Rules) -> bool {
-        match found {
-            Found::Whole(lease) => {
-                let same = lease.identity == region.identity() || rules.broken(Rule::IgnoreIdentity);
-                let whole = lease.state == State::Open || rules.broken(Rule::IgnoreFailure);
-                let of_this_log = lease.epoch == epoch
-                    || rules.broken(Rule::LeaseFirst)
-                    || rules.broken(Rule::IgnoreFailure);
-                same && whole && of_this_log
-            }
-            Found::Blank | Found::Torn => false,
+    pub fn left_in_page_cache(found: &Found<Self>, region: &Region, rules: Rules) -> bool {
+        matches!(found, Found::Whole(lease) if lease.state == State::Open && lease.death(region, rules).is_ok())
+    }
+
+    /// How the last owner's life ended. `epoch` is that of the log, which has records or none.
+    #[must_use]
+    pub fn ending(
+        found: &Found<Self>,
+        region: &Region,
+        epoch: u64,
+        records: bool,
+        rules: Rules,
+    ) -> (Ending, Why) {
+        let lease = match found {
+            Found::Whole(lease) if lease.state != State::Clean => lease,
+            Found::Whole(_) | Found::Blank if !records => return (Ending::Clean, Why::Closed),
+            _ if region.assumes_power_loss() => return (Ending::PowerLoss, Why::Assumed),
+            _ => return (Ending::PowerLoss, Why::Unreadable),
+        };
+        let of_this_log = lease.epoch == epoch
+            || !records
+            || rules.broken(Rule::LeaseFirst)
+            || rules.broken(Rule::IgnoreFailure);
+        match lease.death(region, rules) {
+            Ok(()) if of_this_log => (Ending::ProcessDeath, Why::Kept),
+            Ok(()) => (Ending::PowerLoss, Why::Unreadable),
+            Err(why) => (Ending::PowerLoss, why),
         }
     }
 }

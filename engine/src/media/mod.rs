@@ -13,6 +13,7 @@ mod busy;
 pub mod check;
 mod content;
 mod directory;
+pub mod ending;
 pub mod format;
 pub mod layout;
 pub mod lease;

@@ -86,10 +86,22 @@ impl Sector {
     ///
     /// # Durability
     /// None: torn, absent or whole if the power fails.
-    pub fn store(mut self, memory: &Memory, offset: u64) -> Result {
+    pub fn store(self, memory: &Memory, offset: u64) -> Result {
+        memory.write(offset, &self.sealed(offset).0)
+    }
+
+    /// Writes the sector to the file of a region that is open read-only.
+    ///
+    /// # Durability
+    /// As [`Self::write`].
+    pub fn write_past(self, memory: &Memory, offset: u64) -> Result {
+        memory.write_past(offset, &self.sealed(offset).0)
+    }
+
+    fn sealed(mut self, offset: u64) -> Self {
         let checksum = self.checksum(offset);
         self.put_u32(CHECKSUM, checksum);
-        memory.write(offset, &self.0)
+        self
     }
 
     /// Stores the sector at `offset` and returns when it is durable.

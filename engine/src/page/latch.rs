@@ -203,7 +203,11 @@ impl PageRef {
     /// Makes the lines that hold `bytes` dirty. The caller holds the exclusive latch.
     fn make_dirty(&self, bytes: Range<usize>) {
         let pages = self.pages();
-        if bytes.is_empty() || !pages.tracks_dirt {
+        if bytes.is_empty() {
+            return;
+        }
+        pages.region().memory().note_store();
+        if !pages.tracks_dirt {
             return;
         }
         if FrameTable::global().mark_dirty(self.pfn(), lines_of(&bytes)) {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 
 /// `fdatasync`: everything stored before is durable after.
 pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
@@ -18,12 +19,19 @@ pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Writes a few bytes, durably.
+pub(crate) fn write_and_sync(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(bytes, offset)?;
+    file.sync_data()
+}
+
 /// Makes the names in a directory durable: of a file that was just created there.
 pub(crate) fn sync_directory(directory: &File) -> io::Result<()> {
     directory.sync_all()
 }
 
-/// Makes the whole file system of a file durable, its names as well: for a directory that cannot be opened to be synced.
+/// `syncfs`: makes the whole file system of a file durable, its names as well: for a directory that cannot be opened to be
+/// synced; and to hear of an error of any of its files that was told to nobody yet (Linux 5.8; older kernels tell none).
 pub(crate) fn sync_file_system(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the descriptor is borrowed, hence open.
     if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -17,7 +17,7 @@ mod recorder;
 mod replica;
 mod stream;
 
-pub(crate) use file::{sync_directory, sync_file_system};
+pub(crate) use file::{sync_directory, sync_file_system, write_and_sync};
 pub use lines::FlushInstruction;
 pub use recorder::{Event, FileOperation, Recorder};
 
@@ -326,6 +326,14 @@ impl Persist {
             Some(recorder) => recorder.sync(sync),
             None => sync(),
         }
+    }
+
+    /// Writes back all that the file system of `file` has in memory. The recorder is not told: nobody may count on it.
+    ///
+    /// # Durability
+    /// Everything that any process stored before, in any file of the file system, is durable when this returns `Ok`.
+    pub fn sync_file_system(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        self.attempt(FileOperation::FileSystem, || file::sync_file_system(file))
     }
 
     /// Makes the file's length durable, and whatever else the file system does on the way: the recorder is not

@@ -49,6 +49,8 @@ pub enum FileOperation {
     Allocate,
     /// `fdatasync` for the length of a file that grew. No event tells of it.
     Length,
+    /// `syncfs`, by an opening after a death. No event tells of it.
+    FileSystem,
     /// A seek to the end: whether the file is as long as it was. No event tells of it.
     Look,
 }

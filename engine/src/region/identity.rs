@@ -1,14 +1,20 @@
 //! What a lease names: which file on which boot, and which process.
 
+use super::file_system::{FileSystem, look};
 use super::{holder, opening};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sync::Global;
 use std::fmt;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Which file this is, on which boot: equal identities mean that what the kernel cached is still there.
+/// Which file this is, on which boot, in which mounting of its file system.
+///
+/// Numbers are given out again: those of inodes, of devices, and of old kernels' mounts. So two identities are the same
+/// only where what tells a reused number from the first is equal as well; what cannot be told is 0 and equals nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Identity {
     /// The boot.
@@ -17,62 +23,127 @@ pub struct Identity {
     pub device: u64,
     /// The file on it.
     pub inode: u64,
-    /// The mount it was reached by: a snapshot or copy of a device comes by another one, and so does the same device
-    /// when it was unmounted in between, which ends what the kernel cached.
+    /// Which file of that inode number, as its file system counts them; and bit 32, which says that it does; 0: it does not say.
+    pub generation: u64,
+    /// When the file was made, in nanoseconds since 1970.
+    pub birth: u64,
+    /// The volume, where a file system has several that number their inodes each by itself.
+    pub volume: u64,
+    /// The mount it was reached by, which no other mount of this boot is called. While it is there, the file system is.
     pub mount: u64,
+    /// The mounting of the file system, which all its mounts share and an unmount ends.
+    pub mounting: u64,
+}
+
+/// Tells a generation of 0 from one that is not known.
+const KNOWN: u64 = 1 << 32;
+/// What has no file system has one mounting.
+const NO_FILE_SYSTEM: u64 = u64::MAX;
+
+/// What makes two identities different.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Difference {
+    /// The machine was booted in between, or it cannot be told.
+    Boot,
+    /// It is another file.
+    File,
+    /// The file system was unmounted in between, or it cannot be told.
+    Mounting,
 }
 
 impl Identity {
+    /// Of a file of which nothing is known but its numbers.
+    #[must_use]
+    pub const fn plain(boot: [u8; 16], device: u64, inode: u64, mount: u64) -> Self {
+        Self { boot, device, inode, generation: 0, birth: 0, volume: 0, mount, mounting: 0 }
+    }
+
     /// Of an open file.
     pub(super) fn of(file: BorrowedFd<'_>) -> Result<Self> {
-        let mut found = look(file, libc::STATX_INO | STATX_MNT_ID_UNIQUE)?;
-        if found.stx_mask & STATX_MNT_ID_UNIQUE == 0 {
-            found = look(file, libc::STATX_INO | libc::STATX_MNT_ID)?;
-        }
+        let found = look(file, libc::STATX_INO | libc::STATX_BTIME | STATX_MNT_ID_UNIQUE)?;
+        let device = libc::makedev(found.stx_dev_major, found.stx_dev_minor);
+        let mounting = FileSystem::of(file)?.mounting(file, device);
+        let told = |bit| found.stx_mask & bit != 0;
+        let birth = if told(libc::STATX_BTIME) { nanoseconds(&found.stx_btime) } else { 0 };
+        let generation = generation(file);
+        let enough = mounting.plain || generation != 0 || birth != 0;
+        let mount = mounting.kept_here && enough && told(STATX_MNT_ID_UNIQUE);
         Ok(Self {
             boot: *BOOT.get(),
-            device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+            device,
             inode: found.stx_ino,
-            mount: found.stx_mnt_id,
+            generation,
+            birth,
+            volume: mounting.volume,
+            mount: if mount { found.stx_mnt_id } else { 0 },
+            mounting: mounting.number,
         })
     }
 
     /// Of a device, whatever name it was reached by.
     pub(super) fn of_device(device: u64) -> Self {
-        Self { boot: *BOOT.get(), device, inode: 0, mount: 0 }
+        Self { boot: *BOOT.get(), device, mount: NO_FILE_SYSTEM, ..Self::default() }
     }
 
     /// Of memory that is no file.
     pub(super) fn of_memory() -> Self {
-        Self { boot: *BOOT.get(), ..Self::default() }
+        Self { boot: *BOOT.get(), mount: NO_FILE_SYSTEM, ..Self::default() }
+    }
+
+    /// What tells this from the identity that a lease names. Nothing: what its owner stored is in the kernel's memory,
+    /// or was written to the medium.
+    #[must_use]
+    pub fn difference(&self, left: &Self) -> Option<Difference> {
+        let file = |one: &Self| (one.device, one.inode, one.generation, one.birth, one.volume);
+        if self.boot != left.boot {
+            return Some(Difference::Boot);
+        }
+        if file(self) != file(left) {
+            return Some(Difference::File);
+        }
+        let known = |number: u64, other: u64| number != 0 && number == other;
+        // A mount that is still there has kept the file's number, too, unless the file was removed.
+        let named = self.generation != 0 || self.birth != 0;
+        let same = known(self.mount, left.mount) || named && known(self.mounting, left.mounting);
+        if same { None } else { Some(Difference::Mounting) }
     }
 }
 
+fn nanoseconds(time: &libc::statx_timestamp) -> u64 {
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.into())
+}
+
+/// The generation of the file's inode number; 0 if the file system does not say.
+fn generation(file: BorrowedFd<'_>) -> u64 {
+    // What is asked for is called a long, and is an int.
+    let mut answer: libc::c_long = 0;
+    // SAFETY: an open descriptor, and room for either.
+    let rc = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_GETVERSION as _, &raw mut answer) };
+    if rc == 0 { u64::from(answer as u32) | KNOWN } else { 0 }
+}
+
+/// `_IOR('v', 1, long)`.
+const FS_IOC_GETVERSION: libc::c_ulong = 0x8000_7601 | (size_of::<libc::c_long>() as libc::c_ulong) << 16;
 /// Asks for a number that no other mount of this boot ever has (Linux 6.8; `STATX_MNT_ID` is given out again).
 const STATX_MNT_ID_UNIQUE: libc::c_uint = 0x4000;
 
-fn look(file: BorrowedFd<'_>, wanted: libc::c_uint) -> Result<libc::statx> {
-    let mut answer = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: an open descriptor, an empty path that says to look at it, and room for the answer.
-    let rc = unsafe {
-        libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, wanted, answer.as_mut_ptr())
-    };
-    if rc != 0 {
-        return Err(Error::os("looking at the region's file"));
-    }
-    // SAFETY: zeroed before, filled in by the call.
-    Ok(unsafe { answer.assume_init() })
-}
-
 /// This boot. One that cannot be told equals no other, and so costs a recovery as from a power loss.
-static BOOT: Global<[u8; 16]> = Global::new(|| {
-    let text = opening::text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    match u128::from_str_radix(&digits, 16) {
-        Ok(boot) if digits.len() == 32 => boot.to_be_bytes(),
-        _ => random(),
+static BOOT: Global<[u8; 16]> = Global::new(|| boot_id(Path::new(BOOT_ID)).unwrap_or_else(random));
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The kernel's number of this boot. A file that a container has in its place does not tell of the kernel.
+fn boot_id(path: &Path) -> Option<[u8; 16]> {
+    let mut file = opening::file(|| File::open(path)).ok()?;
+    if !FileSystem::of(file.as_fd()).ok()?.is_proc() {
+        return None;
     }
-});
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let boot = u128::from_str_radix(&digits, 16).ok()?;
+    (digits.len() == 32).then(|| boot.to_be_bytes())
+}
 
 fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
@@ -128,4 +199,75 @@ impl Holder {
 fn start_time(pid: u32) -> Option<u64> {
     let text = opening::text(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As ext4 tells it.
+    fn told() -> Identity {
+        Identity { generation: 7 | KNOWN, birth: 8, mounting: 9, ..Identity::plain([1; 16], 2, 3, 4) }
+    }
+
+    #[test]
+    fn a_file_is_the_same_by_all_that_tells_a_reused_number_from_the_first() {
+        let left = told();
+        assert_eq!(left.difference(&left), None);
+        for (other, difference) in [
+            (Identity { boot: [2; 16], ..left }, Difference::Boot),
+            (Identity { device: 9, ..left }, Difference::File),
+            (Identity { inode: 9, ..left }, Difference::File),
+            (Identity { generation: 8 | KNOWN, ..left }, Difference::File),
+            (Identity { generation: 0, ..left }, Difference::File),
+            (Identity { birth: 9, ..left }, Difference::File),
+            (Identity { birth: 0, ..left }, Difference::File),
+            (Identity { volume: 1, ..left }, Difference::File),
+            (Identity { mount: 5, mounting: 10, ..left }, Difference::Mounting),
+        ] {
+            assert_eq!(other.difference(&left), Some(difference), "{other:?}");
+            assert_eq!(left.difference(&other), Some(difference), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_mounting_is_the_same_by_its_mount_or_by_its_number_and_what_is_not_known_equals_nothing() {
+        let left = told();
+        for other in
+            [Identity { mount: 5, ..left }, Identity { mount: 0, ..left }, Identity { mounting: 0, ..left }]
+        {
+            assert_eq!(other.difference(&left), None, "{other:?}");
+        }
+        let nothing = Identity { mount: 0, mounting: 0, ..left };
+        assert_eq!(nothing.difference(&nothing), Some(Difference::Mounting));
+        // Of a file that tells neither generation nor birth, another mount shows perhaps another file.
+        let bare = Identity { generation: 0, birth: 0, ..left };
+        assert_eq!(bare.difference(&bare), None);
+        assert_eq!(Identity { mount: 5, ..bare }.difference(&bare), Some(Difference::Mounting));
+    }
+
+    #[test]
+    fn a_boot_is_told_by_the_kernel_alone() {
+        assert_eq!(boot_id(Path::new(BOOT_ID)), Some(*BOOT.get()), "this machine has one");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::copy(BOOT_ID, file.path()).unwrap();
+        assert_eq!(boot_id(file.path()), None, "a container's own");
+        assert_eq!(boot_id(Path::new("/no/such/file")), None);
+    }
+
+    #[test]
+    fn a_file_on_a_disk_and_one_in_memory_are_told_apart_from_their_successors() {
+        for folder in [env!("CARGO_MANIFEST_DIR"), "/dev/shm"] {
+            let Ok(folder) = tempfile::tempdir_in(folder) else { continue };
+            let identity = |name: &str| {
+                let path = folder.path().join(name);
+                let file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
+                Identity::of(file.as_fd()).unwrap()
+            };
+            let (first, again) = (identity("a"), identity("a"));
+            assert_eq!(first.difference(&again), None);
+            std::fs::remove_file(folder.path().join("a")).unwrap();
+            assert_eq!(identity("a").difference(&first), Some(Difference::File));
+        }
+    }
 }

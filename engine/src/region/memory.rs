@@ -4,12 +4,14 @@
 
 use super::claim::Claim;
 use super::mapping::Mapping;
+use super::opening;
 use super::options::RegionOptions;
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
-use crate::persist::{Persist, word_at};
+use crate::persist::{self, Persist, word_at};
 use crate::sync::Mutex;
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, Pfn};
+use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,7 +37,19 @@ pub struct Memory {
     file: Mutex<()>,
     /// Whether processes that died may have left stores that are in memory and not on the medium.
     inherits: AtomicBool,
+    habits: Habits,
+    /// Whether anything was stored since the file's times last told of it.
+    stored: AtomicBool,
     failure: OnceLock<String>,
+}
+
+/// What a file's stores are to the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habits {
+    /// They lie in the page cache, and reach the medium by file syncs or by the kernel's own write-back.
+    pub cached: bool,
+    /// They leave the file's times as they are.
+    pub untimed: bool,
 }
 
 impl Memory {
@@ -46,6 +60,7 @@ impl Memory {
         first: Pfn,
         persist: Persist,
         options: &RegionOptions,
+        habits: Habits,
         name: String,
     ) -> Self {
         Self {
@@ -59,6 +74,8 @@ impl Memory {
             name,
             file: Mutex::new(()),
             inherits: AtomicBool::new(true),
+            habits,
+            stored: AtomicBool::new(false),
             failure: OnceLock::new(),
         }
     }
@@ -246,6 +263,34 @@ impl Memory {
         Ok(())
     }
 
+    /// Has the kernel write back all that its file system has in memory, which tells errors that the file itself no longer
+    /// knows: of pages, and of inodes, that have left memory since. An error is of some file of it, and was told to
+    /// nobody before; the region is not poisoned.
+    ///
+    /// # Durability
+    /// Where the medium is made durable by file syncs, everything stored before is so on `Ok`, also of an opening that only
+    /// reads; elsewhere nothing happens.
+    pub fn sync_file_system(&self) -> Result {
+        let Some(file) = self.descriptor()?.filter(|_| self.habits.cached) else { return Ok(()) };
+        self.persist.sync_file_system(file).map_err(|error| {
+            // The file may know of it, too. That is the dead owner's, and must not be taken for one of this opening.
+            let _ = self.persist.sync_caches(Some(file));
+            Error::io(format!("syncing the file system of {}", self.name), error)
+        })
+    }
+
+    /// Writes to the file of a region that is open read-only, past the private mapping, where the process may.
+    ///
+    /// # Durability
+    /// Durable on `Ok`.
+    pub fn write_past(&self, offset: u64, bytes: &[u8]) -> Result {
+        let Some(file) = self.descriptor()? else { return Ok(()) };
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let opened = opening::file(|| File::options().write(true).open(path));
+        let written = opened.and_then(|file| persist::write_and_sync(&file, bytes, offset));
+        written.map_err(|error| Error::io(format!("writing to {}", self.name), error))
+    }
+
     /// Says that everything that was stored before this opening is on the medium.
     pub fn inherit_nothing(&self) {
         // ORDERING: Release: who finds it false relies on a sync that has ended.
@@ -264,6 +309,30 @@ impl Memory {
         // SAFETY: mapped from the file at the same offset; the caller keeps writers out, as the type says.
         let write = || unsafe { self.persist.write_through(file, self.base(), offset, len) };
         self.alone(format_args!("writing {len} bytes at {offset:#x} to"), write)
+    }
+
+    /// Notes that bytes were stored through [`Region::address`](super::Region::address), or will be.
+    #[inline]
+    pub fn note_store(&self) {
+        // ORDERING: Relaxed: the stores themselves are ordered before a sync by what the caller orders them by.
+        if self.habits.untimed && !self.stored.load(Ordering::Relaxed) {
+            self.stored.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the file's time of change tell of what was stored, once for any number of stores, where the kernel does not do
+    /// that by itself: it learns of no store to memory, and of one to persistent memory only when a page is first touched.
+    /// Best effort.
+    pub fn touch(&self) {
+        // ORDERING: Relaxed: as in `note_store`; a store that comes later sets it again.
+        if !self.habits.untimed || !self.stored.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if let Ok(Some(file)) = self.descriptor() {
+            // Both times: to set one of them alone is for the file's owner only.
+            // SAFETY: an open descriptor; no times mean now.
+            unsafe { libc::futimens(file.as_raw_fd(), std::ptr::null()) };
+        }
     }
 
     /// Tells the recorder of bytes that were stored through [`Region::address`](super::Region::address).
@@ -380,6 +449,7 @@ impl Memory {
     #[inline]
     fn prepare_store(&self, offset: u64, len: usize) -> Result {
         self.check_writable()?;
+        self.note_store();
         self.mapping.own(offset, len)
     }
 

@@ -8,8 +8,10 @@
 //! - The window never moves, and the file grows inside it: an address is good for as long as its pin.
 //! - A fork's child owns nothing: no claim, no window ([`Error::Forked`]).
 
+mod below;
 mod claim;
 mod close;
+mod file_system;
 mod fork;
 mod growth;
 mod holder;
@@ -17,6 +19,7 @@ mod identity;
 mod map;
 mod mapping;
 mod memory;
+mod mounts;
 mod opening;
 mod options;
 mod orphans;
@@ -26,8 +29,9 @@ mod source;
 mod sysfs;
 
 pub use close::{Detach, LastWill, last_put};
-pub use identity::{Holder, Identity};
+pub use identity::{Difference, Holder, Identity};
 pub use map::{region_at, region_of};
+
 pub use memory::Memory;
 pub use options::{RegionOptions, Source};
 
@@ -38,6 +42,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::units::{Durability, FRAME_SIZE, FrameNo, MediumKind, Pfn, PfnRange};
 use mapping::Mapping;
+use memory::Habits;
 use options::REGION_MAX;
 use orphans::Orphans;
 use source::Backing;
@@ -57,6 +62,7 @@ pub struct Region {
     medium: source::Medium,
     assumed: Option<Durability>,
     read_only: bool,
+    assumes_power_loss: bool,
     closed: AtomicBool,
     closing: Mutex<close::Closing>,
     orphans: Orphans,
@@ -81,7 +87,8 @@ impl Region {
         let persist = Persist::new(class, medium.caches_survive, options.recorder.clone());
         let name = medium.path.as_deref().map_or_else(|| MEMORY.to_owned(), |path| format!("{path:?}"));
         let claim = backing.into_claim();
-        let memory = Memory::new(mapping, claim, len, frames.start, persist, options, name);
+        let habits = habits(&medium, options);
+        let memory = Memory::new(mapping, claim, len, frames.start, persist, options, habits, name);
         memory.tell_beginning();
         let region = Arc::new(Self {
             memory,
@@ -90,6 +97,7 @@ impl Region {
             medium,
             assumed: options.assume,
             read_only: options.read_only || options.private,
+            assumes_power_loss: options.assume_power_loss,
             closed: AtomicBool::new(false),
             closing: Mutex::default(),
             orphans: Orphans::default(),
@@ -209,6 +217,12 @@ impl Region {
         self.read_only
     }
 
+    /// Whether the last owner's end is to be taken for a power loss, whatever can be told of it.
+    #[must_use]
+    pub fn assumes_power_loss(&self) -> bool {
+        self.assumes_power_loss
+    }
+
     /// The file; `None` for memory.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -221,7 +235,7 @@ impl Region {
         self.medium.path.clone()
     }
 
-    /// Which file this is, on which boot.
+    /// Which file this is, on which boot, in which mounting of its file system.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.medium.identity
@@ -292,6 +306,17 @@ impl Region {
     fn name(&self) -> &str {
         self.memory.name()
     }
+}
+
+/// How the kernel treats stores to this medium.
+fn habits(medium: &source::Medium, options: &RegionOptions) -> Habits {
+    let file = medium.path.is_some() && medium.kind != MediumKind::DevDax;
+    // Whatever an opening that only reads takes it for.
+    let class = options.assume.unwrap_or(medium.class);
+    // A file sync makes the kernel look for stores anew; what is never synced so keeps its times.
+    let synced = class == Durability::Fdatasync && medium.class == Durability::Fdatasync;
+    let writes = !(options.read_only || options.private);
+    Habits { cached: file && class == Durability::Fdatasync, untimed: file && writes && !synced }
 }
 
 /// Maps the source into as wide a window as there is room for, or less where addresses are scarce: the widest one would

@@ -55,6 +55,8 @@ pub struct RegionOptions {
     /// Allow storage that writes elsewhere when overwritten. There a store can meet a full disk, which is a
     /// `SIGBUS`, although its block was allocated.
     pub copy_on_write: bool,
+    /// Take whatever the last owner left for what a power loss leaves, whatever can be told of its end.
+    pub assume_power_loss: bool,
     /// Hears everything that goes through the region's door.
     pub recorder: Option<Arc<Recorder>>,
     /// Says it is this file on this boot (tests of recovery).

@@ -1,17 +1,16 @@
 //! What a path leads to: a medium that a region can lie on, of which class, or something else.
 
+use super::below;
+use super::file_system::{FileSystem, look};
 use super::opening;
 use super::options::RegionOptions;
 use super::sysfs::{Geometry, Node};
 use crate::error::{Error, Result};
 use crate::persist::FlushInstruction;
 use crate::units::{Durability, FRAME_SIZE, MediumKind};
-use std::ffi::CString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -47,7 +46,7 @@ impl Probe {
         if found.file_type().is_char_device() {
             return Self::of_device(path, found);
         }
-        let class = class_of_file_system(path, options)?;
+        let class = class_of_file_system(path, file, options)?;
         if class == Durability::Volatile {
             return Ok(Self { kind: MediumKind::File, class, caches_survive: false, geometry: None });
         }
@@ -76,7 +75,9 @@ impl Probe {
 
 /// The class of a file that is to be made in `directory`.
 pub(super) fn class_of_new_file(directory: &Path, options: &RegionOptions) -> Result<Durability> {
-    let class = class_of_file_system(directory, options)?;
+    let looking = |error| Error::io(format!("looking at the folder {directory:?}"), error);
+    let folder = below::open_for_looking(directory).map_err(looking)?;
+    let class = class_of_file_system(directory, folder.as_fd(), options)?;
     if class == Durability::Volatile || options.required != Some(Durability::CacheLine) {
         return Ok(class);
     }
@@ -143,42 +144,19 @@ fn maps_synchronously(file: BorrowedFd<'_>) -> Result<bool> {
 
 /// Whether the file is mapped without a page cache, synchronously or not.
 fn has_dax_attribute(file: BorrowedFd<'_>) -> bool {
-    let mut answer = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: an open descriptor, an empty path that says to look at it, and room for the answer.
-    let rc =
-        unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, 0, answer.as_mut_ptr()) };
-    // SAFETY: zeroed before, and zeros are an answer.
-    let found = unsafe { answer.assume_init() };
-    rc == 0 && found.stx_attributes & libc::STATX_ATTR_DAX as u64 != 0
+    look(file, 0).is_ok_and(|found| found.stx_attributes & libc::STATX_ATTR_DAX as u64 != 0)
 }
 
-/// File systems that keep nothing over a reboot.
-const VOLATILE: [i64; 3] =
-    [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */, 0x9584_58f6 /* hugetlbfs */];
-/// File systems that write elsewhere when overwritten.
-const COPY_ON_WRITE: [(i64, &str); 3] =
-    [(0x9123_683e, "btrfs"), (0xca45_1a4e, "bcachefs"), (0x2fc1_2fc1, "zfs")];
-
-/// The class of the file system at `path`, by its type. What overlayfs lies on cannot be told: it is allowed.
-fn class_of_file_system(path: &Path, options: &RegionOptions) -> Result<Durability> {
-    let looking = || format!("looking at the file system of {path:?}");
-    let name = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Error::Invalid("the path of the region contains a NUL".into()))?;
-    let mut answer = MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: a NUL-terminated path, and room for the answer.
-    if unsafe { libc::statfs(name.as_ptr(), answer.as_mut_ptr()) } != 0 {
-        return Err(Error::os(looking()));
-    }
-    // SAFETY: the call succeeded, so it filled the answer in.
-    let kind = unsafe { answer.assume_init() }.f_type & 0xffff_ffff;
-    match COPY_ON_WRITE.iter().find(|(magic, _)| *magic == kind) {
-        Some((_, name)) if !options.copy_on_write && !options.private && !options.read_only => {
+/// The class of the file system that an open file or folder at `path` is on, by what it is and what it lies on.
+fn class_of_file_system(path: &Path, file: BorrowedFd<'_>, options: &RegionOptions) -> Result<Durability> {
+    match FileSystem::of(file)?.copies_on_write() {
+        Some(name) if !options.copy_on_write && !options.private && !options.read_only => {
             Err(Error::Invalid(format!(
                 "{path:?} lies on {name}, which writes elsewhere when overwritten: a full disk would kill the process \
              (SIGBUS); use a file system that overwrites in place, or allow it with `copy_on_write`"
             )))
         }
-        _ if VOLATILE.contains(&kind) => Ok(Durability::Volatile),
+        _ if below::is_memory(file)? => Ok(Durability::Volatile),
         _ => Ok(Durability::Fdatasync),
     }
 }

@@ -38,6 +38,42 @@ impl Node {
         fs::canonicalize(root.join("dev").join(class).join(format!("{major}:{minor}"))).ok().map(Self)
     }
 
+    /// What the kernel calls it.
+    pub(super) fn name(&self) -> Option<String> {
+        Some(self.0.file_name()?.to_str()?.to_owned())
+    }
+
+    /// The devices whose links are in this folder.
+    pub(super) fn all_in(folder: &Path) -> Vec<Self> {
+        let links = opening::opening(|| fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>());
+        let links = links.into_iter().flatten();
+        links.filter_map(|link| fs::canonicalize(link.path()).ok().map(Self)).collect()
+    }
+
+    /// The disk that it is a part of, or itself.
+    fn disk(&self) -> &Path {
+        let parent = self.0.parent().filter(|_| self.0.join("partition").exists());
+        parent.unwrap_or(&self.0)
+    }
+
+    /// Whether it is a disk in memory (`ram0`, `zram0`).
+    pub(super) fn is_memory(&self) -> bool {
+        let name = self.disk().file_name().and_then(|name| name.to_str()).unwrap_or("");
+        let numbered = |kind: &str| name.strip_prefix(kind).is_some_and(|n| n.parse::<u32>().is_ok());
+        numbered("ram") || numbered("zram")
+    }
+
+    /// The file that it shows as a disk.
+    pub(super) fn backing_file(&self) -> Option<PathBuf> {
+        let path = opening::text(self.disk().join("loop/backing_file")).ok()?;
+        Some(path.trim_end_matches('\n').into())
+    }
+
+    /// The devices that it is put together of.
+    pub(super) fn parts(&self) -> Vec<Self> {
+        Self::all_in(&self.disk().join("slaves"))
+    }
+
     /// Whether it is persistent memory without a file system.
     pub(super) fn is_devdax(&self) -> bool {
         fs::read_link(self.0.join("subsystem")).is_ok_and(|link| link.ends_with("dax"))

@@ -91,7 +91,9 @@ impl Core {
         self.ensure_usable()?;
         self.settle()?;
         self.sync_everything()?;
-        self.log.close()
+        self.log.close()?;
+        self.pages.region().memory().touch();
+        Ok(())
     }
 }
 
@@ -144,6 +146,7 @@ impl Remains {
         let region = self.pages.region();
         if !region.read_only() {
             let _ = region.check_length().and_then(|()| self.flush()).and_then(|()| self.log.close());
+            region.memory().touch();
         }
     }
 

@@ -17,7 +17,9 @@ impl Core {
     }
 
     pub(super) fn sync_everything(&self) -> Result {
-        self.sync(|| self.pages.take_all_dirt())
+        self.sync(|| self.pages.take_all_dirt())?;
+        self.pages.region().memory().touch();
+        Ok(())
     }
 
     /// LOG rule 6: bits taken, then flushed in place, then the records; then those who took bits before.

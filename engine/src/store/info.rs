@@ -4,6 +4,7 @@ use super::{Object, Store};
 use crate::error::Result;
 use crate::frame::FrameTable;
 use crate::media::check::Report;
+use crate::media::ending::Recovery;
 use crate::stats::Stats;
 use crate::sync::atomic::Ordering;
 use crate::units::{Durability, FRAME_SIZE, MediumKind, PageIndex, PfnRange};
@@ -79,6 +80,13 @@ impl Store {
             uuid: superblock.uuid,
             generation: superblock.generation,
         }
+    }
+
+    /// How the last owner's life ended, and what this opening made of it: which of the two columns of
+    /// [`durability`](crate::durability) counts for what was not synced. The same for as long as the store is open.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        self.core.log.recovery()
     }
 
     /// Whether the store's file is still as long as it was. Nobody else may cut it while it is open, but where somebody

@@ -42,6 +42,7 @@ mod syncs;
 mod write;
 
 pub use crate::media::check::{Counts, DEFECTS, Finding, Report};
+pub use crate::media::ending::{Ending, Recovery, Why};
 pub use crate::page::frames_at;
 pub use batch::Batch;
 pub use info::{Entry, Info};

@@ -90,6 +90,14 @@ impl Options {
         self
     }
 
+    /// Recover as after a loss of power, however the last owner's life ended: for a file whose bytes were put back to earlier
+    /// ones, under which the same file is still the same (`cp backup region`). The bytes would else be taken for those that
+    /// a process which died has left. An opening that may write makes it final.
+    pub fn assume_power_loss(mut self, yes: bool) -> Self {
+        self.region.assume_power_loss = yes;
+        self
+    }
+
     /// Use storage that writes elsewhere when it is overwritten (copy on write). There a full disk can end the process
     /// with `SIGBUS` although space was allocated.
     pub fn copy_on_write(mut self, yes: bool) -> Self {

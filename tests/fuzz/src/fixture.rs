@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 /// Where the fixtures were written: an image that is opened with this identity is the file that its owner left, and
 /// the page cache still has what he stored.
-pub const IDENTITY: Identity = Identity { boot: *b"fixture-format-1", device: 1, inode: 2, mount: 3 };
+pub const IDENTITY: Identity = Identity::plain(*b"fixture-format-1", 1, 2, 3);
 
 static KILLED: LazyLock<Vec<u8>> =
     LazyLock::new(|| unpack(include_bytes!("../../fixtures/format-1.killed.gz")));

@@ -29,7 +29,7 @@ pub type Fact = &'static str;
 pub const LOG_FRAMES: u32 = 4;
 
 /// Where the region's first life is lived.
-pub const HOME: Identity = Identity { boot: [1; 16], device: 7, inode: 8, mount: 9 };
+pub const HOME: Identity = Identity::plain([1; 16], 7, 8, 9);
 
 /// The same file after the machine has started again.
 #[must_use]

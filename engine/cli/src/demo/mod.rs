@@ -7,7 +7,7 @@ mod report;
 mod unicode;
 pub mod worker;
 
-use crate::args::Demo;
+use crate::args::{Demo, Opening};
 use crate::failure::{DEFECT, Failure};
 use crate::place::{self, Place};
 use crate::{import, sqlite};
@@ -55,7 +55,7 @@ pub fn run(args: &Demo) -> Result<u8, Failure> {
     let own = args.db.as_deref().map(|file| bring(file, &region)).transpose()?;
     let life = live_and_die(&region, own.is_some(), seed)?;
     let proof = proof::prove(&region, &life.ledger, own.as_ref().map(|o| &o.counts))?;
-    let store = place::look(&region)?;
+    let store = place::look(&region, Opening::default())?;
     let durability = store.info().medium;
     let findings = store.check()?.findings;
     let object = store.open(sqlite::MAIN)?;
@@ -108,7 +108,7 @@ fn bring(file: &Path, region: &Path) -> Result<Own, Failure> {
     }
     let stamp = stamp(file)?;
     let to = Place { region: region.to_owned(), object: Some(sqlite::MAIN.into()) };
-    let bytes = import::import(file, &to, false)?.iter().map(|i| i.bytes).sum();
+    let bytes = import::import(file, &to, false, Opening::default())?.iter().map(|i| i.bytes).sum();
     let counts = proof::count(&worker::connect(region)?)?;
     Ok(Own { file: file.to_owned(), counts, bytes, stamp })
 }

@@ -29,6 +29,7 @@ pub mod shadow;
 mod tests;
 
 use crate::error::{Error, Result};
+use crate::media::ending::Recovery;
 use crate::media::lease::{Lease, State};
 use crate::media::rules::{Rule, Rules};
 use crate::media::superblock::Copies;
@@ -49,6 +50,7 @@ pub struct Log {
     region: Arc<Region>,
     ring: Ring,
     rules: Rules,
+    recovery: Recovery,
     shadow: Shadow,
     images: Arc<Images>,
     chain: Mutex<Chain>,
@@ -253,7 +255,13 @@ impl Txn<'_> {
 impl Log {
     /// The log of a region whose recovery is done.
     #[must_use]
-    pub fn new(region: Arc<Region>, superblock: Copies, header: Header, rules: Rules) -> Self {
+    pub fn new(
+        region: Arc<Region>,
+        superblock: Copies,
+        header: Header,
+        recovery: Recovery,
+        rules: Rules,
+    ) -> Self {
         let tail = header.tail;
         let before = Sequence(tail.link.sequence.0 - 1);
         let chain = Chain {
@@ -265,13 +273,14 @@ impl Log {
             published: before,
             begun: false,
             header,
-            stats: LogStats::default(),
+            stats: LogStats { recovered: recovery.replayed, ..LogStats::default() },
             superblock,
         };
         Self {
             ring: Ring::new(chain.superblock.newest.log_frames),
             region,
             rules,
+            recovery,
             shadow: Shadow::default(),
             images: Arc::default(),
             leadership: Mutex::new(Leadership::at(before, tail.position)),
@@ -421,9 +430,10 @@ impl Log {
         self.chain.lock().superblock.clone()
     }
 
-    /// Notes how many records recovery replayed.
-    pub fn note_recovered(&self, records: u64) {
-        self.chain.lock().stats.recovered = records;
+    /// What the opening found, and did.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
     }
 
     /// Commits, applies, moves the tail and says so in the lease: the region is clean. Nothing to do where nothing changed.

@@ -10,6 +10,7 @@ use super::record::{Content, Entry, Link, MARK_BYTES, Sequence, claimed_bytes, d
 use super::ring::Ring;
 use super::{new_epoch, payload};
 use crate::error::{Error, Result};
+use crate::media::ending::{Ending, Recovery, Why};
 use crate::media::layout::{CURSOR_OFFSET, LOG_FRAME, ROOT_FRAME, WORD_SIZE};
 use crate::media::lease::{Lease, State};
 use crate::media::rules::{Rule, Rules};
@@ -18,26 +19,6 @@ use crate::media::words::Shape;
 use crate::region::Region;
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::collections::HashSet;
-
-/// How the last owner's life ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
-    /// In order, or with nothing in the log.
-    Clean,
-    /// The process died; the page cache has kept what it stored.
-    ProcessDeath,
-    /// The power failed, or that cannot be ruled out.
-    PowerLoss,
-}
-
-/// What recovery found and did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Recovery {
-    /// How the last life ended.
-    pub ending: Ending,
-    /// Operations replayed.
-    pub replayed: u64,
-}
 
 /// A valid record of the chain.
 struct Valid {
@@ -54,7 +35,11 @@ struct Valid {
 /// The recovered state is durable on return, unless the region is read-only. A crash within repeats the recovery.
 pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Recovery)> {
     let memory = region.memory();
-    let lease = Lease::read(region)?;
+    let mut lease = Lease::read(region)?;
+    let refused = written_back(region, &lease, rules).is_err();
+    if refused {
+        lease = note_refusal(region);
+    }
     let failed = matches!(&lease, Found::Whole(l) if l.state == State::Failed);
     if failed && !region.read_only() && !rules.broken(Rule::IgnoreFailure) {
         memory.drop_page_cache()?;
@@ -63,8 +48,11 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
         memory.inherit_nothing();
     }
     let mut header = Header::read(memory)?;
-    let death = Lease::survived_in_cache(&lease, region, header.tail.link.epoch, rules);
     let mut records = scan(region, ring, header.tail)?;
+    let operations = records.iter().filter(|r| r.changes().is_some()).count() as u64;
+    let (ending, why) = Lease::ending(&lease, region, header.tail.link.epoch, operations > 0, rules);
+    let why = if refused { Why::FailedWriteback } else { why };
+    let death = ending == Ending::ProcessDeath;
     let covered = records.iter().filter_map(Valid::covers).max().unwrap_or(Sequence(0));
     if !death {
         let kept = records.iter().rposition(|r| r.covers().is_some()).map_or(0, |last_mark| last_mark + 1);
@@ -72,18 +60,15 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     }
     let accepted = |r: &Valid| death || r.sequence <= covered;
     let replayed = records.iter().filter(|r| r.changes().is_some() && accepted(r)).count() as u64;
-    let ending = match (replayed, death) {
-        (0, _) => Ending::Clean,
-        (_, true) => Ending::ProcessDeath,
-        (_, false) => Ending::PowerLoss,
-    };
-    if replayed == 0 {
-        return Ok((header, Recovery { ending, replayed }));
+    let recovery = Recovery { ending, why, replayed, dropped: operations - replayed };
+    // What a caller disowns is gone for good: else the next opening would find it where this one left it.
+    if replayed == 0 && why != Why::Assumed {
+        return Ok((header, recovery));
     }
     check_targets(region, ring, &records, accepted)?;
     if region.read_only() {
         store_homes(region, &records, accepted, death, rules)?;
-        return Ok((header, Recovery { ending, replayed }));
+        return Ok((header, recovery));
     }
     if rules.broken(Rule::LeaseFirst) {
         Lease::of(region, State::Open, header.tail.link.epoch).write(region)?;
@@ -93,7 +78,10 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     let unmarked = (death || rules.broken(Rule::RecoveryMarksAll))
         && records.iter().any(|r| r.changes().is_some() && r.sequence > covered);
     let mut replay = || -> Result {
-        let end = secure(region, ring, header.tail, &records, unmarked, rules)?;
+        let mut end = secure(region, ring, header.tail, &records, unmarked, rules)?;
+        if records.is_empty() {
+            end.link.epoch = new_epoch()?;
+        }
         let mut homes =
             store_homes(region, &records, accepted, death || rules.broken(Rule::CursorAlways), rules)?;
         if !rules.broken(Rule::RecoveryNotFlushed) {
@@ -112,7 +100,22 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     if !rules.broken(Rule::LeaseFirst) {
         Lease::of(region, State::Clean, header.tail.link.epoch).write(region)?;
     }
-    Ok((header, Recovery { ending, replayed }))
+    Ok((header, recovery))
+}
+
+/// Whether all that a dead owner stored is on the medium by now, or was never refused by it.
+fn written_back(region: &Region, lease: &Found<Lease>, rules: Rules) -> Result {
+    if Lease::left_in_page_cache(lease, region, rules) && !rules.broken(Rule::IgnoreFailure) {
+        region.memory().sync_file_system()?;
+    }
+    Ok(())
+}
+
+/// Notes that it was refused, best effort: the kernel has told this opening, and will tell no other.
+fn note_refusal(region: &Region) -> Found<Lease> {
+    let lease = Lease::of(region, State::Failed, 0);
+    let _ = if region.read_only() { Lease::note_failure(region) } else { lease.write(region) };
+    Found::Whole(lease)
 }
 
 impl Valid {
@@ -532,7 +535,13 @@ mod tests {
         let recorder = Recorder::new();
         let region = attach(Some(&recorder), read_only);
         let (_, recovery) = recover(&region, Ring::new(LOG_FRAMES), Rules::default()).unwrap();
-        assert_eq!(recovery, Recovery { ending: Ending::Clean, replayed: 0 });
+        let ending = match state {
+            State::Clean => (Ending::Clean, Why::Closed),
+            State::Open => (Ending::ProcessDeath, Why::Kept),
+            State::Failed => (Ending::PowerLoss, Why::FailedFlush),
+        };
+        assert_eq!((recovery.ending, recovery.why), ending);
+        assert_eq!((recovery.replayed, recovery.dropped), (0, 0));
         recorder.take().iter().filter(|event| matches!(event, Event::SyncEnd { .. })).count()
     }
 

@@ -1,11 +1,11 @@
 //! What the log promises, through its own doors: append, commit, checkpoint, close, and opening again.
 
 use super::*;
+use crate::media::ending::{Ending, Why};
 use crate::media::format::{format, open};
 use crate::media::layout::{
     CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS, first_free_frame,
 };
-use crate::media::log::recovery::Ending;
 use crate::persist::{Event, FileOperation, Recorder};
 use crate::region::{Identity, RegionOptions, Source};
 use crate::units::{FRAME_SIZE, LINE_SIZE};
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 pub(super) const LOG_FRAMES: u32 = 4;
 
 fn identity(boot: u8) -> Identity {
-    Identity { boot: [boot; 16], device: 1, inode: 2, mount: 3 }
+    Identity::plain([boot; 16], 1, 2, 3)
 }
 
 pub(super) fn region(image: Option<Vec<u8>>, boot: u8, recorder: Option<Arc<Recorder>>) -> Arc<Region> {
@@ -41,7 +41,7 @@ pub(super) fn image(log: &Log) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn reopen(bytes: Vec<u8>, boot: u8) -> Result<(Log, recovery::Recovery)> {
+pub(super) fn reopen(bytes: Vec<u8>, boot: u8) -> Result<(Log, Recovery)> {
     open(region(Some(bytes), boot, None), Rules::default())
 }
 
@@ -282,6 +282,30 @@ fn after_the_death_of_the_process_everything_appended_is_there() {
 }
 
 #[test]
+fn what_a_caller_disowns_is_gone_for_good() {
+    let log = fresh();
+    log.commit(set(&log, 0, 1)).unwrap();
+    log.checkpoint().unwrap();
+    // Nothing is live but what no mark covers.
+    set(&log, 1, 2);
+    let region = |bytes: Vec<u8>, assume_power_loss| {
+        let options = RegionOptions {
+            assume: Some(Durability::Fdatasync),
+            identity: Some(identity(1)),
+            assume_power_loss,
+            ..RegionOptions::default()
+        };
+        Region::attach(Source::Image(bytes), &options).unwrap()
+    };
+    let (after, recovery) = open(region(image(&log), true), Rules::default()).unwrap();
+    assert_eq!((recovery.ending, recovery.why), (Ending::PowerLoss, Why::Assumed));
+    assert_eq!((recovery.replayed, recovery.dropped), (0, 1));
+    let (again, recovery) = open(region(image(&after), false), Rules::default()).unwrap();
+    assert_eq!((again.read(word(0)).unwrap(), again.read(word(1)).unwrap()), (1, 0));
+    assert_eq!(recovery.ending, Ending::Clean);
+}
+
+#[test]
 fn recovery_leaves_nothing_to_recover() {
     let log = fresh();
     set(&log, 1, 2);
@@ -416,7 +440,7 @@ fn a_record_that_would_change_the_superblock_is_refused() {
 }
 
 /// What a record with these lines and, in `structure`, one word leaves to an opening on the same boot.
-fn reopened(lines: u64, structure: Option<u64>) -> Result<(Log, recovery::Recovery)> {
+fn reopened(lines: u64, structure: Option<u64>) -> Result<(Log, Recovery)> {
     let log = fresh();
     set(&log, 0, 1);
     log.append(|txn| {

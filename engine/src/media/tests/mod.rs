@@ -22,7 +22,7 @@ use std::sync::Arc;
 fn region(image: Vec<u8>, boot: u8, max_bytes: u64) -> Arc<Region> {
     let options = RegionOptions {
         assume: Some(Durability::Fdatasync),
-        identity: Some(Identity { boot: [boot; 16], device: 1, inode: 2, mount: 3 }),
+        identity: Some(Identity::plain([boot; 16], 1, 2, 3)),
         max_bytes: Some(max_bytes),
         ..RegionOptions::default()
     };

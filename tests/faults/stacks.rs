@@ -1,0 +1,79 @@
+//! File systems over others: no class is claimed that what lies at the bottom has not.
+
+use crate::bench::{Bench, Case};
+use crate::mount::{Mounted, make_ext4, may_mount};
+use pagestone::Error;
+use pagestone::region::{Region, RegionOptions, Source};
+use pagestone::units::Durability;
+use std::io;
+use std::path::Path;
+
+pub const CASES: &[Case] =
+    &[Case { name: "stacks: a file system is no better than what it lies on", run: stacks }];
+
+/// The class of a new file in this folder.
+fn class(folder: &Path) -> Durability {
+    let path = folder.join("r.pgs");
+    let options = |required| RegionOptions { create: true, required, ..RegionOptions::default() };
+    let attach = |required| Region::attach(Source::File { path: path.clone() }, &options(required));
+    let demanded = attach(Some(Durability::Fdatasync)).map(|region| region.close());
+    let region = attach(None).expect("it attaches");
+    let class = region.class();
+    region.close();
+    match demanded {
+        Ok(_) => assert_eq!(class, Durability::Fdatasync),
+        Err(Error::TooWeak { available, .. }) => assert_eq!(class, available),
+        Err(other) => panic!("{other}"),
+    }
+    class
+}
+
+fn stacks(bench: &Bench) {
+    let what = "file systems over others";
+    if !may_mount(bench, what) {
+        return;
+    }
+    if let Err(error) = overlays(bench).and_then(|()| images(bench)) {
+        bench.skip(what, &error.to_string());
+    }
+}
+
+fn overlays(bench: &Bench) -> io::Result<()> {
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let at = |name: &str| disk.path().join(name);
+    let over = |name: &str, upper: &Path, options: &str| {
+        Mounted::overlay(&at(name), upper, options).map(|mounted| class(mounted.path()))
+    };
+    assert_eq!(over("plain", &at("plain.upper"), "")?, Durability::Fdatasync);
+    assert_eq!(over("volatile", &at("volatile.upper"), ",volatile")?, Durability::Volatile);
+    let memory = Mounted::tmpfs(&at("memory"), 4 << 20)?;
+    assert_eq!(over("over memory", &memory.path().join("upper"), "")?, Durability::Volatile);
+    // An upper folder that is seen no more, as from inside a container.
+    let hidden = Mounted::overlay(&at("hidden"), &memory.path().join("hidden"), "")?;
+    drop(memory);
+    assert_eq!(class(hidden.path()), Durability::Volatile, "over memory that is not to be seen");
+    std::fs::create_dir(at("folder"))?;
+    let folder = Mounted::bind(&at("folder"), &at("seen"))?;
+    let hidden = Mounted::overlay(&at("hidden too"), &folder.path().join("upper"), "")?;
+    drop(folder);
+    assert_eq!(class(hidden.path()), Durability::Fdatasync, "over a disk that is not to be seen");
+    bench.state();
+    Ok(())
+}
+
+fn images(bench: &Bench) -> io::Result<()> {
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let memory = Mounted::tmpfs(&disk.path().join("memory"), 64 << 20)?;
+    for (folder, expected) in [(disk.path(), Durability::Fdatasync), (memory.path(), Durability::Volatile)] {
+        let image = folder.join("image");
+        make_ext4(&image, 8 << 20, &[])?;
+        let mounted = Mounted::loop_on(&image, &disk.path().join("mounted"))?;
+        assert_eq!(class(mounted.path()), expected, "an image in {folder:?}");
+        // And once more: over a file system on an image in memory.
+        let above = Mounted::overlay(&disk.path().join("above"), &mounted.path().join("upper"), "")?;
+        assert_eq!(class(above.path()), expected, "over an image in {folder:?}");
+        drop(above);
+        bench.state();
+    }
+    Ok(())
+}
