@@ -1,6 +1,7 @@
 //! Several processes: the second opener, and what a killed one leaves.
 
 use crate::{assert_whole, files, open, opened, run, value};
+use pagestone_tests::skip::skipped;
 use pagestone_tests::sqlite;
 use rusqlite::ErrorCode;
 use std::env;
@@ -128,7 +129,7 @@ fn commit_in_wal(place: &str) {
 #[test]
 fn the_restart_of_a_container_loses_no_commit() {
     if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: a name space of mounts needs root");
+        skipped("the restart of a container", "a name space of mounts needs root");
         return;
     }
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");

@@ -65,7 +65,8 @@ impl Options {
         self
     }
 
-    /// Only read: nothing is written to the medium, other readers are let in. What a crash left is replayed in memory.
+    /// Only read: nothing is written to the medium, other readers are let in. What a crash left is replayed in memory. (The one
+    /// exception: a disk that refused what a dead owner had stored. The kernel tells it once, so the region is marked.)
     pub fn read_only(mut self, yes: bool) -> Self {
         // Private, so that the replay of an unclean region stays in this process.
         (self.region.read_only, self.region.private) = (yes, yes);
