@@ -5,9 +5,7 @@ use super::{holder, opening};
 use crate::error::Result;
 use crate::sync::Global;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -134,12 +132,10 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The kernel's number of this boot. A file that a container has in its place does not tell of the kernel.
 fn boot_id(path: &Path) -> Option<[u8; 16]> {
-    let mut file = opening::file(|| File::open(path)).ok()?;
-    if !FileSystem::of(file.as_fd()).ok()?.is_proc() {
+    if !FileSystem::at(path).ok()?.is_proc() {
         return None;
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text).ok()?;
+    let text = opening::text(path).ok()?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     let boot = u128::from_str_radix(&digits, 16).ok()?;
     (digits.len() == 32).then(|| boot.to_be_bytes())
@@ -204,6 +200,8 @@ fn start_time(pid: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
+    use std::os::fd::AsFd;
 
     /// As ext4 tells it.
     fn told() -> Identity {
