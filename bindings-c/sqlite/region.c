@@ -200,9 +200,10 @@ static int region_get(const struct place *place, int flags, const struct wishes 
         code = PGS_OK;
         while ((entry = region_enter(place->region, fresh, out)) == ENTRY_AGAIN) continue;
         if (entry == ENTRY_OPEN) break;
+        bool made = fresh->made != NULL; /* it was not there when it was looked for, and may be open here since */
         code = region_open(fresh, place, flags, wishes);
         if (code == PGS_OK) return SQLITE_OK;
-        if (code != PGS_E_IN_USE || looks == 2 || !claimed_here(fresh)) break;
+        if (code != PGS_E_IN_USE || looks == 2 || !(claimed_here(fresh) || made)) break;
     }
     free(fresh);
     if (code == PGS_E_IN_USE && wishes->told) return SQLITE_BUSY;
