@@ -149,6 +149,10 @@
 /// bytes were put back to earlier ones under the same inode.
 #define PGS_ASSUME_POWER_LOSS 8
 
+/// pgs_open(): allow storage that writes elsewhere when it is overwritten (btrfs, bcachefs, zfs), where a full disk can
+/// end the process with SIGBUS although space was allocated.
+#define PGS_COPY_ON_WRITE 16
+
 /// No demand; or: the medium is taken for what it says it is.
 #define PGS_DURABILITY_ANY 0
 
@@ -235,7 +239,7 @@ typedef struct pgs_store pgs_store;
 typedef struct pgs_options {
     /// sizeof(pgs_options).
     size_t size;
-    /// PGS_CREATE, PGS_EXCLUSIVE, PGS_READ_ONLY, PGS_ASSUME_POWER_LOSS.
+    /// PGS_CREATE, PGS_EXCLUSIVE, PGS_READ_ONLY, PGS_ASSUME_POWER_LOSS, PGS_COPY_ON_WRITE.
     uint32_t flags;
     /// The weakest durability that will do (PGS_DURABILITY_*); a weaker medium is PGS_E_TOO_WEAK.
     uint32_t required;
@@ -427,6 +431,16 @@ int pgs_close(struct pgs_store *store);
 ///
 /// Errors: PGS_E_READ_ONLY never: there, it has nothing to do.
 int pgs_store_sync(struct pgs_store *store);
+
+/// Gives free space back to the file system; `bytes` (may be NULL) is how many. The file keeps its length and gets
+/// holes; what is stored later takes its space from the disk again. Some of this happens by itself, where more
+/// than 16 MiB and an eighth of the region is free.
+///
+/// Errors: PGS_E_READ_ONLY; -EOPNOTSUPP (a file system without holes).
+///
+/// Durability: names and sizes that were changed before are durable when it returns PGS_OK.
+int pgs_compact(struct pgs_store *store,
+                uint64_t *bytes);
 
 /// Gives the object `from` the name `to`, at once for everybody. An object that was named `to` loses its
 /// name, as by pgs_unlink(). Open handles stay with their object.

@@ -57,6 +57,36 @@ static int size_hint(struct file *file, sqlite3_int64 wanted)
     return pgsv_status(file, code, SQLITE_IOERR_WRITE, "SQLITE_FCNTL_SIZE_HINT");
 }
 
+/* VACUUM says by SQLITE_FCNTL_OVERWRITE that it overwrites the whole database. What it leaves free goes back to the disk:
+ * in rollback mode when the journal is gone (SQLITE_FCNTL_COMMIT_PHASETWO), with a WAL when a checkpoint has cut the
+ * database, and once more when the WAL is emptied. What does not go back is free space as before, and no error. */
+enum { VACUUM_NONE, VACUUM_WRITTEN, VACUUM_CUT };
+
+static bool has_wal(struct database *database)
+{
+    uint64_t bytes = 0;
+    pgs_object *wal = database->objects[SLOT_WAL].handle;
+    return wal && pgs_object_size(wal, &bytes) == PGS_OK && bytes > 0;
+}
+
+static void give_back(struct region *region, int from, int to)
+{
+    int state = atomic_load_explicit(&region->vacuum, memory_order_relaxed);
+    if (state < from || !atomic_compare_exchange_strong(&region->vacuum, &state, to)) return;
+    int code = pgs_compact(region->store, NULL);
+    pgsv_failure(NULL, code, SQLITE_NOTICE, "VACUUM: the free space stays in the region");
+}
+
+/* The object in `slot` was cut, or a transaction has ended (SLOT_JOURNAL). */
+void pgsv_space_freed(struct database *database, enum slot slot)
+{
+    struct region *region = database->region;
+    int state = atomic_load_explicit(&region->vacuum, memory_order_relaxed);
+    if (state == VACUUM_NONE || (slot != SLOT_WAL && has_wal(database) != (slot == SLOT_DB))) return;
+    if (slot != SLOT_DB) give_back(region, VACUUM_WRITTEN, VACUUM_NONE);
+    else if (state == VACUUM_WRITTEN) give_back(region, VACUUM_WRITTEN, VACUUM_CUT);
+}
+
 /* Asked once a transaction, so it asks for no times: see `length` in engine/src/region/claim.rs. */
 static int has_moved(const struct file *file)
 {
@@ -158,7 +188,13 @@ int pgsv_control(sqlite3_file *base, int operation, void *argument)
         *(int *)argument = has_moved(file);
         return SQLITE_OK;
     case SQLITE_FCNTL_MMAP_SIZE: return fetch_limit(file, argument);
-    case SQLITE_FCNTL_COMMIT_PHASETWO: file->journaling = false; return SQLITE_OK;
+    case SQLITE_FCNTL_OVERWRITE:
+        atomic_store_explicit(&file->database->region->vacuum, VACUUM_WRITTEN, memory_order_relaxed);
+        return SQLITE_OK;
+    case SQLITE_FCNTL_COMMIT_PHASETWO:
+        file->journaling = false;
+        pgsv_space_freed(file->database, SLOT_JOURNAL);
+        return SQLITE_OK;
     case SQLITE_FCNTL_BEGIN_ATOMIC_WRITE: return pgsv_batch_begin(file);
     case SQLITE_FCNTL_COMMIT_ATOMIC_WRITE: return pgsv_batch_commit(file);
     case SQLITE_FCNTL_ROLLBACK_ATOMIC_WRITE: return pgsv_batch_rollback(file);

@@ -68,7 +68,10 @@ static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
     if (file->read_only) return SQLITE_READONLY;
     /* Before the cut: a write that runs meanwhile then looks at the size again. */
     atomic_store_explicit(&file->object->reached, 0, memory_order_relaxed);
-    return pgsv_status(file, pgs_object_resize(file->object->handle, (uint64_t)size), SQLITE_IOERR_TRUNCATE, "xTruncate");
+    int code = pgs_object_resize(file->object->handle, (uint64_t)size);
+    if (code == PGS_OK && (file->slot == SLOT_DB || (file->slot == SLOT_WAL && size == 0)))
+        pgsv_space_freed(file->database, file->slot);
+    return pgsv_status(file, code, SQLITE_IOERR_TRUNCATE, "xTruncate");
 }
 
 static int file_sync(sqlite3_file *base, int flags)

@@ -67,6 +67,7 @@ struct region {
     int refs; /* databases */
     bool read_only;
     uint32_t durability;
+    _Atomic(int) vacuum; /* VACUUM_*: see control.c */
 };
 
 enum object_state { OBJECT_UNKNOWN, OBJECT_ABSENT, OBJECT_OPEN };
@@ -141,7 +142,7 @@ struct wishes {
     uint64_t max_bytes;
     uint32_t required, assume; /* PGS_DURABILITY_* */
     int64_t wait; /* milliseconds for which the opening waits for another process; less than 0: SQLite's busy handler does */
-    bool pass_foreign, shared_reading;
+    bool pass_foreign, shared_reading, copy_on_write;
     bool told; /* that the region is in use has been logged */
 };
 
@@ -230,6 +231,7 @@ int pgsv_batch_rollback(struct file *file);
 int pgsv_batch_replaced(struct file *file);
 
 /* control.c */
+void pgsv_space_freed(struct database *database, enum slot slot);
 const char *pgsv_host_option(const char *key);
 bool pgsv_host_tells(void);
 

@@ -124,8 +124,9 @@ static enum entry region_enter(const char *path, struct region *fresh, struct re
 static int store_open(const struct place *place, int flags, const struct wishes *wishes, pgs_store **store,
                       bool *read_only)
 {
+    uint32_t storage = wishes->copy_on_write ? PGS_COPY_ON_WRITE : 0;
     pgs_options options = {.size = sizeof options,
-                           .flags = place->create ? PGS_CREATE : 0,
+                           .flags = storage | (place->create ? PGS_CREATE : 0),
                            .required = wishes->required,
                            .assume = wishes->assume,
                            .max_bytes = wishes->max_bytes};

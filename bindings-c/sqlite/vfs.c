@@ -103,6 +103,7 @@ static int vfs_delete(sqlite3_vfs *self, const char *path, int sync_directory)
         return result == SQLITE_OK ? pgsv_default->xDelete(pgsv_default, path, sync_directory) : result;
     if (result == SQLITE_OK)
         result = exists ? empty(&database->objects[slot], sync_directory) : SQLITE_IOERR_DELETE_NOENT;
+    if (result == SQLITE_OK && slot == SLOT_WAL) pgsv_space_freed(database, slot);
     int closed = pgsv_database_put(database);
     return result == SQLITE_OK ? closed : result;
 }

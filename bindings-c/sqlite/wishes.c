@@ -15,13 +15,14 @@
 
 #define ENVIRONMENT "PGS_VFS_"
 
-enum key { KEY_DURABILITY, KEY_ASSUME, KEY_MAX_SIZE, KEY_FOREIGN, KEY_REGION, KEY_WAIT, KEYS };
+enum key { KEY_DURABILITY, KEY_ASSUME, KEY_MAX_SIZE, KEY_FOREIGN, KEY_REGION, KEY_WAIT, KEY_COPY_ON_WRITE, KEYS };
 static const struct {
     const char *parameter, *variable; /* NULL: the environment has none */
 } keys[KEYS] = {
     [KEY_DURABILITY] = {"durability", ENVIRONMENT "DURABILITY"}, [KEY_ASSUME] = {"assume", ENVIRONMENT "ASSUME"},
     [KEY_MAX_SIZE] = {"max_size", ENVIRONMENT "MAX_SIZE"},       [KEY_FOREIGN] = {"foreign", ENVIRONMENT "FOREIGN"},
     [KEY_REGION] = {"region", NULL},                             [KEY_WAIT] = {"wait", ENVIRONMENT "WAIT"},
+    [KEY_COPY_ON_WRITE] = {"copy_on_write", ENVIRONMENT "COPY_ON_WRITE"},
 };
 /* Variables that are no wishes of an opening. */
 static const char *const variables[] = {ENVIRONMENT "DEFAULT", ENVIRONMENT "LOG"};
@@ -73,6 +74,17 @@ static int milliseconds(const char *text, int64_t *out)
     return SQLITE_OK;
 }
 
+static int yes_or_no(const char *text, const char *what, bool *out)
+{
+    static const char *const words[] = {"0", "off", "no", "false", "1", "on", "yes", "true"};
+    const size_t count = sizeof words / sizeof *words;
+    if (!text || !*text) return SQLITE_OK;
+    size_t word = 0;
+    while (word < count && sqlite3_stricmp(text, words[word]) != 0) word++;
+    *out = word >= count / 2;
+    return word < count ? SQLITE_OK : pgsv_refuse(SQLITE_CANTOPEN, "%s is \"%s\": it can be 1 or 0", what, text);
+}
+
 static int passing(const char *text, bool *out)
 {
     if (!text || !*text) return SQLITE_OK;
@@ -94,6 +106,7 @@ int pgsv_wishes(const char *uri_name, struct wishes *wishes)
     if (result == SQLITE_OK) result = bytes(values[KEY_MAX_SIZE], &wishes->max_bytes);
     if (result == SQLITE_OK) result = milliseconds(values[KEY_WAIT], &wishes->wait);
     if (result == SQLITE_OK) result = passing(values[KEY_FOREIGN], &wishes->pass_foreign);
+    if (result == SQLITE_OK) result = yes_or_no(values[KEY_COPY_ON_WRITE], "copy_on_write", &wishes->copy_on_write);
     wishes->region = values[KEY_REGION] && *values[KEY_REGION] ? values[KEY_REGION] : NULL;
     wishes->shared_reading = uri_name && sqlite3_uri_boolean(uri_name, "immutable", 0);
     return result;

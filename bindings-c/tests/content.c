@@ -98,6 +98,19 @@ static void bad_arguments(pgs_object *object) {
     ANSWERS(PGS_E_INVALID, pgs_object_sync_range(NULL, 0, 1));
 }
 
+static void compact(pgs_store *store) {
+    static char bytes[1 << 20];
+    uint64_t given = 0;
+    pgs_object *object = open_object(store, "gone");
+    OK(pgs_object_write(object, 0, bytes, sizeof bytes));
+    pgs_object_close(object);
+    OK(pgs_unlink(store, "gone"));
+    OK(pgs_compact(store, &given));
+    CHECK(given >= sizeof bytes);
+    OK(pgs_compact(store, NULL));
+    ANSWERS(PGS_E_INVALID, pgs_compact(NULL, &given));
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     pgs_store *store = open_store(in(argv[1], "content.pgs"), PGS_CREATE);
@@ -115,6 +128,7 @@ int main(int argc, char **argv) {
     OK(pgs_object_sync_range(object, UINT64_MAX, 2));
     OK(pgs_object_sync(object));
     OK(pgs_store_sync(store));
+    compact(store);
     pgs_object_close(object);
     OK(pgs_close(store));
 

@@ -15,6 +15,10 @@ pub const PGS_READ_ONLY: u32 = 4;
 /// bytes were put back to earlier ones under the same inode.
 pub const PGS_ASSUME_POWER_LOSS: u32 = 8;
 
+/// pgs_open(): allow storage that writes elsewhere when it is overwritten (btrfs, bcachefs, zfs), where a full disk can
+/// end the process with SIGBUS although space was allocated.
+pub const PGS_COPY_ON_WRITE: u32 = 16;
+
 /// No demand; or: the medium is taken for what it says it is.
 pub const PGS_DURABILITY_ANY: u32 = 0;
 /// Lost with the machine (DRAM, tmpfs).
@@ -30,7 +34,7 @@ pub const PGS_DURABILITY_CACHE_LINE: u32 = 3;
 pub struct Options {
     /// sizeof(pgs_options).
     pub size: usize,
-    /// PGS_CREATE, PGS_EXCLUSIVE, PGS_READ_ONLY, PGS_ASSUME_POWER_LOSS.
+    /// PGS_CREATE, PGS_EXCLUSIVE, PGS_READ_ONLY, PGS_ASSUME_POWER_LOSS, PGS_COPY_ON_WRITE.
     pub flags: u32,
     /// The weakest durability that will do (PGS_DURABILITY_*); a weaker medium is PGS_E_TOO_WEAK.
     pub required: u32,
@@ -69,8 +73,8 @@ impl Options {
 
     /// The engine's options.
     pub(crate) fn engine(&self) -> Answer<pagestone::store::Options> {
-        let flags =
-            Flags::of(self.flags, PGS_CREATE | PGS_EXCLUSIVE | PGS_READ_ONLY | PGS_ASSUME_POWER_LOSS)?;
+        let known = PGS_CREATE | PGS_EXCLUSIVE | PGS_READ_ONLY | PGS_ASSUME_POWER_LOSS | PGS_COPY_ON_WRITE;
+        let flags = Flags::of(self.flags, known)?;
         if flags.has(PGS_READ_ONLY) && flags.has(PGS_CREATE) {
             return Err(Failure::invalid("PGS_READ_ONLY and PGS_CREATE contradict each other\0"));
         }
@@ -82,7 +86,8 @@ impl Options {
             .create_new(flags.has(PGS_EXCLUSIVE))
             .wait(Duration::from_millis(self.wait_ms))
             .read_only(flags.has(PGS_READ_ONLY))
-            .assume_power_loss(flags.has(PGS_ASSUME_POWER_LOSS));
+            .assume_power_loss(flags.has(PGS_ASSUME_POWER_LOSS))
+            .copy_on_write(flags.has(PGS_COPY_ON_WRITE));
         if let Some(class) = class(self.required)? {
             options = options.require(class);
         }

@@ -157,6 +157,25 @@ pub unsafe extern "C" fn pgs_store_sync(store: *mut Store) -> c_int {
     unsafe { handle::on(store, |store| Ok(store.engine.sync()?)) }
 }
 
+/// Gives free space back to the file system; `bytes` (may be NULL) is how many. The file keeps its length and gets
+/// holes; what is stored later takes its space from the disk again. Some of this happens by itself, where more
+/// than 16 MiB and an eighth of the region is free.
+///
+/// Errors: PGS_E_READ_ONLY; -EOPNOTSUPP (a file system without holes).
+///
+/// Durability: names and sizes that were changed before are durable when it returns PGS_OK.
+// # Safety: that of the crate.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_compact(store: *mut Store, bytes: *mut u64) -> c_int {
+    // SAFETY: as C promised: a live store, and room for what is not NULL.
+    unsafe {
+        handle::on(store, |store| {
+            put(bytes, store.engine.compact()?);
+            Ok(())
+        })
+    }
+}
+
 /// Gives the object `from` the name `to`, at once for everybody. An object that was named `to` loses its
 /// name, as by pgs_unlink(). Open handles stay with their object.
 ///

@@ -129,6 +129,24 @@ fn rule_2_freed_data_is_not_reused_too_early() {
     Schedule { rule: Rule::RoleReuse, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
+/// Rule 2, of blocks: a run goes back to the disk only when the records that freed it are passed: the former owner, still
+/// there after a power loss, would show zeros.
+#[test]
+fn rule_2_freed_data_is_not_punched_too_early() {
+    fn act(live: &Live) -> Result<(), String> {
+        let a = object(live, 0, "a", 4);
+        live.run(0, Op::SetLen(a, 0)).unwrap();
+        live.run(0, Op::Compact).unwrap();
+        let b = object(live, 0, "b", 30);
+        live.run(0, Op::SetLen(b, 0)).unwrap();
+        live.run(0, Op::Compact).unwrap();
+        live.run(0, Op::Write(b, 0, 6 * PAGE)).unwrap();
+        live.run(0, Op::Sync(b)).unwrap();
+        Ok(())
+    }
+    Schedule { rule: Rule::PunchEarly, media: BOTH, since: START, act }.holds_only_with_its_rule();
+}
+
 /// Rule 3: growth uncovers zeros, never what was cut off.
 #[test]
 fn rule_3_growth_uncovers_zeros() {

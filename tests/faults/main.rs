@@ -10,6 +10,7 @@
 //! the same program is its own child processes.
 
 mod bench;
+mod blocks;
 mod child;
 mod disk;
 mod door;
@@ -34,6 +35,7 @@ const CASES: &[&[Case]] = &[
     disk::CASES,
     ending::CASES,
     stacks::CASES,
+    blocks::CASES,
     pair::CASES,
     file::CASES,
     limits::CASES,

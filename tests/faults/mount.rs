@@ -106,10 +106,10 @@ pub fn make_ext4(image: &Path, bytes: u64, options: &[&str]) -> io::Result<()> {
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).args(options).arg(image), 0)
 }
 
-/// Makes an `xfs` of `bytes` bytes on a file.
+/// Makes an `xfs` of `bytes` bytes on a file, whose files can share extents.
 pub fn make_xfs(image: &Path, bytes: u64) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).open(image)?.set_len(bytes)?;
-    run(Command::new("mkfs.xfs").args(["-q", "-f"]).arg(image), 0)
+    run(Command::new("mkfs.xfs").args(["-q", "-f", "-m", "reflink=1"]).arg(image), 0)
 }
 
 /// Makes a `btrfs` of `bytes` bytes on a file.

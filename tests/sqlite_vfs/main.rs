@@ -11,6 +11,7 @@ mod places;
 mod power;
 mod processes;
 mod reasons;
+mod space;
 mod waiting;
 
 use pagestone_tests::sqlite;

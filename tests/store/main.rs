@@ -13,6 +13,7 @@ mod lifetimes;
 mod names;
 mod scale;
 mod shrunk;
+mod space;
 mod sparse;
 mod stress;
 mod times;

@@ -23,6 +23,10 @@ pub struct Cli {
     /// Wait at most so long for a region that another process has open.
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
     pub wait: Duration,
+    /// Change regions on storage that writes elsewhere when overwritten (btrfs, bcachefs, zfs); a full disk may then
+    /// kill the process (SIGBUS).
+    #[arg(long, global = true)]
+    pub copy_on_write: bool,
 }
 
 /// Seconds, perhaps with a fraction.
@@ -49,6 +53,8 @@ pub enum Command {
     Export(Export),
     /// Remove objects.
     Rm(Rm),
+    /// Give free space back to the file system. The file keeps its length, and takes less of the disk.
+    Compact(Look),
     /// Show all of it on real data: SQLite on Pagestone, killed in mid-transaction, proven whole.
     Demo(Demo),
     /// The process that the demo kills.

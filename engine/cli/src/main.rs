@@ -3,6 +3,7 @@
 
 mod args;
 mod check;
+mod compact;
 mod create;
 mod demo;
 mod export;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<u8, Failure> {
-    place::wait_for(cli.wait);
+    place::open_as(cli.wait, cli.copy_on_write);
     match cli.command {
         Command::Create(a) => create::run(&a),
         Command::Info(a) => info::run(&a),
@@ -43,6 +44,7 @@ fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Import(a) => import::run(&a),
         Command::Export(a) => export::run(&a),
         Command::Rm(a) => rm::run(&a),
+        Command::Compact(a) => compact::run(&a),
         Command::Demo(a) => demo::run(&a),
         Command::DemoWorker(a) => demo::worker::work(&a).map(|()| 0).map_err(Failure::Other),
     }

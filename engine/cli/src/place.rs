@@ -41,16 +41,18 @@ impl Place {
     }
 }
 
-static WAIT: OnceLock<Duration> = OnceLock::new();
+/// How long each opening waits, and whether storage that copies on write will do.
+static WISHES: OnceLock<(Duration, bool)> = OnceLock::new();
 
-/// Has each opening wait at most so long for a region that is in use.
-pub fn wait_for(time: Duration) {
-    WAIT.get_or_init(|| time);
+/// Has each opening wait at most so long for a region that is in use, and allows storage that copies on write.
+pub fn open_as(wait: Duration, copy_on_write: bool) {
+    WISHES.get_or_init(|| (wait, copy_on_write));
 }
 
 /// How regions are opened.
 pub fn options() -> Options {
-    Store::options().wait(WAIT.get().copied().unwrap_or_default())
+    let (wait, copy_on_write) = WISHES.get().copied().unwrap_or_default();
+    Store::options().wait(wait).copy_on_write(copy_on_write)
 }
 
 /// Opens a region that will not be changed: its log is replayed in private memory, the file stays as it is.

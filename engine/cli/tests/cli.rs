@@ -371,3 +371,23 @@ fn the_manual_names_every_command() {
     }
     assert_eq!(seen, 9);
 }
+
+#[test]
+fn compact_gives_free_space_back() {
+    use std::os::unix::fs::MetadataExt;
+    let scene = Scene::new();
+    fs::write(scene.path("big"), vec![7; 5 << 20]).expect("room");
+    scene.ok(&["import", "big", "r.pgs:big"]);
+    scene.ok(&["rm", "r.pgs:big"]);
+    let on_disk = || scene.path("r.pgs").metadata().expect("it is there").blocks() * 512;
+    assert!(on_disk() >= 5 << 20);
+    let said = scene.ok(&["compact", "r.pgs"]);
+    assert!(said.contains("MiB given back"), "{said}");
+    assert!(on_disk() < 2 << 20, "{} KiB", on_disk() >> 10);
+    assert_eq!(scene.json(&["compact", "--json", "r.pgs"])["returned_bytes"], 0);
+    scene.ok(&["check", "r.pgs"]);
+    scene.ok(&["import", "--copy-on-write", "big", "r.pgs:big"]);
+    scene.ok(&["export", "r.pgs:big", "back"]);
+    assert!(fs::read(scene.path("back")).expect("a file") == vec![7; 5 << 20]);
+    scene.fails(1, &["compact", "missing.pgs"]);
+}

@@ -1,6 +1,8 @@
 //! Handing out frames: volatile takes, quarantine of what was freed, growth of the region.
 
 use super::bitmap::{self, Group};
+use super::blocks::Blocks;
+use super::holes::Holes;
 use super::layout::{GROUP_FRAMES, RootWord, file_bytes};
 use super::log::record::Sequence;
 use super::log::{Log, Txn};
@@ -29,26 +31,29 @@ pub(crate) const KEPT_FOR_FREEING: u64 = 4;
 
 /// Frames that may be handed out, frames that soon may be, and where more come from.
 pub(crate) struct Allocator {
-    log: Arc<Log>,
+    pub(super) log: Arc<Log>,
     window: Arc<Window>,
     frames: AtomicU64,
     /// Held while the region grows: one at a time.
     growing: Mutex<()>,
-    groups: Mutex<Groups>,
+    pub(super) groups: Mutex<Groups>,
+    pub(super) blocks: Blocks,
 }
 
 #[derive(Debug, Default)]
-struct Groups {
-    loaded: HashMap<u64, Group>,
+pub(super) struct Groups {
+    pub(super) loaded: HashMap<u64, Group>,
     /// Frames of loaded groups that may be handed out.
-    free: u64,
-    longest: Longest,
+    pub(super) free: u64,
+    pub(super) longest: Longest,
+    /// Free frames without blocks: they are taken in the groups.
+    pub(super) holes: Holes,
     /// No group below this one has a free frame.
-    low: u64,
+    pub(super) low: u64,
     /// Freed by records that are not passed: a frame named by a live record keeps its role (log rule 2).
     quarantine: VecDeque<(Sequence, Vec<FrameNo>)>,
     /// The frames in it.
-    quarantined: HashSet<FrameNo>,
+    pub(super) quarantined: HashSet<FrameNo>,
 }
 
 impl Allocator {
@@ -61,6 +66,7 @@ impl Allocator {
             frames: AtomicU64::new(frames),
             growing: Mutex::new(()),
             groups: Mutex::default(),
+            blocks: Blocks::default(),
         })
     }
 
@@ -90,7 +96,7 @@ impl Allocator {
                 };
                 (shape, missing)
             };
-            match missing.map(|missing| self.grow(shape, missing)) {
+            match missing.map(|missing| self.more(shape, missing)) {
                 Some(Ok(())) => {}
                 Some(Err(Error::NoSpace { .. })) | None
                     if !waited && !self.groups.lock().quarantined.is_empty() =>
@@ -139,6 +145,7 @@ impl Allocator {
         groups.quarantined.extend(&frames);
         // Appends return in any order: an entry behind a later one only waits a little longer.
         groups.quarantine.push_back((freed, frames));
+        self.blocks.note_free(self.shape(), groups.free + groups.quarantined.len() as u64);
     }
 
     /// Words and nodes that searches for frames have looked at so far.
@@ -150,13 +157,20 @@ impl Allocator {
 
     /// Frames that are free or soon will be, over the whole region; loads every group.
     pub(crate) fn free_frames(&self) -> Result<u64> {
+        let free = self.free_with_blocks()?;
+        let end = self.shape().frames as u32;
+        Ok(free + self.groups.lock().holes.within(0..end).map(|run| run.len() as u64).sum::<u64>())
+    }
+
+    /// As [`free_frames`](Self::free_frames), without those in holes.
+    pub(super) fn free_with_blocks(&self) -> Result<u64> {
         let (mut groups, shape) = self.settled()?;
         groups.has_free(&*self.log, shape, u64::MAX)?;
         Ok(groups.free + groups.quarantined.len() as u64)
     }
 
     /// The groups, passed frames given back first, and the shape they are to be loaded with.
-    fn settled(&self) -> Result<(MutexGuard<'_, Groups>, Shape)> {
+    pub(super) fn settled(&self) -> Result<(MutexGuard<'_, Groups>, Shape)> {
         let mut groups = self.groups.lock();
         if !groups.quarantine.is_empty() {
             let passed = self.log.passed();
@@ -173,6 +187,19 @@ impl Allocator {
         Ok((groups, shape))
     }
 
+    /// Makes `missing` more frames to hand out: of holes, else by growth.
+    fn more(&self, seen: Shape, missing: u64) -> Result {
+        let more = match self.fill_holes(missing) {
+            Ok(false) => self.grow(seen, missing),
+            filled => filled.map(drop),
+        };
+        let room = self.log.region().max_bytes() > file_bytes(seen.frames + missing);
+        if room && matches!(more, Err(Error::NoSpace { .. })) {
+            self.blocks.found_full();
+        }
+        more
+    }
+
     /// Adds at least `missing` frames to the `seen` ones; nothing to do if somebody else did.
     fn grow(&self, seen: Shape, missing: u64) -> Result {
         let _one_at_a_time = self.growing.lock();
@@ -182,11 +209,18 @@ impl Allocator {
         }
         // A group that begins costs its bitmap frame.
         let least = missing + missing / (GROUP_FRAMES - 1) + 2;
-        let mut step = step(old).max(least);
+        let wanted = step(old).max(least);
+        let mut step = wanted;
         let frames = loop {
             let frames = (old.frames + step).min(REGION_FRAMES_MAX - 1);
-            match self.log.region().grow_to(file_bytes(frames)) {
-                Ok(()) if frames > old.frames => break frames,
+            let longer = self.log.region().grow_to(file_bytes(frames));
+            match longer.and_then(|()| self.fill_growth(old.frames..frames + 1)) {
+                Ok(()) if frames > old.frames => {
+                    if step == wanted {
+                        self.blocks.found_room();
+                    }
+                    break frames;
+                }
                 Ok(()) => return Err(Error::NoSpace { why: "a region cannot have more frames".into() }),
                 Err(Error::NoSpace { .. }) if step > missing => step = (step / 2).max(missing),
                 Err(error) => {
@@ -231,12 +265,17 @@ fn step(shape: Shape) -> u64 {
 }
 
 impl Groups {
-    fn group(&mut self, words: &impl Words, shape: Shape, group: u64) -> Result<&mut Group> {
+    pub(super) fn group(&mut self, words: &impl Words, shape: Shape, group: u64) -> Result<&mut Group> {
         use std::collections::hash_map::Entry;
         match self.loaded.entry(group) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
-                let loaded = Group::load(words, shape, group)?;
+                let mut loaded = Group::load(words, shape, group)?;
+                let first = (group * GROUP_FRAMES) as u32;
+                let end = shape.frames.min((group + 1) * GROUP_FRAMES) as u32;
+                for run in self.holes.within(first..end) {
+                    loaded.take(run.start - first..run.end - first);
+                }
                 self.longest.extend(shape.groups());
                 self.longest.set(group, loaded.longest());
                 self.free += u64::from(loaded.free());
@@ -365,7 +404,7 @@ impl Groups {
         }
     }
 
-    fn give_run(&mut self, frames: Range<u64>) {
+    pub(super) fn give_run(&mut self, frames: Range<u64>) {
         let mut first = frames.start;
         while first < frames.end {
             let (group, place) = (first / GROUP_FRAMES, first % GROUP_FRAMES);
@@ -379,6 +418,14 @@ impl Groups {
                 self.longest.set(group, loaded.longest());
             }
             first += count;
+        }
+    }
+
+    /// Gives back what waits for its records (a broken rule).
+    pub(super) fn forget_quarantine(&mut self) {
+        self.quarantined.clear();
+        for (_, frames) in std::mem::take(&mut self.quarantine) {
+            self.give(&frames);
         }
     }
 

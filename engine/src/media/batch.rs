@@ -118,7 +118,7 @@ impl Volume {
             return Ok(frames);
         }
         self.release(&frames)?;
-        let scattered = self.allocator.free_frames()?;
+        let scattered = self.allocator.free_with_blocks()?;
         let frames = self.allocator.allocate(wanted, None, scattered)?;
         if payload::extents_of(&frames).count() as u64 <= pieces {
             return Ok(frames);

@@ -140,6 +140,34 @@ impl Group {
         self.runs.first(&self.words, from, wanted)
     }
 
+    /// The first run of free frames at or behind `from`, whole; an empty one behind the last.
+    pub(crate) fn next_free(&self, from: u32) -> std::ops::Range<u32> {
+        match self.first(from, 1) {
+            Some(run) => run.start..self.next_taken(run.start),
+            None => GROUP_FRAMES as u32..GROUP_FRAMES as u32,
+        }
+    }
+
+    /// The runs of `places` that may be handed out, and the others.
+    pub(crate) fn parts(
+        &self,
+        places: std::ops::Range<u32>,
+    ) -> (Vec<std::ops::Range<u32>>, Vec<std::ops::Range<u32>>) {
+        let (mut free, mut taken, mut at) = (Vec::new(), Vec::new(), places.start);
+        while at < places.end {
+            let run = self.next_free(at);
+            let run = run.start.min(places.end)..run.end.min(places.end);
+            if at < run.start {
+                taken.push(at..run.start);
+            }
+            at = run.end;
+            if !run.is_empty() {
+                free.push(run);
+            }
+        }
+        (free, taken)
+    }
+
     /// The free run that begins at `start`, `most` long at most.
     pub(crate) fn extent(&self, start: u32, most: u64) -> Range<u32> {
         let most = u32::try_from(most).unwrap_or(u32::MAX);
@@ -216,6 +244,16 @@ mod tests {
         assert_eq!(group.free(), 22);
         group.take(60..70);
         assert_eq!((group.free(), group.longest()), (12, 8));
+    }
+
+    #[test]
+    fn parts_are_free_or_taken() {
+        let group = group(&[3..5, 60..70, 32_760..32_768]);
+        assert_eq!(group.parts(0..66), (vec![3..5, 60..66], vec![0..3, 5..60]));
+        assert_eq!(group.parts(61..32_768), (vec![61..70, 32_760..32_768], vec![70..32_760]));
+        assert_eq!(group.parts(70..80), (vec![], vec![70..80]));
+        assert_eq!(group.next_free(65), 65..70);
+        assert!(Group::of(vec![!0; GROUP_WORDS as usize].into()).next_free(9).is_empty());
     }
 
     #[test]

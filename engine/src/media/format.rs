@@ -41,6 +41,7 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     }
     let frames = initial_frames(log_frames);
     region.grow_to(file_bytes(frames.into()))?;
+    region.fill_gaps([0..file_bytes(frames.into())])?;
     let memory = region.memory();
     let zeros = [0; FRAME_SIZE];
     for offset in (LEASE_OFFSET..first_free_frame(log_frames).offset()).step_by(FRAME_SIZE) {

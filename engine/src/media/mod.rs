@@ -9,12 +9,14 @@
 mod allocator;
 mod batch;
 mod bitmap;
+mod blocks;
 mod busy;
 pub mod check;
 mod content;
 mod directory;
 pub mod ending;
 pub mod format;
+mod holes;
 pub mod layout;
 pub mod lease;
 pub mod log;

@@ -52,6 +52,7 @@ pub enum Rule {
     PayloadReuse,
     SyncKeepsImages,
     GrowthKeepsImages,
+    PunchEarly,
 }
 
 impl Rule {
@@ -101,6 +102,7 @@ impl Rule {
         Self::PayloadReuse,
         Self::SyncKeepsImages,
         Self::GrowthKeepsImages,
+        Self::PunchEarly,
     ];
 }
 

@@ -81,6 +81,37 @@ impl Volume {
         self.allocator.free_frames()
     }
 
+    /// What the first change of an opening begins with: all that is in use gets blocks of its own, where it has none.
+    ///
+    /// # Errors
+    /// `NoSpace`: nothing was changed, and the next change tries again.
+    pub fn prepare(&self) -> Result {
+        self.allocator.prepare()
+    }
+
+    /// Gives free space back to the file system, all but a few frames: how many bytes.
+    ///
+    /// # Durability
+    /// Everything appended before is durable.
+    pub fn compact(&self) -> Result<u64> {
+        self.allocator.compact()
+    }
+
+    /// Whether [`return_surplus`](Self::return_surplus) may have something to do: one load.
+    #[must_use]
+    pub fn has_surplus(&self) -> bool {
+        self.allocator.has_surplus()
+    }
+
+    /// Gives back what is free beyond max(16 MiB, an eighth of the region). `pass`: what was freed since the log's tail
+    /// moved last, too.
+    ///
+    /// # Durability
+    /// None; with `pass`, everything appended before may have become durable.
+    pub fn return_surplus(&self, pass: bool) -> Result {
+        self.allocator.return_surplus(pass)
+    }
+
     /// Frames of the region.
     #[must_use]
     pub fn frames(&self) -> u64 {

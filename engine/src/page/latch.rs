@@ -191,7 +191,24 @@ impl PageRef {
     }
 
     pub(super) fn writable(&self) -> Result {
-        if self.pages().region().read_only() { Err(Error::ReadOnly) } else { Ok(()) }
+        let region = self.pages().region();
+        if region.read_only() {
+            return Err(Error::ReadOnly);
+        }
+        if region.admits_stores() { Ok(()) } else { self.prepare() }
+    }
+
+    /// The first store of an opening begins here.
+    #[cold]
+    fn prepare(&self) -> Result {
+        match self.pages().manager() {
+            Ok(manager) => manager.prepare(),
+            // The store has gone and this pin has stayed: its own page is all that can be stored to.
+            Err(_) => {
+                let start = self.frame().offset();
+                self.pages().region().fill_gaps([start..start + FRAME_SIZE as u64])
+            }
+        }
     }
 
     fn exclusive(&self) -> Result<Exclusive<'_>> {

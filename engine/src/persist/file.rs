@@ -1,4 +1,4 @@
-//! Making a file durable: all of it, or one range.
+//! Making a file durable, all of it or one range; and giving a range back.
 
 use std::fs::File;
 use std::io;
@@ -23,6 +23,21 @@ pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn write_and_sync(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(bytes, offset)?;
     file.sync_data()
+}
+
+/// Makes a hole of a range, in a file that keeps its length.
+pub(super) fn punch(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<()> {
+    let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    loop {
+        // SAFETY: the descriptor is borrowed, hence open.
+        if unsafe { libc::fallocate(file.as_raw_fd(), how, offset as libc::off_t, len as libc::off_t) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
 }
 
 /// Makes the names in a directory durable: of a file that was just created there.

@@ -362,6 +362,38 @@ impl Persist {
         }
     }
 
+    /// Gives the blocks of a range back to the file system: it reads as zeros at once. Memory keeps them, and is zeroed.
+    ///
+    /// # Safety
+    /// The range is mapped, whole frames, a part of `file` at the same offset, and used by nobody meanwhile.
+    ///
+    /// # Durability
+    /// None: a power loss before a file sync leaves what was there, or zeros.
+    pub unsafe fn punch(
+        &self,
+        file: Option<BorrowedFd<'_>>,
+        base: *mut u8,
+        offset: u64,
+        len: usize,
+    ) -> io::Result<()> {
+        let punch = || match file {
+            Some(file) => file::punch(file, offset, len),
+            None => {
+                for at in (offset..offset + len as u64).step_by(8) {
+                    // SAFETY: the caller's promise. A late look of an optimistic reader races with no plain store.
+                    let word = unsafe { word_at(base, at) };
+                    // ORDERING: Relaxed: nobody uses these bytes.
+                    word.store(0, std::sync::atomic::Ordering::Relaxed);
+                }
+                Ok(())
+            }
+        };
+        match &self.recorder {
+            Some(recorder) => recorder.punch(offset, len as u64, punch),
+            None => punch(),
+        }
+    }
+
     /// Writes one range through to the medium as it stands in memory, and nothing else.
     ///
     /// # Safety

@@ -32,6 +32,8 @@ pub enum Event {
     WriteThroughEnd { thread: u32, offset: u64, len: u64 },
     /// The region's length is `bytes`, durably.
     Grow { bytes: u64 },
+    /// The blocks of the range went back to the file system: it reads as zeros. A crash leaves zeros or what was there.
+    Punch { thread: u32, offset: u64, len: u64 },
     /// A test's own remark: an acknowledgement, a boundary.
     Mark { thread: u32, label: u64 },
     /// The region's bytes were found to differ from all that was recorded: somebody has stored past the door.
@@ -51,8 +53,10 @@ pub enum FileOperation {
     Length,
     /// `syncfs`, by an opening after a death. No event tells of it.
     FileSystem,
-    /// A seek to the end: whether the file is as long as it was. No event tells of it.
+    /// A seek to the end: whether the file is as long as it was; or a look at its blocks. No event tells of it.
     Look,
+    /// `fallocate` that gives blocks back.
+    Punch,
 }
 
 /// What a fault can be planned for.
@@ -251,6 +255,26 @@ impl Recorder {
         if log.strike(Kind::Fence).is_none() {
             log.events.push(Event::Fence { thread });
         }
+    }
+
+    /// Records a punch and runs it, as one step: recorded order is memory order. One that fails may have punched.
+    pub(super) fn punch(
+        &self,
+        offset: u64,
+        len: u64,
+        run: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.announce(|thread| Event::Punch { thread, offset, len });
+        let mut log = self.log.lock();
+        let (thread, fault) = (log.thread(), log.strike_file(FileOperation::Punch));
+        if let Some(Fault::Fail(error)) = fault {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        if fault.is_none() {
+            log.events.push(Event::Punch { thread, offset, len });
+        }
+        log.replica.store(offset, &vec![0; len as usize]);
+        run()
     }
 
     /// Records an `fdatasync` around `run`.

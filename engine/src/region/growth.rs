@@ -11,6 +11,7 @@ use crate::units::MediumKind;
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 
@@ -118,12 +119,24 @@ pub(super) fn check_file_limit(bytes: u64) -> io::Result<()> {
 
 /// Gives the file's bytes from `old` to `new` their blocks.
 fn allocate(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
-    match fallocate(file, 0, old, new) {
+    fill(file, old..new)
+}
+
+/// Gives blocks to bytes that have none.
+pub(super) fn fill(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
+    match fallocate(file, 0, bytes.start, bytes.end) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
-            write_zeros(file, old, new)
+            write_zeros(file, bytes.start, bytes.end)
         }
         allocated => allocated,
     }
+}
+
+/// As [`fill`], of a file without a page cache: see `allocate_direct`.
+pub(super) fn fill_direct(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
+    let (start, end) = (bytes.start / BLOCK * BLOCK, bytes.end.next_multiple_of(BLOCK));
+    let _ = fallocate(file, libc::FALLOC_FL_KEEP_SIZE, start, end);
+    write_zeros(file, bytes.start, bytes.end)
 }
 
 /// As [`allocate`], of a file without a page cache. There a store to a block that was allocated and never written makes
@@ -135,7 +148,7 @@ fn allocate_direct(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
     write_zeros(file, old, new)
 }
 
-fn fallocate(file: BorrowedFd<'_>, mode: libc::c_int, old: u64, new: u64) -> io::Result<()> {
+pub(super) fn fallocate(file: BorrowedFd<'_>, mode: libc::c_int, old: u64, new: u64) -> io::Result<()> {
     let (from, len) = (old as libc::off_t, (new - old) as libc::off_t);
     loop {
         // SAFETY: an open descriptor.

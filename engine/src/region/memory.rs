@@ -335,6 +335,16 @@ impl Memory {
         }
     }
 
+    /// Gives the blocks of whole frames back: they read as zeros. Nobody uses them.
+    pub(super) fn punch(&self, offset: u64, len: usize) -> Result {
+        self.check(offset, len)?;
+        self.check_writable()?;
+        let file = self.descriptor()?;
+        // SAFETY: mapped, words of whole frames, of the file at the same offset; nobody uses them, as the caller says.
+        let punched = unsafe { self.persist.punch(file, self.base(), offset, len) };
+        punched.map_err(|error| Error::io(format!("punching {}", self.name), error))
+    }
+
     /// Tells the recorder of bytes that were stored through [`Region::address`](super::Region::address).
     pub fn wrote(&self, offset: u64, len: usize) -> Result {
         self.check(offset, len)?;

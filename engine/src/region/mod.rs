@@ -9,8 +9,10 @@
 //! - A fork's child owns nothing: no claim, no window ([`Error::Forked`]).
 
 mod below;
+mod blocks;
 mod claim;
 mod close;
+mod extents;
 mod file_system;
 mod fork;
 mod growth;
@@ -29,6 +31,7 @@ mod source;
 mod sysfs;
 
 pub use close::{Detach, LastWill, last_put};
+pub use extents::Gap;
 pub use identity::{Difference, Holder, Identity};
 pub use map::{region_at, region_of};
 
@@ -65,6 +68,8 @@ pub struct Region {
     assumes_power_loss: bool,
     closed: AtomicBool,
     closing: Mutex<close::Closing>,
+    /// Whether stores may begin: see `blocks`.
+    stores: AtomicBool,
     orphans: Orphans,
     growing: Mutex<()>,
 }
@@ -87,6 +92,8 @@ impl Region {
         let persist = Persist::new(class, medium.caches_survive, options.recorder.clone());
         let name = medium.path.as_deref().map_or_else(|| MEMORY.to_owned(), |path| format!("{path:?}"));
         let claim = backing.into_claim();
+        // Memory has a block when it is touched, a device has all of them, and private stores need none.
+        let stores = medium.path.is_none() || mapping.fixed() || !options.writable() || options.private;
         let habits = habits(&medium, options);
         let memory = Memory::new(mapping, claim, len, frames.start, persist, options, habits, name);
         memory.tell_beginning();
@@ -100,6 +107,7 @@ impl Region {
             assumes_power_loss: options.assume_power_loss,
             closed: AtomicBool::new(false),
             closing: Mutex::default(),
+            stores: AtomicBool::new(stores),
             orphans: Orphans::default(),
             growing: Mutex::new(()),
         });
@@ -179,6 +187,12 @@ impl Region {
     #[must_use]
     pub fn window_bytes(&self) -> u64 {
         self.memory.window()
+    }
+
+    /// Bytes that the region may have, by its options and its addresses.
+    #[must_use]
+    pub fn max_bytes(&self) -> u64 {
+        self.limit
     }
 
     /// How durable the region takes its syncs to be: the medium's own class, or what was assumed.

@@ -22,6 +22,9 @@ pub trait SpaceManager: Send + Sync {
     /// The frame that holds this page now; `None` for a hole, and for a page of no open object.
     fn map(&self, page: Owner) -> Result<Option<FrameNo>>;
 
+    /// Before the first store of an opening: sees to it that all that is in use has blocks of its own, and admits stores.
+    fn prepare(&self) -> Result;
+
     /// For each frame the page that it holds; `None` for free frames, metadata, and pages that were cut off.
     fn owners(&self, frames: &[FrameNo]) -> Result<Vec<Option<Owner>>>;
 }

@@ -40,7 +40,7 @@ impl Core {
         if !self.pages.region().read_only() {
             self.ensure_whole()?;
             // Frames that were released and not yet freed would look pinned.
-            self.settle()?;
+            self.settle_at_end()?;
         }
         self.pages.withdraw();
         let ended = self.refuse_pinned().and_then(|()| self.end());
@@ -89,7 +89,7 @@ impl Core {
             return Ok(());
         }
         self.ensure_usable()?;
-        self.settle()?;
+        self.settle_at_end()?;
         self.sync_everything()?;
         self.log.close()?;
         self.pages.region().memory().touch();

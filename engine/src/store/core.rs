@@ -90,6 +90,9 @@ impl Core {
         if self.pages.region().read_only() {
             return Err(Error::ReadOnly);
         }
+        if !self.pages.region().admits_stores() {
+            self.volume.prepare()?;
+        }
         if self.owes() {
             self.settle_some()?;
         }
@@ -104,13 +107,13 @@ impl Core {
 
     /// Runs a change. One that finds no room is tried again when all owed work is done: what is owed may be room.
     pub(super) fn with_room<R>(&self, change: impl Fn() -> Result<R>) -> Result<R> {
-        match change() {
-            Err(Error::NoSpace { .. }) if self.owes() => {
-                self.settle()?;
-                change()
-            }
+        let done = match change() {
+            Err(Error::NoSpace { .. }) if self.owes() => self.settle().and_then(|()| change()),
             done => done,
-        }
+        };
+        // It may have freed something, and so does a change that failed.
+        self.return_surplus(false);
+        done
     }
 
     /// What a change begins with that walks the medium: names, lengths, maps.
@@ -137,11 +140,32 @@ impl Core {
     }
 
     fn work_off(&self, owed: &mut Owed, frames: usize, steps: usize) -> Result {
+        if !owed.objects.is_empty() || !owed.frames.is_empty() {
+            self.volume.prepare()?;
+        }
         let freed = self.free_released(owed, frames);
         let result = freed.and_then(|()| self.finish_some(&mut owed.objects, steps));
         // ORDERING: Release: pairs with `owes`. Only lowered under this lock.
         self.owes.store(!owed.objects.is_empty() || !owed.frames.is_empty(), Ordering::Release);
         result
+    }
+
+    /// As [`Self::settle`], before an end: what a full disk leaves undone is the next opening's.
+    pub(super) fn settle_at_end(&self) -> Result {
+        match self.settle() {
+            Err(Error::NoSpace { .. }) if !self.pages.region().admits_stores() => Ok(()),
+            settled => settled,
+        }
+    }
+
+    /// After something was freed, with no lock held: what is free beyond the limit goes back to the disk. `pass`: also what
+    /// the log must be passed for.
+    #[inline]
+    pub(super) fn return_surplus(&self, pass: bool) {
+        if self.volume.has_surplus() && !self.pages.region().read_only() && self.ensure_usable().is_ok() {
+            // What does not go back stays free space; a log that failed has poisoned the region.
+            let _ = self.volume.return_surplus(pass);
+        }
     }
 
     fn free_released(&self, owed: &mut Owed, most: usize) -> Result {

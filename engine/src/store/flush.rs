@@ -24,6 +24,14 @@ impl Core {
 
     /// LOG rule 6: bits taken, then flushed in place, then the records; then those who took bits before.
     fn sync(&self, take: impl FnOnce() -> Dirt) -> Result {
+        let synced = self.make_taken_durable(take);
+        if synced.is_ok() {
+            self.return_surplus(true);
+        }
+        synced
+    }
+
+    fn make_taken_durable(&self, take: impl FnOnce() -> Dirt) -> Result {
         self.ensure_usable()?;
         if !self.pages.tracks_dirt() {
             // Nothing can be made durable; but the mark makes a copy of the file whole, as it is after any sync.

@@ -87,6 +87,32 @@ impl Store {
         &self.core.pages
     }
 
+    /// Gives free space back to the file system: how many bytes. The region's file keeps its length and gets holes; what is
+    /// stored later takes its space from the disk again. Some of this happens by itself, where more than 16 MiB and an
+    /// eighth of the region is free.
+    ///
+    /// ```
+    /// # use pagestone::store::Store;
+    /// # fn main() -> pagestone::Result {
+    /// # let store = Store::options().open_memory(1 << 20)?;
+    /// store.create("draft")?.write_at(0, &[1; 4 << 20])?;
+    /// store.unlink("draft")?;
+    /// assert!(store.compact()? >= 4 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Durability
+    /// What went back was freed durably before. Names and sizes are durable on return, as far as they were changed before.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `Io` where the file system cannot make holes. What is stored is as before.
+    pub fn compact(&self) -> Result<u64> {
+        self.core.begin_walk_and_change()?;
+        self.core.settle()?;
+        self.core.volume.compact()
+    }
+
     /// Makes everything durable that was written before, to any object.
     ///
     /// # Durability

@@ -144,6 +144,7 @@ impl Store {
             Gone::Open(shared) => drop(shared),
             Gone::Closed(slot) => self.core.drop_object(slot),
         }
+        self.core.return_surplus(false);
     }
 }
 

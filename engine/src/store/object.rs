@@ -141,7 +141,7 @@ impl Object {
     /// As [`write_at`](Self::write_at).
     ///
     /// # Errors
-    /// `NoSpace`: some holes may have been filled; they read as before.
+    /// `NoSpace`: some holes inside the length may have been filled, and read as before; nothing beyond it stays.
     pub fn allocate(&self, offset: u64, len: u64) -> Result {
         self.shared.core.with_room(|| self.shared.allocate(offset, len))
     }

@@ -20,6 +20,10 @@ impl SpaceManager for Core {
         }
     }
 
+    fn prepare(&self) -> Result {
+        self.volume.prepare()
+    }
+
     /// Walks the maps of all objects: nothing on the medium leads from a frame to its page.
     fn owners(&self, frames: &[FrameNo]) -> Result<Vec<Option<Owner>>> {
         let mut found: HashMap<FrameNo, Option<Owner>> = frames.iter().map(|&frame| (frame, None)).collect();

@@ -138,19 +138,40 @@ impl Shared {
         if end > self.len() {
             self.prepare_growth(&mut layout)?;
         }
-        let (mut first, end) = (offset / PAGE, PageIndex::pages_for(end));
-        while first < end {
-            let count = CHUNK_PAGES.min(end - first);
+        let mut ahead = Vec::new();
+        let filled = self.fill_holes(&mut layout, offset / PAGE..PageIndex::pages_for(end), &mut ahead);
+        if filled.is_err() {
+            self.take_back(&mut layout, &ahead);
+        }
+        filled
+    }
+
+    /// Gives each hole among these pages a frame of zeros. `ahead`: those that lie beyond the object's end.
+    fn fill_holes(&self, layout: &mut Layout, pages: Range<u64>, ahead: &mut Vec<u64>) -> Result {
+        let (mut first, inside) = (pages.start, PageIndex::pages_for(self.len()));
+        while first < pages.end {
+            let count = CHUNK_PAGES.min(pages.end - first);
             let fresh = self.take_frames(PageIndex(first), &self.locate_run(PageIndex(first), count)?)?;
-            let filled = fresh.iter().try_for_each(|f| self.fill_frame(f.1, 0, &[]));
-            if filled.is_err() {
+            if let Err(error) = fresh.iter().try_for_each(|f| self.fill_frame(f.1, 0, &[])) {
                 self.give_back(&fresh);
+                return Err(error);
             }
-            filled?;
-            self.link(&mut layout, &fresh, None)?;
+            self.link(layout, &fresh, None)?;
+            ahead.extend(fresh.iter().map(|f| f.0.0).filter(|&page| page >= inside));
             first += count;
         }
         Ok(())
+    }
+
+    /// Frees pages beyond the end, which nobody has seen: room that was asked for and is too little must not stay taken.
+    /// Those inside may hold somebody's bytes by now.
+    fn take_back(&self, layout: &mut Layout, ahead: &[u64]) {
+        for run in ahead.chunk_by(|a, b| a + 1 == *b) {
+            if self.punch_pages(run[0]..run[0] + run.len() as u64).is_err() {
+                // What is left of them goes when the object grows next.
+                layout.tail = Tail::Unknown;
+            }
+        }
     }
 
     pub(super) fn punch_hole(&self, offset: u64, len: u64) -> Result {

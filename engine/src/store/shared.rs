@@ -226,6 +226,7 @@ impl Drop for Shared {
         if self.is_unlinked() {
             self.pages.forget_dirt(self.id);
             self.core.drop_object(self.slot);
+            self.core.return_surplus(false);
         // ORDERING: Relaxed: whoever drops the last handle comes after all other users of it.
         } else if self.cut_short.load(Ordering::Relaxed) {
             self.core.owe(self.slot);

@@ -27,6 +27,8 @@
 //! makes nothing durable either: the next life begins with the same histories ([`Medium::outlive`]), and a power loss
 //! in *that* life may still take what this one has stored.
 //!
+//! `Punch` makes zeros of free frames, like a store: after a power loss each cell holds what it held, or zeros.
+//!
 //! `Grow` makes the file's length durable. A store beyond the end without it (a run whose growth was forgotten) makes
 //! the file longer in memory only: until an `fdatasync` ends, a power loss cuts that off.
 
@@ -186,6 +188,10 @@ impl Medium {
                 self.through.insert(*thread, cells);
             }
             Event::WriteThroughEnd { thread, .. } if !lines => self.end_through(*thread),
+            // The frames read as zeros; their blocks go when the file system writes that down.
+            Event::Punch { thread, offset, len } => {
+                self.store(*thread, *offset, &vec![0; *len as usize], false);
+            }
             Event::Grow { bytes } => {
                 self.lengthen(usize::try_from(*bytes).expect("an image fits in memory"));
                 self.length = self.current.len();

@@ -356,6 +356,7 @@ impl Live {
             Op::Sync(object) => self.object(hands, *object)?.sync(),
             Op::SyncRange(object, offset, len) => self.object(hands, *object)?.sync_range(*offset, *len),
             Op::SyncAll => self.store.sync(),
+            Op::Compact => self.store.compact().map(drop),
         }
     }
 

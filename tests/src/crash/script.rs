@@ -43,6 +43,8 @@ pub enum Op {
     SyncRange(ObjectNo, u64, u64),
     /// Syncs the store.
     SyncAll,
+    /// Gives the blocks of free frames back.
+    Compact,
 }
 
 impl Op {
@@ -67,7 +69,7 @@ impl Op {
                     number.is_some()
                 });
             }
-            Self::Rename(..) | Self::Unpin | Self::SyncAll => {}
+            Self::Rename(..) | Self::Unpin | Self::SyncAll | Self::Compact => {}
         }
         Some(op)
     }
@@ -272,7 +274,7 @@ impl Script {
             Op::SyncRange(object, offset, _) => (offset < size(object)?).then_some(op),
             Op::Rename(ref from, _) => names.contains_key(from).then_some(op),
             Op::Unlink(ref name, object, _) => (names.get(name)?.0 == object).then_some(op),
-            Op::Unpin | Op::SyncAll => Some(op),
+            Op::Unpin | Op::SyncAll | Op::Compact => Some(op),
         }
     }
 
@@ -411,6 +413,7 @@ impl Author {
                 let offset = self.offset(size);
                 Op::Punch(object, offset, 1 + self.dice.below((size - offset).min(3 * PAGE)))
             }
+            25 if self.dice.once_in(2) => Op::Compact,
             25 => {
                 let first = self.dice.below(self.shape.pages);
                 Op::Allocate(object, first * PAGE, PAGE * (1 + self.dice.below(self.shape.pages - first)))

@@ -122,6 +122,9 @@ fn tell(event: &Event, judge: &dyn Judge) -> String {
         }
         Event::WriteThroughEnd { thread, .. } => format!("thread {thread} ends the write-through"),
         Event::Grow { bytes } => format!("the file is {bytes} bytes long, durably"),
+        Event::Punch { thread, offset, len } => {
+            format!("thread {thread} punches {len} bytes at {offset:#x} ({})", judge.place(*offset))
+        }
         Event::Mark { thread, label } => format!("thread {thread}: *** {} ***", judge.label(*label)),
         Event::Bypass { offset, len, .. } => {
             format!("{len} bytes at {offset:#x} ({}) were stored PAST THE DOOR", judge.place(*offset))

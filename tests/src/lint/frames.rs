@@ -1,9 +1,11 @@
 //! What frames are for, as the records appended so far say: free, data, or words of the medium's own.
 
+use super::Findings;
 use pagestone::media::layout::{GROUP_FRAMES, bitmap_frame, first_free_frame};
 use pagestone::media::log::record::Entry;
 use pagestone::units::{FRAME_SIZE, FrameNo, LINE_SIZE};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 /// The frames of a run.
 pub struct Frames {
@@ -47,6 +49,20 @@ impl Frames {
             let frame = (first / FRAME_SIZE as u64) as u32;
             if first + line <= offset + bytes.len() as u64 && !self.is_used(frame) {
                 *self.filled.entry(frame).or_default() |= 1 << (first / line % 64);
+            }
+        }
+    }
+
+    /// The blocks of these frames go back: they are nobody's, and hold nothing from here on.
+    pub fn punch(&mut self, bytes: Range<u64>, findings: &mut Findings) {
+        for frame in bytes.start / FRAME_SIZE as u64..bytes.end / FRAME_SIZE as u64 {
+            self.filled.remove(&(frame as u32));
+            if !self.is_free(frame as u32) {
+                findings.add(
+                    "punched-in-use",
+                    frame * FRAME_SIZE as u64,
+                    "its blocks go back, and it is in use",
+                );
             }
         }
     }

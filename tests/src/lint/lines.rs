@@ -125,6 +125,12 @@ impl Lines {
                 }
                 self.through.insert(*thread, (at, range));
             }
+            // What was stored there is nobody's, and gone.
+            Event::Punch { offset, len, .. } => {
+                let cells: Vec<_> =
+                    self.cells.range(self.cells_of(&(*offset..offset + len))).map(|c| *c.0).collect();
+                cells.iter().for_each(|cell| drop(self.cells.remove(cell)));
+            }
             Event::WriteThroughEnd { thread, .. } if !lines => {
                 if let Some((upto, range)) = self.through.remove(thread) {
                     self.settle(self.cells_of(&range), upto);

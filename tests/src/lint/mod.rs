@@ -126,6 +126,7 @@ pub fn lint(trace: &Trace, setting: Setting<'_>) -> Vec<Finding> {
                 let mut run = Run { lines: &lines, frames: &frames, chain: &mut chain };
                 promises.mark(*thread, *label, &mut run, &mut findings);
             }
+            Event::Punch { offset, len, .. } => frames.punch(*offset..offset + len, &mut findings),
             Event::Bypass { offset, len, .. } => {
                 findings.add(
                     "past-the-door",

@@ -19,6 +19,7 @@ use crate::media::words::Shape;
 use crate::region::Region;
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::collections::HashSet;
+use std::ops::Range;
 
 /// A valid record of the chain.
 struct Valid {
@@ -65,11 +66,12 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     if replayed == 0 && why != Why::Assumed {
         return Ok((header, recovery));
     }
-    check_targets(region, ring, &records, accepted)?;
+    let targets = check_targets(region, ring, &records, accepted)?;
     if region.read_only() {
         store_homes(region, &records, accepted, death, rules)?;
         return Ok((header, recovery));
     }
+    region.fill_gaps(targets.bytes())?;
     if rules.broken(Rule::LeaseFirst) {
         Lease::of(region, State::Open, header.tail.link.epoch).write(region)?;
     }
@@ -160,18 +162,18 @@ fn scan(region: &Region, ring: Ring, tail: Tail) -> Result<Vec<Valid>> {
 
 /// A record of ours changes only words of the root, of structures and of maps, and bytes of data frames, and no frame
 /// is both in live records (LOG rule 2): anything else is a forgery, and is refused before anything is stored.
-fn check_targets(
-    region: &Region,
+fn check_targets<'r>(
+    region: &'r Region,
     ring: Ring,
     records: &[Valid],
     accepted: impl Fn(&Valid) -> bool,
-) -> Result {
+) -> Result<Targets<'r>> {
     let mut targets = Targets::new(region, ring);
     for record in records {
         for entry in record.changes().unwrap_or_default() {
             let lawful = match entry {
                 Entry::Word(offset, _) => targets.word(*offset),
-                Entry::Zero(frame) => targets.inside(frame.offset(), FRAME_SIZE as u64),
+                Entry::Zero(frame) => targets.zero(*frame),
                 Entry::Lines(offset, _) => targets.lines(*offset),
                 // Without a durable mark its frames may hold anything.
                 Entry::Payload(_) if !accepted(record) => true,
@@ -184,7 +186,7 @@ fn check_targets(
         }
     }
     if targets.data.is_disjoint(&targets.structure) {
-        return Ok(());
+        return Ok(targets);
     }
     Err(Error::corrupt("log", LOG_FRAME.offset(), "a frame is data to one record and a structure to another"))
 }
@@ -192,10 +194,12 @@ fn check_targets(
 /// What records change.
 struct Targets<'r> {
     region: &'r Region,
-    log: std::ops::Range<u64>,
+    log: Range<u64>,
     shape: Shape,
     structure: HashSet<FrameNo>,
     data: HashSet<FrameNo>,
+    /// Either of both.
+    zeroed: HashSet<FrameNo>,
 }
 
 impl<'r> Targets<'r> {
@@ -203,7 +207,7 @@ impl<'r> Targets<'r> {
         let log = LOG_FRAME.offset()..LOG_FRAME.offset() + ring.bytes();
         let frames = (region.len_bytes() / FRAME_SIZE as u64).saturating_sub(1);
         let shape = Shape { log_frames: (ring.bytes() / FRAME_SIZE as u64) as u32, frames };
-        Self { region, log, shape, structure: HashSet::new(), data: HashSet::new() }
+        Self { region, log, shape, structure: HashSet::new(), data: HashSet::new(), zeroed: HashSet::new() }
     }
 
     fn inside(&self, offset: u64, bytes: u64) -> bool {
@@ -214,6 +218,23 @@ impl<'r> Targets<'r> {
     fn word(&mut self, offset: u64) -> bool {
         self.structure.extend(frame_of(offset));
         self.inside(offset, WORD_SIZE)
+    }
+
+    fn zero(&mut self, frame: FrameNo) -> bool {
+        self.zeroed.insert(frame);
+        self.inside(frame.offset(), FRAME_SIZE as u64)
+    }
+
+    /// What a recovery stores to: the head of the region, the log, and the records' homes.
+    fn bytes(&self) -> Vec<Range<u64>> {
+        let mut frames: Vec<_> =
+            self.structure.iter().chain(&self.data).chain(&self.zeroed).map(|f| f.0).collect();
+        frames.extend(0..(self.log.end / FRAME_SIZE as u64) as u32);
+        frames.sort_unstable();
+        frames.dedup();
+        let runs = frames.chunk_by(|a, b| a + 1 == *b);
+        runs.map(|run| FrameNo(run[0]).offset()..FrameNo(run[0]).offset() + (run.len() * FRAME_SIZE) as u64)
+            .collect()
     }
 
     fn lines(&mut self, offset: u64) -> bool {

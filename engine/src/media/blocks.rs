@@ -1,0 +1,370 @@
+//! Blocks of the file for the frames of the region: lacking ones, and those that go back.
+//!
+//! The medium says nothing about holes: they are what the file system says they are. Three moments:
+//! - Before the first change of an opening the region is asked for its [gaps](Gap). Frames in use get blocks of their
+//!   own then; free frames are noted as [holes](super::holes).
+//! - A hole gets its blocks before a frame of it is handed out. Where the disk has none, it stays a hole, and is no space.
+//! - Free runs whose freeing records are passed go back to the disk and become holes: all of them when that is asked
+//!   for, else what is beyond a [limit]. While a run is being punched it is taken, so nobody stores to it.
+
+use super::allocator::{Allocator, Groups, KEPT_FOR_FREEING};
+use super::bitmap::Group;
+use super::layout::GROUP_FRAMES;
+use super::rules::Rule;
+use super::words::Shape;
+use crate::error::{Error, Result};
+use crate::region::Gap;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::units::{FRAME_SIZE, FrameNo};
+use std::ops::Range;
+
+/// Frames of a hole that get blocks at least, where it has them: a call of the file system serves many frames.
+const FILLED_MIN: u64 = frames_in(256 << 10);
+/// Free frames with blocks that never go back by themselves, and a part of the region.
+const KEPT_MIN: u64 = frames_in(16 << 20);
+const KEPT_PART: u64 = 8;
+/// The same after the disk was found full.
+const KEPT_MIN_TIGHT: u64 = frames_in(1 << 20);
+const KEPT_PART_TIGHT: u64 = 64;
+/// Shorter runs do not go back by themselves.
+const RUN_MIN: u32 = 16;
+
+/// The file system cannot make holes.
+const EOPNOTSUPP: i32 = 95;
+
+const fn frames_in(bytes: u64) -> u64 {
+    bytes / FRAME_SIZE as u64
+}
+
+/// What the allocator knows of blocks, besides which free frames have none.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    /// Gaps in use that have no blocks yet; `None` before the file was asked.
+    lacking: Mutex<Option<Vec<Gap>>>,
+    /// Whether more may be free than is kept.
+    surplus: AtomicBool,
+    /// Whether the disk was found full, and has not had room since.
+    tight: AtomicBool,
+    /// Whether the file system takes nothing back.
+    refused: AtomicBool,
+    /// Held while runs go back.
+    returning: Mutex<()>,
+}
+
+impl Blocks {
+    /// The disk had no room.
+    pub(super) fn found_full(&self) {
+        // ORDERING: Relaxed, here and below: hints, looked at again under the lock of the groups.
+        self.tight.store(true, Ordering::Relaxed);
+        self.surplus.store(true, Ordering::Relaxed);
+    }
+
+    /// The disk had all the room that was asked for.
+    pub(super) fn found_room(&self) {
+        // ORDERING: Relaxed: see `found_full`.
+        self.tight.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes how many frames are free, or will be.
+    pub(super) fn note_free(&self, shape: Shape, free: u64) {
+        if free > self.limit(shape) {
+            // ORDERING: Relaxed: see `found_full`.
+            self.surplus.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How many free frames keep their blocks.
+    fn limit(&self, shape: Shape) -> u64 {
+        // ORDERING: Relaxed: see `found_full`.
+        match self.tight.load(Ordering::Relaxed) {
+            false => KEPT_MIN.max(shape.frames / KEPT_PART),
+            true => KEPT_MIN_TIGHT.max(shape.frames / KEPT_PART_TIGHT),
+        }
+    }
+}
+
+impl Allocator {
+    /// Before the first store of an opening: all that is in use has blocks of its own afterwards.
+    ///
+    /// # Errors
+    /// `NoSpace`: the disk has too few; the next try goes on from there.
+    pub(crate) fn prepare(&self) -> Result {
+        let region = self.log.region();
+        let mut lacking = self.blocks.lacking.lock();
+        if region.admits_stores() {
+            return Ok(());
+        }
+        if lacking.is_none() {
+            *lacking = Some(self.sort_out(&region.gaps(0..region.len_bytes())?)?);
+        }
+        let gaps = lacking.get_or_insert_default();
+        while let Some(gap) = gaps.last() {
+            region.fill_gap(gap)?;
+            gaps.pop();
+        }
+        region.admit_stores();
+        Ok(())
+    }
+
+    /// Notes free frames in gaps as holes; the rest of the gaps is in use.
+    fn sort_out(&self, gaps: &[Gap]) -> Result<Vec<Gap>> {
+        let mut used = Vec::new();
+        for gap in gaps {
+            let mut at = gap.bytes.start / FRAME_SIZE as u64;
+            let end = gap.bytes.end.div_ceil(FRAME_SIZE as u64);
+            while at < end {
+                // A group at a time: others may look at the groups meanwhile.
+                let part = at..end.min((at / GROUP_FRAMES + 1) * GROUP_FRAMES);
+                at = part.end;
+                let mut groups = self.groups.lock();
+                let in_use = groups.note_holes(&self.log, self.shape(), part)?;
+                used.extend(in_use.map(|run| Gap { bytes: bytes_of(&run), shared: gap.shared }));
+            }
+        }
+        Ok(used)
+    }
+
+    /// Gives blocks to holes until `missing` more frames can be handed out, or no hole is left: whether there was one.
+    ///
+    /// # Errors
+    /// `NoSpace`: those that got none are holes still.
+    pub(super) fn fill_holes(&self, missing: u64) -> Result<bool> {
+        let region = self.log.region();
+        let (mut filled, mut wanted) = (0, missing.max(FILLED_MIN));
+        while filled < missing {
+            let (limit, together) = (self.shape().frames as u32, region.frames_together());
+            let wanted_now = u32::try_from(wanted).unwrap_or(u32::MAX);
+            let Some(run) = self.groups.lock().holes.take(wanted_now, together, limit) else { break };
+            let given = self.give_blocks(&run);
+            if let Err(Error::NoSpace { .. }) = &given {
+                // Some file systems stop half-way and keep what they have allocated.
+                let _ = region.take_blocks(bytes_of(&run));
+            }
+            let mut groups = self.groups.lock();
+            match given {
+                Ok(()) => {
+                    groups.uncover(run.clone());
+                    filled += run.len() as u64;
+                    wanted = missing.max(FILLED_MIN).saturating_sub(filled);
+                }
+                Err(error) => {
+                    groups.holes.insert(run);
+                    // The disk may have room for what is needed and no more.
+                    if !matches!(error, Error::NoSpace { .. }) || wanted <= missing - filled {
+                        return Err(error);
+                    }
+                    wanted = missing - filled;
+                }
+            }
+        }
+        Ok(filled > 0)
+    }
+
+    /// Gives blocks to what a growth adds, where the file had these bytes before.
+    pub(super) fn fill_growth(&self, added: Range<u64>) -> Result {
+        let added = added.start as u32..added.end as u32;
+        let holes: Vec<_> = self.groups.lock().holes.within(added).collect();
+        for hole in holes {
+            self.give_blocks(&hole)?;
+            self.groups.lock().holes.remove(hole);
+        }
+        Ok(())
+    }
+
+    /// Asks again what the run lacks: a hole may be one, or a part that is shared.
+    fn give_blocks(&self, run: &Range<u32>) -> Result {
+        let region = self.log.region();
+        region.gaps(bytes_of(run))?.iter().try_for_each(|gap| region.fill_gap(gap))
+    }
+
+    /// Whether [`return_surplus`](Self::return_surplus) may have something to do.
+    #[inline]
+    pub(crate) fn has_surplus(&self) -> bool {
+        // ORDERING: Relaxed: see `Blocks::found_full`.
+        self.blocks.surplus.load(Ordering::Relaxed) && !self.blocks.refused.load(Ordering::Relaxed)
+    }
+
+    /// Gives back what is free beyond the limit. Of what was freed since the tail moved last only if `pass`, or if the
+    /// disk was found full: that moves it.
+    ///
+    /// # Errors
+    /// Of the log, and of the file system.
+    pub(crate) fn return_surplus(&self, pass: bool) -> Result {
+        let Some(_alone) = self.blocks.returning.try_lock() else { return Ok(()) };
+        // ORDERING: Relaxed: see `Blocks::found_full`.
+        let pass = pass || self.blocks.tight.load(Ordering::Relaxed);
+        let waits = !self.groups.lock().quarantined.is_empty();
+        if pass && waits {
+            self.log.checkpoint()?;
+        }
+        let (groups, shape) = self.settled()?;
+        let (free, waiting) = (groups.free, groups.quarantined.len() as u64);
+        let limit = self.blocks.limit(shape);
+        let loaded = groups.loaded_groups();
+        if free + waiting <= limit {
+            // ORDERING: Relaxed: see `Blocks::found_full`.
+            self.blocks.surplus.store(false, Ordering::Relaxed);
+        }
+        drop(groups);
+        if free > limit {
+            // Less than the limit stays, so that not each freed page is a call of the file system.
+            self.punch(loaded.into_iter(), limit - limit / 4, RUN_MIN)?;
+        }
+        Ok(())
+    }
+
+    /// Gives all free runs back, but for a few frames without which a region on a full disk could not be emptied: how
+    /// many bytes.
+    ///
+    /// # Durability
+    /// What was freed before is passed: everything appended is durable.
+    ///
+    /// # Errors
+    /// As [`Self::return_surplus`].
+    pub(crate) fn compact(&self) -> Result<u64> {
+        if !self.log.region().has_blocks() {
+            return Ok(0);
+        }
+        let _alone = self.blocks.returning.lock();
+        if self.log.rules().broken(Rule::PunchEarly) {
+            self.groups.lock().forget_quarantine();
+        } else {
+            self.log.checkpoint()?;
+        }
+        let (groups, shape) = self.settled()?;
+        drop(groups);
+        let frames = self.punch(0..shape.groups(), KEPT_FOR_FREEING, 1)?;
+        Ok(frames * FRAME_SIZE as u64)
+    }
+
+    /// Punches the free runs of these groups, ascending, but for the first `keep` frames and runs of fewer than `least`.
+    fn punch(&self, groups: impl Iterator<Item = u64>, keep: u64, least: u32) -> Result<u64> {
+        let region = self.log.region();
+        let (mut kept, mut punched) = (0, 0);
+        for group in groups {
+            let mut from = 0;
+            loop {
+                let shape = self.shape();
+                let run = self.groups.lock().next_free(&self.log, shape, group, from)?;
+                let Some(run) = run else { break };
+                from = run.end;
+                let stays = keep.saturating_sub(kept).min(run.len() as u64) as u32;
+                kept += u64::from(stays);
+                let together = region.frames_together();
+                let run = (run.start + stays).next_multiple_of(together)..run.end / together * together;
+                if run.start >= run.end || (run.len() as u32) < least {
+                    continue;
+                }
+                punched += self.punch_run(group, run)?;
+            }
+        }
+        Ok(punched)
+    }
+
+    /// Punches those frames of a run that are free still: how many.
+    fn punch_run(&self, group: u64, places: Range<u32>) -> Result<u64> {
+        let Some(run) = self.groups.lock().take_free(group, places) else { return Ok(0) };
+        let taken = self.log.region().take_blocks(bytes_of(&run));
+        let mut groups = self.groups.lock();
+        if matches!(&taken, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(EOPNOTSUPP)) {
+            // ORDERING: Relaxed: see `Blocks::found_full`.
+            self.blocks.refused.store(true, Ordering::Relaxed);
+            groups.uncover(run);
+            return taken.map(|()| 0);
+        }
+        // Also after another error: some may be gone, and to give a frame blocks that it has does no harm.
+        let frames = run.len() as u64;
+        groups.holes.insert(run);
+        taken.map(|()| frames)
+    }
+}
+
+impl Groups {
+    /// Of frames of one group that lie in a gap, notes the free ones as holes, and those beyond the region's end; returns
+    /// the runs that are in use.
+    fn note_holes(
+        &mut self,
+        log: &super::log::Log,
+        shape: Shape,
+        frames: Range<u64>,
+    ) -> Result<impl Iterator<Item = Range<u32>> + use<>> {
+        let inside = frames.start..frames.end.min(shape.frames).max(frames.start);
+        let mut used: Vec<Range<u32>> = Vec::new();
+        if !inside.is_empty() {
+            let number = inside.start / GROUP_FRAMES;
+            let first = (number * GROUP_FRAMES) as u32;
+            let read;
+            let group = match self.loaded.get(&number) {
+                Some(loaded) => loaded,
+                // Not kept: a region may be all holes.
+                None => {
+                    read = Group::load(log, shape, number)?;
+                    &read
+                }
+            };
+            let places = inside.start as u32 - first..(inside.end - u64::from(first)) as u32;
+            let (free, taken) = group.parts(places);
+            used.extend(taken.into_iter().map(|run| first + run.start..first + run.end));
+            for run in free {
+                if let Some(loaded) = self.loaded.get_mut(&number) {
+                    loaded.take(run.clone());
+                    self.free -= run.len() as u64;
+                    self.longest.set(number, loaded.longest());
+                }
+                self.holes.insert(first + run.start..first + run.end);
+            }
+        }
+        let beyond = frames.start.max(shape.frames)..frames.end;
+        if !beyond.is_empty() {
+            self.holes.insert(beyond.start as u32..beyond.end as u32);
+        }
+        Ok(used.into_iter())
+    }
+
+    /// These frames, taken out of the holes, have blocks now.
+    fn uncover(&mut self, run: Range<u32>) {
+        let group = u64::from(run.start) / GROUP_FRAMES;
+        self.low = self.low.min(group);
+        // A group that is not loaded finds them free when it is.
+        self.give_run(run.start.into()..run.end.into());
+    }
+
+    /// The first run of free places of a group at or behind `from`.
+    fn next_free(
+        &mut self,
+        log: &super::log::Log,
+        shape: Shape,
+        group: u64,
+        from: u32,
+    ) -> Result<Option<Range<u32>>> {
+        let run = self.group(log, shape, group)?.next_free(from);
+        Ok(Some(run).filter(|run| !run.is_empty()))
+    }
+
+    /// Takes the first run of free frames among these places.
+    fn take_free(&mut self, group: u64, places: Range<u32>) -> Option<Range<u32>> {
+        let loaded = self.loaded.get_mut(&group)?;
+        let run = loaded.next_free(places.start);
+        let run = run.start..run.end.min(places.end);
+        if run.start >= run.end {
+            return None;
+        }
+        loaded.take(run.clone());
+        self.free -= run.len() as u64;
+        self.longest.set(group, loaded.longest());
+        let first = (group * GROUP_FRAMES) as u32;
+        Some(first + run.start..first + run.end)
+    }
+
+    /// The groups that are loaded, ascending.
+    fn loaded_groups(&self) -> Vec<u64> {
+        let mut loaded: Vec<_> = self.loaded.keys().copied().collect();
+        loaded.sort_unstable();
+        loaded
+    }
+}
+
+fn bytes_of(run: &Range<u32>) -> Range<u64> {
+    FrameNo(run.start).offset()..u64::from(run.end) * FRAME_SIZE as u64
+}

@@ -1,0 +1,344 @@
+//! Files with fewer blocks than bytes, or with blocks that another file has too, on a disk that is full. A store to such a
+//! byte would end this process with `SIGBUS`.
+
+use crate::bench::{Bench, Case};
+use crate::door::assert_clear;
+use crate::mount::{Mounted, make_ext4, make_xfs, may_mount};
+use crate::store::options;
+use crate::world::matches;
+use pagestone::store::{Object, Options, Store};
+use pagestone::units::{Durability, PageIndex};
+use pagestone::{Error, Result};
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+pub const CASES: &[Case] = &[
+    Case { name: "blocks: a sparse copy on a full disk", run: sparse_copy },
+    Case { name: "blocks: a sparse copy of an unclean region on a full disk", run: sparse_unclean_copy },
+    Case { name: "blocks: a sparse file that becomes a region", run: sparse_file },
+    Case { name: "blocks: a reflinked region on a full XFS", run: reflinked },
+    Case { name: "blocks: a failed transaction on a small disk", run: failed_transaction },
+    Case { name: "blocks: free space gives way to other files, and comes back", run: compacted },
+];
+
+const MIB: u64 = 1 << 20;
+const PAGE: u64 = 4096;
+
+/// A disk of ext4.
+fn ext4(bench: &Bench, what: &str, folder: &Path, bytes: u64) -> Option<Mounted> {
+    let (image, at) = (folder.join("image"), folder.join("disk"));
+    match make_ext4(&image, bytes, &["-m", "0"]).and_then(|()| Mounted::loop_on(&image, &at)) {
+        Ok(mounted) => Some(mounted),
+        Err(error) => {
+            bench.skip(what, &error.to_string());
+            None
+        }
+    }
+}
+
+/// Takes all the room that a disk has left.
+fn fill_disk(folder: &Path) {
+    let mut ballast = File::create(folder.join("ballast")).expect("a name");
+    for step in [1 << 20, 4096] {
+        let bytes = vec![7; step];
+        loop {
+            match ballast.write_all(&bytes).and_then(|()| ballast.sync_data()) {
+                Ok(()) => {}
+                Err(error) => {
+                    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn let_go(folder: &Path) {
+    std::fs::remove_file(folder.join("ballast")).expect("it is there");
+    // XFS frees what was removed a moment later.
+    for _ in 0..400 {
+        if available(folder) > 2 * MIB {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("the disk has no room, and nothing in it");
+}
+
+/// Bytes that a disk has room for.
+fn available(folder: &Path) -> u64 {
+    let path = CString::new(folder.as_os_str().as_bytes()).expect("a path has no NUL");
+    let mut answer = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: a string that ends in NUL, and room for the answer.
+    assert_eq!(unsafe { libc::statvfs(path.as_ptr(), answer.as_mut_ptr()) }, 0);
+    // SAFETY: the call succeeded, so it filled the answer in.
+    let answer = unsafe { answer.assume_init() };
+    answer.f_bavail * answer.f_frsize
+}
+
+/// A region with an object of which half the pages are zeros, and with free space.
+fn make(path: &Path, options: &Options) {
+    let store = options.clone().create(true).open(path).expect("it is made");
+    let object = store.create("o").expect("a name");
+    let gone = store.create("gone").expect("a name");
+    gone.write_at(0, &vec![0; 2 << 20]).expect("room");
+    for page in 0..64 {
+        object.write_at(page * PAGE, &[(page % 2) as u8; PAGE as usize]).expect("room");
+    }
+    store.unlink("gone").expect("it is there");
+    drop((object, gone));
+    store.close().map_err(|(_, error)| error).expect("it closes");
+}
+
+fn content() -> Vec<u8> {
+    (0..64 * PAGE).map(|at| (at / PAGE % 2) as u8).collect()
+}
+
+fn copy(how: &[&str], from: &Path, to: &Path) {
+    let copied = Command::new("cp").args(how).args([from, to]).status().expect("cp runs");
+    assert!(copied.success(), "cp {how:?}");
+}
+
+/// A change of a store that is open, and its name.
+type Change = (&'static str, fn(&Store, &Object) -> Result);
+
+/// Each is the first change of an opening once.
+const CHANGES: [Change; 8] = [
+    ("append", |_, object| object.append(&[1; 8 * PAGE as usize]).map(drop)),
+    ("overwrite", |_, object| object.write_at(0, &[3; PAGE as usize])),
+    ("guard", |_, object| {
+        let page = object.pin(PageIndex(2))?.expect("no hole");
+        page.write()?.fill(3);
+        Ok(())
+    }),
+    ("try_write", |_, object| {
+        let page = object.pin(PageIndex(4))?.expect("no hole");
+        page.try_write()?.expect("nobody has it").fill(3);
+        Ok(())
+    }),
+    ("batch", |store, object| {
+        let mut batch = store.batch();
+        batch.write_at(object, 6 * PAGE, &[3; PAGE as usize])?;
+        batch.commit()
+    }),
+    ("create", |store, _| store.create("other").map(drop)),
+    ("cut", |_, object| object.set_len(3 * PAGE + 5)),
+    ("compact", |store, _| store.compact().map(drop)),
+];
+
+/// The change meets a full disk, is refused and changes nothing, and succeeds once there is room.
+fn refused_then_done(options: &Options, path: &Path, (name, change): Change) {
+    let disk = path.parent().expect("a folder");
+    fill_disk(disk);
+    let store = options.open(path).expect("a full disk is no reason not to open");
+    let object = store.open("o").expect("it is there");
+    assert!(matches(&object, &content()), "{name}");
+    match change(&store, &object) {
+        Err(error @ Error::NoSpace { .. }) => assert_clear(&error, path),
+        other => panic!("{name} on a full disk: {other:?}"),
+    }
+    assert!(store.poisoned().is_none(), "{name}: what can be tried again is not final");
+    assert!(matches(&object, &content()), "{name}: nothing was changed");
+    let_go(disk);
+    change(&store, &object).unwrap_or_else(|error| panic!("{name}, with room: {error}"));
+    store.sync().expect("it syncs");
+    object.set_len(100 * PAGE).expect("it grows");
+    object.write_at(0, &vec![9; 100 * PAGE as usize]).expect("all of it can be stored to");
+    assert!(store.check().expect("it reads").is_clean(), "{name}");
+    drop(object);
+    store.close().map_err(|(_, error)| error).expect("it closes");
+    std::fs::remove_file(path).expect("it is there");
+}
+
+fn sparse_copy(bench: &Bench) {
+    let what = "a sparse copy on a full disk";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let Some(disk) = ext4(bench, what, folder.path(), 24 * MIB) else { return };
+    let original = folder.path().join("original.pgs");
+    for class in [Durability::Fdatasync, Durability::CacheLine] {
+        let options = options(class);
+        make(&original, &options);
+        for change in CHANGES {
+            let path = disk.path().join("copy.pgs");
+            copy(&["--sparse=always"], &original, &path);
+            refused_then_done(&options, &path, change);
+            bench.state();
+        }
+        std::fs::remove_file(&original).expect("it is there");
+    }
+}
+
+/// What a recovery stores to needs blocks too.
+fn sparse_unclean_copy(bench: &Bench) {
+    let what = "a sparse copy of an unclean region";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let Some(disk) = ext4(bench, what, folder.path(), 24 * MIB) else { return };
+    let (original, path) = (folder.path().join("original.pgs"), disk.path().join("copy.pgs"));
+    let options = options(Durability::Fdatasync);
+    let store = options.clone().create(true).open(&original).expect("it is made");
+    let object = store.create("o").expect("a name");
+    object.write_at(0, &content()).expect("room");
+    let mut batch = store.batch();
+    batch.write_at(&object, 70 * PAGE, &[5; PAGE as usize]).expect("it is staged");
+    batch.commit().expect("room");
+    store.sync().expect("it syncs");
+    copy(&["--sparse=always"], &original, &path);
+    fill_disk(disk.path());
+    match options.open(&path) {
+        Err(error @ Error::NoSpace { .. }) => assert_clear(&error, &path),
+        other => panic!("a recovery without room: {other:?}"),
+    }
+    let_go(disk.path());
+    let copied = options.open(&path).expect("there is room");
+    let mut found = vec![0; PAGE as usize];
+    copied.open("o").expect("it is there").read_at(70 * PAGE, &mut found).expect("it reads");
+    assert_eq!(found, [5; PAGE as usize]);
+    assert!(copied.check().expect("it reads").is_clean());
+    bench.state();
+}
+
+fn sparse_file(bench: &Bench) {
+    let what = "a sparse file that becomes a region";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let Some(disk) = ext4(bench, what, folder.path(), 24 * MIB) else { return };
+    let path = disk.path().join("new.pgs");
+    File::create(&path).and_then(|file| file.set_len(120 * PAGE)).expect("a hole");
+    fill_disk(disk.path());
+    let options = Store::options().create(true);
+    match options.open(&path) {
+        Err(error @ Error::NoSpace { .. }) => assert_clear(&error, &path),
+        other => panic!("a format without room: {other:?}"),
+    }
+    let_go(disk.path());
+    options.open(&path).and_then(|store| store.create("o").map(drop)).expect("there is room");
+    bench.state();
+}
+
+fn reflinked(bench: &Bench) {
+    let what = "a reflinked region on a full XFS";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
+    let disk = match make_xfs(&image, 320 * MIB).and_then(|()| Mounted::loop_on(&image, &at)) {
+        Ok(disk) => disk,
+        Err(error) => return bench.skip(what, &error.to_string()),
+    };
+    let options = options(Durability::Fdatasync);
+    for change in CHANGES {
+        let (path, backup) = (disk.path().join("r.pgs"), disk.path().join("backup.pgs"));
+        make(&path, &options);
+        copy(&["--reflink=always"], &path, &backup);
+        refused_then_done(&options, &path, change);
+        // The copy is what the region was.
+        let store = options.open(&backup).expect("it is a region");
+        assert!(matches(&store.open("o").expect("it is there"), &content()));
+        drop(store);
+        std::fs::remove_file(&backup).expect("it is there");
+        bench.state();
+    }
+}
+
+/// Bytes that a file has on the disk.
+fn on_disk(path: &Path) -> u64 {
+    std::fs::metadata(path).expect("it is there").blocks() * 512
+}
+
+fn failed_transaction(bench: &Bench) {
+    let what = "a failed transaction on a small disk";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let Some(disk) = ext4(bench, what, folder.path(), 16 * MIB) else { return };
+    let path = disk.path().join("r.pgs");
+    let store = options(Durability::Fdatasync).create(true).open(&path).expect("it is made");
+    let object = store.create("o").expect("a name");
+    object.write_at(0, &content()).expect("room");
+    store.sync().expect("it syncs");
+    let before = on_disk(&path);
+    let refused = object.write_at(object.len(), &vec![1; 64 << 20]);
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    assert!(matches(&object, &content()));
+    assert!(
+        on_disk(&path) <= before + 3 * MIB / 2,
+        "{} KiB before, {} KiB after",
+        before >> 10,
+        on_disk(&path) >> 10
+    );
+    // Written piece by piece, and taken back by a cut.
+    while object.append(&[1; 64 * PAGE as usize]).is_ok() {}
+    object.set_len(64 * PAGE).expect("a cut needs no room");
+    assert!(
+        on_disk(&path) <= before + 3 * MIB / 2,
+        "{} KiB before, {} KiB after",
+        before >> 10,
+        on_disk(&path) >> 10
+    );
+    assert!(matches(&object, &content()));
+    // Room that is asked for ahead and is too much.
+    let refused = object.allocate(object.len(), 64 << 20);
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    assert!(
+        on_disk(&path) <= before + 3 * MIB / 2,
+        "{} KiB before, {} KiB after",
+        before >> 10,
+        on_disk(&path) >> 10
+    );
+    assert!(store.check().expect("it reads").is_clean());
+    bench.state();
+}
+
+fn compacted(bench: &Bench) {
+    let what = "free space that gives way";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let Some(disk) = ext4(bench, what, folder.path(), 24 * MIB) else { return };
+    let path = disk.path().join("r.pgs");
+    let options = options(Durability::Fdatasync).create(true);
+    let store = options.open(&path).expect("it is made");
+    let object = store.create("o").expect("a name");
+    object.write_at(0, &content()).expect("room");
+    store.create("big").expect("a name").write_at(0, &vec![1; 12 << 20]).expect("room");
+    store.unlink("big").expect("it is there");
+    assert!(store.compact().expect("ext4 makes holes") >= 12 * MIB);
+    assert!(on_disk(&path) < 2 * MIB, "{} KiB", on_disk(&path) >> 10);
+    for life in 0..2 {
+        // Another file takes the room: what is left is an error, and no signal.
+        fill_disk(disk.path());
+        let big = store.create("big").expect("a few frames are kept");
+        let refused = big.write_at(0, &vec![2; 8 << 20]);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{life}: {refused:?}");
+        object.write_at(0, &content()).expect("in place");
+        store.unlink("big").expect("it is there");
+        drop(big);
+        let_go(disk.path());
+        let big = store.create("big").expect("room");
+        big.write_at(0, &vec![2; 8 << 20]).expect("there is room again");
+        assert!(matches(&big, &vec![2; 8 << 20]) && matches(&object, &content()));
+        assert!(store.check().expect("it reads").is_clean());
+        store.unlink("big").expect("it is there");
+        drop(big);
+        store.compact().expect("ext4 makes holes");
+        bench.state();
+    }
+}
