@@ -109,6 +109,26 @@ fn dirty_bits_that_are_taken_are_flushed() {
     Schedule { rule: Rule::DirtForgotten, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
+/// The same of a cut below a length that a crash may show, while the growth between is not committed.
+#[test]
+fn a_tail_below_a_length_that_a_crash_may_show_is_not_zeroed_early() {
+    fn act(live: &Live) -> Result<(), String> {
+        let a = object(live, 0, "a", 1);
+        for len in [100, 3000, 60, 2000, 30, 1000] {
+            live.run(0, Op::SetLen(a, len)).unwrap();
+        }
+        live.run(0, Op::Sync(a)).unwrap();
+        live.run(0, Op::SetLen(a, 500)).unwrap();
+        live.run(0, Op::SetLen(a, 700)).unwrap();
+        live.run(0, Op::SetLen(a, 600)).unwrap();
+        live.run(0, Op::SetLen(a, 650)).unwrap();
+        live.run(0, Op::SetLen(a, 400)).unwrap();
+        live.run(0, Op::SetLen(a, 450)).unwrap();
+        Ok(())
+    }
+    Schedule { rule: Rule::ZeroEarly, media: BOTH, since: START, act }.holds_only_with_its_rule();
+}
+
 /// Rule 3: the tail of a page is zeroed when the cut that uncovered it is committed: a power loss must not find the old
 /// size with zeros below it.
 #[test]

@@ -81,12 +81,12 @@ fn sweep(bench: &Bench, error: i32, lasting: bool) {
 
 /// Some operations of each kind, or all.
 fn picks(bench: &Bench, operations: &[FileOperation]) -> Vec<usize> {
-    use FileOperation::{Allocate, FileSystem, Length, Look, Punch, Sync, WriteThrough};
+    use FileOperation::{Allocate, FileSystem, Length, Look, Punch, Sync, WriteBack, WriteThrough};
     let of = |kind| (0..operations.len()).filter(|n| operations[*n] == kind).collect::<Vec<_>>();
     let some = |places: Vec<usize>| {
         bench.sweep(places.len(), 4).into_iter().map(move |i| places[i]).collect::<Vec<_>>()
     };
-    [Allocate, FileSystem, Length, Look, Punch, Sync, WriteThrough]
+    [Allocate, FileSystem, Length, Look, Punch, Sync, WriteBack, WriteThrough]
         .into_iter()
         .flat_map(|kind| some(of(kind)))
         .collect()
@@ -118,10 +118,10 @@ fn play(class: Durability, path: &Path, plan: impl FnOnce(&Recorder)) -> Run {
 }
 
 fn judge(run: Run, failed: FileOperation, error: i32, lasting: bool) -> Result<(), String> {
-    use FileOperation::{Allocate, FileSystem, Length, Look, Punch, Sync, WriteThrough};
+    use FileOperation::{Allocate, FileSystem, Length, Look, Punch, Sync, WriteBack, WriteThrough};
     let ending = ending(&run.player.path);
     match (failed, &run.error) {
-        (Sync | WriteThrough | Length, Some((error, Meaning::Local))) if !lasting => {
+        (Sync | WriteThrough | WriteBack | Length, Some((error, Meaning::Local))) if !lasting => {
             return Err(format!("a failed flush is final, and not only {error}"));
         }
         (Allocate, Some((error, Meaning::Final))) if !lasting => {
@@ -132,10 +132,12 @@ fn judge(run: Run, failed: FileOperation, error: i32, lasting: bool) -> Result<(
         {
             return Err(format!("a disk without room is no space, and not {told}"));
         }
-        (Sync | WriteThrough | Length, Some((_, Meaning::Final))) if ending != Ending::FailedFlush => {
+        (Sync | WriteThrough | WriteBack | Length, Some((_, Meaning::Final)))
+            if ending != Ending::FailedFlush =>
+        {
             return Err("the lease does not say that a flush failed".into());
         }
-        (Sync | WriteThrough | Length | Allocate | Look | Punch | FileSystem, _) => {}
+        (Sync | WriteThrough | WriteBack | Length | Allocate | Look | Punch | FileSystem, _) => {}
     }
     run.player.judge(&plain(&run.player.options), ending)?;
     Ok(())

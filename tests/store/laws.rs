@@ -1,7 +1,9 @@
 //! No cost grows with what has nothing to do with it: counted, not timed.
 
 use crate::{PAGE, check, killed};
+use pagestone::persist::{FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
+use pagestone::units::Durability;
 
 /// A store in a file after its process died with `objects` objects of `pages` pages each on its list of orphans.
 fn with_orphans(options: &Options, objects: u64, pages: usize) -> (tempfile::TempDir, Store) {
@@ -53,5 +55,141 @@ fn a_change_that_needs_the_room_of_what_is_owed_gets_it() {
     let other = store.open("other").unwrap();
     other.append(&vec![7; 4_800 * PAGE as usize]).unwrap();
     assert_eq!(store.check().unwrap().counts.orphans, 0);
+    check(&store);
+}
+
+#[test]
+fn the_tail_moves_ahead_of_need_after_the_write_back_was_started_bit_by_bit() {
+    const MIB: usize = 1 << 20;
+    const LARGE: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::new();
+    let options = Store::options().create(true).log_frames(16).assume(Durability::Fdatasync);
+    let store = options.recorder(recorder.clone()).open(folder.path().join("laws.pgs")).unwrap();
+    let large = store.create("large").unwrap();
+    for _ in 0..LARGE {
+        large.append(&vec![1; MIB]).unwrap();
+    }
+    let small = store.create("small").unwrap();
+    small.append(&[0; 64 * PAGE as usize]).unwrap();
+    store.sync().unwrap();
+    // Until a tail has moved, what was done before counts.
+    let commit = |n: u64| {
+        let mut batch = store.batch();
+        batch.write_at(&small, n % 64 * PAGE, &n.to_le_bytes()).unwrap();
+        batch.write_at(&small, n % 64 * PAGE + 2048, &n.to_le_bytes()).unwrap();
+        batch.commit().unwrap();
+    };
+    let (mut seen, mut started, mut moves) = (recorder.file_operations().len(), 0, 0);
+    for n in 1..900 {
+        let tail_moves = store.stats().tail_moves;
+        commit(n);
+        let all = recorder.file_operations();
+        let now = all[seen..].iter().filter(|&&done| done == FileOperation::WriteBack).count();
+        seen = all.len();
+        started += now;
+        assert!(now <= 16, "{now} parts with one commit");
+        if store.stats().tail_moves > tail_moves {
+            assert!(moves == 0 || started >= LARGE, "{started} parts before a move of the tail");
+            (started, moves) = (0, moves + 1);
+        }
+    }
+    assert!(moves > 3, "{moves} moves");
+}
+
+#[test]
+fn a_check_shows_one_moment_while_changes_go_on() {
+    let store = Store::options().open_memory(1 << 20).unwrap();
+    for n in 0..500 {
+        store.create(format!("stays {n}")).unwrap().append(&[1; 9_000]).unwrap();
+    }
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (store, stop) = (&store, &stop);
+        for thread in 0..2_u64 {
+            scope.spawn(move || {
+                for n in 0_u64.. {
+                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        break;
+                    }
+                    let name = format!("comes {thread} {}", n % 50);
+                    let object = store.open_or_create(&name).unwrap();
+                    object.write_at(n % 7 * 600 * PAGE, &[n as u8; 5_000]).unwrap();
+                    object.set_len(n % 5 * 1_000).unwrap();
+                    if n % 3 == 0 {
+                        store.unlink(&name).unwrap();
+                    }
+                }
+            });
+        }
+        let reports: Vec<_> = (0..15).map(|_| store.check().unwrap()).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        for report in reports {
+            assert!(report.is_clean(), "{:?}", report.findings);
+            assert!(report.counts.objects >= 500);
+        }
+    });
+    check(&store);
+}
+
+#[test]
+fn cuts_and_appends_that_ask_for_no_sync_wait_for_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Store::options().create(true).assume(Durability::Fdatasync);
+    let store = options.open(folder.path().join("laws.pgs")).unwrap();
+    let object = store.create("a").unwrap();
+    object.append(&[7; 3 * PAGE as usize]).unwrap();
+    object.sync().unwrap();
+    let before = store.stats();
+    for n in 0..1_000 {
+        object.set_len(2 * PAGE + 100 + n % 50).unwrap();
+        object.append(&[n as u8; 300]).unwrap();
+    }
+    let after = store.stats();
+    let (marks, moves) = (after.marks - before.marks, after.tail_moves - before.tail_moves);
+    assert!(marks <= 2 * moves + 2, "{marks} commits, and the tail moved {moves} times");
+    assert!(moves < 20, "{moves} moves");
+    let mut shown = vec![0; 300];
+    object.read_at(object.len() - 300, &mut shown).unwrap();
+    assert_eq!(shown, [999 % 256; 300].map(|n| n as u8));
+    check(&store);
+}
+
+#[test]
+fn a_list_shows_each_name_that_stays_once_whatever_comes_and_goes() {
+    const STAY: usize = 3_000;
+    let store = Store::options().open_memory(1 << 20).unwrap();
+    for n in 0..STAY {
+        store.create(format!("stays {n}")).unwrap();
+    }
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (store, stop) = (&store, &stop);
+        for thread in 0..2 {
+            scope.spawn(move || {
+                for n in (0..400).cycle() {
+                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        break;
+                    }
+                    let name = format!("comes {thread} {n}");
+                    match n % 3 {
+                        0 => drop(store.open_or_create(&name).unwrap()),
+                        1 => drop(store.create(&name).and_then(|_| store.rename(&name, format!("{name}!")))),
+                        _ => (0..400).for_each(|n| drop(store.unlink(format!("comes {thread} {n}")))),
+                    }
+                }
+            });
+        }
+        for _ in 0..20 {
+            let names: Vec<_> = store.list().unwrap().into_iter().map(|entry| entry.name).collect();
+            assert!(names.windows(2).all(|two| two[0] < two[1]), "a name is given twice");
+            let stay = names.iter().filter(|name| name.starts_with(b"stays ")).count();
+            if stay != STAY {
+                stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+            assert_eq!(stay, STAY);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
     check(&store);
 }

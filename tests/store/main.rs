@@ -2,6 +2,7 @@
 
 mod aliases;
 mod batch_limits;
+mod batch_memory;
 mod batches;
 mod durability;
 mod errors;

@@ -87,9 +87,7 @@ impl Allocator {
                 let missing = match groups.take_but(&*self.log, shape, n as u64, near, keep)? {
                     Ok(frames) => return Ok(frames),
                     // Growing while this many frames are only waiting for the tail would be growth without end.
-                    Err(missing)
-                        if !waited && groups.quarantined.len() as u64 >= missing.max(step(shape)) =>
-                    {
+                    Err(missing) if !waited && groups.has_waiting(missing.max(step(shape)), &self.log) => {
                         None
                     }
                     Err(missing) => Some(missing),
@@ -102,6 +100,7 @@ impl Allocator {
                     if !waited && !self.groups.lock().quarantined.is_empty() =>
                 {
                     waited = true;
+                    self.log.give_up_snapshot();
                     self.log.checkpoint()?;
                 }
                 Some(Err(error)) => return Err(error),
@@ -173,7 +172,7 @@ impl Allocator {
     pub(super) fn settled(&self) -> Result<(MutexGuard<'_, Groups>, Shape)> {
         let mut groups = self.groups.lock();
         if !groups.quarantine.is_empty() {
-            let passed = self.log.passed();
+            let passed = self.log.reusable();
             let early = |freed| self.log.rules().broken(Rule::ReuseCommitted) && self.log.is_committed(freed);
             while groups.quarantine.front().is_some_and(|&(freed, _)| freed <= passed || early(freed)) {
                 let (_, frames) = groups.quarantine.pop_front().unwrap_or((passed, Vec::new()));
@@ -265,6 +264,11 @@ fn step(shape: Shape) -> u64 {
 }
 
 impl Groups {
+    /// Whether `n` frames wait for the tail, and for nothing else.
+    fn has_waiting(&self, n: u64, log: &Log) -> bool {
+        self.quarantined.len() as u64 >= n && !log.has_snapshot()
+    }
+
     pub(super) fn group(&mut self, words: &impl Words, shape: Shape, group: u64) -> Result<&mut Group> {
         use std::collections::hash_map::Entry;
         match self.loaded.entry(group) {

@@ -9,7 +9,7 @@ mod maps;
 mod names;
 
 use super::log::Log;
-use super::record::Head;
+use super::record;
 use super::words::{Shape, Words};
 use crate::error::{Error, Result};
 use claims::Claims;
@@ -112,12 +112,25 @@ impl Report {
     }
 }
 
-/// Walks everything. While it runs nothing may be appended: see `Volume::check`.
-pub fn check(log: &Log) -> Result<Report> {
+/// What the fixed frames say.
+pub(super) struct Head {
+    report: Report,
+    shape: Shape,
+}
+
+/// Looks at the fixed frames.
+pub(super) fn begin(log: &Log) -> Result<Head> {
     let mut report = Report::default();
     let shape = head::check(log, &mut report)?;
+    Ok(Head { report, shape })
+}
+
+/// Walks everything else. The words are those of the moment at which the fixed frames were looked at: see
+/// `Volume::check`.
+pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
+    let Head { report, shape } = head;
     let mut walk = Walk {
-        words: log,
+        words,
         shape,
         claims: Claims::new(shape),
         report,
@@ -136,13 +149,13 @@ pub fn check(log: &Log) -> Result<Report> {
 }
 
 /// The state of a walk over the region.
-struct Walk<'a> {
-    words: &'a Log,
+struct Walk<'a, W> {
+    words: &'a W,
     shape: Shape,
     claims: Claims,
     report: Report,
     /// Live records by slot: their heads, and whether they have a name.
-    objects: BTreeMap<u64, (Head, bool)>,
+    objects: BTreeMap<u64, (record::Head, bool)>,
     /// Numbers of objects.
     numbers: HashSet<u64>,
     /// Slots met: live and free ones.
@@ -177,7 +190,7 @@ impl Report {
     }
 }
 
-impl Walk<'_> {
+impl<W: Words> Walk<'_, W> {
     fn word(&self, at: u64) -> Result<u64> {
         self.words.word(at)
     }

@@ -1,6 +1,7 @@
 //! Content of objects: which frame holds which page, and how long the object is.
 
 use super::log::Txn;
+use super::log::record::Sequence;
 use super::record::{self, Head, ObjectSlot};
 use super::rules::Rule;
 use super::tree::{self, Map};
@@ -12,6 +13,15 @@ use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 
 /// Entries that a record needs beside those for its pages: the object's head, neighbours on a list, a table frame.
 pub(super) const ENTRIES_BESIDES: usize = 64;
+
+/// When a record was appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Its number.
+    pub sequence: Sequence,
+    /// What the log's leader had noted by then: marks that come before the next note cover no record beyond.
+    pub noted: Sequence,
+}
 
 impl Volume {
     /// The frame of page `index`; `None` for a hole, and for what a truncate in progress has cut off.
@@ -64,7 +74,12 @@ impl Volume {
     ///
     /// # Durability
     /// Appended; the bytes of the frames are made durable before the mark that covers the record.
-    pub fn link(&self, slot: ObjectSlot, pages: &[(PageIndex, FrameNo)], size: Option<u64>) -> Result {
+    pub fn link(
+        &self,
+        slot: ObjectSlot,
+        pages: &[(PageIndex, FrameNo)],
+        size: Option<u64>,
+    ) -> Result<Moment> {
         let _object = self.object(slot);
         let mut pages: Vec<_> = pages.iter().map(|&(index, frame)| (index.0, frame)).collect();
         pages.sort_unstable();
@@ -76,7 +91,7 @@ impl Volume {
             let (now, later) = left.split_at(n);
             left = later;
             let size = size.filter(|_| left.is_empty());
-            self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {
+            let (noted, sequence) = self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {
                 let mut head = Head::live(t, slot)?;
                 let mut map = map_at(&head);
                 let mut node = |t: &mut Txn<'_>| new_node(t, shape, spare);
@@ -89,10 +104,10 @@ impl Volume {
                     head.set_size(size);
                 }
                 t.publishes();
-                head.write(t)
+                head.write(t).map(|()| t.noted())
             })?;
             if left.is_empty() {
-                return Ok(());
+                return Ok(Moment { sequence, noted });
             }
         }
     }
@@ -162,18 +177,18 @@ impl Volume {
     ///
     /// # Durability
     /// One record, appended.
-    pub fn set_size(&self, slot: ObjectSlot, size: u64, publishes: bool) -> Result {
+    pub fn set_size(&self, slot: ObjectSlot, size: u64, publishes: bool) -> Result<Moment> {
         let _object = self.object(slot);
-        self.change(|t, _| {
+        let (noted, sequence) = self.change(|t, _| {
             let mut head = Head::live(t, slot)?;
             self.verify_size(&head, size)?;
             head.set_size(size);
             if publishes {
                 t.publishes();
             }
-            head.write(t)
+            head.write(t).map(|()| t.noted())
         })?;
-        Ok(())
+        Ok(Moment { sequence, noted })
     }
 
     /// Cuts the object to `size` bytes, at most its present size: from now on `map` shows no page beyond, and
@@ -181,9 +196,9 @@ impl Volume {
     ///
     /// # Durability
     /// One small record, appended; after a crash `orphans` names the object.
-    pub fn begin_truncate(&self, slot: ObjectSlot, size: u64) -> Result {
+    pub fn begin_truncate(&self, slot: ObjectSlot, size: u64) -> Result<Moment> {
         let _object = self.object(slot);
-        self.change(|t, shape| {
+        let (noted, sequence) = self.change(|t, shape| {
             let mut head = Head::live(t, slot)?;
             if size > head.size() {
                 return Err(Error::OutOfRange {
@@ -200,9 +215,9 @@ impl Volume {
                 head.set_cut(Some(head.cut().map_or(first, |cut| cut.min(first))));
             }
             head.set_size(size);
-            head.write(t)
+            head.write(t).map(|()| t.noted())
         })?;
-        Ok(())
+        Ok(Moment { sequence, noted })
     }
 
     /// Whether a truncate of the object is not finished.

@@ -213,26 +213,65 @@ fn is_empty(t: &Txn<'_>, node: FrameNo) -> Result<bool> {
     Ok(t.frame(node)?.iter().all(|&word| word == 0))
 }
 
-/// Every record that has a name. `one_moment` runs each look at one bucket or node.
-pub(crate) fn list(
+/// A place in the directory: the digits of a hash, the first level's highest. Names are walked in this order, which no
+/// change of other names moves: a bucket is a range of places, whether it is a chain or spread over nodes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub(crate) struct Place(u64);
+
+impl Place {
+    /// Behind all hashes.
+    const END: u64 = 1 << (BITS * LEVELS);
+
+    fn of(hash: u64) -> Self {
+        Self((0..LEVELS).fold(0, |place, level| place << BITS | (hash >> (BITS * level)) % WORDS))
+    }
+
+    /// The digit that says which word of a node of `level` is meant.
+    const fn digit(self, level: u32) -> u64 {
+        (self.0 >> (BITS * (LEVELS - 1 - level))) % WORDS
+    }
+
+    /// How many places a word of a node of `level` stands for.
+    const fn span(level: u32) -> u64 {
+        1 << (BITS * (LEVELS - 1 - level))
+    }
+}
+
+/// Names of about `limit` records from `from` on, and where to go on: `None` at the end. The lock of name changes keeps
+/// the directory as it is; `one_moment` runs each look at one chain.
+pub(crate) fn portion(
     words: &impl Words,
     shape: Shape,
-    one_moment: impl Fn(&dyn Fn() -> Result<Vec<super::ObjectRecord>>) -> Result<Vec<super::ObjectRecord>>,
-) -> Result<Vec<super::ObjectRecord>> {
-    let mut found = Vec::new();
-    let words_of = |node: FrameNo| (0..WORDS).rev().map(move |i| node.offset() + i * 8);
-    let mut open: Vec<_> = words_of(root(words, shape)?).map(|at| (at, 1)).collect();
-    while let Some((at, level)) = open.pop() {
-        match Slot::read(words, shape, at)? {
-            Slot::Empty => {}
-            Slot::Node(_) if level >= LEVELS => {
-                return Err(Error::corrupt(WHAT, at, "more levels than the hash has bits"));
-            }
-            Slot::Node(node) => open.extend(words_of(node).map(|at| (at, level + 1))),
-            Slot::Chain(first) => found.extend(one_moment(&|| {
-                chain(words, shape, Some(first))?.iter().map(|head| head.show(words)).collect()
-            })?),
+    from: Place,
+    limit: usize,
+    one_moment: impl Fn(&dyn Fn() -> Result<Vec<Head>>) -> Result<Vec<Head>>,
+) -> Result<(Vec<Head>, Option<Place>)> {
+    let (mut found, mut place) = (Vec::new(), from);
+    for _ in 0..limit {
+        if place.0 >= Place::END || found.len() >= limit {
+            break;
         }
+        let (mut node, mut level) = (root(words, shape)?, 0);
+        let first = loop {
+            let at = node.offset() + place.digit(level) * 8;
+            match Slot::read(words, shape, at)? {
+                Slot::Node(_) if level + 1 >= LEVELS => {
+                    return Err(Error::corrupt(WHAT, at, "more levels than the hash has bits"));
+                }
+                Slot::Node(below) => (node, level) = (below, level + 1),
+                slot => break slot.first(),
+            }
+        };
+        if let Some(first) = first {
+            let heads = one_moment(&|| chain(words, shape, Some(first)))?;
+            found.extend(heads.into_iter().filter(|head| Place::of(head.hash()) >= place));
+        }
+        // Behind this word, and those behind it that hold nothing.
+        let used =
+            words.frame(node)?.iter().skip(place.digit(level) as usize + 1).position(|&word| word != 0);
+        let skipped = used.map_or(WORDS - place.digit(level), |empty| empty as u64 + 1);
+        let span = Place::span(level);
+        place = Place((place.0 / span + skipped) * span);
     }
-    Ok(found)
+    Ok((found, Some(place).filter(|place| place.0 < Place::END)))
 }

@@ -37,6 +37,7 @@ mod words;
 mod tests;
 
 pub use batch::{BatchPart, Images};
+pub use content::Moment;
 pub use record::{NAME_MAX, ObjectKind, ObjectRecord, ObjectSlot, SIZE_MAX};
 pub use steps::{AskFate, Fate};
 pub use tree::PAGES_MAX;

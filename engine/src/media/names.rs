@@ -10,6 +10,9 @@ use super::{bitmap, directory, orphans};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 
+/// Records that a list reads while it holds the lock of name changes.
+const LISTED_AT_ONCE: usize = 256;
+
 impl Volume {
     /// Makes an empty object.
     ///
@@ -121,10 +124,26 @@ impl Volume {
         Ok(())
     }
 
-    /// Every object that has a name, in no order. Changes of names wait meanwhile.
+    /// The objects that have a name, in no order. Names may change meanwhile: a name that is there throughout is given
+    /// once, and one that comes or goes is given once or not at all.
     pub fn list(&self) -> Result<Vec<ObjectRecord>> {
-        let _names = self.names();
-        directory::list(&*self.log, self.shape(), |look| self.read(|_, _| look()))
+        let (mut found, mut place) = (Vec::new(), Some(directory::Place::default()));
+        while let Some(from) = place {
+            let (records, next) = self.list_portion(from)?;
+            found.extend(records);
+            place = next;
+        }
+        Ok(found)
+    }
+
+    /// A part of that, while no name changes.
+    fn list_portion(&self, from: directory::Place) -> Result<(Vec<ObjectRecord>, Option<directory::Place>)> {
+        let _names = self.names_in_turn();
+        let log = &*self.log;
+        let one_moment = |look: &dyn Fn() -> Result<Vec<Head>>| self.read(|_, _| look());
+        let (heads, next) = directory::portion(log, self.shape(), from, LISTED_AT_ONCE, one_moment)?;
+        let records = heads.iter().map(|head| self.read(|log, _| head.show(log))).collect::<Result<_>>()?;
+        Ok((records, next))
     }
 
     /// How many objects have a name.

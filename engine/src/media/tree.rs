@@ -91,7 +91,14 @@ impl Map {
     }
 
     /// As [`open`](Self::open), of a word that was read there.
-    fn opened(&self, shape: Shape, word: u64, at: u64, page: u64, level: u32) -> Result<Option<FrameNo>> {
+    pub(crate) fn opened(
+        &self,
+        shape: Shape,
+        word: u64,
+        at: u64,
+        page: u64,
+        level: u32,
+    ) -> Result<Option<FrameNo>> {
         match self.seal(page, level).open(word) {
             None => Err(broken(at)),
             Some(0) => Ok(None),

@@ -15,12 +15,15 @@ use super::record::{Head, ObjectSlot};
 use super::window::Window;
 use super::words::Shape;
 use crate::error::{Error, Result};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard, thread};
 use crate::units::FrameNo;
 use std::sync::Arc;
 
 /// Locks that objects share by slot.
 pub(super) const OBJECT_LOCKS: u64 = 64;
+/// How often one who reads many names looks whether somebody waits to change one.
+const PATIENCE: u32 = 64;
 
 /// The structures of an open region.
 pub struct Volume {
@@ -28,7 +31,11 @@ pub struct Volume {
     pub(super) allocator: Allocator,
     pub(super) busy: Mutex<BusyTable>,
     window: Arc<Window>,
+    /// Held by who checks.
+    checking: Mutex<()>,
     directory: Mutex<()>,
+    /// Threads that wait for it to change names.
+    changers: AtomicU32,
     objects: Vec<Mutex<()>>,
 }
 
@@ -41,7 +48,9 @@ impl Volume {
             log,
             busy: Mutex::default(),
             window,
+            checking: Mutex::default(),
             directory: Mutex::default(),
+            changers: AtomicU32::new(0),
             objects: (0..OBJECT_LOCKS).map(|_| Mutex::default()).collect(),
         })
     }
@@ -118,10 +127,19 @@ impl Volume {
         self.shape().frames
     }
 
-    /// Walks everything and names each defect. Changes wait until it is done.
+    /// Walks everything as it was at one moment, and names each defect. Changes go on meanwhile: what they change is
+    /// kept as it was. One that needs the frames that wait for this ends that; then changes wait for a second walk.
     pub fn check(&self) -> Result<Report> {
+        let _one_at_a_time = self.checking.lock();
+        let begin = || super::check::begin(&self.log);
+        let (head, snapshot) = self.log.snapshot(begin)?;
+        match super::check::walk(&snapshot, head) {
+            Err(Error::TimedOut { .. }) => {}
+            walked => return walked,
+        }
+        drop(snapshot);
         let _changes_wait = self.window.pause();
-        super::check::check(&self.log)
+        super::check::walk(&*self.log, begin()?)
     }
 
     /// Takes `needed` frames, and `welcome` more if there are any.
@@ -165,6 +183,21 @@ impl Volume {
 
     /// Excludes other changes of names.
     pub(super) fn names(&self) -> MutexGuard<'_, ()> {
+        // ORDERING: Relaxed, here and below: a hint for who can wait.
+        self.changers.fetch_add(1, Ordering::Relaxed);
+        let names = self.directory.lock();
+        self.changers.fetch_sub(1, Ordering::Relaxed);
+        names
+    }
+
+    /// As [`Self::names`], for one who takes the lock again and again: those that wait for it come first, for a while.
+    pub(super) fn names_in_turn(&self) -> MutexGuard<'_, ()> {
+        for _ in 0..PATIENCE {
+            if self.changers.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            thread::yield_now();
+        }
         self.directory.lock()
     }
 

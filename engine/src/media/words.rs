@@ -1,7 +1,7 @@
 //! Words of the medium: who reads them, how a number in one is sealed, and which numbers may be frames.
 
 use super::layout;
-use super::log::{Log, Txn};
+use super::log::{Log, Snapshot, Txn};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 
@@ -36,6 +36,17 @@ impl Words for Log {
 impl Words for Txn<'_> {
     fn word(&self, at: u64) -> Result<u64> {
         self.read(at)
+    }
+    fn run(&self, at: u64, into: &mut [u64]) -> Result {
+        self.read_run(at, into)
+    }
+}
+
+impl Words for Snapshot<'_> {
+    fn word(&self, at: u64) -> Result<u64> {
+        let mut word = [0];
+        self.read_run(at, &mut word)?;
+        Ok(word[0])
     }
     fn run(&self, at: u64, into: &mut [u64]) -> Result {
         self.read_run(at, into)

@@ -40,6 +40,27 @@ pub(super) fn punch(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result
     }
 }
 
+/// `sync_file_range`: the kernel begins to write dirty pages of the range, as it would by itself later. Where it cannot
+/// be told so, it does not.
+pub(super) fn start_write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+    let (offset, len) = (offset as libc::off64_t, len as libc::off64_t);
+    loop {
+        // SAFETY: the descriptor is borrowed, hence open.
+        let rc = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
+        if rc == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::EINVAL | libc::ESPIPE | libc::ENOSYS | libc::EOPNOTSUPP | libc::EPERM) => {
+                return Ok(());
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
 /// Makes the names in a directory durable: of a file that was just created there.
 pub(crate) fn sync_directory(directory: &File) -> io::Result<()> {
     directory.sync_all()

@@ -336,6 +336,20 @@ impl Persist {
         self.attempt(FileOperation::FileSystem, || file::sync_file_system(file))
     }
 
+    /// Lets the kernel begin to write a range of the file, so that a later sync finds less to do. An error is one of a
+    /// failed flush all the same: what could not be written may be gone.
+    ///
+    /// # Durability
+    /// None.
+    pub fn start_write_back(&self, file: Option<BorrowedFd<'_>>, offset: u64, len: u64) -> io::Result<()> {
+        match file {
+            Some(file) if self.class == Durability::Fdatasync => {
+                self.attempt(FileOperation::WriteBack, || file::start_write_back(file, offset, len))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the file's length durable, and whatever else the file system does on the way: the recorder is not
     /// told of that, nobody may count on it.
     ///

@@ -53,6 +53,8 @@ pub enum FileOperation {
     Length,
     /// `syncfs`, by an opening after a death. No event tells of it.
     FileSystem,
+    /// `sync_file_range`: a write-back is started, which makes nothing durable. No event tells of it.
+    WriteBack,
     /// A seek to the end: whether the file is as long as it was; or a look at its blocks. No event tells of it.
     Look,
     /// `fallocate` that gives blocks back.

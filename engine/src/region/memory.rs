@@ -345,6 +345,18 @@ impl Memory {
         punched.map_err(|error| Error::io(format!("punching {}", self.name), error))
     }
 
+    /// Lets the kernel begin to write a range, so that a later sync of the file has less to wait for. A failure poisons
+    /// the region.
+    ///
+    /// # Durability
+    /// None.
+    pub fn start_write_back(&self, offset: u64, len: u64) -> Result {
+        self.check_writable()?;
+        let file = self.descriptor()?;
+        let start = || self.persist.start_write_back(file, offset, len);
+        self.alone(format_args!("starting to write {len} bytes at {offset:#x} to"), start)
+    }
+
     /// Tells the recorder of bytes that were stored through [`Region::address`](super::Region::address).
     pub fn wrote(&self, offset: u64, len: usize) -> Result {
         self.check(offset, len)?;

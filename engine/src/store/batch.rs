@@ -133,18 +133,19 @@ impl Batch {
     /// # Panics
     /// In debug builds, when the thread holds a guard.
     pub fn commit(self) -> Result {
-        let core = &self.core;
+        let Self { core, targets, .. } = self;
+        let core = &core;
         core.begin_change()?;
         debug_assert!(holds_none(&core.pages), "a batch is committed by a thread that holds a guard");
-        let asks = |target: &&Target| target.stage.end() > 0 || target.len > 0;
-        let targets: Vec<_> = self.targets.values().filter(asks).collect();
+        let asks = |target: &Target| target.stage.end() > 0 || target.len > 0;
+        let mut targets: Vec<_> = targets.into_values().filter(asks).collect();
         if targets.is_empty() {
             return Ok(());
         }
         core.ensure_whole()?;
         // An equal line that a dead process stored is durable only after that.
         core.pages.region().memory().sync_inherited()?;
-        core.with_room(|| commit(core, &targets))
+        core.with_room(|| commit(core, &mut targets))
     }
 }
 

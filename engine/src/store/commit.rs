@@ -16,6 +16,7 @@
 use super::batch::Target;
 use super::core::Core;
 use super::shared::{Layout, PAGE, Shared, Tail};
+use super::stage::Stage;
 use super::write::{CHUNK_PAGES, pieces};
 use crate::error::{Error, Result};
 use crate::media::log::record::{ENTRY_BYTES_MAX, HEAD_BYTES, Sequence};
@@ -34,9 +35,14 @@ use std::sync::Arc;
 ///
 /// # Durability
 /// Durable on return.
-pub(super) fn commit(core: &Arc<Core>, targets: &[&Target]) -> Result {
-    let members = targets.iter().map(|target| Member::new(target)).collect();
-    Commit { core, members, payload: Vec::new(), appended: false }.run()
+pub(super) fn commit(core: &Arc<Core>, targets: &mut [Target]) -> Result {
+    let objects: Vec<_> = targets.iter().map(|target| Arc::clone(&target.shared)).collect();
+    let members = objects.iter().map(Member::new).collect();
+    let mut commit = Commit { core, members, payload: Vec::new(), appended: false };
+    let (pages, sequence) = commit.append(targets)?;
+    // The log has it: who has a large batch needs room for it once, here or in the region.
+    targets.iter_mut().for_each(|target| target.stage = Stage::default());
+    commit.finish(pages, sequence)
 }
 
 /// What a batch stores to one page: zeros from `zero_from` on, then pieces.
@@ -86,29 +92,35 @@ struct Member<'b> {
     layout: Option<MutexGuard<'b, Layout>>,
     /// The length afterwards, if the object grows.
     len: Option<u64>,
-    edits: BTreeMap<PageIndex, Edit<'b>>,
     /// Pages that are there, and their frames.
     found: Vec<(PageIndex, FrameNo)>,
     /// Holes, and the frames they get.
     fresh: Vec<(PageIndex, FrameNo)>,
 }
 
+/// What a batch stores to pages of one object.
+type Edits<'e> = BTreeMap<PageIndex, Edit<'e>>;
+
 impl<'b> Member<'b> {
     /// Waits for the object's layout: from here on nobody cuts it, lets it grow or changes its map.
-    fn new(target: &'b Target) -> Self {
-        let shared = &target.shared;
+    fn new(shared: &'b Arc<Shared>) -> Self {
         let layout = Some(shared.layout.lock());
+        Self { shared, layout, len: None, found: Vec::new(), fresh: Vec::new() }
+    }
+
+    /// Sorts what is staged by pages.
+    fn edits<'e>(&mut self, target: &'e Target) -> Edits<'e> {
         let end = target.stage.end().max(target.len);
-        let mut edits: BTreeMap<PageIndex, Edit<'b>> = BTreeMap::new();
+        self.len = (end > self.shared.len()).then_some(end);
+        let mut edits = Edits::new();
         for piece in target.stage.ranges().flat_map(|(offset, bytes)| pieces(offset, bytes)) {
             edits.entry(piece.index).or_default().pieces.push((piece.at, piece.bytes));
         }
-        let len = (end > shared.len()).then_some(end);
-        Self { shared, layout, len, edits, found: Vec::new(), fresh: Vec::new() }
+        edits
     }
 
     /// Finds the pages, and takes frames for holes.
-    fn locate(&mut self) -> Result {
+    fn locate(&mut self, edits: &mut Edits<'_>) -> Result {
         if let (Some(_), Some(layout)) = (self.len, self.layout.as_deref_mut()) {
             if layout.tail == Tail::Unknown {
                 self.shared.finish_former_life(layout)?;
@@ -121,10 +133,10 @@ impl<'b> Member<'b> {
                 && self.shared.locate(index)?.is_some()
                 && !rules.broken(Rule::GrowthTail)
             {
-                self.edits.entry(index).or_default().zero_from = Some(from);
+                edits.entry(index).or_default().zero_from = Some(from);
             }
         }
-        let indexes: Vec<u64> = self.edits.keys().map(|index| index.0).collect();
+        let indexes: Vec<u64> = edits.keys().map(|index| index.0).collect();
         for run in indexes.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(CHUNK_PAGES as usize)) {
             let first = PageIndex(run[0]);
             let frames = self.shared.locate_run(first, run.len() as u64)?;
@@ -158,6 +170,7 @@ impl<'b> Member<'b> {
         let Some(layout) = self.layout.as_deref_mut() else { return };
         if let Some(len) = self.len {
             (layout.tail, layout.unpublished) = (Tail::Zero, false);
+            layout.lengths.committed(len);
             self.shared.publish_len(len);
         }
         self.fresh.drain(..).for_each(|(index, frame)| self.shared.remember(index, frame));
@@ -259,9 +272,18 @@ struct Commit<'b> {
     appended: bool,
 }
 
+/// A latched page whose bytes are in the log.
+struct Logged {
+    latched: Latched,
+    /// Whose page a new frame is.
+    owner: Option<Owner>,
+}
+
 impl Commit<'_> {
-    fn run(mut self) -> Result {
-        self.members.iter_mut().try_for_each(Member::locate)?;
+    /// Appends the record; the pages stay latched.
+    fn append(&mut self, targets: &[Target]) -> Result<(Vec<Logged>, Sequence)> {
+        let mut edits: Vec<_> = self.members.iter_mut().zip(targets).map(|(m, t)| m.edits(t)).collect();
+        self.members.iter_mut().zip(&mut edits).try_for_each(|(member, edits)| member.locate(edits))?;
         let (core, volume) = (self.core, &self.core.volume);
         let mut parts: Vec<_> = self.members.iter().map(Member::part).collect();
         let growing = parts.iter().filter(|part| part.size.is_some()).count() as u64;
@@ -278,7 +300,7 @@ impl Commit<'_> {
             self.members.iter_mut().try_for_each(Member::link_ahead)?;
             parts = self.members.iter().map(Member::part).collect();
         }
-        let mut pages = latch(core, &mut self.members)?;
+        let mut pages = latch(core, &self.members, edits)?;
         compare(core, &mut pages);
         let images = images(core, &parts, &pages, &mut self.payload)?;
         let zeros: Vec<_> = pages.iter().filter(|p| p.zeroed()).map(|p| p.latched.frame()).collect();
@@ -287,12 +309,16 @@ impl Commit<'_> {
         let sequence = volume.append_batch(&parts, &zeros, images, &data)?;
         self.appended = true;
         volume.retire_payload(sequence, std::mem::take(&mut self.payload));
-        self.finish(pages, sequence)
+        let logged =
+            |page: Page<'_>| Logged { latched: page.latched, owner: Some(page.owner).filter(|_| page.fresh) };
+        Ok((pages.into_iter().map(logged).collect(), sequence))
     }
 
     /// The record is appended: commits it, and shows what grew.
-    fn finish(&mut self, mut pages: Vec<Page<'_>>, sequence: Sequence) -> Result {
-        pages.iter().filter(|page| page.fresh).for_each(|page| page.latched.set_owner(page.owner));
+    fn finish(&mut self, mut pages: Vec<Logged>, sequence: Sequence) -> Result {
+        for page in &pages {
+            page.owner.into_iter().for_each(|owner| page.latched.set_owner(owner));
+        }
         if self.core.rules.broken(Rule::BatchReleasesEarly) {
             pages.clear();
         }
@@ -319,10 +345,9 @@ impl Drop for Commit<'_> {
 }
 
 /// Pins and latches all pages, in the order of their frames.
-fn latch<'b>(core: &Core, members: &mut [Member<'b>]) -> Result<Vec<Page<'b>>> {
+fn latch<'e>(core: &Core, members: &[Member<'_>], edits: Vec<Edits<'e>>) -> Result<Vec<Page<'e>>> {
     let mut wanted = Vec::new();
-    for member in members {
-        let mut edits = std::mem::take(&mut member.edits);
+    for (member, mut edits) in members.iter().zip(edits) {
         for &(index, frame) in &member.found {
             let edit = edits.remove(&index).unwrap_or_default();
             wanted.push((member.shared.pin_located(index, frame)?, edit, member.shared.owner(index), false));
@@ -334,7 +359,7 @@ fn latch<'b>(core: &Core, members: &mut [Member<'b>]) -> Result<Vec<Page<'b>>> {
         }
     }
     wanted.sort_unstable_by_key(|(page, ..)| page.frame());
-    let latched = |(page, edit, owner, fresh): (PageRef, Edit<'b>, Owner, bool)| {
+    let latched = |(page, edit, owner, fresh): (PageRef, Edit<'e>, Owner, bool)| {
         let hasty = hasty(core, &page, &edit)?.filter(|_| !fresh);
         Ok(Page { latched: Latched::take(page)?, edit, owner, fresh, dirty: 0, logged: 0, hasty })
     };

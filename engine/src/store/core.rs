@@ -96,7 +96,7 @@ impl Core {
         if self.owes() {
             self.settle_some()?;
         }
-        Ok(())
+        self.log.keep_ahead()
     }
 
     /// Whether there is owed work.
@@ -106,7 +106,7 @@ impl Core {
     }
 
     /// Runs a change. One that finds no room is tried again when all owed work is done: what is owed may be room.
-    pub(super) fn with_room<R>(&self, change: impl Fn() -> Result<R>) -> Result<R> {
+    pub(super) fn with_room<R>(&self, mut change: impl FnMut() -> Result<R>) -> Result<R> {
         let done = match change() {
             Err(Error::NoSpace { .. }) if self.owes() => self.settle().and_then(|()| change()),
             done => done,

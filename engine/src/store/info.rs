@@ -136,7 +136,9 @@ impl Store {
         self.core.pages.region().poison(why);
     }
 
-    /// Walks everything on the medium and names each defect; changes wait until it is done.
+    /// Walks everything on the medium, as it was when this began, and names each defect. Changes go on meanwhile, and frames
+    /// that they free are used again when it is done; a change that finds no other room ends that, and changes wait for a
+    /// second walk.
     ///
     /// # Errors
     /// Of reading, not of what was found.

@@ -30,6 +30,7 @@ mod core;
 mod extent;
 mod flush;
 mod info;
+mod lengths;
 mod lookaside;
 mod names;
 mod object;

@@ -105,7 +105,8 @@ impl Store {
         Ok(())
     }
 
-    /// All objects that have a name, in the order of their names.
+    /// The objects that have a name, in the order of their names. Others may change names meanwhile: one that is there
+    /// from the beginning to the end is given once; one that comes or goes meanwhile is given once or not at all.
     pub fn list(&self) -> Result<Vec<Entry>> {
         self.core.ensure_whole()?;
         let entry = |record: crate::media::ObjectRecord| Entry {

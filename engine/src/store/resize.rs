@@ -57,8 +57,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Stores zeros from the end of the object to the end of its last page. What was cut off is gone for good before
-    /// that: a power loss must not find the old length with zeros below it.
+    /// Stores zeros from the end of the object to the end of its last page. If a crash may show what was cut off, it is
+    /// gone for good before that: a power loss must not find the old length with zeros below it.
     fn zero_tail(&self, layout: &mut Layout) -> Result {
         let in_page = (self.len() % PAGE) as usize;
         let index = PageIndex::of_byte(self.len());
@@ -73,7 +73,12 @@ impl Shared {
                 log.pass(last.max(log.head()))?
             }
             _ if self.core.rules.broken(Rule::ZeroEarly) => {}
-            _ => log.commit(log.head())?,
+            // Whatever a crash shows, it shows none of these bytes.
+            _ if layout.lengths.hide(self.len()) => {}
+            _ => {
+                log.commit(log.head())?;
+                layout.lengths.committed(self.len());
+            }
         }
         self.pin_located(index, frame)?.store_now(in_page, &[0; FRAME_SIZE][in_page..])?;
         layout.unpublished = true;
@@ -83,7 +88,9 @@ impl Shared {
     /// Cuts the object to `len`, at most its length. One record makes the cut; steps free the frames.
     pub(super) fn cut(&self, layout: &mut Layout, len: u64) -> Result {
         layout.tail = Tail::Unknown;
-        self.core.volume.begin_truncate(self.slot, len)?;
+        let committed = self.core.log.is_committed(layout.lengths.last());
+        let moment = self.core.volume.begin_truncate(self.slot, len)?;
+        layout.lengths.changed(self.len(), moment, committed);
         self.publish_len(len);
         self.forget_pages(PageIndex::pages_for(len)..u64::MAX);
         match self.core.truncate_steps(self.slot) {

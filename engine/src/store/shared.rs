@@ -1,6 +1,7 @@
 //! What all handles of one open object share.
 
 use super::core::Core;
+use super::lengths::Lengths;
 use super::lookaside::Lookaside;
 use crate::error::{Error, Result};
 use crate::media::{ObjectRecord, ObjectSlot};
@@ -46,6 +47,8 @@ pub(super) struct Layout {
     pub(super) tail: Tail,
     /// Zeros were stored behind the end that no record has published yet: the next one that uncovers them does.
     pub(super) unpublished: bool,
+    /// What a crash may show of the length.
+    pub(super) lengths: Lengths,
 }
 
 /// What lies between the object's end and the end of its last page, and in pages beyond.
@@ -73,13 +76,18 @@ impl Shared {
             cut_short: AtomicBool::new(false),
             core: Arc::clone(core),
             shape: RwLock::new(()),
-            layout: Mutex::new(Layout { tail: Tail::Unknown, unpublished: false }),
+            layout: Mutex::new(Layout {
+                tail: Tail::Unknown,
+                unpublished: false,
+                lengths: Lengths::unknown(core.log.head()),
+            }),
         }
     }
 
     /// The object has just been made: nothing lies behind its end.
     pub(super) fn is_new(&self) {
-        self.layout.lock().tail = Tail::Zero;
+        let mut layout = self.layout.lock();
+        (layout.tail, layout.lengths) = (Tail::Zero, Lengths::none(self.core.log.head()));
     }
 
     #[inline(always)]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// No range crosses a multiple of this, which is one of pages: a range that grows is not copied whole again and again.
+const RANGE_MAX: u64 = 1 << 20;
+
 /// Bytes by offset.
 #[derive(Default, Debug)]
 pub(super) struct Stage {
@@ -11,6 +14,16 @@ pub(super) struct Stage {
 impl Stage {
     /// Puts `bytes` at `offset`, over what was staged there before.
     pub(super) fn put(&mut self, offset: u64, bytes: &[u8]) {
+        let (mut at, mut rest) = (offset, bytes);
+        while !rest.is_empty() {
+            let room = (RANGE_MAX - at % RANGE_MAX) as usize;
+            let (part, behind) = rest.split_at(rest.len().min(room));
+            self.put_part(at, part);
+            (at, rest) = (at + part.len() as u64, behind);
+        }
+    }
+
+    fn put_part(&mut self, offset: u64, bytes: &[u8]) {
         let end = offset + bytes.len() as u64;
         if let Some((&start, before)) = self.ranges.range_mut(..=offset).next_back() {
             let at = (offset - start) as usize;
@@ -25,8 +38,13 @@ impl Stage {
         covered.iter().for_each(|start| drop(self.ranges.remove(start)));
         match self.ranges.range_mut(..offset).next_back() {
             // Writes in a row become one range.
-            Some((&start, before)) if start + before.len() as u64 == offset => {
-                before.extend_from_slice(bytes)
+            Some((&start, before)) if start + before.len() as u64 == offset && offset % RANGE_MAX != 0 => {
+                // Twice as much as there is, but no more than there can be.
+                let room = ((RANGE_MAX - start % RANGE_MAX) as usize).min(2 * before.len());
+                if before.capacity() - before.len() < bytes.len() {
+                    before.reserve_exact((room - before.len().min(room)).max(bytes.len()));
+                }
+                before.extend_from_slice(bytes);
             }
             _ => drop(self.ranges.insert(offset, bytes.to_vec())),
         }

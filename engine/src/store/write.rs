@@ -190,20 +190,26 @@ impl Shared {
         len: Option<u64>,
     ) -> Result {
         let volume = &self.core.volume;
-        if !fresh.is_empty() {
+        let committed = len.is_some() && self.core.log.is_committed(layout.lengths.last());
+        let moment = if !fresh.is_empty() {
             if !self.core.rules.broken(Rule::NtFence) {
                 self.pages.region().memory().fence();
             }
-            if let Err(error) = volume.link(self.slot, fresh, len) {
-                self.give_back(fresh);
-                return Err(error);
+            match volume.link(self.slot, fresh, len) {
+                Ok(moment) => moment,
+                Err(error) => {
+                    self.give_back(fresh);
+                    return Err(error);
+                }
             }
-            layout.unpublished = false;
         } else if let Some(len) = len {
-            volume.set_size(self.slot, len, layout.unpublished)?;
-            layout.unpublished = false;
-        }
+            volume.set_size(self.slot, len, layout.unpublished)?
+        } else {
+            return Ok(());
+        };
+        layout.unpublished = false;
         if let Some(len) = len {
+            layout.lengths.changed(self.len(), moment, committed);
             self.publish_len(len);
         }
         fresh.iter().for_each(|&(index, frame)| self.remember(index, frame));

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::media::bitmap::GROUP_WORDS;
 use crate::media::busy::{self, Entry};
 use crate::media::layout::{GROUP_FRAMES, WORD_SIZE};
-use crate::media::words::Shape;
+use crate::media::words::{Shape, Words};
 use crate::units::FrameNo;
 
 /// One bit per frame of the region: it has an owner.
@@ -27,7 +27,7 @@ impl Claims {
     }
 }
 
-impl Walk<'_> {
+impl<W: Words> Walk<'_, W> {
     /// Notes that `frame` belongs to something; false if it belongs to something else already.
     pub(super) fn claim(&mut self, frame: FrameNo, what: &str) -> bool {
         let first = self.claims.claim(frame);

@@ -5,10 +5,10 @@ use crate::error::Result;
 use crate::media::content::map_at;
 use crate::media::layout::WORD_SIZE;
 use crate::media::tree::Map;
-use crate::media::words::WORDS;
+use crate::media::words::Words;
 use crate::units::FrameNo;
 
-impl Walk<'_> {
+impl<W: Words> Walk<'_, W> {
     pub(super) fn maps(&mut self) -> Result {
         let maps: Vec<_> = self.objects.values().map(|(head, _)| map_at(head)).collect();
         maps.into_iter().try_for_each(|map| {
@@ -32,12 +32,11 @@ impl Walk<'_> {
             return Ok(());
         }
         let mut empty = true;
-        for i in 0..WORDS {
+        for (i, word) in (0..).zip(self.words.frame(frame)?).filter(|&(_, word)| word != 0) {
             let (at, page) = (frame.offset() + i * WORD_SIZE, first + (i << (9 * (level - 1))));
-            let word = self.word(at)?;
-            empty &= word == 0;
+            empty = false;
             let name = self.map_defect(map, word, page, level - 1);
-            let opened = map.open(self.words, self.shape, at, page, level - 1);
+            let opened = map.opened(self.shape, word, at, page, level - 1);
             if let Some(Some(child)) = self.report.take(name, opened)? {
                 self.below(map, child, page, level - 1)?;
             }

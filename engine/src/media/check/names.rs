@@ -6,11 +6,11 @@ use crate::media::directory::{self, LEVELS, Slot};
 use crate::media::layout::{RootWord, WORD_SIZE};
 use crate::media::orphans;
 use crate::media::record::{self, Head, ObjectSlot, SLOTS};
-use crate::media::words::WORDS;
+use crate::media::words::Words;
 use crate::units::FrameNo;
 use std::collections::{BTreeSet, HashSet};
 
-impl Walk<'_> {
+impl<W: Words> Walk<'_, W> {
     pub(super) fn directory(&mut self) -> Result {
         let root = directory::root(self.words, self.shape);
         if let Some(root) = self.report.take("directory-word", root)? {
@@ -40,9 +40,9 @@ impl Walk<'_> {
         names: &mut HashSet<Vec<u8>>,
     ) -> Result {
         let mut empty = level > 0;
-        for i in 0..WORDS {
+        for (i, _) in (0..).zip(self.words.frame(node)?).filter(|&(_, word)| word != 0) {
             let (at, hash) = (node.offset() + i * WORD_SIZE, hash | i << (9 * level));
-            empty &= self.word(at)? == 0;
+            empty = false;
             let slot = Slot::read(self.words, self.shape, at);
             match self.report.take("directory-word", slot)? {
                 None | Some(Slot::Empty) => {}

@@ -7,6 +7,7 @@ use super::{Live, Log, Reach};
 use crate::error::{Error, Result};
 use crate::media::layout::CURSOR_OFFSET;
 use crate::media::rules::Rule;
+use crate::sync::atomic::Ordering;
 
 /// Who leads, and how far the log has come.
 pub(super) struct Leadership {
@@ -136,7 +137,8 @@ impl Log {
     /// LOG rule 3, step by step.
     fn commit_to_head(&self, progress: &mut Progress) -> Result {
         let (reach, published, begun_at) = {
-            let chain = self.chain.lock();
+            let mut chain = self.chain.lock();
+            chain.noted = chain.last_change;
             (chain.reach(), chain.published, chain.tail.position)
         };
         let head = reach.head;
@@ -216,6 +218,10 @@ impl Log {
             chain.live.pop_front();
         }
         chain.stats.tail_moves += 1;
+        // ORDERING: Relaxed: see `keep_ahead`.
+        self.tail_moves.store(chain.stats.tail_moves, Ordering::Relaxed);
+        self.used.store(chain.head - tail.position, Ordering::Relaxed);
+        self.due.store(self.ring.bytes() / 8, Ordering::Relaxed);
         self.images.pass(tail.link.sequence);
         Ok(())
     }

@@ -16,6 +16,7 @@
 //!
 //! Locks: leader, then append lock, then shadow. Nobody waits for the leader while he holds the append lock.
 
+mod ahead;
 pub mod commit;
 pub mod header;
 mod homes;
@@ -34,8 +35,10 @@ use crate::media::lease::{Lease, State};
 use crate::media::rules::{Rule, Rules};
 use crate::media::superblock::Copies;
 use crate::region::Region;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
 use crate::units::{Durability, FrameNo};
+use ahead::Ahead;
 use commit::Leadership;
 use header::{Header, Tail};
 use images::Images;
@@ -56,6 +59,12 @@ pub struct Log {
     chain: Mutex<Chain>,
     leadership: Mutex<Leadership>,
     led: Condvar,
+    ahead: Mutex<Ahead>,
+    /// Bytes of live records, how many of them are the next reason for an early write-back, and moves of the tail: for who
+    /// looks without a lock.
+    used: AtomicU64,
+    due: AtomicU64,
+    tail_moves: AtomicU64,
     /// Held by who writes the lease: what says that the region failed is never written over.
     lease: Mutex<()>,
 }
@@ -74,6 +83,10 @@ struct Chain {
     last_change: Sequence,
     /// The highest record that published data.
     published: Sequence,
+    /// The last head that a leader noted: a later mark covers no record beyond it, until another one is noted.
+    noted: Sequence,
+    /// The last change that a snapshot shows.
+    kept: Option<Sequence>,
     /// Whether this opening has written its epoch and lease.
     begun: bool,
     superblock: Copies,
@@ -121,6 +134,30 @@ pub struct LogStats {
     pub recovered: u64,
 }
 
+/// The medium's words as they were at one moment, whatever changes meanwhile. There is one at a time.
+pub struct Snapshot<'l> {
+    log: &'l Log,
+}
+
+impl Snapshot<'_> {
+    /// The words from byte `offset` on, all of one frame.
+    ///
+    /// # Errors
+    /// `TimedOut` when it was given up, because its frames were needed.
+    pub fn read_run(&self, offset: u64, into: &mut [u64]) -> Result {
+        match self.log.shadow.read_kept(self.log.region.memory(), offset, into)? {
+            true => Ok(()),
+            false => Err(Error::TimedOut { what: "a look at one moment".to_owned() }),
+        }
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        self.log.give_up_snapshot();
+    }
+}
+
 /// One operation being built, under the append lock.
 pub struct Txn<'a> {
     log: &'a Log,
@@ -132,6 +169,7 @@ pub struct Txn<'a> {
     images: Vec<FrameNo>,
     bytes_left: u64,
     publishes: bool,
+    noted: Sequence,
 }
 
 /// What an operation changes of one frame.
@@ -238,6 +276,12 @@ impl Txn<'_> {
         self.sequence
     }
 
+    /// The last record that a mark in progress, or a past one, covers: no crash shows what came later and before this.
+    #[must_use]
+    pub fn noted(&self) -> Sequence {
+        self.noted
+    }
+
     /// How many more changes the record has room for.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -271,6 +315,8 @@ impl Log {
             live: VecDeque::new(),
             last_change: before,
             published: before,
+            noted: before,
+            kept: None,
             begun: false,
             header,
             stats: LogStats { recovered: recovery.replayed, ..LogStats::default() },
@@ -286,6 +332,10 @@ impl Log {
             leadership: Mutex::new(Leadership::at(before, tail.position)),
             chain: Mutex::new(chain),
             led: Condvar::default(),
+            ahead: Mutex::default(),
+            used: AtomicU64::new(0),
+            due: AtomicU64::new(0),
+            tail_moves: AtomicU64::new(0),
             lease: Mutex::new(()),
         }
     }
@@ -373,6 +423,7 @@ impl Log {
             images: Vec::new(),
             bytes_left: self.ring.record_bytes_max() - MARK_BYTES,
             publishes: false,
+            noted: chain.noted,
         };
         let result = change(&mut txn)?;
         let (entries, images, publishes) = (txn.entries, txn.images, txn.publishes);
@@ -388,7 +439,7 @@ impl Log {
         self.push(&mut chain, Content::Changes(entries))?;
         if let Some(record) = chain.live.back() {
             let _one_moment = appears();
-            self.shadow.append(sequence, &record.entries);
+            self.shadow.append(self.region.memory(), sequence, &record.entries)?;
         }
         self.images.add(sequence, images);
         chain.last_change = sequence;
@@ -412,7 +463,38 @@ impl Log {
         self.chain.lock().reach()
     }
 
-    /// All records up to this one are passed: frames they freed may be used again (LOG rule 2).
+    /// Keeps the medium's words as they are at this moment, at which `look` is run, for a [`Snapshot`]. Frames that are
+    /// freed from here on wait for its end.
+    pub fn snapshot<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<(R, Snapshot<'_>)> {
+        let mut chain = self.chain.lock();
+        let looked = look()?;
+        self.shadow.keep();
+        chain.kept = Some(chain.last_change);
+        Ok((looked, Snapshot { log: self }))
+    }
+
+    /// Whether words of a moment are kept.
+    #[must_use]
+    pub fn has_snapshot(&self) -> bool {
+        self.chain.lock().kept.is_some()
+    }
+
+    /// Ends a snapshot before its time: somebody needs the frames that wait for it.
+    pub fn give_up_snapshot(&self) {
+        let mut chain = self.chain.lock();
+        chain.kept = None;
+        self.shadow.forget();
+    }
+
+    /// Frames that were freed up to this record may be used again: it is passed (LOG rule 2), and no snapshot shows them.
+    #[must_use]
+    pub fn reusable(&self) -> Sequence {
+        let chain = self.chain.lock();
+        let passed = Sequence(chain.tail.link.sequence.0 - 1);
+        chain.kept.map_or(passed, |kept| passed.min(kept))
+    }
+
+    /// All records up to this one are passed.
     #[must_use]
     pub fn passed(&self) -> Sequence {
         Sequence(self.chain.lock().tail.link.sequence.0 - 1)
@@ -488,6 +570,8 @@ impl Log {
             return Err(error);
         }
         chain.head += bytes.len() as u64;
+        // ORDERING: Relaxed: see `keep_ahead`.
+        self.used.store(chain.head - chain.tail.position, Ordering::Relaxed);
         let entries = match content {
             Content::Changes(entries) => entries,
             Content::Mark(_) => Vec::new(),

@@ -3,19 +3,64 @@
 //! It holds only what is appended and not yet stored home; everything else is read from its home.
 
 use crate::error::{Error, Result};
+use crate::media::layout::WORDS_PER_FRAME;
 use crate::media::log::record::{Entry, Sequence};
 use crate::region::Memory;
 use crate::sync::RwLock;
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// Words and frames that differ from their homes: at first none.
 #[derive(Default)]
 pub struct Shadow {
-    changed: RwLock<HashMap<FrameNo, Changed>>,
+    state: RwLock<State>,
     /// How often words were looked at.
     #[cfg(test)]
     pub(crate) looks: std::sync::atomic::AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    changed: HashMap<FrameNo, Changed>,
+    /// The words of a moment that were changed since, as they were.
+    kept: Option<HashMap<FrameNo, BTreeMap<u16, u64>>>,
+}
+
+impl State {
+    fn run(&self, memory: &Memory, (frame, place): (FrameNo, u16), into: &mut [u64]) -> Result {
+        let offset = frame.offset() + u64::from(place) * 8;
+        let Some(changed) = self.changed.get(&frame) else { return memory.load_run(offset, into) };
+        match changed.zeroed {
+            Some(_) => into.fill(0),
+            None => memory.load_run(offset, into)?,
+        }
+        overlay(place, into, changed.words.iter().map(|(&at, &(value, _))| (at, value)));
+        Ok(())
+    }
+
+    /// Keeps words that are about to change.
+    fn keep(&mut self, memory: &Memory, frame: FrameNo, places: Range<u16>) -> Result {
+        if self.kept.is_none() {
+            return Ok(());
+        }
+        let mut now = vec![0; places.len()];
+        self.run(memory, (frame, places.start), &mut now)?;
+        let kept = self.kept.get_or_insert_default().entry(frame).or_default();
+        for (place, word) in places.zip(now) {
+            kept.entry(place).or_insert(word);
+        }
+        Ok(())
+    }
+}
+
+/// Puts words by their places over those from `place` on.
+fn overlay(place: u16, into: &mut [u64], words: impl Iterator<Item = (u16, u64)>) {
+    for (at, value) in words {
+        if let Some(word) = at.checked_sub(place).and_then(|n| into.get_mut(usize::from(n))) {
+            *word = value;
+        }
+    }
 }
 
 /// What differs in one frame.
@@ -38,8 +83,8 @@ impl Shadow {
     pub fn read(&self, memory: &Memory, offset: u64) -> Result<u64> {
         let (frame, place) = place_of(offset)?;
         self.looked();
-        let changed = self.changed.read();
-        match changed.get(&frame).and_then(|changed| changed.get(place)) {
+        let state = self.state.read();
+        match state.changed.get(&frame).and_then(|changed| changed.get(place)) {
             Some(value) => Ok(value),
             None => memory.load(offset),
         }
@@ -47,19 +92,30 @@ impl Shadow {
 
     /// The words from `offset` on, all of one frame: one look for all.
     pub fn read_run(&self, memory: &Memory, offset: u64, into: &mut [u64]) -> Result {
-        let (frame, place) = place_of(offset)?;
+        let place = place_of(offset)?;
         self.looked();
-        let changed = self.changed.read();
-        let Some(changed) = changed.get(&frame) else { return memory.load_run(offset, into) };
-        match changed.zeroed {
-            Some(_) => into.fill(0),
-            None => memory.load_run(offset, into)?,
-        }
-        for (&at, &(value, _)) in changed.words.range(place..) {
-            let Some(word) = into.get_mut(usize::from(at - place)) else { break };
-            *word = value;
-        }
-        Ok(())
+        self.state.read().run(memory, place, into)
+    }
+
+    /// Keeps from now on what changes: the words of this moment can be read until `forget`.
+    pub fn keep(&self) {
+        self.state.write().kept = Some(HashMap::new());
+    }
+
+    /// The opposite; whether there was something kept.
+    pub fn forget(&self) -> bool {
+        self.state.write().kept.take().is_some()
+    }
+
+    /// As [`read_run`](Self::read_run), of the moment that is kept; false if none is.
+    pub fn read_kept(&self, memory: &Memory, offset: u64, into: &mut [u64]) -> Result<bool> {
+        let (frame, place) = place_of(offset)?;
+        let state = self.state.read();
+        let Some(kept) = &state.kept else { return Ok(false) };
+        state.run(memory, (frame, place), into)?;
+        let kept = kept.get(&frame).into_iter().flatten();
+        overlay(place, into, kept.map(|(&at, &value)| (at, value)));
+        Ok(true)
     }
 
     fn looked(&self) {
@@ -68,25 +124,29 @@ impl Shadow {
     }
 
     /// Takes in an appended record.
-    pub fn append(&self, sequence: Sequence, entries: &[Entry]) {
-        let mut changed = self.changed.write();
+    pub fn append(&self, memory: &Memory, sequence: Sequence, entries: &[Entry]) -> Result {
+        let mut state = self.state.write();
         for entry in entries {
             match *entry {
                 Entry::Word(offset, value) => {
-                    if let Ok((frame, place)) = place_of(offset) {
-                        changed.entry(frame).or_default().words.insert(place, (value, sequence));
-                    }
+                    let (frame, place) = place_of(offset)?;
+                    state.keep(memory, frame, place..place + 1)?;
+                    state.changed.entry(frame).or_default().words.insert(place, (value, sequence));
                 }
-                Entry::Zero(frame) => changed.entry(frame).or_default().zeroed = Some(sequence),
+                Entry::Zero(frame) => {
+                    state.keep(memory, frame, 0..WORDS_PER_FRAME as u16)?;
+                    state.changed.entry(frame).or_default().zeroed = Some(sequence);
+                }
                 // Bytes of data frames are read in place.
                 Entry::Lines(..) | Entry::Payload(_) => {}
             }
         }
+        Ok(())
     }
 
     /// Forgets a record whose homes are stored, except what a later record changed again.
     pub fn applied(&self, sequence: Sequence, entries: &[Entry]) {
-        let mut changed = self.changed.write();
+        let changed = &mut self.state.write().changed;
         for entry in entries {
             let (frame, place) = match *entry {
                 Entry::Word(offset, _) => match place_of(offset) {
@@ -138,11 +198,11 @@ mod tests {
         let first = [Entry::Word(8, 1), Entry::Zero(FrameNo(2))];
         let second = [Entry::Word(8, 2), Entry::Word(2 * size + 8, 3), Entry::Zero(FrameNo(2))];
         assert_eq!(read(8), home);
-        shadow.append(Sequence(1), &first);
+        shadow.append(memory, Sequence(1), &first).unwrap();
         assert_eq!((read(8), read(16), read(0)), (1, home, home));
         assert_eq!((read(2 * size), read(3 * size - 8)), (0, 0));
         assert_eq!((read(2 * size - 8), read(3 * size)), (home, home), "the frames beside it");
-        shadow.append(Sequence(2), &second);
+        shadow.append(memory, Sequence(2), &second).unwrap();
         assert_eq!((read(8), read(2 * size + 8)), (2, 3));
         shadow.applied(Sequence(1), &first);
         assert_eq!((read(8), read(2 * size)), (2, 0), "a later record has changed them again");

@@ -4,6 +4,7 @@ mod basics;
 mod concurrent;
 mod damage;
 mod model;
+mod moments;
 mod naming;
 mod rules;
 mod space;

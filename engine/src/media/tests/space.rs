@@ -106,7 +106,7 @@ fn a_full_region_says_so_changes_nothing_and_works_again_after_a_drop() {
         let mut page = 0;
         while let Ok(frames) = volume.allocate(1, None) {
             match volume.link(slot, &[(PageIndex(page), frames[0])], None) {
-                Ok(()) => page += 1,
+                Ok(_) => page += 1,
                 Err(error) => {
                     assert!(matches!(error, Error::NoSpace { .. }), "{error}");
                     volume.release(&frames).unwrap();

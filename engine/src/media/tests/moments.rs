@@ -1,0 +1,69 @@
+//! A snapshot shows one moment, whatever changes meanwhile.
+
+use super::*;
+use crate::media::layout::{LOG_FRAME, file_bytes};
+use crate::media::words::Words;
+
+/// The words of all frames but the log's, as `words` shows them.
+fn all_words(volume: &Volume, frames: u64, words: &impl Words) -> Result<Vec<u64>> {
+    let log = u64::from(LOG_FRAME.0)..u64::from(LOG_FRAME.0 + volume.log().frames());
+    let mut all = Vec::new();
+    // Before the root nothing is changed by records.
+    for frame in (4..frames).filter(|frame| !log.contains(frame)) {
+        all.extend(words.frame(FrameNo(frame as u32))?);
+    }
+    Ok(all)
+}
+
+fn churn(volume: &Volume, round: u8) {
+    for n in 0..40_u8 {
+        let slot = create(volume, &[round, n + 1, 1]);
+        fill(volume, slot, (0..8).map(|page| page * 700));
+        if n % 3 > 0 {
+            volume.unlink(&[round, n + 1, 1]).unwrap();
+            finish(|| volume.drop_step(slot, &mut all_free));
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_shows_the_words_of_its_moment_and_no_frame_of_it_is_used_again() {
+    let volume = fresh();
+    churn(&volume, 1);
+    let (frames, log) = (volume.frames(), volume.log());
+    let (before, snapshot) = log.snapshot(|| all_words(&volume, frames, &**log)).unwrap();
+    let counts = super::check::walk(&snapshot, super::check::begin(log).unwrap()).unwrap().counts;
+    assert!(counts.pages > 0);
+    for round in 2..6 {
+        for n in 0..40_u8 {
+            if let Some(slot) = volume.lookup(&[round - 1, n + 1, 1]).unwrap() {
+                volume.unlink(&[round - 1, n + 1, 1]).unwrap();
+                finish(|| volume.drop_step(slot, &mut all_free));
+            }
+        }
+        churn(&volume, round);
+        log.checkpoint().unwrap();
+    }
+    assert!(all_words(&volume, frames, &snapshot).unwrap() == before);
+    assert!(all_words(&volume, frames, &**log).unwrap() != before);
+    let report = super::check::walk(&snapshot, super::check::begin(log).unwrap()).unwrap();
+    assert_eq!(report.counts.pages, counts.pages);
+    drop(snapshot);
+    assert_sound(&volume);
+}
+
+#[test]
+fn a_change_that_needs_the_frames_of_a_snapshot_ends_it() {
+    let volume = fresh_with(file_bytes(400), LOG_FRAMES_DEFAULT);
+    let slot = create(&volume, b"a");
+    let pages = fill(&volume, slot, 0..200).len();
+    let ((), snapshot) = volume.log().snapshot(|| Ok(())).unwrap();
+    volume.unlink(b"a").unwrap();
+    finish(|| volume.drop_step(slot, &mut all_free));
+    assert!(snapshot.frame(FrameNo(4)).is_ok());
+    let frames = volume.allocate(pages + 50, None).unwrap();
+    assert!(matches!(snapshot.frame(FrameNo(4)), Err(Error::TimedOut { .. })));
+    volume.release(&frames).unwrap();
+    drop(snapshot);
+    assert_sound(&volume);
+}
