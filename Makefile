@@ -15,7 +15,7 @@ need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not in
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults
-.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-redb bench-sqlite bench-tantivy test-redb test-dax breaks-dax test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-laws bench-redb bench-sqlite bench-tantivy test-redb test-dax breaks-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ valgrind: ## the C tests under valgrind
 
 bench-hit: ## what a pin costs beside a bare read of a random page
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin hit
+
+bench-laws: ## what must not grow with what has nothing to do with it: tails, batches, freeing, cuts (PLACE=folder)
+	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin laws -- $(PLACE)
 
 bench-redb: ## redb on Pagestone beside its own file backend: commits, reads, scans (PLACE=folder)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin redb -- $(PLACE)

@@ -1,0 +1,130 @@
+//! What must not grow with what has nothing to do with it: calls, and the longest time of one. `make bench-laws PLACE=folder`
+#![forbid(unsafe_code)]
+
+use pagestone::Result;
+use pagestone::store::{Object, Store};
+use pagestone_benches::Machine;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const PAGE: u64 = 4096;
+const MIB: usize = 1 << 20;
+
+fn main() -> Result<()> {
+    println!("{}", Machine::look());
+    let place = std::env::args().nth(1).unwrap_or_else(|| std::env::temp_dir().display().to_string());
+    let path = Path::new(&place).join(format!("bench-laws.{}.pgs", std::process::id()));
+    let measured =
+        tails(&path).and_then(|()| batches(&path)).and_then(|()| freeing(&path)).and_then(|()| cuts(&path));
+    let _ = std::fs::remove_file(&path);
+    measured
+}
+
+/// A new store of that many frames of log.
+fn fresh(path: &Path, log_frames: u32) -> Result<Store> {
+    let _ = std::fs::remove_file(path);
+    Store::options().create(true).log_frames(log_frames).open(path)
+}
+
+fn filled(store: &Store, name: &str, mib: usize) -> Result<Object> {
+    let object = store.create(name)?;
+    let bytes = vec![1; MIB];
+    (0..mib).try_for_each(|_| object.append(&bytes).map(drop))?;
+    store.sync()?;
+    Ok(object)
+}
+
+/// The longest of 1,500 commits of a batch beside dirt of another object; the median of three runs.
+fn tails(path: &Path) -> Result<()> {
+    for dirty in [0, 10, 100, 600] {
+        let mut runs: Vec<(Duration, u64)> = (0..3).map(|_| tail_run(path, dirty)).collect::<Result<_>>()?;
+        runs.sort_unstable();
+        println!(
+            "{dirty:4} MiB dirty elsewhere: longest of 1,500 commits {:?}, {} moves of the tail",
+            runs[1].0, runs[1].1
+        );
+    }
+    Ok(())
+}
+
+fn tail_run(path: &Path, dirty: usize) -> Result<(Duration, u64)> {
+    let store = fresh(path, 64)?;
+    let (other, small) = (filled(&store, "other", dirty.max(1))?, filled(&store, "small", 1)?);
+    let bytes = vec![2; MIB];
+    (0..dirty).try_for_each(|n| other.write_at((n * MIB) as u64, &bytes))?;
+    let (mut longest, before) = (Duration::ZERO, store.stats().tail_moves);
+    for n in 0..1_500_u64 {
+        let begun = Instant::now();
+        let mut batch = store.batch();
+        batch.write_at(&small, n * 37 % 256 * PAGE, &n.to_le_bytes().repeat(16))?;
+        batch.commit()?;
+        longest = longest.max(begun.elapsed());
+    }
+    Ok((longest, store.stats().tail_moves - before))
+}
+
+/// Batches of new pages, each in a leaf of its own.
+fn batches(path: &Path) -> Result<()> {
+    for pages in [1_000, 10_000, 40_000_u64] {
+        let store = fresh(path, 16_384)?;
+        let object = store.create("a")?;
+        let mut batch = store.batch();
+        (0..pages).try_for_each(|n| batch.write_at(&object, n * 513 * PAGE, &[1; 64]))?;
+        let begun = Instant::now();
+        batch.commit()?;
+        println!("batch of {pages} scattered new pages: {:.1} us a page", micros(begun) / pages as f64);
+    }
+    Ok(())
+}
+
+/// Objects of pages side by side, and of pages in a leaf each; the longest look-up of a name meanwhile.
+fn freeing(path: &Path) -> Result<()> {
+    for (what, distance) in [("dense", 1), ("scattered", 513)] {
+        let store = fresh(path, 64)?;
+        let object = store.create("a")?;
+        let pages = 100_000_u64;
+        (0..pages).try_for_each(|n| object.write_at(n * distance * PAGE, &[1; 64]))?;
+        drop(object);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                let mut longest = Duration::ZERO;
+                while !done.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    let _ = store.exists("b");
+                    longest = longest.max(begun.elapsed());
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                longest
+            });
+            let begun = Instant::now();
+            let freed = store.unlink("a");
+            let each = micros(begun) / pages as f64;
+            done.store(true, Ordering::Relaxed);
+            let longest = looking.join().unwrap_or_default();
+            println!(
+                "unlink of {pages} {what} pages: {each:.2} us a page; the longest look-up beside it {longest:?}"
+            );
+            freed
+        })?;
+    }
+    Ok(())
+}
+
+fn cuts(path: &Path) -> Result<()> {
+    let store = fresh(path, 64)?;
+    let object = filled(&store, "a", 1)?;
+    let (begun, before) = (Instant::now(), store.stats());
+    for n in 0..1_000 {
+        object.set_len(100_000 + n % 50)?;
+        object.append(&[1; 300])?;
+    }
+    let each = micros(begun) / 1_000.0;
+    println!("1,000 cuts and appends: {each:.1} us each, {} commits", store.stats().marks - before.marks);
+    Ok(())
+}
+
+fn micros(begun: Instant) -> f64 {
+    begun.elapsed().as_secs_f64() * 1e6
+}
