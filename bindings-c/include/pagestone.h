@@ -132,6 +132,9 @@
 /// The range reaches past the end of the object.
 #define PGS_E_PAST_END -10028
 
+/// The process has no addresses for so large a region, or for so many; the message says what to do.
+#define PGS_E_NO_ADDRESSES -10030
+
 /// A failure that this header has no name for; the message tells.
 #define PGS_E_OTHER -10099
 

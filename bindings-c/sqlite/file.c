@@ -23,7 +23,7 @@ static int grow_ahead(struct object *object, uint64_t end)
         uint64_t target = (end + WAL_STEP - 1) / WAL_STEP * WAL_STEP;
         code = pgs_object_allocate(object->handle, size, target - size);
         if (code == PGS_OK) code = pgs_object_resize(object->handle, target);
-        if (code == PGS_E_NO_SPACE || code == PGS_E_OUT_OF_RANGE) return PGS_OK; /* what is written may still fit */
+        if (code == PGS_E_NO_SPACE || code == PGS_E_NO_ADDRESSES || code == PGS_E_OUT_OF_RANGE) return PGS_OK; /* what is written may still fit */
         if (code != PGS_OK) return code;
         size = target;
     }

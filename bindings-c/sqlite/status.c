@@ -16,6 +16,7 @@ static int translate(int code, int otherwise)
     switch (code) {
     case PGS_OK: return SQLITE_OK;
     case PGS_E_NO_SPACE:
+    case PGS_E_NO_ADDRESSES:
     case -ENOSPC:
     case -EDQUOT: return SQLITE_FULL;
     case PGS_E_READ_ONLY: return SQLITE_READONLY;

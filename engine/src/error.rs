@@ -104,6 +104,12 @@ pub enum Error {
         /// Full region, or full disk.
         why: String,
     },
+    /// The process has no addresses for so large a region, or for so many; the medium may have room.
+    #[error("no addresses: {why}")]
+    NoAddresses {
+        /// What they were wanted for, and what to do.
+        why: String,
+    },
     /// No object has this name.
     #[error("no object is named {name:?}")]
     NotFound {
@@ -205,6 +211,11 @@ impl Error {
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source }
     }
+    /// Whether something found no room: on the medium, or in this process's addresses.
+    #[must_use]
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::NoAddresses { .. })
+    }
     /// The calling thread's last operating-system error with what was tried.
     pub(crate) fn os(what: impl Into<String>) -> Self {
         Self::io(what, io::Error::last_os_error())
@@ -224,6 +235,7 @@ impl From<Error> for io::Error {
             Error::NotFound { .. } => Kind::NotFound,
             Error::Exists { .. } => Kind::AlreadyExists,
             Error::NoSpace { .. } => Kind::StorageFull,
+            Error::NoAddresses { .. } => Kind::OutOfMemory,
             Error::ReadOnly => Kind::ReadOnlyFilesystem,
             Error::TimedOut { .. } => Kind::TimedOut,
             Error::Claimed { .. } | Error::Busy { .. } => Kind::ResourceBusy,

@@ -62,6 +62,8 @@ pub const PGS_E_HOLE: i32 = -10026;
 pub const PGS_E_SCATTERED: i32 = -10027;
 /// The range reaches past the end of the object.
 pub const PGS_E_PAST_END: i32 = -10028;
+/// The process has no addresses for so large a region, or for so many; the message says what to do.
+pub const PGS_E_NO_ADDRESSES: i32 = -10030;
 /// A failure that this header has no name for; the message tells.
 pub const PGS_E_OTHER: i32 = -10099;
 
@@ -97,6 +99,7 @@ pub(crate) fn name(code: i32) -> &'static CStr {
         PGS_E_HOLE => c"PGS_E_HOLE",
         PGS_E_SCATTERED => c"PGS_E_SCATTERED",
         PGS_E_PAST_END => c"PGS_E_PAST_END",
+        PGS_E_NO_ADDRESSES => c"PGS_E_NO_ADDRESSES",
         PGS_E_OTHER => c"PGS_E_OTHER",
         ERRNO_LAST..0 => c"errno",
         _ => c"unknown",
@@ -118,6 +121,7 @@ pub(crate) fn of(error: &Error) -> i32 {
         Error::Claimed { .. } => PGS_E_IN_USE,
         Error::TooWeak { .. } => PGS_E_TOO_WEAK,
         Error::NoSpace { .. } => PGS_E_NO_SPACE,
+        Error::NoAddresses { .. } => PGS_E_NO_ADDRESSES,
         Error::NotFound { .. } => PGS_E_NOT_FOUND,
         Error::Exists { .. } => PGS_E_EXISTS,
         Error::BadName { .. } => PGS_E_BAD_NAME,

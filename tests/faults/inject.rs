@@ -29,6 +29,7 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("fcntl", &["ENOLCK", "EIO"]),
     ("mmap", &["ENOMEM"]),
     ("madvise", &["ENOMEM"]),
+    ("mprotect", &["ENOMEM"]),
     ("statfs", &["EIO"]),
     ("fsync", &["EIO", "ENOSPC"]),
     ("fadvise64", &["EIO"]),

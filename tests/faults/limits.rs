@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub const CASES: &[Case] = &[
     Case { name: "limits: addresses (RLIMIT_AS)", run: addresses },
+    Case { name: "limits: locked memory (mlockall, in a cgroup)", run: locked_memory },
     Case { name: "limits: open files (RLIMIT_NOFILE)", run: open_files },
     Case { name: "limits: sizes of files (RLIMIT_FSIZE)", run: file_sizes },
     Case { name: "limits: memory (cgroup) smaller than the working set", run: memory },
@@ -50,6 +51,12 @@ fn addresses(bench: &Bench) {
         sound(&path);
         bench.state();
     }
+    let path = folder.path().join("middling");
+    drop(options(CLASS).open(&path).unwrap());
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(128 << 20).unwrap();
+    let ended = limited("as", 900 << 20, &path);
+    assert_eq!(said(&ended, "error "), None, "900 MiB are enough for 128");
+    sound(&path);
     let path = folder.path().join("large");
     drop(options(CLASS).open(&path).unwrap());
     // Not the region's, but mapped with it.
@@ -65,6 +72,48 @@ fn addresses(bench: &Bench) {
         sound(&path);
         bench.state();
     }
+}
+
+const LOCKED_LIMIT: u64 = 1 << 30;
+
+fn locked_memory(bench: &Bench) {
+    let folder = bench.folder();
+    let path = folder.path().join("locked");
+    match Group::new(LOCKED_LIMIT) {
+        Err(why) => bench.skip("locked memory", &why),
+        Ok(group) => {
+            let (path_text, processes) = (path.to_string_lossy(), group.processes());
+            let arguments = [&*path_text, &*processes.to_string_lossy()];
+            let ended = finish(command("locked", &arguments)).expect("it does not hang");
+            if let Some(why) = said(&ended, "skip ") {
+                return bench.skip("locked memory", why);
+            }
+            assert!(ended.status.success(), "{:?} {}", ended.status, ended.complained);
+            sound(&path);
+            bench.state();
+        }
+    }
+}
+
+/// Locks all its memory, present and future, and then opens stores.
+pub fn lock(path: &Path, processes: &str) {
+    fs::write(processes, std::process::id().to_string()).expect("the group takes this process");
+    // SAFETY: a wish about this process's memory.
+    if unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) } != 0 {
+        return say(&format!("skip mlockall: {}", std::io::Error::last_os_error()));
+    }
+    let file = options(CLASS).open(path).unwrap();
+    let memory = options(Durability::Volatile).open_memory(1 << 20).unwrap();
+    for store in [&file, &memory] {
+        let object = store.create("locked").unwrap();
+        object.append(&[1; 3 * PAGE as usize]).unwrap();
+        assert!(object.pin(PageIndex(2)).unwrap().is_some());
+        store.sync().unwrap();
+    }
+    let status = fs::read_to_string("/proc/self/status").expect("there is a /proc");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is told");
+    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(kib < LOCKED_LIMIT / 1024 / 2, "{kib} KiB are resident");
 }
 
 fn open_files(bench: &Bench) {

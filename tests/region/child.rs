@@ -72,6 +72,8 @@ fn a_role_that_another_test_gives() {
             wait_for_death();
         }
         "refused" => crate::claim::refused_after_few_reads(path),
+        "many-regions" => crate::scale::attach_very_many(),
+        "dumped" => crate::scale::hold_little_that_is_dumped(),
         "forbidden" => crate::waiting::without_locks(path),
         "closed-standard-files" => crate::descriptors::without_standard_files(path),
         "limited" => crate::growth::beyond_the_file_size_limit(path),

@@ -2,6 +2,7 @@
 
 use crate::attach_with;
 use crate::child::Child;
+use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
 use pagestone_tests::skip::skipped;
 use std::path::Path;
@@ -58,6 +59,83 @@ pub fn attach_the_largest(path: &Path) {
     assert_eq!(region.memory().load(15 * TIB - 8).unwrap(), 0);
     let grown = resident().saturating_sub(before);
     assert!(grown < 1 << 20, "{grown} bytes resident");
+}
+
+#[test]
+fn a_process_opens_thousands_of_regions_and_still_makes_threads() {
+    Child::start("many-regions", Path::new(""));
+}
+
+const MANY: usize = 5000;
+
+/// Runs in a process of its own, which has many files open.
+pub fn attach_very_many() {
+    let limit = libc::rlimit { rlim_cur: MANY as u64 + 200, rlim_max: MANY as u64 + 200 };
+    // SAFETY: an initialized limit.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        skipped("thousands of regions", "it needs the right to raise RLIMIT_NOFILE; run this test as root");
+        return;
+    }
+    let open = |n| match Region::attach(Source::Memory { bytes: 4096 }, &RegionOptions::default()) {
+        Ok(region) => region,
+        Err(error) => panic!("region {n}: {error}"),
+    };
+    let regions: Vec<_> = (0..MANY).map(open).collect();
+    assert!(regions.iter().all(|region| region.window_bytes() >= GIB), "a window is narrower than promised");
+    regions[MANY - 1].grow_to(64 << 20).unwrap();
+    regions[MANY - 1].memory().store((64 << 20) - 8, 1).unwrap();
+    let threads: Vec<_> = (0..100).map(|_| std::thread::spawn(std::thread::yield_now)).collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn a_region_that_outgrows_its_addresses_says_so_and_gets_more_at_its_next_opening() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().join("region");
+    let region = crate::attach(&path).unwrap();
+    let window = region.window_bytes();
+    let refused = region.grow_to(window + 4096).unwrap_err();
+    let words = refused.to_string();
+    assert!(matches!(refused, Error::NoAddresses { .. }), "{words}");
+    assert!(words.contains("addresses") && words.contains("max_size"), "{words}");
+    region.close();
+    drop(region);
+    let narrow = RegionOptions { max_bytes: Some(GIB), ..Default::default() };
+    let region = attach_with(&path, narrow).unwrap();
+    assert_eq!(region.window_bytes(), GIB);
+    assert!(matches!(region.grow_to(GIB + 4096), Err(Error::NoSpace { .. })), "it was told so");
+    region.close();
+    drop(region);
+    std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(window)).unwrap();
+    assert!(crate::attach(&path).unwrap().window_bytes() > window);
+}
+
+#[test]
+fn a_core_file_has_no_page_of_a_region_and_none_of_the_table() {
+    Child::start("dumped", Path::new(""));
+}
+
+/// Runs in a process of its own: looks what the kernel would write into a core file.
+pub fn hold_little_that_is_dumped() {
+    let memory = RegionOptions { max_bytes: Some(8 * GIB), ..Default::default() };
+    let region = Region::attach(Source::Memory { bytes: 8 * GIB }, &memory).unwrap();
+    region.memory().store(4 * GIB, 1).unwrap();
+    let image = Region::attach(Source::Image(vec![1; 1 << 20]), &RegionOptions::default()).unwrap();
+    let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let (mut range, mut dumped) = ((0, 0), 0);
+    for line in text.lines() {
+        let first = line.split(' ').next().unwrap_or_default();
+        if let Some((from, to)) = first.split_once('-') {
+            range = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        } else if line.starts_with("VmFlags:") && !line.split(' ').any(|flag| flag == "dd") {
+            let holds = |region: &Region| {
+                (range.0..range.1).contains(&(region.address(pagestone::units::FrameNo(0)).addr() as u64))
+            };
+            assert!(!holds(&region) && !holds(&image), "a window is dumped");
+            dumped += range.1 - range.0;
+        }
+    }
+    assert!(dumped < GIB, "{dumped} bytes may be dumped");
 }
 
 #[test]

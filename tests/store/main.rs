@@ -1,6 +1,7 @@
 //! What the object store promises, through its public door only.
 
 mod aliases;
+mod arguments;
 mod batch_limits;
 mod batch_memory;
 mod batches;

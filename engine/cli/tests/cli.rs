@@ -286,6 +286,12 @@ fn a_region_in_use_is_named_so() {
     let store = pagestone::store::Store::options().open(s.path("r.pgs")).expect("open here");
     fs::write(s.path("x"), b"one").expect("a file");
     assert!(s.fails(4, &["import", "x", "r.pgs"]).contains("in use"));
+    let start = std::time::Instant::now();
+    assert!(s.fails(4, &["--wait", "0.2", "info", "r.pgs"]).contains("in use"));
+    assert!(start.elapsed() >= std::time::Duration::from_millis(200));
+    for wrong in ["-1", "soon", "NaN"] {
+        assert!(!s.run(&["info", &format!("--wait={wrong}"), "r.pgs"]).status.success(), "{wrong}");
+    }
     drop(store);
     s.ok(&["import", "x", "r.pgs"]);
 }

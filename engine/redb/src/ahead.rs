@@ -37,7 +37,7 @@ impl Ahead {
             }
             match object.allocate(bytes.start, bytes.end - bytes.start) {
                 // The write itself may need less.
-                Err(Error::NoSpace { .. }) => return Ok(()),
+                Err(Error::NoSpace { .. } | Error::NoAddresses { .. }) => return Ok(()),
                 filled => filled?,
             }
             self.filled.write().unwrap_or_else(PoisonError::into_inner).insert(chunk, bytes.end);

@@ -31,9 +31,13 @@ impl PfnSpace {
         self.high.load(Ordering::Relaxed)
     }
 
-    pub(super) fn allocate(&self, frames: u64) -> Result<PfnRange> {
-        let none = || Error::NoSpace {
-            why: format!("the pfn space has no run of {frames} frames: detach a region first"),
+    /// Hands out a run. `open` makes the descriptors below its end reachable; without that nothing is handed out.
+    pub(super) fn allocate(&self, frames: u64, open: impl FnOnce(u64) -> Result) -> Result<PfnRange> {
+        let none = || Error::NoAddresses {
+            why: format!(
+                "the frame table of this process has no run of {frames} frames left: close a region, or say with \
+                 `max_size` how large each may become"
+            ),
         };
         let length = whole_blocks(frames).ok_or_else(none)?;
         let mut free = self.free.lock();
@@ -47,6 +51,7 @@ impl PfnSpace {
         } else {
             let start = self.high();
             let high = start.checked_add(length).filter(|high| *high <= self.end).ok_or_else(none)?;
+            open(high)?;
             // ORDERING: Relaxed: as `high`.
             self.high.store(high, Ordering::Relaxed);
             start
@@ -89,17 +94,21 @@ mod tests {
     #[test]
     fn freed_runs_merge_and_are_handed_out_again() {
         let space = PfnSpace::new(0..512 * 5);
-        let [a, b, c, d] = [1, 512, 513, 0].map(|frames| space.allocate(frames));
+        let allocate = |frames| space.allocate(frames, |_| Ok(()));
+        let [a, b, c, d] = [1, 512, 513, 0].map(allocate);
         let [a, b, c] = [a, b, c].map(|range| range.expect("room"));
-        assert!(matches!(d, Err(Error::NoSpace { .. })), "{d:?}: four blocks, and block zero is nobody's");
+        assert!(
+            matches!(d, Err(Error::NoAddresses { .. })),
+            "{d:?}: four blocks, and block zero is nobody's"
+        );
         assert_eq!([a, b, c].map(|range| range.start.get()), [512, 1024, 1536]);
         assert_eq!(space.allocated(), 4 * 512);
         space.free(a);
         space.free(c);
-        assert!(space.allocate(3 * 512).is_err(), "the hole is in the middle");
+        assert!(allocate(3 * 512).is_err(), "the hole is in the middle");
         space.free(b);
         assert_eq!(space.allocated(), 0);
-        assert_eq!(space.allocate(4 * 512).expect("one run again").start.get(), 512);
-        assert!(space.allocate(u64::MAX).is_err());
+        assert_eq!(allocate(4 * 512).expect("one run again").start.get(), 512);
+        assert!(allocate(u64::MAX).is_err());
     }
 }

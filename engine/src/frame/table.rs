@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{LazyArray, fork, hint, mutant};
 use crate::units::{Pfn, PfnRange};
+use std::io;
 
 /// Frames of the process-wide table (256 TiB of media), where the address space allows it. Where the table is made of
 /// heap, few.
@@ -74,18 +75,20 @@ impl FrameTable {
     /// # Errors
     /// When the addresses cannot be reserved.
     pub fn with_capacity(frames: u64, chunk_budget: usize) -> Result<Self> {
-        Self::above(frames, chunk_budget, 0)
+        let table = Self::above(frames, chunk_budget, 0)?;
+        table.open(frames)?;
+        Ok(table)
     }
 
-    /// A table whose frames below `floor` belong to a parent process.
+    /// A table whose frames below `floor` belong to a parent process. Its descriptors are opened as frames are handed out.
     pub(super) fn above(frames: u64, chunk_budget: usize, floor: u64) -> Result<Self> {
         let frames =
             usize::try_from(frames).unwrap_or(usize::MAX / CHUNK_BYTES).next_multiple_of(FRAMES_PER_CHUNK);
         let reserve = || {
             Ok(Self {
-                descriptors: LazyArray::reserve(frames)?,
-                dirty_lines: LazyArray::reserve(frames)?,
-                wait_words: LazyArray::reserve(frames)?,
+                descriptors: LazyArray::reserve_shut(frames)?,
+                dirty_lines: LazyArray::reserve_shut(frames)?,
+                wait_words: LazyArray::reserve_shut(frames)?,
                 chunks: ChunkMap::reserve(chunk_of(frames))?,
                 versions: Versions::default(),
                 space: PfnSpace::new(floor..frames as u64),
@@ -97,15 +100,32 @@ impl FrameTable {
                 floor,
             })
         };
-        reserve().map_err(|source| Error::io("reserving addresses for the frame table", source))
+        let table = reserve()
+            .map_err(|source: io::Error| Error::io("reserving addresses for the frame table", source))?;
+        // A pin of a parent's frame is told that it is one.
+        table.open(floor)?;
+        Ok(table)
+    }
+
+    /// Makes the first `frames` frames' descriptors reachable, for good: a pin of any of them adds before it looks.
+    fn open(&self, frames: u64) -> Result {
+        let frames = usize::try_from(frames).unwrap_or(usize::MAX);
+        // The descriptors last: who finds one finds what lies beside it.
+        let opened = self.dirty_lines.open(frames).and_then(|()| self.wait_words.open(frames));
+        opened.and_then(|()| self.descriptors.open(frames)).map_err(|error| Error::NoAddresses {
+            why: format!(
+                "the descriptors of {frames} frames cannot be made accessible ({error}): raise the limit (`ulimit -d`, \
+                 `vm.overcommit_memory`), or say with `max_size` how large each region may become"
+            ),
+        })
     }
 
     /// Hands out `frames` frames, aligned to a block. They are unpopulated and nobody's.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] when the pfn space has no such run.
+    /// [`Error::NoAddresses`] when the pfn space has no such run.
     pub fn allocate(&self, frames: u64) -> Result<PfnRange> {
-        self.space.allocate(frames)
+        self.space.allocate(frames, |end| self.open(end))
     }
 
     /// Takes back what [`allocate`](Self::allocate) handed out, after [`retire_range`](Self::retire_range).

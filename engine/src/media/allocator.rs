@@ -96,15 +96,17 @@ impl Allocator {
             };
             match missing.map(|missing| self.more(shape, missing)) {
                 Some(Ok(())) => {}
-                Some(Err(Error::NoSpace { .. })) | None
-                    if !waited && !self.groups.lock().quarantined.is_empty() =>
+                Some(Err(error))
+                    if waited || !error.is_full() || self.groups.lock().quarantined.is_empty() =>
                 {
+                    return Err(error);
+                }
+                None if waited || self.groups.lock().quarantined.is_empty() => waited = true,
+                Some(Err(_)) | None => {
                     waited = true;
                     self.log.give_up_snapshot();
                     self.log.checkpoint()?;
                 }
-                Some(Err(error)) => return Err(error),
-                None => waited = true,
             }
         }
     }
@@ -221,7 +223,7 @@ impl Allocator {
                     break frames;
                 }
                 Ok(()) => return Err(Error::NoSpace { why: "a region cannot have more frames".into() }),
-                Err(Error::NoSpace { .. }) if step > missing => step = (step / 2).max(missing),
+                Err(error) if error.is_full() && step > missing => step = (step / 2).max(missing),
                 Err(error) => {
                     // Blocks that were refused change nothing; a length that could not be synced is a failed flush.
                     if self.log.region().poisoned().is_some() {

@@ -40,8 +40,14 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
         return Err(Error::Invalid("the region is formatted already".to_owned()));
     }
     let frames = initial_frames(log_frames);
-    region.grow_to(file_bytes(frames.into()))?;
-    region.fill_gaps([0..file_bytes(frames.into())])?;
+    let bytes = file_bytes(frames.into());
+    region.grow_to(bytes).map_err(|error| match error {
+        Error::NoSpace { why } => Error::NoSpace {
+            why: format!("a new region with a log of {log_frames} frames needs {bytes} bytes: {why}"),
+        },
+        error => error,
+    })?;
+    region.fill_gaps([0..bytes])?;
     let memory = region.memory();
     let zeros = [0; FRAME_SIZE];
     for offset in (LEASE_OFFSET..first_free_frame(log_frames).offset()).step_by(FRAME_SIZE) {

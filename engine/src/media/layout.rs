@@ -131,6 +131,15 @@ pub const fn initial_frames(log_frames: u32) -> u32 {
     FRAMES_INITIAL - LOG_FRAMES_DEFAULT + log_frames
 }
 
+/// Fewer bytes hold no region: both superblocks have to be there.
+pub const LEAST_BYTES: u64 = SUPERBLOCK_OFFSETS[1] + FRAME_SIZE as u64;
+
+/// Bytes of a fresh region with this log.
+#[must_use]
+pub fn initial_bytes(log_frames: u32) -> u64 {
+    file_bytes(u64::from(FRAMES_INITIAL - LOG_FRAMES_DEFAULT) + u64::from(log_frames))
+}
+
 /// Bytes of the file that holds `frames` frames and the spare one behind them.
 #[must_use]
 pub const fn file_bytes(frames: u64) -> u64 {

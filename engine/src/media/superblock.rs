@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    COUNTER_MAX, GROUP_FRAMES, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAME, SUPERBLOCK_OFFSETS,
-    file_bytes, initial_frames,
+    COUNTER_MAX, GROUP_FRAMES, LEASE_OFFSET, LEAST_BYTES, LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAME,
+    SUPERBLOCK_OFFSETS, file_bytes, initial_frames,
 };
 use crate::media::log::header::Header;
 use crate::media::rules::{Rule, Rules};
@@ -44,7 +44,7 @@ impl Superblock {
     /// Reads both copies. `None`: both are blank, the region was never formatted (or a format was cut short).
     pub fn read(region: &Region) -> Result<Option<Copies>> {
         let memory = region.memory();
-        if region.len_bytes() < file_bytes(0).max(SUPERBLOCK_OFFSETS[1] + FRAME_SIZE as u64) {
+        if region.len_bytes() < LEAST_BYTES {
             return if region.len_bytes() == 0 { Ok(None) } else { Err(not_a_region(region)) };
         }
         let found = [

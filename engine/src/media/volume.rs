@@ -75,7 +75,7 @@ impl Volume {
     /// Takes `welcome` frames of those if there are any.
     pub(super) fn spares_to_free(&self, welcome: usize) -> Result<Vec<FrameNo>> {
         match self.allocate_to_free(welcome) {
-            Err(Error::NoSpace { .. }) => Ok(Vec::new()),
+            Err(error) if error.is_full() => Ok(Vec::new()),
             taken => taken,
         }
     }
@@ -145,7 +145,7 @@ impl Volume {
     /// Takes `needed` frames, and `welcome` more if there are any.
     pub(super) fn spares(&self, needed: usize, welcome: usize) -> Result<Vec<FrameNo>> {
         match self.allocate(needed + welcome, None) {
-            Err(Error::NoSpace { .. }) if welcome > 0 => self.allocate(needed, None),
+            Err(error) if error.is_full() && welcome > 0 => self.allocate(needed, None),
             taken => taken,
         }
     }

@@ -47,7 +47,9 @@ impl Pages {
     pub fn frames(&self, range: PfnRange) -> Result<Vec<PageRef>> {
         self.region().ensure_usable()?;
         let last = range.start.get().saturating_add(range.frames.saturating_sub(1));
-        if self.frame(Pfn::new(last)).is_none() {
+        // What lies beyond the frames in use has no page, however far the window reaches.
+        let in_use = self.region().len_bytes() / FRAME_SIZE as u64;
+        if self.frame(Pfn::new(last)).is_none_or(|frame| u64::from(frame.0) >= in_use) {
             return Err(self.no_frame(last));
         }
         let frames: Vec<_> = range
@@ -103,7 +105,7 @@ impl Pages {
     }
 
     fn no_frame(&self, value: u64) -> Error {
-        let range = self.pfns();
-        Error::OutOfRange { what: "pfn", value, limit: range.start.get() + range.frames - 1 }
+        let in_use = self.region().len_bytes() / FRAME_SIZE as u64;
+        Error::OutOfRange { what: "pfn", value, limit: self.pfns().start.get() + in_use.saturating_sub(1) }
     }
 }

@@ -4,7 +4,7 @@
 //! hears of it, and a full disk is an error here.
 
 use super::mapping::BLOCK;
-use super::{Region, claim};
+use super::{REGION_MAX, Region, claim};
 use crate::error::{Error, Result};
 use crate::persist::FileOperation;
 use crate::units::MediumKind;
@@ -26,7 +26,7 @@ impl Region {
             return Err(Error::ReadOnly);
         }
         if self.is_fixed() {
-            return if bytes > self.limit { Err(self.at_maximum()) } else { Ok(()) };
+            return if bytes > self.limit { Err(self.at_maximum(bytes)) } else { Ok(()) };
         }
         let _one_at_a_time = self.growing.lock();
         let old = self.len_bytes();
@@ -34,7 +34,7 @@ impl Region {
             return Ok(());
         }
         if bytes > self.limit {
-            return Err(self.at_maximum());
+            return Err(self.at_maximum(bytes));
         }
         // Else the blocks between a cut and the old end would come back as zeros.
         self.check_length()?;
@@ -48,7 +48,16 @@ impl Region {
         Ok(())
     }
 
-    fn at_maximum(&self) -> Error {
+    fn at_maximum(&self, bytes: u64) -> Error {
+        if self.limited_by_addresses && bytes <= REGION_MAX {
+            let (name, window) = (self.name(), self.window_bytes());
+            return Error::NoAddresses {
+                why: format!(
+                    "{name} was given addresses for {window} bytes when it was opened and needs {bytes}: close it and open \
+                     it again, which gives it more, or say with `max_size` how large it may become"
+                ),
+            };
+        }
         Error::NoSpace { why: format!("{} has its maximum of {} bytes", self.name(), self.limit) }
     }
 

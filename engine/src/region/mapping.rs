@@ -1,6 +1,7 @@
 //! The window: one run of addresses per region, whatever its file's length. Its parts beyond the file's end are
 //! mapped as well, and become usable as the file grows.
 
+use super::addresses::{self, Addresses};
 use super::options::RegionOptions;
 use super::overlay::Overlay;
 use super::probe::SYNCHRONOUS;
@@ -8,7 +9,6 @@ use super::source::{Backing, Opened};
 use crate::error::{Error, Result};
 use crate::sync::fork;
 use crate::units::{Durability, FRAME_SIZE};
-use memmap2::{MmapOptions, MmapRaw};
 use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -21,7 +21,7 @@ pub(super) const BLOCK: u64 = 2 << 20;
 pub(super) struct Mapping {
     /// The addresses, a block more than the window so that it can begin at a block. Given back as a whole, whatever
     /// was mapped over them; not in a forked child.
-    addresses: ManuallyDrop<MmapRaw>,
+    addresses: ManuallyDrop<Addresses>,
     base: *mut u8,
     window: usize,
     /// Whether it is of a device, which has a size of its own.
@@ -68,6 +68,8 @@ impl Mapping {
             }
             Backing::Image(bytes) => {
                 let mapping = Self::reserve(window as usize, BLOCK)?;
+                // SAFETY: the new window, which nobody knows.
+                unsafe { addresses::open(mapping.base, mapping.window, true) }?;
                 mapping.fill(bytes);
                 mapping
             }
@@ -80,34 +82,31 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Takes aligned addresses, with zeros behind them.
+    /// Takes aligned addresses.
     fn reserve(window: usize, align: u64) -> Result<Self> {
         let slack = align as usize;
-        let mut options = MmapOptions::new();
-        options.len(window + slack);
-        // Miri knows no such promise.
-        if !cfg!(miri) {
-            options.no_reserve_swap();
-        }
-        let addresses = options.map_anon().map_err(|error| {
+        let addresses = Addresses::take(window + slack).map_err(|error| {
             Error::io(format!("reserving {window} bytes of addresses for the region"), error)
         })?;
-        let addresses = ManuallyDrop::new(MmapRaw::from(addresses));
-        let start = addresses.as_mut_ptr();
+        let start = addresses.start();
         let base = start.wrapping_add(start.addr().next_multiple_of(slack) - start.addr());
+        let addresses = ManuallyDrop::new(addresses);
         Ok(Self { addresses, base, window, fixed: false, overlay: None, forks: fork::generation() })
     }
 
     /// Maps the first `len` bytes of the window anew.
     fn cover(&self, len: usize, writable: bool, flags: libc::c_int, descriptor: libc::c_int) -> Result {
-        let access = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
         let flags = flags | libc::MAP_NORESERVE | libc::MAP_FIXED;
+        // Without access at first: what is locked and can be reached is filled at once.
         // SAFETY: replaces a part of the window, which is ours and which nobody uses yet.
-        let start = unsafe { libc::mmap(self.base.cast(), len, access, flags, descriptor, 0) };
+        let start = unsafe { libc::mmap(self.base.cast(), len, libc::PROT_NONE, flags, descriptor, 0) };
         if start == libc::MAP_FAILED {
             return Err(Error::os(format!("mapping the region into {len} bytes of addresses")));
         }
-        Ok(())
+        addresses::keep_unlocked(self.base, len)
+            .map_err(|error| Error::io("keeping the region from being locked in memory", error))?;
+        // SAFETY: a part of the window, which nobody uses yet.
+        unsafe { addresses::open(self.base, len, writable) }
     }
 
     /// Before stores to a range: makes it this process's own, where the mapping does not do that by itself.

@@ -8,6 +8,7 @@
 //! - The window never moves, and the file grows inside it: an address is good for as long as its pin.
 //! - A fork's child owns nothing: no claim, no window ([`Error::Forked`]).
 
+mod addresses;
 mod below;
 mod blocks;
 mod claim;
@@ -62,6 +63,8 @@ pub struct Region {
     frames: PfnRange,
     /// Bytes the region may grow to.
     limit: u64,
+    /// Whether that is for want of addresses alone.
+    limited_by_addresses: bool,
     medium: source::Medium,
     assumed: Option<Durability>,
     read_only: bool,
@@ -84,9 +87,9 @@ impl Region {
         FrameTable::ensure_global()?;
         close::reap();
         let opened = source::open(source, options)?;
-        let mapping = place(&opened, options)?;
+        let (mapping, frames) = place(&opened, options)?;
         let source::Opened { medium, class, len, backing } = opened;
-        let frames = FrameTable::global().allocate(mapping.window() / FRAME_SIZE as u64)?;
+        let limited_by_addresses = matches!(backing, Backing::File(_)) && options.max_bytes.is_none();
         let room = if mapping.fixed() { len } else { mapping.window() };
         let limit = options.max_bytes.unwrap_or(u64::MAX).min(room);
         let persist = Persist::new(class, medium.caches_survive, options.recorder.clone());
@@ -101,6 +104,7 @@ impl Region {
             memory,
             frames,
             limit,
+            limited_by_addresses,
             medium,
             assumed: options.assume,
             read_only: options.read_only || options.private,
@@ -333,34 +337,45 @@ fn habits(medium: &source::Medium, options: &RegionOptions) -> Habits {
     Habits { cached: file && class == Durability::Fdatasync, untimed: file && writes && !synced }
 }
 
-/// Maps the source into as wide a window as there is room for, or less where addresses are scarce: the widest one would
-/// take them all.
-fn place(opened: &source::Opened, options: &RegionOptions) -> Result<Mapping> {
+/// Maps the source into its window and gives it its run of the pfn space; both narrower where addresses are scarce: the
+/// widest would take them all. A region that outgrows its window says so.
+fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, PfnRange)> {
     let len = opened.len;
-    let window = match &opened.backing {
+    let mut window = match &opened.backing {
         Backing::Device { .. } => len.next_multiple_of(mapping::BLOCK),
         Backing::File(_) => options.window(len, false)?,
         Backing::Image(_) => options.window(len, true)?,
     };
-    let (mut window, mut scarce) = (window, false);
+    let table = FrameTable::global();
     let least = len.max(mapping::BLOCK);
     let smaller = |window: u64, by: u64| (window / by).max(least).next_multiple_of(mapping::BLOCK);
+    let mut scarce = false;
     loop {
-        match Mapping::new(opened, window, options) {
-            // EINVAL: valgrind's word for addresses that it has not.
-            Err(Error::Io { source, .. })
-                if matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EINVAL))
-                    && options.max_bytes.is_none()
-                    && window > least =>
-            {
+        let placed = Mapping::new(opened, window, options)
+            .and_then(|mapping| Ok((mapping, table.allocate(window / FRAME_SIZE as u64)?)));
+        match placed {
+            Err(error) if is_shortage(&error) && options.max_bytes.is_none() && window > least => {
                 (window, scarce) = (smaller(window, 2), true);
             }
-            Ok(mapping) if scarce => {
+            Ok((mapping, frames)) if scarce => {
                 drop(mapping);
+                table.free(frames);
                 (window, scarce) = (smaller(window, 4), false);
             }
-            mapped => return mapped,
+            placed => return placed,
         }
+    }
+}
+
+/// Whether fewer addresses might be had.
+fn is_shortage(error: &Error) -> bool {
+    match error {
+        Error::NoAddresses { .. } => true,
+        // EINVAL: valgrind's word for addresses that it has not. EAGAIN: more than may be locked, under `mlockall`.
+        Error::Io { source, .. } => {
+            matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EINVAL | libc::EAGAIN))
+        }
+        _ => false,
     }
 }
 

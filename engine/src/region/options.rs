@@ -1,5 +1,6 @@
 //! What to attach, and how.
 
+use super::addresses;
 use super::identity::Identity;
 use super::mapping::BLOCK;
 use crate::error::{Error, Result};
@@ -11,9 +12,7 @@ use std::time::Duration;
 
 /// Most bytes of a region (16 TiB).
 pub(super) const REGION_MAX: u64 = REGION_FRAMES_MAX * FRAME_SIZE as u64;
-/// Addresses that a file gets at least, unless it is given a maximum: room to grow without ever moving.
-const ROOM: u64 = if cfg!(pagestone_shuttle) { IMAGE_ROOM } else { 256 << 30 };
-/// The same for an image: tests attach them by the million. In a model a frame's descriptor is heap.
+/// Addresses that an image gets: tests attach them by the million. In a model a frame's descriptor is heap.
 const IMAGE_ROOM: u64 = if cfg!(any(pagestone_shuttle, miri)) { 4 << 20 } else { 64 << 20 };
 
 /// A supplier of frames.
@@ -46,7 +45,7 @@ pub struct RegionOptions {
     pub read_only: bool,
     /// As `read_only`, but stores go to private memory: how an unclean region is read without changing it.
     pub private: bool,
-    /// The region never grows beyond this.
+    /// The region never grows beyond this, and its window is as wide.
     pub max_bytes: Option<u64>,
     /// Fail if the medium is weaker.
     pub required: Option<Durability>,
@@ -91,8 +90,9 @@ impl RegionOptions {
         if len > REGION_MAX {
             return Err(Error::OutOfRange { what: "file length", value: len, limit: REGION_MAX });
         }
-        let room = if image { IMAGE_ROOM } else { ROOM };
-        let window = self.max_bytes.unwrap_or(room.max(4 * len)).max(len).clamp(1, REGION_MAX);
+        let room = || if image || cfg!(pagestone_shuttle) { IMAGE_ROOM } else { addresses::share() };
+        // Twice what it has: an opening of a region that has filled its window gives it a wider one.
+        let window = self.max_bytes.unwrap_or_else(|| room().max(2 * len)).max(len).clamp(1, REGION_MAX);
         Ok(window.next_multiple_of(BLOCK))
     }
 }

@@ -108,7 +108,7 @@ impl Core {
     /// Runs a change. One that finds no room is tried again when all owed work is done: what is owed may be room.
     pub(super) fn with_room<R>(&self, mut change: impl FnMut() -> Result<R>) -> Result<R> {
         let done = match change() {
-            Err(Error::NoSpace { .. }) if self.owes() => self.settle().and_then(|()| change()),
+            Err(error) if error.is_full() && self.owes() => self.settle().and_then(|()| change()),
             done => done,
         };
         // It may have freed something, and so does a change that failed.
@@ -192,7 +192,7 @@ impl Core {
                 // An object that is open again, nameless, is dropped by its last handle.
                 let done = self.is_open(slot)
                     || match self.step(|fate| self.volume.finish_step(slot, fate)) {
-                        Err(Error::NoSpace { .. }) => {
+                        Err(error) if error.is_full() => {
                             objects.push_front(slot);
                             true
                         }

@@ -130,7 +130,7 @@ impl Object {
     /// # Errors
     /// `TimedOut`: nothing has changed.
     pub fn set_len_wait(&self, len: u64, wait: Duration) -> Result {
-        self.shared.wait_for_pins(len, Instant::now() + wait)?;
+        self.shared.wait_for_pins(len, Instant::now().checked_add(wait))?;
         self.shared.core.with_room(|| self.shared.set_len(len))
     }
 

@@ -4,14 +4,14 @@ use super::Store;
 use super::close;
 use super::core::Core;
 use crate::error::{Error, Result};
-use crate::media::layout::LOG_FRAMES_DEFAULT;
+use crate::media::layout::{LEAST_BYTES, LOG_FRAMES_DEFAULT, initial_bytes};
 use crate::media::lease::Lease;
 use crate::media::rules::Rules;
 use crate::media::{Volume, format};
 use crate::page::Pages;
 use crate::persist::Recorder;
 use crate::region::{Identity, Region, RegionOptions, Source};
-use crate::units::{Durability, FRAME_SIZE};
+use crate::units::{Durability, FRAME_SIZE, REGION_FRAMES_MAX};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +73,9 @@ impl Options {
         self
     }
 
-    /// The region never grows beyond this.
+    /// The region never grows beyond this, and takes as many addresses. Without it a region takes a 1,024th of the addresses
+    /// that the process has left, at least 1 GiB; one that outgrows them answers `NoAddresses`, and its next opening gives it
+    /// more.
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.region.max_bytes = Some(bytes);
         self
@@ -148,11 +150,15 @@ impl Options {
     }
 
     /// Makes a store in memory of at first `bytes` bytes. It is gone with its last handle and pin.
+    ///
+    /// # Errors
+    /// `Invalid` for too few bytes, `OutOfRange` for more than a region can have; `NoSpace`, `NoAddresses`.
     pub fn open_memory(&self, bytes: u64) -> Result<Store> {
         let mut options = self.clone();
         (options.region.create, options.region.create_new) = (false, false);
         (options.region.read_only, options.region.private) = (false, false);
-        options.attach(Source::Memory { bytes: bytes.next_multiple_of(FRAME_SIZE as u64) }, true)
+        let bytes = memory_bytes(bytes, options.log_frames.unwrap_or(LOG_FRAMES_DEFAULT))?;
+        options.attach(Source::Memory { bytes }, true)
     }
 
     /// Opens the store whose bytes these are, in private memory (crash states, damaged regions).
@@ -200,6 +206,22 @@ impl Options {
         let pages = Pages::new(Arc::clone(region))?;
         Ok(Store { core: Core::new(pages, log, volume, self.rules)? })
     }
+}
+
+/// What a store in memory begins with, in whole frames.
+fn memory_bytes(bytes: u64, log_frames: u32) -> Result<u64> {
+    let limit = REGION_FRAMES_MAX * FRAME_SIZE as u64;
+    if bytes > limit {
+        return Err(Error::OutOfRange { what: "bytes of a store in memory", value: bytes, limit });
+    }
+    if bytes < LEAST_BYTES {
+        let takes = initial_bytes(log_frames);
+        return Err(Error::Invalid(format!(
+            "{bytes} bytes are too few for a store in memory: it begins with at least {LEAST_BYTES}, takes {takes} with this \
+             log, and grows"
+        )));
+    }
+    Ok(bytes.next_multiple_of(FRAME_SIZE as u64))
 }
 
 /// A file that holds something is not formatted over, even if its head is blank.

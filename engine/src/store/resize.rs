@@ -94,7 +94,7 @@ impl Shared {
         self.publish_len(len);
         self.forget_pages(PageIndex::pages_for(len)..u64::MAX);
         match self.core.truncate_steps(self.slot) {
-            Err(Error::NoSpace { .. }) => {
+            Err(error) if error.is_full() => {
                 // The cut is made; pages that are pinned stay until there is room to note them, or no pin.
                 // ORDERING: Relaxed: read when nobody else has the object.
                 self.cut_short.store(true, Ordering::Relaxed);
@@ -114,8 +114,8 @@ impl Shared {
         self.lookaside.clear(pages);
     }
 
-    /// Waits until nobody pins a page beyond `len`. A pin that is taken later does not hold the cut up.
-    pub(super) fn wait_for_pins(&self, len: u64, deadline: Instant) -> Result {
+    /// Waits until nobody pins a page beyond `len`, without a `deadline` for as long as it takes. A pin that is taken later does not hold the cut up.
+    pub(super) fn wait_for_pins(&self, len: u64, deadline: Option<Instant>) -> Result {
         let mut from = PageIndex::pages_for(len);
         loop {
             let batch = self.core.volume.mapped(
@@ -126,7 +126,7 @@ impl Shared {
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             while batch.iter().any(|&(_, frame)| self.pages.pins(frame) != 0) {
                 self.core.ensure_usable()?;
-                if Instant::now() >= deadline {
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     return Err(Error::TimedOut { what: "pins on pages that are to be cut off".to_owned() });
                 }
                 thread::sleep(PATIENCE);

@@ -2,6 +2,9 @@
 //!
 //! All of it reads as zeros until then; a punch makes whole pages zero again and gives them back. The kernel's page
 //! table is the only index. Its pages are not dumped with a core, and a forked child finds them all zero.
+//!
+//! Addresses are reserved without access and opened as far as they are needed: what is open counts as memory where promises
+//! of memory are counted (`RLIMIT_DATA`, strict overcommit). They are never locked: `mlockall` would fill them.
 
 use super::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::io;
@@ -51,15 +54,31 @@ impl<T: Zeroed> LazyArray<T> {
     /// # Errors
     /// When the addresses cannot be had (`RLIMIT_AS`, strict overcommit).
     pub fn reserve(len: usize) -> io::Result<Self> {
+        let array = Self::reserve_shut(len)?;
+        array.open(len)?;
+        Ok(array)
+    }
+    /// As [`reserve`](Self::reserve), but no element can be reached before it is [opened](Self::open).
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_shut(len: usize) -> io::Result<Self> {
         imp::Array::reserve(len).map(Self)
     }
-    /// Element `index`, if the array is that long. Reading it costs no memory but perhaps a page of page table.
+    /// Opens the first `len` elements, for good. One caller at a time.
+    ///
+    /// # Errors
+    /// When the kernel promises no memory for so many.
+    pub fn open(&self, len: usize) -> io::Result<()> {
+        self.0.open(len)
+    }
+    /// Element `index`, if the array is open so far. Reading it costs no memory but perhaps a page of page table.
     #[inline(always)]
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.0.get(index)
     }
-    /// The elements of `range`, if the array is that long.
+    /// The elements of `range`, if the array is open so far.
     #[must_use]
     pub fn run(&self, range: Range<usize>) -> Option<&[T]> {
         self.0.run(range)
@@ -95,6 +114,7 @@ impl<T: Zeroed> LazyArray<T> {
 #[cfg(not(any(pagestone_loom, pagestone_shuttle, miri)))]
 mod imp {
     use super::{Range, Zeroed, io};
+    use crate::sync::atomic::{AtomicUsize, Ordering};
     use std::ptr::{self, NonNull};
 
     /// Unit in which memory appears and is given back.
@@ -110,6 +130,8 @@ mod imp {
         /// Start of a private anonymous mapping of `len` elements, ours until drop.
         base: NonNull<T>,
         len: usize,
+        /// Elements that can be reached: a part of the mapping that is readable and writable.
+        open: AtomicUsize,
     }
 
     // SAFETY: the mapping belongs to no thread.
@@ -126,7 +148,7 @@ mod imp {
                 libc::mmap(
                     ptr::null_mut(),
                     bytes,
-                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::PROT_NONE,
                     libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                     -1,
                     0,
@@ -135,10 +157,16 @@ mod imp {
             if base == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
-            let array = Self { base: NonNull::new(base.cast()).ok_or_else(too_long)?, len };
+            let base_of = NonNull::new(base.cast()).ok_or_else(too_long)?;
+            let array = Self { base: base_of, len, open: AtomicUsize::new(0) };
             // A huge page would make one touch cost 2 MiB. Refused where the kernel has none, which serves as well.
             // SAFETY: advice about our own mapping.
             unsafe { libc::madvise(base, bytes, libc::MADV_NOHUGEPAGE) };
+            // Under `mlockall` new mappings are locked, and a locked one is filled when it becomes accessible.
+            // SAFETY: our own mapping.
+            if unsafe { libc::munlock(base, bytes) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
             for advice in [libc::MADV_DONTDUMP, libc::MADV_WIPEONFORK] {
                 // SAFETY: advice about our own mapping.
                 if unsafe { libc::madvise(base, bytes, advice) } != 0 {
@@ -148,22 +176,43 @@ mod imp {
             Ok(array)
         }
 
+        pub(super) fn open(&self, len: usize) -> io::Result<()> {
+            let len = len.min(self.len);
+            // ORDERING: Relaxed: one caller at a time.
+            let old = self.open.load(Ordering::Relaxed);
+            if len <= old {
+                return Ok(());
+            }
+            let from = old * size_of::<T>() / PAGE_BYTES * PAGE_BYTES;
+            let bytes = (len * size_of::<T>()).next_multiple_of(PAGE_BYTES) - from;
+            let start = self.base.as_ptr().cast::<u8>().wrapping_add(from);
+            // SAFETY: whole pages of our own mapping, which the kernel rounded up to pages too.
+            if unsafe { libc::mprotect(start.cast(), bytes, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // ORDERING: Relaxed: an element's number reaches another thread by what comes after this.
+            self.open.store(len, Ordering::Relaxed);
+            Ok(())
+        }
+
         #[inline(always)]
         pub(super) fn get(&self, index: usize) -> Option<&T> {
-            if index >= self.len {
+            // ORDERING: Relaxed: see `open`; it only grows.
+            if index >= self.open.load(Ordering::Relaxed) {
                 return None;
             }
-            // SAFETY: `index` is inside the mapping (the kernel aligned its start), which lives as long as `self`.
+            // SAFETY: `index` is inside the open mapping (the kernel aligned its start), which lives as long as `self`.
             let element = unsafe { self.base.add(index) };
             // SAFETY: zero bytes are a valid `T`, and all access is through its atomics (`Zeroed`).
             Some(unsafe { element.as_ref() })
         }
 
         pub(super) fn run(&self, range: Range<usize>) -> Option<&[T]> {
-            if range.start > range.end || range.end > self.len {
+            // ORDERING: Relaxed: as `get`.
+            if range.start > range.end || range.end > self.open.load(Ordering::Relaxed) {
                 return None;
             }
-            // SAFETY: `range` is inside the mapping.
+            // SAFETY: `range` is inside the open mapping.
             let first = unsafe { self.base.add(range.start) };
             // SAFETY: as in `get`, for each element of the range.
             Some(unsafe { std::slice::from_raw_parts(first.as_ptr(), range.len()) })
@@ -236,6 +285,7 @@ mod imp {
         #[test]
         fn an_older_kernel_gives_back_the_same_pages_one_by_one() {
             let array = Array::<AtomicU64>::reserve(2048).expect("address space");
+            array.open(2048).expect("memory");
             let page = |i: usize| array.get(i * 512).expect("in range");
             (0..4).for_each(|i| page(i).store(1, Ordering::Release));
             let vectors: Vec<_> =
@@ -257,6 +307,9 @@ mod imp {
     impl<T: Zeroed> Array<T> {
         pub(super) fn reserve(len: usize) -> io::Result<Self> {
             Ok(Self((0..len).map(|_| T::zeroed()).collect()))
+        }
+        pub(super) fn open(&self, _len: usize) -> io::Result<()> {
+            Ok(())
         }
         pub(super) fn get(&self, index: usize) -> Option<&T> {
             self.0.get(index)
@@ -291,6 +344,22 @@ mod tests {
 
     fn zeros(array: &LazyArray<AtomicU64>) -> Vec<usize> {
         (0..4096).filter(|i| array.get(*i).expect("in range").load(Ordering::Acquire) == 0).collect()
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no pages")]
+    fn what_is_not_open_is_not_there_and_neighbours_share_a_page() {
+        let array = LazyArray::<AtomicU64>::reserve_shut(1 << 20).expect("address space");
+        assert!(array.get(0).is_none() && array.run(0..1).is_none() && array.len() == 1 << 20);
+        for open in [3, 700, 700, 1 << 20, usize::MAX] {
+            array.open(open).expect("memory");
+            let end = open.min(1 << 20);
+            array.get(end - 1).expect("open").fetch_add(1, Ordering::Relaxed);
+            assert!(
+                array.get(end).is_none() && array.run(0..end).is_some() && array.run(0..end + 1).is_none()
+            );
+        }
+        assert_eq!(array.get(699).expect("open").load(Ordering::Relaxed), 2);
     }
 
     #[test]
