@@ -4,7 +4,7 @@
 # reach something new.
 set -eu
 cd "$(dirname "$0")"
-all="any_image checked_image patched_image replayed_log c_calls operations"
+all="any_image checked_image patched_image guarded_image replayed_log c_calls operations"
 targets=${TARGETS:-$all}
 seconds=${1:-60}
 out=target/runs

@@ -372,8 +372,10 @@ typedef struct pgs_counters {
     uint64_t table_reclaims;
     /// Batches committed.
     uint64_t batches;
+    /// What is to be freed and cannot be, since the medium is damaged there; pgs_check() names each.
+    uint64_t set_aside;
     /// 0.
-    uint64_t reserved[7];
+    uint64_t reserved[6];
 } pgs_counters;
 
 /// One defect of a region.

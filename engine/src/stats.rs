@@ -42,6 +42,8 @@ pub struct Stats {
     pub batches: u64,
     /// Records replayed when the store was opened.
     pub recovered: u64,
+    /// What is to be freed and cannot be, since the medium is damaged there; `check` names each.
+    pub set_aside: u64,
 }
 
 impl Stats {
@@ -67,6 +69,7 @@ impl Stats {
             ("tail_moves", self.tail_moves),
             ("batches", self.batches),
             ("recovered", self.recovered),
+            ("set_aside", self.set_aside),
         ]
         .into_iter()
     }

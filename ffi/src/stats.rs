@@ -123,8 +123,10 @@ pub struct Counters {
     pub table_reclaims: u64,
     /// Batches committed.
     pub batches: u64,
+    /// What is to be freed and cannot be, since the medium is damaged there; pgs_check() names each.
+    pub set_aside: u64,
     /// 0.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 6],
 }
 
 /// Counts. Set `counters->size` before the call. Each number is right, all together are no instant.
@@ -177,7 +179,8 @@ impl From<Stats> for Counters {
             table_first_touches: stats.first_touches,
             table_reclaims: stats.reclaimed_chunks,
             batches: stats.batches,
-            reserved: [0; 7],
+            set_aside: stats.set_aside,
+            reserved: [0; 6],
         }
     }
 }

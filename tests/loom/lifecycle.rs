@@ -333,6 +333,7 @@ fn a_late_put_touches_no_region_but_the_one_that_has_the_frame() {
         lives += [0, 1].map(|of| usize::from(homes.reap(&table, of))).iter().sum::<usize>();
         assert!(lives == 1 || lives == 2, "{lives}");
         assert_eq!(pins(&table, PFN), 0);
-        assert!(table.peek(PFN).is_none(), "freed, and not forgotten");
+        // The third pin may have been the first touch of a life that nobody ended.
+        assert!(table.peek(PFN).is_none_or(|state| !state.orphan()), "freed, and not forgotten");
     });
 }

@@ -100,3 +100,22 @@ fn a_cut_in_a_full_store_is_a_cut() {
     assert_eq!(content(&object)[..10], [1; 10]);
     check(&store);
 }
+
+#[test]
+fn an_object_that_was_cut_short_and_then_unlinked_is_freed_once() {
+    let store = small();
+    let object = filled(&store, "a", 2);
+    let (pins, crowd) = ([pin(&object, 0), pin(&object, 1)], crowd(&store));
+    let _filler = fill_up(&store);
+    object.set_len(10).unwrap();
+    // What is left of the cut is owed, and then that it is dropped.
+    drop(object);
+    store.unlink("a").unwrap();
+    drop((pins, crowd));
+    for name in ["b", "c"] {
+        store.create(name).unwrap();
+    }
+    assert_eq!(store.check().unwrap().counts.orphans, 0);
+    assert_eq!(store.stats().set_aside, 0);
+    check(&store);
+}

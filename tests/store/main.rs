@@ -5,6 +5,7 @@ mod arguments;
 mod batch_limits;
 mod batch_memory;
 mod batches;
+mod damaged;
 mod durability;
 mod errors;
 mod failures;

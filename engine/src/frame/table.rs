@@ -291,6 +291,13 @@ impl FrameTable {
         self.pinned(pfn).owner()
     }
 
+    /// What the owner word of a populated frame says that nobody needs to have pinned: a hint, which a put or a pin may
+    /// just be changing.
+    #[must_use]
+    pub fn idle_owner(&self, pfn: Pfn) -> Option<u64> {
+        self.peek(pfn).and_then(|_| self.descriptors.get(self.index(pfn))).map(Descriptor::owner)
+    }
+
     /// Changes what [`owner`](Self::owner) answers; for the same callers.
     pub fn set_owner(&self, pfn: Pfn, owner: u64) {
         self.pinned(pfn).set_owner(owner);

@@ -2,6 +2,7 @@
 
 use super::bitmap::{self, Group};
 use super::blocks::Blocks;
+use super::claim::{self, SetAside};
 use super::holes::Holes;
 use super::layout::{GROUP_FRAMES, RootWord, file_bytes};
 use super::log::record::Sequence;
@@ -38,6 +39,7 @@ pub(crate) struct Allocator {
     growing: Mutex<()>,
     pub(super) groups: Mutex<Groups>,
     pub(super) blocks: Blocks,
+    aside: SetAside,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +69,7 @@ impl Allocator {
             growing: Mutex::new(()),
             groups: Mutex::default(),
             blocks: Blocks::default(),
+            aside: SetAside::default(),
         })
     }
 
@@ -85,7 +88,13 @@ impl Allocator {
             let (shape, missing) = {
                 let (mut groups, shape) = self.settled()?;
                 let missing = match groups.take_but(&*self.log, shape, n as u64, near, keep)? {
-                    Ok(frames) => return Ok(frames),
+                    Ok(frames) => {
+                        drop(groups);
+                        match self.ask(frames)? {
+                            Some(frames) => return Ok(frames),
+                            None => continue,
+                        }
+                    }
                     // Growing while this many frames are only waiting for the tail would be growth without end.
                     Err(missing) if !waited && groups.has_waiting(missing.max(step(shape)), &self.log) => {
                         None
@@ -121,7 +130,7 @@ impl Allocator {
         for &frame in frames {
             let waits = groups.quarantined.contains(&frame);
             if shape.ordinary(frame) && !waits && !bitmap::allocated(&*self.log, shape, frame)? {
-                groups.give(&[frame]);
+                self.give(&mut groups, &[frame]);
             }
         }
         Ok(())
@@ -141,7 +150,7 @@ impl Allocator {
     pub(crate) fn quarantine(&self, freed: Sequence, frames: Vec<FrameNo>) {
         let mut groups = self.groups.lock();
         if self.log.rules().broken(Rule::RoleReuse) {
-            return groups.give(&frames);
+            return self.give(&mut groups, &frames);
         }
         groups.quarantined.extend(&frames);
         // Appends return in any order: an entry behind a later one only waits a little longer.
@@ -181,7 +190,7 @@ impl Allocator {
                 for frame in &frames {
                     groups.quarantined.remove(frame);
                 }
-                groups.give(&frames);
+                self.give(&mut groups, &frames);
             }
         }
         let shape = self.shape();
@@ -199,6 +208,40 @@ impl Allocator {
             self.blocks.found_full();
         }
         more
+    }
+
+    /// Frames may be handed out again: they are used for nothing.
+    fn give(&self, groups: &mut Groups, frames: &[FrameNo]) {
+        frames.iter().for_each(|&frame| self.log.uses().free(frame));
+        groups.give(frames);
+    }
+
+    /// Asks of each frame that is to be handed out whether it is as free as the bitmap says. One that is used is set aside
+    /// for this opening, and the call that met it is told; one that somebody is just looking at is left alone, and
+    /// `None` says that others are to be taken.
+    pub(super) fn ask(&self, frames: Vec<FrameNo>) -> Result<Option<Vec<FrameNo>>> {
+        let (mut good, mut error, mut all) = (Vec::with_capacity(frames.len()), None, true);
+        for frame in frames {
+            match claim::claim(&self.log, frame) {
+                Ok(true) => good.push(frame),
+                Ok(false) => all = false,
+                Err(why) => {
+                    self.aside.add(frame, &why);
+                    error.get_or_insert(why);
+                }
+            }
+        }
+        if error.is_none() && all {
+            return Ok(Some(good));
+        }
+        let mut groups = self.groups.lock();
+        self.give(&mut groups, &good);
+        error.map_or(Ok(None), Err)
+    }
+
+    /// Frames that the bitmap calls free and that are used, and why they are known to be.
+    pub(crate) fn set_aside(&self) -> Vec<(FrameNo, String)> {
+        self.aside.list()
     }
 
     /// Adds at least `missing` frames to the `seen` ones; nothing to do if somebody else did.

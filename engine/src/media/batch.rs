@@ -97,6 +97,8 @@ impl Volume {
             let map = map_at(&self.head(part.slot)?);
             nodes += map.missing_nodes(&*self.log, self.shape(), &part.pages())?.len();
         }
+        let links = parts.iter().flat_map(|part| &part.links);
+        links.into_iter().try_for_each(|&(_, frame)| self.log.uses().link(frame))?;
         let ((), sequence) = self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {
             parts.iter().try_for_each(|part| append_part(t, shape, part, spare))?;
             zeros.iter().try_for_each(|&frame| t.zero(frame))?;

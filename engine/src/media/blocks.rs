@@ -265,7 +265,12 @@ impl Allocator {
     /// Punches those frames of a run that are free still: how many.
     fn punch_run(&self, group: u64, places: Range<u32>) -> Result<u64> {
         let Some(run) = self.groups.lock().take_free(group, places) else { return Ok(0) };
+        // A frame that is used, whatever the bitmap says of it, keeps its bytes.
+        if !matches!(self.ask(run.clone().map(FrameNo).collect()), Ok(Some(_))) {
+            return Ok(0);
+        }
         let taken = self.log.region().take_blocks(bytes_of(&run));
+        run.clone().for_each(|frame| self.log.uses().free(FrameNo(frame)));
         let mut groups = self.groups.lock();
         if matches!(&taken, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(EOPNOTSUPP)) {
             // ORDERING: Relaxed: see `Blocks::found_full`.

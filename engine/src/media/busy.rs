@@ -29,35 +29,63 @@ pub(crate) struct BusyTable {
     vacant: Vec<u64>,
     /// The frames of the table, the last of the chain first.
     frames: Vec<FrameNo>,
+    /// What could not be read. Frames of such a table stay: they may name what nothing else does.
+    damage: Vec<Error>,
+    damaged: bool,
 }
 
 impl BusyTable {
-    /// Builds the index if it is not built.
+    /// Builds the index if it is not built. What is damaged is left out of it: an entry alone, or the chain behind a
+    /// broken link.
     pub(crate) fn load(&mut self, words: &impl Words, shape: Shape) -> Result<&mut Self> {
         if !self.loaded {
             let mut new = Self { loaded: true, ..Self::default() };
-            let mut seen = BTreeSet::new();
-            walk(words, shape, |at, entry| {
-                match entry {
-                    Entry::Table(frame) if seen.insert(frame) => new.frames.push(frame),
-                    Entry::Table(_) => return Err(Error::corrupt(WHAT, at, "its chain has a cycle")),
-                    Entry::Vacant => new.vacant.push(at),
-                    Entry::Busy(frame) => {
-                        if new.places.insert(frame, at).is_some() {
-                            return Err(Error::corrupt(
-                                WHAT,
-                                at,
-                                format!("frame {} is named twice", frame.0),
-                            ));
-                        }
+            let (mut link, mut seen) = (RootWord::BusyTable.offset(), BTreeSet::new());
+            while let Some(table) = new.or_damage(open(words, shape, link))?.flatten() {
+                if !seen.insert(table) {
+                    new.or_damage::<()>(Err(Error::corrupt(WHAT, link, "its chain has a cycle")))?;
+                    break;
+                }
+                new.frames.push(table);
+                for at in entries(&table) {
+                    match new.or_damage(open(words, shape, at))? {
+                        None => {}
+                        Some(None) => new.vacant.push(at),
+                        Some(Some(frame)) => new.note(frame, at)?,
                     }
                 }
-                Ok(())
-            })?;
+                link = table.offset();
+            }
             new.frames.reverse();
+            new.damaged = !new.damage.is_empty();
             *self = new;
         }
         Ok(self)
+    }
+
+    fn note(&mut self, frame: FrameNo, at: u64) -> Result {
+        if self.places.contains_key(&frame) {
+            let why = format!("frame {} is named twice", frame.0);
+            return self.or_damage(Err(Error::corrupt(WHAT, at, why))).map(|_: Option<()>| ());
+        }
+        self.places.insert(frame, at);
+        Ok(())
+    }
+
+    /// What `looked` found; damage is noted.
+    fn or_damage<T>(&mut self, looked: Result<T>) -> Result<Option<T>> {
+        match looked {
+            Err(error @ Error::Corrupt { .. }) => {
+                self.damage.push(error);
+                Ok(None)
+            }
+            looked => looked.map(Some),
+        }
+    }
+
+    /// What could not be read, once.
+    pub(crate) fn take_damage(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.damage)
     }
 
     /// The busy frames.
@@ -102,7 +130,11 @@ impl BusyTable {
     /// The table frames that are of no use once `removed` entries are gone: if none is left, all but one.
     pub(crate) fn surplus(&self, removed: usize) -> &[FrameNo] {
         let rest = self.frames.get(1..).unwrap_or(&[]);
-        if removed < self.places.len() { &[] } else { &rest[rest.len().saturating_sub(SURPLUS)..] }
+        if removed < self.places.len() || self.damaged {
+            &[]
+        } else {
+            &rest[rest.len().saturating_sub(SURPLUS)..]
+        }
     }
 
     /// Clears the entries and the bits of `known` frames, and gives back the `surplus`. `removed` follows the append.

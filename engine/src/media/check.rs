@@ -55,6 +55,10 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ("map-frame", "a word of an object's map names a frame that does not exist or is a fixed one"),
     ("map-empty-node", "a node of an object's map holds nothing"),
     ("busy-table", "the busy table does not hold together"),
+    (
+        "set-aside",
+        "what is to be freed cannot be, since the medium is damaged there: it takes room until it is repaired",
+    ),
 ];
 
 /// Findings beyond these are counted, not listed.
@@ -163,6 +167,11 @@ struct Walk<'a, W> {
 }
 
 impl Report {
+    /// Names something that the open store could not free.
+    pub(crate) fn set_aside(&mut self, at: u64, detail: &str) {
+        self.find("set-aside", at, detail);
+    }
+
     fn find(&mut self, name: &'static str, at: u64, detail: impl Into<String>) {
         debug_assert!(DEFECTS.iter().any(|(known, _)| *known == name), "{name}");
         if self.findings.len() < LISTED {

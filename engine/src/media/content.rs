@@ -90,6 +90,8 @@ impl Volume {
             let (n, nodes) = self.part(map, left)?;
             let (now, later) = left.split_at(n);
             left = later;
+            // Before the record: who finds a page in the map must find that its frame holds one.
+            now.iter().try_for_each(|&(_, frame)| self.log.uses().link(frame))?;
             let size = size.filter(|_| left.is_empty());
             let (noted, sequence) = self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {
                 let mut head = Head::live(t, slot)?;
@@ -170,6 +172,16 @@ impl Volume {
             }
             _ => Ok(()),
         }
+    }
+
+    /// States that a lookup found a page in `frame`. The caller keeps the page from being cut off.
+    pub fn met_page(&self, frame: FrameNo) -> Result {
+        self.log.uses().page(frame)
+    }
+
+    /// Asks once more, after the frame of a page was pinned: from now on it is nothing else.
+    pub fn expect_page(&self, frame: FrameNo) -> Result {
+        self.log.uses().expect_page(frame)
     }
 
     /// Sets the size and nothing else: what lies beyond stays mapped. `publishes`: bytes of mapped pages become

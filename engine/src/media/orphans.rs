@@ -79,16 +79,17 @@ fn expect(found: Option<ObjectSlot>, head: &Head) -> Result {
     Err(Error::corrupt(WHAT, head.slot.offset(), "a neighbour does not name the object"))
 }
 
-/// Every object on the list, the newest first.
-pub(crate) fn list(words: &impl Words, shape: Shape) -> Result<Vec<ObjectSlot>> {
-    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+/// Shows every object on the list, the newest first.
+pub(crate) fn walk(words: &impl Words, shape: Shape, mut see: impl FnMut(&Head)) -> Result {
+    let mut seen = BTreeSet::new();
     let mut at = first(words, shape)?;
     while let Some(slot) = at {
         if !seen.insert(slot) {
             return Err(Error::corrupt(WHAT, slot.offset(), "it has a cycle"));
         }
-        found.push(slot);
-        at = Head::live(words, slot)?.next(shape)?;
+        let head = Head::live(words, slot)?;
+        see(&head);
+        at = head.next(shape)?;
     }
-    Ok(found)
+    Ok(())
 }

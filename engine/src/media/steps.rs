@@ -65,14 +65,14 @@ impl Volume {
         })
     }
 
-    /// A step of whatever the object is on the list of orphans for; true when there is nothing left to do, or the object
-    /// is gone already.
+    /// A step of whatever object `id` is on the list of orphans for; true when there is nothing left to do, or the object
+    /// is gone already, and its slot perhaps another's.
     ///
     /// # Durability
     /// One record, appended; a crash repeats at most this step.
-    pub fn finish_step(&self, slot: ObjectSlot, fate: AskFate<'_>) -> Result<bool> {
+    pub fn finish_step(&self, slot: ObjectSlot, id: u64, fate: AskFate<'_>) -> Result<bool> {
         let head = self.read(|log, _| Head::read(log, slot))?;
-        match head.kind() {
+        match head.kind().filter(|_| head.id() == id) {
             None => Ok(true),
             Some(_) if head.unlinked() => self.drop_step(slot, fate),
             Some(_) => self.truncate_step(slot, fate),
@@ -210,9 +210,36 @@ impl Volume {
         Ok(self.busy.lock().load(&*self.log, self.shape())?.frames())
     }
 
+    /// As [`Self::busy_frames`], as far as the table can be read, and what is wrong with the rest.
+    pub fn busy_found(&self) -> Result<(Vec<FrameNo>, Vec<Error>)> {
+        let mut table = self.busy.lock();
+        let table = table.load(&*self.log, self.shape())?;
+        Ok((table.frames(), table.take_damage()))
+    }
+
     /// Objects with work to finish, the newest first: `drop_step` those that are unlinked, `truncate_step` the others.
     pub fn orphans(&self) -> Result<Vec<ObjectSlot>> {
-        self.read(orphans::list)
+        self.read(|log, shape| {
+            let mut found = Vec::new();
+            orphans::walk(log, shape, |head| found.push(head.slot)).map(|()| found)
+        })
+    }
+
+    /// As [`Self::orphans`], with the objects' numbers, as far as the list can be read, and what is wrong with the rest.
+    pub fn orphans_found(&self) -> Result<(Vec<(ObjectSlot, u64)>, Option<Error>)> {
+        self.read(|log, shape| {
+            let mut found = Vec::new();
+            match orphans::walk(log, shape, |head| found.push((head.slot, head.id()))) {
+                Err(error @ Error::Corrupt { .. }) => Ok((found, Some(error))),
+                walked => walked.map(|()| (found, None)),
+            }
+        })
+    }
+
+    /// The number of the object in a slot, and whether it has lost its name; `None` for a free slot.
+    pub fn resident(&self, slot: ObjectSlot) -> Result<Option<(u64, bool)>> {
+        let head = self.read(|log, _| Head::read(log, slot))?;
+        Ok(head.kind().map(|_| (head.id(), head.unlinked())))
     }
 }
 

@@ -161,10 +161,10 @@ impl Map {
         if root.height == 0 {
             return Ok(Some(Leaf::Page(root.frame)));
         }
-        let mut node = root.frame;
+        let mut node = words.node(root.frame)?;
         for level in (1..root.height).rev() {
             match self.open(words, shape, word_at(node, page, level), page, level)? {
-                Some(child) => node = child,
+                Some(child) => node = words.node(child)?,
                 None => return Ok(None),
             }
         }
@@ -364,6 +364,7 @@ impl<W: Words> Cut<'_, W> {
             }
             return Ok(cut);
         }
+        self.words.node(frame)?;
         let below = level - 1;
         let mut gone = Vec::new();
         let mut stays = false;

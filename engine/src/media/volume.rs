@@ -85,6 +85,11 @@ impl Volume {
         self.allocator.release(frames)
     }
 
+    /// Frames that the bitmap calls free and that were found in use: they are out of use in this opening.
+    pub fn frames_aside(&self) -> Vec<(FrameNo, String)> {
+        self.allocator.set_aside()
+    }
+
     /// Frames that are free or will be when the log's tail moves. Loads the whole bitmap.
     pub fn free_frames(&self) -> Result<u64> {
         self.allocator.free_frames()

@@ -22,6 +22,9 @@ pub(crate) trait Words {
         self.run(frame.offset(), &mut words)?;
         Ok(words)
     }
+
+    /// `frame`, whose words are to be read as a node's: not one that was met as a page.
+    fn node(&self, frame: FrameNo) -> Result<FrameNo>;
 }
 
 impl Words for Log {
@@ -31,6 +34,9 @@ impl Words for Log {
     fn run(&self, at: u64, into: &mut [u64]) -> Result {
         self.read_run(at, into)
     }
+    fn node(&self, frame: FrameNo) -> Result<FrameNo> {
+        self.uses().refuse_page(frame).map(|()| frame)
+    }
 }
 
 impl Words for Txn<'_> {
@@ -39,6 +45,9 @@ impl Words for Txn<'_> {
     }
     fn run(&self, at: u64, into: &mut [u64]) -> Result {
         self.read_run(at, into)
+    }
+    fn node(&self, frame: FrameNo) -> Result<FrameNo> {
+        self.log().uses().refuse_page(frame).map(|()| frame)
     }
 }
 
@@ -50,6 +59,10 @@ impl Words for Snapshot<'_> {
     }
     fn run(&self, at: u64, into: &mut [u64]) -> Result {
         self.read_run(at, into)
+    }
+    fn node(&self, frame: FrameNo) -> Result<FrameNo> {
+        // What the frame is used for now says nothing of that moment.
+        Ok(frame)
     }
 }
 

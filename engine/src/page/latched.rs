@@ -43,7 +43,8 @@ impl Latched {
 
     /// Notes whose page the frame holds from now on.
     pub(crate) fn set_owner(&self, owner: Owner) {
-        self.page.set_owner(owner);
+        // Nobody else could: the frame was handed out to the batch.
+        let _ = self.page.set_owner(owner);
     }
 
     /// Lines that no sync has taken yet.

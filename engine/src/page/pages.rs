@@ -183,7 +183,13 @@ impl Pages {
     #[inline(never)]
     fn settle_pin(&self, descriptor: &'static Descriptor, word: Snapshot) -> Option<PageRef> {
         let pfn = self.pfn(self.frame_of(descriptor));
-        match FrameTable::global().settle_pin(pfn, descriptor, word) {
+        let table = FrameTable::global();
+        if word.live() && table.idle_owner(pfn).is_none_or(|owner| owner == 0) {
+            // Nobody has said yet whose page it holds: it may be none. The lookup will.
+            drop(PageRef::new(self, descriptor));
+            return None;
+        }
+        match table.settle_pin(pfn, descriptor, word) {
             PinOutcome::Pinned => Some(PageRef::new(self, descriptor)),
             PinOutcome::Populated => {
                 drop(PageRef::new(self, descriptor));

@@ -128,10 +128,13 @@ impl PageRef {
         owner(self.pfn(), FrameTable::global().peek(self.pfn()))
     }
 
-    /// Notes whose page the frame holds, if nobody has yet. The caller has validated that after the pin.
+    /// Notes whose page the frame holds, if nobody has yet; false if it is another one's. The caller has validated that
+    /// after the pin.
     #[inline]
-    pub(crate) fn set_owner(&self, owner: Owner) {
-        FrameTable::global().set_owner_if_unset(self.pfn(), owner.word());
+    #[must_use]
+    pub(crate) fn set_owner(&self, owner: Owner) -> bool {
+        let table = FrameTable::global();
+        table.set_owner_if_unset(self.pfn(), owner.word()) || table.owner(self.pfn()) == owner.word()
     }
 }
 

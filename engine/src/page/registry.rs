@@ -84,7 +84,9 @@ impl Pages {
 
     /// A pin on a frame whose descriptor knows its page, if the manager confirms it.
     fn pin_known(&self, manager: &dyn SpaceManager, frame: FrameNo) -> Result<Option<PageRef>> {
-        if FrameTable::global().peek(self.pfn(frame)).is_none() {
+        // A frame without an owner is pinned by who knows whose it is, and by nobody who only guesses: the pins of one
+        // that is pinned often are admitted without a look.
+        if FrameTable::global().idle_owner(self.pfn(frame)).is_none_or(|owner| owner == 0) {
             return Ok(None);
         }
         let page = self.pin(frame)?;
@@ -100,8 +102,11 @@ impl Pages {
             return Err(Error::Invalid(why));
         };
         let page = self.pin(frame)?;
-        page.set_owner(owner);
-        Ok(page)
+        if page.set_owner(owner) {
+            return Ok(page);
+        }
+        let why = format!("frame {} holds page {}, and another page", frame.0, owner.index().0);
+        Err(Error::corrupt("object map", frame.offset(), why))
     }
 
     fn no_frame(&self, value: u64) -> Error {

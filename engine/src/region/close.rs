@@ -109,7 +109,7 @@ impl Region {
 
     fn refuse_pins(&self) {
         // ORDERING: Release: pairs with the Acquire in `ensure_usable`.
-        if !self.closed.swap(true, Ordering::Release) {
+        if !self.closed.swap(true, Ordering::Release) && !self.memory.forked() {
             // ORDERING: Release: a put that finds its frame held finds this too (`last_put`).
             REAPER.get().closing.fetch_add(1, Ordering::Release);
         }

@@ -359,6 +359,12 @@ fn latch<'e>(core: &Core, members: &[Member<'_>], edits: Vec<Edits<'e>>) -> Resu
         }
     }
     wanted.sort_unstable_by_key(|(page, ..)| page.frame());
+    if let Some(twice) = wanted.windows(2).find(|two| two[0].0.frame() == two[1].0.frame()) {
+        // The second latch would wait for the first for ever.
+        let (frame, [one, other]) = (twice[0].0.frame(), [0, 1].map(|n| twice[n].2));
+        let why = format!("pages {} and {} lie in one frame", one.index().0, other.index().0);
+        return Err(Error::corrupt("object map", frame.offset(), why));
+    }
     let latched = |(page, edit, owner, fresh): (PageRef, Edit<'e>, Owner, bool)| {
         let hasty = hasty(core, &page, &edit)?.filter(|_| !fresh);
         Ok(Page { latched: Latched::take(page)?, edit, owner, fresh, dirty: 0, logged: 0, hasty })

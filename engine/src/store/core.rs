@@ -1,5 +1,6 @@
 //! What all handles of one open store share.
 
+use super::owed::Owed;
 use super::shared::Shared;
 use super::syncs::Syncs;
 use crate::error::{Error, Result};
@@ -12,7 +13,6 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, thread};
 use crate::units::{FrameNo, PageIndex};
 use dashmap::DashMap;
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
@@ -29,35 +29,18 @@ pub(super) struct Core {
     pub(super) names: Mutex<()>,
     /// With their numbers, so that one is found by its pages without becoming its holder.
     open: DashMap<ObjectSlot, (u64, Weak<Shared>)>,
-    owed: Mutex<Owed>,
+    pub(super) owed: Mutex<Owed>,
     /// Whether `owed` has anything.
-    owes: AtomicBool,
+    pub(super) owes: AtomicBool,
     /// The region was closed in order: nothing is left for the drop.
     pub(super) closed: AtomicBool,
 }
 
-/// Steps of owed work that a change does before its own.
-const STEPS_A_CHANGE: usize = 16;
-/// Frames whose last pin is gone that a change frees before its own work.
-const FRAMES_A_CHANGE: usize = 4096;
-
-/// Work that a crash or a failure left: each change does a part of it first.
-#[derive(Default)]
-struct Owed {
-    /// Objects to be dropped or cut to the end; the next one is the last.
-    objects: VecDeque<ObjectSlot>,
-    /// Frames whose last pin is gone.
-    frames: Vec<FrameNo>,
-}
-
 impl Core {
     pub(super) fn new(pages: Arc<Pages>, log: Arc<Log>, volume: Volume, rules: Rules) -> Result<Arc<Self>> {
-        let mut owed = Owed::default();
-        if !pages.region().read_only() {
-            owed = Owed { objects: volume.orphans()?.into(), frames: volume.busy_frames()? };
-        }
+        let owed = if pages.region().read_only() { Owed::default() } else { Owed::found(&volume)? };
         let core = Arc::new(Self {
-            owes: AtomicBool::new(!owed.objects.is_empty() || !owed.frames.is_empty()),
+            owes: AtomicBool::new(owed.is_due()),
             owed: Mutex::new(owed),
             pages,
             log,
@@ -122,34 +105,6 @@ impl Core {
         self.begin_change()
     }
 
-    /// Frees all frames whose last pin is gone, and finishes all objects that were not finished.
-    #[cold]
-    pub(super) fn settle(&self) -> Result {
-        self.ensure_whole()?;
-        self.work_off(&mut self.owed.lock(), usize::MAX, usize::MAX)
-    }
-
-    /// A bounded part of that. Nobody waits for another thread that does it: none of it is needed to go on.
-    #[cold]
-    fn settle_some(&self) -> Result {
-        self.ensure_whole()?;
-        match self.owed.try_lock() {
-            Some(mut owed) => self.work_off(&mut owed, FRAMES_A_CHANGE, STEPS_A_CHANGE),
-            None => Ok(()),
-        }
-    }
-
-    fn work_off(&self, owed: &mut Owed, frames: usize, steps: usize) -> Result {
-        if !owed.objects.is_empty() || !owed.frames.is_empty() {
-            self.volume.prepare()?;
-        }
-        let freed = self.free_released(owed, frames);
-        let result = freed.and_then(|()| self.finish_some(&mut owed.objects, steps));
-        // ORDERING: Release: pairs with `owes`. Only lowered under this lock.
-        self.owes.store(!owed.objects.is_empty() || !owed.frames.is_empty(), Ordering::Release);
-        result
-    }
-
     /// As [`Self::settle`], before an end: what a full disk leaves undone is the next opening's.
     pub(super) fn settle_at_end(&self) -> Result {
         match self.settle() {
@@ -168,60 +123,7 @@ impl Core {
         }
     }
 
-    fn free_released(&self, owed: &mut Owed, most: usize) -> Result {
-        let mut roles = self.pages.roles();
-        owed.frames.extend(roles.take_released());
-        let kept = owed.frames.len().saturating_sub(most);
-        if owed.frames.len() > kept {
-            self.volume.free_busy(&owed.frames[kept..])?;
-            owed.frames.truncate(kept);
-        }
-        Ok(())
-    }
-
-    /// Finishes objects, last first, as far as these steps go. One whose pages are pinned, with no room to note them, is
-    /// put back: nobody who wants something else, room least of all, has to wait for these pins.
-    fn finish_some(&self, objects: &mut VecDeque<ObjectSlot>, mut steps: usize) -> Result {
-        for _ in 0..objects.len() {
-            let Some(&slot) = objects.back() else { break };
-            loop {
-                if steps == 0 {
-                    return Ok(());
-                }
-                steps -= 1;
-                // An object that is open again, nameless, is dropped by its last handle.
-                let done = self.is_open(slot)
-                    || match self.step(|fate| self.volume.finish_step(slot, fate)) {
-                        Err(error) if error.is_full() => {
-                            objects.push_front(slot);
-                            true
-                        }
-                        step => step?,
-                    };
-                if done {
-                    objects.pop_back();
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Drops an unlinked object whose last handle is gone. What fails is owed.
-    pub(super) fn drop_object(&self, slot: ObjectSlot) {
-        if self.ensure_whole().and_then(|()| self.drop_steps(slot)).is_err() {
-            self.owe(slot);
-        }
-    }
-
-    /// Leaves what an object is on the list of orphans for to a later change.
-    pub(super) fn owe(&self, slot: ObjectSlot) {
-        self.owed.lock().objects.push_back(slot);
-        // ORDERING: Release: pairs with `begin_change`.
-        self.owes.store(true, Ordering::Release);
-    }
-
-    fn drop_steps(&self, slot: ObjectSlot) -> Result {
+    pub(super) fn drop_steps(&self, slot: ObjectSlot) -> Result {
         self.steps(|fate| self.volume.drop_step(slot, fate))
     }
 
@@ -245,7 +147,7 @@ impl Core {
 
     /// Runs one step: the frames are detached, and the record that frees them is appended, while no role can change
     /// otherwise.
-    fn step(&self, step: impl FnOnce(AskFate<'_>) -> Result<bool>) -> Result<bool> {
+    pub(super) fn step(&self, step: impl FnOnce(AskFate<'_>) -> Result<bool>) -> Result<bool> {
         let mut roles = self.pages.roles();
         let mut fate = |_: PageIndex, frame: FrameNo| match roles.detach(frame) {
             Detached::Idle => Fate::Free,
@@ -254,9 +156,9 @@ impl Core {
         step(&mut fate)
     }
 
-    /// Whether somebody has the object open. (To ask by `opened` could make the asker its last holder.)
-    fn is_open(&self, slot: ObjectSlot) -> bool {
-        self.open.get(&slot).is_some_and(|open| open.1.strong_count() != 0)
+    /// Whether somebody has the object with this number open. (To ask by `opened` could make the asker its last holder.)
+    pub(super) fn is_open(&self, slot: ObjectSlot, id: u64) -> bool {
+        self.open.get(&slot).is_some_and(|open| open.0 == id && open.1.strong_count() != 0)
     }
 
     /// The open object in a slot.
@@ -302,8 +204,8 @@ mod tests {
     fn a_change_that_begins_while_owed_work_is_done_does_not_wait_for_its_end() {
         let store = Store::options().open_memory(1 << 20).unwrap();
         let core = &store.core;
-        let slot = store.create("a").map(|object| object.shared.slot).unwrap();
-        core.owe(slot);
+        let (slot, id) = store.create("a").map(|object| (object.shared.slot, object.shared.id)).unwrap();
+        core.owe(slot, id);
         thread::scope(|scope| {
             // The worker comes as far as this lock.
             let roles = core.pages.roles();

@@ -127,6 +127,7 @@ impl Store {
             // ORDERING: Relaxed: a counter.
             batches: self.core.batches.load(Ordering::Relaxed),
             recovered: log.recovered,
+            set_aside: self.core.set_aside(),
         }
     }
 
@@ -144,7 +145,9 @@ impl Store {
     /// Of reading, not of what was found.
     pub fn check(&self) -> Result<Report> {
         self.core.ensure_whole()?;
-        self.core.volume.check()
+        let mut report = self.core.volume.check()?;
+        self.core.name_set_aside(&mut report);
+        Ok(report)
     }
 
     /// Why the region takes no more changes, once a commit has failed.

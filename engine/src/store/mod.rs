@@ -35,6 +35,7 @@ mod lookaside;
 mod names;
 mod object;
 mod options;
+mod owed;
 mod owners;
 mod resize;
 mod shared;
@@ -60,7 +61,8 @@ use std::sync::Arc;
 ///
 /// Open objects keep their store open. [`close`](Self::close) ends it in order and says what went wrong; dropping the
 /// last handle does the same as well as it can. Pins that outlive the store keep its memory mapped and the region
-/// claimed.
+/// claimed; the last of them to drop unmaps it and ends the claim. What was stored through them after the store had gone is
+/// there at the next opening, and survives a power loss as what was never synced.
 #[derive(Clone)]
 pub struct Store {
     core: Arc<core::Core>,

@@ -135,7 +135,7 @@ impl Store {
                 shared.mark_unlinked();
                 Gone::Open(shared)
             }
-            None => Gone::Closed(slot),
+            None => Gone::Closed(slot, self.core.volume.resident(slot)),
         }
     }
 
@@ -143,7 +143,7 @@ impl Store {
     fn let_go(&self, gone: Gone) {
         match gone {
             Gone::Open(shared) => drop(shared),
-            Gone::Closed(slot) => self.core.drop_object(slot),
+            Gone::Closed(slot, resident) => self.core.drop_nameless(slot, resident),
         }
         self.core.return_surplus(false);
     }
@@ -154,5 +154,5 @@ enum Gone {
     /// It had handles: this may be the last holder now.
     Open(Arc<Shared>),
     /// Nobody has it open.
-    Closed(ObjectSlot),
+    Closed(ObjectSlot, Result<Option<(u64, bool)>>),
 }

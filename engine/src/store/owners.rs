@@ -56,6 +56,7 @@ impl Core {
             let Some(&(last, _)) = batch.last() else { break };
             for (index, frame) in batch {
                 if let Some(owner) = found.get_mut(&frame) {
+                    self.volume.met_page(frame)?;
                     *owner = Some(Owner::new(record.id, index));
                 }
             }

@@ -4,10 +4,11 @@ use super::core::Core;
 use super::lengths::Lengths;
 use super::lookaside::Lookaside;
 use crate::error::{Error, Result};
+use crate::media::layout::rank_of;
 use crate::media::{ObjectRecord, ObjectSlot};
 use crate::page::{Answer, PageRef, Pages};
 use crate::space::Owner;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{Mutex, RwLock};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::sync::Arc;
@@ -149,16 +150,30 @@ impl Shared {
         if let Some(frame) = lookaside.get(index) {
             return Ok(Some(frame));
         }
-        let found = self.core.volume.map(self.slot, index)?;
+        let volume = &self.core.volume;
+        let found = volume.map(self.slot, index)?;
         if let Some(frame) = found {
+            volume.met_page(frame)?;
             if let Some(next) = lookaside.extent_to_look_for() {
-                let mut pages = self.core.volume.map_range(self.slot, next, EXTENT_STEP)?;
+                let mut pages = volume.map_range(self.slot, next, EXTENT_STEP)?;
                 pages.truncate(self.page_count().saturating_sub(next.0) as usize);
+                pages.truncate(self.met_run(&pages));
                 lookaside.extend_extent(next, &pages);
             }
             self.remember(index, frame);
         }
         Ok(found)
+    }
+
+    /// How many of these pages, from the first on, lie in frames that follow each other and hold nothing else. Only of
+    /// these it is said that they were met.
+    fn met_run(&self, pages: &[Option<FrameNo>]) -> usize {
+        let Some(&Some(first)) = pages.first() else { return 0 };
+        let follows = |n: usize, frame: FrameNo| rank_of(frame) == rank_of(first).wrapping_add(n as u32);
+        let is_met = |&(n, page): &(usize, &Option<FrameNo>)| {
+            page.is_some_and(|frame| follows(n, frame) && self.core.volume.met_page(frame).is_ok())
+        };
+        pages.iter().enumerate().take_while(is_met).count()
     }
 
     /// The frames of `count` pages from `first`. The caller keeps pages from being cut off.
@@ -172,6 +187,7 @@ impl Shared {
         let found = self.core.volume.map_range(self.slot, first, count as usize)?;
         for (index, frame) in indexes.zip(&found) {
             if let Some(frame) = frame {
+                self.core.volume.met_page(*frame)?;
                 self.remember(PageIndex(index), *frame);
             }
         }
@@ -193,10 +209,23 @@ impl Shared {
     }
 
     /// Pins the frame that [`Self::locate`] found, under the same lock.
+    ///
+    /// # Errors
+    /// `Corrupt` also where the frame turns out to be used for something else, or to hold another page.
     pub(super) fn pin_located(&self, index: PageIndex, frame: FrameNo) -> Result<PageRef> {
+        // Before the pin too: a frame that is something else is not to be taken for one that is pinned often.
+        self.core.volume.expect_page(frame)?;
         let page = self.pages.pin(frame)?;
-        page.set_owner(self.owner(index));
-        Ok(page)
+        // ORDERING: SeqCst: the pin is counted before the look at the frame's use; who takes the frame does it the other
+        // way round.
+        fence(Ordering::SeqCst);
+        self.core.volume.expect_page(frame)?;
+        let owner = self.owner(index);
+        if page.set_owner(owner) {
+            return Ok(page);
+        }
+        let why = format!("frame {} holds page {} of object {}, and another page", frame.0, index.0, self.id);
+        Err(Error::corrupt("object map", frame.offset(), why))
     }
 
     pub(super) fn owner(&self, index: PageIndex) -> Owner {
@@ -233,11 +262,11 @@ impl Drop for Shared {
         self.core.forget(self.slot);
         if self.is_unlinked() {
             self.pages.forget_dirt(self.id);
-            self.core.drop_object(self.slot);
+            self.core.drop_object(self.slot, self.id);
             self.core.return_surplus(false);
         // ORDERING: Relaxed: whoever drops the last handle comes after all other users of it.
         } else if self.cut_short.load(Ordering::Relaxed) {
-            self.core.owe(self.slot);
+            self.core.owe(self.slot, self.id);
         }
     }
 }

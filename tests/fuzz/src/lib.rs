@@ -9,6 +9,7 @@ pub mod contents;
 mod edit;
 pub mod fixture;
 pub mod format;
+mod guarded_image;
 mod lives;
 mod operations;
 mod patched_image;
@@ -19,6 +20,7 @@ mod session;
 pub use any_image::run as any_image;
 pub use c_calls::run as c_calls;
 pub use checked_image::run as checked_image;
+pub use guarded_image::run as guarded_image;
 pub use operations::run as operations;
 pub use patched_image::run as patched_image;
 pub use replayed_log::run as replayed_log;
@@ -31,10 +33,11 @@ use std::sync::LazyLock;
 pub type Target = fn(&[u8]);
 
 /// All of them, by their names in `fuzz/`.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("any_image", any_image),
     ("checked_image", checked_image),
     ("patched_image", patched_image),
+    ("guarded_image", guarded_image),
     ("replayed_log", replayed_log),
     ("c_calls", c_calls),
     ("operations", operations),

@@ -44,6 +44,11 @@ fn checked_image() {
 }
 
 #[test]
+fn guarded_image() {
+    run("guarded_image");
+}
+
+#[test]
 fn patched_image() {
     run("patched_image");
 }

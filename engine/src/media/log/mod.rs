@@ -34,10 +34,11 @@ use crate::media::ending::Recovery;
 use crate::media::lease::{Lease, State};
 use crate::media::rules::{Rule, Rules};
 use crate::media::superblock::Copies;
+use crate::media::uses::Uses;
 use crate::region::Region;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
-use crate::units::{Durability, FrameNo};
+use crate::units::{Durability, FRAME_SIZE, FrameNo};
 use ahead::Ahead;
 use commit::Leadership;
 use header::{Header, Tail};
@@ -45,7 +46,7 @@ use images::Images;
 use record::{Content, ENTRY_BYTES_MAX, Entry, Extent, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
 use ring::Ring;
 use shadow::{Shadow, place_of};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// The redo log of one open region.
@@ -56,6 +57,7 @@ pub struct Log {
     recovery: Recovery,
     shadow: Shadow,
     images: Arc<Images>,
+    uses: Uses,
     chain: Mutex<Chain>,
     leadership: Mutex<Leadership>,
     led: Condvar,
@@ -282,6 +284,11 @@ impl Txn<'_> {
         self.noted
     }
 
+    /// The log it is of.
+    pub(crate) fn log(&self) -> &Log {
+        self.log
+    }
+
     /// How many more changes the record has room for.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -324,6 +331,7 @@ impl Log {
         };
         Self {
             ring: Ring::new(chain.superblock.newest.log_frames),
+            uses: Uses::new(region.frames().frames),
             region,
             rules,
             recovery,
@@ -430,6 +438,7 @@ impl Log {
         if entries.is_empty() && !publishes {
             return Ok((result, chain.last_change));
         }
+        self.state_uses(&entries, &images)?;
         if !chain.begun {
             self.begin(&mut chain)?;
         }
@@ -449,6 +458,23 @@ impl Log {
         chain.stats.records += 1;
         chain.stats.record_bytes += bytes;
         Ok((result, sequence))
+    }
+
+    /// States which frames the record changes words of. Their bytes change without a latch when the record is applied: no
+    /// page may lie there.
+    fn state_uses(&self, entries: &[Entry], images: &[FrameNo]) -> Result {
+        let data: HashSet<_> = images.iter().collect();
+        entries.iter().try_for_each(|entry| match entry {
+            Entry::Word(offset, _) => self.uses.structure(FrameNo((offset / FRAME_SIZE as u64) as u32)),
+            // A batch begins a new page with zeros; everything else that does is a structure.
+            Entry::Zero(frame) if !data.contains(frame) => self.uses.structure(*frame),
+            Entry::Zero(_) | Entry::Lines(..) | Entry::Payload(_) => Ok(()),
+        })
+    }
+
+    /// What frames are used for.
+    pub(crate) fn uses(&self) -> &Uses {
+        &self.uses
     }
 
     /// The last operation's number: what to commit to make all that was appended so far durable.

@@ -1,6 +1,8 @@
 //! Names: their edges, many of them, and what rename replaces.
 
 use super::*;
+use crate::media::directory;
+use crate::media::layout::LOG_FRAMES_MIN;
 use crate::media::record::name_hash;
 
 #[test]
@@ -115,4 +117,41 @@ fn a_number_is_never_given_twice() {
     let second = volume.record(create(&volume, b"a")).unwrap();
     assert_eq!(second.slot, first.slot);
     assert!(second.id > first.id);
+}
+
+#[test]
+fn the_directory_takes_no_more_names_of_one_place_than_it_reads_back() {
+    let volume = fresh_with(2 << 20, LOG_FRAMES_MIN);
+    // Slots for records, and no frame for a node that would spread the chain.
+    let name = |i: u32| format!("early {i}").into_bytes();
+    (0..120).for_each(|i| _ = create(&volume, &name(i)));
+    for i in 0..120 {
+        let slot = volume.unlink(&name(i)).unwrap();
+        finish(|| volume.drop_step(slot, &mut all_free));
+    }
+    while volume.allocate(1, None).is_ok() {}
+    let place = |name: &Vec<u8>| name_hash(name) % 512;
+    let first = b"n0".to_vec();
+    let names = (0..).map(|i| format!("n{i}").into_bytes()).filter(|name| place(name) == place(&first));
+    let mut made = Vec::new();
+    for name in names {
+        match volume.create_object(&name, ObjectKind::PLAIN) {
+            Ok(_) => made.push(name),
+            Err(Error::NoSpace { why }) => {
+                assert!(why.contains("place of this one in the directory"), "{why}");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(made.len(), directory::CHAIN_MAX);
+    let mut listed: Vec<_> = volume.list().unwrap().into_iter().map(|record| record.name).collect();
+    listed.sort();
+    let gone = made[7].clone();
+    made.sort();
+    assert_eq!(listed, made);
+    let slot = volume.unlink(&gone).unwrap();
+    finish(|| volume.drop_step(slot, &mut all_free));
+    create(&volume, &gone);
+    assert_sound(&volume);
 }

@@ -1,0 +1,65 @@
+//! Taking a frame: whether it is as free as the bitmap says.
+//!
+//! Whoever takes a frame stores to it without a latch, for nobody else knows it. On a medium that contradicts itself
+//! somebody may: the bitmap calls a frame free that holds a page, and a guard of that page lives. So the frame's use
+//! ([`uses`](super::uses)) and its descriptor are asked first. What is only pinned may be pinned in vain, by a hit that is
+//! late or by its number, and no latch comes of that: it is left for others to put.
+
+use super::log::Log;
+use crate::error::{Error, Result};
+use crate::frame::{FrameTable, OrphanOutcome};
+use crate::sync::atomic::{Ordering, fence};
+use crate::sync::{Mutex, thread};
+use crate::units::FrameNo;
+
+/// Looks at a frame that somebody has pinned before another one is taken.
+const PATIENCE: u32 = 64;
+
+/// Frames that are out of use in this opening.
+#[derive(Default)]
+pub(super) struct SetAside(Mutex<Vec<(FrameNo, String)>>);
+
+impl SetAside {
+    pub(super) fn add(&self, frame: FrameNo, why: &Error) {
+        self.0.lock().push((frame, format!("the bitmap says that frame {} is free: {why}", frame.0)));
+    }
+
+    pub(super) fn list(&self) -> Vec<(FrameNo, String)> {
+        self.0.lock().clone()
+    }
+}
+
+/// Claims a frame that the bitmap calls free. `false`: somebody has pinned it.
+///
+/// # Errors
+/// `Corrupt` when it is used.
+pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
+    log.uses().take(frame)?;
+    // ORDERING: SeqCst: who pins a frame first counts the pin and then looks at the frame's use (`Shared::pin_located`); who
+    // takes it has stated the use and now looks at the pins. One of the two sees the other.
+    fence(Ordering::SeqCst);
+    let (table, pfn) = (FrameTable::global(), log.region().pfn(frame));
+    for _ in 0..PATIENCE {
+        // A frame that was freed begins a new life without a descriptor.
+        let Some(now) = table.peek(pfn) else { return Ok(true) };
+        if now.shared() != 0 || now.exclusive() || now.orphan() {
+            return Err(used(frame, "somebody reads or writes the page that it holds"));
+        }
+        if now.pins() == 0 {
+            if table.idle_owner(pfn).is_some_and(|owner| owner != 0) {
+                return Err(used(frame, "a page of an object was pinned there"));
+            }
+            if table.orphan(pfn) == OrphanOutcome::Idle {
+                return Ok(true);
+            }
+            // Pinned at this very moment, and cut off from what it never was: the last put queues it.
+            return Ok(false);
+        }
+        thread::yield_now();
+    }
+    Ok(false)
+}
+
+fn used(frame: FrameNo, why: &str) -> Error {
+    Error::corrupt("bitmap", frame.offset(), format!("frame {} is said to be free, and {why}", frame.0))
+}

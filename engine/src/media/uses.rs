@@ -1,0 +1,197 @@
+//! What each frame is used for, as far as this opening has met it: two bits a frame, in memory.
+//!
+//! The medium says it in several places, which may contradict each other where it is damaged or was forged: a free bit of
+//! a frame that holds a page, two words that name one frame, a word of a map that names a node. Bytes of pages lie under
+//! latches, words of structures do not: one frame that is both would change under a reader's guard. So each use is stated
+//! here before the frame is used, and the second one that does not fit is `Corrupt`:
+//!
+//! | states | who | when |
+//! |---|---|---|
+//! | page | a lookup | before the frame of a page is remembered or pinned, under a lock that keeps the page from being cut off |
+//! | structure | an append | before a record changes words of the frame |
+//! | taken | the allocator | when it hands the frame out: nobody may know it |
+//! | page | a link | before the record that maps the frame |
+//! | nothing | the allocator | when the frame may be handed out again |
+//!
+//! Who only walks over structures states nothing: the walk may be of a moment that has passed.
+
+use super::layout::GROUP_FRAMES;
+use crate::error::{Error, Result};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::units::FrameNo;
+use std::sync::OnceLock;
+
+/// Frames in a word.
+const PER_WORD: u64 = 32;
+const BITS: u64 = 0b11;
+
+/// What a frame is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Use {
+    /// Nothing that was met.
+    Unmet,
+    /// The bytes of a page.
+    Page,
+    /// Words: of a map, the directory, the busy table, records.
+    Structure,
+    /// Handed out, and not linked yet.
+    Taken,
+}
+
+impl Use {
+    const fn of(bits: u64) -> Self {
+        match bits {
+            0 => Self::Unmet,
+            1 => Self::Page,
+            2 => Self::Structure,
+            _ => Self::Taken,
+        }
+    }
+    /// In words.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Unmet => "nothing",
+            Self::Page => "a page of an object",
+            Self::Structure => "a structure of the region",
+            Self::Taken => "what is being written just now",
+        }
+    }
+}
+
+type Words = Box<[AtomicU64]>;
+
+/// Uses of a region's frames.
+pub(crate) struct Uses {
+    /// One for each group; made when a frame of it is met.
+    groups: Box<[OnceLock<Words>]>,
+}
+
+impl Uses {
+    /// Of a region that may have `frames` frames: none was met.
+    pub(crate) fn new(frames: u64) -> Self {
+        Self { groups: (0..frames.div_ceil(GROUP_FRAMES)).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// What `frame` was met as.
+    pub(crate) fn of(&self, frame: FrameNo) -> Use {
+        let (group, word, shift) = place(frame);
+        let words = self.groups.get(group).and_then(OnceLock::get);
+        // ORDERING: Acquire: pairs with `change`.
+        words.map_or(Use::Unmet, |words| Use::of(words[word].load(Ordering::Acquire) >> shift & BITS))
+    }
+
+    /// States that `frame` holds a page.
+    pub(crate) fn page(&self, frame: FrameNo) -> Result {
+        self.state(frame, Use::Page, &[Use::Unmet, Use::Page])
+    }
+
+    /// States that `frame`, which was handed out, is going to hold a page.
+    pub(crate) fn link(&self, frame: FrameNo) -> Result {
+        self.state(frame, Use::Page, &[Use::Unmet, Use::Taken])
+    }
+
+    /// States that `frame` holds words of a structure.
+    pub(crate) fn structure(&self, frame: FrameNo) -> Result {
+        self.state(frame, Use::Structure, &[Use::Unmet, Use::Taken, Use::Structure])
+    }
+
+    /// States that `frame` is handed out.
+    pub(crate) fn take(&self, frame: FrameNo) -> Result {
+        self.state(frame, Use::Taken, &[Use::Unmet])
+    }
+
+    /// Refuses a frame that was met as anything but a page.
+    pub(crate) fn expect_page(&self, frame: FrameNo) -> Result {
+        match self.of(frame) {
+            Use::Page => Ok(()),
+            other => Err(contradiction(frame, other, Use::Page)),
+        }
+    }
+
+    /// Refuses a frame that was met as a page.
+    pub(crate) fn refuse_page(&self, frame: FrameNo) -> Result {
+        match self.of(frame) {
+            Use::Page => Err(contradiction(frame, Use::Page, Use::Structure)),
+            _ => Ok(()),
+        }
+    }
+
+    /// `frame` is used for nothing any more.
+    pub(crate) fn free(&self, frame: FrameNo) {
+        self.change(frame, |_| Some(Use::Unmet));
+    }
+
+    fn state(&self, frame: FrameNo, new: Use, fits: &[Use]) -> Result {
+        let seen = self.change(frame, |old| (fits.contains(&old) && old != new).then_some(new));
+        if fits.contains(&seen) { Ok(()) } else { Err(contradiction(frame, seen, new)) }
+    }
+
+    /// Changes what a frame is used for, if `to` says so; what it was.
+    fn change(&self, frame: FrameNo, to: impl Fn(Use) -> Option<Use>) -> Use {
+        let (group, word, shift) = place(frame);
+        // No frame that is used lies beyond the window; one that a damaged word names is refused by its number.
+        let Some(group) = self.groups.get(group) else { return Use::Unmet };
+        let words = group.get_or_init(|| (0..GROUP_FRAMES / PER_WORD).map(|_| AtomicU64::new(0)).collect());
+        // ORDERING: Acquire, and AcqRel below: who finds a use has what was done before it was stated behind it. A use
+        // and a pin's count are two words, of which one thread states the first and then looks at the second, and another
+        // one the other way round: the fence in `Allocator::ask` and the one of the pin's user order them.
+        let mut seen = words[word].load(Ordering::Acquire);
+        loop {
+            let old = Use::of(seen >> shift & BITS);
+            let Some(new) = to(old) else { return old };
+            let changed = seen & !(BITS << shift) | (new as u64) << shift;
+            match words[word].compare_exchange_weak(seen, changed, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return old,
+                Err(now) => seen = now,
+            }
+        }
+    }
+}
+
+/// Group, word and shift of a frame.
+const fn place(frame: FrameNo) -> (usize, usize, u64) {
+    let (group, rest) = (frame.0 as u64 / GROUP_FRAMES, frame.0 as u64 % GROUP_FRAMES);
+    (group as usize, (rest / PER_WORD) as usize, rest % PER_WORD * 2)
+}
+
+#[cold]
+fn contradiction(frame: FrameNo, old: Use, new: Use) -> Error {
+    let why = format!("frame {} is to be {}, and is {}", frame.0, new.name(), old.name());
+    Error::corrupt("frame", frame.offset(), why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_use_that_does_not_fit_is_refused_and_changes_nothing() {
+        let uses = Uses::new(GROUP_FRAMES + 9);
+        type State = fn(&Uses, FrameNo) -> Result;
+        let states: [(State, &[Use], Use); 4] = [
+            (Uses::page, &[Use::Unmet, Use::Page], Use::Page),
+            (Uses::link, &[Use::Unmet, Use::Taken], Use::Page),
+            (Uses::structure, &[Use::Unmet, Use::Taken, Use::Structure], Use::Structure),
+            (Uses::take, &[Use::Unmet], Use::Taken),
+        ];
+        let begin: [(Use, fn(&Uses, FrameNo)); 4] = [
+            (Use::Unmet, |_, _| ()),
+            (Use::Page, |uses, frame| uses.page(frame).unwrap()),
+            (Use::Structure, |uses, frame| uses.structure(frame).unwrap()),
+            (Use::Taken, |uses, frame| uses.take(frame).unwrap()),
+        ];
+        for frame in [0, 31, 32, 32_767, 32_768, 32_776].map(FrameNo) {
+            for (old, begin) in begin {
+                for (state, fits, new) in states {
+                    uses.free(frame);
+                    begin(&uses, frame);
+                    let refused = state(&uses, frame).is_err();
+                    assert_eq!(refused, !fits.contains(&old), "{old:?} to {new:?}");
+                    assert_eq!(uses.of(frame), if refused { old } else { new });
+                }
+            }
+            uses.free(frame);
+        }
+        assert!([0, 1, 30, 33, 40_000].iter().all(|frame| uses.of(FrameNo(*frame)) == Use::Unmet));
+    }
+}

@@ -1,0 +1,397 @@
+//! A damaged region: the damage is named, stays where it is, and leads to no bytes of anything else.
+
+use crate::{PAGE, content, filled, pin};
+use pagestone::Error;
+use pagestone::media::layout::RootWord;
+use pagestone::store::{Report, Store};
+use pagestone_fuzzing::format::{Seal, offset, set_word, word};
+use std::path::PathBuf;
+
+/// A region that was closed, and its bytes.
+struct Region {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Region {
+    /// What `make` leaves.
+    fn new(make: impl FnOnce(&Store)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let store = Store::options().create(true).open(&path).unwrap();
+        make(&store);
+        store.close().unwrap();
+        Self { _folder: folder, path }
+    }
+
+    fn edit(&self, edit: impl FnOnce(&mut Vec<u8>)) {
+        let mut image = std::fs::read(&self.path).unwrap();
+        edit(&mut image);
+        std::fs::write(&self.path, image).unwrap();
+    }
+
+    fn open(&self) -> Store {
+        Store::options().open(&self.path).unwrap()
+    }
+}
+
+/// Where the record of an object lies.
+fn record(image: &[u8], name: &str) -> usize {
+    let is_it = |record: &usize| image[record + 128..].starts_with(name.as_bytes());
+    (0..image.len()).step_by(512).find(is_it).expect("a record with this name")
+}
+
+/// The number of an object, and the node of its map that leads to its first 512 pages.
+fn leaf(image: &[u8], name: &str) -> (u64, usize) {
+    let record = record(image, name);
+    let root = Seal::value(word(image, record + 24));
+    let (mut height, mut node) = (root >> 40, offset(root & ((1 << 40) - 1)));
+    assert!(height > 0, "{name} has one page and no node");
+    while height > 1 {
+        node = offset(Seal::value(word(image, node)));
+        height -= 1;
+    }
+    (word(image, record), node)
+}
+
+/// The frame of a page of an object.
+fn frame(image: &[u8], name: &str, page: usize) -> u64 {
+    Seal::value(word(image, leaf(image, name).1 + page * 8))
+}
+
+/// Lets a page's word of the map name another frame.
+fn map_to(image: &mut [u8], name: &str, page: usize, frame: u64) {
+    let (id, leaf) = leaf(image, name);
+    set_word(image, leaf + page * 8, Seal::Map { id, prefix: page as u64, level: 0 }.close(frame));
+}
+
+fn flip(image: &mut [u8], at: usize) {
+    let old = word(image, at);
+    set_word(image, at, old ^ 1);
+}
+
+fn names(report: &Report) -> Vec<&str> {
+    report.findings.iter().map(|finding| finding.name).collect()
+}
+
+/// Has the log pass what was changed: no recovery stores it anew.
+fn pass(store: &Store) {
+    let moves = store.stats().tail_moves;
+    while store.stats().tail_moves < moves + 2 {
+        drop(filled(store, "for a moment", 9));
+        store.unlink("for a moment").unwrap();
+        store.sync().unwrap();
+    }
+}
+
+/// Every kind of change that needs nothing of what is damaged.
+fn use_it(store: &Store, other: &str) {
+    let object = store.open(other).unwrap();
+    object.append(&[9; 3 * PAGE as usize + 5]).unwrap();
+    object.write_at(0, b"in place").unwrap();
+    object.set_len(object.len() - PAGE).unwrap();
+    object.punch_hole(PAGE, PAGE).unwrap();
+    let mut batch = store.batch();
+    batch.write_at(&object, 7, b"batch").unwrap();
+    batch.commit().unwrap();
+    drop(filled(store, "for a moment", 5));
+    store.rename("for a moment", "for another").unwrap();
+    store.unlink("for another").unwrap();
+    object.sync().unwrap();
+    store.sync().unwrap();
+}
+
+fn is_corrupt<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
+    let corrupt = matches!(result, Err(Error::Corrupt { .. }));
+    if !corrupt {
+        println!("{result:?}");
+    }
+    corrupt
+}
+
+#[test]
+fn an_object_that_cannot_be_freed_is_set_aside_and_no_other_change_fails() {
+    let region = Region::new(|store| {
+        drop((filled(store, "rotten", 200), filled(store, "other", 4), filled(store, "open", 200)));
+    });
+    region.edit(|image| {
+        for name in ["rotten", "open"] {
+            let (_, leaf) = leaf(image, name);
+            flip(image, leaf + 100 * 8);
+        }
+    });
+    let store = region.open();
+    store.unlink("rotten").unwrap();
+    // Unlinked while it is open: its last handle is what drops it.
+    let open = store.open("open").unwrap();
+    store.unlink("open").unwrap();
+    drop(open);
+    use_it(&store, "other");
+    assert_eq!(store.stats().set_aside, 2);
+    let report = store.check().unwrap();
+    let named = report.findings.iter().filter(|finding| finding.name == "set-aside");
+    assert_eq!(named.count(), 2, "{:?}", report.findings);
+    assert!(names(&report).contains(&"map-check"));
+    store.close().unwrap();
+    // The medium still says that they are to be freed.
+    let store = region.open();
+    use_it(&store, "other");
+    assert_eq!(store.stats().set_aside, 2);
+    assert_eq!(names(&store.check().unwrap()).iter().filter(|name| **name == "set-aside").count(), 2);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_cut_that_cannot_be_finished_is_set_aside_at_the_next_opening() {
+    let region = Region::new(|store| drop((filled(store, "rotten", 200), filled(store, "other", 4))));
+    region.edit(|image| {
+        let (_, leaf) = leaf(image, "rotten");
+        flip(image, leaf + 100 * 8);
+    });
+    let store = region.open();
+    let object = store.open("rotten").unwrap();
+    assert!(is_corrupt(object.set_len(PAGE)), "its own change is told");
+    drop(object);
+    use_it(&store, "other");
+    store.close().unwrap();
+    let store = region.open();
+    use_it(&store, "other");
+    assert_eq!(store.stats().set_aside, 1);
+    store.close().unwrap();
+}
+
+#[test]
+fn lists_of_what_is_to_be_freed_that_cannot_be_read_keep_nobody_from_changing_anything_else() {
+    let region = Region::new(|store| drop((filled(store, "a", 3), filled(store, "other", 4))));
+    let path = region.path.clone();
+    let store = region.open();
+    let object = store.open("a").unwrap();
+    let _pins = (pin(&object, 1), pin(&object, 2));
+    object.set_len(PAGE).unwrap();
+    pass(&store);
+    // Dies with two busy frames.
+    let mut image = std::fs::read(&path).unwrap();
+    let busy = offset(Seal::value(word(&image, RootWord::BusyTable.offset() as usize)));
+    let entry = (1..512).map(|n| busy + n * 8).find(|at| word(&image, *at) != 0).unwrap();
+    for (what, at) in [("an entry", entry), ("the head", RootWord::BusyTable.offset() as usize)] {
+        flip(&mut image, at);
+        let copy = path.with_extension(what.replace(' ', "-"));
+        std::fs::write(&copy, &image).unwrap();
+        let store = Store::options().open(&copy).unwrap();
+        use_it(&store, "other");
+        let other = store.open("other").unwrap();
+        let pinned = pin(&other, 0);
+        other.set_len(0).unwrap();
+        drop(pinned);
+        store.create("b").unwrap();
+        assert_eq!(store.stats().set_aside, 1, "{what}");
+        assert!(names(&store.check().unwrap()).contains(&"set-aside"), "{what}");
+        drop(other);
+        store.close().unwrap();
+    }
+    let region = Region::new(|store| drop(filled(store, "other", 4)));
+    region.edit(|image| set_word(image, RootWord::Orphans.offset() as usize, 99));
+    let store = region.open();
+    let object = store.open("other").unwrap();
+    object.append(&[1; 3 * PAGE as usize]).unwrap();
+    store.create("b").unwrap();
+    assert_eq!(store.stats().set_aside, 1);
+    assert!(names(&store.check().unwrap()).contains(&"set-aside"));
+    drop(object);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_batch_with_two_pages_in_one_frame_is_an_error_and_waits_for_nothing() {
+    let region = Region::new(|store| drop((filled(store, "a", 4), filled(store, "b", 4))));
+    region.edit(|image| {
+        let shared = frame(image, "a", 1);
+        map_to(image, "a", 2, shared);
+        let shared = frame(image, "a", 3);
+        map_to(image, "b", 3, shared);
+    });
+    let store = region.open();
+    let (a, b) = (store.open("a").unwrap(), store.open("b").unwrap());
+    let mut batch = store.batch();
+    batch.write_at(&a, PAGE, &[5; 2 * PAGE as usize]).unwrap();
+    assert!(is_corrupt(batch.commit()));
+    let mut batch = store.batch();
+    batch.write_at(&a, 3 * PAGE, b"x").unwrap();
+    batch.write_at(&b, 3 * PAGE, b"y").unwrap();
+    assert!(is_corrupt(batch.commit()));
+    // What shares no frame goes on.
+    let mut batch = store.batch();
+    batch.write_at(&a, 0, b"a").unwrap();
+    batch.write_at(&b, 0, b"b").unwrap();
+    batch.commit().unwrap();
+    assert_eq!((content(&a)[0], content(&b)[0]), (b'a', b'b'));
+}
+
+/// A page under a shared latch, and what it showed at first: nobody may change that.
+struct Guarded {
+    range: pagestone::page::ReadRange,
+    before: Vec<u8>,
+}
+
+impl Guarded {
+    fn new(store: &Store, name: &str, page: u64) -> Result<Self, Error> {
+        let range = store.open(name)?.pin_range(page * PAGE, PAGE as usize)?.expect("a page");
+        let range = range.try_read()?.expect("no writer");
+        Ok(Self { before: range.to_vec(), range })
+    }
+
+    fn is_unchanged(&self) -> bool {
+        self.range[..] == self.before
+    }
+
+    /// Uses the rest of the store, and what is freed again and again; how many calls met the damage. None may change
+    /// what is guarded.
+    fn beside(&self, store: &Store, others: &[&str]) -> usize {
+        let mut corrupt = 0;
+        let mut told = |result: Result<(), Error>| {
+            assert!(self.is_unchanged(), "bytes under a guard have changed");
+            match result {
+                Ok(()) => {}
+                Err(Error::Corrupt { .. }) => corrupt += 1,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        for round in 0..6 {
+            let name = format!("new {round}");
+            told(
+                store.open_or_create(&name).and_then(|new| new.append(&[0xEE; 30 * PAGE as usize])).map(drop),
+            );
+            for other in others {
+                let Ok(object) = store.open(other) else { continue };
+                told(object.append(&[0xDD; 3 * PAGE as usize + 9]).map(drop));
+                told(object.punch_hole(0, PAGE));
+                let mut batch = store.batch();
+                told(batch.write_at(&object, object.len(), &[0xCC; 5000]).and_then(|()| batch.commit()));
+            }
+            if round % 2 == 1 && store.exists(&name).unwrap().is_some() {
+                told(store.unlink(&name));
+            }
+            told(store.sync());
+        }
+        corrupt
+    }
+}
+
+#[test]
+fn a_frame_that_the_bitmap_calls_free_is_not_given_to_others_under_a_guard() {
+    let region = Region::new(|store| drop((filled(store, "a", 40), filled(store, "b", 3))));
+    let mut damaged = 0;
+    region.edit(|image| {
+        let bitmap = offset(u64::from(pagestone::media::layout::bitmap_frame(0, log_frames(image)).0));
+        damaged = frame(image, "a", 7);
+        let at = bitmap + (damaged / 64 * 8) as usize;
+        let bits = word(image, at);
+        assert!(bits & 1 << (damaged % 64) != 0);
+        set_word(image, at, bits & !(1 << (damaged % 64)));
+    });
+    let store = region.open();
+    let guarded = Guarded::new(&store, "a", 7).unwrap();
+    assert_eq!(guarded.beside(&store, &["b"]), 1, "who meets it is told, and from then on it is out of use");
+    assert_eq!(store.stats().set_aside, 1);
+    let report = store.check().unwrap();
+    assert!(names(&report).contains(&"set-aside") && names(&report).contains(&"frame-used-but-free"));
+    // A pin without a latch is enough, and so is one that was there.
+    drop((guarded, store));
+    for held in [true, false] {
+        let store = region.open();
+        let page = pin(&store.open("a").unwrap(), 7);
+        let page = held.then_some(page);
+        let refused = store.create("again").and_then(|object| object.append(&vec![1; 400 * PAGE as usize]));
+        assert!(is_corrupt(refused), "held: {held}");
+        assert_eq!(content(&store.open("a").unwrap())[7 * PAGE as usize], 8);
+        drop(page);
+        store.unlink("again").unwrap();
+    }
+}
+
+/// Frames of the region's log.
+fn log_frames(image: &[u8]) -> u32 {
+    let at = pagestone::media::layout::SUPERBLOCK_OFFSETS[0] as usize;
+    word(image, at + 72) as u32
+}
+
+#[test]
+fn a_page_whose_frame_is_a_structure_is_refused_or_its_guard_keeps_the_structure_as_it_is() {
+    let make = || Region::new(|store| drop((filled(store, "a", 40), filled(store, "b", 3))));
+    let leaf_of_b = |image: &[u8]| (leaf(image, "b").1 / PAGE as usize) as u64;
+    let records = |image: &[u8]| (record(image, "b") / PAGE as usize) as u64;
+    let own_leaf = |image: &[u8]| (leaf(image, "a").1 / PAGE as usize) as u64;
+    for structure in [&leaf_of_b as &dyn Fn(&[u8]) -> u64, &records, &own_leaf] {
+        let region = make();
+        region.edit(|image| {
+            let structure = structure(image);
+            map_to(image, "a", 9, structure);
+        });
+        // The guard first: then what would change the structure is refused.
+        let store = region.open();
+        let guarded = Guarded::new(&store, "a", 9);
+        if let Ok(guarded) = guarded {
+            let corrupt = guarded.beside(&store, &["a", "b"]);
+            assert!(corrupt > 0);
+        }
+        drop(store);
+        // The change first: then the page is refused, by its object, by its number and by its address.
+        let store = region.open();
+        store.create("c").unwrap();
+        for name in ["b", "a"] {
+            let _ = store.open(name).unwrap().append(&[1; 2 * PAGE as usize]);
+        }
+        assert!(Guarded::new(&store, "a", 9).is_err_and(|error| matches!(error, Error::Corrupt { .. })));
+        let mut bytes = [0; 9];
+        assert!(is_corrupt(store.open("a").unwrap().read_at(9 * PAGE, &mut bytes)));
+        assert!(is_corrupt(store.open("a").unwrap().write_at(9 * PAGE, &bytes)));
+    }
+}
+
+#[test]
+fn a_busy_table_that_names_a_page_frees_nothing_under_its_guard() {
+    let region = Region::new(|store| drop((filled(store, "a", 3), filled(store, "b", 40))));
+    let store = region.open();
+    let object = store.open("a").unwrap();
+    let _pins = (pin(&object, 1), pin(&object, 2));
+    object.set_len(PAGE).unwrap();
+    pass(&store);
+    let mut image = std::fs::read(&region.path).unwrap();
+    let busy = offset(Seal::value(word(&image, RootWord::BusyTable.offset() as usize)));
+    let entry = (1..512).map(|n| busy + n * 8).find(|at| word(&image, *at) != 0).unwrap();
+    let page = frame(&image, "b", 5);
+    set_word(&mut image, entry, Seal::Place(entry as u64).close(page));
+    let copy = region.path.with_extension("copy");
+    std::fs::write(&copy, &image).unwrap();
+    let store = Store::options().open(&copy).unwrap();
+    let guarded = Guarded::new(&store, "b", 5).unwrap();
+    guarded.beside(&store, &["a"]);
+    assert!(guarded.is_unchanged());
+}
+
+#[test]
+fn two_objects_that_name_one_frame_do_not_wait_for_each_other_nor_share_it() {
+    let region = Region::new(|store| drop((filled(store, "a", 40), filled(store, "b", 40))));
+    region.edit(|image| {
+        let shared = frame(image, "a", 7);
+        map_to(image, "b", 8, shared);
+    });
+    let store = region.open();
+    let guarded = Guarded::new(&store, "a", 7).unwrap();
+    assert!(is_corrupt(store.open("b").unwrap().write_at(8 * PAGE, b"into the other's page")));
+    assert!(guarded.is_unchanged());
+    // The one goes, and with it the frame: the other's page is then nobody's.
+    drop(guarded);
+    let b = store.open("b").unwrap();
+    store.unlink("a").unwrap();
+    for round in 0..4 {
+        store.open_or_create("c").unwrap().append(&[round; 60 * PAGE as usize]).ok();
+        store.sync().unwrap();
+        if let Ok(Some(page)) = b.pin(pagestone::units::PageIndex(8)) {
+            let guard = page.read().unwrap();
+            let before = guard.to_vec();
+            store.open_or_create("d").unwrap().append(&[round; 60 * PAGE as usize]).ok();
+            assert_eq!(guard[..], before);
+        }
+    }
+}
