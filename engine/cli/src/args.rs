@@ -51,7 +51,7 @@ pub enum Command {
     Import(Import),
     /// Copy an object out of a region, to a file.
     Export(Export),
-    /// Remove objects.
+    /// Remove objects: all of them or, if one is missing, none.
     Rm(Rm),
     /// Give free space back to the file system. The file keeps its length, and takes less of the disk.
     Compact(Look),
@@ -116,8 +116,10 @@ pub struct Stat {
 pub struct Import {
     /// The file to copy; it is only read.
     pub file: PathBuf,
-    /// Where to: the region is made if there is none. Without a name, a SQLite database becomes `db`,
-    /// which is where the SQLite VFS looks; another file keeps its name.
+    /// Where to: the region is made if there is none, with the mode and owner of the file. Without an object's name, a
+    /// SQLite database becomes `db`, which is where the SQLite VFS looks; another file keeps its name. What stands
+    /// before the last colon is a region if it is there or ends in `.pgs`; other names with colons are regions as they
+    /// stand.
     #[arg(value_name = "REGION[:OBJECT]")]
     pub place: String,
     #[command(flatten)]
@@ -134,7 +136,7 @@ pub struct Export {
     pub place: String,
     #[command(flatten)]
     pub opening: Opening,
-    /// The file to make.
+    /// The file to make, with the mode and owner of the region; `-` for standard output.
     pub file: PathBuf,
     /// Overwrite the file if there is one.
     #[arg(long)]

@@ -2,9 +2,9 @@
 
 use crate::args::Look;
 use crate::failure::{DEFECT, Failure};
-use crate::{output, place};
+use crate::{import, output, place};
 use pagestone::Error;
-use pagestone::store::{Ending, Recovery};
+use pagestone::store::{Ending, Recovery, Store};
 use serde_json::json;
 
 /// Name, place, particulars.
@@ -63,11 +63,27 @@ fn table(title: &str, findings: &[Finding]) -> String {
 fn find(args: &Look) -> Result<Found, Failure> {
     let store = place::look(&args.region, args.opening)?;
     let (report, recovery) = (store.check(), store.recovery());
+    let unfinished = unfinished(&store);
     place::close(store)?;
     let report = report?;
     let plain = |findings: Vec<pagestone::store::Finding>| {
         findings.into_iter().map(|f| (f.name.to_owned(), f.at, f.detail)).collect()
     };
-    let (defects, repairable) = (plain(report.findings), plain(report.repairable));
-    Ok(Found { defects, repairable, recovery: Some(recovery) })
+    let mut repairable: Vec<Finding> = plain(report.repairable);
+    // A region whose names cannot be read has been told of by its check.
+    repairable.extend(unfinished.unwrap_or_default());
+    Ok(Found { defects: plain(report.findings), repairable, recovery: Some(recovery) })
+}
+
+/// What an import has left that was killed.
+fn unfinished(store: &Store) -> Result<Vec<Finding>, Failure> {
+    let mut left = Vec::new();
+    for name in import::unfinished_names() {
+        if let Some(len) = store.exists(&name)? {
+            let size = output::size(len);
+            let detail = format!("{name} ({size}) of an import that was killed: the next import removes it");
+            left.push(("unfinished-import".to_owned(), 0, detail));
+        }
+    }
+    Ok(left)
 }

@@ -1,11 +1,13 @@
 //! `pagestone export`: an object becomes a file.
 
+use crate::access::{Access, PRIVATE};
 use crate::args::Export;
 use crate::failure::Failure;
 use crate::place::{self, Place};
 use crate::{output, progress, sqlite};
 use pagestone::store::{Object, Store};
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,13 @@ pub fn run(args: &Export) -> Result<u8, Failure> {
     let from = Place::parse(&args.place);
     let object = from.object.unwrap_or_else(|| sqlite::MAIN.into());
     let store = place::look(&from.region, args.opening)?;
-    let result = export(&store, &object, &args.file, args.force);
+    if args.file == Path::new("-") {
+        let poured = pour(&store, &object);
+        place::close(store)?;
+        return poured.map(|()| 0);
+    }
+    let result =
+        Access::of(&from.region).and_then(|access| export(&store, &object, &args.file, args.force, &access));
     place::close(store)?;
     let mut text = String::new();
     for (name, file, bytes) in result? {
@@ -32,6 +40,7 @@ fn export(
     object: &str,
     file: &Path,
     force: bool,
+    access: &Access,
 ) -> Result<Vec<(String, PathBuf, u64)>, Failure> {
     store.open(object)?;
     let mut parts = Vec::new();
@@ -49,44 +58,107 @@ fn export(
         }
     }
     parts.push((object.to_owned(), file.to_owned()));
+    if let Some((_, there)) = parts.iter().find(|(_, f)| f.metadata().is_ok_and(|m| !m.is_file())) {
+        return Err(Failure::Other(format!("{} is no plain file: `-` is standard output", there.display())));
+    }
     if let Some((_, there)) = parts.iter().find(|(_, f)| !force && f.symlink_metadata().is_ok()) {
         return Err(Failure::Other(format!(
             "{} exists already: use --force to overwrite it",
             there.display()
         )));
     }
-    parts.into_iter().map(|(name, f)| copy(&store.open(&name)?, &f).map(|n| (name, f, n))).collect()
+    let export_one = |(name, file): (String, PathBuf)| {
+        // What is replaced may have been meant for fewer eyes than the region.
+        let access = match Access::of(&file) {
+            Ok(replaced) => access.clone().narrowed(&replaced),
+            Err(_) => access.clone(),
+        };
+        let bytes = copy(&store.open(&name)?, &file, &access)?;
+        Ok((name, file, bytes))
+    };
+    parts.into_iter().map(export_one).collect()
 }
 
 /// Writes the object's bytes under a temporary name, makes them durable, and renames.
-fn copy(from: &Object, file: &Path) -> Result<u64, Failure> {
-    let directory = match file.parent() {
-        Some(d) if !d.as_os_str().is_empty() => d,
-        _ => Path::new("."),
-    };
-    // The umask applies, as to any new file.
+fn copy(from: &Object, file: &Path, access: &Access) -> Result<u64, Failure> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Opened before anything is made: in a folder that cannot be read no name can be made durable.
+    let names = File::open(folder).map_err(Failure::file(folder))?;
+    // The name is one that cannot be guessed, and the file its maker's alone until all of it is there.
     let mut to = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .map_err(Failure::file(directory))?;
+        .permissions(Permissions::from_mode(PRIVATE))
+        .tempfile_in(folder)
+        .map_err(Failure::file(folder))?;
+    let len = each_chunk(from, |offset, chunk| match chunk.iter().any(|b| *b != 0) {
+        true => to.as_file().write_all_at(chunk, offset),
+        false => Ok(()),
+    })
+    .map_err(|e| e.into_failure(file))?;
+    let made = to.as_file_mut();
+    made.set_len(len)
+        .and_then(|()| access.give(made))
+        .and_then(|()| made.sync_all())
+        .map_err(Failure::file(file))?;
+    to.persist(file).map_err(|e| Failure::File(file.to_owned(), e.error))?;
+    match names.sync_all() {
+        // There are file systems that sync no folders.
+        Err(e) if e.kind() != ErrorKind::InvalidInput => Err(Failure::File(folder.to_owned(), e)),
+        _ => Ok(len),
+    }
+}
+
+/// Writes the object's bytes to standard output. A reader that closed the pipe has read enough.
+fn pour(store: &Store, object: &str) -> Result<(), Failure> {
+    let from = store.open(object)?;
+    for suffix in [sqlite::JOURNAL, sqlite::WAL] {
+        let name = format!("{object}{suffix}");
+        if store.exists(&name)?.is_some_and(|len| len > 0) {
+            return Err(Failure::Other(format!(
+                "{name:?} belongs to {object:?}, and standard output takes one file: export to files"
+            )));
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    let poured = each_chunk(&from, |_, chunk| out.write_all(chunk));
+    match poured {
+        Err(Broken::Writing(e)) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other.map(drop).map_err(|e| e.into_failure(Path::new("standard output"))),
+    }
+}
+
+/// What ended a copy early.
+enum Broken {
+    Reading(pagestone::Error),
+    Writing(std::io::Error),
+}
+
+impl Broken {
+    fn into_failure(self, file: &Path) -> Failure {
+        match self {
+            Self::Reading(e) => Failure::Engine(e),
+            Self::Writing(e) => Failure::File(file.to_owned(), e),
+        }
+    }
+}
+
+/// Shows `write` the object's bytes, piece by piece, and returns how many they are.
+fn each_chunk(
+    from: &Object,
+    mut write: impl FnMut(u64, &[u8]) -> std::io::Result<()>,
+) -> Result<u64, Broken> {
     let len = from.len();
     let bar = progress::bytes("exporting", len);
     let mut chunk = vec![0; CHUNK];
     let mut offset = 0;
     while offset < len {
-        let n = from.read_at(offset, &mut chunk)?;
+        let n = from.read_at(offset, &mut chunk).map_err(Broken::Reading)?;
         if n == 0 {
             break;
         }
-        if chunk[..n].iter().any(|b| *b != 0) {
-            to.as_file().write_all_at(&chunk[..n], offset).map_err(Failure::file(file))?;
-        }
+        write(offset, &chunk[..n]).map_err(Broken::Writing)?;
         offset += n as u64;
         bar.inc(n as u64);
     }
     bar.finish_and_clear();
-    let made = to.as_file_mut();
-    made.set_len(len).and_then(|()| made.sync_all()).map_err(Failure::file(file))?;
-    to.persist(file).map_err(|e| Failure::File(file.to_owned(), e.error))?;
     Ok(len)
 }

@@ -38,6 +38,13 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // The engine's advice is for programs: its options are no options of this one.
+            Self::Engine(Error::TooWeak { path, required, available, .. }) => write!(
+                f,
+                "{}: durability {required} is required, the medium offers {available}: leave --require out, or choose a \
+                 stronger medium (for cache-line persistent memory: devdax, or a file system mounted with -o dax)",
+                path.display()
+            ),
             Self::Engine(e) => e.fmt(f),
             Self::File(path, e) => write!(f, "{}: {e}", path.display()),
             Self::Other(why) => f.write_str(why),

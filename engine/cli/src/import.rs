@@ -1,5 +1,6 @@
 //! `pagestone import`: a file becomes an object.
 
+use crate::access::Access;
 use crate::args::{Import, Opening};
 use crate::failure::Failure;
 use crate::place::{self, Place};
@@ -13,14 +14,19 @@ use std::time::SystemTime;
 
 /// Bytes copied at once. A run of this size that is all zero stays a hole.
 const CHUNK: usize = 1 << 20;
-/// An object on its way has this behind its name, so that a half copy never has the real one.
-const UNFINISHED: &str = ".importing";
+/// Objects on their way are named so, and by a number: a half copy never has the name that was asked for. No other object
+/// may be named so: what an import that was killed leaves is removed by the next one.
+const UNFINISHED: &str = ".pagestone-import-";
+/// Files that one import copies at most: a database, its journal and its WAL.
+const SOURCES_MAX: usize = 3;
 
 pub fn run(args: &Import) -> Result<u8, Failure> {
-    let imported = import(&args.file, &Place::parse(&args.place), args.replace, args.opening)?;
+    let imported_to = Place::parse(&args.place);
+    let imported = import(&args.file, &imported_to, args.replace, args.opening)?;
     let mut text = String::new();
     for part in &imported {
-        text += &format!("{} -> {} ({})\n", part.file.display(), part.object, output::size(part.bytes));
+        let (file, region) = (part.file.display(), imported_to.region.display());
+        text += &format!("{file} -> {region}:{} ({})\n", part.object, output::size(part.bytes));
     }
     output::print(&text)?;
     Ok(0)
@@ -43,17 +49,45 @@ pub fn import(file: &Path, to: &Place, replace: bool, how: Opening) -> Result<Ve
     }
     let database = if sqlite::is_database(file)? { Some(Database::open(file)?) } else { None };
     let sources = sources(file, to, database.as_ref())?;
-    let fresh = !to.region.exists();
-    let store = place::change_or_create(&to.region, how)?;
-    let result = vacate(&store, &sources, replace).and_then(|()| copy_all(&store, &sources));
+    let access = access(&sources)?;
+    let (store, made) = place::change_or_create(&to.region, how)?;
+    let result = remove_unfinished(&store)
+        .and_then(|()| vacate(&store, &sources, replace))
+        .and_then(|()| copy_all(&store, &sources));
     let closed = place::close(store);
-    if result.is_err() && fresh {
-        // Nobody has seen the region that was made for this import; leaving it would be half of a result.
+    if result.is_err() && made.is_some() {
+        // Nothing else has seen the region that was made for this import; leaving it would be half of a result.
         drop(std::fs::remove_file(&to.region));
     }
     let imported = result?;
     closed?;
+    if let Some(made) = made {
+        made.give(&to.region, &access)?;
+    }
     Ok(imported)
+}
+
+/// What the objects of an import are named until all are there.
+pub fn unfinished_names() -> [String; SOURCES_MAX] {
+    std::array::from_fn(|n| format!("{UNFINISHED}{n}"))
+}
+
+/// Removes what a killed import has left: this one holds the region's claim, so that one lives no more.
+fn remove_unfinished(store: &Store) -> Result<(), Failure> {
+    for name in unfinished_names() {
+        if store.exists(&name)?.is_some() {
+            store.unlink(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// What all the sources allow.
+fn access(sources: &[(PathBuf, String)]) -> Result<Access, Failure> {
+    let (others, main) = sources.split_at(sources.len() - 1);
+    others
+        .iter()
+        .try_fold(Access::of(&main[0].0)?, |access, (file, _)| Ok(access.narrowed(&Access::of(file)?)))
 }
 
 /// Which files go where. The main file comes last: the others mean nothing without it.
@@ -79,6 +113,11 @@ fn sources(file: &Path, to: &Place, database: Option<&Database>) -> Result<Vec<(
 /// Makes sure that the names are free, or may be replaced.
 fn vacate(store: &Store, sources: &[(PathBuf, String)], replace: bool) -> Result<(), Failure> {
     let Some((_, main)) = sources.last() else { return Ok(()) };
+    if main.starts_with(UNFINISHED) {
+        return Err(Failure::Other(format!(
+            "{main:?} is how an import names what it has not finished: choose another name"
+        )));
+    }
     // A journal or WAL beside a database that it does not belong to would destroy it, and several renames are not
     // one transaction: replacing is for objects that stand alone.
     for suffix in [sqlite::JOURNAL, sqlite::WAL] {
@@ -103,10 +142,10 @@ fn vacate(store: &Store, sources: &[(PathBuf, String)], replace: bool) -> Result
 /// Copies each file under an unfinished name, makes it durable, and only then gives it its name.
 fn copy_all(store: &Store, sources: &[(PathBuf, String)]) -> Result<Vec<Imported>, Failure> {
     let mut imported = Vec::new();
-    let unfinished = |name: &str| format!("{name}{UNFINISHED}");
+    let unfinished = unfinished_names();
     let mut result = Ok(());
-    for (file, object) in sources {
-        match copy(store, file, &unfinished(object)) {
+    for ((file, object), name) in sources.iter().zip(&unfinished) {
+        match copy(store, file, name) {
             Ok(bytes) => imported.push(Imported { file: file.clone(), object: object.clone(), bytes }),
             Err(e) => {
                 result = Err(e);
@@ -116,15 +155,15 @@ fn copy_all(store: &Store, sources: &[(PathBuf, String)]) -> Result<Vec<Imported
     }
     result = result.and_then(|()| {
         store.sync()?;
-        for (_, object) in sources {
-            store.rename(unfinished(object), object)?;
+        for ((_, object), name) in sources.iter().zip(&unfinished) {
+            store.rename(name, object)?;
         }
         store.sync().map_err(Failure::from)
     });
     if let Err(e) = result {
-        for (_, object) in sources {
+        for name in &unfinished {
             // What is not there cannot be removed, and the first failure is the one to report.
-            drop(store.unlink(unfinished(object)));
+            drop(store.unlink(name));
         }
         return Err(e);
     }
@@ -133,10 +172,6 @@ fn copy_all(store: &Store, sources: &[(PathBuf, String)]) -> Result<Vec<Imported
 
 /// Copies one file into a new object and returns its length.
 fn copy(store: &Store, file: &Path, object: &str) -> Result<u64, Failure> {
-    if store.exists(object)?.is_some() {
-        // We hold the region's claim, so whoever began this copy is gone.
-        store.unlink(object)?;
-    }
     let mut from = File::open(file).map_err(Failure::file(file))?;
     let before = stamp(&from, file)?;
     let to = store.create(object)?;

@@ -1,6 +1,7 @@
 //! The `pagestone` command line: regions made, looked into, filled and checked.
 #![forbid(unsafe_code)]
 
+mod access;
 mod args;
 mod check;
 mod compact;

@@ -1,12 +1,13 @@
 //! `REGION:OBJECT`, and the opening of regions for looking and for changing.
 
+use crate::access::{Access, PRIVATE};
 use crate::args::{Assume, Opening};
 use crate::failure::Failure;
 use crate::sqlite;
 use pagestone::store::{Options, Store};
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::FileTypeExt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -26,18 +27,17 @@ pub struct Place {
 }
 
 impl Place {
-    /// Splits at the last colon, unless a file has the whole text as its name.
+    /// Splits at the last colon if what stands before it is a region: a file that is there, or a name that ends in
+    /// `.pgs`. A file that has the whole text as its name is that file. Any other name with colons is a region's, as for
+    /// `create`: the time of a backup, for instance.
     pub fn parse(text: &str) -> Self {
-        let whole = || Self { region: text.into(), object: None };
-        if Path::new(text).exists() {
-            return whole();
+        let whole = Self { region: text.into(), object: None };
+        let Some((region, object)) = text.rsplit_once(':') else { return whole };
+        let is_object = !object.is_empty() && !object.contains('/') && !Path::new(text).exists();
+        if is_object && (Path::new(region).metadata().is_ok_and(|m| !m.is_dir()) || has_ending(region)) {
+            return Self { region: region.into(), object: Some(object.into()) };
         }
-        match text.rsplit_once(':') {
-            Some((region, object)) if !region.is_empty() && !object.is_empty() && !object.contains('/') => {
-                Self { region: region.into(), object: Some(object.into()) }
-            }
-            _ => whole(),
-        }
+        whole
     }
 }
 
@@ -69,16 +69,46 @@ pub fn change(region: &Path, how: Opening) -> Result<Store, Failure> {
     Ok(options_for(how).open(region)?)
 }
 
+/// A region that was made, and is its maker's alone until it gets the rights that it is to have.
+pub struct Made(Metadata);
+
 /// Opens a region to change it, and makes it if there is none.
-pub fn change_or_create(region: &Path, how: Opening) -> Result<Store, Failure> {
-    if region.exists() {
-        sqlite::refuse_database(region)?;
+pub fn change_or_create(region: &Path, how: Opening) -> Result<(Store, Option<Made>), Failure> {
+    let new = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(region);
+    let made = match new.and_then(|file| file.metadata()) {
+        Ok(made) => Some(Made(made)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            sqlite::refuse_database(region)?;
+            None
+        }
+        Err(e) => return Err(Failure::File(region.to_owned(), e)),
+    };
+    let store = options_for(how).create(true).open(region).map_err(Failure::from);
+    if store.is_err() && made.is_some() {
+        drop(std::fs::remove_file(region));
     }
-    Ok(options_for(how).create(true).open(region)?)
+    Ok((store?, made))
+}
+
+impl Made {
+    /// Gives the region, which is closed, its rights.
+    pub fn give(&self, region: &Path, access: &Access) -> Result<(), Failure> {
+        let file = File::open(region).map_err(Failure::file(region))?;
+        let is = file.metadata().map_err(Failure::file(region))?;
+        if (is.dev(), is.ino()) != (self.0.dev(), self.0.ino()) {
+            return Err(Failure::Other(format!("{} was replaced by another file", region.display())));
+        }
+        access.give(&file).and_then(|()| file.sync_all()).map_err(Failure::file(region))
+    }
 }
 
 fn options_for(how: Opening) -> Options {
     options().assume_power_loss(how.assume == Some(Assume::PowerLoss))
+}
+
+/// Whether the name ends as names of regions do.
+fn has_ending(region: &str) -> bool {
+    Path::new(region).extension().is_some_and(|ending| ending == "pgs")
 }
 
 /// Whether it is persistent memory without a file system, or some other device that is no disk: nothing that can be
@@ -116,5 +146,14 @@ mod tests {
         assert_eq!(Place::parse("c:a.pgs:db"), p("c:a.pgs", Some("db")));
         assert_eq!(Place::parse("x:/tmp/a.pgs"), p("x:/tmp/a.pgs", None));
         assert_eq!(Place::parse("a.pgs:"), p("a.pgs:", None));
+        let backup = "backup-2026-01-02T10:20:30.pgs";
+        assert_eq!(Place::parse(backup), p(backup, None));
+        assert_eq!(Place::parse(&format!("{backup}:db")), p(backup, Some("db")));
+        assert_eq!(Place::parse("10:20"), p("10:20", None));
+        // The manifest is a file that is there, and its folder is none.
+        let there = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert_eq!(Place::parse(&format!("{there}:db")), p(there, Some("db")));
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), ":db");
+        assert_eq!(Place::parse(folder), p(folder, None));
     }
 }

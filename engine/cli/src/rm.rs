@@ -2,23 +2,73 @@
 
 use crate::args::Rm;
 use crate::failure::Failure;
+use crate::output;
 use crate::place::{self, Place};
+use pagestone::store::Store;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The objects to remove from one region.
+struct Removal {
+    /// The region as it was named first.
+    region: PathBuf,
+    store: Store,
+    objects: Vec<String>,
+}
 
 pub fn run(args: &Rm) -> Result<u8, Failure> {
-    let places: Vec<_> = args.places.iter().map(|p| Place::parse(p)).collect();
-    for p in &places {
-        if p.object.is_none() {
+    let removals = plan(args)?;
+    // Everything that can be known beforehand is: what fails from here on says what is gone.
+    let mut gone = Vec::new();
+    for Removal { region, store, objects } in removals {
+        let before = gone.len();
+        let removed = remove(&store, &region, &objects, &mut gone).and_then(|()| place::close(store));
+        removed.map_err(|why| told(&why, &gone[..before], &gone[before..]))?;
+    }
+    output::print(&gone.iter().map(|name| format!("{name} removed\n")).collect::<String>())?;
+    Ok(0)
+}
+
+/// Opens each region once, and looks for each object.
+fn plan(args: &Rm) -> Result<Vec<Removal>, Failure> {
+    let mut removals: BTreeMap<PathBuf, Removal> = BTreeMap::new();
+    for Place { region, object } in args.places.iter().map(|place| Place::parse(place)) {
+        let Some(object) = object else {
+            return Err(Failure::Other(format!("{}: say which object, as REGION:OBJECT", region.display())));
+        };
+        let path = region.canonicalize().map_err(Failure::file(&region))?;
+        if !removals.contains_key(&path) {
+            let store = place::change(&region, args.opening)?;
+            removals.insert(path.clone(), Removal { region, store, objects: Vec::new() });
+        }
+        let Some(removal) = removals.get_mut(&path) else { continue };
+        if removal.store.exists(&object)?.is_none() {
             return Err(Failure::Other(format!(
-                "{}: say which object, as REGION:OBJECT",
-                p.region.display()
+                "{} has no object named {object:?}; nothing was removed",
+                removal.region.display()
             )));
         }
+        if !removal.objects.contains(&object) {
+            removal.objects.push(object);
+        }
     }
-    for Place { region, object } in &places {
-        let store = place::change(region, args.opening)?;
-        store.unlink(object.as_deref().unwrap_or_default())?;
-        store.sync()?;
-        place::close(store)?;
+    Ok(removals.into_values().collect())
+}
+
+fn remove(store: &Store, region: &Path, objects: &[String], gone: &mut Vec<String>) -> Result<(), Failure> {
+    for object in objects {
+        store.unlink(object)?;
+        gone.push(format!("{}:{object}", region.display()));
     }
-    Ok(0)
+    Ok(store.sync()?)
+}
+
+/// The failure, and what it came too late for.
+fn told(why: &Failure, synced: &[String], unlinked: &[String]) -> Failure {
+    let list = |names: &[String]| if names.is_empty() { "nothing".into() } else { names.join(", ") };
+    Failure::Other(format!(
+        "{why}; removed before that: {}; removed, but not yet for certain after a loss of power: {}",
+        list(synced),
+        list(unlinked)
+    ))
 }

@@ -1,10 +1,13 @@
 //! What the command line promises.
 
+use pagestone_tests::skip::skipped;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A folder of its own for each test.
 struct Scene(tempfile::TempDir);
@@ -356,6 +359,196 @@ fn the_demo_proves_itself_on_its_own_data_and_on_yours() {
         assert!(shown.contains("Proven: nothing acknowledged was lost."), "{shown}");
         assert!(state(&s.path("plain.db")) == before, "the original changed");
     }
+}
+
+/// The rights of a file.
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("a file").mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+}
+
+#[test]
+fn a_copy_is_no_more_readable_than_its_source() {
+    for rights in [0o600, 0o640, 0o664, 0o644] {
+        let s = Scene::new();
+        let db = s.database("x.db", 10);
+        db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
+        db.pragma_update(None, "wal_autocheckpoint", 0).expect("no checkpoint");
+        db.execute("INSERT INTO t VALUES(777, 'only in the WAL')", []).expect("a row");
+        for suffix in ["", "-wal"] {
+            fs::copy(s.path(&format!("x.db{suffix}")), s.path(&format!("c.db{suffix}"))).expect("copied");
+            set_mode(&s.path(&format!("c.db{suffix}")), rights);
+        }
+        drop(db);
+        s.ok(&["import", "c.db", "r.pgs"]);
+        assert_eq!(mode(&s.path("r.pgs")), rights, "of the region");
+        s.ok(&["export", "r.pgs", "back.db"]);
+        assert_eq!(
+            (mode(&s.path("back.db")), mode(&s.path("back.db-wal"))),
+            (rights, rights),
+            "of the export"
+        );
+        // A region that is there keeps its rights, and a file that is replaced gets no more than it had.
+        s.ok(&["import", "c.db-wal", "r.pgs:more"]);
+        assert_eq!(mode(&s.path("r.pgs")), rights);
+        fs::write(s.path("there"), b"secret").expect("a file");
+        set_mode(&s.path("there"), 0o600);
+        s.ok(&["export", "--force", "r.pgs:more", "there"]);
+        assert_eq!(mode(&s.path("there")), 0o600);
+    }
+}
+
+#[test]
+fn a_copy_belongs_to_the_owner_of_its_source() {
+    let s = Scene::new();
+    fs::write(s.path("x"), b"theirs").expect("a file");
+    if std::os::unix::fs::chown(s.path("x"), Some(4711), Some(4712)).is_err() {
+        skipped("the owner of a copy", "only root gives files away");
+        return;
+    }
+    set_mode(&s.path("x"), 0o660);
+    let owner = |name: &str| {
+        let is = fs::metadata(s.path(name)).expect("a file");
+        (is.uid(), is.gid(), is.mode() & 0o777)
+    };
+    s.ok(&["import", "x", "r.pgs"]);
+    assert_eq!(owner("r.pgs"), (4711, 4712, 0o660));
+    s.ok(&["export", "r.pgs:x", "back"]);
+    assert_eq!(owner("back"), (4711, 4712, 0o660));
+}
+
+/// System calls of a command, one a line, with the paths of their descriptors; `None` without strace.
+fn calls(s: &Scene, which: &str, args: &[&str]) -> Option<Vec<String>> {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-o", "calls", "-e"]).arg(format!("trace={which}"));
+    let out = strace.arg(env!("CARGO_BIN_EXE_pagestone")).args(args).current_dir(s.0.path()).output();
+    match out {
+        Ok(out) => assert!(out.status.success(), "{args:?}: {}", text(&out.stderr)),
+        Err(_) => {
+            skipped("system calls of copies", "strace is not installed (apt install strace)");
+            return None;
+        }
+    }
+    let calls = fs::read_to_string(s.path("calls")).expect("what strace wrote");
+    Some(calls.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn a_copy_is_private_until_it_is_whole_and_its_name_is_durable() {
+    let s = Scene::new();
+    fs::write(s.path("x"), vec![7; 5 << 20]).expect("a file");
+    let folder = s.path("").canonicalize().expect("the folder").display().to_string();
+    let which = "openat,rename,renameat,renameat2,fchmod,fsync";
+    for args in [["import", "x", "r.pgs"], ["export", "r.pgs:x", "back"]] {
+        let Some(calls) = calls(&s, which, &args) else { return };
+        let made: Vec<_> = calls.iter().filter(|c| c.contains("O_CREAT") && !c.contains("/dev/")).collect();
+        assert!(!made.is_empty() && made.iter().all(|c| c.contains("0600")), "{made:?}");
+        let last = |what: &dyn Fn(&str) -> bool| calls.iter().rposition(|c| what(c));
+        // A region gets its name when it is made, an export when it is whole.
+        let named = last(&|c| c.contains(" rename") || c.contains("O_EXCL") && c.contains("r.pgs"));
+        let synced = last(&|c| c.contains("fsync(") && c.contains(&format!("<{folder}>")));
+        assert!(named.is_some() && named < synced, "{args:?}: {calls:#?}");
+    }
+}
+
+#[test]
+fn colons_in_a_name_do_not_make_another_file() {
+    let s = Scene::new();
+    drop(s.database("a.db", 3));
+    let backup = "backup-2026-01-02T10:20:30.pgs";
+    s.ok(&["import", "a.db", backup]);
+    assert_eq!(fs::read_dir(s.path("")).expect("the folder").count(), 2, "the database and the backup");
+    assert_eq!(s.json(&["ls", "--json", backup])[0]["name"], "db");
+    s.ok(&["import", "a.db", &format!("{backup}:second")]);
+    s.ok(&["export", &format!("{backup}:second"), "second.db"]);
+    s.ok(&["import", "a.db", "10:20"]);
+    s.ok(&["import", "a.db", "10:20:second"]);
+    assert_eq!(s.json(&["ls", "--json", "10:20"]).as_array().map(Vec::len), Some(2));
+    s.ok(&["import", "a.db", "new.pgs:first"]);
+    s.ok(&["stat", "new.pgs:first"]);
+}
+
+#[test]
+fn what_is_missing_is_found_before_anything_is_removed() {
+    let s = Scene::new();
+    fs::write(s.path("x"), b"one").expect("a file");
+    for place in ["r.pgs:db", "r.pgs:more", "other.pgs:x"] {
+        s.ok(&["import", "x", place]);
+    }
+    let count = |region: &str| s.json(&["ls", "--json", region]).as_array().map(Vec::len);
+    let why = s.fails(1, &["rm", "r.pgs:db", "r.pgs:nosuch"]);
+    assert!(why.contains("nosuch") && why.contains("nothing was removed"), "{why}");
+    s.fails(1, &["rm", "r.pgs:db", "other.pgs:nosuch"]);
+    s.fails(1, &["rm", "r.pgs:db", "absent.pgs:x"]);
+    let held = pagestone::store::Store::options().open(s.path("other.pgs")).expect("open here");
+    s.fails(4, &["rm", "r.pgs:db", "other.pgs:x"]);
+    drop(held);
+    assert_eq!((count("r.pgs"), count("other.pgs")), (Some(2), Some(1)));
+    let said = s.ok(&["rm", "r.pgs:db", "other.pgs:x", "./r.pgs:more", "r.pgs:db"]);
+    assert!(said.contains("r.pgs:db removed") && said.contains("other.pgs:x removed"), "{said}");
+    assert_eq!((count("r.pgs"), count("other.pgs")), (Some(0), Some(0)));
+}
+
+#[test]
+fn an_object_is_exported_to_standard_output() {
+    let s = Scene::new();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n / 5) as u8).collect();
+    fs::write(s.path("x"), &bytes).expect("a file");
+    s.ok(&["import", "x", "r.pgs"]);
+    let out = s.run(&["export", "r.pgs:x", "-"]);
+    assert!(out.status.success() && out.stdout == bytes, "{}", text(&out.stderr));
+    assert!(!s.path("-").exists());
+    s.ok(&["import", "x", "r.pgs:db"]);
+    s.ok(&["import", "x", "r.pgs:db-wal"]);
+    assert!(s.fails(1, &["export", "r.pgs", "-"]).contains("db-wal"));
+    assert!(s.fails(1, &["export", "--force", "r.pgs:x", "/dev/stdout"]).contains("no plain file"));
+}
+
+#[test]
+fn an_import_that_was_killed_is_in_no_ones_way() {
+    let s = Scene::new();
+    let file = fs::File::create(s.path("large")).expect("a file");
+    file.set_len(64 << 30).expect("a hole, which takes long to read");
+    set_mode(&s.path("large"), 0o600);
+    let mut import = Command::new(env!("CARGO_BIN_EXE_pagestone"))
+        .args(["import", "large", "r.pgs:db"])
+        .current_dir(s.0.path())
+        .spawn()
+        .expect("it runs");
+    let pid = import.id();
+    let read_some = || {
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse::<u64>().ok());
+        read.is_some_and(|bytes| bytes > 16 << 20)
+    };
+    let begun = Instant::now();
+    while !read_some() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the import does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    import.kill().expect("killed");
+    assert!(!import.wait().expect("dead").success());
+    assert_eq!(mode(&s.path("r.pgs")), 0o600, "a region that is not finished is its maker's");
+    let checked = s.ok(&["check", "r.pgs"]);
+    assert!(checked.contains("no defect") && checked.contains("unfinished-import"), "{checked}");
+    fs::write(s.path("x"), b"one").expect("a file");
+    s.ok(&["import", "x", "r.pgs"]);
+    assert!(!s.ok(&["check", "r.pgs"]).contains("unfinished-import"));
+    s.ok(&["import", "x", "r.pgs:db"]);
+    let list = s.json(&["ls", "--json", "r.pgs"]);
+    let names: Vec<_> = list.as_array().expect("a list").iter().map(|object| &object["name"]).collect();
+    assert_eq!(names, ["db", "x"]);
+}
+
+#[test]
+fn advice_names_options_that_there_are() {
+    let s = Scene::new();
+    let why = s.fails(1, &["create", "--require", "cache-line", "r.pgs"]);
+    assert!(why.contains("--require") && !why.contains("assume"), "{why}");
+    assert!(!s.path("r.pgs").exists(), "nothing is left of a region that was refused");
 }
 
 #[test]

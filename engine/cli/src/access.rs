@@ -1,0 +1,131 @@
+//! Who may do what with a file. It is carried over to what is made of the file: a copy is never more readable than its
+//! source, at no moment: it begins with [`PRIVATE`].
+
+use crate::failure::Failure;
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
+
+/// The mode in which a copy begins: it is its maker's alone.
+pub const PRIVATE: u32 = 0o600;
+
+const RIGHTS: u32 = 0o777;
+const GROUP: u32 = 0o070;
+const OTHERS: u32 = 0o007;
+/// Rights of particular users and groups; where a file has them, the group's bits of its mode are the most that they give.
+const ACL: &str = "system.posix_acl_access";
+/// No file system stores more.
+const ACL_BYTES_MAX: usize = 64 << 10;
+
+/// What a file allows, and to whom.
+#[derive(Clone, Debug)]
+pub struct Access {
+    rights: u32,
+    owner: u32,
+    group: u32,
+    particular: Particular,
+}
+
+/// An access control list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Particular {
+    None,
+    List(Vec<u8>),
+    /// There is one that cannot be carried over.
+    Unknown,
+}
+
+impl Access {
+    /// That of the file which the path leads to.
+    pub fn of(path: &Path) -> Result<Self, Failure> {
+        let found = path.metadata().map_err(Failure::file(path))?;
+        let mut list = vec![0; ACL_BYTES_MAX];
+        let particular = match rustix::fs::getxattr(path, ACL, &mut list[..]) {
+            Ok(len) => {
+                list.truncate(len);
+                Particular::List(list)
+            }
+            Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => Particular::None,
+            Err(_) => Particular::Unknown,
+        };
+        Ok(Self { rights: found.mode() & RIGHTS, owner: found.uid(), group: found.gid(), particular })
+    }
+
+    /// This one, as far as `other` allows it too.
+    #[must_use]
+    pub fn narrowed(mut self, other: &Self) -> Self {
+        if self.particular != Particular::None || other.particular != Particular::None {
+            self.particular = Particular::Unknown;
+        }
+        self.rights &= other.rights;
+        self
+    }
+
+    /// Gives it to a file of ours. The owner and the group are kept where that is allowed; a group that cannot be kept
+    /// gets no more than everybody.
+    pub fn give(&self, file: &File) -> io::Result<()> {
+        // A folder may have given the file rights that its source never had. Most files have none.
+        let _ = rustix::fs::fremovexattr(file, ACL);
+        if fchown(file, Some(self.owner), Some(self.group)).is_err() {
+            // Only root gives files away; a group of its own anybody may choose.
+            let _ = fchown(file, None, Some(self.group));
+        }
+        let is = file.metadata()?;
+        let same_group = is.gid() == self.group;
+        let mut rights = self.rights;
+        if !same_group || self.particular != Particular::None {
+            rights = rights & !GROUP | rights & (rights & OTHERS) << 3;
+        }
+        file.set_permissions(Permissions::from_mode(rights))?;
+        if let Particular::List(list) = &self.particular
+            && same_group
+            && is.uid() == self.owner
+        {
+            // Without it the file is narrower.
+            let _ = rustix::fs::fsetxattr(file, ACL, list, rustix::fs::XattrFlags::empty());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file_with(directory: &Path, name: &str, mode: u32) -> (std::path::PathBuf, File) {
+        let path = directory.join(name);
+        let file = File::create(&path).expect("a file");
+        file.set_permissions(Permissions::from_mode(mode)).expect("its mode");
+        (path, file)
+    }
+
+    #[test]
+    fn a_mode_is_carried_over_and_never_widened() {
+        let directory = tempfile::tempdir().expect("a folder");
+        for mode in [0o600, 0o640, 0o664, 0o644, 0o666, 0o400, 0o777] {
+            let (path, _source) = file_with(directory.path(), "source", mode);
+            let (_, copy) = file_with(directory.path(), "copy", PRIVATE);
+            let access = Access::of(&path).expect("its access");
+            access.give(&copy).expect("given");
+            assert_eq!(copy.metadata().expect("there").mode() & RIGHTS, mode);
+            let (other, _other) = file_with(directory.path(), "other", 0o604);
+            access.narrowed(&Access::of(&other).expect("its access")).give(&copy).expect("given");
+            assert_eq!(copy.metadata().expect("there").mode() & RIGHTS, mode & 0o604);
+        }
+    }
+
+    #[test]
+    fn a_group_that_is_not_the_sources_gets_what_everybody_gets() {
+        let directory = tempfile::tempdir().expect("a folder");
+        let (_, copy) = file_with(directory.path(), "copy", PRIVATE);
+        let rights = |rights, particular| {
+            let is = copy.metadata().expect("there");
+            Access { rights, owner: is.uid(), group: is.gid(), particular }.give(&copy).expect("given");
+            copy.metadata().expect("there").mode() & RIGHTS
+        };
+        assert_eq!(rights(0o664, Particular::None), 0o664);
+        assert_eq!(rights(0o664, Particular::Unknown), 0o644);
+        assert_eq!(rights(0o660, Particular::Unknown), 0o600);
+    }
+}
