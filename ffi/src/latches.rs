@@ -54,17 +54,6 @@ impl Latches {
         Account(&unsafe { &*leaf }[(frame % LEAF) as usize])
     }
 
-    /// A frame with a latch that was not given back.
-    pub(crate) fn any(&self) -> Option<u64> {
-        let leaves = self.leaves.get()?;
-        (0_u64..).zip(leaves.iter()).find_map(|(number, place)| {
-            // SAFETY: null, or published by `of` and freed with `self` only.
-            let leaf = unsafe { place.load(Ordering::Acquire).as_ref() }?;
-            let at = leaf.iter().position(|word| word.load(Ordering::Relaxed) != 0)?;
-            Some(number * LEAF + at as u64)
-        })
-    }
-
     fn leaves(&self) -> &[AtomicPtr<Leaf>] {
         self.leaves.get_or_init(|| (0..self.frames.div_ceil(LEAF)).map(|_| AtomicPtr::default()).collect())
     }
@@ -124,14 +113,12 @@ mod tests {
     #[test]
     fn only_what_was_taken_is_given_back() {
         let latches = Latches::new(3000);
-        assert_eq!(latches.any(), None);
         for frame in [0, 1023, 1024, 2999] {
             let account = latches.of(frame);
             assert!(!account.give_back(Mode::Shared) && !account.give_back(Mode::Exclusive));
             account.take(Mode::Shared);
             account.take(Mode::Shared);
             assert!(account.has(Mode::Shared) && !account.has(Mode::Exclusive));
-            assert_eq!(latches.any(), Some(frame));
             assert!(!account.give_back(Mode::Exclusive));
             assert!(account.give_back(Mode::Shared) && account.give_back(Mode::Shared));
             assert!(!account.give_back(Mode::Shared));
@@ -139,6 +126,5 @@ mod tests {
             assert!(account.has(Mode::Exclusive) && !account.give_back(Mode::Shared));
             assert!(account.give_back(Mode::Exclusive) && !account.give_back(Mode::Exclusive));
         }
-        assert_eq!(latches.any(), None);
     }
 }

@@ -128,13 +128,6 @@ pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
     }
     enter(|| {
         let Taken { mut value, place } = handle::take(store)?;
-        if let Some(frame) = value.latches.any() {
-            handle::put_back(value, place);
-            return Err(Failure::new(
-                code::PGS_E_BUSY,
-                format!("a latch is held on frame {frame}: give it back first"),
-            ));
-        }
         match value.engine.close() {
             Ok(()) => Ok(()),
             Err((engine, error @ pagestone::Error::Busy { .. })) => {
