@@ -19,7 +19,7 @@ pub fn say(text: &str) {
     writeln!(out, "\n{text}").and_then(|()| out.flush()).expect("the parent listens");
 }
 
-pub fn wait_to_be_killed() -> ! {
+fn wait_to_be_killed() -> ! {
     loop {
         std::thread::sleep(Duration::from_secs(60));
     }
