@@ -216,6 +216,15 @@ impl Allocator {
         groups.give(frames);
     }
 
+    /// Gives back what waits for its records (a broken rule).
+    pub(super) fn forget_quarantine(&self) {
+        let mut groups = self.groups.lock();
+        groups.quarantined.clear();
+        for (_, frames) in std::mem::take(&mut groups.quarantine) {
+            self.give(&mut groups, &frames);
+        }
+    }
+
     /// Asks of each frame that is to be handed out whether it is as free as the bitmap says. One that is used is set aside
     /// for this opening, and the call that met it is told; one that somebody is just looking at is left alone, and
     /// `None` says that others are to be taken.
@@ -467,14 +476,6 @@ impl Groups {
                 self.longest.set(group, loaded.longest());
             }
             first += count;
-        }
-    }
-
-    /// Gives back what waits for its records (a broken rule).
-    pub(super) fn forget_quarantine(&mut self) {
-        self.quarantined.clear();
-        for (_, frames) in std::mem::take(&mut self.quarantine) {
-            self.give(&frames);
         }
     }
 

@@ -228,7 +228,7 @@ impl Allocator {
         }
         let _alone = self.blocks.returning.lock();
         if self.log.rules().broken(Rule::PunchEarly) {
-            self.groups.lock().forget_quarantine();
+            self.forget_quarantine();
         } else {
             self.log.checkpoint()?;
         }

@@ -6,6 +6,7 @@
 //! late or by its number, and no latch comes of that: it is left for others to put.
 
 use super::log::Log;
+use super::rules::Rule;
 use crate::error::{Error, Result};
 use crate::frame::{FrameTable, OrphanOutcome};
 use crate::sync::atomic::{Ordering, fence};
@@ -35,6 +36,9 @@ impl SetAside {
 /// `Corrupt` when it is used.
 pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
     log.uses().take(frame)?;
+    if log.rules().broken(Rule::ReuseBeforeUnpin) {
+        return Ok(true);
+    }
     // ORDERING: SeqCst: who pins a frame first counts the pin and then looks at the frame's use (`Shared::pin_located`); who
     // takes it has stated the use and now looks at the pins. One of the two sees the other.
     fence(Ordering::SeqCst);
