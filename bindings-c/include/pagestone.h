@@ -132,6 +132,9 @@
 /// The range reaches past the end of the object.
 #define PGS_E_PAST_END -10028
 
+/// The frame has PGS_READERS_MAX shared latches: give one back, or read a copy by pgs_object_read().
+#define PGS_E_TOO_MANY_READERS -10029
+
 /// The process has no addresses for so large a region, or for so many; the message says what to do.
 #define PGS_E_NO_ADDRESSES -10030
 
@@ -227,6 +230,9 @@
 
 /// PGS_ASSUME_POWER_LOSS said so.
 #define PGS_WHY_ASSUMED 8
+
+/// Most shared latches one frame can have at a time.
+#define PGS_READERS_MAX 511
 
 /// Writes to objects of one store that happen together or not at all. Made by pgs_batch_begin(), ended by
 /// pgs_batch_commit() or pgs_batch_cancel(). Until then nobody sees them, and the store cannot be closed.
@@ -617,12 +623,14 @@ int pgs_pin_address(struct pgs_store *store, const void *address, size_t len);
 /// Latches the frame that holds `address`, which the caller has pinned: PGS_LATCH_SHARED or
 /// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY to not wait. Hold it briefly. Not recursive: a thread that holds
 /// any latch on the frame and asks for an exclusive one, or writes it by pgs_object_write(), waits for
-/// itself.
+/// itself. While an exclusive latch is waited for, new shared ones wait behind it, for 50 ms at a time.
 ///
 /// Errors: PGS_E_FOREIGN; PGS_E_INVALID (nobody pinned the frame; an unknown mode); PGS_E_BUSY
-/// (PGS_LATCH_TRY); exclusive: PGS_E_READ_ONLY, PGS_E_DETACHED (the page no longer belongs to its object;
+/// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX have it); exclusive: PGS_E_READ_ONLY, PGS_E_DETACHED (the page no longer belongs to its object;
 /// what would be stored is lost).
-int pgs_latch(struct pgs_store *store, const void *address, uint32_t mode);
+int pgs_latch(struct pgs_store *store,
+              const void *address,
+              uint32_t mode);
 
 /// Gives back a latch that pgs_latch() took on this store: `mode` as taken, without PGS_LATCH_TRY, by the same
 /// `address`. The caller stored to

@@ -110,6 +110,22 @@ static void too_many(pgs_store *store, pgs_object *object) {
     CHECK(page_at(store, address).pins == 0);
 }
 
+static void too_many_readers(pgs_store *store, pgs_object *object) {
+    void *p = NULL;
+    char bytes[10];
+    size_t got = 0;
+    OK(pgs_pin(object, 0, 1, 0, &p));
+    for (uint32_t i = 0; i < PGS_READERS_MAX; i++)
+        OK(pgs_latch(store, p, PGS_LATCH_SHARED));
+    ANSWERS(PGS_E_TOO_MANY_READERS, pgs_latch(store, p, PGS_LATCH_SHARED));
+    ANSWERS(PGS_E_BUSY, pgs_latch(store, p, PGS_LATCH_SHARED | PGS_LATCH_TRY));
+    OK(pgs_object_read(object, 0, bytes, sizeof bytes, &got));
+    CHECK(got == sizeof bytes && page_at(store, p).shared == PGS_READERS_MAX);
+    for (uint32_t i = 0; i < PGS_READERS_MAX; i++)
+        OK(pgs_unlatch(store, p, PGS_LATCH_SHARED, 0, 0));
+    OK(pgs_unpin(store, p, 1));
+}
+
 static void latches(pgs_store *store, pgs_object *object) {
     void *p = NULL;
     OK(pgs_pin(object, 100, 100, 0, &p));
@@ -184,6 +200,7 @@ int main(int argc, char **argv) {
     holes_are_filled_for_writing(store, object);
     scattered(store);
     too_many(store, object);
+    too_many_readers(store, object);
     latches(store, object);
     pins_outlive_names(store);
     pgs_object_close(object);

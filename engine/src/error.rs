@@ -149,6 +149,22 @@ pub enum Error {
         /// The limit.
         pins: u32,
     },
+    /// The page has as many readers as can be counted.
+    #[error(
+        "frame {pfn} has {readers} readers, the most that can be counted: drop a guard, or copy the bytes"
+    )]
+    TooManyReaders {
+        /// The frame.
+        pfn: Pfn,
+        /// The limit.
+        readers: u32,
+    },
+    /// The call would wait for the thread that makes it.
+    #[error("this thread holds {what} and would wait for itself: drop that first")]
+    WaitsForItself {
+        /// What it holds.
+        what: String,
+    },
     /// The frame admits no new pin for now.
     #[error("frame {pfn} is held (being detached or moved): try again")]
     Held {
@@ -238,7 +254,8 @@ impl From<Error> for io::Error {
             Error::NoAddresses { .. } => Kind::OutOfMemory,
             Error::ReadOnly => Kind::ReadOnlyFilesystem,
             Error::TimedOut { .. } => Kind::TimedOut,
-            Error::Claimed { .. } | Error::Busy { .. } => Kind::ResourceBusy,
+            Error::Claimed { .. } | Error::Busy { .. } | Error::TooManyReaders { .. } => Kind::ResourceBusy,
+            Error::WaitsForItself { .. } => Kind::Deadlock,
             Error::OutOfRange { .. } | Error::BadName { .. } | Error::Invalid(_) => Kind::InvalidInput,
             Error::NotARegion { .. } | Error::Corrupt { .. } | Error::Truncated { .. } => Kind::InvalidData,
             _ => Kind::Other,

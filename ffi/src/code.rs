@@ -62,6 +62,8 @@ pub const PGS_E_HOLE: i32 = -10026;
 pub const PGS_E_SCATTERED: i32 = -10027;
 /// The range reaches past the end of the object.
 pub const PGS_E_PAST_END: i32 = -10028;
+/// The frame has PGS_READERS_MAX shared latches: give one back, or read a copy by pgs_object_read().
+pub const PGS_E_TOO_MANY_READERS: i32 = -10029;
 /// The process has no addresses for so large a region, or for so many; the message says what to do.
 pub const PGS_E_NO_ADDRESSES: i32 = -10030;
 /// A failure that this header has no name for; the message tells.
@@ -99,6 +101,7 @@ pub(crate) fn name(code: i32) -> &'static CStr {
         PGS_E_HOLE => c"PGS_E_HOLE",
         PGS_E_SCATTERED => c"PGS_E_SCATTERED",
         PGS_E_PAST_END => c"PGS_E_PAST_END",
+        PGS_E_TOO_MANY_READERS => c"PGS_E_TOO_MANY_READERS",
         PGS_E_NO_ADDRESSES => c"PGS_E_NO_ADDRESSES",
         PGS_E_OTHER => c"PGS_E_OTHER",
         ERRNO_LAST..0 => c"errno",
@@ -128,9 +131,10 @@ pub(crate) fn of(error: &Error) -> i32 {
         Error::OutOfRange { .. } => PGS_E_OUT_OF_RANGE,
         Error::Invalid(_) => PGS_E_INVALID,
         Error::TooManyPins { .. } => PGS_E_TOO_MANY_PINS,
+        Error::TooManyReaders { .. } => PGS_E_TOO_MANY_READERS,
         Error::Held { .. } => PGS_E_HELD,
         Error::Detached { .. } => PGS_E_DETACHED,
-        Error::Busy { .. } => PGS_E_BUSY,
+        Error::Busy { .. } | Error::WaitsForItself { .. } => PGS_E_BUSY,
         Error::TimedOut { .. } => PGS_E_TIMED_OUT,
         Error::ForeignAddress { .. } => PGS_E_FOREIGN,
         Error::Poisoned { .. } => PGS_E_POISONED,

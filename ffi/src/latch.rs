@@ -6,7 +6,7 @@ use crate::handle;
 use crate::latches::{Account, Mode};
 use crate::pin::frame_of;
 use crate::store::Store;
-use pagestone::page::{PageRef, ReadGuard, WriteGuard};
+use pagestone::page::{PageRef, READERS_MAX, ReadGuard, WriteGuard};
 use pagestone::units::FRAME_SIZE;
 use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
@@ -18,15 +18,19 @@ pub const PGS_LATCH_SHARED: u32 = 1;
 pub const PGS_LATCH_EXCLUSIVE: u32 = 2;
 /// pgs_latch(), with either: PGS_E_BUSY instead of waiting.
 pub const PGS_LATCH_TRY: u32 = 4;
+/// Most shared latches one frame can have at a time.
+pub const PGS_READERS_MAX: u32 = 511;
+
+const _: () = assert!(PGS_READERS_MAX == READERS_MAX);
 
 /// Latches the frame that holds `address`, which the caller has pinned: PGS_LATCH_SHARED or
 /// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY to not wait. Hold it briefly. Not recursive: a thread that holds
 /// any latch on the frame and asks for an exclusive one, or writes it by pgs_object_write(), waits for
-/// itself.
+/// itself. While an exclusive latch is waited for, new shared ones wait behind it, for 50 ms at a time.
 ///
 /// Errors: PGS_E_FOREIGN; PGS_E_INVALID (nobody pinned the frame; an unknown mode); PGS_E_BUSY
-/// (PGS_LATCH_TRY); exclusive: PGS_E_READ_ONLY, PGS_E_DETACHED (the page no longer belongs to its object;
-/// what would be stored is lost).
+/// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX have it); exclusive: PGS_E_READ_ONLY,
+/// PGS_E_DETACHED (the page no longer belongs to its object; what would be stored is lost).
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_latch(store: *mut Store, address: *const c_void, mode: u32) -> c_int {

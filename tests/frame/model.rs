@@ -1,7 +1,7 @@
 //! Random transitions, one thread: the table does what a plain record of each frame does.
 
 use pagestone::frame::{
-    FrameTable, HoldOutcome, OrphanOutcome, PINS_MAX, PinOutcome, SHARED_MAX, UnpinOutcome,
+    FrameTable, HoldOutcome, Manner, OrphanOutcome, PINS_MAX, PinOutcome, SHARED_MAX, UnpinOutcome,
 };
 use pagestone::units::{Pfn, PfnRange};
 use proptest::prelude::*;
@@ -103,7 +103,7 @@ fn step(table: &FrameTable, model: &mut Model, at: usize, op: Op) {
         }
         Op::LatchShared if pinned => {
             let free = !frame.exclusive;
-            assert_eq!(table.try_latch_shared(pfn), free);
+            assert_eq!(table.try_latch_shared(pfn, Manner::GivesWay), free);
             frame.shared += u32::from(free);
         }
         Op::ReleaseShared if frame.shared > 0 => {
@@ -299,12 +299,12 @@ fn shared_latches_saturate_and_a_waiter_gets_the_next_free_one() {
     let pfn = Pfn::new(3);
     assert!(table.pin(pfn).is_pinned());
     for _ in 0..SHARED_MAX {
-        assert!(table.try_latch_shared(pfn));
+        assert!(table.try_latch_shared(pfn, Manner::GivesWay));
     }
-    assert!(!table.try_latch_shared(pfn));
+    assert!(!table.try_latch_shared(pfn, Manner::GivesWay));
     assert_eq!(table.peek(pfn).expect("live").shared(), SHARED_MAX);
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| table.latch_shared(pfn));
+        let waiter = scope.spawn(|| table.latch_shared(pfn, Manner::GivesWay));
         while !table.peek(pfn).expect("live").waiters() {
             std::thread::yield_now();
         }

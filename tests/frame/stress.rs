@@ -1,6 +1,6 @@
 //! Threads, real punches, sleeping latches: no count is lost.
 
-use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
+use pagestone::frame::{FrameTable, Manner, PinOutcome, UnpinOutcome};
 use pagestone::units::{Pfn, PfnRange};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,7 +120,7 @@ fn writers_and_readers_exclude_each_other_and_all_wake_up() {
                             .for_each(|word| word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed));
                         table.release_exclusive(pfn);
                     } else {
-                        table.latch_shared(pfn);
+                        table.latch_shared(pfn, Manner::GivesWay);
                         let [a, b] = both();
                         assert_eq!(a, b, "torn");
                         table.release_shared(pfn);

@@ -4,7 +4,7 @@ use super::{PFN, explore, must_pin, put, table};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
-use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, SHARED_MAX, UnpinOutcome};
+use pagestone::frame::{FrameTable, Manner, OrphanOutcome, PinOutcome, SHARED_MAX, UnpinOutcome};
 use std::sync::Arc;
 
 /// A page's bytes, raced for under loom's eyes.
@@ -26,7 +26,7 @@ fn write_once(table: &FrameTable, bytes: &Bytes) {
 
 fn read_once(table: &FrameTable, bytes: &Bytes) -> u64 {
     must_pin(table, PFN);
-    table.latch_shared(PFN);
+    table.latch_shared(PFN, Manner::GivesWay);
     // SAFETY: under the shared latch.
     let value = bytes.0.with(|value| unsafe { *value });
     table.release_shared(PFN);
@@ -112,12 +112,12 @@ fn readers_beyond_the_most_wait_for_the_first_that_goes() {
     explore(3, || {
         let table = table(1);
         must_pin(&table, PFN);
-        table.latch_shared(PFN);
+        table.latch_shared(PFN, Manner::GivesWay);
         let others = [0, 1].map(|_| {
             let table = table.clone();
             thread::spawn(move || {
                 must_pin(&table, PFN);
-                table.latch_shared(PFN);
+                table.latch_shared(PFN, Manner::GivesWay);
                 assert!(table.peek(PFN).expect("live").shared() >= 2);
                 table.release_shared(PFN);
                 put(&table, PFN);
@@ -147,7 +147,7 @@ fn a_writer_that_only_tries_waits_for_nobody_and_harms_nobody() {
             table.release_exclusive(PFN);
         }
         assert!(reader.join().expect("no panic") <= u64::from(wrote));
-        assert!(table.try_latch_shared(PFN), "no writer is there");
+        assert!(table.try_latch_shared(PFN, Manner::GivesWay), "no writer is there");
         assert!(!table.try_latch_exclusive(PFN), "a reader is");
         table.release_shared(PFN);
         put(&table, PFN);

@@ -11,6 +11,7 @@ mod latches;
 mod lifecycle;
 mod marks;
 mod pairs;
+mod turns;
 
 use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
 use pagestone::units::Pfn;

@@ -10,6 +10,7 @@ const MODELS: &[&str] = &[
     include_str!("latches.rs"),
     include_str!("lifecycle.rs"),
     include_str!("marks.rs"),
+    include_str!("turns.rs"),
 ];
 const FRAME_TABLE: &[&str] = &[
     include_str!("../../engine/src/frame/dirty.rs"),
@@ -17,6 +18,7 @@ const FRAME_TABLE: &[&str] = &[
     include_str!("../../engine/src/frame/lifecycle.rs"),
     include_str!("../../engine/src/frame/reclaim.rs"),
     include_str!("../../engine/src/frame/table.rs"),
+    include_str!("../../engine/src/frame/waiting.rs"),
 ];
 
 /// Transitions by name, each with its methods.

@@ -37,7 +37,7 @@ asan)
 tsan)
     nightly
     sources
-    export RUSTFLAGS="-Zsanitizer=thread"
+    export RUSTFLAGS="-Zsanitizer=thread --cfg pagestone_tsan"
     export TSAN_OPTIONS="suppressions=$PWD/tests/sanitizers/tsan.supp ${TSAN_OPTIONS:-}"
     run "$cargo" +nightly test --locked --no-fail-fast -Zbuild-std --target "$host" --target-dir "$target" \
         -p pagestone-tests --test frame --test store --test linear -- --skip scale::

@@ -21,6 +21,7 @@ mod sparse;
 mod stress;
 mod times;
 mod truncate;
+mod turns;
 
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};

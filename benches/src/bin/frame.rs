@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p pagestone-benches --bin frame`
 
-use pagestone::frame::FrameTable;
+use pagestone::frame::{FrameTable, Manner};
 use pagestone::units::Pfn;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ fn hot(table: &FrameTable) {
     report("latch + release, shared", PINS, || {
         timed(|| {
             (0..PINS).for_each(|_| {
-                table.latch_shared(pfn);
+                table.latch_shared(pfn, Manner::GivesWay);
                 table.release_shared(pfn);
             });
         })

@@ -49,6 +49,13 @@ impl Descriptor {
 
 /// Pins and lifecycle.
 impl Descriptor {
+    /// Whether the frame's medium failed. The caller has a pin.
+    #[inline(always)]
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.look().poisoned()
+    }
+
+    #[inline(always)]
     pub(super) fn look(&self) -> Snapshot {
         // ORDERING: Acquire: who sees a frame idle has its last holder's accesses behind it (`drop_pin`).
         Snapshot(self.state.load(Ordering::Acquire))
@@ -161,6 +168,24 @@ impl Descriptor {
         // ORDERING: AcqRel: Release so that who is refused by the flag, or finds it, sees what led to it (a changed
         // map word); Acquire so that who sets it sees what the holders counted in the word did before.
         Snapshot(self.state.fetch_or(flags, Ordering::AcqRel))
+    }
+
+    /// Sets flags where all of `those` are set. False changed nothing.
+    pub(super) fn set_where(&self, flags: u64, those: u64) -> bool {
+        let mut seen = self.look();
+        while seen.0 & those == those {
+            // ORDERING: AcqRel, as `set`. Acquire on failure, as `look`.
+            match self.state.compare_exchange_weak(
+                seen.0,
+                seen.0 | flags,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(now) => seen = Snapshot(now),
+            }
+        }
+        false
     }
 
     /// Clears flags; the word before.

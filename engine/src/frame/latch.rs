@@ -1,53 +1,69 @@
 //! Latches: short-term exclusion on the bytes of a frame. Their holders have a pin.
 //!
-//! Shared latches do not wait for a waiting writer: a thread may share a frame with itself, which it may know by two
-//! names. Sleepers sleep on the frame's wait word:
-//!
-//! ```text
-//!   sleeper                                   releaser
-//!   s = wait word                             state: release, was WAITERS set?
-//!   state: set WAITERS, still blocked?        state: clear WAITERS
-//!   sleep while wait word == s                wait word + 1, wake all
-//! ```
-//!
-//! If the sleeper's RMW saw the latch taken, the release comes after it in the word's order and finds WAITERS, so the
-//! wait word changes after the sleeper read it. If another releaser clears WAITERS in between, that one bumps the wait
-//! word after the sleeper read it too: had the sleeper read the bumped word, its WAITERS would come after the clear.
+//! A shared latch gives way to a writer that waits, for a while: see [`waiting`](super::waiting). One goes first: a thread
+//! that holds a latch of a page that the writer may be waiting for, be it the same page, which it may know by two names,
+//! or another.
 
 use super::descriptor::Descriptor;
-use super::state::{EXCLUSIVE, SHARED, SHARED_MAX, Snapshot, VERSION, Version, WAITERS};
+use super::outcome::SharedOutcome;
+use super::state::{EXCLUSIVE, SHARED, SHARED_MAX, VERSION, Version};
 use super::table::FrameTable;
-use crate::sync::atomic::Ordering;
-use crate::sync::{futex, hint, mutant};
+use crate::sync::{hint, mutant};
 use crate::units::Pfn;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Looks at a taken latch before going to sleep: most are held for less than a microsecond.
-const SPINS: u32 = if cfg!(pagestone_loom) { 0 } else { 100 };
+const SPINS: u32 = if cfg!(any(pagestone_loom, pagestone_shuttle)) { 0 } else { 100 };
+
+/// How a shared latch treats a writer that waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
+    /// It waits behind it, for a while.
+    GivesWay,
+    /// It goes first.
+    GoesFirst,
+}
+
+/// Tries `attempt` for about a microsecond.
+pub(super) fn spin(mut attempt: impl FnMut() -> bool) -> bool {
+    (0..SPINS).any(|_| {
+        hint::spin_loop();
+        attempt()
+    })
+}
 
 impl FrameTable {
-    /// Takes the shared latch, waiting for a writer.
-    pub fn latch_shared(&self, pfn: Pfn) {
-        let descriptor = self.pinned(pfn);
-        if !self.share(pfn, descriptor) {
-            let taken = |state: Snapshot| state.exclusive() || state.shared() >= SHARED_MAX;
-            self.latch_contended(pfn, descriptor, || self.share(pfn, descriptor), taken);
+    /// Takes the shared latch, waiting for a writer, and for room where [`SHARED_MAX`] readers have it.
+    pub fn latch_shared(&self, pfn: Pfn, manner: Manner) {
+        let _ = self.latch_shared_waiting(pfn, manner, true);
+    }
+
+    /// Takes the shared latch, waiting for a writer; `Full` where [`SHARED_MAX`] readers have it.
+    pub fn latch_shared_unless_full(&self, pfn: Pfn, manner: Manner) -> SharedOutcome {
+        if self.latch_shared_waiting(pfn, manner, false) {
+            SharedOutcome::Latched
+        } else {
+            SharedOutcome::Full
         }
     }
 
-    /// Takes the shared latch unless a writer has the latch, or [`SHARED_MAX`] readers share it.
+    /// Takes the shared latch unless a writer has the latch, [`SHARED_MAX`] readers share it, or a writer waits to which
+    /// it gives way.
     #[must_use]
-    pub fn try_latch_shared(&self, pfn: Pfn) -> bool {
-        self.share(pfn, self.pinned(pfn))
+    pub fn try_latch_shared(&self, pfn: Pfn, manner: Manner) -> bool {
+        self.share(pfn, self.pinned(pfn), manner)
     }
 
     /// Takes the exclusive latch, waiting for all others.
     pub fn latch_exclusive(&self, pfn: Pfn) {
+        let _ = self.latch_exclusive_within(pfn, None);
+    }
+
+    /// As [`Self::latch_exclusive`]; false if that took longer than `limit`.
+    #[must_use]
+    pub fn latch_exclusive_within(&self, pfn: Pfn, limit: Option<Duration>) -> bool {
         let descriptor = self.pinned(pfn);
-        if !descriptor.try_exclusive() {
-            let taken = |state: Snapshot| state.exclusive() || state.shared() > 0;
-            self.latch_contended(pfn, descriptor, || descriptor.try_exclusive(), taken);
-        }
+        descriptor.try_exclusive() || self.wait_in_turn(pfn, descriptor, || descriptor.try_exclusive(), limit)
     }
 
     /// Takes the exclusive latch if nobody has the latch. A reader that is just being refused counts as somebody.
@@ -83,9 +99,16 @@ impl FrameTable {
         self.pinned(pfn).unchanged(then)
     }
 
-    fn share(&self, pfn: Pfn, descriptor: &Descriptor) -> bool {
+    /// Takes the shared latch if it is free. Looked at before it is added to: of the latches that are added in vain there
+    /// are then no more than threads between this look and this addition, and the field has room for [`SHARED_MAX`].
+    #[inline]
+    pub(crate) fn share(&self, pfn: Pfn, descriptor: &Descriptor, manner: Manner) -> bool {
+        let seen = descriptor.look();
+        if !seen.has_room_to_share() || (seen.waiters() && self.gives_way(pfn, manner)) {
+            return false;
+        }
         let word = descriptor.add_shared();
-        if !word.exclusive() && word.shared() <= SHARED_MAX {
+        if word.is_shared() && !(word.waiters() && self.gives_way(pfn, manner)) {
             return true;
         }
         // A writer that saw this vain latch may be asleep by now.
@@ -93,6 +116,13 @@ impl FrameTable {
         false
     }
 
+    /// Whether a shared latch of a frame that has WAITERS has to wait for a writer that waits.
+    #[cold]
+    fn gives_way(&self, pfn: Pfn, manner: Manner) -> bool {
+        (manner == Manner::GivesWay || mutant("guards_give_way")) && self.queue(pfn).is_closed()
+    }
+
+    #[inline]
     fn unshare(&self, pfn: Pfn, descriptor: &Descriptor) {
         let before = descriptor.drop_shared();
         let was_full = before.shared() >= SHARED_MAX && !mutant("full_readers_without_wake");
@@ -112,60 +142,15 @@ impl FrameTable {
         }
     }
 
-    #[cold]
-    fn latch_contended(
-        &self,
-        pfn: Pfn,
-        descriptor: &Descriptor,
-        mut attempt: impl FnMut() -> bool,
-        taken: impl Fn(Snapshot) -> bool,
-    ) {
-        for _ in 0..SPINS {
-            hint::spin_loop();
-            if !taken(descriptor.look()) && attempt() {
-                return;
-            }
-        }
-        self.sleep_until(pfn, descriptor, attempt, taken, None);
-    }
-
-    /// Sleeps until `attempt` succeeds, trying whenever the state is no longer `blocked`; false if that took longer than
-    /// `limit`.
-    pub(super) fn sleep_until(
-        &self,
-        pfn: Pfn,
-        descriptor: &Descriptor,
-        mut attempt: impl FnMut() -> bool,
-        blocked: impl Fn(Snapshot) -> bool,
-        limit: Option<Duration>,
-    ) -> bool {
-        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let word = self.wait_words.get(self.index(pfn)).expect("as long as the descriptors");
-        loop {
-            if attempt() {
-                return true;
-            }
-            // ORDERING: Acquire: pairs with `wake`, see the head of this file.
-            let seen = word.load(Ordering::Acquire);
-            if !blocked(descriptor.set(WAITERS)) && !mutant("sleep_without_second_look") {
-                continue;
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) || !futex::wait(word, seen, left) {
-                return attempt();
-            }
-        }
-    }
-
-    /// Wakes all who sleep on the frame.
-    pub(super) fn wake(&self, pfn: Pfn, descriptor: &Descriptor) {
-        let word = self.wait_words.get(self.index(pfn)).expect("as long as the descriptors");
-        if mutant("put_without_wake") {
-            return;
-        }
-        descriptor.clear(WAITERS);
-        // ORDERING: Release: who reads the new number sets WAITERS after it was cleared here.
-        word.fetch_add(1, Ordering::Release);
-        futex::wake_all(word);
+    fn latch_shared_waiting(&self, pfn: Pfn, manner: Manner, for_room: bool) -> bool {
+        let descriptor = self.pinned(pfn);
+        let attempt = |goes_first| {
+            let manner = if goes_first { Manner::GoesFirst } else { manner };
+            self.share(pfn, descriptor, manner)
+        };
+        let goes_first = manner == Manner::GoesFirst && !mutant("guards_give_way");
+        attempt(false)
+            || spin(|| attempt(false))
+            || self.wait_to_share(pfn, descriptor, goes_first, for_room, attempt)
     }
 }

@@ -9,7 +9,8 @@ use crate::units::{Pfn, PfnRange};
 use std::time::Duration;
 
 impl FrameTable {
-    /// Refuses new pins of a populated frame until [`unhold`](Self::unhold). One holder at a time.
+    /// Refuses new pins of a populated frame until [`unhold`](Self::unhold), whoever calls that: of several holders one may
+    /// end the hold of another, who finds it ended.
     pub fn hold(&self, pfn: Pfn) -> HoldOutcome {
         let index = self.index(pfn);
         let _chunk = (!mutant("hold_without_lock")).then(|| self.chunks.lock(chunk_of(index)));
@@ -20,10 +21,12 @@ impl FrameTable {
         }
     }
 
-    /// Admits new pins again.
+    /// Admits new pins again, and wakes who waits for that, or for the frame to be idle: it need not be any more.
     pub fn unhold(&self, pfn: Pfn) {
         if let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some()) {
-            descriptor.clear(HOLD);
+            if descriptor.clear(HOLD).waiters() && !mutant("unhold_without_wake") {
+                self.wake(pfn, descriptor);
+            }
         }
     }
 
@@ -48,7 +51,7 @@ impl FrameTable {
         self.populated(range).for_each(|pfn| self.unhold(pfn));
     }
 
-    /// Waits until a held frame has no pins; false if that took longer than `limit`.
+    /// Waits until a held frame has no pins, or is no longer held; false if that took longer than `limit`.
     #[must_use]
     pub fn wait_idle(&self, pfn: Pfn, limit: Option<Duration>) -> bool {
         let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some())

@@ -9,7 +9,8 @@
 //! | `populate` | first touch: the protocol of void increments |
 //! | `reclaim` | giving chunks back |
 //! | `lifecycle` | hold, orphan, retire |
-//! | `latch` | latches, versions, sleeping |
+//! | `latch` | latches, versions |
+//! | `waiting` | the wait word: sleeping, waking, and whose turn it is |
 //! | `dirty` | dirty lines |
 //! | `chunk` | chunk map, stripes, order of population |
 //! | `space`, `closed` | pfns handed out; ranges being detached |
@@ -22,6 +23,7 @@
 //! - HOLD and ORPHAN admit no new pin.
 //! - Of all the puts of an orphan exactly one learns that it was the last.
 //! - `peek` only loads.
+//! - A writer that waits is not passed for ever, and makes no reader wait for ever.
 
 mod chunk;
 mod closed;
@@ -38,8 +40,10 @@ mod space;
 mod state;
 mod table;
 mod version;
+mod waiting;
 
 pub use descriptor::Descriptor;
-pub use outcome::{HoldOutcome, OrphanOutcome, PinOutcome, UnpinOutcome};
+pub use latch::Manner;
+pub use outcome::{HoldOutcome, OrphanOutcome, PinOutcome, SharedOutcome, UnpinOutcome};
 pub use state::{PINS_MAX, SHARED_MAX, Snapshot, Version};
 pub use table::{CHUNK_BUDGET, FRAMES_MAX, FrameStats, FrameTable};

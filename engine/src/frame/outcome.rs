@@ -90,3 +90,13 @@ pub enum HoldOutcome {
     /// Held, and pinned: wait for it to become idle.
     Pinned,
 }
+
+/// Answer of a shared latch that waits for no room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum SharedOutcome {
+    /// The latch is taken.
+    Latched,
+    /// Not taken: [`SHARED_MAX`](super::SHARED_MAX) readers have it.
+    Full,
+}

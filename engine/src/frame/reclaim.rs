@@ -135,6 +135,9 @@ impl FrameTable {
         if seen.dirty() {
             self.forget_lines(index);
         }
+        if seen.waiters() {
+            self.wake_retired(Pfn::new(index as u64));
+        }
         true
     }
 

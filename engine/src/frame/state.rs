@@ -13,7 +13,7 @@
 //!                 blind adds  |    |  |  |  +-------------- DIRTY      stored to, not yet flushed
 //!                             |    |  |  +----------------- WRITEBACK  on its way to the backing
 //!                             |    |  +-------------------- POISONED   the medium failed under the frame
-//!                             |    +----------------------- WAITERS    somebody sleeps: bump the wait word
+//!                             |    +----------------------- WAITERS    a thread sleeps, or a writer waits: the wait word says more
 //!                             +---------------------------- REFERENCED two bits, for replacement
 //! ```
 //!
@@ -47,7 +47,7 @@
 //! | `claim_freeing` | LIVE ORPHAN, 0 pins | and EXCLUSIVE | compare-exchange | AcqRel | all holders -> who frees |
 //! | `set` HOLD, ORPHAN | LIVE | and the flag | fetch_or | AcqRel | map change -> refused pinners; holders -> setter |
 //! | `set`, `clear` others | LIVE, pinned | flag | fetch_or, fetch_and | AcqRel | see their callers |
-//! | `add_shared` | pinned | shared + 1 | fetch_add | Acquire | the writers before -> the reader |
+//! | `add_shared` | pinned, seen with room | shared + 1 | fetch_add | Acquire | the writers before -> the reader |
 //! | `drop_shared` | shared > 0 | shared - 1 | fetch_sub | Release | the reader -> the next writer |
 //! | `try_exclusive` | shared = 0, EXCLUSIVE clear | EXCLUSIVE | compare-exchange | Acquire, release fence | readers, writers before -> the writer |
 //! | `drop_exclusive` | EXCLUSIVE | clear, version + 1 | fetch_add | Release | the writer -> all latchers, validators |
@@ -116,9 +116,13 @@ pub(super) const WAITERS: u64 = WAITERS_FIELD.one();
 pub(super) const READER_BITS: u64 = VERSION.mask() | LIVE | ORPHAN | POISONED | EXCLUSIVE;
 /// Set in a word that has more pins than may be counted.
 const PINS_OVER: u64 = PINS_MAX as u64 + 1;
+/// Most pins of one frame with those that a call of the store makes for itself and drops before it returns: a page that
+/// users have pinned [`PINS_MAX`] times is read and written all the same. The rest of the field is room for blind adds.
+pub(super) const SHORT_PINS_MAX: u32 = PINS_MAX + PINS_MAX.div_ceil(2);
 
 const _: () = assert!(VERSION.shift + VERSION.bits == 64);
 const _: () = assert!(PINS_OVER.is_power_of_two() && PINS_OVER & PINS.mask() == PINS_OVER);
+const _: () = assert!(SHORT_PINS_MAX as u64 + (PINS_MAX as u64) / 2 <= PINS.of(PINS.mask()));
 const _: () = assert!(SHARED_MAX as u64 * 2 < SHARED.of(SHARED.mask()));
 // The hit path tests its flags in the low half.
 const _: () = assert!((REFERENCED.mask() | WAITERS | POISONED | LIVE) >> 32 == 0);
@@ -145,6 +149,21 @@ impl Snapshot {
     pub(super) const fn strayed(self) -> bool {
         const ALL: u64 = !(PINS.mask() | VERSION.mask());
         !self.live() || self.0 & ALL == ALL
+    }
+    /// Whether a shared latch may be counted in this word: no writer holds the frame, and there is room. What a writer
+    /// that waits says to it is the wait word's to tell.
+    #[inline(always)]
+    pub(super) const fn has_room_to_share(self) -> bool {
+        self.0 & EXCLUSIVE == 0 && SHARED.of(self.0) < SHARED_MAX as u64
+    }
+    /// Whether a shared latch that made the word this one counts.
+    #[inline(always)]
+    pub(super) const fn is_shared(self) -> bool {
+        self.0 & EXCLUSIVE == 0 && SHARED.of(self.0) <= SHARED_MAX as u64
+    }
+    /// Whether any latch is taken.
+    pub(super) const fn latched(self) -> bool {
+        self.0 & (EXCLUSIVE | SHARED.mask()) != 0
     }
     /// Whether the frame has state only because it was touched once: nothing is lost by retiring it.
     pub(super) const fn is_reclaimable(self) -> bool {
@@ -208,7 +227,7 @@ impl Snapshot {
     pub const fn poisoned(self) -> bool {
         self.has(POISONED)
     }
-    /// Whether somebody may be asleep until the state changes.
+    /// Whether a thread may be asleep until the state changes, or a writer waits for the latch.
     #[must_use]
     pub const fn waiters(self) -> bool {
         self.has(WAITERS)

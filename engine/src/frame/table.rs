@@ -6,7 +6,7 @@ use super::descriptor::Descriptor;
 use super::outcome::{PinOutcome, UnpinOutcome};
 
 use super::space::PfnSpace;
-use super::state::Snapshot;
+use super::state::{PINS_MAX, SHORT_PINS_MAX, Snapshot};
 use super::version::Versions;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -157,15 +157,32 @@ impl FrameTable {
         if word.live() { self.admit(pfn, descriptor, word) } else { self.first_touch(pfn, descriptor) }
     }
 
+    /// As [`Self::pin`], for a pin that is dropped again at once: it is given beyond [`PINS_MAX`](super::PINS_MAX) as well,
+    /// where there is room for some thousands of those.
+    pub fn pin_short(&self, pfn: Pfn) -> PinOutcome {
+        let Some(descriptor) = self.descriptors.get(self.index(pfn)) else { return PinOutcome::Unknown };
+        match descriptor.pin() {
+            Err(word) if word.live() && !mutant("short_pins_saturate") => {
+                self.admit_up_to(SHORT_PINS_MAX, pfn, descriptor, word)
+            }
+            Err(word) => self.settle_pin(pfn, descriptor, word),
+            Ok(()) => PinOutcome::Pinned,
+        }
+    }
+
     /// Whether a pin of a live frame counts; if not, it is taken back by the one put that there is.
     pub(super) fn admit(&self, pfn: Pfn, descriptor: &Descriptor, word: Snapshot) -> PinOutcome {
+        self.admit_up_to(PINS_MAX, pfn, descriptor, word)
+    }
+
+    fn admit_up_to(&self, most: u32, pfn: Pfn, descriptor: &Descriptor, word: Snapshot) -> PinOutcome {
         let refusal = if word.orphan() {
             PinOutcome::Orphan
         } else if word.held() {
             PinOutcome::Held
         } else if word.poisoned() {
             PinOutcome::Poisoned
-        } else if word.saturated() {
+        } else if word.pins() > most {
             PinOutcome::Saturated
         } else {
             descriptor.mark_referenced();

@@ -1,61 +1,181 @@
-//! Debug builds know which regions' guards a thread holds: who commits a batch may hold none of its region.
+//! Which guards a thread holds.
+//!
+//! Each guard is noted by its thread, so that who is about to wait knows two things: a thread that holds a guard of the
+//! region goes before a writer that waits, which may be waiting for that guard; and one that holds a guard of the very page
+//! would wait for itself. Noting is a store and an addition; the looks are for those that have to wait anyway.
+//!
+//! Latches without a guard belong to no thread: those of a [`ReadRange`](super::ReadRange), and those that `into_raw` left.
 
 use super::pages::Pages;
+use crate::error::{Error, Result};
+use crate::frame::Manner;
+use crate::units::Pfn;
+use std::cell::Cell;
 use std::marker::PhantomData;
 
-/// Models switch threads under one thread of the system, so they do without.
-#[cfg(all(debug_assertions, not(any(pagestone_loom, pagestone_shuttle))))]
-mod ledger {
-    use std::cell::RefCell;
+/// Guards of a thread that are known one by one.
+const KNOWN: usize = 16;
 
-    thread_local! {
-        static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+/// A thread's guards. Those of one page and kind are the same to it: of each, as many are here as the thread holds, known
+/// or beyond.
+struct Ledger {
+    known: [Cell<u64>; KNOWN],
+    len: Cell<usize>,
+    /// Guards that found no room, of whatever page.
+    beyond: Cell<usize>,
+}
+
+impl Ledger {
+    const fn new() -> Self {
+        Self { known: [const { Cell::new(0) }; KNOWN], len: Cell::new(0), beyond: Cell::new(0) }
     }
 
-    pub(super) fn add(pages: usize) {
-        let _ = HELD.try_with(|held| held.borrow_mut().push(pages));
-    }
-
-    pub(super) fn remove(pages: usize) {
-        let _ = HELD.try_with(|held| {
-            let mut held = held.borrow_mut();
-            if let Some(at) = held.iter().rposition(|&p| p == pages) {
-                held.swap_remove(at);
+    #[inline]
+    fn add(&self, note: u64) {
+        match self.known.get(self.len.get()) {
+            Some(free) => {
+                free.set(note);
+                self.len.set(self.len.get() + 1);
             }
-        });
+            None => self.beyond.set(self.beyond.get() + 1),
+        }
     }
 
-    pub(super) fn holds(pages: usize) -> bool {
-        HELD.try_with(|held| held.borrow().contains(&pages)).unwrap_or(false)
+    /// Mostly the one that came last goes first.
+    #[inline]
+    fn remove(&self, note: u64) {
+        let last = self.len.get().wrapping_sub(1);
+        match self.known.get(last) {
+            Some(known) if known.get() == note => self.len.set(last),
+            _ => self.remove_another(note),
+        }
+    }
+
+    #[cold]
+    fn remove_another(&self, note: u64) {
+        match self.known().position(|known| known == note) {
+            Some(at) => {
+                let last = self.len.get() - 1;
+                self.known[at].swap(&self.known[last]);
+                self.len.set(last);
+            }
+            None => self.beyond.set(self.beyond.get().saturating_sub(1)),
+        }
+    }
+
+    fn known(&self) -> impl Iterator<Item = u64> + '_ {
+        self.known.iter().take(self.len.get()).map(Cell::get)
     }
 }
 
-#[cfg(not(all(debug_assertions, not(any(pagestone_loom, pagestone_shuttle)))))]
-mod ledger {
-    pub(super) fn add(_: usize) {}
-    pub(super) fn remove(_: usize) {}
-    pub(super) fn holds(_: usize) -> bool {
-        false
-    }
+#[cfg(not(pagestone_shuttle))]
+thread_local! {
+    static LEDGER: Ledger = const { Ledger::new() };
+}
+#[cfg(pagestone_shuttle)]
+shuttle::thread_local! {
+    static LEDGER: Ledger = Ledger::new();
+}
+
+/// How the ledger writes a guard of a page.
+fn note(pfn: Pfn, alone: bool) -> u64 {
+    pfn.get() << 1 | u64::from(alone)
+}
+
+/// The page of a note.
+fn page_of(note: u64) -> Pfn {
+    Pfn::new(note >> 1)
 }
 
 /// Part of each guard: it stays with its thread, as a mutex's does.
 pub(super) type Held = PhantomData<std::sync::MutexGuard<'static, ()>>;
 
-/// This thread was given a guard on a page of `pages`.
+/// This thread was given a guard; `alone`: the exclusive one.
 #[inline]
-pub(super) fn given(pages: &Pages) -> Held {
-    ledger::add(std::ptr::from_ref(pages).addr());
+pub(super) fn given(pfn: Pfn, alone: bool) -> Held {
+    LEDGER.with(|ledger| ledger.add(note(pfn, alone)));
     PhantomData
 }
 
 /// It gave one back.
 #[inline]
-pub(super) fn returned(pages: &Pages) {
-    ledger::remove(std::ptr::from_ref(pages).addr());
+pub(super) fn returned(pfn: Pfn, alone: bool) {
+    LEDGER.with(|ledger| ledger.remove(note(pfn, alone)));
 }
 
-/// Whether this thread holds no guard on a page of `pages`, as far as this build knows.
-pub(crate) fn holds_none(pages: &Pages) -> bool {
-    !ledger::holds(std::ptr::from_ref(pages).addr())
+/// How this thread's shared latches treat a writer that waits for a page of `pages`.
+pub(super) fn manner(pages: &Pages) -> Manner {
+    let holds_any = LEDGER.with(|ledger| {
+        let range = pages.pfns();
+        ledger.beyond.get() != 0 || ledger.known().any(|note| range.contains(page_of(note)))
+    });
+    if holds_any { Manner::GoesFirst } else { Manner::GivesWay }
+}
+
+/// An error where this thread is known to hold a guard that keeps it from the latch it is about to wait for; `alone`: the
+/// exclusive one, which waits for all guards of the page.
+pub(super) fn must_not_wait_for_itself(pfn: Pfn, alone: bool) -> Result {
+    let hinders = |held: u64| held == note(pfn, true) || (alone && held == note(pfn, false));
+    match LEDGER.with(|ledger| ledger.known().find(|held| hinders(*held))) {
+        None => Ok(()),
+        Some(held) if held & 1 == 1 => Err(itself("the write guard", pfn)),
+        Some(_) => Err(itself("a read guard", pfn)),
+    }
+}
+
+/// An error where this thread is known to hold a guard on a page of `pages`.
+pub(crate) fn must_hold_none(pages: &Pages) -> Result {
+    let range = pages.pfns();
+    let held = LEDGER.with(|ledger| ledger.known().find(|note| range.contains(page_of(*note))));
+    held.map_or(Ok(()), |note| Err(itself("a guard", page_of(note))))
+}
+
+fn itself(what: &str, pfn: Pfn) -> Error {
+    Error::WaitsForItself { what: format!("{what} of frame {pfn}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn guards_are_given_back_in_any_order_and_none_is_left() {
+        let ledger = Ledger::new();
+        let notes: Vec<_> = (0..3 * KNOWN as u64).map(|n| n % 5).collect();
+        for reversed in [false, true] {
+            notes.iter().for_each(|note| ledger.add(*note));
+            assert_eq!((ledger.known().count(), ledger.beyond.get()), (KNOWN, 2 * KNOWN));
+            let mut back = notes.clone();
+            if reversed {
+                back.reverse();
+            }
+            back.iter().for_each(|note| ledger.remove(*note));
+            assert_eq!((ledger.known().count(), ledger.beyond.get()), (0, 0));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_ledger_knows_no_guard_that_is_not_held(ops in prop::collection::vec((0u64..6, any::<bool>()), 0..200)) {
+            let (ledger, mut held) = (Ledger::new(), Vec::new());
+            for (note, give) in ops {
+                match held.iter().position(|h| *h == note) {
+                    Some(at) if !give => {
+                        held.swap_remove(at);
+                        ledger.remove(note);
+                    }
+                    _ => {
+                        held.push(note);
+                        ledger.add(note);
+                    }
+                }
+                let count = |note| held.iter().filter(|h| **h == note).count();
+                for note in 0..6 {
+                    prop_assert!(ledger.known().filter(|known| *known == note).count() <= count(note));
+                }
+                prop_assert_eq!(ledger.known().count() + ledger.beyond.get(), held.len());
+            }
+        }
+    }
 }

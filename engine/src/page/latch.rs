@@ -1,15 +1,21 @@
 //! Latches: short-term exclusion on a page's bytes.
 
-use super::guards::{Held, given, returned};
+use super::guards::{Held, given, manner, must_not_wait_for_itself, returned};
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::frame::FrameTable;
+use crate::frame::{FrameTable, Manner, SHARED_MAX, SharedOutcome};
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, LINES_PER_FRAME};
 use std::ops::{Deref, DerefMut, Range};
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
 
 /// From here on, a piece is stored past the cache: cheaper than storing and flushing its lines.
 const STREAM_MIN: usize = 4 * LINE_SIZE;
+
+/// Most read guards of one page, and most latches of kept ranges with them.
+pub const READERS_MAX: u32 = SHARED_MAX;
+
+/// How long a writer waits for a range that is kept.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A shared latch: nobody writes to the page while it lives.
 ///
@@ -54,28 +60,34 @@ struct Exclusive<'p> {
 }
 
 impl PageRef {
-    /// Waits for a shared latch.
+    /// Waits for a shared latch: for a writer that has the page; and for one that waits for it, but not for long, and not
+    /// where this thread holds a guard of the region, which that writer may be waiting for.
     ///
     /// # Errors
-    /// `PoisonedFrame`.
+    /// `PoisonedFrame`; `TooManyReaders` with 511 of them: copy the bytes instead ([`read_at`](crate::store::Object::read_at));
+    /// `WaitsForItself` where this thread holds the page's write guard.
+    #[inline]
     pub fn read(&self) -> Result<ReadGuard<'_>> {
         self.readable()?;
-        FrameTable::global().latch_shared(self.pfn());
-        Ok(ReadGuard { page: self, _held: given(self.pages()) })
+        if !self.share(Manner::GivesWay) {
+            self.wait_to_read()?;
+        }
+        Ok(self.reading())
     }
 
-    /// A shared latch, if it is free.
+    /// A shared latch, if it is free: no writer has it, none waits for it to which this thread would give way, and there
+    /// are not as many readers as can be counted.
     ///
     /// # Errors
     /// `PoisonedFrame`.
     pub fn try_read(&self) -> Result<Option<ReadGuard<'_>>> {
         self.readable()?;
-        Ok(FrameTable::global()
-            .try_latch_shared(self.pfn())
-            .then(|| ReadGuard { page: self, _held: given(self.pages()) }))
+        let taken = self.share(Manner::GivesWay) || self.share(manner(self.pages()));
+        Ok(taken.then(|| self.reading()))
     }
 
-    /// Waits for the exclusive latch; the guard is the whole page and makes all of it dirty.
+    /// Waits for the exclusive latch; the guard is the whole page and makes all of it dirty. Readers that come while it
+    /// waits let it go first, for 50 ms at a time.
     ///
     /// Bytes of an object's last page that lie beyond its length may be written; they show when the object grows, unless
     /// it was cut, or opened by its first handle, before its last growth.
@@ -84,7 +96,8 @@ impl PageRef {
     /// See [`WriteGuard`].
     ///
     /// # Errors
-    /// `Detached` when the page was cut off from its object: the write would be lost. `ReadOnly`.
+    /// `Detached` when the page was cut off from its object: the write would be lost. `ReadOnly`. `WaitsForItself` where
+    /// this thread holds a guard of the page; `Busy` where a [`ReadRange`](super::ReadRange) of it is kept for seconds.
     pub fn write(&self) -> Result<WriteGuard<'_>> {
         self.write_range(0..FRAME_SIZE)
     }
@@ -98,7 +111,7 @@ impl PageRef {
         check_range(&bytes)?;
         let mut latch = self.exclusive()?;
         latch.stored = bytes;
-        Ok(WriteGuard { latch, _held: given(self.pages()) })
+        Ok(latch.writing())
     }
 
     /// As [`write`](Self::write), if the latch is free.
@@ -112,35 +125,7 @@ impl PageRef {
         }
         let mut latch = Exclusive::taken(self)?;
         latch.stored = 0..FRAME_SIZE;
-        Ok(Some(WriteGuard { latch, _held: given(self.pages()) }))
-    }
-
-    /// Copies the page without a latch. `false`: a writer interfered, and `into` holds nothing of use.
-    ///
-    /// # Errors
-    /// `PoisonedFrame`.
-    pub fn read_optimistic(&self, into: &mut [u8; FRAME_SIZE]) -> Result<bool> {
-        self.readable()?;
-        let table = FrameTable::global();
-        let version = table.version(self.pfn());
-        for (n, word) in into.chunks_exact_mut(8).enumerate() {
-            let at = self.bytes().cast::<AtomicU64>().as_ptr().wrapping_add(n);
-            // SAFETY: a frame is 512 aligned words, pinned by `self`. A writer may store to them meanwhile; then the
-            // version differs and the copy is given up.
-            let value = unsafe { &*at };
-            // ORDERING: Relaxed: the fence below orders the copy before the second look at the version.
-            word.copy_from_slice(&u64::from_le(value.load(Ordering::Relaxed)).to_le_bytes());
-        }
-        // ORDERING: Acquire fence: a copied word that a writer stored makes his version visible to `validate`.
-        fence(Ordering::Acquire);
-        Ok(table.validate(self.pfn(), version))
-    }
-
-    /// Copies bytes of the page from `at` on, under a shared latch.
-    pub(crate) fn load(&self, at: usize, into: &mut [u8]) -> Result {
-        let guard = self.read()?;
-        into.copy_from_slice(&guard[at..at + into.len()]);
-        Ok(())
+        Ok(Some(latch.writing()))
     }
 
     /// Stores `bytes` at `at`, under the exclusive latch.
@@ -183,11 +168,9 @@ impl PageRef {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn readable(&self) -> Result {
-        match FrameTable::global().peek(self.pfn()) {
-            Some(now) if now.poisoned() => Err(Error::PoisonedFrame { pfn: self.pfn() }),
-            _ => Ok(()),
-        }
+        if self.descriptor.is_poisoned() { Err(Error::PoisonedFrame { pfn: self.pfn() }) } else { Ok(()) }
     }
 
     pub(super) fn writable(&self) -> Result {
@@ -211,10 +194,62 @@ impl PageRef {
         }
     }
 
+    #[inline]
+    fn share(&self, manner: Manner) -> bool {
+        FrameTable::global().share(self.pfn(), self.descriptor, manner)
+    }
+
+    /// The shared latch was refused: waits for it.
+    #[cold]
+    fn wait_to_read(&self) -> Result {
+        must_not_wait_for_itself(self.pfn(), false)?;
+        let table = FrameTable::global();
+        match table.latch_shared_unless_full(self.pfn(), manner(self.pages())) {
+            SharedOutcome::Latched => Ok(()),
+            SharedOutcome::Full => Err(Error::TooManyReaders { pfn: self.pfn(), readers: READERS_MAX }),
+        }
+    }
+
+    /// As [`Self::wait_to_read`], and waits for room too.
+    pub(super) fn wait_for_a_turn_to_read(&self) -> Result {
+        must_not_wait_for_itself(self.pfn(), false)?;
+        FrameTable::global().latch_shared(self.pfn(), manner(self.pages()));
+        Ok(())
+    }
+
+    /// The guard of a shared latch that was just taken.
+    #[inline]
+    fn reading(&self) -> ReadGuard<'_> {
+        ReadGuard { page: self, _held: given(self.pfn(), false) }
+    }
+
     fn exclusive(&self) -> Result<Exclusive<'_>> {
         self.writable()?;
-        FrameTable::global().latch_exclusive(self.pfn());
+        self.latch_exclusive()?;
         Exclusive::taken(self)
+    }
+
+    /// Waits for the exclusive latch, of which there is no guard yet.
+    pub(super) fn latch_exclusive(&self) -> Result {
+        if FrameTable::global().try_latch_exclusive(self.pfn()) { Ok(()) } else { self.wait_to_write() }
+    }
+
+    /// A latch that a thread holds goes soon. One of a range that is kept may stay for ever, and its keeper may be this
+    /// thread: who waits for that is told.
+    #[cold]
+    fn wait_to_write(&self) -> Result {
+        must_not_wait_for_itself(self.pfn(), true)?;
+        let kept = &self.pages().kept;
+        loop {
+            let before = kept.over(self.frame());
+            if FrameTable::global().latch_exclusive_within(self.pfn(), Some(PATIENCE)) {
+                return Ok(());
+            }
+            if before.is_some() && kept.over(self.frame()) == before {
+                let why = format!("frame {} is in a ReadRange that is kept: drop that first", self.pfn());
+                return Err(Error::Busy { what: "the page", why });
+            }
+        }
     }
 
     /// Makes the lines that hold `bytes` dirty. The caller holds the exclusive latch.
@@ -250,12 +285,18 @@ impl PageRef {
     pub unsafe fn release_write(&self, dirty: Range<usize>) -> Result {
         check_range(&dirty)?;
         let latch = Exclusive { page: self, stored: dirty };
-        drop(WriteGuard { latch, _held: given(self.pages()) });
+        drop(latch.writing());
         Ok(())
     }
 }
 
 impl<'p> Exclusive<'p> {
+    /// The guard of the latch.
+    fn writing(self) -> WriteGuard<'p> {
+        let _held = given(self.page.pfn(), true);
+        WriteGuard { latch: self, _held }
+    }
+
     /// The latch has just been taken. A page that was cut off gives it back: ORPHAN is never reversed, and a truncate
     /// that sets it after this look is ordered after the write.
     fn taken(page: &'p PageRef) -> Result<Self> {
@@ -283,7 +324,7 @@ impl Drop for Exclusive<'_> {
 impl ReadGuard<'_> {
     /// Leaves the latch taken until [`PageRef::release_read`], by any thread.
     pub fn into_raw(self) {
-        returned(self.page.pages());
+        returned(self.page.pfn(), false);
         std::mem::forget(self);
     }
 }
@@ -294,14 +335,14 @@ impl WriteGuard<'_> {
     /// # Durability
     /// None before that.
     pub fn into_raw(self) {
-        returned(self.latch.page.pages());
+        returned(self.latch.page.pfn(), true);
         std::mem::forget(self);
     }
 }
 
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
-        returned(self.latch.page.pages());
+        returned(self.latch.page.pfn(), true);
         let Range { start, end } = self.latch.stored.clone();
         let page = self.latch.page;
         if start < end {
@@ -314,7 +355,7 @@ impl Drop for WriteGuard<'_> {
 impl Drop for ReadGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        returned(self.page.pages());
+        returned(self.page.pfn(), false);
         FrameTable::global().release_shared(self.page.pfn());
     }
 }

@@ -17,11 +17,11 @@ impl Latched {
     /// Waits for the exclusive latch.
     ///
     /// # Errors
-    /// `PoisonedFrame`, `ReadOnly`, `Detached`.
+    /// `PoisonedFrame`, `ReadOnly`, `Detached`; `WaitsForItself` and `Busy`, as of a write guard.
     pub(crate) fn take(page: PageRef) -> Result<Self> {
         page.readable()?;
         page.writable()?;
-        FrameTable::global().latch_exclusive(page.pfn());
+        page.latch_exclusive()?;
         let latched = Self { page };
         if latched.page.is_detached() {
             return Err(Error::Detached { pfn: latched.page.pfn() });

@@ -22,13 +22,20 @@
 //! ```
 //!
 //! While a thread holds a guard, it calls nothing that may want the latch of the same page or wait for somebody who
-//! does: no write, truncate, punch or read of that object, and no commit of a batch on the same store (debug builds
-//! check this). Where others commit batches, which latch many pages in the order of their frames, it waits for no other
-//! page of the store either, but one of a higher pfn, and changes no object. Pins may be held across all of them.
+//! does: no write, truncate, punch or read of that object, and no commit of a batch on the same store. What would wait for
+//! a guard of its own thread is an error, [`WaitsForItself`](crate::Error::WaitsForItself), as far as it is known: a thread's
+//! first 16 guards are. Where others commit batches, which latch many pages in the order of their frames, it waits for no
+//! other page of the store either, but one of a higher pfn, and changes no object. Pins may be held across all of them.
+//!
+//! A writer that waits for a page lets no new reader in, but threads that hold a guard of the region: for 50 ms at a time,
+//! after which readers pass for as long. A copy ([`read_at`](crate::store::Object::read_at)) does not wait for it.
 
 mod answer;
+mod copy;
 mod dirty;
+mod drain;
 mod guards;
+mod kept;
 mod latch;
 mod latched;
 mod pages;
@@ -41,8 +48,8 @@ mod sync;
 
 pub use crate::frame::PINS_MAX;
 pub(crate) use answer::Answer;
-pub(crate) use guards::holds_none;
-pub use latch::{ReadGuard, WriteGuard};
+pub(crate) use guards::must_hold_none;
+pub use latch::{READERS_MAX, ReadGuard, WriteGuard};
 pub(crate) use latched::Latched;
 pub use pages::Pages;
 pub use pin::{PageInfo, PageRef};

@@ -1,6 +1,7 @@
 //! The pages of one attached region: where pins come from.
 
 use super::dirty::Dirty;
+use super::kept::Kept;
 use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
 use crate::frame::{Descriptor, FrameTable, PinOutcome, Snapshot, UnpinOutcome};
@@ -11,6 +12,10 @@ use crate::sync::RwLock;
 use crate::units::{Durability, FRAME_SIZE, FrameNo, Pfn, PfnRange};
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+/// How often who waits for a frame that is held looks whether it is still to be had.
+const HOLD_LOOK: Duration = Duration::from_millis(50);
 
 /// The pages of one attached region.
 ///
@@ -25,6 +30,7 @@ pub struct Pages {
     /// Whether writers note what they dirty: there is something to flush at all.
     pub(super) tracks_dirt: bool,
     pub(super) dirty: Dirty,
+    pub(super) kept: Kept,
     /// Shared: a raw pin is being validated. Exclusive: frames change their role.
     pub(super) roles: RwLock<()>,
     manager: OnceLock<Weak<dyn SpaceManager>>,
@@ -53,6 +59,7 @@ impl Pages {
             region,
             tracks_dirt,
             dirty: Dirty::default(),
+            kept: Kept::default(),
             roles: RwLock::new(()),
             manager: OnceLock::new(),
             images: OnceLock::new(),
@@ -199,20 +206,37 @@ impl Pages {
         }
     }
 
-    /// A pin on `frame`, or why not.
+    /// A pin on `frame`, or why not. A frame that is held is waited for: that is not for long.
     #[cold]
     pub(crate) fn pin(&self, frame: FrameNo) -> Result<PageRef> {
+        self.pin_by(frame, FrameTable::pin)
+    }
+
+    /// As [`Self::pin`], for a call of the store that drops the pin before it returns: given beyond the most as well.
+    #[cold]
+    pub(crate) fn pin_short(&self, frame: FrameNo) -> Result<PageRef> {
+        self.pin_by(frame, FrameTable::pin_short)
+    }
+
+    fn pin_by(&self, frame: FrameNo, pin: impl Fn(&FrameTable, Pfn) -> PinOutcome) -> Result<PageRef> {
         let Some(descriptor) = self.descriptor(frame) else {
             let why = "a page lies beyond the region's window";
             return Err(Error::corrupt("object map", frame.offset(), why));
         };
-        let pfn = self.pfn(frame);
-        let outcome = FrameTable::global().pin(pfn);
-        if !outcome.is_pinned() {
+        let (table, pfn) = (FrameTable::global(), self.pfn(frame));
+        loop {
+            let outcome = pin(table, pfn);
+            if outcome.is_pinned() {
+                return Ok(PageRef::new(self, descriptor));
+            }
             let _: Option<()> = Self::refused(outcome, pfn);
+            if outcome != PinOutcome::Held {
+                outcome.into_result(pfn)?;
+            }
+            // Of a region that is being closed it stays held.
+            self.region.ensure_usable()?;
+            let _ = table.wait_unheld(pfn, Some(HOLD_LOOK));
         }
-        outcome.into_result(pfn)?;
-        Ok(PageRef::new(self, descriptor))
     }
 
     /// A pin was not given. Even a vain one may have been the last of a detached frame, or of a region that closes.

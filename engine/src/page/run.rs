@@ -2,7 +2,7 @@
 
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::frame::FrameTable;
+use crate::frame::{FrameTable, Manner};
 use crate::units::{FRAME_SIZE, FrameNo, Pfn};
 use std::fmt;
 use std::ops::Deref;
@@ -72,24 +72,26 @@ impl PinnedRange {
         name
     }
 
-    /// Latches all its pages for reading, to keep. `None`, and the pins are gone, where somebody writes to one of them, or
-    /// one has as many readers as can be counted: read the range instead.
+    /// Latches all its pages for reading, to keep. `None`, and the pins are gone, where a page has a writer, or one that
+    /// waits, or as many readers as can be counted: read the range instead.
     ///
     /// # Errors
     /// `PoisonedFrame`.
     pub fn try_read(self) -> Result<Option<ReadRange>> {
         let table = FrameTable::global();
-        let mut read = ReadRange { range: self, latched: 0 };
+        let mut read = ReadRange { range: self, latched: 0, place: None };
         for n in 0..read.range.frames() as u64 {
             let pfn = read.pfn(n);
             if table.peek(pfn).is_some_and(|now| now.poisoned()) {
                 return Err(Error::PoisonedFrame { pfn });
             }
-            if !table.try_latch_shared(pfn) {
+            if !table.try_latch_shared(pfn, Manner::GivesWay) {
                 return Ok(None);
             }
             read.latched += 1;
         }
+        let first = &read.range.first;
+        read.place = Some(first.pages().kept.add(first.frame(), read.latched));
         Ok(Some(read))
     }
 
@@ -116,8 +118,8 @@ impl Drop for PinnedRange {
 /// A pinned range under shared latches: its bytes, for as long as it lives.
 ///
 /// It is made for content that is written once. It may be kept for long, sent to other threads and dropped there, after
-/// its object was cut or unlinked, and after its store was dropped. Meanwhile whoever writes to one of its pages waits for
-/// it: a thread that has it and writes there itself waits forever.
+/// its object was cut or unlinked, and after its store was dropped. Meanwhile a write to one of its pages, or the commit of a
+/// batch, waits for it, and after two seconds is told [`Busy`](crate::Error::Busy): it may be the writer's own.
 ///
 /// ```
 /// # use pagestone::store::Store;
@@ -137,6 +139,8 @@ pub struct ReadRange {
     range: PinnedRange,
     /// Frames that are latched, from the first: all of them, but while it is made.
     latched: u64,
+    /// Where it is noted as kept, once it is whole.
+    place: Option<usize>,
 }
 
 impl ReadRange {
@@ -157,6 +161,11 @@ impl Deref for ReadRange {
 
 impl Drop for ReadRange {
     fn drop(&mut self) {
+        let pages = self.range.first.pages();
+        // In a forked child a thread that is not there may have the list; and nothing of the parent's is written there.
+        if let Some(place) = self.place.filter(|_| !pages.region().forked()) {
+            pages.kept.remove(place);
+        }
         for n in 0..self.latched {
             FrameTable::global().release_shared(self.pfn(n));
         }

@@ -265,6 +265,12 @@ impl Region {
         Holder::this_process()
     }
 
+    /// Whether this process is a forked child of the one that attached the region, and has none of it.
+    #[must_use]
+    pub(crate) fn forked(&self) -> bool {
+        self.memory.forked()
+    }
+
     /// Whether the region can be used: an error says why not.
     #[inline]
     pub fn ensure_usable(&self) -> Result {

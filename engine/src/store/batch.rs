@@ -7,7 +7,7 @@ use super::object::Object;
 use super::shared::{Shared, check_end};
 use super::stage::Stage;
 use crate::error::{Error, Result};
-use crate::page::holds_none;
+use crate::page::must_hold_none;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ impl Batch {
     /// Writes everything that is staged, together.
     ///
     /// The caller holds no guard on any page of the store: a commit waits for latches of its pages, and others may wait
-    /// for the caller's (debug builds check this).
+    /// for the caller's.
     ///
     /// # Durability
     /// On return all of it survives a power loss (a `Volatile` region survives none). If the process or the power dies
@@ -128,15 +128,14 @@ impl Batch {
     /// # Errors
     /// `NoSpace`, also where a large batch would have to be written to too many places of a fragmented region that
     /// cannot grow; `OutOfRange` when it lets more objects grow than the region's log has room for (255 with a log of the
-    /// usual size; those that only change are not counted): nothing has changed. A failed flush poisons the region: until it is opened again nobody knows whether the batch happened.
-    ///
-    /// # Panics
-    /// In debug builds, when the thread holds a guard.
+    /// usual size; those that only change are not counted): nothing has changed. `WaitsForItself` when this
+    /// thread holds a guard on a page of the store; `Busy` when a [`ReadRange`](crate::page::ReadRange) of a page it changes
+    /// is kept: nothing has changed. A failed flush poisons the region: until it is opened again nobody knows whether the batch happened.
     pub fn commit(self) -> Result {
         let Self { core, targets, .. } = self;
         let core = &core;
         core.begin_change()?;
-        debug_assert!(holds_none(&core.pages), "a batch is committed by a thread that holds a guard");
+        must_hold_none(&core.pages)?;
         let asks = |target: &Target| target.stage.end() > 0 || target.len > 0;
         let mut targets: Vec<_> = targets.into_values().filter(asks).collect();
         if targets.is_empty() {

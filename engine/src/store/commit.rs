@@ -350,12 +350,17 @@ fn latch<'e>(core: &Core, members: &[Member<'_>], edits: Vec<Edits<'e>>) -> Resu
     for (member, mut edits) in members.iter().zip(edits) {
         for &(index, frame) in &member.found {
             let edit = edits.remove(&index).unwrap_or_default();
-            wanted.push((member.shared.pin_located(index, frame)?, edit, member.shared.owner(index), false));
+            wanted.push((
+                member.shared.pin_located_short(index, frame)?,
+                edit,
+                member.shared.owner(index),
+                false,
+            ));
         }
         for &(index, frame) in &member.fresh {
             let edit = edits.remove(&index).unwrap_or_default();
             // It has no owner before it is linked.
-            wanted.push((core.pages.pin(frame)?, edit, member.shared.owner(index), true));
+            wanted.push((core.pages.pin_short(frame)?, edit, member.shared.owner(index), true));
         }
     }
     wanted.sort_unstable_by_key(|(page, ..)| page.frame());

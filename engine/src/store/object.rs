@@ -7,7 +7,7 @@ use crate::page::{PageRef, PinnedRange};
 use crate::units::{FRAME_SIZE, PageIndex};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An open object: a sparse array of bytes, and of pages that can be pinned.
 ///
@@ -71,7 +71,11 @@ impl Object {
     }
 
     /// Copies bytes from `offset` on; says how many. Fewer than asked for only at the object's end. Holes read as
-    /// zeros. Of each page a read sees a concurrent write whole or not at all.
+    /// zeros. Of each page a read sees a concurrent write whole or not at all. It needs no latch that may be refused for
+    /// long: any number of threads, or of guards, may be reading the page.
+    ///
+    /// # Errors
+    /// `WaitsForItself` where this thread holds the write guard of a page.
     pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
         self.shared.read_at(offset, into)
     }
@@ -122,7 +126,9 @@ impl Object {
         self.shared.core.with_room(|| self.shared.set_len(len))
     }
 
-    /// As [`set_len`](Self::set_len), but first waits, at most for `wait`, until nobody pins a page that is cut off.
+    /// As [`set_len`](Self::set_len), but first waits, at most for `wait`, until nobody pins a page that is cut off. Each
+    /// page is looked at by itself: a pin that is taken later does not hold the cut up. While its pins are waited for, new
+    /// ones wait, for 50 ms at a time.
     ///
     /// # Durability
     /// As [`write_at`](Self::write_at).
@@ -130,7 +136,7 @@ impl Object {
     /// # Errors
     /// `TimedOut`: nothing has changed.
     pub fn set_len_wait(&self, len: u64, wait: Duration) -> Result {
-        self.shared.wait_for_pins(len, Instant::now().checked_add(wait))?;
+        self.shared.wait_for_pins(len, wait)?;
         self.shared.core.with_room(|| self.shared.set_len(len))
     }
 

@@ -6,12 +6,15 @@ use crate::error::{Error, Result};
 use crate::media::rules::Rule;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
-use crate::units::{FRAME_SIZE, PageIndex};
+use crate::sync::time::Instant;
+use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often a cut that waits for pins looks again.
 const PATIENCE: Duration = Duration::from_micros(200);
+/// How long pins are kept from beginning at a time.
+const TURN: Duration = Duration::from_millis(50);
 
 impl Shared {
     pub(super) fn set_len(&self, len: u64) -> Result {
@@ -80,7 +83,7 @@ impl Shared {
                 layout.lengths.committed(self.len());
             }
         }
-        self.pin_located(index, frame)?.store_now(in_page, &[0; FRAME_SIZE][in_page..])?;
+        self.pin_located_short(index, frame)?.store_now(in_page, &[0; FRAME_SIZE][in_page..])?;
         layout.unpublished = true;
         Ok(())
     }
@@ -114,8 +117,11 @@ impl Shared {
         self.lookaside.clear(pages);
     }
 
-    /// Waits until nobody pins a page beyond `len`, without a `deadline` for as long as it takes. A pin that is taken later does not hold the cut up.
-    pub(super) fn wait_for_pins(&self, len: u64, deadline: Option<Instant>) -> Result {
+    /// Waits until nobody pins a page beyond `len`, page by page. A pin that is taken later does not hold the cut up; while
+    /// a page's pins are waited for, for a turn at most, new ones wait.
+    pub(super) fn wait_for_pins(&self, len: u64, wait: Duration) -> Result {
+        let deadline = Instant::now().checked_add(wait);
+        let left = || deadline.map_or(TURN, |end| end.saturating_duration_since(Instant::now()).min(TURN));
         let mut from = PageIndex::pages_for(len);
         loop {
             let batch = self.core.volume.mapped(
@@ -124,14 +130,25 @@ impl Shared {
                 CHUNK_PAGES as usize,
             )?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
-            while batch.iter().any(|&(_, frame)| self.pages.pins(frame) != 0) {
-                self.core.ensure_usable()?;
-                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                    return Err(Error::TimedOut { what: "pins on pages that are to be cut off".to_owned() });
+            for (_, frame) in batch {
+                while !self.pages.drain(frame, left()) {
+                    self.core.ensure_usable()?;
+                    if left() == Duration::ZERO {
+                        let what = "pins on pages that are to be cut off".to_owned();
+                        return Err(Error::TimedOut { what });
+                    }
+                    self.let_pins_begin(frame, left());
                 }
-                thread::sleep(PATIENCE);
             }
             from = last.0 + 1;
+        }
+    }
+
+    /// Gives those who wait for a pin as long as they have waited, or until there is none.
+    fn let_pins_begin(&self, frame: FrameNo, time: Duration) {
+        let end = Instant::now().checked_add(time);
+        while self.pages.pins(frame) != 0 && end.is_some_and(|end| Instant::now() < end) {
+            thread::sleep(PATIENCE);
         }
     }
 
@@ -207,7 +224,7 @@ impl Shared {
         }
         let index = PageIndex::of_byte(from);
         let Some(frame) = self.locate(index)? else { return Ok(()) };
-        self.pin_located(index, frame)?
+        self.pin_located_short(index, frame)?
             .store((from % PAGE) as usize, &[0; FRAME_SIZE][..(to - from) as usize])
     }
 

@@ -133,6 +133,20 @@ impl Shared {
     /// A pin of a page that has to be looked up; `None` for a hole or past the end.
     #[cold]
     pub(super) fn miss(&self, index: PageIndex) -> Result<Option<PageRef>> {
+        self.look_up(index, Self::pin_located)
+    }
+
+    /// As [`Self::miss`], for a call that drops the pin before it returns.
+    #[cold]
+    pub(super) fn miss_short(&self, index: PageIndex) -> Result<Option<PageRef>> {
+        self.look_up(index, Self::pin_located_short)
+    }
+
+    fn look_up(
+        &self,
+        index: PageIndex,
+        pin: impl Fn(&Self, PageIndex, FrameNo) -> Result<PageRef>,
+    ) -> Result<Option<PageRef>> {
         self.core.ensure_whole()?;
         let _steady = self.shape.read();
         if index.0 >= PageIndex::pages_for(self.len()) {
@@ -140,7 +154,7 @@ impl Shared {
         }
         match self.locate(index)? {
             None => Ok(None),
-            Some(frame) => self.pin_located(index, frame).map(Some),
+            Some(frame) => pin(self, index, frame).map(Some),
         }
     }
 
@@ -213,9 +227,23 @@ impl Shared {
     /// # Errors
     /// `Corrupt` also where the frame turns out to be used for something else, or to hold another page.
     pub(super) fn pin_located(&self, index: PageIndex, frame: FrameNo) -> Result<PageRef> {
+        self.pin_expected(index, frame, Pages::pin)
+    }
+
+    /// As [`Self::pin_located`], for a call that drops the pin before it returns.
+    pub(super) fn pin_located_short(&self, index: PageIndex, frame: FrameNo) -> Result<PageRef> {
+        self.pin_expected(index, frame, Pages::pin_short)
+    }
+
+    fn pin_expected(
+        &self,
+        index: PageIndex,
+        frame: FrameNo,
+        pin: impl Fn(&Pages, FrameNo) -> Result<PageRef>,
+    ) -> Result<PageRef> {
         // Before the pin too: a frame that is something else is not to be taken for one that is pinned often.
         self.core.volume.expect_page(frame)?;
-        let page = self.pages.pin(frame)?;
+        let page = pin(&self.pages, frame)?;
         // ORDERING: SeqCst: the pin is counted before the look at the frame's use; who takes the frame does it the other
         // way round.
         fence(Ordering::SeqCst);
@@ -246,7 +274,7 @@ impl Shared {
             let in_page = (at % PAGE) as usize;
             let (piece, behind) = rest.split_at_mut(rest.len().min(FRAME_SIZE - in_page));
             let index = PageIndex::of_byte(at);
-            match self.hit(index).map_or_else(|| self.miss(index), |page| Ok(Some(page)))? {
+            match self.hit(index).map_or_else(|| self.miss_short(index), |page| Ok(Some(page)))? {
                 Some(page) => page.load(in_page, piece)?,
                 None => piece.fill(0),
             }

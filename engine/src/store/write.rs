@@ -76,7 +76,7 @@ impl Shared {
         for piece in pieces(offset, bytes) {
             let page = match self.hit(piece.index) {
                 Some(page) => page,
-                None => match self.miss(piece.index)? {
+                None => match self.miss_short(piece.index)? {
                     Some(page) => page,
                     None => return Ok(done),
                 },
@@ -120,7 +120,7 @@ impl Shared {
         let frames = self.locate_run(first, PageIndex::pages_for(end) - first.0)?;
         let fresh = self.take_frames(first, &frames)?;
         let in_place = |(piece, frame): (Piece<'_>, &Option<FrameNo>)| match frame {
-            Some(frame) => self.pin_located(piece.index, *frame)?.store(piece.at, piece.bytes),
+            Some(frame) => self.pin_located_short(piece.index, *frame)?.store(piece.at, piece.bytes),
             None => Ok(()),
         };
         let into_fresh = |piece: Piece<'_>| {

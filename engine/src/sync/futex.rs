@@ -3,87 +3,139 @@
 use super::atomic::AtomicU32;
 use std::time::Duration;
 
-/// Sleeps while `word` holds `expected`, until woken or for at most `limit`.
+/// As what a sleeper sleeps, so that some can be woken and others left alone. A bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sleepers {
+    /// Those that give way to others.
+    Polite = 1,
+    /// The rest.
+    Rest = 2,
+    /// To wake: both.
+    All = 3,
+}
+
+/// Sleeps while `word` holds `expected`, until woken as one of these `sleepers` or for at most `limit`.
 ///
 /// It may return early for no reason: look again. False only when the time ran out.
 #[must_use]
-pub fn wait(word: &AtomicU32, expected: u32, limit: Option<Duration>) -> bool {
-    imp::wait(word, expected, limit)
+pub fn wait(word: &AtomicU32, expected: u32, sleepers: Sleepers, limit: Option<Duration>) -> bool {
+    imp::wait(word, expected, sleepers, limit)
 }
 
-/// Wakes all who sleep on `word`. Change the word first.
-pub fn wake_all(word: &AtomicU32) {
-    imp::wake_all(word);
+/// Wakes all of these `sleepers` that sleep on `word`. Change the word first.
+pub fn wake(word: &AtomicU32, sleepers: Sleepers) {
+    imp::wake(word, sleepers);
 }
 
 #[cfg(not(any(pagestone_loom, pagestone_shuttle)))]
 mod imp {
-    use super::{AtomicU32, Duration};
+    use super::{AtomicU32, Duration, Sleepers};
     use std::ptr;
 
-    pub(super) fn wait(word: &AtomicU32, expected: u32, limit: Option<Duration>) -> bool {
-        let limit = limit.map(|d| libc::timespec {
-            tv_sec: libc::time_t::try_from(d.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: d.subsec_nanos().into(),
-        });
+    /// A moment of the kernel's clock, so far from now.
+    fn moment(from_now: Duration) -> libc::timespec {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: it writes the timespec behind the pointer.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+        let nanoseconds = now.tv_nsec.unsigned_abs() + u64::from(from_now.subsec_nanos());
+        let seconds = from_now.as_secs().saturating_add(nanoseconds / 1_000_000_000);
+        let seconds = libc::time_t::try_from(seconds).unwrap_or(libc::time_t::MAX);
+        libc::timespec {
+            tv_sec: now.tv_sec.saturating_add(seconds),
+            tv_nsec: (nanoseconds % 1_000_000_000) as _,
+        }
+    }
+
+    pub(super) fn wait(word: &AtomicU32, expected: u32, sleepers: Sleepers, limit: Option<Duration>) -> bool {
+        let limit = limit.map(moment);
         let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: FUTEX_WAIT reads the live word behind the reference and the timespec behind `limit`, if any.
+        // SAFETY: FUTEX_WAIT_BITSET reads the live word behind the reference and the timespec behind `limit`, if any.
         let status = unsafe {
             libc::syscall(
                 libc::SYS_futex,
                 word.as_ptr(),
-                libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+                libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG,
                 expected,
                 limit,
+                ptr::null::<u32>(),
+                sleepers as u32,
             )
         };
         status == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ETIMEDOUT)
     }
 
-    pub(super) fn wake_all(word: &AtomicU32) {
-        // SAFETY: FUTEX_WAKE uses the word's address as a name and does not touch the word.
+    pub(super) fn wake(word: &AtomicU32, sleepers: Sleepers) {
+        // SAFETY: FUTEX_WAKE_BITSET uses the word's address as a name and does not touch the word.
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
                 word.as_ptr(),
-                libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+                libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG,
                 i32::MAX,
+                ptr::null::<libc::timespec>(),
+                ptr::null::<u32>(),
+                sleepers as u32,
             );
         }
     }
 }
 
 /// The kernel's promise and no more: the comparison and the falling asleep are one step against a wake-up. All words
-/// share one queue, which adds wake-ups for no reason; a lost one is a deadlock that the model reports.
+/// share one queue for each kind of sleepers, which adds wake-ups for no reason; a lost one is a deadlock that the model
+/// reports.
 #[cfg(any(pagestone_loom, pagestone_shuttle))]
 mod imp {
     use super::super::imp::{
         lazy_static,
         sync::{Condvar, Mutex, atomic::Ordering},
     };
-    use super::{AtomicU32, Duration};
+    use super::{AtomicU32, Duration, Sleepers};
 
     lazy_static! {
-        static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+        static ref QUEUE: (Mutex<()>, Condvar, Condvar) = (Mutex::new(()), Condvar::new(), Condvar::new());
     }
 
-    pub(super) fn wait(word: &AtomicU32, expected: u32, limit: Option<Duration>) -> bool {
-        if cfg!(pagestone_loom) && limit.is_some() {
-            // The limit was over at once. To be woken within it is the case without one.
+    #[cfg(pagestone_loom)]
+    fn limited(_: &AtomicU32, _: u32, _: Duration) -> bool {
+        // The limit was over at once. To be woken within it is the case without one.
+        super::super::thread::yield_now();
+        false
+    }
+
+    #[cfg(pagestone_shuttle)]
+    fn limited(word: &AtomicU32, expected: u32, limit: Duration) -> bool {
+        let end = super::super::time::Instant::now().checked_add(limit);
+        // ORDERING: SeqCst, as below.
+        while word.load(Ordering::SeqCst) == expected {
+            if end.is_some_and(|end| super::super::time::Instant::now() >= end) {
+                return false;
+            }
             super::super::thread::yield_now();
-            return false;
-        }
-        let Ok(guard) = QUEUE.0.lock() else { return true };
-        // ORDERING: SeqCst as the kernel's own look at the word, which has a full barrier on both sides.
-        if word.load(Ordering::SeqCst) == expected {
-            drop(QUEUE.1.wait(guard));
         }
         true
     }
 
-    pub(super) fn wake_all(_word: &AtomicU32) {
+    pub(super) fn wait(word: &AtomicU32, expected: u32, sleepers: Sleepers, limit: Option<Duration>) -> bool {
+        if let Some(limit) = limit {
+            return limited(word, expected, limit);
+        }
+        let Ok(guard) = QUEUE.0.lock() else { return true };
+        // ORDERING: SeqCst as the kernel's own look at the word, which has a full barrier on both sides.
+        if word.load(Ordering::SeqCst) == expected {
+            let queue = if sleepers == Sleepers::Polite { &QUEUE.1 } else { &QUEUE.2 };
+            drop(queue.wait(guard));
+        }
+        true
+    }
+
+    pub(super) fn wake(_word: &AtomicU32, sleepers: Sleepers) {
         let guard = QUEUE.0.lock();
-        QUEUE.1.notify_all();
+        if sleepers != Sleepers::Rest {
+            QUEUE.1.notify_all();
+        }
+        if sleepers != Sleepers::Polite {
+            QUEUE.2.notify_all();
+        }
         drop(guard);
     }
 }

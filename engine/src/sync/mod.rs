@@ -9,6 +9,7 @@ pub mod futex;
 mod global;
 mod lazy;
 mod lock;
+pub mod time;
 
 pub use global::Global;
 pub use lazy::{LazyArray, Zeroed};

@@ -1,0 +1,302 @@
+//! The wait word of a frame: what sleepers sleep on, and whose turn it is.
+//!
+//! ```text
+//!  31          17   16    15                0
+//! +--------------+-------+-------------------+
+//! |   sequence   | PAUSE |      writers      |
+//! +--------------+-------+-------------------+
+//!  bumped by a     |        that wait for the latch
+//!  release that    +-- they have waited for a turn: readers pass for as long
+//!  sees WAITERS
+//!
+//!   sleeper                                   releaser
+//!   s = wait word                             state: release, was WAITERS set?
+//!   state: set WAITERS, still blocked?        state: clear WAITERS, unless writers wait
+//!   sleep while wait word == s                wait word + STEP, wake
+//! ```
+//!
+//! If the sleeper's RMW saw the latch taken, the release comes after it in the word's order and finds WAITERS, so the
+//! wait word changes after the sleeper read it. If another releaser clears WAITERS in between, that one bumps the wait
+//! word after the sleeper read it too: had the sleeper read the bumped word, its WAITERS would come after the clear.
+//!
+//! **The gate.** While writers wait and it is their turn, the gate is closed: a shared latch that gives way does not come
+//! in. A writer counts itself in the wait word, then sets WAITERS in the state, and the flag stays while one is counted: a
+//! shared latch that finds WAITERS asks the wait word. Every change that opens the gate changes the word that its sleepers
+//! sleep on. While it is closed a release that has not cleared WAITERS wakes the others alone: the writer's own release
+//! finds the flag, and wakes them.
+//!
+//! A turn is [`TURN`] long. After it the gate is open for as long: a reader that the writer's own holders wait for comes
+//! in then. A reader that has waited for a turn of its own comes in whatever the gate says, so that none depends on a
+//! writer that does not run.
+
+use super::descriptor::Descriptor;
+use super::state::{HOLD, LIVE, Snapshot, WAITERS};
+use super::table::FrameTable;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::futex::{self, Sleepers};
+use crate::sync::mutant;
+use crate::sync::time::Instant;
+use crate::units::Pfn;
+use std::time::Duration;
+
+/// How long a waiting writer keeps readers out at a time. In a model of every interleaving it has no end: who depends on
+/// it hangs there.
+pub(super) const TURN: Option<Duration> =
+    if cfg!(pagestone_loom) { None } else { Some(Duration::from_millis(50)) };
+
+const WRITER: u32 = 1;
+const WRITERS: u32 = 0xffff;
+const PAUSE: u32 = 1 << 16;
+const STEP: u32 = 1 << 17;
+
+// Who waits has a pin, and the pins of a frame are counted in as many bits.
+const _: () = assert!(WRITERS as u64 == super::state::PINS.mask());
+
+/// One look at a wait word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Queue(u32);
+
+impl Queue {
+    /// Whether writers wait.
+    const fn has_writers(self) -> bool {
+        self.0 & WRITERS != 0
+    }
+    /// Whether the writers that wait let readers pass for now.
+    const fn is_paused(self) -> bool {
+        self.0 & PAUSE != 0
+    }
+    /// Whether a shared latch that gives way has to wait.
+    pub(super) const fn is_closed(self) -> bool {
+        self.has_writers() && !self.is_paused()
+    }
+    /// With one writer less. The pause ends with the last one.
+    const fn left(self) -> Self {
+        let word = self.0 - WRITER;
+        Self(if word & WRITERS == 0 { word & !PAUSE } else { word })
+    }
+}
+
+/// How long the gate has been as it is, as one writer saw it.
+struct Turn {
+    paused: bool,
+    since: Instant,
+}
+
+impl Turn {
+    /// What is left of it.
+    fn left(&mut self, queue: Queue) -> Option<Duration> {
+        let turn = TURN?;
+        let now = Instant::now();
+        if queue.is_paused() != self.paused {
+            *self = Self { paused: queue.is_paused(), since: now };
+        }
+        Some(turn.saturating_sub(now.saturating_duration_since(self.since)))
+    }
+}
+
+/// What is left of a limit.
+fn left(end: Option<Instant>) -> Option<Duration> {
+    end.map(|end| end.saturating_duration_since(Instant::now()))
+}
+
+/// When a limit that begins now ends.
+fn end_of(limit: Option<Duration>) -> Option<Instant> {
+    limit.and_then(|limit| Instant::now().checked_add(limit))
+}
+
+impl FrameTable {
+    fn wait_word(&self, pfn: Pfn) -> &AtomicU32 {
+        self.wait_words.get(self.index(pfn)).expect("as long as the descriptors")
+    }
+
+    /// Whose turn it is at a frame that has WAITERS.
+    #[cold]
+    pub(super) fn queue(&self, pfn: Pfn) -> Queue {
+        // ORDERING: Acquire: pairs with `wake`, see the head of this file.
+        Queue(self.wait_word(pfn).load(Ordering::Acquire))
+    }
+
+    /// Sleeps until `attempt` succeeds, trying whenever the state is no longer `blocked`; false if that took longer than
+    /// `limit`.
+    pub(super) fn sleep_until(
+        &self,
+        pfn: Pfn,
+        descriptor: &Descriptor,
+        mut attempt: impl FnMut() -> bool,
+        blocked: impl Fn(Snapshot) -> bool,
+        limit: Option<Duration>,
+    ) -> bool {
+        let end = end_of(limit);
+        loop {
+            if attempt() {
+                return true;
+            }
+            let seen = self.queue(pfn);
+            if !blocked(descriptor.set(WAITERS)) {
+                continue;
+            }
+            let left = left(end);
+            if left == Some(Duration::ZERO) || !futex::wait(self.wait_word(pfn), seen.0, Sleepers::Rest, left)
+            {
+                return attempt();
+            }
+        }
+    }
+
+    /// Waits in turn until `attempt` succeeds, which wants that nobody has the latch; false if that took longer than
+    /// `limit`. The gate closes before the first look, for readers that come later.
+    pub(super) fn wait_in_turn(
+        &self,
+        pfn: Pfn,
+        descriptor: &Descriptor,
+        attempt: impl Fn() -> bool,
+        limit: Option<Duration>,
+    ) -> bool {
+        let word = self.wait_word(pfn);
+        if !mutant("writer_unannounced") {
+            // ORDERING: Relaxed: the flag that is set next, and releases, is what sends readers here.
+            word.fetch_add(WRITER, Ordering::Relaxed);
+        }
+        descriptor.set(WAITERS);
+        let taken = self.take_turns(pfn, descriptor, attempt, limit);
+        if !mutant("writer_stays_counted") && !mutant("writer_unannounced") {
+            // ORDERING: Relaxed: the release of the latch, or the wake below, publishes it.
+            let left = |word| Some(Queue(word).left().0);
+            let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        }
+        if !taken && !mutant("give_up_without_wake") {
+            self.wake(pfn, descriptor);
+        }
+        taken
+    }
+
+    fn take_turns(
+        &self,
+        pfn: Pfn,
+        descriptor: &Descriptor,
+        attempt: impl Fn() -> bool,
+        limit: Option<Duration>,
+    ) -> bool {
+        let word = self.wait_word(pfn);
+        if super::latch::spin(|| !descriptor.look().latched() && attempt()) {
+            return true;
+        }
+        let mut turn = Turn { paused: false, since: Instant::now() };
+        let end = end_of(limit);
+        loop {
+            if attempt() {
+                return true;
+            }
+            let seen = self.queue(pfn);
+            if !descriptor.set(WAITERS).latched() && !mutant("sleep_without_second_look") {
+                continue;
+            }
+            let (of_turn, of_limit) = (turn.left(seen), left(end));
+            let sleep = of_turn.into_iter().chain(of_limit).min();
+            if sleep != Some(Duration::ZERO) && futex::wait(word, seen.0, Sleepers::Rest, sleep) {
+                continue;
+            }
+            if sleep == of_limit {
+                return attempt();
+            }
+            self.pass_the_turn(word, seen);
+        }
+    }
+
+    /// A turn has ended: the gate opens, or closes again.
+    fn pass_the_turn(&self, word: &AtomicU32, seen: Queue) {
+        let next = Queue((seen.0 ^ PAUSE).wrapping_add(STEP));
+        // ORDERING: Release: as `wake`. On failure others have changed something: the caller looks again.
+        let passed = word.compare_exchange(seen.0, next.0, Ordering::Release, Ordering::Relaxed).is_ok();
+        if passed && next.is_paused() {
+            futex::wake(word, Sleepers::All);
+        }
+    }
+
+    /// Waits for a shared latch until `attempt` succeeds, which is told whether it goes first by now. The state is one
+    /// that refuses it, or the gate is closed and it does not go first. False: there is no room, and `for_room` says not
+    /// to wait for that.
+    pub(super) fn wait_to_share(
+        &self,
+        pfn: Pfn,
+        descriptor: &Descriptor,
+        mut goes_first: bool,
+        for_room: bool,
+        attempt: impl Fn(bool) -> bool,
+    ) -> bool {
+        let word = self.wait_word(pfn);
+        let end = end_of(TURN);
+        loop {
+            if attempt(goes_first) {
+                return true;
+            }
+            let seen = self.queue(pfn);
+            let state = descriptor.set(WAITERS);
+            let gated = seen.is_closed() && !goes_first;
+            if !gated && !state.exclusive() && !state.has_room_to_share() && !for_room {
+                return false;
+            }
+            if state.has_room_to_share() && !gated && !mutant("sleep_without_second_look") {
+                continue;
+            }
+            let limit = if gated { left(end) } else { None };
+            let sleepers = if goes_first { Sleepers::Rest } else { Sleepers::Polite };
+            let woken = limit != Some(Duration::ZERO) && futex::wait(word, seen.0, sleepers, limit);
+            goes_first |= !woken;
+        }
+    }
+
+    /// Sleeps while new pins of a frame are refused; the caller has none. False if that took longer than `limit`: the
+    /// chunk may have been given back and its wait word with it, so there must be one outside models.
+    #[must_use]
+    pub fn wait_unheld(&self, pfn: Pfn, limit: Option<Duration>) -> bool {
+        let Some(descriptor) = self.descriptors.get(self.index(pfn)) else { return true };
+        let end = end_of(limit);
+        loop {
+            let seen = self.queue(pfn);
+            // A flag in the word of a frame that is not live would never be looked at.
+            if !descriptor.set_where(WAITERS, LIVE | HOLD) {
+                return true;
+            }
+            let left = left(end);
+            if left == Some(Duration::ZERO) || !futex::wait(self.wait_word(pfn), seen.0, Sleepers::Rest, left)
+            {
+                return false;
+            }
+        }
+    }
+
+    /// Wakes all that sleep on the frame and may go on.
+    pub(super) fn wake(&self, pfn: Pfn, descriptor: &Descriptor) {
+        if mutant("put_without_wake") {
+            return;
+        }
+        // While writers wait, the flag stays, for readers that come; and for those that are left asleep here.
+        let cleared = !self.queue(pfn).has_writers() || mutant("waiters_cleared_under_writers");
+        if cleared {
+            descriptor.clear(WAITERS);
+        }
+        let before = self.bump(pfn);
+        if cleared && before.has_writers() && !mutant("waiters_cleared_under_writers") {
+            // One came in between: what it set may be gone.
+            descriptor.set(WAITERS);
+        }
+        let cleared = cleared && !mutant("cleared_and_left_asleep");
+        let all = (cleared || !before.is_closed()) && !mutant("gate_opens_without_wake");
+        futex::wake(self.wait_word(pfn), if all { Sleepers::All } else { Sleepers::Rest });
+    }
+
+    /// As [`Self::wake`], of a frame whose word is gone: it was retired.
+    pub(super) fn wake_retired(&self, pfn: Pfn) {
+        if !mutant("retire_without_wake") {
+            self.bump(pfn);
+            futex::wake(self.wait_word(pfn), Sleepers::All);
+        }
+    }
+
+    /// Changes the wait word; as it was before.
+    fn bump(&self, pfn: Pfn) -> Queue {
+        // ORDERING: Release: who reads the new number sets WAITERS after it was cleared.
+        Queue(self.wait_word(pfn).fetch_add(STEP, Ordering::Release))
+    }
+}

@@ -1,0 +1,86 @@
+//! Copies of a page's bytes.
+//!
+//! A copy takes the shared latch where it is free at once. Refused, since a writer waits or as many readers have it as can
+//! be counted, it copies without one, word by word, and keeps the copy if no writer came in between. A copy without a latch
+//! loads words that a writer may be storing: formally a race. What was raced for is thrown away.
+
+use super::pin::PageRef;
+use crate::error::Result;
+use crate::frame::{FrameTable, Manner};
+use crate::sync::hint;
+use crate::units::FRAME_SIZE;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Copies without a latch before a copy waits for one. None where tools watch that would report the race.
+const ATTEMPTS: usize = if cfg!(any(miri, pagestone_tsan)) { 0 } else { 16 };
+const WORD: usize = 8;
+
+impl PageRef {
+    /// Copies the page without a latch. `false`: a writer interfered, and `into` holds nothing of use.
+    ///
+    /// # Errors
+    /// `PoisonedFrame`.
+    pub fn read_optimistic(&self, into: &mut [u8; FRAME_SIZE]) -> Result<bool> {
+        self.readable()?;
+        Ok(self.copy_without_latch(0, into))
+    }
+
+    /// Copies bytes of the page from `at` on. It waits for a writer that is at work, and for nothing else.
+    pub(crate) fn load(&self, at: usize, into: &mut [u8]) -> Result {
+        self.readable()?;
+        if !FrameTable::global().share(self.pfn(), self.descriptor, Manner::GivesWay) {
+            return self.load_refused(at, into);
+        }
+        self.load_latched(at, into);
+        Ok(())
+    }
+
+    #[cold]
+    fn load_refused(&self, at: usize, into: &mut [u8]) -> Result {
+        for _ in 0..ATTEMPTS {
+            if self.copy_without_latch(at, into) {
+                return Ok(());
+            }
+            hint::spin_loop();
+        }
+        self.wait_for_a_turn_to_read()?;
+        self.load_latched(at, into);
+        Ok(())
+    }
+
+    /// The caller has taken the shared latch, which this gives back.
+    fn load_latched(&self, at: usize, into: &mut [u8]) {
+        let bytes = self.bytes().as_ptr();
+        // SAFETY: the frame is pinned and mapped; the shared latch keeps writers out until it is given back below.
+        let page = unsafe { std::slice::from_raw_parts(bytes, FRAME_SIZE) };
+        into.copy_from_slice(&page[at..at + into.len()]);
+        FrameTable::global().release_shared(self.pfn());
+    }
+
+    /// Copies bytes of the page from `at` on. False: a writer interfered.
+    #[inline(never)]
+    fn copy_without_latch(&self, at: usize, into: &mut [u8]) -> bool {
+        let table = FrameTable::global();
+        let version = table.version(self.pfn());
+        let words = self.bytes().cast::<AtomicU64>().as_ptr();
+        let word = |n: usize| {
+            // SAFETY: a frame is 512 aligned words, pinned by `self`. A writer may store to them meanwhile; then the
+            // version differs and the copy is given up.
+            let word = unsafe { &*words.wrapping_add(n) };
+            // ORDERING: Relaxed: the fence below orders the copy before the second look at the version.
+            u64::from_le(word.load(Ordering::Relaxed)).to_le_bytes()
+        };
+        assert!(at + into.len() <= FRAME_SIZE, "the caller asks for bytes of the page");
+        let head = (at.next_multiple_of(WORD) - at).min(into.len());
+        let (head, rest) = into.split_at_mut(head);
+        if !head.is_empty() {
+            head.copy_from_slice(&word(at / WORD)[at % WORD..][..head.len()]);
+        }
+        for (piece, n) in rest.chunks_mut(WORD).zip((at + head.len()) / WORD..) {
+            piece.copy_from_slice(&word(n)[..piece.len()]);
+        }
+        // ORDERING: Acquire fence: a copied word that a writer stored makes its version visible to `validate`.
+        fence(Ordering::Acquire);
+        table.validate(self.pfn(), version)
+    }
+}

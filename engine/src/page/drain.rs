@@ -1,0 +1,27 @@
+//! Waiting for pins to end, past those that begin.
+
+use super::pages::Pages;
+use crate::frame::{FrameTable, HoldOutcome};
+use crate::units::FrameNo;
+use std::time::Duration;
+
+impl Pages {
+    /// Waits until nobody pins the frame, at one moment at least; false if that took longer than `limit`. Meanwhile new pins
+    /// wait, so the limit is short: a thread that has a pin may want another one.
+    pub(crate) fn drain(&self, frame: FrameNo, limit: Duration) -> bool {
+        let (table, pfn) = (FrameTable::global(), self.pfn(frame));
+        if self.pins(frame) == 0 {
+            return true;
+        }
+        let idle = match table.hold(pfn) {
+            HoldOutcome::Unpopulated => return true,
+            HoldOutcome::Idle => true,
+            // Where another has ended the hold, it says nothing: there may be pins.
+            HoldOutcome::Pinned => {
+                table.wait_idle(pfn, Some(limit)) && table.peek(pfn).is_none_or(|now| now.held())
+            }
+        };
+        table.unhold(pfn);
+        idle
+    }
+}

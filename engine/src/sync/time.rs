@@ -1,0 +1,40 @@
+//! What time it is, for who waits for at most so long.
+
+#[cfg(not(pagestone_shuttle))]
+pub use std::time::Instant;
+
+#[cfg(pagestone_shuttle)]
+pub use counted::Instant;
+
+/// Time that is counted by the looks at it, a millisecond each, so that a schedule repeats.
+#[cfg(pagestone_shuttle)]
+mod counted {
+    use super::super::Global;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    static LOOKS: Global<AtomicU64> = Global::new(AtomicU64::default);
+
+    /// A moment of one schedule.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub struct Instant(Duration);
+
+    impl Instant {
+        /// This moment.
+        #[must_use]
+        pub fn now() -> Self {
+            // ORDERING: Relaxed: a counter of one schedule, whose threads take turns.
+            Self(Duration::from_millis(LOOKS.get().fetch_add(1, Ordering::Relaxed)))
+        }
+        /// The moment so much later.
+        #[must_use]
+        pub fn checked_add(self, time: Duration) -> Option<Self> {
+            self.0.checked_add(time).map(Self)
+        }
+        /// How long ago `earlier` was.
+        #[must_use]
+        pub fn saturating_duration_since(self, earlier: Self) -> Duration {
+            self.0.saturating_sub(earlier.0)
+        }
+    }
+}

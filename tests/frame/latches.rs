@@ -1,0 +1,52 @@
+//! Latches that are refused leave no trace, however many are refused at once.
+
+use pagestone::frame::{FrameTable, Manner, SHARED_MAX, SharedOutcome};
+use pagestone::units::Pfn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+const PFN: Pfn = Pfn::new(3);
+
+fn pinned() -> FrameTable {
+    let table = FrameTable::with_capacity(512, 8).expect("address space");
+    assert!(table.pin(PFN).is_pinned());
+    table
+}
+
+/// The field has room for as many more that are counted in vain: threads beyond that would overflow it if each that is
+/// refused were counted for a moment.
+#[test]
+fn of_thousands_that_are_refused_none_is_counted() {
+    let table = pinned();
+    let (end, tries) = (AtomicBool::new(false), AtomicU64::new(0));
+    for full in [true, false] {
+        if full {
+            (0..SHARED_MAX).for_each(|_| assert!(table.try_latch_shared(PFN, Manner::GivesWay)));
+        } else {
+            table.latch_exclusive(PFN);
+        }
+        end.store(false, SeqCst);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while !end.load(SeqCst) {
+                        assert!(!table.try_latch_shared(PFN, Manner::GivesWay));
+                        assert!(!table.try_latch_shared(PFN, Manner::GoesFirst));
+                        tries.fetch_add(2, SeqCst);
+                    }
+                });
+            }
+            let (want, before) = (if full { SHARED_MAX } else { 0 }, tries.load(SeqCst));
+            while tries.load(SeqCst) < before + 20_000 {
+                assert_eq!(table.peek(PFN).expect("live").shared(), want, "one was counted");
+            }
+            end.store(true, SeqCst);
+        });
+        if full {
+            assert_eq!(table.latch_shared_unless_full(PFN, Manner::GivesWay), SharedOutcome::Full);
+            (0..SHARED_MAX).for_each(|_| table.release_shared(PFN));
+        } else {
+            table.release_exclusive(PFN);
+        }
+    }
+    assert!(table.try_latch_exclusive(PFN), "nothing is left");
+}

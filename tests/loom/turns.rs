@@ -1,0 +1,250 @@
+//! Turns: a writer that waits comes before readers that come later, and keeps none out that it may be waiting for.
+
+use super::{PFN, explore, must_pin, put, table};
+use loom::thread;
+use pagestone::frame::{FrameTable, HoldOutcome, Manner, OrphanOutcome, PinOutcome, SharedOutcome};
+use std::sync::Arc;
+
+/// A table with a frame that is pinned and shared, by the caller.
+fn shared() -> Arc<FrameTable> {
+    let table = table(1);
+    must_pin(&table, PFN);
+    assert!(table.try_latch_shared(PFN, Manner::GivesWay), "nobody waits");
+    table
+}
+
+fn writer(table: &Arc<FrameTable>) -> thread::JoinHandle<()> {
+    let table = table.clone();
+    thread::spawn(move || {
+        must_pin(&table, PFN);
+        table.latch_exclusive(PFN);
+        table.release_exclusive(PFN);
+        put(&table, PFN);
+    })
+}
+
+/// The state says that one waits: nobody else sets that flag in these models, and it stays until the writer was there.
+fn one_waits(table: &FrameTable) -> bool {
+    table.peek(PFN).expect("live").waiters()
+}
+
+#[test]
+fn a_reader_that_comes_after_a_waiting_writer_gives_way() {
+    explore(4, || {
+        let table = shared();
+        let writer = writer(&table);
+        let reader = thread::spawn({
+            let table = table.clone();
+            move || {
+                must_pin(&table, PFN);
+                if one_waits(&table) {
+                    assert!(!table.try_latch_shared(PFN, Manner::GivesWay), "the writer is passed");
+                    assert!(table.try_latch_shared(PFN, Manner::GoesFirst), "a guard's thread is locked out");
+                    table.release_shared(PFN);
+                }
+                put(&table, PFN);
+            }
+        });
+        reader.join().expect("no panic");
+        table.release_shared(PFN);
+        writer.join().expect("no panic");
+        assert!(table.try_latch_shared(PFN, Manner::GivesWay), "the gate is open again");
+        table.release_shared(PFN);
+        put(&table, PFN);
+    });
+}
+
+#[test]
+fn a_writer_readers_and_those_who_wait_behind_it_all_get_their_turn() {
+    explore(3, || {
+        let table = shared();
+        let writer = writer(&table);
+        let reader = thread::spawn({
+            let table = table.clone();
+            move || {
+                must_pin(&table, PFN);
+                table.latch_shared(PFN, Manner::GivesWay);
+                table.release_shared(PFN);
+                put(&table, PFN);
+            }
+        });
+        table.release_shared(PFN);
+        writer.join().expect("no panic");
+        reader.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+/// A release wakes the writer, and until that has run the gate stays closed.
+#[test]
+fn a_writer_that_was_woken_is_not_passed_before_it_runs() {
+    explore(4, || {
+        let table = shared();
+        let version = |table: &FrameTable| table.peek(PFN).expect("live").version_number();
+        let before = version(&table);
+        let writer = writer(&table);
+        let waits = one_waits(&table);
+        table.release_shared(PFN);
+        if table.try_latch_shared(PFN, Manner::GivesWay) {
+            assert!(!waits || version(&table) != before, "the writer is passed");
+            table.release_shared(PFN);
+        }
+        writer.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+#[test]
+fn a_reader_and_a_writer_that_wait_for_a_writer_both_get_their_turn() {
+    explore(3, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        table.latch_exclusive(PFN);
+        let writer = writer(&table);
+        let reader = thread::spawn({
+            let table = table.clone();
+            move || {
+                must_pin(&table, PFN);
+                table.latch_shared(PFN, Manner::GivesWay);
+                table.release_shared(PFN);
+                put(&table, PFN);
+            }
+        });
+        table.release_exclusive(PFN);
+        writer.join().expect("no panic");
+        reader.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+#[test]
+fn two_writers_and_one_who_gives_way_all_get_their_turn() {
+    explore(2, || {
+        let table = shared();
+        let writers = [writer(&table), writer(&table)];
+        table.release_shared(PFN);
+        table.latch_shared(PFN, Manner::GivesWay);
+        table.release_shared(PFN);
+        writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
+        put(&table, PFN);
+    });
+}
+
+/// The writer waits for the latch that this thread holds: if it waited for the writer, both would for ever.
+#[test]
+fn a_thread_that_holds_a_guard_is_not_locked_out_by_who_waits_for_it() {
+    explore(4, || {
+        let table = shared();
+        let writer = writer(&table);
+        assert_eq!(table.latch_shared_unless_full(PFN, Manner::GoesFirst), SharedOutcome::Latched);
+        table.release_shared(PFN);
+        table.release_shared(PFN);
+        writer.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+#[test]
+fn a_writer_that_gives_up_lets_readers_in() {
+    explore(3, || {
+        let table = shared();
+        let writer = thread::spawn({
+            let table = table.clone();
+            move || {
+                must_pin(&table, PFN);
+                // In a model time is over at once.
+                if table.latch_exclusive_within(PFN, Some(std::time::Duration::from_secs(1))) {
+                    table.release_exclusive(PFN);
+                }
+                put(&table, PFN);
+            }
+        });
+        let reader = thread::spawn({
+            let table = table.clone();
+            move || {
+                must_pin(&table, PFN);
+                table.latch_shared(PFN, Manner::GivesWay);
+                table.release_shared(PFN);
+                put(&table, PFN);
+            }
+        });
+        reader.join().expect("no panic");
+        table.release_shared(PFN);
+        writer.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+#[test]
+fn who_waits_for_a_frame_to_be_idle_is_woken_by_the_end_of_the_hold() {
+    explore(4, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        assert_eq!(table.hold(PFN), HoldOutcome::Pinned);
+        let waiter = thread::spawn({
+            let table = table.clone();
+            move || assert!(table.wait_idle(PFN, None))
+        });
+        table.unhold(PFN);
+        waiter.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+#[test]
+fn who_waits_for_a_hold_to_end_is_woken_by_that() {
+    explore(4, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        assert_eq!(table.hold(PFN), HoldOutcome::Pinned);
+        let pinner = thread::spawn({
+            let table = table.clone();
+            move || {
+                while table.pin(PFN) == PinOutcome::Held {
+                    assert!(table.wait_unheld(PFN, None));
+                }
+                put(&table, PFN);
+            }
+        });
+        table.unhold(PFN);
+        pinner.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+#[test]
+fn who_waits_for_a_hold_to_end_is_woken_by_the_end_of_the_frame() {
+    explore(4, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        put(&table, PFN);
+        assert_eq!(table.hold(PFN), HoldOutcome::Idle);
+        let pinner = thread::spawn({
+            let table = table.clone();
+            move || assert!(table.wait_unheld(PFN, None))
+        });
+        assert_eq!(table.orphan(PFN), OrphanOutcome::Idle);
+        pinner.join().expect("no panic");
+    });
+}
+
+/// The store's own short pins are counted where a user's are refused.
+#[test]
+fn a_short_pin_of_a_full_frame_counts_beside_one_that_is_refused() {
+    use pagestone::frame::{PINS_MAX, UnpinOutcome};
+    explore(3, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        (1..PINS_MAX).for_each(|_| assert!(table.pin(PFN).is_pinned()));
+        let short = thread::spawn({
+            let table = table.clone();
+            move || {
+                assert_eq!(table.pin_short(PFN), PinOutcome::Pinned);
+                assert_eq!(table.unpin(PFN), UnpinOutcome::Kept);
+            }
+        });
+        assert_eq!(table.pin(PFN), PinOutcome::Saturated);
+        short.join().expect("no panic");
+        assert_eq!(table.peek(PFN).expect("live").pins(), PINS_MAX);
+    });
+}

@@ -1,0 +1,445 @@
+//! Writers have a turn, limits answer, and no thread waits for itself.
+
+use crate::{PAGE, check, filled, pin, store};
+use pagestone::Error;
+use pagestone::frame::FrameTable;
+use pagestone::page::{PINS_MAX, PageRef, READERS_MAX, ReadGuard};
+use pagestone::store::{Object, Store};
+use pagestone::units::{PageIndex, Pfn};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Barrier, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a waiting writer keeps readers out at a time.
+const TURN: Duration = Duration::from_millis(50);
+
+/// Runs `body` on a thread of its own: what takes a minute hangs.
+fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, wait) = mpsc::channel();
+    let thread = thread::spawn(move || done.send(body()).expect("somebody waits"));
+    match wait.recv_timeout(Duration::from_secs(60)) {
+        Ok(value) => value,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("it has said nothing"),
+        },
+    }
+}
+
+/// Waits until a thread waits for a latch of the frame.
+fn until_one_waits(pfn: Pfn) {
+    while !FrameTable::global().peek(pfn).expect("in use").waiters() {
+        thread::yield_now();
+    }
+    // It says so before it sleeps.
+    thread::sleep(Duration::from_millis(2));
+}
+
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_writer_has_its_turn_among_eight_threads_that_hold_guards_in_a_loop() {
+    const WRITES: u64 = 1000;
+    let store = store();
+    let object = filled(&store, "a", 1);
+    let page = pin(&object, 0);
+    let (begun, done, end) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let latches = AtomicU64::new(0);
+    // For each write, latches given past the writer that waited.
+    let passed: Vec<_> = (0..=WRITES).map(|_| AtomicU64::new(0)).collect();
+    let started = Instant::now();
+    let took: Vec<Duration> = thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !end.load(SeqCst) {
+                    let write = begun.load(SeqCst);
+                    let waits = FrameTable::global().peek(page.pfn()).expect("pinned").waiters();
+                    let waits = waits && write > done.load(SeqCst);
+                    let guard = page.read().unwrap();
+                    if waits && write > done.load(SeqCst) {
+                        passed[write as usize].fetch_add(1, SeqCst);
+                    }
+                    latches.fetch_add(1, SeqCst);
+                    spin(Duration::from_micros(20));
+                    drop(guard);
+                    thread::yield_now();
+                }
+            });
+        }
+        let took = (1..=WRITES).map(|write| {
+            begun.store(write, SeqCst);
+            let start = Instant::now();
+            object.write_at(0, &write.to_le_bytes()).unwrap();
+            let took = start.elapsed();
+            done.store(write, SeqCst);
+            thread::sleep(Duration::from_micros(200));
+            took
+        });
+        let took = took.collect();
+        end.store(true, SeqCst);
+        took
+    });
+    let worst = took.iter().max().expect("some");
+    // Where a holder did not run for a turn, readers pass.
+    let in_turn = (1..=WRITES as usize).filter(|write| took[write - 1] < TURN);
+    let most = in_turn.clone().map(|write| passed[write].load(SeqCst)).max();
+    println!(
+        "{WRITES} writes in {:.2?}, the longest {worst:.2?}; {} ended in one turn, passed by at most {most:?} of {} latches",
+        started.elapsed(),
+        in_turn.count(),
+        latches.into_inner(),
+    );
+    assert!(*worst < Duration::from_secs(1), "{worst:?}");
+    assert!(most.is_none_or(|most| most <= 64), "{most:?} latches were given past a writer that waited");
+}
+
+/// Each reader holds what the other wants, a writer waits for one page and a batch for the other: a guard's thread goes
+/// before them.
+#[test]
+fn readers_that_want_each_others_pages_go_before_those_who_wait_for_them() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 2);
+        let pages = [pin(&object, 0), pin(&object, 1)];
+        let both = Barrier::new(3);
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for (own, other) in [(&pages[0], &pages[1]), (&pages[1], &pages[0])] {
+                let both = &both;
+                scope.spawn(move || {
+                    let held = own.read().unwrap();
+                    both.wait();
+                    both.wait();
+                    drop(other.read().unwrap());
+                    drop(held);
+                });
+            }
+            both.wait();
+            scope.spawn(|| object.write_at(PAGE, b"written").unwrap());
+            scope.spawn(|| {
+                let mut batch = store.batch();
+                batch.write_at(&object, 0, b"batched").unwrap();
+                batch.commit().unwrap();
+            });
+            pages.iter().for_each(|page| until_one_waits(page.pfn()));
+            both.wait();
+        });
+        println!("all had their turn after {:?}", start.elapsed());
+        assert_eq!(&pages[1].read().unwrap()[..7], b"written");
+        assert_eq!(&pages[0].read().unwrap()[..7], b"batched");
+    });
+}
+
+/// The writer waits for the first, that for the reader behind the writer.
+#[test]
+fn a_reader_that_a_writers_holder_waits_for_is_delayed_and_not_locked_out() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 1);
+        let page = pin(&object, 0);
+        thread::scope(|scope| {
+            let held = page.read().unwrap();
+            let writer = scope.spawn(|| object.write_at(0, b"x").unwrap());
+            until_one_waits(page.pfn());
+            let start = Instant::now();
+            let reader = scope.spawn(|| drop(page.read().unwrap()));
+            reader.join().unwrap();
+            println!("the reader was delayed by {:?}", start.elapsed());
+            assert!(!writer.is_finished());
+            drop(held);
+        });
+        assert_eq!(page.read().unwrap()[0], b'x');
+    });
+}
+
+/// After a turn readers pass for as long, although the writer still waits.
+#[test]
+fn readers_pass_a_writer_whose_turn_is_over() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 1);
+        let page = pin(&object, 0);
+        thread::scope(|scope| {
+            let held = page.read().unwrap();
+            let writer = scope.spawn(|| object.write_at(0, b"x").unwrap());
+            until_one_waits(page.pfn());
+            let reader = scope.spawn(|| {
+                let start = Instant::now();
+                let latches = (0..100_000).take_while(|_| start.elapsed() < 8 * TURN);
+                latches.map(|_| drop(page.read().unwrap())).count()
+            });
+            let latches = reader.join().unwrap();
+            println!("{latches} latches in eight turns");
+            assert!(latches > 100, "one a turn: the gate never opened");
+            assert!(!writer.is_finished());
+            drop(held);
+        });
+    });
+}
+
+/// Reads that pin the page again and again leave no moment without a pin by themselves.
+#[test]
+fn a_cut_that_waits_does_not_time_out_beside_short_reads() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 3);
+        let (end, readers) = (AtomicBool::new(false), Barrier::new(5));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    readers.wait();
+                    while let (false, Some(page)) = (end.load(SeqCst), object.pin(PageIndex(2)).unwrap()) {
+                        spin(Duration::from_micros(20));
+                        drop(page);
+                    }
+                });
+            }
+            readers.wait();
+            let start = Instant::now();
+            let cut = object.set_len_wait(2 * PAGE, Duration::from_secs(20));
+            end.store(true, SeqCst);
+            println!("cut after {:?}", start.elapsed());
+            cut.unwrap();
+        });
+        assert_eq!(object.len(), 2 * PAGE);
+        drop(object);
+        check(&store);
+    });
+}
+
+#[test]
+fn a_cut_that_waits_lets_its_time_run_out_under_a_pin_that_stays() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 3);
+        let kept = pin(&object, 1);
+        thread::scope(|scope| {
+            let cut = scope.spawn(|| object.set_len_wait(0, 4 * TURN));
+            let start = Instant::now();
+            while !cut.is_finished() {
+                // Delayed, and given: by its own thread as well.
+                drop((pin(&object, 1), pin(&object, 2)));
+            }
+            println!("pinned all the {:?}", start.elapsed());
+            assert!(matches!(cut.join().unwrap(), Err(Error::TimedOut { .. })));
+        });
+        assert_eq!(object.len(), 3 * PAGE, "nothing has changed");
+        drop(kept);
+        object.set_len_wait(0, Duration::MAX).unwrap();
+    });
+}
+
+/// As many guards on a page as can be counted.
+fn all_guards(page: &PageRef) -> Vec<ReadGuard<'_>> {
+    (0..READERS_MAX).map(|_| page.read().unwrap()).collect()
+}
+
+#[test]
+#[cfg_attr(pagestone_tsan, ignore = "a refused copy waits there")]
+fn a_reader_too_many_is_an_error_and_copies_need_no_room() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 1);
+        let page = pin(&object, 0);
+        let guards = all_guards(&page);
+        assert!(matches!(page.read(), Err(Error::TooManyReaders { readers: 511, .. })));
+        assert!(page.try_read().unwrap().is_none());
+        thread::scope(|scope| {
+            let refused = scope.spawn(|| matches!(page.read(), Err(Error::TooManyReaders { .. })));
+            assert!(refused.join().unwrap(), "a thread without a guard");
+        });
+        let handles: Vec<Object> = (0..5000).map(|_| store.open("a").unwrap()).collect();
+        for (n, handle) in handles.iter().enumerate() {
+            let mut bytes = [0; 100];
+            assert_eq!(handle.read_at(n as u64 % 3000, &mut bytes).unwrap(), 100);
+            assert_eq!(bytes, [1; 100]);
+        }
+        assert_eq!(page.info().readers, 511);
+        drop(guards);
+        assert_eq!(page.info().readers, 0);
+        drop(page.read().unwrap());
+    });
+}
+
+/// Copies fall on every boundary of words.
+#[test]
+#[cfg_attr(pagestone_tsan, ignore = "a refused copy waits there")]
+fn a_copy_without_a_latch_is_of_the_bytes_it_was_asked_for() {
+    let store = store();
+    let object = store.create("a").unwrap();
+    let content: Vec<u8> = (0..2 * PAGE).map(|n| (n * 7 + n / 251) as u8).collect();
+    object.write_at(0, &content).unwrap();
+    let pages = [pin(&object, 0), pin(&object, 1)];
+    let guards = pages.each_ref().map(all_guards);
+    for start in (0..20).chain(4080..4100) {
+        for len in (0..30).chain([4076, 4090]) {
+            let mut bytes = vec![0; len];
+            assert_eq!(object.read_at(start as u64, &mut bytes).unwrap(), len);
+            assert_eq!(bytes, content[start..start + len], "{len} bytes from {start} on");
+        }
+    }
+    drop(guards);
+}
+
+/// A copy does not wait for a writer that waits, nor is it torn by one that writes.
+#[test]
+#[cfg_attr(pagestone_tsan, ignore = "a refused copy waits there")]
+fn a_copy_passes_a_writer_that_waits_and_is_never_torn() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 1);
+        let page = pin(&object, 0);
+        thread::scope(|scope| {
+            let held = page.read().unwrap();
+            let writer = scope.spawn(|| {
+                (0..5000u32).for_each(|n| object.write_at(0, &[n as u8; PAGE as usize]).unwrap());
+            });
+            until_one_waits(page.pfn());
+            for n in 0..5000 {
+                let mut bytes = [0; PAGE as usize];
+                object.read_at(0, &mut bytes).unwrap();
+                assert!(bytes.iter().all(|byte| *byte == bytes[0]), "torn");
+                if n == 1000 {
+                    assert!(!writer.is_finished());
+                    break;
+                }
+            }
+            drop(held);
+            while !writer.is_finished() {
+                let mut bytes = [0; PAGE as usize];
+                object.read_at(0, &mut bytes).unwrap();
+                assert!(bytes.iter().all(|byte| *byte == bytes[0]), "torn");
+            }
+        });
+    });
+}
+
+#[test]
+fn a_page_with_as_many_pins_as_there_may_be_is_read_and_written() {
+    let store = store();
+    let object = filled(&store, "a", 2);
+    let pins: Vec<_> = (0..PINS_MAX).map(|_| pin(&object, 0)).collect();
+    let refused = object.pin(PageIndex(0));
+    assert!(matches!(refused, Err(Error::TooManyPins { .. })), "{refused:?}");
+    object.write_at(10, b"written").unwrap();
+    let mut batch = store.batch();
+    batch.write_at(&object, 20, b"batched").unwrap();
+    batch.commit().unwrap();
+    object.punch_hole(30, 7).unwrap();
+    let mut bytes = [0; 27];
+    object.read_at(10, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"written\x01\x01\x01batched\x01\x01\x01\0\0\0\0\0\0\0");
+    assert_eq!(pins[0].info().pins, PINS_MAX);
+    let refused = object.pin(PageIndex(0));
+    assert!(matches!(refused, Err(Error::TooManyPins { .. })), "{refused:?}");
+    drop(pins);
+    assert_eq!(store.stats().pinned_pages, 0);
+}
+
+/// The keeper may be the one who would wait.
+#[test]
+fn a_write_and_a_batch_under_a_range_that_is_kept_are_told() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 3);
+        let kept = object.pin_range(100, 5000).unwrap().unwrap().try_read().unwrap().unwrap();
+        let mut batch = store.batch();
+        batch.write_at(&object, 4096, b"batched").unwrap();
+        batch.write_at(&object, 2 * PAGE, b"batched").unwrap();
+        assert!(matches!(batch.commit(), Err(Error::Busy { .. })));
+        assert!(matches!(object.write_at(0, b"x"), Err(Error::Busy { .. })));
+        assert!(matches!(pin(&object, 1).write().map(drop), Err(Error::Busy { .. })));
+        object.write_at(2 * PAGE, b"x").expect("another page");
+        assert_eq!(kept[4000], 2, "nothing has changed");
+        drop(kept);
+        object.write_at(0, b"x").unwrap();
+        let mut bytes = [0; 1];
+        object.read_at(2 * PAGE + 1, &mut bytes).unwrap();
+        assert_eq!(bytes, [3], "of a batch that failed nothing is there");
+        drop(object);
+        check(&store);
+    });
+}
+
+#[test]
+fn a_thread_that_would_wait_for_itself_is_told() {
+    fn told<T>(result: Result<T, Error>) {
+        match result.err() {
+            Some(Error::WaitsForItself { what }) => assert!(what.contains("guard of frame"), "{what}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 2);
+        let (page, same, other) = (pin(&object, 0), pin(&object, 0), pin(&object, 1));
+        let batch = || {
+            let mut batch = store.batch();
+            batch.write_at(&object, 0, b"x").unwrap();
+            batch.commit()
+        };
+        let guard = page.read().unwrap();
+        told(page.write());
+        told(same.write_range(0..1));
+        told(object.write_at(0, b"x"));
+        told(object.punch_hole(0, 10));
+        told(batch());
+        drop(page.read().expect("with itself"));
+        object.read_at(0, &mut [0; 9]).expect("with itself");
+        object.write_at(PAGE, b"x").expect("another page");
+        drop(guard);
+        let guard = page.write().unwrap();
+        told(page.read());
+        told(same.write());
+        told(object.read_at(0, &mut [0; 9]));
+        told(object.write_at(0, b"x"));
+        told(batch());
+        assert!(page.try_read().unwrap().is_none() && page.try_write().unwrap().is_none());
+        drop(guard);
+        let guard = other.read().unwrap();
+        told(batch());
+        drop(guard);
+        batch().unwrap();
+        // Another thread's guard is waited for.
+        thread::scope(|scope| {
+            let guard = page.read().unwrap();
+            let writer = scope.spawn(|| object.write_at(0, b"y"));
+            until_one_waits(page.pfn());
+            drop(guard);
+            writer.join().unwrap().unwrap();
+        });
+    });
+}
+
+/// Guards beyond those that are known one by one are counted, and go first too.
+#[test]
+fn of_many_guards_each_is_given_back() {
+    in_time(|| {
+        let store = Store::options().open_memory(1 << 20).unwrap();
+        let object = filled(&store, "a", 40);
+        let pages: Vec<_> = (0..40).map(|n| pin(&object, n)).collect();
+        for _ in 0..3 {
+            let guards: Vec<_> = pages.iter().map(|page| page.read().unwrap()).collect();
+            thread::scope(|scope| {
+                let writer = scope.spawn(|| object.write_at(39 * PAGE, b"x").unwrap());
+                until_one_waits(pages[39].pfn());
+                let start = Instant::now();
+                (0..20).for_each(|_| drop(pages[39].read().unwrap()));
+                println!("20 latches past a writer in {:?}", start.elapsed());
+                drop(guards);
+                writer.join().unwrap();
+            });
+        }
+        object.write_at(0, &vec![9; 40 * PAGE as usize]).unwrap();
+        let mut batch = store.batch();
+        batch.write_at(&object, 0, b"x").unwrap();
+        batch.commit().expect("none is held");
+    });
+}
