@@ -3,6 +3,7 @@
 use crate::file::File;
 use crate::locks::Locks;
 use crate::reads::{Counters, Reads};
+use crate::slices::Files;
 use crate::writer::Writer;
 use pagestone::Error;
 use pagestone::store::{Object, Store};
@@ -33,6 +34,7 @@ type Place = (u64, Vec<u8>);
 struct Shared {
     locks: Arc<Locks>,
     counters: Arc<Counters>,
+    files: Files,
     watchers: WatchCallbackList,
     /// Held by who replaces a file.
     replacing: Mutex<()>,
@@ -109,7 +111,9 @@ impl PagestoneDirectory {
 
 impl Directory for PagestoneDirectory {
     fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
-        Ok(Arc::new(File::new(self.open_object(path)?, Arc::clone(&self.shared.counters))))
+        let object = self.open_object(path)?;
+        let runs = self.shared.files.runs(object.id());
+        Ok(Arc::new(File::new(object, Arc::clone(&self.shared.counters), runs)))
     }
 
     fn delete(&self, path: &Path) -> Result<(), DeleteError> {

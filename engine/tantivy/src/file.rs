@@ -2,9 +2,11 @@
 
 use crate::bytes::PinnedBytes;
 use crate::reads::Counters;
+use crate::slices::{Runs, Slice};
 use pagestone::Error;
 use pagestone::page::ReadRange;
 use pagestone::store::Object;
+use pagestone::units::FRAME_SIZE;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -17,17 +19,27 @@ pub(crate) struct File {
     object: Object,
     len: usize,
     counters: Arc<Counters>,
+    runs: Arc<Runs>,
 }
 
 impl File {
-    pub(crate) fn new(object: Object, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(object: Object, counters: Arc<Counters>, runs: Arc<Runs>) -> Self {
         let len = usize::try_from(object.len()).unwrap_or(usize::MAX);
-        Self { object, len, counters }
+        Self { object, len, counters, runs }
     }
 
-    /// The pages that hold a range, if their frames follow each other and can take one more reader.
-    fn pin(&self, range: &Range<usize>) -> io::Result<Option<ReadRange>> {
-        match self.object.pin_range(range.start as u64, range.len()) {
+    /// The bytes of a range, which is not empty, where they lie; if the frames of its pages follow each other, and are
+    /// shared already or can take one more reader.
+    fn pin(&self, range: &Range<usize>) -> io::Result<Option<Slice>> {
+        let pages = range.start / FRAME_SIZE..range.end.div_ceil(FRAME_SIZE);
+        let start = pages.start * FRAME_SIZE;
+        let len = (pages.end * FRAME_SIZE).min(self.len) - start;
+        let bytes = range.start - start..range.end - start;
+        self.runs.slice(pages, bytes, || self.latch(start, len))
+    }
+
+    fn latch(&self, start: usize, len: usize) -> io::Result<Option<ReadRange>> {
+        match self.object.pin_range(start as u64, len) {
             Ok(Some(pinned)) => Ok(pinned.try_read()?),
             Ok(None) | Err(Error::TooManyPins { .. }) => Ok(None),
             Err(error) => Err(error.into()),

@@ -43,7 +43,9 @@
 //!
 //! # Limits
 //! Bytes whose frames do not follow each other in memory are copied after all; [`PagestoneDirectory::reads`] counts them.
-//! Nobody writes to a file of an index behind tantivy's back: who tries waits until its readers have gone.
+//! Slices of the same pages of a file share a pin and a latch, so that a searcher may keep any number of them.
+//! Nothing writes to a file of an index behind tantivy's back: what tries waits for its readers, and is an error after two
+//! seconds.
 #![deny(unsafe_code)]
 
 mod bytes;
@@ -51,6 +53,7 @@ mod directory;
 mod file;
 mod locks;
 mod reads;
+mod slices;
 mod writer;
 
 pub use directory::PagestoneDirectory;

@@ -1,6 +1,7 @@
 //! tantivy's contract with its directory, promise by promise.
 
 use pagestone::store::Store;
+use pagestone::units::PageIndex;
 use pagestone_tantivy::PagestoneDirectory;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -131,6 +132,49 @@ fn who_writes_to_bytes_that_are_read_waits_for_the_reader() {
         drop(held);
         writer.join().unwrap();
     });
+}
+
+#[test]
+fn slices_of_one_page_share_one_latch_whichever_handle_they_come_from() {
+    let store = memory();
+    let directory = directory(&store);
+    let bytes = content(3 * FRAME);
+    write(&directory, path(), &bytes);
+    let handles: Vec<_> = (0..5000).map(|_| directory.open_read(path()).unwrap()).collect();
+    let slices: Vec<_> = handles
+        .iter()
+        .enumerate()
+        .map(|(n, file)| file.read_bytes_slice(FRAME + n % 4000..FRAME + n % 4000 + 9).unwrap())
+        .collect();
+    for (n, slice) in slices.iter().enumerate() {
+        assert_eq!(slice.as_slice(), &bytes[FRAME + n % 4000..][..9]);
+    }
+    let reads = directory.reads();
+    assert_eq!((reads.pinned, reads.copied), (5000, 0));
+    let object = store.open("index/segment.store").unwrap();
+    let page = object.pin(PageIndex(1)).unwrap().unwrap();
+    assert_eq!((page.info().readers, page.info().pins), (1, 2));
+    // The last slice gives it back, and the next takes it anew.
+    drop(slices);
+    assert_eq!((page.info().readers, page.info().pins), (0, 1));
+    let again = handles[0].read_bytes_slice(FRAME..FRAME + 1).unwrap();
+    assert_eq!((again.as_slice(), page.info().readers), (&bytes[FRAME..FRAME + 1], 1));
+}
+
+/// Runs of pages that overlap have a latch each; where a page has no room for another, bytes are copied.
+#[test]
+fn where_a_page_has_no_room_for_another_latch_its_bytes_are_copied() {
+    let store = memory();
+    let directory = directory(&store);
+    let bytes = content(80 * FRAME);
+    write(&directory, path(), &bytes);
+    let file = directory.open_read(path()).unwrap();
+    // Seven hundred runs that all have the fortieth page.
+    let range = |n: usize| n % 28 * FRAME..(41 + n / 28) * FRAME;
+    let slices: Vec<_> = (0..700).map(|n| file.read_bytes_slice(range(n)).unwrap()).collect();
+    assert!(slices.iter().enumerate().all(|(n, slice)| slice.as_slice() == &bytes[range(n)]));
+    let reads = directory.reads();
+    assert_eq!((reads.pinned, reads.copied), (511, 189));
 }
 
 #[test]

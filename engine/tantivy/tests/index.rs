@@ -142,3 +142,35 @@ fn a_store_that_is_open_for_reading_is_searched() {
     let written = writer.add_document(doc!(number => 2u64, text => words(2)));
     assert!(written.and_then(|_| writer.commit()).is_err());
 }
+
+/// A searcher keeps slices of each field's files for as long as it lives.
+#[test]
+fn one_query_over_two_thousand_text_fields_is_answered() {
+    const FIELDS: usize = 2_000;
+    let store = Store::options().open_memory(64 << 20).unwrap();
+    let directory = PagestoneDirectory::open(&store, "index").unwrap();
+    let mut schema = Schema::builder();
+    let fields: Vec<_> = (0..FIELDS).map(|n| schema.add_text_field(&format!("f{n}"), TEXT)).collect();
+    let index = Index::create(directory.clone(), schema.build(), IndexSettings::default()).unwrap();
+    let mut writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000).unwrap();
+    for n in 0..3 {
+        let mut document = TantivyDocument::default();
+        fields.iter().for_each(|field| document.add_text(*field, format!("word w{n}")));
+        writer.add_document(document).unwrap();
+    }
+    writer.commit().unwrap();
+    writer.wait_merging_threads().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let query = QueryParser::for_index(&index, fields).parse_query("word").unwrap();
+        let searcher = index.reader().unwrap().searcher();
+        sender.send(searcher.search(&query, &Count).unwrap()).unwrap();
+    });
+    let found = receiver.recv_timeout(Duration::from_secs(120)).expect("it hangs");
+    assert_eq!(found, 3);
+    let reads = directory.reads();
+    println!("{reads:?}");
+    assert_eq!(reads.copied, 0);
+    drop(directory);
+    close(store);
+}

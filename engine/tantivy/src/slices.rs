@@ -1,0 +1,91 @@
+//! Slices of one run of pages share its pins and latches: a searcher keeps a slice for each field and term, often many to a
+//! page, and a page has room for some hundreds of latches.
+
+use pagestone::page::ReadRange;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::{Deref, Range};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// The runs of pages of one file that slices are kept of, by their first page and the page behind the last.
+#[derive(Default)]
+pub(crate) struct Runs {
+    kept: Mutex<HashMap<Range<usize>, Weak<Run>>>,
+}
+
+/// The files of a directory that are being read, by the numbers of their objects.
+#[derive(Default)]
+pub(crate) struct Files {
+    open: Mutex<HashMap<u64, Weak<Runs>>>,
+}
+
+/// A run of pages, pinned and latched once for all its slices.
+struct Run {
+    latched: ReadRange,
+    pages: Range<usize>,
+    runs: Arc<Runs>,
+}
+
+/// Some bytes of a run.
+pub(crate) struct Slice {
+    run: Arc<Run>,
+    bytes: Range<usize>,
+}
+
+impl Files {
+    /// What all handles of one file share.
+    pub(crate) fn runs(&self, object: u64) -> Arc<Runs> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runs) = open.get(&object).and_then(Weak::upgrade) {
+            return runs;
+        }
+        open.retain(|_, runs| runs.strong_count() != 0);
+        let runs = Arc::<Runs>::default();
+        open.insert(object, Arc::downgrade(&runs));
+        runs
+    }
+}
+
+impl Runs {
+    /// Bytes of a run of pages, which lie at `bytes` in it. `latch` pins and latches the run where no other slice has.
+    pub(crate) fn slice<E>(
+        self: &Arc<Self>,
+        pages: Range<usize>,
+        bytes: Range<usize>,
+        latch: impl FnOnce() -> Result<Option<ReadRange>, E>,
+    ) -> Result<Option<Slice>, E> {
+        if let Some(run) = self.find(&pages) {
+            return Ok(Some(Slice { run, bytes }));
+        }
+        // Not under the lock. Of two that latch one run at a time both keep their own.
+        let Some(latched) = latch()? else { return Ok(None) };
+        let run = Arc::new(Run { latched, pages: pages.clone(), runs: Arc::clone(self) });
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(pages, Arc::downgrade(&run));
+        Ok(Some(Slice { run, bytes }))
+    }
+
+    fn find(&self, pages: &Range<usize>) -> Option<Arc<Run>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(pages).and_then(Weak::upgrade)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let mut kept = self.runs.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another slice may have latched the run anew by now.
+        if let Entry::Occupied(entry) = kept.entry(self.pages.clone()) {
+            if entry.get().strong_count() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+impl Deref for Slice {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.run.latched[self.bytes.clone()]
+    }
+}
