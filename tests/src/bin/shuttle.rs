@@ -10,6 +10,7 @@ mod run {
     use pagestone::media::rules::Rule;
     use pagestone::units::Durability::{self, CacheLine, Fdatasync};
     use pagestone_tests::schedules::case::{Case, Seen};
+    use pagestone_tests::schedules::turns::turns;
     use pagestone_tests::schedules::workloads::{cases, planted};
     use std::process::ExitCode;
     use std::sync::{Mutex, PoisonError};
@@ -63,6 +64,23 @@ mod run {
         }
     }
 
+    /// Runs the turns: how many there were, their schedules, and those that were not as they must be.
+    fn take_turns(options: &Options) -> (usize, u64, u64) {
+        let mut turns = turns();
+        turns.retain(|one| options.only.as_ref().is_none_or(|words| one.name.contains(words)));
+        let (mut ran, mut bad) = (0, 0);
+        for one in &turns {
+            let start = std::time::Instant::now();
+            let (schedules, most, violation) = one.explore(options.seed, options.schedules);
+            let (name, elapsed) = (one.name, start.elapsed());
+            let verdict = violation.as_ref().map_or("lawful".to_owned(), |why| format!("VIOLATION: {why}"));
+            println!("{name:20} {schedules:6} schedules, passed by at most {most}, {elapsed:8.1?} {verdict}");
+            ran += schedules as u64;
+            bad += u64::from(violation.is_some());
+        }
+        (turns.len(), ran, bad)
+    }
+
     pub fn main() -> ExitCode {
         let options = match options() {
             Ok(options) => options,
@@ -93,7 +111,8 @@ mod run {
         }
         jobs.retain(|job| options.only.as_ref().is_none_or(|words| job.case.name.contains(words)));
         jobs.reverse();
-        let (cases, jobs, sums) = (jobs.len(), Mutex::new(jobs), Mutex::new((0, 0, 0)));
+        let (turns, ran, bad) = take_turns(&options);
+        let (cases, jobs, sums) = (jobs.len() + turns, Mutex::new(jobs), Mutex::new((0, ran, bad)));
         let work = || loop {
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(job) = job else { return };

@@ -4,6 +4,7 @@
 //! are shuttle's. What a body returns must hold none of them.
 
 pub mod case;
+pub mod turns;
 pub mod workloads;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, RoundRobinScheduler, Scheduler};
