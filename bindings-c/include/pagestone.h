@@ -195,6 +195,9 @@
 /// pgs_latch(), with either: PGS_E_BUSY instead of waiting.
 #define PGS_LATCH_TRY 4
 
+/// Most shared latches one frame can have at a time.
+#define PGS_READERS_MAX 511
+
 /// pgs_region.ending: the last owner closed the region, or there was none.
 #define PGS_ENDING_CLEAN 0
 
@@ -230,9 +233,6 @@
 
 /// PGS_ASSUME_POWER_LOSS said so.
 #define PGS_WHY_ASSUMED 8
-
-/// Most shared latches one frame can have at a time.
-#define PGS_READERS_MAX 511
 
 /// Writes to objects of one store that happen together or not at all. Made by pgs_batch_begin(), ended by
 /// pgs_batch_commit() or pgs_batch_cancel(). Until then nobody sees them, and the store cannot be closed.
@@ -626,11 +626,9 @@ int pgs_pin_address(struct pgs_store *store, const void *address, size_t len);
 /// itself. While an exclusive latch is waited for, new shared ones wait behind it, for 50 ms at a time.
 ///
 /// Errors: PGS_E_FOREIGN; PGS_E_INVALID (nobody pinned the frame; an unknown mode); PGS_E_BUSY
-/// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX have it); exclusive: PGS_E_READ_ONLY, PGS_E_DETACHED (the page no longer belongs to its object;
-/// what would be stored is lost).
-int pgs_latch(struct pgs_store *store,
-              const void *address,
-              uint32_t mode);
+/// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX have it); exclusive: PGS_E_READ_ONLY,
+/// PGS_E_DETACHED (the page no longer belongs to its object; what would be stored is lost).
+int pgs_latch(struct pgs_store *store, const void *address, uint32_t mode);
 
 /// Gives back a latch that pgs_latch() took on this store: `mode` as taken, without PGS_LATCH_TRY, by the same
 /// `address`. The caller stored to
