@@ -79,7 +79,7 @@ fn work_beside(store: &Store, during: &AtomicBool) -> Duration {
         longest = longest.max(start.elapsed());
         rounds += 1;
     }
-    assert!(rounds > 20, "only {rounds} rounds");
+    assert!(rounds > 20, "only {rounds} rounds, {longest:?}");
     longest
 }
 

@@ -345,16 +345,18 @@ impl Memory {
         punched.map_err(|error| Error::io(format!("punching {}", self.name), error))
     }
 
-    /// Lets the kernel begin to write a range, so that a later sync of the file has less to wait for. A failure poisons
-    /// the region.
+    /// Lets the kernel begin to write a range, so that a later sync of the file has less to wait for. False: another
+    /// operation of the file is under way, for which this does not wait. A failure poisons the region.
     ///
     /// # Durability
     /// None.
-    pub fn start_write_back(&self, offset: u64, len: u64) -> Result {
+    pub fn start_write_back(&self, offset: u64, len: u64) -> Result<bool> {
         self.check_writable()?;
         let file = self.descriptor()?;
-        let start = || self.persist.start_write_back(file, offset, len);
-        self.alone(format_args!("starting to write {len} bytes at {offset:#x} to"), start)
+        let Some(_alone) = self.file.try_lock() else { return Ok(false) };
+        let started = self.persist.start_write_back(file, offset, len);
+        self.done(format_args!("starting to write {len} bytes at {offset:#x} to"), started)?;
+        Ok(true)
     }
 
     /// Tells the recorder of bytes that were stored through [`Region::address`](super::Region::address).
@@ -493,7 +495,12 @@ impl Memory {
         operation: impl FnOnce() -> std::io::Result<()>,
     ) -> Result {
         let _alone = self.file.lock();
-        if let Err(error) = operation() {
+        self.done(doing, operation())
+    }
+
+    /// What came of an operation of the file, under its lock.
+    fn done(&self, doing: std::fmt::Arguments<'_>, came: std::io::Result<()>) -> Result {
+        if let Err(error) = came {
             let what = format!("{doing} {}", self.name);
             self.poison(format!("{what}: {error}"));
             return Err(Error::io(

@@ -53,7 +53,9 @@ impl Log {
             if ahead.started >= len || u128::from(ahead.started) >= wanted {
                 break;
             }
-            self.start_write_back(ahead.started, grain.min(len - ahead.started))?;
+            if !self.start_write_back(ahead.started, grain.min(len - ahead.started))? {
+                return Ok(());
+            }
             ahead.started += grain;
         }
         if used >= 11 * sixteenth {
@@ -65,7 +67,8 @@ impl Log {
         Ok(())
     }
 
-    fn start_write_back(&self, offset: u64, len: u64) -> Result {
+    /// False: the file is at work for another thread.
+    fn start_write_back(&self, offset: u64, len: u64) -> Result<bool> {
         let started = self.region.memory().start_write_back(offset, len);
         if let Err(error) = &started {
             self.fail(error);
