@@ -37,7 +37,7 @@ fn the_first_change_after_a_death_does_a_part_of_what_is_owed_and_the_next_ones_
         changes += 1;
     }
     assert!(most <= 20, "a change appended {most} records");
-    assert!(changes >= ORPHANS / 20 && changes <= ORPHANS, "{changes} changes");
+    assert!((ORPHANS / 20..=ORPHANS).contains(&changes), "{changes} changes");
     check(&store);
     // What is left at the end goes then.
     let (_folder, store) = with_orphans(&Options::new(), ORPHANS, 1);

@@ -230,7 +230,7 @@ impl Place {
     const END: u64 = 1 << (BITS * LEVELS);
 
     fn of(hash: u64) -> Self {
-        Self((0..LEVELS).fold(0, |place, level| place << BITS | (hash >> (BITS * level)) % WORDS))
+        Self((0..LEVELS).fold(0, |place, level| (place << BITS) | ((hash >> (BITS * level)) % WORDS)))
     }
 
     /// The digit that says which word of a node of `level` is meant.

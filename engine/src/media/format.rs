@@ -47,7 +47,7 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
         },
         error => error,
     })?;
-    region.fill_gaps([0..bytes])?;
+    region.fill_gaps(std::iter::once(0..bytes))?;
     let memory = region.memory();
     let zeros = [0; FRAME_SIZE];
     for offset in (LEASE_OFFSET..first_free_frame(log_frames).offset()).step_by(FRAME_SIZE) {

@@ -31,6 +31,9 @@ pub enum Fate {
     Busy,
 }
 
+/// An object that is being freed or cut, and its number.
+pub type Orphan = (ObjectSlot, u64);
+
 /// Asked once for each page in a step; it must not call the volume.
 pub type AskFate<'a> = &'a mut dyn FnMut(PageIndex, FrameNo) -> Fate;
 
@@ -226,7 +229,7 @@ impl Volume {
     }
 
     /// As [`Self::orphans`], with the objects' numbers, as far as the list can be read, and what is wrong with the rest.
-    pub fn orphans_found(&self) -> Result<(Vec<(ObjectSlot, u64)>, Option<Error>)> {
+    pub fn orphans_found(&self) -> Result<(Vec<Orphan>, Option<Error>)> {
         self.read(|log, shape| {
             let mut found = Vec::new();
             match orphans::walk(log, shape, |head| found.push((head.slot, head.id()))) {

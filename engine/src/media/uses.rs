@@ -174,7 +174,8 @@ mod tests {
             (Uses::structure, &[Use::Unmet, Use::Taken, Use::Structure], Use::Structure),
             (Uses::take, &[Use::Unmet], Use::Taken),
         ];
-        let begin: [(Use, fn(&Uses, FrameNo)); 4] = [
+        type Begin = fn(&Uses, FrameNo);
+        let begin: [(Use, Begin); 4] = [
             (Use::Unmet, |_, _| ()),
             (Use::Page, |uses, frame| uses.page(frame).unwrap()),
             (Use::Structure, |uses, frame| uses.structure(frame).unwrap()),

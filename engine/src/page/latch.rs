@@ -189,7 +189,7 @@ impl PageRef {
             // The store has gone and this pin has stayed: its own page is all that can be stored to.
             Err(_) => {
                 let start = self.frame().offset();
-                self.pages().region().fill_gaps([start..start + FRAME_SIZE as u64])
+                self.pages().region().fill_gaps(std::iter::once(start..start + FRAME_SIZE as u64))
             }
         }
     }

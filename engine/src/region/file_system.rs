@@ -226,8 +226,9 @@ mod btrfs {
         if unsafe { libc::ioctl(file.as_raw_fd(), FS_INFO as _, answer.as_mut_ptr()) } != 0 {
             return None;
         }
-        let bytes: Vec<u8> = answer[2..4].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        // The kernel writes bytes: in the order of memory.
+        let digits: String =
+            answer[2..4].iter().map(|word| format!("{:016x}", u64::from_be(*word))).collect();
         let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
         Some(parts.join("-"))
     }

@@ -53,6 +53,7 @@ pub(super) struct Habits {
 }
 
 impl Memory {
+    #[allow(clippy::too_many_arguments, reason = "each is one field, given once, by the one that attaches")]
     pub(super) fn new(
         mapping: Mapping,
         claim: Option<Claim>,

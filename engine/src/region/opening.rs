@@ -134,12 +134,11 @@ fn give_back() {
     // ORDERING: Relaxed: changed under `CHANGING`, or by a forked child's one thread.
     let filled = FILLED.swap(0, Ordering::Relaxed);
     for number in STANDARD.filter(|number| filled & (1 << number) != 0) {
-        // SAFETY: a question about a number, and the end of what `fill` opened.
-        unsafe {
-            let flags = libc::fcntl(number, libc::F_GETFL);
-            if flags != -1 && flags & libc::O_PATH != 0 {
-                libc::close(number);
-            }
+        // SAFETY: a question about a number, whether it is open or not.
+        let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+        if flags != -1 && flags & libc::O_PATH != 0 {
+            // SAFETY: the end of what `fill` opened.
+            unsafe { libc::close(number) };
         }
     }
 }

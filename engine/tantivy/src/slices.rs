@@ -3,7 +3,6 @@
 
 use pagestone::page::ReadRange;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -74,10 +73,8 @@ impl Drop for Run {
     fn drop(&mut self) {
         let mut kept = self.runs.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // Another slice may have latched the run anew by now.
-        if let Entry::Occupied(entry) = kept.entry(self.pages.clone()) {
-            if entry.get().strong_count() == 0 {
-                entry.remove();
-            }
+        if kept.get(&self.pages).is_some_and(|run| run.strong_count() == 0) {
+            kept.remove(&self.pages);
         }
     }
 }
