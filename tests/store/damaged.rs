@@ -4,7 +4,7 @@ use crate::{PAGE, content, filled, pin};
 use pagestone::Error;
 use pagestone::media::layout::RootWord;
 use pagestone::store::{Report, Store};
-use pagestone_fuzzing::format::{Seal, offset, set_word, word};
+use pagestone_fuzzing::format::{Seal, name_hash, offset, set_word, word};
 use std::path::PathBuf;
 
 /// A region that was closed, and its bytes.
@@ -37,7 +37,11 @@ impl Region {
 
 /// Where the record of an object lies.
 fn record(image: &[u8], name: &str) -> usize {
-    let is_it = |record: &usize| image[record + 128..].starts_with(name.as_bytes());
+    // The hash of its name, and the name: no other bytes say both.
+    let is_it = |record: &usize| {
+        word(image, record + 40) == name_hash(name.as_bytes())
+            && image[record + 128..].starts_with(name.as_bytes())
+    };
     (0..image.len()).step_by(512).find(is_it).expect("a record with this name")
 }
 
