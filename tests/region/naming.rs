@@ -33,11 +33,11 @@ pub fn in_an_unreadable_folder(folder: &Path) {
     if unsafe { libc::geteuid() } == 0 {
         chown(".", Some(NOBODY), Some(NOBODY)).unwrap();
         // SAFETY: this process has no use for its rights.
-        unsafe {
-            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
-            assert_eq!(libc::setresgid(NOBODY, NOBODY, NOBODY), 0);
-            assert_eq!(libc::setresuid(NOBODY, NOBODY, NOBODY), 0);
-        }
+        assert_eq!(unsafe { libc::setgroups(0, std::ptr::null()) }, 0);
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) }, 0);
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) }, 0);
     }
     assert!(fs::read_dir(".").is_err(), "the folder can be read");
     drop(Store::options().create(true).open("made").unwrap());

@@ -21,7 +21,7 @@ fn churn(folder: &Path, stop: &AtomicBool) {
         object.write_at(rounds % 100_000, b"some bytes").unwrap();
         let page = object.pin_mut(PageIndex(0)).unwrap();
         // Every other time the region outlives its store, and a later opening lets it go.
-        if rounds.is_multiple_of(2) {
+        if rounds % 2 == 0 {
             drop((object, store, page));
         } else {
             drop((object, store));
