@@ -215,7 +215,7 @@ static int write_link(const char *path, const struct place *place)
 }
 
 /* Puts a link at `path`, whole or not at all, durable before the database in it has anything to lose. Until it has its
- * name it has one that nobody can know before, so that nothing can lie there. `path` is absolute. */
+ * name it has one that cannot be known before, so that nothing can lie there. `path` is absolute. */
 int pgsv_link(const char *path, const struct place *place)
 {
     char directory[PATH_MAX], temporary[PATH_MAX];

@@ -76,7 +76,7 @@ static bool made_before(unsigned long turn)
 }
 
 /* The claim that an opening has met may be this process's own: of a file that another opening was making, whose device and
- * inode nobody knew. Waits for those that have begun by now. True: another look at the list may find it. */
+ * inode that was not known. Waits for those that have begun by now. True: another look at the list may find it. */
 static bool claimed_here(const struct region *refused)
 {
     pthread_mutex_lock(&pgsv_registry);

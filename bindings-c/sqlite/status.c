@@ -121,7 +121,7 @@ static void write_to_log(const char *line)
     if (descriptor != STDERR_FILENO) close(descriptor);
 }
 
-/* Tells SQLite's log, PGS_VFS_LOG, and, unless it is a notice, those who ask for the last failure. */
+/* Tells SQLite's log, PGS_VFS_LOG, and, unless it is a notice, what asks for the last failure. */
 void pgsv_tell(int result, const char *line)
 {
     if (result != SQLITE_NOTICE) {

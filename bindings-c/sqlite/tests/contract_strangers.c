@@ -47,7 +47,7 @@ static int entries(const char *directory)
     return count - 2;
 }
 
-/* A stranger who may write to the folder knows the database's name and the process. */
+/* A process that may write to the folder knows the database's name and the process. */
 static const char *link_is_made_under_a_name_that_nobody_knows(const char *directory)
 {
     struct opened db;
@@ -118,7 +118,7 @@ static const char *names_that_are_misspelt_are_refused_by_name(const char *direc
         contract_close(&db);
     }
     HOLDS(entries(directory) == 0);
-    /* What is nothing like ours is somebody else's. */
+    /* What is nothing like ours is another program's. */
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         HOLDS(open_with(&db, directory, "a.db", others[i], "0") == SQLITE_OK);
         HOLDS(contract_close(&db) == SQLITE_OK);
@@ -126,7 +126,7 @@ static const char *names_that_are_misspelt_are_refused_by_name(const char *direc
     return NULL;
 }
 
-/* For root, who may write anywhere: as another user, in this thread only. */
+/* For root, which may write anywhere: as another user, in this thread only. */
 static const char *folder_that_cannot_be_written_is_what_is_told(const char *directory)
 {
     struct opened db, linked;

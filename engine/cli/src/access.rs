@@ -1,4 +1,4 @@
-//! Who may do what with a file. It is carried over to what is made of the file: a copy is never more readable than its
+//! What each account may do with a file. It is carried over to what is made of the file: a copy is never more readable than its
 //! source, at no moment: it begins with [`PRIVATE`].
 
 use crate::failure::Failure;
