@@ -35,10 +35,12 @@ fn filled(store: &Store, name: &str, mib: usize) -> Result<Object> {
     Ok(object)
 }
 
-/// The longest of 1,500 commits of a batch beside dirt of another object; the median of three runs.
+/// The longest of 1,500 commits of a batch beside dirt of another object; the median of three runs, in which the dirt
+/// comes at different places of the log.
 fn tails(path: &Path) -> Result<()> {
     for dirty in [0, 10, 100, 600] {
-        let mut runs: Vec<(Duration, u64)> = (0..3).map(|_| tail_run(path, dirty)).collect::<Result<_>>()?;
+        let runs = [50, 250, 450].map(|before| tail_run(path, dirty, before));
+        let mut runs: Vec<(Duration, u64)> = runs.into_iter().collect::<Result<_>>()?;
         runs.sort_unstable();
         println!(
             "{dirty:4} MiB dirty elsewhere: longest of 1,500 commits {:?}, {} moves of the tail",
@@ -48,20 +50,23 @@ fn tails(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn tail_run(path: &Path, dirty: usize) -> Result<(Duration, u64)> {
+fn tail_run(path: &Path, dirty: usize, before: u64) -> Result<(Duration, u64)> {
     let store = fresh(path, 64)?;
     let (other, small) = (filled(&store, "other", dirty.max(1))?, filled(&store, "small", 1)?);
-    let bytes = vec![2; MIB];
-    (0..dirty).try_for_each(|n| other.write_at((n * MIB) as u64, &bytes))?;
-    let (mut longest, before) = (Duration::ZERO, store.stats().tail_moves);
-    for n in 0..1_500_u64 {
+    let commit = |n: u64| {
         let begun = Instant::now();
         let mut batch = store.batch();
         batch.write_at(&small, n * 37 % 256 * PAGE, &n.to_le_bytes().repeat(16))?;
         batch.commit()?;
-        longest = longest.max(begun.elapsed());
-    }
-    Ok((longest, store.stats().tail_moves - before))
+        Ok(begun.elapsed())
+    };
+    (0..before).try_for_each(|n| commit(n).map(drop))?;
+    let bytes = vec![2; MIB];
+    (0..dirty).try_for_each(|n| other.write_at((n * MIB) as u64, &bytes))?;
+    let moves = store.stats().tail_moves;
+    let longest =
+        (0..1_500).try_fold(Duration::ZERO, |longest, n| commit(n).map(|took| longest.max(took)))?;
+    Ok((longest, store.stats().tail_moves - moves))
 }
 
 /// Batches of new pages, each in a leaf of its own.

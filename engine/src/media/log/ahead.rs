@@ -4,27 +4,50 @@
 //! log's business or not. So the file's write-back is started early, a part with each change and as fast as the log fills,
 //! and the tail is moved before an append needs the room. No thread but those that change the store does any of it.
 //!
+//! What became dirty behind the first pass over the file is met by the last one, which begins when the tail is due: the
+//! sync then waits for little. Parts that turn out to be clean are passed in longer strides.
+//!
 //! ```text
-//! log used  0      1/8                     9/16   11/16   3/4      1
-//!           |      | write-back started ... |      |       |       |
-//!                    of 0 to all of the file       tail    an append would have to move it
+//! log used  0      1/8                     9/16   11/16       3/4      1
+//!           |      | write-back started ... |      |           |       |
+//!                    of 0 to all of the file       of all that  an append would have to move it
+//!                                                  is dirty now, then the tail
 //! ```
 
 use super::Log;
 use crate::error::Result;
 use crate::sync::atomic::Ordering;
+use crate::sync::time::Instant;
+use std::time::Duration;
 
 /// Least and most bytes of the file of which the write-back is started at a time.
-const GRAIN_MIN: u64 = 1 << 20;
-const GRAIN_MAX: u64 = 8 << 20;
-/// How many times a change does so at most.
-const GRAINS_A_CHANGE: u64 = 16;
+const STRIDE_MIN: u64 = 1 << 20;
+const STRIDE_MAX: u64 = 8 << 20;
+/// A part that took longer was not clean.
+const CLEAN: Duration = Duration::from_micros(60);
+/// How many parts a change starts at most, and for how long it begins another one.
+const PARTS_A_CHANGE: u64 = 16;
+const TIME_A_CHANGE: Duration = Duration::from_millis(1);
 
 /// How far the write-back of the file was started since the tail moved last.
-#[derive(Default)]
 pub(super) struct Ahead {
     tail_moves: u64,
+    /// The pass that the tail waits for, and no more the first one.
+    last: bool,
     started: u64,
+    stride: u64,
+}
+
+impl Default for Ahead {
+    fn default() -> Self {
+        Self::since(0)
+    }
+}
+
+impl Ahead {
+    fn since(tail_moves: u64) -> Self {
+        Self { tail_moves, last: false, started: 0, stride: STRIDE_MIN }
+    }
 }
 
 impl Log {
@@ -43,28 +66,48 @@ impl Log {
         let Some(mut ahead) = self.ahead.try_lock() else { return Ok(()) };
         let tail_moves = self.tail_moves.load(Ordering::Relaxed);
         if ahead.tail_moves != tail_moves {
-            *ahead = Ahead { tail_moves, started: 0 };
+            *ahead = Ahead::since(tail_moves);
         }
         let (len, sixteenth) = (self.region.len_bytes(), self.ring.bytes() / 16);
-        let grain = (len / 1024).clamp(GRAIN_MIN, GRAIN_MAX);
-        let (first, span) = (2 * sixteenth, u128::from(7 * sixteenth));
-        let wanted = u128::from(used.saturating_sub(first)) * u128::from(len) / span;
-        for _ in 0..GRAINS_A_CHANGE {
-            if ahead.started >= len || u128::from(ahead.started) >= wanted {
-                break;
-            }
-            if !self.start_write_back(ahead.started, grain.min(len - ahead.started))? {
-                return Ok(());
-            }
-            ahead.started += grain;
+        if used >= 11 * sixteenth && !ahead.last {
+            *ahead = Ahead { last: true, ..Ahead::since(tail_moves) };
         }
-        if used >= 11 * sixteenth {
+        let (first, span) = (2 * sixteenth, u128::from(7 * sixteenth));
+        let by_now = u128::from(used.saturating_sub(first)) * u128::from(len) / span;
+        let wanted = if ahead.last { len } else { u64::try_from(by_now).unwrap_or(len).min(len) };
+        if !self.start_write_back_up_to(&mut ahead, wanted, len)? {
+            return Ok(());
+        }
+        if ahead.last && ahead.started >= len {
             return self.checkpoint();
         }
-        let next = u128::from(ahead.started) * span / u128::from(len);
-        let next = if ahead.started >= len { 11 * sixteenth } else { first + next as u64 + 1 };
+        let next = match ahead.started {
+            _ if ahead.last => used,
+            all if all >= len => 11 * sixteenth,
+            part => first + (u128::from(part) * span / u128::from(len)) as u64 + 1,
+        };
         self.due.store(next, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// A change's share of it. False: the file is at work for another thread.
+    fn start_write_back_up_to(&self, ahead: &mut Ahead, wanted: u64, len: u64) -> Result<bool> {
+        let begun = Instant::now();
+        let mut before = begun;
+        for _ in 0..PARTS_A_CHANGE {
+            if ahead.started >= wanted || before.saturating_duration_since(begun) > TIME_A_CHANGE {
+                break;
+            }
+            if !self.start_write_back(ahead.started, ahead.stride.min(len - ahead.started))? {
+                return Ok(false);
+            }
+            ahead.started += ahead.stride;
+            let now = Instant::now();
+            let clean = now.saturating_duration_since(before) <= CLEAN;
+            ahead.stride = if clean { (ahead.stride * 2).min(STRIDE_MAX) } else { STRIDE_MIN };
+            before = now;
+        }
+        Ok(true)
     }
 
     /// False: the file is at work for another thread.
