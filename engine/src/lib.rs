@@ -26,7 +26,8 @@
 //! ```
 //!
 //! Start at [`store`]; [`page`] says what pins and guards are. Beside the reference there are [`durability`]: what survives
-//! what, and at which price; [`limitations`]: what there is not, and where numbers end; [`implementation`]: how it works.
+//! what, and at which price; [`limitations`]: what there is not, and where numbers end; [`implementation`]: how it works;
+//! [`log_rules`]: the rules of the redo log, each with the crash that it prevents.
 
 // What stands on mapped memory is not part of loom's models (`pagestone_loom`), except what a hit reads. Shuttle's
 // (`pagestone_shuttle`) see all.
@@ -79,6 +80,8 @@ pub mod sync;
 pub mod durability {}
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod implementation {}
+#[doc = include_str!("../docs/log.md")]
+pub mod log_rules {}
 #[doc = include_str!("../docs/limitations.md")]
 pub mod limitations {}
 

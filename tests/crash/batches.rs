@@ -137,7 +137,7 @@ fn b_comes_with_a(found: &Found<'_>) -> Result<(), String> {
     }
 }
 
-/// Rule 5: a staged line that is equal and not durable is logged: else the batch is torn by a loss of the page's.
+/// LOG rule 5: a staged line that is equal and not durable is logged: else the batch is torn by a loss of the page's.
 #[test]
 fn rule_5_an_equal_line_that_is_dirty_is_logged() {
     fn act(stage: &Stage<'_>) {
@@ -149,7 +149,7 @@ fn rule_5_an_equal_line_that_is_dirty_is_logged() {
         .holds_only_with_its_rule();
 }
 
-/// Rule 5: a line whose dirty bit a sync has taken is not durable before that sync has ended.
+/// LOG rule 5: a line whose dirty bit a sync has taken is not durable before that sync has ended.
 #[test]
 fn rule_5_an_equal_line_that_a_sync_has_taken_is_logged() {
     fn act(stage: &Stage<'_>) {
@@ -169,7 +169,7 @@ fn rule_5_an_equal_line_that_a_sync_has_taken_is_logged() {
         .holds_only_with_its_rule();
 }
 
-/// Rule 5: lines are compared under the latch: a pending batch may be about to change them.
+/// LOG rule 5: lines are compared under the latch: a pending batch may be about to change them.
 #[test]
 fn rule_5_lines_are_compared_under_the_latch() {
     fn act(stage: &Stage<'_>) {
@@ -198,8 +198,8 @@ fn rule_5_lines_are_compared_under_the_latch() {
     Schedule { rule: Rule::BatchUnlatched, media: BOTH, act, check }.holds_only_with_its_rule();
 }
 
-/// Rule 10: latches are held until the cursor has moved: a kill between two homes must not replay the first over what
-/// another thread has stored there since.
+/// LOG rule 10: latches are held until the cursor has moved: a kill between two homes must not replay the first over
+/// what another thread has stored there since.
 #[test]
 fn rule_10_nobody_stores_between_the_homes_of_a_batch() {
     fn act(stage: &Stage<'_>) {
@@ -232,7 +232,7 @@ fn rule_10_nobody_stores_between_the_homes_of_a_batch() {
     Schedule { rule: Rule::BatchReleasesEarly, media: BOTH, act, check }.holds_only_with_its_rule();
 }
 
-/// Rule 2: the frames of a payload are not used again before the record that names them is passed.
+/// LOG rule 2: the frames of a payload are not used again before the record that names them is passed.
 #[test]
 fn rule_2_a_payload_stays_until_its_record_is_passed() {
     fn act(stage: &Stage<'_>) {
@@ -250,7 +250,7 @@ fn rule_2_a_payload_stays_until_its_record_is_passed() {
     Schedule { rule: Rule::PayloadReuse, media: BOTH, act, check }.holds_only_with_its_rule();
 }
 
-/// Rule 6: before a sync returns, the tail is past records that a power loss would replay over what was synced.
+/// LOG rule 6: before a sync returns, the tail is past records that a power loss would replay over what was synced.
 #[test]
 fn rule_6_a_sync_is_not_undone_by_a_replay() {
     fn act(stage: &Stage<'_>) {
@@ -272,7 +272,7 @@ fn rule_6_a_sync_is_not_undone_by_a_replay() {
     Schedule { rule: Rule::SyncKeepsImages, media: BOTH, act, check }.holds_only_with_its_rule();
 }
 
-/// Rule 3: what was cut off does not come back under a growth, out of a record that is replayed.
+/// LOG rule 3: what was cut off does not come back under a growth, out of a record that is replayed.
 #[test]
 fn rule_3_growth_uncovers_nothing_that_a_replay_puts_back() {
     fn act(stage: &Stage<'_>) {
@@ -295,7 +295,7 @@ fn rule_3_growth_uncovers_nothing_that_a_replay_puts_back() {
     Schedule { rule: Rule::GrowthKeepsImages, media: BOTH, act, check }.holds_only_with_its_rule();
 }
 
-/// Rule 8: after the death of a process, bytes are replayed only beyond the cursor.
+/// LOG rule 8: after the death of a process, bytes are replayed only beyond the cursor.
 #[test]
 fn rule_8_what_was_applied_is_not_replayed_after_a_death() {
     fn act(stage: &Stage<'_>) {

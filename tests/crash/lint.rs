@@ -47,7 +47,7 @@ fn past_the_door(page: &pagestone::page::PageRef, at: usize) -> u64 {
     offset + at as u64
 }
 
-/// DESIGN §10: the recorder's image is compared with the real one, so that a store past the door is found.
+/// The recorder's image is compared with the real one, so that a store past the door is found.
 #[test]
 fn a_store_past_the_door_is_found_at_the_next_sync_by_its_place() {
     for class in [CacheLine, Fdatasync] {

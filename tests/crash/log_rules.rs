@@ -50,7 +50,7 @@ fn holds_but_fails_without(
     }
 }
 
-/// Rule 1: a log full of unmarked records can never be marked. Between the leader's look at the head and his mark,
+/// LOG rule 1: a log full of unmarked records can never be marked. Between the leader's look at the head and his mark,
 /// another thread fills the log to the brim; then the process dies, and recovery's own mark needs room.
 #[test]
 fn rule_1_room_for_two_marks() {
@@ -76,8 +76,8 @@ fn rule_1_room_for_two_marks() {
     holds_only_with(Rule::OneMark, &case, FILE);
 }
 
-/// Rule 3: a record that was appended during the leader's flush is not covered by his mark, for what it publishes was
-/// not flushed.
+/// LOG rule 3: a record that was appended during the leader's flush is not covered by his mark, for what it publishes
+/// was not flushed.
 #[test]
 fn rule_3_the_mark_covers_the_noted_head_only() {
     fn run(life: &Life) {
@@ -101,7 +101,7 @@ fn rule_3_the_mark_covers_the_noted_head_only() {
     holds_only_with(Rule::CoverLate, &Case::once(run, check), FILE);
 }
 
-/// Rule 3: the mark is not even in the log's memory before the data is durable: the kernel may write it by itself.
+/// LOG rule 3: the mark is not even in the log's memory before the data is durable: the kernel may write it by itself.
 #[test]
 fn rule_3_the_mark_comes_after_the_data() {
     fn run(life: &Life) {
@@ -118,7 +118,7 @@ fn rule_3_the_mark_comes_after_the_data() {
     holds_only_with(Rule::MarkFirst, &Case::once(run, check), FILE);
 }
 
-/// Rule 4: two writers of one bitmap word. The second computes it from what the first appended, not from its home.
+/// LOG rule 4: two writers of one bitmap word. The second computes it from what the first appended, not from its home.
 #[test]
 fn rule_4_words_are_computed_from_the_shadow() {
     fn run(life: &Life) {
@@ -150,7 +150,7 @@ pub fn two_wait_for_one_mark(life: &Life) {
     });
 }
 
-/// Rule 6: a sync whose record is covered by a mark in flight waits for that mark.
+/// LOG rule 6: a sync whose record is covered by a mark in flight waits for that mark.
 #[test]
 fn rule_6_a_mark_in_flight_is_waited_for() {
     let case = Case::once(two_wait_for_one_mark, |found| found.needs("first", 0, &[1]));
@@ -182,20 +182,21 @@ pub fn laps_are_whole(found: &Found<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Rule 7: space is used again only when the tail beyond it is durable.
+/// LOG rule 7: space is used again only when the tail beyond it is durable.
 #[test]
 fn rule_7_the_tail_is_durable_before_its_space_is_reused() {
     holds_only_with(Rule::TailNotDurable, &Case::once(laps, laps_are_whole), BOTH);
 }
 
-/// Rule 7: the homes are durable before the tail that passes their records is stored.
+/// LOG rule 7: the homes are durable before the tail that passes their records is stored.
 #[test]
 fn rule_7_homes_are_flushed_before_the_tail_moves() {
     holds_only_with(Rule::TailNotFlushed, &Case::once(laps, laps_are_whole), BOTH);
 }
 
-/// Rule 7: the header is never torn: the copy that stands is not touched. Falling back to a tail that was passed long
-/// ago would replay a word into a frame that is data by now. (A sector cannot tear by itself: the cells must be smaller.)
+/// LOG rule 7: the header is never torn: the copy that stands is not touched. Falling back to a tail that was passed
+/// long ago would replay a word into a frame that is data by now. (A sector cannot tear by itself: the cells must be
+/// smaller.)
 #[test]
 fn rule_7_the_header_is_never_torn() {
     fn run(life: &Life) {
@@ -251,15 +252,15 @@ pub fn y(life: &Life) {
     life.say("y");
 }
 
-/// Rule 8: recovery stores homes only under a durable mark, or it would leave half a transaction.
+/// LOG rule 8: recovery stores homes only under a durable mark, or it would leave half a transaction.
 #[test]
 fn rule_8_recovery_marks_before_it_stores_home() {
     let case = Case { after: y, crashes: 2, ..Case::once(linked, linked_whole) };
     holds_only_with(Rule::RecoveryNoMark, &case, BOTH);
 }
 
-/// Rule 8: recovery's own mark covers only what recovery accepts. A record that was appended between the noted head and
-/// the mark is not accepted after a power loss; a crash in the middle of recovery must not find it marked.
+/// LOG rule 8: recovery's own mark covers only what recovery accepts. A record that was appended between the noted head
+/// and the mark is not accepted after a power loss; a crash in the middle of recovery must not find it marked.
 #[test]
 fn rule_8_recovery_marks_only_what_it_accepts() {
     fn run(life: &Life) {
@@ -285,7 +286,7 @@ fn rule_8_recovery_marks_only_what_it_accepts() {
     holds_only_with(Rule::RecoveryMarksAll, &case, FILE);
 }
 
-/// Rule 8: the lease is written last. Written first, it would say "same boot" of records that a power loss has
+/// LOG rule 8: the lease is written last. Written first, it would say "same boot" of records that a power loss has
 /// already cut off from their data.
 #[test]
 fn rule_8_the_lease_is_written_last() {
@@ -297,7 +298,7 @@ fn rule_8_the_lease_is_written_last() {
     holds_only_with(Rule::LeaseFirst, &case, BOTH);
 }
 
-/// Rule 8: the application repeats a torn operation byte for byte; its dead successor must not join the chain.
+/// LOG rule 8: the application repeats a torn operation byte for byte; its dead successor must not join the chain.
 #[test]
 fn rule_8_each_life_has_an_epoch_of_its_own() {
     fn big(life: &Life) {
@@ -323,7 +324,7 @@ fn rule_8_each_life_has_an_epoch_of_its_own() {
     holds_only_with(Rule::SameEpoch, &case, BOTH);
 }
 
-/// Rule 9: a snapshot of the device, opened on the same boot, has no page cache to rely on.
+/// LOG rule 9: a snapshot of the device, opened on the same boot, has no page cache to rely on.
 #[test]
 fn rule_9_a_snapshot_on_the_same_boot_is_a_power_loss() {
     fn run(life: &Life) {
@@ -333,7 +334,7 @@ fn rule_9_a_snapshot_on_the_same_boot_is_a_power_loss() {
     holds_only_with(Rule::IgnoreIdentity, &Case::once(run, linked_whole), BOTH);
 }
 
-/// Rule 11: after a failed flush nothing is acknowledged any more, and the next opening trusts the medium only.
+/// LOG rule 11: after a failed flush nothing is acknowledged any more, and the next opening trusts the medium only.
 #[test]
 fn rule_11_a_failed_flush_leaves_everything_in_doubt() {
     fn run(life: &Life) {
@@ -348,7 +349,7 @@ fn rule_11_a_failed_flush_leaves_everything_in_doubt() {
     holds_only_with(Rule::IgnoreFailure, &Case::once(run, linked_whole), FILE);
 }
 
-/// Rule 13: the copy of the superblock that stands is not touched before the other is durable.
+/// LOG rule 13: the copy of the superblock that stands is not touched before the other is durable.
 #[test]
 fn rule_13_the_live_superblock_is_not_overwritten() {
     fn run(life: &Life) {

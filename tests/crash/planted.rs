@@ -31,8 +31,8 @@ fn a_follower_is_not_woken_before_the_mark_is_durable() {
     holds_only_with(Rule::FollowerEarly, &case, BOTH);
 }
 
-/// Rule 10: the applied cursor stops at the noted head. Beyond it lies a record whose homes are not stored, and after the
-/// death of the process nobody would store them.
+/// LOG rule 10: the applied cursor stops at the noted head. Beyond it lies a record whose homes are not stored, and
+/// after the death of the process nobody would store them.
 #[test]
 fn the_cursor_does_not_pass_what_is_not_applied() {
     fn run(life: &Life) {
@@ -57,7 +57,7 @@ fn the_cursor_does_not_pass_what_is_not_applied() {
     holds_only_with(Rule::CursorPast, &Case::once(run, check), BOTH);
 }
 
-/// Rule 7: the tail is stored when the homes are flushed, not before and with the same flush.
+/// LOG rule 7: the tail is stored when the homes are flushed, not before and with the same flush.
 #[test]
 fn the_tail_is_not_stored_before_the_homes_are_flushed() {
     holds_only_with(Rule::TailThenHomes, &Case::once(laps, laps_are_whole), BOTH);
@@ -79,13 +79,13 @@ fn recovery_flushes_homes_before_it_moves_the_tail() {
     holds_only_with(Rule::RecoveryNotFlushed, &Case { check, ..case }, BOTH);
 }
 
-/// Rule 10: the cursor is believed after the death of a process only. A power loss may keep it and not the homes.
+/// LOG rule 10: the cursor is believed after the death of a process only. A power loss may keep it and not the homes.
 #[test]
 fn the_cursor_is_not_believed_after_a_power_loss() {
     holds_only_with(Rule::CursorAlways, &Case::once(zeroed, linked_whole), BOTH);
 }
 
-/// Rule 3: a size is not published before the bytes that it uncovers, nor a frame before its own.
+/// LOG rule 3: a size is not published before the bytes that it uncovers, nor a frame before its own.
 #[test]
 fn a_size_is_not_published_before_its_bytes() {
     fn act(live: &Live) -> Result<(), String> {
@@ -129,8 +129,8 @@ fn a_tail_below_a_length_that_a_crash_may_show_is_not_zeroed_early() {
     Schedule { rule: Rule::ZeroEarly, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// Rule 3: the tail of a page is zeroed when the cut that uncovered it is committed: a power loss must not find the old
-/// size with zeros below it.
+/// LOG rule 3: the tail of a page is zeroed when the cut that uncovered it is committed: a power loss must not find the
+/// old size with zeros below it.
 #[test]
 fn a_tail_is_not_zeroed_before_its_cut_is_committed() {
     fn act(live: &Live) -> Result<(), String> {
@@ -142,8 +142,8 @@ fn a_tail_is_not_zeroed_before_its_cut_is_committed() {
     Schedule { rule: Rule::ZeroEarly, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// Rule 2: a frame comes to its third role, each committed, while a record of its first is live: replay from the older
-/// tail makes a map node of it again.
+/// LOG rule 2: a frame comes to its third role, each committed, while a record of its first is live: replay from the
+/// older tail makes a map node of it again.
 #[test]
 fn a_frame_has_no_third_role_while_a_record_of_its_first_is_live() {
     fn act(live: &Live) -> Result<(), String> {
@@ -177,8 +177,8 @@ fn a_rename_does_not_lose_the_old_name_before_the_new_one_is_in() {
     Schedule { rule: Rule::RenameSplits, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// Rule 12: the list of orphans learns of an object in the record that takes its name: cut in between, nobody would ever
-/// free it.
+/// LOG rule 12: the list of orphans learns of an object in the record that takes its name: cut in between, nobody would
+/// ever free it.
 #[test]
 fn the_list_of_orphans_is_not_cut_in_mid_step() {
     fn act(live: &Live) -> Result<(), String> {
@@ -190,8 +190,8 @@ fn the_list_of_orphans_is_not_cut_in_mid_step() {
     Schedule { rule: Rule::UnlinkSplits, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// Rule 13: the file's new length is durable before a frame of it is handed out. (Under `fdatasync` the sync of published
-/// data makes the length durable as well; the cache lines of persistent memory do not.)
+/// LOG rule 13: the file's new length is durable before a frame of it is handed out. (Under `fdatasync` the sync of
+/// published data makes the length durable as well; the cache lines of persistent memory do not.)
 #[test]
 fn growth_is_durable_before_its_frames_are_handed_out() {
     for forgotten in [false, true] {
@@ -216,8 +216,8 @@ fn growth_is_durable_before_its_frames_are_handed_out() {
     }
 }
 
-/// Rule 3: the kernel writes the mark by itself. The explorer shows images in which the mark of a commit is on the medium
-/// while the write that should bring it there has not ended, and the data that it vouches for is in all of them.
+/// LOG rule 3: the kernel writes the mark by itself. The explorer shows images in which the mark of a commit is on the
+/// medium while the write that should bring it there has not ended, and the data that it vouches for is in all of them.
 #[test]
 fn rule_3_the_kernel_writes_the_mark_by_itself() {
     fn run(life: &Life) {
@@ -238,8 +238,9 @@ fn rule_3_the_kernel_writes_the_mark_by_itself() {
     holds_only_with(Rule::MarkFirst, &Case::once(run, check), FILE);
 }
 
-/// Rule 8: after a power loss the application finds its operation missing and repeats it byte for byte. What followed the
-/// torn one in the dead life is still in the log, and continues the repeated one in everything but its epoch.
+/// LOG rule 8: after a power loss the application finds its operation missing and repeats it byte for byte. What
+/// followed the torn one in the dead life is still in the log, and continues the repeated one in everything but its
+/// epoch.
 #[test]
 fn rule_8_the_application_repeats_a_torn_operation_byte_for_byte() {
     fn operation(life: &Life) {
@@ -269,9 +270,9 @@ fn rule_8_the_application_repeats_a_torn_operation_byte_for_byte() {
     holds_only_with(Rule::SameEpoch, &case, BOTH);
 }
 
-/// Rule 1: space is reserved after the latches, never before: the holder of a latch may need space, and gets none while
-/// somebody who has reserved it waits for that latch. The engine cannot do it the wrong way round: only `media` appends,
-/// and `media` cannot name a latch. So the order is broken here, in an operation of the test's own.
+/// LOG rule 1: space is reserved after the latches, never before: the holder of a latch may need space, and gets none
+/// while somebody who has reserved it waits for that latch. The engine cannot do it the wrong way round: only `media`
+/// appends, and `media` cannot name a latch. So the order is broken here, in an operation of the test's own.
 #[test]
 fn rule_1_space_is_reserved_after_the_latches() {
     assert!(!stuck(false), "latch first: nobody waits for ever");

@@ -95,7 +95,8 @@ pub fn wrap(live: &Live, thread: usize) {
     live.run(thread, Op::SyncAll).unwrap();
 }
 
-/// Rule 2: a map node is freed and becomes data; an older record, still live, must not store its words into the data.
+/// LOG rule 2: a map node is freed and becomes data; an older record, still live, must not store its words into the
+/// data.
 #[test]
 fn rule_2_a_map_node_does_not_become_data_too_early() {
     fn act(live: &Live) -> Result<(), String> {
@@ -114,8 +115,8 @@ fn rule_2_a_map_node_does_not_become_data_too_early() {
     Schedule { rule: Rule::RoleReuse, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// Rule 2: data is freed and used again before the record that freed it is passed: the former owner, still there after
-/// a power loss, would show the new owner's bytes.
+/// LOG rule 2: data is freed and used again before the record that freed it is passed: the former owner, still there
+/// after a power loss, would show the new owner's bytes.
 #[test]
 fn rule_2_freed_data_is_not_reused_too_early() {
     fn act(live: &Live) -> Result<(), String> {
@@ -129,8 +130,8 @@ fn rule_2_freed_data_is_not_reused_too_early() {
     Schedule { rule: Rule::RoleReuse, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// Rule 2, of blocks: a run goes back to the disk only when the records that freed it are passed: the former owner, still
-/// there after a power loss, would show zeros.
+/// LOG rule 2, of blocks: a run goes back to the disk only when the records that freed it are passed: the former owner,
+/// still there after a power loss, would show zeros.
 #[test]
 fn rule_2_freed_data_is_not_punched_too_early() {
     fn act(live: &Live) -> Result<(), String> {
@@ -147,7 +148,7 @@ fn rule_2_freed_data_is_not_punched_too_early() {
     Schedule { rule: Rule::PunchEarly, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// Rule 3: growth uncovers zeros, never what was cut off.
+/// LOG rule 3: growth uncovers zeros, never what was cut off.
 #[test]
 fn rule_3_growth_uncovers_zeros() {
     fn act(live: &Live) -> Result<(), String> {
@@ -160,8 +161,8 @@ fn rule_3_growth_uncovers_zeros() {
     Schedule { rule: Rule::GrowthTail, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// Rule 3: who stored past the cache fences before the record that publishes it: another thread's commit cannot reach
-/// what this processor still buffers.
+/// LOG rule 3: who stored past the cache fences before the record that publishes it: another thread's commit cannot
+/// reach what this processor still buffers.
 #[test]
 fn rule_3_non_temporal_stores_are_fenced_before_the_append() {
     fn act(live: &Live) -> Result<(), String> {
@@ -181,7 +182,7 @@ fn rule_3_non_temporal_stores_are_fenced_before_the_append() {
     Schedule { rule: Rule::NtFence, media: LINES, since: label(1, 0, false), act }.holds_only_with_its_rule();
 }
 
-/// Rule 6: a sync returns only when those that took dirty bits before it have completed.
+/// LOG rule 6: a sync returns only when those that took dirty bits before it have completed.
 #[test]
 fn rule_6_a_sync_waits_for_bits_that_another_took() {
     fn act(live: &Live) -> Result<(), String> {
@@ -202,7 +203,7 @@ fn rule_6_a_sync_waits_for_bits_that_another_took() {
     Schedule { rule: Rule::SyncEarlier, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// Rule 12: a step clears leaf word and bitmap bit together.
+/// LOG rule 12: a step clears leaf word and bitmap bit together.
 #[test]
 fn rule_12_a_step_clears_word_and_bit_together() {
     fn act(live: &Live) -> Result<(), String> {
@@ -242,7 +243,7 @@ fn a_detached_frame_is_not_reused_before_its_last_unpin() {
         .holds_only_with_its_rule();
 }
 
-/// Rule 12: an object does not grow while it is being truncated. Truncate, crash, write beyond the cut, crash: the
+/// LOG rule 12: an object does not grow while it is being truncated. Truncate, crash, write beyond the cut, crash: the
 /// third life must not go on truncating what the second wrote.
 #[test]
 fn rule_12_growth_finishes_the_truncation_first() {

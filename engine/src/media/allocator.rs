@@ -52,7 +52,7 @@ pub(super) struct Groups {
     pub(super) holes: Holes,
     /// No group below this one has a free frame.
     pub(super) low: u64,
-    /// Freed by records that are not passed: a frame named by a live record keeps its role (log rule 2).
+    /// Freed by records that are not passed: a frame named by a live record keeps its role (LOG rule 2).
     quarantine: VecDeque<(Sequence, Vec<FrameNo>)>,
     /// The frames in it.
     pub(super) quarantined: HashSet<FrameNo>,

@@ -1,12 +1,12 @@
 //! Switches that break one rule of the log each, so that a test can show what the rule is for.
 //!
-//! Nothing but the crash tests sets them. A rule's name is explained where the code asks for it; each stands for a
-//! schedule "S" in the protocol's description, and a test named after it fails when the switch is set.
+//! Nothing but tests sets them. Each stands for a schedule on the page of the log's rules (`engine/docs/log.md`): what goes
+//! wrong when it is set, and the test that demands so.
 
 /// A rule of the medium's protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-#[allow(missing_docs, reason = "named after the protocol's rules")]
+#[allow(missing_docs, reason = "engine/docs/log.md has a schedule for each")]
 pub enum Rule {
     OneMark,
     RoleReuse,

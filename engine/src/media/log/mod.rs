@@ -14,7 +14,9 @@
 //!                                                     checkpoint: commit, flush homes, move the tail
 //! ```
 //!
-//! Locks: leader, then append lock, then shadow. Nobody waits for the leader while he holds the append lock.
+//! Locks: leader, then append lock, then shadow. No thread waits for the leader while it holds the append lock.
+//!
+//! Comments speak of `LOG rule 1` to `LOG rule 14`: `engine/docs/log.md` has each rule with the crash that it prevents.
 
 mod ahead;
 pub mod commit;
