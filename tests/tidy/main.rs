@@ -9,6 +9,7 @@ mod imports;
 mod lexer;
 mod oldest;
 mod openings;
+mod references;
 mod tree;
 mod unsafety;
 
@@ -82,4 +83,14 @@ fn what_is_skipped_is_counted() {
 #[test]
 fn the_readme_quotes_programs_that_are_tested() {
     hold(front_door::quotations(&Tree::of_project()));
+}
+
+#[test]
+fn a_reference_to_a_rule_of_the_log_leads_to_it() {
+    hold(references::rules(&Tree::of_project()));
+}
+
+#[test]
+fn every_document_that_is_named_is_there() {
+    hold(references::documents(&Tree::of_project()));
 }
