@@ -68,8 +68,18 @@ impl Core {
     }
 
     /// What every change begins with: the store can be changed, and some of the work that it owes is done.
+    #[inline]
     pub(super) fn begin_change(&self) -> Result {
-        self.ensure_usable()?;
+        let region = self.pages.region();
+        region.ensure_usable()?;
+        if region.read_only() || !region.admits_stores() || self.owes() || self.log.is_due() {
+            return self.prepare_change();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn prepare_change(&self) -> Result {
         if self.pages.region().read_only() {
             return Err(Error::ReadOnly);
         }
@@ -83,17 +93,22 @@ impl Core {
     }
 
     /// Whether there is owed work.
+    #[inline]
     fn owes(&self) -> bool {
         // ORDERING: Acquire: pairs with the Release in `owe`; what is missed is done by the next change.
         self.pages.has_released() || self.owes.load(Ordering::Acquire)
     }
 
     /// Runs a change. One that finds no room is tried again when all owed work is done: what is owed may be room.
+    #[inline]
     pub(super) fn with_room<R>(&self, mut change: impl FnMut() -> Result<R>) -> Result<R> {
-        let done = match change() {
-            Err(error) if error.is_full() && self.owes() => self.settle().and_then(|()| change()),
-            done => done,
-        };
+        let mut done = change();
+        if let Err(error) = &done
+            && error.is_full()
+            && self.owes()
+        {
+            done = self.settle().and_then(|()| change());
+        }
         // It may have freed something, and so does a change that failed.
         self.return_surplus(false);
         done

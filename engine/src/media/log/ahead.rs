@@ -51,15 +51,30 @@ impl Ahead {
 }
 
 impl Log {
+    /// Whether [`keep_ahead`](Self::keep_ahead) has something to do.
+    #[inline]
+    pub fn is_due(&self) -> bool {
+        // ORDERING: Relaxed, here and below: an old number is as good as if this call had come earlier.
+        self.used.load(Ordering::Relaxed) >= self.due.load(Ordering::Relaxed)
+    }
+
+    /// From what use of the log on there is something to do, after the tail has moved.
+    pub(super) fn rearm(&self) {
+        let due = if self.syncs_published_data() { self.ring.bytes() / 8 } else { u64::MAX };
+        self.due.store(due, Ordering::Relaxed);
+    }
+
     /// Does a change's share of what the next move of the tail waits for, and moves it if an append will soon need that.
     /// The caller holds no lock.
     ///
     /// # Durability
     /// When the tail moved, as [`checkpoint`](Self::checkpoint); else none.
     pub fn keep_ahead(&self) -> Result {
-        // ORDERING: Relaxed, here and below: an old number is as good as if this call had come earlier.
-        let used = self.used.load(Ordering::Relaxed);
-        if used < self.due.load(Ordering::Relaxed) || !self.syncs_published_data() {
+        if !self.is_due() {
+            return Ok(());
+        }
+        if !self.syncs_published_data() {
+            self.rearm();
             return Ok(());
         }
         // Another thread that does the same does it for this one.
@@ -68,6 +83,7 @@ impl Log {
         if ahead.tail_moves != tail_moves {
             *ahead = Ahead::since(tail_moves);
         }
+        let used = self.used.load(Ordering::Relaxed);
         let (len, sixteenth) = (self.region.len_bytes(), self.ring.bytes() / 16);
         if used >= 11 * sixteenth && !ahead.last {
             *ahead = Ahead { last: true, ..Ahead::since(tail_moves) };

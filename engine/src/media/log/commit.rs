@@ -221,7 +221,7 @@ impl Log {
         // ORDERING: Relaxed: see `keep_ahead`.
         self.tail_moves.store(chain.stats.tail_moves, Ordering::Relaxed);
         self.used.store(chain.head - tail.position, Ordering::Relaxed);
-        self.due.store(self.ring.bytes() / 8, Ordering::Relaxed);
+        self.rearm();
         self.images.pass(tail.link.sequence);
         Ok(())
     }
