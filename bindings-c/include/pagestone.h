@@ -666,6 +666,11 @@ const char *pgs_why_text(uint32_t why);
 int pgs_info(struct pgs_store *store,
              struct pgs_region *region);
 
+/// Whether the store's file is still as long as it was: what a server asks before each piece of work, since a touch of a
+/// page that has been cut off ends the process (SIGBUS). One system call. PGS_E_TRUNCATED, once: it has been cut since
+/// the last look; PGS_E_POISONED from then on, and after a failed commit.
+int pgs_check_length(struct pgs_store *store);
+
 /// Counts. Set `counters->size` before the call. Each number is right, all together are no instant.
 int pgs_stats(struct pgs_store *store, struct pgs_counters *counters);
 

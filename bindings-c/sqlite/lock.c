@@ -47,11 +47,10 @@ static int raise(struct database *database, struct file *file, int level)
  * known to be. Poisoned is what a region stays whose file was found cut. */
 int pgsv_still_whole(struct file *file, int error, const char *call)
 {
-    pgs_region info = {.size = sizeof info};
-    int code = pgs_info(file->database->region->store, &info);
-    if (code != PGS_OK) return pgsv_status(file, code, error, call);
-    if (info.poisoned) return pgsv_refuse(error, "the region failed before: close all its databases");
-    return SQLITE_OK;
+    int code = pgs_check_length(file->database->region->store);
+    if (code == PGS_OK) return SQLITE_OK;
+    if (code == PGS_E_POISONED) return pgsv_refuse(error, "the region failed before: close all its databases");
+    return pgsv_status(file, code, error, call);
 }
 
 int pgsv_refuse_inherited(int result)

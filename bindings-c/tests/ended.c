@@ -48,6 +48,7 @@ static void store_answers(int code, pgs_store *store, const void *address) {
     ANSWERS(code, pgs_exists(store, "o", &there, NULL));
     ANSWERS(code, pgs_list(store, no_visit, NULL));
     ANSWERS(code, pgs_info(store, &region));
+    ANSWERS(code, pgs_check_length(store));
     ANSWERS(code, pgs_stats(store, &counters));
     ANSWERS(code, pgs_page_info(store, address, &page));
     ANSWERS(code, pgs_pin_frame(store, 0, &pinned));

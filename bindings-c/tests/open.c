@@ -174,6 +174,19 @@ static void memory(void) {
     OK(pgs_close(store));
 }
 
+static void cut(const char *path) {
+    pgs_store *store = open_store(path, PGS_CREATE);
+    OK(pgs_check_length(store));
+    struct stat file;
+    CHECK(stat(path, &file) == 0 && truncate(path, file.st_size / 2) == 0);
+    ANSWERS(PGS_E_TRUNCATED, pgs_check_length(store));
+    ANSWERS(PGS_E_POISONED, pgs_check_length(store));
+    pgs_region region = {.size = sizeof region};
+    OK(pgs_info(store, &region));
+    CHECK(region.poisoned == 1);
+    pgs_close(store);
+}
+
 static void told(const char *path) {
     pgs_store *store = NULL;
     pgs_options options = with(PGS_CREATE);
@@ -215,5 +228,6 @@ int main(int argc, char **argv) {
     closing(in(d, "c.pgs"));
     memory();
     told(in(d, "d.pgs"));
+    cut(in(d, "e.pgs"));
     return 0;
 }

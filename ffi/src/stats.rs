@@ -78,6 +78,16 @@ pub unsafe extern "C" fn pgs_info(store: *mut Store, region: *mut Region) -> c_i
     }
 }
 
+/// Whether the store's file is still as long as it was: what a server asks before each piece of work, since a touch of a
+/// page that has been cut off ends the process (SIGBUS). One system call. PGS_E_TRUNCATED, once: it has been cut since
+/// the last look; PGS_E_POISONED from then on, and after a failed commit.
+// # Safety: that of the crate.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_check_length(store: *mut Store) -> c_int {
+    // SAFETY: as C promised: a live store.
+    unsafe { handle::on(store, |store| Ok(store.engine.check_length()?)) }
+}
+
 /// What a store has done since it was opened, and the table of descriptors that all stores of the process
 /// share.
 #[repr(C)]

@@ -101,6 +101,7 @@ fn on_store(store: *mut Store, expected: c_int) {
             pgs_unlink(store, name),
             pgs_exists(store, name, &raw mut there, ptr::null_mut()),
             pgs_info(store, words.as_mut_ptr().cast()),
+            pgs_check_length(store),
             pgs_stats(store, words.as_mut_ptr().cast()),
             pgs_page_info(store, at, words.as_mut_ptr().cast()),
             pgs_pin_frame(store, 0, &raw mut address),
