@@ -110,6 +110,11 @@ pub fn lock(path: &Path, processes: &str) {
         assert!(object.pin(PageIndex(2)).unwrap().is_some());
         store.sync().unwrap();
     }
+    drop((file, memory));
+    // One that only reads has pages of its own, and would get them all at once.
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4 * LOCKED_LIMIT).unwrap();
+    let looked = options(CLASS).create(false).read_only(true).open(path).unwrap();
+    assert_eq!(looked.exists("locked").unwrap(), Some(3 * PAGE));
     let status = fs::read_to_string("/proc/self/status").expect("there is a /proc");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is told");
     let kib: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");

@@ -41,6 +41,7 @@ fn child() {
         Some("insert") => insert(&place, words.next().unwrap_or("delete"), words.next().unwrap_or("full")),
         Some("try") => crate::reasons::try_to_open(&place),
         Some("fork") => crate::forks::abandon_and_open_anew(&place),
+        Some("elsewhere") => crate::space::on_storage_that_writes_elsewhere(&place),
         Some("two") => commit_two(&place, words.next() == Some("after")),
         other => panic!("no such role: {other:?}"),
     }
@@ -58,7 +59,7 @@ impl Helper {
     }
 
     /// As [`Self::start`], in a name space of mounts of its own, as a container or a service has one.
-    fn start_apart(role: &str, place: &Path) -> Self {
+    pub fn start_apart(role: &str, place: &Path) -> Self {
         let mut unshare = Command::new("unshare");
         unshare.arg("-m").arg(env::current_exe().expect("this program"));
         Self::start_as(&mut unshare, role, place)

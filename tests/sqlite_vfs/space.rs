@@ -1,8 +1,11 @@
 //! VACUUM: what a database leaves free goes back to the disk.
 
+use crate::processes::{Helper, say};
 use crate::{assert_whole, opened, run, value};
+use pagestone_tests::skip::skipped;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 const MIB: u64 = 1 << 20;
 
@@ -61,4 +64,47 @@ fn copy_on_write_is_a_parameter_that_is_understood() {
         run(&opened(uri(value)), "CREATE TABLE IF NOT EXISTS t(x)");
     }
     assert!(crate::open(uri("perhaps")).and_then(|db| db.execute_batch("CREATE TABLE u(x)")).is_err());
+}
+
+/// Whether a program runs and ends well.
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    Command::new(program).args(args).status().is_ok_and(|status| status.success())
+}
+
+#[test]
+fn storage_that_writes_elsewhere_is_used_where_copy_on_write_allows_it() {
+    let what = "a database on btrfs";
+    if !succeeds("unshare", &["-m", "true"]) {
+        return skipped(what, "a name space of mounts needs root");
+    }
+    let folder = tempfile::tempdir().expect("a directory");
+    let image = folder.path().join("image");
+    std::fs::File::create(&image).and_then(|file| file.set_len(256 * MIB)).expect("a hole");
+    if !succeeds("mkfs.btrfs", &["-q", &image.to_string_lossy()]) {
+        return skipped(what, "there is no mkfs.btrfs");
+    }
+    let mut helper = Helper::start_apart("elsewhere", &image);
+    let said = helper.hears("elsewhere: ").expect("it says how it went");
+    match said.strip_prefix("elsewhere: no mount") {
+        Some(_) => skipped(what, "the file system on a file cannot be mounted"),
+        None => assert_eq!(said, "elsewhere: refused, then allowed"),
+    }
+}
+
+/// Runs in a process with mounts of its own.
+pub fn on_storage_that_writes_elsewhere(image: &str) {
+    let disk = format!("{image}.disk");
+    std::fs::create_dir(&disk).expect("a folder");
+    if !succeeds("mount", &["-o", "loop", image, &disk]) {
+        return say("elsewhere: no mount");
+    }
+    let uri = |parameter: &str| format!("file:{disk}/a.pgs{parameter}");
+    for refused in [uri(""), uri("?copy_on_write=0")] {
+        let made = crate::open(&refused).and_then(|db| db.execute_batch("CREATE TABLE t(x)"));
+        assert!(made.is_err(), "{refused}");
+    }
+    let db = opened(uri("?copy_on_write=1"));
+    run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES('here')");
+    assert_eq!(value::<String>(&db, "SELECT x FROM t"), "here");
+    say("elsewhere: refused, then allowed");
 }

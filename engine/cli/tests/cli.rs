@@ -589,3 +589,32 @@ fn compact_gives_free_space_back() {
     assert!(fs::read(scene.path("back")).expect("a file") == vec![7; 5 << 20]);
     scene.fails(1, &["compact", "missing.pgs"]);
 }
+
+/// Runs in a name space of mounts of its own; the program is `$0`. What cannot be had here ends it with 77.
+const ON_BTRFS: &str = r#"
+    truncate -s 256M image && mkfs.btrfs -q image && mkdir disk && mount -o loop image disk || exit 77
+    "$0" import file disk/r.pgs:file && exit 1
+    "$0" --copy-on-write import file disk/r.pgs:file && "$0" check disk/r.pgs && "$0" export disk/r.pgs:file back
+"#;
+
+#[test]
+fn storage_that_writes_elsewhere_is_used_where_copy_on_write_allows_it() {
+    let scene = Scene::new();
+    fs::write(scene.path("file"), "content").expect("room");
+    let out = Command::new("unshare")
+        .args(["-m", "sh", "-c", ON_BTRFS, env!("CARGO_BIN_EXE_pagestone")])
+        .current_dir(scene.0.path())
+        .output();
+    let out = match out {
+        Ok(out) if out.status.success() || out.status.code() == Some(1) => out,
+        other => {
+            let why =
+                other.map_or_else(|error| error.to_string(), |out| text(&out.stderr).replace('\n', " "));
+            return skipped("a region on btrfs", &why);
+        }
+    };
+    let said = text(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    assert!(said.contains("btrfs"), "{said}");
+    assert_eq!(fs::read_to_string(scene.path("back")).expect("a file"), "content");
+}

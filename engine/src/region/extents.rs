@@ -208,6 +208,19 @@ mod tests {
     }
 
     #[test]
+    fn blocks_that_were_never_written_are_gaps_where_that_is_asked() {
+        for at in [std::env::temp_dir().to_str().unwrap(), "/dev/shm"] {
+            let file = sparse(at);
+            super::super::growth::fill(file.as_fd(), 5 * FRAME..7 * FRAME).unwrap();
+            let found = |written| gaps(file.as_fd(), 0..8 * FRAME, written).unwrap();
+            assert_eq!(found(true), [hole(1..2), hole(5..8)], "{at}");
+            // Without `FIEMAP` they are not told from holes.
+            let told = by_extents(file.as_fd(), 0..8 * FRAME, false).is_ok();
+            assert_eq!(found(false), [hole(1..2), hole(if told { 7..8 } else { 5..8 })], "{at}");
+        }
+    }
+
+    #[test]
     fn many_extents_are_found_in_several_answers() {
         let file = tempfile::tempfile().unwrap();
         let pages = 3 * EXTENTS as u64;
