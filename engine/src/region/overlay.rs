@@ -3,8 +3,9 @@
 
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
+use memmap2::{Advice, MmapMut};
 use std::collections::BTreeSet;
-use std::ptr;
+use std::{io, ptr};
 
 /// Which blocks are copies.
 #[derive(Debug)]
@@ -45,34 +46,27 @@ impl Overlay {
 /// # Safety
 /// The bytes are whole pages, readable, and the caller's to replace.
 unsafe fn replace(at: *mut u8, len: usize) -> Result {
-    let failed = || Error::os(format!("copying {len} bytes of the region to private memory"));
-    let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping at an address of the kernel's choice.
-    let copy = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, -1, 0) };
-    if copy == libc::MAP_FAILED {
-        return Err(failed());
-    }
+    let failed = |source| Error::io(format!("copying {len} bytes of the region to private memory"), source);
+    let mut copy = MmapMut::map_anon(len).map_err(failed)?;
     // SAFETY: `len` readable bytes, and as many new ones.
-    unsafe { ptr::copy_nonoverlapping(at, copy.cast(), len) };
+    unsafe { ptr::copy_nonoverlapping(at, copy.as_mut_ptr(), len) };
     // A child that had it would hold what its parent reads.
-    // SAFETY: the mapping made above.
-    let kept = unsafe { libc::madvise(copy, len, libc::MADV_DONTFORK) } == 0;
+    copy.advise(Advice::DontFork).map_err(failed)?;
     let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     // SAFETY: moves the mapping made above over bytes that are the caller's to replace.
-    if !kept || unsafe { libc::mremap(copy, len, len, how, at) } == libc::MAP_FAILED {
-        let error = failed();
-        // SAFETY: the mapping made above, still at its first place.
-        unsafe { libc::munmap(copy, len) };
-        return Err(error);
+    if unsafe { libc::mremap(copy.as_mut_ptr().cast(), len, len, how, at) } == libc::MAP_FAILED {
+        return Err(failed(io::Error::last_os_error()));
     }
+    // It has no first place any more that a drop could unmap.
+    std::mem::forget(copy);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use memmap2::MmapOptions;
     use std::fs::File;
-    use std::os::fd::AsRawFd;
     use std::os::unix::fs::FileExt;
 
     #[test]
@@ -80,12 +74,8 @@ mod tests {
         const BLOCK: usize = 8192;
         let file: File = tempfile::tempfile().unwrap();
         file.write_all_at(&[7; 4 * BLOCK], 0).unwrap();
-        // SAFETY: a new mapping; the file outlives its use.
-        let base = unsafe {
-            libc::mmap(ptr::null_mut(), 4 * BLOCK, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0)
-        }
-        .cast::<u8>();
-        assert_ne!(base.cast(), libc::MAP_FAILED);
+        let mapping = MmapOptions::new().len(4 * BLOCK).map_raw_read_only(&file).unwrap();
+        let base = mapping.as_mut_ptr();
         let overlay = Overlay::new(BLOCK as u64);
         for _ in 0..2 {
             // SAFETY: inside the mapping, which is ours.
@@ -105,7 +95,5 @@ mod tests {
         file.write_all_at(&[8], 0).unwrap();
         // SAFETY: mapped.
         assert_eq!(unsafe { base.read() }, 8);
-        // SAFETY: the mapping made above, copies included.
-        unsafe { libc::munmap(base.cast(), 4 * BLOCK) };
     }
 }
