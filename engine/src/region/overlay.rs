@@ -1,6 +1,7 @@
 //! Private stores to a device that only knows shared mappings (devdax): a block is replaced by a copy of its own
 //! before the first store to it. That is how an unclean region is read without changing it.
 
+use super::addresses;
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 use memmap2::{Advice, MmapMut};
@@ -48,6 +49,8 @@ impl Overlay {
 unsafe fn replace(at: *mut u8, len: usize) -> Result {
     let failed = |source| Error::io(format!("copying {len} bytes of the region to private memory"), source);
     let mut copy = MmapMut::map_anon(len).map_err(failed)?;
+    // As the rest of the window.
+    addresses::keep_unlocked(copy.as_mut_ptr(), len).map_err(failed)?;
     // SAFETY: `len` readable bytes, and as many new ones.
     unsafe { ptr::copy_nonoverlapping(at, copy.as_mut_ptr(), len) };
     // A child that had it would hold what its parent reads.
@@ -95,5 +98,28 @@ mod tests {
         file.write_all_at(&[8], 0).unwrap();
         // SAFETY: mapped.
         assert_eq!(unsafe { base.read() }, 8);
+        for block in [1, 2] {
+            let flags = flags_of(byte(block * BLOCK).addr());
+            assert!(flags.contains(" dd"), "it would be in a core file: {flags}");
+            assert!(flags.contains(" dc"), "a child would have it: {flags}");
+        }
+    }
+
+    /// What the kernel says of the mapping that begins at or before this address.
+    fn flags_of(address: usize) -> String {
+        let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let begins = |line: &str| usize::from_str_radix(line.split_once('-')?.0, 16).ok();
+        let mut flags = String::new();
+        let mut at = 0;
+        for line in text.lines() {
+            at = begins(line).unwrap_or(at);
+            if at > address {
+                break;
+            }
+            if let Some(found) = line.strip_prefix("VmFlags:") {
+                flags = found.to_owned();
+            }
+        }
+        flags
     }
 }
