@@ -1,7 +1,7 @@
 //! A real process whose system calls fail, are cut short, or are its last: `strace -e inject`.
 
 use crate::bench::{Bench, Case};
-use crate::child::{BEGIN, Ended, command_under, finish};
+use crate::child::{BEGIN, Ended, command_under, finish, say};
 use crate::door::ending;
 use crate::script::script;
 use crate::store::{Player, options, told};
@@ -11,11 +11,16 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 pub const CASES: &[Case] = &[
     Case { name: "strace: each system call fails", run: errors },
     Case { name: "strace: calls are interrupted, cut short, slow: nobody notices", run: nuisances },
     Case { name: "strace: SIGKILL at each system call", run: kills },
+    Case {
+        name: "strace: a file that another process fills before it is locked is that process's",
+        run: overtaken,
+    },
 ];
 
 /// Which errors a system call is given.
@@ -53,7 +58,7 @@ struct Calls {
     calls: BTreeMap<String, (usize, Vec<String>)>,
 }
 
-fn available(bench: &Bench, what: &str) -> bool {
+pub fn available(bench: &Bench, what: &str) -> bool {
     let works = Command::new("strace")
         .args(["-qq", "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO", "true"])
         .status()
@@ -211,5 +216,73 @@ fn kills(bench: &Bench) {
             judge(folder.path(), history, &injection, ending(&folder.path().join("traced")));
             bench.state();
         }
+    }
+}
+
+/// How long the maker of a file is held up before it can lock it.
+const HELD_UP: Duration = Duration::from_secs(2);
+
+/// Runs in a process of its own: makes a store. `how`: words that say how.
+pub fn make(path: &Path, how: &str) {
+    let _ = std::fs::metadata(BEGIN);
+    match options(Durability::Fdatasync).create_new(how == "new").open(path) {
+        Ok(store) => say(&format!("made with {} objects", store.list().expect("it reads").len())),
+        Err(error) => say(&format!("error {error}")),
+    }
+}
+
+/// What another process puts into the file.
+type Filling = fn(&Path);
+
+fn overtaken(bench: &Bench) {
+    let what = "a file that is filled before its maker can lock it";
+    if !available(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let log = folder.path().join("trace");
+    let traced = |options: &[&str], name: &str, how: &str| {
+        let path = folder.path().join(name);
+        let log = log.to_string_lossy();
+        let options = [&["-qq", "-o", &*log, "-e", "trace=openat"], options].concat();
+        command_under("strace", &options, "make", &[&path.to_string_lossy(), how])
+    };
+    let store: Filling = |path| {
+        let store = options(Durability::Fdatasync).open(path).expect("nothing has locked it");
+        store.create("theirs").expect("room");
+    };
+    let other: Filling = |path| std::fs::write(path, b"no region").expect("room");
+    for (number, (how, filling, says)) in [
+        ("new", store, "which must not be there"),
+        ("old", store, "made with 1 objects"),
+        ("old", other, "is not a Pagestone region"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("overtaken-{number}");
+        finish(traced(&[], &format!("{name}-before"), how)).expect("it ends");
+        let text = std::fs::read_to_string(&log).expect("strace writes its log");
+        let making = text.lines().position(|line| line.contains("O_EXCL")).expect("it makes the file");
+        let delay = format!("inject=openat:delay_exit={}:when={}", HELD_UP.as_micros(), making + 1);
+        let path = folder.path().join(&name);
+        let maker = traced(&["-e", &delay], &name, how);
+        let maker = std::thread::spawn(move || finish(maker).expect("it ends"));
+        while !path.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        filling(&path);
+        let bytes = std::fs::read(&path).expect("it is there");
+        assert!(!maker.is_finished(), "it was not held up");
+        let ended = maker.join().expect("it ends");
+        assert!(
+            ended.said.iter().any(|line| line.contains(says)),
+            "{how}: {:?} {}",
+            ended.said,
+            ended.complained
+        );
+        let left = std::fs::read(&path).unwrap_or_else(|error| panic!("{how}: {error}: {:?}", ended.said));
+        assert!(left == bytes || says.starts_with("made"), "{how}: its bytes were changed");
+        bench.state();
     }
 }

@@ -14,7 +14,11 @@ pub struct Child(process::Child);
 impl Child {
     /// Starts a process in `role` on `path`, and waits until it has begun, or has ended well.
     pub fn start(role: &str, path: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Self::start_under(Command::new(std::env::current_exe().unwrap()), role, path)
+    }
+
+    /// As [`Self::start`], by a command that begins otherwise and ends with this program.
+    pub fn start_under(mut command: Command, role: &str, path: &Path) -> Self {
         command.args(["--exact", "child::a_role_that_another_test_gives", "--nocapture"]);
         command.env(ROLE, role).env(FILE, path).stdout(Stdio::piped());
         let mut child = Self(command.spawn().unwrap());
@@ -67,6 +71,8 @@ fn a_role_that_another_test_gives() {
         }
         "unreadable-folder" => crate::naming::in_an_unreadable_folder(path),
         "unsynced-name" => crate::naming::that_cannot_be_synced(path),
+        "folders-without-sync" => crate::naming::where_no_folder_can_be_synced(path),
+        "unlockable" => crate::naming::that_cannot_be_locked(path),
         "hog" => {
             let _files = crate::claim::open_many_files();
             wait_for_death();
@@ -87,7 +93,7 @@ fn a_role_that_another_test_gives() {
     println!("{READY}");
 }
 
-fn wait_for_death() -> ! {
+pub fn wait_for_death() -> ! {
     println!("{READY}");
     loop {
         std::thread::park();

@@ -71,6 +71,43 @@ pub fn that_cannot_be_synced(folder: &Path) {
 }
 
 #[test]
+fn where_no_folder_can_be_synced_the_file_system_is() {
+    Child::start("folders-without-sync", on_disk().path());
+}
+
+/// Runs in a process of its own, to which `fsync` of a folder is an argument that makes no sense, as on CIFS.
+pub fn where_no_folder_can_be_synced(folder: &Path) {
+    refuse(libc::SYS_fsync, None, libc::EINVAL);
+    let path = folder.join("region");
+    drop(Store::options().create(true).open(&path).unwrap());
+    drop(Store::options().open(&path).unwrap());
+    refuse(libc::SYS_syncfs, None, libc::EIO);
+    let path = folder.join("not durable");
+    let refused = Store::options().create(true).open(&path).unwrap_err().to_string();
+    assert!(refused.contains("making the name") && !path.exists(), "{refused}");
+}
+
+#[test]
+fn a_file_that_cannot_be_locked_is_not_left_and_one_that_another_has_locked_stays() {
+    Child::start("unlockable", on_disk().path());
+}
+
+/// Runs in a process of its own, in which no file may be locked from some moment on.
+pub fn that_cannot_be_locked(folder: &Path) {
+    let path = folder.join("region");
+    let owned = folder.join("owned");
+    let _owner = attach(&owned).unwrap();
+    refuse(libc::SYS_fcntl, Some(libc::F_OFD_SETLK as u32), libc::ENOLCK);
+    for options in [Store::options().create(true), Store::options().create(true).create_new(true)] {
+        let refused = options.open(&path).unwrap_err().to_string();
+        assert!(refused.contains("locking"), "{refused}");
+        assert!(!path.exists(), "a file was left");
+        assert!(options.open(&owned).is_err());
+        assert!(owned.exists(), "it is not this opening's to remove");
+    }
+}
+
+#[test]
 fn a_new_region_replaces_no_file_and_an_opening_that_fails_leaves_none() {
     let folder = on_disk();
     let path = folder.path().join("region");

@@ -38,12 +38,28 @@ struct Made {
 
 impl Claim {
     /// Locks the file: alone, or together with other readers. Waits as long as `wait` for a holder to let go, and a little
-    /// longer for one that is about to.
-    pub(super) fn take(file: File, path: &Path, exclusive: bool, wait: Duration) -> Result<Self> {
+    /// longer for one that is about to. A file that this process has just `created` and that cannot be locked goes again.
+    pub(super) fn take(
+        file: File,
+        path: &Path,
+        exclusive: bool,
+        wait: Duration,
+        created: bool,
+    ) -> Result<Self> {
         let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
         let start = Instant::now();
         let (mut pause, mut holder) = (Duration::from_millis(1), None);
-        while !try_lock(&file, path, kind)? {
+        loop {
+            match try_lock(&file, path, kind) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => {
+                    if created {
+                        remove_unclaimed(&file, path);
+                    }
+                    return Err(error);
+                }
+            }
             if let Some(over) = start.elapsed().checked_sub(wait) {
                 if over >= patience(&file, &mut holder) {
                     let by = holder.unwrap_or_else(|| holder::find(&file)).words;
@@ -102,13 +118,25 @@ impl Drop for Claim {
 impl Made {
     /// Removes the file, unless it stays. While it is locked: nothing of another process can be in it.
     fn end(&self) {
-        let is_it = |found: &Metadata| (found.dev(), found.ino()) == self.file;
         // ORDERING: Acquire: pairs with the Release in `stays`.
-        if !self.stays.load(Ordering::Acquire)
-            && std::fs::metadata(&self.path).is_ok_and(|found| is_it(&found))
-        {
+        if !self.stays.load(Ordering::Acquire) && leads_to(&self.path, self.file) {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Whether a path leads to the file with this device and inode.
+fn leads_to(path: &Path, file: (u64, u64)) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == file)
+}
+
+/// Removes a file that this process has made and could not lock, unless another process has: it may be one that can, and
+/// that has a region there.
+fn remove_unclaimed(file: &File, path: &Path) {
+    let Ok(found) = file.metadata() else { return };
+    let is_empty = found.len() == 0 && leads_to(path, (found.dev(), found.ino()));
+    if is_empty && !another_lock(file, libc::F_WRLCK) {
+        let _ = std::fs::remove_file(path);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::persist;
 use crate::units::{Durability, MediumKind};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -84,7 +84,8 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
             (None, Probe::memory(), Backing::Image(vec![0; bytes as usize]))
         }
         Source::Memory { bytes } => {
-            let claim = Claim::take(memfd(bytes)?, Path::new("memory"), options.writable(), options.wait)?;
+            let claim =
+                Claim::take(memfd(bytes)?, Path::new("memory"), options.writable(), options.wait, false)?;
             (None, Probe::memory(), Backing::File(claim))
         }
         Source::Image(bytes) => (None, Probe::memory(), Backing::Image(bytes)),
@@ -191,10 +192,15 @@ fn claim_path(path: &Path, options: &RegionOptions, wait: Duration) -> Result<(C
         return Err(exists(path));
     }
     // Looked at again: the path may have changed hands between the two calls.
-    let found = file.metadata().map_err(|error| Error::io(format!("looking at {path:?}"), error))?;
+    let found = look(file.as_fd())?;
     probe::refuse(path, &found)?;
-    let mut claim = Claim::take(file, path, exclusive, wait)?;
-    if created {
+    let mut claim = Claim::take(file, path, exclusive, wait, created)?;
+    if !created {
+        return Ok((claim, found));
+    }
+    // Another process may have had the claim before, and have made a region of the file: then that process has made it.
+    let found = look(claim.descriptor()?)?;
+    if found.len() == 0 {
         claim.made(path, &found);
     }
     Ok((claim, found))
@@ -202,16 +208,24 @@ fn claim_path(path: &Path, options: &RegionOptions, wait: Duration) -> Result<(C
 
 fn exists(path: &Path) -> Error {
     let why = io::Error::from_raw_os_error(libc::EEXIST);
+    let look = |file: BorrowedFd<'_>| {
+        claim::metadata(file).map_err(|error| Error::io(format!("looking at {path:?}"), error))
+    };
     Error::io(format!("creating {path:?}, which must not be there"), why)
 }
 
-/// Makes the name of an open file durable. A directory that may be written and not be read cannot be synced by itself: its
-/// file system is synced then.
+/// Makes the name of an open file durable. A directory that may be written and not be read cannot be synced by itself, and on
+/// some file systems none can: the file system is synced then.
 pub(super) fn sync_name(path: &Path, file: BorrowedFd<'_>) -> Result {
+    } else if options.create_new {
+        return Err(exists(path));
     // The name may be a link to the file's own.
     let real = std::fs::canonicalize(path);
     let synced = match opening::folder(parent(real.as_deref().unwrap_or(path))) {
-        Ok(directory) => persist::sync_directory(&directory),
+        Ok(directory) => match persist::sync_directory(&directory) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => persist::sync_file_system(file),
+            synced => synced,
+        },
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => persist::sync_file_system(file),
         Err(error) => Err(error),
     };
