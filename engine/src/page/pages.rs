@@ -51,7 +51,7 @@ impl Pages {
         let descriptors = FrameTable::global()
             .run(region.frames())
             .ok_or_else(|| Error::Invalid("the region's frames are not in the frame table".to_owned()))?;
-        let tracks_dirt = region.class() != Durability::Volatile && !region.read_only();
+        let tracks_dirt = region.protocol() != Durability::Volatile && !region.read_only();
         Ok(Arc::new(Self {
             base,
             first: region.base(),

@@ -1,4 +1,4 @@
-//! What a file system lies on: whether anything of it is left when the power goes.
+//! What a file system lies on: whether anything of it is left when the power goes, and whether it writes elsewhere.
 //!
 //! A file system on a disk, and one that shows others' files, may lie on memory for all that. What cannot be seen from
 //! here is taken to be a disk: to call a disk memory would leave its syncs out.
@@ -8,38 +8,92 @@ use super::mounts::Mount;
 use super::opening;
 use super::sysfs::Node;
 use crate::error::Result;
+use crate::units::Durability;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Stacks are not higher: a loop of names, which there cannot be, would end here.
 const HEIGHT: usize = 8;
 
-/// Whether what is stored in this file is gone after a power loss, synced or not.
-pub(super) fn is_memory(file: BorrowedFd<'_>) -> Result<bool> {
-    file_is_memory(file, HEIGHT)
+/// What a file lies on, as far as can be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Bottom {
+    /// What may keep what is synced.
+    Disk,
+    /// What keeps nothing.
+    Memory,
+    /// Something out of sight that does not say where its bytes are: memory, as a rule. No more is claimed, and it is synced all
+    /// the same: that costs nothing on memory.
+    Hidden,
 }
 
-fn file_is_memory(file: BorrowedFd<'_>, height: usize) -> Result<bool> {
-    let found = FileSystem::of(file)?;
-    if found.is_memory() || height == 0 {
-        return Ok(found.is_memory());
+impl Bottom {
+    /// What may be claimed of it.
+    pub(super) fn class(self) -> Durability {
+        match self {
+            Self::Disk => Durability::Fdatasync,
+            Self::Memory | Self::Hidden => Durability::Volatile,
+        }
     }
-    let below = height - 1;
+
+    /// Of what is put together of these: as good as the best of them.
+    fn of_all(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut whole = None;
+        for part in parts {
+            whole = match (whole, part) {
+                (_, Self::Disk) => return Self::Disk,
+                (None | Some(Self::Memory), Self::Memory) => Some(Self::Memory),
+                (_, Self::Hidden) | (Some(_), Self::Memory) => Some(Self::Hidden),
+            };
+        }
+        whole.unwrap_or(Self::Disk)
+    }
+}
+
+/// What an open file or folder lies on.
+pub(super) fn bottom(file: BorrowedFd<'_>) -> Result<Bottom> {
+    bottom_of_file(file, HEIGHT)
+}
+
+fn bottom_of_file(file: BorrowedFd<'_>, height: usize) -> Result<Bottom> {
+    let found = FileSystem::of(file)?;
+    if found.is_memory() {
+        return Ok(Bottom::Memory);
+    }
+    let Some(below) = height.checked_sub(1) else { return Ok(Bottom::Disk) };
     Ok(if found.is_overlay() {
-        Mount::of(file)?.is_some_and(|mount| overlay_is_memory(&mount, found, file, below))
+        Mount::of(file)?.map_or(Bottom::Disk, |mount| bottom_of_overlay(&mount, found, file, below))
     } else if found.is_filter() {
-        Mount::of(file)?.is_some_and(|mount| path_is_memory(Path::new(&mount.source), below).unwrap_or(false))
+        let folder = Mount::of(file)?.map(|mount| PathBuf::from(mount.source));
+        folder.and_then(|folder| bottom_of_path(&folder, below)).unwrap_or(Bottom::Disk)
     } else {
-        let nodes = found.devices(file)?;
-        !nodes.is_empty() && nodes.iter().all(|node| device_is_memory(node, below))
+        Bottom::of_all(found.devices(file)?.iter().map(|node| bottom_of_device(node, below)))
     })
 }
 
-fn path_is_memory(path: &Path, height: usize) -> Option<bool> {
-    file_is_memory(open_for_looking(path).ok()?.as_fd(), height).ok()
+fn bottom_of_path(path: &Path, height: usize) -> Option<Bottom> {
+    bottom_of_file(open_for_looking(path).ok()?.as_fd(), height).ok()
+}
+
+/// The name of the file system that writes elsewhere when this file is overwritten: its own, or the one that its overlay passes
+/// stores on to.
+pub(super) fn copies_on_write(file: BorrowedFd<'_>) -> Result<Option<&'static str>> {
+    copies_below(file, HEIGHT)
+}
+
+fn copies_below(file: BorrowedFd<'_>, height: usize) -> Result<Option<&'static str>> {
+    let found = FileSystem::of(file)?;
+    if height == 0 || !found.is_overlay() {
+        return Ok(found.copies_on_write());
+    }
+    let upper = Mount::of(file)?.and_then(|mount| upper_folder(&mount, found));
+    match upper.and_then(|upper| open_for_looking(&upper).ok()) {
+        Some(upper) => copies_below(upper.as_fd(), height - 1),
+        None => Ok(None),
+    }
 }
 
 /// A folder, or a file that is not to be touched.
@@ -47,18 +101,26 @@ pub(super) fn open_for_looking(path: &Path) -> io::Result<File> {
     opening::file(|| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path))
 }
 
+/// The folder that an overlay writes to, if it is to be seen from here. The name is the mounter's, who may see other folders
+/// than this process: the right one passes its size on.
+fn upper_folder(mount: &Mount, found: FileSystem) -> Option<PathBuf> {
+    let upper = PathBuf::from(mount.value("upperdir")?);
+    let seen = upper.is_absolute() && FileSystem::at(&upper).is_ok_and(|upper| upper.same_size(found));
+    seen.then_some(upper)
+}
+
 /// Overlayfs writes to its upper folder. Mounted `volatile`, it syncs nothing.
-fn overlay_is_memory(mount: &Mount, found: FileSystem, file: BorrowedFd<'_>, height: usize) -> bool {
+fn bottom_of_overlay(mount: &Mount, found: FileSystem, file: BorrowedFd<'_>, height: usize) -> Bottom {
     if mount.has("volatile") || mount.value("fsync").as_deref() == Some("volatile") {
-        return true;
+        return Bottom::Memory;
     }
-    let Some(upper) = mount.value("upperdir") else { return false };
-    // The name is the mounter's, who may see other folders than this process: the right one passes its size on.
-    let upper = Path::new(&upper);
-    let seen = upper.is_absolute() && FileSystem::at(upper).is_ok_and(|upper| upper.same_size(found));
-    match path_is_memory(upper, height).filter(|_| seen) {
-        Some(memory) => memory,
-        None => lies_nowhere(file),
+    if mount.value("upperdir").is_none() {
+        return Bottom::Disk;
+    }
+    match upper_folder(mount, found).and_then(|upper| bottom_of_path(&upper, height)) {
+        Some(bottom) => bottom,
+        None if lies_nowhere(file) => Bottom::Hidden,
+        None => Bottom::Disk,
     }
 }
 
@@ -74,13 +136,13 @@ fn lies_nowhere(file: BorrowedFd<'_>) -> bool {
 
 /// A block device is memory if it is made of it, alone or through what it is put together of. One that is in part keeps
 /// what its other parts mirror, which is not to be told from here.
-fn device_is_memory(node: &Node, height: usize) -> bool {
-    if node.is_memory() || height == 0 {
-        return node.is_memory();
+fn bottom_of_device(node: &Node, height: usize) -> Bottom {
+    if node.is_memory() {
+        return Bottom::Memory;
     }
+    let Some(below) = height.checked_sub(1) else { return Bottom::Disk };
     if let Some(image) = node.backing_file() {
-        return path_is_memory(&image, height - 1).unwrap_or(false);
+        return bottom_of_path(&image, below).unwrap_or(Bottom::Disk);
     }
-    let parts = node.parts();
-    !parts.is_empty() && parts.iter().all(|part| device_is_memory(part, height - 1))
+    Bottom::of_all(node.parts().iter().map(|part| bottom_of_device(part, below)))
 }

@@ -26,8 +26,10 @@ const OVERLAYFS: i64 = 0x794c_7630;
 const ECRYPTFS: i64 = 0xf15f;
 const SYSFS: i64 = 0x6265_6572;
 const PROCFS: i64 = 0x9fa0;
+const NILFS2: i64 = 0x3434;
+const UBIFS: i64 = 0x2405_1905;
 /// Further ones of this kernel's own disks: jfs, nilfs2, vfat, exfat, ntfs3, ubifs.
-const LOCAL: [i64; 6] = [0x3153_464a, 0x3434, 0x4d44, 0x2011_bab0, 0x7366_746e, 0x2405_1905];
+const LOCAL: [i64; 6] = [0x3153_464a, NILFS2, 0x4d44, 0x2011_bab0, 0x7366_746e, UBIFS];
 
 /// What a file system says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,12 +108,14 @@ impl FileSystem {
         matches!(self.magic, TMPFS | RAMFS | HUGETLBFS)
     }
 
-    /// Its name, if it writes elsewhere when it is overwritten.
+    /// Its name, if it writes elsewhere when it is overwritten, and a page that has a block may find none to be written to.
     pub(super) fn copies_on_write(self) -> Option<&'static str> {
         match self.magic {
             BTRFS => Some("btrfs"),
             BCACHEFS => Some("bcachefs"),
             ZFS => Some("zfs"),
+            NILFS2 => Some("nilfs2"),
+            UBIFS => Some("ubifs"),
             _ => None,
         }
     }
@@ -241,5 +245,21 @@ mod btrfs {
         // SAFETY: an open descriptor, and the 4,096 bytes that this call reads and fills.
         let rc = unsafe { libc::ioctl(file.as_raw_fd(), INO_LOOKUP as _, question.as_mut_ptr()) };
         (rc == 0).then_some(question[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_writes_elsewhere_when_overwritten_is_known_by_name() {
+        let name = |magic| FileSystem { magic, id: 0, size: (0, 0, 0) }.copies_on_write();
+        let of_uapi =
+            [(0x9123_683e, "btrfs"), (0x3434, "nilfs2"), (0x2405_1905, "ubifs"), (0x2fc1_2fc1, "zfs")];
+        for (magic, expected) in of_uapi {
+            assert_eq!(name(magic), Some(expected));
+        }
+        assert_eq!(name(EXT4), None);
     }
 }

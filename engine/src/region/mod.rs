@@ -66,6 +66,7 @@ pub struct Region {
     /// Whether that is for want of addresses alone.
     limited_by_addresses: bool,
     medium: source::Medium,
+    class: Durability,
     assumed: Option<Durability>,
     read_only: bool,
     assumes_power_loss: bool,
@@ -92,7 +93,9 @@ impl Region {
         let limited_by_addresses = matches!(backing, Backing::File(_)) && options.max_bytes.is_none();
         let room = if mapping.fixed() { len } else { mapping.window() };
         let limit = options.max_bytes.unwrap_or(u64::MAX).min(room);
-        let persist = Persist::new(class, medium.caches_survive, options.recorder.clone());
+        let as_it_is = options.assume.is_none() && !options.private;
+        let protocol = if as_it_is { medium.protocol() } else { class };
+        let persist = Persist::new(protocol, medium.caches_survive, options.recorder.clone());
         let name = medium.path.as_deref().map_or_else(|| MEMORY.to_owned(), |path| format!("{path:?}"));
         let claim = backing.into_claim();
         // Memory has a block when it is touched, a device has all of them, and private stores need none.
@@ -106,6 +109,7 @@ impl Region {
             limit,
             limited_by_addresses,
             medium,
+            class,
             assumed: options.assume,
             read_only: options.read_only || options.private,
             assumes_power_loss: options.assume_power_loss,
@@ -137,7 +141,7 @@ impl Region {
         let is_new = self.memory.claim().is_some_and(claim::Claim::is_of_new_file);
         match (self.path(), self.memory.descriptor()?) {
             (Some(path), Some(file))
-                if !is_new && !self.is_fixed() && self.medium.class != Durability::Volatile =>
+                if !is_new && !self.is_fixed() && self.medium.protocol() != Durability::Volatile =>
             {
                 source::sync_name(path, file)
             }
@@ -202,6 +206,13 @@ impl Region {
     /// How durable the region takes its syncs to be: the medium's own class, or what was assumed.
     #[must_use]
     pub fn class(&self) -> Durability {
+        self.class
+    }
+
+    /// The class by whose rules the region is written to: [`Self::class`], but `Fdatasync` where it is only a guess that the
+    /// medium is memory.
+    #[must_use]
+    pub fn protocol(&self) -> Durability {
         self.memory.persist().class()
     }
 
@@ -336,9 +347,9 @@ impl Region {
 fn habits(medium: &source::Medium, options: &RegionOptions) -> Habits {
     let file = medium.path.is_some() && medium.kind != MediumKind::DevDax;
     // Whatever an opening that only reads takes it for.
-    let class = options.assume.unwrap_or(medium.class);
+    let class = options.assume.unwrap_or(medium.protocol());
     // A file sync makes the kernel look for stores anew; what is never synced so keeps its times.
-    let synced = class == Durability::Fdatasync && medium.class == Durability::Fdatasync;
+    let synced = class == Durability::Fdatasync && medium.protocol() == Durability::Fdatasync;
     let writes = !(options.read_only || options.private);
     Habits { cached: file && class == Durability::Fdatasync, untimed: file && writes && !synced }
 }

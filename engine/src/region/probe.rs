@@ -1,7 +1,7 @@
 //! What a path leads to: a medium that a region can lie on, of which class, or something else.
 
-use super::below;
-use super::file_system::{FileSystem, look};
+use super::below::{self, Bottom};
+use super::file_system::look;
 use super::opening;
 use super::options::RegionOptions;
 use super::sysfs::{Geometry, Node};
@@ -23,6 +23,8 @@ pub(super) struct Probe {
     pub kind: MediumKind,
     /// How durable the medium is by itself.
     pub class: Durability,
+    /// Whether that is a guess: what lies out of sight may keep what is synced.
+    pub guessed: bool,
     /// Whether the processor's caches belong to what survives a power loss.
     pub caches_survive: bool,
     /// Of a device: its length and alignment are given.
@@ -33,7 +35,7 @@ impl Probe {
     /// Memory of this process.
     pub(super) fn memory() -> Self {
         let (kind, class) = (MediumKind::Memory, Durability::Volatile);
-        Self { kind, class, caches_survive: false, geometry: None }
+        Self { kind, class, guessed: false, caches_survive: false, geometry: None }
     }
 
     /// An open file or device at `path`, which `refuse` has let pass.
@@ -46,9 +48,11 @@ impl Probe {
         if found.file_type().is_char_device() {
             return Self::of_device(path, found);
         }
-        let class = class_of_file_system(path, file, options)?;
+        let bottom = bottom_of_file_system(path, file, options)?;
+        let (class, guessed) = (bottom.class(), bottom == Bottom::Hidden);
         if class == Durability::Volatile {
-            return Ok(Self { kind: MediumKind::File, class, caches_survive: false, geometry: None });
+            let kind = MediumKind::File;
+            return Ok(Self { kind, class, guessed, caches_survive: false, geometry: None });
         }
         let synchronous = maps_synchronously(file)?;
         let kind =
@@ -56,7 +60,7 @@ impl Probe {
         let caches_survive =
             synchronous && Node::of_block(found.dev()).is_some_and(|node| node.caches_survive());
         let class = if synchronous && can_flush(caches_survive) { Durability::CacheLine } else { class };
-        Ok(Self { kind, class, caches_survive, geometry: None })
+        Ok(Self { kind, class, guessed, caches_survive, geometry: None })
     }
 
     fn of_device(path: &Path, found: &Metadata) -> Result<Self> {
@@ -69,7 +73,7 @@ impl Probe {
             )));
         }
         let (kind, class) = (MediumKind::DevDax, Durability::CacheLine);
-        Ok(Self { kind, class, caches_survive, geometry: Some(geometry) })
+        Ok(Self { kind, class, guessed: false, caches_survive, geometry: Some(geometry) })
     }
 }
 
@@ -77,7 +81,7 @@ impl Probe {
 pub(super) fn class_of_new_file(directory: &Path, options: &RegionOptions) -> Result<Durability> {
     let looking = |error| Error::io(format!("looking at the folder {directory:?}"), error);
     let folder = below::open_for_looking(directory).map_err(looking)?;
-    let class = class_of_file_system(directory, folder.as_fd(), options)?;
+    let class = bottom_of_file_system(directory, folder.as_fd(), options)?.class();
     if class == Durability::Volatile || options.required != Some(Durability::CacheLine) {
         return Ok(class);
     }
@@ -147,16 +151,16 @@ fn has_dax_attribute(file: BorrowedFd<'_>) -> bool {
     look(file, 0).is_ok_and(|found| found.stx_attributes & libc::STATX_ATTR_DAX as u64 != 0)
 }
 
-/// The class of the file system that an open file or folder at `path` is on, by what it is and what it lies on.
-fn class_of_file_system(path: &Path, file: BorrowedFd<'_>, options: &RegionOptions) -> Result<Durability> {
-    match FileSystem::of(file)?.copies_on_write() {
+/// What the file system of an open file or folder at `path` lies on. One that writes elsewhere is refused, unless that is
+/// allowed.
+fn bottom_of_file_system(path: &Path, file: BorrowedFd<'_>, options: &RegionOptions) -> Result<Bottom> {
+    match below::copies_on_write(file)? {
         Some(name) if !options.copy_on_write && !options.private && !options.read_only => {
             Err(Error::Invalid(format!(
                 "{path:?} lies on {name}, which writes elsewhere when overwritten: a full disk would kill the process \
              (SIGBUS); use a file system that overwrites in place, or allow it with `copy_on_write`"
             )))
         }
-        _ if below::is_memory(file)? => Ok(Durability::Volatile),
-        _ => Ok(Durability::Fdatasync),
+        _ => below::bottom(file),
     }
 }

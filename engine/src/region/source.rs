@@ -24,10 +24,19 @@ pub(super) struct Medium {
     pub path: Option<Arc<Path>>,
     pub kind: MediumKind,
     pub class: Durability,
+    /// Whether the class is a guess: see [`Medium::protocol`].
+    pub guessed: bool,
     pub caches_survive: bool,
     pub identity: Identity,
     /// Device and inode, whatever the identity says.
     pub file: Option<(u64, u64)>,
+}
+
+impl Medium {
+    /// The class by whose rules this medium is written to: what may be a disk is synced, though nothing is claimed of it.
+    pub(super) fn protocol(&self) -> Durability {
+        if self.guessed { Durability::Fdatasync } else { self.class }
+    }
 }
 
 /// A source that is open and ours.
@@ -126,6 +135,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
         path: path.map(Arc::from),
         kind: probe.kind,
         class: probe.class,
+        guessed: probe.guessed,
         caches_survive: probe.caches_survive,
         identity,
         file: found.map(|found| (found.dev(), found.ino())),
@@ -163,7 +173,7 @@ fn open_path(path: &Path, options: &RegionOptions) -> Result<(Claim, Probe)> {
             continue;
         }
         let probe = Probe::of(path, claim.descriptor()?, &found, options)?;
-        if claim.is_of_new_file() && probe.class != Durability::Volatile {
+        if claim.is_of_new_file() && (probe.class != Durability::Volatile || probe.guessed) {
             sync_name(path, claim.descriptor()?)?;
         }
         return Ok((claim, probe));

@@ -126,7 +126,7 @@ impl Remains {
             self.end();
             let _ = let_go(region);
         } else {
-            let needs_no_call = region.class() != Durability::Fdatasync || region.is_fixed();
+            let needs_no_call = region.protocol() != Durability::Fdatasync || region.is_fixed();
             region.close_and_then(Box::new(move || {
                 if needs_no_call {
                     self.end()

@@ -666,7 +666,7 @@ impl Log {
     /// Whether this medium's published data needs a file sync before the mark (LOG rule 3). On the other classes its
     /// writer has fenced it before the append.
     fn syncs_published_data(&self) -> bool {
-        self.region.class() == Durability::Fdatasync
+        self.region.protocol() == Durability::Fdatasync
     }
 }
 
