@@ -39,19 +39,24 @@ fn c_path(path: &Path) -> CString {
 impl Mounted {
     /// A file system in memory that takes `bytes`.
     pub fn tmpfs(at: &Path, bytes: u64) -> io::Result<Self> {
+        Self::tmpfs_with(at, &format!("size={bytes}"))
+    }
+
+    /// One with options.
+    pub fn tmpfs_with(at: &Path, options: &str) -> io::Result<Self> {
         std::fs::create_dir_all(at)?;
         let mounted = Self { at: at.to_owned() };
-        mounted.tmpfs_call(bytes, 0)?;
+        mounted.tmpfs_call(options, 0)?;
         Ok(mounted)
     }
 
     /// Gives a `tmpfs` another size.
     pub fn resize(&self, bytes: u64) -> io::Result<()> {
-        self.tmpfs_call(bytes, libc::MS_REMOUNT)
+        self.tmpfs_call(&format!("size={bytes}"), libc::MS_REMOUNT)
     }
 
-    fn tmpfs_call(&self, bytes: u64, flags: libc::c_ulong) -> io::Result<()> {
-        let (at, options) = (c_path(&self.at), CString::new(format!("size={bytes}"))?);
+    fn tmpfs_call(&self, options: &str, flags: libc::c_ulong) -> io::Result<()> {
+        let (at, options) = (c_path(&self.at), CString::new(options)?);
         let kind = c"tmpfs".as_ptr();
         // SAFETY: strings that end in NUL and outlive the call.
         let rc = unsafe { libc::mount(kind, at.as_ptr(), kind, flags, options.as_ptr().cast()) };

@@ -9,6 +9,7 @@
 
 use super::allocator::{Allocator, Groups, KEPT_FOR_FREEING};
 use super::bitmap::Group;
+use super::claim;
 use super::layout::GROUP_FRAMES;
 use super::rules::Rule;
 use super::words::Shape;
@@ -139,7 +140,7 @@ impl Allocator {
             let given = self.give_blocks(&run);
             if let Err(Error::NoSpace { .. }) = &given {
                 // Some file systems stop half-way and keep what they have allocated.
-                let _ = region.take_blocks(bytes_of(&run));
+                self.punch_unused(&run);
             }
             let mut groups = self.groups.lock();
             match given {
@@ -282,6 +283,19 @@ impl Allocator {
         let frames = run.len() as u64;
         groups.holes.insert(run);
         taken.map(|()| frames)
+    }
+}
+
+impl Allocator {
+    /// Punches the frames of a run of holes that nothing uses, best effort. One that is used, whatever the bitmap says of it, keeps
+    /// its bytes.
+    fn punch_unused(&self, run: &Range<u32>) {
+        let unused: Vec<u32> =
+            run.clone().filter(|&frame| claim::take_unused(&self.log, FrameNo(frame))).collect();
+        for part in unused.chunk_by(|a, b| a + 1 == *b) {
+            let _ = self.log.region().take_blocks(bytes_of(&(part[0]..part[part.len() - 1] + 1)));
+        }
+        unused.into_iter().for_each(|frame| self.log.uses().free(FrameNo(frame)));
     }
 }
 

@@ -64,6 +64,20 @@ pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
     Ok(false)
 }
 
+/// Takes a frame that nobody hands out, if it is not used and has no descriptor: whether it did. The taker frees it.
+pub(super) fn take_unused(log: &Log, frame: FrameNo) -> bool {
+    if log.uses().take(frame).is_err() {
+        return false;
+    }
+    // ORDERING: SeqCst: as in `claim`.
+    fence(Ordering::SeqCst);
+    let unused = FrameTable::global().peek(log.region().pfn(frame)).is_none();
+    if !unused {
+        log.uses().free(frame);
+    }
+    unused
+}
+
 fn used(frame: FrameNo, why: &str) -> Error {
     Error::corrupt("bitmap", frame.offset(), format!("frame {} is said to be free, and {why}", frame.0))
 }

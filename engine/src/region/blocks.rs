@@ -7,6 +7,7 @@
 //! used. Blocks that nobody uses [go back](Region::take_blocks) to the file system.
 
 use super::Region;
+use super::below;
 use super::extents::{self, Gap};
 use super::growth::{self, fallocate};
 use super::mapping::BLOCK;
@@ -152,11 +153,10 @@ impl Region {
 fn unshare(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     const UNSHARE: libc::c_int = 0x40; // FALLOC_FL_UNSHARE_RANGE
     match fallocate(file, UNSHARE, bytes.start, bytes.end) {
-        // A file system that always writes elsewhere: `copy_on_write` says what that means.
-        Err(error)
-            if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)) =>
-        {
-            Ok(())
+        Err(error) if growth::is_unknown(&error) || error.raw_os_error() == Some(libc::EINVAL) => {
+            let writes_elsewhere = below::copies_on_write(file).map_err(io::Error::other)?.is_some();
+            // One that always writes elsewhere would do so again: `copy_on_write` says what that means.
+            if writes_elsewhere { Ok(()) } else { growth::rewrite(file, bytes) }
         }
         unshared => unshared,
     }

@@ -2,8 +2,11 @@
 //!
 //! `FIEMAP` tells holes from blocks that were allocated and never written, and which blocks other files have too.
 //! `SEEK_HOLE` tells neither: it takes what was never written for a hole. So it is asked only where there is no
-//! `FIEMAP`, and only if the file has fewer blocks than bytes.
+//! `FIEMAP`, and only if the file has fewer blocks than bytes; or on tmpfs that gives 2 MiB at a time, where those in use
+//! outweigh the holes.
 
+use super::file_system::FileSystem;
+use super::mounts::Mount;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::ops::Range;
@@ -65,7 +68,16 @@ pub(super) fn gaps(file: BorrowedFd<'_>, within: Range<u64>, written: bool) -> i
         found => return found,
     }
     let (bytes, blocks) = size(file)?;
-    if blocks * SECTOR >= bytes { Ok(Vec::new()) } else { by_seeks(file, within) }
+    let has_all = blocks * SECTOR >= bytes && !gives_more_than_asked(file);
+    if has_all { Ok(Vec::new()) } else { by_seeks(file, within) }
+}
+
+/// Whether a file may have more blocks than its bytes need, and lack some for all that.
+fn gives_more_than_asked(file: BorrowedFd<'_>) -> bool {
+    // What `shmem_enabled` forces on every mount, none of them tells: that is for tests of the kernel.
+    let small = |mount: Mount| mount.value("huge").is_none_or(|huge| huge == "never");
+    let is_memory = FileSystem::of(file).is_ok_and(FileSystem::is_memory);
+    is_memory && !Mount::of(file).ok().flatten().is_some_and(small)
 }
 
 fn by_extents(file: BorrowedFd<'_>, within: Range<u64>, written: bool) -> io::Result<Vec<Gap>> {
@@ -91,7 +103,7 @@ fn by_extents(file: BorrowedFd<'_>, within: Range<u64>, written: bool) -> io::Re
             return Err(error);
         }
         let extents = &question.extents[..(question.mapped as usize).min(EXTENTS)];
-        let mut last = extents.is_empty();
+        let (mut last, before) = (extents.is_empty(), at);
         for extent in extents {
             let start = extent.logical.clamp(at, within.end);
             let end = extent.logical.saturating_add(extent.length).clamp(start, within.end);
@@ -107,6 +119,10 @@ fn by_extents(file: BorrowedFd<'_>, within: Range<u64>, written: bool) -> io::Re
         if last {
             note(&mut found, at..within.end, false);
             break;
+        }
+        if at == before {
+            // It would say the same for ever.
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
     }
     Ok(found)

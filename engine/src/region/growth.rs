@@ -126,17 +126,18 @@ pub(super) fn check_file_limit(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the file's bytes from `old` to `new` their blocks.
+/// Gives the file's bytes from `old` to `new`, which are behind its end, their blocks.
 fn allocate(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
-    fill(file, old..new)
+    match fallocate(file, 0, old, new) {
+        Err(error) if is_unknown(&error) => write_zeros(file, old, new),
+        allocated => allocated,
+    }
 }
 
 /// Gives blocks to bytes that have none.
 pub(super) fn fill(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     match fallocate(file, 0, bytes.start, bytes.end) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
-            write_zeros(file, bytes.start, bytes.end)
-        }
+        Err(error) if is_unknown(&error) => rewrite(file, bytes),
         allocated => allocated,
     }
 }
@@ -145,7 +146,12 @@ pub(super) fn fill(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
 pub(super) fn fill_direct(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     let (start, end) = (bytes.start / BLOCK * BLOCK, bytes.end.next_multiple_of(BLOCK));
     let _ = fallocate(file, libc::FALLOC_FL_KEEP_SIZE, start, end);
-    write_zeros(file, bytes.start, bytes.end)
+    rewrite(file, bytes)
+}
+
+/// Whether the file system cannot do what it was asked for, wherever it has room.
+pub(super) fn is_unknown(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }
 
 /// As [`allocate`], of a file without a page cache. There a store to a block that was allocated and never written makes
@@ -158,11 +164,16 @@ fn allocate_direct(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
 }
 
 pub(super) fn fallocate(file: BorrowedFd<'_>, mode: libc::c_int, old: u64, new: u64) -> io::Result<()> {
-    let (from, len) = (old as libc::off_t, (new - old) as libc::off_t);
-    loop {
+    let (mut at, mut portion) = (old, new - old);
+    while at < new {
+        let len = portion.min(new - at);
+/// Allocates, all at once; once a signal has come, in ever smaller portions: a file system may undo what it was interrupted in,
+/// and the next signal may be as near.
         // SAFETY: an open descriptor.
-        if unsafe { libc::fallocate(file.as_raw_fd(), mode, from, len) } == 0 {
-            return Ok(());
+        let rc = unsafe { libc::fallocate(file.as_raw_fd(), mode, at as libc::off_t, len as libc::off_t) };
+        if rc == 0 {
+            at += len;
+            continue;
         }
         let error = io::Error::last_os_error();
         if error.kind() != io::ErrorKind::Interrupted {
@@ -171,7 +182,34 @@ pub(super) fn fallocate(file: BorrowedFd<'_>, mode: libc::c_int, old: u64, new: 
     }
 }
 
+        portion = (len / 2).next_multiple_of(BLOCK).min(len);
 /// Gives a file blocks that are written.
+    Ok(())
+}
+
+/// Writes what the file shows over itself: blocks of its own come of that, and no byte changes.
+pub(super) fn rewrite(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
+    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) });
+    let mut part = vec![0; (bytes.end - bytes.start).min(1 << 16) as usize];
+    let mut at = bytes.start;
+    while at < bytes.end {
+        let len = part.len().min((bytes.end - at) as usize);
+        let mut shown = 0;
+        while shown < len {
+            match file.read_at(&mut part[shown..len], at + shown as u64) {
+                // The last frame may be longer than the file.
+                Ok(0) => break,
+                Ok(n) => shown += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        part[shown..len].fill(0);
+        file.write_all_at(&part[..len], at)?;
+        at += len as u64;
+    }
+    Ok(())
 fn write_zeros(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
     static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
