@@ -2,11 +2,14 @@
 //! byte would end this process with `SIGBUS`.
 
 use crate::bench::{Bench, Case};
+use crate::child::{command_under, finish, say};
 use crate::door::assert_clear;
 use crate::mount::{Mounted, make_ext4, make_xfs, may_mount};
 use crate::store::options;
 use crate::world::matches;
-use pagestone::store::{Object, Options, Store};
+use pagestone::persist::{FileOperation, Recorder};
+use pagestone::region::{Region, RegionOptions, Source};
+use pagestone::store::{Object, Options, Store, Why};
 use pagestone::units::{Durability, PageIndex};
 use pagestone::{Error, Result};
 use std::ffi::CString;
@@ -14,8 +17,8 @@ use std::fs::File;
 use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -24,6 +27,19 @@ pub const CASES: &[Case] = &[
     Case { name: "blocks: a sparse copy of an unclean region on a full disk", run: sparse_unclean_copy },
     Case { name: "blocks: a sparse file that becomes a region", run: sparse_file },
     Case { name: "blocks: a reflinked region on a full XFS", run: reflinked },
+    Case {
+        name: "blocks: holes within frames, on a file system that allocates nothing ahead",
+        run: holes_in_frames,
+    },
+    Case {
+        name: "blocks: a reflinked region on a full file system that unshares nothing",
+        run: never_unshared,
+    },
+    Case {
+        name: "blocks: a sync that fails before the first change of a reflinked region",
+        run: fails_before_a_change,
+    },
+    Case { name: "blocks: holes of a tmpfs that gives 2 MiB at a time", run: huge_pages },
     Case { name: "blocks: a failed transaction on a small disk", run: failed_transaction },
     Case { name: "blocks: free space gives way to other files, and comes back", run: compacted },
 ];
@@ -174,7 +190,19 @@ fn sparse_copy(bench: &Bench) {
             refused_then_done(&options, &path, change);
             bench.state();
         }
-        std::fs::remove_file(&original).expect("it is there");
+        // It is for the holes that they were refused: a copy without any takes what needs no room.
+        let path = disk.path().join("copy.pgs");
+        copy(&["--sparse=never"], &original, &path);
+        fill_disk(disk.path());
+        let store = options.open(&path).expect("a full disk is no reason not to open");
+        let object = store.open("o").expect("it is there");
+        for (name, change) in &CHANGES[1..4] {
+            change(&store, &object).unwrap_or_else(|error| panic!("{name} of a copy without holes: {error}"));
+        }
+        drop((object, store));
+        let_go(disk.path());
+        std::fs::remove_file(&path).and_then(|()| std::fs::remove_file(&original)).expect("they are there");
+        bench.state();
     }
 }
 
@@ -254,6 +282,169 @@ fn reflinked(bench: &Bench) {
         std::fs::remove_file(&backup).expect("it is there");
         bench.state();
     }
+}
+
+/// A copy with a hole wherever `block` bytes are zeros.
+fn copy_with_holes(from: &Path, to: &Path, block: usize) {
+    let bytes = std::fs::read(from).expect("it can be read");
+    let copy = File::create(to).expect("a name");
+    copy.set_len(bytes.len() as u64).expect("a hole");
+    for (number, part) in bytes.chunks(block).enumerate().filter(|(_, part)| part.iter().any(|&b| b != 0)) {
+        copy.write_all_at(part, (number * block) as u64).expect("room");
+    }
+    copy.sync_all().expect("a disk");
+}
+
+fn holes_in_frames(bench: &Bench) {
+    let what = "holes within frames";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
+    let old = ["-m", "0", "-O", "^extents,^64bit,^metadata_csum", "-b", "1024"];
+    let disk = match make_ext4(&image, 24 * MIB, &old).and_then(|()| Mounted::loop_on(&image, &at)) {
+        Ok(disk) => disk,
+        Err(error) => return bench.skip(what, &error.to_string()),
+    };
+    let original = folder.path().join("original.pgs");
+    let options = options(Durability::Fdatasync);
+    make(&original, &options);
+    let store = options.open(&original).expect("it is a region");
+    let object = store.create("partly").expect("a name");
+    for page in 0..64 {
+        object.write_at(page * PAGE + page % 4 * 1024, &[5; 100]).expect("room");
+    }
+    let mut partly = vec![0; object.len() as usize];
+    object.read_at(0, &mut partly).expect("it reads");
+    drop(object);
+    store.close().map_err(|(_, error)| error).expect("it closes");
+    for change in CHANGES {
+        let path = disk.path().join("copy.pgs");
+        copy_with_holes(&original, &path, 1024);
+        let store = options.open(&path).expect("it is a region");
+        let object = store.open("o").expect("it is there");
+        (change.1)(&store, &object).unwrap_or_else(|error| panic!("{}: {error}", change.0));
+        assert!(
+            matches(&store.open("partly").expect("it is there"), &partly),
+            "{}: bytes are lost",
+            change.0
+        );
+        assert!(store.check().expect("it reads").is_clean(), "{}", change.0);
+        drop((object, store));
+        std::fs::remove_file(&path).expect("it is there");
+        copy_with_holes(&original, &path, 1024);
+        refused_then_done(&options, &path, change);
+        bench.state();
+    }
+}
+
+/// Runs in a process of its own: changes a region in place.
+pub fn change(path: &Path) {
+    let store = options(Durability::Fdatasync).open(path).expect("a full disk is no reason not to open");
+    let object = store.open("o").expect("it is there");
+    for page in 0..64 {
+        if let Err(error) = object.write_at(page * PAGE, &[3; PAGE as usize]) {
+            return say(&format!("error {error}"));
+        }
+    }
+    say("changed");
+}
+
+/// A disk of XFS, full but for what a region and a copy take that share their blocks.
+fn full_of_reflinks(bench: &Bench, what: &str, folder: &Path) -> Option<(Mounted, PathBuf, PathBuf)> {
+    let (image, at) = (folder.join("image"), folder.join("disk"));
+    let disk = match make_xfs(&image, 320 * MIB).and_then(|()| Mounted::loop_on(&image, &at)) {
+        Ok(disk) => disk,
+        Err(error) => {
+            bench.skip(what, &error.to_string());
+            return None;
+        }
+    };
+    let (path, backup) = (disk.path().join("r.pgs"), disk.path().join("backup.pgs"));
+    make(&path, &options(Durability::Fdatasync));
+    copy(&["--reflink=always"], &path, &backup);
+    fill_disk(disk.path());
+    Some((disk, path, backup))
+}
+
+/// As ocfs2, which shares blocks and knows no call that gives a file blocks of its own.
+fn never_unshared(bench: &Bench) {
+    let what = "a file system that unshares nothing";
+    if !may_mount(bench, what) || !crate::inject::available(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let Some((disk, path, backup)) = full_of_reflinks(bench, what, folder.path()) else { return };
+    let injected =
+        ["-qq", "-o", "/dev/null", "-e", "trace=fallocate", "-e", "inject=fallocate:error=EOPNOTSUPP"];
+    let change = || {
+        let ended = finish(command_under("strace", &injected, "change", &[&path.to_string_lossy()]));
+        let ended = ended.expect("it ends");
+        assert!(ended.status.success(), "{:?} {}", ended.status, ended.complained);
+        ended.said.join("; ")
+    };
+    let said = change();
+    assert!(said.starts_with("error no space"), "on a full disk: {said}");
+    let_go(disk.path());
+    assert_eq!(change(), "changed");
+    let store = options(Durability::Fdatasync).open(&backup).expect("it is a region");
+    assert!(matches(&store.open("o").expect("it is there"), &content()), "the copy is what the region was");
+    bench.state();
+}
+
+/// The lease says that a flush has failed, and the region has no blocks of its own yet.
+fn fails_before_a_change(bench: &Bench) {
+    let what = "a sync that fails before the first change";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let Some((disk, path, backup)) = full_of_reflinks(bench, what, folder.path()) else { return };
+    for full in [true, false] {
+        let recorder = Recorder::new();
+        let store = options(Durability::Fdatasync).recorder(recorder.clone()).open(&path).expect("it opens");
+        recorder.fail_next(FileOperation::Sync, 0);
+        store.sync().expect_err("the disk has refused it");
+        assert!(store.poisoned().is_some());
+        drop(store);
+        if full {
+            let_go(disk.path());
+        }
+    }
+    let store = options(Durability::Fdatasync).open(&path).expect("it opens");
+    assert_eq!(store.recovery().why, Why::FailedFlush, "the lease was written where there was room");
+    assert!(matches(&store.open("o").expect("it is there"), &content()));
+    let store = options(Durability::Fdatasync).open(&backup).expect("it is a region");
+    assert_eq!(store.recovery().why, Why::Closed, "the copy is what the region was");
+    bench.state();
+}
+
+fn huge_pages(bench: &Bench) {
+    let what = "a tmpfs that gives 2 MiB at a time";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let disk = match Mounted::tmpfs_with(&folder.path().join("disk"), "size=64m,huge=always") {
+        Ok(disk) => disk,
+        Err(error) => return bench.skip(what, &error.to_string()),
+    };
+    let path = disk.path().join("r.pgs");
+    let options = RegionOptions { create: true, ..RegionOptions::default() };
+    let region = Region::attach(Source::File { path: path.clone() }, &options).expect("it attaches");
+    region.grow_to(2 * MIB + PAGE).expect("room");
+    region.memory().write(0, &vec![1; (2 * MIB + PAGE) as usize]).expect("it has blocks");
+    region.take_blocks(MIB..MIB + 64 * PAGE).expect("tmpfs makes holes");
+    let hidden = on_disk(&path) >= 2 * MIB + PAGE;
+    let gaps = region.gaps(0..2 * MIB + PAGE).expect("they are told");
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(gaps[0].bytes, MIB..MIB + 64 * PAGE);
+    region.close();
+    if !hidden {
+        return bench.skip(what, "this kernel gave no huge page");
+    }
+    bench.state();
 }
 
 /// Bytes that a file has on the disk.

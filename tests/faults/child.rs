@@ -21,6 +21,7 @@ type Role = (&'static str, fn(&[String]));
 const ROLES: &[Role] = &[
     ("script", |args| play(Path::new(&args[0]))),
     ("make", |args| crate::inject::make(Path::new(&args[0]), &args[1])),
+    ("change", |args| crate::blocks::change(Path::new(&args[0]))),
     ("hold", |args| crate::time::hold(Path::new(&args[0]))),
     ("life", |args| crate::ending::life(Path::new(&args[0]))),
     ("batches", |args| crate::ending::batches(Path::new(&args[0]), &args[1])),

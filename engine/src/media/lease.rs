@@ -98,14 +98,19 @@ impl Lease {
         self.encode().write(region.memory(), LEASE_OFFSET)
     }
 
-    /// Says of a region that is open read-only that its last owner's bytes may be lost: best effort, past the private
-    /// mapping. The kernel tells an error once, and it was told to this opening: a later one must hear of it.
+    /// Says that bytes of the region may be lost: its last owner's, or its own. Best effort. The kernel tells an error once, and
+    /// it was told to this opening: a later one must hear of it. Past the mapping where that is private, and where it may have no
+    /// blocks to store to yet.
     ///
     /// # Durability
     /// Durable on `Ok`.
     pub fn note_failure(region: &Region) -> Result {
         let lease = Self::of(region, State::Failed, 0);
-        lease.encode().write_past(region.memory(), LEASE_OFFSET)
+        if region.read_only() || !region.admits_stores() {
+            lease.encode().write_past(region.memory(), LEASE_OFFSET)
+        } else {
+            lease.write(region)
+        }
     }
 
     fn encode(&self) -> Sector {

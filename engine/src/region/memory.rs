@@ -280,16 +280,24 @@ impl Memory {
         })
     }
 
-    /// Writes to the file of a region that is open read-only, past the private mapping, where the process may.
+    /// Writes to the region's file, past the mapping: that of a region which is open read-only is private, where the process
+    /// may write at all, and in that of another one the bytes may have no block yet.
     ///
     /// # Durability
     /// Durable on `Ok`.
     pub fn write_past(&self, offset: u64, bytes: &[u8]) -> Result {
         let Some(file) = self.descriptor()? else { return Ok(()) };
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let opened = opening::file(|| File::options().write(true).open(path));
+        let opened = if self.writable && !self.private {
+            file.try_clone_to_owned().map(File::from)
+        } else {
+            opening::file(|| File::options().write(true).open(path))
+        };
+        let _alone = self.file.lock();
         let written = opened.and_then(|file| persist::write_and_sync(&file, bytes, offset));
-        written.map_err(|error| Error::io(format!("writing to {}", self.name), error))
+        written.map_err(|error| Error::io(format!("writing to {}", self.name), error))?;
+        // A shared mapping shows it.
+        if self.writable && !self.private { self.wrote(offset, bytes.len()) } else { Ok(()) }
     }
 
     /// Says that everything that was stored before this opening is on the medium.

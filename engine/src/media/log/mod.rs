@@ -660,7 +660,7 @@ impl Log {
         }
         let _alone = self.lease.lock();
         // Best effort: the medium has just refused a write, it may refuse this one too.
-        let _ = Lease::of(&self.region, State::Failed, 0).write(&self.region);
+        let _ = Lease::note_failure(&self.region);
     }
 
     /// Whether this medium's published data needs a file sync before the mark (LOG rule 3). On the other classes its

@@ -96,7 +96,7 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     };
     if let Err(error) = replay() {
         // Best effort: what the page cache shows from here on may not be on the medium (LOG rule 11).
-        let _ = Lease::of(region, State::Failed, 0).write(region);
+        let _ = Lease::note_failure(region);
         return Err(error);
     }
     if !rules.broken(Rule::LeaseFirst) {
@@ -115,9 +115,8 @@ fn written_back(region: &Region, lease: &Found<Lease>, rules: Rules) -> Result {
 
 /// Notes that it was refused, best effort: the kernel has told this opening, and will tell no other.
 fn note_refusal(region: &Region) -> Found<Lease> {
-    let lease = Lease::of(region, State::Failed, 0);
-    let _ = if region.read_only() { Lease::note_failure(region) } else { lease.write(region) };
-    Found::Whole(lease)
+    let _ = Lease::note_failure(region);
+    Found::Whole(Lease::of(region, State::Failed, 0))
 }
 
 impl Valid {
