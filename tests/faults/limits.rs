@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub const CASES: &[Case] = &[
     Case { name: "limits: addresses (RLIMIT_AS)", run: addresses },
+    Case { name: "limits: addresses for an odd length (RLIMIT_AS)", run: odd_length },
     Case { name: "limits: locked memory (mlockall, in a cgroup)", run: locked_memory },
     Case { name: "limits: open files (RLIMIT_NOFILE)", run: open_files },
     Case { name: "limits: sizes of files (RLIMIT_FSIZE)", run: file_sizes },
@@ -62,6 +63,25 @@ fn addresses(bench: &Bench) {
     // Not the region's, but mapped with it.
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4 << 30).unwrap();
     for (more, enough) in [(64, false), (1 << 10, false), (5 << 10, true), (1 << 20, true)] {
+        let ended = limited("as", more << 20, &path);
+        let error = said(&ended, "error ");
+        assert_eq!(error.is_none(), enough, "{more} MiB: {error:?}");
+        assert!(
+            error.is_none_or(|error| error.contains("addresses for the region")),
+            "{more} MiB: {error:?}"
+        );
+        sound(&path);
+        bench.state();
+    }
+}
+
+/// A region whose length is no whole number of blocks of addresses, with too few addresses for it: told, and not tried for ever.
+fn odd_length(bench: &Bench) {
+    let folder = bench.folder();
+    let path = folder.path().join("odd");
+    drop(options(CLASS).open(&path).unwrap());
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len((300 << 20) + PAGE).unwrap();
+    for (more, enough) in [(150, false), (200, false), (290, false), (500, true)] {
         let ended = limited("as", more << 20, &path);
         let error = said(&ended, "error ");
         assert_eq!(error.is_none(), enough, "{more} MiB: {error:?}");

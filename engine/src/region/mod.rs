@@ -364,8 +364,9 @@ fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, P
         Backing::Image(_) => options.window(len, true)?,
     };
     let table = FrameTable::global();
-    let least = len.max(mapping::BLOCK);
-    let smaller = |window: u64, by: u64| (window / by).max(least).next_multiple_of(mapping::BLOCK);
+    // Whole blocks, as windows are: else the smallest window would still seem to be too wide.
+    let least = len.max(mapping::BLOCK).next_multiple_of(mapping::BLOCK);
+    let smaller = |window: u64, by: u64| (window / by).next_multiple_of(mapping::BLOCK).max(least);
     let mut scarce = false;
     loop {
         let placed = Mapping::new(opened, window, options)
