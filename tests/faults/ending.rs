@@ -27,7 +27,11 @@ pub const CASES: &[Case] = &[
     Case { name: "ending: a snapshot has the file's number again", run: |b| lost(b, "OtherFile", restored) },
     Case { name: "ending: a folder without /proc is the root", run: |b| lost(b, "OtherBoot", rooted) },
     Case { name: "ending: bytes were put back under the same file", run: |b| lost(b, "Assumed", assumed) },
-    Case { name: "ending: write-back is refused after a death", run: refused },
+    Case { name: "ending: write-back is refused after a death", run: |b| refused(b, FORGET) },
+    Case {
+        name: "ending: another program is told first of a write-back that is refused",
+        run: |b| refused(b, "for n in 1 2 3 4 5 6; do sync -f \"$1\" 2>&1 && break; done"),
+    },
 ];
 
 /// Records and objects that a life leaves, none of them synced.
@@ -411,8 +415,12 @@ fn lost(bench: &Bench, why: &str, way: Way) {
     }
 }
 
-/// The bytes of a batch that no disk has taken: they come from the log, or the opening says that it cannot.
-fn refused(bench: &Bench) {
+/// What was refused leaves memory, and nobody is told: neither program asks for errors.
+const FORGET: &str = "sync; echo 3 > /proc/sys/vm/drop_caches";
+
+/// The bytes of a batch that no disk has taken: they come from the log, or the opening says that it cannot. `before` it a shell does
+/// something to the region's path.
+fn refused(bench: &Bench, before: &str) {
     let what = "write-back that is refused after a death";
     if !may_mount(bench, what) {
         return;
@@ -429,9 +437,7 @@ fn refused(bench: &Bench) {
         owner.input.write_all(b"go on\n").expect("it listens");
         assert_eq!(owner.batches(1), 1);
         owner.kill();
-        // Nobody is told: neither program asks for errors. What was refused leaves memory.
-        let forget = "sync; echo 3 > /proc/sys/vm/drop_caches";
-        Command::new("sh").args(["-c", forget]).status().expect("a shell");
+        Command::new("sh").args(["-c", before, "sh"]).arg(&path).status().expect("a shell");
         for how in order {
             let said = looks(&[], &path, how);
             assert!(said.starts_with("error ") || found(&said) == 1, "{order:?}, {how}: {said}");

@@ -328,12 +328,18 @@ impl Persist {
         }
     }
 
-    /// Writes back all that the file system of `file` has in memory. The recorder is not told: nobody may count on it.
+    /// Writes back all that the file system of `file` has in memory, and asks the file itself, whatever the class: each of
+    /// both knows of errors that the other does not, and that another program may have been told of the other. The recorder is
+    /// not told: nobody may count on it.
     ///
     /// # Durability
     /// Everything that any process stored before, in any file of the file system, is durable when this returns `Ok`.
     pub fn sync_file_system(&self, file: BorrowedFd<'_>) -> io::Result<()> {
-        self.attempt(FileOperation::FileSystem, || file::sync_file_system(file))
+        self.attempt(FileOperation::FileSystem, || {
+            let all = file::sync_file_system(file);
+            let own = file::sync(file);
+            all.and(own)
+        })
     }
 
     /// Lets the kernel begin to write a range of the file, so that a later sync finds less to do. An error is one of a

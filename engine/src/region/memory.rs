@@ -265,19 +265,18 @@ impl Memory {
     }
 
     /// Has the kernel write back all that its file system has in memory, which tells errors that the file itself no longer
-    /// knows: of pages, and of inodes, that have left memory since. An error is of some file of it, and was told to
-    /// nobody before; the region is not poisoned.
+    /// knows: of pages, and of inodes, that have left memory since. And what the file has, which tells its own errors, though
+    /// another program was told first that the file system has some. An error may be that of another file; the region is not
+    /// poisoned: it is the dead owner's, and not of what this opening does.
     ///
     /// # Durability
     /// Where the medium is made durable by file syncs, everything stored before is so on `Ok`, also of an opening that only
     /// reads; elsewhere nothing happens.
     pub fn sync_file_system(&self) -> Result {
         let Some(file) = self.descriptor()?.filter(|_| self.habits.cached) else { return Ok(()) };
-        self.persist.sync_file_system(file).map_err(|error| {
-            // The file may know of it, too. That is the dead owner's, and must not be taken for one of this opening.
-            let _ = self.persist.sync_caches(Some(file));
-            Error::io(format!("syncing the file system of {}", self.name), error)
-        })
+        self.persist
+            .sync_file_system(file)
+            .map_err(|error| Error::io(format!("syncing the file system of {}", self.name), error))
     }
 
     /// Writes to the region's file, past the mapping: that of a region which is open read-only is private, where the process
