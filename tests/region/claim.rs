@@ -3,7 +3,7 @@
 use crate::child::Child;
 use crate::{attach, attach_with};
 use pagestone::Error;
-use pagestone::region::{Region, RegionOptions};
+use pagestone::region::{Holder, Region, RegionOptions};
 use pagestone_tests::skip::skipped;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -119,6 +119,86 @@ fn the_search_for_an_owner_reads_few_files_however_many_are_open() {
     let _hog = Child::start("hog", &path);
     let _owner = Child::start("owner", &path);
     Child::start("refused", &path);
+}
+
+/// The process that a child said it is.
+fn said_by(path: &Path) -> Holder {
+    let said = std::fs::read_to_string(path).unwrap();
+    let numbers: Vec<u64> = said.split(' ').map(|number| number.parse().unwrap()).collect();
+    Holder { pid: numbers[0] as u32, start_time: numbers[1], space: numbers[2] }
+}
+
+/// Runs in a process of its own.
+pub fn say_who_this_is(path: &Path) {
+    let Holder { pid, start_time, space } = Holder::this_process();
+    std::fs::write(path, format!("{pid} {start_time} {space}")).unwrap();
+}
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_an_owner_still() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("who");
+    let owner = Child::start("headless", &path);
+    let holder = said_by(&path);
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", owner.id())).unwrap();
+    while !stat().contains(") Z ") {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert!(holder.may_live(), "{}", stat());
+    assert!(holder.to_string().contains(&format!("process {} (", owner.id())), "{holder}");
+    owner.kill();
+    assert!(!holder.may_live());
+}
+
+/// Runs in a process of its own: goes on in another thread than the first.
+pub fn go_on_without_the_first_thread(path: &Path) -> ! {
+    say_who_this_is(path);
+    std::thread::spawn(|| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        crate::child::wait_for_death()
+    });
+    let first = std::process::id();
+    // SAFETY: a question.
+    let this = unsafe { libc::gettid() } as u32;
+    if this != first {
+        // The harness has a first thread that waits for this one: it is ended by a signal whose handler ends the thread.
+        extern "C" fn end(_: libc::c_int) {
+            // SAFETY: ends this thread alone, and none of its destructors run.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+        }
+        // SAFETY: a handler that makes one system call.
+        unsafe { libc::signal(libc::SIGUSR2, end as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+        // SAFETY: a signal to the first thread of this process.
+        unsafe { libc::syscall(libc::SYS_tgkill, first, first, libc::SIGUSR2) };
+    }
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn an_owner_in_another_pid_namespace_is_not_taken_for_dead() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("who");
+    let may = Command::new("unshare").args(["--pid", "--fork", "true"]).status();
+    if !may.is_ok_and(|status| status.success()) {
+        skipped("an owner in another PID namespace", "it needs the right to make one (root, and util-linux)");
+        return;
+    }
+    let mut elsewhere = Command::new("unshare");
+    elsewhere.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(std::env::current_exe().unwrap());
+    let owner = Child::start_under(elsewhere, "named", &path);
+    let holder = said_by(&path);
+    assert_ne!(holder.space, Holder::this_process().space);
+    assert!(holder.may_live(), "{holder:?}");
+    owner.kill();
+    // From where all processes are seen it is known to be dead, from elsewhere it is not.
+    let last = || !holder.may_live() || holder.to_string().contains("if that process still lives");
+    let start = std::time::Instant::now();
+    while !last() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "{holder}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 /// Open files of the hog.

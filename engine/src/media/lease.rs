@@ -5,8 +5,8 @@
 //! still holds whatever it stored, or must a power loss be assumed?
 //!
 //! ```text
-//! 8 state (32 bits)   16 pid      24 start time     32 epoch of the log     48 boot (16 bytes)
-//! 64 device           72 inode    80 mount          88 inode generation     96 birth of the file
+//! 8 state (32 bits)   16 pid      24 start time     32 epoch of the log     40 pid namespace
+//! 48 boot (16 bytes)  64 device           72 inode    80 mount          88 inode generation     96 birth of the file
 //! 112 mounting of the file system 120 volume of it
 //! ```
 
@@ -43,6 +43,8 @@ pub struct Lease {
     pub pid: u64,
     /// When that process started, in clock ticks after boot: tells it from a later one with its number.
     pub start_time: u64,
+    /// The PID namespace in which the process has that number; 0 where it could not be told.
+    pub space: u64,
     /// The log's epoch in the owner's life.
     pub epoch: u64,
 }
@@ -57,6 +59,7 @@ impl Lease {
             identity: region.identity(),
             pid: holder.pid.into(),
             start_time: holder.start_time,
+            space: holder.space,
             epoch,
         }
     }
@@ -87,7 +90,8 @@ impl Lease {
             mounting: s.u64(112),
             volume: s.u64(120),
         };
-        Some(Self { state, identity, pid: s.u64(16), start_time: s.u64(24), epoch: s.u64(32) })
+        let (pid, start_time, space) = (s.u64(16), s.u64(24), s.u64(40));
+        Some(Self { state, identity, pid, start_time, space, epoch: s.u64(32) })
     }
 
     /// Writes the lease.
@@ -124,6 +128,7 @@ impl Lease {
         s.put_u64(16, self.pid);
         s.put_u64(24, self.start_time);
         s.put_u64(32, self.epoch);
+        s.put_u64(40, self.space);
         s.put(48, &self.identity.boot);
         s.put_u64(64, self.identity.device);
         s.put_u64(72, self.identity.inode);
@@ -135,13 +140,14 @@ impl Lease {
         s
     }
 
-    /// The process that has this region open, if it lives: not this one, and not one of another boot or place.
+    /// The process that has this region open, if it lives or may: not this one, and not one of another boot or place.
     #[must_use]
     pub fn living_owner(found: &Found<Self>, region: &Region) -> Option<Holder> {
         let Found::Whole(lease) = found else { return None };
-        let holder = Holder { pid: u32::try_from(lease.pid).ok()?, start_time: lease.start_time };
+        let pid = u32::try_from(lease.pid).ok()?;
+        let holder = Holder { pid, start_time: lease.start_time, space: lease.space };
         let open = lease.state != State::Clean && lease.identity == region.identity();
-        (open && holder != region.holder() && holder.lives()).then_some(holder)
+        (open && holder != region.holder() && holder.may_live()).then_some(holder)
     }
 
     /// Refuses a device that somebody has open. Other media are claimed by locks alone; those of a device hold for one
@@ -257,6 +263,10 @@ mod tests {
             assert_eq!(owner(&other), None, "{why}");
         }
         assert!(Lease::living_owner(&Found::Blank, &region).is_none());
+        let hidden = Lease { space: open.space + 1, pid: u64::from(u32::MAX), start_time: 0, ..open.clone() };
+        assert!(
+            owner(&hidden).is_some_and(|owner| owner.to_string().contains("if that process still lives"))
+        );
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
         assert_eq!(owner(&open), None, "he is dead");

@@ -125,7 +125,7 @@ fn list(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
 }
 
 /// The processes that `/proc` shows us.
-fn processes() -> impl Iterator<Item = u32> {
+pub(super) fn processes() -> impl Iterator<Item = u32> {
     list(Path::new("/proc")).filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
@@ -155,20 +155,31 @@ fn described(pid: u32, line: &str) -> Holding {
     Holding { pid: Some(pid), words: format!("process {pid} ({}{how})", command.trim_end()) }
 }
 
-/// Whether the process has ended, ends, or was killed and has not noticed yet.
+/// Whether the process has ended, ends, or was killed and has not noticed yet. One whose first thread has ended goes on in the
+/// others.
 pub(super) fn dies(pid: u32) -> bool {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let goes_on = |folder: &Path| !ends(folder) && !was_killed(folder);
+    if goes_on(&process) {
+        return false;
+    }
+    !(ends(&process) && list(&process.join("task")).any(|thread| goes_on(&thread.path())))
+}
+
+/// Whether a process or a thread, which has this folder of `/proc`, has ended or is about to.
+fn ends(folder: &Path) -> bool {
     /// `PF_EXITING` of the kernel.
     const EXITING: u64 = 4;
-    let Ok(stat) = opening::text(format!("/proc/{pid}/stat")) else { return true };
+    let Ok(stat) = opening::text(folder.join("stat")) else { return true };
     let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
     let ended = fields.next().is_some_and(|state| matches!(state, "Z" | "X" | "x"));
     let exiting =
         fields.nth(5).and_then(|flags| flags.parse().ok()).is_some_and(|flags: u64| flags & EXITING != 0);
-    ended || exiting || was_killed(pid)
+    ended || exiting
 }
 
-fn was_killed(pid: u32) -> bool {
-    let status = opening::text(format!("/proc/{pid}/status")).unwrap_or_default();
+fn was_killed(folder: &Path) -> bool {
+    let status = opening::text(folder.join("status")).unwrap_or_default();
     let pending = status
         .lines()
         .filter_map(|line| line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:")));

@@ -7,6 +7,7 @@ use crate::sync::Global;
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Which file this is, on which boot, in which mounting of its file system.
@@ -162,10 +163,29 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let command = opening::text(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
         write!(f, "process {} ({})", self.pid, command.trim_end())
+    /// The PID namespace in which that is its number; 0 if unknown.
+    pub space: u64,
+}
+
+/// What can be told of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    Lives,
+    Ended,
+    /// It would not be seen from here.
+    Hidden,
     }
 }
 
 impl Holder {
+        if self.life() == Life::Hidden {
+            return write!(
+                f,
+                "process {} of another container, or of a hidden /proc, if that process still lives: to find out, open it \
+                 once where all processes of the machine are seen",
+                self.pid
+            );
+        }
     /// This process.
     #[must_use]
     pub fn this_process() -> Self {
@@ -175,19 +195,21 @@ impl Holder {
         let pid = std::process::id();
         // ORDERING: Acquire: pairs with the Release below; whoever finds its own number finds its own time.
         if KNOWN.load(Ordering::Acquire) != pid {
-            // ORDERING: Relaxed, then Release: the time comes before the number that vouches for it.
+            // ORDERING: Relaxed, then Release: time and namespace come before the number that vouches for them.
             SINCE.store(start_time(pid).unwrap_or(0), Ordering::Relaxed);
             KNOWN.store(pid, Ordering::Release);
+        static SPACE: AtomicU64 = AtomicU64::new(0);
         }
         // ORDERING: Relaxed: ordered by the load above.
-        Self { pid, start_time: SINCE.load(Ordering::Relaxed) }
+        Self { pid, start_time: SINCE.load(Ordering::Relaxed), space: SPACE.load(Ordering::Relaxed) }
     }
 
+            SPACE.store(space_of("self").unwrap_or(0), Ordering::Relaxed);
     /// Whether the process still runs; one that cannot be seen does not, nor one that has ended and of whose end its parent has
     /// not taken note.
     #[must_use]
-    pub fn lives(&self) -> bool {
-        start_time(self.pid) == Some(self.start_time) && !holder::dies(self.pid)
+    pub fn may_live(&self) -> bool {
+        self.life() != Life::Ended
     }
 }
 
@@ -195,6 +217,36 @@ impl Holder {
 fn start_time(pid: u32) -> Option<u64> {
     let text = opening::text(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+
+    fn life(&self) -> Life {
+        let here = space_of("self").unwrap_or(0);
+        let sees_all = start_time(1).is_some();
+        let is_it = |pid: u32| start_time(pid) == Some(self.start_time) && !holder::dies(pid);
+        let lives = if self.start_time == 0 {
+            return Life::Hidden;
+        } else if self.space == here || self.space == 0 {
+            is_it(self.pid)
+        } else if here == FIRST_SPACE {
+            // Here it has another number.
+            holder::processes()
+                .any(|pid| is_it(pid) && space_of(&pid.to_string()).is_none_or(|at| at == self.space))
+        } else {
+            return Life::Hidden;
+        };
+        match lives {
+            true => Life::Lives,
+            false if sees_all => Life::Ended,
+            false => Life::Hidden,
+        }
+    }
+}
+
+/// The PID namespace that all others are in, by the number that the kernel always gives it.
+const FIRST_SPACE: u64 = 0xefff_fffc;
+
+/// The number of the PID namespace of a process in `/proc`; none is given out twice while the first lives.
+fn space_of(process: &str) -> Option<u64> {
+    std::fs::metadata(format!("/proc/{process}/ns/pid")).ok().map(|found| found.ino())
 }
 
 #[cfg(test)]
