@@ -47,6 +47,17 @@ static void forked(const char *path) {
     OK(pgs_close(store));
 }
 
+/* How the last owner's life ended, to an opening with these flags that only reads, and to one that may write. */
+static void expect_ending(const char *path, uint32_t flags, uint32_t ending, uint32_t why) {
+    pgs_store *store = open_store(path, flags);
+    pgs_region region = {.size = sizeof region};
+    OK(pgs_info(store, &region));
+    CHECK(region.ending == ending);
+    CHECK(region.why == why);
+    CHECK(strlen(pgs_why_text(region.why)) > 0);
+    OK(pgs_close(store));
+}
+
 static void killed_owner(const char *path) {
     int ready[2];
     CHECK(pipe(ready) == 0);
@@ -69,6 +80,8 @@ static void killed_owner(const char *path) {
     CHECK(strstr(pgs_message(), "process") != NULL && store == NULL);
     CHECK(kill(owner, SIGKILL) == 0);
     CHECK(waitpid(owner, NULL, 0) == owner);
+    expect_ending(path, PGS_READ_ONLY, PGS_ENDING_PROCESS_DEATH, PGS_WHY_KEPT);
+    expect_ending(path, PGS_READ_ONLY | PGS_ASSUME_POWER_LOSS, PGS_ENDING_POWER_LOSS, PGS_WHY_ASSUMED);
     store = open_store(path, 0);
     pgs_object *object = open_object(store, "o");
     char back[6];
@@ -77,6 +90,7 @@ static void killed_owner(const char *path) {
     CHECK(done == 6 && memcmp(back, "killed", 6) == 0);
     pgs_object_close(object);
     OK(pgs_close(store));
+    expect_ending(path, 0, PGS_ENDING_CLEAN, PGS_WHY_CLOSED);
 }
 
 int main(int argc, char **argv) {

@@ -73,11 +73,13 @@ fn a_role_that_another_test_gives() {
         "unsynced-name" => crate::naming::that_cannot_be_synced(path),
         "folders-without-sync" => crate::naming::where_no_folder_can_be_synced(path),
         "unlockable" => crate::naming::that_cannot_be_locked(path),
+        "nameless-boot" => crate::probe::without_random_numbers(path),
         "headless" => crate::claim::go_on_without_the_first_thread(path),
         "named" => {
             crate::claim::say_who_this_is(path);
             wait_for_death();
         }
+        "interrupted" => crate::growth::with_long_calls_interrupted(path),
         "hog" => {
             let _files = crate::claim::open_many_files();
             wait_for_death();

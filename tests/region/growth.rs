@@ -1,12 +1,15 @@
 //! Growing into what is not there, and files that shrink.
 
 use crate::child::Child;
+use crate::refusal::refuse_beyond;
 use crate::{attach, attach_with};
 use pagestone::Error;
-use pagestone::region::RegionOptions;
+use pagestone::region::{Region, RegionOptions, Source};
 use pagestone_tests::skip::skipped;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -103,6 +106,33 @@ pub fn beyond_the_file_size_limit(path: &Path) {
     assert!(matches!(region.grow_to(4 * MIB), Err(Error::NoSpace { .. })));
     assert_eq!(std::fs::metadata(path).unwrap().len(), MIB);
     region.grow_to(2 * MIB).unwrap();
+    let memory = |bytes| Region::attach(Source::Memory { bytes }, &RegionOptions::default()).map(drop);
+    let refused = memory(4 * MIB).unwrap_err();
+    assert!(
+        matches!(&refused, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EFBIG)),
+        "{refused}"
+    );
+    memory(2 * MIB).unwrap();
+}
+
+#[test]
+fn a_growth_that_is_interrupted_wherever_it_is_long_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    Child::start("interrupted", &directory.path().join("region"));
+}
+
+/// Runs in a process of its own, whose signals are so near to each other that no long allocation comes to its end, and those
+/// that were interrupted are undone.
+pub fn with_long_calls_interrupted(path: &Path) {
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_secs(20));
+        eprintln!("the growth does not end");
+        std::process::abort();
+    });
+    refuse_beyond(libc::SYS_fallocate, 3 << 20, libc::EINTR);
+    let region = attach(path).unwrap();
+    region.grow_to(50 * MIB + 4 * KIB).unwrap();
+    assert!(std::fs::metadata(path).unwrap().blocks() * 512 >= 50 * MIB + 4 * KIB);
 }
 
 #[test]
@@ -118,7 +148,6 @@ fn a_region_grows_to_its_maximum_and_no_further() {
 
 #[test]
 fn grown_bytes_have_their_disk_blocks() {
-    use std::os::unix::fs::MetadataExt;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     let region = attach(&path).unwrap();

@@ -47,6 +47,21 @@ fn a_medium_weaker_than_required_is_refused_by_name_and_leaves_no_file() {
 }
 
 #[test]
+fn what_an_opening_that_only_reads_requires_is_of_the_medium() {
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = disk.path().join("region");
+    crate::attach(&path).unwrap().close();
+    for (read_only, private) in [(true, false), (false, true), (true, true)] {
+        let reading = |required| RegionOptions { read_only, private, required, ..Default::default() };
+        attach_with(&path, reading(Some(Durability::Fdatasync))).unwrap().close();
+        match attach_with(&path, reading(Some(Durability::CacheLine))) {
+            Err(Error::TooWeak { available, .. }) => assert_eq!(available, Durability::Fdatasync),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_shared_memory_file_system_is_volatile() {
     if !Path::new("/dev/shm").is_dir() {
         skipped("the class of shared memory", "there is no /dev/shm");

@@ -2,6 +2,8 @@
 //!
 //! DAX files and devdax are tested where they exist: `make test-dax`.
 
+use crate::child::Child;
+use crate::refusal::refuse;
 use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
@@ -106,4 +108,27 @@ fn a_window_begins_at_a_block_whatever_the_medium() {
         let start = region.address(pagestone::units::FrameNo(0)).addr();
         assert_eq!((start % (2 << 20), region.window_bytes() % (2 << 20)), (0, 0));
     }
+}
+
+#[test]
+fn a_boot_that_cannot_be_told_at_all_is_an_error() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    Child::start("nameless-boot", directory.path());
+}
+
+/// Runs in a process of its own: in a folder without `/proc` and `/dev`, and with a kernel that has no random numbers.
+pub fn without_random_numbers(folder: &Path) {
+    // The library's own maps have theirs by now.
+    drop(std::collections::HashMap::<u8, u8>::new());
+    if let Err(error) = std::os::unix::fs::chroot(folder) {
+        return skipped(
+            "a boot that cannot be told",
+            &format!("{error}: it needs the right to change the root"),
+        );
+    }
+    std::env::set_current_dir("/").unwrap();
+    refuse(libc::SYS_getrandom, None, libc::ENOSYS);
+    let words = attach(Path::new("/region")).unwrap_err().to_string();
+    assert!(words.contains("this boot"), "{words}");
+    assert!(!Path::new("/region").exists(), "a file was left");
 }

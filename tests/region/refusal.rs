@@ -2,23 +2,33 @@
 
 /// Has the kernel answer `errno` to each `call` of this process, or to those whose second argument is `argument`.
 pub fn refuse(call: libc::c_long, argument: Option<u32>, errno: libc::c_int) {
-    const LOAD: u16 = 0x20;
-    const EQUAL: u16 = 0x15;
-    const ANSWER: u16 = 0x06;
-    /// The number of the call, and the low half of the second argument, in what a filter is shown.
-    const NUMBER: u32 = 0;
-    const SECOND: u32 = 24;
+    answer(call, argument.map(|argument| (SECOND, EQUAL, argument)), errno);
+}
+
+/// As [`refuse`], to those whose fourth argument is greater than `most`.
+pub fn refuse_beyond(call: libc::c_long, most: u32, errno: libc::c_int) {
+    answer(call, Some((FOURTH, GREATER, most)), errno);
+}
+
+const LOAD: u16 = 0x20;
+const EQUAL: u16 = 0x15;
+const GREATER: u16 = 0x25;
+const ANSWER: u16 = 0x06;
+/// The number of the call, and the low halves of arguments, in what a filter is shown.
+const NUMBER: u32 = 0;
+const SECOND: u32 = 24;
+const FOURTH: u32 = 40;
+
+fn answer(call: libc::c_long, only: Option<(u32, u16, u32)>, errno: libc::c_int) {
     let line = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let refusal = line(ANSWER, 0, 0, 0x0005_0000 | errno as u32);
     let allowance = line(ANSWER, 0, 0, 0x7fff_0000);
     let mut filter = vec![line(LOAD, 0, 0, NUMBER)];
-    match argument {
+    match only {
         None => filter.push(line(EQUAL, 0, 1, call as u32)),
-        Some(argument) => filter.extend([
-            line(EQUAL, 0, 3, call as u32),
-            line(LOAD, 0, 0, SECOND),
-            line(EQUAL, 0, 1, argument),
-        ]),
+        Some((place, how, value)) => {
+            filter.extend([line(EQUAL, 0, 3, call as u32), line(LOAD, 0, 0, place), line(how, 0, 1, value)])
+        }
     }
     filter.extend([refusal, allowance]);
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };

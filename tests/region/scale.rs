@@ -70,7 +70,7 @@ const MANY: usize = 5000;
 
 /// Runs in a process of its own, which has many files open.
 pub fn attach_very_many() {
-    let limit = libc::rlimit { rlim_cur: MANY as u64 + 200, rlim_max: MANY as u64 + 200 };
+    let limit = libc::rlimit { rlim_cur: MANY as u64 * 2, rlim_max: MANY as u64 * 2 };
     // SAFETY: an initialized limit.
     if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
         skipped("thousands of regions", "it needs the right to raise RLIMIT_NOFILE; run this test as root");
@@ -82,6 +82,12 @@ pub fn attach_very_many() {
     };
     let regions: Vec<_> = (0..MANY).map(open).collect();
     assert!(regions.iter().all(|region| region.window_bytes() >= GIB), "a window is narrower than promised");
+    let folder = tempfile::tempdir().unwrap();
+    let in_file = |n| {
+        crate::attach(&folder.path().join(format!("{n}"))).unwrap_or_else(|error| panic!("file {n}: {error}"))
+    };
+    let in_files: Vec<_> = (0..MANY / 10).map(in_file).collect();
+    assert!(in_files.iter().all(|region| region.window_bytes() >= GIB), "a window is narrower than promised");
     regions[MANY - 1].grow_to(64 << 20).unwrap();
     regions[MANY - 1].memory().store((64 << 20) - 8, 1).unwrap();
     let threads: Vec<_> = (0..100).map(|_| std::thread::spawn(std::thread::yield_now)).collect();
@@ -97,7 +103,8 @@ fn a_region_that_outgrows_its_addresses_says_so_and_gets_more_at_its_next_openin
     let refused = region.grow_to(window + 4096).unwrap_err();
     let words = refused.to_string();
     assert!(matches!(refused, Error::NoAddresses { .. }), "{words}");
-    assert!(words.contains("addresses") && words.contains("max_size"), "{words}");
+    assert!(words.contains("addresses") && words.contains("open it again"), "{words}");
+    assert_eq!(region.frames().frames, window / 4096, "each frame that the window has room for has a pfn");
     region.close();
     drop(region);
     let narrow = RegionOptions { max_bytes: Some(GIB), ..Default::default() };
@@ -108,6 +115,13 @@ fn a_region_that_outgrows_its_addresses_says_so_and_gets_more_at_its_next_openin
     drop(region);
     std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(window)).unwrap();
     assert!(crate::attach(&path).unwrap().window_bytes() > window);
+}
+
+#[test]
+fn memory_that_outgrows_its_addresses_is_not_told_to_be_closed() {
+    let region = Region::attach(Source::Memory { bytes: 4096 }, &RegionOptions::default()).unwrap();
+    let words = region.grow_to(region.window_bytes() + 4096).unwrap_err().to_string();
+    assert!(words.contains("addresses") && words.contains("max_size") && !words.contains("again"), "{words}");
 }
 
 #[test]

@@ -95,8 +95,13 @@ fn offsets_and_lengths_at_their_extremes_are_answers() {
         assert!(page.write_range(range.clone()).is_err(), "{range:?}");
     }
     drop(page);
-    for frames in [0, 1, u32::MAX] {
-        assert!(Store::options().log_frames(frames).open_memory(1 << 20).is_err(), "a log of {frames}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("region");
+    for frames in [0, 1, 1 << 20, u32::MAX - 63, u32::MAX] {
+        let options = Store::options().log_frames(frames);
+        assert!(options.open_memory(1 << 20).is_err(), "a log of {frames}");
+        assert!(matches!(options.create(true).open(&path), Err(Error::Invalid(_))), "a log of {frames}");
+        assert!(!path.exists(), "a file was left");
     }
     assert!(Store::options().max_size(u64::MAX).open_memory(1 << 20).is_err());
     // It does not grow; it has what it needs already.

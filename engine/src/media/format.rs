@@ -23,6 +23,17 @@ pub fn is_formatted(region: &Region) -> Result<bool> {
     Ok(Superblock::read(region)?.is_some())
 }
 
+/// Refuses a log of a size that none can have.
+///
+/// # Errors
+/// `Invalid`.
+pub fn check_log_frames(log_frames: u32) -> Result {
+    if (LOG_FRAMES_MIN..=LOG_FRAMES_MAX).contains(&log_frames) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("a log has {LOG_FRAMES_MIN} to {LOG_FRAMES_MAX} frames, not {log_frames}")))
+}
+
 /// Formats an unformatted region with a log of `log_frames` frames. The superblock comes last: a format that is cut
 /// short is none.
 ///
@@ -32,10 +43,7 @@ pub fn is_formatted(region: &Region) -> Result<bool> {
 /// # Errors
 /// `Invalid` for a log size out of range, or for a region that is formatted already; `NoSpace`.
 pub fn format(region: &Region, log_frames: u32) -> Result {
-    if !(LOG_FRAMES_MIN..=LOG_FRAMES_MAX).contains(&log_frames) {
-        let why = format!("a log has {LOG_FRAMES_MIN} to {LOG_FRAMES_MAX} frames, not {log_frames}");
-        return Err(Error::Invalid(why));
-    }
+    check_log_frames(log_frames)?;
     if is_formatted(region)? {
         return Err(Error::Invalid("the region is formatted already".to_owned()));
     }

@@ -51,10 +51,13 @@ impl Region {
     fn at_maximum(&self, bytes: u64) -> Error {
         if self.limited_by_addresses && bytes <= REGION_MAX {
             let (name, window) = (self.name(), self.window_bytes());
+            let next = match self.path() {
+                Some(_) => "close it and open it again, which gives it more",
+                None => "say with `max_size` how large it may become when you make it",
+            };
             return Error::NoAddresses {
                 why: format!(
-                    "{name} was given addresses for {window} bytes when it was opened and needs {bytes}: close it and open \
-                     it again, which gives it more, or say with `max_size` how large it may become"
+                    "{name} was given addresses for {window} bytes when it was opened and needs {bytes}: {next}"
                 ),
             };
         }
@@ -134,7 +137,7 @@ fn allocate(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
     }
 }
 
-/// Gives blocks to bytes that have none.
+/// Gives blocks to bytes of which some have none. What they show stays: others of them may be in use.
 pub(super) fn fill(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     match fallocate(file, 0, bytes.start, bytes.end) {
         Err(error) if is_unknown(&error) => rewrite(file, bytes),
@@ -163,12 +166,12 @@ fn allocate_direct(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
     write_zeros(file, old, new)
 }
 
+/// Allocates, all at once; once a signal has come, in ever smaller portions: a file system may undo what it was interrupted in,
+/// and the next signal may be as near.
 pub(super) fn fallocate(file: BorrowedFd<'_>, mode: libc::c_int, old: u64, new: u64) -> io::Result<()> {
     let (mut at, mut portion) = (old, new - old);
     while at < new {
         let len = portion.min(new - at);
-/// Allocates, all at once; once a signal has come, in ever smaller portions: a file system may undo what it was interrupted in,
-/// and the next signal may be as near.
         // SAFETY: an open descriptor.
         let rc = unsafe { libc::fallocate(file.as_raw_fd(), mode, at as libc::off_t, len as libc::off_t) };
         if rc == 0 {
@@ -179,11 +182,8 @@ pub(super) fn fallocate(file: BorrowedFd<'_>, mode: libc::c_int, old: u64, new: 
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
-    }
-}
-
         portion = (len / 2).next_multiple_of(BLOCK).min(len);
-/// Gives a file blocks that are written.
+    }
     Ok(())
 }
 
@@ -210,6 +210,9 @@ pub(super) fn rewrite(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()>
         at += len as u64;
     }
     Ok(())
+}
+
+/// Gives a file blocks that are written.
 fn write_zeros(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
     static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.

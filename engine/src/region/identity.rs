@@ -2,12 +2,13 @@
 
 use super::file_system::{FileSystem, look};
 use super::{holder, opening};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sync::Global;
 use std::fmt;
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::path::Path;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Which file this is, on which boot, in which mounting of its file system.
@@ -68,7 +69,7 @@ impl Identity {
         let enough = mounting.plain || generation != 0 || birth != 0;
         let mount = mounting.kept_here && enough && told(STATX_MNT_ID_UNIQUE);
         Ok(Self {
-            boot: *BOOT.get(),
+            boot: boot()?,
             device,
             inode: found.stx_ino,
             generation,
@@ -80,13 +81,13 @@ impl Identity {
     }
 
     /// Of a device, whatever name it was reached by.
-    pub(super) fn of_device(device: u64) -> Self {
-        Self { boot: *BOOT.get(), device, mount: NO_FILE_SYSTEM, ..Self::default() }
+    pub(super) fn of_device(device: u64) -> Result<Self> {
+        Ok(Self { boot: boot()?, device, mount: NO_FILE_SYSTEM, ..Self::default() })
     }
 
     /// Of memory that is no file.
-    pub(super) fn of_memory() -> Self {
-        Self { boot: *BOOT.get(), mount: NO_FILE_SYSTEM, ..Self::default() }
+    pub(super) fn of_memory() -> Result<Self> {
+        Ok(Self { boot: boot()?, mount: NO_FILE_SYSTEM, ..Self::default() })
     }
 
     /// What tells this from the identity that a lease names. Nothing: what its owner stored is in the kernel's memory,
@@ -127,7 +128,15 @@ const FS_IOC_GETVERSION: libc::c_ulong = 0x8000_7601 | (size_of::<libc::c_long>(
 const STATX_MNT_ID_UNIQUE: libc::c_uint = 0x4000;
 
 /// This boot. One that cannot be told equals no other, and so costs a recovery as from a power loss.
-static BOOT: Global<[u8; 16]> = Global::new(|| boot_id(Path::new(BOOT_ID)).unwrap_or_else(random));
+/// `None`: there was not even a random number to tell it by.
+static BOOT: Global<Option<[u8; 16]>> = Global::new(|| boot_id(Path::new(BOOT_ID)).or_else(random));
+
+fn boot() -> Result<[u8; 16]> {
+    let none = || {
+        io::Error::other("/proc/sys/kernel/random/boot_id does not tell it, and there are no random numbers")
+    };
+    BOOT.get().ok_or_else(|| Error::io("naming this boot of the machine", none()))
+}
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -142,12 +151,9 @@ fn boot_id(path: &Path) -> Option<[u8; 16]> {
     (digits.len() == 32).then(|| boot.to_be_bytes())
 }
 
-fn random() -> [u8; 16] {
+fn random() -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
-    // SAFETY: room for as many bytes as asked for. The kernel fills up to 256 of them whole.
-    let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    assert!(n == bytes.len() as isize, "the kernel always has sixteen random bytes");
-    bytes
+    getrandom::fill(&mut bytes).ok().map(|()| bytes)
 }
 
 /// A process, as a lease names it: the number alone would be reused.
@@ -157,12 +163,6 @@ pub struct Holder {
     pub pid: u32,
     /// When it started, in clock ticks since the boot; 0 if unknown.
     pub start_time: u64,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let command = opening::text(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
-        write!(f, "process {} ({})", self.pid, command.trim_end())
     /// The PID namespace in which that is its number; 0 if unknown.
     pub space: u64,
 }
@@ -174,10 +174,10 @@ enum Life {
     Ended,
     /// It would not be seen from here.
     Hidden,
-    }
 }
 
-impl Holder {
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.life() == Life::Hidden {
             return write!(
                 f,
@@ -186,37 +186,37 @@ impl Holder {
                 self.pid
             );
         }
+        let command = opening::text(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        write!(f, "process {} ({})", self.pid, command.trim_end())
+    }
+}
+
+impl Holder {
     /// This process.
     #[must_use]
     pub fn this_process() -> Self {
         // Asked of the kernel once for each process: a forked child has another number.
         static KNOWN: AtomicU32 = AtomicU32::new(0);
         static SINCE: AtomicU64 = AtomicU64::new(0);
+        static SPACE: AtomicU64 = AtomicU64::new(0);
         let pid = std::process::id();
         // ORDERING: Acquire: pairs with the Release below; whoever finds its own number finds its own time.
         if KNOWN.load(Ordering::Acquire) != pid {
             // ORDERING: Relaxed, then Release: time and namespace come before the number that vouches for them.
             SINCE.store(start_time(pid).unwrap_or(0), Ordering::Relaxed);
+            SPACE.store(space_of("self").unwrap_or(0), Ordering::Relaxed);
             KNOWN.store(pid, Ordering::Release);
-        static SPACE: AtomicU64 = AtomicU64::new(0);
         }
         // ORDERING: Relaxed: ordered by the load above.
         Self { pid, start_time: SINCE.load(Ordering::Relaxed), space: SPACE.load(Ordering::Relaxed) }
     }
 
-            SPACE.store(space_of("self").unwrap_or(0), Ordering::Relaxed);
-    /// Whether the process still runs; one that cannot be seen does not, nor one that has ended and of whose end its parent has
-    /// not taken note.
+    /// Whether the process still runs, or may, for all that can be seen from here. One that has ended and of whose end its parent
+    /// has not taken note runs no more.
     #[must_use]
     pub fn may_live(&self) -> bool {
         self.life() != Life::Ended
     }
-}
-
-/// Field 22 of `/proc/PID/stat`; the second field, the command in parentheses, may hold anything.
-fn start_time(pid: u32) -> Option<u64> {
-    let text = opening::text(format!("/proc/{pid}/stat")).ok()?;
-    text.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 
     fn life(&self) -> Life {
         let here = space_of("self").unwrap_or(0);
@@ -247,6 +247,12 @@ const FIRST_SPACE: u64 = 0xefff_fffc;
 /// The number of the PID namespace of a process in `/proc`; none is given out twice while the first lives.
 fn space_of(process: &str) -> Option<u64> {
     std::fs::metadata(format!("/proc/{process}/ns/pid")).ok().map(|found| found.ino())
+}
+
+/// Field 22 of `/proc/PID/stat`; the second field, the command in parentheses, may hold anything.
+fn start_time(pid: u32) -> Option<u64> {
+    let text = opening::text(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -298,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_boot_is_told_by_the_kernel_alone() {
-        assert_eq!(boot_id(Path::new(BOOT_ID)), Some(*BOOT.get()), "this machine has one");
+        assert_eq!(boot_id(Path::new(BOOT_ID)), *BOOT.get(), "this machine has one");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::copy(BOOT_ID, file.path()).unwrap();
         assert_eq!(boot_id(file.path()), None, "a container's own");

@@ -120,9 +120,9 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
     }
     let identity = match (options.identity, backing.claim(), &found) {
         (Some(identity), ..) => identity,
-        (None, _, Some(found)) if probe.geometry.is_some() => Identity::of_device(found.rdev()),
+        (None, _, Some(found)) if probe.geometry.is_some() => Identity::of_device(found.rdev())?,
         (None, Some(claim), _) => Identity::of(claim.descriptor()?)?,
-        (None, None, _) => Identity::of_memory(),
+        (None, None, _) => Identity::of_memory()?,
     };
     // Locks are of a name in /dev, and a device may have several.
     let writes = !(options.read_only || options.private);
@@ -145,17 +145,19 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
 
 /// The class to work with: the medium's or the assumed one; an error if it is weaker than required.
 fn effective(path: Option<&Path>, medium: Durability, options: &RegionOptions) -> Result<Durability> {
-    let class = if options.private { Durability::Volatile } else { options.assume.unwrap_or(medium) };
+    // Of an opening that only reads this is asked for as well, although its own stores are private.
+    let available = options.assume.unwrap_or(medium);
     match options.required {
-        Some(required) if class < required => Err(Error::TooWeak {
+        Some(required) if available < required => Err(Error::TooWeak {
             path: path.unwrap_or(Path::new("memory")).into(),
             required,
-            available: class,
+            available,
             hint:
                 "use a stronger medium, require less, or say with `assume` that it is stronger than it looks"
                     .into(),
         }),
-        _ => Ok(class),
+        _ if options.private => Ok(Durability::Volatile),
+        _ => Ok(available),
     }
 }
 
@@ -201,6 +203,9 @@ fn claim_path(path: &Path, options: &RegionOptions, wait: Duration) -> Result<(C
     if options.create_new && !created {
         return Err(exists(path));
     }
+    let look = |file: BorrowedFd<'_>| {
+        claim::metadata(file).map_err(|error| Error::io(format!("looking at {path:?}"), error))
+    };
     // Looked at again: the path may have changed hands between the two calls.
     let found = look(file.as_fd())?;
     probe::refuse(path, &found)?;
@@ -212,23 +217,20 @@ fn claim_path(path: &Path, options: &RegionOptions, wait: Duration) -> Result<(C
     let found = look(claim.descriptor()?)?;
     if found.len() == 0 {
         claim.made(path, &found);
+    } else if options.create_new {
+        return Err(exists(path));
     }
     Ok((claim, found))
 }
 
 fn exists(path: &Path) -> Error {
     let why = io::Error::from_raw_os_error(libc::EEXIST);
-    let look = |file: BorrowedFd<'_>| {
-        claim::metadata(file).map_err(|error| Error::io(format!("looking at {path:?}"), error))
-    };
     Error::io(format!("creating {path:?}, which must not be there"), why)
 }
 
 /// Makes the name of an open file durable. A directory that may be written and not be read cannot be synced by itself, and on
 /// some file systems none can: the file system is synced then.
 pub(super) fn sync_name(path: &Path, file: BorrowedFd<'_>) -> Result {
-    } else if options.create_new {
-        return Err(exists(path));
     // The name may be a link to the file's own.
     let real = std::fs::canonicalize(path);
     let synced = match opening::folder(parent(real.as_deref().unwrap_or(path))) {
@@ -275,7 +277,8 @@ fn memfd(bytes: u64) -> Result<File> {
         Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
     };
     let file = opening::file(make).map_err(|error| Error::io("creating a memory region", error))?;
-    file.set_len(bytes)
+    growth::check_file_limit(bytes)
+        .and_then(|()| file.set_len(bytes))
         .map_err(|error| Error::io(format!("sizing a memory region to {bytes} bytes"), error))?;
     Ok(file)
 }

@@ -172,6 +172,10 @@ impl Options {
     }
 
     fn attach(&self, source: Source, create: bool) -> Result<Store> {
+        if create {
+            // Before a file is made for it.
+            format::check_log_frames(self.log_frames.unwrap_or(LOG_FRAMES_DEFAULT))?;
+        }
         // New memory may have any length and holds nothing.
         let fresh = matches!(source, Source::Memory { .. });
         let region = Region::attach(source, &self.region)?;
