@@ -103,10 +103,7 @@ impl Core {
     #[inline]
     pub(super) fn with_room<R>(&self, mut change: impl FnMut() -> Result<R>) -> Result<R> {
         let mut done = change();
-        if let Err(error) = &done
-            && error.is_full()
-            && self.owes()
-        {
+        if done.as_ref().is_err_and(Error::is_full) && self.owes() {
             done = self.settle().and_then(|()| change());
         }
         // It may have freed something, and so does a change that failed.
