@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,10 +40,12 @@ static void store_answers(int code, pgs_store *store, const void *address) {
     pgs_region region = {.size = sizeof region};
     pgs_counters counters = {.size = sizeof counters};
     void *pinned = NULL;
+    uint64_t bytes = 0;
     int there = 0;
     ANSWERS(code, pgs_object_open(store, "o", PGS_CREATE, &object));
     ANSWERS(code, pgs_batch_begin(store, &batch));
     ANSWERS(code, pgs_store_sync(store));
+    ANSWERS(code, pgs_compact(store, &bytes));
     ANSWERS(code, pgs_rename(store, "o", "p"));
     ANSWERS(code, pgs_unlink(store, "o"));
     ANSWERS(code, pgs_exists(store, "o", &there, NULL));
@@ -138,6 +141,66 @@ static void busy(const char *path) {
     pgs_object_close(object);
     OK(pgs_close(store));
     ANSWERS(PGS_E_CLOSED, pgs_close(store));
+}
+
+struct in_use {
+    pgs_store *store;
+    void *address;
+    volatile int *over;
+};
+
+static void *goes_on(void *argument) {
+    const struct in_use *use = argument;
+    do {
+        pgs_region info = {.size = sizeof info};
+        OK(pgs_info(use->store, &info));
+        CHECK(page_at(use->store, use->address).pins >= 1);
+        OK(pgs_pin_address(use->store, use->address, 1));
+        OK(pgs_unpin(use->store, use->address, 1));
+    } while (!*use->over);
+    return NULL;
+}
+
+/* While a close is refused, to other threads the handle is what it was. */
+static void refused_beside_others(const char *path) {
+    enum { CLOSES = 3000 };
+    pgs_store *store = open_store(path, 0);
+    pgs_object *object = open_object(store, "o");
+    static volatile int over;
+    struct in_use use = {.store = store, .over = &over};
+    OK(pgs_object_write(object, 0, "x", 1));
+    OK(pgs_pin(object, 0, 1, 0, &use.address));
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, goes_on, &use) == 0);
+    for (int n = 0; n < CLOSES; n++)
+        ANSWERS(PGS_E_BUSY, pgs_close(store));
+    pgs_object_close(object);
+    for (int n = 0; n < CLOSES; n++)
+        ANSWERS(PGS_E_BUSY, pgs_close(store));
+    over = 1;
+    CHECK(pthread_join(thread, NULL) == 0);
+    OK(pgs_unpin(store, use.address, 1));
+    OK(pgs_close(store));
+}
+
+/* A store that fails is closed no earlier than another: what is pinned can be given back, and then it ends. */
+static void failed_while_pinned(const char *path) {
+    pgs_store *store = open_store(path, PGS_CREATE);
+    pgs_object *object = open_object(store, "o");
+    pgs_options options = with(0);
+    void *p = NULL;
+    OK(pgs_object_write(object, 0, "x", 1));
+    OK(pgs_pin(object, 0, 1, 0, &p));
+    pgs_object_close(object);
+    pgs_region region = {.size = sizeof region};
+    OK(pgs_info(store, &region));
+    CHECK(truncate(path, (off_t)region.bytes - PGS_FRAME_SIZE) == 0);
+    for (int n = 0; n < 2; n++)
+        ANSWERS(PGS_E_BUSY, pgs_close(store));
+    OK(pgs_unpin(store, p, 1));
+    ANSWERS(PGS_E_POISONED, pgs_close(store));
+    ANSWERS(PGS_E_CLOSED, pgs_close(store));
+    ANSWERS(PGS_E_TRUNCATED, pgs_open(path, &options, &store));
 }
 
 /* The message names what it is and what it should be. */
@@ -261,6 +324,9 @@ int main(int argc, char **argv) {
     const char *path = in(argv[1], "ended.pgs");
     stores(path);
     busy(path);
+    refused_beside_others(path);
+    failed_while_pinned(in(argv[1], "cut.pgs"));
+    path = in(argv[1], "ended.pgs");
     pgs_store *store = open_store(path, 0);
     objects(store);
     batches(store);

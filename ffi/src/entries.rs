@@ -9,7 +9,9 @@ use crate::fork;
 use crate::value::{Kind, Value};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// Entries that get their memory together: 32 KiB.
 const CHUNK: u32 = 1024;
@@ -35,6 +37,8 @@ pub(crate) struct Entry {
     process: AtomicU32,
     /// While it is free: the next one; 0 at the end.
     next: AtomicU32,
+    /// Whether a call has the turn to end the handle.
+    taken: AtomicBool,
 }
 
 /// Why a value stands for nothing.
@@ -89,10 +93,37 @@ pub(crate) fn find(kind: Kind, value: Value) -> Option<NonNull<()>> {
 pub(crate) fn why_absent(value: Value) -> Absent {
     let Some(entry) = entry(value.index()) else { return Absent::Never };
     let now = Value(entry.word.load(Ordering::Acquire));
+    // ORDERING: Relaxed: it changes with the generation, which is above.
+    let is_ours = entry.process.load(Ordering::Relaxed) == fork::process();
     match () {
-        () if now == value => Absent::Parents,
-        () if value.generation() < now.generation() => Absent::Ended,
+        () if now == value && !is_ours => Absent::Parents,
+        // Alive again by now: it was at its end when it was looked for.
+        () if now == value || value.generation() < now.generation() => Absent::Ended,
         () => Absent::Never,
+    }
+}
+
+/// The turn to end a handle, for a call that uses what it stands for before.
+pub(crate) struct Turn(&'static Entry);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // ORDERING: Release: pairs with `turn`.
+        self.0.taken.store(false, Ordering::Release);
+    }
+}
+
+/// Waits for the turn to end the handle. `None`: it stands for nothing, by then.
+pub(crate) fn turn(kind: Kind, value: Value) -> Option<Turn> {
+    loop {
+        find(kind, value)?;
+        let entry = entry(value.index())?;
+        // ORDERING: Acquire: pairs with the drop of a turn. A parent's turn is of a parent's handle, which is not found.
+        if !entry.taken.swap(true, Ordering::Acquire) {
+            let turn = Turn(entry);
+            return find(kind, value).map(|_| turn);
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

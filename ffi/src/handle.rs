@@ -50,6 +50,18 @@ pub(crate) fn take<T: Handle>(handle: *mut T) -> Answer<Taken<T>> {
     Ok(Taken { value: unsafe { Box::from_raw(pointer.cast::<T>().as_ptr()) }, place })
 }
 
+/// As [`take`], if what the handle stands for is ready for it; until then it stands for it. Of several such calls one after
+/// the other asks.
+pub(crate) fn take_if<T: Handle>(handle: *mut T, ready: impl FnOnce(&T) -> Answer) -> Answer<Taken<T>> {
+    let value = Value::from_c(handle);
+    let turn = entries::turn(T::KIND, value).ok_or_else(|| why_not::<T>(value))?;
+    // SAFETY: of the calls that end a handle of this kind, this one has the turn.
+    ready(unsafe { get(handle) }?)?;
+    let taken = take(handle);
+    drop(turn);
+    taken
+}
+
 /// What the handle stands for.
 ///
 /// # Errors

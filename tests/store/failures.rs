@@ -73,6 +73,22 @@ fn a_close_that_cannot_say_so_says_that_the_region_failed() {
     crate::check(&store);
 }
 
+/// Only who has the store can give its pages back. What was given back and could not be freed any more is nobody's.
+#[test]
+fn a_store_that_failed_is_not_closed_before_its_pins_are_back() {
+    let store = Rig::new(Fdatasync).open();
+    let object = filled(&store, "a", 2);
+    let (page, cut) = (pin(&object, 0), pin(&object, 1));
+    object.set_len(PAGE).unwrap();
+    store.poison("planted");
+    drop((object, cut));
+    let (store, error) = store.close().unwrap_err();
+    assert!(matches!(&error, Error::Busy { why, .. } if why.contains("1 pages")), "{error}");
+    drop(page);
+    let (_store, error) = store.close().unwrap_err();
+    assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+}
+
 /// A sync of a range takes the notes of its own pages: those of the others are there at every moment for somebody
 /// else's sync.
 #[test]

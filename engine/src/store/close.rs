@@ -32,16 +32,23 @@ impl Store {
             Err(error) => Err((self, error)),
         }
     }
+
+    /// Whether [`close`](Self::close) would be refused now, for who cannot give the store away to ask.
+    ///
+    /// # Errors
+    /// `Busy`, as by [`close`](Self::close). Whatever else speaks against it, that one tells.
+    #[doc(hidden)]
+    pub fn refuse_in_use(&self) -> Result {
+        match self.core.ready_to_close() {
+            Err(busy @ Error::Busy { .. }) => Err(busy),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Core {
     fn close(self: &Arc<Self>) -> Result {
-        self.refuse_in_use(self)?;
-        if !self.pages.region().read_only() {
-            self.ensure_whole()?;
-            // Frames that were released and not yet freed would look pinned.
-            self.settle_at_end()?;
-        }
+        self.ready_to_close()?;
         self.pages.withdraw();
         let ended = self.refuse_pinned().and_then(|()| self.end());
         match &ended {
@@ -52,13 +59,32 @@ impl Core {
         ended
     }
 
-    fn refuse_in_use(&self, this: &Arc<Self>) -> Result {
+    /// Whether nothing is in the way of the end. Frames that were released and not yet freed would look pinned: it frees them.
+    fn ready_to_close(self: &Arc<Self>) -> Result {
+        self.refuse_in_use()?;
+        let settled = if self.pages.region().read_only() { Ok(()) } else { self.settle_at_end() };
+        match &settled {
+            Ok(()) => self.refuse_pinned(),
+            Err(Error::Forked) => settled,
+            // A store that fails is closed no earlier either: its pins could not be given back. A latch that was forgotten
+            // cannot be: no page of a failed store is pinned again.
+            Err(_) => {
+                self.note_released();
+                match self.pages.pinned() {
+                    0 => settled,
+                    pages => Err(pinned(pages)),
+                }
+            }
+        }
+    }
+
+    fn refuse_in_use(self: &Arc<Self>) -> Result {
         let busy = |why| Err(Error::Busy { what: "store", why });
         match self.open_objects() {
             0 => (),
             objects => return busy(format!("{objects} objects are open: drop their handles first")),
         }
-        match Arc::strong_count(this) {
+        match Arc::strong_count(self) {
             1 => Ok(()),
             handles => busy(format!("it has {} more handles or batches: drop them first", handles - 1)),
         }
@@ -79,7 +105,7 @@ impl Core {
                     page.pfn
                 ))
             }
-            (pages, _) => busy(format!("{pages} pages are pinned: release them first")),
+            (pages, _) => Err(pinned(pages)),
         }
     }
 
@@ -95,6 +121,10 @@ impl Core {
         self.pages.region().memory().touch();
         Ok(())
     }
+}
+
+fn pinned(pages: usize) -> Error {
+    Error::Busy { what: "store", why: format!("{pages} pages are pinned: release them first") }
 }
 
 impl Drop for Core {

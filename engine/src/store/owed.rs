@@ -91,6 +91,14 @@ impl Core {
         result
     }
 
+    /// Takes over the frames that were released, to be freed some time: they look pinned no more.
+    pub(super) fn note_released(&self) {
+        let mut owed = self.owed.lock();
+        owed.frames.extend(self.pages.roles().take_released());
+        // ORDERING: Release: pairs with `owes`.
+        self.owes.store(owed.is_due(), Ordering::Release);
+    }
+
     fn free_released(&self, owed: &mut Owed, most: usize) -> Result {
         let mut roles = self.pages.roles();
         owed.frames.extend(roles.take_released());
