@@ -61,8 +61,10 @@ int pgsv_refuse_inherited(int result)
 int pgsv_lock(sqlite3_file *base, int level)
 {
     struct file *file = FILE_OF(base);
-    if (level <= file->lock) return SQLITE_OK;
+    /* Also of a lock that the parent has: SQLite that has an EXCLUSIVE one removes a WAL by its path, where this process has
+     * one of its own. */
     if (pgsv_is_inherited(file)) return pgsv_refuse_inherited(SQLITE_IOERR_LOCK);
+    if (level <= file->lock) return SQLITE_OK;
     if (level == SQLITE_LOCK_SHARED) {
         int result = pgsv_still_whole(file, SQLITE_IOERR_LOCK, "xLock");
         if (result != SQLITE_OK) return result;

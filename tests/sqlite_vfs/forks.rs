@@ -16,6 +16,15 @@ fn refusal(db: &Connection, statement: &str) -> String {
     format!("{code}: {why}")
 }
 
+/// Of the parent of this process.
+fn wait_for_the_end_of(parent: i32) {
+    let end = Instant::now() + Duration::from_secs(20);
+    // SAFETY: has no condition.
+    while unsafe { libc::getppid() } == parent && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// The child: a connection of its own, and the parent's, which answers nothing but errors and can be closed.
 fn in_child(place: &str, inherited: Connection, parent: i32) -> rusqlite::Result<u32> {
     let own =
@@ -25,11 +34,7 @@ fn in_child(place: &str, inherited: Connection, parent: i32) -> rusqlite::Result
     say(&format!("inherited {}", refusal(&inherited, "INSERT INTO t VALUES(3)")));
     drop(inherited);
     say("go");
-    let end = Instant::now() + Duration::from_secs(20);
-    // SAFETY: has no condition.
-    while unsafe { libc::getppid() } == parent && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for_the_end_of(parent);
     own.busy_timeout(Duration::from_secs(20))?;
     own.execute_batch("INSERT INTO t VALUES(4)")?;
     own.query_row("SELECT count(*) FROM t", [], |row| row.get(0))
@@ -77,4 +82,55 @@ fn a_child_opens_anew_what_its_parent_had_when_the_parent_is_gone() {
     helper.process.wait().expect("it ends");
     assert_eq!(helper.hears("rows ").as_deref(), Some("rows 2"));
     assert_eq!(value::<u32>(&opened(&path), "SELECT count(*) FROM t"), 2);
+}
+
+/// The child, when its parent is gone: a WAL of its own, beside the parent's connection, which is closed.
+fn with_a_wal(place: &str, inherited: Connection, parent: i32) -> rusqlite::Result<u32> {
+    wait_for_the_end_of(parent);
+    let own =
+        Connection::open_with_flags_and_vfs(place, rusqlite::OpenFlags::default(), pagestone_sqlite::VFS)?;
+    own.busy_timeout(Duration::from_secs(20))?;
+    own.execute_batch("PRAGMA wal_autocheckpoint=0; INSERT INTO t VALUES(2)")?;
+    drop(inherited);
+    own.query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+}
+
+/// A process that has the database for itself alone, with a WAL that is empty, and ends.
+pub fn leave_to_a_child(place: &str) {
+    let db = opened(place);
+    let mode: String = value(&db, "PRAGMA locking_mode=EXCLUSIVE");
+    assert_eq!(
+        (mode.as_str(), value::<String>(&db, "PRAGMA journal_mode=WAL").as_str()),
+        ("exclusive", "wal")
+    );
+    run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES(1)");
+    assert_eq!(value::<u32>(&db, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+    // SAFETY: has no condition.
+    let parent = unsafe { libc::getpid() };
+    // SAFETY: this process has no thread that holds anything; the child ends by `_exit`.
+    if unsafe { libc::fork() } == 0 {
+        // SAFETY: ends a child that waits for ever.
+        unsafe { libc::alarm(30) };
+        match with_a_wal(place, db, parent) {
+            Ok(rows) => say(&format!("rows {rows}")),
+            Err(error) => say(&format!("rows {error}")),
+        }
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    // SAFETY: ends the process, which closes no connection.
+    unsafe { libc::_exit(0) };
+}
+
+/// SQLite removes the WAL by its path, which leads to the child's by then.
+#[test]
+fn an_inherited_connection_with_an_exclusive_lock_is_closed_and_leaves_the_childs_wal_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.db");
+    let mut helper = Helper::start("leave", Path::new(&path));
+    assert_eq!(helper.hears("rows ").as_deref(), Some("rows 2"));
+    let db = opened(&path);
+    db.busy_timeout(Duration::from_secs(20)).expect("a timeout");
+    assert_eq!(value::<u32>(&db, "SELECT count(*) FROM t"), 2);
+    crate::assert_whole(&db);
 }
