@@ -16,9 +16,12 @@ SQLITE_EXTENSION_INIT1
 
 unsigned pgsv_forks;
 
+static pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
+
 static void in_child(void)
 {
     pgsv_forks++;
+    pthread_mutex_init(&registering, NULL);
     pgsv_regions_forget();
     pgsv_aliases_forget();
     pgsv_messages_forget();
@@ -39,19 +42,33 @@ static bool default_is_wished(void)
     return value && strcmp(value, "1") == 0;
 }
 
-static int register_vfs(bool make_default)
+/* What the first registration finds and all have: the VFS, once in SQLite's list, must not be made anew, nor be taken for
+ * the one below. */
+static sqlite3_vfs *the_vfs(bool *first)
 {
     static sqlite3_vfs *vfs;
-    if (sqlite3_libversion_number() < OLDEST_SQLITE) return SQLITE_ERROR;
-    if (!pgsv_default) {
-        sqlite3_vfs *below = sqlite3_vfs_find(NULL);
-        if (!below || pthread_atfork(NULL, NULL, in_child) != 0) return SQLITE_ERROR;
-        vfs = pgsv_vfs(below);
+    pthread_mutex_lock(&registering);
+    *first = !vfs;
+    sqlite3_vfs *below = vfs ? NULL : sqlite3_vfs_find(NULL);
+    if (below && pthread_atfork(NULL, NULL, in_child) == 0) {
+        pgsv_default = below;
         pgsv_system = sqlite3_vfs_find("unix");
         if (!pgsv_system) pgsv_system = below;
-        pgsv_default = below;
-        tell_what_host_lacks();
+        pgsv_look_at_environment();
+        vfs = pgsv_vfs(below);
     }
+    sqlite3_vfs *known = vfs;
+    pthread_mutex_unlock(&registering);
+    return known;
+}
+
+static int register_vfs(bool make_default)
+{
+    bool first;
+    if (sqlite3_libversion_number() < OLDEST_SQLITE) return SQLITE_ERROR;
+    sqlite3_vfs *vfs = the_vfs(&first);
+    if (!vfs) return SQLITE_ERROR;
+    if (first) tell_what_host_lacks();
     return sqlite3_vfs_register(vfs, make_default || default_is_wished());
 }
 

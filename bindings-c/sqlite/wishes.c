@@ -170,16 +170,29 @@ static int parameter_is_known(const char *name)
     return pgsv_refuse(SQLITE_CANTOPEN, "there is no parameter \"%s\": \"%s\" is probably meant", name, meant);
 }
 
-static int variable_is_known(const char *entry)
+static bool variable_is_known(const char *entry, size_t length)
 {
-    int length = (int)strcspn(entry, "=");
     for (int key = 0; key < KEYS; key++) {
         const char *known = keys[key].variable;
-        if (known && strncmp(entry, known, (size_t)length) == 0 && !known[length]) return SQLITE_OK;
+        if (known && strncmp(entry, known, length) == 0 && !known[length]) return true;
     }
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-        if (strncmp(entry, variables[i], (size_t)length) == 0 && !variables[i][length]) return SQLITE_OK;
-    return pgsv_refuse(SQLITE_CANTOPEN, "the environment has %.*s: there is no such variable", length, entry);
+        if (strncmp(entry, variables[i], length) == 0 && !variables[i][length]) return true;
+    return false;
+}
+
+/* A variable that looks like one of ours and is none, without its value; empty: there is none. */
+static char unknown_variable[256];
+
+/* Looks for such a variable, once: the environment may change under a later look, that of another thread. */
+void pgsv_look_at_environment(void)
+{
+    for (char **entry = environ; entry && *entry && !*unknown_variable; entry++) {
+        size_t length = strcspn(*entry, "=");
+        bool similar = strncmp(*entry, ENVIRONMENT, sizeof ENVIRONMENT - 1) == 0;
+        if (similar && !getauxval(AT_SECURE) && !variable_is_known(*entry, length))
+            sqlite3_snprintf(sizeof unknown_variable, unknown_variable, "%.*s", (int)length, *entry);
+    }
 }
 
 /* Refuses names that are misspelt: no parameter that is nearly one of ours, no variable that looks like one of ours. */
@@ -189,7 +202,7 @@ int pgsv_names_are_known(const char *uri_name)
     const char *name;
     for (int i = 0; uri_name && result == SQLITE_OK && (name = sqlite3_uri_key(uri_name, i)) != NULL; i++)
         result = parameter_is_known(name);
-    for (char **entry = environ; entry && *entry && result == SQLITE_OK; entry++)
-        if (strncmp(*entry, ENVIRONMENT, sizeof ENVIRONMENT - 1) == 0 && !getauxval(AT_SECURE)) result = variable_is_known(*entry);
+    if (result == SQLITE_OK && *unknown_variable)
+        result = pgsv_refuse(SQLITE_CANTOPEN, "the environment has %s: there is no such variable", unknown_variable);
     return result;
 }

@@ -128,22 +128,157 @@ int main(int argc, char **argv)
 }
 "#;
 
+/// A program that is linked with SQLite, compiled with these flags, and with the VFS.
+fn linked(directory: &Path, name: &str, source: &str, flags: &[&str]) -> PathBuf {
+    let at = |end: &str| directory.join(format!("{name}{end}"));
+    std::fs::write(at(".c"), source).expect("the source");
+    let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    cc.args(["-O0", "-w", "-I", env!("SQLITE_INCLUDE")]).args(flags);
+    cc.arg(at(".c")).arg(concat!(env!("SQLITE_INCLUDE"), "/sqlite3.c"));
+    cc.args(["libpagestone_vfs.a", "libpagestone.a"].map(|archive| built().0.join(archive)));
+    cc.args(["-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-o"]).arg(at(""));
+    run(&mut cc);
+    at("")
+}
+
 #[test]
 fn a_program_is_linked_with_the_vfs_and_its_sqlite_registers_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let at = |name: &str| directory.path().join(name);
-    std::fs::write(at("linked.c"), LINKED).expect("the source");
-    let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-    cc.args(["-O0", "-w", "-DSQLITE_EXTRA_INIT=pagestone_vfs_init_default", "-I"])
-        .arg(env!("SQLITE_INCLUDE"));
-    cc.arg(at("linked.c")).arg(concat!(env!("SQLITE_INCLUDE"), "/sqlite3.c"));
-    cc.args(["libpagestone_vfs.a", "libpagestone.a"].map(|archive| built().0.join(archive)));
-    cc.args(["-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-o"]).arg(at("linked"));
-    run(&mut cc);
+    linked(directory.path(), "linked", LINKED, &["-DSQLITE_EXTRA_INIT=pagestone_vfs_init_default"]);
     assert_eq!(run(Command::new(at("linked")).arg(at("a.db"))), "pagestone\n");
     assert!(std::fs::read(at("a.db")).expect("the region").starts_with(b"PAGESTN"));
     assert_eq!(crate::value::<u32>(&crate::opened(at("a.db")), "SELECT count(*) FROM t"), 1);
 }
+
+/// A program whose threads register the VFS at once, in many processes, and then look at SQLite's list.
+const REGISTERS: &str = r#"
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int pagestone_vfs_register(int make_default);
+enum { THREADS = 4, PROCESSES = 1000 };
+static atomic_int ready;
+static void *registers(void *make_default)
+{
+    atomic_fetch_add(&ready, 1);
+    while (atomic_load(&ready) < THREADS) continue;
+    return pagestone_vfs_register(make_default != 0) == SQLITE_OK ? 0 : &ready;
+}
+static int process(const char *path)
+{
+    pthread_t threads[THREADS];
+    sqlite3 *db;
+    void *failed;
+    int seen = 0, all = 0;
+    alarm(20);
+    for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], 0, registers, i % 2 ? &ready : 0);
+    for (int i = 0; i < THREADS; i++)
+        if (pthread_join(threads[i], &failed) != 0 || failed) return 2;
+    for (sqlite3_vfs *vfs = sqlite3_vfs_find(0); vfs && all < 100; vfs = vfs->pNext, all++) seen += strcmp(vfs->zName, "pagestone") == 0;
+    if (seen != 1 || all < 2 || all == 100 || !sqlite3_vfs_find("unix")) return 3;
+    /* What is not the VFS's own is another one's. */
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix") != SQLITE_OK) return 4;
+    if (sqlite3_exec(db, "CREATE TABLE IF NOT EXISTS t(x)", 0, 0, 0) != SQLITE_OK || sqlite3_close(db) != SQLITE_OK) return 5;
+    int answer = -1;
+    sqlite3_vfs *ours = sqlite3_vfs_find("pagestone");
+    return ours->xAccess(ours, "/nothing-journal", SQLITE_ACCESS_EXISTS, &answer) == SQLITE_OK && answer == 0 ? 0 : 6;
+}
+int main(int argc, char **argv)
+{
+    int status, bad = 0;
+    if (argc != 2 || sqlite3_initialize() != SQLITE_OK) return 1;
+    for (int i = 0; i < PROCESSES; i++) {
+        pid_t child = fork();
+        if (child == 0) _exit(process(argv[1]));
+        if (waitpid(child, &status, 0) != child || status != 0) printf("process %d: status %x\n", i, status), bad++;
+    }
+    printf("%d failed\n", bad);
+    return 0;
+}
+"#;
+
+#[test]
+fn threads_that_register_the_vfs_at_once_register_it_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = linked(directory.path(), "registers", REGISTERS, &[]);
+    assert_eq!(run(Command::new(program).arg(directory.path().join("plain.db"))), "0 failed\n");
+}
+
+/// A program of the shell's kind: loads an extension by an entry point, opens a database, says what went wrong.
+const ENTRIES: &str = r#"
+#include <sqlite3.h>
+#include <stdio.h>
+static int show(void *unused, int n, char **values, char **names)
+{
+    (void)unused; (void)n; (void)names;
+    printf("why %s\n", values[0]);
+    return 0;
+}
+int main(int argc, char **argv)
+{
+    sqlite3 *loader, *db;
+    char *why = 0;
+    if (argc != 4 || sqlite3_open(":memory:", &loader) != SQLITE_OK) return 2;
+    sqlite3_enable_load_extension(loader, 1);
+    if (sqlite3_load_extension(loader, argv[1], argv[2], &why) != SQLITE_OK) { printf("failed %s\n", why); return 3; }
+    printf("default %s\n", sqlite3_vfs_find(0)->zName);
+    printf("opened %d\n", sqlite3_open_v2(argv[3], &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "pagestone"));
+    sqlite3_close(db);
+    sqlite3_exec(loader, "SELECT pagestone_error()", show, 0, 0);
+    sqlite3_close(loader);
+    return 0;
+}
+"#;
+
+/// Each entry point that README names; and the reason of an opening that left no connection, by the function and on standard
+/// error.
+#[test]
+fn each_entry_point_registers_the_vfs_and_says_why_an_opening_failed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("entries.c"), ENTRIES).expect("the source");
+    let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    cc.args(["-O0", "-w", "-rdynamic", "-I", env!("SQLITE_INCLUDE")]).arg(at("entries.c"));
+    cc.arg(concat!(env!("SQLITE_INCLUDE"), "/sqlite3.c")).args(["-lpthread", "-lm", "-ldl", "-o"]);
+    run(cc.arg(at("entries")));
+    std::fs::write(at("text.db"), "this is no database of any kind, and no region").expect("a file");
+    for (entry, default) in
+        [("sqlite3_pagestonevfs_init", "unix"), ("sqlite3_pagestonevfs_default_init", "pagestone")]
+    {
+        let mut program = Command::new(at("entries"));
+        program.arg(extension()).arg(entry).arg(at("text.db")).env("PGS_VFS_LOG", "stderr");
+        let output = program.output().expect("it runs");
+        let (said, erred) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(said.starts_with(&format!("default {default}\nopened 26\nwhy ")), "{entry}: {said}{erred}");
+        let why = said.lines().find_map(|line| line.strip_prefix("why ")).expect("a reason");
+        assert!(why.contains("text.db"), "{why}");
+        assert!(erred.lines().any(|line| line.starts_with("pagestone[") && line.ends_with(why)), "{erred}");
+    }
+    for (entry, default) in [("pagestone_vfs_init", "unix"), ("pagestone_vfs_init_default", "pagestone")] {
+        let flag = format!("-DSQLITE_EXTRA_INIT={entry}");
+        let program = linked(directory.path(), entry, VFS_NAMES, &[&flag]);
+        assert_eq!(run(&mut Command::new(program)), format!("{default}\npagestone\n"), "{entry}");
+    }
+}
+
+/// Says the default VFS, and ours, which nothing but SQLite's start has registered.
+const VFS_NAMES: &str = r#"
+#include <sqlite3.h>
+#include <stdio.h>
+int main(void)
+{
+    sqlite3_initialize();
+    puts(sqlite3_vfs_find(0)->zName);
+    puts(sqlite3_vfs_find("pagestone") ? "pagestone" : "nothing");
+    return 0;
+}
+"#;
 
 /// The example that README quotes, by each Python there is; one of them may have been built without extensions.
 #[test]

@@ -41,6 +41,7 @@ fn child() {
         Some("insert") => insert(&place, words.next().unwrap_or("delete"), words.next().unwrap_or("full")),
         Some("try") => crate::reasons::try_to_open(&place),
         Some("leave") => crate::forks::leave_to_a_child(&place),
+        Some("late") => crate::reasons::open_after_the_environment_changed(&place),
         Some("fork") => crate::forks::abandon_and_open_anew(&place),
         Some("elsewhere") => crate::space::on_storage_that_writes_elsewhere(&place),
         Some("two") => commit_two(&place, words.next() == Some("after")),

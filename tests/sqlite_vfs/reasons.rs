@@ -83,6 +83,25 @@ fn variables_that_are_misspelt_are_refused_by_name() {
     assert!(!place.exists(), "nothing was made");
 }
 
+/// What a process does that the test below starts.
+pub fn open_after_the_environment_changed(place: &str) {
+    sqlite::start();
+    // SAFETY: the process has no other thread that asks the environment.
+    unsafe { env::set_var("PGS_VFS_SOMETHING", "1") };
+    say(match open(place) {
+        Ok(_) => "tried ok",
+        Err(_) => "tried and refused",
+    });
+}
+
+/// Another thread may be changing it when a database is opened.
+#[test]
+fn names_in_the_environment_are_looked_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut helper = Helper::start("late", &directory.path().join("a.db"));
+    assert_eq!(helper.hears("tried ").as_deref(), Some("tried ok"));
+}
+
 /// A log that lies where others can put things is written only if it is the user's own.
 #[test]
 fn the_log_goes_to_a_file_of_ones_own_and_through_no_link() {
