@@ -65,26 +65,26 @@ enum { VACUUM_NONE, VACUUM_WRITTEN, VACUUM_CUT };
 static bool has_wal(struct database *database)
 {
     uint64_t bytes = 0;
-    pgs_object *wal = database->objects[SLOT_WAL].handle;
-    return wal && pgs_object_size(wal, &bytes) == PGS_OK && bytes > 0;
+    struct object *wal = &database->objects[SLOT_WAL];
+    return atomic_load_explicit(&wal->state, memory_order_acquire) == OBJECT_OPEN &&
+           pgs_object_size(wal->handle, &bytes) == PGS_OK && bytes > 0;
 }
 
-static void give_back(struct region *region, int from, int to)
+static void give_back(struct database *database, int from, int to)
 {
-    int state = atomic_load_explicit(&region->vacuum, memory_order_relaxed);
-    if (state < from || !atomic_compare_exchange_strong(&region->vacuum, &state, to)) return;
-    int code = pgs_compact(region->store, NULL);
+    int state = atomic_load_explicit(&database->vacuum, memory_order_relaxed);
+    if (state < from || !atomic_compare_exchange_strong(&database->vacuum, &state, to)) return;
+    int code = pgs_compact(database->region->store, NULL);
     pgsv_failure(NULL, code, SQLITE_NOTICE, "VACUUM: the free space stays in the region");
 }
 
 /* The object in `slot` was cut, or a transaction has ended (SLOT_JOURNAL). */
 void pgsv_space_freed(struct database *database, enum slot slot)
 {
-    struct region *region = database->region;
-    int state = atomic_load_explicit(&region->vacuum, memory_order_relaxed);
+    int state = atomic_load_explicit(&database->vacuum, memory_order_relaxed);
     if (state == VACUUM_NONE || (slot != SLOT_WAL && has_wal(database) != (slot == SLOT_DB))) return;
-    if (slot != SLOT_DB) give_back(region, VACUUM_WRITTEN, VACUUM_NONE);
-    else if (state == VACUUM_WRITTEN) give_back(region, VACUUM_WRITTEN, VACUUM_CUT);
+    if (slot != SLOT_DB) give_back(database, VACUUM_WRITTEN, VACUUM_NONE);
+    else if (state == VACUUM_WRITTEN) give_back(database, VACUUM_WRITTEN, VACUUM_CUT);
 }
 
 /* Asked once a transaction, so it asks for no times: see `length` in engine/src/region/claim.rs. */
@@ -146,10 +146,10 @@ static int statistics(struct file *file, char **answer)
 #define N(name) (sqlite3_uint64)c.name
     *answer = sqlite3_mprintf(
         "open_objects=%llu pinned_pages=%llu syncs=%llu log_records=%llu log_bytes=%llu log_commits=%llu log_tail_moves=%llu "
-        "log_recovered=%llu batches=%llu lines_flushed=%llu lines_streamed=%llu fences=%llu file_syncs=%llu write_throughs=%llu "
+        "log_recovered=%llu set_aside=%llu batches=%llu lines_flushed=%llu lines_streamed=%llu fences=%llu file_syncs=%llu write_throughs=%llu "
         "table_frames=%llu table_chunks=%llu table_bytes=%llu table_first_touches=%llu table_reclaims=%llu",
         N(open_objects), N(pinned_pages), N(syncs), N(log_records), N(log_bytes), N(log_commits), N(log_tail_moves),
-        N(log_recovered), N(batches), N(lines_flushed), N(lines_streamed), N(fences), N(file_syncs), N(write_throughs),
+        N(log_recovered), N(set_aside), N(batches), N(lines_flushed), N(lines_streamed), N(fences), N(file_syncs), N(write_throughs),
         N(table_frames), N(table_chunks), N(table_bytes), N(table_first_touches), N(table_reclaims));
 #undef N
     return *answer ? SQLITE_OK : SQLITE_NOMEM;
@@ -184,16 +184,17 @@ int pgsv_control(sqlite3_file *base, int operation, void *argument)
     case SQLITE_FCNTL_VFSNAME: *(char **)argument = sqlite3_mprintf("pagestone"); return SQLITE_OK;
     case SQLITE_FCNTL_TEMPFILENAME: return temporary_name(argument);
     case SQLITE_FCNTL_HAS_MOVED:
-        file->journaling = true; /* it is asked where the journal is opened */
+        /* Asked where the journal is opened; anyone may ask at other times. */
+        if (file->lock >= SQLITE_LOCK_RESERVED) file->journaling = true;
         *(int *)argument = has_moved(file);
         return SQLITE_OK;
     case SQLITE_FCNTL_MMAP_SIZE: return fetch_limit(file, argument);
     case SQLITE_FCNTL_OVERWRITE:
-        atomic_store_explicit(&file->database->region->vacuum, VACUUM_WRITTEN, memory_order_relaxed);
+        if (file->database) atomic_store_explicit(&file->database->vacuum, VACUUM_WRITTEN, memory_order_relaxed);
         return SQLITE_OK;
     case SQLITE_FCNTL_COMMIT_PHASETWO:
         file->journaling = false;
-        pgsv_space_freed(file->database, SLOT_JOURNAL);
+        if (file->database) pgsv_space_freed(file->database, SLOT_JOURNAL);
         return SQLITE_OK;
     case SQLITE_FCNTL_BEGIN_ATOMIC_WRITE: return pgsv_batch_begin(file);
     case SQLITE_FCNTL_COMMIT_ATOMIC_WRITE: return pgsv_batch_commit(file);

@@ -67,7 +67,6 @@ struct region {
     int refs; /* databases */
     bool read_only;
     uint32_t durability;
-    _Atomic(int) vacuum; /* VACUUM_*: see control.c */
 };
 
 enum object_state { OBJECT_UNKNOWN, OBJECT_ABSENT, OBJECT_OPEN };
@@ -88,6 +87,7 @@ struct database {
     int refs; /* open files */
     unsigned forks; /* pgsv_forks when it was opened */
     struct object objects[SLOTS];
+    _Atomic(int) vacuum; /* VACUUM_*: see control.c */
     pthread_mutex_t looking, mutex;
     int shared; /* connections with SHARED or more */
     struct file *reserved, *pending, *exclusive;

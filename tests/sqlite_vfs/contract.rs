@@ -24,6 +24,7 @@ contract! {
     pinned_frame_stays_writable
     truncate_leaves_no_stale_page
     controls_are_answered
+    question_whether_a_file_has_moved_begins_no_transaction
     locks_of_three_connections
     wal_index_is_shared_zeroed_and_still
     wal_index_locks_are_all_or_none

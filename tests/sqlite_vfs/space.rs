@@ -56,6 +56,33 @@ fn a_database_that_is_emptied_and_vacuumed_takes_no_more_than_an_empty_one() {
     }
 }
 
+/// One is in WAL mode, and what it frees is free when a checkpoint has cut it; the other one commits before that.
+#[test]
+fn a_database_is_vacuumed_whatever_others_in_its_region_commit() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let region = folder.path().join("both.pgs");
+    let [db, other] = ["a.db", "b.db"].map(|name| {
+        let path = folder.path().join(name);
+        opened(format!("file:{}?region={}", path.display(), region.display()))
+    });
+    run(&other, "CREATE TABLE t(x)");
+    run(&db, "PRAGMA journal_mode=wal; CREATE TABLE t(x)");
+    let empty = on_disk(&region);
+    run(
+        &db,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<10000)
+              INSERT INTO t SELECT zeroblob(1000) FROM n",
+    );
+    assert!(on_disk(&region) > empty + 10 * MIB);
+    run(&db, "DELETE FROM t; VACUUM");
+    run(&other, "INSERT INTO t VALUES('other')");
+    run(&db, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let vacuumed = on_disk(&region);
+    assert!(vacuumed <= empty + MIB, "{} KiB, empty {} KiB", vacuumed >> 10, empty >> 10);
+    assert_whole(&db);
+    assert_whole(&other);
+}
+
 #[test]
 fn copy_on_write_is_a_parameter_that_is_understood() {
     let folder = tempfile::tempdir().expect("a directory");

@@ -209,6 +209,30 @@ static const char *controls_are_answered(const char *directory)
     return NULL;
 }
 
+static int synchronous_off(struct opened *opened)
+{
+    char *words[] = {NULL, "synchronous", "off", NULL};
+    int result = METHOD(*opened, xFileControl, SQLITE_FCNTL_PRAGMA, words);
+    sqlite3_free(words[0]);
+    return result;
+}
+
+/* Where SQLite asks it, a journal is about to be opened, and the setting stays what it was. */
+static const char *question_whether_a_file_has_moved_begins_no_transaction(const char *directory)
+{
+    struct opened db;
+    int moved = -1;
+    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK);
+    HOLDS(METHOD(db, xLock, SQLITE_LOCK_SHARED) == SQLITE_OK && METHOD(db, xLock, SQLITE_LOCK_RESERVED) == SQLITE_OK);
+    HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved == 0);
+    HOLDS(synchronous_off(&db) == SQLITE_ERROR);
+    HOLDS(METHOD(db, xUnlock, SQLITE_LOCK_NONE) == SQLITE_OK);
+    HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved == 0);
+    HOLDS(synchronous_off(&db) == SQLITE_NOTFOUND);
+    HOLDS(contract_close(&db) == SQLITE_OK);
+    return NULL;
+}
+
 static int lock_state(struct opened *opened)
 {
     int state = -1;
@@ -333,6 +357,7 @@ const struct contract contract_of_files[] = {
     {"pinned_frame_stays_writable", pinned_frame_stays_writable},
     {"truncate_leaves_no_stale_page", truncate_leaves_no_stale_page},
     {"controls_are_answered", controls_are_answered},
+    {"question_whether_a_file_has_moved_begins_no_transaction", question_whether_a_file_has_moved_begins_no_transaction},
     {"locks_of_three_connections", locks_of_three_connections},
     {"wal_index_is_shared_zeroed_and_still", wal_index_is_shared_zeroed_and_still},
     {"wal_index_locks_are_all_or_none", wal_index_locks_are_all_or_none},
