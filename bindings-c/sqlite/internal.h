@@ -190,6 +190,7 @@ int pgsv_open_place(struct file *file, const struct place *place, const struct w
 int pgsv_status(struct file *file, int code, int otherwise, const char *what);
 int pgsv_failure(struct file *file, int code, int result, const char *what);
 int pgsv_refuse(int result, const char *format, ...);
+void pgsv_notice(const char *format, ...);
 void pgsv_tell(int result, const char *line);
 char *pgsv_last_failure(void);
 void pgsv_messages_forget(void);
@@ -203,6 +204,9 @@ const char *pgsv_environment(const char *name);
 
 /* place.c */
 int pgsv_locate(const char *path, int flags, const struct wishes *wishes, struct place *place);
+bool pgsv_is_writable(const char *path);
+int pgsv_may_open(const struct place *place);
+int pgsv_may_link(const char *path, const struct place *place);
 int pgsv_link(const char *path, const struct place *place);
 
 /* region.c */

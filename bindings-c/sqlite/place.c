@@ -118,6 +118,12 @@ static int examine(const char *path, const struct stat *status, struct place *pl
     return SQLITE_OK;
 }
 
+/* For the user whose rights files are opened with. */
+bool pgsv_is_writable(const char *path)
+{
+    return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
+}
+
 /* ---- where a database is ---- */
 
 static bool same_file(const char *one, const char *other)
@@ -148,7 +154,7 @@ static int locate_existing(const char *path, const struct stat *status, const ch
     int result = examine(path, status, place);
     if (result == SQLITE_OK && place->create) {
         /* A new database; for a reader, an empty one, which "unix" can show without a region. */
-        bool reader = !(flags & SQLITE_OPEN_READWRITE) || access(path, W_OK) != 0;
+        bool reader = !(flags & SQLITE_OPEN_READWRITE) || !pgsv_is_writable(path);
         if (reader) place->kind = PLACE_DEFAULT;
         if (reader) place->create = false;
         return other && !reader ? place_elsewhere(path, region, place) : SQLITE_OK;
@@ -184,57 +190,224 @@ int pgsv_locate(const char *path, int flags, const struct wishes *wishes, struct
     return SQLITE_OK;
 }
 
+/* ---- before a region is opened ---- */
+
+/* Whether SQLite's own VFS would give an exclusive lock on the file: no connection by it, of this process or another one,
+ * uses the file, and none has just begun to fill it. */
+static int system_lock(sqlite3_file *file)
+{
+    int result = file->pMethods->xLock(file, SQLITE_LOCK_SHARED);
+    if (result == SQLITE_OK) result = file->pMethods->xLock(file, SQLITE_LOCK_RESERVED);
+    if (result == SQLITE_OK) result = file->pMethods->xLock(file, SQLITE_LOCK_EXCLUSIVE);
+    return result;
+}
+
+/* SQLITE_BUSY where an empty file is locked. */
+static int refuse_locked(const char *path)
+{
+    sqlite3_file *file;
+    int result = system_open(path, SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE, &file);
+    if (result != SQLITE_OK) return SQLITE_OK; /* who opens it as a region is told why */
+    result = system_lock(file);
+    file->pMethods->xUnlock(file, SQLITE_LOCK_NONE);
+    system_close(file);
+    return result == SQLITE_BUSY ? SQLITE_BUSY : SQLITE_OK;
+}
+
+/* Whether the region's file may be opened as one. Not an ordinary database: opened and closed again, this process would lose
+ * its locks on it. SQLITE_NOTADB is told; SQLITE_BUSY, of an empty file that another connection is about to fill, is not. */
+int pgsv_may_open(const struct place *place)
+{
+    char head[LINK_MAX], real[PATH_MAX];
+    struct stat status;
+    const char *path = realpath(place->region, real) ? real : place->region;
+    if (stat(path, &status) != 0 || !S_ISREG(status.st_mode)) return SQLITE_OK;
+    int result = read_head(path, head, LINK_MAX);
+    if (result == SQLITE_NOMEM) return result;
+    if (result != SQLITE_OK) return SQLITE_OK;
+    if (is_sqlite(head)) return pgsv_refuse(SQLITE_NOTADB, "%s is an ordinary SQLite database and no Pagestone region", path);
+    return place->create && unfinished(head, LINK_MAX, &status) ? refuse_locked(path) : SQLITE_OK;
+}
+
 /* ---- links ---- */
 
-/* A directory that may not be read cannot be synced and is not an error, as for SQLite's own VFS; a sync that failed
- * is. */
-static int sync_directory(const char *directory)
+/* A link that is being made. Where the file system can have it so, it has no name before it is whole and durable, and a
+ * death leaves nothing; elsewhere a name that cannot be known before, so that nothing can lie there. */
+struct fresh {
+    int descriptor;
+    char folder[PATH_MAX];
+    char name[PATH_MAX]; /* empty: it has none */
+};
+
+static int secret_name(struct fresh *fresh)
 {
-    int descriptor = pgsv_open_above(directory, O_RDONLY | O_DIRECTORY, 0);
-    if (descriptor < 0) return SQLITE_OK;
-    int number = fsync(descriptor) == 0 ? 0 : errno;
-    close(descriptor);
-    return number == 0 ? SQLITE_OK : pgsv_refuse(SQLITE_IOERR_DIR_FSYNC, "%s: %s", directory, strerror(number));
+    uint64_t secret[2];
+    if (getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret) return -1;
+    int length = snprintf(fresh->name, sizeof fresh->name, "%s/pagestone-link-%016" PRIx64 "%016" PRIx64, fresh->folder,
+                          secret[0], secret[1]);
+    if (length < (int)sizeof fresh->name) return 0;
+    fresh->name[0] = 0;
+    errno = ENAMETOOLONG;
+    return -1;
 }
 
-/* Makes a file with the link's text at `path`, where nothing may be; a link that lies there is not followed. */
-static int write_link(const char *path, const struct place *place)
+static int fresh_open(struct fresh *fresh, const char *path)
 {
-    const int fresh = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE | SQLITE_OPEN_SUPER_JOURNAL;
+    strcpy(fresh->folder, path);
+    fresh->name[0] = 0;
+    char *slash = strrchr(fresh->folder, '/');
+    slash[slash == fresh->folder] = 0;
+    /* Its name comes by way of /proc. */
+    bool nameless = access("/proc/self/fd", X_OK) == 0;
+    fresh->descriptor = nameless ? pgsv_open_above(fresh->folder, O_TMPFILE | O_WRONLY, 0644) : -1;
+    if (fresh->descriptor >= 0) return 0;
+    if (nameless && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) return -1;
+    if (secret_name(fresh) != 0) return -1;
+    fresh->descriptor = pgsv_open_above(fresh->name, O_WRONLY | O_CREAT | O_EXCL, 0644);
+    if (fresh->descriptor < 0) fresh->name[0] = 0;
+    return fresh->descriptor < 0 ? -1 : 0;
+}
+
+static int fresh_write(const struct fresh *fresh, const struct place *place)
+{
     char text[LINK_MAX + 1];
-    sqlite3_file *file;
     int length = snprintf(text, sizeof text, LINK_HEAD "%s\n%s\n", place->region, place->object);
-    int result = system_open(path, fresh, &file);
-    if (result != SQLITE_OK) return result;
-    result = file->pMethods->xWrite(file, text, length, 0);
-    if (result == SQLITE_OK) result = file->pMethods->xSync(file, SQLITE_SYNC_FULL);
-    int number = errno, closed = system_close(file);
-    if (result != SQLITE_OK) unlink(path);
-    errno = number;
-    return result == SQLITE_OK ? closed : result;
+    ssize_t written;
+    do written = write(fresh->descriptor, text, (size_t)length);
+    while (written < 0 && errno == EINTR);
+    if (written >= 0 && written != length) errno = ENOSPC;
+    return written == length ? fsync(fresh->descriptor) : -1;
 }
 
-/* Puts a link at `path`, whole or not at all, durable before the database in it has anything to lose. Until it has its
- * name it has one that cannot be known before, so that nothing can lie there. `path` is absolute. */
+/* Gives the link that has no name this one, if nothing has it. */
+static int name_nameless(const struct fresh *fresh, const char *path)
+{
+    char self[64];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fresh->descriptor);
+    return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
+}
+
+/* Gives the link this name, if nothing has it. */
+static int fresh_appear(struct fresh *fresh, const char *path)
+{
+    if (!*fresh->name) return name_nameless(fresh, path);
+    if (renameat2(AT_FDCWD, fresh->name, AT_FDCWD, path, RENAME_NOREPLACE) == 0) {
+        fresh->name[0] = 0;
+        return 0;
+    }
+    /* A file system that does not know the flag knows links. */
+    return errno == EINVAL || errno == ENOSYS ? link(fresh->name, path) : -1;
+}
+
+static void fresh_end(struct fresh *fresh)
+{
+    if (*fresh->name) unlink(fresh->name);
+    if (fresh->descriptor >= 0) close(fresh->descriptor);
+}
+
+/* Makes the link's name durable: by its folder, or where that may not be read, by the file system. */
+static int sync_name(const struct fresh *fresh)
+{
+    int folder = pgsv_open_above(fresh->folder, O_RDONLY | O_DIRECTORY, 0);
+    int number = folder < 0 ? errno : fsync(folder) == 0 ? 0 : errno;
+    if (folder >= 0) close(folder);
+    else if (number == EACCES) number = syncfs(fresh->descriptor) == 0 ? 0 : errno;
+    return number == 0 ? SQLITE_OK : pgsv_refuse(SQLITE_IOERR_DIR_FSYNC, "%s: %s", fresh->folder, strerror(number));
+}
+
+/* What has the path is the link that was made here. */
+static bool is_at(const struct fresh *fresh, const char *path)
+{
+    struct stat made, there;
+    return fstat(fresh->descriptor, &made) == 0 && stat(path, &there) == 0 && made.st_dev == there.st_dev &&
+           made.st_ino == there.st_ino;
+}
+
+/* Gives the link a secret name, if it has none. */
+static int fresh_name(struct fresh *fresh)
+{
+    if (*fresh->name) return 0;
+    if (secret_name(fresh) != 0) return -1;
+    if (name_nameless(fresh, fresh->name) == 0) return 0;
+    fresh->name[0] = 0;
+    return -1;
+}
+
+/* The link in the place of an empty file, which SQLite has locked for this process. What came to the path meanwhile comes out
+ * and goes back: SQLITE_BUSY. What fresh_end() removes in the end is the empty file. */
+static int exchange(struct fresh *fresh, const char *path, sqlite3_file *empty)
+{
+    struct stat before, out;
+    int moved = 1;
+    if (stat(path, &before) != 0) return SQLITE_BUSY;
+    if (empty->pMethods->xFileControl(empty, SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || moved) return SQLITE_BUSY;
+    if (fresh_name(fresh) != 0 || renameat2(AT_FDCWD, fresh->name, AT_FDCWD, path, RENAME_EXCHANGE) != 0)
+        return pgsv_refuse(SQLITE_CANTOPEN, "%s: the link to its region cannot take the place of the empty file: %s", path,
+                           strerror(errno));
+    bool same = stat(fresh->name, &out) == 0 && out.st_dev == before.st_dev && out.st_ino == before.st_ino;
+    if (same && out.st_size == before.st_size) return SQLITE_OK;
+    renameat2(AT_FDCWD, fresh->name, AT_FDCWD, path, RENAME_EXCHANGE);
+    return SQLITE_BUSY;
+}
+
+static int replace_empty(struct fresh *fresh, const char *path)
+{
+    sqlite3_file *empty;
+    int result = system_open(path, SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE, &empty);
+    if (result != SQLITE_OK) return pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
+    result = system_lock(empty);
+    if (result == SQLITE_OK) result = exchange(fresh, path, empty);
+    empty->pMethods->xUnlock(empty, SQLITE_LOCK_NONE);
+    system_close(empty);
+    return result;
+}
+
+enum at_path { NOTHING, EMPTY_FILE, SAME_LINK };
+
+/* What is at the path where a link is to be. Whatever else has come there since the path was looked at is left alone. */
+static int look(const char *path, const struct place *place, enum at_path *there)
+{
+    struct stat status;
+    struct place now;
+    *there = NOTHING;
+    if (stat(path, &status) != 0) return SQLITE_OK;
+    memset(&now, 0, offsetof(struct place, region));
+    now.kind = PLACE_DEFAULT;
+    int result = S_ISREG(status.st_mode) ? examine(path, &status, &now) : SQLITE_OK;
+    if (result != SQLITE_OK) return result;
+    *there = now.create ? EMPTY_FILE : SAME_LINK;
+    if (now.kind == PLACE_REGION && (now.create || (strcmp(now.object, place->object) == 0 && same_file(now.region, place->region))))
+        return SQLITE_OK;
+    return pgsv_refuse(SQLITE_CANTOPEN, "%s has come to be something else since it was opened, and is left alone", path);
+}
+
+int pgsv_may_link(const char *path, const struct place *place)
+{
+    enum at_path there;
+    return look(path, place, &there);
+}
+
+/* Puts a link at `path`, whole or not at all, durable before the database in it has anything to lose. It may be hours since
+ * the path was looked at: SQLITE_BUSY where it changes hands just now. `path` is absolute. */
 int pgsv_link(const char *path, const struct place *place)
 {
-    char directory[PATH_MAX], temporary[PATH_MAX];
-    uint64_t secret[2];
-    strcpy(directory, path);
-    char *slash = strrchr(directory, '/');
-    if (!slash || getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret) return SQLITE_CANTOPEN;
-    slash[slash == directory] = 0;
-    int length = snprintf(temporary, sizeof temporary, "%s/pagestone-link-%016" PRIx64 "%016" PRIx64, directory, secret[0], secret[1]);
-    if (length >= (int)sizeof temporary) return SQLITE_CANTOPEN;
-    int result = write_link(temporary, place), number = errno;
-    if (result != SQLITE_OK) {
-        /* SQLite has asked more of the system since. */
-        if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0) number = errno;
-        return pgsv_refuse(SQLITE_CANTOPEN, "%s: the link to %s cannot be made in this folder: %s", path, place->region,
-                           strerror(number));
+    struct fresh fresh;
+    enum at_path there;
+    bool appeared = false;
+    int result = SQLITE_OK;
+    if (fresh_open(&fresh, path) != 0 || fresh_write(&fresh, place) != 0) {
+        result = pgsv_refuse(SQLITE_CANTOPEN, "%s: the link to %s cannot be made in this folder: %s", path, place->region,
+                             strerror(errno));
+    } else if (fresh_appear(&fresh, path) == 0) {
+        appeared = true;
+    } else if (errno != EEXIST) {
+        result = pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
+    } else if ((result = look(path, place, &there)) == SQLITE_OK) {
+        if (there == NOTHING) result = SQLITE_BUSY;
+        else if (there == EMPTY_FILE) result = replace_empty(&fresh, path);
     }
-    if (rename(temporary, path) == 0) return sync_directory(directory);
-    pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
-    unlink(temporary);
-    return SQLITE_CANTOPEN;
+    if (result == SQLITE_OK) result = sync_name(&fresh);
+    if (result != SQLITE_OK && appeared && is_at(&fresh, path)) unlink(path);
+    fresh_end(&fresh);
+    return result;
 }

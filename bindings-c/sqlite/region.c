@@ -136,28 +136,30 @@ static int store_open(const struct place *place, int flags, const struct wishes 
         if (place->create || (code != -EACCES && code != -EROFS && code != -EPERM && code != PGS_E_READ_ONLY)) return code;
         *read_only = true;
     }
+    /* How durable it would be does not matter to who stores nothing. */
     options.flags = PGS_READ_ONLY;
+    options.required = 0;
     return pgs_open(place->region, &options, store);
 }
 
-/* Fills the region in; nothing is open after a failure. */
-static int region_fill(struct region *region, const struct place *place, int flags, const struct wishes *wishes)
+/* Opens the region, and says which file it is; nothing is open after a failure. A code above 0 is SQLite's. */
+static int region_fill(struct region *region, const struct place *place, int flags, const struct wishes *wishes,
+                       pgs_region *info)
 {
-    int code = store_open(place, flags, wishes, &region->store, &region->read_only);
+    int code = pgsv_may_open(place);
+    if (code == SQLITE_OK) code = store_open(place, flags, wishes, &region->store, &region->read_only);
     if (code != PGS_OK) return code;
-    pgs_region info = {.size = sizeof info};
-    code = pgs_info(region->store, &info);
+    *info = (pgs_region){.size = sizeof *info};
+    code = pgs_info(region->store, info);
     if (code != PGS_OK) {
         pgs_close(region->store);
         return code;
     }
-    if (info.ending != PGS_ENDING_CLEAN)
-        sqlite3_log(SQLITE_NOTICE, "pagestone: %s: recovered as after %s: %s (%llu operations replayed, %llu dropped)",
-                    place->region, info.ending == PGS_ENDING_PROCESS_DEATH ? "the death of a process" : "a loss of power",
-                    pgs_why_text(info.why), (unsigned long long)info.replayed, (unsigned long long)info.dropped);
-    region->device = (dev_t)info.device;
-    region->inode = (ino_t)info.inode;
-    region->durability = info.durability;
+    if (info->ending != PGS_ENDING_CLEAN)
+        pgsv_notice("%s: recovered as after %s: %s (%llu operations replayed, %llu dropped)", place->region,
+                    info->ending == PGS_ENDING_PROCESS_DEATH ? "the death of a process" : "a loss of power",
+                    pgs_why_text(info->why), (unsigned long long)info->replayed, (unsigned long long)info->dropped);
+    region->durability = info->durability;
     return PGS_OK;
 }
 
@@ -181,8 +183,10 @@ static int region_put(struct region *region)
 
 static int region_open(struct region *fresh, const struct place *place, int flags, const struct wishes *wishes)
 {
-    int code = region_fill(fresh, place, flags, wishes);
+    pgs_region info;
+    int code = region_fill(fresh, place, flags, wishes, &info);
     pthread_mutex_lock(&pgsv_registry);
+    if (code == PGS_OK) fresh->device = (dev_t)info.device, fresh->inode = (ino_t)info.inode;
     files_made += code == PGS_OK && fresh->made;
     if (code == PGS_OK) region_settle(fresh);
     else region_unlist(fresh);
@@ -204,12 +208,14 @@ static int region_get(const struct place *place, int flags, const struct wishes 
         bool made = fresh->made != NULL; /* it was not there when it was looked for, and may be open here since */
         code = region_open(fresh, place, flags, wishes);
         if (code == PGS_OK) return SQLITE_OK;
-        if (code != PGS_E_IN_USE || looks == 2 || !(claimed_here(fresh) || made)) break;
+        if ((code != PGS_E_IN_USE && code != SQLITE_BUSY) || looks == 2 || !(claimed_here(fresh) || made)) break;
     }
     free(fresh);
-    if (code == PGS_E_IN_USE && wishes->told) return SQLITE_BUSY;
+    if ((code == PGS_E_IN_USE || code == SQLITE_BUSY) && wishes->told) return SQLITE_BUSY;
+    if (code == SQLITE_BUSY) return pgsv_refuse(code, "%s is empty, and another connection has it locked", place->region);
+    if (code > 0) return code;
     if (code != PGS_OK) return pgsv_status(NULL, code, SQLITE_CANTOPEN, place->region);
-    if (wishes->required <= (*out)->durability) return SQLITE_OK;
+    if ((*out)->read_only || wishes->required <= (*out)->durability) return SQLITE_OK;
     region_put(*out);
     return pgsv_refuse(SQLITE_CANTOPEN, "%s is open already, and weaker than the durability asked for now", place->region);
 }

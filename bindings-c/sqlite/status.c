@@ -63,6 +63,17 @@ int pgsv_refuse(int result, const char *format, ...)
     return result;
 }
 
+/* What is worth to be known and no failure. */
+void pgsv_notice(const char *format, ...)
+{
+    char line[LINE];
+    va_list arguments;
+    va_start(arguments, format);
+    sqlite3_vsnprintf(sizeof line, line, format, arguments);
+    va_end(arguments);
+    pgsv_tell(SQLITE_NOTICE, line);
+}
+
 /* ---- where it is told ---- */
 
 static _Thread_local char last_here[LINE];
@@ -84,14 +95,37 @@ void pgsv_messages_forget(void)
     pthread_mutex_init(&last_mutex, NULL);
 }
 
-/* Opens a file so that the descriptor is not one of the lowest three: those are the program's, whether it has them open
- * or not, and what it prints must not end in the file. */
+/* Takes the lowest free descriptors, of which nothing can be read and to which nothing can be written. */
+static int fill_lowest(int filled[3])
+{
+    int count = 0;
+    for (int number = 0; number <= 2; number++) {
+        if (fcntl(number, F_GETFD) != -1) continue;
+        int descriptor = open("/", O_PATH | O_CLOEXEC);
+        if (descriptor >= 0 && descriptor <= 2) filled[count++] = descriptor;
+        else if (descriptor > 2) close(descriptor);
+    }
+    return count;
+}
+
+/* Opens a file so that the descriptor is not one of the lowest three, for no moment: those are the program's, whether it has
+ * them open or not, and what it prints must not end in the file. */
 int pgsv_open_above(const char *path, int flags, mode_t mode)
 {
-    int descriptor = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
+    int filled[3], count = fill_lowest(filled);
+    int descriptor = open(path, flags | O_CLOEXEC | O_NOCTTY, mode), number = errno;
+    while (count-- > 0) {
+        /* Of one that the program has opened meanwhile nothing is left to close. */
+        int status = fcntl(filled[count], F_GETFL);
+        if (status != -1 && status & O_PATH) close(filled[count]);
+    }
+    errno = number;
     if (descriptor < 0 || descriptor > 2) return descriptor;
+    /* Another thread has closed one just now. */
     int higher = fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+    number = errno;
     close(descriptor);
+    errno = number;
     return higher;
 }
 

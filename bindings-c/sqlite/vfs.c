@@ -177,10 +177,14 @@ int pgsv_open_place(struct file *file, const struct place *place, const struct w
     struct database *database;
     struct stat status = {0};
     const char *path = file->given_name;
-    int result = pgsv_database_get(place, flags, wishes, &database);
+    int result = place->needs_link ? pgsv_may_link(path, place) : SQLITE_OK;
+    if (result == SQLITE_OK) result = pgsv_database_get(place, flags, wishes, &database);
     if (result != SQLITE_OK) return result;
     result = pgsv_object_look(database, SLOT_DB, !database->region->read_only);
-    if (result == SQLITE_OK && place->needs_link && !database->region->read_only) result = pgsv_link(path, place);
+    if (result == SQLITE_OK && place->needs_link && !database->region->read_only) {
+        result = pgsv_link(path, place);
+        if (result == SQLITE_BUSY && !wishes->told) pgsv_refuse(result, "%s is in use, and no link to its region yet", path);
+    }
     if (result == SQLITE_OK) {
         file->database = database;
         if (stat(path, &status) == 0) {
@@ -221,7 +225,7 @@ static int open_or_wait(struct file *file, const struct place *place, struct wis
     struct wanted *wanted = malloc(sizeof *wanted);
     if (!wanted) return SQLITE_NOMEM;
     *wanted = (struct wanted){.place = *place, .wishes = *wishes, .flags = flags};
-    if (access(place->region, W_OK) != 0) file->read_only = true;
+    if (!pgsv_is_writable(place->region)) file->read_only = true;
     file->wanted = wanted;
     file->base.pMethods = &pgsv_waiting_methods;
     return SQLITE_OK;

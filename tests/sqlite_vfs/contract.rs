@@ -35,6 +35,7 @@ contract! {
     others_belong_to_the_default_vfs
     open_follows_its_flags
     file_without_write_permission_opens_read_only
+    reader_is_refused_for_no_durability
     unlinked_database_keeps_its_journal
     database_is_known_by_device_and_inode
     region_without_its_head_is_not_absent
@@ -48,6 +49,12 @@ contract! {
     batch_that_fails_asks_for_a_journal
     journal_of_a_failed_batch_is_durable_first
     link_is_made_under_a_name_that_nobody_knows
+    link_replaces_nothing_that_came_while_it_was_waited_for
+    empty_file_that_another_connection_has_locked_is_not_taken
+    ordinary_database_that_is_called_a_region_is_refused_and_unharmed
+    link_in_a_folder_that_cannot_be_read_is_durable_or_not_there
+    rights_are_those_of_the_effective_user
+    controls_of_a_file_that_waits_are_answered
     foreign_files_that_are_closed_hold_nothing
     names_that_are_misspelt_are_refused_by_name
     folder_that_cannot_be_written_is_what_is_told

@@ -1,9 +1,13 @@
 //! Databases that share a region: `?region=`, and the links that stand for them.
 
+use crate::processes::{Helper, say};
 use crate::{assert_whole, files, open, opened, run, value};
 use rusqlite::Connection;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 fn uri(path: &Path, parameters: &str) -> String {
     format!("file:{}?{parameters}", path.display())
@@ -118,4 +122,88 @@ fn is_an_error_when_cut(mode: &str) {
     drop(db);
     assert!(open(&a).and_then(|db| db.query_row("SELECT 1 FROM t", [], |_| Ok(()))).is_err());
     assert_eq!(file.metadata().expect("its length").len(), len / 2, "the rest was left alone");
+}
+
+/// Two names in the directory `place`.
+fn two_in(place: &str) -> (PathBuf, PathBuf) {
+    (Path::new(place).join("a.db"), Path::new(place).join("r.pgs"))
+}
+
+/// What a process does that the test below starts: it dies by a signal when it writes the link, the first file that it
+/// makes longer.
+pub fn die_while_a_link_is_made(place: &str) {
+    let (a, region) = two_in(place);
+    let keeps = open(uri(&region, "assume=volatile")).expect("it opens");
+    run(&keeps, "CREATE TABLE t(x)");
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a limit of this process, which is about to end.
+    unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const none) };
+    let made = open(uri(&a, &format!("region={}&assume=volatile", region.display())));
+    say(&format!("made {}", made.is_ok()));
+}
+
+#[test]
+fn a_process_that_dies_while_it_makes_a_link_leaves_none() {
+    let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
+    let mut helper = Helper::start("die", directory.path());
+    let status = helper.process.wait().expect("it ends");
+    assert_eq!(status.signal(), Some(libc::SIGXFSZ), "{status}, {:?}", helper.hears("made "));
+    assert_eq!(files(directory.path()), ["r.pgs"]);
+}
+
+/// What a process does that the test below starts: it has closed what it prints to, and prints all the same.
+pub fn link_without_standard_descriptors(place: &str) {
+    let (a, region) = two_in(place);
+    let keeps = opened(&region);
+    run(&keeps, "CREATE TABLE t(x)");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // SAFETY: the numbers are used by nothing but the thread below, and by what is opened wrongly.
+        let said = unsafe { libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 10) };
+        // Again and again: SQLite's own VFS fills them when it opens a file.
+        let close = || {
+            (0..3).for_each(|number| {
+                // SAFETY: as above.
+                unsafe { libc::close(number) };
+            });
+        };
+        let prints = || {
+            while !done.load(Ordering::Relaxed) {
+                (0..3).for_each(|number| {
+                    // SAFETY: two bytes that live; no memory is touched by the call.
+                    unsafe { libc::write(number, c"!\n".as_ptr().cast(), 2) };
+                });
+            }
+        };
+        scope.spawn(prints);
+        for n in 0..300 {
+            let path = a.with_file_name(format!("{n}.db"));
+            close();
+            drop(open(uri(&path, &format!("region={}", region.display()))).expect("it opens"));
+            close();
+            assert!(open(uri(&path, "wait=wrong")).is_err(), "for the log");
+        }
+        done.store(true, Ordering::Relaxed);
+        // SAFETY: the descriptor of above.
+        assert_eq!(unsafe { libc::dup2(said, 1) }, 1);
+    });
+    say("done");
+}
+
+/// The link, its folder, the log: never descriptor 0, 1 or 2, not for a moment.
+#[test]
+fn what_a_program_prints_to_closed_descriptors_is_in_no_link_and_no_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (log, place) = (directory.path().join("log"), directory.path().join("in"));
+    fs::create_dir(&place).expect("a folder");
+    let mut this = std::process::Command::new(std::env::current_exe().expect("this program"));
+    let mut helper = Helper::start_as(this.env("PGS_VFS_LOG", &log), "low", &place);
+    assert_eq!(helper.hears("done").as_deref(), Some("done"));
+    let said = fs::read_to_string(&log).expect("a log");
+    assert!(said.lines().count() >= 300 && said.lines().all(|line| line.starts_with("pagestone[")), "{said}");
+    for name in files(&place).iter().filter(|name| name.ends_with(".db")) {
+        let link = fs::read_to_string(place.join(name)).expect("a text");
+        assert!(link.starts_with("Pagestone link 1\n/") && link.lines().count() == 3, "{name}: {link}");
+    }
+    assert_eq!(files(&place).len(), 301);
 }

@@ -42,6 +42,8 @@ fn child() {
         Some("try") => crate::reasons::try_to_open(&place),
         Some("leave") => crate::forks::leave_to_a_child(&place),
         Some("late") => crate::reasons::open_after_the_environment_changed(&place),
+        Some("die") => crate::places::die_while_a_link_is_made(&place),
+        Some("low") => crate::places::link_without_standard_descriptors(&place),
         Some("fork") => crate::forks::abandon_and_open_anew(&place),
         Some("elsewhere") => crate::space::on_storage_that_writes_elsewhere(&place),
         Some("two") => commit_two(&place, words.next() == Some("after")),

@@ -102,6 +102,26 @@ fn names_in_the_environment_are_looked_at_once() {
     assert_eq!(helper.hears("tried ").as_deref(), Some("tried ok"));
 }
 
+/// What is no failure, and what an opening found: in the log, and not what `PRAGMA pagestone_error` answers.
+#[test]
+fn a_recovery_is_told_in_the_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (place, log) = (directory.path().join("a.db"), directory.path().join("log"));
+    let mut helper = Helper::start("hold", &place);
+    helper.hears("ready").expect("it has the database open");
+    helper.kill();
+    let variables = [("PGS_VFS_LOG", log.to_str().expect("a text"))];
+    let (_, tried) = tried(&mut this_program(), &place, &variables);
+    assert_eq!(tried, "tried ok");
+    let said = fs::read_to_string(&log).expect("a log");
+    assert!(
+        said.lines().any(|line| line.contains("a.db: recovered as after the death of a process")),
+        "{said}"
+    );
+    let db = opened(&place);
+    assert!(value::<String>(&db, "PRAGMA pagestone_stats").contains(" set_aside=0 "));
+}
+
 /// A log that lies where others can put things is written only if it is the user's own.
 #[test]
 fn the_log_goes_to_a_file_of_ones_own_and_through_no_link() {

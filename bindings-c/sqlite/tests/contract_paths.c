@@ -195,6 +195,22 @@ static const char *file_without_write_permission_opens_read_only(const char *dir
     return NULL;
 }
 
+/* A wish for durability is a writer's. For root, as another user. */
+static const char *reader_is_refused_for_no_durability(const char *directory)
+{
+    struct opened db, again;
+    HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK && METHOD(db, xWrite, "bytes", 5, 0) == SQLITE_OK);
+    HOLDS(contract_close(&db) == SQLITE_OK);
+    HOLDS(chmod(directory, 0755) == 0 && chmod(contract_name(directory, "a.db"), 0444) == 0);
+    setfsuid(65534);
+    int result = open_with(&db, directory, "a.db", "durability", "fdatasync");
+    int result_again = open_with(&again, directory, "a.db", "durability", "fdatasync");
+    setfsuid(geteuid());
+    HOLDS(result == SQLITE_OK && result_again == SQLITE_OK && (again.out_flags & SQLITE_OPEN_READONLY));
+    HOLDS(contract_close(&db) == SQLITE_OK && contract_close(&again) == SQLITE_OK);
+    return NULL;
+}
+
 static const char *unlinked_database_keeps_its_journal(const char *directory)
 {
     struct opened old, fresh, journal;
@@ -296,7 +312,6 @@ static const char *wishes_are_met_or_refused(const char *directory)
     return NULL;
 }
 
-/* 1.2 million calls in one run of SQLite's tests, some while memory is made short: a failure must not look like "none". */
 /* A region that is being opened in another thread keeps the registry for as long as its recovery takes. */
 static const char *fork_while_a_region_opens_leaves_the_child_able(const char *directory)
 {
@@ -315,6 +330,7 @@ static const char *fork_while_a_region_opens_leaves_the_child_able(const char *d
     return NULL;
 }
 
+/* 1.2 million calls in one run of SQLite's tests, some while memory is made short: a failure must not look like "none". */
 static const char *access_takes_no_memory_of_sqlite(const char *directory)
 {
     struct opened db;
@@ -333,6 +349,7 @@ const struct contract contract_of_paths[] = {
     {"others_belong_to_the_default_vfs", others_belong_to_the_default_vfs},
     {"open_follows_its_flags", open_follows_its_flags},
     {"file_without_write_permission_opens_read_only", file_without_write_permission_opens_read_only},
+    {"reader_is_refused_for_no_durability", reader_is_refused_for_no_durability},
     {"unlinked_database_keeps_its_journal", unlinked_database_keeps_its_journal},
     {"database_is_known_by_device_and_inode", database_is_known_by_device_and_inode},
     {"region_without_its_head_is_not_absent", region_without_its_head_is_not_absent},
