@@ -25,7 +25,7 @@ impl Ahead {
     pub(crate) fn prepare(&self, object: &Object, offset: u64, len: usize) -> io::Result<()> {
         let end = offset.saturating_add(len as u64);
         for chunk in offset / CHUNK..end.div_ceil(CHUNK) {
-            let chunk_end = (chunk + 1) * CHUNK;
+            let chunk_end = (chunk + 1).saturating_mul(CHUNK);
             let filled = self.filled.read().unwrap_or_else(PoisonError::into_inner).get(&chunk).copied();
             if filled.is_some_and(|filled| filled >= chunk_end.min(end)) {
                 continue;

@@ -77,6 +77,18 @@ fn a_write_past_the_end_extends_the_storage_and_leaves_zeros_before_it() {
 }
 
 #[test]
+fn a_write_at_the_last_offsets_there_are_is_an_error_and_changes_nothing() {
+    let store = memory();
+    let backend = backend(&store);
+    backend.write(0, b"first").unwrap();
+    for offset in [u64::MAX, u64::MAX - 5, u64::MAX - (1 << 20), 1 << 63] {
+        assert!(backend.write(offset, b"0123456789").is_err(), "{offset:#x}");
+        assert!(backend.set_len(offset).is_err(), "{offset:#x}");
+    }
+    assert_eq!(backend.len().unwrap(), 5);
+}
+
+#[test]
 fn every_handle_sees_the_length_as_it_is_now() {
     let store = memory();
     let (one, other) = (backend(&store), backend(&store));
