@@ -21,7 +21,8 @@
  *    answers PGS_E_POISONED from then on.
  *  - PGS_E_INVALID, PGS_E_CLOSED, PGS_E_PANIC, PGS_E_POISONED (an earlier failure; close and open again), PGS_E_FORKED,
  *    PGS_E_CORRUPT, PGS_E_TRUNCATED (the file was cut) and -errno can come from every function on a store
- *    or an object and are not repeated below.
+ *    or an object and are not repeated below. Nor is PGS_E_NO_ADDRESSES, which can come wherever PGS_E_NO_SPACE can: the
+ *    region grows there.
  *  - Durability: what a call that returned PGS_OK has changed survives the death of the process. It survives a
  *    loss of power after a sync of the object or of the store that began after the change.
  */
@@ -75,7 +76,8 @@
 /// The medium is weaker than the durability required; the message names both.
 #define PGS_E_TOO_WEAK -10009
 
-/// The region or the disk is full. Nothing was changed.
+/// The region or the disk is full. Names and sizes are as before; bytes of a pgs_object_write() inside the old size may be
+/// new, and pages that were given a frame keep it.
 #define PGS_E_NO_SPACE -10010
 
 /// No object has this name. (A region file that does not exist is -ENOENT.)
@@ -135,7 +137,8 @@
 /// The frame has PGS_READERS_MAX shared latches: give one back, or read a copy by pgs_object_read().
 #define PGS_E_TOO_MANY_READERS -10029
 
-/// The process has no addresses for so large a region, or for so many; the message says what to do.
+/// The process has no addresses for so large a region, or for so many; the message says what to do. Of what was changed, as
+/// PGS_E_NO_SPACE.
 #define PGS_E_NO_ADDRESSES -10030
 
 /// A failure that this header has no name for; the message tells.
@@ -497,8 +500,8 @@ int pgs_object_read(struct pgs_object *object, uint64_t offset, void *buf, size_
 /// reads as zeros. Everybody who reads, pinned the page or has it mapped sees the bytes at once. Never waits
 /// for a pin.
 ///
-/// Errors: PGS_E_NO_SPACE; PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE (the object would be too large);
-/// PGS_E_POISONED_FRAME.
+/// Errors: PGS_E_NO_SPACE (bytes inside the old size may be new); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE
+/// (the object would be too large); PGS_E_POISONED_FRAME.
 ///
 /// Durability: after pgs_object_sync(), or pgs_object_sync_range() of these bytes, or pgs_store_sync().
 int pgs_object_write(struct pgs_object *object, uint64_t offset, const void *buf, size_t len);
@@ -530,7 +533,8 @@ int pgs_object_allocate(struct pgs_object *object, uint64_t offset, uint64_t len
 
 /// Makes [offset, offset + len) read as zeros and gives back the frames of whole pages in it. The size stays.
 ///
-/// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
+/// Errors: PGS_E_NO_SPACE (thousands of pages are pinned: some may be zeros already); PGS_E_READ_ONLY;
+/// PGS_E_OUT_OF_RANGE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
 int pgs_object_punch(struct pgs_object *object, uint64_t offset, uint64_t len);
@@ -594,7 +598,7 @@ void pgs_batch_cancel(struct pgs_batch *batch);
 ///
 /// Errors: PGS_E_PAST_END; PGS_E_HOLE (without PGS_PIN_WRITE); PGS_E_SCATTERED; PGS_E_TOO_MANY_PINS;
 /// PGS_E_HELD; PGS_E_POISONED_FRAME; PGS_E_INVALID (`len` is 0); PGS_E_NO_SPACE and PGS_E_READ_ONLY
-/// (PGS_PIN_WRITE). On an error nothing stays pinned.
+/// (PGS_PIN_WRITE). On an error nothing stays pinned; pages to which PGS_PIN_WRITE gave a frame keep it.
 int pgs_pin(struct pgs_object *object, uint64_t offset, size_t len, uint32_t flags, void **address);
 
 /// Drops one pin of every frame that holds a byte of [address, address + len): the `address` and `len` of the

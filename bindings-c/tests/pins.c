@@ -37,6 +37,16 @@ static void refused(pgs_store *store, pgs_object *object) {
     ANSWERS(PGS_E_INVALID, pgs_pin(object, 0, 1, 0, NULL));
     ANSWERS(PGS_E_INVALID, pgs_pin(NULL, 0, 1, 0, &address));
     ANSWERS(PGS_E_FOREIGN, pgs_pin_frame(store, UINT64_MAX, &address));
+    /* Behind the file there are addresses and numbers, and no frames. */
+    pgs_region region = {.size = sizeof region};
+    OK(pgs_info(store, &region));
+    OK(pgs_pin(object, 0, 1, 0, &address));
+    char *beyond = (char *)address - page_at(store, address).offset + region.bytes;
+    OK(pgs_unpin(store, address, 1));
+    address = NULL;
+    ANSWERS(PGS_E_FOREIGN, pgs_pin_frame(store, region.first_pfn + region.bytes / FRAME, &address));
+    ANSWERS(PGS_E_FOREIGN, pgs_pin_address(store, beyond, 1));
+    ANSWERS(PGS_E_FOREIGN, pgs_pin_address(store, beyond - FRAME, FRAME + 1));
     ANSWERS(PGS_E_FOREIGN, pgs_pin_address(store, &stack, 1));
     ANSWERS(PGS_E_INVALID, pgs_pin_address(store, &stack, 0));
     ANSWERS(PGS_E_FOREIGN, pgs_unpin(store, &stack, 1));
@@ -165,6 +175,35 @@ static void latches(pgs_store *store, pgs_object *object) {
     ANSWERS(PGS_E_INVALID, pgs_latch(store, p, PGS_LATCH_SHARED));
 }
 
+/* What the process has in memory, in bytes. */
+static uint64_t resident(void) {
+    unsigned long all = 0, pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file != NULL && fscanf(file, "%lu %lu", &all, &pages) == 2 && fclose(file) == 0);
+    return (uint64_t)pages * 4096;
+}
+
+/* A latch costs the memory of a latch, however far the addresses of its store reach. */
+static void a_latch_is_small(const char *path) {
+    pgs_options options = with(PGS_CREATE);
+    pgs_store *store = NULL;
+    void *p = NULL;
+    options.max_bytes = (uint64_t)8 << 40;
+    int status = pgs_open(path, &options, &store);
+    if (status == PGS_E_NO_ADDRESSES) return; /* of those that a checker leaves */
+    OK(status);
+    pgs_object *object = open_object(store, "o");
+    OK(pgs_object_write(object, 0, "x", 1));
+    OK(pgs_pin(object, 0, 1, 0, &p));
+    uint64_t before = resident();
+    OK(pgs_latch(store, p, PGS_LATCH_SHARED));
+    OK(pgs_unlatch(store, p, PGS_LATCH_SHARED, 0, 0));
+    CHECK(resident() < before + (4 << 20));
+    OK(pgs_unpin(store, p, 1));
+    pgs_object_close(object);
+    OK(pgs_close(store));
+}
+
 static void pins_outlive_names(pgs_store *store) {
     pgs_object *object = open_object(store, "short");
     OK(pgs_object_write(object, 0, "bytes", 5));
@@ -190,6 +229,7 @@ static void pins_outlive_names(pgs_store *store) {
 
 int main(int argc, char **argv) {
     CHECK(argc == 2);
+    a_latch_is_small(in(argv[1], "large.pgs"));
     pgs_store *store = open_store(in(argv[1], "pins.pgs"), PGS_CREATE);
     pgs_object *object = open_object(store, "o");
     OK(pgs_object_write(object, 10, "0123456789", 10));

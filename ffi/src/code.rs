@@ -24,7 +24,8 @@ pub const PGS_E_CORRUPT: i32 = -10007;
 pub const PGS_E_IN_USE: i32 = -10008;
 /// The medium is weaker than the durability required; the message names both.
 pub const PGS_E_TOO_WEAK: i32 = -10009;
-/// The region or the disk is full. Nothing was changed.
+/// The region or the disk is full. Names and sizes are as before; bytes of a pgs_object_write() inside the old size may be
+/// new, and pages that were given a frame keep it.
 pub const PGS_E_NO_SPACE: i32 = -10010;
 /// No object has this name. (A region file that does not exist is -ENOENT.)
 pub const PGS_E_NOT_FOUND: i32 = -10011;
@@ -64,7 +65,8 @@ pub const PGS_E_SCATTERED: i32 = -10027;
 pub const PGS_E_PAST_END: i32 = -10028;
 /// The frame has PGS_READERS_MAX shared latches: give one back, or read a copy by pgs_object_read().
 pub const PGS_E_TOO_MANY_READERS: i32 = -10029;
-/// The process has no addresses for so large a region, or for so many; the message says what to do.
+/// The process has no addresses for so large a region, or for so many; the message says what to do. Of what was changed, as
+/// PGS_E_NO_SPACE.
 pub const PGS_E_NO_ADDRESSES: i32 = -10030;
 /// A failure that this header has no name for; the message tells.
 pub const PGS_E_OTHER: i32 = -10099;

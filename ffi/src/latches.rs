@@ -1,12 +1,13 @@
 //! Which latches C holds on a store: pgs_unlatch() gives back these and no others, for a frame's latches may be of anybody,
 //! the engine included.
 //!
-//! One word a frame, found by the frame's number, without a lock. Words get memory where the first latch is taken.
+//! One word a frame, found by the frame's number. Words, and the lists of them, get memory where the first latch is taken:
+//! a store has addresses for far more frames than it may ever have.
+#![forbid(unsafe_code)]
 
 use std::array;
-use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How a latch is held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,9 +16,10 @@ pub(crate) enum Mode {
     Exclusive,
 }
 
-/// Words that get their memory together.
-const LEAF: u64 = 1024;
-type Leaf = [AtomicU32; LEAF as usize];
+/// Words, or lists of them, that get their memory together.
+const FAN: usize = 1024;
+type Leaf = [AtomicU32; FAN];
+type Branch = [OnceLock<Box<Leaf>>; FAN];
 
 /// In a word: the exclusive latch. What is below counts shared ones.
 const EXCLUSIVE: u32 = 1 << 31;
@@ -25,49 +27,25 @@ const EXCLUSIVE: u32 = 1 << 31;
 /// The latches that C took on frames of one store, and has not given back.
 pub(crate) struct Latches {
     frames: u64,
-    leaves: OnceLock<Box<[AtomicPtr<Leaf>]>>,
+    branches: OnceLock<Box<[OnceLock<Box<Branch>>]>>,
 }
 
 impl Latches {
     /// None, of a store of so many frames.
     pub(crate) const fn new(frames: u64) -> Self {
-        Self { frames, leaves: OnceLock::new() }
+        Self { frames, branches: OnceLock::new() }
     }
 
     /// The account of a frame of the store.
     pub(crate) fn of(&self, frame: u64) -> Account<'_> {
-        let place = &self.leaves()[(frame / LEAF) as usize];
-        // ORDERING: Acquire and Release: the leaf is built before it is found.
-        let mut leaf = place.load(Ordering::Acquire);
-        if leaf.is_null() {
-            let new = Box::into_raw(Box::new(array::from_fn(|_| AtomicU32::new(0))));
-            leaf = match place.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => new,
-                Err(other) => {
-                    // SAFETY: it was not published: ours alone.
-                    drop(unsafe { Box::from_raw(new) });
-                    other
-                }
-            };
-        }
-        // SAFETY: not null, so published above, and freed with `self` only.
-        Account(&unsafe { &*leaf }[(frame % LEAF) as usize])
-    }
-
-    fn leaves(&self) -> &[AtomicPtr<Leaf>] {
-        self.leaves.get_or_init(|| (0..self.frames.div_ceil(LEAF)).map(|_| AtomicPtr::default()).collect())
-    }
-}
-
-impl Drop for Latches {
-    fn drop(&mut self) {
-        for place in self.leaves.take().unwrap_or_default() {
-            let leaf = place.into_inner();
-            if !leaf.is_null() {
-                // SAFETY: `of` made it from a box, and nothing refers to it any more.
-                drop(unsafe { Box::from_raw(leaf) });
-            }
-        }
+        let (leaf, word) = (frame as usize / FAN, frame as usize % FAN);
+        let branches = self.branches.get_or_init(|| {
+            let count = self.frames.div_ceil((FAN * FAN) as u64);
+            (0..count).map(|_| OnceLock::new()).collect()
+        });
+        let branch = branches[leaf / FAN].get_or_init(|| Box::new(array::from_fn(|_| OnceLock::new())));
+        let leaf = branch[leaf % FAN].get_or_init(|| Box::new(array::from_fn(|_| AtomicU32::new(0))));
+        Account(&leaf[word])
     }
 }
 
@@ -112,8 +90,8 @@ mod tests {
 
     #[test]
     fn only_what_was_taken_is_given_back() {
-        let latches = Latches::new(3000);
-        for frame in [0, 1023, 1024, 2999] {
+        let latches = Latches::new(3 << 20);
+        for frame in [0, 1023, 1024, (1 << 20) - 1, 1 << 20, (3 << 20) - 1] {
             let account = latches.of(frame);
             assert!(!account.give_back(Mode::Shared) && !account.give_back(Mode::Exclusive));
             account.take(Mode::Shared);

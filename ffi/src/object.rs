@@ -98,8 +98,8 @@ pub unsafe extern "C" fn pgs_object_read(
 /// reads as zeros. Everybody who reads, pinned the page or has it mapped sees the bytes at once. Never waits
 /// for a pin.
 ///
-/// Errors: PGS_E_NO_SPACE; PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE (the object would be too large);
-/// PGS_E_POISONED_FRAME.
+/// Errors: PGS_E_NO_SPACE (bytes inside the old size may be new); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE
+/// (the object would be too large); PGS_E_POISONED_FRAME.
 ///
 /// Durability: after pgs_object_sync(), or pgs_object_sync_range() of these bytes, or pgs_store_sync().
 // # Safety: that of the crate.
@@ -177,7 +177,8 @@ pub unsafe extern "C" fn pgs_object_allocate(object: *mut Object, offset: u64, l
 
 /// Makes [offset, offset + len) read as zeros and gives back the frames of whole pages in it. The size stays.
 ///
-/// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
+/// Errors: PGS_E_NO_SPACE (thousands of pages are pinned: some may be zeros already); PGS_E_READ_ONLY;
+/// PGS_E_OUT_OF_RANGE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
 // # Safety: that of the crate.

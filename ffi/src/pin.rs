@@ -6,7 +6,7 @@ use crate::handle;
 use crate::object::Object;
 use crate::options::Flags;
 use crate::store::Store;
-use pagestone::page::PINS_MAX;
+use pagestone::page::{PINS_MAX, PageRef};
 use pagestone::units::{FRAME_SIZE, PageIndex, Pfn, PfnRange};
 use std::ffi::{c_int, c_void};
 use std::mem::forget;
@@ -33,7 +33,7 @@ const _: () = assert!(PGS_FRAME_SIZE == FRAME_SIZE && PGS_PINS_MAX == PINS_MAX &
 ///
 /// Errors: PGS_E_PAST_END; PGS_E_HOLE (without PGS_PIN_WRITE); PGS_E_SCATTERED; PGS_E_TOO_MANY_PINS;
 /// PGS_E_HELD; PGS_E_POISONED_FRAME; PGS_E_INVALID (`len` is 0); PGS_E_NO_SPACE and PGS_E_READ_ONLY
-/// (PGS_PIN_WRITE). On an error nothing stays pinned.
+/// (PGS_PIN_WRITE). On an error nothing stays pinned; pages to which PGS_PIN_WRITE gave a frame keep it.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_pin(
@@ -98,13 +98,12 @@ pub unsafe extern "C" fn pgs_pin_frame(store: *mut Store, pfn: u64, address: *mu
         handle::on(store, |store| {
             let out = Out::new(address, "address")?;
             let range = PfnRange::new(Pfn::new(pfn), 1);
+            let foreign =
+                || Failure::new(code::PGS_E_FOREIGN, format!("frame {pfn:#x} is not of this store"));
             if !store.pfns.contains(range.start) {
-                return Err(Failure::new(
-                    code::PGS_E_FOREIGN,
-                    format!("frame {pfn:#x} is not of this store"),
-                ));
+                return Err(foreign());
             }
-            if let Some(page) = store.engine.frames(range)?.pop() {
+            if let Some(page) = in_use(store.engine.frames(range), foreign)?.pop() {
                 out.set(page.into_raw().cast_mut().cast());
             }
             Ok(())
@@ -127,11 +126,24 @@ pub unsafe extern "C" fn pgs_pin_address(store: *mut Store, address: *const c_vo
             for end in ends.into_iter().flatten() {
                 store.engine.pages().peek(end)?;
             }
-            for page in pagestone::store::frames_at(address.cast(), len)? {
+            let foreign =
+                || Failure::new(code::PGS_E_FOREIGN, "the range reaches beyond the frames of this store\0");
+            for page in in_use(pagestone::store::frames_at(address.cast(), len), foreign)? {
                 forget(page);
             }
             Ok(())
         })
+    }
+}
+
+/// Pins on frames, where all are in use: a store has addresses for more of them than it has frames.
+fn in_use(
+    frames: pagestone::Result<Vec<PageRef>>,
+    foreign: impl FnOnce() -> Failure,
+) -> Answer<Vec<PageRef>> {
+    match frames {
+        Err(pagestone::Error::OutOfRange { .. }) => Err(foreign()),
+        frames => Ok(frames?),
     }
 }
 
