@@ -125,6 +125,10 @@ pub enum Call {
     StoreSync {
         store: u8,
     },
+    Compact {
+        store: u8,
+        out: bool,
+    },
     Rename {
         store: u8,
         from: Name,

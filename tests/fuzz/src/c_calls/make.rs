@@ -319,6 +319,12 @@ impl World {
         match call {
             // SAFETY: NULL or a live store.
             Call::StoreSync { store } => told(unsafe { pgs_store_sync(self.store(*store)) }),
+            Call::Compact { store, out } => {
+                let mut bytes = 0;
+                let out = if *out { &raw mut bytes } else { ptr::null_mut() };
+                // SAFETY: NULL or a live store; NULL or room.
+                told(unsafe { pgs_compact(self.store(*store), out) });
+            }
             Call::Rename { store, from, to } => {
                 let (from, to) = (from.get(), to.get());
                 // SAFETY: NULL or a live store; NULL or strings.

@@ -97,6 +97,7 @@ fn on_store(store: *mut Store, expected: c_int) {
             pgs_object_open(store, name, PGS_CREATE, &raw mut object),
             pgs_batch_begin(store, &raw mut batch),
             pgs_store_sync(store),
+            pgs_compact(store, words.as_mut_ptr()),
             pgs_rename(store, name, name),
             pgs_unlink(store, name),
             pgs_exists(store, name, &raw mut there, ptr::null_mut()),
