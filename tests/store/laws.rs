@@ -4,6 +4,7 @@ use crate::{PAGE, check, killed};
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::Durability;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A store in a file after its process died with `objects` objects of `pages` pages each on its list of orphans.
 fn with_orphans(options: &Options, objects: u64, pages: usize) -> (tempfile::TempDir, Store) {
@@ -22,6 +23,15 @@ fn with_orphans(options: &Options, objects: u64, pages: usize) -> (tempfile::Tem
     let left = killed(&path, options);
     drop(open);
     left
+}
+
+/// Ends what other threads are at when it is dropped, by a failure too: the test waits for their end.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -62,6 +72,9 @@ fn a_change_that_needs_the_room_of_what_is_owed_gets_it() {
 fn the_tail_moves_ahead_of_need_after_the_write_back_was_started_bit_by_bit() {
     const MIB: usize = 1 << 20;
     const LARGE: usize = 8;
+    /// Bytes of the log, of which an append wants a quarter, and of a mark in it.
+    const LOG: u64 = 16 * PAGE;
+    const MARK: u64 = 48;
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::new();
     let options = Store::options().create(true).log_frames(16).assume(Durability::Fdatasync);
@@ -80,11 +93,12 @@ fn the_tail_moves_ahead_of_need_after_the_write_back_was_started_bit_by_bit() {
         batch.write_at(&small, n % 64 * PAGE + 2048, &n.to_le_bytes()).unwrap();
         batch.commit().unwrap();
     };
+    let appended = || store.stats().record_bytes + MARK * store.stats().marks;
     // Parts of the file since the tail moved last, and with which commit the last of them.
     let (mut seen, mut started, mut moves) = (recorder.file_operations().len(), 0, 0);
-    let mut latest = 0;
+    let (mut latest, mut tail) = (0, 0);
     for n in 1..900 {
-        let tail_moves = store.stats().tail_moves;
+        let (tail_moves, before) = (store.stats().tail_moves, appended());
         commit(n);
         let all = recorder.file_operations();
         let now = all[seen..].iter().filter(|&&done| done == FileOperation::WriteBack).count();
@@ -94,12 +108,17 @@ fn the_tail_moves_ahead_of_need_after_the_write_back_was_started_bit_by_bit() {
         if store.stats().tail_moves > tail_moves {
             // Two passes, in strides of 1, 2, 4 and 8 MiB at most.
             assert!(moves == 0 || started >= 2 * 4, "{started} parts before a move of the tail");
+            let used = before - tail;
+            assert!(
+                moves == 0 || used < LOG / 32 * 23,
+                "it moved when an append needed the room: {used} bytes"
+            );
             assert!(
                 moves == 0 || n - latest <= 1,
                 "what became dirty in {} commits was left to the sync",
                 n - latest
             );
-            (started, moves) = (0, moves + 1);
+            (started, moves, tail) = (0, moves + 1, before);
         }
     }
     assert!(moves > 3, "{moves} moves");
@@ -111,13 +130,13 @@ fn a_check_shows_one_moment_while_changes_go_on() {
     for n in 0..500 {
         store.create(format!("stays {n}")).unwrap().append(&[1; 9_000]).unwrap();
     }
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (store, stop) = (&store, &stop);
         for thread in 0..2_u64 {
             scope.spawn(move || {
                 for n in 0_u64.. {
-                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    if stop.load(Ordering::Relaxed) {
                         break;
                     }
                     let name = format!("comes {thread} {}", n % 50);
@@ -130,14 +149,39 @@ fn a_check_shows_one_moment_while_changes_go_on() {
                 }
             });
         }
+        let _stop = Stop(stop);
         let reports: Vec<_> = (0..15).map(|_| store.check().unwrap()).collect();
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
         for report in reports {
             assert!(report.is_clean(), "{:?}", report.findings);
             assert!(report.counts.objects >= 500);
         }
     });
     check(&store);
+}
+
+#[test]
+fn changes_go_on_beside_a_check() {
+    const CHECKS: u64 = 5;
+    let store = Store::options().open_memory(1 << 20).unwrap();
+    let object = store.create("changes").unwrap();
+    (0..20_000).for_each(|n| drop(store.create(n.to_string()).unwrap()));
+    let (stop, changes) = (AtomicBool::new(false), AtomicU64::new(0));
+    let beside = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                object.set_len(changes.fetch_add(1, Ordering::Relaxed) % 100).unwrap();
+            }
+        });
+        let _stop = Stop(&stop);
+        let beside = |_| {
+            let before = changes.load(Ordering::Relaxed);
+            assert!(store.check().unwrap().is_clean());
+            changes.load(Ordering::Relaxed) - before
+        };
+        (0..CHECKS).map(beside).min()
+    });
+    // Hundreds are made before it has its locks: while it walks, tens of thousands.
+    assert!(beside > Some(5_000), "{beside:?} changes beside a check");
 }
 
 #[test]
@@ -170,13 +214,13 @@ fn a_list_shows_each_name_that_stays_once_whatever_comes_and_goes() {
     for n in 0..STAY {
         store.create(format!("stays {n}")).unwrap();
     }
-    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (store, stop) = (&store, &stop);
         for thread in 0..2 {
             scope.spawn(move || {
                 for n in (0..400).cycle() {
-                    if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    if stop.load(Ordering::Relaxed) {
                         break;
                     }
                     let name = format!("comes {thread} {n}");
@@ -188,16 +232,13 @@ fn a_list_shows_each_name_that_stays_once_whatever_comes_and_goes() {
                 }
             });
         }
+        let _stop = Stop(stop);
         for _ in 0..20 {
             let names: Vec<_> = store.list().unwrap().into_iter().map(|entry| entry.name).collect();
             assert!(names.windows(2).all(|two| two[0] < two[1]), "a name is given twice");
             let stay = names.iter().filter(|name| name.starts_with(b"stays ")).count();
-            if stay != STAY {
-                stop.store(true, std::sync::atomic::Ordering::Relaxed);
-            }
             assert_eq!(stay, STAY);
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     check(&store);
 }

@@ -137,7 +137,10 @@ impl Volume {
     }
 
     /// A part of that, while no name changes.
-    fn list_portion(&self, from: directory::Place) -> Result<(Vec<ObjectRecord>, Option<directory::Place>)> {
+    pub(super) fn list_portion(
+        &self,
+        from: directory::Place,
+    ) -> Result<(Vec<ObjectRecord>, Option<directory::Place>)> {
         let _names = self.names_in_turn();
         let log = &*self.log;
         let one_moment = |look: &dyn Fn() -> Result<Vec<Head>>| self.read(|_, _| look());

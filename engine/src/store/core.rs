@@ -225,9 +225,13 @@ mod tests {
             while core.owed.try_lock().is_some() {
                 thread::yield_now();
             }
-            core.begin_change().unwrap();
-            assert!(!worker.is_finished(), "the work is not done");
+            let (send, done) = mpsc::channel();
+            scope.spawn(move || send.send(core.begin_change()).unwrap());
+            let begun = done.recv_timeout(Duration::from_secs(20));
+            let unfinished = !worker.is_finished();
             drop(roles);
+            begun.expect("a change waits for the owed work").unwrap();
+            assert!(unfinished, "the work was done already");
             worker.join().unwrap().unwrap();
         });
         assert!(!core.owes());

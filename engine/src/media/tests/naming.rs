@@ -60,6 +60,20 @@ fn ten_thousand_objects_are_found_listed_and_dropped() {
 }
 
 #[test]
+fn a_list_holds_the_lock_of_name_changes_for_a_portion_at_a_time() {
+    let volume = fresh();
+    (0..3_000_u32).for_each(|i| _ = create(&volume, i.to_string().as_bytes()));
+    let (mut portions, mut listed, mut place) = (0, 0, Some(directory::Place::default()));
+    while let Some(from) = place {
+        let (records, next) = volume.list_portion(from).unwrap();
+        assert!(records.len() <= 300, "{} names at a time", records.len());
+        (portions, listed, place) = (portions + 1, listed + records.len(), next);
+    }
+    assert_eq!(listed, 3_000);
+    assert!(portions <= 60, "{portions} portions");
+}
+
+#[test]
 fn names_with_equal_hashes_share_a_bucket_of_any_length() {
     // Forced by a directory without spare frames: chains grow where they cannot be spread.
     let volume = fresh_with(layout::file_bytes(layout::FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
