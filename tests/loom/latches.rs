@@ -4,6 +4,7 @@ use super::{PFN, explore, must_pin, put, table};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
+use pagestone::frame::before_stores_under_latches_of_another;
 use pagestone::frame::{FrameTable, Manner, OrphanOutcome, PinOutcome, SHARED_MAX, UnpinOutcome};
 use std::sync::Arc;
 
@@ -101,6 +102,37 @@ fn an_optimistic_copy_that_validates_is_of_one_piece() {
             assert_eq!(copy[0], copy[1], "torn");
         }
         writer.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+/// As the log's leader stores the pages of a batch: its thread latches them, and waits for the leader.
+#[test]
+fn an_optimistic_copy_beside_a_batch_that_another_stores_is_of_one_piece() {
+    explore(5, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        must_pin(&table, PFN);
+        let words = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        let batch = thread::spawn({
+            let (table, words) = (table.clone(), words.clone());
+            move || {
+                table.latch_exclusive(PFN);
+                let leader = thread::spawn(move || {
+                    before_stores_under_latches_of_another();
+                    words.iter().for_each(|word| word.store(1, Ordering::Relaxed));
+                });
+                leader.join().expect("no panic");
+                table.release_exclusive(PFN);
+                put(&table, PFN);
+            }
+        });
+        let before = table.version(PFN);
+        let copy = [words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed)];
+        if table.validate(PFN, before) {
+            assert_eq!(copy[0], copy[1], "torn");
+        }
+        batch.join().expect("no panic");
         put(&table, PFN);
     });
 }

@@ -239,8 +239,8 @@ impl Descriptor {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    // ORDERING: release fence: whoever reads a byte stored from here on, and then fences (`unchanged`),
-                    // finds EXCLUSIVE or a later version. Free on x86.
+                    // ORDERING: release fence: whoever reads a byte that this thread stores from here on, and then fences
+                    // (`unchanged`), finds EXCLUSIVE or a later version. Free on x86.
                     if !mutant("writer_without_fence") {
                         fence(Ordering::Release);
                     }
@@ -273,9 +273,19 @@ impl Descriptor {
     /// Whether the version is still `then`, and everything read since is therefore of one piece.
     pub(super) fn unchanged(&self, then: Version) -> bool {
         // ORDERING: acquire fence, then Relaxed: the reads of the copy come before this load; pairs with the fence in
-        // `try_exclusive`.
+        // `try_exclusive`, or where another thread stores with `before_stores_under_latches_of_another`.
         fence(Ordering::Acquire);
         then.stable() && Snapshot(self.state.load(Ordering::Relaxed)).version() == then
+    }
+}
+
+/// Stands before the first store to pages that another thread has latched: the fence of `try_exclusive` orders the stores
+/// of that thread alone. The latching happened before this call.
+pub fn before_stores_under_latches_of_another() {
+    if !mutant("leader_without_fence") {
+        // ORDERING: release fence: whoever reads a byte stored from here on, and then fences (`unchanged`), finds what
+        // happened before: EXCLUSIVE, or a later version. Free on x86.
+        fence(Ordering::Release);
     }
 }
 

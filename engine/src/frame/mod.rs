@@ -42,7 +42,7 @@ mod table;
 mod version;
 mod waiting;
 
-pub use descriptor::Descriptor;
+pub use descriptor::{Descriptor, before_stores_under_latches_of_another};
 pub use latch::Manner;
 pub use outcome::{HoldOutcome, OrphanOutcome, PinOutcome, SharedOutcome, UnpinOutcome};
 pub use state::{PINS_MAX, SHARED_MAX, Snapshot, Version};

@@ -5,6 +5,7 @@ use super::homes::Homes;
 use super::record::{Content, Entry, Link, Sequence};
 use super::{Live, Log, Reach};
 use crate::error::{Error, Result};
+use crate::frame::before_stores_under_latches_of_another;
 use crate::media::layout::CURSOR_OFFSET;
 use crate::media::rules::Rule;
 use crate::sync::atomic::Ordering;
@@ -183,6 +184,8 @@ impl Log {
                 chain.live.iter_mut().filter(|r| r.sequence > progress.applied && r.sequence <= head);
             committed.map(|r| (r.sequence, std::mem::take(&mut r.entries))).collect()
         };
+        // Of a batch, pages that its own thread has latched, before it appended the record under the chain's lock.
+        before_stores_under_latches_of_another();
         for (sequence, entries) in &records {
             entries.iter().try_for_each(|entry| progress.homes.store(memory, entry))?;
             self.shadow.applied(*sequence, entries);
