@@ -368,6 +368,56 @@ fn a_write_and_a_batch_under_a_range_that_is_kept_are_told() {
     });
 }
 
+/// It has given back its latches, and its objects may grow and be cut.
+#[test]
+fn a_batch_that_waits_for_a_kept_range_keeps_nothing_from_others() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 3);
+        let batch = || {
+            let mut batch = store.batch();
+            batch.write_at(&object, 0, &[9; 3 * PAGE as usize]).unwrap();
+            batch.commit()
+        };
+        let others = || {
+            let start = Instant::now();
+            for index in [0, 2] {
+                assert_eq!(pin(&object, index).read().unwrap()[0], index as u8 + 1);
+                object.write_at(index * PAGE, &[index as u8 + 1]).unwrap();
+            }
+            object.append(b"more").unwrap();
+            object.set_len(3 * PAGE).unwrap();
+            start.elapsed()
+        };
+        let keep = || object.pin_range(PAGE, 100).unwrap().unwrap().try_read().unwrap().unwrap();
+        for (cut, let_go) in [(false, false), (true, true), (false, true)] {
+            let (kept, pfn) = (keep(), pin(&object, 1).pfn());
+            thread::scope(|scope| {
+                let batch = scope.spawn(batch);
+                until_one_waits(pfn);
+                let took = others();
+                println!("others took {took:?}");
+                assert!(!batch.is_finished());
+                assert!(took < Duration::from_secs(1), "{took:?}");
+                if cut {
+                    // The page that the batch waits for is its object's no more.
+                    object.set_len(PAGE).unwrap();
+                }
+                if let_go {
+                    drop(kept);
+                    batch.join().unwrap().unwrap();
+                    assert_eq!(crate::content(&object), [9; 3 * PAGE as usize]);
+                    (0..3).for_each(|n| object.write_at(n * PAGE, &[n as u8 + 1; PAGE as usize]).unwrap());
+                } else {
+                    assert!(matches!(batch.join().unwrap(), Err(Error::Busy { .. })));
+                }
+            });
+        }
+        drop(object);
+        check(&store);
+    });
+}
+
 #[test]
 fn a_thread_that_would_wait_for_itself_is_told() {
     fn told<T>(result: Result<T, Error>) {

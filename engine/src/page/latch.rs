@@ -16,6 +16,8 @@ pub const READERS_MAX: u32 = SHARED_MAX;
 
 /// How long a writer waits for a range that is kept.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often one looks for that which must not wait for it.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A shared latch: nobody writes to the page while it lives.
 ///
@@ -250,6 +252,31 @@ impl PageRef {
                 return Err(Error::Busy { what: "the page", why });
             }
         }
+    }
+
+    /// As [`Self::latch_exclusive`], but it does not wait for a range that is kept: false then.
+    pub(super) fn latch_exclusive_unless_kept(&self) -> Result<bool> {
+        let table = FrameTable::global();
+        if table.try_latch_exclusive(self.pfn()) {
+            return Ok(true);
+        }
+        must_not_wait_for_itself(self.pfn(), true)?;
+        while self.pages().kept.over(self.frame()).is_none() {
+            if table.latch_exclusive_within(self.pfn(), Some(LOOK)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits, as a writer, for the range that is kept over the page.
+    ///
+    /// # Errors
+    /// `Busy` where it is kept for seconds.
+    pub(crate) fn wait_for_keepers(&self) -> Result {
+        self.latch_exclusive()?;
+        FrameTable::global().release_exclusive(self.pfn());
+        Ok(())
     }
 
     /// Makes the lines that hold `bytes` dirty. The caller holds the exclusive latch.

@@ -22,11 +22,24 @@ impl Latched {
         page.readable()?;
         page.writable()?;
         page.latch_exclusive()?;
-        let latched = Self { page };
-        if latched.page.is_detached() {
-            return Err(Error::Detached { pfn: latched.page.pfn() });
+        Self { page }.attached()
+    }
+
+    /// As [`Self::take`], but it does not wait for a range that is kept: the page comes back then.
+    ///
+    /// # Errors
+    /// As [`Self::take`], but for `Busy`.
+    pub(crate) fn take_unless_kept(page: PageRef) -> Result<std::result::Result<Self, PageRef>> {
+        page.readable()?;
+        page.writable()?;
+        if !page.latch_exclusive_unless_kept()? {
+            return Ok(Err(page));
         }
-        Ok(latched)
+        Self { page }.attached().map(Ok)
+    }
+
+    fn attached(self) -> Result<Self> {
+        if self.page.is_detached() { Err(Error::Detached { pfn: self.page.pfn() }) } else { Ok(self) }
     }
 
     /// The frame.

@@ -12,6 +12,9 @@
 //!   lengths are published, latches released
 //! ```
 //! Who holds a latch of a batch waits for the log alone, and nobody whom the log waits for wants a latch (LOG rule 5).
+//!
+//! A range that is kept may stay for seconds: a batch that meets one gives back what it has, waits for it with nothing, and
+//! begins again.
 
 use super::batch::Target;
 use super::core::Core;
@@ -31,19 +34,45 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// How often a batch begins again. Each time another range was kept meanwhile: then it waits with what it has.
+const RETREATS: u32 = 16;
+
 /// Writes what is staged, all or nothing.
 ///
 /// # Durability
 /// Durable on return.
 pub(super) fn commit(core: &Arc<Core>, targets: &mut [Target]) -> Result {
+    for _ in 0..RETREATS {
+        match commit_unless(core, targets, Latched::take_unless_kept)? {
+            None => return Ok(()),
+            Some(kept) => kept.wait_for_keepers()?,
+        }
+    }
+    commit_unless(core, targets, |page| Latched::take(page).map(Ok)).map(drop)
+}
+
+/// Commits the batch, or returns the page whose latch was refused: then nothing has changed.
+///
+/// # Durability
+/// Durable where it returns none.
+fn commit_unless(core: &Arc<Core>, targets: &mut [Target], take: Take) -> Result<Option<PageRef>> {
     let objects: Vec<_> = targets.iter().map(|target| Arc::clone(&target.shared)).collect();
     let members = objects.iter().map(Member::new).collect();
     let mut commit = Commit { core, members, payload: Vec::new(), appended: false };
-    let (pages, sequence) = commit.append(targets)?;
+    let (pages, sequence) = match commit.append(targets, take)? {
+        Ok(appended) => appended,
+        Err(refused) => return Ok(Some(refused)),
+    };
     // The log has it: who has a large batch needs room for it once, here or in the region.
     targets.iter_mut().for_each(|target| target.stage = Stage::default());
-    commit.finish(pages, sequence)
+    commit.finish(pages, sequence)?;
+    Ok(None)
 }
+
+/// Takes the latch of a page, or gives the page back.
+type Take = fn(PageRef) -> Result<Unless<Latched>>;
+/// Or a page whose latch was refused.
+type Unless<T> = std::result::Result<T, PageRef>;
 
 /// What a batch stores to one page: zeros from `zero_from` on, then pieces.
 #[derive(Default)]
@@ -281,7 +310,7 @@ struct Logged {
 
 impl Commit<'_> {
     /// Appends the record; the pages stay latched.
-    fn append(&mut self, targets: &[Target]) -> Result<(Vec<Logged>, Sequence)> {
+    fn append(&mut self, targets: &[Target], take: Take) -> Result<Unless<(Vec<Logged>, Sequence)>> {
         let mut edits: Vec<_> = self.members.iter_mut().zip(targets).map(|(m, t)| m.edits(t)).collect();
         self.members.iter_mut().zip(&mut edits).try_for_each(|(member, edits)| member.locate(edits))?;
         let (core, volume) = (self.core, &self.core.volume);
@@ -300,7 +329,10 @@ impl Commit<'_> {
             self.members.iter_mut().try_for_each(Member::link_ahead)?;
             parts = self.members.iter().map(Member::part).collect();
         }
-        let mut pages = latch(core, &self.members, edits)?;
+        let mut pages = match latch(core, &self.members, edits, take)? {
+            Ok(pages) => pages,
+            Err(refused) => return Ok(Err(refused)),
+        };
         compare(core, &mut pages);
         let images = images(core, &parts, &pages, &mut self.payload)?;
         let zeros: Vec<_> = pages.iter().filter(|p| p.zeroed()).map(|p| p.latched.frame()).collect();
@@ -311,7 +343,7 @@ impl Commit<'_> {
         volume.retire_payload(sequence, std::mem::take(&mut self.payload));
         let logged =
             |page: Page<'_>| Logged { latched: page.latched, owner: Some(page.owner).filter(|_| page.fresh) };
-        Ok((pages.into_iter().map(logged).collect(), sequence))
+        Ok(Ok((pages.into_iter().map(logged).collect(), sequence)))
     }
 
     /// The record is appended: commits it, and shows what grew.
@@ -344,8 +376,13 @@ impl Drop for Commit<'_> {
     }
 }
 
-/// Pins and latches all pages, in the order of their frames.
-fn latch<'e>(core: &Core, members: &[Member<'_>], edits: Vec<Edits<'e>>) -> Result<Vec<Page<'e>>> {
+/// Pins and latches all pages, in the order of their frames, or none.
+fn latch<'e>(
+    core: &Core,
+    members: &[Member<'_>],
+    edits: Vec<Edits<'e>>,
+    take: Take,
+) -> Result<Unless<Vec<Page<'e>>>> {
     let mut wanted = Vec::new();
     for (member, mut edits) in members.iter().zip(edits) {
         for &(index, frame) in &member.found {
@@ -370,9 +407,10 @@ fn latch<'e>(core: &Core, members: &[Member<'_>], edits: Vec<Edits<'e>>) -> Resu
         let why = format!("pages {} and {} lie in one frame", one.index().0, other.index().0);
         return Err(Error::corrupt("object map", frame.offset(), why));
     }
-    let latched = |(page, edit, owner, fresh): (PageRef, Edit<'e>, Owner, bool)| {
-        let hasty = hasty(core, &page, &edit)?.filter(|_| !fresh);
-        Ok(Page { latched: Latched::take(page)?, edit, owner, fresh, dirty: 0, logged: 0, hasty })
+    let latched = |(page_ref, edit, owner, fresh): (PageRef, Edit<'e>, Owner, bool)| {
+        let hasty = hasty(core, &page_ref, &edit)?.filter(|_| !fresh);
+        let page = |latched| Page { latched, edit, owner, fresh, dirty: 0, logged: 0, hasty };
+        Ok(take(page_ref)?.map(page))
     };
     wanted.into_iter().map(latched).collect()
 }
