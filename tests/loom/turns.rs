@@ -2,7 +2,7 @@
 
 use super::{PFN, explore, must_pin, put, table};
 use loom::thread;
-use pagestone::frame::{FrameTable, HoldOutcome, Manner, OrphanOutcome, PinOutcome, SharedOutcome};
+use pagestone::frame::{FrameTable, HoldOutcome, Manner, OrphanOutcome, PinOutcome, SharedOutcome, model};
 use std::sync::Arc;
 
 /// A table with a frame that is pinned and shared, by the caller.
@@ -171,6 +171,52 @@ fn a_writer_that_gives_up_lets_readers_in() {
         reader.join().expect("no panic");
         table.release_shared(PFN);
         writer.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+/// The reader that the writer's holder waits for: no turn of its own ends in a model.
+#[test]
+fn a_reader_passes_a_writer_whose_turn_has_ended() {
+    explore(2, || {
+        model::turns_end(1);
+        let table = shared();
+        let writer = writer(&table);
+        let reader = thread::spawn({
+            let table = table.clone();
+            move || {
+                must_pin(&table, PFN);
+                table.latch_shared(PFN, Manner::GivesWay);
+                table.release_shared(PFN);
+                put(&table, PFN);
+            }
+        });
+        reader.join().expect("no panic");
+        table.release_shared(PFN);
+        writer.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
+/// The second of two turns closes the gate under a reader that the first has let go on.
+#[test]
+fn a_writer_readers_and_the_turns_between_them_all_come_to_an_end() {
+    explore(2, || {
+        model::turns_end(2);
+        let table = shared();
+        let writer = writer(&table);
+        let reader = thread::spawn({
+            let table = table.clone();
+            move || {
+                must_pin(&table, PFN);
+                table.latch_shared(PFN, Manner::GivesWay);
+                table.release_shared(PFN);
+                put(&table, PFN);
+            }
+        });
+        table.release_shared(PFN);
+        writer.join().expect("no panic");
+        reader.join().expect("no panic");
         put(&table, PFN);
     });
 }

@@ -184,6 +184,96 @@ fn readers_pass_a_writer_whose_turn_is_over() {
     });
 }
 
+/// A gate that stayed open would leave the writer to the readers for good.
+#[test]
+fn after_a_pause_the_gate_closes_again() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 1);
+        let page = pin(&object, 0);
+        thread::scope(|scope| {
+            let held = page.read().unwrap();
+            let writer = scope.spawn(|| object.write_at(0, b"x").unwrap());
+            until_one_waits(page.pfn());
+            let changes = scope.spawn(|| {
+                let (start, mut changes, mut open) = (Instant::now(), Vec::new(), false);
+                while changes.len() < 5 && start.elapsed() < 30 * TURN {
+                    if page.try_read().unwrap().is_some() != open {
+                        open = !open;
+                        changes.push(start.elapsed());
+                    }
+                    thread::sleep(TURN / 50);
+                }
+                changes
+            });
+            let changes = changes.join().unwrap();
+            println!("open, closed and so on after {changes:.0?}");
+            assert!(!writer.is_finished());
+            drop(held);
+            assert_eq!(changes.len(), 5, "{changes:?}");
+        });
+    });
+}
+
+/// What one of several threads does again and again.
+type Again<'a> = &'a (dyn Fn() + Sync);
+
+/// As many writers as there are closures, each of which runs until the end of `body`, or for five seconds.
+fn beside<T>(writers: &[Again<'_>], body: impl FnOnce() -> T) -> T {
+    let end = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for write in writers {
+            let end = &end;
+            scope.spawn(move || {
+                let start = Instant::now();
+                while !end.load(SeqCst) && start.elapsed() < Duration::from_secs(5) {
+                    write();
+                }
+            });
+        }
+        let value = body();
+        end.store(true, SeqCst);
+        value
+    })
+}
+
+/// The reader came when no writer waited, and is not the one that a release wakes first.
+#[test]
+fn a_reader_that_came_first_comes_in_beside_writers_that_hand_the_page_over() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 1);
+        let page = pin(&object, 0);
+        // Each lets the page go when the other one waits for it.
+        let about_to_wait = AtomicU64::new(0);
+        let write = || {
+            about_to_wait.fetch_add(1, SeqCst);
+            let guard = page.write().unwrap();
+            about_to_wait.fetch_sub(1, SeqCst);
+            let start = Instant::now();
+            while about_to_wait.load(SeqCst) == 0 && start.elapsed() < 2 * TURN {
+                thread::sleep(Duration::from_micros(100));
+            }
+            thread::sleep(Duration::from_millis(1));
+            drop(guard);
+        };
+        thread::scope(|scope| {
+            let held = page.write().unwrap();
+            let reader = scope.spawn(|| drop(page.read().unwrap()));
+            until_one_waits(page.pfn());
+            let start = Instant::now();
+            let took = beside(&[&write, &write], || {
+                thread::sleep(Duration::from_millis(5));
+                drop(held);
+                reader.join().unwrap();
+                start.elapsed()
+            });
+            println!("the reader was delayed by {took:?}");
+            assert!(took < Duration::from_secs(1), "{took:?}");
+        });
+    });
+}
+
 /// Reads that pin the page again and again leave no moment without a pin by themselves.
 #[test]
 fn a_cut_that_waits_does_not_time_out_beside_short_reads() {

@@ -47,3 +47,5 @@ pub use latch::Manner;
 pub use outcome::{HoldOutcome, OrphanOutcome, PinOutcome, SharedOutcome, UnpinOutcome};
 pub use state::{PINS_MAX, SHARED_MAX, Snapshot, Version};
 pub use table::{CHUNK_BUDGET, FRAMES_MAX, FrameStats, FrameTable};
+#[cfg(pagestone_loom)]
+pub use waiting::model;

@@ -26,8 +26,8 @@
 //! finds the flag, and wakes them.
 //!
 //! A turn is [`TURN`] long. After it the gate is open for as long: a reader that the writer's own holders wait for comes
-//! in then. A reader that has waited for a turn of its own comes in whatever the gate says, so that none depends on a
-//! writer that does not run.
+//! in then. A reader that has waited for a turn of its own, for whatever, is one of the others from then on and comes in
+//! whatever the gate says: none depends on a writer that does not run, or on the end of a stream of writers.
 
 use super::descriptor::Descriptor;
 use super::state::{HOLD, LIVE, Snapshot, WAITERS};
@@ -39,18 +39,14 @@ use crate::sync::time::Instant;
 use crate::units::Pfn;
 use std::time::Duration;
 
-/// How long a waiting writer keeps readers out at a time. In a model of every interleaving it has no end: who depends on
-/// it hangs there.
-pub(super) const TURN: Option<Duration> =
-    if cfg!(pagestone_loom) { None } else { Some(Duration::from_millis(50)) };
+/// How long a waiting writer keeps readers out at a time. In a model of every interleaving it has no end, unless the model
+/// says so: who depends on it hangs there.
+const TURN: Option<Duration> = if cfg!(pagestone_loom) { None } else { Some(Duration::from_millis(50)) };
 
 const WRITER: u32 = 1;
 const WRITERS: u32 = 0xffff;
 const PAUSE: u32 = 1 << 16;
 const STEP: u32 = 1 << 17;
-
-// Who waits has a pin, and the pins of a frame are counted in as many bits.
-const _: () = assert!(WRITERS as u64 == super::state::PINS.mask());
 
 /// One look at a wait word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,10 +65,37 @@ impl Queue {
     pub(super) const fn is_closed(self) -> bool {
         self.has_writers() && !self.is_paused()
     }
-    /// With one writer less. The pause ends with the last one.
-    const fn left(self) -> Self {
-        let word = self.0 - WRITER;
-        Self(if word & WRITERS == 0 { word & !PAUSE } else { word })
+    /// With one writer more. `None` with as many as can be counted: any number of threads may wait by one pin.
+    const fn joined(self) -> Option<u32> {
+        if self.0 & WRITERS == WRITERS { None } else { Some(self.0 + WRITER) }
+    }
+    /// With one writer less, if there is one: without a pin the word may have been given back meanwhile, and be zero. The
+    /// pause ends with the last one.
+    const fn left(self) -> u32 {
+        let word = if self.has_writers() { self.0 - WRITER } else { self.0 };
+        if word & WRITERS == 0 { word & !PAUSE } else { word }
+    }
+}
+
+/// The turns of writers that end in a model, as soon as they can.
+#[cfg(pagestone_loom)]
+pub mod model {
+    use std::cell::Cell;
+
+    thread_local! {
+        // A model's threads are all on one.
+        static LEFT: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// From here on so many turns end.
+    pub fn turns_end(turns: u32) {
+        LEFT.set(turns);
+    }
+    pub(super) fn a_turn_ends() -> bool {
+        LEFT.get() > 0
+    }
+    pub(super) fn a_turn_has_ended() {
+        LEFT.set(LEFT.get() - 1);
     }
 }
 
@@ -85,6 +108,10 @@ struct Turn {
 impl Turn {
     /// What is left of it.
     fn left(&mut self, queue: Queue) -> Option<Duration> {
+        #[cfg(pagestone_loom)]
+        if model::a_turn_ends() {
+            return Some(Duration::ZERO);
+        }
         let turn = TURN?;
         let now = Instant::now();
         if queue.is_paused() != self.paused {
@@ -153,16 +180,16 @@ impl FrameTable {
         limit: Option<Duration>,
     ) -> bool {
         let word = self.wait_word(pfn);
-        if !mutant("writer_unannounced") {
-            // ORDERING: Relaxed: the flag that is set next, and releases, is what sends readers here.
-            word.fetch_add(WRITER, Ordering::Relaxed);
-        }
+        let join = |word| Queue(word).joined().filter(|_| !mutant("writer_unannounced"));
+        // ORDERING: Relaxed: the flag that is set next, and releases, is what sends readers here. One that finds no room
+        // waits uncounted: those that are counted keep the gate.
+        let counted = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, join).is_ok();
         descriptor.set(WAITERS);
         let taken = self.take_turns(pfn, descriptor, attempt, limit);
-        if !mutant("writer_stays_counted") && !mutant("writer_unannounced") {
+        if counted && !mutant("writer_stays_counted") {
+            let leave = |word| Some(Queue(word).left());
             // ORDERING: Relaxed: the release of the latch, or the wake below, publishes it.
-            let left = |word| Some(Queue(word).left().0);
-            let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+            let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, leave);
         }
         if !taken && !mutant("give_up_without_wake") {
             self.wake(pfn, descriptor);
@@ -208,7 +235,11 @@ impl FrameTable {
         let next = Queue((seen.0 ^ PAUSE).wrapping_add(STEP));
         // ORDERING: Release: as `wake`. On failure others have changed something: the caller looks again.
         let passed = word.compare_exchange(seen.0, next.0, Ordering::Release, Ordering::Relaxed).is_ok();
-        if passed && next.is_paused() {
+        #[cfg(pagestone_loom)]
+        if passed {
+            model::a_turn_has_ended();
+        }
+        if passed && next.is_paused() && !mutant("turn_ends_without_wake") {
             futex::wake(word, Sleepers::All);
         }
     }
@@ -239,7 +270,8 @@ impl FrameTable {
             if state.has_room_to_share() && !gated && !mutant("sleep_without_second_look") {
                 continue;
             }
-            let limit = if gated { left(end) } else { None };
+            // Also where no writer waits yet: behind those that come, releases leave this one asleep.
+            let limit = if goes_first { None } else { left(end) };
             let sleepers = if goes_first { Sleepers::Rest } else { Sleepers::Polite };
             let woken = limit != Some(Duration::ZERO) && futex::wait(word, seen.0, sleepers, limit);
             goes_first |= !woken;
@@ -298,5 +330,27 @@ impl FrameTable {
     fn bump(&self, pfn: Pfn) -> Queue {
         // ORDERING: Release: who reads the new number sets WAITERS after it was cleared.
         Queue(self.wait_word(pfn).fetch_add(STEP, Ordering::Release))
+    }
+}
+
+#[cfg(all(test, not(pagestone_loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn writers_are_counted_as_far_as_there_is_room_and_nothing_else_changes(word: u32) {
+            for word in [word, word | WRITERS, word & !WRITERS] {
+                let (rest, writers) = (word & !(WRITERS | PAUSE), word & WRITERS);
+                let joined = Queue(word).joined();
+                prop_assert_eq!(joined, (writers < WRITERS).then_some(word.wrapping_add(WRITER)));
+                prop_assert!(joined.is_none_or(|joined| joined & !WRITERS == word & !WRITERS));
+                let left = Queue(word).left();
+                prop_assert_eq!(left & !(WRITERS | PAUSE), rest);
+                prop_assert_eq!(left & WRITERS, writers.saturating_sub(1));
+                prop_assert_eq!(left & PAUSE != 0, word & PAUSE != 0 && writers > 1, "the pause ends with the last");
+            }
+        }
     }
 }

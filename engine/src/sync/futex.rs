@@ -82,7 +82,7 @@ mod imp {
 
 /// The kernel's promise and no more: the comparison and the falling asleep are one step against a wake-up. All words
 /// share one queue for each kind of sleepers, which adds wake-ups for no reason; a lost one is a deadlock that the model
-/// reports.
+/// reports, and where there is a limit, its end.
 #[cfg(any(pagestone_loom, pagestone_shuttle))]
 mod imp {
     use super::super::imp::{
@@ -91,23 +91,42 @@ mod imp {
     };
     use super::{AtomicU32, Duration, Sleepers};
 
+    /// One for each kind of sleepers.
+    type Kinds<T> = [T; 2];
+
     lazy_static! {
-        static ref QUEUE: (Mutex<()>, Condvar, Condvar) = (Mutex::new(()), Condvar::new(), Condvar::new());
+        static ref QUEUE: (Mutex<Kinds<u64>>, Kinds<Condvar>) =
+            (Mutex::new([0; 2]), [Condvar::new(), Condvar::new()]);
+    }
+
+    /// The places of the kinds.
+    fn kinds(sleepers: Sleepers) -> impl Iterator<Item = usize> {
+        [Sleepers::Polite, Sleepers::Rest]
+            .into_iter()
+            .enumerate()
+            .filter(move |(_, kind)| sleepers as u32 & *kind as u32 != 0)
+            .map(|(place, _)| place)
     }
 
     #[cfg(pagestone_loom)]
-    fn limited(_: &AtomicU32, _: u32, _: Duration) -> bool {
+    fn limited(_: &AtomicU32, _: u32, _: usize, _: Duration) -> bool {
         // The limit was over at once. To be woken within it is the case without one.
         super::super::thread::yield_now();
         false
     }
 
     #[cfg(pagestone_shuttle)]
-    fn limited(word: &AtomicU32, expected: u32, limit: Duration) -> bool {
-        let end = super::super::time::Instant::now().checked_add(limit);
-        // ORDERING: SeqCst, as below.
-        while word.load(Ordering::SeqCst) == expected {
-            if end.is_some_and(|end| super::super::time::Instant::now() >= end) {
+    fn limited(word: &AtomicU32, expected: u32, kind: usize, limit: Duration) -> bool {
+        use super::super::time::Instant;
+        let end = Instant::now().checked_add(limit);
+        let woken = || QUEUE.0.lock().map_or(u64::MAX, |woken| woken[kind]);
+        let before = woken();
+        // ORDERING: SeqCst, as below. A change after this look wakes after it too.
+        if word.load(Ordering::SeqCst) != expected {
+            return true;
+        }
+        while woken() == before {
+            if end.is_some_and(|end| Instant::now() >= end) {
                 return false;
             }
             super::super::thread::yield_now();
@@ -116,26 +135,23 @@ mod imp {
     }
 
     pub(super) fn wait(word: &AtomicU32, expected: u32, sleepers: Sleepers, limit: Option<Duration>) -> bool {
+        let kind = kinds(sleepers).next().unwrap_or_default();
         if let Some(limit) = limit {
-            return limited(word, expected, limit);
+            return limited(word, expected, kind, limit);
         }
         let Ok(guard) = QUEUE.0.lock() else { return true };
         // ORDERING: SeqCst as the kernel's own look at the word, which has a full barrier on both sides.
         if word.load(Ordering::SeqCst) == expected {
-            let queue = if sleepers == Sleepers::Polite { &QUEUE.1 } else { &QUEUE.2 };
-            drop(queue.wait(guard));
+            drop(QUEUE.1[kind].wait(guard));
         }
         true
     }
 
     pub(super) fn wake(_word: &AtomicU32, sleepers: Sleepers) {
-        let guard = QUEUE.0.lock();
-        if sleepers != Sleepers::Rest {
-            QUEUE.1.notify_all();
+        let Ok(mut woken) = QUEUE.0.lock() else { return };
+        for kind in kinds(sleepers) {
+            woken[kind] += 1;
+            QUEUE.1[kind].notify_all();
         }
-        if sleepers != Sleepers::Polite {
-            QUEUE.2.notify_all();
-        }
-        drop(guard);
     }
 }
