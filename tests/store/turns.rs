@@ -326,6 +326,33 @@ fn a_cut_that_waits_lets_its_time_run_out_under_a_pin_that_stays() {
     });
 }
 
+/// Of those who hold a frame one may let it go for another.
+#[test]
+fn a_cut_that_waits_takes_no_end_of_a_hold_for_the_end_of_a_pin() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 2);
+        let kept = pin(&object, 1);
+        let hold_and_let_go = || {
+            let _ = FrameTable::global().hold(kept.pfn());
+            FrameTable::global().unhold(kept.pfn());
+        };
+        let (cuts, last) = beside(&[&hold_and_let_go], || {
+            let start = Instant::now();
+            let mut cuts = (0u64..).map(|n| (n, object.set_len_wait(PAGE, Duration::ZERO)));
+            let ends = |cut: &(u64, Result<(), Error>)| {
+                !matches!(cut.1, Err(Error::TimedOut { .. })) || start.elapsed() > Duration::from_secs(1)
+            };
+            cuts.find(ends).expect("no end of numbers")
+        });
+        println!("{cuts} cuts");
+        assert!(matches!(last, Err(Error::TimedOut { .. })), "{last:?}");
+        assert_eq!(object.len(), 2 * PAGE, "nothing has changed");
+        drop(kept);
+        object.set_len_wait(PAGE, Duration::MAX).unwrap();
+    });
+}
+
 /// As many guards on a page as can be counted.
 fn all_guards(page: &PageRef) -> Vec<ReadGuard<'_>> {
     (0..READERS_MAX).map(|_| page.read().unwrap()).collect()

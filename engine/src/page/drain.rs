@@ -2,6 +2,7 @@
 
 use super::pages::Pages;
 use crate::frame::{FrameTable, HoldOutcome};
+use crate::sync::hint;
 use crate::units::FrameNo;
 use std::time::Duration;
 
@@ -16,9 +17,11 @@ impl Pages {
         let idle = match table.hold(pfn) {
             HoldOutcome::Unpopulated => return true,
             HoldOutcome::Idle => true,
-            // Where another has ended the hold, it says nothing: there may be pins.
+            // The end of a hold says nothing, and a hold that is found may be one that began after that: the pins tell.
             HoldOutcome::Pinned => {
-                table.wait_idle(pfn, Some(limit)) && table.peek(pfn).is_none_or(|now| now.held())
+                let ended = table.wait_idle(pfn, Some(limit));
+                hint::hesitate();
+                ended && table.peek(pfn).is_none_or(|now| now.pins() == 0)
             }
         };
         table.unhold(pfn);
