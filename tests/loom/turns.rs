@@ -175,6 +175,27 @@ fn a_writer_that_gives_up_lets_readers_in() {
     });
 }
 
+/// In a model once in vain is enough.
+#[test]
+fn a_writer_that_was_woken_in_vain_is_not_passed_again() {
+    explore(3, || {
+        let table = table(1);
+        must_pin(&table, PFN);
+        let version = || table.peek(PFN).expect("live").version_number();
+        table.latch_exclusive(PFN);
+        let writer = writer(&table);
+        table.release_exclusive(PFN);
+        table.latch_exclusive(PFN);
+        let (before, overdue) = (version(), model::one_is_overdue(&table, PFN));
+        table.release_exclusive(PFN);
+        table.latch_exclusive(PFN);
+        assert!(!overdue || version() > before + 1, "the writer is passed");
+        table.release_exclusive(PFN);
+        writer.join().expect("no panic");
+        put(&table, PFN);
+    });
+}
+
 /// The reader that the writer's holder waits for: no turn of its own ends in a model.
 #[test]
 fn a_reader_passes_a_writer_whose_turn_has_ended() {

@@ -274,6 +274,59 @@ fn a_reader_that_came_first_comes_in_beside_writers_that_hand_the_page_over() {
     });
 }
 
+/// Those who wait are woken by a release, and have some way to go by the time at which the page is taken again.
+#[test]
+fn who_waits_is_not_kept_out_by_those_who_take_the_page_again_and_again() {
+    const MOST: u64 = 100;
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 1);
+        let page = pin(&object, 0);
+        let taken = AtomicU64::new(0);
+        let hold = || {
+            let guard = page.write().unwrap();
+            taken.fetch_add(1, SeqCst);
+            spin(Duration::from_millis(2));
+            drop(guard);
+        };
+        let commit = || {
+            let mut batch = store.batch();
+            batch.write_at(&object, 64, &[7; 1000]).unwrap();
+            batch.commit().unwrap();
+        };
+        let write = || object.write_at(0, b"x").unwrap();
+        let read = || drop(page.read().unwrap());
+        let copy = || assert_eq!(object.read_at(2000, &mut [0; 100]).unwrap(), 100);
+        let others: [(&str, &[Again<'_>]); 4] = [
+            ("one holds", &[&hold]),
+            ("two hold", &[&hold, &hold]),
+            ("one commits", &[&commit]),
+            ("two commit", &[&commit, &commit]),
+        ];
+        let calls: [(&str, &dyn Fn()); 4] =
+            [("write", &write), ("read", &read), ("copy", &copy), ("batch", &commit)];
+        let mut late = Vec::new();
+        for (beside_what, writers) in others {
+            for (what, call) in calls {
+                let (passed, took) = beside(writers, || {
+                    let each = (0..20).map(|_| {
+                        thread::sleep(Duration::from_millis(3));
+                        let (before, start) = (taken.load(SeqCst), Instant::now());
+                        call();
+                        (taken.load(SeqCst) - before, start.elapsed())
+                    });
+                    each.fold((0, Duration::ZERO), |most, one| (most.0.max(one.0), most.1.max(one.1)))
+                });
+                println!("{beside_what}: a {what} was passed {passed} times at most, and took {took:.1?}");
+                if passed > MOST || took > Duration::from_secs(2) {
+                    late.push((beside_what, what, passed, took));
+                }
+            }
+        }
+        assert!(late.is_empty(), "{late:?}");
+    });
+}
+
 /// Reads that pin the page again and again leave no moment without a pin by themselves.
 #[test]
 fn a_cut_that_waits_does_not_time_out_beside_short_reads() {

@@ -229,8 +229,14 @@ impl Descriptor {
 
     /// Takes the exclusive latch if nobody has any latch.
     pub(super) fn try_exclusive(&self) -> bool {
+        self.try_exclusive_unless(0)
+    }
+
+    /// As [`Self::try_exclusive`], if none of these flags is set.
+    #[inline]
+    pub(super) fn try_exclusive_unless(&self, flags: u64) -> bool {
         let mut seen = self.look();
-        while seen.shared() == 0 && !seen.exclusive() {
+        while seen.0 & (EXCLUSIVE | SHARED.mask() | flags) == 0 {
             // ORDERING: Acquire: pairs with `drop_shared` and `drop_exclusive`. Acquire on failure, as `look`.
             match self.state.compare_exchange_weak(
                 seen.0,

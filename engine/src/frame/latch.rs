@@ -6,7 +6,7 @@
 
 use super::descriptor::Descriptor;
 use super::outcome::SharedOutcome;
-use super::state::{EXCLUSIVE, SHARED, SHARED_MAX, VERSION, Version};
+use super::state::{EXCLUSIVE, SHARED, SHARED_MAX, VERSION, Version, WAITERS};
 use super::table::FrameTable;
 use crate::sync::{hint, mutant};
 use crate::units::Pfn;
@@ -63,7 +63,8 @@ impl FrameTable {
     #[must_use]
     pub fn latch_exclusive_within(&self, pfn: Pfn, limit: Option<Duration>) -> bool {
         let descriptor = self.pinned(pfn);
-        descriptor.try_exclusive() || self.wait_in_turn(pfn, descriptor, || descriptor.try_exclusive(), limit)
+        self.exclude(pfn, descriptor)
+            || self.wait_in_turn(pfn, descriptor, || descriptor.try_exclusive(), limit)
     }
 
     /// Takes the exclusive latch if nobody has the latch. A reader that is just being refused counts as somebody.
@@ -114,6 +115,17 @@ impl FrameTable {
         // A writer that saw this vain latch may be asleep by now.
         self.unshare(pfn, descriptor);
         false
+    }
+
+    /// Takes the exclusive latch if nobody has the latch, and nobody waits to whom it is left.
+    #[inline]
+    pub(crate) fn exclude(&self, pfn: Pfn, descriptor: &Descriptor) -> bool {
+        descriptor.try_exclusive_unless(WAITERS) || self.exclude_beside_waiters(pfn, descriptor)
+    }
+
+    #[cold]
+    fn exclude_beside_waiters(&self, pfn: Pfn, descriptor: &Descriptor) -> bool {
+        !self.queue(pfn).is_left() && descriptor.try_exclusive()
     }
 
     /// Whether a shared latch of a frame that has WAITERS has to wait for a writer that waits.

@@ -1,13 +1,13 @@
 //! The wait word of a frame: what sleepers sleep on, and whose turn it is.
 //!
 //! ```text
-//!  31          17   16    15                0
-//! +--------------+-------+-------------------+
-//! |   sequence   | PAUSE |      writers      |
-//! +--------------+-------+-------------------+
-//!  bumped by a     |        that wait for the latch
-//!  release that    +-- they have waited for a turn: readers pass for as long
-//!  sees WAITERS
+//!  31          17   16      15     14              0
+//! +--------------+-------+---------+-----------------+
+//! |   sequence   | PAUSE | OVERDUE |     writers     |
+//! +--------------+-------+---------+-----------------+
+//!  bumped by a     |         |        that wait for the latch
+//!  release that    |         +-- one was woken in vain for long: others leave the latch to it
+//!  sees WAITERS    +-- they have waited for a turn: readers pass for as long
 //!
 //!   sleeper                                   releaser
 //!   s = wait word                             state: release, was WAITERS set?
@@ -28,6 +28,12 @@
 //! A turn is [`TURN`] long. After it the gate is open for as long: a reader that the writer's own holders wait for comes
 //! in then. A reader that has waited for a turn of its own, for whatever, is one of the others from then on and comes in
 //! whatever the gate says: none depends on a writer that does not run, or on the end of a stream of writers.
+//!
+//! **Who is overdue.** A latch that was released is for whoever comes first. Mostly that is a thread that runs, and cheaper
+//! than to wait until one that sleeps has woken up; but that one is then woken in vain, and beside a thread that takes the
+//! latch again and again it may be for ever. If that has gone on for [`PATIENCE`] it says so: a writer that is not overdue
+//! itself leaves the latch to those who are, for as long at most. Who is overdue takes the mark away with the latch, or
+//! when it gives up; another one sets it again before it sleeps.
 
 use super::descriptor::Descriptor;
 use super::state::{HOLD, LIVE, Snapshot, WAITERS};
@@ -43,8 +49,14 @@ use std::time::Duration;
 /// says so: who depends on it hangs there.
 const TURN: Option<Duration> = if cfg!(pagestone_loom) { None } else { Some(Duration::from_millis(50)) };
 
+/// How long one is woken in vain before others leave the latch to it. In a model of every interleaving once is enough, and
+/// they wait for it without an end: the mark may promise nothing that does not come.
+const PATIENCE: Duration = if cfg!(pagestone_loom) { Duration::ZERO } else { Duration::from_millis(1) };
+const LEAVES: Option<Duration> = if cfg!(pagestone_loom) { None } else { Some(PATIENCE) };
+
 const WRITER: u32 = 1;
-const WRITERS: u32 = 0xffff;
+const WRITERS: u32 = 0x7fff;
+const OVERDUE: u32 = 1 << 15;
 const PAUSE: u32 = 1 << 16;
 const STEP: u32 = 1 << 17;
 
@@ -65,6 +77,14 @@ impl Queue {
     pub(super) const fn is_closed(self) -> bool {
         self.has_writers() && !self.is_paused()
     }
+    /// Whether one waits that was woken in vain for long.
+    const fn is_overdue(self) -> bool {
+        self.0 & OVERDUE != 0
+    }
+    /// Whether a writer that is not overdue itself leaves the latch to one that is.
+    pub(super) fn is_left(self) -> bool {
+        self.is_overdue() && !mutant("overdue_are_passed")
+    }
     /// With one writer more. `None` with as many as can be counted: any number of threads may wait by one pin.
     const fn joined(self) -> Option<u32> {
         if self.0 & WRITERS == WRITERS { None } else { Some(self.0 + WRITER) }
@@ -77,10 +97,16 @@ impl Queue {
     }
 }
 
-/// The turns of writers that end in a model, as soon as they can.
+/// The turns of writers that end in a model, as soon as they can; and what a model may know of who waits.
 #[cfg(pagestone_loom)]
 pub mod model {
+    use super::{FrameTable, Pfn};
     use std::cell::Cell;
+
+    /// Whether one waits for a latch that was woken in vain.
+    pub fn one_is_overdue(table: &FrameTable, pfn: Pfn) -> bool {
+        table.queue(pfn).is_overdue()
+    }
 
     thread_local! {
         // A model's threads are all on one.
@@ -118,6 +144,23 @@ impl Turn {
             *self = Self { paused: queue.is_paused(), since: now };
         }
         Some(turn.saturating_sub(now.saturating_duration_since(self.since)))
+    }
+}
+
+/// How long a thread has waited for a latch.
+struct Wait {
+    since: Instant,
+    overdue: bool,
+}
+
+impl Wait {
+    fn new() -> Self {
+        Self { since: Instant::now(), overdue: false }
+    }
+
+    /// It has slept.
+    fn slept(&mut self) {
+        self.overdue |= Instant::now().saturating_duration_since(self.since) >= PATIENCE;
     }
 }
 
@@ -170,6 +213,23 @@ impl FrameTable {
         }
     }
 
+    /// As [`Self::queue`], with the mark of one that is overdue.
+    fn queue_of(&self, pfn: Pfn, wait: &Wait) -> Queue {
+        if !wait.overdue {
+            return self.queue(pfn);
+        }
+        // ORDERING: Acquire: as `queue`. Release: who finds the mark finds WAITERS.
+        Queue(self.wait_word(pfn).fetch_or(OVERDUE, Ordering::AcqRel) | OVERDUE)
+    }
+
+    /// One that waited has the latch, or gives up.
+    fn no_longer_overdue(&self, pfn: Pfn, wait: &Wait) {
+        if wait.overdue && !mutant("stays_overdue") {
+            // ORDERING: Relaxed: the release of the latch, or the wake of who gives up, publishes it.
+            self.wait_word(pfn).fetch_and(!OVERDUE, Ordering::Relaxed);
+        }
+    }
+
     /// Waits in turn until `attempt` succeeds, which wants that nobody has the latch; false if that took longer than
     /// `limit`. The gate closes before the first look, for readers that come later.
     pub(super) fn wait_in_turn(
@@ -185,7 +245,9 @@ impl FrameTable {
         // waits uncounted: those that are counted keep the gate.
         let counted = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, join).is_ok();
         descriptor.set(WAITERS);
-        let taken = self.take_turns(pfn, descriptor, attempt, limit);
+        let mut wait = Wait::new();
+        let taken = self.take_turns(pfn, descriptor, attempt, limit, &mut wait);
+        self.no_longer_overdue(pfn, &wait);
         if counted && !mutant("writer_stays_counted") {
             let leave = |word| Some(Queue(word).left());
             // ORDERING: Relaxed: the release of the latch, or the wake below, publishes it.
@@ -203,30 +265,34 @@ impl FrameTable {
         descriptor: &Descriptor,
         attempt: impl Fn() -> bool,
         limit: Option<Duration>,
+        wait: &mut Wait,
     ) -> bool {
         let word = self.wait_word(pfn);
-        if super::latch::spin(|| !descriptor.look().latched() && attempt()) {
+        let may = || !descriptor.look().latched() && !self.queue(pfn).is_left();
+        if super::latch::spin(|| may() && attempt()) {
             return true;
         }
         let mut turn = Turn { paused: false, since: Instant::now() };
         let end = end_of(limit);
         loop {
-            if attempt() {
+            let seen = self.queue_of(pfn, wait);
+            let leaves = seen.is_left() && !wait.overdue;
+            if !leaves && attempt() {
                 return true;
             }
-            let seen = self.queue(pfn);
-            if !descriptor.set(WAITERS).latched() && !mutant("sleep_without_second_look") {
+            if !descriptor.set(WAITERS).latched() && !leaves && !mutant("sleep_without_second_look") {
                 continue;
             }
             let (of_turn, of_limit) = (turn.left(seen), left(end));
-            let sleep = of_turn.into_iter().chain(of_limit).min();
-            if sleep != Some(Duration::ZERO) && futex::wait(word, seen.0, Sleepers::Rest, sleep) {
-                continue;
-            }
-            if sleep == of_limit {
+            let sleep = [of_turn, of_limit, LEAVES.filter(|_| leaves)].into_iter().flatten().min();
+            let woken = sleep != Some(Duration::ZERO) && futex::wait(word, seen.0, Sleepers::Rest, sleep);
+            wait.slept();
+            if !woken && sleep == of_limit {
                 return attempt();
             }
-            self.pass_the_turn(word, seen);
+            if !woken && sleep == of_turn {
+                self.pass_the_turn(word, seen);
+            }
         }
     }
 
@@ -256,15 +322,17 @@ impl FrameTable {
         attempt: impl Fn(bool) -> bool,
     ) -> bool {
         let word = self.wait_word(pfn);
-        let end = end_of(TURN);
+        let (end, mut wait) = (end_of(TURN), Wait::new());
         loop {
             if attempt(goes_first) {
+                self.no_longer_overdue(pfn, &wait);
                 return true;
             }
-            let seen = self.queue(pfn);
+            let seen = self.queue_of(pfn, &wait);
             let state = descriptor.set(WAITERS);
             let gated = seen.is_closed() && !goes_first;
             if !gated && !state.exclusive() && !state.has_room_to_share() && !for_room {
+                self.no_longer_overdue(pfn, &wait);
                 return false;
             }
             if state.has_room_to_share() && !gated && !mutant("sleep_without_second_look") {
@@ -275,6 +343,9 @@ impl FrameTable {
             let sleepers = if goes_first { Sleepers::Rest } else { Sleepers::Polite };
             let woken = limit != Some(Duration::ZERO) && futex::wait(word, seen.0, sleepers, limit);
             goes_first |= !woken;
+            if goes_first {
+                wait.slept();
+            }
         }
     }
 

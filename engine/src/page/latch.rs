@@ -233,7 +233,7 @@ impl PageRef {
 
     /// Waits for the exclusive latch, of which there is no guard yet.
     pub(super) fn latch_exclusive(&self) -> Result {
-        if FrameTable::global().try_latch_exclusive(self.pfn()) { Ok(()) } else { self.wait_to_write() }
+        if FrameTable::global().exclude(self.pfn(), self.descriptor) { Ok(()) } else { self.wait_to_write() }
     }
 
     /// A latch that a thread holds goes soon. One of a range that is kept may stay for ever, and its keeper may be this
@@ -257,7 +257,7 @@ impl PageRef {
     /// As [`Self::latch_exclusive`], but it does not wait for a range that is kept: false then.
     pub(super) fn latch_exclusive_unless_kept(&self) -> Result<bool> {
         let table = FrameTable::global();
-        if table.try_latch_exclusive(self.pfn()) {
+        if table.exclude(self.pfn(), self.descriptor) {
             return Ok(true);
         }
         must_not_wait_for_itself(self.pfn(), true)?;
