@@ -1,7 +1,9 @@
 //! Making a file durable, all of it or one range; and giving a range back.
 
+use crate::units::FRAME_SIZE;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
@@ -17,6 +19,15 @@ pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
             return Err(error);
         }
     }
+}
+
+/// Writes zeros to the last bytes of a file, durably, and with them what is needed to read them back: the file's length.
+/// Other bytes of the file stay as dirty as they are.
+pub(super) fn sync_end(file: BorrowedFd<'_>, end: Range<u64>) -> io::Result<()> {
+    static ZEROS: [u8; FRAME_SIZE] = [0; FRAME_SIZE];
+    let len = ZEROS.len().min((end.end - end.start) as usize);
+    // SAFETY: a static; nobody writes it.
+    unsafe { write_through(file, ZEROS.as_ptr(), end.end - len as u64, len) }
 }
 
 /// Writes a few bytes, durably.

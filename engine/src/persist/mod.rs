@@ -24,6 +24,7 @@ pub use recorder::{Event, FileOperation, Recorder};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::units::{Durability, LINE_SIZE};
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -356,15 +357,17 @@ impl Persist {
         }
     }
 
-    /// Makes the file's length durable, and whatever else the file system does on the way: the recorder is not
-    /// told of that, nobody may count on it.
+    /// Makes the length of a file durable that `grew` by these bytes, which nobody uses yet: by a write-through of the last of
+    /// them, zeros, which waits for no other dirty byte of the file. Whatever else the file system does on the way: the
+    /// recorder is not told of that, nobody may count on it.
     ///
     /// # Durability
-    /// Unless the class is `Volatile`, the file's length and blocks are durable when this returns `Ok`.
-    pub fn sync_length(&self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    /// Unless the class is `Volatile`, the file's length is durable when this returns `Ok`. Blocks may be lacking after a
+    /// power loss.
+    pub fn sync_length(&self, file: Option<BorrowedFd<'_>>, grew: Range<u64>) -> io::Result<()> {
         match file {
             Some(file) if self.class != Durability::Volatile => {
-                self.attempt(FileOperation::Length, || file::sync(file))
+                self.attempt(FileOperation::Length, || file::sync_end(file, grew))
             }
             _ => Ok(()),
         }

@@ -49,7 +49,7 @@ pub enum FileOperation {
     WriteThrough,
     /// `fallocate`, and what goes with it: blocks for a region that grows. No event tells of it.
     Allocate,
-    /// `fdatasync` for the length of a file that grew. No event tells of it.
+    /// `pwritev2(RWF_DSYNC)` at the end of a file that grew, for its length. No event tells of it.
     Length,
     /// `syncfs`, by an opening after a death. No event tells of it.
     FileSystem,

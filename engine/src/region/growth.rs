@@ -19,7 +19,7 @@ impl Region {
     /// Makes the region at least `bytes` long. On an error it keeps its length.
     ///
     /// # Durability
-    /// Blocks and length are durable on `Ok`, where the medium is.
+    /// The length is durable on `Ok`, where the medium is. Blocks that a power loss takes are asked for by the next opening.
     pub fn grow_to(&self, bytes: u64) -> Result {
         self.ensure_usable()?;
         if self.read_only {
@@ -114,7 +114,7 @@ impl Region {
                 _ => Error::io(format!("growing {} to {new} bytes", self.name()), error),
             });
         }
-        self.memory.sync_length()
+        self.memory.sync_length(old..new)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::persist::{self, Persist, word_at};
 use crate::sync::Mutex;
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, Pfn};
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -423,10 +424,10 @@ impl Memory {
         self.mapping.fixed()
     }
 
-    /// Makes the file's length durable.
-    pub(super) fn sync_length(&self) -> Result {
+    /// Makes the length of the file durable, which `grew` by these bytes.
+    pub(super) fn sync_length(&self, grew: Range<u64>) -> Result {
         let file = self.descriptor()?;
-        self.alone(format_args!("syncing the length of"), || self.persist.sync_length(file))
+        self.alone(format_args!("syncing the length of"), || self.persist.sync_length(file, grew))
     }
 
     #[inline]
