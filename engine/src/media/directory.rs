@@ -17,6 +17,9 @@ const WHAT: &str = "directory";
 const CHAIN: usize = 8;
 /// Longest chain that is followed, and made: names with equal hashes do not occur by chance. A test makes do with fewer.
 pub(crate) const CHAIN_MAX: usize = if cfg!(test) { 64 } else { 1 << 16 };
+/// Changes of a record for each one that is spread (its link, its checksum, the word of the node), and besides.
+const SPREAD: usize = 3;
+const SPREAD_BESIDES: usize = 32;
 const BITS: u32 = 9;
 /// Levels of nodes: 63 bits of the hash.
 pub(crate) const LEVELS: u32 = 7;
@@ -156,7 +159,8 @@ pub(crate) fn insert(t: &mut Txn<'_>, shape: Shape, head: &mut Head, spare: &mut
     let mut at = bucket.at;
     let chain = chain(t, shape, bucket.first)?;
     let mut beside = chain.len();
-    if chain.len() >= CHAIN && level < LEVELS {
+    // One record takes no more than it has room for: a chain that became too long without frames to spread it goes on.
+    if chain.len() >= CHAIN && level < LEVELS && SPREAD * chain.len() + SPREAD_BESIDES <= t.room() {
         if let Some(node) = add_node(t, shape, at, spare)? {
             at = word_at(node, head.hash(), level);
             beside = chain.iter().filter(|other| word_at(node, other.hash(), level) == at).count();
@@ -269,15 +273,23 @@ pub(crate) fn portion(
                 slot => break slot.first(),
             }
         };
+        let span = Place::span(level);
         if let Some(first) = first {
             let heads = one_moment(&|| chain(words, shape, Some(first)))?;
+            // Else a node that many words name would be walked again and again.
+            if let Some(head) = heads.iter().find(|head| Place::of(head.hash()).0 / span != place.0 / span) {
+                let why = "the record is in the bucket of another hash";
+                return Err(Error::corrupt(WHAT, head.slot.offset(), why));
+            }
             found.extend(heads.into_iter().filter(|head| Place::of(head.hash()) >= place));
         }
         // Behind this word, and those behind it that hold nothing.
-        let used =
-            words.frame(node)?.iter().skip(place.digit(level) as usize + 1).position(|&word| word != 0);
+        let here = words.frame(node)?;
+        if level > 0 && here.iter().all(|&word| word == 0) {
+            return Err(Error::corrupt(WHAT, node.offset(), "a node without a record"));
+        }
+        let used = here.iter().skip(place.digit(level) as usize + 1).position(|&word| word != 0);
         let skipped = used.map_or(WORDS - place.digit(level), |empty| empty as u64 + 1);
-        let span = Place::span(level);
         place = Place((place.0 / span + skipped) * span);
     }
     Ok((found, Some(place).filter(|place| place.0 < Place::END)))

@@ -26,7 +26,7 @@ impl Volume {
                 return Err(Error::Exists { name: String::from_utf8_lossy(name).into_owned() });
             }
             let welcome = directory::wants(log, shape, record::name_hash(name))?;
-            Ok((usize::from(record::first_free(log, shape)?.is_none()), welcome))
+            Ok((usize::from(record::readable_free(log, shape)?.is_none()), welcome))
         })?;
         let made = self.change_with(self.spares(needed, welcome)?, |t, shape, spare| {
             let mut head = new_record(t, shape, spare)?;

@@ -31,17 +31,19 @@ pub(crate) fn belongs(head: &Head) -> bool {
     head.unlinked() || head.cut().is_some()
 }
 
-/// Puts the object in front; the caller makes it belong there and writes its head.
+/// Puts the object in front; the caller makes it belong there and writes its head. Of a list that cannot be read there it
+/// is the first of a new one: what was on the old one stays taken, and is no reason to refuse an object that has nothing
+/// to do with it.
 pub(crate) fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     debug_assert!(!belongs(head));
-    let next = first(t, shape)?;
-    if let Some(next) = next {
-        let mut next = Head::live(t, next)?;
+    let next = first(t, shape).and_then(|next| next.map(|next| Head::live(t, next)).transpose());
+    let mut next = if let Err(Error::Corrupt { .. }) = next { None } else { next? };
+    if let Some(next) = &mut next {
         next.set_previous(Some(head.slot));
         next.write(t)?;
     }
     head.set_previous(None);
-    head.set_next(next);
+    head.set_next(next.map(|next| next.slot));
     t.write(RootWord::Orphans.offset(), HEAD.close(head.slot.0))
 }
 

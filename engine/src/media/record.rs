@@ -331,13 +331,19 @@ pub(crate) fn first_free(words: &impl Words, shape: Shape) -> Result<Option<Obje
     ObjectSlot::read(shape, value, "list of free slots", at)
 }
 
+/// The head of the first free slot. A list that cannot be read there has none: new slots begin another one.
+pub(crate) fn readable_free(words: &impl Words, shape: Shape) -> Result<Option<Head>> {
+    let head = first_free(words, shape).and_then(|slot| slot.map(|slot| Head::read(words, slot)).transpose());
+    match head {
+        Ok(Some(head)) if head.kind().is_some() || head.next(shape).is_err() => Ok(None),
+        Err(Error::Corrupt { .. }) => Ok(None),
+        head => head,
+    }
+}
+
 /// Takes the first free slot; its head still is that of a free one.
 pub(crate) fn take_free(t: &mut Txn<'_>, shape: Shape) -> Result<Option<Head>> {
-    let Some(slot) = first_free(t, shape)? else { return Ok(None) };
-    let head = Head::read(t, slot)?;
-    if head.kind().is_some() {
-        return Err(Error::corrupt("list of free slots", slot.offset(), "it names a slot in use"));
-    }
+    let Some(head) = readable_free(t, shape)? else { return Ok(None) };
     let next = ObjectSlot::stored(head.next(shape)?);
     t.write(RootWord::FreeSlots.offset(), FREE_SLOTS.close(next))?;
     Ok(Some(head))
@@ -345,7 +351,7 @@ pub(crate) fn take_free(t: &mut Txn<'_>, shape: Shape) -> Result<Option<Head>> {
 
 /// Gives the slot of `head` back.
 pub(crate) fn put_free(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
-    head.become_free(first_free(t, shape)?);
+    head.become_free(readable_free(t, shape)?.map(|first| first.slot));
     t.write(RootWord::FreeSlots.offset(), FREE_SLOTS.close(head.slot.0))?;
     head.write(t)
 }

@@ -392,6 +392,10 @@ impl<W: Words> Cut<'_, W> {
             self.cleared.words.extend(gone);
             return Ok(false);
         }
+        if gone.is_empty() {
+            // It may be anything: nothing in it says whose it is.
+            return Err(Error::corrupt(WHAT, frame.offset(), "a node without a page"));
+        }
         self.cleared.nodes.push(frame);
         Ok(true)
     }

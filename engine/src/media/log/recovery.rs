@@ -199,6 +199,8 @@ struct Targets<'r> {
     data: HashSet<FrameNo>,
     /// Either of both.
     zeroed: HashSet<FrameNo>,
+    /// Each holds the payload of one record: what is read is no more than there is.
+    payload: HashSet<FrameNo>,
 }
 
 impl<'r> Targets<'r> {
@@ -206,7 +208,8 @@ impl<'r> Targets<'r> {
         let log = LOG_FRAME.offset()..LOG_FRAME.offset() + ring.bytes();
         let frames = (region.len_bytes() / FRAME_SIZE as u64).saturating_sub(1);
         let shape = Shape { log_frames: (ring.bytes() / FRAME_SIZE as u64) as u32, frames };
-        Self { region, log, shape, structure: HashSet::new(), data: HashSet::new(), zeroed: HashSet::new() }
+        let empty = HashSet::new;
+        Self { region, log, shape, structure: empty(), data: empty(), zeroed: empty(), payload: empty() }
     }
 
     fn inside(&self, offset: u64, bytes: u64) -> bool {
@@ -244,7 +247,8 @@ impl<'r> Targets<'r> {
     fn payload(&mut self, extent: Extent) -> Result<bool> {
         let frames = u64::from(extent.bytes).div_ceil(FRAME_SIZE as u64);
         let mut run = u64::from(extent.frame.0)..u64::from(extent.frame.0) + frames;
-        if !run.all(|frame| u32::try_from(frame).is_ok_and(|frame| self.shape.ordinary(FrameNo(frame)))) {
+        let mut is_new = |frame| self.shape.ordinary(frame) && self.payload.insert(frame);
+        if !run.all(|frame| u32::try_from(frame).is_ok_and(|frame| is_new(FrameNo(frame)))) {
             return Ok(false);
         }
         Ok(payload::read(self.region.memory(), extent)?.iter().all(|(offset, _)| self.lines(*offset)))

@@ -497,6 +497,25 @@ fn a_payload_is_replayed_after_a_power_loss_and_a_rotten_one_is_refused() {
     assert!(matches!(reopen(bytes, 2), Err(Error::Corrupt { what: "payload of the log", .. })));
 }
 
+/// Else a record of a few MiB would have its recovery read as much as there are entries in it, each a MiB.
+#[test]
+fn no_frame_holds_the_payload_of_two_extents() {
+    let (log, frame) = with_payload();
+    let line = [7; LINE_SIZE];
+    let mut writer = payload::Writer::new(log.region().memory(), &[FrameNo(frame.0 + 1)]);
+    writer.push(word(512), &line).unwrap();
+    let extents = writer.finish().unwrap();
+    let image_of = |times: usize| {
+        let append = |txn: &mut Txn<'_>| (0..times).try_for_each(|_| txn.payload(extents[0]));
+        let ((), sequence) = log.append(append).unwrap();
+        log.commit(sequence).unwrap();
+        image(&log)
+    };
+    reopen(image_of(1), 2).unwrap();
+    log.checkpoint().unwrap();
+    assert!(matches!(reopen(image_of(2), 2), Err(Error::Corrupt { what: "log", .. })));
+}
+
 /// A failure that becomes known while the first change is about to write the lease: before the cursor's store.
 #[test]
 fn what_says_that_the_region_failed_is_not_written_over_by_its_first_change() {

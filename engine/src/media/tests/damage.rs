@@ -319,3 +319,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_list_of_a_directory_whose_nodes_are_named_again_and_again_has_an_end() {
+    for with_a_record in [false, true] {
+        let fixture = Fixture::new();
+        let (above, below) = (fixture.frame(), fixture.frame());
+        let node = |at: u64, frame: FrameNo| fixture.seal(at, 2 << 46 | u64::from(frame.0));
+        let at = fixture.empty_bucket();
+        node(at, above);
+        (0..512).for_each(|i| node(above.offset() + i * 8, below));
+        if with_a_record {
+            fixture.seal(below.offset() + 8, 1 << 46 | fixture.one.0);
+        }
+        let listed = fixture.volume.list().map(|all| all.len());
+        assert!(matches!(listed, Err(Error::Corrupt { what: "directory", .. })), "{listed:?}");
+    }
+}
+
+#[test]
+fn a_node_without_a_page_is_not_freed_as_one() {
+    let fixture = Fixture::new();
+    let leaf = fixture.leaf().1;
+    fixture.volume.log().append(|t| (0..512).try_for_each(|i| t.write(leaf + i * 8, 0))).unwrap();
+    fixture.volume.unlink(b"many").unwrap();
+    let freed = fixture.volume.drop_step(fixture.many, &mut all_free);
+    assert!(matches!(freed, Err(Error::Corrupt { at, .. }) if at == leaf), "{freed:?}");
+}
