@@ -1,7 +1,7 @@
 //! Handing out frames: volatile takes, quarantine of what was freed, growth of the region.
 
 use super::bitmap::{self, Group};
-use super::blocks::Blocks;
+use super::blocks::{self, Blocks};
 use super::claim::{self, SetAside};
 use super::holes::Holes;
 use super::layout::{GROUP_FRAMES, RootWord, file_bytes};
@@ -56,6 +56,10 @@ pub(super) struct Groups {
     quarantine: VecDeque<(Sequence, Vec<FrameNo>)>,
     /// The frames in it.
     pub(super) quarantined: HashSet<FrameNo>,
+    /// Frames that were pinned when they were to be handed out, most likely in vain: not before their last pin is gone.
+    vain: Vec<FrameNo>,
+    /// Frames that are going back to the file system at this moment: they come back as holes.
+    pub(super) returning: u64,
 }
 
 impl Allocator {
@@ -83,10 +87,11 @@ impl Allocator {
     /// as few runs as come cheaply; the region grows where it has too few. The medium does not know of them until
     /// they are linked. `keep` frames stay free.
     pub(crate) fn allocate(&self, n: usize, near: Option<FrameNo>, keep: u64) -> Result<Vec<FrameNo>> {
-        let mut waited = n == 0;
+        let (mut waited, mut looked_again) = (n == 0, false);
         loop {
-            let (shape, missing) = {
+            let (shape, missing, returning) = {
                 let (mut groups, shape) = self.settled()?;
+                let returning = groups.returning > 0;
                 let missing = match groups.take_but(&*self.log, shape, n as u64, near, keep)? {
                     Ok(frames) => {
                         drop(groups);
@@ -96,15 +101,21 @@ impl Allocator {
                         }
                     }
                     // Growing while this many frames are only waiting for the tail would be growth without end.
-                    Err(missing) if !waited && groups.has_waiting(missing.max(step(shape)), &self.log) => {
+                    Err(missing)
+                        if !waited && groups.has_waiting(missing.max(step(shape)), shape, &self.log) =>
+                    {
                         None
                     }
                     Err(missing) => Some(missing),
                 };
-                (shape, missing)
+                (shape, missing, returning)
             };
             match missing.map(|missing| self.more(shape, missing)) {
                 Some(Ok(())) => {}
+                Some(Err(error)) if error.is_full() && returning && !looked_again => {
+                    looked_again = true;
+                    self.blocks.wait_for_returning();
+                }
                 Some(Err(error))
                     if waited || !error.is_full() || self.groups.lock().quarantined.is_empty() =>
                 {
@@ -155,7 +166,12 @@ impl Allocator {
         groups.quarantined.extend(&frames);
         // Appends return in any order: an entry behind a later one only waits a little longer.
         groups.quarantine.push_back((freed, frames));
-        self.blocks.note_free(self.shape(), groups.free + groups.quarantined.len() as u64);
+        self.blocks.note_free(self.shape(), groups.with_waiting());
+    }
+
+    /// Keeps frames that were not linked, and that somebody has pinned, until the last pin is gone.
+    pub(crate) fn release_when_unpinned(&self, frames: impl IntoIterator<Item = FrameNo>) {
+        self.groups.lock().vain.extend(frames);
     }
 
     /// Words and nodes that searches for frames have looked at so far.
@@ -176,7 +192,15 @@ impl Allocator {
     pub(super) fn free_with_blocks(&self) -> Result<u64> {
         let (mut groups, shape) = self.settled()?;
         groups.has_free(&*self.log, shape, u64::MAX)?;
-        Ok(groups.free + groups.quarantined.len() as u64)
+        Ok(groups.free + groups.returning + (groups.quarantined.len() + groups.vain.len()) as u64)
+    }
+
+    /// How many frames there can be at most for one who wants `wanted`: those that growth may add, and those that are free
+    /// if that is not enough.
+    pub(crate) fn most_frames(&self, wanted: u64) -> Result<u64> {
+        let region = self.log.region();
+        let more = region.max_bytes().saturating_sub(region.len_bytes()) / FRAME_SIZE as u64;
+        if wanted <= more { Ok(more) } else { Ok(more + self.free_frames()?) }
     }
 
     /// The groups, passed frames given back first, and the shape they are to be loaded with.
@@ -192,6 +216,12 @@ impl Allocator {
                 }
                 self.give(&mut groups, &frames);
             }
+        }
+        if !groups.vain.is_empty() {
+            let (stay, idle): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut groups.vain).into_iter().partition(|&f| claim::is_pinned(&self.log, f));
+            groups.vain = stay;
+            self.give(&mut groups, &idle);
         }
         let shape = self.shape();
         Ok((groups, shape))
@@ -229,23 +259,29 @@ impl Allocator {
     /// for this opening, and the call that met it is told; one that somebody is just looking at is left alone, and
     /// `None` says that others are to be taken.
     pub(super) fn ask(&self, frames: Vec<FrameNo>) -> Result<Option<Vec<FrameNo>>> {
-        let (mut good, mut error, mut all) = (Vec::with_capacity(frames.len()), None, true);
+        let (mut good, mut error, mut vain) = (Vec::with_capacity(frames.len()), None, Vec::new());
         for frame in frames {
             match claim::claim(&self.log, frame) {
                 Ok(true) => good.push(frame),
-                Ok(false) => all = false,
+                Ok(false) => vain.push(frame),
                 Err(why) => {
                     self.aside.add(frame, &why);
                     error.get_or_insert(why);
                 }
             }
         }
-        if error.is_none() && all {
+        if error.is_none() && vain.is_empty() {
             return Ok(Some(good));
         }
         let mut groups = self.groups.lock();
+        groups.vain.extend(vain);
         self.give(&mut groups, &good);
         error.map_or(Ok(None), Err)
+    }
+
+    /// How many frames the bitmap calls free that were met in use.
+    pub(crate) fn count_aside(&self) -> usize {
+        self.aside.count()
     }
 
     /// Frames that the bitmap calls free and that are used, and why they are known to be.
@@ -318,9 +354,11 @@ fn step(shape: Shape) -> u64 {
 }
 
 impl Groups {
-    /// Whether `n` frames wait for the tail, and for nothing else.
-    fn has_waiting(&self, n: u64, log: &Log) -> bool {
-        self.quarantined.len() as u64 >= n && !log.has_snapshot()
+    /// Whether `n` frames wait for the tail, and for nothing else: a look at one moment is given up for them only when they
+    /// are so many that the region would grow much for its sake.
+    fn has_waiting(&self, n: u64, shape: Shape, log: &Log) -> bool {
+        let waiting = self.quarantined.len() as u64;
+        waiting >= n && (waiting >= blocks::kept(shape) || !log.has_snapshot())
     }
 
     pub(super) fn group(&mut self, words: &impl Words, shape: Shape, group: u64) -> Result<&mut Group> {

@@ -16,7 +16,7 @@ use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::region::Gap;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::ops::Range;
 
@@ -30,12 +30,19 @@ const KEPT_MIN_TIGHT: u64 = frames_in(1 << 20);
 const KEPT_PART_TIGHT: u64 = 64;
 /// Shorter runs do not go back by themselves.
 const RUN_MIN: u32 = 16;
+/// Frames that go back in one call at most: meanwhile nobody has them.
+const RETURNED_MAX: u32 = frames_in(16 << 20) as u32;
 
 /// The file system cannot make holes.
 const EOPNOTSUPP: i32 = 95;
 
 const fn frames_in(bytes: u64) -> u64 {
     bytes / FRAME_SIZE as u64
+}
+
+/// How many free frames keep their blocks, unless the disk was found full.
+pub(super) fn kept(shape: Shape) -> u64 {
+    KEPT_MIN.max(shape.frames / KEPT_PART)
 }
 
 /// What the allocator knows of blocks, besides which free frames have none.
@@ -45,6 +52,9 @@ pub(super) struct Blocks {
     lacking: Mutex<Option<Vec<Gap>>>,
     /// Whether more may be free than is kept.
     surplus: AtomicBool,
+    /// Frames that were free after all that lie in long runs had gone back, if they were more than is kept: to look for
+    /// such runs again is of use when many more are free.
+    scattered: AtomicU64,
     /// Whether the disk was found full, and has not had room since.
     tight: AtomicBool,
     /// Whether the file system takes nothing back.
@@ -58,6 +68,7 @@ impl Blocks {
     pub(super) fn found_full(&self) {
         // ORDERING: Relaxed, here and below: hints, looked at again under the lock of the groups.
         self.tight.store(true, Ordering::Relaxed);
+        self.scattered.store(0, Ordering::Relaxed);
         self.surplus.store(true, Ordering::Relaxed);
     }
 
@@ -67,19 +78,40 @@ impl Blocks {
         self.tight.store(false, Ordering::Relaxed);
     }
 
-    /// Notes how many frames are free, or will be.
+    /// Notes how many frames are free, or will be. The lock of the groups is held.
     pub(super) fn note_free(&self, shape: Shape, free: u64) {
-        if free > self.limit(shape) {
-            // ORDERING: Relaxed: see `found_full`.
-            self.surplus.store(true, Ordering::Relaxed);
+        let surplus = free > self.enough(shape, free);
+        // ORDERING: Relaxed: see `found_full`.
+        if surplus != self.surplus.load(Ordering::Relaxed) {
+            self.surplus.store(surplus, Ordering::Relaxed);
         }
+    }
+
+    /// How many frames may be free, or will be, before it is of use to look for some that go back.
+    fn enough(&self, shape: Shape, free: u64) -> u64 {
+        let limit = self.limit(shape);
+        // ORDERING: Relaxed: see `found_full`.
+        let scattered = self.scattered.load(Ordering::Relaxed);
+        if free < scattered {
+            // Some of them were taken: as many that are freed later may lie side by side.
+            self.scattered.store(free, Ordering::Relaxed);
+        }
+        match scattered.min(free) {
+            scattered if scattered > limit => scattered + limit / 4,
+            _ => limit,
+        }
+    }
+
+    /// Waits until what goes back has gone.
+    pub(super) fn wait_for_returning(&self) {
+        drop(self.returning.lock());
     }
 
     /// How many free frames keep their blocks.
     fn limit(&self, shape: Shape) -> u64 {
         // ORDERING: Relaxed: see `found_full`.
         match self.tight.load(Ordering::Relaxed) {
-            false => KEPT_MIN.max(shape.frames / KEPT_PART),
+            false => kept(shape),
             true => KEPT_MIN_TIGHT.max(shape.frames / KEPT_PART_TIGHT),
         }
     }
@@ -145,6 +177,9 @@ impl Allocator {
             let mut groups = self.groups.lock();
             match given {
                 Ok(()) => {
+                    if run.len() as u64 >= FILLED_MIN {
+                        self.blocks.found_room();
+                    }
                     groups.uncover(run.clone());
                     filled += run.len() as u64;
                     wanted = missing.max(FILLED_MIN).saturating_sub(filled);
@@ -164,7 +199,7 @@ impl Allocator {
 
     /// Gives blocks to what a growth adds, where the file had these bytes before.
     pub(super) fn fill_growth(&self, added: Range<u64>) -> Result {
-        let added = added.start as u32..added.end as u32;
+        let added = frame_numbers(added);
         let holes: Vec<_> = self.groups.lock().holes.within(added).collect();
         for hole in holes {
             self.give_blocks(&hole)?;
@@ -200,17 +235,18 @@ impl Allocator {
             self.log.checkpoint()?;
         }
         let (groups, shape) = self.settled()?;
-        let (free, waiting) = (groups.free, groups.quarantined.len() as u64);
-        let limit = self.blocks.limit(shape);
+        let (free, all) = (groups.free, groups.with_waiting());
+        let (limit, enough) = (self.blocks.limit(shape), self.blocks.enough(shape, all));
         let loaded = groups.loaded_groups();
-        if free + waiting <= limit {
-            // ORDERING: Relaxed: see `Blocks::found_full`.
-            self.blocks.surplus.store(false, Ordering::Relaxed);
-        }
+        self.blocks.note_free(shape, all);
         drop(groups);
-        if free > limit {
+        if free > enough {
             // Less than the limit stays, so that not each freed page is a call of the file system.
             self.punch(loaded.into_iter(), limit - limit / 4, RUN_MIN)?;
+            let groups = self.groups.lock();
+            // ORDERING: Relaxed: see `Blocks::found_full`.
+            self.blocks.scattered.store(groups.free, Ordering::Relaxed);
+            self.blocks.note_free(shape, groups.with_waiting());
         }
         Ok(())
     }
@@ -257,7 +293,9 @@ impl Allocator {
                 if run.start >= run.end || (run.len() as u32) < least {
                     continue;
                 }
-                punched += self.punch_run(group, run)?;
+                for start in run.clone().step_by(RETURNED_MAX as usize) {
+                    punched += self.punch_run(group, start..run.end.min(start + RETURNED_MAX))?;
+                }
             }
         }
         Ok(punched)
@@ -266,13 +304,16 @@ impl Allocator {
     /// Punches those frames of a run that are free still: how many.
     fn punch_run(&self, group: u64, places: Range<u32>) -> Result<u64> {
         let Some(run) = self.groups.lock().take_free(group, places) else { return Ok(0) };
+        let frames = run.len() as u64;
         // A frame that is used, whatever the bitmap says of it, keeps its bytes.
-        if !matches!(self.ask(run.clone().map(FrameNo).collect()), Ok(Some(_))) {
+        let all_free = matches!(self.ask(run.clone().map(FrameNo).collect()), Ok(Some(_)));
+        let taken = if all_free { self.log.region().take_blocks(bytes_of(&run)) } else { Ok(()) };
+        let mut groups = self.groups.lock();
+        groups.returning -= frames;
+        if !all_free {
             return Ok(0);
         }
-        let taken = self.log.region().take_blocks(bytes_of(&run));
         run.clone().for_each(|frame| self.log.uses().free(FrameNo(frame)));
-        let mut groups = self.groups.lock();
         if matches!(&taken, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(EOPNOTSUPP)) {
             // ORDERING: Relaxed: see `Blocks::found_full`.
             self.blocks.refused.store(true, Ordering::Relaxed);
@@ -280,7 +321,6 @@ impl Allocator {
             return taken.map(|()| 0);
         }
         // Also after another error: some may be gone, and to give a frame blocks that it has does no harm.
-        let frames = run.len() as u64;
         groups.holes.insert(run);
         taken.map(|()| frames)
     }
@@ -336,7 +376,7 @@ impl Groups {
         }
         let beyond = frames.start.max(shape.frames)..frames.end;
         if !beyond.is_empty() {
-            self.holes.insert(beyond.start as u32..beyond.end as u32);
+            self.holes.insert(frame_numbers(beyond));
         }
         Ok(used.into_iter())
     }
@@ -361,7 +401,12 @@ impl Groups {
         Ok(Some(run).filter(|run| !run.is_empty()))
     }
 
-    /// Takes the first run of free frames among these places.
+    /// Frames that may be handed out, now or soon.
+    pub(super) fn with_waiting(&self) -> u64 {
+        self.free + self.quarantined.len() as u64
+    }
+
+    /// Takes the first run of free frames among these places, to go back.
     fn take_free(&mut self, group: u64, places: Range<u32>) -> Option<Range<u32>> {
         let loaded = self.loaded.get_mut(&group)?;
         let run = loaded.next_free(places.start);
@@ -371,6 +416,7 @@ impl Groups {
         }
         loaded.take(run.clone());
         self.free -= run.len() as u64;
+        self.returning += run.len() as u64;
         self.longest.set(group, loaded.longest());
         let first = (group * GROUP_FRAMES) as u32;
         Some(first + run.start..first + run.end)
@@ -384,6 +430,24 @@ impl Groups {
     }
 }
 
+/// A run of frames by their numbers. The spare frame behind the largest region has none.
+fn frame_numbers(frames: Range<u64>) -> Range<u32> {
+    let number = |frame: u64| u32::try_from(frame).unwrap_or(u32::MAX);
+    number(frames.start)..number(frames.end)
+}
+
 fn bytes_of(run: &Range<u32>) -> Range<u64> {
     FrameNo(run.start).offset()..u64::from(run.end) * FRAME_SIZE as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::REGION_FRAMES_MAX;
+
+    #[test]
+    fn frames_of_the_largest_region_have_numbers() {
+        assert_eq!(frame_numbers(7..REGION_FRAMES_MAX - 1), 7..u32::MAX);
+        assert_eq!(frame_numbers(7..REGION_FRAMES_MAX), 7..u32::MAX);
+    }
 }

@@ -25,9 +25,19 @@ impl SetAside {
         self.0.lock().push((frame, format!("the bitmap says that frame {} is free: {why}", frame.0)));
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().len()
+    }
+
     pub(super) fn list(&self) -> Vec<(FrameNo, String)> {
         self.0.lock().clone()
     }
+}
+
+/// Whether somebody has pinned a frame that was to be claimed: then it is to be left alone a little longer.
+pub(super) fn is_pinned(log: &Log, frame: FrameNo) -> bool {
+    let now = FrameTable::global().peek(log.region().pfn(frame));
+    now.is_some_and(|now| now.pins() != 0 || now.orphan())
 }
 
 /// Claims a frame that the bitmap calls free. `false`: somebody has pinned it.

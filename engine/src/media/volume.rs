@@ -72,17 +72,27 @@ impl Volume {
         self.allocator.allocate(n, None, 0)
     }
 
-    /// Takes `welcome` frames of those if there are any.
+    /// Takes `welcome` frames of those if there are any. One that turns out to be used is set aside and named by `check`; it
+    /// says nothing of what is to be freed.
     pub(super) fn spares_to_free(&self, welcome: usize) -> Result<Vec<FrameNo>> {
-        match self.allocate_to_free(welcome) {
-            Err(error) if error.is_full() => Ok(Vec::new()),
-            taken => taken,
+        loop {
+            let aside = self.allocator.count_aside();
+            match self.allocate_to_free(welcome) {
+                Err(error) if error.is_full() => return Ok(Vec::new()),
+                Err(Error::Corrupt { .. }) if self.allocator.count_aside() > aside => {}
+                taken => return taken,
+            }
         }
     }
 
     /// Gives back frames of `allocate`. Those that were linked meanwhile stay allocated.
     pub fn release(&self, frames: &[FrameNo]) -> Result {
         self.allocator.release(frames)
+    }
+
+    /// Gives back frames of `allocate` that were not linked and that somebody has pinned, when the last pin is gone.
+    pub fn release_when_unpinned(&self, frames: impl IntoIterator<Item = FrameNo>) {
+        self.allocator.release_when_unpinned(frames);
     }
 
     /// Frames that the bitmap calls free and that were found in use: they are out of use in this opening.
@@ -93,6 +103,11 @@ impl Volume {
     /// Frames that are free or will be when the log's tail moves. Loads the whole bitmap.
     pub fn free_frames(&self) -> Result<u64> {
         self.allocator.free_frames()
+    }
+
+    /// How many frames there can be at most for one who wants `wanted`; more than that many are not counted.
+    pub fn most_frames(&self, wanted: u64) -> Result<u64> {
+        self.allocator.most_frames(wanted)
     }
 
     /// What the first change of an opening begins with: all that is in use gets blocks of its own, where it has none.

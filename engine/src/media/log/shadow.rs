@@ -3,13 +3,11 @@
 //! It holds only what is appended and not yet stored home; everything else is read from its home.
 
 use crate::error::{Error, Result};
-use crate::media::layout::WORDS_PER_FRAME;
 use crate::media::log::record::{Entry, Sequence};
 use crate::region::Memory;
 use crate::sync::RwLock;
 use crate::units::{FRAME_SIZE, FrameNo};
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Words and frames that differ from their homes: at first none.
 #[derive(Default)]
@@ -24,7 +22,15 @@ pub struct Shadow {
 struct State {
     changed: HashMap<FrameNo, Changed>,
     /// The words of a moment that were changed since, as they were.
-    kept: Option<HashMap<FrameNo, BTreeMap<u16, u64>>>,
+    kept: Option<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    words: HashMap<FrameNo, BTreeMap<u16, u64>>,
+    /// Frames that were free at that moment: nothing led to their words. Only such are made zero, and none that was freed
+    /// since is handed out.
+    fresh: HashSet<FrameNo>,
 }
 
 impl State {
@@ -39,17 +45,15 @@ impl State {
         Ok(())
     }
 
-    /// Keeps words that are about to change.
-    fn keep(&mut self, memory: &Memory, frame: FrameNo, places: Range<u16>) -> Result {
-        if self.kept.is_none() {
+    /// Keeps a word that is about to change.
+    fn keep(&mut self, memory: &Memory, frame: FrameNo, place: u16) -> Result {
+        if !self.kept.as_ref().is_some_and(|kept| !kept.fresh.contains(&frame)) {
             return Ok(());
         }
-        let mut now = vec![0; places.len()];
-        self.run(memory, (frame, places.start), &mut now)?;
-        let kept = self.kept.get_or_insert_default().entry(frame).or_default();
-        for (place, word) in places.zip(now) {
-            kept.entry(place).or_insert(word);
-        }
+        let mut now = [0];
+        self.run(memory, (frame, place), &mut now)?;
+        let kept = self.kept.get_or_insert_default();
+        kept.words.entry(frame).or_default().entry(place).or_insert(now[0]);
         Ok(())
     }
 }
@@ -99,7 +103,7 @@ impl Shadow {
 
     /// Keeps from now on what changes: the words of this moment can be read until `forget`.
     pub fn keep(&self) {
-        self.state.write().kept = Some(HashMap::new());
+        self.state.write().kept = Some(Kept::default());
     }
 
     /// The opposite; whether there was something kept.
@@ -113,7 +117,7 @@ impl Shadow {
         let state = self.state.read();
         let Some(kept) = &state.kept else { return Ok(false) };
         state.run(memory, (frame, place), into)?;
-        let kept = kept.get(&frame).into_iter().flatten();
+        let kept = kept.words.get(&frame).into_iter().flatten();
         overlay(place, into, kept.map(|(&at, &value)| (at, value)));
         Ok(true)
     }
@@ -130,11 +134,13 @@ impl Shadow {
             match *entry {
                 Entry::Word(offset, value) => {
                     let (frame, place) = place_of(offset)?;
-                    state.keep(memory, frame, place..place + 1)?;
+                    state.keep(memory, frame, place)?;
                     state.changed.entry(frame).or_default().words.insert(place, (value, sequence));
                 }
                 Entry::Zero(frame) => {
-                    state.keep(memory, frame, 0..WORDS_PER_FRAME as u16)?;
+                    if let Some(kept) = &mut state.kept {
+                        kept.fresh.insert(frame);
+                    }
                     state.changed.entry(frame).or_default().zeroed = Some(sequence);
                 }
                 // Bytes of data frames are read in place.
@@ -187,6 +193,26 @@ pub(super) fn place_of(offset: u64) -> Result<(FrameNo, u16)> {
 mod tests {
     use super::*;
     use crate::region::{Region, RegionOptions, Source};
+
+    #[test]
+    fn of_a_moment_only_what_was_in_use_then_is_kept() {
+        let image = Source::Image(vec![0xee; 4 * FRAME_SIZE]);
+        let region = Region::attach(image, &RegionOptions::default()).unwrap();
+        let (memory, shadow, size) = (region.memory(), Shadow::default(), FRAME_SIZE as u64);
+        shadow.keep();
+        let entries = [Entry::Zero(FrameNo(2)), Entry::Word(2 * size + 8, 3), Entry::Word(8, 1)];
+        shadow.append(memory, Sequence(1), &entries).unwrap();
+        let kept = shadow
+            .state
+            .read()
+            .kept
+            .as_ref()
+            .map(|kept| kept.words.values().map(BTreeMap::len).sum::<usize>());
+        assert_eq!(kept, Some(1), "words of a frame that was free");
+        let mut word = [0];
+        assert!(shadow.read_kept(memory, 8, &mut word).unwrap());
+        assert_eq!(word, [0xeeee_eeee_eeee_eeee]);
+    }
 
     #[test]
     fn what_is_appended_shows_until_its_own_homes_are_stored() {

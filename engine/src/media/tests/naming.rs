@@ -169,3 +169,33 @@ fn the_directory_takes_no_more_names_of_one_place_than_it_reads_back() {
     create(&volume, &gone);
     assert_sound(&volume);
 }
+
+#[test]
+fn names_change_during_a_list() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    let volume = fresh();
+    for i in 0..4_000 {
+        create(&volume, format!("stays {i}").as_bytes());
+    }
+    let (changes, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let most = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                create(&volume, b"comes");
+                let slot = volume.unlink(b"comes").unwrap();
+                finish(|| volume.drop_step(slot, &mut all_free));
+                changes.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let during = |_| {
+            let before = changes.load(Ordering::Relaxed);
+            volume.list().unwrap();
+            changes.load(Ordering::Relaxed) - before
+        };
+        let most = (0..20).map(during).max();
+        stop.store(true, Ordering::Relaxed);
+        most
+    });
+    // One may have been under way when the list began, and another when it ended.
+    assert!(most > Some(2), "{most:?} changes");
+}

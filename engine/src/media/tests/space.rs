@@ -249,3 +249,62 @@ fn a_mapped_page_is_not_linked_over() {
     volume.release(&frames).unwrap();
     assert_eq!((assert_sound(&volume).pages, volume.record(slot).unwrap().size), (1, 0));
 }
+
+#[test]
+fn scattered_free_frames_are_looked_at_once_and_not_with_every_change() {
+    const GROUPS: u64 = 2;
+    let volume = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let most = volume.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
+    let (scattered, rest): (Vec<_>, Vec<_>) = most.iter().copied().partition(|frame| frame.0 % 2 == 0);
+    volume.release(&scattered).unwrap();
+    let looks = || {
+        let before = volume.allocator.looks();
+        volume.return_surplus(false).unwrap();
+        volume.allocator.looks() - before
+    };
+    let first = looks();
+    assert!(first > scattered.len() as u64, "{first} looks");
+    assert_eq!(looks(), 0);
+    // Some more make no difference; many more may lie side by side, and then they go.
+    volume.release(&rest[..100]).unwrap();
+    assert_eq!(looks(), 0);
+    let free = volume.allocator.free_with_blocks().unwrap();
+    volume.release(&rest[rest.len() - 3_000..]).unwrap();
+    assert!(looks() > 0);
+    assert!(volume.allocator.free_with_blocks().unwrap() < free);
+}
+
+#[test]
+fn a_frame_that_is_pinned_in_vain_is_left_alone_and_used_when_the_pin_has_gone() {
+    let volume = fresh_with(file_bytes(FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
+    let pfn = |frame| volume.log().region().pfn(frame);
+    let table = crate::frame::FrameTable::global();
+    let all = volume.free_frames().unwrap();
+    let first = volume.allocate(1, None).unwrap()[0];
+    volume.release(&[first]).unwrap();
+    let _ = table.pin(pfn(first));
+    assert_eq!(table.peek(pfn(first)).map(|now| now.pins()), Some(1));
+    let others = volume.allocate_to_free(all as usize - 1).unwrap();
+    assert!(!others.contains(&first), "another frame is taken");
+    assert!(matches!(volume.allocate_to_free(1), Err(Error::NoSpace { .. })));
+    volume.release(&others).unwrap();
+    assert_eq!(volume.free_frames().unwrap(), all, "it is counted");
+    let _ = table.unpin(pfn(first));
+    assert!(volume.allocate_to_free(all as usize).unwrap().contains(&first));
+}
+
+#[test]
+fn a_region_does_not_grow_much_for_a_look_at_one_moment() {
+    let volume = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ((), snapshot) = volume.log().snapshot(|| Ok(())).unwrap();
+    for round in 0..40_u8 {
+        let slot = create(&volume, &[b'a' + round % 26]);
+        fill(&volume, slot, 0..1_000);
+        volume.unlink(&[b'a' + round % 26]).unwrap();
+        finish(|| volume.drop_step(slot, &mut all_free));
+        volume.log().checkpoint().unwrap();
+    }
+    assert!(volume.frames() < 8_000, "{} frames", volume.frames());
+    drop(snapshot);
+    assert_sound(&volume);
+}
