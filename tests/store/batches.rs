@@ -447,3 +447,19 @@ proptest! {
         check(&store);
     }
 }
+
+#[test]
+fn a_large_batch_that_fails_keeps_no_room() {
+    let store = Store::options().max_size(12 << 20).open_memory(1 << 20).unwrap();
+    let (a, b) = (filled(&store, "a", 1), store.create("b").unwrap());
+    a.allocate(PAGE, PAGE).unwrap();
+    let mut batch = store.batch();
+    // Its pages find frames, and its payload finds none.
+    batch.write_at(&a, 2 * PAGE, &vec![7; 2_000 * PAGE as usize]).unwrap();
+    let refused = batch.commit();
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    assert_eq!(a.mapped().unwrap().0, 2, "what was allocated before stays");
+    b.append(&vec![8; 2_500 * PAGE as usize]).unwrap();
+    assert_eq!(content(&a), [1; PAGE as usize]);
+    check(&store);
+}

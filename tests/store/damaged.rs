@@ -399,3 +399,117 @@ fn two_objects_that_name_one_frame_do_not_wait_for_each_other_nor_share_it() {
         }
     }
 }
+
+/// A copy of a region whose process died with a nameless object, `first`, on its list of orphans, after this edit.
+fn with_an_orphan(edit: impl FnOnce(&mut Vec<u8>)) -> (Region, Store) {
+    let region = Region::new(|store| drop((filled(store, "first", 3), filled(store, "other", 9))));
+    let store = region.open();
+    let _open = store.open("first").unwrap();
+    store.unlink("first").unwrap();
+    pass(&store);
+    let mut image = std::fs::read(&region.path).unwrap();
+    edit(&mut image);
+    let copy = region.path.with_extension("copy");
+    std::fs::write(&copy, &image).unwrap();
+    (region, Store::options().open(copy).unwrap())
+}
+
+#[test]
+fn a_list_that_cannot_be_read_keeps_nothing_from_being_put_on_it() {
+    type Edit = fn(&mut Vec<u8>);
+    let edits: [(&str, Edit); 3] = [
+        ("the head of the orphans", |image| flip(image, RootWord::Orphans.offset() as usize)),
+        ("the record of the first orphan", |image| {
+            let first = record(image, "first");
+            flip(image, first + 16);
+        }),
+        ("the head of the free slots", |image| flip(image, RootWord::FreeSlots.offset() as usize)),
+    ];
+    for (what, edit) in edits {
+        let (_region, store) = with_an_orphan(edit);
+        println!("{what}");
+        let other = store.open("other").unwrap();
+        // Each puts an object on the list of orphans: a cut, an unlink, a replaced name.
+        other.set_len(5 * PAGE).unwrap();
+        drop((filled(&store, "gone", 3), filled(&store, "old", 3), filled(&store, "new", 3)));
+        store.unlink("gone").unwrap();
+        store.rename("new", "old").unwrap();
+        use_it(&store, "other");
+        // More than there are slots in a frame.
+        for n in 0..20 {
+            drop(filled(&store, &format!("made {n}"), 1));
+        }
+        (0..20).for_each(|n| store.unlink(format!("made {n}")).unwrap());
+        assert_eq!(store.check().unwrap().counts.orphans, 0, "what can be freed is");
+        assert_eq!(content(&store.open("old").unwrap()).len() as u64, 3 * PAGE);
+        drop(other);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn the_first_free_slot_is_rotten_and_objects_are_made() {
+    let region = Region::new(|store| drop(filled(store, "other", 4)));
+    region.edit(|image| {
+        let slot = Seal::value(word(image, RootWord::FreeSlots.offset() as usize));
+        flip(image, slot as usize * 512 + 64);
+    });
+    let store = region.open();
+    (0..30).for_each(|n| drop(filled(&store, &format!("made {n}"), 1)));
+    (0..30).for_each(|n| store.unlink(format!("made {n}")).unwrap());
+    use_it(&store, "other");
+    assert_eq!(store.stats().set_aside, 0);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_used_frame_that_the_allocator_meets_while_something_is_freed_says_nothing_of_that() {
+    let region = Region::new(|store| {
+        drop((filled(store, "a", 40), filled(store, "b", 3), filled(store, "c", 3)));
+    });
+    region.edit(|image| {
+        let bitmap = offset(u64::from(pagestone::media::layout::bitmap_frame(0, log_frames(image)).0));
+        for page in [6, 7] {
+            let used = frame(image, "a", page);
+            let at = bitmap + (used / 64 * 8) as usize;
+            let bits = word(image, at);
+            set_word(image, at, bits & !(1 << (used % 64)));
+        }
+    });
+    let store = region.open();
+    let a = store.open("a").unwrap();
+    let _pins = (pin(&a, 6), pin(&a, 7));
+    store.unlink("b").unwrap();
+    let c = store.open("c").unwrap();
+    c.set_len(PAGE).unwrap();
+    c.punch_hole(0, PAGE).unwrap();
+    assert_eq!(store.check().unwrap().counts.orphans, 0);
+    assert_eq!(store.stats().set_aside, 2, "the two frames, and no object");
+}
+
+#[test]
+fn a_frame_that_is_known_to_be_a_structure_is_not_freed_as_a_page() {
+    let leaf_of_b = |image: &[u8]| (leaf(image, "b").1 / PAGE as usize) as u64;
+    let records = |image: &[u8]| (record(image, "b") / PAGE as usize) as u64;
+    for structure in [&leaf_of_b as &dyn Fn(&[u8]) -> u64, &records] {
+        let region = Region::new(|store| drop((filled(store, "a", 40), filled(store, "b", 40))));
+        region.edit(|image| {
+            let structure = structure(image);
+            map_to(image, "a", 9, structure);
+        });
+        let store = region.open();
+        let b = store.open("b").unwrap();
+        // This changes the structure.
+        b.append(b"more").unwrap();
+        store.unlink("a").unwrap();
+        assert_eq!(store.stats().set_aside, 1);
+        for n in 0..4 {
+            pass(&store);
+            store.create(format!("new {n}")).unwrap().append(&vec![0xEE; 60 * PAGE as usize]).unwrap();
+        }
+        let mut expected: Vec<u8> = (1..=40).flat_map(|page| [page; PAGE as usize]).collect();
+        expected.extend(b"more");
+        assert!(content(&b) == expected);
+        b.append(b"and more").unwrap();
+    }
+}

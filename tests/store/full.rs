@@ -119,3 +119,25 @@ fn an_object_that_was_cut_short_and_then_unlinked_is_freed_once() {
     assert_eq!(store.stats().set_aside, 0);
     check(&store);
 }
+
+#[test]
+fn what_is_left_of_a_cut_goes_with_the_pins_though_the_object_is_open() {
+    for again in [false, true] {
+        let store = small();
+        let mut object = filled(&store, "a", 2);
+        let (pins, _crowd) = ([pin(&object, 0), pin(&object, 1)], crowd(&store));
+        let filler = fill_up(&store);
+        object.set_len(10).unwrap();
+        if again {
+            drop(object);
+            object = store.open("a").unwrap();
+            filler.write_at(0, b"a change beside it").unwrap();
+        }
+        assert_eq!(store.check().unwrap().counts.orphans, 1);
+        drop(pins);
+        filler.write_at(0, b"a change").unwrap();
+        assert_eq!(store.check().unwrap().counts.orphans, 0, "opened again: {again}");
+        assert_eq!(content(&object), [1; 10]);
+        check(&store);
+    }
+}

@@ -3,7 +3,9 @@
 use crate::{PAGE, check, killed};
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
-use pagestone::units::Durability;
+use pagestone::units::{Durability, PageIndex};
+use pagestone_tests::skip::skipped;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A store in a file after its process died with `objects` objects of `pages` pages each on its list of orphans.
@@ -241,4 +243,105 @@ fn a_list_shows_each_name_that_stays_once_whatever_comes_and_goes() {
         }
     });
     check(&store);
+}
+
+/// Runs a call of many records; how often the write-back was started, and the tail moved.
+fn ahead_of_need(store: &Store, recorder: &Recorder, run: impl FnOnce()) -> (u64, u64) {
+    // Moves the tail: nothing of what was done before counts.
+    store.compact().unwrap();
+    let (moves, seen) = (store.stats().tail_moves, recorder.file_operations().len());
+    run();
+    let all = recorder.file_operations();
+    let started = all.iter().skip(seen).filter(|&&done| done == FileOperation::WriteBack).count();
+    (started as u64, store.stats().tail_moves - moves)
+}
+
+#[test]
+fn the_tail_moves_ahead_of_need_within_a_call_of_many_records() {
+    // With a small log a step of a cut is a few pages.
+    for log_frames in [16, 4] {
+        let (folder, recorder) = (tempfile::tempdir().unwrap(), Recorder::new());
+        let options = Store::options().create(true).log_frames(log_frames).assume(Durability::Fdatasync);
+        let store = options.recorder(recorder.clone()).open(folder.path().join("laws.pgs")).unwrap();
+        let object = store.create("a").unwrap();
+        let mut seen = Vec::new();
+        if log_frames == 16 {
+            let write = || object.write_at(0, &vec![1; 48 << 20]).unwrap();
+            seen.push(("a write", ahead_of_need(&store, &recorder, write)));
+            let allocate = || object.allocate(64 << 20, 48 << 20).unwrap();
+            seen.push(("an allocation", ahead_of_need(&store, &recorder, allocate)));
+            let punch = || object.punch_hole(0, 48 << 20).unwrap();
+            seen.push(("a hole", ahead_of_need(&store, &recorder, punch)));
+        } else {
+            object.write_at(0, &vec![1; 48 << 20]).unwrap();
+            seen.push(("a cut", ahead_of_need(&store, &recorder, || object.set_len(1).unwrap())));
+            object.write_at(0, &vec![1; 48 << 20]).unwrap();
+            store.unlink("a").unwrap();
+            seen.push(("an unlinked object", ahead_of_need(&store, &recorder, || drop(object))));
+        }
+        for (what, (started, moves)) in seen {
+            assert!(moves >= 3, "{what}: {moves} moves tell nothing");
+            assert!(started >= 4 * moves, "{what}: {started} starts of the write-back for {moves} moves");
+        }
+        check(&store);
+    }
+}
+
+#[test]
+fn pages_are_found_while_others_are_punched() {
+    const PAGES: u64 = 20_000;
+    let store = Store::options().open_memory(1 << 20).unwrap();
+    let object = store.create("a").unwrap();
+    for _ in 0..20 {
+        object.write_at(0, &vec![1; (PAGES * PAGE) as usize]).unwrap();
+        let seen = std::thread::scope(|scope| {
+            let punch = scope.spawn(|| object.punch_hole(0, PAGES * PAGE).unwrap());
+            let mut seen = false;
+            while !punch.is_finished() {
+                // The first page first: it goes first.
+                let gone = object.pin(PageIndex(0)).unwrap().is_none();
+                seen |= gone && object.pin(PageIndex(PAGES - 1)).unwrap().is_some();
+            }
+            seen
+        });
+        if seen {
+            return check(&store);
+        }
+    }
+    panic!("nothing was found before all was punched");
+}
+
+/// Pages of a file that are dirty in the page cache, or being written; `None` where the kernel does not say.
+fn dirty_pages(file: &std::fs::File) -> Option<u64> {
+    const CACHESTAT: libc::c_long = 451;
+    let (all, mut answer) = ([0_u64, 0], [0_u64; 5]);
+    // SAFETY: an open descriptor, a range of two words, and room for the answer of five.
+    let rc = unsafe {
+        libc::syscall(CACHESTAT, file.as_raw_fd(), all.as_ptr(), answer.as_mut_ptr(), 0 as libc::c_uint)
+    };
+    (rc == 0).then_some(answer[1] + answer[2])
+}
+
+#[test]
+fn a_growth_waits_for_no_dirt_of_the_file() {
+    const PAGES: u64 = 2_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("laws.pgs");
+    let options = Store::options().create(true).assume(Durability::Fdatasync);
+    let store = options.open(&path).unwrap();
+    let (large, small) = (store.create("large").unwrap(), store.create("small").unwrap());
+    large.append(&vec![1; (PAGES * PAGE) as usize]).unwrap();
+    store.sync().unwrap();
+    let file = std::fs::File::open(&path).unwrap();
+    large.write_at(0, &vec![2; (PAGES * PAGE) as usize]).unwrap();
+    let dirty = dirty_pages(&file).filter(|dirty| *dirty >= PAGES);
+    let Some(dirty) = dirty else {
+        return skipped("a growth beside dirt", "the kernel does not count dirty pages of this file");
+    };
+    let (frames, moves) = (store.info().frames, store.stats().tail_moves);
+    while store.info().frames == frames {
+        small.append(&[3; 16 * PAGE as usize]).unwrap();
+    }
+    assert_eq!(store.stats().tail_moves, moves, "the tail has synced the file");
+    assert!(dirty_pages(&file) >= Some(dirty), "{:?} of {dirty} pages are dirty still", dirty_pages(&file));
 }

@@ -1,7 +1,9 @@
 //! Names, and objects without them.
 
-use crate::{PAGE, content, filled, pin, shown, store};
+use crate::{PAGE, check, content, filled, pin, shown, store};
 use pagestone::Error;
+use pagestone::store::Store;
+use pagestone_fuzzing::format::name_hash;
 
 #[test]
 fn an_unlinked_open_object_lives_until_its_last_handle() {
@@ -83,4 +85,25 @@ fn two_handles_are_one_object() {
     assert_eq!(pin(&one, 0).pfn(), page.pfn());
     two.set_len(1).unwrap();
     assert_eq!(content(&one), b"H");
+}
+
+#[test]
+fn a_chain_that_one_record_cannot_spread_takes_names_all_the_same() {
+    let store = Store::options().max_size(2 << 20).log_frames(4).open_memory(1 << 20).unwrap();
+    // Slots that are free, and no frame besides: the directory gets no node to spread names over.
+    (0..160).for_each(|n| drop(store.create(format!("for a moment {n}")).unwrap()));
+    (0..160).for_each(|n| store.unlink(format!("for a moment {n}")).unwrap());
+    let filler = store.create("filler").unwrap();
+    for pages in [64, 8, 1] {
+        while filler.append(&vec![1; pages * 4096]).is_ok() {}
+    }
+    let names = (0..).map(|n: u32| n.to_string()).filter(|name| name_hash(name.as_bytes()) % 512 == 7);
+    let names: Vec<_> = names.take(130).collect();
+    let make = |names: &[String]| names.iter().for_each(|name| drop(store.create(name).unwrap()));
+    make(&names[..125]);
+    filler.set_len(0).unwrap();
+    make(&names[125..]);
+    assert!(names.iter().all(|name| store.exists(name).unwrap() == Some(0)));
+    assert_eq!(store.list().unwrap().len(), names.len() + 1);
+    check(&store);
 }

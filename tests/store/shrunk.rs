@@ -6,6 +6,7 @@ use pagestone::store::{Object, Store};
 use pagestone::units::{Durability, PageIndex};
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A store of which the file ends in the middle of an object.
 struct Cut {
@@ -136,4 +137,30 @@ fn a_file_that_got_longer_is_no_harm() {
     let store = Store::options().open(&path).unwrap();
     assert_eq!(content(&store.open("a").unwrap())[..10 * PAGE as usize].len(), 10 * PAGE as usize);
     crate::check(&store);
+}
+
+#[test]
+fn a_cut_that_waits_for_pins_notices() {
+    for class in CLASSES {
+        let cut = Cut::new(class, false);
+        // Of objects nothing is left, nor of their records.
+        cut.file.set_len(75 * PAGE).unwrap();
+        let result = cut.object.set_len_wait(0, Duration::from_secs(9));
+        cut.noticed_by(result);
+    }
+}
+
+#[test]
+fn a_cut_that_cannot_be_waits_for_no_pin() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = Store::options().create(true).open(&path).unwrap();
+    drop(filled(&store, "a", 3));
+    store.close().map_err(|(_, error)| error).unwrap();
+    let store = Store::options().read_only(true).open(&path).unwrap();
+    let object = store.open("a").unwrap();
+    let _page = object.pin(PageIndex(1)).unwrap();
+    let forever = Duration::from_secs(3600);
+    assert!(matches!(object.set_len_wait(0, forever), Err(Error::ReadOnly)));
+    assert!(matches!(object.set_len_wait(u64::MAX, forever), Err(Error::OutOfRange { .. })));
 }

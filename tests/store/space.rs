@@ -2,11 +2,13 @@
 
 use crate::{PAGE, check, content};
 use pagestone::Error;
-use pagestone::persist::{Event, Recorder};
-use pagestone::store::{Options, Store};
+use pagestone::persist::{Event, FileOperation, Recorder};
+use pagestone::store::{Object, Options, Store};
+use pagestone_tests::crash::gate::Gate;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -166,4 +168,134 @@ fn who_reads_only_gives_nothing_back() {
     close(fresh(&path));
     let store = Store::options().read_only(true).open(&path).unwrap();
     assert!(matches!(store.compact(), Err(Error::ReadOnly)));
+}
+
+#[test]
+fn a_growth_that_fails_leaves_what_was_allocated_ahead() {
+    let store = Store::options().max_size(4 * MIB).open_memory(1 << 20).unwrap();
+    let one = store.create("one").unwrap();
+    one.write_at(0, b"one").unwrap();
+    one.allocate(PAGE, 4 * PAGE).unwrap();
+    for offset in [3, PAGE, 2 * PAGE + 5] {
+        let refused = one.write_at(offset, &vec![9; 8 * MIB as usize]);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+        assert_eq!((one.mapped().unwrap().0, one.len()), (5, 3));
+    }
+    one.set_len(6 * PAGE).unwrap();
+    let mut expected = vec![0; 6 * PAGE as usize];
+    expected[..3].copy_from_slice(b"one");
+    assert!(content(&one) == expected, "bytes of a write that failed show");
+    check(&store);
+}
+
+#[test]
+fn a_call_that_fails_between_two_of_its_records_keeps_no_room() {
+    let (mut failed, mut linked) = (0, 0);
+    for spare in 0..10 {
+        let store = Store::options().max_size(4 * MIB).log_frames(4).open_memory(1 << 20).unwrap();
+        let one = store.create("one").unwrap();
+        one.write_at(0, b"one").unwrap();
+        let filler = store.create("filler").unwrap();
+        filler.write_at(0, &[1; 2 * PAGE as usize]).unwrap();
+        while store.info().frames < 4 * MIB / PAGE || store.check().unwrap().counts.free > 512 + spare {
+            filler.append(&[1; PAGE as usize]).unwrap();
+        }
+        let records = store.stats().records;
+        // Over the end of a leaf: a later record needs one more node than the first ones.
+        match one.allocate(256 * PAGE, 512 * PAGE) {
+            Ok(()) => assert_eq!(one.mapped().unwrap().0, 513),
+            Err(Error::NoSpace { .. }) => {
+                failed += 1;
+                linked += u64::from(store.stats().records > records);
+                assert_eq!(one.mapped().unwrap().0, 1, "{spare} frames more than it needs for its pages");
+            }
+            Err(other) => panic!("{other}"),
+        }
+        check(&store);
+    }
+    assert!(failed > 1 && linked > 0, "{failed} failed, {linked} after a record");
+}
+
+#[test]
+fn what_no_region_of_this_size_can_hold_is_refused_at_once() {
+    let store = Store::options().max_size(64 * MIB).open_memory(1 << 20).unwrap();
+    let object = store.create("o").unwrap();
+    object.write_at(0, &[1; 3 * PAGE as usize]).unwrap();
+    let (frames, records) = (store.info().frames, store.stats().records);
+    for len in [65 * MIB, 1 << 40, Object::LEN_MAX] {
+        let refused = object.allocate(0, len);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    }
+    assert_eq!((store.info().frames, store.stats().records), (frames, records), "it grew for nothing");
+    object.allocate(0, 60 * MIB).unwrap();
+    // What is there already needs nothing.
+    object.allocate(0, 60 * MIB + PAGE).unwrap();
+    check(&store);
+}
+
+/// A store that cannot grow, full of free space, and a gate at its next punch.
+fn about_to_punch() -> (Store, Arc<Gate>) {
+    let (recorder, gate) = (Recorder::new(), Gate::new());
+    let at = Arc::clone(&gate);
+    recorder.on_event(move |event| at.pass(event));
+    let store = Options::new().max_size(4 * MIB).recorder(recorder).open_memory(1 << 20).unwrap();
+    let most = store.create("most").unwrap();
+    most.write_at(0, &vec![1; 3 * MIB as usize]).unwrap();
+    drop(most);
+    store.unlink("most").unwrap();
+    store.sync().unwrap();
+    (store, gate)
+}
+
+#[test]
+fn beside_a_compact_room_that_comes_back_is_waited_for_and_what_goes_is_given_to_nobody() {
+    let (store, gate) = about_to_punch();
+    std::thread::scope(|scope| {
+        let compact = scope.spawn(|| {
+            gate.stop_me_before(|event| matches!(event, Event::Punch { .. }));
+            store.compact()
+        });
+        assert!(gate.wait_stopped(Duration::from_secs(20)));
+        // Room for it is there, but for this moment it is going back.
+        let large = scope.spawn(|| {
+            let object = store.create("large").unwrap();
+            object.write_at(0, &vec![5; 2 * MIB as usize]).map(|()| object)
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!large.is_finished(), "{:?}", large.join().map(|done| done.map(|object| object.len())));
+        gate.open();
+        compact.join().unwrap().unwrap();
+        let object = large.join().unwrap().unwrap();
+        assert!(content(&object) == vec![5; 2 * MIB as usize], "what was stored has been punched");
+    });
+    check(&store);
+}
+
+#[test]
+fn a_disk_that_has_room_again_is_not_taken_for_a_full_one() {
+    let run = |full_at: usize| {
+        let (folder, recorder) = (tempfile::tempdir().unwrap(), Recorder::new());
+        let options = Options::new().create(true).max_size(256 * MIB).recorder(Arc::clone(&recorder));
+        let store = options.open(folder.path().join("r.pgs")).unwrap();
+        let object = store.create("o").unwrap();
+        object.write_at(0, &vec![1; 36 << 20]).unwrap();
+        object.set_len(0).unwrap();
+        // All that is free is holes now.
+        store.compact().unwrap();
+        let seen = recorder.file_operations().len();
+        recorder.break_down(full_at, libc::ENOSPC, true);
+        let appended = object.append(&[2; 4 * PAGE as usize]);
+        recorder.break_down(usize::MAX, libc::ENOSPC, false);
+        let all = recorder.file_operations();
+        let filled = all.iter().skip(seen).position(|done| *done == FileOperation::Allocate).unwrap();
+        (appended, seen + filled, object, store, recorder, folder)
+    };
+    let first = run(usize::MAX).1;
+    let (refused, _, object, store, recorder, _folder) = run(first);
+    assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+    object.append(&vec![2; 8 << 20]).unwrap();
+    let _ = punched(&recorder);
+    object.set_len(PAGE).unwrap();
+    store.sync().unwrap();
+    assert_eq!(punched(&recorder), 0, "less is free than is kept where the disk has room");
 }

@@ -68,20 +68,6 @@ impl Volume {
         })
     }
 
-    /// A step of whatever object `id` is on the list of orphans for; true when there is nothing left to do, or the object
-    /// is gone already, and its slot perhaps another's.
-    ///
-    /// # Durability
-    /// One record, appended; a crash repeats at most this step.
-    pub fn finish_step(&self, slot: ObjectSlot, id: u64, fate: AskFate<'_>) -> Result<bool> {
-        let head = self.read(|log, _| Head::read(log, slot))?;
-        match head.kind().filter(|_| head.id() == id) {
-            None => Ok(true),
-            Some(_) if head.unlinked() => self.drop_step(slot, fate),
-            Some(_) => self.truncate_step(slot, fate),
-        }
-    }
-
     /// Makes holes of the pages in `pages`; true when none of them is mapped any more. The pages are cut off, and
     /// their frames in the busy table, before `fate` is asked.
     ///
@@ -129,6 +115,8 @@ impl Volume {
             if found.is_empty() && skipped {
                 return Err(Error::NoSpace { why: "no frame to note the pinned pages in".into() });
             }
+            // A frame that is known to be something else is not this object's to free.
+            found.iter().try_for_each(|&(_, frame)| self.log.uses().page(frame))?;
             let all = found.len() < self.step() && !skipped;
             self.allocator
                 .load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
@@ -199,6 +187,7 @@ impl Volume {
         let mut table = self.busy.lock();
         let table = table.load(&*self.log, self.shape())?;
         for part in table.known(frames).chunks(self.step()) {
+            part.iter().try_for_each(|&frame| self.log.uses().page(frame))?;
             let freed: Vec<_> = part.iter().chain(table.surplus(part.len())).copied().collect();
             self.allocator.load(freed.iter().copied())?;
             let ((), sequence) = self.change(|t, shape| table.remove(t, shape, part))?;
@@ -206,6 +195,11 @@ impl Volume {
             self.allocator.quarantine(sequence, freed);
         }
         Ok(())
+    }
+
+    /// Which of these frames are in the busy table.
+    pub fn busy_among(&self, frames: &[FrameNo]) -> Result<Vec<FrameNo>> {
+        Ok(self.busy.lock().load(&*self.log, self.shape())?.known(frames))
     }
 
     /// The frames in the busy table. Right after opening none of them has a pin: all may go to `free_busy`.

@@ -125,6 +125,8 @@ struct Member<'b> {
     found: Vec<(PageIndex, FrameNo)>,
     /// Holes, and the frames they get.
     fresh: Vec<(PageIndex, FrameNo)>,
+    /// Pages beyond the end that were linked before the record.
+    ahead: Vec<u64>,
 }
 
 /// What a batch stores to pages of one object.
@@ -134,7 +136,7 @@ impl<'b> Member<'b> {
     /// Waits for the object's layout: from here on nobody cuts it, lets it grow or changes its map.
     fn new(shared: &'b Arc<Shared>) -> Self {
         let layout = Some(shared.layout.lock());
-        Self { shared, layout, len: None, found: Vec::new(), fresh: Vec::new() }
+        Self { shared, layout, len: None, found: Vec::new(), fresh: Vec::new(), ahead: Vec::new() }
     }
 
     /// Sorts what is staged by pages.
@@ -182,13 +184,17 @@ impl<'b> Member<'b> {
     /// record cannot link so many.
     fn link_ahead(&mut self) -> Result {
         let Some(layout) = self.layout.as_deref_mut() else { return Ok(()) };
+        let inside = PageIndex::pages_for(self.shared.len());
         while !self.fresh.is_empty() {
             let now: Vec<_> = self.fresh.drain(..self.fresh.len().min(CHUNK_PAGES as usize)).collect();
             if let Err(error) = now.iter().try_for_each(|f| self.shared.fill_frame(f.1, 0, &[])) {
                 self.shared.give_back(&now);
                 return Err(error);
             }
+            // Before they are linked: of what several records link, those of the first are there when a later one fails.
+            self.ahead.extend(now.iter().map(|f| f.0.0).filter(|&page| page >= inside));
             self.shared.link(layout, &now, None)?;
+            self.shared.core.between_steps()?;
             self.found.extend(now);
         }
         Ok(())
@@ -206,14 +212,23 @@ impl<'b> Member<'b> {
     }
 
     /// The batch failed. The holes' frames were pinned as nobody's pages: their next owners begin with new descriptors.
-    /// One that somebody looks at by its number just now is out of use until the next opening.
+    /// One that somebody looks at by its number just now goes back a little later.
     fn give_back(&mut self) {
+        if let Some(layout) = self.layout.as_deref_mut() {
+            if self.shared.take_back(&self.ahead).is_err() {
+                // What is left of them goes when the object grows next.
+                layout.tail = Tail::Unknown;
+            }
+        }
         if self.fresh.is_empty() {
             return;
         }
         let mut roles = self.shared.core.pages.roles();
-        self.fresh.retain(|&(_, frame)| roles.detach(frame) == Detached::Idle);
-        self.shared.give_back(&self.fresh);
+        let fresh = self.fresh.drain(..);
+        let (idle, busy): (Vec<_>, Vec<_>) =
+            fresh.partition(|&(_, frame)| roles.detach(frame) == Detached::Idle);
+        self.shared.give_back(&idle);
+        self.shared.core.volume.release_when_unpinned(busy.iter().map(|f| f.1));
     }
 
     fn part(&self) -> BatchPart {

@@ -13,7 +13,6 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, thread};
 use crate::units::{FrameNo, PageIndex};
 use dashmap::DashMap;
-use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 /// An open store.
@@ -29,9 +28,12 @@ pub(super) struct Core {
     pub(super) names: Mutex<()>,
     /// With their numbers, so that one is found by its pages without becoming its holder.
     open: DashMap<ObjectSlot, (u64, Weak<Shared>)>,
+    /// Held for moments only: who does the work holds `settling`.
     pub(super) owed: Mutex<Owed>,
-    /// Whether `owed` has anything.
+    /// Whether `owed` has anything that is to be done soon.
     pub(super) owes: AtomicBool,
+    /// Held by who does owed work, for as long as it takes.
+    pub(super) settling: Mutex<()>,
     /// The region was closed in order: nothing is left for the drop.
     pub(super) closed: AtomicBool,
 }
@@ -42,6 +44,7 @@ impl Core {
         let core = Arc::new(Self {
             owes: AtomicBool::new(owed.is_due()),
             owed: Mutex::new(owed),
+            settling: Mutex::new(()),
             pages,
             log,
             volume,
@@ -92,18 +95,23 @@ impl Core {
         self.log.keep_ahead()
     }
 
-    /// Whether there is owed work.
+    /// Whether there is owed work to be done soon.
     #[inline]
     fn owes(&self) -> bool {
         // ORDERING: Acquire: pairs with the Release in `owe`; what is missed is done by the next change.
         self.pages.has_released() || self.owes.load(Ordering::Acquire)
     }
 
+    /// Whether owed work may be room, also what found none when it was tried last.
+    fn owes_room(&self) -> bool {
+        self.owes() || self.owed.lock().waits()
+    }
+
     /// Runs a change. One that finds no room is tried again when all owed work is done: what is owed may be room.
     #[inline]
     pub(super) fn with_room<R>(&self, mut change: impl FnMut() -> Result<R>) -> Result<R> {
         let mut done = change();
-        if done.as_ref().is_err_and(Error::is_full) && self.owes() {
+        if done.as_ref().is_err_and(Error::is_full) && self.owes_room() {
             done = self.settle().and_then(|()| change());
         }
         // It may have freed something, and so does a change that failed.
@@ -135,25 +143,48 @@ impl Core {
         }
     }
 
-    pub(super) fn drop_steps(&self, slot: ObjectSlot) -> Result {
-        self.steps(|fate| self.volume.drop_step(slot, fate))
+    /// Frees all that object `id` is on the list of orphans for.
+    pub(super) fn finish(&self, slot: ObjectSlot, id: u64) -> Result {
+        self.steps(|| self.finish_step(slot, id))
+    }
+
+    /// A step of that; true when nothing is left to do: the object is gone, and its slot perhaps another's, or it is open
+    /// without a name, and its last handle drops it.
+    ///
+    /// Asked and done under one hold of the roles, without which no slot is freed. What has lost its name and is then found
+    /// not to be open will never be.
+    pub(super) fn finish_step(&self, slot: ObjectSlot, id: u64) -> Result<bool> {
+        self.step(|fate| match self.volume.resident(slot)? {
+            Some((found, true)) if found == id => {
+                if self.is_open(slot, id) {
+                    Ok(true)
+                } else {
+                    self.volume.drop_step(slot, fate)
+                }
+            }
+            Some((found, false)) if found == id => self.volume.truncate_step(slot, fate),
+            _ => Ok(true),
+        })
     }
 
     pub(super) fn truncate_steps(&self, slot: ObjectSlot) -> Result {
-        self.steps(|fate| self.volume.truncate_step(slot, fate))
-    }
-
-    pub(super) fn punch_steps(&self, slot: ObjectSlot, pages: Range<u64>) -> Result {
-        let pages = PageIndex(pages.start)..PageIndex(pages.end);
-        self.steps(|fate| self.volume.punch_step(slot, pages.clone(), fate))
+        self.steps(|| self.step(|fate| self.volume.truncate_step(slot, fate)))
     }
 
     /// Runs bounded steps to the end; between them others may go on.
-    fn steps(&self, mut step: impl FnMut(AskFate<'_>) -> Result<bool>) -> Result {
-        while !self.step(&mut step)? {
-            // Roles and the busy table are free for a moment only: who waits for them shall have them.
-            thread::yield_now();
+    pub(super) fn steps(&self, mut step: impl FnMut() -> Result<bool>) -> Result {
+        while !step()? {
+            self.between_steps()?;
         }
+        Ok(())
+    }
+
+    /// Between two records of a call that appends many: the log's tail moves ahead of need here, where fewer wait for that
+    /// than within a step. The caller holds nothing that a commit needs.
+    pub(super) fn between_steps(&self) -> Result {
+        self.log.keep_ahead()?;
+        // Roles and the busy table are free for a moment only: who waits for them shall have them.
+        thread::yield_now();
         Ok(())
     }
 
@@ -222,7 +253,7 @@ mod tests {
             // The worker comes as far as this lock.
             let roles = core.pages.roles();
             let worker = scope.spawn(|| core.begin_change());
-            while core.owed.try_lock().is_some() {
+            while core.settling.try_lock().is_some() {
                 thread::yield_now();
             }
             let (send, done) = mpsc::channel();
@@ -235,6 +266,105 @@ mod tests {
             worker.join().unwrap().unwrap();
         });
         assert!(!core.owes());
+    }
+
+    #[test]
+    fn what_is_owed_is_owed_to_an_object_and_not_to_the_next_one_in_its_slot() {
+        let store = Store::options().open_memory(1 << 20).unwrap();
+        let core = &store.core;
+        let old = store.create("old").unwrap();
+        old.append(&[1; 9000]).unwrap();
+        let (slot, id) = (old.shared.slot, old.shared.id);
+        drop(old);
+        core.volume.unlink(b"old").unwrap();
+        core.drop_object(slot, id);
+        // Another thread had the same to do, and comes late.
+        let new = store.create("new").unwrap();
+        assert_eq!(new.shared.slot, slot);
+        new.append(&[2; 9000]).unwrap();
+        for unlinked in [false, true] {
+            if unlinked {
+                store.unlink("new").unwrap();
+            }
+            core.drop_object(slot, id);
+            core.owe(slot, id);
+            // Of an object that is open nothing is freed either: its last handle does that.
+            core.owe(slot, new.id());
+            core.settle().unwrap();
+            let mut bytes = vec![0; 9000];
+            store.create(format!("{unlinked}")).unwrap().append(&[3; 9000]).unwrap();
+            assert_eq!(new.read_at(0, &mut bytes).unwrap(), 9000);
+            assert_eq!(bytes, [2; 9000], "unlinked: {unlinked}");
+        }
+        assert_eq!(store.stats().set_aside, 0);
+        drop(new);
+        let report = store.check().unwrap();
+        assert!(report.is_clean() && report.counts.orphans == 0, "{report:?}");
+    }
+
+    #[test]
+    fn who_does_no_owed_work_waits_for_none() {
+        let store = Store::options().open_memory(1 << 20).unwrap();
+        let core = &store.core;
+        let object = store.create("a").unwrap();
+        let (slot, id) = (object.shared.slot, object.shared.id);
+        core.owe(slot, id);
+        thread::scope(|scope| {
+            // No step is done while this is held.
+            let roles = core.pages.roles();
+            let worker = scope.spawn(|| core.settle());
+            while core.settling.try_lock().is_some() {
+                thread::yield_now();
+            }
+            let (send, done) = mpsc::channel();
+            scope.spawn(move || {
+                let aside = core.set_aside();
+                core.owe(slot, id);
+                let mut report = crate::media::check::Report::default();
+                core.name_set_aside(&mut report);
+                send.send(aside).unwrap();
+            });
+            let waited = done.recv_timeout(Duration::from_secs(20));
+            let unfinished = !worker.is_finished();
+            drop(roles);
+            assert_eq!(waited, Ok(0));
+            assert!(unfinished);
+            worker.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn what_found_no_room_costs_the_next_changes_nothing() {
+        const NOTES: u64 = 4 * 511;
+        let store = Store::options().max_size(12 << 20).log_frames(8).open_memory(1 << 20).unwrap();
+        let make = |name: &str| {
+            let object = store.create(name).unwrap();
+            object.append(&[1; 4096]).unwrap();
+            object
+        };
+        let pin = |object: &crate::store::Object| object.pin(crate::units::PageIndex(0)).unwrap();
+        let (pinned, other) = (make("pinned"), make("other"));
+        let page = pin(&pinned);
+        // These use up what a full store keeps for freeing.
+        let crowd: Vec<_> = (0..NOTES).map(|n| pin(&make(&format!("crowd {n}")))).collect();
+        let filler = make("filler");
+        for pages in [64, 8, 1] {
+            while filler.append(&vec![1; pages * 4096]).is_ok() {}
+        }
+        (0..NOTES).for_each(|n| store.open(format!("crowd {n}")).unwrap().set_len(0).unwrap());
+        store.unlink("pinned").unwrap();
+        drop(pinned);
+        let looks = || {
+            let before = store.core.log.looks();
+            other.write_at(0, b"in place").unwrap();
+            store.core.log.looks() - before
+        };
+        looks();
+        assert_eq!(looks(), 0);
+        drop((page, crowd));
+        other.write_at(0, b"in place").unwrap();
+        let counts = store.check().unwrap().counts;
+        assert_eq!((counts.orphans, counts.busy), (0, 0), "a pin that goes is a reason to try again");
     }
 
     #[test]

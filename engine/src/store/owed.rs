@@ -7,6 +7,7 @@ use super::core::Core;
 use crate::error::{Error, Result};
 use crate::media::check::Report;
 use crate::media::{ObjectSlot, Volume};
+use crate::page::Roles;
 use crate::sync::atomic::Ordering;
 use crate::units::FrameNo;
 use std::collections::VecDeque;
@@ -22,6 +23,9 @@ pub(super) struct Owed {
     /// Objects to be dropped or cut to the end, by slot and number: a slot goes to another object once its own is gone.
     /// The next one is the last.
     objects: VecDeque<(ObjectSlot, u64)>,
+    /// Those of them whose pages are pinned, with no room to note them: to be tried again when all work is done, or when a
+    /// pin has gone.
+    full: Vec<(ObjectSlot, u64)>,
     /// Frames whose last pin is gone.
     frames: Vec<FrameNo>,
     aside: Vec<Aside>,
@@ -39,21 +43,32 @@ impl Owed {
     pub(super) fn found(volume: &Volume) -> Result<Self> {
         let (objects, broken_list) = volume.orphans_found()?;
         let (frames, broken_entries) = volume.busy_found()?;
-        let mut owed = Self { objects: objects.into(), frames, aside: Vec::new() };
+        let mut owed = Self { objects: objects.into(), frames, ..Self::default() };
         let broken = broken_list.into_iter().chain(broken_entries);
         broken.for_each(|error| owed.set_aside("what the last opening left to be freed", 0, &error));
         Ok(owed)
     }
 
-    /// Whether there is anything that can be done.
+    /// Whether there is anything to be done soon.
     pub(super) fn is_due(&self) -> bool {
         !self.objects.is_empty() || !self.frames.is_empty()
     }
 
+    /// Whether there is anything that found no room.
+    pub(super) fn waits(&self) -> bool {
+        !self.full.is_empty()
+    }
+
     fn owe(&mut self, slot: ObjectSlot, id: u64) {
-        if !self.objects.contains(&(slot, id)) {
+        if !self.objects.contains(&(slot, id)) && !self.full.contains(&(slot, id)) {
             self.objects.push_back((slot, id));
         }
+    }
+
+    /// What found no room is due again.
+    fn try_again(&mut self) {
+        let full = std::mem::take(&mut self.full);
+        full.into_iter().for_each(|object| self.objects.push_front(object));
     }
 
     fn set_aside(&mut self, what: &str, at: u64, why: &Error) {
@@ -67,25 +82,29 @@ impl Core {
     #[cold]
     pub(super) fn settle(&self) -> Result {
         self.ensure_whole()?;
-        self.work_off(&mut self.owed.lock(), usize::MAX, usize::MAX)
+        let _alone = self.settling.lock();
+        self.owed.lock().try_again();
+        self.work_off(usize::MAX, usize::MAX)
     }
 
     /// A bounded part of that. Nobody waits for another thread that does it: none of it is needed to go on.
     #[cold]
     pub(super) fn settle_some(&self) -> Result {
         self.ensure_whole()?;
-        match self.owed.try_lock() {
-            Some(mut owed) => self.work_off(&mut owed, FRAMES_A_CHANGE, STEPS_A_CHANGE),
+        match self.settling.try_lock() {
+            Some(_alone) => self.work_off(FRAMES_A_CHANGE, STEPS_A_CHANGE),
             None => Ok(()),
         }
     }
 
-    fn work_off(&self, owed: &mut Owed, frames: usize, steps: usize) -> Result {
-        if owed.is_due() {
+    /// The caller holds `settling`.
+    fn work_off(&self, frames: usize, steps: usize) -> Result {
+        if self.owed.lock().is_due() {
             self.volume.prepare()?;
         }
-        let freed = self.free_released(owed, frames);
-        let result = freed.and_then(|()| self.finish_some(owed, steps));
+        let freed = self.free_released(frames);
+        let result = freed.and_then(|()| self.finish_some(steps));
+        let owed = self.owed.lock();
         // ORDERING: Release: pairs with `owes`. Only lowered under this lock.
         self.owes.store(owed.is_due(), Ordering::Release);
         result
@@ -93,73 +112,92 @@ impl Core {
 
     /// Takes over the frames that were released, to be freed some time: they look pinned no more.
     pub(super) fn note_released(&self) {
+        self.take_released(&mut self.pages.roles());
+    }
+
+    /// One that is not in the busy table now is left out: it may be there later for another page, which is pinned then.
+    fn take_released(&self, roles: &mut Roles<'_>) {
+        let released = roles.take_released();
+        if released.is_empty() {
+            return;
+        }
+        // Where the table cannot be read it is asked once more when they are freed.
+        let busy = self.volume.busy_among(&released).unwrap_or(released);
         let mut owed = self.owed.lock();
-        owed.frames.extend(self.pages.roles().take_released());
+        owed.try_again();
+        owed.frames.extend(busy);
         // ORDERING: Release: pairs with `owes`.
         self.owes.store(owed.is_due(), Ordering::Release);
     }
 
-    fn free_released(&self, owed: &mut Owed, most: usize) -> Result {
+    fn free_released(&self, most: usize) -> Result {
         let mut roles = self.pages.roles();
-        owed.frames.extend(roles.take_released());
-        let kept = owed.frames.len().saturating_sub(most);
-        if owed.frames.len() == kept {
+        self.take_released(&mut roles);
+        let mut frames = {
+            let mut owed = self.owed.lock();
+            let kept = owed.frames.len().saturating_sub(most);
+            owed.frames.split_off(kept)
+        };
+        if frames.is_empty() {
             return Ok(());
         }
-        match self.volume.free_busy(&owed.frames[kept..]) {
-            Err(Error::Corrupt { .. }) => self.free_one_by_one(owed, kept),
-            freed => {
-                freed?;
-                owed.frames.truncate(kept);
-                Ok(())
-            }
-        }
+        let freed = match self.volume.free_busy(&frames) {
+            Err(Error::Corrupt { .. }) => self.free_one_by_one(&mut frames),
+            freed => freed.map(|()| frames.clear()),
+        };
+        self.owed.lock().frames.append(&mut frames);
+        freed
     }
 
-    /// Frees the frames behind the first `kept`, each alone.
-    fn free_one_by_one(&self, owed: &mut Owed, kept: usize) -> Result {
-        while let Some(&frame) = owed.frames.get(kept..).and_then(<[FrameNo]>::last) {
+    /// Frees frames, each alone; those that are left were not tried.
+    fn free_one_by_one(&self, frames: &mut Vec<FrameNo>) -> Result {
+        while let Some(&frame) = frames.last() {
             match self.volume.free_busy(&[frame]) {
                 Err(error @ Error::Corrupt { .. }) => {
-                    owed.set_aside(&format!("frame {}", frame.0), frame.offset(), &error);
+                    self.owed.lock().set_aside(&format!("frame {}", frame.0), frame.offset(), &error);
                 }
                 freed => freed?,
             }
-            owed.frames.pop();
+            frames.pop();
         }
         Ok(())
     }
 
-    /// Finishes objects, last first, as far as these steps go. One whose pages are pinned, with no room to note them, is
-    /// put back: nobody who wants something else, room least of all, has to wait for these pins.
-    fn finish_some(&self, owed: &mut Owed, mut steps: usize) -> Result {
-        for _ in 0..owed.objects.len() {
-            let Some(&(slot, id)) = owed.objects.back() else { break };
-            loop {
+    /// Finishes objects, last first, as far as these steps go. One whose pages are pinned, with no room to note them, waits:
+    /// nobody who wants something else, room least of all, has to wait for these pins.
+    fn finish_some(&self, mut steps: usize) -> Result {
+        loop {
+            let Some((slot, id)) = self.owed.lock().objects.pop_back() else { return Ok(()) };
+            let step = || {
                 if steps == 0 {
-                    return Ok(());
+                    return Ok(None);
                 }
                 steps -= 1;
-                // An object that is open again, nameless, is dropped by its last handle.
-                let done = self.is_open(slot, id)
-                    || match self.step(|fate| self.volume.finish_step(slot, id, fate)) {
-                        Err(error) if error.is_full() => {
-                            owed.objects.push_front((slot, id));
-                            true
-                        }
-                        Err(error @ Error::Corrupt { .. }) => {
-                            owed.set_aside(&format!("object {id}"), slot.offset(), &error);
-                            true
-                        }
-                        step => step?,
-                    };
-                if done {
-                    owed.objects.pop_back();
-                    break;
+                self.finish_step(slot, id).map(Some)
+            };
+            match self.finish_in(step) {
+                Ok(true) => {}
+                Err(error @ Error::Corrupt { .. }) => {
+                    self.owed.lock().set_aside(&format!("object {id}"), slot.offset(), &error);
+                }
+                Err(error) if error.is_full() => self.owed.lock().full.push((slot, id)),
+                left => {
+                    self.owed.lock().objects.push_back((slot, id));
+                    return left.map(drop);
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Runs steps until one says that it was the last, or there are no more of them: whether the last one was done.
+    fn finish_in(&self, mut step: impl FnMut() -> Result<Option<bool>>) -> Result<bool> {
+        loop {
+            match step()? {
+                None => return Ok(false),
+                Some(true) => return Ok(true),
+                Some(false) => self.between_steps()?,
+            }
+        }
     }
 
     /// Drops an object that has lost its name and was not open then; `resident` is what its slot said at that moment.
@@ -172,7 +210,7 @@ impl Core {
 
     /// Drops an unlinked object whose last handle is gone. What fails is owed, or set aside.
     pub(super) fn drop_object(&self, slot: ObjectSlot, id: u64) {
-        match self.ensure_whole().and_then(|()| self.drop_steps(slot)) {
+        match self.ensure_whole().and_then(|()| self.finish(slot, id)) {
             Ok(()) => {}
             Err(error @ Error::Corrupt { .. }) => {
                 self.owed.lock().set_aside(&format!("object {id}"), slot.offset(), &error);
@@ -183,7 +221,8 @@ impl Core {
 
     /// Leaves what an object is on the list of orphans for to a later change.
     pub(super) fn owe(&self, slot: ObjectSlot, id: u64) {
-        self.owed.lock().owe(slot, id);
+        let mut owed = self.owed.lock();
+        owed.owe(slot, id);
         // ORDERING: Release: pairs with `begin_change`.
         self.owes.store(true, Ordering::Release);
     }

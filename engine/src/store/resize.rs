@@ -99,8 +99,7 @@ impl Shared {
         match self.core.truncate_steps(self.slot) {
             Err(error) if error.is_full() => {
                 // The cut is made; pages that are pinned stay until there is room to note them, or no pin.
-                // ORDERING: Relaxed: read when nobody else has the object.
-                self.cut_short.store(true, Ordering::Relaxed);
+                self.core.owe(self.slot, self.id);
                 return Ok(());
             }
             cut => cut?,
@@ -120,10 +119,13 @@ impl Shared {
     /// Waits until nobody pins a page beyond `len`, page by page. A pin that is taken later does not hold the cut up; while
     /// a page's pins are waited for, for a turn at most, new ones wait.
     pub(super) fn wait_for_pins(&self, len: u64, wait: Duration) -> Result {
+        check_end(len, 0)?;
+        self.core.begin_walk_and_change()?;
         let deadline = Instant::now().checked_add(wait);
         let left = || deadline.map_or(TURN, |end| end.saturating_duration_since(Instant::now()).min(TURN));
         let mut from = PageIndex::pages_for(len);
         loop {
+            self.core.ensure_whole()?;
             let batch = self.core.volume.mapped(
                 self.slot,
                 PageIndex(from)..PageIndex(u64::MAX),
@@ -162,12 +164,34 @@ impl Shared {
         if end > self.len() {
             self.prepare_growth(&mut layout)?;
         }
+        let pages = offset / PAGE..PageIndex::pages_for(end);
+        self.refuse_too_many(pages.clone())?;
         let mut ahead = Vec::new();
-        let filled = self.fill_holes(&mut layout, offset / PAGE..PageIndex::pages_for(end), &mut ahead);
-        if filled.is_err() {
-            self.take_back(&mut layout, &ahead);
+        let filled = self.fill_holes(&mut layout, pages, &mut ahead);
+        if filled.is_err() && self.take_back(&ahead).is_err() {
+            // What is left of them goes when the object grows next.
+            layout.tail = Tail::Unknown;
         }
         filled
+    }
+
+    /// Refuses at once to fill more holes than there can ever be frames for: to find that out by filling would take a disk
+    /// full of zeros.
+    fn refuse_too_many(&self, pages: Range<u64>) -> Result {
+        let volume = &self.core.volume;
+        let (mut holes, mut from) = (pages.end - pages.start, pages.start);
+        let most = volume.most_frames(holes)?;
+        while holes > most {
+            let part = PageIndex(from)..PageIndex(pages.end);
+            let mapped = volume.mapped(self.slot, part, CHUNK_PAGES as usize)?;
+            let Some(&(last, _)) = mapped.last() else {
+                let why = format!("{holes} pages want frames, and the region can have {most} at most");
+                return Err(Error::NoSpace { why });
+            };
+            holes -= mapped.len() as u64;
+            from = last.0 + 1;
+        }
+        Ok(())
     }
 
     /// Gives each hole among these pages a frame of zeros. `ahead`: those that lie beyond the object's end.
@@ -180,22 +204,64 @@ impl Shared {
                 self.give_back(&fresh);
                 return Err(error);
             }
-            self.link(layout, &fresh, None)?;
+            // Before they are linked: of what several records link, those of the first are there when a later one fails.
             ahead.extend(fresh.iter().map(|f| f.0.0).filter(|&page| page >= inside));
+            self.link(layout, &fresh, None)?;
+            self.core.between_steps()?;
             first += count;
         }
         Ok(())
     }
 
     /// Frees pages beyond the end, which nobody has seen: room that was asked for and is too little must not stay taken.
-    /// Those inside may hold somebody's bytes by now.
-    fn take_back(&self, layout: &mut Layout, ahead: &[u64]) {
-        for run in ahead.chunk_by(|a, b| a + 1 == *b) {
-            if self.punch_pages(run[0]..run[0] + run.len() as u64).is_err() {
-                // What is left of them goes when the object grows next.
-                layout.tail = Tail::Unknown;
-            }
+    /// Those inside may hold somebody's bytes by now. The caller holds `layout`.
+    pub(super) fn take_back(&self, ahead: &[u64]) -> Result {
+        let mut runs = ahead.chunk_by(|a, b| a + 1 == *b);
+        runs.try_for_each(|run| self.punch_pages(run[0]..run[0] + run.len() as u64))
+    }
+
+    /// Undoes a growth that failed: the object ends at `old` again, nothing that was stored beyond, up to `stored`, shows when
+    /// it grows later, and the pages that were `taken` beyond go. Those that were allocated ahead before stay.
+    pub(super) fn undo_growth(&self, layout: &mut Layout, old: u64, stored: u64, taken: &[u64]) {
+        if self.shrink_back(layout, old, stored, taken).is_err() {
+            // If this fails too, it leaves the layout such that the next growth looks.
+            let _ = self.cut(layout, old);
         }
+    }
+
+    fn shrink_back(&self, layout: &mut Layout, old: u64, stored: u64, taken: &[u64]) -> Result {
+        layout.tail = Tail::Unknown;
+        let volume = &self.core.volume;
+        let (beyond, end) = (PageIndex::pages_for(old), PageIndex(PageIndex::pages_for(stored)));
+        let reached = self.len();
+        if reached > old {
+            let committed = self.core.log.is_committed(layout.lengths.last());
+            let moment = volume.set_size(self.slot, old, false)?;
+            layout.lengths.changed(reached, moment, committed);
+            self.publish_len(old);
+            self.forget_pages(beyond..u64::MAX);
+        }
+        self.take_back(taken)?;
+        // Those that were there before hold zeros, and perhaps what was just stored.
+        let mut from = PageIndex(beyond);
+        let mut cleaned = false;
+        loop {
+            let mapped = volume.mapped(self.slot, from..end, CHUNK_PAGES as usize)?;
+            let Some(&(last, _)) = mapped.last() else { break };
+            if !cleaned {
+                // No crash may show the length that it had meanwhile, with zeros below it.
+                self.core.log.pass(self.core.log.head())?;
+                layout.lengths.committed(old);
+                (cleaned, layout.unpublished) = (true, true);
+            }
+            for (index, frame) in mapped {
+                volume.met_page(frame)?;
+                self.pin_located_short(index, frame)?.store_now(0, &[0; FRAME_SIZE])?;
+            }
+            from = PageIndex(last.0 + 1);
+        }
+        layout.tail = if old % PAGE == 0 { Tail::Zero } else { Tail::Stale };
+        Ok(())
     }
 
     pub(super) fn punch_hole(&self, offset: u64, len: u64) -> Result {
@@ -228,10 +294,23 @@ impl Shared {
             .store((from % PAGE) as usize, &[0; FRAME_SIZE][..(to - from) as usize])
     }
 
-    /// Makes whole pages holes. Lookups wait: until a step's record is appended the map still shows its pages.
+    /// Makes whole pages holes, some at a time: between them lookups go on. While a step runs they wait: until its record
+    /// is appended the map still shows its pages.
     fn punch_pages(&self, pages: Range<u64>) -> Result {
-        let _alone = self.shape.write();
-        self.lookaside.clear(pages.clone());
-        self.core.punch_steps(self.slot, pages)
+        let (volume, mut from) = (&self.core.volume, pages.start);
+        loop {
+            let mapped =
+                volume.mapped(self.slot, PageIndex(from)..PageIndex(pages.end), CHUNK_PAGES as usize)?;
+            let Some(&(last, _)) = mapped.last() else { return Ok(()) };
+            let part = from..last.0 + 1;
+            self.core.steps(|| {
+                let _alone = self.shape.write();
+                self.lookaside.clear(part.clone());
+                let part = PageIndex(part.start)..PageIndex(part.end);
+                self.core.step(|fate| volume.punch_step(self.slot, part, fate))
+            })?;
+            self.core.between_steps()?;
+            from = last.0 + 1;
+        }
     }
 }

@@ -33,9 +33,6 @@ pub(super) struct Shared {
     /// How often the object was cut: a write that began before must look whether it is still inside.
     pub(super) cuts: AtomicU64,
     unlinked: AtomicBool,
-    /// A cut has left pinned pages for which there was no room in the busy table: the next growth, or who comes after
-    /// the last handle, takes them out.
-    pub(super) cut_short: AtomicBool,
     pub(super) core: Arc<Core>,
     /// Shared: the map is walked and its answer used. Exclusive: pages are cut off.
     pub(super) shape: RwLock<()>,
@@ -74,7 +71,6 @@ impl Shared {
             page_count: AtomicU64::new(PageIndex::pages_for(record.size)),
             cuts: AtomicU64::new(0),
             unlinked: AtomicBool::new(record.unlinked),
-            cut_short: AtomicBool::new(false),
             core: Arc::clone(core),
             shape: RwLock::new(()),
             layout: Mutex::new(Layout {
@@ -292,9 +288,6 @@ impl Drop for Shared {
             self.pages.forget_dirt(self.id);
             self.core.drop_object(self.slot, self.id);
             self.core.return_surplus(false);
-        // ORDERING: Relaxed: whoever drops the last handle comes after all other users of it.
-        } else if self.cut_short.load(Ordering::Relaxed) {
-            self.core.owe(self.slot, self.id);
         }
     }
 }

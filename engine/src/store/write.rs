@@ -97,15 +97,19 @@ impl Shared {
         if end > old {
             self.prepare_growth(layout)?;
         }
+        let mut taken = Vec::new();
         let (mut at, mut rest) = (offset, bytes);
         while !rest.is_empty() {
             let room = (CHUNK_PAGES * PAGE - at % PAGE) as usize;
             let (chunk, behind) = rest.split_at(rest.len().min(room));
-            if let Err(error) = self.write_chunk(layout, at, chunk) {
+            let mut written = self.write_chunk(layout, at, chunk, &mut taken);
+            if !behind.is_empty() {
+                written = written.and_then(|()| self.core.between_steps());
+            }
+            if let Err(error) = written {
                 if end > old {
-                    // What was stored beyond the old end must not show when the object grows later. If this fails
-                    // too, `cut` leaves the layout such that the next growth looks.
-                    let _ = self.cut(layout, old);
+                    taken.retain(|&page| page >= PageIndex::pages_for(old));
+                    self.undo_growth(layout, old, end, &taken);
                 }
                 return Err(error);
             }
@@ -114,8 +118,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Stores what fits a chunk. Space comes first: without it nothing is stored.
-    fn write_chunk(&self, layout: &mut Layout, offset: u64, bytes: &[u8]) -> Result {
+    /// Stores what fits a chunk, and notes which pages it has `taken` for that. Space comes first: without it nothing is
+    /// stored.
+    fn write_chunk(&self, layout: &mut Layout, offset: u64, bytes: &[u8], taken: &mut Vec<u64>) -> Result {
         let (first, end) = (PageIndex::of_byte(offset), offset + bytes.len() as u64);
         let frames = self.locate_run(first, PageIndex::pages_for(end) - first.0)?;
         let fresh = self.take_frames(first, &frames)?;
@@ -135,6 +140,7 @@ impl Shared {
             self.give_back(&fresh);
             return Err(error);
         }
+        taken.extend(fresh.iter().map(|f| f.0.0));
         self.link(layout, &fresh, (end > self.len()).then_some(end))
     }
 
