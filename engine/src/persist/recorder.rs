@@ -189,7 +189,12 @@ impl Recorder {
 
     /// Lets the `nth` next operation fail with `EIO`, undone; 0 is the very next.
     pub fn fail_next(&self, operation: FileOperation, nth: u64) {
-        self.plan(Kind::File(operation), Fault::Fail(libc::EIO), nth);
+        self.fail_next_with(operation, nth, libc::EIO);
+    }
+
+    /// As [`fail_next`](Self::fail_next), with this error of the operating system.
+    pub fn fail_next_with(&self, operation: FileOperation, nth: u64, error: i32) {
+        self.plan(Kind::File(operation), Fault::Fail(error), nth);
     }
 
     /// Lets the file operation with this number (the first has 0) fail with this error of the operating system,

@@ -126,8 +126,10 @@ impl Core {
         let mut owed = self.owed.lock();
         owed.try_again();
         owed.frames.extend(busy);
-        // ORDERING: Release: pairs with `owes`.
-        self.owes.store(owed.is_due(), Ordering::Release);
+        if owed.is_due() {
+            // ORDERING: Release: pairs with `owes`.
+            self.owes.store(true, Ordering::Release);
+        }
     }
 
     fn free_released(&self, most: usize) -> Result {

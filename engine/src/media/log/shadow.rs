@@ -47,8 +47,9 @@ impl State {
 
     /// Keeps a word that is about to change.
     fn keep(&mut self, memory: &Memory, frame: FrameNo, place: u16) -> Result {
-        if !self.kept.as_ref().is_some_and(|kept| !kept.fresh.contains(&frame)) {
-            return Ok(());
+        match &self.kept {
+            Some(kept) if !kept.fresh.contains(&frame) => {}
+            _ => return Ok(()),
         }
         let mut now = [0];
         self.run(memory, (frame, place), &mut now)?;

@@ -4,14 +4,18 @@ use super::*;
 use crate::media::layout::{LOG_FRAME, file_bytes};
 use crate::media::words::Words;
 
-/// The words of all frames but the log's, as `words` shows them.
-fn all_words(volume: &Volume, frames: u64, words: &impl Words) -> Result<Vec<u64>> {
-    let log = u64::from(LOG_FRAME.0)..u64::from(LOG_FRAME.0 + volume.log().frames());
+/// The frames in use but the log's, and those before the root: nothing there is changed by records.
+fn used(volume: &Volume) -> Vec<FrameNo> {
+    let (shape, log) = (volume.shape(), LOG_FRAME.0..LOG_FRAME.0 + volume.log().frames());
+    let all = (4..shape.frames as u32).filter(|frame| !log.contains(frame)).map(FrameNo);
+    all.filter(|&frame| shape.fixed(frame) || bitmap::allocated(&**volume.log(), shape, frame).unwrap())
+        .collect()
+}
+
+/// The words of these frames, as `words` shows them.
+fn all_words(frames: &[FrameNo], words: &impl Words) -> Result<Vec<u64>> {
     let mut all = Vec::new();
-    // Before the root nothing is changed by records.
-    for frame in (4..frames).filter(|frame| !log.contains(frame)) {
-        all.extend(words.frame(FrameNo(frame as u32))?);
-    }
+    frames.iter().try_for_each(|&frame| words.frame(frame).map(|words| all.extend(words)))?;
     Ok(all)
 }
 
@@ -30,8 +34,8 @@ fn churn(volume: &Volume, round: u8) {
 fn a_snapshot_shows_the_words_of_its_moment_and_no_frame_of_it_is_used_again() {
     let volume = fresh();
     churn(&volume, 1);
-    let (frames, log) = (volume.frames(), volume.log());
-    let (before, snapshot) = log.snapshot(|| all_words(&volume, frames, &**log)).unwrap();
+    let (frames, log) = (used(&volume), volume.log());
+    let (before, snapshot) = log.snapshot(|| all_words(&frames, &**log)).unwrap();
     let counts = super::check::walk(&snapshot, super::check::begin(log).unwrap()).unwrap().counts;
     assert!(counts.pages > 0);
     for round in 2..6 {
@@ -44,8 +48,8 @@ fn a_snapshot_shows_the_words_of_its_moment_and_no_frame_of_it_is_used_again() {
         churn(&volume, round);
         log.checkpoint().unwrap();
     }
-    assert!(all_words(&volume, frames, &snapshot).unwrap() == before);
-    assert!(all_words(&volume, frames, &**log).unwrap() != before);
+    assert!(all_words(&frames, &snapshot).unwrap() == before);
+    assert!(all_words(&frames, &**log).unwrap() != before);
     let report = super::check::walk(&snapshot, super::check::begin(log).unwrap()).unwrap();
     assert_eq!(report.counts.pages, counts.pages);
     drop(snapshot);
