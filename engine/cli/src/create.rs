@@ -13,7 +13,8 @@ pub fn run(args: &Create) -> Result<u8, Failure> {
             "--force is for devices: {region} is none; remove the file instead"
         )));
     }
-    if !device && args.region.symlink_metadata().is_ok() && !place::is_blank(&args.region) {
+    let there = args.region.symlink_metadata().is_ok();
+    if !device && there && !place::is_blank(&args.region) {
         return Err(Failure::Other(format!(
             "{} exists already: choose another name, or remove it first",
             args.region.display()
@@ -25,7 +26,7 @@ pub fn run(args: &Create) -> Result<u8, Failure> {
             args.region.display()
         )));
     }
-    let mut options = place::options().create(true).overwrite(args.force);
+    let mut options = place::options().create(true).create_new(!there).overwrite(args.force);
     if let Some(class) = &args.require {
         let cache_line = Durability::CacheLine.to_string() == *class;
         options = options.require(if cache_line { Durability::CacheLine } else { Durability::Fdatasync });

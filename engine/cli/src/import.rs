@@ -54,11 +54,13 @@ pub fn import(file: &Path, to: &Place, replace: bool, how: Opening) -> Result<Ve
     let result = remove_unfinished(&store)
         .and_then(|()| vacate(&store, &sources, replace))
         .and_then(|()| copy_all(&store, &sources));
-    let closed = place::close(store);
-    if result.is_err() && made.is_some() {
-        // Nothing else has seen the region that was made for this import; leaving it would be half of a result.
-        drop(std::fs::remove_file(&to.region));
+    if result.is_err()
+        && let Some(made) = &made
+    {
+        // A region that was made for this import would be half of a result.
+        made.remove(&to.region, &store);
     }
+    let closed = place::close(store);
     let imported = result?;
     closed?;
     if let Some(made) = made {

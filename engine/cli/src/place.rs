@@ -4,10 +4,11 @@ use crate::access::{Access, PRIVATE};
 use crate::args::{Assume, Opening};
 use crate::failure::Failure;
 use crate::sqlite;
+use pagestone::Error;
 use pagestone::store::{Options, Store};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -70,35 +71,49 @@ pub fn change(region: &Path, how: Opening) -> Result<Store, Failure> {
 }
 
 /// A region that was made, and is its maker's alone until it gets the rights that it is to have.
-pub struct Made(Metadata);
+pub struct Made {
+    /// Device and inode: the path may lead to another file by then.
+    file: (u64, u64),
+}
 
 /// Opens a region to change it, and makes it if there is none.
 pub fn change_or_create(region: &Path, how: Opening) -> Result<(Store, Option<Made>), Failure> {
-    let new = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(region);
-    let made = match new.and_then(|file| file.metadata()) {
-        Ok(made) => Some(Made(made)),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            sqlite::refuse_database(region)?;
-            None
+    let options = options_for(how).create(true).mode(PRIVATE);
+    if std::fs::metadata(region).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        match options.clone().create_new(true).open(region) {
+            // Another process has made one meanwhile.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+            made => {
+                let store = made?;
+                let made = Made { file: store.info().file };
+                return Ok((store, Some(made)));
+            }
         }
-        Err(e) => return Err(Failure::File(region.to_owned(), e)),
-    };
-    let store = options_for(how).create(true).open(region).map_err(Failure::from);
-    if store.is_err() && made.is_some() {
-        drop(std::fs::remove_file(region));
     }
-    Ok((store?, made))
+    sqlite::refuse_database(region)?;
+    Ok((options.open(region)?, None))
 }
 
 impl Made {
     /// Gives the region, which is closed, its rights.
     pub fn give(&self, region: &Path, access: &Access) -> Result<(), Failure> {
         let file = File::open(region).map_err(Failure::file(region))?;
-        let is = file.metadata().map_err(Failure::file(region))?;
-        if (is.dev(), is.ino()) != (self.0.dev(), self.0.ino()) {
+        if !self.is(&file.metadata().map_err(Failure::file(region))?) {
             return Err(Failure::Other(format!("{} was replaced by another file", region.display())));
         }
         access.give(&file).and_then(|()| file.sync_all()).map_err(Failure::file(region))
+    }
+
+    /// Removes the region while it is open: nothing of another process can be in it.
+    pub fn remove(&self, region: &Path, _open: &Store) {
+        if region.metadata().is_ok_and(|found| self.is(&found)) {
+            // The failure to report is the one for which the region goes.
+            drop(std::fs::remove_file(region));
+        }
+    }
+
+    fn is(&self, found: &Metadata) -> bool {
+        (found.dev(), found.ino()) == self.file
     }
 }
 

@@ -39,6 +39,8 @@ pub struct RegionOptions {
     pub create: bool,
     /// With `create`: fail if there is one.
     pub create_new: bool,
+    /// Rights of a file that is created, less what the process masks (umask).
+    pub mode: Option<u32>,
     /// How long a holder of the claim is waited for.
     pub wait: Duration,
     /// Neither write nor exclude other readers.

@@ -161,6 +161,8 @@ fn effective(path: Option<&Path>, medium: Durability, options: &RegionOptions) -
     }
 }
 
+/// Rights of a file that is created, where nothing else was asked for.
+const MODE: u32 = 0o644;
 /// How often a file may be replaced while it is being claimed.
 const REPLACED_MAX: u32 = 100;
 
@@ -198,7 +200,7 @@ fn claim_path(path: &Path, options: &RegionOptions, wait: Duration) -> Result<(C
         Err(error) => return Err(Error::io(format!("opening {path:?}"), error)),
     }
     let exclusive = !(options.read_only || options.private);
-    let (file, created) = open_or_create(path, exclusive, options.create)
+    let (file, created) = open_or_create(path, exclusive, options)
         .map_err(|error| Error::io(format!("opening {path:?}"), error))?;
     if options.create_new && !created {
         return Err(exists(path));
@@ -245,15 +247,16 @@ pub(super) fn sync_name(path: &Path, file: BorrowedFd<'_>) -> Result {
 }
 
 /// Opens the file; `true` if it did not exist.
-fn open_or_create(path: &Path, write: bool, create: bool) -> io::Result<(File, bool)> {
+fn open_or_create(path: &Path, write: bool, options: &RegionOptions) -> io::Result<(File, bool)> {
     let mut how = OpenOptions::new();
     // Neither flag matters to a regular file; whatever else the path has become must not block or be adopted.
     how.read(true).write(write).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     match opening::file(|| how.open(path)) {
-        Err(error) if create && error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if options.create && error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened.map(|file| (file, false)),
     }
-    match opening::file(|| how.clone().create_new(true).mode(0o644).open(path)) {
+    let mode = options.mode.unwrap_or(MODE);
+    match opening::file(|| how.clone().create_new(true).mode(mode).open(path)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Ok((opening::file(|| how.open(path))?, false))
         }

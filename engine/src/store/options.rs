@@ -51,6 +51,12 @@ impl Options {
         self
     }
 
+    /// The rights of a file that is made, such as `0o600`, less what the process's umask takes; without, `0o644`.
+    pub fn mode(mut self, rights: u32) -> Self {
+        self.region.mode = Some(rights);
+        self
+    }
+
     /// Wait at the opening for as long as another process, or this one, has the store open. Without, only an owner that
     /// was killed and is still being cleared away is waited for, and for a moment one that reads.
     pub fn wait(mut self, time: Duration) -> Self {

@@ -1,5 +1,7 @@
 //! What the command line promises.
 
+mod interrupted;
+
 use pagestone_tests::skip::skipped;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
