@@ -10,6 +10,7 @@ use std::fs::{File, Permissions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
@@ -34,7 +35,7 @@ pub fn run(args: &Export) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Copies an object, and a journal or WAL that belongs to it. The main file comes last.
+/// Copies an object, and a journal or WAL that belongs to it. Nothing gets its name before all of it is copied.
 fn export(
     store: &Store,
     object: &str,
@@ -62,28 +63,115 @@ fn export(
         return Err(Failure::Other(format!("{} is no plain file: `-` is standard output", there.display())));
     }
     if let Some((_, there)) = parts.iter().find(|(_, f)| !force && f.symlink_metadata().is_ok()) {
-        return Err(Failure::Other(format!(
-            "{} exists already: use --force to overwrite it",
-            there.display()
-        )));
+        return Err(exists(there));
     }
-    let export_one = |(name, file): (String, PathBuf)| {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Opened before anything is made: in a folder that cannot be read no name can be made durable.
+    let names = Names { folder, open: File::open(folder).map_err(Failure::file(folder))? };
+    let copy_one = |(name, file): (String, PathBuf)| {
         // What is replaced may have been meant for fewer eyes than the region.
         let access = match Access::of(&file) {
             Ok(replaced) => access.clone().narrowed(&replaced),
             Err(_) => access.clone(),
         };
-        let bytes = copy(&store.open(&name)?, &file, &access)?;
-        Ok((name, file, bytes))
+        let (whole, bytes) = copy(&store.open(&name)?, &file, folder, &access)?;
+        Ok(Part { name, file, bytes, whole })
     };
-    parts.into_iter().map(export_one).collect()
+    let parts = parts.into_iter().map(copy_one).collect::<Result<Vec<_>, Failure>>()?;
+    place_all(parts, force, &names)
 }
 
-/// Writes the object's bytes under a temporary name, makes them durable, and renames.
-fn copy(from: &Object, file: &Path, access: &Access) -> Result<u64, Failure> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Opened before anything is made: in a folder that cannot be read no name can be made durable.
-    let names = File::open(folder).map_err(Failure::file(folder))?;
+/// A copy that is whole and durable, and does not have its name yet.
+struct Part {
+    name: String,
+    file: PathBuf,
+    bytes: u64,
+    whole: NamedTempFile,
+}
+
+/// The folder that the copies' names are in.
+struct Names<'a> {
+    folder: &'a Path,
+    open: File,
+}
+
+impl Names<'_> {
+    fn sync(&self) -> Result<(), Failure> {
+        match self.open.sync_all() {
+            // There are file systems that sync no folders.
+            Err(e) if e.kind() != ErrorKind::InvalidInput => Err(Failure::File(self.folder.to_owned(), e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Gives the copies their names, the main file's last. At no moment is a journal or WAL beside a database that it does not
+/// belong to: where there is one, the main file that is replaced goes first.
+fn place_all(
+    parts: Vec<Part>,
+    force: bool,
+    names: &Names<'_>,
+) -> Result<Vec<(String, PathBuf, u64)>, Failure> {
+    let replaced = parts.last().filter(|_| force && parts.len() > 1).map(|main| main.file.clone());
+    let removed = match &replaced {
+        Some(main) => remove_if_there(main).map_err(Failure::file(main))?,
+        None => false,
+    };
+    let placed = place_in_turn(parts, force, names);
+    match (placed, replaced) {
+        (Err(e), Some(main)) if removed && main.symlink_metadata().is_err() => {
+            Err(Failure::Other(format!("{e}; {}, which was to be replaced, is removed", main.display())))
+        }
+        (placed, _) => placed,
+    }
+}
+
+fn place_in_turn(
+    parts: Vec<Part>,
+    force: bool,
+    names: &Names<'_>,
+) -> Result<Vec<(String, PathBuf, u64)>, Failure> {
+    let count = parts.len();
+    let mut done: Vec<(String, PathBuf, u64)> = Vec::new();
+    if count > 1 {
+        names.sync()?;
+    }
+    for Part { name, file, bytes, whole } in parts {
+        let placed = if force { whole.persist(&file) } else { whole.persist_noclobber(&file) };
+        let mut placed = match placed {
+            Err(e) if e.error.kind() == ErrorKind::AlreadyExists => Err(exists(&file)),
+            placed => placed.map(drop).map_err(|e| Failure::File(file.clone(), e.error)),
+        };
+        if placed.is_ok() {
+            done.push((name, file, bytes));
+            placed = names.sync();
+        }
+        if let Err(e) = placed {
+            // With the main file all of it is there, though perhaps not for good. Without it the others mean nothing.
+            for (_, companion, _) in done.iter().filter(|_| done.len() < count) {
+                // The failure to report is the one for which they go.
+                drop(std::fs::remove_file(companion));
+            }
+            return Err(e);
+        }
+    }
+    Ok(done)
+}
+
+/// Removes a file; `false` if there is none.
+fn remove_if_there(file: &Path) -> std::io::Result<bool> {
+    match std::fs::remove_file(file) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
+    }
+}
+
+fn exists(file: &Path) -> Failure {
+    Failure::Other(format!("{} exists already: use --force to overwrite it", file.display()))
+}
+
+/// Writes the object's bytes under a temporary name in the folder, and makes them durable.
+fn copy(from: &Object, file: &Path, folder: &Path, access: &Access) -> Result<(NamedTempFile, u64), Failure> {
     // The name is one that cannot be guessed, and the file its maker's alone until all of it is there.
     let mut to = tempfile::Builder::new()
         .permissions(Permissions::from_mode(PRIVATE))
@@ -99,12 +187,7 @@ fn copy(from: &Object, file: &Path, access: &Access) -> Result<u64, Failure> {
         .and_then(|()| access.give(made))
         .and_then(|()| made.sync_all())
         .map_err(Failure::file(file))?;
-    to.persist(file).map_err(|e| Failure::File(file.to_owned(), e.error))?;
-    match names.sync_all() {
-        // There are file systems that sync no folders.
-        Err(e) if e.kind() != ErrorKind::InvalidInput => Err(Failure::File(folder.to_owned(), e)),
-        _ => Ok(len),
-    }
+    Ok((to, len))
 }
 
 /// Writes the object's bytes to standard output. A reader that closed the pipe has read enough.
@@ -120,9 +203,10 @@ fn pour(store: &Store, object: &str) -> Result<(), Failure> {
     }
     let mut out = std::io::stdout().lock();
     let poured = each_chunk(&from, |_, chunk| out.write_all(chunk));
-    match poured {
+    // What is behind the last line end is not written yet.
+    match poured.and_then(|_| out.flush().map_err(Broken::Writing)) {
         Err(Broken::Writing(e)) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other.map(drop).map_err(|e| e.into_failure(Path::new("standard output"))),
+        other => other.map_err(|e| e.into_failure(Path::new("standard output"))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands that another comes by, that fail in the middle, and that are killed there.
 
-use super::Scene;
+use super::{Scene, text};
 use pagestone_tests::skip::skipped;
 use std::fs;
 use std::process::{Command, Stdio};
@@ -66,4 +66,85 @@ fn a_region_that_comes_meanwhile_is_not_told_as_made() {
     let slow = slow.wait_with_output().expect("it ends");
     assert!(slow.status.success() != quick.status.success(), "one of both has made it");
     s.ok(&["info", "r.pgs"]);
+}
+
+/// Whatever call of an export fails, and wherever it is killed: a WAL is beside the database that it belongs to.
+#[test]
+fn an_export_that_is_interrupted_mixes_no_two_databases() {
+    let s = Scene::new();
+    let db = s.database("x.db", 10);
+    db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
+    db.pragma_update(None, "wal_autocheckpoint", 0).expect("no checkpoint");
+    db.execute("INSERT INTO t VALUES(777, 'only in the WAL')", []).expect("a row");
+    for suffix in ["", "-wal"] {
+        fs::copy(s.path(&format!("x.db{suffix}")), s.path(&format!("c.db{suffix}"))).expect("copied");
+    }
+    drop(db);
+    s.ok(&["import", "c.db", "r.pgs"]);
+    let read = |name: &str| fs::read(s.path(name)).ok();
+    let (main, wal, old) = (read("c.db"), read("c.db-wal"), Some(b"an older database".to_vec()));
+    let renaming = "rename,renameat,renameat2";
+    for (which, how) in [(renaming, "error=EIO"), (renaming, "signal=KILL"), ("unlink,unlinkat", "error=EIO")]
+    {
+        for when in 1..=3 {
+            drop(fs::remove_file(s.path("back.db-wal")));
+            fs::write(s.path("back.db"), "an older database").expect("a file");
+            let how = format!("{how}:when={when}");
+            let args = ["export", "--force", "r.pgs", "back.db"];
+            let Some(mut export) = tampered(&s, None, which, &how, &args) else { return };
+            let out = export.output().expect("it ends");
+            let left = (read("back.db"), read("back.db-wal"));
+            let is_one = match &left.0 {
+                None => true,
+                there if *there == old => left.1.is_none(),
+                there => *there == main && left.1 == wal,
+            };
+            let why = text(&out.stderr);
+            assert!(is_one, "{which} {how}: {why}");
+            assert!(!out.status.success() || left == (main.clone(), wal.clone()), "{which} {how}: {why}");
+            if out.status.code() == Some(1) && left.0.is_none() {
+                assert!(why.contains("removed"), "{why}");
+            }
+        }
+    }
+    s.ok(&["export", "--force", "r.pgs", "back.db"]);
+    assert_eq!((read("back.db"), read("back.db-wal")), (main, wal));
+}
+
+#[test]
+fn a_file_that_comes_while_it_is_exported_is_not_replaced() {
+    let s = Scene::new();
+    fs::write(s.path("x"), "copied").expect("a file");
+    s.ok(&["import", "x", "r.pgs"]);
+    let args = ["export", "r.pgs:x", "back"];
+    let Some(mut export) = tampered(&s, None, "fsync", "delay_enter=2000000:when=1", &args) else { return };
+    let export = export.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let begun = Instant::now();
+    // The copy has a name of its own by now.
+    while fs::read_dir(s.path("")).expect("the folder").count() < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the export makes no file");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    fs::write(s.path("back"), "mine").expect("a file");
+    let out = export.wait_with_output().expect("it ends");
+    assert_eq!(fs::read_to_string(s.path("back")).expect("a file"), "mine");
+    assert!(!out.status.success() && text(&out.stderr).contains("--force"), "{}", text(&out.stderr));
+    assert_eq!(fs::read_dir(s.path("")).expect("the folder").count(), 3, "nothing else is left");
+}
+
+#[test]
+fn an_export_to_a_full_device_fails() {
+    let s = Scene::new();
+    for bytes in ["no line end", "lines\nand no end"] {
+        fs::write(s.path("x"), bytes).expect("a file");
+        s.ok(&["import", "--replace", "x", "r.pgs"]);
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("the device");
+        let status = Command::new(env!("CARGO_BIN_EXE_pagestone"))
+            .args(["export", "r.pgs:x", "-"])
+            .current_dir(s.0.path())
+            .stdout(full)
+            .stderr(Stdio::null())
+            .status();
+        assert_eq!(status.expect("it ends").code(), Some(1), "{bytes:?}");
+    }
 }
