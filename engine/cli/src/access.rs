@@ -13,6 +13,7 @@ pub const PRIVATE: u32 = 0o600;
 const RIGHTS: u32 = 0o777;
 const GROUP: u32 = 0o070;
 const OTHERS: u32 = 0o007;
+const READ: u32 = 0o004;
 /// Rights of particular users and groups; where a file has them, the group's bits of its mode are the most that they give.
 const ACL: &str = "system.posix_acl_access";
 /// No file system stores more.
@@ -22,7 +23,8 @@ const ACL_BYTES_MAX: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Access {
     rights: u32,
-    owner: u32,
+    /// `None`: the file stays its maker's.
+    owner: Option<u32>,
     group: u32,
     particular: Particular,
 }
@@ -49,7 +51,7 @@ impl Access {
             Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => Particular::None,
             Err(_) => Particular::Unknown,
         };
-        Ok(Self { rights: found.mode() & RIGHTS, owner: found.uid(), group: found.gid(), particular })
+        Ok(Self { rights: found.mode() & RIGHTS, owner: Some(found.uid()), group: found.gid(), particular })
     }
 
     /// This one, as far as `other` allows it too.
@@ -59,6 +61,16 @@ impl Access {
             self.particular = Particular::Unknown;
         }
         self.rights &= other.rights;
+        // What an account may do with a file of another owner and group can be told only of one that is anybody.
+        let anybody = other.rights & (other.rights & GROUP) >> 3;
+        if self.group != other.group {
+            self.rights &= !(GROUP | OTHERS) | anybody << 3 | anybody;
+        }
+        // An owner can give itself all rights: to take some of them is not enough.
+        let is_read_by_all = other.particular == Particular::None && anybody & READ != 0;
+        if self.owner != other.owner && !is_read_by_all {
+            self.owner = None;
+        }
         self
     }
 
@@ -67,7 +79,7 @@ impl Access {
     pub fn give(&self, file: &File) -> io::Result<()> {
         // A folder may have given the file rights that its source never had. Most files have none.
         let _ = rustix::fs::fremovexattr(file, ACL);
-        if fchown(file, Some(self.owner), Some(self.group)).is_err() {
+        if fchown(file, self.owner, Some(self.group)).is_err() {
             // Only root gives files away; a group of its own anybody may choose.
             let _ = fchown(file, None, Some(self.group));
         }
@@ -80,7 +92,7 @@ impl Access {
         file.set_permissions(Permissions::from_mode(rights))?;
         if let Particular::List(list) = &self.particular
             && same_group
-            && is.uid() == self.owner
+            && self.owner == Some(is.uid())
         {
             // Without it the file is narrower.
             let _ = rustix::fs::fsetxattr(file, ACL, list, rustix::fs::XattrFlags::empty());
@@ -121,11 +133,30 @@ mod tests {
         let (_, copy) = file_with(directory.path(), "copy", PRIVATE);
         let rights = |rights, particular| {
             let is = copy.metadata().expect("there");
-            Access { rights, owner: is.uid(), group: is.gid(), particular }.give(&copy).expect("given");
+            Access { rights, owner: Some(is.uid()), group: is.gid(), particular }.give(&copy).expect("given");
             copy.metadata().expect("there").mode() & RIGHTS
         };
         assert_eq!(rights(0o664, Particular::None), 0o664);
         assert_eq!(rights(0o664, Particular::Unknown), 0o644);
         assert_eq!(rights(0o660, Particular::Unknown), 0o600);
+    }
+
+    #[test]
+    fn members_of_another_group_count_as_anybody() {
+        let access =
+            |rights, owner, group| Access { rights, owner: Some(owner), group, particular: Particular::None };
+        let narrowed = |own: Access, other: Access| {
+            let both = own.narrowed(&other);
+            (both.rights, both.owner, both.group)
+        };
+        let own = access(0o640, 1, 10);
+        assert_eq!(narrowed(own.clone(), access(0o640, 1, 10)), (0o640, Some(1), 10));
+        assert_eq!(narrowed(own.clone(), access(0o640, 1, 11)), (0o600, Some(1), 10));
+        assert_eq!(narrowed(own.clone(), access(0o644, 1, 11)), (0o640, Some(1), 10));
+        assert_eq!(narrowed(access(0o664, 1, 10), access(0o604, 1, 11)), (0o600, Some(1), 10));
+        // What the other's owner alone may read does not become this one's owner's.
+        assert_eq!(narrowed(own.clone(), access(0o600, 2, 10)), (0o600, None, 10));
+        assert_eq!(narrowed(own.clone(), access(0o640, 2, 11)), (0o600, None, 10));
+        assert_eq!(narrowed(own, access(0o644, 2, 10)), (0o640, Some(1), 10));
     }
 }

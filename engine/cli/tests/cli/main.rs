@@ -592,6 +592,35 @@ fn compact_gives_free_space_back() {
     scene.fails(1, &["compact", "missing.pgs"]);
 }
 
+#[test]
+fn what_is_kept_from_a_group_or_an_owner_is_kept_from_them_in_a_copy() {
+    let s = Scene::new();
+    fs::write(s.path("x"), "theirs").expect("a file");
+    let own = |name: &str, owner, group, mode| {
+        std::os::unix::fs::chown(s.path(name), Some(owner), Some(group))
+            .map(|()| set_mode(&s.path(name), mode))
+    };
+    s.ok(&["import", "x", "r.pgs"]);
+    if own("r.pgs", 4711, 4712, 0o640).is_err() {
+        skipped("copies of files of several owners", "only root gives files away");
+        return;
+    }
+    let maker = fs::metadata(s.path("x")).expect("a file").uid();
+    for ((owner, group, mode), becomes) in [
+        ((4711, 4712, 0o640), (4711, 4712, 0o640)),
+        ((4711, 4713, 0o640), (4711, 4712, 0o600)),
+        ((4714, 4712, 0o640), (maker, 4712, 0o640)),
+        ((4714, 4713, 0o640), (maker, 4712, 0o600)),
+        ((4714, 4713, 0o644), (4711, 4712, 0o640)),
+    ] {
+        fs::write(s.path("back"), "secret").expect("a file");
+        own("back", owner, group, mode).expect("given");
+        s.ok(&["export", "--force", "r.pgs:x", "back"]);
+        let is = fs::metadata(s.path("back")).expect("a file");
+        assert_eq!((is.uid(), is.gid(), is.mode() & 0o777), becomes, "{owner}:{group} {mode:o}");
+    }
+}
+
 /// Runs in a name space of mounts of its own; the program is `$0`. What cannot be had here ends it with 77.
 const ON_BTRFS: &str = r#"
     truncate -s 256M image && mkfs.btrfs -q image && mkdir disk && mount -o loop image disk || exit 77
