@@ -12,7 +12,8 @@ const EXIT_CODES: &str = "Exit codes:
   4  the region is in use by another process (--wait waits for it)
 
 info, ls, stat, check and export never write to a region, also when it was not closed properly: what is
-left in its log is replayed in memory only.";
+left in its log is replayed in memory only. One thing is written: where the disk has refused what a dead
+owner had stored, the region is marked, because the kernel says that only once.";
 
 /// Make, look into, fill and check Pagestone regions.
 #[derive(Parser)]
@@ -136,7 +137,7 @@ pub struct Export {
     pub place: String,
     #[command(flatten)]
     pub opening: Opening,
-    /// The file to make, with the mode and owner of the region; `-` for standard output.
+    /// The file to make, with the mode and owner of the region or less; `-` for standard output.
     pub file: PathBuf,
     /// Overwrite the file if there is one.
     #[arg(long)]

@@ -45,11 +45,20 @@ impl fmt::Display for Failure {
                  stronger medium (for cache-line persistent memory: devdax, or a file system mounted with -o dax)",
                 path.display()
             ),
+            Self::Engine(e @ (Error::Invalid(_) | Error::NoAddresses { .. })) => {
+                f.write_str(&advice_for_the_command_line(&e.to_string()))
+            }
             Self::Engine(e) => e.fmt(f),
             Self::File(path, e) => write!(f, "{}: {e}", path.display()),
             Self::Other(why) => f.write_str(why),
         }
     }
+}
+
+/// What the engine says, without options that are only a program's.
+fn advice_for_the_command_line(words: &str) -> String {
+    let words = words.split(", or say with `max_size`").next().unwrap_or(words);
+    words.replace("`copy_on_write`", "--copy-on-write")
 }
 
 impl From<Error> for Failure {
@@ -61,5 +70,21 @@ impl From<Error> for Failure {
 impl From<rusqlite::Error> for Failure {
     fn from(e: rusqlite::Error) -> Self {
         Self::Other(format!("SQLite: {e}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_for_the_command_line() {
+        let said = |error: Error| Failure::from(error).to_string();
+        let limit = "no run of 9 frames left: close a region";
+        let engine = format!("{limit}, or say with `max_size` how large each may become");
+        assert_eq!(said(Error::NoAddresses { why: engine }), format!("no addresses: {limit}"));
+        let engine = "use another file system, or allow it with `copy_on_write`";
+        let here = "use another file system, or allow it with --copy-on-write";
+        assert_eq!(said(Error::Invalid(engine.into())), here);
     }
 }

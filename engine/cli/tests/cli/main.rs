@@ -647,5 +647,6 @@ fn storage_that_writes_elsewhere_is_used_where_copy_on_write_allows_it() {
     let said = text(&out.stderr);
     assert!(out.status.success(), "{said}");
     assert!(said.contains("btrfs"), "{said}");
+    assert!(said.contains("--copy-on-write") && !said.contains("copy_on_write"), "{said}");
     assert_eq!(fs::read_to_string(scene.path("back")).expect("a file"), "content");
 }
