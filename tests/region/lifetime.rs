@@ -7,7 +7,7 @@ use pagestone::region::{Detach, Region, RegionOptions, Source, last_put, region_
 use pagestone::units::FrameNo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DRAIN: Detach = Detach::Drain { deadline: Some(Duration::from_secs(20)) };
 
@@ -135,6 +135,38 @@ fn a_frame_about_to_be_queued_keeps_its_region() {
     assert!(matches!(Arc::clone(&region).detach(short), Err(Error::TimedOut { .. })));
     last_put(region.pfn(FrameNo(7)), UnpinOutcome::LastOfOrphan);
     region.detach(DRAIN).unwrap();
+}
+
+#[test]
+fn a_last_put_that_finds_the_closing_thread_at_work_lets_the_region_go() {
+    for round in 0..500_u32 {
+        let region = Region::attach(Source::Image(vec![7; 64 << 10]), &RegionOptions::default()).unwrap();
+        pin(&region, 5);
+        let (pfn, left) = (region.pfn(FrameNo(5)), Arc::downgrade(&region));
+        let (start, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begun.store(true, Ordering::SeqCst);
+                while !start.load(Ordering::SeqCst) {
+                    std::hint::spin_loop();
+                }
+                (0..round % 400).for_each(|_| std::hint::spin_loop());
+                last_put(pfn, FrameTable::global().unpin(pfn));
+            });
+            while !begun.load(Ordering::SeqCst) {
+                std::hint::spin_loop();
+            }
+            start.store(true, Ordering::SeqCst);
+            region.close();
+            drop(region);
+        });
+        // Another test's thread may be at that; then it is not for long.
+        let end = Instant::now() + Duration::from_secs(5);
+        while left.strong_count() != 0 {
+            assert!(Instant::now() < end, "round {round}: nobody lets it go");
+            std::thread::yield_now();
+        }
+    }
 }
 
 #[test]

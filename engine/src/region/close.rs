@@ -122,8 +122,7 @@ impl Region {
     }
 
     fn finish_alone(&self) -> bool {
-        let _alone = REAPER.get().at_work.lock();
-        self.finish()
+        REAPER.get().alone(|| self.finish())
     }
 
     /// Lets a closed region without pins go. False: there are pins, or frames that somebody is about to free. One thread
@@ -199,6 +198,20 @@ pub fn last_put(pfn: Pfn, outcome: UnpinOutcome) {
 }
 
 impl Reaper {
+    /// Runs `work` while no other thread is at it. A last put that came meanwhile found the lock taken and left the region
+    /// to this thread, whatever `work` had already seen of it: so this looks again.
+    fn alone<R>(&self, work: impl FnOnce() -> R) -> R {
+        let alone = self.at_work.lock();
+        let done = work();
+        drop(alone);
+        // ORDERING: SeqCst: see `knock`.
+        fence(Ordering::SeqCst);
+        if self.knocked.load(Ordering::SeqCst) {
+            self.knock();
+        }
+        done
+    }
+
     /// Lets go of what may be let go, or has the thread that is at it look again.
     fn knock(&self) {
         // ORDERING: SeqCst, with the fences: of one who knocks and finds the lock taken, and the one who lets it go and
@@ -225,13 +238,8 @@ impl Reaper {
 /// Lets go of what was closed while pinned, and of what was dropped without being closed.
 pub(super) fn reap() {
     let reaper = REAPER.get();
-    let alone = reaper.at_work.lock();
-    map::forgotten().into_iter().for_each(|region| region.refuse_pins());
-    reaper.look();
-    drop(alone);
-    // ORDERING: SeqCst: see `knock`.
-    fence(Ordering::SeqCst);
-    if reaper.knocked.load(Ordering::SeqCst) {
-        reaper.knock();
-    }
+    reaper.alone(|| {
+        map::forgotten().into_iter().for_each(|region| region.refuse_pins());
+        reaper.look();
+    });
 }

@@ -4,6 +4,7 @@
 use super::{Choice, Sweep, sweep};
 use pagestone::frame::FrameTable;
 use pagestone::page::PageRef;
+use pagestone::region::region_at;
 use pagestone::store::{Object, Store};
 use pagestone::units::PageIndex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -47,6 +48,7 @@ pub fn turns() -> Vec<Turns> {
         Turns { name: "guards that cross", body: guards_that_cross },
         Turns { name: "a reader is joined", body: a_reader_is_joined },
         Turns { name: "a cut beside reads", body: a_cut_beside_reads },
+        Turns { name: "a put beside a close", body: a_put_beside_a_close },
     ]
 }
 
@@ -151,5 +153,18 @@ fn a_cut_beside_reads() -> u64 {
     });
     drop(object);
     assert!(store.check().expect("readable").is_clean());
+    0
+}
+
+/// The last pin of a store goes while the store goes: one of the two lets the region go.
+fn a_put_beside_a_close() -> u64 {
+    let (store, object) = store(1);
+    let page = pin(&object, 0);
+    let address = page.address().addr();
+    shuttle::thread::scope(|scope| {
+        scope.spawn(move || drop(page));
+        drop((object, store));
+    });
+    assert!(region_at(std::ptr::without_provenance(address)).is_none(), "nobody lets the region go");
     0
 }
