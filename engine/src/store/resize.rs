@@ -132,9 +132,14 @@ impl Shared {
                 CHUNK_PAGES as usize,
             )?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
-            for (_, frame) in batch {
+            for (page, frame) in batch {
                 while !self.pages.drain(frame, left()) {
-                    self.core.ensure_usable()?;
+                    self.core.ensure_whole()?;
+                    // Another thread may have cut the page off: its pins are no reason to wait, and the frame may become
+                    // another page's.
+                    if self.core.volume.map(self.slot, page)? != Some(frame) {
+                        break;
+                    }
                     if left() == Duration::ZERO {
                         let what = "pins on pages that are to be cut off".to_owned();
                         return Err(Error::TimedOut { what });

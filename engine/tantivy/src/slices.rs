@@ -53,7 +53,8 @@ impl Runs {
         bytes: Range<usize>,
         latch: impl FnOnce() -> Result<Option<ReadRange>, E>,
     ) -> Result<Option<Slice>, E> {
-        if let Some(run) = self.find(&pages) {
+        // A handle that was opened when the file was shorter may have latched less of the last page.
+        if let Some(run) = self.find(&pages).filter(|run| run.latched.len() >= bytes.end) {
             return Ok(Some(Slice { run, bytes }));
         }
         // Not under the lock. Of two that latch one run at a time both keep their own.
