@@ -175,6 +175,43 @@ fn a_store_with_a_forgotten_latch_is_not_closed_and_says_which() {
 }
 
 #[test]
+fn a_forgotten_latch_of_a_page_that_was_cut_off_keeps_no_dropped_store_claimed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let latches: [(fn(&PageRef), &str); 2] = [
+        (|page| std::mem::forget(page.read().unwrap()), "latched for reading"),
+        (|page| std::mem::forget(page.write().unwrap()), "latched exclusively"),
+    ];
+    for (latch, how) in latches {
+        for cut_first in [false, true] {
+            let store = open(&path);
+            let object = store.open_or_create("a").unwrap();
+            let page = object.pin_mut(PageIndex(0)).unwrap();
+            latch(&page);
+            let pfn = page.pfn();
+            if cut_first {
+                object.set_len(0).unwrap();
+                drop(page);
+            } else {
+                drop(page);
+                object.set_len(0).unwrap();
+            }
+            drop(object);
+            let (store, error) = store.close().unwrap_err();
+            let named = |why: &str| why.contains(&format!("frame {pfn} is {how}")) && why.contains("cut off");
+            assert!(matches!(&error, Error::Busy { why, .. } if named(why)), "{error}");
+            assert_eq!(store.stats().pinned_pages, 0);
+            drop(store);
+            assert!(is_let_go(&path), "{how}, cut first: {cut_first}");
+        }
+    }
+    let store = open(&path);
+    store.create("what is owed is done first").unwrap();
+    let report = store.check().unwrap();
+    assert!(report.is_clean() && report.counts.busy == 0, "{report:?}");
+}
+
+#[test]
 fn a_forgotten_latch_does_not_keep_a_dropped_store_claimed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");

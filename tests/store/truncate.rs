@@ -40,6 +40,25 @@ fn a_pinned_page_outlives_a_truncate_and_its_frame_is_used_again_only_after() {
 }
 
 #[test]
+fn a_frame_whose_latch_was_forgotten_is_not_used_again() {
+    let latches: [fn(&pagestone::page::PageRef); 2] =
+        [|page| page.read().unwrap().into_raw(), |page| page.write().unwrap().into_raw()];
+    for latch in latches {
+        let store = Store::options().max_size(4 << 20).open_memory(1 << 20).unwrap();
+        let object = filled(&store, "a", 2);
+        // What gives the latch back later knows the frame by its number: it would give back another's.
+        let page = pin(&object, 1);
+        latch(&page);
+        let frame = page.pfn().get();
+        drop(page);
+        object.set_len(0).unwrap();
+        assert!(!take_all(&store, "greedy").contains(&frame));
+        store.unlink("greedy").unwrap();
+        assert!(!take_all(&store, "greedier").contains(&frame));
+    }
+}
+
+#[test]
 fn after_a_cut_neither_sees_the_others_bytes() {
     let store = store();
     let object = filled(&store, "a", 3);

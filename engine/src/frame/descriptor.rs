@@ -1,6 +1,7 @@
 //! The hot record of a frame, and the read-modify-writes that are its transitions (table in [`state`](super::state)).
 
-use super::state::{EXCLUSIVE, LIVE, REFERENCED, SHARED, Snapshot, VERSION, Version};
+use super::outcome::PinOutcome;
+use super::state::{CLAIM, EXCLUSIVE, LIVE, REFERENCED, SHARED, Snapshot, VERSION, Version};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Zeroed, mutant};
 
@@ -49,6 +50,18 @@ impl Descriptor {
 
 /// Pins and lifecycle.
 impl Descriptor {
+    /// Another pin for one who has one: `Pinned` or `Saturated`; in a forked child `Forked`.
+    #[inline]
+    pub(crate) fn pin_again(&self) -> PinOutcome {
+        let word = self.add_pin_again();
+        if word.saturated() || !word.live() {
+            // The caller's own pin is left, or a fork has wiped it: this put is not the last.
+            let _ = self.drop_pin();
+            return if word.live() { PinOutcome::Saturated } else { PinOutcome::Forked };
+        }
+        PinOutcome::Pinned
+    }
+
     /// Whether the frame's medium failed. The caller has a pin.
     #[inline(always)]
     pub(crate) fn is_poisoned(&self) -> bool {
@@ -144,17 +157,17 @@ impl Descriptor {
         true
     }
 
-    /// Makes the freeing of an orphan without pins the caller's, once: EXCLUSIVE without a pin is the claim.
+    /// Makes the freeing of an orphan without pins the caller's, once. Not of one with a latch, which was forgotten: it
+    /// stays as it is until its region goes.
     pub(super) fn claim_freeing(&self) -> bool {
         if mutant("last_put_without_claim") {
             return self.look().orphan();
         }
         let mut seen = self.look();
-        while seen.live() && seen.orphan() && seen.pins() == 0 && !seen.exclusive() {
+        while seen.live() && seen.orphan() && seen.pins() == 0 && !seen.latched() {
             // ORDERING: AcqRel: Acquire from every `drop_pin` before: all holders are done before the frame is freed.
             // Release only keeps the chain whole for `retire_if`. Acquire on failure, as `look`.
-            match self.state.compare_exchange(seen.0, seen.0 | EXCLUSIVE, Ordering::AcqRel, Ordering::Acquire)
-            {
+            match self.state.compare_exchange(seen.0, seen.0 | CLAIM, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(_) if mutant("claim_tries_once") => return false,
                 Err(now) => seen = Snapshot(now),
@@ -227,8 +240,8 @@ impl Descriptor {
         Snapshot(self.state.fetch_sub(SHARED.one(), Ordering::Release))
     }
 
-    /// Takes the exclusive latch if nobody has any latch.
-    pub(super) fn try_exclusive(&self) -> bool {
+    /// Takes the exclusive latch if nobody has any latch. In a forked child the word is wiped, and gives none.
+    pub(crate) fn try_exclusive(&self) -> bool {
         self.try_exclusive_unless(0)
     }
 
@@ -236,7 +249,7 @@ impl Descriptor {
     #[inline]
     pub(super) fn try_exclusive_unless(&self, flags: u64) -> bool {
         let mut seen = self.look();
-        while seen.0 & (EXCLUSIVE | SHARED.mask() | flags) == 0 {
+        while seen.0 & (EXCLUSIVE | SHARED.mask() | LIVE | flags) == LIVE {
             // ORDERING: Acquire: pairs with `drop_shared` and `drop_exclusive`. Acquire on failure, as `look`.
             match self.state.compare_exchange_weak(
                 seen.0,
@@ -272,12 +285,12 @@ impl Descriptor {
     }
 
     /// What to compare later.
-    pub(super) fn version(&self) -> Version {
+    pub(crate) fn version(&self) -> Version {
         self.look().version()
     }
 
     /// Whether the version is still `then`, and everything read since is therefore of one piece.
-    pub(super) fn unchanged(&self, then: Version) -> bool {
+    pub(crate) fn unchanged(&self, then: Version) -> bool {
         // ORDERING: acquire fence, then Relaxed: the reads of the copy come before this load; pairs with the fence in
         // `try_exclusive`, or where another thread stores with `before_stores_under_latches_of_another`.
         fence(Ordering::Acquire);
@@ -313,7 +326,7 @@ impl Descriptor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::{DIRTY, HOLD, ORPHAN, WAITERS};
+    use super::super::state::{DIRTY, HOLD, ORPHAN, SHARED_MAX, WAITERS};
     use super::*;
 
     /// A live frame with one pin.
@@ -420,12 +433,32 @@ mod tests {
         descriptor.clear(ORPHAN);
         assert!(!descriptor.claim_freeing(), "no orphan");
         descriptor.set(ORPHAN);
+        assert!(!descriptor.look().claimed() && !descriptor.look().in_use());
         assert!(descriptor.claim_freeing());
-        assert!(descriptor.look().exclusive());
+        assert!(descriptor.look().claimed() && descriptor.look().in_use());
         assert!(!descriptor.claim_freeing(), "claimed before");
         let unpopulated = Descriptor::zeroed();
         unpopulated.set(ORPHAN);
         assert!(!unpopulated.claim_freeing(), "not live");
+    }
+
+    #[test]
+    fn an_orphan_with_a_latch_that_was_forgotten_is_not_claimed_and_not_in_use() {
+        for latch in [EXCLUSIVE, SHARED.one(), SHARED.pack(SHARED_MAX.into())] {
+            let descriptor = pinned();
+            descriptor.set(ORPHAN | latch);
+            descriptor.drop_pin();
+            assert!(!descriptor.claim_freeing());
+            let state = descriptor.look();
+            assert!(!state.claimed() && !state.in_use(), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_was_wiped_gives_no_latch() {
+        let descriptor = Descriptor::zeroed();
+        assert!(!descriptor.try_exclusive() && !descriptor.look().has_room_to_share());
+        assert_eq!(descriptor.look().0, 0);
     }
 
     #[test]

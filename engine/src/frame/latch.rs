@@ -12,6 +12,32 @@ use crate::sync::{hint, mutant};
 use crate::units::Pfn;
 use std::time::Duration;
 
+/// The ends of latches.
+impl Descriptor {
+    /// Drops a shared latch; whether sleepers have to be woken. Where a fork has wiped the word under the latch there is none.
+    #[inline]
+    fn unshare(&self) -> bool {
+        let before = self.drop_shared();
+        if before.shared() == 0 {
+            self.undo_stray_release(SHARED.one());
+            return false;
+        }
+        let was_full = before.shared() >= SHARED_MAX && !mutant("full_readers_without_wake");
+        before.waiters() && (before.shared() == 1 || was_full)
+    }
+
+    /// As [`Self::unshare`], of the exclusive latch.
+    #[inline]
+    fn unlatch(&self) -> bool {
+        let before = self.drop_exclusive();
+        if !before.exclusive() {
+            self.undo_stray_release(EXCLUSIVE.wrapping_sub(VERSION.one()));
+            return false;
+        }
+        before.waiters()
+    }
+}
+
 /// Looks at a taken latch before going to sleep: most are held for less than a microsecond.
 const SPINS: u32 = if cfg!(any(pagestone_loom, pagestone_shuttle)) { 0 } else { 100 };
 
@@ -81,9 +107,8 @@ impl FrameTable {
     /// Drops the exclusive latch; the frame has a new version.
     pub fn release_exclusive(&self, pfn: Pfn) {
         let descriptor = self.pinned(pfn);
-        let before = descriptor.drop_exclusive();
-        if before.waiters() || !before.exclusive() {
-            self.released(pfn, descriptor, before.exclusive(), EXCLUSIVE.wrapping_sub(VERSION.one()));
+        if descriptor.unlatch() {
+            self.wake(pfn, descriptor);
         }
     }
 
@@ -125,7 +150,8 @@ impl FrameTable {
 
     #[cold]
     fn exclude_beside_waiters(&self, pfn: Pfn, descriptor: &Descriptor) -> bool {
-        !self.queue(pfn).is_left() && descriptor.try_exclusive()
+        // In a forked child the word is wiped, and the frame may lie beyond the end of its table.
+        descriptor.look().live() && !self.queue(pfn).is_left() && descriptor.try_exclusive()
     }
 
     /// Whether a shared latch of a frame that has WAITERS has to wait for a writer that waits.
@@ -136,22 +162,30 @@ impl FrameTable {
 
     #[inline]
     fn unshare(&self, pfn: Pfn, descriptor: &Descriptor) {
-        let before = descriptor.drop_shared();
-        let was_full = before.shared() >= SHARED_MAX && !mutant("full_readers_without_wake");
-        let somebody_can_go_on = before.shared() == 1 || was_full;
-        if (before.waiters() && somebody_can_go_on) || before.shared() == 0 {
-            self.released(pfn, descriptor, before.shared() > 0, SHARED.one());
+        if descriptor.unshare() {
+            self.wake(pfn, descriptor);
         }
     }
 
-    /// The rare ends of a release: sleepers, or a page of the table that a fork wiped under the latch.
-    #[cold]
-    fn released(&self, pfn: Pfn, descriptor: &Descriptor, was_latched: bool, taken: u64) {
-        if was_latched {
-            self.wake(pfn, descriptor);
-        } else {
-            descriptor.undo_stray_release(taken);
+    /// As [`Self::release_shared`], of the process's table. In a forked child the descriptor is of the parent's table, and the
+    /// child's need not reach so far: it is not asked for there.
+    #[inline]
+    pub(crate) fn end_shared(pfn: Pfn, descriptor: &Descriptor) {
+        if descriptor.unshare() {
+            Self::wake_global(pfn, descriptor);
         }
+    }
+
+    /// As [`Self::release_exclusive`]; see [`Self::end_shared`].
+    pub(crate) fn end_exclusive(pfn: Pfn, descriptor: &Descriptor) {
+        if descriptor.unlatch() {
+            Self::wake_global(pfn, descriptor);
+        }
+    }
+
+    #[cold]
+    fn wake_global(pfn: Pfn, descriptor: &Descriptor) {
+        Self::global().wake(pfn, descriptor);
     }
 
     fn latch_shared_waiting(&self, pfn: Pfn, manner: Manner, for_room: bool) -> bool {

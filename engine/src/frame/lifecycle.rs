@@ -75,9 +75,9 @@ impl FrameTable {
         };
         let mut seen = Snapshot(descriptor.set(ORPHAN).0 | ORPHAN);
         // If a vain pin comes between, taking it back is the last put, and its caller frees. So does who has claimed the
-        // freeing already: a latch without a pin is that claim, and the owner word is then his. Anything else that
-        // changes the word (a sync takes dirt without a pin) leads to no put: try again.
-        while seen.pins() == 0 && !seen.exclusive() {
+        // freeing already: the owner word is then his. A frame with a latch that was forgotten is not freed. Anything else
+        // that changes the word (a sync takes dirt without a pin) leads to no put: try again.
+        while seen.pins() == 0 && !seen.latched() {
             if self.retire(index, descriptor, seen) {
                 return OrphanOutcome::Idle;
             }
@@ -131,6 +131,34 @@ impl FrameTable {
 mod tests {
     use super::*;
     use crate::frame::{PinOutcome, UnpinOutcome};
+
+    #[test]
+    fn a_frame_with_a_forgotten_latch_is_freed_with_its_region_and_not_before() {
+        for alone in [false, true] {
+            let table = FrameTable::with_capacity(4096, 8).expect("address space");
+            let latched = |number| {
+                let pfn = Pfn::new(number);
+                assert!(table.pin(pfn).is_pinned());
+                assert!(if alone {
+                    table.try_latch_exclusive(pfn)
+                } else {
+                    table.try_latch_shared(pfn, crate::frame::Manner::GivesWay)
+                });
+                pfn
+            };
+            let (before, after) = (latched(700), latched(701));
+            assert_eq!(table.unpin(before), UnpinOutcome::Kept);
+            assert_eq!(table.orphan(before), OrphanOutcome::Busy);
+            assert_eq!(table.orphan(after), OrphanOutcome::Busy);
+            assert_eq!(table.unpin(after), UnpinOutcome::Kept, "nobody is to free it");
+            for pfn in [before, after] {
+                assert_eq!(table.pin(pfn), PinOutcome::Orphan);
+                assert!(table.peek(pfn).is_some_and(|now| !now.in_use()));
+            }
+            assert_eq!(table.retire_range(PfnRange::new(Pfn::new(0), 4096)), Ok(()));
+            assert_eq!(table.peek(before), None);
+        }
+    }
 
     #[test]
     fn a_frame_detached_again_stays_with_who_claimed_its_freeing() {

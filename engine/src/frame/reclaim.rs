@@ -74,9 +74,7 @@ impl FrameTable {
         let _one_at_a_time = self.chunks.reclaiming.lock();
         let chunks = self.chunks_of(range);
         for batch in self.chunks.take_range(&chunks).chunks(BATCH) {
-            let is_claimed = |state: Snapshot| {
-                state.exclusive() && state.orphan() && !mutant("retire_range_ignores_claims")
-            };
+            let is_claimed = |state: Snapshot| state.claimed() && !mutant("retire_range_ignores_claims");
             self.give_back(batch, |state| state.pins() == 0 && !is_claimed(state));
         }
         self.populated(range).next().map_or(Ok(()), Err)

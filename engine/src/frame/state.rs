@@ -25,7 +25,7 @@
 //!   unpopulated ----------------> LIVE idle <-> pinned ---------------> LIVE ORPHAN pinned
 //!   (LIVE clear)                   |  ^  pin, unpin                        | last put
 //!        ^                    hold |  | unhold                             v
-//!        |                         v  |                            LIVE ORPHAN EXCLUSIVE, no pin: the
+//!        |                         v  |                            LIVE ORPHAN CLAIM, no pin: the
 //!        |                      LIVE HOLD: pins only fall          freeing is claimed, by one put only
 //!        |                         |                                       |
 //!        +--- reclaim, orphan, ----+                                       |
@@ -36,6 +36,9 @@
 //! Every transition is one read-modify-write: a pin that is about to be taken back may sit in any word at any time,
 //! and a plain store would lose it. LIVE changes only under the chunk's lock.
 //!
+//! A latch without a pin was forgotten. Who has it may have kept its number: a frame with one is not freed, for what gave
+//! it back later would give back another's. CLAIM is what no latch looks like: EXCLUSIVE, and more shared ones than count.
+//!
 //! | transition | from | to | how | ordering | happens-before it creates |
 //! |---|---|---|---|---|---|
 //! | `add_pin` | any | pins + 1 | fetch_add | Acquire | who populated, released or orphaned the frame -> the pinner |
@@ -44,12 +47,12 @@
 //! | `populate` | LIVE clear | LIVE, version, 1 pin | swap, chunk lock | AcqRel | retirer -> populater -> every later pinner |
 //! | `void` | LIVE clear | 0 | swap | Relaxed | none: nothing was admitted |
 //! | `retire_if` | LIVE, 0 pins | 0 | compare-exchange, chunk lock | AcqRel | last holder -> whoever gets the frame next |
-//! | `claim_freeing` | LIVE ORPHAN, 0 pins | and EXCLUSIVE | compare-exchange | AcqRel | all holders -> who frees |
+//! | `claim_freeing` | LIVE ORPHAN, 0 pins, no latch | and CLAIM | compare-exchange | AcqRel | all holders -> who frees |
 //! | `set` HOLD, ORPHAN | LIVE | and the flag | fetch_or | AcqRel | map change -> refused pinners; holders -> setter |
 //! | `set`, `clear` others | LIVE, pinned | flag | fetch_or, fetch_and | AcqRel | see their callers |
 //! | `add_shared` | pinned, seen with room | shared + 1 | fetch_add | Acquire | the writers before -> the reader |
 //! | `drop_shared` | shared > 0 | shared - 1 | fetch_sub | Release | the reader -> the next writer |
-//! | `try_exclusive` | shared = 0, EXCLUSIVE clear | EXCLUSIVE | compare-exchange | Acquire, release fence | readers, writers before -> the writer |
+//! | `try_exclusive` | LIVE, shared = 0, EXCLUSIVE clear | EXCLUSIVE | compare-exchange | Acquire, release fence | readers, writers before -> the writer |
 //! | `drop_exclusive` | EXCLUSIVE | clear, version + 1 | fetch_add | Release | the writer -> all latchers, validators |
 
 use std::fmt;
@@ -112,6 +115,10 @@ pub(super) const WRITEBACK: u64 = WRITEBACK_FIELD.one();
 pub(super) const POISONED: u64 = POISONED_FIELD.one();
 pub(super) const WAITERS: u64 = WAITERS_FIELD.one();
 
+/// The mark of a frame whose freeing is claimed. The bit of SHARED that tells it from latches has as much room below as
+/// above: a latch that is given back or added in vain by one without a pin does not hide it.
+pub(super) const CLAIM: u64 = EXCLUSIVE | SHARED.pack(0x300);
+const CLAIMED: u64 = EXCLUSIVE | SHARED.pack(0x200);
 /// What an optimistic reader compares: not pins, shared latches or marks, which others may change meanwhile.
 pub(super) const READER_BITS: u64 = VERSION.mask() | LIVE | ORPHAN | POISONED | EXCLUSIVE;
 /// Set in a word that has more pins than may be counted.
@@ -124,6 +131,7 @@ const _: () = assert!(VERSION.shift + VERSION.bits == 64);
 const _: () = assert!(PINS_OVER.is_power_of_two() && PINS_OVER & PINS.mask() == PINS_OVER);
 const _: () = assert!(SHORT_PINS_MAX as u64 + (PINS_MAX as u64) / 2 <= PINS.of(PINS.mask()));
 const _: () = assert!(SHARED_MAX as u64 * 2 < SHARED.of(SHARED.mask()));
+const _: () = assert!(CLAIMED & CLAIM == CLAIMED && (SHARED_MAX as u64) < SHARED.of(CLAIMED));
 // The hit path tests its flags in the low half.
 const _: () = assert!((REFERENCED.mask() | WAITERS | POISONED | LIVE) >> 32 == 0);
 
@@ -151,10 +159,10 @@ impl Snapshot {
         !self.live() || self.0 & ALL == ALL
     }
     /// Whether a shared latch may be counted in this word: no writer holds the frame, and there is room. What a writer
-    /// that waits says to it is the wait word's to tell.
+    /// that waits says to it is the wait word's to tell. In a forked child the word is wiped, and has none.
     #[inline(always)]
     pub(super) const fn has_room_to_share(self) -> bool {
-        self.0 & EXCLUSIVE == 0 && SHARED.of(self.0) < SHARED_MAX as u64
+        self.0 & (EXCLUSIVE | LIVE) == LIVE && SHARED.of(self.0) < SHARED_MAX as u64
     }
     /// Whether a shared latch that made the word this one counts.
     #[inline(always)]
@@ -164,6 +172,17 @@ impl Snapshot {
     /// Whether any latch is taken.
     pub(super) const fn latched(self) -> bool {
         self.0 & (EXCLUSIVE | SHARED.mask()) != 0
+    }
+    /// Whether the freeing of this orphan, which has no pin that counts, was claimed.
+    #[must_use]
+    pub const fn claimed(self) -> bool {
+        self.has(ORPHAN) && self.0 & CLAIMED == CLAIMED
+    }
+    /// Whether somebody will come by here once more: a holder of a pin, or who frees the frame. A latch alone was
+    /// forgotten.
+    #[must_use]
+    pub const fn in_use(self) -> bool {
+        self.pins() != 0 || self.claimed()
     }
     /// Whether the frame has state only because it was touched once: nothing is lost by retiring it.
     pub(super) const fn is_reclaimable(self) -> bool {
@@ -267,7 +286,7 @@ pub struct Version(u64);
 
 impl Version {
     /// Whether a reader that starts now can succeed: the frame is populated and no writer is at work.
-    pub(super) const fn stable(self) -> bool {
+    pub(crate) const fn stable(self) -> bool {
         self.0 & (LIVE | EXCLUSIVE | POISONED) == LIVE
     }
 }

@@ -197,17 +197,11 @@ impl FrameTable {
         }
     }
 
-    /// Another pin of a frame that the caller has pinned: `Pinned` or `Saturated`. Holds and orphans do not refuse it,
+    /// Another pin of a frame that the caller has pinned: `Pinned` or `Saturated`; in a child of its process `Forked`. Holds and orphans do not refuse it,
     /// since it keeps nothing from ending that the caller's own pin does not.
     #[inline]
     pub fn pin_again(&self, pfn: Pfn) -> PinOutcome {
-        let descriptor = self.pinned(pfn);
-        if descriptor.add_pin_again().saturated() {
-            // The caller's own pin is left: this put is not the last.
-            let _ = descriptor.drop_pin();
-            return PinOutcome::Saturated;
-        }
-        PinOutcome::Pinned
+        self.pinned(pfn).pin_again()
     }
 
     /// Drops a pin if the frame has one; `None` if it has none. For those whose pins are counted by somebody else, who

@@ -88,17 +88,17 @@ impl Pages {
         self.tracks_dirt
     }
 
-    /// How many frames have pins. A detached frame counts until it was taken from the queue.
+    /// How many frames have pins. A detached frame counts until it was taken from the queue, if it ever comes there.
     pub(crate) fn pinned(&self) -> usize {
         let table = FrameTable::global();
-        let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(|now| now.pins() != 0 || now.orphan());
+        let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(Snapshot::in_use);
         table.populated(self.pfns()).filter(in_use).count()
     }
 
     /// The first frame that is latched and has no pin: whoever had the latch has forgotten it.
     pub(crate) fn forgotten_latch(&self) -> Option<PageInfo> {
         let table = FrameTable::global();
-        let latched = |now: Snapshot| now.pins() == 0 && (now.exclusive() || now.shared() != 0);
+        let latched = |now: Snapshot| !now.in_use() && (now.exclusive() || now.shared() != 0);
         let found = table.populated(self.pfns()).find(|pfn| table.peek(*pfn).is_some_and(latched));
         found.map(PageInfo::of)
     }

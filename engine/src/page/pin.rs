@@ -89,7 +89,7 @@ impl PageRef {
     /// # Errors
     /// `TooManyPins`.
     pub fn try_clone(&self) -> Result<Self> {
-        FrameTable::global().pin_again(self.pfn()).into_result(self.pfn())?;
+        self.descriptor.pin_again().into_result(self.pfn())?;
         Ok(Self { descriptor: self.descriptor, address: self.address, pages: self.pages })
     }
 
@@ -146,8 +146,8 @@ impl PageInfo {
         Self {
             pfn,
             pins: now.map_or(0, Snapshot::pins),
-            readers: now.map_or(0, Snapshot::shared),
-            writer: says(Snapshot::exclusive),
+            readers: now.filter(|now| !now.claimed()).map_or(0, Snapshot::shared),
+            writer: says(|now| now.exclusive() && !now.claimed()),
             dirty: says(Snapshot::dirty),
             detached: says(Snapshot::orphan),
             poisoned: says(Snapshot::poisoned),

@@ -10,7 +10,7 @@
 
 use super::{Region, map};
 use crate::error::{Error, Result};
-use crate::frame::{FrameTable, UnpinOutcome};
+use crate::frame::{FrameTable, Snapshot, UnpinOutcome};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::sync::{Global, Mutex, thread};
 use crate::units::{FrameNo, Pfn, PfnRange};
@@ -155,7 +155,7 @@ impl Region {
         // Nobody will free these on the medium any more; the next opening does.
         self.take_orphans().into_iter().for_each(|frame| table.retire_orphan(self.pfn(frame)));
         let mut closing = self.closing.lock();
-        let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(|now| now.pins() != 0 || now.orphan());
+        let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(Snapshot::in_use);
         let from = u64::from(closing.pinned);
         let near = NEAR.min(self.frames.frames - from);
         let part = |from: u64, frames| PfnRange::new(Pfn::new(self.frames.start.get() + from), frames);

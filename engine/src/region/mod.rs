@@ -282,6 +282,13 @@ impl Region {
         self.memory.forked()
     }
 
+    /// An error in a forked child: all that the region has is its parent's there. What another thread of the parent had
+    /// locked stays locked, so this is asked before any lock of the region, its pages or its store.
+    #[inline]
+    pub(crate) fn ensure_own(&self) -> Result {
+        if self.forked() { Err(Error::Forked) } else { Ok(()) }
+    }
+
     /// Whether the region can be used: an error says why not.
     #[inline]
     pub fn ensure_usable(&self) -> Result {

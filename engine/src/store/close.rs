@@ -61,6 +61,7 @@ impl Core {
 
     /// Whether nothing is in the way of the end. Frames that were released and not yet freed would look pinned: it frees them.
     fn ready_to_close(self: &Arc<Self>) -> Result {
+        self.pages.region().ensure_own()?;
         self.refuse_in_use()?;
         let settled = if self.pages.region().read_only() { Ok(()) } else { self.settle_at_end() };
         match &settled {
@@ -99,9 +100,13 @@ impl Core {
                 let what = page.owner.map_or_else(String::new, |(object, index)| {
                     format!(" (page {} of object {object})", index.0)
                 });
+                let way = if page.detached {
+                    "its page was cut off, so it cannot be given back: drop the store"
+                } else {
+                    "pin the page again and give the latch back, or drop the store"
+                };
                 busy(format!(
-                    "frame {}{what} is latched {latch} and not pinned, so the latch was forgotten: pin the page again \
-                     and give the latch back, or drop the store",
+                    "frame {}{what} is latched {latch} and not pinned, so the latch was forgotten: {way}",
                     page.pfn
                 ))
             }
