@@ -1,10 +1,14 @@
 //! Forks amid everything that other threads do. Alone in its process, because it forks.
 
 use pagestone::Error;
-use pagestone::store::{Object, Store};
-use pagestone::units::PageIndex;
+use pagestone::page::{PageRef, PinnedRange, ReadGuard, ReadRange, WriteGuard};
+use pagestone::store::{Batch, Object, Store};
+use pagestone::units::{PageIndex, PfnRange};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Forks in which the state of the parent's threads is copied as it happens to be.
 const FORKS: u64 = 200;
@@ -45,38 +49,125 @@ fn work(store: &Store, object: &Object, stop: &AtomicBool, done: &AtomicU64) {
     }
 }
 
-/// What a child does; the number of the step that went wrong, or 0.
-fn child(store: Store, object: Object, path: &Path) -> i32 {
+/// What a child inherits, of the thread that forks.
+struct Inherited<'p> {
+    store: Store,
+    object: Object,
+    page: &'p PageRef,
+    /// One in each of many objects: whatever part of what the parent notes of dirt is locked, one is noted there.
+    writers: Vec<WriteGuard<'p>>,
+    reader: ReadGuard<'p>,
+    range: PinnedRange,
+    kept: ReadRange,
+    batch: Batch,
+    /// The only handles of an object with a name, and of one without.
+    last: [Object; 2],
+}
+
+/// What each call on what was inherited says. None touches a byte of it.
+fn refusals(inherited: &Inherited<'_>) -> Vec<(&'static str, Option<Error>)> {
+    let Inherited { store, object, page, .. } = inherited;
+    let mut batch = store.batch();
+    let staged = batch.write_at(object, 0, b"x");
+    vec![
+        ("pin", object.pin(PageIndex(0)).err()),
+        ("pin_mut", object.pin_mut(PageIndex(0)).err()),
+        ("pin_range", object.pin_range(0, 0).err()),
+        ("read_at", object.read_at(0, &mut [0; 8]).err()),
+        ("write_at", object.write_at(0, b"x").err()),
+        ("append", object.append(b"x").err()),
+        ("set_len", object.set_len(3).err()),
+        ("set_len_wait", object.set_len_wait(3, Duration::MAX).err()),
+        ("allocate", object.allocate(0, 1 << 20).err()),
+        ("punch_hole", object.punch_hole(0, 4096).err()),
+        ("sync", object.sync().err()),
+        ("sync_range", object.sync_range(0, 10).err()),
+        ("mapped", object.mapped().err()),
+        ("commit", staged.and_then(|()| batch.commit()).err()),
+        ("create", store.create("b").err()),
+        ("open", store.open("a").err()),
+        ("open_or_create", store.open_or_create("a").err()),
+        ("exists", store.exists("b").err()),
+        ("list", store.list().err()),
+        ("rename", store.rename("a", "b").err()),
+        ("unlink", store.unlink("a").err()),
+        ("sync of all", store.sync().err()),
+        ("check", store.check().err()),
+        ("check_length", store.check_length().err()),
+        ("compact", store.compact().err()),
+        ("frames", store.frames(PfnRange::new(page.pfn(), 1)).err()),
+        ("close", store.clone().close().err().map(|(_, error)| error)),
+        ("read", page.read().err()),
+        ("try_read", page.try_read().err()),
+        ("read_optimistic", page.read_optimistic(&mut [0; 4096]).err()),
+        ("write", page.write().err()),
+        ("write_range", page.write_range(0..8).err()),
+        ("try_write", page.try_write().err()),
+        ("try_clone", page.try_clone().err()),
+    ]
+}
+
+/// What a child does; why it failed, if it did.
+fn child(inherited: Inherited<'_>, path: &Path) -> Result<(), String> {
     // SAFETY: `alarm` ends this process by a signal when it takes too long.
     unsafe { libc::alarm(HANGS) };
-    let forked = [
-        object.pin(PageIndex(0)).err(),
-        object.write_at(0, b"x").err(),
-        object.read_at(0, &mut [0; 8]).err(),
-        object.set_len(3).err(),
-        object.sync().err(),
-        store.create("b").err(),
-        store.exists("b").err(),
-        store.list().err(),
-        store.unlink("a").err(),
-        store.sync().err(),
-        store.check().err(),
-    ];
-    if let Some(step) = forked.iter().position(|error| !matches!(error, Some(Error::Forked))) {
-        return 10 + step as i32;
+    for (call, error) in refusals(&inherited) {
+        if !matches!(error, Some(Error::Forked)) {
+            return Err(format!("{call} says {error:?}"));
+        }
     }
+    let Inherited { store, object, page, writers, reader, range, kept, batch, last } = inherited;
+    // What cannot fail answers.
+    let (info, stats) = (store.info(), store.stats());
+    if info.frames == 0 || stats.open_objects != 0 || !page.is_detached() {
+        return Err(format!("{info:?}, {stats:?}"));
+    }
+    let shown = format!("{store:?} {object:?} {page:?} {batch:?} {kept:?} {:?}", page.info());
+    if shown.is_empty() || store.poisoned().is_some() || !store.recovery().replayed.eq(&0) {
+        return Err(shown);
+    }
+    match range.try_read() {
+        Err(Error::Forked) => {}
+        other => return Err(format!("a range says {other:?}")),
+    }
+    drop((writers, reader, kept, batch, last));
     drop((object, store));
-    let own = || -> pagestone::Result<bool> {
+    let own = || -> pagestone::Result<usize> {
         let store = Store::options().create(true).open(path)?;
         let object = store.open_or_create("own")?;
         object.write_at(0, b"the child's own")?;
         let pages = pagestone::page::frames_at(object.pin_mut(PageIndex(0))?.address(), 1)?;
-        let found = pages.len() == 1;
+        let found = pages.len();
         drop((pages, object));
         store.close().map_err(|(_, error)| error)?;
         Ok(found)
     };
-    if matches!(own(), Ok(true)) { 0 } else { 1 }
+    match own() {
+        Ok(1) => Ok(()),
+        other => Err(format!("its own store: {other:?}")),
+    }
+}
+
+/// Runs `body` in a child; how that ended, unless well.
+fn in_child(body: impl FnOnce() -> Result<(), String>) -> Option<(i32, i32)> {
+    // SAFETY: the library promises that its calls are safe in a child; the child leaves by `_exit`.
+    match unsafe { libc::fork() } {
+        0 => {
+            let done = catch_unwind(AssertUnwindSafe(body));
+            let why = done.unwrap_or_else(|_| Err("a panic".to_owned()));
+            if let Err(why) = &why {
+                let _ = writeln!(std::io::stderr(), "a child: {why}");
+            }
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(i32::from(why.is_err())) };
+        }
+        pid => {
+            let mut status = 0;
+            // SAFETY: `pid` is our child and `status` is ours.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            (status != 0).then(|| (libc::WTERMSIG(status), libc::WEXITSTATUS(status)))
+        }
+    }
 }
 
 #[test]
@@ -86,6 +177,12 @@ fn a_child_forked_at_any_moment_never_hangs_and_opens_regions_of_its_own() {
     let object = store.create("a").unwrap();
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let churned = tempfile::tempdir().unwrap();
+    let held = store.create("held").unwrap();
+    held.append(&[1; 3 * 4096]).unwrap();
+    let page = |n| held.pin(PageIndex(n)).unwrap().unwrap();
+    let (page, read) = (page(0), page(1));
+    let written = |n| store.create(format!("written {n}")).unwrap().pin_mut(PageIndex(0)).unwrap();
+    let written: Vec<_> = (0..16).map(written).collect();
     std::thread::scope(|scope| {
         for n in 0..2 {
             let folder = churned.path().join(n.to_string());
@@ -97,27 +194,63 @@ fn a_child_forked_at_any_moment_never_hangs_and_opens_regions_of_its_own() {
         let mut failures = Vec::new();
         for n in 0..FORKS {
             let own = folder.path().join("child");
-            let (store, object) = (store.clone(), object.clone());
-            // SAFETY: the library promises that its calls are safe in a child; the child leaves by `_exit`.
-            match unsafe { libc::fork() } {
-                0 => {
-                    let code = child(store, object, &own);
-                    // SAFETY: ends the child without running the parent's exit handlers.
-                    unsafe { libc::_exit(code) };
-                }
-                pid => {
-                    let mut status = 0;
-                    // SAFETY: `pid` is our child and `status` is ours.
-                    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-                    if status != 0 {
-                        failures.push((n, libc::WTERMSIG(status), libc::WEXITSTATUS(status)));
-                    }
-                }
-            }
+            let last = ["named", "unlinked"].map(|name| store.create(name).unwrap());
+            last.iter().for_each(|last| last.write_at(0, &[1; 5000]).unwrap());
+            store.unlink("unlinked").unwrap();
+            let range = || held.pin_range(2 * 4096, 4096).unwrap().unwrap();
+            let mut batch = store.batch();
+            batch.write_at(&held, 0, b"never").unwrap();
+            let inherited = Inherited {
+                store: store.clone(),
+                object: object.clone(),
+                page: &page,
+                writers: written.iter().map(|page| page.write_range(0..8).unwrap()).collect(),
+                reader: read.read().unwrap(),
+                range: range(),
+                kept: range().try_read().unwrap().unwrap(),
+                batch,
+                last,
+            };
+            // The parent's own are dropped when the child has ended.
+            let mut inherited = Some(inherited);
+            let ended = in_child(|| inherited.take().map_or(Ok(()), |inherited| child(inherited, &own)));
+            failures.extend(ended.map(|(signal, status)| (n, signal, status)));
+            drop(inherited);
+            store.unlink("named").unwrap();
         }
         stop.store(true, Ordering::Relaxed);
-        assert!(failures.is_empty(), "of {FORKS} children (number, signal, step): {failures:?}");
+        assert!(failures.is_empty(), "of {FORKS} children (number, signal, status): {failures:?}");
     });
     assert!(done.load(Ordering::Relaxed) > 0);
     assert!(object.len() < u64::MAX, "the parent goes on");
+}
+
+/// Its table is smaller than its parent's, whose frames' numbers lie beyond its end.
+#[test]
+fn a_child_with_few_addresses_drops_what_it_inherited() {
+    let mut stores = Vec::new();
+    let store = loop {
+        let store = Store::options().open_memory(1 << 20).unwrap();
+        if store.info().pfns.start.get() > 1 << 19 {
+            break store;
+        }
+        stores.push(store);
+    };
+    let object = store.create("a").unwrap();
+    object.append(&[1; 4 * 4096]).unwrap();
+    let pages: Vec<_> = (0..3).map(|n| object.pin(PageIndex(n)).unwrap().unwrap()).collect();
+    let (reader, writer) = (pages[0].read().unwrap(), pages[1].write().unwrap());
+    let kept = object.pin_range(3 * 4096, 4096).unwrap().unwrap().try_read().unwrap().unwrap();
+    let mut inherited = Some((reader, writer, kept));
+    let ended = in_child(|| {
+        let statm = std::fs::read_to_string("/proc/self/statm").map_err(|error| error.to_string())?;
+        let pages: u64 = statm.split(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or_default();
+        let limit = pages * 4096 + (24 << 20);
+        // SAFETY: a limit of this process alone.
+        unsafe { libc::setrlimit(libc::RLIMIT_AS, &libc::rlimit { rlim_cur: limit, rlim_max: limit }) };
+        drop(inherited.take());
+        Ok(())
+    });
+    assert_eq!(ended, None, "(signal, status)");
+    drop(inherited);
 }

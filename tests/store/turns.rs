@@ -638,6 +638,75 @@ fn a_thread_that_would_wait_for_itself_is_told() {
     });
 }
 
+#[test]
+fn a_cut_that_waits_does_not_wait_for_pins_of_what_another_has_cut_off() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 4);
+        let held = pin(&object, 2);
+        thread::scope(|scope| {
+            let cut = scope.spawn(|| object.set_len_wait(PAGE, Duration::MAX));
+            while !FrameTable::global().peek(held.pfn()).expect("in use").waiters() {
+                thread::yield_now();
+            }
+            object.set_len(2 * PAGE).unwrap();
+            let end = Instant::now() + Duration::from_secs(20);
+            while !cut.is_finished() && Instant::now() < end {
+                thread::sleep(Duration::from_millis(1));
+            }
+            let waits = !cut.is_finished();
+            assert!(held.is_detached());
+            drop(held);
+            cut.join().unwrap().unwrap();
+            assert!(!waits, "the page was not the object's any more");
+        });
+        assert_eq!(object.len(), PAGE);
+        check(&store);
+    });
+}
+
+#[test]
+fn a_guard_that_was_forgotten_is_held_against_its_thread_as_long_as_its_latch() {
+    let batch = |store: &Store, object: &Object| {
+        let mut batch = store.batch();
+        batch.write_at(object, 0, b"x").unwrap();
+        batch.commit()
+    };
+    let forgotten: [fn(&PageRef); 2] =
+        [|page| std::mem::forget(page.read().unwrap()), |page| std::mem::forget(page.write().unwrap())];
+    for (alone, forget) in [false, true].into_iter().zip(forgotten) {
+        in_time(move || {
+            for round in 0..3 {
+                let store = store();
+                let object = filled(&store, "a", 2);
+                batch(&store, &object).expect("no guard of this store was forgotten");
+                let page = pin(&object, 1);
+                forget(&page);
+                assert!(matches!(batch(&store, &object), Err(Error::WaitsForItself { .. })));
+                if round == 1 {
+                    // The latch goes with the store, and the next one may have the frame's number.
+                    continue;
+                }
+                // SAFETY: the latch that was forgotten, given back once.
+                unsafe {
+                    if alone {
+                        page.release_write(0..0).unwrap();
+                    } else {
+                        page.release_read();
+                    }
+                }
+                batch(&store, &object).expect("it was given back");
+                drop(page.write().unwrap());
+                // Another guard of the page does not bring the note back.
+                let guards = (page.read().unwrap(), page.read().unwrap());
+                assert!(matches!(batch(&store, &object), Err(Error::WaitsForItself { .. })));
+                drop(guards);
+                batch(&store, &object).expect("nothing is held");
+            }
+        });
+    }
+}
+
 /// Guards beyond those that are known one by one are counted, and go first too.
 #[test]
 fn of_many_guards_each_is_given_back() {

@@ -22,7 +22,11 @@ impl PageRef {
     /// `PoisonedFrame`.
     pub fn read_optimistic(&self, into: &mut [u8; FRAME_SIZE]) -> Result<bool> {
         self.readable()?;
-        Ok(self.copy_without_latch(0, into))
+        if self.copy_without_latch(0, into) {
+            return Ok(true);
+        }
+        self.pages().region().ensure_own()?;
+        Ok(false)
     }
 
     /// Copies bytes of the page from `at` on. It waits for a writer that is at work, and for nothing else.
@@ -54,14 +58,17 @@ impl PageRef {
         // SAFETY: the frame is pinned and mapped; the shared latch keeps writers out until it is given back below.
         let page = unsafe { std::slice::from_raw_parts(bytes, FRAME_SIZE) };
         into.copy_from_slice(&page[at..at + into.len()]);
-        FrameTable::global().release_shared(self.pfn());
+        FrameTable::end_shared(self.pfn(), self.descriptor);
     }
 
     /// Copies bytes of the page from `at` on. False: a writer interfered.
     #[inline(never)]
     fn copy_without_latch(&self, at: usize, into: &mut [u8]) -> bool {
-        let table = FrameTable::global();
-        let version = table.version(self.pfn());
+        let version = self.descriptor.version();
+        if !version.stable() {
+            // A writer is at work; or a fork has taken the page away, which is not to be touched then.
+            return false;
+        }
         let words = self.bytes().cast::<AtomicU64>().as_ptr();
         let word = |n: usize| {
             // SAFETY: a frame is 512 aligned words, pinned by `self`. A writer may store to them meanwhile; then the
@@ -79,8 +86,8 @@ impl PageRef {
         for (piece, n) in rest.chunks_mut(WORD).zip((at + head.len()) / WORD..) {
             piece.copy_from_slice(&word(n)[..piece.len()]);
         }
-        // ORDERING: Acquire fence: a copied word that a writer stored makes its version visible to `validate`.
+        // ORDERING: Acquire fence: a copied word that a writer stored makes its version visible to `unchanged`.
         fence(Ordering::Acquire);
-        table.validate(self.pfn(), version)
+        self.descriptor.unchanged(version)
     }
 }

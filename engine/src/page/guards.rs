@@ -4,11 +4,14 @@
 //! region goes before a writer that waits, which may be waiting for that guard; and one that holds a guard of the very page
 //! would wait for itself. Noting is a store and an addition; the looks are for those that have to wait anyway.
 //!
+//! A guard that is forgotten leaves its note. Its latch may be given back by other means, and the frame's number go to
+//! another page: so a note counts as far as the frame has latches for it.
+//!
 //! Latches without a guard belong to no thread: those of a [`ReadRange`](super::ReadRange), and those that `into_raw` left.
 
 use super::pages::Pages;
 use crate::error::{Error, Result};
-use crate::frame::Manner;
+use crate::frame::{FrameTable, Manner};
 use crate::units::Pfn;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -63,6 +66,18 @@ impl Ledger {
         }
     }
 
+    /// The first note that `wanted` holds of. Notes for which there are no such `latches` were of forgotten guards, and go.
+    #[cold]
+    fn find(&self, wanted: impl Fn(u64) -> bool, latches: impl Fn(u64) -> usize) -> Option<u64> {
+        let found = self.known().find(|note| wanted(*note))?;
+        let held = self.known().filter(|note| *note == found).count();
+        if held <= latches(found) {
+            return Some(found);
+        }
+        self.remove(found);
+        self.find(wanted, latches)
+    }
+
     fn known(&self) -> impl Iterator<Item = u64> + '_ {
         self.known.iter().take(self.len.get()).map(Cell::get)
     }
@@ -103,11 +118,23 @@ pub(super) fn returned(pfn: Pfn, alone: bool) {
     LEDGER.with(|ledger| ledger.remove(note(pfn, alone)));
 }
 
+/// The exclusive latch of the page is given back without a guard: one that this thread is noted to have was forgotten.
+pub(super) fn forgotten(pfn: Pfn) {
+    let _ = LEDGER.with(|ledger| ledger.find(|known| known == note(pfn, true), |_| 0));
+}
+
+/// How many latches there are now for guards that are noted so.
+fn latches(note: u64) -> usize {
+    let now = FrameTable::global().peek(page_of(note));
+    now.filter(|now| !now.claimed())
+        .map_or(0, |now| if note & 1 == 1 { now.exclusive().into() } else { now.shared() as usize })
+}
+
 /// How this thread's shared latches treat a writer that waits for a page of `pages`.
 pub(super) fn manner(pages: &Pages) -> Manner {
     let holds_any = LEDGER.with(|ledger| {
         let range = pages.pfns();
-        ledger.beyond.get() != 0 || ledger.known().any(|note| range.contains(page_of(note)))
+        ledger.beyond.get() != 0 || ledger.find(|note| range.contains(page_of(note)), latches).is_some()
     });
     if holds_any { Manner::GoesFirst } else { Manner::GivesWay }
 }
@@ -116,7 +143,7 @@ pub(super) fn manner(pages: &Pages) -> Manner {
 /// exclusive one, which waits for all guards of the page.
 pub(super) fn must_not_wait_for_itself(pfn: Pfn, alone: bool) -> Result {
     let hinders = |held: u64| held == note(pfn, true) || (alone && held == note(pfn, false));
-    match LEDGER.with(|ledger| ledger.known().find(|held| hinders(*held))) {
+    match LEDGER.with(|ledger| ledger.find(hinders, latches)) {
         None => Ok(()),
         Some(held) if held & 1 == 1 => Err(itself("the write guard", pfn)),
         Some(_) => Err(itself("a read guard", pfn)),
@@ -126,7 +153,7 @@ pub(super) fn must_not_wait_for_itself(pfn: Pfn, alone: bool) -> Result {
 /// An error where this thread is known to hold a guard on a page of `pages`.
 pub(crate) fn must_hold_none(pages: &Pages) -> Result {
     let range = pages.pfns();
-    let held = LEDGER.with(|ledger| ledger.known().find(|note| range.contains(page_of(*note))));
+    let held = LEDGER.with(|ledger| ledger.find(|note| range.contains(page_of(note)), latches));
     held.map_or(Ok(()), |note| Err(itself("a guard", page_of(note))))
 }
 

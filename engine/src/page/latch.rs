@@ -1,6 +1,6 @@
 //! Latches: short-term exclusion on a page's bytes.
 
-use super::guards::{Held, given, manner, must_not_wait_for_itself, returned};
+use super::guards::{Held, forgotten, given, manner, must_not_wait_for_itself, returned};
 use super::pin::PageRef;
 use crate::error::{Error, Result};
 use crate::frame::{FrameTable, Manner, SHARED_MAX, SharedOutcome};
@@ -84,8 +84,11 @@ impl PageRef {
     /// `PoisonedFrame`.
     pub fn try_read(&self) -> Result<Option<ReadGuard<'_>>> {
         self.readable()?;
-        let taken = self.share(Manner::GivesWay) || self.share(manner(self.pages()));
-        Ok(taken.then(|| self.reading()))
+        if self.share(Manner::GivesWay) {
+            return Ok(Some(self.reading()));
+        }
+        self.pages().region().ensure_own()?;
+        Ok(self.share(manner(self.pages())).then(|| self.reading()))
     }
 
     /// Waits for the exclusive latch; the guard is the whole page and makes all of it dirty. Readers that come while it
@@ -122,8 +125,8 @@ impl PageRef {
     /// See [`WriteGuard`].
     pub fn try_write(&self) -> Result<Option<WriteGuard<'_>>> {
         self.writable()?;
-        if !FrameTable::global().try_latch_exclusive(self.pfn()) {
-            return Ok(None);
+        if !self.descriptor.try_exclusive() {
+            return self.pages().region().ensure_own().map(|()| None);
         }
         let mut latch = Exclusive::taken(self)?;
         latch.stored = 0..FRAME_SIZE;
@@ -186,6 +189,7 @@ impl PageRef {
     /// The first store of an opening begins here.
     #[cold]
     fn prepare(&self) -> Result {
+        self.pages().region().ensure_own()?;
         match self.pages().manager() {
             Ok(manager) => manager.prepare(),
             // The store has gone and this pin has stayed: its own page is all that can be stored to.
@@ -204,6 +208,7 @@ impl PageRef {
     /// The shared latch was refused: waits for it.
     #[cold]
     fn wait_to_read(&self) -> Result {
+        self.pages().region().ensure_own()?;
         must_not_wait_for_itself(self.pfn(), false)?;
         let table = FrameTable::global();
         match table.latch_shared_unless_full(self.pfn(), manner(self.pages())) {
@@ -214,6 +219,7 @@ impl PageRef {
 
     /// As [`Self::wait_to_read`], and waits for room too.
     pub(super) fn wait_for_a_turn_to_read(&self) -> Result {
+        self.pages().region().ensure_own()?;
         must_not_wait_for_itself(self.pfn(), false)?;
         FrameTable::global().latch_shared(self.pfn(), manner(self.pages()));
         Ok(())
@@ -240,6 +246,7 @@ impl PageRef {
     /// thread: who waits for that is told.
     #[cold]
     fn wait_to_write(&self) -> Result {
+        self.pages().region().ensure_own()?;
         must_not_wait_for_itself(self.pfn(), true)?;
         let kept = &self.pages().kept;
         loop {
@@ -282,7 +289,8 @@ impl PageRef {
     /// Makes the lines that hold `bytes` dirty. The caller holds the exclusive latch.
     fn make_dirty(&self, bytes: Range<usize>) {
         let pages = self.pages();
-        if bytes.is_empty() {
+        // In a forked child the page is the parent's, and the notes may be locked by a thread that is not there.
+        if bytes.is_empty() || pages.region().forked() {
             return;
         }
         pages.region().memory().note_store();
@@ -299,7 +307,7 @@ impl PageRef {
     /// # Safety
     /// There is such a latch, and it is given back once.
     pub unsafe fn release_read(&self) {
-        FrameTable::global().release_shared(self.pfn());
+        FrameTable::end_shared(self.pfn(), self.descriptor);
     }
 
     /// Gives the exclusive latch back that [`WriteGuard::into_raw`] left; `dirty` is what was stored under it.
@@ -311,6 +319,8 @@ impl PageRef {
     /// There is such a latch, and it is given back once.
     pub unsafe fn release_write(&self, dirty: Range<usize>) -> Result {
         check_range(&dirty)?;
+        // There is one such latch: a guard of it that this thread is noted to have was forgotten.
+        forgotten(self.pfn());
         let latch = Exclusive { page: self, stored: dirty };
         drop(latch.writing());
         Ok(())
@@ -344,7 +354,7 @@ impl Drop for Exclusive<'_> {
     fn drop(&mut self) {
         // Noted before the release: the next writer must find the note in place.
         self.page.make_dirty(self.stored.clone());
-        FrameTable::global().release_exclusive(self.page.pfn());
+        FrameTable::end_exclusive(self.page.pfn(), self.page.descriptor);
     }
 }
 
@@ -372,7 +382,7 @@ impl Drop for WriteGuard<'_> {
         returned(self.latch.page.pfn(), true);
         let Range { start, end } = self.latch.stored.clone();
         let page = self.latch.page;
-        if start < end {
+        if start < end && !page.pages().region().forked() {
             // Only a recorder listens; a frame is inside the region, so it cannot fail.
             let _ = page.pages().region().memory().wrote(page.frame().offset() + start as u64, end - start);
         }
@@ -383,7 +393,7 @@ impl Drop for ReadGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         returned(self.page.pfn(), false);
-        FrameTable::global().release_shared(self.page.pfn());
+        FrameTable::end_shared(self.page.pfn(), self.page.descriptor);
     }
 }
 

@@ -68,6 +68,6 @@ impl Latched {
 
 impl Drop for Latched {
     fn drop(&mut self) {
-        FrameTable::global().release_exclusive(self.page.pfn());
+        FrameTable::end_exclusive(self.page.pfn(), self.page.descriptor);
     }
 }

@@ -78,6 +78,7 @@ impl PinnedRange {
     /// # Errors
     /// `PoisonedFrame`.
     pub fn try_read(self) -> Result<Option<ReadRange>> {
+        self.first.pages().region().ensure_own()?;
         let table = FrameTable::global();
         let mut read = ReadRange { range: self, latched: 0, place: None };
         for n in 0..read.range.frames() as u64 {
@@ -167,7 +168,10 @@ impl Drop for ReadRange {
             pages.kept.remove(place);
         }
         for n in 0..self.latched {
-            FrameTable::global().release_shared(self.pfn(n));
+            let frame = FrameNo(self.range.first.frame().0 + n as u32);
+            if let Some(descriptor) = pages.descriptor(frame) {
+                FrameTable::end_shared(self.pfn(n), descriptor);
+            }
         }
     }
 }

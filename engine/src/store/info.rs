@@ -64,7 +64,7 @@ impl Store {
     /// What the store is.
     #[must_use]
     pub fn info(&self) -> Info {
-        let (region, superblock) = (self.core.pages.region(), self.core.log.superblock().newest);
+        let (region, log) = (self.core.pages.region(), &self.core.log);
         Info {
             path: region.shared_path(),
             file: (region.identity().device, region.identity().inode),
@@ -76,9 +76,9 @@ impl Store {
             read_only: region.read_only(),
             frames: region.len_bytes() / FRAME_SIZE as u64,
             pfns: self.core.pages.pfns(),
-            log_frames: self.core.log.frames(),
-            uuid: superblock.uuid,
-            generation: superblock.generation,
+            log_frames: log.frames(),
+            uuid: log.uuid(),
+            generation: log.generation(),
         }
     }
 
@@ -100,16 +100,12 @@ impl Store {
     }
 
     /// Counters. The way of a pin that hits counts nothing; its pins are in each page's
-    /// [`info`](crate::page::PageRef::info).
+    /// [`info`](crate::page::PageRef::info). In a forked child those of the store's work are zero.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let table = FrameTable::global().stats();
         let door = self.core.pages.region().memory().persist().stats();
-        let log = self.core.log.stats();
-        Stats {
-            open_objects: self.core.open_objects() as u64,
-            pinned_pages: self.core.pages.pinned() as u64,
-            syncs: self.core.syncs.begun(),
+        let without_lock = Stats {
             table_frames: table.capacity,
             table_chunks: table.populated_chunks,
             table_bytes: table.bytes,
@@ -120,14 +116,25 @@ impl Store {
             fences: door.fences,
             file_syncs: door.file_syncs,
             write_throughs: door.write_throughs,
+            // ORDERING: Relaxed: a counter.
+            batches: self.core.batches.load(Ordering::Relaxed),
+            ..Stats::default()
+        };
+        if self.core.pages.region().forked() {
+            return without_lock;
+        }
+        let log = self.core.log.stats();
+        Stats {
+            open_objects: self.core.open_objects() as u64,
+            pinned_pages: self.core.pages.pinned() as u64,
+            syncs: self.core.syncs.begun(),
             records: log.records,
             record_bytes: log.record_bytes,
             marks: log.marks,
             tail_moves: log.tail_moves,
-            // ORDERING: Relaxed: a counter.
-            batches: self.core.batches.load(Ordering::Relaxed),
             recovered: log.recovered,
             set_aside: self.core.set_aside(),
+            ..without_lock
         }
     }
 

@@ -283,6 +283,10 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        // In a forked child all of it is the parent's, and locked perhaps by a thread that is not there.
+        if self.pages.region().forked() {
+            return;
+        }
         self.core.forget(self.slot);
         if self.is_unlinked() {
             self.pages.forget_dirt(self.id);

@@ -69,6 +69,9 @@ pub struct Log {
     used: AtomicU64,
     due: AtomicU64,
     tail_moves: AtomicU64,
+    /// Of the superblock, for the same.
+    uuid: [u8; 16],
+    generation: AtomicU64,
     /// Held by who writes the lease: what says that the region failed is never written over.
     lease: Mutex<()>,
 }
@@ -333,6 +336,8 @@ impl Log {
         };
         Self {
             ring: Ring::new(chain.superblock.newest.log_frames),
+            uuid: chain.superblock.newest.uuid,
+            generation: AtomicU64::new(chain.superblock.newest.generation),
             uses: Uses::new(region.frames().frames),
             region,
             rules,
@@ -534,6 +539,19 @@ impl Log {
         self.chain.lock().stats
     }
 
+    /// The region's identity, made when it was formatted.
+    #[must_use]
+    pub fn uuid(&self) -> [u8; 16] {
+        self.uuid
+    }
+
+    /// How often the region was opened and changed.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        // ORDERING: Relaxed: a number on its own.
+        self.generation.load(Ordering::Relaxed)
+    }
+
     /// The superblock, and whether its other copy is bad.
     #[must_use]
     pub fn superblock(&self) -> Copies {
@@ -636,6 +654,8 @@ impl Log {
             memory.sync_inherited()?;
         }
         chain.superblock.advance(&self.region, self.rules)?;
+        // ORDERING: Relaxed: a number on its own.
+        self.generation.store(chain.superblock.newest.generation, Ordering::Relaxed);
         let mut link = chain.next;
         if !self.rules.broken(Rule::SameEpoch) {
             link.epoch = new_epoch()?;
