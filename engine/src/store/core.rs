@@ -5,7 +5,7 @@ use super::shared::Shared;
 use super::syncs::Syncs;
 use crate::error::{Error, Result};
 use crate::media::log::Log;
-use crate::media::rules::Rules;
+use crate::media::rules::{Rule, Rules};
 use crate::media::{AskFate, Fate, ObjectSlot, Volume};
 use crate::page::{Detached, Pages};
 use crate::space::{Owner, SpaceManager};
@@ -161,6 +161,12 @@ impl Core {
                 } else {
                     self.volume.drop_step(slot, fate)
                 }
+            }
+            // A broken rule leaves this to the growth of an open object, which forgets it.
+            Some((found, false))
+                if found == id && self.rules.broken(Rule::GrowWhileTruncating) && self.is_open(slot, id) =>
+            {
+                Ok(true)
             }
             Some((found, false)) if found == id => self.volume.truncate_step(slot, fate),
             _ => Ok(true),
