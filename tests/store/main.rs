@@ -10,6 +10,7 @@ mod durability;
 mod errors;
 mod failures;
 mod full;
+mod guards;
 mod laws;
 mod letting_go;
 mod lifetimes;

@@ -11,7 +11,7 @@
 //!
 //!   sleeper                                   releaser
 //!   s = wait word                             state: release, was WAITERS set?
-//!   state: set WAITERS, still blocked?        state: clear WAITERS, unless writers wait
+//!   state: set WAITERS, still blocked?        state: clear WAITERS, unless writers wait or one is overdue
 //!   sleep while wait word == s                wait word + STEP, wake
 //! ```
 //!
@@ -374,13 +374,15 @@ impl FrameTable {
         if mutant("put_without_wake") {
             return;
         }
-        // While writers wait, the flag stays, for readers that come; and for those that are left asleep here.
-        let cleared = !self.queue(pfn).has_writers() || mutant("waiters_cleared_under_writers");
+        // While writers wait, the flag stays, for readers that come; and for those that are left asleep here. While one is
+        // overdue, for writers that come.
+        let kept = |queue: Queue| queue.has_writers() || queue.is_left();
+        let cleared = !kept(self.queue(pfn)) || mutant("waiters_cleared_under_writers");
         if cleared {
             descriptor.clear(WAITERS);
         }
         let before = self.bump(pfn);
-        if cleared && before.has_writers() && !mutant("waiters_cleared_under_writers") {
+        if cleared && kept(before) && !mutant("waiters_cleared_under_writers") {
             // One came in between: what it set may be gone.
             descriptor.set(WAITERS);
         }
