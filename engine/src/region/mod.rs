@@ -345,7 +345,7 @@ impl Region {
     }
 
     /// The name in messages.
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.memory.name()
     }
 }

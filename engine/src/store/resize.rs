@@ -190,7 +190,8 @@ impl Shared {
             let part = PageIndex(from)..PageIndex(pages.end);
             let mapped = volume.mapped(self.slot, part, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = mapped.last() else {
-                let why = format!("{holes} pages want frames, and the region can have {most} at most");
+                let name = self.pages.region().name();
+                let why = format!("{name} has room for {most} pages more at most, and {holes} are asked for");
                 return Err(Error::NoSpace { why });
             };
             holes -= mapped.len() as u64;
