@@ -80,13 +80,12 @@ fn a_guard_that_was_forgotten_is_held_against_its_thread_as_long_as_its_latch() 
                     // The latch goes with the store, and the next one may have the frame's number.
                     continue;
                 }
-                // SAFETY: the latch that was forgotten, given back once.
-                unsafe {
-                    if alone {
-                        page.release_write(0..0).unwrap();
-                    } else {
-                        page.release_read();
-                    }
+                if alone {
+                    // SAFETY: the latch that was forgotten, given back once.
+                    unsafe { page.release_write(0..0) }.unwrap();
+                } else {
+                    // SAFETY: as above.
+                    unsafe { page.release_read() };
                 }
                 batch(&store, &object).expect("it was given back");
                 drop(page.write().unwrap());

@@ -178,16 +178,15 @@ fn a_store_with_a_forgotten_latch_is_not_closed_and_says_which() {
 fn a_forgotten_latch_of_a_page_that_was_cut_off_keeps_no_dropped_store_claimed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let latches: [(fn(&PageRef), &str); 2] = [
-        (|page| std::mem::forget(page.read().unwrap()), "latched for reading"),
-        (|page| std::mem::forget(page.write().unwrap()), "latched exclusively"),
-    ];
-    for (latch, how) in latches {
+    for how in ["latched for reading", "latched exclusively"] {
         for cut_first in [false, true] {
             let store = open(&path);
             let object = store.open_or_create("a").unwrap();
             let page = object.pin_mut(PageIndex(0)).unwrap();
-            latch(&page);
+            match how {
+                "latched for reading" => std::mem::forget(page.read().unwrap()),
+                _ => std::mem::forget(page.write().unwrap()),
+            }
             let pfn = page.pfn();
             if cut_first {
                 object.set_len(0).unwrap();
