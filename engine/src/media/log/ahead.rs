@@ -22,12 +22,12 @@ use std::time::Duration;
 
 /// Least and most bytes of the file of which the write-back is started at a time.
 const STRIDE_MIN: u64 = 1 << 20;
-const STRIDE_MAX: u64 = 8 << 20;
+const STRIDE_MAX: u64 = 4 << 20;
 /// A part that took longer was not clean.
 const CLEAN: Duration = Duration::from_micros(60);
 /// How many parts a change starts at most, and for how long it begins another one.
 const PARTS_A_CHANGE: u64 = 16;
-const TIME_A_CHANGE: Duration = Duration::from_millis(1);
+const TIME_A_CHANGE: Duration = Duration::from_micros(500);
 
 /// How far the write-back of the file was started since the tail moved last.
 pub(super) struct Ahead {
