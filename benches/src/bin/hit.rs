@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         results[2], results[3], results[5]
     );
     println!();
-    println!("hot pin + unpin                {:>7.1} ns", results[6]);
+    println!("hot pin + unpin                {:>7.2} ns", results[6]);
     println!(
         "sequential first touch         {touch:>7.1} ns   (descriptor made by pinning, the page table's faults included)"
     );

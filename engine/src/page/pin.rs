@@ -19,10 +19,10 @@ use std::ptr::NonNull;
 /// only after the last pin is dropped.
 #[must_use = "a pin that is dropped at once protects nothing"]
 pub struct PageRef {
-    /// The frame's, which its number follows from.
-    pub(super) descriptor: &'static Descriptor,
     /// Known before the pin is counted, so that the first access need not wait for that.
     address: NonNull<u8>,
+    /// The frame's, which its number follows from.
+    pub(super) descriptor: &'static Descriptor,
     /// Alive as long as the pin: see [`Pages`].
     pub(super) pages: NonNull<Pages>,
 }
