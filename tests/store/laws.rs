@@ -70,25 +70,23 @@ fn a_change_that_needs_the_room_of_what_is_owed_gets_it() {
     check(&store);
 }
 
-#[test]
-fn the_tail_moves_ahead_of_need_after_the_write_back_was_started_bit_by_bit() {
-    const MIB: usize = 1 << 20;
-    const LARGE: usize = 8;
-    /// Bytes of the log, of which an append wants a quarter, and of a mark in it.
-    const LOG: u64 = 16 * PAGE;
+/// What lies beside the batches of [`moves_of_the_tail`]: eight parts of the least stride in which write-back is started.
+const LARGE: u64 = 8 << 20;
+
+/// Of each move of the tail under small batches but the first: parts of the file whose write-back was started before it,
+/// commits since the last of them, and bytes of the log in use, of `LOG`. Beside each batch `store_beside` is called.
+fn moves_of_the_tail(store_beside: impl Fn(&Object, u64)) -> Vec<(usize, u64, u64)> {
+    /// Bytes of a mark in the log.
     const MARK: u64 = 48;
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::new();
     let options = Store::options().create(true).log_frames(16).assume(Durability::Fdatasync);
     let store = options.recorder(recorder.clone()).open(folder.path().join("laws.pgs")).unwrap();
     let large = store.create("large").unwrap();
-    for _ in 0..LARGE {
-        large.append(&vec![1; MIB]).unwrap();
-    }
+    large.append(&vec![1; LARGE as usize]).unwrap();
     let small = store.create("small").unwrap();
     small.append(&[0; 64 * PAGE as usize]).unwrap();
     store.sync().unwrap();
-    // Until a tail has moved, what was done before counts.
     let commit = |n: u64| {
         let mut batch = store.batch();
         batch.write_at(&small, n % 64 * PAGE, &n.to_le_bytes()).unwrap();
@@ -96,11 +94,11 @@ fn the_tail_moves_ahead_of_need_after_the_write_back_was_started_bit_by_bit() {
         batch.commit().unwrap();
     };
     let appended = || store.stats().record_bytes + MARK * store.stats().marks;
-    // Parts of the file since the tail moved last, and with which commit the last of them.
-    let (mut seen, mut started, mut moves) = (recorder.file_operations().len(), 0, 0);
-    let (mut latest, mut tail) = (0, 0);
+    let (mut seen, mut started) = (recorder.file_operations().len(), 0);
+    let (mut latest, mut tail, mut found) = (0, 0, Vec::new());
     for n in 1..900 {
         let (tail_moves, before) = (store.stats().tail_moves, appended());
+        store_beside(&large, n);
         commit(n);
         let all = recorder.file_operations();
         let now = all[seen..].iter().filter(|&&done| done == FileOperation::WriteBack).count();
@@ -108,22 +106,35 @@ fn the_tail_moves_ahead_of_need_after_the_write_back_was_started_bit_by_bit() {
         (started, latest) = (started + now, if now > 0 { n } else { latest });
         assert!(now <= 16, "{now} parts with one commit");
         if store.stats().tail_moves > tail_moves {
-            // Two passes, in strides of 1, 2, 4 and 8 MiB at most.
-            assert!(moves == 0 || started >= 2 * 4, "{started} parts before a move of the tail");
-            let used = before - tail;
-            assert!(
-                moves == 0 || used < LOG / 32 * 23,
-                "it moved when an append needed the room: {used} bytes"
-            );
-            assert!(
-                moves == 0 || n - latest <= 1,
-                "what became dirty in {} commits was left to the sync",
-                n - latest
-            );
-            (started, moves, tail) = (0, moves + 1, before);
+            found.push((started, n - latest, before - tail));
+            (started, tail) = (0, before);
         }
     }
-    assert!(moves > 3, "{moves} moves");
+    assert!(found.len() > 4, "{found:?}");
+    // Until a tail has moved, what was done before counts.
+    found.split_off(1)
+}
+
+/// Bytes of the log of [`moves_of_the_tail`], of which an append wants a quarter.
+const LOG: u64 = 16 * PAGE;
+
+#[test]
+fn the_tail_moves_ahead_of_need_after_the_write_back_was_started_bit_by_bit() {
+    let moves = moves_of_the_tail(|large, n| large.write_at(n * 65_536 % LARGE, &[2; 100]).unwrap());
+    for (started, since, used) in moves {
+        // Two passes, in strides of 1, 2 and 4 MiB at most.
+        assert!(started >= 2 * 4, "{started} parts before a move of the tail");
+        assert!(used < LOG / 32 * 23, "it moved when an append needed the room: {used} bytes");
+        assert!(since <= 1, "what became dirty in {since} commits was left to the sync");
+    }
+}
+
+#[test]
+fn where_little_was_stored_the_tail_moves_ahead_of_need_and_nothing_is_written_twice() {
+    for (started, _, used) in moves_of_the_tail(|_, _| {}) {
+        assert_eq!(started, 0, "parts before a move of the tail");
+        assert!(used < LOG / 4 * 3, "it moved when an append needed the room: {used} bytes");
+    }
 }
 
 #[test]
@@ -245,10 +256,11 @@ fn a_list_shows_each_name_that_stays_once_whatever_comes_and_goes() {
     check(&store);
 }
 
-/// Runs a call of many records; how often the write-back was started, and the tail moved.
-fn ahead_of_need(store: &Store, recorder: &Recorder, run: impl FnOnce()) -> (u64, u64) {
+/// Runs a call of many records beside much that is dirty; how often the write-back was started, and the tail moved.
+fn ahead_of_need(store: &Store, recorder: &Recorder, object: &Object, run: impl FnOnce()) -> (u64, u64) {
     // Moves the tail: nothing of what was done before counts.
     store.compact().unwrap();
+    object.write_at(0, &vec![2; object.len() as usize]).unwrap();
     let (moves, seen) = (store.stats().tail_moves, recorder.file_operations().len());
     run();
     let all = recorder.file_operations();
@@ -264,24 +276,24 @@ fn the_tail_moves_ahead_of_need_within_a_call_of_many_records() {
         let options = Store::options().create(true).log_frames(log_frames).assume(Durability::Fdatasync);
         let store = options.recorder(recorder.clone()).open(folder.path().join("laws.pgs")).unwrap();
         let object = store.create("a").unwrap();
+        let ahead = |run: &dyn Fn()| ahead_of_need(&store, &recorder, &object, run);
         let mut seen = Vec::new();
         if log_frames == 16 {
-            let write = || object.write_at(0, &vec![1; 48 << 20]).unwrap();
-            seen.push(("a write", ahead_of_need(&store, &recorder, write)));
-            let allocate = || object.allocate(64 << 20, 48 << 20).unwrap();
-            seen.push(("an allocation", ahead_of_need(&store, &recorder, allocate)));
-            let punch = || object.punch_hole(0, 48 << 20).unwrap();
-            seen.push(("a hole", ahead_of_need(&store, &recorder, punch)));
+            seen.push(("a write", ahead(&|| object.write_at(0, &vec![1; 48 << 20]).unwrap())));
+            seen.push(("an allocation", ahead(&|| object.allocate(64 << 20, 48 << 20).unwrap())));
+            seen.push(("a hole", ahead(&|| object.punch_hole(0, 48 << 20).unwrap())));
         } else {
             object.write_at(0, &vec![1; 48 << 20]).unwrap();
-            seen.push(("a cut", ahead_of_need(&store, &recorder, || object.set_len(1).unwrap())));
+            seen.push(("a cut", ahead(&|| object.set_len(1).unwrap())));
             object.write_at(0, &vec![1; 48 << 20]).unwrap();
-            store.unlink("a").unwrap();
-            seen.push(("an unlinked object", ahead_of_need(&store, &recorder, || drop(object))));
+            let last = std::cell::RefCell::new(Some(store.create("b").unwrap()));
+            last.borrow().as_ref().unwrap().write_at(0, &vec![1; 48 << 20]).unwrap();
+            store.unlink("b").unwrap();
+            seen.push(("an unlinked object", ahead(&|| drop(last.take()))));
         }
         for (what, (started, moves)) in seen {
             assert!(moves >= 3, "{what}: {moves} moves tell nothing");
-            assert!(started >= 4 * moves, "{what}: {started} starts of the write-back for {moves} moves");
+            assert!(started >= 8, "{what}: {started} starts of the write-back before a move of the tail");
         }
         check(&store);
     }

@@ -293,7 +293,7 @@ impl PageRef {
         if bytes.is_empty() || pages.region().forked() {
             return;
         }
-        pages.region().memory().note_store();
+        pages.region().memory().note_store(self.frame().offset() + bytes.start as u64, bytes.len());
         if !pages.tracks_dirt {
             return;
         }

@@ -6,6 +6,7 @@ use super::claim::Claim;
 use super::mapping::Mapping;
 use super::opening;
 use super::options::RegionOptions;
+use super::unsynced::Unsynced;
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
 use crate::persist::{self, Persist, word_at};
@@ -41,6 +42,8 @@ pub struct Memory {
     habits: Habits,
     /// Whether anything was stored since the file's times last told of it.
     stored: AtomicBool,
+    /// Of a file whose stores reach the medium by its syncs.
+    unsynced: Option<Unsynced>,
     failure: OnceLock<String>,
 }
 
@@ -78,6 +81,7 @@ impl Memory {
             inherits: AtomicBool::new(true),
             habits,
             stored: AtomicBool::new(false),
+            unsynced: habits.cached.then(Unsynced::new),
             failure: OnceLock::new(),
         }
     }
@@ -220,7 +224,11 @@ impl Memory {
         self.check_writable()?;
         self.audit();
         let file = self.descriptor()?;
-        self.alone(format_args!("syncing"), || self.persist.sync_file(file))?;
+        let sync = || {
+            self.unsynced.iter().for_each(Unsynced::begin_round);
+            self.persist.sync_file(file)
+        };
+        self.alone(format_args!("syncing"), sync)?;
         if self.persist.class() == Durability::Fdatasync {
             // ORDERING: Release: who finds it false relies on a sync that has ended.
             self.inherits.store(false, Ordering::Release);
@@ -322,11 +330,21 @@ impl Memory {
 
     /// Notes that bytes were stored through [`Region::address`](super::Region::address), or will be.
     #[inline]
-    pub fn note_store(&self) {
+    pub fn note_store(&self, offset: u64, len: usize) {
         // ORDERING: Relaxed: the stores themselves are ordered before a sync by what the caller orders them by.
         if self.habits.untimed && !self.stored.load(Ordering::Relaxed) {
             self.stored.store(true, Ordering::Relaxed);
         }
+        if let Some(unsynced) = &self.unsynced {
+            unsynced.note(offset, len);
+        }
+    }
+
+    /// Bytes of the file that were stored to since it was synced last, in parts of 64 KiB, some perhaps counted twice.
+    /// None where no sync of the file is waited for.
+    #[must_use]
+    pub fn stored_since_sync(&self) -> u64 {
+        self.unsynced.as_ref().map_or(0, Unsynced::bytes)
     }
 
     /// Has the file's time of change tell of what was stored, once for any number of stores, where the kernel does not do
@@ -482,7 +500,7 @@ impl Memory {
     #[inline]
     fn prepare_store(&self, offset: u64, len: usize) -> Result {
         self.check_writable()?;
-        self.note_store();
+        self.note_store(offset, len);
         self.mapping.own(offset, len)
     }
 

@@ -30,6 +30,7 @@ mod overlay;
 mod probe;
 mod source;
 mod sysfs;
+mod unsynced;
 
 pub use close::{Detach, LastWill, last_put};
 pub use extents::Gap;

@@ -5,7 +5,8 @@
 //! and the tail is moved before an append needs the room. No thread but those that change the store does any of it.
 //!
 //! What became dirty behind the first pass over the file is met by the last one, which begins when the tail is due: the
-//! sync then waits for little. Parts that turn out to be clean are passed in longer strides.
+//! sync then waits for little. Parts that turn out to be clean are passed in longer strides. Where little was stored since
+//! the file was synced last, nothing is written early: it would be written twice, and the sync is short.
 //!
 //! ```text
 //! log used  0      1/8                     9/16   11/16       3/4      1
@@ -25,6 +26,8 @@ const STRIDE_MIN: u64 = 1 << 20;
 const STRIDE_MAX: u64 = 4 << 20;
 /// A part that took longer was not clean.
 const CLEAN: Duration = Duration::from_micros(60);
+/// Bytes that the sync of a tail may wait for.
+const LITTLE: u64 = 1 << 20;
 /// How many parts a change starts at most, and for how long it begins another one.
 const PARTS_A_CHANGE: u64 = 16;
 const TIME_A_CHANGE: Duration = Duration::from_micros(500);
@@ -85,6 +88,15 @@ impl Log {
         }
         let used = self.used.load(Ordering::Relaxed);
         let (len, sixteenth) = (self.region.len_bytes(), self.ring.bytes() / 16);
+        if self.region.memory().stored_since_sync() <= LITTLE {
+            // Shortly before the 12th, with which an append would have to.
+            let latest = 12 * sixteenth - sixteenth / 4;
+            if used >= latest {
+                return self.checkpoint();
+            }
+            self.due.store((used + sixteenth).min(latest), Ordering::Relaxed);
+            return Ok(());
+        }
         if used >= 11 * sixteenth && !ahead.last {
             *ahead = Ahead { last: true, ..Ahead::since(tail_moves) };
         }
