@@ -21,6 +21,8 @@ pub(crate) const HEIGHT_MAX: u32 = 4;
 const BITS: u32 = 9;
 /// Where the root word keeps the height, above the frame number.
 const HEIGHT_SHIFT: u32 = 40;
+/// Pages that are asked for at once by most.
+const FEW: usize = 8;
 const WHAT: &str = "object map";
 
 const _: () = assert!(1 << BITS == WORDS && layout::GROUP_FRAMES % 64 == 0);
@@ -139,15 +141,33 @@ impl Map {
                     part[0] = (page == 0).then_some(frame);
                 }
                 Some(Leaf::Node(node)) => {
-                    let mut leaf = [0; WORDS as usize];
-                    let (at, leaf) = (word_at(node, page, 0), &mut leaf[..part.len()]);
-                    words.run(at, leaf)?;
-                    for (n, (&word, found)) in (0..).zip(leaf.iter().zip(part)) {
-                        *found = self.opened(shape, word, at + n * 8, page + n, 0)?;
+                    // Most ask for a page or two: a whole leaf's room would have to be cleared for them.
+                    if part.len() <= FEW {
+                        self.find_in_leaf::<FEW>(words, shape, node, page, part)?;
+                    } else {
+                        self.find_in_leaf::<{ WORDS as usize }>(words, shape, node, page, part)?;
                     }
                 }
             }
             page = stop;
+        }
+        Ok(())
+    }
+
+    /// The frames of pages from `page` on, no more than `N`, of one leaf: one look for all.
+    fn find_in_leaf<const N: usize>(
+        &self,
+        words: &impl Words,
+        shape: Shape,
+        node: FrameNo,
+        page: u64,
+        found: &mut [Option<FrameNo>],
+    ) -> Result {
+        let mut leaf = [0; N];
+        let (at, leaf) = (word_at(node, page, 0), &mut leaf[..found.len()]);
+        words.run(at, leaf)?;
+        for (n, (&word, found)) in (0..).zip(leaf.iter().zip(found)) {
+            *found = self.opened(shape, word, at + n * 8, page + n, 0)?;
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ impl State {
             Some(_) => into.fill(0),
             None => memory.load_run(offset, into)?,
         }
-        overlay(place, into, changed.words.iter().map(|(&at, &(value, _))| (at, value)));
+        overlay(place, into, &changed.words, |&(value, _)| value);
         Ok(())
     }
 
@@ -60,11 +60,10 @@ impl State {
 }
 
 /// Puts words by their places over those from `place` on.
-fn overlay(place: u16, into: &mut [u64], words: impl Iterator<Item = (u16, u64)>) {
-    for (at, value) in words {
-        if let Some(word) = at.checked_sub(place).and_then(|n| into.get_mut(usize::from(n))) {
-            *word = value;
-        }
+fn overlay<T>(place: u16, into: &mut [u64], words: &BTreeMap<u16, T>, value: impl Fn(&T) -> u64) {
+    let end = usize::from(place) + into.len();
+    for (&at, word) in words.range(place..).take_while(|(at, _)| usize::from(**at) < end) {
+        into[usize::from(at - place)] = value(word);
     }
 }
 
@@ -118,8 +117,9 @@ impl Shadow {
         let state = self.state.read();
         let Some(kept) = &state.kept else { return Ok(false) };
         state.run(memory, (frame, place), into)?;
-        let kept = kept.words.get(&frame).into_iter().flatten();
-        overlay(place, into, kept.map(|(&at, &value)| (at, value)));
+        if let Some(kept) = kept.words.get(&frame) {
+            overlay(place, into, kept, |&value| value);
+        }
         Ok(true)
     }
 
