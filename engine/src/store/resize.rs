@@ -92,10 +92,12 @@ impl Shared {
     pub(super) fn cut(&self, layout: &mut Layout, len: u64) -> Result {
         layout.tail = Tail::Unknown;
         let committed = self.core.log.is_committed(layout.lengths.last());
-        let moment = self.core.volume.begin_truncate(self.slot, len)?;
-        layout.lengths.changed(self.len(), moment, committed);
-        self.publish_len(len);
-        self.forget_pages(PageIndex::pages_for(len)..u64::MAX);
+        self.forget_pages(PageIndex::pages_for(len)..u64::MAX, || {
+            let moment = self.core.volume.begin_truncate(self.slot, len)?;
+            layout.lengths.changed(self.len(), moment, committed);
+            self.publish_len(len);
+            Ok(())
+        })?;
         match self.core.truncate_steps(self.slot) {
             Err(error) if error.is_full() => {
                 // The cut is made; pages that are pinned stay until there is room to note them, or no pin.
@@ -108,12 +110,15 @@ impl Shared {
         Ok(())
     }
 
-    /// From here on nobody finds these pages: the length has fallen, lookups in progress have ended.
-    fn forget_pages(&self, pages: Range<u64>) {
+    /// Nobody finds these pages once `shorten` has let the length fall. Lookups in progress end before, and others wait until
+    /// then: from its record on any thread may free the pages (`Core::finish_step`).
+    fn forget_pages(&self, pages: Range<u64>, shorten: impl FnOnce() -> Result) -> Result {
         let _alone = self.shape.write();
+        self.lookaside.clear(pages);
+        shorten()?;
         // ORDERING: Release, after the length fell: see `write_at`.
         self.cuts.fetch_add(1, Ordering::Release);
-        self.lookaside.clear(pages);
+        Ok(())
     }
 
     /// Waits until nobody pins a page beyond `len`, page by page. A pin that is taken later does not hold the cut up; while
@@ -242,10 +247,12 @@ impl Shared {
         let reached = self.len();
         if reached > old {
             let committed = self.core.log.is_committed(layout.lengths.last());
-            let moment = volume.set_size(self.slot, old, false)?;
-            layout.lengths.changed(reached, moment, committed);
-            self.publish_len(old);
-            self.forget_pages(beyond..u64::MAX);
+            self.forget_pages(beyond..u64::MAX, || {
+                let moment = volume.set_size(self.slot, old, false)?;
+                layout.lengths.changed(reached, moment, committed);
+                self.publish_len(old);
+                Ok(())
+            })?;
         }
         self.take_back(taken)?;
         // Those that were there before hold zeros, and perhaps what was just stored.
@@ -318,5 +325,50 @@ impl Shared {
             self.core.between_steps()?;
             from = last.0 + 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Error;
+    use crate::store::Store;
+    use crate::sync::thread;
+    use crate::units::PageIndex;
+    use std::time::Duration;
+
+    #[test]
+    fn a_page_that_is_cut_off_beside_owed_work_is_given_to_no_lookup() {
+        let store = Store::options().max_size(4 << 20).open_memory(1 << 20).unwrap();
+        let core = &store.core;
+        let object = store.create("a").unwrap();
+        object.append(&[1; 9000]).unwrap();
+        let shared = &object.shared;
+        std::thread::scope(|scope| {
+            // A lookup that has seen the old length.
+            let steady = shared.shape.read();
+            let cutter = scope.spawn(|| object.set_len(0));
+            for _ in 0..20 {
+                if shared.len() != 0 {
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+            // As after an earlier cut that found no room.
+            core.owe(shared.slot, shared.id);
+            core.settle().unwrap();
+            let frame = shared.locate(PageIndex(1)).unwrap();
+            let page = frame.map(|frame| shared.pin_located(PageIndex(1), frame).unwrap());
+            drop(steady);
+            cutter.join().unwrap().unwrap();
+            if let Some(page) = page {
+                assert!(page.is_detached(), "its frame is free");
+                assert!(matches!(page.write(), Err(Error::Detached { .. })));
+            }
+        });
+        store.sync().unwrap();
+        let other = store.create("b").unwrap();
+        while other.append(&[2; 4096]).is_ok() {}
+        assert_eq!(store.stats().set_aside, 0);
+        let report = store.check().unwrap();
+        assert!(report.is_clean() && report.counts.orphans == 0, "{report:?}");
     }
 }
