@@ -8,6 +8,7 @@ use pagestone_tests::crash::gate::Gate;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -168,6 +169,39 @@ fn who_reads_only_gives_nothing_back() {
     close(fresh(&path));
     let store = Store::options().read_only(true).open(&path).unwrap();
     assert!(matches!(store.compact(), Err(Error::ReadOnly)));
+}
+
+#[test]
+fn a_growth_is_seen_whole_or_not_at_all() {
+    const LEN: u64 = 8 * MIB;
+    let store = Store::options().max_size(16 * MIB).open_memory(1 << 20).unwrap();
+    for room in [true, false].repeat(8) {
+        let object = store.create("object").unwrap();
+        let filler = store.create("filler").unwrap();
+        filler.append(&vec![1; if room { 1 } else { 9 * MIB as usize }]).unwrap();
+        let end = AtomicBool::new(false);
+        let seen = std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let mut seen = Vec::new();
+                while !end.load(SeqCst) {
+                    seen.push(object.len());
+                    seen.dedup();
+                }
+                seen
+            });
+            let appended = object.append(&vec![2; LEN as usize]);
+            end.store(true, SeqCst);
+            assert_eq!(appended.is_ok(), room);
+            watcher.join().unwrap()
+        });
+        let whole = if room { LEN } else { 0 };
+        assert!(seen.iter().all(|&len| len == 0 || len == whole), "{seen:?}");
+        assert_eq!((object.len(), object.mapped().unwrap().0), (whole, whole / PAGE));
+        assert!(content(&object) == vec![2; whole as usize]);
+        store.unlink("object").unwrap();
+        store.unlink("filler").unwrap();
+    }
+    check(&store);
 }
 
 #[test]

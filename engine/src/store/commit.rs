@@ -194,6 +194,7 @@ impl<'b> Member<'b> {
             // Before they are linked: of what several records link, those of the first are there when a later one fails.
             self.ahead.extend(now.iter().map(|f| f.0.0).filter(|&page| page >= inside));
             self.shared.link(layout, &now, None)?;
+            self.shared.remember_all(&now);
             self.shared.core.between_steps()?;
             self.found.extend(now);
         }

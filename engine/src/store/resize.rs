@@ -92,12 +92,17 @@ impl Shared {
     pub(super) fn cut(&self, layout: &mut Layout, len: u64) -> Result {
         layout.tail = Tail::Unknown;
         let committed = self.core.log.is_committed(layout.lengths.last());
-        self.forget_pages(PageIndex::pages_for(len)..u64::MAX, || {
-            let moment = self.core.volume.begin_truncate(self.slot, len)?;
-            layout.lengths.changed(self.len(), moment, committed);
-            self.publish_len(len);
-            Ok(())
-        })?;
+        let pages = PageIndex::pages_for(len)..u64::MAX;
+        // Lookups in progress have ended, and others wait until the length has fallen: from the record on any thread may free
+        // the pages (`Core::finish_step`).
+        let shape = self.shape.write();
+        self.lookaside.clear(pages);
+        let moment = self.core.volume.begin_truncate(self.slot, len)?;
+        layout.lengths.changed(self.len(), moment, committed);
+        self.publish_len(len);
+        // ORDERING: Release, after the length fell: see `write_at`.
+        self.cuts.fetch_add(1, Ordering::Release);
+        drop(shape);
         match self.core.truncate_steps(self.slot) {
             Err(error) if error.is_full() => {
                 // The cut is made; pages that are pinned stay until there is room to note them, or no pin.
@@ -107,17 +112,6 @@ impl Shared {
             cut => cut?,
         }
         layout.tail = if len % PAGE == 0 { Tail::Zero } else { Tail::Stale };
-        Ok(())
-    }
-
-    /// Nobody finds these pages once `shorten` has let the length fall. Lookups in progress end before, and others wait until
-    /// then: from its record on any thread may free the pages (`Core::finish_step`).
-    fn forget_pages(&self, pages: Range<u64>, shorten: impl FnOnce() -> Result) -> Result {
-        let _alone = self.shape.write();
-        self.lookaside.clear(pages);
-        shorten()?;
-        // ORDERING: Release, after the length fell: see `write_at`.
-        self.cuts.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -218,6 +212,7 @@ impl Shared {
             // Before they are linked: of what several records link, those of the first are there when a later one fails.
             ahead.extend(fresh.iter().map(|f| f.0.0).filter(|&page| page >= inside));
             self.link(layout, &fresh, None)?;
+            self.remember_all(&fresh);
             self.core.between_steps()?;
             first += count;
         }
@@ -231,8 +226,9 @@ impl Shared {
         runs.try_for_each(|run| self.punch_pages(run[0]..run[0] + run.len() as u64))
     }
 
-    /// Undoes a growth that failed: the object ends at `old` again, nothing that was stored beyond, up to `stored`, shows when
-    /// it grows later, and the pages that were `taken` beyond go. Those that were allocated ahead before stay.
+    /// Undoes a growth that failed before it showed: the object ends at `old` still, nothing that was stored beyond, up to
+    /// `stored`, shows when it grows later, and the pages that were `taken` beyond go. Those that were allocated ahead before
+    /// stay.
     pub(super) fn undo_growth(&self, layout: &mut Layout, old: u64, stored: u64, taken: &[u64]) {
         if self.shrink_back(layout, old, stored, taken).is_err() {
             // If this fails too, it leaves the layout such that the next growth looks.
@@ -242,35 +238,18 @@ impl Shared {
 
     fn shrink_back(&self, layout: &mut Layout, old: u64, stored: u64, taken: &[u64]) -> Result {
         layout.tail = Tail::Unknown;
-        let volume = &self.core.volume;
-        let (beyond, end) = (PageIndex::pages_for(old), PageIndex(PageIndex::pages_for(stored)));
-        let reached = self.len();
-        if reached > old {
-            let committed = self.core.log.is_committed(layout.lengths.last());
-            self.forget_pages(beyond..u64::MAX, || {
-                let moment = volume.set_size(self.slot, old, false)?;
-                layout.lengths.changed(reached, moment, committed);
-                self.publish_len(old);
-                Ok(())
-            })?;
-        }
         self.take_back(taken)?;
         // Those that were there before hold zeros, and perhaps what was just stored.
-        let mut from = PageIndex(beyond);
-        let mut cleaned = false;
+        let volume = &self.core.volume;
+        let (mut from, end) = (PageIndex(PageIndex::pages_for(old)), PageIndex(PageIndex::pages_for(stored)));
         loop {
             let mapped = volume.mapped(self.slot, from..end, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = mapped.last() else { break };
-            if !cleaned {
-                // No crash may show the length that it had meanwhile, with zeros below it.
-                self.core.log.pass(self.core.log.head())?;
-                layout.lengths.committed(old);
-                (cleaned, layout.unpublished) = (true, true);
-            }
             for (index, frame) in mapped {
                 volume.met_page(frame)?;
                 self.pin_located_short(index, frame)?.store_now(0, &[0; FRAME_SIZE])?;
             }
+            layout.unpublished = true;
             from = PageIndex(last.0 + 1);
         }
         layout.tail = if old % PAGE == 0 { Tail::Zero } else { Tail::Stale };

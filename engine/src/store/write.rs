@@ -90,7 +90,8 @@ impl Shared {
         Ok(done)
     }
 
-    /// Stores with the layout in hand: holes are filled, the object grows.
+    /// Stores with the layout in hand: holes are filled, the object grows. Its new length shows when all is stored: what others
+    /// have seen, and perhaps written over, cannot be taken back.
     fn write_laid_out(&self, layout: &mut Layout, offset: u64, bytes: &[u8]) -> Result {
         self.core.ensure_whole()?;
         let (old, end) = (self.len(), offset + bytes.len() as u64);
@@ -102,25 +103,35 @@ impl Shared {
         while !rest.is_empty() {
             let room = (CHUNK_PAGES * PAGE - at % PAGE) as usize;
             let (chunk, behind) = rest.split_at(rest.len().min(room));
-            let mut written = self.write_chunk(layout, at, chunk, &mut taken);
+            let len = (behind.is_empty() && end > old).then_some(end);
+            let mut written = self.write_chunk(layout, at, chunk, len, &mut taken);
             if !behind.is_empty() {
                 written = written.and_then(|()| self.core.between_steps());
             }
             if let Err(error) = written {
                 if end > old {
-                    taken.retain(|&page| page >= PageIndex::pages_for(old));
+                    let beyond = PageIndex::pages_for(old);
+                    let taken: Vec<_> = taken.iter().map(|f| f.0.0).filter(|page| *page >= beyond).collect();
                     self.undo_growth(layout, old, end, &taken);
                 }
                 return Err(error);
             }
             (at, rest) = (at + chunk.len() as u64, behind);
         }
+        self.remember_all(&taken);
         Ok(())
     }
 
-    /// Stores what fits a chunk, and notes which pages it has `taken` for that. Space comes first: without it nothing is
-    /// stored.
-    fn write_chunk(&self, layout: &mut Layout, offset: u64, bytes: &[u8], taken: &mut Vec<u64>) -> Result {
+    /// Stores what fits a chunk, and notes which frames it has `taken` for that; then sets the new length, if there is one.
+    /// Space comes first: without it nothing is stored.
+    fn write_chunk(
+        &self,
+        layout: &mut Layout,
+        offset: u64,
+        bytes: &[u8],
+        len: Option<u64>,
+        taken: &mut Vec<(PageIndex, FrameNo)>,
+    ) -> Result {
         let (first, end) = (PageIndex::of_byte(offset), offset + bytes.len() as u64);
         let frames = self.locate_run(first, PageIndex::pages_for(end) - first.0)?;
         let fresh = self.take_frames(first, &frames)?;
@@ -140,8 +151,8 @@ impl Shared {
             self.give_back(&fresh);
             return Err(error);
         }
-        taken.extend(fresh.iter().map(|f| f.0.0));
-        self.link(layout, &fresh, (end > self.len()).then_some(end))
+        taken.extend(&fresh);
+        self.link(layout, &fresh, len)
     }
 
     /// Takes a frame for each hole of a run of pages.
@@ -218,8 +229,12 @@ impl Shared {
             layout.lengths.changed(self.len(), moment, committed);
             self.publish_len(len);
         }
-        fresh.iter().for_each(|&(index, frame)| self.remember(index, frame));
         Ok(())
+    }
+
+    /// Remembers frames that were linked. The caller holds `layout`.
+    pub(super) fn remember_all(&self, linked: &[(PageIndex, FrameNo)]) {
+        linked.iter().for_each(|&(index, frame)| self.remember(index, frame));
     }
 
     /// Pins a page for writing that is no hit.
