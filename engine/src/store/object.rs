@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::shared::{LEN_MAX, Shared, check_end};
+use super::write::Progress;
 use crate::error::Result;
 use crate::page::{PageRef, PinnedRange};
 use crate::units::{FRAME_SIZE, PageIndex};
@@ -90,7 +91,8 @@ impl Object {
     /// # Errors
     /// `NoSpace`, `OutOfRange`: the object is as before, except that bytes inside its old length may be new.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result {
-        self.shared.core.with_room(|| self.shared.write_at(offset, bytes))
+        let mut progress = Progress::default();
+        self.shared.core.with_room(|| self.shared.write_at(offset, bytes, &mut progress))
     }
 
     /// Stores `bytes` at the end; says where that was. Appends of several threads do not overlap.

@@ -6,6 +6,7 @@ use crate::media::rules::Rule;
 use crate::page::PageRef;
 use crate::sync::atomic::Ordering;
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
+use std::collections::BTreeMap;
 
 /// Pages that are laid out in one go.
 pub(super) const CHUNK_PAGES: u64 = 512;
@@ -32,31 +33,62 @@ pub(super) fn pieces(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Piece<'_
     })
 }
 
+/// How far a write has come that may have to begin again. Nothing is stored twice: who has seen it may have written over it.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// How often the object was cut before.
+    cuts: u64,
+    /// Bytes that are stored, from the first on.
+    done: usize,
+    /// Pages behind these that had frames and are stored up to a byte, where the map found no room for holes among them.
+    in_place: BTreeMap<PageIndex, usize>,
+}
+
+impl Progress {
+    /// What is still to be stored of a piece.
+    fn rest<'b>(&self, piece: Piece<'b>) -> Piece<'b> {
+        let end = self.in_place.get(&piece.index).copied().unwrap_or(0);
+        let stored = end.saturating_sub(piece.at).min(piece.bytes.len());
+        Piece { index: piece.index, at: piece.at + stored, bytes: &piece.bytes[stored..] }
+    }
+
+    /// Of what was stored from byte `offset` of the object on, nothing at or behind byte `end` of it has stayed.
+    fn limit(&mut self, offset: u64, end: u64) {
+        let inside = |at: usize, from: u64| (at as u64).min(end.saturating_sub(from)) as usize;
+        self.done = inside(self.done, offset);
+        self.in_place.iter_mut().for_each(|(page, at)| *at = inside(*at, page.0 * PAGE));
+    }
+}
+
 impl Shared {
-    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result {
+    pub(super) fn write_at(&self, offset: u64, bytes: &[u8], progress: &mut Progress) -> Result {
         let end = check_end(offset, bytes.len() as u64)?;
         self.core.begin_change()?;
         if bytes.is_empty() {
             return Ok(());
         }
-        // ORDERING: Acquire: a cut counted before this is seen in the length too.
-        let cuts = self.cuts.load(Ordering::Acquire);
-        let mut done = 0;
-        if end <= self.len() {
-            done = self.write_inside(offset, bytes)?;
-            // ORDERING: Acquire: as above.
-            if done == bytes.len() && (self.cuts.load(Ordering::Acquire) == cuts || end <= self.len()) {
+        self.look_for_cuts(progress);
+        if end <= self.len() && progress.in_place.is_empty() {
+            self.write_inside(offset, bytes, &mut progress.done)?;
+            // ORDERING: Acquire: see `look_for_cuts`.
+            let uncut = self.cuts.load(Ordering::Acquire) == progress.cuts;
+            if progress.done == bytes.len() && (uncut || end <= self.len()) {
                 return Ok(());
             }
         }
         let mut layout = self.layout.lock();
-        // An object that was cut meanwhile is written again, as if after the cut. Otherwise nothing is stored twice: who
-        // has seen it may have written over it.
-        // ORDERING: Acquire: as above; under `layout` nobody cuts.
-        if self.cuts.load(Ordering::Acquire) != cuts {
-            done = 0;
+        // Under `layout` nobody cuts.
+        self.look_for_cuts(progress);
+        self.write_laid_out(&mut layout, offset, bytes, progress)
+    }
+
+    /// An object that was cut meanwhile is written again, as if after the cut.
+    fn look_for_cuts(&self, progress: &mut Progress) {
+        // ORDERING: Acquire: a cut counted before this is seen in the length too.
+        let cuts = self.cuts.load(Ordering::Acquire);
+        if cuts != progress.cuts {
+            *progress = Progress { cuts, ..Progress::default() };
         }
-        self.write_laid_out(&mut layout, offset + done as u64, &bytes[done..])
     }
 
     pub(super) fn append(&self, bytes: &[u8]) -> Result<u64> {
@@ -65,47 +97,53 @@ impl Shared {
         let offset = self.len();
         check_end(offset, bytes.len() as u64)?;
         if !bytes.is_empty() {
-            self.write_laid_out(&mut layout, offset, bytes)?;
+            self.write_laid_out(&mut layout, offset, bytes, &mut Progress::default())?;
         }
         Ok(offset)
     }
 
-    /// Stores in place, as long as there are frames: how many bytes.
-    fn write_inside(&self, offset: u64, bytes: &[u8]) -> Result<usize> {
-        let mut done = 0;
-        for piece in pieces(offset, bytes) {
+    /// Stores in place, as long as there are frames.
+    fn write_inside(&self, offset: u64, bytes: &[u8], done: &mut usize) -> Result {
+        for piece in pieces(offset + *done as u64, &bytes[*done..]) {
             let page = match self.hit(piece.index) {
                 Some(page) => page,
                 None => match self.miss_short(piece.index)? {
                     Some(page) => page,
-                    None => return Ok(done),
+                    None => return Ok(()),
                 },
             };
             match page.store(piece.at, piece.bytes) {
-                Err(Error::Detached { .. }) => return Ok(done),
+                Err(Error::Detached { .. }) => return Ok(()),
                 stored => stored?,
             }
-            done += piece.bytes.len();
+            *done += piece.bytes.len();
         }
-        Ok(done)
+        Ok(())
     }
 
     /// Stores with the layout in hand: holes are filled, the object grows. Its new length shows when all is stored: what others
     /// have seen, and perhaps written over, cannot be taken back.
-    fn write_laid_out(&self, layout: &mut Layout, offset: u64, bytes: &[u8]) -> Result {
+    fn write_laid_out(
+        &self,
+        layout: &mut Layout,
+        offset: u64,
+        bytes: &[u8],
+        progress: &mut Progress,
+    ) -> Result {
         self.core.ensure_whole()?;
         let (old, end) = (self.len(), offset + bytes.len() as u64);
         if end > old {
             self.prepare_growth(layout)?;
         }
         let mut taken = Vec::new();
-        let (mut at, mut rest) = (offset, bytes);
-        while !rest.is_empty() {
+        while progress.done < bytes.len() {
+            let (at, rest) = (offset + progress.done as u64, &bytes[progress.done..]);
             let room = (CHUNK_PAGES * PAGE - at % PAGE) as usize;
-            let (chunk, behind) = rest.split_at(rest.len().min(room));
-            let len = (behind.is_empty() && end > old).then_some(end);
-            let mut written = self.write_chunk(layout, at, chunk, len, &mut taken);
-            if !behind.is_empty() {
+            let chunk = &rest[..rest.len().min(room)];
+            let last = chunk.len() == rest.len();
+            let len = (last && end > old).then_some(end);
+            let mut written = self.write_chunk(layout, at, chunk, len, progress, &mut taken);
+            if !last {
                 written = written.and_then(|()| self.core.between_steps());
             }
             if let Err(error) = written {
@@ -113,10 +151,10 @@ impl Shared {
                     let beyond = PageIndex::pages_for(old);
                     let taken: Vec<_> = taken.iter().map(|f| f.0.0).filter(|page| *page >= beyond).collect();
                     self.undo_growth(layout, old, end, &taken);
+                    progress.limit(offset, old);
                 }
                 return Err(error);
             }
-            (at, rest) = (at + chunk.len() as u64, behind);
         }
         self.remember_all(&taken);
         Ok(())
@@ -130,14 +168,18 @@ impl Shared {
         offset: u64,
         bytes: &[u8],
         len: Option<u64>,
+        progress: &mut Progress,
         taken: &mut Vec<(PageIndex, FrameNo)>,
     ) -> Result {
         let (first, end) = (PageIndex::of_byte(offset), offset + bytes.len() as u64);
         let frames = self.locate_run(first, PageIndex::pages_for(end) - first.0)?;
         let fresh = self.take_frames(first, &frames)?;
+        let rest = || pieces(offset, bytes).map(|piece| progress.rest(piece));
         let in_place = |(piece, frame): (Piece<'_>, &Option<FrameNo>)| match frame {
-            Some(frame) => self.pin_located_short(piece.index, *frame)?.store(piece.at, piece.bytes),
-            None => Ok(()),
+            Some(frame) if !piece.bytes.is_empty() => {
+                self.pin_located_short(piece.index, *frame)?.store(piece.at, piece.bytes)
+            }
+            _ => Ok(()),
         };
         let into_fresh = |piece: Piece<'_>| {
             let taken = fresh.binary_search_by_key(&piece.index, |f| f.0).map(|n| fresh[n].1);
@@ -145,14 +187,20 @@ impl Shared {
         };
         // The fresh ones last: what is stored in place is fenced page by page, and they by `link`, which has then
         // something to wait for.
-        let stored = pieces(offset, bytes).zip(&frames).try_for_each(in_place);
-        let stored = stored.and_then(|()| pieces(offset, bytes).try_for_each(into_fresh));
+        let stored = rest().zip(&frames).try_for_each(in_place);
+        let stored = stored.and_then(|()| rest().try_for_each(into_fresh));
         if let Err(error) = stored {
             self.give_back(&fresh);
             return Err(error);
         }
         taken.extend(&fresh);
-        self.link(layout, &fresh, len)
+        if let Err(error) = self.link(layout, &fresh, len) {
+            let in_place = pieces(offset, bytes).zip(frames).filter(|(_, frame)| frame.is_some());
+            progress.in_place.extend(in_place.map(|(piece, _)| (piece.index, piece.at + piece.bytes.len())));
+            return Err(error);
+        }
+        progress.done += bytes.len();
+        Ok(())
     }
 
     /// Takes a frame for each hole of a run of pages.
@@ -262,5 +310,67 @@ impl Shared {
                 Err(Error::corrupt("object map", 0, format!("page {} is linked and not mapped", index.0)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::{Object, Store};
+    use crate::units::PageIndex;
+    use std::thread;
+    use std::time::Duration;
+
+    const PAGE: u64 = super::PAGE;
+
+    /// A full store but for a few frames, an object of which one page is mapped, and room that is owed.
+    fn about_to_settle(mapped: u64, spare: u64) -> (Store, Object) {
+        let store = Store::options().max_size(4 << 20).open_memory(1 << 20).unwrap();
+        let object = store.create("object").unwrap();
+        object.write_at(mapped * PAGE, &[9; PAGE as usize]).unwrap();
+        object.set_len((mapped + 2) * PAGE).unwrap();
+        let owed = store.create("owed").unwrap();
+        owed.append(&[1; 8 * PAGE as usize]).unwrap();
+        let filler = store.create("filler").unwrap();
+        while filler.append(&[1; PAGE as usize]).is_ok() {}
+        filler.set_len(filler.len() - spare * PAGE).unwrap();
+        let pins: Vec<_> = (0..8).map(|page| owed.pin(PageIndex(page)).unwrap()).collect();
+        owed.set_len(0).unwrap();
+        drop(pins);
+        (store, object)
+    }
+
+    #[test]
+    fn what_a_write_stored_before_it_found_no_room_is_not_stored_again() {
+        let mut overwritten = 0;
+        // A hole behind a page with a frame; and one before it, for which the map needs a node.
+        for (mapped, hole, spare) in [(0, 1, 0), (512, 511, 0), (512, 511, 1), (512, 511, 2)] {
+            let (store, object) = about_to_settle(mapped, spare);
+            let shows = |page: u64| {
+                let mut byte = [0];
+                object.read_at(page * PAGE, &mut byte).unwrap();
+                byte[0]
+            };
+            let expected = thread::scope(|scope| {
+                // Nothing that is owed is done while this is held.
+                let settling = store.core.settling.lock();
+                let writer =
+                    scope.spawn(|| object.write_at(mapped.min(hole) * PAGE, &[1; 2 * PAGE as usize]));
+                for _ in 0..30 {
+                    if shows(mapped) != 1 {
+                        thread::sleep(Duration::from_millis(10));
+                    }
+                }
+                let seen = shows(mapped) == 1 && shows(hole) == 0;
+                if seen {
+                    object.write_at(mapped * PAGE, &[2; PAGE as usize]).unwrap();
+                    overwritten += 1;
+                }
+                drop(settling);
+                writer.join().unwrap().unwrap();
+                if seen { 2 } else { 1 }
+            });
+            assert_eq!((shows(mapped), shows(hole)), (expected, 1), "{mapped}, {spare} frames");
+        }
+        assert!(overwritten >= 2, "{overwritten}");
     }
 }
