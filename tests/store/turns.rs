@@ -538,6 +538,43 @@ fn a_write_and_a_batch_under_a_range_that_is_kept_are_told() {
     });
 }
 
+#[test]
+fn ranges_that_are_kept_one_after_another_keep_no_writer_out() {
+    in_time(|| {
+        let store = store();
+        let object = filled(&store, "a", 1);
+        let pfn = pin(&object, 0).pfn();
+        let keep = || object.pin_range(0, 10).unwrap().unwrap().try_read().unwrap();
+        thread::scope(|scope| {
+            let kept = keep().unwrap();
+            let writer = scope.spawn(|| object.write_at(0, b"x"));
+            until_one_waits(pfn);
+            let start = Instant::now();
+            let mut past = 0;
+            while start.elapsed() < 6 * TURN {
+                past += u32::from(keep().is_some());
+                thread::sleep(Duration::from_millis(1));
+            }
+            drop(kept);
+            writer.join().unwrap().unwrap();
+            assert_eq!(past, 0, "ranges were kept past a writer that waits");
+
+            // One that ends meanwhile is no reason to wait longer for another.
+            let (first, second) = (keep().unwrap(), keep().unwrap());
+            let writer = scope.spawn(|| {
+                let start = Instant::now();
+                (object.write_at(0, b"y"), start.elapsed())
+            });
+            until_one_waits(pfn);
+            drop(first);
+            let (written, took) = writer.join().unwrap();
+            assert!(matches!(written, Err(Error::Busy { .. })), "{written:?}");
+            assert!(took < Duration::from_millis(3500), "{took:?}");
+            drop(second);
+        });
+    });
+}
+
 /// It has given back its latches, and its objects may grow and be cut.
 #[test]
 fn a_batch_that_waits_for_a_kept_range_keeps_nothing_from_others() {

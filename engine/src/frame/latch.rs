@@ -80,6 +80,20 @@ impl FrameTable {
         self.share(pfn, self.pinned(pfn), manner)
     }
 
+    /// As [`Self::try_latch_shared`], for one who may keep it for long: it lets each writer that waits go first, in the pauses
+    /// between their turns too, or latches that are kept one after another would keep it out for ever.
+    pub(crate) fn try_latch_shared_to_keep(&self, pfn: Pfn) -> bool {
+        let descriptor = self.pinned(pfn);
+        if !self.share(pfn, descriptor, Manner::GivesWay) {
+            return false;
+        }
+        let waited_for = descriptor.look().waiters() && self.queue(pfn).has_writers();
+        if waited_for {
+            self.unshare(pfn, descriptor);
+        }
+        !waited_for
+    }
+
     /// Takes the exclusive latch, waiting for all others.
     pub fn latch_exclusive(&self, pfn: Pfn) {
         let _ = self.latch_exclusive_within(pfn, None);

@@ -66,7 +66,7 @@ pub(super) struct Queue(u32);
 
 impl Queue {
     /// Whether writers wait.
-    const fn has_writers(self) -> bool {
+    pub(super) const fn has_writers(self) -> bool {
         self.0 & WRITERS != 0
     }
     /// Whether the writers that wait let readers pass for now.

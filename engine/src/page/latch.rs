@@ -254,7 +254,8 @@ impl PageRef {
             if FrameTable::global().latch_exclusive_within(self.pfn(), Some(PATIENCE)) {
                 return Ok(());
             }
-            if before.is_some() && kept.over(self.frame()) == before {
+            // Since then none was granted: they let a writer that waits go first.
+            if before && kept.over(self.frame()) {
                 let why = format!("frame {} is in a ReadRange that is kept: drop that first", self.pfn());
                 return Err(Error::Busy { what: "the page", why });
             }
@@ -268,7 +269,7 @@ impl PageRef {
             return Ok(true);
         }
         must_not_wait_for_itself(self.pfn(), true)?;
-        while self.pages().kept.over(self.frame()).is_none() {
+        while !self.pages().kept.over(self.frame()) {
             if table.latch_exclusive_within(self.pfn(), Some(LOOK)) {
                 return Ok(true);
             }

@@ -2,7 +2,7 @@
 
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::frame::{FrameTable, Manner};
+use crate::frame::FrameTable;
 use crate::units::{FRAME_SIZE, FrameNo, Pfn};
 use std::fmt;
 use std::ops::Deref;
@@ -86,7 +86,7 @@ impl PinnedRange {
             if table.peek(pfn).is_some_and(|now| now.poisoned()) {
                 return Err(Error::PoisonedFrame { pfn });
             }
-            if !table.try_latch_shared(pfn, Manner::GivesWay) {
+            if !table.try_latch_shared_to_keep(pfn) {
                 return Ok(None);
             }
             read.latched += 1;
