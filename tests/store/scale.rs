@@ -140,3 +140,29 @@ fn a_process_that_measures() {
         assert_flat("sparse file", || file(&small), || file(&large));
     }
 }
+
+#[test]
+fn a_commit_takes_the_same_time_however_long_ago_the_tail_of_the_log_moved() {
+    const COMMITS: usize = 20_000;
+    let store = Store::options().log_frames(16_384).open_memory(80 << 20).unwrap();
+    let object = store.create("object").unwrap();
+    object.append(&[1; 4096]).unwrap();
+    let moves = store.stats().tail_moves;
+    let commit = |n: usize| {
+        let start = Instant::now();
+        let mut batch = store.batch();
+        batch.write_at(&object, 0, &n.to_le_bytes()).unwrap();
+        batch.commit().unwrap();
+        start.elapsed()
+    };
+    let took: Vec<_> = (1..=COMMITS).map(commit).collect();
+    assert_eq!(store.stats().tail_moves, moves, "the records live still");
+    let median = |took: &[Duration]| {
+        let mut took = took.to_vec();
+        took.sort_unstable();
+        took[took.len() / 2]
+    };
+    let (early, late) = (median(&took[..400]), median(&took[COMMITS - 400..]));
+    println!("a commit took {early:?}, and {late:?} after {COMMITS} of them");
+    assert!(late < 5 * early, "{late:?} and {early:?}");
+}

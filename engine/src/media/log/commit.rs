@@ -3,7 +3,7 @@
 use super::header::Tail;
 use super::homes::Homes;
 use super::record::{Content, Entry, Link, Sequence};
-use super::{Live, Log, Reach};
+use super::{Log, Reach};
 use crate::error::{Error, Result};
 use crate::frame::before_stores_under_latches_of_another;
 use crate::media::layout::CURSOR_OFFSET;
@@ -180,8 +180,8 @@ impl Log {
         let memory = self.region.memory();
         let records: Vec<(Sequence, Vec<Entry>)> = {
             let mut chain = self.chain.lock();
-            let committed =
-                chain.live.iter_mut().filter(|r| r.sequence > progress.applied && r.sequence <= head);
+            let applied = chain.live.partition_point(|r| r.sequence <= progress.applied);
+            let committed = chain.live.range_mut(applied..).take_while(|r| r.sequence <= head);
             committed.map(|r| (r.sequence, std::mem::take(&mut r.entries))).collect()
         };
         // Of a batch, pages that its own thread has latched, before it appended the record under the chain's lock.
@@ -244,10 +244,10 @@ impl Log {
     /// The tail behind an applied record.
     fn tail_after(&self, applied: Sequence) -> Result<Tail> {
         let chain = self.chain.lock();
-        let record: Option<&Live> = chain.live.iter().find(|r| r.sequence == applied);
-        let Some(record) = record else {
+        let Ok(place) = chain.live.binary_search_by_key(&applied, |r| r.sequence) else {
             return Err(Error::Invalid("the log lost sight of its last applied record".to_owned()));
         };
+        let record = &chain.live[place];
         let link = Link { epoch: chain.next.epoch, sequence: applied.next(), predecessor: record.checksum };
         Ok(Tail { link, position: record.end })
     }
