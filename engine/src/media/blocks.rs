@@ -218,7 +218,9 @@ impl Allocator {
     #[inline]
     pub(crate) fn has_surplus(&self) -> bool {
         // ORDERING: Relaxed: see `Blocks::found_full`.
-        self.blocks.surplus.load(Ordering::Relaxed) && !self.blocks.refused.load(Ordering::Relaxed)
+        self.blocks.surplus.load(Ordering::Relaxed)
+            && !self.blocks.refused.load(Ordering::Relaxed)
+            && self.log.region().has_blocks()
     }
 
     /// Gives back what is free beyond the limit. Of what was freed since the tail moved last only if `pass`, or if the
