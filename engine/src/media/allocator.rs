@@ -190,8 +190,11 @@ impl Allocator {
 
     /// As [`free_frames`](Self::free_frames), without those in holes.
     pub(super) fn free_with_blocks(&self) -> Result<u64> {
-        let (mut groups, shape) = self.settled()?;
-        groups.has_free(&*self.log, shape, u64::MAX)?;
+        // A group at a time: others want the lock while the medium is read.
+        for group in 0..self.shape().groups() {
+            self.groups.lock().group(&*self.log, self.shape(), group)?;
+        }
+        let (groups, _) = self.settled()?;
         Ok(groups.free + groups.returning + (groups.quarantined.len() + groups.vain.len()) as u64)
     }
 

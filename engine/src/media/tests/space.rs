@@ -308,3 +308,25 @@ fn a_region_does_not_grow_much_for_a_look_at_one_moment() {
     drop(snapshot);
     assert_sound(&volume);
 }
+
+#[test]
+fn the_groups_are_others_between_the_bitmaps_that_a_count_of_free_frames_reads() {
+    const GROUPS: u64 = 40;
+    let volume = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let most = volume.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
+    let seen = (0..1000).any(|_| {
+        // It has read none yet.
+        let cold = Volume::new(Arc::clone(volume.log())).unwrap();
+        std::thread::scope(|scope| {
+            let count = scope.spawn(|| cold.allocator.free_with_blocks().unwrap());
+            let mut between = false;
+            while !count.is_finished() {
+                let read = cold.allocator.groups.lock().loaded.len() as u64;
+                between |= read > 0 && read < cold.shape().groups();
+            }
+            assert!(count.join().unwrap() >= most.len() as u64);
+            between
+        })
+    });
+    assert!(seen, "all were read under one hold of the lock");
+}
