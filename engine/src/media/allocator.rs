@@ -24,6 +24,8 @@ const STEP_MIN: u64 = 256 << 10;
 const STEP_MAX: u64 = 64 << 20;
 /// Groups read for one contiguous run before scattered frames are good enough; of those read before the runs are known.
 const GROUPS_TRIED: usize = 32;
+/// Of more frames than these the long runs are taken first, and of fewer what is free, lowest first.
+const FEW: u64 = 256;
 /// Groups that one record begins at most.
 const GROUPS_BEGUN: u64 = 32;
 /// Frames that only freeing may take: pages that are cut off while pinned are noted in frames, and a region must not be
@@ -426,8 +428,12 @@ impl Groups {
         if n == 0 {
             return Ok(Ok(frames));
         }
-        if let Some(run) = self.best_run(words, shape, n, near)? {
+        let mut near = near;
+        while let Some(run) = self.best_run(words, shape, n - frames.len() as u64, near.take())? {
             self.take_run(run, &mut frames);
+            if n - frames.len() as u64 <= FEW {
+                break;
+            }
         }
         self.longest.extend(shape.groups());
         while (frames.len() as u64) < n {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::media::allocator::KEPT_FOR_FREEING;
 use crate::media::layout::{FRAMES_INITIAL, GROUP_FRAMES, file_bytes};
+use crate::units::FRAME_SIZE;
 use std::collections::BTreeSet;
 
 fn used(volume: &Volume) -> u64 {
@@ -329,4 +330,21 @@ fn the_groups_are_others_between_the_bitmaps_that_a_count_of_free_frames_reads()
         })
     });
     assert!(seen, "all were read under one hold of the lock");
+}
+
+#[test]
+fn a_payload_of_more_than_a_group_takes_long_runs_and_not_what_lies_scattered() {
+    let volume = fresh_with(file_bytes(8 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let low = volume.allocate(2_000, None).unwrap();
+    while volume.free_frames().unwrap() > KEPT_FOR_FREEING {
+        volume.allocate(1, None).unwrap();
+    }
+    // An extent has 256 frames at most: those of the payload, and far fewer than lie scattered.
+    let scattered: Vec<_> = low.into_iter().step_by(2).collect();
+    volume.release(&scattered).unwrap();
+    let bytes = (GROUP_FRAMES as usize + 20_000) * FRAME_SIZE;
+    let frames = volume.payload_frames(bytes, 300).expect("the region can grow");
+    assert!(!frames.iter().any(|frame| scattered.contains(frame)));
+    volume.release(&frames).unwrap();
+    assert_sound(&volume);
 }
