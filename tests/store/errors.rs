@@ -93,6 +93,26 @@ fn data_behind_a_blank_head_is_left_alone() {
 }
 
 #[test]
+fn data_in_frames_that_a_format_writes_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let frame = PAGE as usize;
+    // The second superblock, the log's headers, the root, the first bitmap.
+    for number in [1, 3, 4, 72] {
+        for at in [0, 8, 512, 1024, frame - 100] {
+            for end in [(number + 1) * frame, 120 * frame] {
+                let mut bytes = vec![0; end];
+                bytes[number * frame + at..][..100].fill(7);
+                std::fs::write(&path, &bytes).unwrap();
+                let refused = Store::options().create(true).open(&path);
+                assert!(matches!(refused, Err(Error::NotARegion { .. })), "{number}, {at}: {refused:?}");
+                assert!(std::fs::read(&path).unwrap() == bytes, "{number}, {at}");
+            }
+        }
+    }
+}
+
+#[test]
 fn zeros_that_an_unfinished_format_leaves_become_a_store() {
     let folder = tempfile::tempdir().unwrap();
     for len in [0, 16 << 10, 100_000, 480 << 10] {

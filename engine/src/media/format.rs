@@ -15,6 +15,7 @@ use crate::media::rules::Rules;
 use crate::media::superblock::Superblock;
 use crate::region::Region;
 use crate::units::{FRAME_SIZE, REGION_FRAMES_MAX};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,7 +62,9 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     for offset in (LEASE_OFFSET..first_free_frame(log_frames).offset()).step_by(FRAME_SIZE) {
         memory.write(offset, &zeros)?;
     }
-    write_words(region, log_frames, frames)?;
+    for (offset, word) in words(log_frames) {
+        memory.store(offset, word)?;
+    }
     memory.flush(LEASE_OFFSET, (first_free_frame(log_frames).offset() - LEASE_OFFSET) as usize)?;
     memory.fence();
     memory.sync_file()?;
@@ -73,7 +76,7 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&new_epoch()?.to_le_bytes());
     uuid[8..].copy_from_slice(&new_epoch()?.to_le_bytes());
-    let mut superblock = Superblock { sequence: 1, uuid, generation: 0, log_frames };
+    let mut superblock = Superblock::of_format(log_frames, uuid);
     superblock.write(region, 1)?;
     superblock.sequence = 2;
     superblock.write(region, 0)
@@ -113,32 +116,53 @@ pub fn is_unfinished(region: &Region, log_frames: u32) -> Result<bool> {
     if len > file_bytes(initial_frames(log_frames).into()) && !region.is_fixed() {
         return Ok(false);
     }
-    let torn = SUPERBLOCK_OFFSETS[1];
-    let written = [torn, LOG_HEADER_OFFSETS[0], ROOT_FRAME.offset(), bitmap_frame(0, log_frames).offset()];
+    let left = may_be_left(log_frames);
+    let is_left = |(at, word): (u64, &[u8])| {
+        word.iter().all(|&byte| byte == 0)
+            || left.get(&at).is_some_and(|value| value.is_none_or(|value| word == value.to_le_bytes()))
+    };
     let mut frame = [0; FRAME_SIZE];
-    for offset in (0..len).step_by(FRAME_SIZE).filter(|offset| !written.contains(offset)) {
+    for offset in (0..len).step_by(FRAME_SIZE) {
         let part = &mut frame[..(len - offset).min(FRAME_SIZE as u64) as usize];
         memory.read(offset, part)?;
-        if part.iter().any(|&byte| byte != 0) {
+        let words = part.chunks(WORD_SIZE as usize);
+        if !(offset..).step_by(WORD_SIZE as usize).zip(words).all(is_left) {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// The root's words and the first bitmap.
-fn write_words(region: &Region, log_frames: u32, frames: u32) -> Result {
-    let memory = region.memory();
-    memory.store(RootWord::Frames.offset(), frames.into())?;
-    memory.store(RootWord::NextObject.offset(), 1)?;
-    memory.store(RootWord::Directory.offset(), directory_frame(log_frames).0.into())?;
+/// The words that a format which is cut short may leave, by their places; no value: any may stand there. Where a superblock is
+/// whole the format was not cut short, so the copy that comes last is not among them.
+fn may_be_left(log_frames: u32) -> BTreeMap<u64, Option<u64>> {
+    // Made of two random numbers: the words that differ are those which depend on them.
+    let superblock = [0, u8::MAX].map(|random| Superblock::of_format(log_frames, [random; 16]).encode());
+    let header = |copy| [0, u64::MAX].map(|epoch| Header::of_format(epoch, copy));
+    let sectors = [
+        (SUPERBLOCK_OFFSETS[1], superblock),
+        (LOG_HEADER_OFFSETS[0], header(0)),
+        (LOG_HEADER_OFFSETS[1], header(1)),
+    ];
+    let of_sectors = sectors.into_iter().flat_map(|(offset, [one, other])| {
+        let values = one.words(offset).zip(other.words(offset));
+        let places = (offset..).step_by(WORD_SIZE as usize);
+        places.zip(values.map(|(one, other)| (one == other).then_some(one)))
+    });
+    words(log_frames).map(|(offset, word)| (offset, Some(word))).chain(of_sectors).collect()
+}
+
+/// The root's words and those of the first bitmap, with their places.
+fn words(log_frames: u32) -> impl Iterator<Item = (u64, u64)> {
+    let root = [
+        (RootWord::Frames.offset(), initial_frames(log_frames).into()),
+        (RootWord::NextObject.offset(), 1),
+        (RootWord::Directory.offset(), directory_frame(log_frames).0.into()),
+    ];
     let bitmap = bitmap_frame(0, log_frames).offset();
     let fixed = u64::from(first_free_frame(log_frames).0);
-    for word in 0..fixed.div_ceil(64) {
-        let bits = (fixed - word * 64).min(64);
-        memory.store(bitmap + word * WORD_SIZE, u64::MAX >> (64 - bits))?;
-    }
-    Ok(())
+    let bits = move |word: u64| u64::MAX >> (64 - (fixed - word * 64).min(64));
+    root.into_iter().chain((0..fixed.div_ceil(64)).map(move |word| (bitmap + word * WORD_SIZE, bits(word))))
 }
 
 /// Opens a formatted region: recovers its log.

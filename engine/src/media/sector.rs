@@ -1,7 +1,7 @@
 //! A sector that knows whether it is whole: little-endian fields and a checksum bound to its place.
 
 use crate::error::Result;
-use crate::media::layout::SECTOR_SIZE;
+use crate::media::layout::{SECTOR_SIZE, WORD_SIZE};
 use crate::region::Memory;
 
 /// Where a sector's checksum stands.
@@ -96,6 +96,12 @@ impl Sector {
     /// As [`Self::write`].
     pub fn write_past(self, memory: &Memory, offset: u64) -> Result {
         memory.write_past(offset, &self.sealed(offset).0)
+    }
+
+    /// The words of the sector as they stand at `offset`.
+    pub fn words(self, offset: u64) -> impl Iterator<Item = u64> {
+        let sealed = self.sealed(offset);
+        (0..SECTOR_SIZE).step_by(WORD_SIZE as usize).map(move |at| sealed.u64(at))
     }
 
     fn sealed(mut self, offset: u64) -> Self {

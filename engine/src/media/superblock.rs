@@ -82,6 +82,18 @@ impl Superblock {
     /// # Durability
     /// Durable on return.
     pub fn write(&self, region: &Region, copy: usize) -> Result {
+        self.encode().write(region.memory(), SUPERBLOCK_OFFSETS[copy])
+    }
+
+    /// What a format writes first.
+    #[must_use]
+    pub fn of_format(log_frames: u32, uuid: [u8; 16]) -> Self {
+        Self { sequence: 1, uuid, generation: 0, log_frames }
+    }
+
+    /// As it lies on the medium.
+    #[must_use]
+    pub fn encode(&self) -> Sector {
         let mut s = Sector::new(MAGIC);
         s.put_u32(8, VERSION);
         s.put_u32(12, FRAME_SIZE as u32);
@@ -90,7 +102,7 @@ impl Superblock {
         s.put_u64(64, self.generation);
         s.put_u32(72, self.log_frames);
         s.put_u32(76, GROUP_FRAMES as u32);
-        s.write(region.memory(), SUPERBLOCK_OFFSETS[copy])
+        s
     }
 
     fn check_geometry(&self, region: &Region) -> Result {

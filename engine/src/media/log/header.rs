@@ -42,6 +42,12 @@ impl Header {
         Self { tail: Tail { link, position: 0 }, counter: 0, live: 1, other_bad: true }
     }
 
+    /// What a format writes to a copy.
+    #[must_use]
+    pub fn of_format(epoch: u64, copy: usize) -> Sector {
+        encode(copy as u64 + 1, Self::fresh(epoch).tail)
+    }
+
     /// Reads the newer whole copy.
     pub fn read(memory: &Memory) -> Result<Self> {
         let mut copies = [None, None];
