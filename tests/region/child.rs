@@ -94,6 +94,10 @@ fn a_role_that_another_test_gives() {
             crate::claim::fork_with_a_region(path);
             wait_for_death();
         }
+        "forks-while-waiting" => {
+            crate::waiting::fork_while_an_opening_waits(path);
+            wait_for_death();
+        }
         "attacher" => crate::scale::attach_the_largest(path),
         other => panic!("no such role: {other}"),
     }

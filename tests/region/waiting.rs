@@ -81,6 +81,53 @@ fn an_owner_that_was_killed_is_waited_for_until_it_is_gone() {
 }
 
 #[test]
+fn a_child_that_is_forked_while_an_opening_waits_has_no_part_of_the_claim() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("region");
+    let parent = Child::start("forks-while-waiting", &path);
+    let orphan: i32 = std::fs::read_to_string(path.with_extension("child")).unwrap().parse().unwrap();
+    parent.kill();
+    let outcome = attach(&path).map(drop);
+    // SAFETY: ends the process that the role started and that nothing else waits for.
+    let lived = unsafe { libc::kill(orphan, libc::SIGKILL) } == 0;
+    assert!(lived, "the child ended too early to prove anything");
+    outcome.unwrap();
+}
+
+/// Runs in a process of its own: a fork copies whatever the other tests are at.
+pub fn fork_while_an_opening_waits(path: &Path) {
+    let owned = attach(path).unwrap();
+    let open = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|leads| leads == path)).count()
+    };
+    let before = open();
+    let region = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| attach_with(path, waiting(LONG)).unwrap());
+        while open() == before {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // What it has opened it waits for by now.
+        std::thread::sleep(Duration::from_millis(50));
+        // SAFETY: the child only waits, which is safe after a fork.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: waits until it is killed.
+            unsafe { libc::pause() };
+            // SAFETY: ends the child without running what belongs to its parent.
+            unsafe { libc::_exit(1) };
+        }
+        assert!(child > 0, "fork failed");
+        std::fs::write(path.with_extension("child"), child.to_string()).unwrap();
+        owned.close();
+        drop(owned);
+        waits.join().unwrap()
+    });
+    // It is still open when this process is killed.
+    std::mem::forget(region);
+}
+
+#[test]
 fn a_lock_that_is_forbidden_is_not_called_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");

@@ -46,6 +46,9 @@ impl Claim {
         wait: Duration,
         created: bool,
     ) -> Result<Self> {
+        // Before anything is waited for: a child that is forked meanwhile would have the lock as well, for as long as it lives.
+        let claim = Self { slot: Slot::keep(OwnedFd::from(file)), made: None };
+        let file = borrowed(claim.descriptor()?);
         let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
         let start = Instant::now();
         let (mut pause, mut holder) = (Duration::from_millis(1), None);
@@ -70,7 +73,7 @@ impl Claim {
             std::thread::sleep(pause.min(left));
             pause = PAUSE.min(pause * 2);
         }
-        Ok(Self { slot: Slot::keep(OwnedFd::from(file)), made: None })
+        Ok(claim)
     }
 
     /// Says that this process has just made the file, at `path`.
@@ -189,19 +192,21 @@ fn another_lock(file: &File, kind: libc::c_int) -> bool {
     asked && lock.l_type != libc::F_UNLCK as libc::c_short
 }
 
+/// The file of a descriptor that stays its owner's.
+fn borrowed(file: BorrowedFd<'_>) -> ManuallyDrop<File> {
+    // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
+    ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) })
+}
+
 /// What the file is now.
 pub(super) fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
-    // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
-    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) });
-    file.metadata()
+    borrowed(file).metadata()
 }
 
 /// How long the file is now. By a seek, not by `stat`: who looks at a file's times makes the kernel (multigrain
 /// timestamps, Linux 6.13) stamp the next write anew, and a durable write of the log may then carry the inode along.
 pub(super) fn length(file: BorrowedFd<'_>) -> io::Result<u64> {
-    // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
-    let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) });
-    file.seek(SeekFrom::End(0))
+    borrowed(file).seek(SeekFrom::End(0))
 }
 
 /// A lock on the whole file.
