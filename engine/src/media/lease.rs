@@ -140,14 +140,19 @@ impl Lease {
         s
     }
 
-    /// The process that has this region open, if it lives or may: not this one, and not one of another boot or place.
+    /// The process that has this region open, if it lives or may: not this one, and not one of another boot or device. Nothing
+    /// but numbers tells it from this one where it knew no more of itself.
     #[must_use]
     pub fn living_owner(found: &Found<Self>, region: &Region) -> Option<Holder> {
         let Found::Whole(lease) = found else { return None };
         let pid = u32::try_from(lease.pid).ok()?;
         let holder = Holder { pid, start_time: lease.start_time, space: lease.space };
-        let open = lease.state != State::Clean && lease.identity == region.identity();
-        (open && holder != region.holder() && holder.may_live()).then_some(holder)
+        let here = region.identity();
+        let open = lease.state != State::Clean
+            && lease.identity.device == here.device
+            && !here.is_after_a_boot(&lease.identity);
+        let is_this = holder == region.holder() && holder.start_time != 0;
+        (open && !is_this && holder.may_live()).then_some(holder)
     }
 
     /// Refuses a device that somebody has open. Other media are claimed by locks alone; those of a device hold for one
@@ -166,11 +171,11 @@ impl Lease {
     }
 
     /// Whether stores of the last owner may still be in the processor's caches: he did not close, and the power has not
-    /// failed since.
+    /// failed since, as far as can be told.
     #[must_use]
     pub fn left_in_caches(found: &Found<Self>, region: &Region) -> bool {
         matches!(found, Found::Whole(lease)
-            if lease.state != State::Clean && lease.identity.boot == region.identity().boot)
+            if lease.state != State::Clean && !region.identity().is_after_a_boot(&lease.identity))
     }
 
     /// Whether the last owner died, so that all it stored is there unless the medium has refused it since: same boot,
@@ -263,12 +268,49 @@ mod tests {
             assert_eq!(owner(&other), None, "{why}");
         }
         assert!(Lease::living_owner(&Found::Blank, &region).is_none());
-        let hidden = Lease { space: open.space + 1, pid: u64::from(u32::MAX), start_time: 0, ..open.clone() };
+        // There always is one of that number.
+        let hidden = Lease { space: 0, pid: 1, start_time: 0, ..open.clone() };
         assert!(
             owner(&hidden).is_some_and(|owner| owner.to_string().contains("if that process still lives"))
         );
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
         assert_eq!(owner(&open), None, "he is dead");
+    }
+
+    /// A region whose opener is told this boot.
+    fn region_of(boot: [u8; 16]) -> Arc<Region> {
+        let identity = Some(Identity { boot, ..region().identity() });
+        let options = RegionOptions { identity, ..Default::default() };
+        Region::attach(Source::Image(vec![0; 4 * 4096]), &options).unwrap()
+    }
+
+    #[test]
+    fn a_boot_that_is_not_told_hides_no_living_owner_and_nothing_in_the_caches() {
+        const UNTOLD: [u8; 16] = [0; 16];
+        let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+        let (pid, start_time) = (sleeper.id().into(), start_of(sleeper.id()));
+        let mut leases = Vec::new();
+        for (left, here, may_be_one) in [
+            (UNTOLD, UNTOLD, true),
+            (UNTOLD, [1; 16], true),
+            ([1; 16], UNTOLD, true),
+            ([1; 16], [2; 16], false),
+        ] {
+            let (left, here) = (region_of(left), region_of(here));
+            let lease = Lease { pid, start_time, ..Lease::of(&left, State::Open, 1) };
+            // Without `/proc` an owner has its number alone, which a living process has.
+            let bare = Lease { pid: std::process::id().into(), start_time: 0, space: 0, ..lease.clone() };
+            let lives = |lease: &Lease| Lease::living_owner(&Found::Whole(lease.clone()), &here).is_some();
+            let found = Found::Whole(lease.clone());
+            let told = (lives(&lease), lives(&bare), Lease::left_in_caches(&found, &here));
+            assert_eq!(told, (may_be_one, may_be_one, may_be_one), "{lease:?}");
+            leases.push((found, here));
+        }
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        for (found, here) in leases {
+            assert_eq!(Lease::living_owner(&found, &here), None, "it is dead, on whichever boot");
+        }
     }
 }

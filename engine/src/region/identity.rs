@@ -2,10 +2,9 @@
 
 use super::file_system::{FileSystem, look};
 use super::{holder, opening};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sync::Global;
 use std::fmt;
-use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,7 +16,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// only where what tells a reused number from the first is equal as well; what cannot be told is 0 and equals nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Identity {
-    /// The boot.
+    /// The boot; zeros where it cannot be told.
     pub boot: [u8; 16],
     /// The device that holds the file.
     pub device: u64,
@@ -69,7 +68,7 @@ impl Identity {
         let enough = mounting.plain || generation != 0 || birth != 0;
         let mount = mounting.kept_here && enough && told(STATX_MNT_ID_UNIQUE);
         Ok(Self {
-            boot: boot()?,
+            boot: *BOOT.get(),
             device,
             inode: found.stx_ino,
             generation,
@@ -81,13 +80,19 @@ impl Identity {
     }
 
     /// Of a device, whatever name it was reached by.
-    pub(super) fn of_device(device: u64) -> Result<Self> {
-        Ok(Self { boot: boot()?, device, mount: NO_FILE_SYSTEM, ..Self::default() })
+    pub(super) fn of_device(device: u64) -> Self {
+        Self { boot: *BOOT.get(), device, mount: NO_FILE_SYSTEM, ..Self::default() }
     }
 
     /// Of memory that is no file.
-    pub(super) fn of_memory() -> Result<Self> {
-        Ok(Self { boot: boot()?, mount: NO_FILE_SYSTEM, ..Self::default() })
+    pub(super) fn of_memory() -> Self {
+        Self { boot: *BOOT.get(), mount: NO_FILE_SYSTEM, ..Self::default() }
+    }
+
+    /// Whether the machine was booted since the identity `left` was noted. One of two boots that cannot be told may be this one.
+    #[must_use]
+    pub fn is_after_a_boot(&self, left: &Self) -> bool {
+        self.boot != left.boot && self.boot != UNTOLD && left.boot != UNTOLD
     }
 
     /// What tells this from the identity that a lease names. Nothing: what its owner stored is in the kernel's memory,
@@ -95,7 +100,7 @@ impl Identity {
     #[must_use]
     pub fn difference(&self, left: &Self) -> Option<Difference> {
         let file = |one: &Self| (one.device, one.inode, one.generation, one.birth, one.volume);
-        if self.boot != left.boot {
+        if self.boot != left.boot || self.boot == UNTOLD {
             return Some(Difference::Boot);
         }
         if file(self) != file(left) {
@@ -128,15 +133,9 @@ const FS_IOC_GETVERSION: libc::c_ulong = 0x8000_7601 | (size_of::<libc::c_long>(
 const STATX_MNT_ID_UNIQUE: libc::c_uint = 0x4000;
 
 /// This boot. One that cannot be told equals no other, and so costs a recovery as from a power loss.
-/// `None`: there was not even a random number to tell it by.
-static BOOT: Global<Option<[u8; 16]>> = Global::new(|| boot_id(Path::new(BOOT_ID)).or_else(random));
-
-fn boot() -> Result<[u8; 16]> {
-    let none = || {
-        io::Error::other("/proc/sys/kernel/random/boot_id does not tell it, and there are no random numbers")
-    };
-    BOOT.get().ok_or_else(|| Error::io("naming this boot of the machine", none()))
-}
+static BOOT: Global<[u8; 16]> = Global::new(|| boot_id(Path::new(BOOT_ID)).unwrap_or(UNTOLD));
+/// A boot that cannot be told.
+const UNTOLD: [u8; 16] = [0; 16];
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -149,11 +148,6 @@ fn boot_id(path: &Path) -> Option<[u8; 16]> {
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     let boot = u128::from_str_radix(&digits, 16).ok()?;
     (digits.len() == 32).then(|| boot.to_be_bytes())
-}
-
-fn random() -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).ok().map(|()| bytes)
 }
 
 /// A process, as a lease names it: the number alone would be reused.
@@ -223,7 +217,10 @@ impl Holder {
         let sees_all = start_time(1).is_some();
         let is_it = |pid: u32| start_time(pid) == Some(self.start_time) && !holder::dies(pid);
         let lives = if self.start_time == 0 {
-            return Life::Hidden;
+            // Its number is all that is known, and not in which namespace.
+            let may_be_it = |pid: u32| numbers(pid).contains(&self.pid) && !holder::dies(pid);
+            let none = here == FIRST_SPACE && sees_all && !holder::processes().any(may_be_it);
+            return if none { Life::Ended } else { Life::Hidden };
         } else if self.space == here || self.space == 0 {
             is_it(self.pid)
         } else if here == FIRST_SPACE {
@@ -247,6 +244,14 @@ const FIRST_SPACE: u64 = 0xefff_fffc;
 /// The number of the PID namespace of a process in `/proc`; none is given out twice while the first lives.
 fn space_of(process: &str) -> Option<u64> {
     std::fs::metadata(format!("/proc/{process}/ns/pid")).ok().map(|found| found.ino())
+}
+
+/// The numbers that a process has, one in each PID namespace that it is in; none of one that is gone.
+fn numbers(pid: u32) -> Vec<u32> {
+    let Ok(status) = opening::text(format!("/proc/{pid}/status")) else { return Vec::new() };
+    // Kernels without namespaces do not say.
+    let said = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    said.map_or(vec![pid], |all| all.split_ascii_whitespace().filter_map(|one| one.parse().ok()).collect())
 }
 
 /// Field 22 of `/proc/PID/stat`; the second field, the command in parentheses, may hold anything.
@@ -287,6 +292,33 @@ mod tests {
     }
 
     #[test]
+    fn a_boot_that_is_not_told_equals_none_and_may_be_any() {
+        let left = told();
+        let (other, untold) = (Identity { boot: [2; 16], ..left }, Identity { boot: UNTOLD, ..left });
+        assert!(other.is_after_a_boot(&left) && !left.is_after_a_boot(&left));
+        for one in [left, untold] {
+            assert_eq!(one.difference(&untold), Some(Difference::Boot));
+            assert_eq!(untold.difference(&one), Some(Difference::Boot));
+            assert!(!one.is_after_a_boot(&untold) && !untold.is_after_a_boot(&one));
+        }
+    }
+
+    #[test]
+    fn a_process_has_a_number_in_its_own_namespace_too() {
+        let this = std::process::id();
+        assert!(numbers(this).contains(&this));
+        assert_eq!(numbers(u32::MAX), [], "there is none of that number");
+    }
+
+    #[test]
+    fn an_owner_of_which_only_the_number_is_known_has_ended_where_no_process_can_be_it() {
+        let owner = |pid| Holder { pid, start_time: 0, space: 0 };
+        assert!(owner(std::process::id()).may_live());
+        let sees_all = space_of("self") == Some(FIRST_SPACE) && start_time(1).is_some();
+        assert_eq!(owner(u32::MAX).may_live(), !sees_all);
+    }
+
+    #[test]
     fn a_mounting_is_the_same_by_its_mount_or_by_its_number_and_what_is_not_known_equals_nothing() {
         let left = told();
         for other in
@@ -304,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_boot_is_told_by_the_kernel_alone() {
-        assert_eq!(boot_id(Path::new(BOOT_ID)), *BOOT.get(), "this machine has one");
+        assert_eq!(boot_id(Path::new(BOOT_ID)), Some(*BOOT.get()), "this machine has one");
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::copy(BOOT_ID, file.path()).unwrap();
         assert_eq!(boot_id(file.path()), None, "a container's own");

@@ -120,9 +120,9 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
     }
     let identity = match (options.identity, backing.claim(), &found) {
         (Some(identity), ..) => identity,
-        (None, _, Some(found)) if probe.geometry.is_some() => Identity::of_device(found.rdev())?,
+        (None, _, Some(found)) if probe.geometry.is_some() => Identity::of_device(found.rdev()),
         (None, Some(claim), _) => Identity::of(claim.descriptor()?)?,
-        (None, None, _) => Identity::of_memory()?,
+        (None, None, _) => Identity::of_memory(),
     };
     // Locks are of a name in /dev, and a device may have several.
     let writes = !(options.read_only || options.private);
