@@ -32,11 +32,11 @@ pub fn run(args: &Create) -> Result<u8, Failure> {
         options = options.require(if cache_line { Durability::CacheLine } else { Durability::Fdatasync });
     }
     let store = options.open(&args.region)?;
-    store.sync()?;
-    let info = store.info();
-    place::close(store)?;
-    let (region, durability) = (args.region.display(), info.durability);
-    output::print(&format!(
+    let (region, info) = (args.region.display(), store.info());
+    let synced = store.sync().map_err(Failure::from).and_then(|()| place::close(store));
+    synced.map_err(|why| why.too_late(&format!("{region} is made, though perhaps not for good")))?;
+    let durability = info.durability;
+    output::print_done(&format!(
         "{region}: an empty region, durability {durability} on a {}\n",
         output::medium(&info)
     ))?;

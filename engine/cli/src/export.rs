@@ -1,16 +1,16 @@
 //! `pagestone export`: an object becomes a file.
 
-use crate::access::{Access, PRIVATE};
+use crate::access::Access;
 use crate::args::Export;
 use crate::failure::Failure;
+use crate::fresh::Fresh;
 use crate::place::{self, Place};
 use crate::{output, progress, sqlite};
 use pagestone::store::{Object, Store};
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
@@ -31,7 +31,7 @@ pub fn run(args: &Export) -> Result<u8, Failure> {
     for (name, file, bytes) in result? {
         text += &format!("{name} -> {} ({})\n", file.display(), output::size(bytes));
     }
-    output::print(&text)?;
+    output::print_done(&text)?;
     Ok(0)
 }
 
@@ -44,6 +44,7 @@ fn export(
     access: &Access,
 ) -> Result<Vec<(String, PathBuf, u64)>, Failure> {
     store.open(object)?;
+    let file = &followed(file)?;
     let mut parts = Vec::new();
     for suffix in [sqlite::JOURNAL, sqlite::WAL] {
         let name = format!("{object}{suffix}");
@@ -59,12 +60,7 @@ fn export(
         }
     }
     parts.push((object.to_owned(), file.to_owned()));
-    if let Some((_, there)) = parts.iter().find(|(_, f)| f.metadata().is_ok_and(|m| !m.is_file())) {
-        return Err(Failure::Other(format!("{} is no plain file: `-` is standard output", there.display())));
-    }
-    if let Some((_, there)) = parts.iter().find(|(_, f)| !force && f.symlink_metadata().is_ok()) {
-        return Err(exists(there));
-    }
+    parts.iter().try_for_each(|(_, target)| refuse(target, store, force))?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Opened before anything is made: in a folder that cannot be read no name can be made durable.
     let names = Names { folder, open: File::open(folder).map_err(Failure::file(folder))? };
@@ -81,12 +77,35 @@ fn export(
     place_all(parts, force, &names)
 }
 
+/// Refuses a name that something has which is not to be replaced.
+fn refuse(target: &Path, store: &Store, force: bool) -> Result<(), Failure> {
+    let shown = target.display();
+    if target.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(Failure::Other(format!("{shown} is no plain file: `-` is standard output")));
+    }
+    if place::leads_to(target, store) {
+        return Err(Failure::Other(format!("{shown} is the region itself: choose another name")));
+    }
+    if !force && target.symlink_metadata().is_ok() { Err(exists(target)) } else { Ok(()) }
+}
+
+/// The file that would be replaced: what a link leads to, beside which SQLite looks for journal and WAL.
+fn followed(file: &Path) -> Result<PathBuf, Failure> {
+    match file.metadata() {
+        Ok(found) if file.is_symlink() && found.is_file() => file.canonicalize().map_err(Failure::file(file)),
+        Err(e) if file.is_symlink() => {
+            Err(Failure::Other(format!("{} is a link that leads nowhere: {e}", file.display())))
+        }
+        _ => Ok(file.to_owned()),
+    }
+}
+
 /// A copy that is whole and durable, and does not have its name yet.
 struct Part {
     name: String,
     file: PathBuf,
     bytes: u64,
-    whole: NamedTempFile,
+    whole: Fresh,
 }
 
 /// The folder that the copies' names are in.
@@ -137,10 +156,9 @@ fn place_in_turn(
         names.sync()?;
     }
     for Part { name, file, bytes, whole } in parts {
-        let placed = if force { whole.persist(&file) } else { whole.persist_noclobber(&file) };
-        let mut placed = match placed {
-            Err(e) if e.error.kind() == ErrorKind::AlreadyExists => Err(exists(&file)),
-            placed => placed.map(drop).map_err(|e| Failure::File(file.clone(), e.error)),
+        let mut placed = match whole.name(&file, force) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(exists(&file)),
+            placed => placed.map_err(|e| Failure::File(file.clone(), e)),
         };
         if placed.is_ok() {
             done.push((name, file, bytes));
@@ -152,7 +170,10 @@ fn place_in_turn(
                 // The failure to report is the one for which they go.
                 drop(std::fs::remove_file(companion));
             }
-            return Err(e);
+            return Err(match done.len() == count {
+                true => e.too_late("but all of it is exported, though perhaps not for good"),
+                false => e,
+            });
         }
     }
     Ok(done)
@@ -170,19 +191,15 @@ fn exists(file: &Path) -> Failure {
     Failure::Other(format!("{} exists already: use --force to overwrite it", file.display()))
 }
 
-/// Writes the object's bytes under a temporary name in the folder, and makes them durable.
-fn copy(from: &Object, file: &Path, folder: &Path, access: &Access) -> Result<(NamedTempFile, u64), Failure> {
-    // The name is one that cannot be guessed, and the file its maker's alone until all of it is there.
-    let mut to = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(PRIVATE))
-        .tempfile_in(folder)
-        .map_err(Failure::file(folder))?;
+/// Writes the object's bytes to a new file of the folder, and makes them durable. It is its maker's alone until all of it is there.
+fn copy(from: &Object, file: &Path, folder: &Path, access: &Access) -> Result<(Fresh, u64), Failure> {
+    let to = Fresh::new(folder).map_err(Failure::file(folder))?;
     let len = each_chunk(from, |offset, chunk| match chunk.iter().any(|b| *b != 0) {
-        true => to.as_file().write_all_at(chunk, offset),
+        true => to.file().write_all_at(chunk, offset),
         false => Ok(()),
     })
     .map_err(|e| e.into_failure(file))?;
-    let made = to.as_file_mut();
+    let made = to.file();
     made.set_len(len)
         .and_then(|()| access.give(made))
         .and_then(|()| made.sync_all())

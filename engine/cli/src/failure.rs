@@ -26,6 +26,12 @@ impl Failure {
         let path = path.to_owned();
         move |e| Self::File(path, e)
     }
+
+    /// This failure, which came too late for what is `done`.
+    pub fn too_late(&self, done: &str) -> Self {
+        Self::Other(format!("{self}; {done}"))
+    }
+
     /// The exit code that says it.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -3,6 +3,7 @@
 use crate::access::Access;
 use crate::args::{Import, Opening};
 use crate::failure::Failure;
+use crate::moment::{self, Moment};
 use crate::place::{self, Place};
 use crate::sqlite::{self, Database};
 use crate::{output, progress};
@@ -10,7 +11,6 @@ use pagestone::store::Store;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// Bytes copied at once. A run of this size that is all zero stays a hole.
 const CHUNK: usize = 1 << 20;
@@ -28,7 +28,7 @@ pub fn run(args: &Import) -> Result<u8, Failure> {
         let (file, region) = (part.file.display(), imported_to.region.display());
         text += &format!("{file} -> {region}:{} ({})\n", part.object, output::size(part.bytes));
     }
-    output::print(&text)?;
+    output::print_done(&text)?;
     Ok(0)
 }
 
@@ -47,13 +47,16 @@ pub fn import(file: &Path, to: &Place, replace: bool, how: Opening) -> Result<Ve
     if !file.metadata().map_err(Failure::file(file))?.is_file() {
         return Err(Failure::Other(format!("{}: only plain files can be imported", file.display())));
     }
+    let plain = Moment::of([file.to_owned()])?;
     let database = if sqlite::is_database(file)? { Some(Database::open(file)?) } else { None };
+    let moment = database.as_ref().map_or(&plain, |database| &database.moment);
     let sources = sources(file, to, database.as_ref())?;
     let access = access(&sources)?;
     let (store, made) = place::change_or_create(&to.region, how)?;
-    let result = remove_unfinished(&store)
+    let result = refuse_itself(&store, &sources)
+        .and_then(|()| remove_unfinished(&store))
         .and_then(|()| vacate(&store, &sources, replace))
-        .and_then(|()| copy_all(&store, &sources));
+        .and_then(|()| copy_all(&store, &sources, moment));
     if result.is_err()
         && let Some(made) = &made
     {
@@ -62,11 +65,20 @@ pub fn import(file: &Path, to: &Place, replace: bool, how: Opening) -> Result<Ve
     }
     let closed = place::close(store);
     let imported = result?;
-    closed?;
-    if let Some(made) = made {
-        made.give(&to.region, &access)?;
-    }
+    let finished = closed.and_then(|()| made.map_or(Ok(()), |made| made.give(&to.region, &access)));
+    finished.map_err(|why| why.too_late(&format!("but all of it is in {}", to.region.display())))?;
     Ok(imported)
+}
+
+/// A region that is copied into itself grows as fast as it is read.
+fn refuse_itself(store: &Store, sources: &[(PathBuf, String)]) -> Result<(), Failure> {
+    match sources.iter().find(|(file, _)| place::leads_to(file, store)) {
+        None => Ok(()),
+        Some((file, _)) => Err(Failure::Other(format!(
+            "{} is the region itself, which would grow without end: import it into another one",
+            file.display()
+        ))),
+    }
 }
 
 /// What the objects of an import are named until all are there.
@@ -97,7 +109,10 @@ fn sources(file: &Path, to: &Place, database: Option<&Database>) -> Result<Vec<(
     let Some(database) = database else {
         let name = match &to.object {
             Some(name) => name.clone(),
-            None => file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            None => file.file_name().unwrap_or_default().to_str().map(str::to_owned).ok_or_else(|| {
+                let file = file.display();
+                Failure::Other(format!("{file}: its name is not UTF-8: name the object, as REGION:OBJECT"))
+            })?,
         };
         return Ok(vec![(file.to_owned(), name)]);
     };
@@ -142,7 +157,7 @@ fn vacate(store: &Store, sources: &[(PathBuf, String)], replace: bool) -> Result
 }
 
 /// Copies each file under an unfinished name, makes it durable, and only then gives it its name.
-fn copy_all(store: &Store, sources: &[(PathBuf, String)]) -> Result<Vec<Imported>, Failure> {
+fn copy_all(store: &Store, sources: &[(PathBuf, String)], moment: &Moment) -> Result<Vec<Imported>, Failure> {
     let mut imported = Vec::new();
     let unfinished = unfinished_names();
     let mut result = Ok(());
@@ -155,7 +170,7 @@ fn copy_all(store: &Store, sources: &[(PathBuf, String)]) -> Result<Vec<Imported
             }
         }
     }
-    result = result.and_then(|()| {
+    result = result.and_then(|()| moment.lasts()).and_then(|()| {
         store.sync()?;
         for ((_, object), name) in sources.iter().zip(&unfinished) {
             store.rename(name, object)?;
@@ -172,12 +187,13 @@ fn copy_all(store: &Store, sources: &[(PathBuf, String)]) -> Result<Vec<Imported
     Ok(imported)
 }
 
-/// Copies one file into a new object and returns its length.
+/// Copies one file into a new object and returns its length. One that grows is read no further than by a byte.
 fn copy(store: &Store, file: &Path, object: &str) -> Result<u64, Failure> {
-    let mut from = File::open(file).map_err(Failure::file(file))?;
-    let before = stamp(&from, file)?;
+    let from = File::open(file).map_err(Failure::file(file))?;
+    let len = from.metadata().map_err(Failure::file(file))?.len();
+    let mut from = from.take(len.saturating_add(1));
     let to = store.create(object)?;
-    let bar = progress::bytes("importing", before.0);
+    let bar = progress::bytes("importing", len);
     let mut chunk = Vec::with_capacity(CHUNK);
     let mut offset = 0;
     loop {
@@ -196,16 +212,5 @@ fn copy(store: &Store, file: &Path, object: &str) -> Result<u64, Failure> {
         to.set_len(offset)?;
     }
     bar.finish_and_clear();
-    if stamp(&from, file)? != before || offset != before.0 {
-        return Err(Failure::Other(format!(
-            "{} changed while it was copied: close the program that writes it",
-            file.display()
-        )));
-    }
-    Ok(offset)
-}
-
-fn stamp(file: &File, path: &Path) -> Result<(u64, Option<SystemTime>), Failure> {
-    let m = file.metadata().map_err(Failure::file(path))?;
-    Ok((m.len(), m.modified().ok()))
+    if offset == len { Ok(len) } else { Err(moment::changed(file)) }
 }

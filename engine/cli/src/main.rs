@@ -9,9 +9,11 @@ mod create;
 mod demo;
 mod export;
 mod failure;
+mod fresh;
 mod import;
 mod info;
 mod ls;
+mod moment;
 mod output;
 mod place;
 mod progress;
@@ -22,13 +24,15 @@ mod stat;
 use args::{Cli, Command};
 use clap::Parser;
 use failure::Failure;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("pagestone: {failure}");
+            // Where nothing can be written the exit code says it alone.
+            drop(writeln!(std::io::stderr(), "pagestone: {failure}"));
             ExitCode::from(failure.exit_code())
         }
     }

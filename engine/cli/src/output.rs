@@ -16,6 +16,11 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// As [`print`], what a command has changed: that is done, whether it can be told or not.
+pub fn print_done(text: &str) -> Result<(), Failure> {
+    print(text).map_err(|why| why.too_late(&format!("but it is done: {}", text.trim_end())))
+}
+
 /// Writes a JSON value and a line end.
 pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value:#}\n"))

@@ -132,16 +132,23 @@ pub fn is_device(region: &Path) -> bool {
     std::fs::metadata(region).is_ok_and(|found| found.file_type().is_char_device())
 }
 
-/// Whether nothing was ever stored in the file: empty, or left by a process that died while it made a region.
+/// Whether it is a plain file in which nothing was ever stored: empty, or left by a process that died while it made a region.
 pub fn is_blank(region: &Path) -> bool {
+    if !region.metadata().is_ok_and(|found| found.is_file() && found.len() <= EMPTY_REGION_MAX) {
+        return false;
+    }
     let mut head = Vec::new();
     let read = File::open(region).and_then(|f| f.take(BLANK_HEAD).read_to_end(&mut head));
-    let len = region.metadata().map_or(u64::MAX, |m| m.len());
-    read.is_ok() && len <= EMPTY_REGION_MAX && head.iter().all(|b| *b == 0)
+    read.is_ok() && head.iter().all(|b| *b == 0)
 }
 
 fn must_exist(region: &Path) -> Result<(), Failure> {
     std::fs::metadata(region).map(drop).map_err(Failure::file(region))
+}
+
+/// Whether the path leads to the file of an open region.
+pub fn leads_to(path: &Path, store: &Store) -> bool {
+    path.metadata().is_ok_and(|found| (found.dev(), found.ino()) == store.info().file)
 }
 
 /// Closes a store whose objects are all closed.

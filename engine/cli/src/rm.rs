@@ -25,7 +25,7 @@ pub fn run(args: &Rm) -> Result<u8, Failure> {
         let removed = remove(&store, &region, &objects, &mut gone).and_then(|()| place::close(store));
         removed.map_err(|why| told(&why, &gone[..before], &gone[before..]))?;
     }
-    output::print(&gone.iter().map(|name| format!("{name} removed\n")).collect::<String>())?;
+    output::print_done(&gone.iter().map(|name| format!("{name} removed\n")).collect::<String>())?;
     Ok(0)
 }
 

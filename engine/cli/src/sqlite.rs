@@ -1,7 +1,7 @@
 //! SQLite databases as plain files: how to know one, and what lies beside it.
 
 use crate::failure::Failure;
-use crate::place;
+use crate::moment::Moment;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -26,7 +26,7 @@ pub fn is_database(path: &Path) -> Result<bool, Failure> {
 
 /// Where a region is expected, a database is a mistake that we can explain.
 pub fn refuse_database(region: &Path) -> Result<(), Failure> {
-    if place::is_device(region) || !is_database(region)? {
+    if !is_database(region)? {
         return Ok(());
     }
     let path = region.display();
@@ -35,8 +35,12 @@ pub fn refuse_database(region: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// The first `len` bytes; `None` if the file has fewer.
+/// The first `len` bytes; `None` if the file has fewer, or is no plain file: to open a pipe may be to wait, and to read it is to
+/// take what is in it.
 fn head(path: &Path, len: usize) -> Result<Option<Vec<u8>>, Failure> {
+    if !path.metadata().map_err(Failure::file(path))?.is_file() {
+        return Ok(None);
+    }
     let mut bytes = Vec::with_capacity(len);
     File::open(path).and_then(|f| f.take(len as u64).read_to_end(&mut bytes)).map_err(Failure::file(path))?;
     Ok((bytes.len() == len).then_some(bytes))
@@ -51,6 +55,8 @@ pub struct Database {
     pub journal: Option<PathBuf>,
     /// A WAL with frames that are not in the database yet.
     pub wal: Option<PathBuf>,
+    /// All three, and those of them that do not count, as they were when that was found out.
+    pub moment: Moment,
     /// Locks that keep writers out while these live.
     _locks: Vec<File>,
 }
@@ -65,17 +71,18 @@ impl Database {
         if shm.exists() {
             locks.push(lock(&shm)?);
         }
-        let journal = Some(beside(&main, JOURNAL)).filter(|p| p.exists());
-        let journal = match journal {
+        let (journal, wal) = (beside(&main, JOURNAL), beside(&main, WAL));
+        // Where there was no `-shm` to lock, a writer may come by whenever it likes.
+        let moment = Moment::of([main.clone(), journal.clone(), wal.clone()])?;
+        let journal = match Some(journal).filter(|p| p.exists()) {
             Some(p) if is_hot(&p)? => Some(p),
             _ => None,
         };
-        let wal = Some(beside(&main, WAL)).filter(|p| p.exists());
-        let wal = match wal {
+        let wal = match Some(wal).filter(|p| p.exists()) {
             Some(p) if has_frames(&p)? => Some(p),
             _ => None,
         };
-        Ok(Self { main, journal, wal, _locks: locks })
+        Ok(Self { main, journal, wal, moment, _locks: locks })
     }
 }
 

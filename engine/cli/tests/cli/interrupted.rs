@@ -1,7 +1,9 @@
 //! Commands that another comes by, that fail in the middle, and that are killed there.
 
+use super::mistakes::run_for;
 use super::{Scene, text};
 use pagestone_tests::skip::skipped;
+use rusqlite::Connection;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -117,19 +119,35 @@ fn a_file_that_comes_while_it_is_exported_is_not_replaced() {
     fs::write(s.path("x"), "copied").expect("a file");
     s.ok(&["import", "x", "r.pgs"]);
     let args = ["export", "r.pgs:x", "back"];
-    let Some(mut export) = tampered(&s, None, "fsync", "delay_enter=2000000:when=1", &args) else { return };
+    let Some(mut export) = tampered(&s, None, "fsync", "delay_enter=4000000:when=1", &args) else { return };
     let export = export.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
-    let begun = Instant::now();
-    // The copy has a name of its own by now.
-    while fs::read_dir(s.path("")).expect("the folder").count() < 3 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the export makes no file");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    // All is written by now, and without a name.
+    std::thread::sleep(Duration::from_millis(2000));
     fs::write(s.path("back"), "mine").expect("a file");
     let out = export.wait_with_output().expect("it ends");
     assert_eq!(fs::read_to_string(s.path("back")).expect("a file"), "mine");
     assert!(!out.status.success() && text(&out.stderr).contains("--force"), "{}", text(&out.stderr));
     assert_eq!(fs::read_dir(s.path("")).expect("the folder").count(), 3, "nothing else is left");
+}
+
+#[test]
+fn nothing_is_left_of_an_export_that_is_killed_while_it_copies() {
+    let s = Scene::new();
+    let how = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::WRONLY;
+    if rustix::fs::open(s.path(""), how, rustix::fs::Mode::RWXU).is_err() {
+        return skipped(
+            "an export that is killed",
+            "the file system of temporary files has none without a name",
+        );
+    }
+    fs::write(s.path("x"), "copied").expect("a file");
+    s.ok(&["import", "x", "r.pgs"]);
+    for args in [["export", "r.pgs:x", "back", "--wait=0"], ["export", "r.pgs:x", "x", "--force"]] {
+        let Some(mut export) = tampered(&s, None, "fsync", "signal=KILL:when=1", &args) else { return };
+        assert!(!export.output().expect("it ends").status.success());
+        assert_eq!(fs::read_dir(s.path("")).expect("the folder").count(), 2, "{args:?}");
+        assert_eq!(fs::read_to_string(s.path("x")).expect("a file"), "copied");
+    }
 }
 
 #[test]
@@ -147,4 +165,80 @@ fn an_export_to_a_full_device_fails() {
             .status();
         assert_eq!(status.expect("it ends").code(), Some(1), "{bytes:?}");
     }
+}
+
+/// It is longer by far when it is read than when it was looked at.
+#[test]
+fn a_file_that_grows_while_it_is_copied_is_not_followed() {
+    let s = Scene::new();
+    fs::write(s.path("log"), vec![7; 8 << 20]).expect("a file");
+    let args = ["import", "log", "r.pgs"];
+    let Some(mut import) = tampered(&s, Some("log"), "read", "delay_enter=3000000:when=5", &args) else {
+        return;
+    };
+    let out = std::thread::scope(|scope| {
+        let import = scope.spawn(|| run_for(&s, Duration::from_secs(20), &mut import));
+        std::thread::sleep(Duration::from_millis(1500));
+        let log = fs::OpenOptions::new().write(true).open(s.path("log")).expect("the file");
+        log.set_len(1 << 40).expect("a hole that takes long to read");
+        import.join().expect("no panic")
+    });
+    let out = out.expect("it ends");
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("changed while it was copied"), "{}", text(&out.stderr));
+}
+
+/// There is no `-shm` to lock. A commit and a checkpoint come between the copy of the WAL and that of the database.
+#[test]
+fn a_database_and_its_wal_are_copied_as_of_one_moment() {
+    let s = Scene::new();
+    let db = s.database("x.db", 10);
+    db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
+    db.pragma_update(None, "wal_autocheckpoint", 0).expect("no checkpoint");
+    db.execute("INSERT INTO t VALUES(777, 'only in the WAL')", []).expect("a row");
+    for suffix in ["", "-wal"] {
+        fs::copy(s.path(&format!("x.db{suffix}")), s.path(&format!("c.db{suffix}"))).expect("copied");
+    }
+    drop(db);
+    // Opened to see what it is, to be locked, and to be copied.
+    let args = ["import", "c.db", "r.pgs"];
+    let Some(mut import) = tampered(&s, Some("c.db"), "openat", "delay_enter=4000000:when=3", &args) else {
+        return;
+    };
+    let import = import.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+    std::thread::sleep(Duration::from_millis(1500));
+    let db = Connection::open(s.path("c.db")).expect("the database");
+    db.execute_batch("INSERT INTO t VALUES(888, 'later'); PRAGMA wal_checkpoint(TRUNCATE)")
+        .expect("a commit");
+    let out = import.wait_with_output().expect("it ends");
+    assert_eq!(out.status.code(), Some(1), "the region has a newer database and an older WAL");
+    assert!(text(&out.stderr).contains("changed while it was copied"), "{}", text(&out.stderr));
+    assert!(!s.path("r.pgs").exists(), "nothing is left of a failed import");
+}
+
+#[test]
+fn what_fails_when_all_is_there_says_so() {
+    let s = Scene::new();
+    fs::write(s.path("x"), "one").expect("a file");
+    let syncs = "fsync,fdatasync,msync,sync_file_range";
+    for when in 1..100 {
+        let how = format!("error=EIO:when={when}");
+        let Some(mut create) = tampered(&s, None, syncs, &how, &["create", "r.pgs"]) else { return };
+        let out = create.output().expect("it ends");
+        let why = text(&out.stderr);
+        let there = fs::remove_file(s.path("r.pgs")).is_ok();
+        assert_eq!(there, out.status.success() || why.contains("is made"), "{when}: {why}");
+        if out.status.success() {
+            break;
+        }
+    }
+    let args = ["import", "x", "r.pgs"];
+    let out = tampered(&s, None, "fchmod", "error=EPERM:when=1", &args).expect("strace").output();
+    let why = text(&out.expect("it ends").stderr);
+    assert!(why.contains("all of it is in r.pgs"), "{why}");
+    let args = ["export", "r.pgs:x", "back"];
+    let out = tampered(&s, None, "fsync", "error=EIO:when=2", &args).expect("strace").output();
+    let why = text(&out.expect("it ends").stderr);
+    assert!(why.contains("all of it is exported"), "{why}");
+    assert_eq!(fs::read_to_string(s.path("back")).expect("a file"), "one");
 }

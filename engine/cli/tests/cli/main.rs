@@ -1,6 +1,7 @@
 //! What the command line promises.
 
 mod interrupted;
+mod mistakes;
 
 use pagestone_tests::skip::skipped;
 use rusqlite::{Connection, OpenFlags};
@@ -443,14 +444,17 @@ fn a_copy_is_private_until_it_is_whole_and_its_name_is_durable() {
     let s = Scene::new();
     fs::write(s.path("x"), vec![7; 5 << 20]).expect("a file");
     let folder = s.path("").canonicalize().expect("the folder").display().to_string();
-    let which = "openat,rename,renameat,renameat2,fchmod,fsync";
+    let which = "openat,linkat,rename,renameat,renameat2,fchmod,fsync";
+    let is_made = |call: &str| call.contains("O_CREAT") || call.contains("O_TMPFILE");
     for args in [["import", "x", "r.pgs"], ["export", "r.pgs:x", "back"]] {
         let Some(calls) = calls(&s, which, &args) else { return };
-        let made: Vec<_> = calls.iter().filter(|c| c.contains("O_CREAT") && !c.contains("/dev/")).collect();
+        let made: Vec<_> = calls.iter().filter(|c| is_made(c) && !c.contains("/dev/")).collect();
         assert!(!made.is_empty() && made.iter().all(|c| c.contains("0600")), "{made:?}");
         let last = |what: &dyn Fn(&str) -> bool| calls.iter().rposition(|c| what(c));
         // A region gets its name when it is made, an export when it is whole.
-        let named = last(&|c| c.contains(" rename") || c.contains("O_EXCL") && c.contains("r.pgs"));
+        let named = last(&|c| {
+            c.contains(" rename") || c.contains(" linkat") || c.contains("O_EXCL") && c.contains("r.pgs")
+        });
         let synced = last(&|c| c.contains("fsync(") && c.contains(&format!("<{folder}>")));
         assert!(named.is_some() && named < synced, "{args:?}: {calls:#?}");
     }
