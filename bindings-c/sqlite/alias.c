@@ -1,82 +1,55 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Paths under which databases are open, of the registry: journals and WALs are asked for by path. */
+/*
+ * Names of journals and WALs, of the registry: SQLite asks for them by path.
+ *
+ * A path can stand for two databases at once: one whose file was unlinked or replaced while open, and one that lies there
+ * since. A connection that asks for its own journal passes the name that lies behind its database's, which SQLite keeps
+ * while the file is open: that pointer says who asks. Any other string with the same letters asks for what is at the path.
+ */
 #include "internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define BUCKETS 256
 
-static struct alias *aliases[BUCKETS];
+/* Main files, by the names of their journals and of their WALs. */
+static struct file *asking[SLOTS][BUCKETS];
 
 void pgsv_aliases_forget(void)
 {
-    memset(aliases, 0, sizeof aliases);
+    memset(asking, 0, sizeof asking);
 }
 
-static struct alias **bucket_of(const char *path, size_t length)
+/* The low bits of names in two blocks of one size are often the same. */
+static struct file **bucket_of(enum slot slot, const char *name)
 {
-    uint32_t hash = 2166136261u; /* FNV-1a */
-    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)path[i]) * 16777619u;
-    return &aliases[hash % BUCKETS];
+    return &asking[slot][(uint64_t)(uintptr_t)name * 0x9e3779b97f4a7c15u >> 56];
 }
 
-static bool names(const struct alias *alias, const char *path, size_t length)
+/* The database of the connection whose own name this is, or NULL; the registry is held. */
+static struct database *database_of(const char *name, enum slot slot)
 {
-    return strncmp(alias->path, path, length) == 0 && alias->path[length] == 0;
-}
-
-/* Names of one connection lie no further apart than this. */
-#define NAMES_SPAN ((uintptr_t)1 << 20)
-
-/* The alias with the database name that lies closest before `given_name`; else the latest. */
-static struct alias *closest(struct alias *first, const char *path, size_t length, const char *given_name)
-{
-    struct alias *best = first;
-    uintptr_t best_distance = NAMES_SPAN;
-    for (struct alias *alias = first; alias; alias = alias->next) {
-        if (!names(alias, path, length)) continue;
-        for (struct file *file = alias->files; file; file = file->alias_next) {
-            uintptr_t distance = (uintptr_t)given_name - (uintptr_t)file->given_name;
-            if (distance >= best_distance) continue;
-            best = alias;
-            best_distance = distance;
-        }
-    }
-    return best;
-}
-
-/* The database open under this path, or NULL; the registry is held.
- *
- * A path can stand for two at once: one whose file was unlinked or renamed while open, and one opened there since. Then
- * `given_name` decides. SQLite keeps the names of a connection's database, journal and WAL in one block of memory and
- * passes pointers into it, so the connection that asks is the one whose database name lies closest before. */
-static struct database *alias_find(const char *path, size_t length, const char *given_name)
-{
-    struct alias *first = *bucket_of(path, length);
-    while (first && !names(first, path, length)) first = first->next;
-    if (!first) return NULL;
-    struct alias *second = first->next;
-    while (second && !names(second, path, length)) second = second->next;
-    return second ? closest(first, path, length, given_name)->database : first->database;
+    struct file *file = *bucket_of(slot, name);
+    while (file && file->names[slot] != name) file = file->next_asking[slot];
+    return file ? file->database : NULL;
 }
 
 /* The same with one more reference. */
-struct database *pgsv_alias_database(const char *path, size_t length, const char *given_name)
+struct database *pgsv_alias_database(const char *name, enum slot slot)
 {
     pthread_mutex_lock(&pgsv_registry);
-    struct database *database = alias_find(path, length, given_name);
+    struct database *database = database_of(name, slot);
     if (database) database->refs++;
     pthread_mutex_unlock(&pgsv_registry);
     return database;
 }
 
 /* Whether it is known without opening anything if the database has a journal or WAL. Asked by every transaction. */
-bool pgsv_alias_answers(const char *path, size_t length, enum slot slot, bool *exists)
+bool pgsv_alias_answers(const char *name, enum slot slot, bool *exists)
 {
     uint64_t bytes = 0;
     pthread_mutex_lock(&pgsv_registry);
-    struct database *database = alias_find(path, length, path);
+    struct database *database = database_of(name, slot);
     struct object *object = database ? &database->objects[slot] : NULL;
     enum object_state state = object ? atomic_load_explicit(&object->state, memory_order_acquire) : OBJECT_UNKNOWN;
     bool answers = state == OBJECT_ABSENT || (state == OBJECT_OPEN && pgs_object_size(object->handle, &bytes) == PGS_OK);
@@ -85,40 +58,27 @@ bool pgsv_alias_answers(const char *path, size_t length, enum slot slot, bool *e
     return answers;
 }
 
-/* The file is open under this path. */
-int pgsv_alias_add(struct file *file, const char *path)
+/* The main file is open. */
+void pgsv_alias_add(struct file *file)
 {
-    size_t length = strlen(path);
-    struct alias *fresh = calloc(1, sizeof *fresh + length + 1);
-    if (!fresh) return SQLITE_NOMEM;
-    fresh->database = file->database;
-    memcpy(fresh->path, path, length + 1);
+    file->names[SLOT_JOURNAL] = sqlite3_filename_journal(file->names[SLOT_DB]);
+    file->names[SLOT_WAL] = sqlite3_filename_wal(file->names[SLOT_DB]);
     pthread_mutex_lock(&pgsv_registry);
-    struct alias **bucket = bucket_of(path, length), *alias = *bucket;
-    while (alias && (alias->database != file->database || !names(alias, path, length))) alias = alias->next;
-    if (!alias) {
-        fresh->next = *bucket;
-        *bucket = alias = fresh;
+    for (int slot = SLOT_JOURNAL; slot < SLOTS; slot++) {
+        struct file **bucket = bucket_of(slot, file->names[slot]);
+        file->next_asking[slot] = *bucket;
+        *bucket = file;
     }
-    file->alias = alias;
-    file->alias_next = alias->files;
-    alias->files = file;
     pthread_mutex_unlock(&pgsv_registry);
-    if (alias != fresh) free(fresh);
-    return SQLITE_OK;
 }
 
 void pgsv_alias_remove(struct file *file)
 {
-    struct alias *alias = file->alias;
-    struct file **member = &alias->files;
     pthread_mutex_lock(&pgsv_registry);
-    while (*member != file) member = &(*member)->alias_next;
-    *member = file->alias_next;
-    bool last = !alias->files;
-    struct alias **link = bucket_of(alias->path, strlen(alias->path));
-    while (last && *link != alias) link = &(*link)->next;
-    if (last) *link = alias->next;
+    for (int slot = SLOT_JOURNAL; slot < SLOTS; slot++) {
+        struct file **link = bucket_of(slot, file->names[slot]);
+        while (*link != file) link = &(*link)->next_asking[slot];
+        *link = file->next_asking[slot];
+    }
     pthread_mutex_unlock(&pgsv_registry);
-    if (last) free(alias);
 }

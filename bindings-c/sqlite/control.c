@@ -91,8 +91,8 @@ void pgsv_space_freed(struct database *database, enum slot slot)
 static int has_moved(const struct file *file)
 {
     struct statx found;
-    if (!file->alias) return 0;
-    return statx(AT_FDCWD, file->alias->path, 0, STATX_INO, &found) != 0 ||
+    if (!file->database || file->slot != SLOT_DB) return 0;
+    return statx(AT_FDCWD, file->names[SLOT_DB], 0, STATX_INO, &found) != 0 ||
            makedev(found.stx_dev_major, found.stx_dev_minor) != file->path_device ||
            found.stx_ino != file->path_inode;
 }

@@ -133,7 +133,7 @@ static int file_close(sqlite3_file *base)
     pgsv_shm_unmap(base, 0);
     pgsv_unlock(base, SQLITE_LOCK_NONE);
     if (file->delete_on_close && !file->read_only) result = file_truncate(base, 0);
-    if (file->alias) pgsv_alias_remove(file);
+    if (file->slot == SLOT_DB) pgsv_alias_remove(file);
     int closed = pgsv_database_put(file->database);
     return result == SQLITE_OK ? closed : result;
 }

@@ -7,7 +7,7 @@
  *   wishes.c   query parameters and the environment
  *   place.c    path -> region file and object names; foreign files, links
  *   region.c   the registry: open regions and databases
- *   alias.c    the registry: the paths under which databases are open
+ *   alias.c    the registry: whose journal or WAL a name is
  *   waiting.c  io methods of a database whose region another process has open
  *   file.c     io methods of an object: read, write, truncate, sync, size, fetch
  *   control.c  file controls
@@ -17,7 +17,7 @@
  *   status.c   codes of Pagestone -> codes of SQLite; what failed, in words
  *
  * Three kinds of mutex. None is held while another one is taken:
- *   pgsv_registry      lists of regions, databases and paths. Nothing under it opens, closes, reads or syncs a file.
+ *   pgsv_registry      lists of regions, databases and names. Nothing under it opens, closes, reads or syncs a file.
  *   database.looking   opening and creating the objects of a database
  *   database.mutex     the database's locks and its WAL index
  */
@@ -98,16 +98,8 @@ struct database {
     char name[OBJECT_PREFIX_MAX + 1]; /* prefix of the objects' names */
 };
 
-/* A path under which a database is open: journals and WALs are asked for by path. */
-struct alias {
-    struct alias *next;
-    struct database *database;
-    struct file *files; /* main files opened by this path */
-    char path[];
-};
-
 /* What SQLite holds: an open main database, journal or WAL. While the region belongs to another process, a main
- * database has `wanted` in the place of `database`, `object` and `alias`. */
+ * database has `wanted` in the place of `database` and `object`. */
 struct file {
     sqlite3_file base;
     struct database *database;
@@ -129,9 +121,8 @@ struct file {
     bool index_used;
     unsigned index_shared, index_exclusive; /* locks held, one bit each */
     /* Main file only. */
-    struct alias *alias;
-    struct file *alias_next;
-    const char *given_name; /* as xOpen got it: only ever compared, never read */
+    const char *names[SLOTS];         /* as xOpen got the first: SQLite keeps it, and the two behind it, until xClose */
+    struct file *next_asking[SLOTS];  /* see alias.c */
     dev_t path_device;
     ino_t path_inode;
 };
@@ -218,9 +209,9 @@ int pgsv_object_exists(struct database *database, enum slot slot, bool *exists);
 void pgsv_regions_forget(void);
 
 /* alias.c */
-struct database *pgsv_alias_database(const char *path, size_t length, const char *given_name);
-bool pgsv_alias_answers(const char *path, size_t length, enum slot slot, bool *exists);
-int pgsv_alias_add(struct file *file, const char *path);
+struct database *pgsv_alias_database(const char *name, enum slot slot);
+bool pgsv_alias_answers(const char *name, enum slot slot, bool *exists);
+void pgsv_alias_add(struct file *file);
 void pgsv_alias_remove(struct file *file);
 void pgsv_aliases_forget(void);
 

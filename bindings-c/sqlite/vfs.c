@@ -31,8 +31,8 @@ static size_t split(const char *path, enum slot *slot)
 }
 
 /* The database whose journal or WAL has this path, to be put back; NULL if it is none of ours: beside nothing, or beside
- * an ordinary database. Opens the region if this process has it not open: after a crash SQLite asks for the journals of
- * databases that it was never told to open. A file that should be a region and cannot be opened is an error, also when it
+ * an ordinary database. Where no connection asks for its own, it is the one at the path, and its region is opened if this
+ * process has it not open: after a crash SQLite asks for the journals of databases that it was never told to open. A file that should be a region and cannot be opened is an error, also when it
  * has lost its head: its journal may be in it. */
 static int companion(const char *path, enum slot *slot, struct database **database)
 {
@@ -42,7 +42,7 @@ static int companion(const char *path, enum slot *slot, struct database **databa
     *database = NULL;
     size_t length = split(path, slot);
     if (length == 0 || length >= sizeof main_path) return SQLITE_OK;
-    if ((*database = pgsv_alias_database(path, length, path)) != NULL) return SQLITE_OK;
+    if ((*database = pgsv_alias_database(path, *slot)) != NULL) return SQLITE_OK;
     memcpy(main_path, path, length);
     main_path[length] = 0;
     int result = pgsv_wishes(NULL, &wishes);
@@ -58,8 +58,7 @@ static int vfs_access(sqlite3_vfs *self, const char *path, int flags, int *answe
     enum slot slot;
     bool exists = false;
     (void)self;
-    size_t length = split(path, &slot);
-    if (length && pgsv_alias_answers(path, length, slot, &exists)) {
+    if (split(path, &slot) && pgsv_alias_answers(path, slot, &exists)) {
         *answer = exists;
         return SQLITE_OK;
     }
@@ -176,7 +175,7 @@ int pgsv_open_place(struct file *file, const struct place *place, const struct w
 {
     struct database *database;
     struct stat status = {0};
-    const char *path = file->given_name;
+    const char *path = file->names[SLOT_DB];
     int result = place->needs_link ? pgsv_may_link(path, place) : SQLITE_OK;
     if (result == SQLITE_OK) result = pgsv_database_get(place, flags, wishes, &database);
     if (result != SQLITE_OK) return result;
@@ -185,21 +184,17 @@ int pgsv_open_place(struct file *file, const struct place *place, const struct w
         result = pgsv_link(path, place);
         if (result == SQLITE_BUSY && !wishes->told) pgsv_refuse(result, "%s is in use, and no link to its region yet", path);
     }
-    if (result == SQLITE_OK) {
-        file->database = database;
-        if (stat(path, &status) == 0) {
-            file->path_device = status.st_dev;
-            file->path_inode = status.st_ino;
-        }
-        result = pgsv_alias_add(file, path);
+    if (result != SQLITE_OK) {
+        pgsv_database_put(database);
+        return result;
     }
-    if (result == SQLITE_OK) {
-        attach(file, database);
-        return SQLITE_OK;
+    if (stat(path, &status) == 0) {
+        file->path_device = status.st_dev;
+        file->path_inode = status.st_ino;
     }
-    file->database = NULL;
-    pgsv_database_put(database);
-    return result;
+    attach(file, database);
+    pgsv_alias_add(file);
+    return SQLITE_OK;
 }
 
 /* How often an opening that waits tries again. */
@@ -245,7 +240,7 @@ static int open_main(const char *path, sqlite3_file *base, int flags, int *out_f
     if (place.kind != PLACE_REGION) return pgsv_default->xOpen(pgsv_default, path, base, flags, out_flags);
     bool unlocked = uri_name && (wishes.shared_reading || sqlite3_uri_boolean(uri_name, "nolock", 0));
     prepare(file, SLOT_DB, flags);
-    file->given_name = path;
+    file->names[SLOT_DB] = path;
     if (uri_name) file->powersafe = sqlite3_uri_boolean(uri_name, "psow", 1);
     result = open_or_wait(file, &place, &wishes, flags, !unlocked);
     if (result == SQLITE_OK) tell_flags(file, flags, out_flags);

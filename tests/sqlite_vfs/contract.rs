@@ -37,6 +37,7 @@ contract! {
     file_without_write_permission_opens_read_only
     reader_is_refused_for_no_durability
     unlinked_database_keeps_its_journal
+    name_of_a_journal_leads_to_the_database_that_is_at_the_path
     database_is_known_by_device_and_inode
     region_without_its_head_is_not_absent
     foreign_file_is_refused_and_unharmed

@@ -240,6 +240,22 @@ fn assert_both(first: &Path, second: &Path, rows: u32, what: &str) {
     }
 }
 
+/// The one that this process has open was replaced: whether the super-journal is still needed is said by the other one.
+#[test]
+fn a_transaction_dies_whole_also_where_a_replaced_database_is_still_open() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (a, b) = (directory.path().join("a.db"), directory.path().join("b.db"));
+    let replaced = opened(&b);
+    run(&replaced, "CREATE TABLE u(x); INSERT INTO u VALUES('old')");
+    std::fs::remove_file(&b).expect("it was there");
+    let places = format!("{}|{}", a.display(), b.display());
+    let status = Helper::start("two before", Path::new(&places)).process.wait().expect("it ends");
+    assert_eq!(status.code(), Some(9), "it dies at the super-journal");
+    assert_both(&a, &b, 1, "one of the databases was replaced");
+    assert_eq!(value::<String>(&replaced, "SELECT x FROM u"), "old");
+    assert_eq!(files(directory.path()), ["a.db", "b.db"]);
+}
+
 #[test]
 fn a_transaction_over_two_databases_dies_whole_or_commits_whole() {
     for (after, rows) in [(false, 1), (true, 2)] {

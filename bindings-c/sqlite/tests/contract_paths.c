@@ -231,6 +231,31 @@ static const char *unlinked_database_keeps_its_journal(const char *directory)
     return NULL;
 }
 
+/* The same letters are a connection's own name only where they lie behind its database's. SQLite asks with others for the
+ * journals that a super-journal names. */
+static const char *name_of_a_journal_leads_to_the_database_that_is_at_the_path(const char *directory)
+{
+    struct opened old, fresh, journal;
+    char path[4096], other[4096], got[5];
+    path_of(path, directory, "a.db-journal");
+    HOLDS(contract_open_main(&fresh, directory, "b.db") == SQLITE_OK);
+    HOLDS(contract_open(&journal, JOURNAL_OF(fresh), SQLITE_OPEN_MAIN_JOURNAL | RW_CREATE) == SQLITE_OK);
+    HOLDS(METHOD(journal, xWrite, "fresh", 5, 0) == SQLITE_OK && contract_close(&journal) == SQLITE_OK);
+    HOLDS(contract_close(&fresh) == SQLITE_OK);
+    HOLDS(contract_open_main(&old, directory, "a.db") == SQLITE_OK);
+    HOLDS(exists(path) == 0 && exists(JOURNAL_OF(old)) == 0);
+    HOLDS(rename(path_of(other, directory, "b.db"), old.name) == 0);
+    HOLDS(exists(path) == 1 && exists(JOURNAL_OF(old)) == 0);
+    HOLDS(contract_open(&journal, path, SQLITE_OPEN_SUPER_JOURNAL | SQLITE_OPEN_READONLY) == SQLITE_OK);
+    HOLDS(METHOD(journal, xRead, got, 5, 0) == SQLITE_OK && memcmp(got, "fresh", 5) == 0);
+    HOLDS(contract_close(&journal) == SQLITE_OK);
+    HOLDS(contract_open(&journal, JOURNAL_OF(old), SQLITE_OPEN_MAIN_JOURNAL | RW_CREATE) == SQLITE_OK);
+    HOLDS(METHOD(journal, xWrite, "old", 3, 0) == SQLITE_OK && contract_close(&journal) == SQLITE_OK);
+    HOLDS(delete(path, 0) == SQLITE_OK && exists(path) == 0 && exists(JOURNAL_OF(old)) == 1);
+    HOLDS(contract_close(&old) == SQLITE_OK);
+    return NULL;
+}
+
 /* Two paths, one region: links and symbolic links meet in the same locks. */
 static const char *database_is_known_by_device_and_inode(const char *directory)
 {
@@ -351,6 +376,8 @@ const struct contract contract_of_paths[] = {
     {"file_without_write_permission_opens_read_only", file_without_write_permission_opens_read_only},
     {"reader_is_refused_for_no_durability", reader_is_refused_for_no_durability},
     {"unlinked_database_keeps_its_journal", unlinked_database_keeps_its_journal},
+    {"name_of_a_journal_leads_to_the_database_that_is_at_the_path",
+     name_of_a_journal_leads_to_the_database_that_is_at_the_path},
     {"database_is_known_by_device_and_inode", database_is_known_by_device_and_inode},
     {"region_without_its_head_is_not_absent", region_without_its_head_is_not_absent},
     {"foreign_file_is_refused_and_unharmed", foreign_file_is_refused_and_unharmed},
