@@ -110,7 +110,8 @@ struct file {
     pgs_batch *batch;    /* between BEGIN_ATOMIC_WRITE and its end */
     bool journal_needed; /* a batch has failed: what SQLite writes next is covered by a journal that it did not sync */
     bool unsynced;       /* the connection has once had synchronous=OFF: SQLite then offers no batch to commit by, and yet keeps
-                            the journal in memory wherever batches are offered, so that a death in mid-commit tears */
+                            the journal in memory wherever batches are offered, so that a death in mid-commit tears. Or it takes
+                            no locks: then nothing tells whether a transaction is under way, which that may not interrupt */
     bool journaling;     /* a transaction has its journal, in memory or not */
     int lock;            /* SQLITE_LOCK_* */
     int last_errno;

@@ -240,6 +240,7 @@ static int open_main(const char *path, sqlite3_file *base, int flags, int *out_f
     if (place.kind != PLACE_REGION) return pgsv_default->xOpen(pgsv_default, path, base, flags, out_flags);
     bool unlocked = uri_name && (wishes.shared_reading || sqlite3_uri_boolean(uri_name, "nolock", 0));
     prepare(file, SLOT_DB, flags);
+    if (unlocked) file->unsynced = true;
     file->names[SLOT_DB] = path;
     if (uri_name) file->powersafe = sqlite3_uri_boolean(uri_name, "psow", 1);
     result = open_or_wait(file, &place, &wishes, flags, !unlocked);

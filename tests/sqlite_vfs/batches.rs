@@ -159,6 +159,25 @@ fn without_syncs_the_journal_is_an_object() {
     }
 }
 
+/// Without locks nothing tells that a statement writes: syncs can be switched off, and the journal must not be in memory.
+#[test]
+fn without_locks_the_journal_is_an_object_when_syncs_are_switched_off_while_a_statement_writes() {
+    let (_directory, path) = place();
+    drop(begun(&path));
+    let db = opened(format!("file:{}?nolock=1", path.display()));
+    let mut update = db.prepare("UPDATE t SET v=v+1 RETURNING id").expect("it compiles");
+    let before = counters(&db)["log_records"];
+    let mut rows = update.query([]).expect("it runs");
+    assert!(rows.next().expect("it steps").is_some());
+    run(&db, "PRAGMA synchronous=OFF");
+    assert!(counters(&db)["log_records"] > before, "there is no journal");
+    while rows.next().expect("it steps").is_some() {}
+    drop(rows);
+    drop(update);
+    assert_eq!(cost(&db, "INSERT INTO t(v) VALUES(1)")[0], 0);
+    assert_whole(&db);
+}
+
 #[test]
 fn syncs_are_not_switched_off_while_a_statement_writes() {
     let (_directory, path) = place();
