@@ -46,6 +46,8 @@ static int companion(const char *path, enum slot *slot, struct database **databa
     memcpy(main_path, path, length);
     main_path[length] = 0;
     int result = pgsv_wishes(NULL, &wishes);
+    /* The region is there: who made it has allowed that, in a URI that nothing asks with here. */
+    wishes.copy_on_write = true;
     if (result == SQLITE_OK) result = pgsv_locate(main_path, SQLITE_OPEN_READWRITE, &wishes, &place);
     if (result != SQLITE_OK || place.kind != PLACE_REGION || place.create) return result;
     result = pgsv_database_get(&place, SQLITE_OPEN_READWRITE, &wishes, database);

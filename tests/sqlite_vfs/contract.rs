@@ -31,6 +31,7 @@ contract! {
     wal_grows_ahead_in_zeros
     journal_comes_and_goes
     journal_is_found_by_path_alone
+    journal_is_found_by_path_alone_where_copy_on_write_was_allowed
     region_that_cannot_be_opened_is_not_absent
     others_belong_to_the_default_vfs
     open_follows_its_flags

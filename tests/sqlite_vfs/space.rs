@@ -3,6 +3,7 @@
 use crate::processes::{Helper, say};
 use crate::{assert_whole, opened, run, value};
 use pagestone_tests::skip::skipped;
+use pagestone_tests::sqlite;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
@@ -133,5 +134,11 @@ pub fn on_storage_that_writes_elsewhere(image: &str) {
     let db = opened(uri("?copy_on_write=1"));
     run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES('here')");
     assert_eq!(value::<String>(&db, "SELECT x FROM t"), "here");
+    drop(db);
+    std::fs::remove_file(format!("{disk}/a.pgs")).expect("it was there");
+    let found = "journal_is_found_by_path_alone_where_copy_on_write_was_allowed";
+    if let Err(failure) = sqlite::contract(found, Path::new(&disk)) {
+        return say(&format!("elsewhere: {failure}"));
+    }
     say("elsewhere: refused, then allowed");
 }

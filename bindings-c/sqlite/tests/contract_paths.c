@@ -89,6 +89,20 @@ static const char *journal_is_found_by_path_alone(const char *directory)
     return NULL;
 }
 
+/* The URI that allowed it is not what SQLite asks with. Run once more on a file system that writes elsewhere (`space`). */
+static const char *journal_is_found_by_path_alone_where_copy_on_write_was_allowed(const char *directory)
+{
+    struct opened db, journal;
+    char path[4096];
+    path_of(path, directory, "a.db-journal");
+    HOLDS(open_with(&db, directory, "a.db", "copy_on_write", "1") == SQLITE_OK);
+    HOLDS(contract_open(&journal, JOURNAL_OF(db), SQLITE_OPEN_MAIN_JOURNAL | RW_CREATE) == SQLITE_OK);
+    HOLDS(METHOD(journal, xWrite, "journal", 7, 0) == SQLITE_OK);
+    HOLDS(contract_close(&journal) == SQLITE_OK && contract_close(&db) == SQLITE_OK);
+    HOLDS(exists(path) == 1 && delete(path, 1) == SQLITE_OK && exists(path) == 0);
+    return NULL;
+}
+
 /* "Absent" would make SQLite take one half of a transaction over two databases for committed. */
 static const char *region_that_cannot_be_opened_is_not_absent(const char *directory)
 {
@@ -370,6 +384,8 @@ static const char *access_takes_no_memory_of_sqlite(const char *directory)
 const struct contract contract_of_paths[] = {
     {"journal_comes_and_goes", journal_comes_and_goes},
     {"journal_is_found_by_path_alone", journal_is_found_by_path_alone},
+    {"journal_is_found_by_path_alone_where_copy_on_write_was_allowed",
+     journal_is_found_by_path_alone_where_copy_on_write_was_allowed},
     {"region_that_cannot_be_opened_is_not_absent", region_that_cannot_be_opened_is_not_absent},
     {"others_belong_to_the_default_vfs", others_belong_to_the_default_vfs},
     {"open_follows_its_flags", open_follows_its_flags},
