@@ -18,7 +18,9 @@
  *  - A child made by fork() has no part in the stores of its parent: they answer PGS_E_FORKED there, and their pages
  *    are not mapped.
  *  - No function raises a signal or lets a panic out; PGS_E_PANIC means a defect in the library, and the store
- *    answers PGS_E_POISONED from then on.
+ *    answers PGS_E_POISONED from then on. Two things end the process: SIGBUS where a page is touched whose file was
+ *    cut (see pgs_check_length()), and a small allocation of the library's own that fails. Without memory for what
+ *    a batch holds the answer is -ENOMEM.
  *  - PGS_E_INVALID, PGS_E_CLOSED, PGS_E_PANIC, PGS_E_POISONED (an earlier failure; close and open again), PGS_E_FORKED,
  *    PGS_E_CORRUPT, PGS_E_TRUNCATED (the file was cut) and -errno can come from every function on a store
  *    or an object and are not repeated below. Nor is PGS_E_NO_ADDRESSES, which can come wherever PGS_E_NO_SPACE can: the
@@ -556,7 +558,7 @@ int pgs_batch_begin(struct pgs_store *store, struct pgs_batch **batch);
 /// the object will grow. `buf` is copied.
 ///
 /// Errors: PGS_E_OUT_OF_RANGE (the object, or the batch, would be too large); PGS_E_INVALID (an object of another
-/// store). The batch is as before.
+/// store); -ENOMEM (no memory for the bytes). The batch is as before.
 ///
 /// Durability: none before pgs_batch_commit().
 int pgs_batch_write(struct pgs_batch *batch,
@@ -578,8 +580,8 @@ int pgs_batch_extend(struct pgs_batch *batch, struct pgs_object *object, uint64_
 /// the store.
 ///
 /// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds, 255 with the
-/// usual log): nothing has changed; PGS_E_READ_ONLY. After PGS_E_POISONED or -errno nobody knows before the store is
-/// opened again.
+/// usual log): nothing has changed; -ENOMEM (no memory for its pages): nor has it then; PGS_E_READ_ONLY. After
+/// PGS_E_POISONED or another -errno nobody knows before the store is opened again.
 ///
 /// Durability: all of it survives a loss of power when it returns PGS_OK.
 int pgs_batch_commit(struct pgs_batch *batch);

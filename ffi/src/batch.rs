@@ -49,7 +49,7 @@ pub unsafe extern "C" fn pgs_batch_begin(store: *mut Store, batch: *mut *mut Bat
 /// the object will grow. `buf` is copied.
 ///
 /// Errors: PGS_E_OUT_OF_RANGE (the object, or the batch, would be too large); PGS_E_INVALID (an object of another
-/// store). The batch is as before.
+/// store); -ENOMEM (no memory for the bytes). The batch is as before.
 ///
 /// Durability: none before pgs_batch_commit().
 // # Safety: that of the crate.
@@ -94,8 +94,8 @@ pub unsafe extern "C" fn pgs_batch_extend(batch: *mut Batch, object: *mut Object
 /// the store.
 ///
 /// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds, 255 with the
-/// usual log): nothing has changed; PGS_E_READ_ONLY. After PGS_E_POISONED or -errno nobody knows before the store is
-/// opened again.
+/// usual log): nothing has changed; -ENOMEM (no memory for its pages): nor has it then; PGS_E_READ_ONLY. After
+/// PGS_E_POISONED or another -errno nobody knows before the store is opened again.
 ///
 /// Durability: all of it survives a loss of power when it returns PGS_OK.
 // # Safety: that of the crate.

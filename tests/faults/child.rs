@@ -28,6 +28,7 @@ const ROLES: &[Role] = &[
     ("look", |args| crate::ending::look(Path::new(&args[0]), &args[1])),
     ("cut", |args| crate::file::in_child(&args[0], Path::new(&args[1]))),
     ("limited", |args| crate::limits::in_child(&args[0], &args[1], Path::new(&args[2]))),
+    ("large-batch", |args| crate::limits::batch_under_a_limit(&args[0], Path::new(&args[1]))),
     ("locked", |args| crate::limits::lock(Path::new(&args[0]), &args[1])),
     ("working-set", |args| crate::limits::work(Path::new(&args[0]), &args[1])),
 ];

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 pub const CASES: &[Case] = &[
     Case { name: "limits: addresses (RLIMIT_AS)", run: addresses },
     Case { name: "limits: addresses for an odd length (RLIMIT_AS)", run: odd_length },
+    Case { name: "limits: addresses for a large batch (RLIMIT_AS)", run: large_batch },
     Case { name: "limits: locked memory (mlockall, in a cgroup)", run: locked_memory },
     Case { name: "limits: open files (RLIMIT_NOFILE)", run: open_files },
     Case { name: "limits: sizes of files (RLIMIT_FSIZE)", run: file_sizes },
@@ -92,6 +93,44 @@ fn odd_length(bench: &Bench) {
         sound(&path);
         bench.state();
     }
+}
+
+/// How much memory a batch takes is its writer's choice: too much is an error, and the batch and the store go on.
+fn large_batch(bench: &Bench) {
+    let folder = bench.folder();
+    let path = folder.path().join("batch");
+    for (more, enough) in [(48, false), (100, false), (1 << 10, true)] {
+        let ended = finish(command("large-batch", &[&(more << 20).to_string(), &path.to_string_lossy()]));
+        let ended = ended.expect("it does not hang");
+        assert!(ended.status.success(), "{more}: {:?} {}", ended.status, ended.complained);
+        let error = said(&ended, "error ");
+        assert_eq!(error.is_none(), enough, "{more} MiB: {error:?}");
+        assert!(error.is_none_or(|error| error.contains("memory for a batch")), "{more} MiB: {error:?}");
+        sound(&path);
+        bench.state();
+    }
+}
+
+/// Stages as much as there is memory for, at most 200 MiB, and then commits a batch for which there is enough.
+pub fn batch_under_a_limit(value: &str, path: &Path) {
+    const PIECE: u64 = 1 << 20;
+    let store = options(CLASS).open(path).unwrap();
+    let object = store.open_or_create("staged").unwrap();
+    let piece = vec![7; PIECE as usize];
+    set_limit(libc::RLIMIT_AS, pages_mapped() * PAGE + value.parse::<u64>().expect("a number"));
+    let mut batch = store.batch();
+    for n in 0..200 {
+        // Across the edge of two pieces: all of it is staged, or nothing.
+        if let Err(error) = batch.write_at(&object, n * PIECE + 5000, &piece) {
+            assert_eq!(batch.staged_bytes(), n * PIECE);
+            say(&format!("error {error}"));
+            break;
+        }
+    }
+    drop(batch);
+    let mut batch = store.batch();
+    batch.write_at(&object, 0, &piece).unwrap();
+    batch.commit().unwrap();
 }
 
 const LOCKED_LIMIT: u64 = 1 << 30;

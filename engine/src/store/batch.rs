@@ -67,7 +67,7 @@ impl Batch {
     ///
     /// # Errors
     /// `OutOfRange` beyond [`Object::LEN_MAX`] and [`BYTES_MAX`](Self::BYTES_MAX); `Invalid` for an object of another
-    /// store. The batch is as before.
+    /// store; `Io` (`ENOMEM`) without memory for the bytes. The batch is as before.
     pub fn write_at(&mut self, object: &Object, offset: u64, bytes: &[u8]) -> Result {
         check_end(offset, bytes.len() as u64)?;
         let (staged, len) = (self.staged, bytes.len() as u64);
@@ -77,7 +77,7 @@ impl Batch {
             return Err(Error::OutOfRange { what: "bytes of a batch", value, limit: Self::BYTES_MAX });
         }
         if !bytes.is_empty() {
-            target.stage.put(offset, bytes);
+            target.stage.put(offset, bytes)?;
         }
         self.staged = value;
         Ok(())
@@ -127,7 +127,7 @@ impl Batch {
     ///
     /// # Errors
     /// `NoSpace`, also where a large batch would have to be written to too many places of a fragmented region that
-    /// cannot grow; `OutOfRange` when it lets more objects grow than the region's log has room for (255 with a log of the
+    /// cannot grow; `Io` (`ENOMEM`) without memory for its pages; `OutOfRange` when it lets more objects grow than the region's log has room for (255 with a log of the
     /// usual size; those that only change are not counted): nothing has changed. `WaitsForItself` when this
     /// thread holds a guard on a page of the store; `Busy` when a [`ReadRange`](crate::page::ReadRange) of a page it changes
     /// is kept: nothing has changed. A failed flush poisons the region: until it is opened again nobody knows whether the batch happened.

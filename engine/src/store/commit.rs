@@ -19,7 +19,7 @@
 use super::batch::Target;
 use super::core::Core;
 use super::shared::{Layout, PAGE, Shared, Tail};
-use super::stage::Stage;
+use super::stage::{Stage, listed, room};
 use super::write::{CHUNK_PAGES, pieces};
 use crate::error::{Error, Result};
 use crate::media::log::record::{ENTRY_BYTES_MAX, HEAD_BYTES, Sequence};
@@ -167,7 +167,8 @@ impl<'b> Member<'b> {
                 edits.entry(index).or_default().zero_from = Some(from);
             }
         }
-        let indexes: Vec<u64> = edits.keys().map(|index| index.0).collect();
+        let indexes = listed(edits.keys().map(|index| index.0))?;
+        self.found = room(indexes.len())?;
         for run in indexes.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(CHUNK_PAGES as usize)) {
             let first = PageIndex(run[0]);
             let frames = self.shared.locate_run(first, run.len() as u64)?;
@@ -351,15 +352,17 @@ impl Commit<'_> {
         };
         compare(core, &mut pages);
         let images = images(core, &parts, &pages, &mut self.payload)?;
-        let zeros: Vec<_> = pages.iter().filter(|p| p.zeroed()).map(|p| p.latched.frame()).collect();
+        let zeros = listed(pages.iter().filter(|p| p.zeroed()).map(|p| p.latched.frame()))?;
         let touched = pages.iter().filter(|p| p.fresh || p.logged != 0);
-        let data: Vec<_> = touched.map(|p| p.latched.frame()).collect();
+        let data = listed(touched.map(|p| p.latched.frame()))?;
+        let mut all_logged = room(pages.len())?;
         let sequence = volume.append_batch(&parts, &zeros, images, &data)?;
         self.appended = true;
         volume.retire_payload(sequence, std::mem::take(&mut self.payload));
         let logged =
             |page: Page<'_>| Logged { latched: page.latched, owner: Some(page.owner).filter(|_| page.fresh) };
-        Ok(Ok((pages.into_iter().map(logged).collect(), sequence)))
+        all_logged.extend(pages.into_iter().map(logged));
+        Ok(Ok((all_logged, sequence)))
     }
 
     /// The record is appended: commits it, and shows what grew.
@@ -399,7 +402,8 @@ fn latch<'e>(
     edits: Vec<Edits<'e>>,
     take: Take,
 ) -> Result<Unless<Vec<Page<'e>>>> {
-    let mut wanted = Vec::new();
+    let count = members.iter().map(|member| member.found.len() + member.fresh.len()).sum();
+    let mut wanted = room(count)?;
     for (member, mut edits) in members.iter().zip(edits) {
         for &(index, frame) in &member.found {
             let edit = edits.remove(&index).unwrap_or_default();
@@ -423,12 +427,15 @@ fn latch<'e>(
         let why = format!("pages {} and {} lie in one frame", one.index().0, other.index().0);
         return Err(Error::corrupt("object map", frame.offset(), why));
     }
-    let latched = |(page_ref, edit, owner, fresh): (PageRef, Edit<'e>, Owner, bool)| {
+    let mut pages = room(count)?;
+    for (page_ref, edit, owner, fresh) in wanted {
         let hasty = hasty(core, &page_ref, &edit)?.filter(|_| !fresh);
-        let page = |latched| Page { latched, edit, owner, fresh, dirty: 0, logged: 0, hasty };
-        Ok(take(page_ref)?.map(page))
-    };
-    wanted.into_iter().map(latched).collect()
+        match take(page_ref)? {
+            Ok(latched) => pages.push(Page { latched, edit, owner, fresh, dirty: 0, logged: 0, hasty }),
+            Err(refused) => return Ok(Err(refused)),
+        }
+    }
+    Ok(Ok(pages))
 }
 
 /// What a comparison says that does not wait for the latch: a pending batch may be about to change the page.

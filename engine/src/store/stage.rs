@@ -1,6 +1,8 @@
 //! Staged bytes: ranges that do not overlap, the last write wins.
 
-use std::collections::BTreeMap;
+use crate::error::{Error, Result};
+use std::collections::{BTreeMap, TryReserveError};
+use std::io;
 
 /// No range crosses a multiple of this, which is one of pages: a range that grows is not copied whole again and again.
 const RANGE_MAX: u64 = 1 << 20;
@@ -11,53 +13,89 @@ pub(super) struct Stage {
     ranges: BTreeMap<u64, Vec<u8>>,
 }
 
+/// Where bytes go for which there is room.
+enum Place {
+    /// Into the range that begins here.
+    Inside(u64),
+    /// Behind its end.
+    Behind(u64),
+    /// Into a new one.
+    Fresh(Vec<u8>),
+}
+
 impl Stage {
     /// Puts `bytes` at `offset`, over what was staged there before.
-    pub(super) fn put(&mut self, offset: u64, bytes: &[u8]) {
-        let (mut at, mut rest) = (offset, bytes);
-        while !rest.is_empty() {
-            let room = (RANGE_MAX - at % RANGE_MAX) as usize;
-            let (part, behind) = rest.split_at(rest.len().min(room));
-            self.put_part(at, part);
-            (at, rest) = (at + part.len() as u64, behind);
+    ///
+    /// # Errors
+    /// `Io`: there is no memory for them. What is staged is as before.
+    pub(super) fn put(&mut self, offset: u64, bytes: &[u8]) -> Result {
+        let within = (RANGE_MAX - offset % RANGE_MAX) as usize;
+        let (part, behind) = bytes.split_at(bytes.len().min(within));
+        if part.is_empty() {
+            return Ok(());
         }
+        let place = self.place(offset, part.len())?;
+        // Nothing is put before there is room for all of it.
+        self.put(offset + part.len() as u64, behind)?;
+        self.put_part(place, offset, part);
+        Ok(())
     }
 
-    fn put_part(&mut self, offset: u64, bytes: &[u8]) {
-        let end = offset + bytes.len() as u64;
-        if let Some((&start, before)) = self.ranges.range_mut(..=offset).next_back() {
-            let at = (offset - start) as usize;
-            if at + bytes.len() <= before.len() {
-                before[at..at + bytes.len()].copy_from_slice(bytes);
-                return;
+    /// Room for `len` bytes at `offset`. What is staged stays, in other ranges perhaps.
+    fn place(&mut self, offset: u64, len: usize) -> Result<Place> {
+        let end = offset + len as u64;
+        if let Some((&start, before)) = self.ranges.range(..=offset).next_back() {
+            if end <= start + before.len() as u64 {
+                return Ok(Place::Inside(start));
             }
         }
-        self.split(offset);
-        self.split(end);
-        let covered: Vec<u64> = self.ranges.range(offset..end).map(|(&start, _)| start).collect();
-        covered.iter().for_each(|start| drop(self.ranges.remove(start)));
+        self.split(offset)?;
+        self.split(end)?;
         match self.ranges.range_mut(..offset).next_back() {
             // Writes in a row become one range.
             Some((&start, before)) if start + before.len() as u64 == offset && offset % RANGE_MAX != 0 => {
-                // Twice as much as there is, but no more than there can be.
-                let room = ((RANGE_MAX - start % RANGE_MAX) as usize).min(2 * before.len());
-                if before.capacity() - before.len() < bytes.len() {
-                    before.reserve_exact((room - before.len().min(room)).max(bytes.len()));
+                if before.capacity() - before.len() < len {
+                    // Twice as much as there is, but no more than there can be.
+                    let most = ((RANGE_MAX - start % RANGE_MAX) as usize).min(2 * before.len());
+                    before
+                        .try_reserve_exact(most.saturating_sub(before.len()).max(len))
+                        .map_err(no_memory)?;
                 }
-                before.extend_from_slice(bytes);
+                Ok(Place::Behind(start))
             }
-            _ => drop(self.ranges.insert(offset, bytes.to_vec())),
+            _ => room(len).map(Place::Fresh),
         }
     }
 
+    /// Stores bytes to the place that was found for them.
+    fn put_part(&mut self, place: Place, offset: u64, bytes: &[u8]) {
+        let (start, fresh) = match place {
+            Place::Inside(start) => {
+                let at = (offset - start) as usize;
+                return self.ranges.entry(start).or_default()[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            Place::Behind(start) => (start, Vec::new()),
+            Place::Fresh(fresh) => (offset, fresh),
+        };
+        let end = offset + bytes.len() as u64;
+        while let Some((&covered, _)) = self.ranges.range(offset..end).next() {
+            self.ranges.remove(&covered);
+        }
+        self.ranges.entry(start).or_insert(fresh).extend_from_slice(bytes);
+    }
+
     /// Makes a range that spans `at` two.
-    fn split(&mut self, at: u64) {
+    fn split(&mut self, at: u64) -> Result {
         if let Some((&start, before)) = self.ranges.range_mut(..at).next_back() {
-            if start + before.len() as u64 > at {
-                let behind = before.split_off((at - start) as usize);
+            let kept = (at - start) as usize;
+            if before.len() > kept {
+                let mut behind = room(before.len() - kept)?;
+                behind.extend_from_slice(&before[kept..]);
+                before.truncate(kept);
                 self.ranges.insert(at, behind);
             }
         }
+        Ok(())
     }
 
     /// How many of the bytes from `offset` to `end` are staged.
@@ -81,6 +119,24 @@ impl Stage {
     }
 }
 
+/// An empty list for `len` of something of which a batch may have many.
+pub(super) fn room<T>(len: usize) -> Result<Vec<T>> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(len).map_err(no_memory)?;
+    Ok(list)
+}
+
+/// All of them.
+pub(super) fn listed<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>> {
+    let mut list = room(items.size_hint().1.unwrap_or_default())?;
+    list.extend(items);
+    Ok(list)
+}
+
+fn no_memory(_: TryReserveError) -> Error {
+    Error::io("memory for a batch: make it smaller", io::Error::from_raw_os_error(libc::ENOMEM))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,7 +149,7 @@ mod tests {
             for (n, (offset, len)) in writes.into_iter().enumerate() {
                 let there = plain[offset as usize..offset as usize + len].iter().flatten().count();
                 prop_assert_eq!(stage.staged(offset, offset + len as u64) as usize, there);
-                stage.put(offset, &vec![n as u8; len]);
+                stage.put(offset, &vec![n as u8; len]).unwrap();
                 plain[offset as usize..offset as usize + len].fill(Some(n as u8));
             }
             let mut shown = vec![None; 300];
