@@ -190,6 +190,7 @@ int pgsv_open_above(const char *path, int flags, mode_t mode);
 
 /* wishes.c */
 int pgsv_wishes(const char *uri_name, struct wishes *wishes);
+int pgsv_wish_for_default(bool *wished);
 int pgsv_names_are_known(const char *uri_name);
 void pgsv_look_at_environment(void);
 const char *pgsv_environment(const char *name);

@@ -7,8 +7,6 @@ SQLITE_EXTENSION_INIT1
 #endif
 #include "pagestone_vfs.h"
 
-#include <string.h>
-
 #define EXPORT __attribute__((visibility("default")))
 
 /* sqlite3_uri_parameter() needs names as this release lays them out. */
@@ -35,13 +33,6 @@ static void tell_what_host_lacks(void)
                                  "write a journal and sync three times, not once");
 }
 
-/* PGS_VFS_DEFAULT=1: as the default VFS, whatever the program asked for. */
-static bool default_is_wished(void)
-{
-    const char *value = pgsv_environment("PGS_VFS_DEFAULT");
-    return value && strcmp(value, "1") == 0;
-}
-
 /* What the first registration finds and all have: the VFS, once in SQLite's list, must not be made anew, nor be taken for
  * the one below. */
 static sqlite3_vfs *the_vfs(bool *first)
@@ -64,12 +55,15 @@ static sqlite3_vfs *the_vfs(bool *first)
 
 static int register_vfs(bool make_default)
 {
-    bool first;
-    if (sqlite3_libversion_number() < OLDEST_SQLITE) return SQLITE_ERROR;
+    bool first, wished = false;
+    if (sqlite3_libversion_number() < OLDEST_SQLITE)
+        return pgsv_refuse(SQLITE_ERROR, "the VFS pagestone needs SQLite 3.31 or newer");
+    int result = pgsv_wish_for_default(&wished);
+    if (result != SQLITE_OK) return result;
     sqlite3_vfs *vfs = the_vfs(&first);
-    if (!vfs) return SQLITE_ERROR;
+    if (!vfs) return pgsv_refuse(SQLITE_ERROR, "the VFS pagestone finds no VFS to stand on, or no memory");
     if (first) tell_what_host_lacks();
-    return sqlite3_vfs_register(vfs, make_default || default_is_wished());
+    return sqlite3_vfs_register(vfs, make_default || wished);
 }
 
 #ifdef SQLITE_CORE
@@ -108,11 +102,12 @@ static int load(sqlite3 *connection, char **message, const sqlite3_api_routines 
 {
     SQLITE_EXTENSION_INIT2(api);
     int result = register_vfs(make_default);
-    if (result == SQLITE_OK)
-        result = sqlite3_create_function(connection, "pagestone_error", 0, SQLITE_UTF8, NULL, error_function, NULL, NULL);
-    if (result == SQLITE_OK) return SQLITE_OK_LOAD_PERMANENTLY;
-    *message = sqlite3_mprintf("the VFS pagestone needs SQLite 3.31 or newer");
-    return result;
+    if (result != SQLITE_OK) {
+        *message = pgsv_last_failure();
+        return result;
+    }
+    result = sqlite3_create_function(connection, "pagestone_error", 0, SQLITE_UTF8, NULL, error_function, NULL, NULL);
+    return result == SQLITE_OK ? SQLITE_OK_LOAD_PERMANENTLY : result;
 }
 
 EXPORT int sqlite3_pagestonevfs_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api);

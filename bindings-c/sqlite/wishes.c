@@ -92,6 +92,12 @@ static int passing(const char *text, bool *out)
     return *out ? SQLITE_OK : pgsv_refuse(SQLITE_CANTOPEN, "foreign is \"%s\": it can be pass", text);
 }
 
+/* PGS_VFS_DEFAULT: as the default VFS, whatever the program asked for. */
+int pgsv_wish_for_default(bool *wished)
+{
+    return yes_or_no(pgsv_environment(ENVIRONMENT "DEFAULT"), ENVIRONMENT "DEFAULT", wished);
+}
+
 /* `uri_name` is NULL when the name came without parameters. */
 int pgsv_wishes(const char *uri_name, struct wishes *wishes)
 {

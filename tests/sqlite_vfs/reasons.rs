@@ -9,7 +9,7 @@ use std::env;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_pragma_says_what_failed_last() {
@@ -59,11 +59,28 @@ fn this_program() -> Command {
 fn the_environment_makes_it_the_default_vfs() {
     let directory = tempfile::tempdir().expect("a directory");
     let place = directory.path().join("a.db");
-    for (value, default) in [("1", "default pagestone"), ("0", "default unix")] {
+    let (yes, no) = ("default pagestone", "default unix");
+    for (value, default) in
+        [("1", yes), ("true", yes), ("on", yes), ("YES", yes), ("0", no), ("off", no), ("", no)]
+    {
         let (said, tried) = tried(&mut this_program(), &place, &[("PGS_VFS_DEFAULT", value)]);
-        assert_eq!((said.as_str(), tried.as_str()), (default, "tried ok"));
+        assert_eq!((said.as_str(), tried.as_str()), (default, "tried ok"), "{value:?}");
         fs::remove_file(directory.path().join("a.db-by-default")).expect("it was made");
     }
+}
+
+/// What it can mean is not guessed: a program that was to have regions would make ordinary files.
+#[test]
+fn a_wish_for_the_default_vfs_that_is_not_understood_fails_the_registration() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (place, log) = (directory.path().join("a.db"), directory.path().join("log"));
+    let mut program = this_program();
+    program.env("PGS_VFS_DEFAULT", "perhaps").env("PGS_VFS_LOG", &log).stderr(Stdio::null());
+    let mut helper = Helper::start_as(&mut program, "try", &place);
+    assert_eq!(helper.hears("default "), None, "it goes on");
+    let said = fs::read_to_string(&log).expect("a log");
+    assert!(said.contains("PGS_VFS_DEFAULT is \"perhaps\""), "{said}");
+    assert_eq!(crate::files(directory.path()), ["log"]);
 }
 
 #[test]
