@@ -273,7 +273,9 @@ static int fresh_write(const struct fresh *fresh, const struct place *place)
     char text[LINK_MAX + 1];
     int length = snprintf(text, sizeof text, LINK_HEAD "%s\n%s\n", place->region, place->object);
     ssize_t written;
-    do written = write(fresh->descriptor, text, (size_t)length);
+    /* Where its number was low for a moment, something may have been printed to it. */
+    if (ftruncate(fresh->descriptor, 0) != 0) return -1;
+    do written = pwrite(fresh->descriptor, text, (size_t)length, 0);
     while (written < 0 && errno == EINTR);
     if (written >= 0 && written != length) errno = ENOSPC;
     return written == length ? fsync(fresh->descriptor) : -1;

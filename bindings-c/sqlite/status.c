@@ -95,38 +95,41 @@ void pgsv_messages_forget(void)
     pthread_mutex_init(&last_mutex, NULL);
 }
 
-/* Takes the lowest free descriptors, of which nothing can be read and to which nothing can be written. */
-static int fill_lowest(int filled[3])
+static int open_nothing(void)
 {
-    int count = 0;
-    for (int number = 0; number <= 2; number++) {
-        if (fcntl(number, F_GETFD) != -1) continue;
-        int descriptor = open("/", O_PATH | O_CLOEXEC);
-        if (descriptor >= 0 && descriptor <= 2) filled[count++] = descriptor;
-        else if (descriptor > 2) close(descriptor);
-    }
-    return count;
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Opens a file so that the descriptor is not one of the lowest three, for no moment: those are the program's, whether it has
- * them open or not, and what it prints must not end in the file. */
-int pgsv_open_above(const char *path, int flags, mode_t mode)
+/* Fills those of the lowest three descriptors that are free, for good, as SQLite's own VFS does. Given back, a number could
+ * be one that an opening of the engine, in another thread, has found filled and relies on. */
+static void fill_lowest(void)
 {
-    int filled[3], count = fill_lowest(filled);
-    int descriptor = open(path, flags | O_CLOEXEC | O_NOCTTY, mode), number = errno;
-    while (count-- > 0) {
-        /* Of one that the program has opened meanwhile nothing is left to close. */
-        int status = fcntl(filled[count], F_GETFL);
-        if (status != -1 && status & O_PATH) close(filled[count]);
+    for (int number = 0; number <= 2; number++) {
+        if (fcntl(number, F_GETFD) != -1) continue;
+        int descriptor = open_nothing();
+        if (descriptor > 2) close(descriptor);
     }
-    errno = number;
-    if (descriptor < 0 || descriptor > 2) return descriptor;
-    /* Another thread has closed one just now. */
-    int higher = fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
-    number = errno;
-    close(descriptor);
+}
+
+/* A descriptor above the lowest three for what has got one of them, whose number stays filled. */
+static int move_above(int descriptor)
+{
+    int higher = fcntl(descriptor, F_DUPFD_CLOEXEC, 3), number = errno;
+    int nothing = open_nothing();
+    if (nothing < 0 || dup3(nothing, descriptor, O_CLOEXEC) < 0) close(descriptor);
+    if (nothing > 2) close(nothing);
     errno = number;
     return higher;
+}
+
+/* Opens a file so that the descriptor is not one of the lowest three: those are the program's, whether it has them open or
+ * not, and what it prints must not end in the file. It has one for a moment only where what had filled that number, the
+ * program's or an opening's of the engine, was closed in this very moment. */
+int pgsv_open_above(const char *path, int flags, mode_t mode)
+{
+    fill_lowest();
+    int descriptor = open(path, flags | O_CLOEXEC | O_NOCTTY, mode);
+    return descriptor < 0 || descriptor > 2 ? descriptor : move_above(descriptor);
 }
 
 /* A file of this user's own that has one name, or none of it: the log may lie where others can put things. */

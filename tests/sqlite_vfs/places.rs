@@ -207,3 +207,31 @@ fn what_a_program_prints_to_closed_descriptors_is_in_no_link_and_no_log() {
     }
     assert_eq!(files(&place).len(), 301);
 }
+
+/// What a process does that the test below starts: a failure is logged, with standard input and errors closed.
+pub fn open_without_standard_descriptors(place: &str) {
+    pagestone_tests::sqlite::start();
+    [0, 2].into_iter().for_each(|number| {
+        // SAFETY: the numbers are used by nothing but the test.
+        unsafe { libc::close(number) };
+    });
+    assert!(open(uri(Path::new(place), "wait=wrong")).is_err(), "for the log");
+    // SAFETY: a question about a number, whether it is open or not.
+    let filled = [0, 2].map(|number| unsafe { libc::fcntl(number, libc::F_GETFL) });
+    say(&format!(
+        "filled {}",
+        filled.iter().all(|flags| *flags != -1 && flags & libc::O_ACCMODE == libc::O_RDONLY)
+    ));
+}
+
+/// The engine opens a region in another thread, and has found the number filled: given back, the region would have it.
+#[test]
+fn a_closed_descriptor_that_was_filled_is_not_given_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (log, place) = (directory.path().join("log"), directory.path().join("a.db"));
+    let mut this = std::process::Command::new(std::env::current_exe().expect("this program"));
+    let mut helper = Helper::start_as(this.env("PGS_VFS_LOG", &log), "filled", &place);
+    assert_eq!(helper.hears("filled").as_deref(), Some("filled true"));
+    let said = fs::read_to_string(&log).expect("a log");
+    assert!(said.contains("wait is \"wrong\""), "{said}");
+}

@@ -44,6 +44,7 @@ fn child() {
         Some("late") => crate::reasons::open_after_the_environment_changed(&place),
         Some("die") => crate::places::die_while_a_link_is_made(&place),
         Some("low") => crate::places::link_without_standard_descriptors(&place),
+        Some("filled") => crate::places::open_without_standard_descriptors(&place),
         Some("fork") => crate::forks::abandon_and_open_anew(&place),
         Some("elsewhere") => crate::space::on_storage_that_writes_elsewhere(&place),
         Some("two") => commit_two(&place, words.next() == Some("after")),
