@@ -493,14 +493,15 @@ void pgs_object_close(struct pgs_object *object);
 
 /// Copies up to `len` bytes from `offset` to `buf`. `done` is how many: fewer than `len` only where the
 /// object ends. What was never written reads as zeros. Each frame is copied under its latch: no torn page,
-/// though a range of several pages is not one instant.
+/// though a range of several pages is not one instant. `buf` lies in no region: what is stored there past the
+/// library is lost by the next loss of power.
 ///
 /// Errors: PGS_E_POISONED_FRAME.
 int pgs_object_read(struct pgs_object *object, uint64_t offset, void *buf, size_t len, size_t *done);
 
 /// Copies `len` bytes from `buf` to `offset`: all of them, or an error. Past the end the object grows; a gap
 /// reads as zeros. Everybody who reads, pinned the page or has it mapped sees the bytes at once. Never waits
-/// for a pin.
+/// for a pin. `buf` may lie in a pinned page, but not in one that the call changes.
 ///
 /// Errors: PGS_E_NO_SPACE (bytes inside the old size may be new); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE
 /// (the object would be too large); PGS_E_POISONED_FRAME.
@@ -509,7 +510,8 @@ int pgs_object_read(struct pgs_object *object, uint64_t offset, void *buf, size_
 int pgs_object_write(struct pgs_object *object, uint64_t offset, const void *buf, size_t len);
 
 /// Writes `len` bytes at the end, wherever that is at the moment; `offset` (may be NULL) tells where they
-/// went. Appends of several threads never overlap.
+/// went. Appends of several threads never overlap. `buf` may lie in a pinned page, but not in one that the
+/// call changes.
 ///
 /// Errors and durability: as pgs_object_write().
 int pgs_object_append(struct pgs_object *object, const void *buf, size_t len, uint64_t *offset);

@@ -71,7 +71,8 @@ pub unsafe extern "C" fn pgs_object_close(object: *mut Object) {
 
 /// Copies up to `len` bytes from `offset` to `buf`. `done` is how many: fewer than `len` only where the
 /// object ends. What was never written reads as zeros. Each frame is copied under its latch: no torn page,
-/// though a range of several pages is not one instant.
+/// though a range of several pages is not one instant. `buf` lies in no region: what is stored there past the
+/// library is lost by the next loss of power.
 ///
 /// Errors: PGS_E_POISONED_FRAME.
 // # Safety: that of the crate.
@@ -96,7 +97,7 @@ pub unsafe extern "C" fn pgs_object_read(
 
 /// Copies `len` bytes from `buf` to `offset`: all of them, or an error. Past the end the object grows; a gap
 /// reads as zeros. Everybody who reads, pinned the page or has it mapped sees the bytes at once. Never waits
-/// for a pin.
+/// for a pin. `buf` may lie in a pinned page, but not in one that the call changes.
 ///
 /// Errors: PGS_E_NO_SPACE (bytes inside the old size may be new); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE
 /// (the object would be too large); PGS_E_POISONED_FRAME.
@@ -115,7 +116,8 @@ pub unsafe extern "C" fn pgs_object_write(
 }
 
 /// Writes `len` bytes at the end, wherever that is at the moment; `offset` (may be NULL) tells where they
-/// went. Appends of several threads never overlap.
+/// went. Appends of several threads never overlap. `buf` may lie in a pinned page, but not in one that the
+/// call changes.
 ///
 /// Errors and durability: as pgs_object_write().
 // # Safety: that of the crate.
