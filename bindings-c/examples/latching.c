@@ -32,8 +32,9 @@ int main(int argc, char **argv) {
     must(pgs_object_write(object, 0, row, sizeof row));
 
     /* A pin is an address that stays; the latch is the right to the bytes. */
-    char *p;
-    must(pgs_pin(object, 0, 64, 0, (void **)&p));
+    void *address;
+    must(pgs_pin(object, 0, 64, 0, &address));
+    char *p = address;
     must(pgs_latch(store, p, PGS_LATCH_EXCLUSIVE));
     memcpy(p + 2, "new", 3);
     must(pgs_unlatch(store, p, PGS_LATCH_EXCLUSIVE, 2, 3));

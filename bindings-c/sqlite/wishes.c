@@ -52,7 +52,8 @@ static int bytes(const char *text, uint64_t *out)
     char *end;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
-    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    /* Without the end of `units`, which a space would be. */
+    const char *unit = memchr(units, *end & ~0x20, sizeof units - 1);
     int shift = unit ? (int)(unit - units + 1) * 10 : 0;
     if (unit) end++;
     if (errno || *end || *text < '0' || *text > '9' || number > UINT64_MAX >> shift)

@@ -328,7 +328,8 @@ static const char *wishes_are_met_or_refused(const char *directory)
 {
     static const char *const wrong[][2] = {{"durability", "fast"},    {"durability", "cacheline"}, {"assume", "nothing"},
                                            {"max_size", "-1"},        {"max_size", "12Q"},         {"max_size", "1 M"},
-                                           {"max_size", "99999999T"}, {"max_size", "4GG"}};
+                                           {"max_size", "99999999T"}, {"max_size", "4GG"},
+                                           {"max_size", "100 "},      {"max_size", "0 "}};
     struct opened db;
     static char megabyte[1 << 20];
     int result = SQLITE_OK;
@@ -336,6 +337,7 @@ static const char *wishes_are_met_or_refused(const char *directory)
         contract_forget_log();
         HOLDS(open_with(&db, directory, "w.db", wrong[i][0], wrong[i][1]) == SQLITE_CANTOPEN && db.file->pMethods == NULL);
         HOLDS(strstr(contract_logged(), "pagestone: "));
+        HOLDS(strcmp(wrong[i][0], "max_size") != 0 || strstr(contract_logged(), wrong[i][1]));
         contract_close(&db);
     }
     HOLDS(open_with(&db, directory, "w.db", "max_size", "8m") == SQLITE_OK);
