@@ -113,10 +113,32 @@ impl Drop for Turn {
     }
 }
 
+/// [`find`] once more, for who found nothing: a call that has the turn may have vacated the entry, and give it back. Waits
+/// for what becomes of it.
+#[cold]
+pub(crate) fn find_settled(kind: Kind, value: Value) -> Option<NonNull<()>> {
+    let entry = Some(value).filter(|value| value.is_of(kind)).and_then(|value| entry(value.index()))?;
+    let next = Value::unused(value.generation() + 1, value.index());
+    loop {
+        // ORDERING: Acquire: pairs with the end of a turn, which comes after the entry was given back.
+        let taken = entry.taken.load(Ordering::Acquire);
+        let word = entry.word.load(Ordering::Acquire);
+        // ORDERING: Relaxed: it changes with the generation. A parent's turn ends never, in the child.
+        if entry.process.load(Ordering::Relaxed) != fork::process() {
+            return None;
+        }
+        match find(kind, value) {
+            None if word == next.0 && taken => thread::sleep(Duration::from_millis(1)),
+            None if word == value.0 => {}
+            found => return found,
+        }
+    }
+}
+
 /// Waits for the turn to end the handle. `None`: it stands for nothing, by then.
 pub(crate) fn turn(kind: Kind, value: Value) -> Option<Turn> {
     loop {
-        find(kind, value)?;
+        find_settled(kind, value)?;
         let entry = entry(value.index())?;
         // ORDERING: Acquire: pairs with the drop of a turn. A parent's turn is of a parent's handle, which is not found.
         if !entry.taken.swap(true, Ordering::Acquire) {

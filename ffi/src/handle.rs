@@ -2,7 +2,7 @@
 
 use crate::boundary::{Answer, Failure, enter_with, null};
 use crate::code;
-use crate::entries::{self, Absent, Vacated};
+use crate::entries::{self, Absent, Turn, Vacated};
 use crate::value::{Kind, Value};
 use std::ffi::c_int;
 use std::ptr::NonNull;
@@ -51,15 +51,16 @@ pub(crate) fn take<T: Handle>(handle: *mut T) -> Answer<Taken<T>> {
 }
 
 /// As [`take`], if what the handle stands for is ready for it; until then it stands for it. Of several such calls one after
-/// the other asks.
-pub(crate) fn take_if<T: Handle>(handle: *mut T, ready: impl FnOnce(&T) -> Answer) -> Answer<Taken<T>> {
+/// the other asks. While the turn is kept, who finds the handle ended waits: it may be put back.
+pub(crate) fn take_if<T: Handle>(
+    handle: *mut T,
+    ready: impl FnOnce(&T) -> Answer,
+) -> Answer<(Taken<T>, Turn)> {
     let value = Value::from_c(handle);
     let turn = entries::turn(T::KIND, value).ok_or_else(|| why_not::<T>(value))?;
     // SAFETY: of the calls that end a handle of this kind, this one has the turn.
     ready(unsafe { get(handle) }?)?;
-    let taken = take(handle);
-    drop(turn);
-    taken
+    Ok((take(handle)?, turn))
 }
 
 /// What the handle stands for.
@@ -72,7 +73,7 @@ pub(crate) fn take_if<T: Handle>(handle: *mut T, ready: impl FnOnce(&T) -> Answe
 #[inline]
 pub(crate) unsafe fn get<'a, T: Handle>(handle: *const T) -> Answer<&'a T> {
     let value = Value::from_c(handle);
-    match entries::find(T::KIND, value) {
+    match entries::find(T::KIND, value).or_else(|| entries::find_settled(T::KIND, value)) {
         // SAFETY: `give` made it from a box of the type that the kind says, and the box lives until the handle is ended.
         Some(pointer) => Ok(unsafe { pointer.cast::<T>().as_ref() }),
         None => Err(why_not::<T>(value)),
@@ -113,6 +114,8 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
     use std::ptr;
+    use std::thread;
+    use std::time::Duration;
 
     /// A handle that notes why it was poisoned.
     struct Fake(RefCell<String>);
@@ -197,6 +200,26 @@ mod tests {
         assert_eq!(answer(handle), code::PGS_E_CLOSED);
         put_back(value, place);
         assert_eq!((answer(handle), end(handle)), (code::PGS_OK, code::PGS_OK));
+    }
+
+    #[test]
+    fn a_call_that_meets_an_end_which_fails_finds_the_handle_alive() {
+        let handle = fake();
+        let value = Value::from_c(handle);
+        for (fails, answered) in [(true, code::PGS_OK), (false, code::PGS_E_CLOSED)] {
+            let (Taken { value: taken, place }, turn) = take_if(handle, |_| Ok(())).expect("a live handle");
+            thread::scope(|scope| {
+                let beside = scope.spawn(move || answer(value.to_c::<Fake>()));
+                thread::sleep(Duration::from_millis(50));
+                if fails {
+                    put_back(taken, place);
+                } else {
+                    drop((taken, place));
+                }
+                drop(turn);
+                assert_eq!(beside.join().expect("no panic"), answered, "the end fails: {fails}");
+            });
+        }
     }
 
     #[test]

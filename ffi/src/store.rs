@@ -129,7 +129,7 @@ pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
     enter(|| {
         // Other threads use the handle while the store is asked, and go on when it refuses.
         let ready = |store: &Store| Ok(store.engine.refuse_in_use()?);
-        let Taken { mut value, place } = handle::take_if(store, ready)?;
+        let (Taken { mut value, place }, _turn) = handle::take_if(store, ready)?;
         match value.engine.close() {
             Ok(()) => Ok(()),
             Err((engine, error @ pagestone::Error::Busy { .. })) => {
