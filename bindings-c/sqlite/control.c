@@ -123,12 +123,14 @@ static bool asks_for_syncs(const char *value)
 }
 
 /* PRAGMA synchronous is watched: see `unsynced` of a file. Whatever is not known to ask for syncs asks for none. SQLite
- * refuses the change after BEGIN, but not while a statement of its own writes: there the journal may be in memory already. */
+ * refuses the change after BEGIN, but not while a statement of its own writes: there the journal may be in memory already.
+ * A ROLLBACK that keeps its lock is told to no VFS: after it the journal is taken for one still, until the next commit. */
 static int synchronous(struct file *file, char **words)
 {
     if (!words[2] || file->unsynced || asks_for_syncs(words[2])) return SQLITE_NOTFOUND;
     if (file->journaling) {
-        words[0] = sqlite3_mprintf("Safety level may not be changed inside a transaction");
+        words[0] = sqlite3_mprintf("Safety level may not be changed inside a transaction, nor after a ROLLBACK with "
+                                   "locking_mode=EXCLUSIVE: commit something first");
         return SQLITE_ERROR;
     }
     file->unsynced = true;

@@ -159,6 +159,19 @@ fn without_syncs_the_journal_is_an_object() {
     }
 }
 
+/// SQLite tells no VFS of such a rollback: where syncs are then not switched off, it says so, and what helps does.
+#[test]
+fn why_syncs_are_not_switched_off_after_a_rollback_that_keeps_its_lock_is_said() {
+    let (_directory, path) = place();
+    let db = begun(&path);
+    run(&db, "PRAGMA locking_mode=EXCLUSIVE; BEGIN; INSERT INTO t(v) VALUES(3); ROLLBACK");
+    let refused = db.execute_batch("PRAGMA synchronous=OFF").expect_err("nothing tells of the rollback");
+    let said = refused.to_string();
+    assert!(said.contains("ROLLBACK with locking_mode=EXCLUSIVE: commit something first"), "{said}");
+    run(&db, "INSERT INTO t(v) VALUES(3); PRAGMA synchronous=OFF");
+    assert_whole(&db);
+}
+
 /// Without locks nothing tells that a statement writes: syncs can be switched off, and the journal must not be in memory.
 #[test]
 fn without_locks_the_journal_is_an_object_when_syncs_are_switched_off_while_a_statement_writes() {
