@@ -386,13 +386,16 @@ fn a_cut_that_waits_takes_no_end_of_a_hold_for_the_end_of_a_pin() {
         let store = store();
         let object = filled(&store, "a", 2);
         let kept = pin(&object, 1);
+        // Long enough for a cut to begin its wait in, and short enough to end in it.
         let hold_and_let_go = || {
             let _ = FrameTable::global().hold(kept.pfn());
+            spin(Duration::from_micros(5));
             FrameTable::global().unhold(kept.pfn());
+            spin(Duration::from_micros(5));
         };
         let (cuts, last) = beside(&[&hold_and_let_go], || {
             let start = Instant::now();
-            let mut cuts = (0u64..).map(|n| (n, object.set_len_wait(PAGE, Duration::ZERO)));
+            let mut cuts = (0u64..).map(|n| (n, object.set_len_wait(PAGE, Duration::from_micros(50))));
             let ends = |cut: &(u64, Result<(), Error>)| {
                 !matches!(cut.1, Err(Error::TimedOut { .. })) || start.elapsed() > Duration::from_secs(1)
             };
