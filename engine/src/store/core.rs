@@ -297,6 +297,8 @@ mod tests {
             // Of an object that is open nothing is freed either: its last handle does that.
             core.owe(slot, new.id());
             core.settle().unwrap();
+            // What was looked up before shows its bytes even where it is freed.
+            assert_eq!(core.volume.resident(slot).unwrap(), Some((new.id(), unlinked)));
             let mut bytes = vec![0; 9000];
             store.create(format!("{unlinked}")).unwrap().append(&[3; 9000]).unwrap();
             assert_eq!(new.read_at(0, &mut bytes).unwrap(), 9000);
