@@ -1,4 +1,4 @@
-//! Chunks: the pages of the descriptor array. Which are populated, in which order they came, who may change them.
+//! Chunks: the pages of the descriptor array. Which are populated, in which order they came, and what may change them.
 //!
 //! A chunk is one 4 KiB page of descriptors: 256 frames, 1 MiB of the medium. Locks are few and striped, since a lock
 //! word in each chunk's own place would make a lonely first touch cost two pages; neighbours whose side arrays share
@@ -136,7 +136,7 @@ impl ChunkMap {
         self.stripes[Self::stripe_of(chunk)].lock()
     }
 
-    /// [`lock`](Self::lock) for all of `chunks`. Under `reclaiming`: everyone else holds one stripe at most.
+    /// [`lock`](Self::lock) for all of `chunks`. Under `reclaiming`: every other thread holds one stripe at most.
     pub(super) fn lock_all(&self, chunks: &[Chunk]) -> Stripes<'_> {
         let mut stripes: Vec<_> = chunks.iter().copied().map(Self::stripe_of).collect();
         stripes.sort_unstable();
@@ -149,7 +149,7 @@ impl ChunkMap {
         self.stripes.iter().map(|stripe| stripe.lock())
     }
 
-    /// Whether a look at `chunk` costs no page table. Without a lock; whoever populated the chunk before has set the bit.
+    /// Whether a look at `chunk` costs no page table. Without a lock; the thread that populated it has set the bit.
     pub(super) fn has_table(&self, chunk: Chunk) -> bool {
         let (word, bit) = Self::table_bit(chunk);
         // ORDERING: Relaxed: a hint. The words it leads to are valid whatever it says.

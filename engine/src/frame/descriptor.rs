@@ -8,8 +8,8 @@ use crate::sync::{Zeroed, mutant};
 /// Sixteen bytes a frame. Nothing in it is a pointer or local to the process.
 ///
 /// # Fields
-/// `state`: read-modify-writes only. `owner`: written by whoever has a pin, or has claimed the freeing; zeroed when
-/// the frame is retired.
+/// `state`: read-modify-writes only. `owner`: written by a thread that has a pin, or has claimed the freeing; zeroed
+/// when the frame is retired.
 #[derive(Debug)]
 #[repr(C, align(16))]
 pub struct Descriptor {
@@ -50,7 +50,7 @@ impl Descriptor {
 
 /// Pins and lifecycle.
 impl Descriptor {
-    /// Another pin for one who has one: `Pinned` or `Saturated`; in a forked child `Forked`.
+    /// Another pin for a caller that has one: `Pinned` or `Saturated`; in a forked child `Forked`.
     #[inline]
     pub(crate) fn pin_again(&self) -> PinOutcome {
         let word = self.add_pin_again();
@@ -70,7 +70,7 @@ impl Descriptor {
 
     #[inline(always)]
     pub(super) fn look(&self) -> Snapshot {
-        // ORDERING: Acquire: who sees a frame idle has its last holder's accesses behind it (`drop_pin`).
+        // ORDERING: Acquire: a thread that sees a frame idle has its last holder's accesses behind it (`drop_pin`).
         Snapshot(self.state.load(Ordering::Acquire))
     }
 
@@ -82,7 +82,7 @@ impl Descriptor {
         Snapshot(self.state.fetch_add(1, Ordering::Acquire).wrapping_add(1))
     }
 
-    /// Another pin for one who has one; the word with it.
+    /// Another pin for a caller that has one; the word with it.
     #[inline(always)]
     pub(super) fn add_pin_again(&self) -> Snapshot {
         // ORDERING: Relaxed: the caller's own pin ordered everything already, as with the count of an `Arc`.
@@ -92,7 +92,7 @@ impl Descriptor {
     /// The word as it was with the pin in it.
     #[inline(always)]
     pub(super) fn drop_pin(&self) -> Snapshot {
-        // ORDERING: Release: the holder's accesses end before whoever sees the count at zero begins
+        // ORDERING: Release: the holder's accesses end before those of a thread that sees the count at zero begin
         // (`retire_if`, `claim_freeing`, `look`).
         let order = if mutant("relaxed_put") { Ordering::Relaxed } else { Ordering::Release };
         Snapshot(self.state.fetch_sub(1, order))
@@ -116,7 +116,7 @@ impl Descriptor {
 
     /// Takes back a put that had no pin to drop: the page of the table was wiped by a fork.
     pub(super) fn undo_stray_put(&self) {
-        // ORDERING: Relaxed: nothing depends on a word nobody owns.
+        // ORDERING: Relaxed: nothing depends on a word that was wiped.
         self.state.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -132,7 +132,7 @@ impl Descriptor {
         self.state.swap(word, Ordering::AcqRel);
     }
 
-    /// Wipes the void increments of a populate that is refused. LIVE clear, and nobody else populates.
+    /// Wipes the void increments of a populate that is refused. LIVE clear, and no other thread populates.
     pub(super) fn void(&self) {
         // ORDERING: Relaxed: a swap from nothing to nothing publishes nothing.
         self.state.swap(0, Ordering::Relaxed);
@@ -178,8 +178,9 @@ impl Descriptor {
 
     /// Sets flags; the word before.
     pub(super) fn set(&self, flags: u64) -> Snapshot {
-        // ORDERING: AcqRel: Release so that who is refused by the flag, or finds it, sees what led to it (a changed
-        // map word); Acquire so that who sets it sees what the holders counted in the word did before.
+        // ORDERING: AcqRel: Release so that a thread that is refused by the flag, or finds it, sees what led to it (a
+        // changed map word); Acquire so that the thread that sets it sees what the holders counted in the word did
+        // before.
         Snapshot(self.state.fetch_or(flags, Ordering::AcqRel))
     }
 
@@ -240,7 +241,7 @@ impl Descriptor {
         Snapshot(self.state.fetch_sub(SHARED.one(), Ordering::Release))
     }
 
-    /// Takes the exclusive latch if nobody has any latch. In a forked child the word is wiped, and gives none.
+    /// Takes the exclusive latch if the frame has no latch. In a forked child the word is wiped, and gives none.
     pub(crate) fn try_exclusive(&self) -> bool {
         self.try_exclusive_unless(0)
     }
@@ -258,8 +259,8 @@ impl Descriptor {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    // ORDERING: release fence: whoever reads a byte that this thread stores from here on, and then fences
-                    // (`unchanged`), finds EXCLUSIVE or a later version. Free on x86.
+                    // ORDERING: release fence: a thread that reads a byte that this thread stores from here on, and
+                    // then fences (`unchanged`), finds EXCLUSIVE or a later version. Free on x86.
                     if !mutant("writer_without_fence") {
                         fence(Ordering::Release);
                     }
@@ -274,13 +275,13 @@ impl Descriptor {
     /// Drops the exclusive latch and bumps the version in one step; the word before.
     pub(super) fn drop_exclusive(&self) -> Snapshot {
         let order = if mutant("relaxed_unlatch") { Ordering::Relaxed } else { Ordering::Release };
-        // ORDERING: Release: the writer's stores are seen by who latches next, and by `version`.
+        // ORDERING: Release: the writer's stores are seen by the thread that latches next, and by `version`.
         Snapshot(self.state.fetch_add(VERSION.one().wrapping_sub(EXCLUSIVE), order))
     }
 
     /// Takes back a release that had no latch to drop: the page of the table was wiped by a fork.
     pub(super) fn undo_stray_release(&self, taken: u64) {
-        // ORDERING: Relaxed: nothing depends on a word nobody owns.
+        // ORDERING: Relaxed: nothing depends on a word that was wiped.
         self.state.fetch_add(taken, Ordering::Relaxed);
     }
 
@@ -302,8 +303,8 @@ impl Descriptor {
 /// of that thread alone. The latching happened before this call.
 pub fn before_stores_under_latches_of_another() {
     if !mutant("leader_without_fence") {
-        // ORDERING: release fence: whoever reads a byte stored from here on, and then fences (`unchanged`), finds what
-        // happened before: EXCLUSIVE, or a later version. Free on x86.
+        // ORDERING: release fence: a thread that reads a byte stored from here on, and then fences (`unchanged`), finds
+        // what happened before: EXCLUSIVE, or a later version. Free on x86.
         fence(Ordering::Release);
     }
 }

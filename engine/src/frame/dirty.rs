@@ -13,8 +13,8 @@ impl FrameTable {
     /// # Durability
     /// None: it is what a sync will flush.
     pub fn mark_dirty(&self, pfn: Pfn, lines: u64) -> bool {
-        // ORDERING: Release, and an RMW even where the bits are set already: the stores come before whoever takes the
-        // bits flushes the lines. First the lines, then the flag.
+        // ORDERING: Release, and an RMW even where the bits are set already: the stores come before the thread that
+        // takes the bits flushes the lines. First the lines, then the flag.
         let order = if mutant("relaxed_lines") { Ordering::Relaxed } else { Ordering::Release };
         self.lines(self.index(pfn)).fetch_or(lines, order);
         !self.pinned(pfn).set(DIRTY).dirty()
@@ -36,15 +36,15 @@ impl FrameTable {
         if descriptor.clear(DIRTY).dirty() { self.take_lines(pfn) } else { 0 }
     }
 
-    /// Notes that `lines` of a frame are durable as they are; the caller holds the exclusive latch, so nobody marks
-    /// them meanwhile. The frame stays dirty, perhaps with no line.
+    /// Notes that `lines` of a frame are durable as they are; the caller holds the exclusive latch, so no other thread
+    /// marks them meanwhile. The frame stays dirty, perhaps with no line.
     ///
     /// # Durability
     /// None: a sync need not flush them any more.
     pub fn mark_durable(&self, pfn: Pfn, lines: u64) {
         if self.pinned(pfn).look().dirty() {
-            // ORDERING: AcqRel: as `take_lines`. Who takes the bits before this flushes for nothing; who takes them
-            // afterwards and finds none has the caller's fence behind it.
+            // ORDERING: AcqRel: as `take_lines`. A sync that takes the bits before this flushes for nothing; one that
+            // takes them afterwards and finds none has the caller's fence behind it.
             let order = if mutant("relaxed_durable") { Ordering::Relaxed } else { Ordering::AcqRel };
             self.lines(self.index(pfn)).fetch_and(!lines, order);
         }
@@ -62,7 +62,7 @@ impl FrameTable {
     }
 
     fn take_lines(&self, pfn: Pfn) -> u64 {
-        // ORDERING: AcqRel: Acquire from `mark_dirty`; Release keeps one rule for all who change the bits.
+        // ORDERING: AcqRel: Acquire from `mark_dirty`; Release keeps one rule for all that change the bits.
         self.lines(self.index(pfn)).swap(0, Ordering::AcqRel)
     }
 

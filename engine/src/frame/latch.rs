@@ -80,8 +80,9 @@ impl FrameTable {
         self.share(pfn, self.pinned(pfn), manner)
     }
 
-    /// As [`Self::try_latch_shared`], for one who may keep it for long: it lets each writer that waits go first, in the pauses
-    /// between their turns too, or latches that are kept one after another would keep it out for ever.
+    /// As [`Self::try_latch_shared`], for a caller that may keep it for long. It lets each writer that waits go first,
+    /// also in the pauses between the writers' turns: else latches that are kept one after another would keep a writer
+    /// out for ever.
     pub(crate) fn try_latch_shared_to_keep(&self, pfn: Pfn) -> bool {
         let descriptor = self.pinned(pfn);
         if !self.share(pfn, descriptor, Manner::GivesWay) {
@@ -107,7 +108,7 @@ impl FrameTable {
             || self.wait_in_turn(pfn, descriptor, || descriptor.try_exclusive(), limit)
     }
 
-    /// Takes the exclusive latch if nobody has the latch. A reader that is just being refused counts as somebody.
+    /// Takes the exclusive latch if the frame has no latch. A reader that is just being refused counts as one.
     #[must_use]
     pub fn try_latch_exclusive(&self, pfn: Pfn) -> bool {
         self.pinned(pfn).try_exclusive()
@@ -156,7 +157,7 @@ impl FrameTable {
         false
     }
 
-    /// Takes the exclusive latch if nobody has the latch, and nobody waits to whom it is left.
+    /// Takes the exclusive latch if the frame has no latch and is not left to a thread that waits.
     #[inline]
     pub(crate) fn exclude(&self, pfn: Pfn, descriptor: &Descriptor) -> bool {
         descriptor.try_exclusive_unless(WAITERS) || self.exclude_beside_waiters(pfn, descriptor)

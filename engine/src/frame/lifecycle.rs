@@ -9,8 +9,8 @@ use crate::units::{Pfn, PfnRange};
 use std::time::Duration;
 
 impl FrameTable {
-    /// Refuses new pins of a populated frame until [`unhold`](Self::unhold), whoever calls that: of several holders one may
-    /// end the hold of another, who finds it ended.
+    /// Refuses new pins of a populated frame until [`unhold`](Self::unhold), from whichever thread that comes: of
+    /// several holders one may end the hold of another, which then finds it ended.
     pub fn hold(&self, pfn: Pfn) -> HoldOutcome {
         let index = self.index(pfn);
         let _chunk = (!mutant("hold_without_lock")).then(|| self.chunks.lock(chunk_of(index)));
@@ -21,7 +21,8 @@ impl FrameTable {
         }
     }
 
-    /// Admits new pins again, and wakes who waits for that, or for the frame to be idle: it need not be any more.
+    /// Admits new pins again. It wakes the threads that wait for that, and those that wait for the frame to be idle: it
+    /// need not become so any more.
     pub fn unhold(&self, pfn: Pfn) {
         if let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some()) {
             if descriptor.clear(HOLD).waiters() && !mutant("unhold_without_wake") {
@@ -32,8 +33,8 @@ impl FrameTable {
 
     /// Holds every populated frame of `range`, and refuses to populate the others.
     pub fn hold_range(&self, range: PfnRange) {
-        // Closed first: whoever looked before that has entered its chunk when the walk has locked its stripe, and
-        // populated its frame.
+        // Closed first: a thread that looked before that has entered its chunk, and populated its frame, by the time
+        // the walk has locked its stripe.
         if !mutant("hold_range_walks_first") {
             self.closed.close(range);
         }
@@ -59,12 +60,12 @@ impl FrameTable {
             return true;
         };
         // A frame that is no longer held was retired, without a pin: the pins it may have are void or of its next life,
-        // whose puts wake nobody.
+        // whose puts wake no thread.
         let pinned = |state: Snapshot| state.pins() > 0 && (state.held() || mutant("wait_for_strangers"));
         self.sleep_until(pfn, descriptor, || !pinned(descriptor.look()), pinned, limit)
     }
 
-    /// Marks a frame as detached for good. First change the map words that led to it: a pinner who read an old one
+    /// Marks a frame as detached for good. First change the map words that led to it: a pinner that read an old one
     /// finds either the mark or, reading again after its pin, the change.
     pub fn orphan(&self, pfn: Pfn) -> OrphanOutcome {
         let index = self.index(pfn);
@@ -74,9 +75,10 @@ impl FrameTable {
             return OrphanOutcome::Idle;
         };
         let mut seen = Snapshot(descriptor.set(ORPHAN).0 | ORPHAN);
-        // If a vain pin comes between, taking it back is the last put, and its caller frees. So does who has claimed the
-        // freeing already: the owner word is then his. A frame with a latch that was forgotten is not freed. Anything else
-        // that changes the word (a sync takes dirt without a pin) leads to no put: try again.
+        // If a vain pin comes between, taking it back is the last put, and its caller frees. So does a thread that has
+        // claimed the freeing already: the owner word then belongs to that thread. A frame with a latch that was
+        // forgotten is not freed. Anything else that changes the word (a sync takes dirt without a pin) leads to no
+        // put: try again.
         while seen.pins() == 0 && !seen.latched() {
             if self.retire(index, descriptor, seen) {
                 return OrphanOutcome::Idle;

@@ -62,7 +62,7 @@ impl PinOutcome {
 pub enum UnpinOutcome {
     /// Nothing is left to do; the caller must not touch the frame or its region any more.
     Kept,
-    /// It was the last pin of a held frame; who waits for that was woken.
+    /// It was the last pin of a held frame; the threads that wait for that were woken.
     LastOfHeld,
     /// It was the last pin of an orphan, and **the freeing is the caller's**: queue the frame. The descriptor stays
     /// populated until [`retire_orphan`](super::FrameTable::retire_orphan), and so does the claim on its region.
@@ -73,7 +73,7 @@ pub enum UnpinOutcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum OrphanOutcome {
-    /// Nobody has a pin and nobody can get one: the frame is free now.
+    /// The frame has no pin and can get none: it is free now.
     Idle,
     /// Pinned: the last put will answer [`UnpinOutcome::LastOfOrphan`].
     Busy,
@@ -85,7 +85,7 @@ pub enum OrphanOutcome {
 pub enum HoldOutcome {
     /// Never touched, or reclaimed: there is nothing to hold.
     Unpopulated,
-    /// Held, and nobody has a pin.
+    /// Held, and without a pin.
     Idle,
     /// Held, and pinned: wait for it to become idle.
     Pinned,

@@ -29,8 +29,9 @@
 //! ```
 //!
 //! The rule: an increment counts if and only if the word it returned was LIVE. One that does not count **never**
-//! counts and is never taken back; it is wiped by the swap of whoever populates (or refuses to), or by the punch. LIVE
-//! changes only under the chunk's lock, so between the pinner's second look and its second `fetch_add` nothing can go.
+//! counts and is never taken back; it is wiped by the swap of the thread that populates (or refuses to), or by the
+//! punch. LIVE changes only under the chunk's lock, so between the pinner's second look and its second `fetch_add`
+//! nothing can go.
 //!
 //! Three ways to break it, which the models must find: populate by *adding* LIVE keeps the voids, and the frame
 //! never becomes idle; retire by *storing* zero over a pin that came after the look loses it; *punching after
@@ -48,7 +49,7 @@ impl FrameTable {
     pub(super) fn first_touch(&self, pfn: Pfn, descriptor: &Descriptor) -> PinOutcome {
         if self.is_of_the_parent(pfn) {
             // No lock: a thread that the fork did not copy may have held it. Nothing of the parent's is ever populated
-            // here, so the word is nobody's.
+            // here, so nothing depends on the word.
             descriptor.void();
             return PinOutcome::Forked;
         }

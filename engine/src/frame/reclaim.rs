@@ -45,8 +45,8 @@ impl FrameTable {
         self.chunks.count().saturating_sub(self.budget())
     }
 
-    /// Brings the table below its budget, by one batch at most and with some room to spare. If somebody is at it, that is
-    /// enough, unless populating has run far ahead.
+    /// Brings the table below its budget, by one batch at most and with some room to spare. If another thread is at it,
+    /// that is enough, unless populating has run far ahead.
     #[cold]
     pub(super) fn trim(&self) {
         let one_at_a_time = if self.over_budget() > 2 * BATCH {

@@ -36,18 +36,19 @@
 //! Every transition is one read-modify-write: a pin that is about to be taken back may sit in any word at any time,
 //! and a plain store would lose it. LIVE changes only under the chunk's lock.
 //!
-//! A latch without a pin was forgotten. Who has it may have kept its number: a frame with one is not freed, for what gave
-//! it back later would give back another's. CLAIM is what no latch looks like: EXCLUSIVE, and more shared ones than count.
+//! A latch without a pin was forgotten. Its holder may still know the frame's number and give the latch back later. So
+//! a frame with such a latch is not freed: else the late release would drop a latch of the frame's next owner. CLAIM is
+//! what no latch looks like: EXCLUSIVE, and more shared ones than count.
 //!
 //! | transition | from | to | how | ordering | happens-before it creates |
 //! |---|---|---|---|---|---|
-//! | `add_pin` | any | pins + 1 | fetch_add | Acquire | who populated, released or orphaned the frame -> the pinner |
+//! | `add_pin` | any | pins + 1 | fetch_add | Acquire | what populated, released or orphaned the frame -> the pinner |
 //! | `add_pin_again` | pinned | pins + 1 | fetch_add | Relaxed | none needed: the caller's pin has it |
-//! | `drop_pin` | pins > 0 | pins - 1 | fetch_sub | Release | the holder's accesses -> who sees the frame idle |
+//! | `drop_pin` | pins > 0 | pins - 1 | fetch_sub | Release | the holder's accesses -> what sees the frame idle |
 //! | `populate` | LIVE clear | LIVE, version, 1 pin | swap, chunk lock | AcqRel | retirer -> populater -> every later pinner |
 //! | `void` | LIVE clear | 0 | swap | Relaxed | none: nothing was admitted |
-//! | `retire_if` | LIVE, 0 pins | 0 | compare-exchange, chunk lock | AcqRel | last holder -> whoever gets the frame next |
-//! | `claim_freeing` | LIVE ORPHAN, 0 pins, no latch | and CLAIM | compare-exchange | AcqRel | all holders -> who frees |
+//! | `retire_if` | LIVE, 0 pins | 0 | compare-exchange, chunk lock | AcqRel | last holder -> next user of the frame |
+//! | `claim_freeing` | LIVE ORPHAN, 0 pins, no latch | and CLAIM | compare-exchange | AcqRel | all holders -> freer |
 //! | `set` HOLD, ORPHAN | LIVE | and the flag | fetch_or | AcqRel | map change -> refused pinners; holders -> setter |
 //! | `set`, `clear` others | LIVE, pinned | flag | fetch_or, fetch_and | AcqRel | see their callers |
 //! | `add_shared` | pinned, seen with room | shared + 1 | fetch_add | Acquire | the writers before -> the reader |
@@ -147,7 +148,7 @@ impl Snapshot {
         const WANT: u64 = LIVE | REFERENCED.mask();
         self.0 as u32 & TEST as u32 == WANT as u32
     }
-    /// Whether dropping a pin from this word is all that is to be done, whoever was last.
+    /// Whether dropping a pin from this word is all that is to be done, even if it was the last one.
     #[inline(always)]
     pub(super) const fn drops_at_once(self) -> bool {
         self.0 as u32 & (LIVE | HOLD | ORPHAN) as u32 == LIVE as u32
@@ -178,7 +179,7 @@ impl Snapshot {
     pub const fn claimed(self) -> bool {
         self.has(ORPHAN) && self.0 & CLAIMED == CLAIMED
     }
-    /// Whether somebody will come by here once more: a holder of a pin, or who frees the frame. A latch alone was
+    /// Whether a thread will come back to the frame: a holder of a pin, or the one that frees it. A latch alone was
     /// forgotten.
     #[must_use]
     pub const fn in_use(self) -> bool {

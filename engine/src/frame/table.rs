@@ -110,7 +110,7 @@ impl FrameTable {
     /// Makes the first `frames` frames' descriptors reachable, for good: a pin of any of them adds before it looks.
     fn open(&self, frames: u64) -> Result {
         let frames = usize::try_from(frames).unwrap_or(usize::MAX);
-        // The descriptors last: who finds one finds what lies beside it.
+        // The descriptors last: a thread that finds one finds what lies beside it.
         let opened = self.dirty_lines.open(frames).and_then(|()| self.wait_words.open(frames));
         opened.and_then(|()| self.descriptors.open(frames)).map_err(|error| Error::NoAddresses {
             why: format!(
@@ -120,7 +120,7 @@ impl FrameTable {
         })
     }
 
-    /// Hands out `frames` frames, aligned to a block. They are unpopulated and nobody's.
+    /// Hands out `frames` frames, aligned to a block. They are unpopulated and have no owner.
     ///
     /// # Errors
     /// [`Error::NoAddresses`] when the pfn space has no such run.
@@ -144,7 +144,7 @@ impl FrameTable {
         }
     }
 
-    /// The descriptors of a run of frames, for who pins by position in it.
+    /// The descriptors of a run of frames, for a caller that pins by position in it.
     #[must_use]
     pub(crate) fn run(&self, range: PfnRange) -> Option<&[Descriptor]> {
         let start = self.index(range.start);
@@ -204,8 +204,8 @@ impl FrameTable {
         self.pinned(pfn).pin_again()
     }
 
-    /// Drops a pin if the frame has one; `None` if it has none. For those whose pins are counted by somebody else, who
-    /// may be wrong: of racing drops of one pin exactly one succeeds, and the count never goes below zero.
+    /// Drops a pin if the frame has one; `None` if it has none. For callers whose pins are counted elsewhere, perhaps
+    /// wrongly: of racing drops of one pin exactly one succeeds, and the count never goes below zero.
     pub fn unpin_checked(&self, pfn: Pfn) -> Option<UnpinOutcome> {
         self.peek(pfn)?;
         let descriptor = self.pinned(pfn);
@@ -302,8 +302,8 @@ impl FrameTable {
         self.pinned(pfn).owner()
     }
 
-    /// What the owner word of a populated frame says that nobody needs to have pinned: a hint, which a put or a pin may
-    /// just be changing.
+    /// What the owner word of a populated frame says; the frame need not be pinned. A hint: a put or a pin may just be
+    /// changing it.
     #[must_use]
     pub fn idle_owner(&self, pfn: Pfn) -> Option<u64> {
         self.peek(pfn).and_then(|_| self.descriptors.get(self.index(pfn))).map(Descriptor::owner)

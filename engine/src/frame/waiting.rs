@@ -29,11 +29,12 @@
 //! in then. A reader that has waited for a turn of its own, for whatever, is one of the others from then on and comes in
 //! whatever the gate says: none depends on a writer that does not run, or on the end of a stream of writers.
 //!
-//! **Who is overdue.** A latch that was released is for whoever comes first. Mostly that is a thread that runs, and cheaper
-//! than to wait until one that sleeps has woken up; but that one is then woken in vain, and beside a thread that takes the
-//! latch again and again it may be for ever. If that has gone on for [`PATIENCE`] it says so: a writer that is not overdue
-//! itself leaves the latch to those who are, for as long at most. Who is overdue takes the mark away with the latch, or
-//! when it gives up; another one sets it again before it sleeps.
+//! **Overdue threads.** A latch that was released goes to the first thread that comes. Mostly that is a thread that
+//! runs, which is cheaper than to wait until one that sleeps has woken up. But the sleeper is then woken in vain, and
+//! beside a thread that takes the latch again and again this may go on for ever. A thread to which it has happened for
+//! [`PATIENCE`] marks itself as overdue: a writer that is not overdue leaves the latch to those that are, for as long
+//! at most. An overdue thread takes the mark away when it gets the latch or gives up; another one sets it again before
+//! it sleeps.
 
 use super::descriptor::Descriptor;
 use super::state::{HOLD, LIVE, Snapshot, WAITERS};
@@ -45,12 +46,12 @@ use crate::sync::time::Instant;
 use crate::units::Pfn;
 use std::time::Duration;
 
-/// How long a waiting writer keeps readers out at a time. In a model of every interleaving it has no end, unless the model
-/// says so: who depends on it hangs there.
+/// How long a waiting writer keeps readers out at a time. In a model of every interleaving it has no end, unless the
+/// model says so: a thread that depends on the end hangs there.
 const TURN: Option<Duration> = if cfg!(pagestone_loom) { None } else { Some(Duration::from_millis(50)) };
 
-/// How long one is woken in vain before others leave the latch to it. In a model of every interleaving once is enough, and
-/// they wait for it without an end: the mark may promise nothing that does not come.
+/// How long a thread is woken in vain before others leave the latch to it. In a model of every interleaving once is
+/// enough, and they wait for it without an end: the mark may promise nothing that does not come.
 const PATIENCE: Duration = if cfg!(pagestone_loom) { Duration::ZERO } else { Duration::from_millis(1) };
 const LEAVES: Option<Duration> = if cfg!(pagestone_loom) { None } else { Some(PATIENCE) };
 
@@ -97,7 +98,7 @@ impl Queue {
     }
 }
 
-/// The turns of writers that end in a model, as soon as they can; and what a model may know of who waits.
+/// The turns of writers that end in a model, as soon as they can; and what a model may know of the threads that wait.
 #[cfg(pagestone_loom)]
 pub mod model {
     use super::{FrameTable, Pfn};
@@ -218,19 +219,19 @@ impl FrameTable {
         if !wait.overdue {
             return self.queue(pfn);
         }
-        // ORDERING: Acquire: as `queue`. Release: who finds the mark finds WAITERS.
+        // ORDERING: Acquire: as `queue`. Release: a thread that finds the mark finds WAITERS.
         Queue(self.wait_word(pfn).fetch_or(OVERDUE, Ordering::AcqRel) | OVERDUE)
     }
 
     /// One that waited has the latch, or gives up.
     fn no_longer_overdue(&self, pfn: Pfn, wait: &Wait) {
         if wait.overdue && !mutant("stays_overdue") {
-            // ORDERING: Relaxed: the release of the latch, or the wake of who gives up, publishes it.
+            // ORDERING: Relaxed: the release of the latch publishes it, or the wake by a thread that gives up.
             self.wait_word(pfn).fetch_and(!OVERDUE, Ordering::Relaxed);
         }
     }
 
-    /// Waits in turn until `attempt` succeeds, which wants that nobody has the latch; false if that took longer than
+    /// Waits in turn until `attempt` succeeds, for which the frame must have no latch; false if that took longer than
     /// `limit`. The gate closes before the first look, for readers that come later.
     pub(super) fn wait_in_turn(
         &self,
@@ -401,7 +402,7 @@ impl FrameTable {
 
     /// Changes the wait word; as it was before.
     fn bump(&self, pfn: Pfn) -> Queue {
-        // ORDERING: Release: who reads the new number sets WAITERS after it was cleared.
+        // ORDERING: Release: a thread that reads the new number sets WAITERS after it was cleared.
         Queue(self.wait_word(pfn).fetch_add(STEP, Ordering::Release))
     }
 }
