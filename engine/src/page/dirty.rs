@@ -1,8 +1,8 @@
 //! Which frames are dirty, by the object that dirtied them.
 //!
-//! A frame is noted when its descriptor goes from clean to dirty, by the writer who still holds its exclusive latch: a
+//! A frame is noted when its descriptor goes from clean to dirty, by the writer that still holds its exclusive latch: a
 //! second writer that finds it dirty can rely on the note. A note outlives its reason (another sync took the dirt, the
-//! frame went to another object): who follows it asks the descriptor.
+//! frame went to another object): a sync that follows it asks the descriptor.
 
 use crate::sync::Mutex;
 use crate::units::FrameNo;
@@ -15,7 +15,7 @@ const PRUNE_MIN: usize = 256;
 /// Notes of one region.
 #[derive(Default)]
 pub(super) struct Dirty {
-    /// By the low bits of the object's number. Object 0: frames dirtied by nobody known, everybody's business.
+    /// By the low bits of the object's number. Object 0: frames whose owner is unknown; every sync takes these.
     shards: [Mutex<HashMap<u32, Vec<FrameNo>>>; SHARDS],
 }
 

@@ -7,8 +7,8 @@ use crate::units::FrameNo;
 use std::time::Duration;
 
 impl Pages {
-    /// Waits until nobody pins the frame, at one moment at least; false if that took longer than `limit`. Meanwhile new pins
-    /// wait, so the limit is short: a thread that has a pin may want another one.
+    /// Waits until the frame has no pin, at one moment at least; false if that took longer than `limit`. Meanwhile new
+    /// pins wait, so the limit is short: a thread that has a pin may want another one.
     pub(crate) fn drain(&self, frame: FrameNo, limit: Duration) -> bool {
         let (table, pfn) = (FrameTable::global(), self.pfn(frame));
         if self.pins(frame) == 0 {

@@ -1,8 +1,8 @@
 //! Which guards a thread holds.
 //!
-//! Each guard is noted by its thread, so that who is about to wait knows two things: a thread that holds a guard of the
-//! region goes before a writer that waits, which may be waiting for that guard; and one that holds a guard of the very page
-//! would wait for itself. Noting is a store and an addition; the looks are for those that have to wait anyway.
+//! Each guard is noted by its thread, so that a thread knows two things before it waits. If it holds a guard of the
+//! region, it goes before a writer that waits, which may be waiting for that guard. If it holds a guard of the very
+//! page, it would wait for itself. Noting is a store and an addition; only a thread that has to wait anyway looks.
 //!
 //! A guard that is forgotten leaves its note. Its latch may be given back by other means, and the frame's number go to
 //! another page: so a note counts as far as the frame has latches for it.

@@ -1,4 +1,4 @@
-//! Ranges that are kept latched for as long as somebody likes, by no thread.
+//! Ranges that stay latched for as long as their holder likes; the latches belong to no thread.
 
 use crate::sync::Mutex;
 use crate::units::FrameNo;

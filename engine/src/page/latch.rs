@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often one looks for that which must not wait for it.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A shared latch: nobody writes to the page while it lives.
+/// A shared latch: no thread writes to the page while it lives.
 ///
 /// The bytes are reached through it and not beyond it, and it not beyond its pin:
 /// ```compile_fail,E0515
@@ -156,7 +156,8 @@ impl PageRef {
         let memory = self.pages().region().memory();
         let offset = self.frame().offset() + at as u64;
         if self.pages().region().class() == Durability::CacheLine && bytes.len() >= stream_min {
-            // The fence stands before the release of the latch: who finds the page clean may take it for durable.
+            // The fence stands before the release of the latch: a thread that finds the page clean may take it for
+            // durable.
             memory.write_nt(offset, bytes)?;
             memory.fence();
             if self.pages().replayed(self.frame()) {
@@ -243,7 +244,7 @@ impl PageRef {
     }
 
     /// A latch that a thread holds goes soon. One of a range that is kept may stay for ever, and its keeper may be this
-    /// thread: who waits for that is told.
+    /// thread: a wait for that ends with an error.
     #[cold]
     fn wait_to_write(&self) -> Result {
         self.pages().region().ensure_own()?;
@@ -414,7 +415,7 @@ impl Deref for WriteGuard<'_> {
         let Range { start, end } = self.latch.stored;
         // SAFETY: the range was checked to lie in the frame.
         let first = unsafe { self.latch.page.bytes().add(start) };
-        // SAFETY: the frame is pinned and mapped; the exclusive latch keeps everybody else out while `self` lives.
+        // SAFETY: the frame is pinned and mapped; the exclusive latch keeps all other threads out while `self` lives.
         unsafe { std::slice::from_raw_parts(first.as_ptr(), end - start) }
     }
 }

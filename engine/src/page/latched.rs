@@ -1,5 +1,5 @@
-//! Pages under the exclusive latch of somebody who does not store to them himself: a batch, whose bytes the log's leader
-//! stores.
+//! Pages under the exclusive latch of a holder that does not store to them itself: a batch, whose bytes the log's
+//! leader stores.
 
 use super::pin::PageRef;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ impl Latched {
 
     /// Notes whose page the frame holds from now on.
     pub(crate) fn set_owner(&self, owner: Owner) {
-        // Nobody else could: the frame was handed out to the batch.
+        // No other owner can be noted: the frame was handed out to the batch.
         let _ = self.page.set_owner(owner);
     }
 

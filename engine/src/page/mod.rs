@@ -1,7 +1,7 @@
 //! Pins and latches on pages.
 //!
 //! A [`PageRef`] is a pin: while it lives, its frame is not given to another page, not unmapped, and its address stays.
-//! It does not exclude anybody. Bytes are reached through a latch: [`ReadGuard`] (shared) or [`WriteGuard`]
+//! It keeps no other thread out. Bytes are reached through a latch: [`ReadGuard`] (shared) or [`WriteGuard`]
 //! (exclusive). All pins of a frame, however they were made, count on the frame's one descriptor, and dropping a
 //! `PageRef` is the one way to release any of them.
 //!
@@ -21,11 +21,12 @@
 //! # }
 //! ```
 //!
-//! While a thread holds a guard, it calls nothing that may want the latch of the same page or wait for somebody who
-//! does: no write, truncate, punch or read of that object, and no commit of a batch on the same store. What would wait for
-//! a guard of its own thread is an error, [`WaitsForItself`](crate::Error::WaitsForItself), as far as it is known: a thread's
-//! first 16 guards are. Where others commit batches, which latch many pages in the order of their frames, it waits for no
-//! other page of the store either, but one of a higher pfn, and changes no object. Pins may be held across all of them.
+//! While a thread holds a guard, it calls nothing that may want the latch of the same page or wait for a thread that
+//! does: no write, truncate, punch or read of that object, and no commit of a batch on the same store. What would wait
+//! for a guard of its own thread is an error, [`WaitsForItself`](crate::Error::WaitsForItself), as far as it is known:
+//! a thread's first 16 guards are. Where others commit batches, which latch many pages in the order of their frames, it
+//! waits for no other page of the store either, but one of a higher pfn, and changes no object. Pins may be held across
+//! all of them.
 //!
 //! A writer that waits for a page lets no new reader in, but threads that hold a guard of the region: for 50 ms at a time,
 //! after which readers pass for as long. A copy ([`read_at`](crate::store::Object::read_at)) does not wait for it.

@@ -14,7 +14,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-/// How often who waits for a frame that is held looks whether it is still to be had.
+/// A thread that waits for a held frame looks this often whether the region is still open.
 const HOLD_LOOK: Duration = Duration::from_millis(50);
 
 /// The pages of one attached region.
@@ -44,7 +44,7 @@ unsafe impl Send for Pages {}
 unsafe impl Sync for Pages {}
 
 impl Pages {
-    /// The pages of `region`. Nobody finds them by address before [`Self::publish`].
+    /// The pages of `region`. No thread finds them by address before [`Self::publish`].
     pub(crate) fn new(region: Arc<Region>) -> Result<Arc<Self>> {
         let base = NonNull::new(region.address(FrameNo(0)))
             .ok_or_else(|| Error::Invalid("a region cannot be mapped at address 0".to_owned()))?;
@@ -95,7 +95,7 @@ impl Pages {
         table.populated(self.pfns()).filter(in_use).count()
     }
 
-    /// The first frame that is latched and has no pin: whoever had the latch has forgotten it.
+    /// The first frame that is latched and has no pin: the holder of the latch has forgotten it.
     pub(crate) fn forgotten_latch(&self) -> Option<PageInfo> {
         let table = FrameTable::global();
         let latched = |now: Snapshot| !now.in_use() && (now.exclusive() || now.shared() != 0);
@@ -192,7 +192,7 @@ impl Pages {
         let pfn = self.pfn(self.frame_of(descriptor));
         let table = FrameTable::global();
         if word.live() && table.idle_owner(pfn).is_none_or(|owner| owner == 0) {
-            // Nobody has said yet whose page it holds: it may be none. The lookup will.
+            // It is not known yet whose page the frame holds: it may be none. The lookup will say.
             drop(PageRef::new(self, descriptor));
             return None;
         }

@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 /// A pin on a page: its frame keeps its identity and its address until this is dropped.
 ///
 /// Pins are counted on the frame's descriptor, whichever way they were made (object and index, pfn, address). A pin
-/// excludes nobody; bytes are reached through [`read`](Self::read) and [`write`](Self::write).
+/// keeps no other thread out; bytes are reached through [`read`](Self::read) and [`write`](Self::write).
 ///
 /// When the page is cut off from its object (truncate, punch, unlink) while it is pinned, the pin goes on showing the
 /// frame as it was, [`write`](Self::write) fails with [`Detached`](crate::Error::Detached), and the frame is used again
@@ -42,7 +42,7 @@ pub struct PageInfo {
     pub pins: u32,
     /// Shared latches.
     pub readers: u32,
-    /// Whether somebody holds the exclusive latch.
+    /// Whether the exclusive latch is held.
     pub writer: bool,
     /// Whether bytes were stored that no sync has taken yet.
     pub dirty: bool,
@@ -50,7 +50,7 @@ pub struct PageInfo {
     pub detached: bool,
     /// Whether the medium failed here.
     pub poisoned: bool,
-    /// Changes with every exclusive latch that is released; 0 while nobody has used the frame.
+    /// Changes with every exclusive latch that is released; 0 while the frame is unused.
     pub version: u64,
     /// The page of an object that the frame holds, as far as it is known: the low 28 bits of the object's number.
     pub owner: Option<(u32, PageIndex)>,
@@ -63,7 +63,7 @@ impl PageRef {
         Self::at(pages.address_of(descriptor), pages, descriptor)
     }
 
-    /// As [`Self::new`], by who has computed the address already.
+    /// As [`Self::new`], for a caller that has computed the address already.
     #[inline(always)]
     pub(super) fn at(address: NonNull<u8>, pages: &Pages, descriptor: &'static Descriptor) -> Self {
         Self { descriptor, address, pages: NonNull::from(pages) }
@@ -128,8 +128,8 @@ impl PageRef {
         owner(self.pfn(), FrameTable::global().peek(self.pfn()))
     }
 
-    /// Notes whose page the frame holds, if nobody has yet; false if it is another one's. The caller has validated that
-    /// after the pin.
+    /// Notes whose page the frame holds, if that is not noted yet; false if another page is noted. The caller has
+    /// validated that after the pin.
     #[inline]
     #[must_use]
     pub(crate) fn set_owner(&self, owner: Owner) -> bool {
@@ -139,7 +139,7 @@ impl PageRef {
 }
 
 impl PageInfo {
-    /// Loads only: a frame that nobody has used stays unused.
+    /// Loads only: a frame that is unused stays so.
     pub(super) fn of(pfn: Pfn) -> Self {
         let now = FrameTable::global().peek(pfn);
         let says = |what: fn(Snapshot) -> bool| now.is_some_and(what);

@@ -26,7 +26,7 @@ impl Pages {
     /// thread.
     ///
     /// # Safety
-    /// There is such a pin, or none at all, and whoever had it is done with the page.
+    /// There is such a pin, or none at all, and its holder is done with the page.
     pub unsafe fn release(&self, address: *const u8) -> Result {
         let frame = self.frame_at(address).ok_or(Error::ForeignAddress { address: address.addr() as u64 })?;
         let pfn = self.pfn(frame);

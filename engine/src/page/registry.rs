@@ -1,4 +1,4 @@
-//! Which regions' pages are open in this process, for those who only have an address.
+//! Which regions' pages are open in this process, for callers that only have an address.
 
 use super::pages::Pages;
 use super::pin::{PageInfo, PageRef};
@@ -84,8 +84,8 @@ impl Pages {
 
     /// A pin on a frame whose descriptor knows its page, if the manager confirms it.
     fn pin_known(&self, manager: &dyn SpaceManager, frame: FrameNo) -> Result<Option<PageRef>> {
-        // A frame without an owner is pinned by who knows whose it is, and by nobody who only guesses: the pins of one
-        // that is pinned often are admitted without a look.
+        // A frame without a noted owner is pinned only where the caller knows whose it is, and not here, by a guess:
+        // once a frame is pinned often, its pins are admitted without a look.
         if FrameTable::global().idle_owner(self.pfn(frame)).is_none_or(|owner| owner == 0) {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Changing what frames are for, while nobody pins one by its number.
+//! Changing what frames are for, while no frame is being pinned by its number.
 //!
 //! A pin through an object is validated against the object's map, which its manager changed *before* it detaches the
 //! frame. A pin by number has only the manager's word that the frame is data; so it is given under the shared side of
@@ -20,9 +20,9 @@ pub struct Roles<'p> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Detached {
-    /// Nobody pins it and nobody can: it is free at once.
+    /// It has no pin and can get none: it is free at once.
     Idle,
-    /// Somebody pins it: it stays out of use until it comes back through [`Roles::take_released`].
+    /// It is pinned: it stays out of use until it comes back through [`Roles::take_released`].
     Busy,
 }
 

@@ -8,8 +8,8 @@ use crate::space::Owner;
 use crate::units::{FrameNo, LINE_SIZE, PageIndex};
 use std::ops::Range;
 
-/// Dirty lines that a sync has taken: its duty now. The descriptors call their frames clean already, so nobody who
-/// synced later may return before this one is flushed.
+/// Dirty lines that a sync has taken: its duty now. The descriptors call their frames clean already, so a later sync
+/// may not return before this one has flushed them.
 #[must_use = "dirt that is taken and not flushed is lost"]
 #[derive(Default)]
 pub struct Dirt {
