@@ -81,7 +81,7 @@ impl Allocator {
 
     /// The frames there are now.
     pub(crate) fn shape(&self) -> Shape {
-        // ORDERING: Acquire pairs with the Release in `grow`: who sees the frames sees their bits in the shadow.
+        // ORDERING: Acquire pairs with the Release in `grow`: a thread that sees the frames sees their shadow bits.
         Shape { log_frames: self.log.frames(), frames: self.frames.load(Ordering::Acquire) }
     }
 
@@ -171,7 +171,7 @@ impl Allocator {
         self.blocks.note_free(self.shape(), groups.with_waiting());
     }
 
-    /// Keeps frames that were not linked, and that somebody has pinned, until the last pin is gone.
+    /// Keeps frames that were not linked and that are pinned, until the last pin is gone.
     pub(crate) fn release_when_unpinned(&self, frames: impl IntoIterator<Item = FrameNo>) {
         self.groups.lock().vain.extend(frames);
     }
@@ -200,8 +200,8 @@ impl Allocator {
         Ok(groups.free + groups.returning + (groups.quarantined.len() + groups.vain.len()) as u64)
     }
 
-    /// How many frames there can be at most for one who wants `wanted`: those that growth may add, and those that are free
-    /// if that is not enough.
+    /// How many frames a caller that wants `wanted` can have at most: those that growth may add; and if these are too
+    /// few, the free ones too.
     pub(crate) fn most_frames(&self, wanted: u64) -> Result<u64> {
         let region = self.log.region();
         let more = region.max_bytes().saturating_sub(region.len_bytes()) / FRAME_SIZE as u64;
@@ -260,9 +260,9 @@ impl Allocator {
         }
     }
 
-    /// Asks of each frame that is to be handed out whether it is as free as the bitmap says. One that is used is set aside
-    /// for this opening, and the call that met it is told; one that somebody is just looking at is left alone, and
-    /// `None` says that others are to be taken.
+    /// Asks of each frame that is to be handed out whether it is as free as the bitmap says. One that is used is set
+    /// aside for this opening, and the call that met it is told. One that another thread is just looking at is left
+    /// alone, and `None` says that others are to be taken.
     pub(super) fn ask(&self, frames: Vec<FrameNo>) -> Result<Option<Vec<FrameNo>>> {
         let (mut good, mut error, mut vain) = (Vec::with_capacity(frames.len()), None, Vec::new());
         for frame in frames {
@@ -294,7 +294,7 @@ impl Allocator {
         self.aside.list()
     }
 
-    /// Adds at least `missing` frames to the `seen` ones; nothing to do if somebody else did.
+    /// Adds at least `missing` frames to the `seen` ones; nothing to do if another thread did.
     fn grow(&self, seen: Shape, missing: u64) -> Result {
         let _one_at_a_time = self.growing.lock();
         let old = self.shape();

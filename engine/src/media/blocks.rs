@@ -5,7 +5,7 @@
 //!   own then; free frames are noted as [holes](super::holes).
 //! - A hole gets its blocks before a frame of it is handed out. Where the disk has none, it stays a hole, and is no space.
 //! - Free runs whose freeing records are passed go back to the disk and become holes: all of them when that is asked
-//!   for, else what is beyond a [limit]. While a run is being punched it is taken, so nobody stores to it.
+//!   for, else what is beyond a [limit]. While a run is being punched it is taken, so no thread stores to it.
 
 use super::allocator::{Allocator, Groups, KEPT_FOR_FREEING};
 use super::bitmap::Group;
@@ -30,7 +30,7 @@ const KEPT_MIN_TIGHT: u64 = frames_in(1 << 20);
 const KEPT_PART_TIGHT: u64 = 64;
 /// Shorter runs do not go back by themselves.
 const RUN_MIN: u32 = 16;
-/// Frames that go back in one call at most: meanwhile nobody has them.
+/// Frames that go back in one call at most: meanwhile they cannot be handed out.
 const RETURNED_MAX: u32 = frames_in(16 << 20) as u32;
 
 /// The file system cannot make holes.

@@ -1,9 +1,9 @@
-//! The busy table: frames that were cut off while somebody had them pinned.
+//! The busy table: frames that were cut off while they were pinned.
 //!
-//! Their bits stay set until the last pin is gone (or the process that pinned them), so that nobody gets the frame,
-//! and the table names them, so that a crash does not leak it. On the medium it is a chain of frames: word 0 names
-//! the next one, each other word holds a busy frame or nothing. Where an entry lies is known from a volatile index,
-//! built on first use.
+//! Their bits stay set until the last pin is gone (or the process that pinned them), so that none of them is handed
+//! out, and the table names them, so that a crash does not leak them. On the medium it is a chain of frames: word 0
+//! names the next one, each other word holds a busy frame or nothing. Where an entry lies is known from a volatile
+//! index, built on first use.
 
 use super::bitmap;
 use super::layout::RootWord;

@@ -1,9 +1,9 @@
 //! Taking a frame: whether it is as free as the bitmap says.
 //!
-//! Whoever takes a frame stores to it without a latch, for nobody else knows it. On a medium that contradicts itself
-//! somebody may: the bitmap calls a frame free that holds a page, and a guard of that page lives. So the frame's use
-//! ([`uses`](super::uses)) and its descriptor are asked first. What is only pinned may be pinned in vain, by a hit that is
-//! late or by its number, and no latch comes of that: it is left for others to put.
+//! A thread that takes a frame stores to it without a latch, for no other thread knows the frame. On a medium that
+//! contradicts itself another one may: the bitmap calls a frame free that holds a page, and a guard of that page lives.
+//! So the frame's use ([`uses`](super::uses)) and its descriptor are asked first. What is only pinned may be pinned in
+//! vain, by a hit that is late or by its number, and no latch comes of that: it is left for others to put.
 
 use super::log::Log;
 use super::rules::Rule;
@@ -13,7 +13,7 @@ use crate::sync::atomic::{Ordering, fence};
 use crate::sync::{Mutex, thread};
 use crate::units::FrameNo;
 
-/// Looks at a frame that somebody has pinned before another one is taken.
+/// How often a pinned frame is looked at before another one is taken.
 const PATIENCE: u32 = 64;
 
 /// Frames that are out of use in this opening.
@@ -34,13 +34,13 @@ impl SetAside {
     }
 }
 
-/// Whether somebody has pinned a frame that was to be claimed: then it is to be left alone a little longer.
+/// Whether a frame that was to be claimed is pinned: then it is to be left alone a little longer.
 pub(super) fn is_pinned(log: &Log, frame: FrameNo) -> bool {
     let now = FrameTable::global().peek(log.region().pfn(frame));
     now.is_some_and(|now| now.pins() != 0 || now.orphan())
 }
 
-/// Claims a frame that the bitmap calls free. `false`: somebody has pinned it.
+/// Claims a frame that the bitmap calls free. `false`: it is pinned.
 ///
 /// # Errors
 /// `Corrupt` when it is used.
@@ -49,8 +49,9 @@ pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
     if log.rules().broken(Rule::ReuseBeforeUnpin) {
         return Ok(true);
     }
-    // ORDERING: SeqCst: who pins a frame first counts the pin and then looks at the frame's use (`Shared::pin_located`); who
-    // takes it has stated the use and now looks at the pins. One of the two sees the other.
+    // ORDERING: SeqCst: a thread that pins a frame first counts the pin and then looks at the frame's use
+    // (`Shared::pin_located`); a thread that takes it has stated the use and now looks at the pins. One of the two sees
+    // the other.
     fence(Ordering::SeqCst);
     let (table, pfn) = (FrameTable::global(), log.region().pfn(frame));
     for _ in 0..PATIENCE {
@@ -74,7 +75,7 @@ pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes a frame that nobody hands out, if it is not used and has no descriptor: whether it did. The taker frees it.
+/// Takes a frame that is not being handed out, if it has no use and no descriptor: whether it did. The taker frees it.
 pub(super) fn take_unused(log: &Log, frame: FrameNo) -> bool {
     if log.uses().take(frame).is_err() {
         return false;

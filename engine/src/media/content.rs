@@ -90,7 +90,7 @@ impl Volume {
             let (n, nodes) = self.part(map, left)?;
             let (now, later) = left.split_at(n);
             left = later;
-            // Before the record: who finds a page in the map must find that its frame holds one.
+            // Before the record: a lookup that finds a page in the map must find that its frame holds one.
             now.iter().try_for_each(|&(_, frame)| self.log.uses().link(frame))?;
             let size = size.filter(|_| left.is_empty());
             let (noted, sequence) = self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {

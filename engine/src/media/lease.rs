@@ -1,5 +1,5 @@
-//! The lease: who wrote last, and whether he left in order. A sector of its own, written lazily: by the first change
-//! of an opening, by a close, and (best effort) by a failure.
+//! The lease: which process wrote last, and whether it left in order. A sector of its own, written lazily: by the first
+//! change of an opening, by a close, and (best effort) by a failure.
 //!
 //! It decides one question, LOG rule 9: was the last owner's end the death of a *process*, so that the page cache
 //! still holds whatever it stored, or must a power loss be assumed?
@@ -26,7 +26,7 @@ const MAGIC: &[u8; 8] = b"PGSLEASE";
 pub enum State {
     /// In order: nothing is in the log.
     Clean,
-    /// Not yet, or he died.
+    /// Not in order: it still has the region open, or it died.
     Open,
     /// After a failed flush: what the page cache holds may not be on the medium.
     Failed,
@@ -155,8 +155,8 @@ impl Lease {
         (open && !is_this && holder.may_live()).then_some(holder)
     }
 
-    /// Refuses a device that somebody has open. Other media are claimed by locks alone; those of a device hold for one
-    /// name in `/dev`, and it may have several.
+    /// Refuses a device that another process has open. Other media are claimed by locks alone; those of a device hold
+    /// for one name in `/dev`, and it may have several.
     pub fn refuse_living_owner(region: &Region) -> Result {
         if region.kind() != MediumKind::DevDax {
             return Ok(());
@@ -170,7 +170,7 @@ impl Lease {
         }
     }
 
-    /// Whether stores of the last owner may still be in the processor's caches: he did not close, and the power has not
+    /// Whether stores of the last owner may still be in the processor's caches: it did not close, and the power has not
     /// failed since, as far as can be told.
     #[must_use]
     pub fn left_in_caches(found: &Found<Self>, region: &Region) -> bool {

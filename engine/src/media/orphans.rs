@@ -1,8 +1,8 @@
 //! The list of orphans: objects with work to finish, unlinked ones and those being truncated.
 //!
-//! It is what makes a truncate or an unlink one small record however large the object: whoever opens the region
-//! next finds here what remains to be freed. Doubly linked through the records, so that an object leaves it in one
-//! record too; no object is on it twice.
+//! It is what makes a truncate or an unlink one small record however large the object: the next opening of the region
+//! finds here what remains to be freed. Doubly linked through the records, so that an object leaves it in one record
+//! too; no object is on it twice.
 
 use super::layout::RootWord;
 use super::log::Txn;

@@ -25,9 +25,9 @@ const ENTRIES_PER_PAGE: usize = 5;
 /// What became of a page that was cut off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
-    /// Nobody uses its frame.
+    /// Its frame is not pinned.
     Free,
-    /// Somebody has it pinned: the frame goes to the busy table, until `free_busy`.
+    /// Its frame is pinned: it goes to the busy table, until `free_busy`.
     Busy,
 }
 

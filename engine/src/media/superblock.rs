@@ -145,7 +145,7 @@ fn check_version(sector: &Sector) -> Result {
     if found != VERSION {
         return Err(Error::Version { found, supported: VERSION });
     }
-    // Words 16, 24 and 32 hold features: those a reader, a writer, and everybody must know.
+    // Words 16, 24 and 32 hold features: those that a reader, a writer, and every opening must know.
     let (incompat, read_only_compat) = (sector.u64(32), sector.u64(24));
     if incompat | read_only_compat != 0 {
         return Err(Error::Features { bits: incompat | read_only_compat });

@@ -5,15 +5,15 @@
 //! latches, words of structures do not: one frame that is both would change under a reader's guard. So each use is stated
 //! here before the frame is used, and the second one that does not fit is `Corrupt`:
 //!
-//! | states | who | when |
+//! | use | stated by | when |
 //! |---|---|---|
 //! | page | a lookup | before the frame of a page is remembered or pinned, under a lock that keeps the page from being cut off |
 //! | structure | an append | before a record changes words of the frame |
-//! | taken | the allocator | when it hands the frame out: nobody may know it |
+//! | taken | the allocator | when it hands the frame out, which has no use yet |
 //! | page | a link | before the record that maps the frame |
 //! | nothing | the allocator | when the frame may be handed out again |
 //!
-//! Who only walks over structures states nothing: the walk may be of a moment that has passed.
+//! A walk that only reads structures states nothing: it may be of a moment that has passed.
 
 use super::layout::GROUP_FRAMES;
 use crate::error::{Error, Result};
@@ -132,9 +132,9 @@ impl Uses {
         // No frame that is used lies beyond the window; one that a damaged word names is refused by its number.
         let Some(group) = self.groups.get(group) else { return Use::Unmet };
         let words = group.get_or_init(|| (0..GROUP_FRAMES / PER_WORD).map(|_| AtomicU64::new(0)).collect());
-        // ORDERING: Acquire, and AcqRel below: who finds a use has what was done before it was stated behind it. A use
-        // and a pin's count are two words, of which one thread states the first and then looks at the second, and another
-        // one the other way round: the fence in `Allocator::ask` and the one of the pin's user order them.
+        // ORDERING: Acquire, and AcqRel below: a thread that finds a use has what was done before it was stated behind
+        // it. A use and a pin's count are two words, of which one thread states the first and then looks at the second,
+        // and another one the other way round: the fences in `claim::claim` and `Shared::pin_located` order them.
         let mut seen = words[word].load(Ordering::Acquire);
         loop {
             let old = Use::of(seen >> shift & BITS);

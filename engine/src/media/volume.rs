@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// Locks that objects share by slot.
 pub(super) const OBJECT_LOCKS: u64 = 64;
-/// How often one who reads many names looks whether somebody waits to change one.
+/// How often a listing of names gives way to threads that wait to change one, each time before it takes the lock.
 const PATIENCE: u32 = 64;
 
 /// The structures of an open region.
@@ -31,7 +31,7 @@ pub struct Volume {
     pub(super) allocator: Allocator,
     pub(super) busy: Mutex<BusyTable>,
     window: Arc<Window>,
-    /// Held by who checks.
+    /// Held by the thread that checks.
     checking: Mutex<()>,
     directory: Mutex<()>,
     /// Threads that wait for it to change names.
@@ -90,7 +90,7 @@ impl Volume {
         self.allocator.release(frames)
     }
 
-    /// Gives back frames of `allocate` that were not linked and that somebody has pinned, when the last pin is gone.
+    /// Gives back frames of `allocate` that were not linked and that are pinned, when the last pin is gone.
     pub fn release_when_unpinned(&self, frames: impl IntoIterator<Item = FrameNo>) {
         self.allocator.release_when_unpinned(frames);
     }
@@ -105,7 +105,7 @@ impl Volume {
         self.allocator.free_frames()
     }
 
-    /// How many frames there can be at most for one who wants `wanted`; more than that many are not counted.
+    /// How many frames a caller that wants `wanted` can have at most; once that many are found, no more are counted.
     pub fn most_frames(&self, wanted: u64) -> Result<u64> {
         self.allocator.most_frames(wanted)
     }
@@ -203,14 +203,15 @@ impl Volume {
 
     /// Excludes other changes of names.
     pub(super) fn names(&self) -> MutexGuard<'_, ()> {
-        // ORDERING: Relaxed, here and below: a hint for who can wait.
+        // ORDERING: Relaxed, here and below: a hint for a listing, which can wait.
         self.changers.fetch_add(1, Ordering::Relaxed);
         let names = self.directory.lock();
         self.changers.fetch_sub(1, Ordering::Relaxed);
         names
     }
 
-    /// As [`Self::names`], for one who takes the lock again and again: those that wait for it come first, for a while.
+    /// As [`Self::names`], for a caller that takes the lock again and again: threads that wait for it come first, for a
+    /// while.
     pub(super) fn names_in_turn(&self) -> MutexGuard<'_, ()> {
         for _ in 0..PATIENCE {
             if self.changers.load(Ordering::Relaxed) == 0 {

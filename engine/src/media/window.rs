@@ -1,8 +1,8 @@
 //! Reading several words as of one moment, without a lock.
 //!
-//! A record changes many words at once; a reader that walks from word to word must not meet half of it, nor follow
-//! a node that was freed and became somebody's data. Writers bump a version around the moment their words appear;
-//! a reader that saw the same even version before and after its walk saw one moment, whatever it met.
+//! A record changes many words at once; a reader that walks from word to word must not meet half of it, nor follow a
+//! node that was freed and holds other data by now. Writers bump a version around the moment their words appear; a
+//! reader that saw the same even version before and after its walk saw one moment, whatever it met.
 
 use crate::error::Result;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ pub(crate) struct Change<'a> {
 }
 
 impl Window {
-    /// A window nobody changes yet.
+    /// A window without a change so far.
     pub(crate) fn new() -> Self {
         Self { version: AtomicU64::new(0), changing: Mutex::new(()) }
     }

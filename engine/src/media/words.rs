@@ -1,4 +1,4 @@
-//! Words of the medium: who reads them, how a number in one is sealed, and which numbers may be frames.
+//! Words of the medium: how they are read, how a number in one is sealed, and which numbers may be frames.
 
 use super::layout;
 use super::log::{Log, Snapshot, Txn};

@@ -1,4 +1,4 @@
-//! Who owns which frame, held against the bitmap.
+//! What owns each frame, compared with the bitmap.
 
 use super::Walk;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! Commit and checkpoint: what the leader does, one at a time, for everybody who waits (LOG rules 3, 7 and 10).
+//! Commit and checkpoint: what the leader does, one at a time, for all threads that wait (LOG rules 3, 7 and 10).
 
 use super::header::Tail;
 use super::homes::Homes;
@@ -10,9 +10,10 @@ use crate::media::layout::CURSOR_OFFSET;
 use crate::media::rules::Rule;
 use crate::sync::atomic::Ordering;
 
-/// Who leads, and how far the log has come.
+/// Whether a thread leads, and how far the log has come.
 pub(super) struct Leadership {
-    /// Whether somebody leads. What follows is only changed by him.
+    /// Whether a thread leads. It alone changes what follows, but for what a file sync of another thread has made
+    /// durable.
     led: bool,
     /// Records up to here are committed and applied.
     applied: Sequence,
@@ -31,7 +32,7 @@ impl Leadership {
     }
 }
 
-/// The leader's own state, taken out of the lock while he works.
+/// The leader's own state, taken out of the lock while the leader works.
 struct Progress {
     applied: Sequence,
     durable: u64,
@@ -48,7 +49,7 @@ impl Progress {
 }
 
 impl Log {
-    /// Commits all records up to `upto` and stores them home. One durable write serves all who wait.
+    /// Commits all records up to `upto` and stores them home. One durable write serves all threads that wait.
     ///
     /// # Durability
     /// On return the operations of these records, and what they published, survive a power loss.
@@ -96,7 +97,7 @@ impl Log {
         leadership.durable = leadership.durable.max(reach.position);
     }
 
-    /// Becomes the leader, or waits for him, until `done`.
+    /// Becomes the leader, or waits for it, until `done`.
     fn lead_until(
         &self,
         done: impl Fn(&Leadership) -> bool,

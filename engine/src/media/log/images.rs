@@ -41,7 +41,7 @@ impl Images {
     /// The last live record with bytes of one of these frames.
     #[must_use]
     pub fn last(&self, frames: impl Iterator<Item = FrameNo>) -> Option<Sequence> {
-        // ORDERING: Acquire: who has latched a frame after a batch released it has seen the batch's count.
+        // ORDERING: Acquire: a thread that has latched a frame after a batch released it has seen the batch's count.
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }

@@ -64,15 +64,15 @@ pub struct Log {
     leadership: Mutex<Leadership>,
     led: Condvar,
     ahead: Mutex<Ahead>,
-    /// Bytes of live records, how many of them are the next reason for an early write-back, and moves of the tail: for who
-    /// looks without a lock.
+    /// To be read without a lock: bytes of live records, how many of them are the next reason for an early write-back,
+    /// and moves of the tail.
     used: AtomicU64,
     due: AtomicU64,
     tail_moves: AtomicU64,
-    /// Of the superblock, for the same.
+    /// Of the superblock, to be read without a lock too.
     uuid: [u8; 16],
     generation: AtomicU64,
-    /// Held by who writes the lease: what says that the region failed is never written over.
+    /// Held while the lease is written: one that says that the region failed is never written over.
     lease: Mutex<()>,
 }
 
@@ -512,7 +512,7 @@ impl Log {
         self.chain.lock().kept.is_some()
     }
 
-    /// Ends a snapshot before its time: somebody needs the frames that wait for it.
+    /// Ends a snapshot before its time: the frames that wait for it are needed.
     pub fn give_up_snapshot(&self) {
         let mut chain = self.chain.lock();
         chain.kept = None;
@@ -671,7 +671,7 @@ impl Log {
     }
 
     /// LOG rule 11: nothing more is appended, applied or marked clean; the next opening assumes a power loss. For every
-    /// failed flush of the region's, whoever wanted it.
+    /// failed flush of the region's, whichever call wanted it.
     pub fn fail(&self, error: &Error) {
         self.region.poison(error.to_string());
         if matches!(self.region.compare_length(), Err(Error::Truncated { .. })) {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::region::Memory;
 use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE};
 
-/// Most frames of an extent: who reads one holds it in memory whole.
+/// Most frames of an extent: a reader holds an extent in memory whole.
 pub const EXTENT_FRAMES_MAX: usize = 256;
 /// What a frame holds at least when it is an extent of its own, where an entry is split at its end.
 const FRAME_YIELD: usize = FRAME_SIZE - HEAD_BYTES - LINE_SIZE - HEAD_BYTES;
