@@ -129,8 +129,10 @@ impl Batch {
     /// `NoSpace`, also where a large batch would have to be written to too many places of a fragmented region that
     /// cannot grow; `Io` (`ENOMEM`) without memory for its pages; `OutOfRange` when it lets more objects grow than the region's log has room for (255 with a log of the
     /// usual size; those that only change are not counted): nothing has changed. `WaitsForItself` when this
-    /// thread holds a guard on a page of the store; `Busy` when a [`ReadRange`](crate::page::ReadRange) of a page it changes
-    /// is kept: nothing has changed. A failed flush poisons the region: until it is opened again nobody knows whether the batch happened.
+    /// usual size; those that only change are not counted): nothing has changed. `WaitsForItself` when this thread
+    /// holds a guard on a page of the store; `Busy` when a [`ReadRange`](crate::page::ReadRange) of a page it changes
+    /// is kept: nothing has changed. A failed flush poisons the region: whether the batch happened is known only when
+    /// the region is opened again.
     pub fn commit(self) -> Result {
         let Self { core, targets, .. } = self;
         let core = &core;

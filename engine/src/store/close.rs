@@ -33,7 +33,7 @@ impl Store {
         }
     }
 
-    /// Whether [`close`](Self::close) would be refused now, for who cannot give the store away to ask.
+    /// Whether [`close`](Self::close) would be refused now, for a caller that cannot give the store away to ask.
     ///
     /// # Errors
     /// `Busy`, as by [`close`](Self::close). Whatever else speaks against it, that one tells.
@@ -139,7 +139,7 @@ impl Drop for Core {
         let closed = self.closed.load(Ordering::Acquire);
         let remains = Remains { pages: Arc::clone(&self.pages), log: Arc::clone(&self.log) };
         if !closed {
-            // Nobody is there to be told of an error; the next opening recovers what this leaves.
+            // No caller is left to be told of an error; the next opening recovers what this leaves.
             let _ = self.ensure_whole().and_then(|()| self.settle()).and_then(|()| self.sync_everything());
         }
         remains.end_or_leave();
@@ -147,7 +147,7 @@ impl Drop for Core {
 }
 
 impl Remains {
-    /// Ends the region in order if nobody pins a page of it, else leaves that to the last pin.
+    /// Ends the region in order if no page of it is pinned, else leaves that to the last pin.
     ///
     /// A drop may not wait for the medium. So the last pin ends the region in order only where that needs no call of the
     /// system. Elsewhere it leaves the region as the death of its process would: everything was synced when the store
@@ -171,7 +171,7 @@ impl Remains {
     }
 
     fn is_idle(&self) -> bool {
-        // Released frames that nobody frees any more: the next opening does, they are in the busy table.
+        // Released frames are not freed here any more: the next opening does that, they are in the busy table.
         self.pages.roles().take_released();
         self.pages.pinned() == 0
     }

@@ -11,7 +11,8 @@
 //!     commit: the log's leader stores home and moves the cursor
 //!   lengths are published, latches released
 //! ```
-//! Who holds a latch of a batch waits for the log alone, and nobody whom the log waits for wants a latch (LOG rule 5).
+//! A thread that holds a latch of a batch waits for the log alone, and no thread that the log waits for wants a latch
+//! (LOG rule 5).
 //!
 //! A range that is kept may stay for seconds: a batch that meets one gives back what it has, waits for it with nothing, and
 //! begins again.
@@ -63,7 +64,7 @@ fn commit_unless(core: &Arc<Core>, targets: &mut [Target], take: Take) -> Result
         Ok(appended) => appended,
         Err(refused) => return Ok(Some(refused)),
     };
-    // The log has it: who has a large batch needs room for it once, here or in the region.
+    // The log has the bytes now: those of a large batch must not take room twice, here and in the region.
     targets.iter_mut().for_each(|target| target.stage = Stage::default());
     commit.finish(pages, sequence)?;
     Ok(None)
@@ -133,7 +134,7 @@ struct Member<'b> {
 type Edits<'e> = BTreeMap<PageIndex, Edit<'e>>;
 
 impl<'b> Member<'b> {
-    /// Waits for the object's layout: from here on nobody cuts it, lets it grow or changes its map.
+    /// Waits for the object's layout: from here on no other thread cuts it, lets it grow or changes its map.
     fn new(shared: &'b Arc<Shared>) -> Self {
         let layout = Some(shared.layout.lock());
         Self { shared, layout, len: None, found: Vec::new(), fresh: Vec::new(), ahead: Vec::new() }
@@ -181,8 +182,8 @@ impl<'b> Member<'b> {
         Ok(())
     }
 
-    /// Links the holes' frames before the batch, full of zeros: nobody can tell a hole from a page of zeros, and one
-    /// record cannot link so many.
+    /// Links the holes' frames before the batch, full of zeros: a reader cannot tell a hole from a page of zeros, and
+    /// one record cannot link so many.
     fn link_ahead(&mut self) -> Result {
         let Some(layout) = self.layout.as_deref_mut() else { return Ok(()) };
         let inside = PageIndex::pages_for(self.shared.len());
@@ -213,8 +214,8 @@ impl<'b> Member<'b> {
         self.fresh.drain(..).for_each(|(index, frame)| self.shared.remember(index, frame));
     }
 
-    /// The batch failed. The holes' frames were pinned as nobody's pages: their next owners begin with new descriptors.
-    /// One that somebody looks at by its number just now goes back a little later.
+    /// The batch failed. The holes' frames were pinned as pages of no object: their next owners begin with new
+    /// descriptors. One that another thread looks at by its number just now goes back a little later.
     fn give_back(&mut self) {
         if let Some(layout) = self.layout.as_deref_mut() {
             if self.shared.take_back(&self.ahead).is_err() {

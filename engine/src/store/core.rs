@@ -28,11 +28,11 @@ pub(super) struct Core {
     pub(super) names: Mutex<()>,
     /// With their numbers, so that one is found by its pages without becoming its holder.
     open: DashMap<ObjectSlot, (u64, Weak<Shared>)>,
-    /// Held for moments only: who does the work holds `settling`.
+    /// Held for moments only: the thread that does the work holds `settling`.
     pub(super) owed: Mutex<Owed>,
     /// Whether `owed` has anything that is to be done soon.
     pub(super) owes: AtomicBool,
-    /// Held by who does owed work, for as long as it takes.
+    /// Held by the thread that does owed work, for as long as that takes.
     pub(super) settling: Mutex<()>,
     /// The region was closed in order: nothing is left for the drop.
     pub(super) closed: AtomicBool,
@@ -189,7 +189,7 @@ impl Core {
     /// than within a step. The caller holds nothing that a commit needs.
     pub(super) fn between_steps(&self) -> Result {
         self.log.keep_ahead()?;
-        // Roles and the busy table are free for a moment only: who waits for them shall have them.
+        // Roles and the busy table are free for a moment only: a thread that waits for them shall have them.
         thread::yield_now();
         Ok(())
     }
@@ -205,7 +205,7 @@ impl Core {
         step(&mut fate)
     }
 
-    /// Whether somebody has the object with this number open. (To ask by `opened` could make the asker its last holder.)
+    /// Whether the object with this number is open. (To ask by `opened` could make the asker its last holder.)
     pub(super) fn is_open(&self, slot: ObjectSlot, id: u64) -> bool {
         self.open.get(&slot).is_some_and(|open| open.0 == id && open.1.strong_count() != 0)
     }
@@ -215,7 +215,7 @@ impl Core {
         self.open.get(&slot).and_then(|open| open.1.upgrade())
     }
 
-    /// The object in a slot, opened if nobody has it open. The caller holds `names`.
+    /// The object in a slot, opened if it is not open. The caller holds `names`.
     pub(super) fn share(self: &Arc<Self>, slot: ObjectSlot) -> Result<Arc<Shared>> {
         if let Some(shared) = self.opened(slot) {
             return Ok(shared);

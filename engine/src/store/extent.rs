@@ -52,8 +52,8 @@ impl Extent {
             return false;
         }
         let longer = ((expected - pages) << PAGES_BITS) | (pages + 1);
-        // ORDERING: Release: who finds the frame here sees the bytes it was linked with. A failure is somebody else's
-        // push: the page is then found another way.
+        // ORDERING: Release: a thread that finds the frame here sees the bytes it was linked with. On a failure another
+        // thread has pushed: the page is then found another way.
         let order = if mutant("relaxed_fill") { Ordering::Relaxed } else { Ordering::AcqRel };
         self.word.compare_exchange(word, longer, order, Ordering::Relaxed).is_ok()
     }
@@ -74,7 +74,7 @@ impl Extent {
 
     /// Cuts the extent: no page from `first` on is in it.
     pub(super) fn cut(&self, first: u64) {
-        // ORDERING: Acquire and Release: as the lookaside's `clear`. Nobody pushes meanwhile: the caller is alone.
+        // ORDERING: Acquire and Release: as the lookaside's `clear`. No thread pushes meanwhile: the caller is alone.
         let word = self.word.load(Ordering::Acquire);
         if first < word & PAGES_MASK {
             let shorter = if first == 0 { 0 } else { (word & !PAGES_MASK) | first };

@@ -22,7 +22,8 @@ impl Core {
         Ok(())
     }
 
-    /// LOG rule 6: bits taken, then flushed in place, then the records; then those who took bits before.
+    /// LOG rule 6: bits taken, then flushed in place, then the records; then a wait for the syncs that took bits
+    /// before.
     fn sync(&self, take: impl FnOnce() -> Dirt) -> Result {
         let synced = self.make_taken_durable(take);
         if synced.is_ok() {
@@ -48,7 +49,7 @@ impl Core {
         let latest = self.syncs.begun();
         let result = self.make_durable(&dirt);
         if let Err(error) = &result {
-            // Its lines are nobody's duty any more: nothing may be called durable after that.
+            // No sync has the duty to flush its lines any more: nothing may be called durable after that.
             self.log.fail(error);
         }
         drop(ticket);

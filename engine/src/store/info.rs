@@ -89,7 +89,7 @@ impl Store {
         self.core.log.recovery()
     }
 
-    /// Whether the store's file is still as long as it was. Nobody else may cut it while it is open, but where somebody
+    /// Whether the store's file is still as long as it was. No other program may cut it while it is open; where one
     /// has, a touch of a page that is gone ends the process (`SIGBUS`): a server asks before each piece of work. It is
     /// one system call.
     ///

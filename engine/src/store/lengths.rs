@@ -67,7 +67,7 @@ mod tests {
         lengths.changed(150, moment(6, 5), true);
         assert!(!lengths.hide(120) && lengths.hide(150));
         lengths.committed(120);
-        // Grown to 130, cut to 125, both by records that no mark has seen: nobody knows of 130.
+        // Grown to 130, cut to 125, both by records that no mark has seen: a crash cannot show 130.
         lengths.changed(120, moment(7, 6), true);
         lengths.changed(130, moment(8, 6), false);
         assert!(lengths.hide(125) && !lengths.hide(110), "a crash shows 120");

@@ -102,8 +102,8 @@ impl Lookaside {
         let Some(word) = self.word_to_fill(index.0) else { return };
         // ORDERING: Relaxed: only read under the exclusive side of `shape`.
         self.filled.fetch_max(index.0 + 1, Ordering::Relaxed);
-        // ORDERING: Release: who finds the frame here sees the bytes it was linked with. A word that is filled already
-        // holds the same frame: `shape` is shared, so nothing was detached since.
+        // ORDERING: Release: a thread that finds the frame here sees the bytes it was linked with. A word that is
+        // filled already holds the same frame: `shape` is shared, so nothing was detached since.
         let order = if mutant("relaxed_fill") { Ordering::Relaxed } else { Ordering::Release };
         let _ = word.compare_exchange(0, frame.0, order, Ordering::Relaxed);
     }
@@ -143,7 +143,7 @@ impl Lookaside {
 /// What a word of the lookaside says.
 #[inline(always)]
 fn known(word: &AtomicU32) -> Option<FrameNo> {
-    // ORDERING: Acquire: who finds the frame sees the bytes it was linked with.
+    // ORDERING: Acquire: a thread that finds the frame sees the bytes it was linked with.
     match word.load(Ordering::Acquire) {
         0 => None,
         frame => Some(FrameNo(frame)),

@@ -84,7 +84,7 @@ impl Store {
         self.core.pages.frames(range)
     }
 
-    /// The pages of the store's region, for who passes pins around by address.
+    /// The pages of the store's region, for a caller that passes pins around by address.
     #[must_use]
     pub fn pages(&self) -> &Pages {
         &self.core.pages

@@ -128,7 +128,7 @@ impl Store {
         Ok(Object { shared })
     }
 
-    /// An object has lost its name. `names` is held, so nobody opens it meanwhile, and nobody can later.
+    /// An object has lost its name. `names` is held, so no thread opens it meanwhile, and none can later.
     fn abandon(&self, slot: ObjectSlot) -> Gone {
         match self.core.opened(slot) {
             Some(shared) => {
@@ -139,7 +139,7 @@ impl Store {
         }
     }
 
-    /// A nameless object goes: now, or with its last handle. Nobody waits for that who wants a name.
+    /// A nameless object goes: now, or with its last handle. A thread that wants a name does not wait for that.
     fn let_go(&self, gone: Gone) {
         match gone {
             Gone::Open(shared) => drop(shared),
@@ -153,6 +153,6 @@ impl Store {
 enum Gone {
     /// It had handles: this may be the last holder now.
     Open(Arc<Shared>),
-    /// Nobody has it open.
+    /// It is not open.
     Closed(ObjectSlot, Result<Option<(u64, bool)>>),
 }

@@ -128,9 +128,9 @@ impl Object {
         self.shared.core.with_room(|| self.shared.set_len(len))
     }
 
-    /// As [`set_len`](Self::set_len), but first waits, at most for `wait`, until nobody pins a page that is cut off. Each
-    /// page is looked at by itself: a pin that is taken later does not hold the cut up. While its pins are waited for, new
-    /// ones wait, for 50 ms at a time.
+    /// As [`set_len`](Self::set_len), but first waits, at most for `wait`, until no page that is cut off is pinned.
+    /// Each page is looked at by itself: a pin that is taken later does not hold the cut up. While its pins are waited
+    /// for, new ones wait, for 50 ms at a time.
     ///
     /// # Durability
     /// As [`write_at`](Self::write_at).
@@ -166,8 +166,8 @@ impl Object {
         self.shared.core.with_room(|| self.shared.punch_hole(offset, len))
     }
 
-    /// Makes everything durable that was written to the object before: by whom, and through which handle, pin or
-    /// address does not matter. Its cost is what is dirty, not what is large.
+    /// Makes everything durable that was written to the object before, by whatever thread and through whatever
+    /// handle, pin or address. Its cost is what is dirty, not what is large.
     ///
     /// # Durability
     /// On return bytes, length and name survive a power loss (a `Volatile` region survives none).

@@ -188,7 +188,7 @@ impl Options {
         let opened = self.open_region(&region, create, fresh);
         if opened.is_err() {
             region.keep_file(false);
-            // Nobody has seen a pin of it.
+            // No caller has seen a pin of it.
             let _ = close::let_go(region);
         }
         opened
@@ -208,7 +208,7 @@ impl Options {
         }
         let (log, _) = format::open(Arc::clone(region), self.rules)?;
         if region.is_fixed() && !region.read_only() {
-            // At once, not with the first change: who comes by another name meets nothing but the lease.
+            // At once, not with the first change: a process that comes by another name meets nothing but the lease.
             log.take_lease()?;
         }
         let log = Arc::new(log);

@@ -87,7 +87,7 @@ impl Core {
         self.work_off(usize::MAX, usize::MAX)
     }
 
-    /// A bounded part of that. Nobody waits for another thread that does it: none of it is needed to go on.
+    /// A bounded part of that. No thread waits for another one that does it: none of it is needed to go on.
     #[cold]
     pub(super) fn settle_some(&self) -> Result {
         self.ensure_whole()?;
@@ -165,8 +165,8 @@ impl Core {
         Ok(())
     }
 
-    /// Finishes objects, last first, as far as these steps go. One whose pages are pinned, with no room to note them, waits:
-    /// nobody who wants something else, room least of all, has to wait for these pins.
+    /// Finishes objects, last first, as far as these steps go. One whose pages are pinned, with no room to note them,
+    /// is left for later: no other call has to wait for these pins, least of all one that needs room.
     fn finish_some(&self, mut steps: usize) -> Result {
         loop {
             let Some((slot, id)) = self.owed.lock().objects.pop_back() else { return Ok(()) };

@@ -115,8 +115,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Waits until nobody pins a page beyond `len`, page by page. A pin that is taken later does not hold the cut up; while
-    /// a page's pins are waited for, for a turn at most, new ones wait.
+    /// Waits until no page beyond `len` is pinned, page by page. A pin that is taken later does not hold the cut up;
+    /// while a page's pins are waited for, for a turn at most, new ones wait.
     pub(super) fn wait_for_pins(&self, len: u64, wait: Duration) -> Result {
         check_end(len, 0)?;
         self.core.begin_walk_and_change()?;
@@ -150,7 +150,7 @@ impl Shared {
         }
     }
 
-    /// Gives those who wait for a pin as long as they have waited, or until there is none.
+    /// Lets the threads that wait for a pin have it, for as long as they have waited or until the frame has no pin.
     fn let_pins_begin(&self, frame: FrameNo, time: Duration) {
         let end = Instant::now().checked_add(time);
         while self.pages.pins(frame) != 0 && end.is_some_and(|end| Instant::now() < end) {
@@ -219,8 +219,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Frees pages beyond the end, which nobody has seen: room that was asked for and is too little must not stay taken.
-    /// Those inside may hold somebody's bytes by now. The caller holds `layout`.
+    /// Frees pages beyond the end, which no reader has seen: room that was asked for and is too little must not stay
+    /// taken. Those inside may hold another thread's bytes by now. The caller holds `layout`.
     pub(super) fn take_back(&self, ahead: &[u64]) -> Result {
         let mut runs = ahead.chunk_by(|a, b| a + 1 == *b);
         runs.try_for_each(|run| self.punch_pages(run[0]..run[0] + run.len() as u64))

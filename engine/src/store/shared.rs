@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub(super) core: Arc<Core>,
     /// Shared: the map is walked and its answer used. Exclusive: pages are cut off.
     pub(super) shape: RwLock<()>,
-    /// Held by who changes the map or the length.
+    /// Held by the thread that changes the map or the length.
     pub(super) layout: Mutex<Layout>,
 }
 
@@ -56,7 +56,7 @@ pub(super) enum Tail {
     Unknown,
     /// Bytes that were cut off, in the last page; nothing beyond.
     Stale,
-    /// Zeros, or what somebody stored there through a pin.
+    /// Zeros, or what was stored there through a pin.
     Zero,
 }
 
@@ -89,7 +89,7 @@ impl Shared {
 
     #[inline(always)]
     pub(super) fn len(&self) -> u64 {
-        // ORDERING: Acquire: who sees the length sees the bytes below it.
+        // ORDERING: Acquire: a thread that sees the length sees the bytes below it.
         self.len.load(Ordering::Acquire)
     }
 
@@ -240,8 +240,8 @@ impl Shared {
         // Before the pin too: a frame that is something else is not to be taken for one that is pinned often.
         self.core.volume.expect_page(frame)?;
         let page = pin(&self.pages, frame)?;
-        // ORDERING: SeqCst: the pin is counted before the look at the frame's use; who takes the frame does it the other
-        // way round.
+        // ORDERING: SeqCst: the pin is counted before the look at the frame's use; a thread that takes the frame does
+        // it the other way round.
         fence(Ordering::SeqCst);
         self.core.volume.expect_page(frame)?;
         let owner = self.owner(index);

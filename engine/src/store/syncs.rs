@@ -1,4 +1,4 @@
-//! Syncs in progress, and who may believe a clean page.
+//! Syncs in progress, and when a page that looks clean is durable.
 
 use crate::error::Result;
 use crate::sync::{Condvar, Mutex, mutant};
@@ -24,7 +24,7 @@ struct State {
     file_done: u64,
 }
 
-/// A sync in progress; from the drop on nobody waits for it.
+/// A sync in progress; from the drop on no other sync waits for it.
 pub struct Ticket<'s> {
     syncs: &'s Syncs,
     number: u64,
@@ -75,7 +75,7 @@ impl Syncs {
     }
 
     /// Runs `sync`, or finds that one which began after this call has done its work. One that fails has poisoned the
-    /// region before anybody is told of its end.
+    /// region before any caller is told of its end.
     pub(super) fn share_file_sync(&self, sync: impl Fn() -> Result) -> Result {
         let mut state = self.state.lock();
         let wanted = state.file_begun + 1;

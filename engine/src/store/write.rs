@@ -33,7 +33,8 @@ pub(super) fn pieces(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Piece<'_
     })
 }
 
-/// How far a write has come that may have to begin again. Nothing is stored twice: who has seen it may have written over it.
+/// How far a write has come that may have to begin again. Nothing is stored twice: a thread that has seen it may have
+/// written over it.
 #[derive(Default)]
 pub(super) struct Progress {
     /// How often the object was cut before.
@@ -77,7 +78,7 @@ impl Shared {
             }
         }
         let mut layout = self.layout.lock();
-        // Under `layout` nobody cuts.
+        // Under `layout` no thread cuts.
         self.look_for_cuts(progress);
         self.write_laid_out(&mut layout, offset, bytes, progress)
     }
@@ -229,7 +230,7 @@ impl Shared {
         let _ = self.core.volume.release(&frames);
     }
 
-    /// Stores a frame whole: zeros around `bytes`. Nobody else knows the frame yet.
+    /// Stores a frame whole: zeros around `bytes`. No other thread knows the frame yet.
     pub(super) fn fill_frame(&self, frame: FrameNo, at: usize, bytes: &[u8]) -> Result {
         let memory = self.pages.region().memory();
         match bytes.len() {
