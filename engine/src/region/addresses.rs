@@ -12,7 +12,7 @@ const SHARE: u64 = 1024;
 /// The least that a region gets where it can be had.
 const LEAST: u64 = 1 << 30;
 
-/// Bytes of addresses for a region of which nobody says how large it may become: room to grow without ever moving.
+/// Bytes of addresses for a region whose largest size is not given: room to grow without ever moving.
 pub(super) fn share() -> u64 {
     (left() / SHARE).max(LEAST)
 }
@@ -63,7 +63,7 @@ impl Addresses {
 
 impl Drop for Addresses {
     fn drop(&mut self) {
-        // SAFETY: taken by `take`, and used by nobody any more.
+        // SAFETY: taken by `take`, and not used any more.
         unsafe { libc::munmap(self.start.cast(), self.len) };
     }
 }

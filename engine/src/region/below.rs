@@ -101,8 +101,8 @@ pub(super) fn open_for_looking(path: &Path) -> io::Result<File> {
     opening::file(|| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path))
 }
 
-/// The folder that an overlay writes to, if it is to be seen from here. The name is the mounter's, who may see other folders
-/// than this process: the right one passes its size on.
+/// The folder that an overlay writes to, if this process sees it. The name is that of the process that mounted the
+/// overlay, which may see other folders than this one: the right folder has the size that the overlay reports.
 fn upper_folder(mount: &Mount, found: FileSystem) -> Option<PathBuf> {
     let upper = PathBuf::from(mount.value("upperdir")?);
     let seen = upper.is_absolute() && FileSystem::at(&upper).is_ok_and(|upper| upper.same_size(found));

@@ -4,7 +4,7 @@
 //! blocks to all of its bytes (`growth`). A file that comes from elsewhere may lack some: copied as a sparse file, or
 //! sharing its extents with a copy. So the first store of an opening waits until the region's manager has asked for
 //! the [gaps](Region::gaps) and filled those that are in use; the others are free space, and are filled before they are
-//! used. Blocks that nobody uses [go back](Region::take_blocks) to the file system.
+//! used. Blocks that nothing uses [go back](Region::take_blocks) to the file system.
 
 use super::Region;
 use super::below;
@@ -33,7 +33,7 @@ impl Region {
 
     /// Lets stores begin.
     pub fn admit_stores(&self) {
-        // ORDERING: Release: who finds it true stores to blocks that are there.
+        // ORDERING: Release: a thread that finds it true stores to blocks that are there.
         self.stores.store(true, Ordering::Release);
     }
 
@@ -70,7 +70,7 @@ impl Region {
         Ok(gaps)
     }
 
-    /// Gives a gap blocks of its own. What it shows stays. Nobody stores to it meanwhile.
+    /// Gives a gap blocks of its own. What it shows stays. No thread stores to it meanwhile.
     ///
     /// # Errors
     /// `NoSpace`: a part of it may have got some.
@@ -98,8 +98,8 @@ impl Region {
         Ok(())
     }
 
-    /// Gives blocks of their own to all of `within`, each range ascending and apart from the others. Nobody stores to
-    /// them meanwhile.
+    /// Gives blocks of their own to all of `within`, each range ascending and apart from the others. No thread stores
+    /// to them meanwhile.
     ///
     /// # Errors
     /// `NoSpace`, `Io`.
@@ -114,7 +114,7 @@ impl Region {
     }
 
     /// Gives the blocks of whole frames back to the file system: they read as zeros from now on, and after a crash as
-    /// before or as zeros. Nobody uses them, and none is stored to before its gap was filled.
+    /// before or as zeros. Nothing uses them, and none is stored to before its gap was filled.
     ///
     /// # Durability
     /// None is wanted: nothing that matters lies there.

@@ -203,7 +203,7 @@ pub(super) fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
     borrowed(file).metadata()
 }
 
-/// How long the file is now. By a seek, not by `stat`: who looks at a file's times makes the kernel (multigrain
+/// How long the file is now. By a seek, not by `stat`: a look at a file's times makes the kernel (multigrain
 /// timestamps, Linux 6.13) stamp the next write anew, and a durable write of the log may then carry the inode along.
 pub(super) fn length(file: BorrowedFd<'_>) -> io::Result<u64> {
     borrowed(file).seek(SeekFrom::End(0))

@@ -1,7 +1,7 @@
 //! Letting a region go: no new pins, wait for the old ones, and only then unmap.
 //!
-//! Whoever drops the last `Arc` of a region unmaps it and lets the claim go. The region map has one, until the region
-//! is closed and the last pin has dropped: a pin needs no `Arc` of its own.
+//! The drop of the last `Arc` of a region unmaps it and lets the claim go. The region map has one `Arc`, until the
+//! region is closed and the last pin has dropped: a pin needs no `Arc` of its own.
 //!
 //! A region that is closed while pages are pinned holds their frames, so that each last put of one comes by here
 //! ([`last_put`]). The put that leaves no pin lets the region go itself: it unmaps the window and unlocks the file, work
@@ -27,7 +27,7 @@ pub enum Detach {
     },
 }
 
-/// How often it is looked whether an orphan that somebody is about to free has been freed. Seldom happens.
+/// The time between two looks whether an orphan that another thread is about to free has been freed. Seldom needed.
 const LOOK: Duration = Duration::from_millis(1);
 /// Frames that are looked at one by one before the books are asked which have descriptors.
 const NEAR: u64 = 512;
@@ -50,14 +50,14 @@ impl std::fmt::Debug for Closing {
     }
 }
 
-/// Who lets closed regions go: one thread at a time, so that whoever comes second finds them gone, and not merely in the
-/// other's hands.
+/// Lets closed regions go, on one thread at a time: a thread that comes second finds them gone, and not merely in the
+/// hands of the first.
 #[derive(Default)]
 struct Reaper {
     at_work: Mutex<()>,
     /// Regions that are closed and not let go.
     closing: AtomicUsize,
-    /// Somebody came while another was at work: that one looks again.
+    /// A thread came while another was at work: that one looks again.
     knocked: AtomicBool,
 }
 
@@ -98,7 +98,7 @@ impl Region {
         self.finish_alone();
     }
 
-    /// As [`Self::close`], and `will` is done when the region is let go, by whoever does that.
+    /// As [`Self::close`], and `will` is done when the region is let go, by the thread that does that.
     ///
     /// # Durability
     /// None: sync before.
@@ -116,8 +116,8 @@ impl Region {
         if !self.memory.forked() {
             FrameTable::global().hold_range(self.frames);
         }
-        // ORDERING: SeqCst: a frame that is queued before this is seen by `finish`; who queues one later sees the region
-        // closing (`last_put`).
+        // ORDERING: SeqCst: a frame that is queued before this is seen by `finish`; a thread that queues one later sees
+        // the region closing (`last_put`).
         fence(Ordering::SeqCst);
     }
 
@@ -125,8 +125,8 @@ impl Region {
         REAPER.get().alone(|| self.finish())
     }
 
-    /// Lets a closed region without pins go. False: there are pins, or frames that somebody is about to free. One thread
-    /// at a time.
+    /// Lets a closed region without pins go. False: there are pins, or frames that another thread is about to free. One
+    /// thread at a time.
     fn finish(&self) -> bool {
         if !self.memory.forked() {
             if self.is_pinned() {
@@ -152,7 +152,7 @@ impl Region {
     /// once: where there is no pin, none begins.
     fn is_pinned(&self) -> bool {
         let table = FrameTable::global();
-        // Nobody will free these on the medium any more; the next opening does.
+        // These are not freed on the medium here: the next opening does that.
         self.take_orphans().into_iter().for_each(|frame| table.retire_orphan(self.pfn(frame)));
         let mut closing = self.closing.lock();
         let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(Snapshot::in_use);
@@ -180,8 +180,8 @@ impl Drop for Region {
 }
 
 /// What is left to be done after a put of `pfn` that answered `outcome`. The frame, its pages and its region may be gone
-/// by now: nothing is touched but the table and what the process keeps for good. Never waits for anybody, and allocates
-/// nothing unless it lets a region go.
+/// by now: nothing is touched but the table and what the process keeps for good. Never waits for another thread,
+/// and allocates nothing unless it lets a region go.
 #[cold]
 pub fn last_put(pfn: Pfn, outcome: UnpinOutcome) {
     match outcome {
@@ -214,8 +214,8 @@ impl Reaper {
 
     /// Lets go of what may be let go, or has the thread that is at it look again.
     fn knock(&self) {
-        // ORDERING: SeqCst, with the fences: of one who knocks and finds the lock taken, and the one who lets it go and
-        // then looks, one sees the other.
+        // ORDERING: SeqCst, with the fences: one thread knocks and finds the lock taken, another lets the lock go and
+        // then looks for a knock; one of the two sees the other.
         self.knocked.store(true, Ordering::SeqCst);
         while self.knocked.load(Ordering::SeqCst) {
             fence(Ordering::SeqCst);
@@ -227,7 +227,7 @@ impl Reaper {
     }
 
     fn look(&self) {
-        // ORDERING: SeqCst: see `knock`. Lowered first: who comes during the look is looked after again.
+        // ORDERING: SeqCst: see `knock`. Lowered first: a knock that comes during the look leads to another look.
         self.knocked.store(false, Ordering::SeqCst);
         for region in map::closed() {
             region.finish();

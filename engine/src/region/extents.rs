@@ -151,7 +151,7 @@ fn note(found: &mut Vec<Gap>, bytes: Range<u64>, shared: bool) {
 
 /// Where data or a hole is next; `None` behind the last.
 fn seek(file: BorrowedFd<'_>, from: u64, what: libc::c_int) -> io::Result<Option<u64>> {
-    // SAFETY: an open descriptor, whose position nobody uses.
+    // SAFETY: an open descriptor, on whose position nothing depends.
     let at = unsafe { libc::lseek(file.as_raw_fd(), from as libc::off_t, what) };
     if at >= 0 {
         return Ok(Some(at as u64));

@@ -1,7 +1,8 @@
 //! The file system that a file lies on: its kind, and which mounting of it this is.
 //!
-//! What a process stored and nobody flushed is in the kernel's memory for as long as the file system stays mounted
-//! somewhere. Bind mounts and mount namespaces are further mounts of the same mounting; an unmount of the last one ends it.
+//! What a process stored and no process flushed is in the kernel's memory for as long as the file system stays mounted
+//! somewhere. Bind mounts and mount namespaces are further mounts of the same mounting; an unmount of the last one ends
+//! it.
 
 use super::sysfs::Node;
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! Growth: disk blocks first, then the length, then the frames.
 //!
-//! A store into a hole of a full disk is a `SIGBUS`. So every byte of the region has its block before anybody
-//! hears of it, and a full disk is an error here.
+//! A store into a hole of a full disk is a `SIGBUS`. So every byte of the region has its block before it can
+//! be used, and a full disk is an error here.
 
 use super::mapping::BLOCK;
 use super::{REGION_MAX, Region, claim};
@@ -64,9 +64,9 @@ impl Region {
         Error::NoSpace { why: format!("{} has its maximum of {} bytes", self.name(), self.limit) }
     }
 
-    /// Whether the region can be used and its file is as long as it was: nobody else may cut it, but somebody may
-    /// have, and a touch of what is gone ends the process with `SIGBUS`. Asked wherever one look at the file costs
-    /// little; between the look and the touch it can still be cut.
+    /// Whether the region can be used and its file is as long as it was: no other program may cut it, but one may have,
+    /// and a touch of what is gone ends the process with `SIGBUS`. Asked wherever one look at the file costs little;
+    /// between the look and the touch it can still be cut.
     ///
     /// # Errors
     /// `Truncated`, and `Poisoned` ever after: what is lost may have been promised.

@@ -1,5 +1,5 @@
-//! Who holds a claim. The kernel does not say whose an open-file-description lock is: `/proc/locks` says that there is
-//! one, and `/proc/PID/fdinfo` lists those of each open file of the processes that we may look into.
+//! Which process holds a claim. The kernel does not say whose an open-file-description lock is: `/proc/locks` says that
+//! there is one, and `/proc/PID/fdinfo` lists those of each open file of the processes that we may look into.
 //!
 //! A machine may have any number of open files, so the search has an end.
 
@@ -49,7 +49,7 @@ impl Holding {
     }
 }
 
-/// One look at who has a lock on `file`.
+/// One look at what holds a lock on `file`.
 pub(super) fn glance(file: &File) -> Glance {
     let Ok(found) = file.metadata() else { return Glance::Owned };
     if map::holds(found.dev(), found.ino()) {
@@ -63,7 +63,7 @@ pub(super) fn glance(file: &File) -> Glance {
     }
 }
 
-/// Who has a lock on `file`: a search that takes a while.
+/// The holder of a lock on `file`: a search that takes a while.
 pub(super) fn find(file: &File) -> Holding {
     let found = match glance(file) {
         Glance::Ours => Some(Holding { pid: None, words: "this process".into() }),

@@ -194,7 +194,7 @@ impl Holder {
         static SINCE: AtomicU64 = AtomicU64::new(0);
         static SPACE: AtomicU64 = AtomicU64::new(0);
         let pid = std::process::id();
-        // ORDERING: Acquire: pairs with the Release below; whoever finds its own number finds its own time.
+        // ORDERING: Acquire: pairs with the Release below; what finds its process's number finds its time too.
         if KNOWN.load(Ordering::Acquire) != pid {
             // ORDERING: Relaxed, then Release: time and namespace come before the number that vouches for them.
             SINCE.store(start_time(pid).unwrap_or(0), Ordering::Relaxed);

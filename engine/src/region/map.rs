@@ -30,7 +30,7 @@ struct Map {
 }
 
 static MAP: Global<ArcSwap<Map>> = Global::new(ArcSwap::default);
-/// The one `Arc` that keeps a region attached. Held by who replaces the snapshot.
+/// The one `Arc` that keeps a region attached. Held while the snapshot is replaced.
 static ATTACHED: Global<Mutex<Vec<Arc<Region>>>> = Global::new(Mutex::default);
 
 impl Map {

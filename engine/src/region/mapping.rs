@@ -68,7 +68,7 @@ impl Mapping {
             }
             Backing::Image(bytes) => {
                 let mapping = Self::reserve(window as usize, BLOCK)?;
-                // SAFETY: the new window, which nobody knows.
+                // SAFETY: the new window, which no other thread knows.
                 unsafe { addresses::open(mapping.base, mapping.window, true) }?;
                 mapping.fill(bytes);
                 mapping
@@ -98,14 +98,14 @@ impl Mapping {
     fn cover(&self, len: usize, writable: bool, flags: libc::c_int, descriptor: libc::c_int) -> Result {
         let flags = flags | libc::MAP_NORESERVE | libc::MAP_FIXED;
         // Without access at first: what is locked and can be reached is filled at once.
-        // SAFETY: replaces a part of the window, which is ours and which nobody uses yet.
+        // SAFETY: replaces a part of the window, which is ours and not in use yet.
         let start = unsafe { libc::mmap(self.base.cast(), len, libc::PROT_NONE, flags, descriptor, 0) };
         if start == libc::MAP_FAILED {
             return Err(Error::os(format!("mapping the region into {len} bytes of addresses")));
         }
         addresses::keep_unlocked(self.base, len)
             .map_err(|error| Error::io("keeping the region from being locked in memory", error))?;
-        // SAFETY: a part of the window, which nobody uses yet.
+        // SAFETY: a part of the window, which is not in use yet.
         unsafe { addresses::open(self.base, len, writable) }
     }
 
@@ -167,7 +167,7 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // In a forked child the addresses may belong to something else by now.
         if !self.forked() {
-            // SAFETY: dropped once, here, and nobody uses the window any more.
+            // SAFETY: dropped once, here, and the window is not used any more.
             unsafe { ManuallyDrop::drop(&mut self.addresses) }
         }
     }

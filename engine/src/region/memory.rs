@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bounds-checked access to a region's bytes.
 ///
-/// Words ([`Self::load`], [`Self::store`]) are atomic and may race. For ranges the caller keeps others out: by
-/// the latch of the page, or because nobody else knows the frame yet.
+/// Words ([`Self::load`], [`Self::store`]) are atomic and may race. For ranges the caller keeps others out: by the
+/// latch of the page, or because no other thread knows the frame yet.
 #[derive(Debug)]
 pub struct Memory {
     // In this order: the bytes are unmapped before the claim goes.
@@ -230,22 +230,22 @@ impl Memory {
         };
         self.alone(format_args!("syncing"), sync)?;
         if self.persist.class() == Durability::Fdatasync {
-            // ORDERING: Release: who finds it false relies on a sync that has ended.
+            // ORDERING: Release: a thread that finds it false relies on a sync that has ended.
             self.inherits.store(false, Ordering::Release);
         }
         Ok(())
     }
 
-    /// Whether what processes have stored that died before this opening may not be on the medium: it is in the page cache,
-    /// or in the caches of the processors, and nobody's dirty bits tell of it.
+    /// Whether stores of processes that died before this opening may not be on the medium: they are in the page cache,
+    /// or in the caches of the processors, and no dirty bit tells of them.
     #[must_use]
     pub fn inherits(&self) -> bool {
-        // ORDERING: Acquire: pairs with the Release of whoever made it durable.
+        // ORDERING: Acquire: pairs with the Release that follows the sync.
         self.inherits.load(Ordering::Acquire)
     }
 
-    /// Makes durable what processes have stored that died, once for each opening: before it changes the medium, so that
-    /// of two copies the one that stays is durable, and before its first sync returns. A failure poisons the region.
+    /// Makes durable what dead processes have stored, once for each opening: before it changes the medium, so that of
+    /// two copies the one that stays is durable, and before its first sync returns. A failure poisons the region.
     ///
     /// # Durability
     /// Everything stored before the opening is durable on `Ok`, where the medium is.
@@ -261,7 +261,7 @@ impl Memory {
         } else {
             let file = self.descriptor()?;
             return self.alone(format_args!("syncing what a former process left in"), || {
-                // Somebody else may have come first.
+                // Another thread may have come first.
                 if self.inherits() {
                     self.persist.sync_caches(file)?;
                     self.inherit_nothing();
@@ -310,7 +310,7 @@ impl Memory {
 
     /// Says that everything that was stored before this opening is on the medium.
     pub fn inherit_nothing(&self) {
-        // ORDERING: Release: who finds it false relies on a sync that has ended.
+        // ORDERING: Release: a thread that finds it false relies on a sync that has ended.
         self.inherits.store(false, Ordering::Release);
     }
 
@@ -362,12 +362,12 @@ impl Memory {
         }
     }
 
-    /// Gives the blocks of whole frames back: they read as zeros. Nobody uses them.
+    /// Gives the blocks of whole frames back: they read as zeros. The caller says that nothing uses them.
     pub(super) fn punch(&self, offset: u64, len: usize) -> Result {
         self.check(offset, len)?;
         self.check_writable()?;
         let file = self.descriptor()?;
-        // SAFETY: mapped, words of whole frames, of the file at the same offset; nobody uses them, as the caller says.
+        // SAFETY: mapped, words of whole frames, of the file at the same offset; nothing uses them, says the caller.
         let punched = unsafe { self.persist.punch(file, self.base(), offset, len) };
         punched.map_err(|error| Error::io(format!("punching {}", self.name), error))
     }
@@ -419,7 +419,7 @@ impl Memory {
 
     /// Tells a recorder what the region holds, of which nothing is known to others yet.
     pub(super) fn tell_beginning(&self) {
-        // SAFETY: mapped, and nobody writes before the region is attached or while its recovery begins.
+        // SAFETY: mapped, and no thread writes before the region is attached or while its recovery begins.
         unsafe { self.persist.begins(self.base(), self.len()) }
     }
 

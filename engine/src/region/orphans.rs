@@ -1,9 +1,9 @@
 //! The orphans' queue: frames whose last put came after they were detached from their object, waiting for the
 //! medium to free them.
 //!
-//! A stack that links through the descriptors' owner words, which belong to whoever has claimed the freeing: a push
-//! never allocates, blocks or fails, since dropping a guard must not. Only all of it is taken at once, so a frame
-//! cannot return while somebody still holds its old link.
+//! A stack that links through the descriptors' owner words, each of which belongs to the thread that has claimed the
+//! freeing: a push never allocates, blocks or fails, since dropping a guard must not. Only all of it is taken at once,
+//! so a frame cannot return while another thread still holds its old link.
 
 use crate::frame::FrameTable;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +22,8 @@ impl Orphans {
         let order = if mutant("relaxed_push") { Ordering::Relaxed } else { Ordering::Release };
         loop {
             table.set_owner(pfn, top);
-            // ORDERING: Release: who takes the stack sees the link. The exchange is the last touch of the region:
-            // until it, the frame's claim keeps the region from being let go.
+            // ORDERING: Release: the thread that takes the stack sees the link. The exchange is the last touch of the
+            // region: until it, the frame's claim keeps the region from being let go.
             let new = u64::from(frame.0) + 1;
             match self.0.compare_exchange_weak(top, new, order, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -35,7 +35,7 @@ impl Orphans {
     /// Whether nothing is queued.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        // ORDERING: Relaxed: who takes them acquires; a frame missed now is found at the next look.
+        // ORDERING: Relaxed: `take` acquires; a frame missed now is found at the next look.
         self.0.load(Ordering::Relaxed) == 0
     }
 

@@ -42,7 +42,7 @@ impl Overlay {
     }
 }
 
-/// Puts a private copy of `len` bytes in their place, in one step for who reads them meanwhile.
+/// Puts a private copy of `len` bytes in their place, in one step for the threads that read them meanwhile.
 ///
 /// # Safety
 /// The bytes are whole pages, readable, and the caller's to replace.

@@ -134,7 +134,7 @@ fn maps_synchronously(file: BorrowedFd<'_>) -> Result<bool> {
         libc::mmap(std::ptr::null_mut(), FRAME_SIZE, libc::PROT_READ, SYNCHRONOUS, file.as_raw_fd(), 0)
     };
     if at != libc::MAP_FAILED {
-        // SAFETY: the mapping made above, which nobody else knows.
+        // SAFETY: the mapping made above, which no other thread knows.
         unsafe { libc::munmap(at, FRAME_SIZE) };
         return Ok(true);
     }

@@ -172,7 +172,7 @@ fn open_path(path: &Path, options: &RegionOptions) -> Result<(Claim, Probe)> {
     for _ in 0..REPLACED_MAX {
         let wait = options.wait.saturating_sub(start.elapsed());
         let (claim, found) = claim_path(path, options, wait)?;
-        // Whoever had the claim before may have removed or replaced the file.
+        // The former holder of the claim may have removed or replaced the file.
         if !std::fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (found.dev(), found.ino())) {
             continue;
         }
@@ -276,7 +276,7 @@ fn memfd(bytes: u64) -> Result<File> {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the descriptor is new and nobody else's.
+        // SAFETY: the descriptor is new, and has no other owner.
         Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
     };
     let file = opening::file(make).map_err(|error| Error::io("creating a memory region", error))?;

@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// Whether what is in the processor's caches survives a power loss (eADR): then stores need a fence and no flush.
-    /// What nobody says is not so.
+    /// False where the kernel does not say so.
     pub(super) fn caches_survive(&self) -> bool {
         let said = self.0.ancestors().find_map(|at| opening::text(at.join("persistence_domain")).ok());
         said.is_some_and(|domain| domain.trim_end() == "cpu_cache")

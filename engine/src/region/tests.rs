@@ -49,7 +49,7 @@ fn the_recorder_hears_every_store_in_order() {
     memory.write(100, b"abc").unwrap();
     memory.write_nt(4096, &[9; 64]).unwrap();
     memory.zero_nt(4160, 64).unwrap();
-    // SAFETY: mapped, and nobody else's.
+    // SAFETY: mapped, and no other thread knows it.
     unsafe { region.address(FrameNo(1)).wrapping_add(200).write(77) };
     memory.wrote(4096 + 200, 1).unwrap();
     region.grow_to(16384).unwrap();
