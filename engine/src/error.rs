@@ -78,12 +78,12 @@ pub enum Error {
         /// The contradiction.
         why: String,
     },
-    /// Somebody else has the region open.
+    /// The region is open elsewhere: in another process, or in this one.
     #[error("{path:?} is in use by {by}: close it there first")]
     Claimed {
         /// The region.
         path: PathBuf,
-        /// Who holds it, as far as it can be known.
+        /// What holds it, as far as that can be known.
         by: String,
     },
     /// The medium is weaker than required.

@@ -26,7 +26,7 @@ pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
 pub(super) fn sync_end(file: BorrowedFd<'_>, end: Range<u64>) -> io::Result<()> {
     static ZEROS: [u8; FRAME_SIZE] = [0; FRAME_SIZE];
     let len = ZEROS.len().min((end.end - end.start) as usize);
-    // SAFETY: a static; nobody writes it.
+    // SAFETY: a static that is never written.
     unsafe { write_through(file, ZEROS.as_ptr(), end.end - len as u64, len) }
 }
 
@@ -77,8 +77,9 @@ pub(crate) fn sync_directory(directory: &File) -> io::Result<()> {
     directory.sync_all()
 }
 
-/// `syncfs`: makes the whole file system of a file durable, its names as well: for a directory that cannot be opened to be
-/// synced; and to hear of an error of any of its files that was told to nobody yet (Linux 5.8; older kernels tell none).
+/// `syncfs`: makes the whole file system of a file durable, its names as well: for a directory that cannot be opened to
+/// be synced; and to hear of an error of any of its files that was not told to any caller yet (Linux 5.8; older kernels
+/// tell none).
 pub(crate) fn sync_file_system(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the descriptor is borrowed, hence open.
     if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -87,7 +88,7 @@ pub(crate) fn sync_file_system(file: BorrowedFd<'_>) -> io::Result<()> {
 /// Writes `len` bytes at `from` over the file's same bytes, durably, in one call unless the kernel stops short.
 ///
 /// # Safety
-/// `len` bytes at `from` are mapped and not written by anybody meanwhile.
+/// `len` bytes at `from` are mapped, and nothing writes to them meanwhile.
 pub(super) unsafe fn write_through(
     file: BorrowedFd<'_>,
     from: *const u8,

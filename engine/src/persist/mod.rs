@@ -93,7 +93,7 @@ impl Persist {
         self.caches_survive
     }
 
-    /// Who listens.
+    /// The recorder that listens, if there is one.
     #[must_use]
     pub fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.as_ref()
@@ -131,7 +131,7 @@ impl Persist {
     pub unsafe fn store(&self, base: *mut u8, offset: u64, value: u64) {
         // SAFETY: the caller's promise.
         let word = unsafe { word_at(base, offset) };
-        // ORDERING: Release: who loads this word with Acquire sees what was stored before it.
+        // ORDERING: Release: a thread that loads this word with Acquire sees what was stored before it.
         self.recorded(offset, &value.to_le_bytes(), false, || {
             word.store(value.to_le(), std::sync::atomic::Ordering::Release)
         });
@@ -140,14 +140,14 @@ impl Persist {
     /// Stores bytes through the cache.
     ///
     /// # Safety
-    /// The range is mapped, writable, and not accessed by anybody else meanwhile.
+    /// The range is mapped, writable, and not accessed by anything else meanwhile.
     ///
     /// # Durability
     /// As [`Self::store`].
     pub unsafe fn write(&self, base: *mut u8, offset: u64, bytes: &[u8]) {
         let to = at(base, offset);
         self.recorded(offset, bytes, false, || {
-            // SAFETY: the caller's promise; `bytes` cannot overlap what nobody else accesses.
+            // SAFETY: the caller's promise; `bytes` cannot overlap what nothing else accesses.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
         });
     }
@@ -224,7 +224,7 @@ impl Persist {
     /// Tells the recorder of bytes that were stored without this door (through a user's guard).
     ///
     /// # Safety
-    /// The range is mapped and not written by anybody meanwhile.
+    /// The range is mapped, and nothing writes to it meanwhile.
     pub unsafe fn wrote(&self, base: *const u8, offset: u64, len: usize) {
         if let Some(recorder) = &self.recorder {
             let from = at(base.cast_mut(), offset);
@@ -237,7 +237,7 @@ impl Persist {
     /// Tells the recorder what the region holds; from here on it can tell which stores it was not told of.
     ///
     /// # Safety
-    /// The range is mapped and not written by anybody meanwhile.
+    /// The range is mapped, and nothing writes to it meanwhile.
     pub unsafe fn begins(&self, base: *const u8, len: u64) {
         if let Some(recorder) = &self.recorder {
             // SAFETY: the caller's promise.
@@ -329,9 +329,9 @@ impl Persist {
         }
     }
 
-    /// Writes back all that the file system of `file` has in memory, and asks the file itself, whatever the class: each of
-    /// both knows of errors that the other does not, and that another program may have been told of the other. The recorder is
-    /// not told: nobody may count on it.
+    /// Writes back all that the file system of `file` has in memory, and syncs the file itself too, whatever the class.
+    /// Each of the two may tell errors that the other does not: it does not know them, or another program was told
+    /// first. The recorder is not told: no caller may count on it.
     ///
     /// # Durability
     /// Everything that any process stored before, in any file of the file system, is durable when this returns `Ok`.
@@ -357,9 +357,9 @@ impl Persist {
         }
     }
 
-    /// Makes the length of a file durable that `grew` by these bytes, which nobody uses yet: by a write-through of the last of
-    /// them, zeros, which waits for no other dirty byte of the file. Whatever else the file system does on the way: the
-    /// recorder is not told of that, nobody may count on it.
+    /// Makes the length of a file durable that `grew` by these bytes, which nothing uses yet: by a write-through of the
+    /// last of them, zeros, which waits for no other dirty byte of the file. Whatever else the file system does on the
+    /// way: the recorder is not told of that, and no caller may count on it.
     ///
     /// # Durability
     /// Unless the class is `Volatile`, the file's length is durable when this returns `Ok`. Blocks may be lacking after a
@@ -388,7 +388,7 @@ impl Persist {
     /// Gives the blocks of a range back to the file system: it reads as zeros at once. Memory keeps them, and is zeroed.
     ///
     /// # Safety
-    /// The range is mapped, whole frames, a part of `file` at the same offset, and used by nobody meanwhile.
+    /// The range is mapped, whole frames, a part of `file` at the same offset, and not used meanwhile.
     ///
     /// # Durability
     /// None: a power loss before a file sync leaves what was there, or zeros.
@@ -405,7 +405,7 @@ impl Persist {
                 for at in (offset..offset + len as u64).step_by(8) {
                     // SAFETY: the caller's promise. A late look of an optimistic reader races with no plain store.
                     let word = unsafe { word_at(base, at) };
-                    // ORDERING: Relaxed: nobody uses these bytes.
+                    // ORDERING: Relaxed: no other thread uses these bytes.
                     word.store(0, std::sync::atomic::Ordering::Relaxed);
                 }
                 Ok(())
@@ -420,7 +420,7 @@ impl Persist {
     /// Writes one range through to the medium as it stands in memory, and nothing else.
     ///
     /// # Safety
-    /// The range is mapped, a part of `file` at the same offset, and not written by anybody meanwhile.
+    /// The range is mapped, a part of `file` at the same offset, and nothing writes to it meanwhile.
     ///
     /// # Durability
     /// On `Fdatasync`, the range is durable when this returns `Ok`, and no other byte is made so.

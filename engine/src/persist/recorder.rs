@@ -36,7 +36,7 @@ pub enum Event {
     Punch { thread: u32, offset: u64, len: u64 },
     /// A test's own remark: an acknowledgement, a boundary.
     Mark { thread: u32, label: u64 },
-    /// The region's bytes were found to differ from all that was recorded: somebody has stored past the door.
+    /// The region's bytes were found to differ from all that was recorded: a store has gone past the door.
     Bypass { thread: u32, offset: u64, len: u64 },
 }
 

@@ -1,5 +1,6 @@
 //! The recorder's own copy of a region: what the region began with, and every store that went through the door since.
-//! Where the region's bytes differ from it, somebody stored past the door, and no crash image of the run tells the truth.
+//! Where the region's bytes differ from it, a store has gone past the door, and no crash image of the run tells the
+//! truth.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! Stores past the cache: whole lines, never read before they are written.
 //!
-//! Non-temporal stores lie outside the language's memory model: they pass later ordinary stores. So every one
-//! of them is in this file, and the callers (`Persist::write_nt`, `Persist::zero_nt`) state who fences.
+//! Non-temporal stores lie outside the language's memory model: they pass later ordinary stores. So every one of them
+//! is in this file, and their users (`Persist::write_nt`, `Persist::zero_nt`) state where a fence has to follow.
 
 use crate::units::{FRAME_SIZE, LINE_SIZE};
 
@@ -13,8 +13,8 @@ pub(super) fn head_len(to: *const u8, len: usize) -> usize {
 /// Copies whole lines.
 ///
 /// # Safety
-/// `to` is line-aligned and valid for writes of `lines.len()` bytes, a multiple of the line size; nobody else
-/// accesses them meanwhile; who makes them known to others calls [`fence`](super::lines::fence) before.
+/// `to` is line-aligned and valid for writes of `lines.len()` bytes, a multiple of the line size; no other thread
+/// accesses them meanwhile; the thread that makes them known to others calls [`fence`](super::lines::fence) before.
 pub(super) unsafe fn copy(to: *mut u8, lines: &[u8]) {
     debug_assert!(to.addr() % LINE_SIZE == 0 && lines.len() % LINE_SIZE == 0);
     #[cfg(all(target_arch = "x86_64", not(miri)))]

@@ -29,7 +29,7 @@ impl<T> Mutex<T> {
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    /// Takes the lock if nobody has it.
+    /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
@@ -37,7 +37,7 @@ impl<T> Mutex<T> {
             Err(std::sync::TryLockError::WouldBlock) => None,
         }
     }
-    /// The value, when nobody else can reach the lock any more.
+    /// The value, when no other thread can reach the lock any more.
     pub fn into_inner(self) -> T {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,19 +62,20 @@ impl<T> RwLock<T> {
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
-    /// Waits until nobody holds the lock.
+    /// Waits until neither a reader nor a writer holds the lock.
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Waiting for a change of what a [`Mutex`] guards. To notify when nobody waits costs no system call.
+/// Waiting for a change of what a [`Mutex`] guards. To notify when no thread waits costs no system call.
 ///
-/// Whoever notifies has changed what the mutex guards, under the mutex, since he last let it go.
+/// A thread changes what the mutex guards under the mutex, and notifies after that.
 #[derive(Debug, Default)]
 pub struct Condvar {
     condition: imp::Condvar,
-    /// How many wait. Counted under the mutex: who came before the change is seen, who comes after sees the change.
+    /// How many threads wait. Counted under the mutex: one that came before the change is counted by then, one that
+    /// comes after it sees the change.
     waiting: AtomicUsize,
 }
 

@@ -27,7 +27,7 @@ pub mod atomic {
     pub use super::imp::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }
 
-/// Who runs, and giving way to others.
+/// Which thread runs, and giving way to others.
 pub mod thread {
     pub use super::imp::thread::{ThreadId, current, yield_now};
     use std::time::Duration;

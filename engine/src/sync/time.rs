@@ -1,4 +1,4 @@
-//! What time it is, for who waits for at most so long.
+//! What time it is, for waits that have a limit.
 
 #[cfg(not(pagestone_shuttle))]
 pub use std::time::Instant;
