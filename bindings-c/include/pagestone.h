@@ -53,7 +53,7 @@
 /// The library panicked: a defect in it. The store is poisoned.
 #define PGS_E_PANIC -10001
 
-/// An argument makes no sense: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of what nobody
+/// An argument makes no sense: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of what is not
 /// pinned.
 #define PGS_E_INVALID -10002
 
@@ -72,7 +72,7 @@
 /// A structure on the medium contradicts itself.
 #define PGS_E_CORRUPT -10007
 
-/// Somebody else has the region open; the message names them as far as they can be known.
+/// The region is open already, in this process or another; the message names the holder as far as it can be known.
 #define PGS_E_IN_USE -10008
 
 /// The medium is weaker than the durability required; the message names both.
@@ -240,7 +240,7 @@
 #define PGS_WHY_ASSUMED 8
 
 /// Writes to objects of one store that happen together or not at all. Made by pgs_batch_begin(), ended by
-/// pgs_batch_commit() or pgs_batch_cancel(). Until then nobody sees them, and the store cannot be closed.
+/// pgs_batch_commit() or pgs_batch_cancel(). Until then no reader sees them, and the store cannot be closed.
 typedef struct pgs_batch pgs_batch;
 
 /// A handle on an object of a store. Made by pgs_object_open(), ended by pgs_object_close().
@@ -280,11 +280,11 @@ typedef struct pgs_page {
     uint64_t offset;
     /// Changes whenever the bytes may have changed.
     uint64_t version;
-    /// Pins, of everybody.
+    /// Pins of all holders.
     uint32_t pins;
     /// Shared latches.
     uint32_t shared;
-    /// 1 while somebody has it latched exclusively.
+    /// 1 while it is latched exclusively.
     uint32_t exclusive;
     /// 1 while bytes stored await a sync.
     uint32_t dirty;
@@ -458,7 +458,7 @@ int pgs_store_sync(struct pgs_store *store);
 int pgs_compact(struct pgs_store *store,
                 uint64_t *bytes);
 
-/// Gives the object `from` the name `to`, at once for everybody. An object that was named `to` loses its
+/// Gives the object `from` the name `to`, at once for every caller. An object that was named `to` loses its
 /// name, as by pgs_unlink(). Open handles stay with their object.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.
@@ -500,7 +500,7 @@ void pgs_object_close(struct pgs_object *object);
 int pgs_object_read(struct pgs_object *object, uint64_t offset, void *buf, size_t len, size_t *done);
 
 /// Copies `len` bytes from `buf` to `offset`: all of them, or an error. Past the end the object grows; a gap
-/// reads as zeros. Everybody who reads, pinned the page or has it mapped sees the bytes at once. Never waits
+/// reads as zeros. Every reader, every holder of a pin and every mapping sees the bytes at once. Never waits
 /// for a pin. `buf` may lie in a pinned page, but not in one that the call changes.
 ///
 /// Errors: PGS_E_NO_SPACE (bytes inside the old size may be new); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE
@@ -520,7 +520,7 @@ int pgs_object_append(struct pgs_object *object, const void *buf, size_t len, ui
 int pgs_object_size(struct pgs_object *object, uint64_t *size);
 
 /// Makes the object `size` bytes long. Bytes cut off are gone: grown again, they read as zeros. A page that
-/// somebody has pinned keeps its bytes for them, and its frame goes to nobody else until the last unpin.
+/// is pinned keeps its bytes for the holders of its pins, and its frame is not used again until the last unpin.
 ///
 /// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE; PGS_E_NO_SPACE.
 ///
@@ -583,7 +583,7 @@ int pgs_batch_extend(struct pgs_batch *batch, struct pgs_object *object, uint64_
 ///
 /// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds, 255 with the
 /// usual log): nothing has changed; -ENOMEM (no memory for its pages): nor has it then; PGS_E_READ_ONLY. After
-/// PGS_E_POISONED or another -errno nobody knows before the store is opened again.
+/// PGS_E_POISONED or another -errno what has changed is known only when the store is opened again.
 ///
 /// Durability: all of it survives a loss of power when it returns PGS_OK.
 int pgs_batch_commit(struct pgs_batch *batch);
@@ -621,8 +621,8 @@ int pgs_unpin(struct pgs_store *store,
 /// PGS_E_POISONED_FRAME.
 int pgs_pin_frame(struct pgs_store *store, uint64_t pfn, void **address);
 
-/// Pins every frame that holds a byte of [address, address + len), whoever found the address, by whatever
-/// way: another pin, an alias, a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays
+/// Pins every frame that holds a byte of [address, address + len), whichever way the address was
+/// found: by another pin, an alias, a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays
 /// pinned.
 ///
 /// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).
@@ -633,7 +633,7 @@ int pgs_pin_address(struct pgs_store *store, const void *address, size_t len);
 /// any latch on the frame and asks for an exclusive one, or writes it by pgs_object_write(), waits for
 /// itself. While an exclusive latch is waited for, new shared ones wait behind it, for 50 ms at a time.
 ///
-/// Errors: PGS_E_FOREIGN; PGS_E_INVALID (nobody pinned the frame; an unknown mode); PGS_E_BUSY
+/// Errors: PGS_E_FOREIGN; PGS_E_INVALID (the frame is not pinned; an unknown mode); PGS_E_BUSY
 /// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX have it); exclusive: PGS_E_READ_ONLY,
 /// PGS_E_DETACHED (the page no longer belongs to its object; what would be stored is lost).
 int pgs_latch(struct pgs_store *store, const void *address, uint32_t mode);
@@ -654,7 +654,7 @@ int pgs_unlatch(struct pgs_store *store,
                 size_t dirty_len);
 
 /// Looks at the descriptor of the frame that holds `address`, without touching it: no pin is needed, none is
-/// taken, and a frame that nobody has used yet is all zero. A snapshot: it may be past when the call returns.
+/// taken, and a frame that was not used yet is all zero. A snapshot: it may be past when the call returns.
 ///
 /// Set `page->size` before the call.
 ///

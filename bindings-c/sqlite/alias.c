@@ -4,7 +4,8 @@
  *
  * A path can stand for two databases at once: one whose file was unlinked or replaced while open, and one that lies there
  * since. A connection that asks for its own journal passes the name that lies behind its database's, which SQLite keeps
- * while the file is open: that pointer says who asks. Any other string with the same letters asks for what is at the path.
+ * while the file is open: that pointer tells which connection asks. Any other string with the same letters asks for
+ * what is at the path.
  */
 #include "internal.h"
 

@@ -137,8 +137,8 @@ static int synchronous(struct file *file, char **words)
     return SQLITE_NOTFOUND;
 }
 
-/* PRAGMA pagestone_stats: the counters of the region as words name=value, in one row. Nobody else can ask while SQLite has
- * the region open. */
+/* PRAGMA pagestone_stats: the counters of the region as words name=value, in one row. No other process can ask while
+ * SQLite has the region open. */
 static int statistics(struct file *file, char **answer)
 {
     pgs_counters c = {.size = sizeof c};
@@ -186,7 +186,7 @@ int pgsv_control(sqlite3_file *base, int operation, void *argument)
     case SQLITE_FCNTL_VFSNAME: *(char **)argument = sqlite3_mprintf("pagestone"); return SQLITE_OK;
     case SQLITE_FCNTL_TEMPFILENAME: return temporary_name(argument);
     case SQLITE_FCNTL_HAS_MOVED:
-        /* Asked where the journal is opened; anyone may ask at other times. */
+        /* SQLite asks when it opens the journal; others may ask at other times. */
         if (file->lock >= SQLITE_LOCK_RESERVED) file->journaling = true;
         *(int *)argument = has_moved(file);
         return SQLITE_OK;

@@ -6,8 +6,8 @@
  *
  * At most one file is `reserved`, `pending` or `exclusive`; a file that holds a higher lock counts in `shared` as well.
  * PENDING keeps new readers out while the old ones leave: a refused EXCLUSIVE of a writer therefore stays PENDING. That of a
- * hot journal's rollback stays SHARED: who finds a journal and sees a holder of more takes the journal for that holder's,
- * and would read the database without a rollback.
+ * hot journal's rollback stays SHARED: a connection that finds a journal and sees another hold more takes the journal
+ * for that holder's, and would read the database without a rollback.
  */
 #include "internal.h"
 

@@ -92,7 +92,7 @@ static int parse_link(char *text, const char *path, struct place *place)
     return SQLITE_OK;
 }
 
-/* A process that died while it made the region left it with a head of zeros: nobody has stored anything in it yet. No
+/* A process that died while it made the region left it with a head of zeros: nothing was stored in it yet. No
  * such file is larger than an empty region. */
 static bool unfinished(const char *head, size_t length, const struct stat *status)
 {
@@ -207,7 +207,7 @@ static int refuse_locked(const char *path)
 {
     sqlite3_file *file;
     int result = system_open(path, SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE, &file);
-    if (result != SQLITE_OK) return SQLITE_OK; /* who opens it as a region is told why */
+    if (result != SQLITE_OK) return SQLITE_OK; /* opening it as a region tells why */
     result = system_lock(file);
     file->pMethods->xUnlock(file, SQLITE_LOCK_NONE);
     system_close(file);

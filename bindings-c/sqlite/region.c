@@ -136,7 +136,7 @@ static int store_open(const struct place *place, int flags, const struct wishes 
         if (place->create || (code != -EACCES && code != -EROFS && code != -EPERM && code != PGS_E_READ_ONLY)) return code;
         *read_only = true;
     }
-    /* How durable it would be does not matter to who stores nothing. */
+    /* How durable the region is does not matter to a reader, which stores nothing. */
     options.flags = PGS_READ_ONLY;
     options.required = 0;
     return pgs_open(place->region, &options, store);

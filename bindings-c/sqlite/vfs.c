@@ -46,7 +46,7 @@ static int companion(const char *path, enum slot *slot, struct database **databa
     memcpy(main_path, path, length);
     main_path[length] = 0;
     int result = pgsv_wishes(NULL, &wishes);
-    /* The region is there: who made it has allowed that, in a URI that nothing asks with here. */
+    /* The region exists: copy on write was allowed when it was made, by a URI that is not known here. */
     wishes.copy_on_write = true;
     if (result == SQLITE_OK) result = pgsv_locate(main_path, SQLITE_OPEN_READWRITE, &wishes, &place);
     if (result != SQLITE_OK || place.kind != PLACE_REGION || place.create) return result;
@@ -109,7 +109,7 @@ static int vfs_delete(sqlite3_vfs *self, const char *path, int sync_directory)
     return result == SQLITE_OK ? closed : result;
 }
 
-/* A WAL that a read-only region lacks is opened all the same, as an empty one: nobody can write it meanwhile. */
+/* A WAL that a read-only region lacks is opened all the same, as an empty one: no process can write it meanwhile. */
 static int prepare_companion(struct database *database, enum slot slot, int flags)
 {
     bool exists;

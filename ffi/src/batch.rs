@@ -10,7 +10,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
 /// Writes to objects of one store that happen together or not at all. Made by pgs_batch_begin(), ended by
-/// pgs_batch_commit() or pgs_batch_cancel(). Until then nobody sees them, and the store cannot be closed.
+/// pgs_batch_commit() or pgs_batch_cancel(). Until then no reader sees them, and the store cannot be closed.
 pub struct Batch {
     store: pagestone::store::Store,
     engine: Mutex<pagestone::store::Batch>,
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn pgs_batch_extend(batch: *mut Batch, object: *mut Object
 ///
 /// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds, 255 with the
 /// usual log): nothing has changed; -ENOMEM (no memory for its pages): nor has it then; PGS_E_READ_ONLY. After
-/// PGS_E_POISONED or another -errno nobody knows before the store is opened again.
+/// PGS_E_POISONED or another -errno what has changed is known only when the store is opened again.
 ///
 /// Durability: all of it survives a loss of power when it returns PGS_OK.
 // # Safety: that of the crate.

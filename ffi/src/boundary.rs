@@ -112,8 +112,8 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, what: &str) -> Answer<&'a 
 
 /// The `len` bytes at `pointer`, which may be NULL when there are none.
 ///
-/// # Safety `pointer` is valid for reads of `len` bytes until the C function returns, and nobody stores to
-/// them meanwhile.
+/// # Safety `pointer` is valid for reads of `len` bytes until the C function returns, and no thread stores
+/// to them meanwhile.
 pub(crate) unsafe fn bytes<'a>(pointer: *const u8, len: usize) -> Answer<&'a [u8]> {
     match checked_len(pointer, len)? {
         0 => Ok(&[]),
@@ -124,7 +124,7 @@ pub(crate) unsafe fn bytes<'a>(pointer: *const u8, len: usize) -> Answer<&'a [u8
 
 /// The `len` bytes at `pointer`, to be written.
 ///
-/// # Safety `pointer` is valid for writes of `len` bytes until the C function returns, and nobody else uses
+/// # Safety `pointer` is valid for writes of `len` bytes until the C function returns, and nothing else uses
 /// them meanwhile.
 pub(crate) unsafe fn bytes_mut<'a>(pointer: *mut u8, len: usize) -> Answer<&'a mut [u8]> {
     match checked_len(pointer, len)? {
@@ -223,7 +223,7 @@ unsafe fn caller_size<T: Growing>(pointer: *const T) -> Answer<usize> {
     Ok(size)
 }
 
-/// No struct will ever be larger: a size that nobody set is caught.
+/// No struct will ever be larger: a size that was not set is caught.
 const SIZE_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Checking a region that nobody has open.
+//! Checking a region that is not open for writing.
 
 use crate::boundary::{Failure, enter, text};
 use crate::code;

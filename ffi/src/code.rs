@@ -7,7 +7,7 @@ use std::ffi::CStr;
 pub const PGS_OK: i32 = 0;
 /// The library panicked: a defect in it. The store is poisoned.
 pub const PGS_E_PANIC: i32 = -10001;
-/// An argument makes no sense: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of what nobody
+/// An argument makes no sense: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of what is not
 /// pinned.
 pub const PGS_E_INVALID: i32 = -10002;
 /// The file is no region; the message says what it seems to be.
@@ -20,7 +20,7 @@ pub const PGS_E_FEATURES: i32 = -10005;
 pub const PGS_E_TRUNCATED: i32 = -10006;
 /// A structure on the medium contradicts itself.
 pub const PGS_E_CORRUPT: i32 = -10007;
-/// Somebody else has the region open; the message names them as far as they can be known.
+/// The region is open already, in this process or another; the message names the holder as far as it can be known.
 pub const PGS_E_IN_USE: i32 = -10008;
 /// The medium is weaker than the durability required; the message names both.
 pub const PGS_E_TOO_WEAK: i32 = -10009;

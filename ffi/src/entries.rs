@@ -113,8 +113,8 @@ impl Drop for Turn {
     }
 }
 
-/// [`find`] once more, for who found nothing: a call that has the turn may have vacated the entry, and give it back. Waits
-/// for what becomes of it.
+/// [`find`] once more, after it found nothing: a call that has the turn may have vacated the entry, and may give it
+/// back. Waits until that is decided.
 #[cold]
 pub(crate) fn find_settled(kind: Kind, value: Value) -> Option<NonNull<()>> {
     let entry = Some(value).filter(|value| value.is_of(kind)).and_then(|value| entry(value.index()))?;

@@ -50,8 +50,8 @@ pub(crate) fn take<T: Handle>(handle: *mut T) -> Answer<Taken<T>> {
     Ok(Taken { value: unsafe { Box::from_raw(pointer.cast::<T>().as_ptr()) }, place })
 }
 
-/// As [`take`], if what the handle stands for is ready for it; until then it stands for it. Of several such calls one after
-/// the other asks. While the turn is kept, who finds the handle ended waits: it may be put back.
+/// As [`take`], if what the handle stands for is `ready` for it; else the handle stays as it is. Several such calls ask
+/// one after the other. While the turn is kept, a call that finds the handle ended waits: it may be put back.
 pub(crate) fn take_if<T: Handle>(
     handle: *mut T,
     ready: impl FnOnce(&T) -> Answer,

@@ -28,7 +28,7 @@ const _: () = assert!(PGS_READERS_MAX == READERS_MAX);
 /// any latch on the frame and asks for an exclusive one, or writes it by pgs_object_write(), waits for
 /// itself. While an exclusive latch is waited for, new shared ones wait behind it, for 50 ms at a time.
 ///
-/// Errors: PGS_E_FOREIGN; PGS_E_INVALID (nobody pinned the frame; an unknown mode); PGS_E_BUSY
+/// Errors: PGS_E_FOREIGN; PGS_E_INVALID (the frame is not pinned; an unknown mode); PGS_E_BUSY
 /// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX have it); exclusive: PGS_E_READ_ONLY,
 /// PGS_E_DETACHED (the page no longer belongs to its object; what would be stored is lost).
 // # Safety: that of the crate.
@@ -72,11 +72,11 @@ pub struct Page {
     pub offset: u64,
     /// Changes whenever the bytes may have changed.
     pub version: u64,
-    /// Pins, of everybody.
+    /// Pins of all holders.
     pub pins: u32,
     /// Shared latches.
     pub shared: u32,
-    /// 1 while somebody has it latched exclusively.
+    /// 1 while it is latched exclusively.
     pub exclusive: u32,
     /// 1 while bytes stored await a sync.
     pub dirty: u32,
@@ -89,7 +89,7 @@ pub struct Page {
 }
 
 /// Looks at the descriptor of the frame that holds `address`, without touching it: no pin is needed, none is
-/// taken, and a frame that nobody has used yet is all zero. A snapshot: it may be past when the call returns.
+/// taken, and a frame that was not used yet is all zero. A snapshot: it may be past when the call returns.
 ///
 /// Set `page->size` before the call.
 ///

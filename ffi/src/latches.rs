@@ -1,5 +1,5 @@
-//! Which latches C holds on a store: pgs_unlatch() gives back these and no others, for a frame's latches may be of anybody,
-//! the engine included.
+//! Which latches C holds on a store: pgs_unlatch() gives back these and no others, for a frame's other latches may be
+//! of Rust callers or of the engine.
 //!
 //! One word a frame, found by the frame's number. Words, and the lists of them, get memory where the first latch is taken:
 //! a store has addresses for far more frames than it may ever have.

@@ -5,7 +5,7 @@
 //! # Safety
 //! Every `unsafe extern "C"` function relies on what the header demands of its caller: a pointer is NULL or valid for
 //! what the function does with it until it returns, text ends in NUL, no other call ends a handle before the call
-//! returns, a struct is as long as its `size` says, and who unpins or unlatches holds the pin or latch.
+//! returns, a struct is as long as its `size` says, and a caller that unpins or unlatches has the pin or latch.
 
 #![allow(
     clippy::multiple_unsafe_ops_per_block,

@@ -96,7 +96,7 @@ pub unsafe extern "C" fn pgs_object_read(
 }
 
 /// Copies `len` bytes from `buf` to `offset`: all of them, or an error. Past the end the object grows; a gap
-/// reads as zeros. Everybody who reads, pinned the page or has it mapped sees the bytes at once. Never waits
+/// reads as zeros. Every reader, every holder of a pin and every mapping sees the bytes at once. Never waits
 /// for a pin. `buf` may lie in a pinned page, but not in one that the call changes.
 ///
 /// Errors: PGS_E_NO_SPACE (bytes inside the old size may be new); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE
@@ -152,7 +152,7 @@ pub unsafe extern "C" fn pgs_object_size(object: *mut Object, size: *mut u64) ->
 }
 
 /// Makes the object `size` bytes long. Bytes cut off are gone: grown again, they read as zeros. A page that
-/// somebody has pinned keeps its bytes for them, and its frame goes to nobody else until the last unpin.
+/// is pinned keeps its bytes for the holders of its pins, and its frame is not used again until the last unpin.
 ///
 /// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE; PGS_E_NO_SPACE.
 ///

@@ -111,8 +111,8 @@ pub unsafe extern "C" fn pgs_pin_frame(store: *mut Store, pfn: u64, address: *mu
     }
 }
 
-/// Pins every frame that holds a byte of [address, address + len), whoever found the address, by whatever
-/// way: another pin, an alias, a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays
+/// Pins every frame that holds a byte of [address, address + len), whichever way the address was
+/// found: by another pin, an alias, a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays
 /// pinned.
 ///
 /// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).

@@ -88,7 +88,7 @@ type StandIn = Box<dyn Fn(&Path) -> Option<pagestone::Result<pagestone::store::S
 static STAND_IN: OnceLock<StandIn> = OnceLock::new();
 
 /// Has pgs_open() ask `stand_in` first, for good (tests that record what a database does to a region, or crash it).
-/// False: somebody else is asked already.
+/// False: another stand-in is asked already.
 #[doc(hidden)]
 pub fn open_by(stand_in: StandIn) -> bool {
     STAND_IN.set(stand_in).is_ok()
@@ -171,7 +171,7 @@ pub unsafe extern "C" fn pgs_compact(store: *mut Store, bytes: *mut u64) -> c_in
     }
 }
 
-/// Gives the object `from` the name `to`, at once for everybody. An object that was named `to` loses its
+/// Gives the object `from` the name `to`, at once for every caller. An object that was named `to` loses its
 /// name, as by pgs_unlink(). Open handles stay with their object.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.

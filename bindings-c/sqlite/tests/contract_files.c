@@ -156,7 +156,7 @@ static const char *pinned_frame_stays_writable(const char *directory)
     return NULL;
 }
 
-/* The old frame stays what it was for its pin, and is nobody else's meanwhile; a fetch never gives it again. */
+/* The old frame stays what it was for its pin, and goes to no other page meanwhile; a fetch never gives it again. */
 static const char *truncate_leaves_no_stale_page(const char *directory)
 {
     struct opened db;

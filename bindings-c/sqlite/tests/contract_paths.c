@@ -194,14 +194,14 @@ static const char *file_without_write_permission_opens_read_only(const char *dir
     HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK);
     HOLDS(METHOD(db, xWrite, "bytes", 5, 0) == SQLITE_OK && contract_close(&db) == SQLITE_OK);
     HOLDS(chmod(directory, 0755) == 0 && chmod(contract_name(directory, "a.db"), 0444) == 0);
-    setfsuid(65534); /* for root, who may write anything; of this thread only */
+    setfsuid(65534); /* not as root, which may write anything; of this thread only */
     int result = contract_open_main(&db, directory, "a.db");
     int result_of_wal = contract_open(&wal, sqlite3_filename_wal(db.name), RW_CREATE | SQLITE_OPEN_WAL);
     setfsuid(geteuid());
     HOLDS(result == SQLITE_OK && (db.out_flags & SQLITE_OPEN_READONLY) && !(db.out_flags & SQLITE_OPEN_READWRITE));
     HOLDS(METHOD(db, xRead, got, 5, 0) == SQLITE_OK && memcmp(got, "bytes", 5) == 0);
     HOLDS(METHOD(db, xWrite, "other", 5, 0) == SQLITE_READONLY);
-    /* There is no WAL, and nobody can make one: an empty one will do. */
+    /* There is no WAL, and none can be made: an empty one will do. */
     HOLDS(result_of_wal == SQLITE_OK && METHOD(wal, xFileSize, &size) == SQLITE_OK && size == 0);
     HOLDS(METHOD(wal, xRead, got, 5, 0) == SQLITE_IOERR_SHORT_READ && contract_all(got, 0, 5));
     HOLDS(METHOD(wal, xSync, SQLITE_SYNC_NORMAL) == SQLITE_OK);

@@ -132,7 +132,7 @@ static const char *link_replaces_nothing_that_came_while_it_was_waited_for(const
     return NULL;
 }
 
-/* An empty file is a new database of any kind, until somebody fills it. */
+/* An empty file is a new database of any kind, until a connection fills it. */
 static const char *empty_file_that_another_connection_has_locked_is_not_taken(const char *directory)
 {
     struct opened db;
@@ -169,7 +169,7 @@ static const char *empty_file_that_another_connection_has_locked_is_not_taken(co
     return NULL;
 }
 
-/* One that "unix" has open and locked stays locked, whoever calls it a region. */
+/* A database that "unix" has open and locked stays locked when another connection calls it a region. */
 static const char *ordinary_database_that_is_called_a_region_is_refused_and_unharmed(const char *directory)
 {
     struct opened db;
