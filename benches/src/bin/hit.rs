@@ -105,10 +105,10 @@ impl Ring {
     }
 }
 
-/// A word of a page that nobody writes any more.
+/// A word of a page that is not written any more.
 fn word(page: *const u64, at: usize) -> u64 {
     // SAFETY: `page` is the address of a frame of a store that outlives the measurement; its 512 words are readable,
-    // and nobody writes them after the ring was made.
+    // and no thread writes them after the ring was made.
     u64::from_le(unsafe { page.wrapping_add(at).read() })
 }
 

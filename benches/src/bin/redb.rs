@@ -110,7 +110,7 @@ fn compare(what: &str, units: f64, sides: [&Side; 2], mut work: impl FnMut(&Side
     let (mut times, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
     for burst in 0..BURSTS {
         let mut pair = [0.0; 2];
-        // Who begins takes turns.
+        // The two take turns in going first.
         for n in [burst % 2, (burst + 1) % 2] {
             let begun = Instant::now();
             work(sides[n])?;

@@ -157,7 +157,7 @@ fn compare<T: ?Sized>(
     let (mut times, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
     for burst in 0..BURSTS {
         let mut pair = [0.0; 2];
-        // Who begins takes turns; both do the same.
+        // The two take turns in going first; both do the same.
         for n in [burst % 2, (burst + 1) % 2] {
             let mut rng = Rng::new(burst as u64);
             let begun = Instant::now();

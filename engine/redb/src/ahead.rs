@@ -30,7 +30,7 @@ impl Ahead {
             if filled.is_some_and(|filled| filled >= chunk_end.min(end)) {
                 continue;
             }
-            // Not beyond the end, where nobody may ever write.
+            // Not beyond the end, where nothing may ever be written.
             let bytes = chunk * CHUNK..chunk_end.min(object.len());
             if bytes.is_empty() {
                 return Ok(());

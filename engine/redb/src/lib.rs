@@ -32,8 +32,8 @@
 //!
 //! # Locks
 //! One process owns a region, so locks are kept in memory, for all ranges: the databases of one process that lie in the
-//! same object may share it in each of redb's concurrency modes. Another process cannot open the region at all, but for
-//! reading only, while nobody writes.
+//! same object may share it in each of redb's concurrency modes. Another process can open the region only
+//! for reading, and only while no process has it open for writing.
 //!
 //! # Limits
 //! redb copies bytes in and out of its storage and has no place for a pin: nothing is read in place.
@@ -85,7 +85,7 @@ impl Backend {
         Self { object, ahead: Ahead::default(), locks, closed: AtomicBool::new(false) }
     }
 
-    /// The object, unless redb has closed its storage: who comes late must not write over who came next.
+    /// The object, unless redb has closed its storage: a late call must not write over the next owner's bytes.
     fn object(&self) -> io::Result<&Object> {
         // Acquire: a call that begins after `close` has returned sees it.
         if self.closed.load(Ordering::Acquire) {

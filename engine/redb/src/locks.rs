@@ -46,7 +46,7 @@ impl Locks {
         Self { storage, owner: OWNERS.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Takes a lock unless somebody else has one that excludes it.
+    /// Takes a lock unless another backend has one that excludes it.
     pub(crate) fn try_take(
         &self,
         start: Bound<u64>,
@@ -62,7 +62,7 @@ impl Locks {
         Ok(free)
     }
 
-    /// Takes a lock, waiting until nobody else has one that excludes it.
+    /// Takes a lock, waiting until no other backend has one that excludes it.
     pub(crate) fn take(&self, start: Bound<u64>, end: Bound<u64>, shared: bool) -> Result<(), BackendError> {
         let bytes = range(start, end)?;
         let mut held = TABLE.get().lock();
@@ -90,7 +90,7 @@ impl Locks {
         mine.map(|_| ()).ok_or_else(|| invalid(format!("bytes {bytes:x?} are not locked by this backend")))
     }
 
-    /// Whether somebody else has any lock in this range.
+    /// Whether another backend has any lock in this range.
     pub(crate) fn query(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         Ok(self.is_excluded(&TABLE.get().lock(), &range(start, end)?, false))
     }

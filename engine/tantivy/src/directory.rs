@@ -1,4 +1,4 @@
-//! The directory: names, and who shares what.
+//! The directory: names, and what the directories of one name share.
 
 use crate::file::File;
 use crate::locks::Locks;
@@ -36,7 +36,7 @@ struct Shared {
     counters: Arc<Counters>,
     files: Files,
     watchers: WatchCallbackList,
-    /// Held by who replaces a file.
+    /// Held while a file is replaced.
     replacing: Mutex<()>,
 }
 
@@ -150,7 +150,7 @@ impl Directory for PagestoneDirectory {
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
         self.replace(path, data)?;
         if path == Path::new(META) {
-            // Each watcher is called on a thread of its own; nobody here waits for them.
+            // Each watcher is called on a thread of its own; nothing here waits for them.
             drop(self.shared.watchers.broadcast());
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Directory for PagestoneDirectory {
 
     fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
         let held = self.shared.locks.take(lock).ok_or(LockError::LockBusy)?;
-        // Who holds a lock keeps what others look it up in, also when the directory is dropped before it.
+        // A held lock keeps the table that others look it up in, also when the directory is dropped before it.
         Ok(DirectoryLock::from(Box::new((held, self.clone()))))
     }
 

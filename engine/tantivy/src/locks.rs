@@ -18,7 +18,7 @@ pub(crate) struct Held {
 }
 
 impl Locks {
-    /// Takes a lock. `None` where somebody has it and the lock is not one to wait for.
+    /// Takes a lock. `None` where it is held already and is not one to wait for.
     pub(crate) fn take(self: &Arc<Self>, lock: &Lock) -> Option<Held> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         while held.contains(&lock.filepath) {

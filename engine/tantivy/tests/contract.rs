@@ -328,7 +328,7 @@ fn a_lock_is_held_once_whichever_way_the_directory_was_opened() {
         waiting.join().unwrap();
     });
     let held = one.acquire_lock(&lock("a.lock", false)).unwrap();
-    // Also when nobody has the directory any more.
+    // Also when no directory is left.
     drop((one, other));
     let again = directory(&store);
     assert!(again.acquire_lock(&lock("a.lock", false)).is_err());

@@ -56,7 +56,7 @@ pub fn work(orders: &Orders) -> Result<(), String> {
 /// One line, written whole at once.
 fn say(message: &Message) {
     let mut out = std::io::stdout().lock();
-    // Nobody listens any more: the parent is gone, and so is the reason to go on.
+    // Nothing reads this any more: the parent is gone, and so is the reason to go on.
     if out.write_all(message.line().as_bytes()).and_then(|()| out.flush()).is_err() {
         std::process::exit(1);
     }
