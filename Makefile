@@ -54,7 +54,7 @@ linear: ## histories of several threads on one store, each explained by what its
 loom-deep: ## the same models searched deeper, each for at most LOOM_MAX_DURATION=60 s
 	sh tests/loom/run.sh deep
 
-shuttle: ## schedules of several threads on one store, the crash states of each, and rules that somebody must miss (SCHEDULES=100 a case, SEED=n)
+shuttle: ## schedules of several threads on one store, the crash states of each, and broken rules that must be noticed (SCHEDULES=100 a case, SEED=n)
 	RUSTFLAGS="--cfg pagestone_shuttle" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true $(CARGO) run --quiet --locked --release --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --bin shuttle -- --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED))
 
 crash: ## each schedule of the log's rules at length, then crash images of mixed workloads, each recovered and judged (STATES=60000, SEED=n)

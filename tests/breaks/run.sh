@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make breaks` and `make breaks-dax`: breaks one promise at a time in a copy of the tree and demands that somebody notices.
+# `make breaks` and `make breaks-dax`: breaks one promise at a time in a copy of the tree and demands that a test notices.
 # A table holds, separated by tabs: what is broken, the file, a sed script, and arguments:
 #   table  of `cargo test`, which must fail
 #   dax    of `dax run` in the guest with persistent memory, and behind one more tab the words that it must then say

@@ -1,4 +1,4 @@
-//! Projects of somebody else, built against an installed library in the ways there are.
+//! Users' projects, built against an installed library in the ways there are.
 
 use crate::build::{Prefix, compiler, cxx_compiler, files_below, make, root, run};
 use pagestone_tests::skip::skipped;

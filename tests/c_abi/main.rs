@@ -1,4 +1,4 @@
-//! The C ABI from outside: header, snapshot, installed libraries, programs of somebody else, C tests, examples, manual.
+//! The C ABI from outside: header, snapshot, installed libraries, users' programs, C tests, examples, manual.
 
 mod abi;
 mod build;

@@ -80,7 +80,7 @@ fn a_run_with_a_store_past_the_door_is_a_violation() {
     assert!(story.contains("PAST THE DOOR") && story.contains(&format!("{offset:#x}")), "{story}");
 }
 
-/// What a user stores through a guard is told when the guard ends: until then it is nobody's fault.
+/// What is stored through a guard is told to the recorder when the guard ends: until then the silence is no fault.
 #[test]
 fn a_guard_that_is_still_held_is_no_store_past_the_door() {
     for class in [CacheLine, Fdatasync] {

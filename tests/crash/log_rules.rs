@@ -8,7 +8,7 @@ use pagestone_tests::crash::life::{Case, Found, Life, scaled, touches_log, word}
 use std::thread;
 use std::time::Duration;
 
-/// Long enough for a thread to come to its gate, or to show that it waits for somebody.
+/// Long enough for a thread to come to its gate, or to show that it waits for another.
 pub const SOON: Duration = Duration::from_millis(150);
 pub const LATER: Duration = Duration::from_secs(10);
 
@@ -50,7 +50,7 @@ fn holds_but_fails_without(
     }
 }
 
-/// LOG rule 1: a log full of unmarked records can never be marked. Between the leader's look at the head and his mark,
+/// LOG rule 1: a log full of unmarked records can never be marked. Between the leader's look at the head and its mark,
 /// another thread fills the log to the brim; then the process dies, and recovery's own mark needs room.
 #[test]
 fn rule_1_room_for_two_marks() {
@@ -76,8 +76,8 @@ fn rule_1_room_for_two_marks() {
     holds_only_with(Rule::OneMark, &case, FILE);
 }
 
-/// LOG rule 3: a record that was appended during the leader's flush is not covered by his mark, for what it publishes
-/// was not flushed.
+/// LOG rule 3: a record that was appended during the leader's flush is not covered by the leader's mark, for what the
+/// record publishes was not flushed.
 #[test]
 fn rule_3_the_mark_covers_the_noted_head_only() {
     fn run(life: &Life) {

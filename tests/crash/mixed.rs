@@ -49,7 +49,7 @@ fn finds(class: Durability, cell: usize, nth: u64, drop: Drop) -> bool {
     explore(&run.trace, &Plan { limit: 600, ..Plan::wide(cell, 1) }, &mut judge).violation.is_some()
 }
 
-/// The test of the tests on the real store: an operation that the run forgets is missed by somebody.
+/// The test of the tests, on the real store: an operation that the run leaves out is found.
 #[test]
 fn forgotten_flushes_fences_syncs_and_writes_are_found() {
     let kinds: [(&str, Durability, usize, u64, Drop); 4] = [
@@ -69,7 +69,7 @@ fn forgotten_flushes_fences_syncs_and_writes_are_found() {
     }
 }
 
-/// Whoever opens what is left of a format that was cut short finds no store, or an empty one.
+/// What is left of a format that was cut short opens as no store, or as an empty one.
 struct Formatting(Rig);
 
 impl Judge for Formatting {

@@ -24,7 +24,7 @@ fn x(life: &Life) {
     life.say("x");
 }
 
-/// Group commit: who waits for the leader is woken when the mark is durable, not when it is appended.
+/// Group commit: a thread that waits for the leader is woken when the mark is durable, not when it is appended.
 #[test]
 fn a_follower_is_not_woken_before_the_mark_is_durable() {
     let case = Case::once(two_wait_for_one_mark, |found| found.needs("first", 0, &[1]));
@@ -32,7 +32,7 @@ fn a_follower_is_not_woken_before_the_mark_is_durable() {
 }
 
 /// LOG rule 10: the applied cursor stops at the noted head. Beyond it lies a record whose homes are not stored, and
-/// after the death of the process nobody would store them.
+/// after the death of the process nothing would store them.
 #[test]
 fn the_cursor_does_not_pass_what_is_not_applied() {
     fn run(life: &Life) {
@@ -177,8 +177,8 @@ fn a_rename_does_not_lose_the_old_name_before_the_new_one_is_in() {
     Schedule { rule: Rule::RenameSplits, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 12: the list of orphans learns of an object in the record that takes its name: cut in between, nobody would
-/// ever free it.
+/// LOG rule 12: the list of orphans learns of an object in the record that takes its name: cut in between, it would
+/// never be freed.
 #[test]
 fn the_list_of_orphans_is_not_cut_in_mid_step() {
     fn act(live: &Live) -> Result<(), String> {
@@ -271,7 +271,7 @@ fn rule_8_the_application_repeats_a_torn_operation_byte_for_byte() {
 }
 
 /// LOG rule 1: space is reserved after the latches, never before: the holder of a latch may need space, and gets none
-/// while somebody who has reserved it waits for that latch. The engine cannot do it the wrong way round: only `media`
+/// while a thread that has reserved it waits for that latch. The engine cannot do it the wrong way round: only `media`
 /// appends, and `media` cannot name a latch. So the order is broken here, in an operation of the test's own.
 #[test]
 fn rule_1_space_is_reserved_after_the_latches() {

@@ -161,8 +161,8 @@ fn rule_3_growth_uncovers_zeros() {
     Schedule { rule: Rule::GrowthTail, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 3: who stored past the cache fences before the record that publishes it: another thread's commit cannot
-/// reach what this processor still buffers.
+/// LOG rule 3: a thread that stored past the cache fences before the record that publishes it: another thread's commit
+/// cannot reach what this processor still buffers.
 #[test]
 fn rule_3_non_temporal_stores_are_fenced_before_the_append() {
     fn act(live: &Live) -> Result<(), String> {
@@ -215,7 +215,7 @@ fn rule_12_a_step_clears_word_and_bit_together() {
     Schedule { rule: Rule::StepSplits, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// A detached frame is not used again before its last pin is gone: its holder goes on seeing what he pinned.
+/// A detached frame is not used again before its last pin is gone: its holder goes on seeing what it pinned.
 #[test]
 fn a_detached_frame_is_not_reused_before_its_last_unpin() {
     fn act(live: &Live) -> Result<(), String> {

@@ -115,8 +115,8 @@ const PROTOCOLS: &[Protocol] = &[
     },
 ];
 
-/// The log wraps; whoever moves its tail, somebody else commits next: what he has flushed and not fenced, their fences do
-/// not complete.
+/// The log wraps, and each change has a thread of its own: whichever moves the tail, another commits next, and its
+/// fences do not complete what the first has flushed and not fenced.
 fn wrap_in_many_threads(live: &Live) {
     let long = object(live, 0, "long", 0);
     for round in 1..=240 {

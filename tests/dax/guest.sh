@@ -8,7 +8,7 @@
 #                                         PMEM is the file behind the persistent memory, KIND nvdimm, cpu-cache
 #                                         (its persistence domain includes the caches) or virtio; DISK becomes /dev/vda
 #
-# `boot` becomes QEMU (exec): who kills its process cuts the guest's power. The console is standard output; the line
+# `boot` becomes QEMU (exec): killing its process cuts the guest's power. The console is standard output; the line
 # "@@ended N" is the task's status.
 #
 # Why not the QEMU of Debian 12: 7.2 corrupts the flags of emulated guests now and then, one boot in ten dies.

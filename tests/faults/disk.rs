@@ -254,7 +254,7 @@ fn thin_disk(bench: &Bench) {
     assert!(failed > 2, "the device must fail at least in some runs");
 }
 
-/// Who died before an unmount is no longer in the page cache. The numbers of mounts are given out again.
+/// What a dead process has left in the page cache is gone after an unmount. The numbers of mounts are given out again.
 fn mounted_again(bench: &Bench) {
     let what = "a disk that is mounted again";
     if !may_mount(bench, what) {

@@ -415,7 +415,7 @@ fn lost(bench: &Bench, why: &str, way: Way) {
     }
 }
 
-/// What was refused leaves memory, and nobody is told: neither program asks for errors.
+/// What was refused leaves memory, and no program is told: neither of these asks for errors.
 const FORGET: &str = "sync; echo 3 > /proc/sys/vm/drop_caches";
 
 /// The bytes of a batch that no disk has taken: they come from the log, or the opening says that it cannot. `before` it a shell does

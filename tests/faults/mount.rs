@@ -1,5 +1,5 @@
-//! Small file systems of our own, seen by nobody else: each case mounts in a name space of its thread, so that nothing
-//! is left behind however it ends.
+//! Small file systems of our own, seen by no other thread: each case mounts in a name space of its thread, so that
+//! nothing is left behind however it ends.
 
 use crate::bench::Bench;
 use std::ffi::CString;
@@ -99,7 +99,7 @@ impl Drop for Mounted {
         let at = c_path(&self.at);
         // SAFETY: a string that ends in NUL.
         if unsafe { libc::umount2(at.as_ptr(), 0) } != 0 {
-            // SAFETY: as above. Somebody has a file open there.
+            // SAFETY: as above. A file is still open there.
             unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
         }
     }

@@ -23,7 +23,7 @@ fn work(store: &Store, thread: usize) -> usize {
     let Ok(object) = store.create(format!("t{thread}")) else { return 0 };
     for round in 0.. {
         let synced = object.append(&page(thread, round)).and_then(|_| {
-            // Some by the object's own sync, some by everybody's.
+            // Some by the object's own sync, some by the store's.
             if round % 3 == 0 { store.sync() } else { object.sync() }
         });
         if synced.is_err() {

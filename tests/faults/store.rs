@@ -13,7 +13,7 @@ pub fn options(class: Durability) -> Options {
     Store::options().create(true).assume(class).log_frames(8)
 }
 
-/// Somebody who plays a script.
+/// Plays a script.
 pub struct Player {
     pub options: Options,
     pub path: PathBuf,
@@ -29,7 +29,7 @@ impl Player {
         Self::after(History::new(), options, path)
     }
 
-    /// Somebody who knows what others have done.
+    /// A player that knows what others have done.
     pub fn after(history: History, options: Options, path: &Path) -> Self {
         Self { options, path: path.to_owned(), history, store: None, pins: Vec::new(), kept: Vec::new() }
     }
@@ -122,7 +122,7 @@ impl Player {
         self.store = None;
     }
 
-    /// After an error: whether the store is final, and if so, whether it is so for everybody.
+    /// After an error: whether the store is final, and if so, whether it is so for every caller.
     pub fn poisoned(&mut self) -> bool {
         let Some(store) = self.store.clone() else { return false };
         let Some(why) = store.poisoned() else { return false };

@@ -160,7 +160,7 @@ fn stopped(bench: &Bench) {
 }
 
 /// An owner lives years after its boot, the next one just after it, a third where we are: each takes over from the one
-/// before, and nobody takes a living one for dead.
+/// before, and a living one is never taken for dead.
 fn clocks(bench: &Bench) {
     const TEN_YEARS: &str = "315360000";
     let folder = bench.folder();
@@ -179,7 +179,7 @@ fn clocks(bench: &Bench) {
         let mut owner = Owner::start(owner);
         let claimed = matches!(options(CLASS).open(&path), Err(Error::Claimed { .. }));
         assert!(claimed, "life {life}");
-        // And the other way round: who looks from another time.
+        // And the other way round: a process that looks from another time.
         let looker = command_under("unshare", &later, "limited", &["fsize", "9999999999", &name]);
         let looked = finish(looker).expect("it does not hang");
         assert!(

@@ -71,7 +71,7 @@ fn synced() -> Objects {
     objects
 }
 
-/// What he had done when he was killed.
+/// What the owner had done when it was killed.
 fn done() -> Objects {
     let mut objects = synced();
     objects.insert(b"cut".to_vec(), Content::of(&[(0, vec![7; PAGE + 100])]));
@@ -83,7 +83,7 @@ fn done() -> Objects {
     objects
 }
 
-/// What he had done after two batches more, without his last write.
+/// What the owner had done after two batches more, without its last write.
 fn batched() -> Objects {
     let mut objects = done();
     for (name, at, bytes) in contents::batches().into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! A hit beside a cut: what the lookaside remembers leads to no frame that went to somebody else.
+//! A hit beside a cut: what the lookaside remembers leads to no frame that went to another owner.
 
 use super::{explore, table};
 use loom::cell::UnsafeCell;
@@ -80,7 +80,7 @@ impl World {
     /// As `Shared::hit`; whether there was a pin.
     fn hit(&self) -> bool {
         let Some(pin) = self.lookaside.pin(self.page, |frame| self.try_pin(frame)) else { return false };
-        // SAFETY: the pin keeps the frame from going to somebody else, or loom reports it.
+        // SAFETY: the pin keeps the frame from going to another owner, or loom reports it.
         self.bytes.with(|bytes| assert_eq!(unsafe { *bytes }, MINE, "another owner's bytes"));
         drop(pin);
         true
@@ -103,11 +103,11 @@ impl World {
         }
     }
 
-    /// The frame goes to somebody else, who pins it like any page of theirs, and stores to it.
+    /// The frame goes to another owner, which pins it like any page of its own, and stores to it.
     fn reuse(&self) {
         self.table.retire_orphan(PFN);
         (0..2).for_each(|_| assert!(self.table.pin(PFN).is_pinned()));
-        // SAFETY: the frame was nobody's, or loom reports it.
+        // SAFETY: the frame had no owner, or loom reports it.
         self.bytes.with_mut(|bytes| unsafe { *bytes = THEIRS });
         assert!(!self.freed.swap(true, Ordering::Relaxed), "freed twice");
     }
@@ -186,7 +186,7 @@ fn fill_model(pages: [u64; 2], frames: [u32; 2]) {
         let fillers = [0, 1].map(|n: usize| {
             let linked = linked.clone();
             thread::spawn(move || {
-                // SAFETY: nobody else knows the frame yet, or loom reports it.
+                // SAFETY: no other thread knows the frame yet, or loom reports it.
                 linked.1[n].with_mut(|bytes| unsafe { *bytes = 1 });
                 linked.0.fill(PageIndex(pages[n]), FrameNo(frames[n]));
             })
@@ -195,7 +195,7 @@ fn fill_model(pages: [u64; 2], frames: [u32; 2]) {
             let found = linked.0.pin(PageIndex(pages[n]), Some);
             if let Some(frame) = found {
                 assert_eq!(frame, FrameNo(frames[n]));
-                // SAFETY: who finds the frame sees it linked, or loom reports it.
+                // SAFETY: a thread that finds the frame sees it linked, or loom reports it.
                 linked.1[n].with(|bytes| assert_eq!(unsafe { *bytes }, 1));
             }
             found.is_some()

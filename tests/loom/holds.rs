@@ -8,7 +8,7 @@ use pagestone::units::PfnRange;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a holder may do with a frame that nobody pins: unmap it, say.
+/// What a holder may do with a frame that is not pinned: unmap it, say.
 struct Bytes(UnsafeCell<u64>);
 
 // SAFETY: loom reports every access that pins do not order.
@@ -29,7 +29,7 @@ impl Bytes {
 
     /// Of an idle frame that admits no pin.
     fn take(&self) {
-        // SAFETY: nobody has the frame, or loom reports it.
+        // SAFETY: no other thread uses the frame, or loom reports it.
         self.0.with_mut(|bytes| unsafe { *bytes = 1 });
     }
 }
@@ -202,7 +202,7 @@ fn a_vain_pin_of_a_held_range_delays_its_retirement_and_is_not_lost() {
         table.hold_range(range);
         assert!(table.populated(range).all(|pfn| table.wait_idle(pfn, None)));
         bytes.take();
-        // As `Region::detach`: who is refused is about to go.
+        // As `Region::detach`: the vain pin that is in the way is about to go.
         while let Err(pfn) = table.retire_range(range) {
             assert_eq!(pfn, PFN);
             thread::yield_now();
@@ -329,7 +329,7 @@ fn a_pin_beyond_the_most_may_be_the_last_of_an_orphan() {
     });
 }
 
-/// Whoever ends the frame's life, the holder's wait ends: it must not wait for pins of the next one.
+/// Whichever thread ends the frame's life, the holder's wait ends: it must not wait for pins of the next one.
 #[test]
 fn a_hold_beside_a_truncate_ends_its_wait() {
     explore(3, || {

@@ -1,4 +1,4 @@
-//! Latches, versions, and who waits for them.
+//! Latches, versions, and waits for them.
 
 use super::{PFN, explore, must_pin, put, table};
 use loom::cell::UnsafeCell;
@@ -137,7 +137,7 @@ fn an_optimistic_copy_beside_a_batch_that_another_stores_is_of_one_piece() {
     });
 }
 
-/// One of the readers stays: who waits for room must not wait for it.
+/// One of the readers stays: a reader that waits for room must not wait for that one.
 #[test]
 fn readers_beyond_the_most_wait_for_the_first_that_goes() {
     assert_eq!(SHARED_MAX, 2, "a model's");
@@ -186,8 +186,8 @@ fn a_writer_that_only_tries_waits_for_nobody_and_harms_nobody() {
     });
 }
 
-/// A truncate sets ORPHAN whoever has the latch: the writer looks for it under the latch, and the frame is freed once,
-/// after the latch and the pin are gone.
+/// A truncate sets ORPHAN whichever thread has the latch: the writer looks for it under the latch, and the frame is
+/// freed once, after the latch and the pin are gone.
 #[test]
 fn a_writer_and_a_truncate_see_each_other() {
     explore(4, || {
@@ -212,7 +212,7 @@ fn a_writer_and_a_truncate_see_each_other() {
         cut.store(1, Ordering::Release);
         freed += usize::from(table.unpin(PFN) == UnpinOutcome::LastOfOrphan);
         if freed == 1 {
-            // SAFETY: the frame is free: nobody else may touch it, or loom reports it.
+            // SAFETY: the frame is free: no other thread may touch it, or loom reports it.
             bytes.0.with_mut(|value| unsafe { *value = 9 });
         }
         assert_eq!(freed + writer.join().expect("no panic"), 1, "freed once");

@@ -1,4 +1,4 @@
-//! Hold, orphan, last put: who frees a frame, and when.
+//! Hold, orphan, last put: which thread frees a frame, and when.
 
 use super::{PFN, explore, must_pin, pins, put, table};
 use loom::cell::UnsafeCell;
@@ -27,9 +27,9 @@ impl Object {
         Arc::new(Self { map: AtomicU64::new(1), bytes: UnsafeCell::new(0), freed: AtomicUsize::new(0) })
     }
 
-    /// The frame goes to somebody else, who stores to it at once.
+    /// The frame goes to another owner, which stores to it at once.
     fn free(&self) {
-        // SAFETY: the frame is free: nobody else may touch it, or loom reports it.
+        // SAFETY: the frame is free: no other thread may touch it, or loom reports it.
         self.bytes.with_mut(|bytes| unsafe { *bytes = 2 });
         self.freed.fetch_add(1, Ordering::Relaxed);
     }
@@ -264,8 +264,8 @@ impl Homes {
         Arc::new(Self { homes: [home(), home()], now: AtomicUsize::new(0) })
     }
 
-    /// A put of a pin that was made in region `of`, as `PageRef` drops it: who claims the freeing finds the region by
-    /// the pfn.
+    /// A put of a pin that was made in region `of`, as `PageRef` drops it: the put that claims the freeing finds
+    /// the region by the pfn.
     fn put(&self, table: &FrameTable, of: usize) {
         self.settle(of, table.unpin(PFN) == UnpinOutcome::LastOfOrphan, table);
     }
@@ -333,7 +333,7 @@ fn a_late_put_touches_no_region_but_the_one_that_has_the_frame() {
         lives += [0, 1].map(|of| usize::from(homes.reap(&table, of))).iter().sum::<usize>();
         assert!(lives == 1 || lives == 2, "{lives}");
         assert_eq!(pins(&table, PFN), 0);
-        // The third pin may have been the first touch of a life that nobody ended.
+        // The third pin may have been the first touch of a life that was not ended.
         assert!(table.peek(PFN).is_none_or(|state| !state.orphan()), "freed, and not forgotten");
     });
 }

@@ -23,7 +23,7 @@ fn writer(table: &Arc<FrameTable>) -> thread::JoinHandle<()> {
     })
 }
 
-/// The state says that one waits: nobody else sets that flag in these models, and it stays until the writer was there.
+/// The state says that one waits: nothing else sets that flag in these models, and it stays until the writer was there.
 fn one_waits(table: &FrameTable) -> bool {
     table.peek(PFN).expect("live").waiters()
 }

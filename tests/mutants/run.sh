@@ -1,9 +1,9 @@
 #!/bin/sh
 # `make mutants`: cargo-mutants over the state word, the log and recovery (`config.toml` says which mutants). First
 # against the engine's unit tests; what survives them, against the suites of frames, regions, stores and crashes.
-# `survivors` justifies who may live: a mutant as cargo-mutants prints it, without its position; the line of code that it
-# changes; why nobody can tell the difference; separated by tabs. An entry that is caught, or that is no mutant any more, is
-# a failure too.
+# `survivors` says which mutants may live, one a line: the mutant as cargo-mutants prints it, without its position; the
+# line of code that it changes; why no test can tell the difference; separated by tabs. An entry that is caught, or that
+# is no mutant any more, is a failure too.
 # ONLY=regex picks mutants; LIST=1 prints what `survivors` would call them, and breaks nothing.
 set -u
 export LC_ALL=C

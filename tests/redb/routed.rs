@@ -21,7 +21,7 @@ static OPEN: LazyLock<Mutex<HashMap<(u64, u64), (Store, usize)>>> = LazyLock::ne
 #[derive(Debug)]
 pub struct FileBackend {
     region: (u64, u64),
-    /// Why there is none, if the file is no region or somebody else has it.
+    /// Why there is none, if the file is no region or is in use.
     backend: io::Result<Backend>,
     broken: bool,
 }

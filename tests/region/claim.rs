@@ -106,7 +106,7 @@ fn a_forked_child_has_neither_the_bytes_nor_its_dead_parent_s_claim() {
     let orphan: i32 = std::fs::read_to_string(path.with_extension("child")).unwrap().parse().unwrap();
     parent.kill();
     let outcome = attach(&path).map(|region| region.memory().load(0).unwrap());
-    // SAFETY: ends the process that the role started and that nobody else waits for.
+    // SAFETY: ends the process that the role started and that no other process waits for.
     let lived = unsafe { libc::kill(orphan, libc::SIGKILL) } == 0;
     assert!(lived, "the child ended too early to prove anything");
     assert_eq!(outcome.unwrap(), 1);

@@ -65,7 +65,7 @@ fn a_region_closed_while_pinned_keeps_its_bytes_and_claim_until_the_pin_drops() 
     let short = Detach::Drain { deadline: Some(Duration::from_millis(20)) };
     assert!(matches!(region.detach(short), Err(Error::TimedOut { .. })));
     assert!(matches!(attach(&path), Err(Error::Claimed { by, .. }) if by == "this process"));
-    // SAFETY: the frame is pinned, so it is mapped, and nobody else uses it.
+    // SAFETY: the frame is pinned, so it is mapped, and no other thread uses it.
     unsafe { address.write_volatile(1) };
     let (still, offset) = region_at(address).unwrap();
     assert_eq!(offset, 5 * 4096);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
-/// The quickest of many: what the work takes when nobody disturbs.
+/// The quickest of many: what the work takes when nothing disturbs it.
 fn quickest(mut attach: impl FnMut() -> std::sync::Arc<Region>) -> Duration {
     let once = |_| {
         let start = Instant::now();

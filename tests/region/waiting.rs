@@ -1,4 +1,4 @@
-//! A region that is in use: who is waited for, and for how long.
+//! A region that is in use: which holder is waited for, and for how long.
 
 use crate::child::Child;
 use crate::refusal::refuse;

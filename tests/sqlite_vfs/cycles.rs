@@ -245,7 +245,7 @@ fn readers_of_a_closed_database_share_it_read_only() {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
         let db = Connection::open_with_flags_and_vfs(&uri, flags, pagestone_sqlite::VFS).expect("it opens");
         assert_eq!(count(&db), 10, "{mode}");
-        // Whoever wants to write meanwhile learns that it cannot.
+        // A connection that wants to write meanwhile learns that it cannot.
         let writer = open(&file).expect("it opens for reading");
         assert_eq!(writer.is_readonly("main"), Ok(true), "{mode}");
         let refused = writer.execute_batch("DELETE FROM t").expect_err("read-only");

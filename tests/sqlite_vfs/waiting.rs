@@ -1,4 +1,4 @@
-//! Busy handlers: who waits for a lock, who is refused it after asking, and who is told at once.
+//! Busy handlers: which connection waits for a lock, which is refused it after asking, and which is told at once.
 
 use crate::{assert_whole, opened, run, value};
 use rusqlite::{Connection, ErrorCode};
@@ -18,7 +18,7 @@ fn three_times(before: i32) -> bool {
     before < 2
 }
 
-/// Somebody waits patiently.
+/// A connection waits patiently.
 static WAITS: AtomicBool = AtomicBool::new(false);
 
 fn patiently(_: i32) -> bool {
@@ -105,7 +105,7 @@ fn who_waits_gets_the_lock_when_the_other_is_done() {
     }
 }
 
-/// Neither can go on before the other gives way: SQLite asks nobody.
+/// Neither can go on before the other gives way: SQLite asks no handler.
 #[test]
 fn two_readers_that_both_want_to_write_are_not_left_waiting() {
     for mode in ["delete", "wal"] {
@@ -137,7 +137,7 @@ fn a_checkpoint_asks_its_handler_about_readers() {
         assert_eq!(value::<i64>(&db, &checkpoint), 1, "{kind}");
         assert_eq!(asked(), 3, "{kind}");
         assert_eq!(value::<u32>(&reader, "SELECT count(*) FROM t"), 1, "{kind}: its snapshot");
-        // The passive one asks nobody, and does what it can.
+        // The passive one asks no handler, and does what it can.
         assert_eq!(value::<i64>(&db, "PRAGMA wal_checkpoint(passive)"), 0);
         assert_eq!(asked(), 0);
         run(&reader, "COMMIT");

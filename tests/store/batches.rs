@@ -159,7 +159,7 @@ fn what_cannot_be_done_is_refused_and_nothing_has_changed() {
     check(&store);
 }
 
-/// A batch pins the frames of holes before anything is linked. One that fails leaves none of them known as nobody's.
+/// A batch pins the frames of holes before anything is linked. One that fails leaves none of them marked as ownerless.
 #[test]
 fn frames_of_a_batch_that_failed_belong_to_whom_they_go_to() {
     let store = Store::options().max_size(2 << 20).open_memory(2 << 20).unwrap();
@@ -231,7 +231,7 @@ fn a_guard_of_the_same_store_is_noticed() {
 }
 
 /// Batches of two pages each fill both with one value. Each page, read under a latch, by copy or optimistically, is all of
-/// one value; and whoever has seen a batch in a page sees no older one there.
+/// one value; and a thread that has seen a batch in a page sees no older one there.
 #[test]
 fn each_page_shows_a_batch_whole_or_not_at_all() {
     for class in CLASSES {
@@ -295,7 +295,7 @@ fn nobody_reads_a_page_while_a_batch_is_stored_to_it() {
         });
         assert!(gate.wait_stopped(Duration::from_secs(10)), "the second line is about to be stored");
         let reader = scope.spawn(|| content(&object));
-        // Long enough for a reader who waits for nobody.
+        // Long enough for a reader that does not wait.
         thread::sleep(Duration::from_millis(100));
         gate.open();
         writer.join().unwrap().unwrap();
@@ -304,7 +304,7 @@ fn nobody_reads_a_page_while_a_batch_is_stored_to_it() {
     });
 }
 
-/// Group commit: who comes while somebody commits is served by the next commit, together with all others.
+/// Group commit: batches that come while one is committed are served by the next commit, all together.
 #[test]
 fn batches_that_wait_for_a_commit_share_the_next_one() {
     const WAITING: u64 = 3;
@@ -340,7 +340,7 @@ fn batches_that_wait_for_a_commit_share_the_next_one() {
     assert_eq!((after.marks - before.marks, after.write_throughs - before.write_throughs), (2, 2));
 }
 
-/// Opposite orders, shared pages, syncs, cuts and growth at once: nobody waits for ever, and the sums agree.
+/// Opposite orders, shared pages, syncs, cuts and growth at once: no thread waits for ever, and the sums agree.
 #[test]
 fn batches_of_many_threads_share_pages() {
     for class in [Durability::CacheLine, Durability::Fdatasync] {

@@ -231,7 +231,7 @@ fn a_batch_with_two_pages_in_one_frame_is_an_error_and_waits_for_nothing() {
     assert_eq!((content(&a)[0], content(&b)[0]), (b'a', b'b'));
 }
 
-/// A page under a shared latch, and what it showed at first: nobody may change that.
+/// A page under a shared latch, and what it showed at first: nothing may change that.
 struct Guarded {
     range: pagestone::page::ReadRange,
     before: Vec<u8>,
@@ -384,7 +384,7 @@ fn two_objects_that_name_one_frame_do_not_wait_for_each_other_nor_share_it() {
     let guarded = Guarded::new(&store, "a", 7).unwrap();
     assert!(is_corrupt(store.open("b").unwrap().write_at(8 * PAGE, b"into the other's page")));
     assert!(guarded.is_unchanged());
-    // The one goes, and with it the frame: the other's page is then nobody's.
+    // The one object goes, and with it the frame: the other's page is then a free frame.
     drop(guarded);
     let b = store.open("b").unwrap();
     store.unlink("a").unwrap();

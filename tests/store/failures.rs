@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Long enough for a thread to come to its end, or to show that it waits for somebody.
+/// Long enough for a thread to come to its end, or to show that it waits for another.
 const SOON: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(10);
 /// The lease, its state, and the word for a region that failed.
@@ -73,7 +73,8 @@ fn a_close_that_cannot_say_so_says_that_the_region_failed() {
     crate::check(&store);
 }
 
-/// Only who has the store can give its pages back. What was given back and could not be freed any more is nobody's.
+/// Pages can be given back only while there is a store: with pins, the close of a failed one is refused. A page that
+/// was given back and could not be freed any more keeps no store open.
 #[test]
 fn a_store_that_failed_is_not_closed_before_its_pins_are_back() {
     let store = Rig::new(Fdatasync).open();
@@ -89,8 +90,8 @@ fn a_store_that_failed_is_not_closed_before_its_pins_are_back() {
     assert!(matches!(error, Error::Poisoned { .. }), "{error}");
 }
 
-/// A sync of a range takes the notes of its own pages: those of the others are there at every moment for somebody
-/// else's sync.
+/// A sync of a range takes the notes of its own pages: those of the others are there at every moment for another
+/// thread's sync.
 #[test]
 fn a_sync_of_a_range_hides_no_other_page_from_a_sync_meanwhile() {
     let rig = Rig::new(CacheLine);

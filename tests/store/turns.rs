@@ -274,7 +274,7 @@ fn a_reader_that_came_first_comes_in_beside_writers_that_hand_the_page_over() {
     });
 }
 
-/// Those who wait are woken by a release, and have some way to go by the time at which the page is taken again.
+/// Threads that wait are woken by a release, and are still on their way when the page is taken again.
 #[test]
 fn who_waits_is_not_kept_out_by_those_who_take_the_page_again_and_again() {
     const MOST: u64 = 100;
@@ -379,7 +379,7 @@ fn a_cut_that_waits_lets_its_time_run_out_under_a_pin_that_stays() {
     });
 }
 
-/// Of those who hold a frame one may let it go for another.
+/// A holder may let a frame go, and another hold begins.
 #[test]
 fn a_cut_that_waits_takes_no_end_of_a_hold_for_the_end_of_a_pin() {
     in_time(|| {
@@ -516,7 +516,7 @@ fn a_page_with_as_many_pins_as_there_may_be_is_read_and_written() {
     assert_eq!(store.stats().pinned_pages, 0);
 }
 
-/// The keeper may be the one who would wait.
+/// The thread that keeps the range may be the one that would wait.
 #[test]
 fn a_write_and_a_batch_under_a_range_that_is_kept_are_told() {
     in_time(|| {

@@ -162,7 +162,7 @@ fn names(sources: &[(String, Vec<Item>)]) -> Vec<Name> {
     names
 }
 
-/// The interface, a line for each thing that may break somebody.
+/// The interface, a line for each thing whose change may break a program.
 pub fn of(tree: &Tree) -> BTreeSet<String> {
     let sources = sources(tree);
     let mut lines = BTreeSet::new();

@@ -96,7 +96,7 @@ pub fn top_level(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
-/// Commands in documents that do not exist, and verbs that nobody explains.
+/// Commands in documents that do not exist, and verbs that are not explained.
 pub fn commands(tree: &Tree) -> Vec<String> {
     let makefiles: Vec<_> = MAKEFILES.iter().filter_map(|m| tree.source(m)).collect();
     let mut problems = Vec::new();

@@ -107,7 +107,7 @@ fn inspect(
     Ok(all)
 }
 
-/// One writer's objects against what he was told.
+/// One writer's objects against what it was told.
 fn weigh(store: &Store, writer: u64, acknowledged: u64, findings: &mut Vec<String>) -> pagestone::Result {
     let mut find =
         |what: String| findings.push(format!("writer {writer}, {acknowledged} acknowledged: {what}"));

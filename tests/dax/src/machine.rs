@@ -138,7 +138,7 @@ impl Running {
         }
     }
 
-    /// Of a machine that is off: how the emulator died, if it was by a signal that nobody sent.
+    /// Of a machine that is off: how the emulator died, if it was by a signal that was not sent from here.
     pub fn killed_itself(&mut self) -> Result<Option<String>, String> {
         let status = self.process.wait().map_err(|error| format!("waiting for the guest: {error}"))?;
         Ok(status.signal().map(|signal| format!("the emulator died by itself (signal {signal})")))

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-/// Who writes at the same time.
+/// How many write at the same time.
 pub const WRITERS: u64 = 2;
 /// Files of a writer that are kept.
 pub const KEPT: u64 = 8;

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::sync::LazyLock;
 
 /// Where the fixtures were written: an image that is opened with this identity is the file that its owner left, and
-/// the page cache still has what he stored.
+/// the page cache still has what that owner stored.
 pub const IDENTITY: Identity = Identity::plain(*b"fixture-format-1", 1, 2, 3);
 
 static KILLED: LazyLock<Vec<u8>> =

@@ -100,7 +100,7 @@ impl Targets {
             }
             Entry::Zero(at) => (*at, FRAME_SIZE),
             Entry::Lines(at, _) => return self.lines(*at, image.len()),
-            // Nobody looks at one that is not replayed.
+            // The payload of a record that is not replayed is not looked at.
             Entry::Payload(..) if !accepted => return true,
             Entry::Payload(at, bytes, sum) => {
                 let frames = (0..u64::from(*bytes)).step_by(FRAME_SIZE).map(|n| at + n);

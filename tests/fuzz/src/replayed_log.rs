@@ -373,7 +373,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Who comes after recovery finds nothing left to do.
+/// The opening after a recovery finds nothing left to do.
 fn recovers_once(image: Vec<u8>, expected: &[u8]) {
     match lives::options().open_image(image) {
         Ok(store) => {

@@ -41,7 +41,7 @@ pub struct Verdict {
     pub integrity_failures: u64,
     /// Acknowledged transactions that are missing.
     pub lost: u64,
-    /// Frames that belong to nobody.
+    /// Frames that nothing owns and that are not free.
     pub leaked: u64,
     /// All of it in words.
     pub findings: Vec<String>,

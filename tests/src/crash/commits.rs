@@ -1,5 +1,5 @@
-//! Power cuts under somebody's commits: a database on a store, every sort of crash image of which is opened again by the
-//! database's own code.
+//! Power cuts under the commits of a database on a store: every sort of crash image is opened again by the database's
+//! own code.
 
 use super::life::{HOME, rebooted, scaled};
 use super::recover::check;

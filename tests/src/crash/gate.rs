@@ -55,7 +55,7 @@ impl Gate {
         state.stopped
     }
 
-    /// Lets the stopped thread go on, and nobody stop again.
+    /// Lets the stopped thread go on, and stops no other.
     pub fn open(&self) {
         let mut state = self.lock();
         state.wanted = None;

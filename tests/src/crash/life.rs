@@ -157,7 +157,7 @@ pub fn word(n: u64) -> u64 {
     place::FIRST_FREE.offset() + n * 8
 }
 
-/// A frame whose bytes belong to somebody.
+/// A frame whose bytes have an owner.
 #[must_use]
 pub fn scratch(frame: u32) -> FrameNo {
     FrameNo(place::FIRST_FREE.0 + 4 + frame)
@@ -201,7 +201,7 @@ impl Found<'_> {
     }
 }
 
-/// A schedule: who does what, and what must hold at every end.
+/// A schedule: which thread does what, and what must hold at every end.
 #[derive(Clone, Copy)]
 pub struct Case {
     /// A life before the first, with all rules kept and an end in order.

@@ -8,7 +8,7 @@
 //! stores of one line reach memory in program order because the cache keeps one copy of it, and an eviction may
 //! write it back at any time. `clwb`/`clflushopt` by a thread marks the line as it stands; a fence by the *same*
 //! thread completes the marks. A non-temporal store sits in that CPU's write-combining buffer until that CPU
-//! fences: it is its own mark, and nobody else's flush reaches it or what follows it in the cell. A locked
+//! fences: it is its own mark, and no other CPU's flush reaches it or what follows it in the cell. A locked
 //! instruction would empty the buffer too; code must not rely on it, so it is not modelled.
 //! `fdatasync` of a file on such a medium writes back what was stored to its pages, by whatever process (the kernel
 //! notes the pages at their first store: `fs/dax.c`).

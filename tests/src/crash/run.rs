@@ -109,7 +109,7 @@ impl Hands {
     /// Drops the pins. What they show is their object's to the last, though it was cut off meanwhile.
     ///
     /// # Errors
-    /// Where somebody else's bytes are.
+    /// Another object's bytes are there.
     fn let_go(&mut self) -> Result<(), String> {
         for (object, pin) in self.pins.drain(..) {
             let page = pin.read().map_err(|e| e.to_string())?;
@@ -155,7 +155,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
-    /// A store for `threads` threads that somebody used before: nothing is left in it, but its free frames hold what
+    /// A store for `threads` threads that was used before: nothing is left in it, but its free frames hold what
     /// they held, and both copies of everything that has two were written.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! From a workload that fails to a small one that still does: operations are left out, first many at once, then one by
-//! one. What then makes no sense any more (a write to an object that nobody made) goes with them.
+//! one. What then makes no sense any more (a write to an object that was not made) goes with them.
 
 use super::script::{Op, Script};
 use std::fmt::Write;

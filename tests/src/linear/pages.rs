@@ -68,7 +68,7 @@ pub fn run_moving(shape: Shape, seed: u64) -> Result<(), String> {
     judged(shape, seed, |_, steps| steps, moving)
 }
 
-/// As [`run`], with `spoil` between the store and who uses it: a test of this test.
+/// As [`run`], with `spoil` between the store and its users: a test of this test.
 ///
 /// # Errors
 /// As [`run`].

@@ -10,7 +10,7 @@ use pagestone::units::{Durability, FRAME_SIZE};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
-/// A store, and who stores.
+/// A store, and the thread that makes it.
 #[derive(Clone, Copy)]
 pub struct Stored<'a> {
     /// The recorder's number of the thread.

@@ -53,7 +53,7 @@ impl Frames {
         }
     }
 
-    /// The blocks of these frames go back: they are nobody's, and hold nothing from here on.
+    /// The blocks of these frames go back: they have no owner, and hold nothing from here on.
     pub fn punch(&mut self, bytes: Range<u64>, findings: &mut Findings) {
         for frame in bytes.start / FRAME_SIZE as u64..bytes.end / FRAME_SIZE as u64 {
             self.filled.remove(&(frame as u32));
@@ -117,7 +117,7 @@ impl Frames {
         self.freed.get(&frame).is_some_and(|freed| *freed > at)
     }
 
-    /// Whether a frame is nobody's: its bytes will never be seen.
+    /// Whether a frame has no owner: its bytes will never be seen.
     pub fn is_free(&self, frame: u32) -> bool {
         frame >= first_free_frame(self.log_frames).0 && !self.is_used(frame)
     }

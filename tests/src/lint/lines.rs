@@ -1,7 +1,7 @@
 //! Which stores are not durable yet, and which flushes and fences made nothing so.
 //!
 //! The rules are those of [`medium`](crate::crash::medium); here they are kept per store, so that a store can be named
-//! that somebody relied on too early. Cells are cache lines, or words where `fdatasync` and write-through rule.
+//! that was relied on too early. Cells are cache lines, or words where `fdatasync` and write-through rule.
 
 use super::Findings;
 use crate::crash::Event;
@@ -62,7 +62,7 @@ impl Doubt {
 }
 
 impl Lines {
-    /// Nothing is open yet, or with `doubt` nobody knows.
+    /// Nothing is open yet; with `doubt` that is not known.
     pub fn new(class: Durability, doubt: bool) -> Self {
         let bytes = if class == Durability::CacheLine { 64 } else { 8 };
         let (marked, syncs, through) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -125,7 +125,7 @@ impl Lines {
                 }
                 self.through.insert(*thread, (at, range));
             }
-            // What was stored there is nobody's, and gone.
+            // What was stored there has no owner, and is gone.
             Event::Punch { offset, len, .. } => {
                 let cells: Vec<_> =
                     self.cells.range(self.cells_of(&(*offset..offset + len))).map(|c| *c.0).collect();

@@ -115,7 +115,7 @@ impl<'a> Promises<'a> {
         log.contains(&(u64::from(frame) * FRAME_SIZE as u64))
     }
 
-    /// Whether a crash could leave the object for somebody to see.
+    /// Whether a crash could leave the object where an opening finds it.
     fn has_a_name(&self, script: &Script, object: ObjectNo) -> bool {
         let owner = script.objects[object as usize].owner;
         let ended = self.ended.keys().filter(|id| id.0 == owner).count();

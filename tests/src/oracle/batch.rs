@@ -46,7 +46,7 @@ impl Hands {
         staged.iter().try_for_each(|&(_, uid, ..)| self.look(scene, Some(uid)))
     }
 
-    /// The model after a batch. One that returned is durable; after one that failed nobody knows.
+    /// The model after a batch. One that returned is durable; whether one that failed is there is not known.
     fn batched(&mut self, scene: &Scene<'_>, staged: &[Staged], durable: bool) {
         if staged.is_empty() {
             return;

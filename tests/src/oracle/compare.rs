@@ -26,7 +26,7 @@ impl Hands {
         if scene.alone { self.compare_counters(scene) } else { Ok(()) }
     }
 
-    /// Compares all bytes of an object, where nobody keeps readers out.
+    /// Compares all bytes of an object, where no latch keeps readers out.
     ///
     /// # Errors
     /// The first difference.

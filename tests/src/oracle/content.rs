@@ -53,7 +53,7 @@ pub struct Content {
 pub struct Tokens(u64);
 
 impl Tokens {
-    /// A frame of zeros that nobody has seen.
+    /// A frame of zeros that was not seen yet.
     pub fn fresh(&mut self) -> Frame {
         self.0 += 1;
         Frame { token: self.0, bytes: Arc::new([0; PAGE as usize]) }

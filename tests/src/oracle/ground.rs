@@ -32,7 +32,7 @@ fn folder() -> std::io::Result<tempfile::TempDir> {
 }
 
 impl Ground {
-    /// Ground that nobody has built on.
+    /// Fresh ground, without a store.
     ///
     /// # Errors
     /// No folder for the files.
@@ -149,7 +149,7 @@ impl Ground {
         }
     }
 
-    /// The process dies now. What it goes on doing nobody sees: the next life begins with a copy.
+    /// The process dies now. What it goes on doing is not seen: the next life begins with a copy.
     ///
     /// # Errors
     /// A store that went past the recorder, or no room for the copy.

@@ -30,7 +30,7 @@ pub struct Handle {
 pub enum Latch {
     /// Others may read.
     Shared,
-    /// Nobody else may do anything.
+    /// Others may do nothing.
     Exclusive,
 }
 

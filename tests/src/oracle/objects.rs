@@ -127,7 +127,7 @@ impl Objects {
         object.and_then(|o| o.content.frames.get(&page)).is_some_and(|frame| frame.token == token)
     }
 
-    /// Nobody has an object open any more: what lies behind its end is not known.
+    /// The last handle of an object is closed: what lies behind its end is not known.
     pub fn closed(&mut self, uid: Uid) {
         self.get(uid).content.tail = Tail::Unknown;
     }

@@ -56,7 +56,7 @@ pub enum Got<T> {
     Refused,
     /// Nothing: the region is full, and may be.
     Full,
-    /// Who knows: a file operation failed, as was planned. The region is poisoned.
+    /// Not known: a file operation failed, as was planned. The region is poisoned.
     Broken,
 }
 

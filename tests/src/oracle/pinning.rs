@@ -184,7 +184,7 @@ impl Hands {
         object.history.stored(op, at, stored);
     }
 
-    /// What of a range in a page may be written through a pin: all, unless nobody knows whether it will show.
+    /// What of a range in a page may be written through a pin: all, unless it is not known whether it will show.
     #[must_use]
     pub fn writable(&self, uid: Uid, index: u64, range: Range<usize>) -> Range<usize> {
         let Some(Object { content, .. }) = self.model.all.get(&uid) else { return range };

@@ -40,7 +40,7 @@ pub fn zero_tail(object: &Object) -> pagestone::Result {
 
 /// Gives back the shared latch that a guard left.
 pub fn unlatch_shared(page: &PageRef) {
-    // SAFETY: the caller, who is a test, has left one latch for each of these calls.
+    // SAFETY: the caller, a test, has left one latch for each of these calls.
     unsafe { page.release_read() }
 }
 

@@ -16,7 +16,7 @@ pub struct Scene<'w> {
     pub full: bool,
     /// Whether a file operation is planned to fail.
     pub armed: bool,
-    /// Whether nobody else works: counters of the whole store can be compared.
+    /// Whether no other thread works: counters of the whole store can be compared.
     pub alone: bool,
     /// Whether what a power loss may leave has to be known.
     pub recorded: bool,

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 /// Where a store lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Medium {
-    /// In memory that nobody else sees: no second life.
+    /// In memory of this process alone: no second life.
     Memory,
     /// In private memory that begins as an image; each life begins with what the former left.
     Image,

@@ -229,7 +229,7 @@ impl World {
         self.close()
     }
 
-    /// Closes the store, which nobody uses, and opens it again.
+    /// Closes the store, which is not in use, and opens it again.
     fn close(&mut self) -> Verdict {
         self.code.line(|| "store.close().map_err(|(_, error)| error).unwrap();".into());
         let Some(store) = self.store.take() else { return Ok(()) };

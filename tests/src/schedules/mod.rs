@@ -12,10 +12,10 @@ use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Who runs next.
+/// Which thread runs next.
 #[derive(Clone, Copy, Debug)]
 pub enum Choice {
-    /// Anybody, at every step.
+    /// Any, at every step.
     Random,
     /// The thread with the highest priority, and few changes of priorities at unlikely moments.
     Priorities,

@@ -1,5 +1,5 @@
-//! Turns of writers and readers of one page, on many schedules: how often a writer that waits is passed, and that those who
-//! wait for each other all come to an end.
+//! Turns of writers and readers of one page, on many schedules: how often a writer that waits is passed, and that
+//! threads which wait for each other all come to an end.
 
 use super::{Choice, Sweep, sweep};
 use pagestone::frame::FrameTable;

@@ -35,7 +35,7 @@ fn own_objects() -> Case {
     Case { name: "own objects", before: Vec::new(), threads: vec![own(0, 100), own(1, 5000)] }
 }
 
-/// Three commits at once: one leads, the others wait for him.
+/// Three commits at once: one leads, the others wait for it.
 fn group_commit() -> Case {
     let before = [made(0, 0, 1), made(1, 1, 1), made(2, 2, 1)].into_iter().flatten().collect();
     let threads = vec![
@@ -57,7 +57,7 @@ fn syncs_of_one_object() -> Case {
     Case { name: "syncs of one object", before, threads }
 }
 
-/// The log is full: who appends moves its tail, while another appends and commits.
+/// The log is full: one thread's append moves its tail, while another appends and commits.
 fn tail_moves() -> Case {
     let mut before: Vec<_> = [made(0, 0, 1), made(1, 1, 1)].into_iter().flatten().collect();
     before.extend((0..100).map(|n| (0, SetLen(0, 100 + n))));
@@ -137,7 +137,7 @@ pub fn cases(seed: u64) -> Vec<Case> {
     cases
 }
 
-/// Rules that somebody must miss.
+/// Cases with one rule broken each, which must be noticed.
 #[must_use]
 pub fn planted() -> Vec<Planted> {
     let planted = |rule, class, case| Planted { rule, class, case };

@@ -124,7 +124,7 @@ pub fn other_disks_read_and_write_pages_directly(place: &Path) {
     to.write_at(0, &vec![0xee; LEN]).unwrap();
     let disk = disk();
     let whole = from.pin_range(0, LEN).unwrap().unwrap();
-    // SAFETY: pinned and mapped bytes, which nobody writes meanwhile.
+    // SAFETY: pinned and mapped bytes, which no thread writes meanwhile.
     let n = unsafe { libc::pwrite(disk.as_raw_fd(), whole.address().cast(), LEN, AT) };
     assert_eq!(n, LEN as isize, "{}", std::io::Error::last_os_error());
     // Page by page into the other object, under its latches, as a cache is filled.
@@ -176,7 +176,7 @@ pub fn start(part: &str, region: &Path) -> Child {
     command.arg("part").arg(part).arg(region).stdout(Stdio::piped()).spawn().unwrap()
 }
 
-/// Starts an owner and waits until he has done something.
+/// Starts an owner and waits until it has done something.
 pub fn start_owner(region: &Path) -> Child {
     let mut owner = start("owner", region);
     let mut line = String::new();

@@ -126,7 +126,7 @@ pub fn one_owner_whatever_the_name(device: &Path) {
     kill(owner);
     let store = Store::options().open(&other).unwrap();
     assert_eq!(store.exists("kept").unwrap(), Some(24));
-    // Nothing was changed yet, and still nobody else comes in; this process itself neither.
+    // Nothing was changed yet, and still no other opening is let in, not even one of this process.
     for name in [device, &other] {
         assert_eq!(claimed_by(creating().open(name)), "this process");
         let other_process = start("racer", name).wait_with_output().unwrap();
@@ -138,7 +138,7 @@ pub fn one_owner_whatever_the_name(device: &Path) {
 
 const HELD: &str = "/tmp/held";
 
-/// Opens the device, and says whether that worked. Two who hold it at once would meet in the file.
+/// Opens the device, and says whether that worked. Two processes that hold it at once would meet in the file.
 pub fn race(device: &Path) {
     match creating().open(device) {
         Ok(store) => {

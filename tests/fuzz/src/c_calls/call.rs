@@ -191,7 +191,7 @@ pub enum Struct<T> {
     Right(T),
     /// Another size than the library's, with so many bytes really there.
     Sized(u16, T),
-    /// A size that nobody set.
+    /// A size that was not set.
     Unset(u64),
 }
 

@@ -7,7 +7,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem;
 use std::ptr;
 
-/// What an output holds that nobody wrote to.
+/// What an output holds that was not written to.
 pub const UNTOUCHED: usize = 0x5ead_beef;
 
 impl Flags {
@@ -409,7 +409,7 @@ fn as_a_child(store: *mut Store, object: *mut Object) -> bool {
     let (mut bytes, mut done, mut own) = ([0_u8; 8], 0, ptr::null_mut());
     // SAFETY: the parent's handles, which a child may offer; buffers of ours.
     unsafe {
-        // Whoever waits for a thread that the child lacks is ended by this.
+        // A child that waits for a thread which it lacks is ended by this.
         libc::signal(libc::SIGALRM, libc::SIG_DFL);
         libc::alarm(10);
         let mut good = pgs_store_sync(store) == PGS_E_FORKED
@@ -480,7 +480,7 @@ unsafe extern "C" fn visit(arg: *mut c_void, entry: *const Entry) -> c_int {
     PGS_OK
 }
 
-/// A defect of a region that nobody damaged.
+/// A defect of a region that was not damaged.
 ///
 /// # Safety
 /// None is needed.

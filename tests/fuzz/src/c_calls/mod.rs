@@ -1,5 +1,6 @@
 //! Programs of calls to the C library, with every mistake that it promises to refuse: NULL, handles that have
-//! ended or are of another kind, wrong sizes and lengths, addresses and frames of nobody, calls in the wrong order, use after a fork.
+//! ended or are of another kind, wrong sizes and lengths, addresses and frames of no store, calls in the wrong order,
+//! use after a fork.
 //!
 //! What C may not do is not done here: no handle is ended beside a call on it, no memory is promised that is not there.
 

@@ -1,4 +1,4 @@
-//! Making the calls on pins and latches. A pin is a number on a frame, whoever asked for it: the program's own counts
+//! Making the calls on pins and latches. A pin is a number on a frame, whichever call made it: the program's own counts
 //! say what the library must answer.
 
 use super::call::{Address, At, Bytes, Call, Flags, Pfn, Struct};
@@ -132,7 +132,7 @@ impl World {
         let address = self.address(store, address);
         let frame = frame_of(address);
         let mode = u32::from(mode % 8) | PGS_LATCH_TRY;
-        // SAFETY: NULL or a live store; a frame that the program has pinned, or nobody has.
+        // SAFETY: NULL or a live store; a frame that the program has pinned, or that is not pinned.
         let status = unsafe { pgs_latch(self.stores[place], address as *const c_void, mode) };
         told(status);
         if status == PGS_OK {
@@ -150,7 +150,7 @@ impl World {
         let mode = u32::from(mode % 8);
         let held = Latch { store: place, frame: frame_of(address), exclusive: mode == PGS_LATCH_EXCLUSIVE };
         let at = self.latches.iter().position(|latch| *latch == held);
-        // SAFETY: NULL or a live store; a latch of the program's, or one that nobody has.
+        // SAFETY: NULL or a live store; a latch of the program's, or one that is not held.
         let status = unsafe { pgs_unlatch(self.stores[place], address as *const c_void, mode, from, len) };
         told(status);
         if status == PGS_OK {
