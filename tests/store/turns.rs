@@ -379,7 +379,7 @@ fn a_cut_that_waits_lets_its_time_run_out_under_a_pin_that_stays() {
     });
 }
 
-/// A holder may let a frame go, and another hold begins.
+/// Holds of the frame end and begin beside the cut.
 #[test]
 fn a_cut_that_waits_takes_no_end_of_a_hold_for_the_end_of_a_pin() {
     in_time(|| {
