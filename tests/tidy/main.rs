@@ -12,6 +12,7 @@ mod openings;
 mod references;
 mod tree;
 mod unsafety;
+mod wording;
 
 use tree::Tree;
 
@@ -93,4 +94,9 @@ fn a_reference_to_a_rule_of_the_log_leads_to_it() {
 #[test]
 fn every_document_that_is_named_is_there() {
     hold(references::documents(&Tree::of_project()));
+}
+
+#[test]
+fn comments_speak_of_threads_and_callers_as_things() {
+    hold(wording::problems(&Tree::of_project()));
 }
