@@ -256,9 +256,14 @@ mod tests {
         let (slot, id) = store.create("a").map(|object| (object.shared.slot, object.shared.id)).unwrap();
         core.owe(slot, id);
         thread::scope(|scope| {
-            // The worker comes as far as this lock.
+            // The worker comes as far as this lock. A change that finds the look below at work does nothing.
             let roles = core.pages.roles();
-            let worker = scope.spawn(|| core.begin_change());
+            let worker = scope.spawn(|| -> crate::error::Result {
+                while core.owes() {
+                    core.begin_change()?;
+                }
+                Ok(())
+            });
             while core.settling.try_lock().is_some() {
                 thread::yield_now();
             }
