@@ -49,10 +49,18 @@ valgrind)
 *) lacks "such a sanitizer" ;;
 esac
 
-# A test that did not fail may have been ended by the sanitizer's verdict on the whole process.
+# A test that did not fail may have been ended by the sanitizer's verdict on the whole process. Miri runs two seeds at a time,
+# and their results may stand in one line.
 awk -v what="$what" -v broken="$(cat "$log.failed" 2>/dev/null | wc -l)" '
     /^C program / { cases++ }
-    /^test result: / { cases += $4 + $6; failures += $6 }
+    /^test result: / {
+        while (match($0, /[0-9]+ passed; [0-9]+ failed/)) {
+            split(substr($0, RSTART, RLENGTH), n, / [a-z]+;? ?/)
+            cases += n[1] + n[2]
+            failures += n[2]
+            $0 = substr($0, RSTART + RLENGTH)
+        }
+    }
     END {
         if (failures == 0 && (broken > 0 || cases == 0)) failures = 1
         printf "summary: %s cases=%d states=0 schedules=0 failures=%d\n", what, cases, failures
