@@ -107,6 +107,8 @@ mod tests {
 
     fn file_with(directory: &Path, name: &str, mode: u32) -> (std::path::PathBuf, File) {
         let path = directory.join(name);
+        // One of an earlier mode may not be opened again by an account without rights.
+        let _ = std::fs::remove_file(&path);
         let file = File::create(&path).expect("a file");
         file.set_permissions(Permissions::from_mode(mode)).expect("its mode");
         (path, file)
