@@ -525,7 +525,8 @@ int pgs_object_size(struct pgs_object *object, uint64_t *size);
 /// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE; PGS_E_NO_SPACE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
-int pgs_object_resize(struct pgs_object *object, uint64_t size);
+int pgs_object_resize(struct pgs_object *object,
+                      uint64_t size);
 
 /// Gives every page that holds a byte of [offset, offset + len) a frame of its own, zeroed where it had none.
 /// The size stays: writes there later cannot fail for want of space, and cost less to sync.
@@ -626,7 +627,9 @@ int pgs_pin_frame(struct pgs_store *store, uint64_t pfn, void **address);
 /// pinned.
 ///
 /// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).
-int pgs_pin_address(struct pgs_store *store, const void *address, size_t len);
+int pgs_pin_address(struct pgs_store *store,
+                    const void *address,
+                    size_t len);
 
 /// Latches the frame that holds `address`, which the caller has pinned: PGS_LATCH_SHARED or
 /// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY to not wait. Hold it briefly. Not recursive: a thread that holds
