@@ -245,8 +245,8 @@ static const char *rights_are_those_of_the_effective_user(const char *directory)
     struct stat status;
     HOLDS(chmod(directory, 0755) == 0 && make_file(path_of(path, directory, "a.db"), "") && chmod(path, 0444) == 0);
     HOLDS(contract_open_main(&db, directory, "held.db") == SQLITE_OK && contract_close(&db) == SQLITE_OK);
-    HOLDS(chmod(path_of(held, directory, "held.db"), 0444) == 0);
-    int owner = claim(held);
+    int owner = claim(path_of(held, directory, "held.db"));
+    HOLDS(chmod(held, 0444) == 0);
     setfsuid(65534);
     int result = contract_open_main(&db, directory, "a.db");
     int result_of_waiting = contract_open_main(&waits, directory, "held.db");
@@ -347,7 +347,7 @@ static const char *folder_that_cannot_be_written_is_what_is_told(const char *dir
 {
     struct opened db, linked;
     char elsewhere[4096], region[4200];
-    HOLDS(chmod(directory, 0755) == 0 && mkdir(path_of(elsewhere, directory, "open"), 0777) == 0 && chmod(elsewhere, 0777) == 0);
+    HOLDS(mkdir(path_of(elsewhere, directory, "open"), 0777) == 0 && chmod(elsewhere, 0777) == 0 && chmod(directory, 0555) == 0);
     path_of(region, elsewhere, "r.pgs");
     contract_forget_log();
     setfsuid(65534);
@@ -357,6 +357,7 @@ static const char *folder_that_cannot_be_written_is_what_is_told(const char *dir
     contract_forget_log();
     int result_of_link = open_with(&linked, directory, "linked.db", "region", region);
     setfsuid(geteuid());
+    HOLDS(chmod(directory, 0755) == 0);
     HOLDS(result == SQLITE_CANTOPEN && db.file->pMethods == NULL);
     HOLDS(strstr(log, "new.db") && strstr(log, "ermission denied") && !strstr(log, "No such file"));
     HOLDS(result_of_link == SQLITE_CANTOPEN && strstr(contract_logged(), "linked.db") && strstr(contract_logged(), "ermission denied"));
