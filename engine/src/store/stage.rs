@@ -30,14 +30,20 @@ impl Stage {
     /// `Io`: there is no memory for them. What is staged is as before.
     pub(super) fn put(&mut self, offset: u64, bytes: &[u8]) -> Result {
         let within = (RANGE_MAX - offset % RANGE_MAX) as usize;
-        let (part, behind) = bytes.split_at(bytes.len().min(within));
-        if part.is_empty() {
+        let (first, behind) = bytes.split_at(bytes.len().min(within));
+        if first.is_empty() {
             return Ok(());
         }
-        let place = self.place(offset, part.len())?;
-        // Nothing is put before there is room for all of it.
-        self.put(offset + part.len() as u64, behind)?;
-        self.put_part(place, offset, part);
+        let place = self.place(offset, first.len())?;
+        // Nothing is put before there is room for all of it. Most ends with the first part.
+        let mut places = room(behind.len().div_ceil(RANGE_MAX as usize))?;
+        let parts =
+            || (offset + within as u64..).step_by(RANGE_MAX as usize).zip(behind.chunks(RANGE_MAX as usize));
+        for (at, part) in parts() {
+            places.push(self.place(at, part.len())?);
+        }
+        self.put_part(place, offset, first);
+        parts().zip(places).for_each(|((at, part), place)| self.put_part(place, at, part));
         Ok(())
     }
 
@@ -163,5 +169,17 @@ mod tests {
             prop_assert_eq!(stage.staged(0, last) as usize, plain.iter().flatten().count());
             prop_assert_eq!(shown, plain);
         }
+    }
+
+    #[test]
+    fn one_write_of_any_length_needs_no_more_stack_than_a_short_one() {
+        let bytes = vec![7; 256 << 20];
+        let small = std::thread::Builder::new().stack_size(32 << 10);
+        let staged = small.spawn(move || {
+            let mut stage = Stage::default();
+            stage.put(5, &bytes).unwrap();
+            stage.ranges.values().map(Vec::len).sum::<usize>()
+        });
+        assert_eq!(staged.unwrap().join().unwrap(), 256 << 20);
     }
 }

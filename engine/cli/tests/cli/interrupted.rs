@@ -74,14 +74,7 @@ fn a_region_that_comes_meanwhile_is_not_told_as_made() {
 #[test]
 fn an_export_that_is_interrupted_mixes_no_two_databases() {
     let s = Scene::new();
-    let db = s.database("x.db", 10);
-    db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
-    db.pragma_update(None, "wal_autocheckpoint", 0).expect("no checkpoint");
-    db.execute("INSERT INTO t VALUES(777, 'only in the WAL')", []).expect("a row");
-    for suffix in ["", "-wal"] {
-        fs::copy(s.path(&format!("x.db{suffix}")), s.path(&format!("c.db{suffix}"))).expect("copied");
-    }
-    drop(db);
+    s.database_with_wal();
     s.ok(&["import", "c.db", "r.pgs"]);
     let read = |name: &str| fs::read(s.path(name)).ok();
     let (main, wal, old) = (read("c.db"), read("c.db-wal"), Some(b"an older database".to_vec()));
@@ -192,14 +185,7 @@ fn a_file_that_grows_while_it_is_copied_is_not_followed() {
 #[test]
 fn a_database_and_its_wal_are_copied_as_of_one_moment() {
     let s = Scene::new();
-    let db = s.database("x.db", 10);
-    db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
-    db.pragma_update(None, "wal_autocheckpoint", 0).expect("no checkpoint");
-    db.execute("INSERT INTO t VALUES(777, 'only in the WAL')", []).expect("a row");
-    for suffix in ["", "-wal"] {
-        fs::copy(s.path(&format!("x.db{suffix}")), s.path(&format!("c.db{suffix}"))).expect("copied");
-    }
-    drop(db);
+    s.database_with_wal();
     // Opened to see what it is, to be locked, and to be copied.
     let args = ["import", "c.db", "r.pgs"];
     let Some(mut import) = tampered(&s, Some("c.db"), "openat", "delay_enter=4000000:when=3", &args) else {

@@ -62,6 +62,17 @@ impl Scene {
         }
         db
     }
+    /// A database `c.db`, with a WAL that holds row 777 and no other file beside it: the copy of one that was open.
+    fn database_with_wal(&self) {
+        let db = self.database("x.db", 10);
+        db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
+        db.pragma_update(None, "wal_autocheckpoint", 0).expect("no checkpoint");
+        db.execute("INSERT INTO t VALUES(777, 'only in the WAL')", []).expect("a row");
+        for suffix in ["", "-wal"] {
+            fs::copy(self.path(&format!("x.db{suffix}")), self.path(&format!("c.db{suffix}")))
+                .expect("copied");
+        }
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -177,14 +188,7 @@ fn a_database_comes_with_its_rows_and_stays_as_it_was() {
 #[test]
 fn a_wal_that_was_not_checkpointed_comes_along() {
     let s = Scene::new();
-    let db = s.database("x.db", 10);
-    db.pragma_update(None, "journal_mode", "WAL").expect("WAL");
-    db.pragma_update(None, "wal_autocheckpoint", 0).expect("no checkpoint");
-    db.execute("INSERT INTO t VALUES(777, 'only in the WAL')", []).expect("a row");
-    // Copied while open: the WAL still holds the row.
-    fs::copy(s.path("x.db"), s.path("c.db")).expect("copied");
-    fs::copy(s.path("x.db-wal"), s.path("c.db-wal")).expect("copied");
-    drop(db);
+    s.database_with_wal();
     let said = s.ok(&["import", "c.db", "r.pgs"]);
     assert!(said.contains("db-wal"), "{said}");
     s.comes_back_as_it_was("c.db", "-wal");
