@@ -11,6 +11,7 @@ command -v debootstrap >/dev/null || lacks "debootstrap (apt install debootstrap
 command -v rustup >/dev/null || lacks "rustup, whose stable toolchain is what a newcomer has (https://rustup.rs)"
 toolchain=$(dirname "$(dirname "$(rustup which --toolchain stable rustc)")")
 crates=${CARGO_HOME:-$HOME/.cargo}
+${CARGO:-cargo} fetch --quiet --locked || lacks "the crates of Cargo.lock (cargo fetch)"
 packages=$(sed -n 's/^sudo apt install \(.*\)/\1/p' README.md | head -n 1)
 [ -n "$packages" ] || { echo "README.md names no packages after \"sudo apt install\""; exit 1; }
 suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
