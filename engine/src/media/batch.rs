@@ -2,12 +2,12 @@
 
 use super::bitmap;
 use super::content::{map_at, new_node};
+use super::ledger::{Ledger, OBJECT_LOCKS};
 use super::log::Txn;
 use super::log::payload::{self, Writer};
 use super::log::record::{ENTRY_BYTES_MAX, Extent, Sequence};
 use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
-use super::volume::{OBJECT_LOCKS, Volume};
 use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
@@ -50,7 +50,7 @@ pub enum Images {
     Payload(Vec<Extent>),
 }
 
-impl Volume {
+impl Ledger {
     /// How many objects can grow in one batch.
     #[must_use]
     pub fn batch_growing_max(&self) -> u64 {

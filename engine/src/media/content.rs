@@ -1,11 +1,11 @@
 //! Content of objects: which frame holds which page, and how long the object is.
 
+use super::ledger::Ledger;
 use super::log::Txn;
 use super::log::record::Sequence;
 use super::record::{self, Head, ObjectSlot};
 use super::rules::Rule;
 use super::tree::{self, Map};
-use super::volume::Volume;
 use super::words::Words;
 use super::{bitmap, orphans};
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ pub struct Moment {
     pub noted: Sequence,
 }
 
-impl Volume {
+impl Ledger {
     /// The frame of page `index`; `None` for a hole, and for what a truncate in progress has cut off.
     pub fn map(&self, slot: ObjectSlot, index: PageIndex) -> Result<Option<FrameNo>> {
         self.read(|log, shape| {

@@ -20,6 +20,7 @@ pub mod format;
 mod holes;
 pub mod layout;
 pub mod lease;
+mod ledger;
 pub mod log;
 mod names;
 mod orphans;
@@ -31,7 +32,6 @@ mod steps;
 pub mod superblock;
 mod tree;
 mod uses;
-mod volume;
 mod window;
 mod words;
 
@@ -40,7 +40,7 @@ mod tests;
 
 pub use batch::{BatchPart, Images};
 pub use content::Moment;
+pub use ledger::Ledger;
 pub use record::{NAME_MAX, ObjectKind, ObjectRecord, ObjectSlot, SIZE_MAX};
 pub use steps::{AskFate, Fate};
 pub use tree::PAGES_MAX;
-pub use volume::Volume;

@@ -1,10 +1,10 @@
 //! Names of objects: create, look up, rename, unlink, list. Each change is one record.
 
 use super::layout::{COUNTER_MAX, RootWord};
+use super::ledger::Ledger;
 use super::log::{Log, Txn};
 use super::record::{self, Head, ObjectKind, ObjectRecord, ObjectSlot};
 use super::rules::Rule;
-use super::volume::Volume;
 use super::words::Shape;
 use super::{bitmap, directory, orphans};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::units::FrameNo;
 /// Records that a list reads while it holds the lock of name changes.
 const LISTED_AT_ONCE: usize = 256;
 
-impl Volume {
+impl Ledger {
     /// Makes an empty object.
     ///
     /// # Durability

@@ -6,12 +6,12 @@
 use super::bitmap;
 use super::busy::BusyTable;
 use super::content::{ENTRIES_BESIDES, map_at};
+use super::ledger::Ledger;
 use super::log::Txn;
 use super::orphans;
 use super::record::{self, Head, ObjectSlot};
 use super::rules::Rule;
 use super::tree::{self, Cleared, Found};
-use super::volume::Volume;
 use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
@@ -34,10 +34,10 @@ pub enum Fate {
 /// An object that is being freed or cut, and its number.
 pub type Orphan = (ObjectSlot, u64);
 
-/// Asked once for each page in a step; it must not call the volume.
+/// Asked once for each page in a step; it must not call the ledger.
 pub type AskFate<'a> = &'a mut dyn FnMut(PageIndex, FrameNo) -> Fate;
 
-impl Volume {
+impl Ledger {
     /// Frees pages that `begin_truncate` cut off; true when none is left.
     ///
     /// # Durability

@@ -21,14 +21,14 @@ const KNOWN: usize = 16;
 
 /// A thread's guards. Those of one page and kind are the same to it: of each, as many are here as the thread holds, known
 /// or beyond.
-struct Ledger {
+struct Guards {
     known: [Cell<u64>; KNOWN],
     len: Cell<usize>,
     /// Guards that found no room, of whatever page.
     beyond: Cell<usize>,
 }
 
-impl Ledger {
+impl Guards {
     const fn new() -> Self {
         Self { known: [const { Cell::new(0) }; KNOWN], len: Cell::new(0), beyond: Cell::new(0) }
     }
@@ -85,14 +85,14 @@ impl Ledger {
 
 #[cfg(not(pagestone_shuttle))]
 thread_local! {
-    static LEDGER: Ledger = const { Ledger::new() };
+    static GUARDS: Guards = const { Guards::new() };
 }
 #[cfg(pagestone_shuttle)]
 shuttle::thread_local! {
-    static LEDGER: Ledger = Ledger::new();
+    static GUARDS: Guards = Guards::new();
 }
 
-/// How the ledger writes a guard of a page.
+/// How a guard of a page is noted.
 fn note(pfn: Pfn, alone: bool) -> u64 {
     pfn.get() << 1 | u64::from(alone)
 }
@@ -108,19 +108,19 @@ pub(super) type Held = PhantomData<std::sync::MutexGuard<'static, ()>>;
 /// This thread was given a guard; `alone`: the exclusive one.
 #[inline]
 pub(super) fn given(pfn: Pfn, alone: bool) -> Held {
-    LEDGER.with(|ledger| ledger.add(note(pfn, alone)));
+    GUARDS.with(|guards| guards.add(note(pfn, alone)));
     PhantomData
 }
 
 /// It gave one back.
 #[inline]
 pub(super) fn returned(pfn: Pfn, alone: bool) {
-    LEDGER.with(|ledger| ledger.remove(note(pfn, alone)));
+    GUARDS.with(|guards| guards.remove(note(pfn, alone)));
 }
 
 /// The exclusive latch of the page is given back without a guard: one that this thread is noted to have was forgotten.
 pub(super) fn forgotten(pfn: Pfn) {
-    let _ = LEDGER.with(|ledger| ledger.find(|known| known == note(pfn, true), |_| 0));
+    let _ = GUARDS.with(|guards| guards.find(|known| known == note(pfn, true), |_| 0));
 }
 
 /// How many latches there are now for guards that are noted so.
@@ -132,9 +132,9 @@ fn latches(note: u64) -> usize {
 
 /// How this thread's shared latches treat a writer that waits for a page of `pages`.
 pub(super) fn manner(pages: &Pages) -> Manner {
-    let holds_any = LEDGER.with(|ledger| {
+    let holds_any = GUARDS.with(|guards| {
         let range = pages.pfns();
-        ledger.beyond.get() != 0 || ledger.find(|note| range.contains(page_of(note)), latches).is_some()
+        guards.beyond.get() != 0 || guards.find(|note| range.contains(page_of(note)), latches).is_some()
     });
     if holds_any { Manner::GoesFirst } else { Manner::GivesWay }
 }
@@ -143,7 +143,7 @@ pub(super) fn manner(pages: &Pages) -> Manner {
 /// exclusive one, which waits for all guards of the page.
 pub(super) fn must_not_wait_for_itself(pfn: Pfn, alone: bool) -> Result {
     let hinders = |held: u64| held == note(pfn, true) || (alone && held == note(pfn, false));
-    match LEDGER.with(|ledger| ledger.find(hinders, latches)) {
+    match GUARDS.with(|guards| guards.find(hinders, latches)) {
         None => Ok(()),
         Some(held) if held & 1 == 1 => Err(itself("the write guard", pfn)),
         Some(_) => Err(itself("a read guard", pfn)),
@@ -153,7 +153,7 @@ pub(super) fn must_not_wait_for_itself(pfn: Pfn, alone: bool) -> Result {
 /// An error where this thread is known to hold a guard on a page of `pages`.
 pub(crate) fn must_hold_none(pages: &Pages) -> Result {
     let range = pages.pfns();
-    let held = LEDGER.with(|ledger| ledger.find(|note| range.contains(page_of(note)), latches));
+    let held = GUARDS.with(|guards| guards.find(|note| range.contains(page_of(note)), latches));
     held.map_or(Ok(()), |note| Err(itself("a guard", page_of(note))))
 }
 
@@ -168,40 +168,40 @@ mod tests {
 
     #[test]
     fn guards_are_given_back_in_any_order_and_none_is_left() {
-        let ledger = Ledger::new();
+        let guards = Guards::new();
         let notes: Vec<_> = (0..3 * KNOWN as u64).map(|n| n % 5).collect();
         for reversed in [false, true] {
-            notes.iter().for_each(|note| ledger.add(*note));
-            assert_eq!((ledger.known().count(), ledger.beyond.get()), (KNOWN, 2 * KNOWN));
+            notes.iter().for_each(|note| guards.add(*note));
+            assert_eq!((guards.known().count(), guards.beyond.get()), (KNOWN, 2 * KNOWN));
             let mut back = notes.clone();
             if reversed {
                 back.reverse();
             }
-            back.iter().for_each(|note| ledger.remove(*note));
-            assert_eq!((ledger.known().count(), ledger.beyond.get()), (0, 0));
+            back.iter().for_each(|note| guards.remove(*note));
+            assert_eq!((guards.known().count(), guards.beyond.get()), (0, 0));
         }
     }
 
     proptest! {
         #[test]
-        fn the_ledger_knows_no_guard_that_is_not_held(ops in prop::collection::vec((0u64..6, any::<bool>()), 0..200)) {
-            let (ledger, mut held) = (Ledger::new(), Vec::new());
+        fn no_guard_is_known_that_is_not_held(ops in prop::collection::vec((0u64..6, any::<bool>()), 0..200)) {
+            let (guards, mut held) = (Guards::new(), Vec::new());
             for (note, give) in ops {
                 match held.iter().position(|h| *h == note) {
                     Some(at) if !give => {
                         held.swap_remove(at);
-                        ledger.remove(note);
+                        guards.remove(note);
                     }
                     _ => {
                         held.push(note);
-                        ledger.add(note);
+                        guards.add(note);
                     }
                 }
                 let count = |note| held.iter().filter(|h| **h == note).count();
                 for note in 0..6 {
-                    prop_assert!(ledger.known().filter(|known| *known == note).count() <= count(note));
+                    prop_assert!(guards.known().filter(|known| *known == note).count() <= count(note));
                 }
-                prop_assert_eq!(ledger.known().count() + ledger.beyond.get(), held.len());
+                prop_assert_eq!(guards.known().count() + guards.beyond.get(), held.len());
             }
         }
     }

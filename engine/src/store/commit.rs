@@ -231,7 +231,7 @@ impl<'b> Member<'b> {
         let (idle, busy): (Vec<_>, Vec<_>) =
             fresh.partition(|&(_, frame)| roles.detach(frame) == Detached::Idle);
         self.shared.give_back(&idle);
-        self.shared.core.volume.release_when_unpinned(busy.iter().map(|f| f.1));
+        self.shared.core.ledger.release_when_unpinned(busy.iter().map(|f| f.1));
     }
 
     fn part(&self) -> BatchPart {
@@ -331,10 +331,10 @@ impl Commit<'_> {
     fn append(&mut self, targets: &[Target], take: Take) -> Result<Unless<(Vec<Logged>, Sequence)>> {
         let mut edits: Vec<_> = self.members.iter_mut().zip(targets).map(|(m, t)| m.edits(t)).collect();
         self.members.iter_mut().zip(&mut edits).try_for_each(|(member, edits)| member.locate(edits))?;
-        let (core, volume) = (self.core, &self.core.volume);
+        let (core, ledger) = (self.core, &self.core.ledger);
         let mut parts: Vec<_> = self.members.iter().map(Member::part).collect();
         let growing = parts.iter().filter(|part| part.size.is_some()).count() as u64;
-        let limit = volume.batch_growing_max();
+        let limit = ledger.batch_growing_max();
         if growing > limit {
             return Err(Error::OutOfRange {
                 what: "objects that one batch lets grow",
@@ -343,7 +343,7 @@ impl Commit<'_> {
             });
         }
         let fresh: usize = parts.iter().map(|part| part.links.len()).sum();
-        if volume.batch_room(&parts, fresh)?.is_none() {
+        if ledger.batch_room(&parts, fresh)?.is_none() {
             self.members.iter_mut().try_for_each(Member::link_ahead)?;
             parts = self.members.iter().map(Member::part).collect();
         }
@@ -357,9 +357,9 @@ impl Commit<'_> {
         let touched = pages.iter().filter(|p| p.fresh || p.logged != 0);
         let data = listed(touched.map(|p| p.latched.frame()))?;
         let mut all_logged = room(pages.len())?;
-        let sequence = volume.append_batch(&parts, &zeros, images, &data)?;
+        let sequence = ledger.append_batch(&parts, &zeros, images, &data)?;
         self.appended = true;
-        volume.retire_payload(sequence, std::mem::take(&mut self.payload));
+        ledger.retire_payload(sequence, std::mem::take(&mut self.payload));
         let logged =
             |page: Page<'_>| Logged { latched: page.latched, owner: Some(page.owner).filter(|_| page.fresh) };
         all_logged.extend(pages.into_iter().map(logged));
@@ -392,7 +392,7 @@ impl Drop for Commit<'_> {
             self.members.iter_mut().for_each(Member::give_back);
         }
         // What cannot be given back is out of use until the next opening.
-        let _ = self.core.volume.release(&self.payload);
+        let _ = self.core.ledger.release(&self.payload);
     }
 }
 
@@ -468,9 +468,9 @@ fn images(
     pages: &[Page<'_>],
     payload: &mut Vec<FrameNo>,
 ) -> Result<Images> {
-    let volume = &core.volume;
+    let ledger = &core.ledger;
     let zeros = pages.iter().filter(|page| page.zeroed()).count();
-    let room = volume.batch_room(parts, zeros)?.unwrap_or(0) as usize;
+    let room = ledger.batch_room(parts, zeros)?.unwrap_or(0) as usize;
     let bytes = pages.iter().map(Page::bytes).sum();
     if bytes <= room {
         let mut lines = Vec::new();
@@ -483,8 +483,8 @@ fn images(
         return Ok(Images::Inline(lines));
     }
     core.ensure_whole()?;
-    *payload = volume.payload_frames(bytes, room as u64 / ENTRY_BYTES_MAX)?;
-    let mut writer = volume.payload(payload);
+    *payload = ledger.payload_frames(bytes, room as u64 / ENTRY_BYTES_MAX)?;
+    let mut writer = ledger.payload(payload);
     pages.iter().try_for_each(|page| page.images(|at, bytes| writer.push(at, bytes)))?;
     Ok(Images::Payload(writer.finish()?))
 }

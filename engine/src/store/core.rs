@@ -6,7 +6,7 @@ use super::syncs::Syncs;
 use crate::error::{Error, Result};
 use crate::media::log::Log;
 use crate::media::rules::{Rule, Rules};
-use crate::media::{AskFate, Fate, ObjectSlot, Volume};
+use crate::media::{AskFate, Fate, Ledger, ObjectSlot};
 use crate::page::{Detached, Pages};
 use crate::space::{Owner, SpaceManager};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use std::sync::{Arc, Weak};
 pub(super) struct Core {
     pub(super) pages: Arc<Pages>,
     pub(super) log: Arc<Log>,
-    pub(super) volume: Volume,
+    pub(super) ledger: Ledger,
     pub(super) rules: Rules,
     pub(super) syncs: Syncs,
     /// Batches committed.
@@ -39,15 +39,15 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(pages: Arc<Pages>, log: Arc<Log>, volume: Volume, rules: Rules) -> Result<Arc<Self>> {
-        let owed = if pages.region().read_only() { Owed::default() } else { Owed::found(&volume)? };
+    pub(super) fn new(pages: Arc<Pages>, log: Arc<Log>, ledger: Ledger, rules: Rules) -> Result<Arc<Self>> {
+        let owed = if pages.region().read_only() { Owed::default() } else { Owed::found(&ledger)? };
         let core = Arc::new(Self {
             owes: AtomicBool::new(owed.is_due()),
             owed: Mutex::new(owed),
             settling: Mutex::new(()),
             pages,
             log,
-            volume,
+            ledger,
             rules,
             syncs: Syncs::default(),
             batches: AtomicU64::new(0),
@@ -87,7 +87,7 @@ impl Core {
             return Err(Error::ReadOnly);
         }
         if !self.pages.region().admits_stores() {
-            self.volume.prepare()?;
+            self.ledger.prepare()?;
         }
         if self.owes() {
             self.settle_some()?;
@@ -137,9 +137,9 @@ impl Core {
     /// the log must be passed for.
     #[inline]
     pub(super) fn return_surplus(&self, pass: bool) {
-        if self.volume.has_surplus() && !self.pages.region().read_only() && self.ensure_usable().is_ok() {
+        if self.ledger.has_surplus() && !self.pages.region().read_only() && self.ensure_usable().is_ok() {
             // What does not go back stays free space; a log that failed has poisoned the region.
-            let _ = self.volume.return_surplus(pass);
+            let _ = self.ledger.return_surplus(pass);
         }
     }
 
@@ -154,12 +154,12 @@ impl Core {
     /// Asked and done under one hold of the roles, without which no slot is freed. What has lost its name and is then found
     /// not to be open will never be.
     pub(super) fn finish_step(&self, slot: ObjectSlot, id: u64) -> Result<bool> {
-        self.step(|fate| match self.volume.resident(slot)? {
+        self.step(|fate| match self.ledger.resident(slot)? {
             Some((found, true)) if found == id => {
                 if self.is_open(slot, id) {
                     Ok(true)
                 } else {
-                    self.volume.drop_step(slot, fate)
+                    self.ledger.drop_step(slot, fate)
                 }
             }
             // A broken rule leaves this to the growth of an open object, which forgets it.
@@ -168,13 +168,13 @@ impl Core {
             {
                 Ok(true)
             }
-            Some((found, false)) if found == id => self.volume.truncate_step(slot, fate),
+            Some((found, false)) if found == id => self.ledger.truncate_step(slot, fate),
             _ => Ok(true),
         })
     }
 
     pub(super) fn truncate_steps(&self, slot: ObjectSlot) -> Result {
-        self.steps(|| self.step(|fate| self.volume.truncate_step(slot, fate)))
+        self.steps(|| self.step(|fate| self.ledger.truncate_step(slot, fate)))
     }
 
     /// Runs bounded steps to the end; between them others may go on.
@@ -220,7 +220,7 @@ impl Core {
         if let Some(shared) = self.opened(slot) {
             return Ok(shared);
         }
-        let shared = Arc::new(Shared::new(self, &self.volume.record(slot)?));
+        let shared = Arc::new(Shared::new(self, &self.ledger.record(slot)?));
         self.open.insert(slot, (shared.id, Arc::downgrade(&shared)));
         Ok(shared)
     }
@@ -287,7 +287,7 @@ mod tests {
         old.append(&[1; 9000]).unwrap();
         let (slot, id) = (old.shared.slot, old.shared.id);
         drop(old);
-        core.volume.unlink(b"old").unwrap();
+        core.ledger.unlink(b"old").unwrap();
         core.drop_object(slot, id);
         // Another thread had the same to do, and comes late.
         let new = store.create("new").unwrap();
@@ -303,7 +303,7 @@ mod tests {
             core.owe(slot, new.id());
             core.settle().unwrap();
             // What was looked up before shows its bytes even where it is freed.
-            assert_eq!(core.volume.resident(slot).unwrap(), Some((new.id(), unlinked)));
+            assert_eq!(core.ledger.resident(slot).unwrap(), Some((new.id(), unlinked)));
             let mut bytes = vec![0; 9000];
             store.create(format!("{unlinked}")).unwrap().append(&[3; 9000]).unwrap();
             assert_eq!(new.read_at(0, &mut bytes).unwrap(), 9000);

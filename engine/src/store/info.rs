@@ -152,7 +152,7 @@ impl Store {
     /// Of reading, not of what was found.
     pub fn check(&self) -> Result<Report> {
         self.core.ensure_whole()?;
-        let mut report = self.core.volume.check()?;
+        let mut report = self.core.ledger.check()?;
         self.core.name_set_aside(&mut report);
         Ok(report)
     }
@@ -174,7 +174,7 @@ impl Object {
         let (mut pages, mut runs, mut from, mut next) = (0, 0, 0, None);
         loop {
             let range = PageIndex(from)..PageIndex(u64::MAX);
-            let batch = self.shared.core.volume.mapped(self.shared.slot, range, MAPPED_BATCH)?;
+            let batch = self.shared.core.ledger.mapped(self.shared.slot, range, MAPPED_BATCH)?;
             for (index, frame) in &batch {
                 runs += u64::from(next != Some((index.0, u64::from(frame.0))));
                 next = Some((index.0 + 1, u64::from(frame.0) + 1));

@@ -113,7 +113,7 @@ impl Store {
     pub fn compact(&self) -> Result<u64> {
         self.core.begin_walk_and_change()?;
         self.core.settle()?;
-        self.core.volume.compact()
+        self.core.ledger.compact()
     }
 
     /// Makes everything durable that was written before, to any object.

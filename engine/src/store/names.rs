@@ -31,7 +31,7 @@ impl Store {
         let name = name.as_ref();
         self.core.ensure_whole()?;
         let _names = self.core.names.lock();
-        match self.core.volume.lookup(name)? {
+        match self.core.ledger.lookup(name)? {
             Some(slot) => Ok(Object { shared: self.core.share(slot)? }),
             None => Err(Error::NotFound { name: String::from_utf8_lossy(name).into_owned() }),
         }
@@ -46,14 +46,14 @@ impl Store {
         self.core.ensure_whole()?;
         {
             let _names = self.core.names.lock();
-            if let Some(slot) = self.core.volume.lookup(name)? {
+            if let Some(slot) = self.core.ledger.lookup(name)? {
                 return Ok(Object { shared: self.core.share(slot)? });
             }
         }
         self.core.with_room(|| {
             self.core.begin_walk_and_change()?;
             let _names = self.core.names.lock();
-            match self.core.volume.lookup(name)? {
+            match self.core.ledger.lookup(name)? {
                 Some(slot) => Ok(Object { shared: self.core.share(slot)? }),
                 None => self.create_named(name),
             }
@@ -64,8 +64,8 @@ impl Store {
     pub fn exists(&self, name: impl AsRef<[u8]>) -> Result<Option<u64>> {
         self.core.ensure_whole()?;
         let _names = self.core.names.lock();
-        match self.core.volume.lookup(name.as_ref())? {
-            Some(slot) => Ok(Some(self.core.volume.record(slot)?.size)),
+        match self.core.ledger.lookup(name.as_ref())? {
+            Some(slot) => Ok(Some(self.core.ledger.record(slot)?.size)),
             None => Ok(None),
         }
     }
@@ -81,7 +81,7 @@ impl Store {
         let replaced = self.core.with_room(|| {
             self.core.begin_walk_and_change()?;
             let _names = self.core.names.lock();
-            let replaced = self.core.volume.rename(from.as_ref(), to.as_ref())?;
+            let replaced = self.core.ledger.rename(from.as_ref(), to.as_ref())?;
             Ok(replaced.map(|slot| self.abandon(slot)))
         })?;
         replaced.into_iter().for_each(|gone| self.let_go(gone));
@@ -99,7 +99,7 @@ impl Store {
         self.core.begin_walk_and_change()?;
         let gone = {
             let _names = self.core.names.lock();
-            self.abandon(self.core.volume.unlink(name.as_ref())?)
+            self.abandon(self.core.ledger.unlink(name.as_ref())?)
         };
         self.let_go(gone);
         Ok(())
@@ -115,14 +115,14 @@ impl Store {
             len: record.size,
             kind: record.kind.get(),
         };
-        let mut entries: Vec<_> = self.core.volume.list()?.into_iter().map(entry).collect();
+        let mut entries: Vec<_> = self.core.ledger.list()?.into_iter().map(entry).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
     /// Makes an object while `names` is held. Nothing of a former life lies behind its end.
     fn create_named(&self, name: &[u8]) -> Result<Object> {
-        let slot = self.core.volume.create_object(name, ObjectKind::PLAIN)?;
+        let slot = self.core.ledger.create_object(name, ObjectKind::PLAIN)?;
         let shared = self.core.share(slot)?;
         shared.is_new();
         Ok(Object { shared })
@@ -135,7 +135,7 @@ impl Store {
                 shared.mark_unlinked();
                 Gone::Open(shared)
             }
-            None => Gone::Closed(slot, self.core.volume.resident(slot)),
+            None => Gone::Closed(slot, self.core.ledger.resident(slot)),
         }
     }
 

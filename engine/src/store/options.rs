@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::media::layout::{LEAST_BYTES, LOG_FRAMES_DEFAULT, initial_bytes};
 use crate::media::lease::Lease;
 use crate::media::rules::Rules;
-use crate::media::{Volume, format};
+use crate::media::{Ledger, format};
 use crate::page::Pages;
 use crate::persist::Recorder;
 use crate::region::{Identity, Region, RegionOptions, Source};
@@ -212,9 +212,9 @@ impl Options {
             log.take_lease()?;
         }
         let log = Arc::new(log);
-        let volume = Volume::new(Arc::clone(&log))?;
+        let ledger = Ledger::new(Arc::clone(&log))?;
         let pages = Pages::new(Arc::clone(region))?;
-        Ok(Store { core: Core::new(pages, log, volume, self.rules)? })
+        Ok(Store { core: Core::new(pages, log, ledger, self.rules)? })
     }
 }
 

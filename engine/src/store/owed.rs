@@ -6,7 +6,7 @@
 use super::core::Core;
 use crate::error::{Error, Result};
 use crate::media::check::Report;
-use crate::media::{ObjectSlot, Volume};
+use crate::media::{Ledger, ObjectSlot};
 use crate::page::Roles;
 use crate::sync::atomic::Ordering;
 use crate::units::FrameNo;
@@ -40,9 +40,9 @@ struct Aside {
 
 impl Owed {
     /// What the last opening left.
-    pub(super) fn found(volume: &Volume) -> Result<Self> {
-        let (objects, broken_list) = volume.orphans_found()?;
-        let (frames, broken_entries) = volume.busy_found()?;
+    pub(super) fn found(ledger: &Ledger) -> Result<Self> {
+        let (objects, broken_list) = ledger.orphans_found()?;
+        let (frames, broken_entries) = ledger.busy_found()?;
         let mut owed = Self { objects: objects.into(), frames, ..Self::default() };
         let broken = broken_list.into_iter().chain(broken_entries);
         broken.for_each(|error| owed.set_aside("what the last opening left to be freed", 0, &error));
@@ -100,7 +100,7 @@ impl Core {
     /// The caller holds `settling`.
     fn work_off(&self, frames: usize, steps: usize) -> Result {
         if self.owed.lock().is_due() {
-            self.volume.prepare()?;
+            self.ledger.prepare()?;
         }
         let freed = self.free_released(frames);
         let result = freed.and_then(|()| self.finish_some(steps));
@@ -122,7 +122,7 @@ impl Core {
             return;
         }
         // Where the table cannot be read it is asked once more when they are freed.
-        let busy = self.volume.busy_among(&released).unwrap_or(released);
+        let busy = self.ledger.busy_among(&released).unwrap_or(released);
         let mut owed = self.owed.lock();
         owed.try_again();
         owed.frames.extend(busy);
@@ -143,7 +143,7 @@ impl Core {
         if frames.is_empty() {
             return Ok(());
         }
-        let freed = match self.volume.free_busy(&frames) {
+        let freed = match self.ledger.free_busy(&frames) {
             Err(Error::Corrupt { .. }) => self.free_one_by_one(&mut frames),
             freed => freed.map(|()| frames.clear()),
         };
@@ -154,7 +154,7 @@ impl Core {
     /// Frees frames, each alone; those that are left were not tried.
     fn free_one_by_one(&self, frames: &mut Vec<FrameNo>) -> Result {
         while let Some(&frame) = frames.last() {
-            match self.volume.free_busy(&[frame]) {
+            match self.ledger.free_busy(&[frame]) {
                 Err(error @ Error::Corrupt { .. }) => {
                     self.owed.lock().set_aside(&format!("frame {}", frame.0), frame.offset(), &error);
                 }
@@ -231,7 +231,7 @@ impl Core {
 
     /// How many things are set aside.
     pub(super) fn set_aside(&self) -> u64 {
-        self.owed.lock().aside.len() as u64 + self.volume.frames_aside().len() as u64
+        self.owed.lock().aside.len() as u64 + self.ledger.frames_aside().len() as u64
     }
 
     /// Names what is set aside.
@@ -239,7 +239,7 @@ impl Core {
         for aside in &self.owed.lock().aside {
             report.set_aside(aside.at, &aside.detail);
         }
-        for (frame, why) in self.volume.frames_aside() {
+        for (frame, why) in self.ledger.frames_aside() {
             report.set_aside(frame.offset(), &why);
         }
     }

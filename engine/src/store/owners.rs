@@ -15,13 +15,13 @@ const BATCH: usize = 512;
 impl SpaceManager for Core {
     fn map(&self, page: Owner) -> Result<Option<FrameNo>> {
         match self.open_owner(page) {
-            Some(slot) => self.volume.map(slot, page.index()),
+            Some(slot) => self.ledger.map(slot, page.index()),
             None => Ok(None),
         }
     }
 
     fn prepare(&self) -> Result {
-        self.volume.prepare()
+        self.ledger.prepare()
     }
 
     /// Walks the maps of all objects: nothing on the medium leads from a frame to its page.
@@ -37,9 +37,9 @@ impl SpaceManager for Core {
 impl Core {
     /// Named objects, and nameless ones that are open or about to go.
     fn all_records(&self) -> Result<Vec<ObjectRecord>> {
-        let mut records = self.volume.list()?;
-        for slot in self.volume.orphans()? {
-            let record = self.volume.record(slot)?;
+        let mut records = self.ledger.list()?;
+        for slot in self.ledger.orphans()? {
+            let record = self.ledger.record(slot)?;
             if record.unlinked {
                 records.push(record);
             }
@@ -52,11 +52,11 @@ impl Core {
         let end = PageIndex(record.truncating.unwrap_or(Owner::PAGES_MAX));
         let mut from = PageIndex(0);
         while from < end {
-            let batch = self.volume.mapped(record.slot, from..end, BATCH)?;
+            let batch = self.ledger.mapped(record.slot, from..end, BATCH)?;
             let Some(&(last, _)) = batch.last() else { break };
             for (index, frame) in batch {
                 if let Some(owner) = found.get_mut(&frame) {
-                    self.volume.met_page(frame)?;
+                    self.ledger.met_page(frame)?;
                     *owner = Some(Owner::new(record.id, index));
                 }
             }

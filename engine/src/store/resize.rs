@@ -47,13 +47,13 @@ impl Shared {
     /// A truncate that was cut short is finished, and pages that an unfinished write left beyond the end go: what is in
     /// them was never part of the object.
     pub(super) fn finish_former_life(&self, layout: &mut Layout) -> Result {
-        let volume = &self.core.volume;
+        let ledger = &self.core.ledger;
         let grows_anyway = self.core.rules.broken(Rule::GrowWhileTruncating);
-        if volume.record(self.slot)?.truncating.is_some() && !grows_anyway {
+        if ledger.record(self.slot)?.truncating.is_some() && !grows_anyway {
             self.core.truncate_steps(self.slot)?;
         }
         let beyond = PageIndex(PageIndex::pages_for(self.len()))..PageIndex(u64::MAX);
-        if !volume.mapped(self.slot, beyond, 1)?.is_empty() {
+        if !ledger.mapped(self.slot, beyond, 1)?.is_empty() {
             self.cut(layout, self.len())?;
         }
         layout.tail = Tail::Stale;
@@ -97,7 +97,7 @@ impl Shared {
         // the pages (`Core::finish_step`).
         let shape = self.shape.write();
         self.lookaside.clear(pages);
-        let moment = self.core.volume.begin_truncate(self.slot, len)?;
+        let moment = self.core.ledger.begin_truncate(self.slot, len)?;
         layout.lengths.changed(self.len(), moment, committed);
         self.publish_len(len);
         // ORDERING: Release, after the length fell: see `write_at`.
@@ -125,7 +125,7 @@ impl Shared {
         let mut from = PageIndex::pages_for(len);
         loop {
             self.core.ensure_whole()?;
-            let batch = self.core.volume.mapped(
+            let batch = self.core.ledger.mapped(
                 self.slot,
                 PageIndex(from)..PageIndex(u64::MAX),
                 CHUNK_PAGES as usize,
@@ -136,7 +136,7 @@ impl Shared {
                     self.core.ensure_whole()?;
                     // Another thread may have cut the page off: its pins are no reason to wait, and the frame may become
                     // another page's.
-                    if self.core.volume.map(self.slot, page)? != Some(frame) {
+                    if self.core.ledger.map(self.slot, page)? != Some(frame) {
                         break;
                     }
                     if left() == Duration::ZERO {
@@ -182,12 +182,12 @@ impl Shared {
     /// Refuses at once to fill more holes than there can ever be frames for: to find that out by filling would take a disk
     /// full of zeros.
     fn refuse_too_many(&self, pages: Range<u64>) -> Result {
-        let volume = &self.core.volume;
+        let ledger = &self.core.ledger;
         let (mut holes, mut from) = (pages.end - pages.start, pages.start);
-        let most = volume.most_frames(holes)?;
+        let most = ledger.most_frames(holes)?;
         while holes > most {
             let part = PageIndex(from)..PageIndex(pages.end);
-            let mapped = volume.mapped(self.slot, part, CHUNK_PAGES as usize)?;
+            let mapped = ledger.mapped(self.slot, part, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = mapped.last() else {
                 let name = self.pages.region().name();
                 let why = format!("{name} has room for {most} pages more at most, and {holes} are asked for");
@@ -240,13 +240,13 @@ impl Shared {
         layout.tail = Tail::Unknown;
         self.take_back(taken)?;
         // Those that were there before hold zeros, and perhaps what was just stored.
-        let volume = &self.core.volume;
+        let ledger = &self.core.ledger;
         let (mut from, end) = (PageIndex(PageIndex::pages_for(old)), PageIndex(PageIndex::pages_for(stored)));
         loop {
-            let mapped = volume.mapped(self.slot, from..end, CHUNK_PAGES as usize)?;
+            let mapped = ledger.mapped(self.slot, from..end, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = mapped.last() else { break };
             for (index, frame) in mapped {
-                volume.met_page(frame)?;
+                ledger.met_page(frame)?;
                 self.pin_located_short(index, frame)?.store_now(0, &[0; FRAME_SIZE])?;
             }
             layout.unpublished = true;
@@ -289,17 +289,17 @@ impl Shared {
     /// Makes whole pages holes, some at a time: between them lookups go on. While a step runs they wait: until its record
     /// is appended the map still shows its pages.
     fn punch_pages(&self, pages: Range<u64>) -> Result {
-        let (volume, mut from) = (&self.core.volume, pages.start);
+        let (ledger, mut from) = (&self.core.ledger, pages.start);
         loop {
             let mapped =
-                volume.mapped(self.slot, PageIndex(from)..PageIndex(pages.end), CHUNK_PAGES as usize)?;
+                ledger.mapped(self.slot, PageIndex(from)..PageIndex(pages.end), CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = mapped.last() else { return Ok(()) };
             let part = from..last.0 + 1;
             self.core.steps(|| {
                 let _alone = self.shape.write();
                 self.lookaside.clear(part.clone());
                 let part = PageIndex(part.start)..PageIndex(part.end);
-                self.core.step(|fate| volume.punch_step(self.slot, part, fate))
+                self.core.step(|fate| ledger.punch_step(self.slot, part, fate))
             })?;
             self.core.between_steps()?;
             from = last.0 + 1;

@@ -160,12 +160,12 @@ impl Shared {
         if let Some(frame) = lookaside.get(index) {
             return Ok(Some(frame));
         }
-        let volume = &self.core.volume;
-        let found = volume.map(self.slot, index)?;
+        let ledger = &self.core.ledger;
+        let found = ledger.map(self.slot, index)?;
         if let Some(frame) = found {
-            volume.met_page(frame)?;
+            ledger.met_page(frame)?;
             if let Some(next) = lookaside.extent_to_look_for() {
-                let mut pages = volume.map_range(self.slot, next, EXTENT_STEP)?;
+                let mut pages = ledger.map_range(self.slot, next, EXTENT_STEP)?;
                 pages.truncate(self.page_count().saturating_sub(next.0) as usize);
                 pages.truncate(self.met_run(&pages));
                 lookaside.extend_extent(next, &pages);
@@ -181,7 +181,7 @@ impl Shared {
         let Some(&Some(first)) = pages.first() else { return 0 };
         let follows = |n: usize, frame: FrameNo| rank_of(frame) == rank_of(first).wrapping_add(n as u32);
         let is_met = |&(n, page): &(usize, &Option<FrameNo>)| {
-            page.is_some_and(|frame| follows(n, frame) && self.core.volume.met_page(frame).is_ok())
+            page.is_some_and(|frame| follows(n, frame) && self.core.ledger.met_page(frame).is_ok())
         };
         pages.iter().enumerate().take_while(is_met).count()
     }
@@ -194,10 +194,10 @@ impl Shared {
         if known.iter().all(Option::is_some) {
             return Ok(known);
         }
-        let found = self.core.volume.map_range(self.slot, first, count as usize)?;
+        let found = self.core.ledger.map_range(self.slot, first, count as usize)?;
         for (index, frame) in indexes.zip(&found) {
             if let Some(frame) = frame {
-                self.core.volume.met_page(*frame)?;
+                self.core.ledger.met_page(*frame)?;
                 self.remember(PageIndex(index), *frame);
             }
         }
@@ -238,12 +238,12 @@ impl Shared {
         pin: impl Fn(&Pages, FrameNo) -> Result<PageRef>,
     ) -> Result<PageRef> {
         // Before the pin too: a frame that is something else is not to be taken for one that is pinned often.
-        self.core.volume.expect_page(frame)?;
+        self.core.ledger.expect_page(frame)?;
         let page = pin(&self.pages, frame)?;
         // ORDERING: SeqCst: the pin is counted before the look at the frame's use; a thread that takes the frame does
         // it the other way round.
         fence(Ordering::SeqCst);
-        self.core.volume.expect_page(frame)?;
+        self.core.ledger.expect_page(frame)?;
         let owner = self.owner(index);
         if page.set_owner(owner) {
             return Ok(page);

@@ -219,7 +219,7 @@ impl Shared {
             0 => self.locate(PageIndex(first.0 - 1))?,
             n => frames[n - 1],
         };
-        let taken = self.core.volume.allocate(count, before)?;
+        let taken = self.core.ledger.allocate(count, before)?;
         Ok(holes().zip(taken).map(|((n, _), frame)| (PageIndex(first.0 + n as u64), frame)).collect())
     }
 
@@ -227,7 +227,7 @@ impl Shared {
     /// of use until the next opening.
     pub(super) fn give_back(&self, fresh: &[(PageIndex, FrameNo)]) {
         let frames: Vec<_> = fresh.iter().map(|f| f.1).collect();
-        let _ = self.core.volume.release(&frames);
+        let _ = self.core.ledger.release(&frames);
     }
 
     /// Stores a frame whole: zeros around `bytes`. No other thread knows the frame yet.
@@ -255,13 +255,13 @@ impl Shared {
         fresh: &[(PageIndex, FrameNo)],
         len: Option<u64>,
     ) -> Result {
-        let volume = &self.core.volume;
+        let ledger = &self.core.ledger;
         let committed = len.is_some() && self.core.log.is_committed(layout.lengths.last());
         let moment = if !fresh.is_empty() {
             if !self.core.rules.broken(Rule::NtFence) {
                 self.pages.region().memory().fence();
             }
-            match volume.link(self.slot, fresh, len) {
+            match ledger.link(self.slot, fresh, len) {
                 Ok(moment) => moment,
                 Err(error) => {
                     self.give_back(fresh);
@@ -269,7 +269,7 @@ impl Shared {
                 }
             }
         } else if let Some(len) = len {
-            volume.set_size(self.slot, len, layout.unpublished)?
+            ledger.set_size(self.slot, len, layout.unpublished)?
         } else {
             return Ok(());
         };

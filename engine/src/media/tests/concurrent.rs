@@ -33,44 +33,44 @@ fn race(mut write: impl FnMut(u32), read: impl Fn() + Sync) {
 
 #[test]
 fn a_replaced_name_always_means_the_old_object_or_the_new_one() {
-    let volume = fresh();
-    create(&volume, b"name");
+    let ledger = fresh();
+    create(&ledger, b"name");
     let write = |_| {
-        create(&volume, b"next");
-        let old = volume.rename(b"next", b"name").unwrap().unwrap();
-        finish(|| volume.drop_step(old, &mut all_free));
+        create(&ledger, b"next");
+        let old = ledger.rename(b"next", b"name").unwrap().unwrap();
+        finish(|| ledger.drop_step(old, &mut all_free));
     };
     race(write, || {
-        assert!(volume.lookup(b"name").unwrap().is_some());
-        assert!(volume.list().unwrap().len() <= 2);
+        assert!(ledger.lookup(b"name").unwrap().is_some());
+        assert!(ledger.list().unwrap().len() <= 2);
     });
-    assert_sound(&volume);
+    assert_sound(&ledger);
 }
 
 #[test]
 fn a_map_is_read_while_its_nodes_come_and_go() {
-    let volume = fresh_with(2 << 20, LOG_FRAMES_DEFAULT);
-    let slot = create(&volume, b"a");
-    fill(&volume, slot, 0..1);
-    let region = volume.log().region().clone();
+    let ledger = fresh_with(2 << 20, LOG_FRAMES_DEFAULT);
+    let slot = create(&ledger, b"a");
+    fill(&ledger, slot, 0..1);
+    let region = ledger.log().region().clone();
     let write = |i: u32| {
-        let pairs = fill(&volume, slot, (1..40).map(|page| page * u64::from(i % 700 + 1)));
-        finish(|| volume.punch_step(slot, PageIndex(1)..PageIndex(PAGES_MAX), &mut all_free));
+        let pairs = fill(&ledger, slot, (1..40).map(|page| page * u64::from(i % 700 + 1)));
+        finish(|| ledger.punch_step(slot, PageIndex(1)..PageIndex(PAGES_MAX), &mut all_free));
         // What were nodes becomes data: a reader that still follows them must notice.
-        volume.log().checkpoint().unwrap();
-        let frames = volume.allocate(100, None).unwrap();
+        ledger.log().checkpoint().unwrap();
+        let frames = ledger.allocate(100, None).unwrap();
         for frame in frames.iter().chain(pairs.iter().map(|(_, frame)| frame)) {
             region.memory().write(frame.offset(), &[0x5a; 4096]).unwrap();
         }
-        volume.release(&frames).unwrap();
+        ledger.release(&frames).unwrap();
     };
     race(write, || {
-        assert!(volume.map(slot, PageIndex(0)).unwrap().is_some());
+        assert!(ledger.map(slot, PageIndex(0)).unwrap().is_some());
         for page in [1, 39, 600, 5000] {
-            volume.map(slot, PageIndex(page)).unwrap();
+            ledger.map(slot, PageIndex(page)).unwrap();
         }
-        volume.map_range(slot, PageIndex(0), 2000).unwrap();
-        volume.record(slot).unwrap();
+        ledger.map_range(slot, PageIndex(0), 2000).unwrap();
+        ledger.record(slot).unwrap();
     });
-    assert_eq!(assert_sound(&volume).pages, 1);
+    assert_eq!(assert_sound(&ledger).pages, 1);
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 /// A region with some of everything.
 struct Fixture {
-    volume: Volume,
+    ledger: Ledger,
     /// Page 0 alone; pages 0 to 599; being truncated; unlinked.
     one: ObjectSlot,
     many: ObjectSlot,
@@ -22,28 +22,28 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let volume = fresh();
+        let ledger = fresh();
         let [one, many, cut, gone, pinned] =
-            [&b"one"[..], b"many", b"cut", b"gone", b"pinned"].map(|name| create(&volume, name));
-        fill(&volume, one, 0..1);
-        let frames = fill(&volume, many, 0..600).into_iter().map(|(_, frame)| frame).collect();
-        fill(&volume, cut, 0..20);
-        volume.set_size(cut, 20 * 4096, true).unwrap();
-        volume.begin_truncate(cut, 5).unwrap();
-        fill(&volume, gone, 0..3);
-        volume.unlink(b"gone").unwrap();
-        fill(&volume, pinned, 0..2);
-        finish(|| volume.punch_step(pinned, PageIndex(0)..PageIndex(9), &mut |_, _| Fate::Busy));
-        volume.log().checkpoint().unwrap();
-        assert_sound(&volume);
-        Self { volume, one, many, cut, gone, frames }
+            [&b"one"[..], b"many", b"cut", b"gone", b"pinned"].map(|name| create(&ledger, name));
+        fill(&ledger, one, 0..1);
+        let frames = fill(&ledger, many, 0..600).into_iter().map(|(_, frame)| frame).collect();
+        fill(&ledger, cut, 0..20);
+        ledger.set_size(cut, 20 * 4096, true).unwrap();
+        ledger.begin_truncate(cut, 5).unwrap();
+        fill(&ledger, gone, 0..3);
+        ledger.unlink(b"gone").unwrap();
+        fill(&ledger, pinned, 0..2);
+        finish(|| ledger.punch_step(pinned, PageIndex(0)..PageIndex(9), &mut |_, _| Fate::Busy));
+        ledger.log().checkpoint().unwrap();
+        assert_sound(&ledger);
+        Self { ledger, one, many, cut, gone, frames }
     }
 
     fn word(&self, at: u64) -> u64 {
-        self.volume.log().read(at).unwrap()
+        self.ledger.log().read(at).unwrap()
     }
     fn poke(&self, at: u64, value: u64) {
-        self.volume.log().append(|t| t.write(at, value)).unwrap();
+        self.ledger.log().append(|t| t.write(at, value)).unwrap();
     }
     fn flip(&self, at: u64) {
         self.poke(at, self.word(at) ^ 1);
@@ -55,22 +55,22 @@ impl Fixture {
             edit(t, &mut head);
             head.write(t)
         };
-        self.volume.log().append(edit).unwrap();
+        self.ledger.log().append(edit).unwrap();
     }
     fn seal(&self, at: u64, value: u64) {
         self.poke(at, Seal::Place { at }.close(value));
     }
     fn smash(&self, at: u64) {
-        self.volume.log().region().memory().write(at, &[0x5a; 512]).unwrap();
+        self.ledger.log().region().memory().write(at, &[0x5a; 512]).unwrap();
     }
     /// A frame that is allocated and belongs to nothing yet.
     fn frame(&self) -> FrameNo {
-        let frame = self.volume.allocate(1, None).unwrap()[0];
+        let frame = self.ledger.allocate(1, None).unwrap()[0];
         let set = |t: &mut Txn<'_>| {
-            bitmap::set(t, self.volume.shape(), [frame].into_iter())?;
+            bitmap::set(t, self.ledger.shape(), [frame].into_iter())?;
             t.zero(frame)
         };
-        self.volume.log().append(set).unwrap();
+        self.ledger.log().append(set).unwrap();
         frame
     }
     /// The word of the directory's root that leads to `name`, and an empty one.
@@ -93,7 +93,7 @@ impl Fixture {
         (1..512).map(|i| table.offset() + i * 8).find(|&at| self.word(at) != 0).unwrap()
     }
     fn bit(&self, frame: FrameNo) {
-        let (at, bit) = bitmap::bit_of(self.volume.shape(), frame);
+        let (at, bit) = bitmap::bit_of(self.ledger.shape(), frame);
         self.poke(at, self.word(at) ^ bit);
     }
 }
@@ -109,10 +109,10 @@ const PLANTS: &[(&str, Plant)] = &[
     ("frames-word", |f| f.poke(RootWord::Frames.offset(), 3)),
     ("reserved-frame", |f| f.poke(6 * 4096 + 8, 1)),
     ("root-word", |f| f.poke(ROOT_FRAME.offset() + 4088, 1)),
-    ("bitmap-fixed", |f| f.flip(f.volume.shape().bitmap(0).offset())),
-    ("bitmap-beyond-end", |f| f.poke(f.volume.shape().bitmap(0).offset() + 4088, 1 << 63)),
+    ("bitmap-fixed", |f| f.flip(f.ledger.shape().bitmap(0).offset())),
+    ("bitmap-beyond-end", |f| f.poke(f.ledger.shape().bitmap(0).offset() + 4088, 1 << 63)),
     ("frame-owned-twice", |f| {
-        let word = Seal::Map { id: f.volume.record(f.many).unwrap().id, prefix: 1, level: 0 };
+        let word = Seal::Map { id: f.ledger.record(f.many).unwrap().id, prefix: 1, level: 0 };
         f.poke(f.leaf().1 + 8, word.close(u64::from(f.frames[0].0)));
     }),
     ("frame-used-but-free", |f| f.bit(f.frames[9])),
@@ -133,7 +133,7 @@ const PLANTS: &[(&str, Plant)] = &[
     ("directory-empty-node", |f| f.seal(f.empty_bucket(), 2 << 46 | u64::from(f.frame().0))),
     ("directory-chain", |f| f.edit(f.one, |_, head| head.set_chain(Some(head.slot)))),
     ("directory-chain", |f| {
-        let free = record_free(&f.volume);
+        let free = record_free(&f.ledger);
         f.edit(f.one, |_, head| head.set_chain(Some(free)));
     }),
     ("record-checksum", |f| f.flip(f.one.offset() + 16)),
@@ -141,7 +141,7 @@ const PLANTS: &[(&str, Plant)] = &[
     ("record-name", |f| f.flip(f.one.offset() + 128)),
     ("record-bucket", |f| {
         let (from, to) = (f.bucket(b"one"), f.empty_bucket());
-        let Slot::Chain(slot) = Slot::read(&**f.volume.log(), f.volume.shape(), from).unwrap() else {
+        let Slot::Chain(slot) = Slot::read(&**f.ledger.log(), f.ledger.shape(), from).unwrap() else {
             panic!()
         };
         f.poke(from, 0);
@@ -150,11 +150,11 @@ const PLANTS: &[(&str, Plant)] = &[
     ("record-lost", |f| f.poke(f.bucket(b"one"), 0)),
     ("record-lost", |f| f.poke(RootWord::FreeSlots.offset(), 0)),
     ("name-twice", |f| {
-        let twin = create(&f.volume, b"twin");
-        f.volume
+        let twin = create(&f.ledger, b"twin");
+        f.ledger
             .log()
             .append(|t| {
-                let shape = f.volume.shape();
+                let shape = f.ledger.shape();
                 let mut head = Head::read(t, twin)?;
                 directory::remove(t, shape, &mut head)?;
                 head.set_name(t, b"one")?;
@@ -175,17 +175,17 @@ const PLANTS: &[(&str, Plant)] = &[
     ("truncate-mark", |f| f.edit(f.one, |_, head| head.set_cut(Some(3)))),
     ("free-slot-list", |f| f.flip(RootWord::FreeSlots.offset())),
     ("free-slot-list", |f| {
-        let free = record_free(&f.volume);
+        let free = record_free(&f.ledger);
         f.edit(free, |_, head| head.set_next(Some(free)));
     }),
     ("map-check", |f| f.flip(f.leaf().1)),
     ("map-check", |f| f.edit(f.one, |_, head| head.set_root(head.root() ^ 1 << 50))),
     ("map-frame", |f| {
-        let word = Seal::Map { id: f.volume.record(f.many).unwrap().id, prefix: 0, level: 0 };
+        let word = Seal::Map { id: f.ledger.record(f.many).unwrap().id, prefix: 0, level: 0 };
         f.poke(f.leaf().1, word.close(3));
     }),
     ("map-empty-node", |f| {
-        f.volume.log().append(|t| (0..512).try_for_each(|i| t.write(f.leaf().1 + i * 8, 0))).unwrap();
+        f.ledger.log().append(|t| (0..512).try_for_each(|i| t.write(f.leaf().1 + i * 8, 0))).unwrap();
     }),
     ("busy-table", |f| f.flip(f.busy_entry())),
     ("busy-table", |f| {
@@ -194,8 +194,8 @@ const PLANTS: &[(&str, Plant)] = &[
     }),
 ];
 
-fn record_free(volume: &Volume) -> ObjectSlot {
-    record::first_free(&**volume.log(), volume.shape()).unwrap().unwrap()
+fn record_free(ledger: &Ledger) -> ObjectSlot {
+    record::first_free(&**ledger.log(), ledger.shape()).unwrap().unwrap()
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn every_defect_is_found_by_its_name() {
     for (name, plant) in PLANTS {
         let fixture = Fixture::new();
         plant(&fixture);
-        let report = fixture.volume.check().unwrap();
+        let report = fixture.ledger.check().unwrap();
         let found = |list: &[check::Finding]| list.iter().any(|finding| finding.name == *name);
         assert!(found(&report.findings) || found(&report.repairable), "{name}: {report:#?}");
     }
@@ -222,12 +222,12 @@ fn what_a_crash_may_tear_is_repairable() {
     for (name, offset) in torn {
         let fixture = Fixture::new();
         fixture.smash(offset);
-        let report = fixture.volume.check().unwrap();
+        let report = fixture.ledger.check().unwrap();
         assert!(report.is_clean() && report.repairable.len() == 1, "{report:#?}");
         assert_eq!(report.repairable[0].name, name);
         for other in torn.iter().filter(|other| other.0 == name && other.1 != offset) {
             fixture.smash(other.1);
-            assert!(!fixture.volume.check().unwrap().is_clean(), "no copy of {name} is whole");
+            assert!(!fixture.ledger.check().unwrap().is_clean(), "no copy of {name} is whole");
         }
     }
 }
@@ -246,45 +246,45 @@ fn reading_a_damaged_map_is_an_error_with_the_place() {
     let fixture = Fixture::new();
     let (_, at) = fixture.leaf();
     fixture.flip(at);
-    let found = fixture.volume.map(fixture.many, PageIndex(0));
+    let found = fixture.ledger.map(fixture.many, PageIndex(0));
     assert!(matches!(found, Err(Error::Corrupt { at: found, .. }) if found == at), "{found:?}");
-    assert!(fixture.volume.map(fixture.many, PageIndex(1)).unwrap().is_some(), "its neighbours are fine");
+    assert!(fixture.ledger.map(fixture.many, PageIndex(1)).unwrap().is_some(), "its neighbours are fine");
 }
 
 /// Calls everything; what it returns does not matter.
-fn exercise(volume: &Volume) {
-    let _ = volume.list();
-    for slot in volume.orphans().unwrap_or_default() {
+fn exercise(ledger: &Ledger) {
+    let _ = ledger.list();
+    for slot in ledger.orphans().unwrap_or_default() {
         let step = |done: Result<bool>| done.unwrap_or(true);
         for _ in 0..20 {
-            if step(volume.drop_step(slot, &mut all_free)) && step(volume.truncate_step(slot, &mut all_free))
+            if step(ledger.drop_step(slot, &mut all_free)) && step(ledger.truncate_step(slot, &mut all_free))
             {
                 break;
             }
         }
     }
     for name in [&b"one"[..], b"many", b"cut", b"gone", b"pinned"] {
-        if let Ok(Some(slot)) = volume.lookup(name) {
-            let _ = volume.record(slot);
-            let _ = volume.map_range(slot, PageIndex(0), 1024);
-            if let Ok(frames) = volume.allocate(2, None) {
-                let _ = volume.link(
+        if let Ok(Some(slot)) = ledger.lookup(name) {
+            let _ = ledger.record(slot);
+            let _ = ledger.map_range(slot, PageIndex(0), 1024);
+            if let Ok(frames) = ledger.allocate(2, None) {
+                let _ = ledger.link(
                     slot,
                     &[(PageIndex(700), frames[0]), (PageIndex(70_000), frames[1])],
                     Some(9),
                 );
-                let _ = volume.release(&frames);
+                let _ = ledger.release(&frames);
             }
-            let _ = volume.punch_step(slot, PageIndex(3)..PageIndex(40), &mut |_, _| Fate::Busy);
-            let _ = volume.begin_truncate(slot, 0);
-            let _ = volume.truncate_step(slot, &mut all_free);
+            let _ = ledger.punch_step(slot, PageIndex(3)..PageIndex(40), &mut |_, _| Fate::Busy);
+            let _ = ledger.begin_truncate(slot, 0);
+            let _ = ledger.truncate_step(slot, &mut all_free);
         }
     }
-    let _ = volume.busy_frames().and_then(|frames| volume.free_busy(&frames));
-    let _ = volume.rename(b"one", b"many");
-    let _ = volume.create_object(b"new", ObjectKind::PLAIN);
-    let _ = volume.unlink(b"cut");
-    let _ = volume.free_frames();
+    let _ = ledger.busy_frames().and_then(|frames| ledger.free_busy(&frames));
+    let _ = ledger.rename(b"one", b"many");
+    let _ = ledger.create_object(b"new", ObjectKind::PLAIN);
+    let _ = ledger.unlink(b"cut");
+    let _ = ledger.free_frames();
 }
 
 proptest! {
@@ -296,8 +296,8 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..3u8, any::<u64>()), 1..12)
     ) {
         let fixture = Fixture::new();
-        let log = fixture.volume.log();
-        let places: Vec<u64> = (ROOT_FRAME.offset()..fixture.volume.frames() * 4096)
+        let log = fixture.ledger.log();
+        let places: Vec<u64> = (ROOT_FRAME.offset()..fixture.ledger.frames() * 4096)
             .step_by(8)
             .filter(|at| !(LOG_FRAME.offset()..bitmap_frame(0, LOG_FRAMES_DEFAULT).offset()).contains(at))
             .filter(|&at| log.word(at).unwrap() != 0)
@@ -312,10 +312,10 @@ proptest! {
             log.region().memory().store(at, value).unwrap();
         }
         let bytes = image(log);
-        if let Ok(volume) = volume_of(region(bytes, 1, 16 << 20), Rules::default()) {
-            let _ = volume.check();
-            exercise(&volume);
-            let _ = volume.check();
+        if let Ok(ledger) = ledger_of(region(bytes, 1, 16 << 20), Rules::default()) {
+            let _ = ledger.check();
+            exercise(&ledger);
+            let _ = ledger.check();
         }
     }
 }
@@ -332,7 +332,7 @@ fn a_list_of_a_directory_whose_nodes_are_named_again_and_again_has_an_end() {
         if with_a_record {
             fixture.seal(below.offset() + 8, 1 << 46 | fixture.one.0);
         }
-        let listed = fixture.volume.list().map(|all| all.len());
+        let listed = fixture.ledger.list().map(|all| all.len());
         assert!(matches!(listed, Err(Error::Corrupt { what: "directory", .. })), "{listed:?}");
     }
 }
@@ -341,8 +341,8 @@ fn a_list_of_a_directory_whose_nodes_are_named_again_and_again_has_an_end() {
 fn a_node_without_a_page_is_not_freed_as_one() {
     let fixture = Fixture::new();
     let leaf = fixture.leaf().1;
-    fixture.volume.log().append(|t| (0..512).try_for_each(|i| t.write(leaf + i * 8, 0))).unwrap();
-    fixture.volume.unlink(b"many").unwrap();
-    let freed = fixture.volume.drop_step(fixture.many, &mut all_free);
+    fixture.ledger.log().append(|t| (0..512).try_for_each(|i| t.write(leaf + i * 8, 0))).unwrap();
+    fixture.ledger.unlink(b"many").unwrap();
+    let freed = fixture.ledger.drop_step(fixture.many, &mut all_free);
     assert!(matches!(freed, Err(Error::Corrupt { at, .. }) if at == leaf), "{freed:?}");
 }

@@ -1,4 +1,4 @@
-//! What the structures promise, through the volume's door.
+//! What the structures promise, through the ledger's door.
 
 mod basics;
 mod concurrent;
@@ -30,18 +30,18 @@ fn region(image: Vec<u8>, boot: u8, max_bytes: u64) -> Arc<Region> {
     Region::attach(Source::Image(image), &options).unwrap()
 }
 
-fn volume_of(region: Arc<Region>, rules: Rules) -> Result<Volume> {
-    Volume::new(Arc::new(open(region, rules)?.0))
+fn ledger_of(region: Arc<Region>, rules: Rules) -> Result<Ledger> {
+    Ledger::new(Arc::new(open(region, rules)?.0))
 }
 
-/// A fresh volume that may grow to `max_bytes`, with a log of `log_frames` frames.
-fn fresh_with(max_bytes: u64, log_frames: u32) -> Volume {
+/// A fresh ledger that may grow to `max_bytes`, with a log of `log_frames` frames.
+fn fresh_with(max_bytes: u64, log_frames: u32) -> Ledger {
     let region = region(Vec::new(), 1, max_bytes);
     format(&region, log_frames).unwrap();
-    volume_of(region, Rules::default()).unwrap()
+    ledger_of(region, Rules::default()).unwrap()
 }
 
-fn fresh() -> Volume {
+fn fresh() -> Ledger {
     fresh_with(64 << 20, LOG_FRAMES_DEFAULT)
 }
 
@@ -52,28 +52,28 @@ fn image(log: &Log) -> Vec<u8> {
     bytes
 }
 
-/// The volume after its process died; everything it knew only in memory is gone.
-fn reopened(volume: Volume) -> Volume {
-    let max = volume.log().region().window_bytes();
-    volume_of(region(image(volume.log()), 1, max), Rules::default()).unwrap()
+/// The ledger after its process died; everything it knew only in memory is gone.
+fn reopened(ledger: Ledger) -> Ledger {
+    let max = ledger.log().region().window_bytes();
+    ledger_of(region(image(ledger.log()), 1, max), Rules::default()).unwrap()
 }
 
-fn create(volume: &Volume, name: &[u8]) -> ObjectSlot {
-    volume.create_object(name, ObjectKind::PLAIN).unwrap()
+fn create(ledger: &Ledger, name: &[u8]) -> ObjectSlot {
+    ledger.create_object(name, ObjectKind::PLAIN).unwrap()
 }
 
 /// Maps `pages` of the object to fresh frames.
-fn fill(volume: &Volume, slot: ObjectSlot, pages: impl Iterator<Item = u64>) -> Vec<(PageIndex, FrameNo)> {
+fn fill(ledger: &Ledger, slot: ObjectSlot, pages: impl Iterator<Item = u64>) -> Vec<(PageIndex, FrameNo)> {
     let pages: Vec<_> = pages.map(PageIndex).collect();
-    let frames = volume.allocate(pages.len(), None).unwrap();
+    let frames = ledger.allocate(pages.len(), None).unwrap();
     let pairs: Vec<_> = pages.into_iter().zip(frames).collect();
-    volume.link(slot, &pairs, None).unwrap();
+    ledger.link(slot, &pairs, None).unwrap();
     pairs
 }
 
 /// Everything holds together.
-fn assert_sound(volume: &Volume) -> check::Counts {
-    let report = volume.check().unwrap();
+fn assert_sound(ledger: &Ledger) -> check::Counts {
+    let report = ledger.check().unwrap();
     assert!(report.is_clean(), "{report:#?}");
     report.counts
 }

@@ -1,4 +1,4 @@
-//! The volume against a plain model: names, maps and frames in `BTreeMap`s.
+//! The ledger against a plain model: names, maps and frames in `BTreeMap`s.
 
 use super::*;
 use crate::media::log::record::Sequence;
@@ -63,7 +63,7 @@ struct Object {
 }
 
 struct Model {
-    volume: Option<Volume>,
+    ledger: Option<Ledger>,
     named: BTreeMap<Vec<u8>, Object>,
     unlinked: Vec<Object>,
     busy: BTreeSet<FrameNo>,
@@ -85,8 +85,8 @@ fn fate(frame: FrameNo) -> Fate {
 }
 
 impl Model {
-    fn volume(&self) -> &Volume {
-        self.volume.as_ref().unwrap()
+    fn ledger(&self) -> &Ledger {
+        self.ledger.as_ref().unwrap()
     }
 
     /// The frames of pages that are cut off: busy, or free once the record is passed that followed this one.
@@ -100,8 +100,8 @@ impl Model {
     }
 
     fn allocate(&mut self, n: usize) -> Vec<FrameNo> {
-        let frames = self.volume().allocate(n, None).unwrap();
-        let passed = self.volume().log().passed();
+        let frames = self.ledger().allocate(n, None).unwrap();
+        let passed = self.ledger().log().passed();
         let owned: BTreeSet<_> =
             self.named.values().chain(&self.unlinked).flat_map(|o| o.pages.values().copied()).collect();
         for frame in &frames {
@@ -116,7 +116,7 @@ impl Model {
     fn run(&mut self, op: Op) {
         match op {
             Op::Create(n) => {
-                let made = self.volume().create_object(&name(n), ObjectKind::PLAIN);
+                let made = self.ledger().create_object(&name(n), ObjectKind::PLAIN);
                 match made {
                     Ok(slot) => {
                         let object = Object { slot, pages: BTreeMap::new(), size: 0, cut: None };
@@ -129,7 +129,7 @@ impl Model {
                 }
             }
             Op::Rename(from, to) => {
-                let renamed = self.volume().rename(&name(from), &name(to));
+                let renamed = self.ledger().rename(&name(from), &name(to));
                 let Some(object) = self.named.remove(&name(from)) else {
                     return assert!(matches!(renamed, Err(Error::NotFound { .. })));
                 };
@@ -138,9 +138,9 @@ impl Model {
                 self.unlinked.extend(replaced);
             }
             Op::Unlink(n) => match self.named.remove(&name(n)) {
-                None => assert!(matches!(self.volume().unlink(&name(n)), Err(Error::NotFound { .. }))),
+                None => assert!(matches!(self.ledger().unlink(&name(n)), Err(Error::NotFound { .. }))),
                 Some(object) => {
-                    assert_eq!(self.volume().unlink(&name(n)).unwrap(), object.slot);
+                    assert_eq!(self.ledger().unlink(&name(n)).unwrap(), object.slot);
                     self.unlinked.push(object);
                 }
             },
@@ -151,18 +151,18 @@ impl Model {
             Op::FreeBusy(n) => {
                 let some: Vec<_> =
                     self.busy.iter().copied().filter(|frame| frame.0 % 4 <= n as u32 % 4).collect();
-                let before = self.volume().log().head();
-                self.volume().free_busy(&some).unwrap();
+                let before = self.ledger().log().head();
+                self.ledger().free_busy(&some).unwrap();
                 for frame in some {
                     self.busy.remove(&frame);
                     self.freed.insert(frame, before.next());
                 }
             }
-            Op::Commit => self.volume().log().commit(self.volume().log().head()).unwrap(),
-            Op::Checkpoint => self.volume().log().checkpoint().unwrap(),
+            Op::Commit => self.ledger().log().commit(self.ledger().log().head()).unwrap(),
+            Op::Checkpoint => self.ledger().log().checkpoint().unwrap(),
             Op::Reopen => {
-                let volume = self.volume.take().unwrap();
-                self.volume = Some(reopened(volume));
+                let ledger = self.ledger.take().unwrap();
+                self.ledger = Some(reopened(ledger));
                 // Recovery has moved the tail behind everything.
                 self.freed.clear();
                 self.verify();
@@ -178,10 +178,10 @@ impl Model {
         let frames = self.allocate(pages.len());
         let pairs: Vec<_> = pages.iter().map(|&page| PageIndex(page)).zip(frames.iter().copied()).collect();
         let size = pages.last().map_or(0, |page| (page + 1) * 4096);
-        let linked = self.volume().link(slot, &pairs, Some(size));
+        let linked = self.ledger().link(slot, &pairs, Some(size));
         if pages.last().is_some_and(|&page| page >= cut) {
             assert!(matches!(linked, Err(Error::Busy { .. })), "{linked:?}");
-            return self.volume().release(&frames).unwrap();
+            return self.ledger().release(&frames).unwrap();
         }
         linked.unwrap();
         if let Some(object) = self.named.get_mut(name) {
@@ -193,7 +193,7 @@ impl Model {
     fn truncate(&mut self, name: &[u8], pages: u64, steps: u8) {
         let Some(mut object) = self.named.remove(name) else { return };
         let size = (pages * 4096).min(object.size);
-        self.volume().begin_truncate(object.slot, size).unwrap();
+        self.ledger().begin_truncate(object.slot, size).unwrap();
         object.size = size;
         let first = PageIndex::pages_for(size);
         if !object.pages.is_empty() {
@@ -208,16 +208,16 @@ impl Model {
     /// One step of truncate or drop; whether it was the last.
     fn step(&mut self, object: &mut Object, dropping: bool) -> bool {
         let mut cut = Vec::new();
-        let volume = self.volume();
-        let asked = volume.log().head();
+        let ledger = self.ledger();
+        let asked = ledger.log().head();
         let mut ask = |page: PageIndex, frame| {
             cut.push((page.0, frame));
             fate(frame)
         };
         let done = if dropping {
-            volume.drop_step(object.slot, &mut ask).unwrap()
+            ledger.drop_step(object.slot, &mut ask).unwrap()
         } else {
-            volume.truncate_step(object.slot, &mut ask).unwrap()
+            ledger.truncate_step(object.slot, &mut ask).unwrap()
         };
         let first = if dropping { 0 } else { object.cut.unwrap_or(u64::MAX) };
         for (page, frame) in &cut {
@@ -239,12 +239,12 @@ impl Model {
         let end = pages.end.min(object.cut.unwrap_or(u64::MAX));
         let (mut cut, mut asked) = (BTreeMap::new(), Vec::new());
         finish(|| {
-            self.volume().punch_step(
+            self.ledger().punch_step(
                 object.slot,
                 PageIndex(pages.start)..PageIndex(pages.end),
                 &mut |page, frame| {
                     cut.insert(page.0, frame);
-                    asked.push((frame, self.volume().log().head()));
+                    asked.push((frame, self.ledger().log().head()));
                     fate(frame)
                 },
             )
@@ -274,31 +274,31 @@ impl Model {
     }
 
     fn verify(&self) {
-        let volume = self.volume();
-        let counts = assert_sound(volume);
+        let ledger = self.ledger();
+        let counts = assert_sound(ledger);
         let listed: BTreeMap<_, _> =
-            volume.list().unwrap().into_iter().map(|r| (r.name.clone(), r)).collect();
+            ledger.list().unwrap().into_iter().map(|r| (r.name.clone(), r)).collect();
         assert_eq!(listed.keys().collect::<Vec<_>>(), self.named.keys().collect::<Vec<_>>());
-        assert_eq!(volume.objects().unwrap(), self.named.len() as u64);
+        assert_eq!(ledger.objects().unwrap(), self.named.len() as u64);
         for (name, object) in &self.named {
             let record = &listed[name];
             assert_eq!((record.slot, record.size, record.truncating), (object.slot, object.size, object.cut));
-            assert_eq!(volume.lookup(name).unwrap(), Some(object.slot));
+            assert_eq!(ledger.lookup(name).unwrap(), Some(object.slot));
         }
         for object in self.named.values().chain(&self.unlinked) {
             for (&page, &frame) in &object.pages {
                 let visible = object.cut.is_none_or(|cut| page < cut);
-                assert_eq!(volume.map(object.slot, PageIndex(page)).unwrap(), visible.then_some(frame));
+                assert_eq!(ledger.map(object.slot, PageIndex(page)).unwrap(), visible.then_some(frame));
             }
         }
-        let orphans: BTreeSet<_> = volume.orphans().unwrap().into_iter().collect();
+        let orphans: BTreeSet<_> = ledger.orphans().unwrap().into_iter().collect();
         let cut = self.named.values().filter(|object| object.cut.is_some());
         assert_eq!(orphans, cut.chain(&self.unlinked).map(|object| object.slot).collect());
-        assert_eq!(volume.busy_frames().unwrap().into_iter().collect::<BTreeSet<_>>(), self.busy);
+        assert_eq!(ledger.busy_frames().unwrap().into_iter().collect::<BTreeSet<_>>(), self.busy);
         let pages =
             self.named.values().chain(&self.unlinked).map(|object| object.pages.len() as u64).sum::<u64>();
         assert_eq!((counts.pages, counts.busy), (pages, self.busy.len() as u64));
-        assert_eq!(counts.used + counts.free, volume.frames());
+        assert_eq!(counts.used + counts.free, ledger.frames());
     }
 }
 
@@ -306,12 +306,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_volume_agrees_with_the_model(
+    fn the_ledger_agrees_with_the_model(
         ops in prop::collection::vec(ops(), 1..80),
         log_frames in prop_oneof![Just(4u32), Just(64)],
     ) {
         let mut model = Model {
-            volume: Some(fresh_with(256 << 20, log_frames)),
+            ledger: Some(fresh_with(256 << 20, log_frames)),
             named: BTreeMap::new(),
             unlinked: Vec::new(),
             busy: BTreeSet::new(),

@@ -5,10 +5,10 @@ use crate::media::layout::{LOG_FRAME, file_bytes};
 use crate::media::words::Words;
 
 /// The frames in use but the log's, and those before the root: nothing there is changed by records.
-fn used(volume: &Volume) -> Vec<FrameNo> {
-    let (shape, log) = (volume.shape(), LOG_FRAME.0..LOG_FRAME.0 + volume.log().frames());
+fn used(ledger: &Ledger) -> Vec<FrameNo> {
+    let (shape, log) = (ledger.shape(), LOG_FRAME.0..LOG_FRAME.0 + ledger.log().frames());
     let all = (4..shape.frames as u32).filter(|frame| !log.contains(frame)).map(FrameNo);
-    all.filter(|&frame| shape.fixed(frame) || bitmap::allocated(&**volume.log(), shape, frame).unwrap())
+    all.filter(|&frame| shape.fixed(frame) || bitmap::allocated(&**ledger.log(), shape, frame).unwrap())
         .collect()
 }
 
@@ -19,33 +19,33 @@ fn all_words(frames: &[FrameNo], words: &impl Words) -> Result<Vec<u64>> {
     Ok(all)
 }
 
-fn churn(volume: &Volume, round: u8) {
+fn churn(ledger: &Ledger, round: u8) {
     for n in 0..40_u8 {
-        let slot = create(volume, &[round, n + 1, 1]);
-        fill(volume, slot, (0..8).map(|page| page * 700));
+        let slot = create(ledger, &[round, n + 1, 1]);
+        fill(ledger, slot, (0..8).map(|page| page * 700));
         if n % 3 > 0 {
-            volume.unlink(&[round, n + 1, 1]).unwrap();
-            finish(|| volume.drop_step(slot, &mut all_free));
+            ledger.unlink(&[round, n + 1, 1]).unwrap();
+            finish(|| ledger.drop_step(slot, &mut all_free));
         }
     }
 }
 
 #[test]
 fn a_snapshot_shows_the_words_of_its_moment_and_no_frame_of_it_is_used_again() {
-    let volume = fresh();
-    churn(&volume, 1);
-    let (frames, log) = (used(&volume), volume.log());
+    let ledger = fresh();
+    churn(&ledger, 1);
+    let (frames, log) = (used(&ledger), ledger.log());
     let (before, snapshot) = log.snapshot(|| all_words(&frames, &**log)).unwrap();
     let counts = super::check::walk(&snapshot, super::check::begin(log).unwrap()).unwrap().counts;
     assert!(counts.pages > 0);
     for round in 2..6 {
         for n in 0..40_u8 {
-            if let Some(slot) = volume.lookup(&[round - 1, n + 1, 1]).unwrap() {
-                volume.unlink(&[round - 1, n + 1, 1]).unwrap();
-                finish(|| volume.drop_step(slot, &mut all_free));
+            if let Some(slot) = ledger.lookup(&[round - 1, n + 1, 1]).unwrap() {
+                ledger.unlink(&[round - 1, n + 1, 1]).unwrap();
+                finish(|| ledger.drop_step(slot, &mut all_free));
             }
         }
-        churn(&volume, round);
+        churn(&ledger, round);
         log.checkpoint().unwrap();
     }
     assert!(all_words(&frames, &snapshot).unwrap() == before);
@@ -53,21 +53,21 @@ fn a_snapshot_shows_the_words_of_its_moment_and_no_frame_of_it_is_used_again() {
     let report = super::check::walk(&snapshot, super::check::begin(log).unwrap()).unwrap();
     assert_eq!(report.counts.pages, counts.pages);
     drop(snapshot);
-    assert_sound(&volume);
+    assert_sound(&ledger);
 }
 
 #[test]
 fn a_change_that_needs_the_frames_of_a_snapshot_ends_it() {
-    let volume = fresh_with(file_bytes(400), LOG_FRAMES_DEFAULT);
-    let slot = create(&volume, b"a");
-    let pages = fill(&volume, slot, 0..200).len();
-    let ((), snapshot) = volume.log().snapshot(|| Ok(())).unwrap();
-    volume.unlink(b"a").unwrap();
-    finish(|| volume.drop_step(slot, &mut all_free));
+    let ledger = fresh_with(file_bytes(400), LOG_FRAMES_DEFAULT);
+    let slot = create(&ledger, b"a");
+    let pages = fill(&ledger, slot, 0..200).len();
+    let ((), snapshot) = ledger.log().snapshot(|| Ok(())).unwrap();
+    ledger.unlink(b"a").unwrap();
+    finish(|| ledger.drop_step(slot, &mut all_free));
     assert!(snapshot.frame(FrameNo(4)).is_ok());
-    let frames = volume.allocate(pages + 50, None).unwrap();
+    let frames = ledger.allocate(pages + 50, None).unwrap();
     assert!(matches!(snapshot.frame(FrameNo(4)), Err(Error::TimedOut { .. })));
-    volume.release(&frames).unwrap();
+    ledger.release(&frames).unwrap();
     drop(snapshot);
-    assert_sound(&volume);
+    assert_sound(&ledger);
 }

@@ -6,48 +6,48 @@ use crate::media::layout::{FRAMES_INITIAL, GROUP_FRAMES, file_bytes};
 use crate::units::FRAME_SIZE;
 use std::collections::BTreeSet;
 
-fn used(volume: &Volume) -> u64 {
-    assert_sound(volume).used
+fn used(ledger: &Ledger) -> u64 {
+    assert_sound(ledger).used
 }
 
 #[test]
 fn a_fresh_region_is_at_most_512_kib_and_sound() {
-    let volume = fresh();
-    assert!(volume.log().region().len_bytes() <= 512 << 10);
-    let counts = assert_sound(&volume);
+    let ledger = fresh();
+    assert!(ledger.log().region().len_bytes() <= 512 << 10);
+    let counts = assert_sound(&ledger);
     assert_eq!((counts.objects, counts.pages), (0, 0));
-    assert_eq!(counts.free, volume.free_frames().unwrap());
+    assert_eq!(counts.free, ledger.free_frames().unwrap());
 }
 
 #[test]
 fn frames_come_in_one_run_behind_the_one_named() {
-    let volume = fresh();
-    let first = volume.allocate(8, None).unwrap();
+    let ledger = fresh();
+    let first = ledger.allocate(8, None).unwrap();
     assert!(first.windows(2).all(|w| w[0].0 + 1 == w[1].0));
-    let gap = volume.allocate(3, Some(first[7])).unwrap();
+    let gap = ledger.allocate(3, Some(first[7])).unwrap();
     assert_eq!(gap[0].0, first[7].0 + 1);
-    let next = volume.allocate(4, Some(gap[2])).unwrap();
+    let next = ledger.allocate(4, Some(gap[2])).unwrap();
     assert_eq!(next[0].0, gap[2].0 + 1);
-    volume.release(&gap).unwrap();
-    assert_eq!(volume.allocate(4, Some(first[7])).unwrap()[0].0, next[3].0 + 1, "three are no run of four");
-    assert_eq!(volume.allocate(3, None).unwrap(), gap);
+    ledger.release(&gap).unwrap();
+    assert_eq!(ledger.allocate(4, Some(first[7])).unwrap()[0].0, next[3].0 + 1, "three are no run of four");
+    assert_eq!(ledger.allocate(3, None).unwrap(), gap);
 }
 
 #[test]
 fn frames_are_found_as_fast_among_fragments_as_in_a_fresh_region() {
     const GROUPS: u64 = 40;
-    let volume = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
     let append = |near| {
-        let before = volume.allocator.looks();
-        let frames = volume.allocate(4, near).unwrap();
-        (frames, volume.allocator.looks() - before)
+        let before = ledger.allocator.looks();
+        let frames = ledger.allocate(4, near).unwrap();
+        (frames, ledger.allocator.looks() - before)
     };
     let (first, fresh) = append(None);
     let (_, behind) = append(first.last().copied());
-    let most = volume.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
-    while volume.allocate_to_free(1).is_ok() {}
+    let most = ledger.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
+    while ledger.allocate_to_free(1).is_ok() {}
     let every_other: Vec<_> = most.iter().copied().step_by(2).collect();
-    volume.release(&every_other).unwrap();
+    ledger.release(&every_other).unwrap();
     for near in [None, first.last().copied(), most.get(GROUP_FRAMES as usize * 9).copied()] {
         let (frames, looks) = append(near);
         assert!(frames.iter().all(|frame| every_other.contains(frame)), "no four of them lie side by side");
@@ -55,7 +55,7 @@ fn frames_are_found_as_fast_among_fragments_as_in_a_fresh_region() {
     }
     // The only run of four among them all is found, too.
     let run = &most[GROUP_FRAMES as usize * 17..][..4];
-    volume.release(run).unwrap();
+    ledger.release(run).unwrap();
     let (frames, looks) = append(None);
     assert_eq!(frames[..3], run[..3]);
     assert!(looks <= 10 * fresh.min(behind), "{looks} looks");
@@ -65,259 +65,259 @@ fn frames_are_found_as_fast_among_fragments_as_in_a_fresh_region() {
 fn what_is_looked_at_to_map_and_to_free_grows_with_the_pages_and_not_with_their_leaves() {
     // Pages side by side, and each in a leaf of its own.
     for (distance, a_page) in [(1, 0.2), (512, 4.0)] {
-        let volume = fresh_with(file_bytes(4 * GROUP_FRAMES), 1024);
-        let slot = create(&volume, b"a");
+        let ledger = fresh_with(file_bytes(4 * GROUP_FRAMES), 1024);
+        let slot = create(&ledger, b"a");
         let pages = 2_000;
-        fill(&volume, slot, (0..pages).map(|n| n * distance));
-        let looks = |volume: &Volume, run: &mut dyn FnMut()| {
-            let before = volume.log().looks();
+        fill(&ledger, slot, (0..pages).map(|n| n * distance));
+        let looks = |ledger: &Ledger, run: &mut dyn FnMut()| {
+            let before = ledger.log().looks();
             run();
-            (volume.log().looks() - before) as f64 / pages as f64
+            (ledger.log().looks() - before) as f64 / pages as f64
         };
-        let found = looks(&volume, &mut || {
-            let all = volume.mapped(slot, PageIndex(0)..PageIndex(u64::MAX), usize::MAX).unwrap();
+        let found = looks(&ledger, &mut || {
+            let all = ledger.mapped(slot, PageIndex(0)..PageIndex(u64::MAX), usize::MAX).unwrap();
             assert_eq!(all.len() as u64, pages);
         });
-        volume.unlink(b"a").unwrap();
-        let freed = looks(&volume, &mut || finish(|| volume.drop_step(slot, &mut all_free)));
+        ledger.unlink(b"a").unwrap();
+        let freed = looks(&ledger, &mut || finish(|| ledger.drop_step(slot, &mut all_free)));
         assert!(
             found <= a_page / 2.0 && freed <= a_page,
             "{found} and {freed} looks a page, {distance} apart"
         );
-        assert_sound(&volume);
+        assert_sound(&ledger);
     }
 }
 
 #[test]
 fn release_leaves_linked_frames_alone() {
-    let volume = fresh();
-    let slot = create(&volume, b"a");
-    let linked: Vec<_> = fill(&volume, slot, 0..4).into_iter().map(|(_, frame)| frame).collect();
-    volume.release(&linked).unwrap();
-    let again = volume.allocate(20, None).unwrap();
+    let ledger = fresh();
+    let slot = create(&ledger, b"a");
+    let linked: Vec<_> = fill(&ledger, slot, 0..4).into_iter().map(|(_, frame)| frame).collect();
+    ledger.release(&linked).unwrap();
+    let again = ledger.allocate(20, None).unwrap();
     assert!(linked.iter().all(|frame| !again.contains(frame)));
 }
 
 #[test]
 fn a_full_region_says_so_changes_nothing_and_works_again_after_a_drop() {
     for log_frames in [4, LOG_FRAMES_DEFAULT] {
-        let volume = fresh_with(file_bytes(200), log_frames);
-        let slot = create(&volume, b"a");
-        create(&volume, b"b");
+        let ledger = fresh_with(file_bytes(200), log_frames);
+        let slot = create(&ledger, b"a");
+        create(&ledger, b"b");
         let mut page = 0;
-        while let Ok(frames) = volume.allocate(1, None) {
-            match volume.link(slot, &[(PageIndex(page), frames[0])], None) {
+        while let Ok(frames) = ledger.allocate(1, None) {
+            match ledger.link(slot, &[(PageIndex(page), frames[0])], None) {
                 Ok(_) => page += 1,
                 Err(error) => {
                     assert!(matches!(error, Error::NoSpace { .. }), "{error}");
-                    volume.release(&frames).unwrap();
+                    ledger.release(&frames).unwrap();
                     break;
                 }
             }
         }
-        assert_eq!((volume.frames(), volume.free_frames().unwrap()), (200, KEPT_FOR_FREEING));
-        assert!(matches!(volume.allocate(1, None), Err(Error::NoSpace { .. })));
-        assert_eq!(assert_sound(&volume).pages, page);
+        assert_eq!((ledger.frames(), ledger.free_frames().unwrap()), (200, KEPT_FOR_FREEING));
+        assert!(matches!(ledger.allocate(1, None), Err(Error::NoSpace { .. })));
+        assert_eq!(assert_sound(&ledger).pages, page);
         // Punched pages are noted in a frame of the busy table at first: there is one.
-        finish(|| volume.punch_step(slot, PageIndex(0)..PageIndex(1), &mut all_free));
-        assert_eq!(assert_sound(&volume).pages, page - 1);
+        finish(|| ledger.punch_step(slot, PageIndex(0)..PageIndex(1), &mut all_free));
+        assert_eq!(assert_sound(&ledger).pages, page - 1);
         // Names still change, and truncate needs no frame when nothing is pinned.
-        volume.rename(b"b", b"c").unwrap();
-        volume.unlink(b"a").unwrap();
-        finish(|| volume.drop_step(slot, &mut all_free));
-        assert_eq!(volume.allocate(page as usize, None).unwrap().len() as u64, page);
+        ledger.rename(b"b", b"c").unwrap();
+        ledger.unlink(b"a").unwrap();
+        finish(|| ledger.drop_step(slot, &mut all_free));
+        assert_eq!(ledger.allocate(page as usize, None).unwrap().len() as u64, page);
     }
 }
 
 #[test]
 fn a_freed_frame_is_not_handed_out_before_its_record_is_passed() {
-    let volume = fresh_with(file_bytes(FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
-    let slot = create(&volume, b"a");
-    let n = volume.free_frames().unwrap() - 1 - KEPT_FOR_FREEING;
-    let old: BTreeSet<_> = fill(&volume, slot, 0..n).into_iter().map(|(_, frame)| frame).collect();
-    volume.log().checkpoint().unwrap();
-    volume.begin_truncate(slot, 0).unwrap();
-    finish(|| volume.truncate_step(slot, &mut all_free));
-    let freed = volume.log().head();
-    assert!(volume.log().passed() < freed);
+    let ledger = fresh_with(file_bytes(FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
+    let slot = create(&ledger, b"a");
+    let n = ledger.free_frames().unwrap() - 1 - KEPT_FOR_FREEING;
+    let old: BTreeSet<_> = fill(&ledger, slot, 0..n).into_iter().map(|(_, frame)| frame).collect();
+    ledger.log().checkpoint().unwrap();
+    ledger.begin_truncate(slot, 0).unwrap();
+    finish(|| ledger.truncate_step(slot, &mut all_free));
+    let freed = ledger.log().head();
+    assert!(ledger.log().passed() < freed);
     // Only freed frames are left: the allocator moves the tail itself, and only then takes them.
-    let again = volume.allocate(10, None).unwrap();
+    let again = ledger.allocate(10, None).unwrap();
     assert!(again.iter().any(|frame| old.contains(frame)));
-    assert!(volume.log().passed() >= freed);
+    assert!(ledger.log().passed() >= freed);
 }
 
 #[test]
 fn growth_crosses_groups_and_is_found_again() {
-    let volume = fresh_with(3 * GROUP_FRAMES * 4096, LOG_FRAMES_DEFAULT);
-    let slot = create(&volume, b"a");
+    let ledger = fresh_with(3 * GROUP_FRAMES * 4096, LOG_FRAMES_DEFAULT);
+    let slot = create(&ledger, b"a");
     let wanted = GROUP_FRAMES * 2;
     let mut page = 0;
     while page < wanted {
-        let pairs = fill(&volume, slot, page..page + 4096);
+        let pairs = fill(&ledger, slot, page..page + 4096);
         assert!(
             pairs.iter().all(|(_, frame)| u64::from(frame.0) % GROUP_FRAMES != 0),
             "a bitmap frame was given out"
         );
         page += 4096;
     }
-    assert!(volume.frames() > wanted);
-    let volume = reopened(volume);
-    assert_eq!(assert_sound(&volume).pages, wanted);
-    assert_eq!(volume.log().region().len_bytes() / 4096, volume.frames() + 1);
-    let before = volume.map_range(slot, PageIndex(0), wanted as usize).unwrap();
+    assert!(ledger.frames() > wanted);
+    let ledger = reopened(ledger);
+    assert_eq!(assert_sound(&ledger).pages, wanted);
+    assert_eq!(ledger.log().region().len_bytes() / 4096, ledger.frames() + 1);
+    let before = ledger.map_range(slot, PageIndex(0), wanted as usize).unwrap();
     let distinct: BTreeSet<_> = before.iter().flatten().collect();
     assert_eq!(distinct.len() as u64, wanted);
-    volume.unlink(b"a").unwrap();
-    finish(|| volume.drop_step(slot, &mut all_free));
-    assert_eq!(assert_sound(&volume).pages, 0);
+    ledger.unlink(b"a").unwrap();
+    finish(|| ledger.drop_step(slot, &mut all_free));
+    assert_eq!(assert_sound(&ledger).pages, 0);
 }
 
 #[test]
 fn empty_nodes_go_with_the_step_that_empties_them() {
-    let volume = fresh();
-    let slot = create(&volume, b"a");
-    let before = used(&volume);
+    let ledger = fresh();
+    let slot = create(&ledger, b"a");
+    let before = used(&ledger);
     let sparse: Vec<u64> = (0..300).map(|i| i * 100_000).collect();
-    fill(&volume, slot, sparse.iter().copied());
-    assert!(used(&volume) > before + 600);
-    finish(|| volume.punch_step(slot, PageIndex(1)..PageIndex(PAGES_MAX), &mut all_free));
-    volume.log().checkpoint().unwrap();
-    let kept = used(&volume) - before;
+    fill(&ledger, slot, sparse.iter().copied());
+    assert!(used(&ledger) > before + 600);
+    finish(|| ledger.punch_step(slot, PageIndex(1)..PageIndex(PAGES_MAX), &mut all_free));
+    ledger.log().checkpoint().unwrap();
+    let kept = used(&ledger) - before;
     assert!(kept <= 5 + 1, "page 0, its path, a frame of the busy table: {kept}");
-    finish(|| volume.punch_step(slot, PageIndex(0)..PageIndex(1), &mut all_free));
-    assert_eq!(used(&volume), before + 1);
+    finish(|| ledger.punch_step(slot, PageIndex(0)..PageIndex(1), &mut all_free));
+    assert_eq!(used(&ledger), before + 1);
 }
 
 #[test]
 fn busy_frames_outlive_truncate_drop_and_crash_and_are_freed_once() {
-    let volume = fresh();
-    let slot = create(&volume, b"a");
-    let pages = fill(&volume, slot, 0..1000);
-    volume.begin_truncate(slot, 0).unwrap();
-    assert_eq!(volume.map(slot, PageIndex(0)).unwrap(), None, "cut off at once");
+    let ledger = fresh();
+    let slot = create(&ledger, b"a");
+    let pages = fill(&ledger, slot, 0..1000);
+    ledger.begin_truncate(slot, 0).unwrap();
+    assert_eq!(ledger.map(slot, PageIndex(0)).unwrap(), None, "cut off at once");
     finish(|| {
-        volume.truncate_step(slot, &mut |page, _| if page.0 % 2 == 0 { Fate::Busy } else { Fate::Free })
+        ledger.truncate_step(slot, &mut |page, _| if page.0 % 2 == 0 { Fate::Busy } else { Fate::Free })
     });
-    assert!(!volume.truncating(slot).unwrap() && volume.orphans().unwrap().is_empty());
+    assert!(!ledger.truncating(slot).unwrap() && ledger.orphans().unwrap().is_empty());
     let busy: BTreeSet<_> =
         pages.iter().filter(|(page, _)| page.0 % 2 == 0).map(|&(_, frame)| frame).collect();
-    assert_eq!(volume.busy_frames().unwrap().into_iter().collect::<BTreeSet<_>>(), busy);
-    volume.unlink(b"a").unwrap();
-    finish(|| volume.drop_step(slot, &mut all_free));
-    volume.log().checkpoint().unwrap();
-    assert!(volume.allocate(2000, None).unwrap().iter().all(|frame| !busy.contains(frame)));
-    let volume = reopened(volume);
-    assert_eq!(assert_sound(&volume).busy, 500);
+    assert_eq!(ledger.busy_frames().unwrap().into_iter().collect::<BTreeSet<_>>(), busy);
+    ledger.unlink(b"a").unwrap();
+    finish(|| ledger.drop_step(slot, &mut all_free));
+    ledger.log().checkpoint().unwrap();
+    assert!(ledger.allocate(2000, None).unwrap().iter().all(|frame| !busy.contains(frame)));
+    let ledger = reopened(ledger);
+    assert_eq!(assert_sound(&ledger).busy, 500);
     let frames: Vec<_> = busy.into_iter().collect();
-    volume.free_busy(&frames[..7]).unwrap();
-    volume.free_busy(&frames).unwrap();
-    volume.free_busy(&frames).unwrap();
-    assert_eq!(assert_sound(&volume).busy, 0);
-    assert!(volume.busy_frames().unwrap().is_empty());
+    ledger.free_busy(&frames[..7]).unwrap();
+    ledger.free_busy(&frames).unwrap();
+    ledger.free_busy(&frames).unwrap();
+    assert_eq!(assert_sound(&ledger).busy, 0);
+    assert!(ledger.busy_frames().unwrap().is_empty());
 }
 
 #[test]
 fn an_object_does_not_grow_while_it_is_truncated() {
-    let volume = fresh();
-    let slot = create(&volume, b"a");
-    fill(&volume, slot, 0..10);
-    volume.set_size(slot, 10 * 4096, true).unwrap();
-    volume.begin_truncate(slot, 4097).unwrap();
-    assert_eq!(volume.record(slot).unwrap().truncating, Some(2));
-    assert!(matches!(volume.set_size(slot, 2 * 4096 + 1, true), Err(Error::Busy { .. })));
-    let frame = volume.allocate(1, None).unwrap()[0];
-    assert!(matches!(volume.link(slot, &[(PageIndex(2), frame)], None), Err(Error::Busy { .. })));
-    volume.set_size(slot, 2 * 4096, true).unwrap();
-    assert!(matches!(volume.begin_truncate(slot, 3 * 4096), Err(Error::OutOfRange { .. })));
-    let volume = reopened(volume);
-    assert_eq!(volume.orphans().unwrap(), [slot]);
-    finish(|| volume.truncate_step(slot, &mut all_free));
-    let frame = volume.allocate(1, None).unwrap()[0];
-    volume.link(slot, &[(PageIndex(2), frame)], Some(3 * 4096)).unwrap();
-    assert_eq!(assert_sound(&volume).pages, 3);
+    let ledger = fresh();
+    let slot = create(&ledger, b"a");
+    fill(&ledger, slot, 0..10);
+    ledger.set_size(slot, 10 * 4096, true).unwrap();
+    ledger.begin_truncate(slot, 4097).unwrap();
+    assert_eq!(ledger.record(slot).unwrap().truncating, Some(2));
+    assert!(matches!(ledger.set_size(slot, 2 * 4096 + 1, true), Err(Error::Busy { .. })));
+    let frame = ledger.allocate(1, None).unwrap()[0];
+    assert!(matches!(ledger.link(slot, &[(PageIndex(2), frame)], None), Err(Error::Busy { .. })));
+    ledger.set_size(slot, 2 * 4096, true).unwrap();
+    assert!(matches!(ledger.begin_truncate(slot, 3 * 4096), Err(Error::OutOfRange { .. })));
+    let ledger = reopened(ledger);
+    assert_eq!(ledger.orphans().unwrap(), [slot]);
+    finish(|| ledger.truncate_step(slot, &mut all_free));
+    let frame = ledger.allocate(1, None).unwrap()[0];
+    ledger.link(slot, &[(PageIndex(2), frame)], Some(3 * 4096)).unwrap();
+    assert_eq!(assert_sound(&ledger).pages, 3);
 }
 
 #[test]
 fn a_mapped_page_is_not_linked_over() {
-    let volume = fresh();
-    let slot = create(&volume, b"a");
-    fill(&volume, slot, 5..6);
-    let frames = volume.allocate(3, None).unwrap();
+    let ledger = fresh();
+    let slot = create(&ledger, b"a");
+    fill(&ledger, slot, 5..6);
+    let frames = ledger.allocate(3, None).unwrap();
     for pages in [[4, 5, 6], [1, 1, 2], [1, 2, 1 << 36]] {
         let pairs: Vec<_> = pages.into_iter().map(PageIndex).zip(frames.iter().copied()).collect();
-        assert!(volume.link(slot, &pairs, Some(1)).is_err());
+        assert!(ledger.link(slot, &pairs, Some(1)).is_err());
     }
-    volume.release(&frames).unwrap();
-    assert_eq!((assert_sound(&volume).pages, volume.record(slot).unwrap().size), (1, 0));
+    ledger.release(&frames).unwrap();
+    assert_eq!((assert_sound(&ledger).pages, ledger.record(slot).unwrap().size), (1, 0));
 }
 
 #[test]
 fn scattered_free_frames_are_looked_at_once_and_not_with_every_change() {
     const GROUPS: u64 = 2;
-    let volume = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
-    let most = volume.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
+    let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let most = ledger.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
     let (scattered, rest): (Vec<_>, Vec<_>) = most.iter().copied().partition(|frame| frame.0 % 2 == 0);
-    volume.release(&scattered).unwrap();
+    ledger.release(&scattered).unwrap();
     let looks = || {
-        let before = volume.allocator.looks();
-        volume.return_surplus(false).unwrap();
-        volume.allocator.looks() - before
+        let before = ledger.allocator.looks();
+        ledger.return_surplus(false).unwrap();
+        ledger.allocator.looks() - before
     };
     let first = looks();
     assert!(first > scattered.len() as u64, "{first} looks");
     assert_eq!(looks(), 0);
     // Some more make no difference; many more may lie side by side, and then they go.
-    volume.release(&rest[..100]).unwrap();
+    ledger.release(&rest[..100]).unwrap();
     assert_eq!(looks(), 0);
-    let free = volume.allocator.free_with_blocks().unwrap();
-    volume.release(&rest[rest.len() - 3_000..]).unwrap();
+    let free = ledger.allocator.free_with_blocks().unwrap();
+    ledger.release(&rest[rest.len() - 3_000..]).unwrap();
     assert!(looks() > 0);
-    assert!(volume.allocator.free_with_blocks().unwrap() < free);
+    assert!(ledger.allocator.free_with_blocks().unwrap() < free);
 }
 
 #[test]
 fn a_frame_that_is_pinned_in_vain_is_left_alone_and_used_when_the_pin_has_gone() {
-    let volume = fresh_with(file_bytes(FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
-    let pfn = |frame| volume.log().region().pfn(frame);
+    let ledger = fresh_with(file_bytes(FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
+    let pfn = |frame| ledger.log().region().pfn(frame);
     let table = crate::frame::FrameTable::global();
-    let all = volume.free_frames().unwrap();
-    let first = volume.allocate(1, None).unwrap()[0];
-    volume.release(&[first]).unwrap();
+    let all = ledger.free_frames().unwrap();
+    let first = ledger.allocate(1, None).unwrap()[0];
+    ledger.release(&[first]).unwrap();
     let _ = table.pin(pfn(first));
     assert_eq!(table.peek(pfn(first)).map(|now| now.pins()), Some(1));
-    let others = volume.allocate_to_free(all as usize - 1).unwrap();
+    let others = ledger.allocate_to_free(all as usize - 1).unwrap();
     assert!(!others.contains(&first), "another frame is taken");
-    assert!(matches!(volume.allocate_to_free(1), Err(Error::NoSpace { .. })));
-    volume.release(&others).unwrap();
-    assert_eq!(volume.free_frames().unwrap(), all, "it is counted");
+    assert!(matches!(ledger.allocate_to_free(1), Err(Error::NoSpace { .. })));
+    ledger.release(&others).unwrap();
+    assert_eq!(ledger.free_frames().unwrap(), all, "it is counted");
     let _ = table.unpin(pfn(first));
-    assert!(volume.allocate_to_free(all as usize).unwrap().contains(&first));
+    assert!(ledger.allocate_to_free(all as usize).unwrap().contains(&first));
 }
 
 #[test]
 fn a_region_does_not_grow_much_for_a_look_at_one_moment() {
-    let volume = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
-    let ((), snapshot) = volume.log().snapshot(|| Ok(())).unwrap();
+    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ((), snapshot) = ledger.log().snapshot(|| Ok(())).unwrap();
     for round in 0..40_u8 {
-        let slot = create(&volume, &[b'a' + round % 26]);
-        fill(&volume, slot, 0..1_000);
-        volume.unlink(&[b'a' + round % 26]).unwrap();
-        finish(|| volume.drop_step(slot, &mut all_free));
-        volume.log().checkpoint().unwrap();
+        let slot = create(&ledger, &[b'a' + round % 26]);
+        fill(&ledger, slot, 0..1_000);
+        ledger.unlink(&[b'a' + round % 26]).unwrap();
+        finish(|| ledger.drop_step(slot, &mut all_free));
+        ledger.log().checkpoint().unwrap();
     }
-    assert!(volume.frames() < 8_000, "{} frames", volume.frames());
+    assert!(ledger.frames() < 8_000, "{} frames", ledger.frames());
     drop(snapshot);
-    assert_sound(&volume);
+    assert_sound(&ledger);
 }
 
 #[test]
 fn the_groups_are_others_between_the_bitmaps_that_a_count_of_free_frames_reads() {
     const GROUPS: u64 = 40;
-    let volume = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
-    let most = volume.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
+    let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let most = ledger.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
     let seen = (0..1000).any(|_| {
         // It has read none yet.
-        let cold = Volume::new(Arc::clone(volume.log())).unwrap();
+        let cold = Ledger::new(Arc::clone(ledger.log())).unwrap();
         std::thread::scope(|scope| {
             let count = scope.spawn(|| cold.allocator.free_with_blocks().unwrap());
             let mut between = false;
@@ -334,17 +334,17 @@ fn the_groups_are_others_between_the_bitmaps_that_a_count_of_free_frames_reads()
 
 #[test]
 fn a_payload_of_more_than_a_group_takes_long_runs_and_not_what_lies_scattered() {
-    let volume = fresh_with(file_bytes(8 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
-    let low = volume.allocate(2_000, None).unwrap();
-    while volume.free_frames().unwrap() > KEPT_FOR_FREEING {
-        volume.allocate(1, None).unwrap();
+    let ledger = fresh_with(file_bytes(8 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let low = ledger.allocate(2_000, None).unwrap();
+    while ledger.free_frames().unwrap() > KEPT_FOR_FREEING {
+        ledger.allocate(1, None).unwrap();
     }
     // An extent has 256 frames at most: those of the payload, and far fewer than lie scattered.
     let scattered: Vec<_> = low.into_iter().step_by(2).collect();
-    volume.release(&scattered).unwrap();
+    ledger.release(&scattered).unwrap();
     let bytes = (GROUP_FRAMES as usize + 20_000) * FRAME_SIZE;
-    let frames = volume.payload_frames(bytes, 300).expect("the region can grow");
+    let frames = ledger.payload_frames(bytes, 300).expect("the region can grow");
     assert!(!frames.iter().any(|frame| scattered.contains(frame)));
-    volume.release(&frames).unwrap();
-    assert_sound(&volume);
+    ledger.release(&frames).unwrap();
+    assert_sound(&ledger);
 }

@@ -1,4 +1,4 @@
-//! The volume: everything named on the medium, as one façade for the store.
+//! The ledger: everything named on the medium, as one façade for the store.
 //!
 //! Locks, each taken before those below: the directory (names change), an object's (its map changes), the busy
 //! table, the allocator's, the append lock of the log, the window. Readers take none (see `window`).
@@ -26,7 +26,7 @@ pub(super) const OBJECT_LOCKS: u64 = 64;
 const PATIENCE: u32 = 64;
 
 /// The structures of an open region.
-pub struct Volume {
+pub struct Ledger {
     pub(super) log: Arc<Log>,
     pub(super) allocator: Allocator,
     pub(super) busy: Mutex<BusyTable>,
@@ -39,7 +39,7 @@ pub struct Volume {
     objects: Vec<Mutex<()>>,
 }
 
-impl Volume {
+impl Ledger {
     /// The structures as `log` shows them; reads one word.
     pub fn new(log: Arc<Log>) -> Result<Self> {
         let window = Arc::new(Window::new());
