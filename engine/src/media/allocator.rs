@@ -9,11 +9,10 @@ use super::log::record::Sequence;
 use super::log::{Log, Txn};
 use super::rules::Rule;
 use super::runs::Longest;
-use super::window::Window;
 use super::words::{Shape, Words};
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, Seqlock};
 use crate::units::{FRAME_SIZE, FrameNo, REGION_FRAMES_MAX};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -35,7 +34,7 @@ pub(crate) const KEPT_FOR_FREEING: u64 = 4;
 /// Frames that may be handed out, frames that soon may be, and where more come from.
 pub(crate) struct Allocator {
     pub(super) log: Arc<Log>,
-    window: Arc<Window>,
+    seqlock: Arc<Seqlock>,
     frames: AtomicU64,
     /// Held while the region grows: one at a time.
     growing: Mutex<()>,
@@ -66,11 +65,11 @@ pub(super) struct Groups {
 
 impl Allocator {
     /// The allocator of an open region; reads the `frames` word only.
-    pub(crate) fn new(log: Arc<Log>, window: Arc<Window>) -> Result<Self> {
+    pub(crate) fn new(log: Arc<Log>, seqlock: Arc<Seqlock>) -> Result<Self> {
         let frames = log.read(RootWord::Frames.offset())?;
         Ok(Self {
             log,
-            window,
+            seqlock,
             frames: AtomicU64::new(frames),
             growing: Mutex::new(()),
             groups: Mutex::default(),
@@ -344,7 +343,7 @@ impl Allocator {
             }
             t.write(RootWord::Frames.offset(), new.frames)
         };
-        self.log.append_as_one(change, || self.window.change())?;
+        self.log.append_as_one(change, || self.seqlock.change())?;
         let mut groups = self.groups.lock();
         // ORDERING: Release, see `shape`. Under the lock of the groups, so that none is loaded with the old end now.
         self.frames.store(new.frames, Ordering::Release);

@@ -1,7 +1,8 @@
 //! The ledger: everything named on the medium, as one façade for the store.
 //!
 //! Locks, each taken before those below: the directory (names change), an object's (its map changes), the busy
-//! table, the allocator's, the append lock of the log, the window. Readers take none (see `window`).
+//! table, the allocator's, the append lock of the log, the seqlock. Readers take none: a walk that met
+//! a change is made again, since it may have followed a node that was freed and holds other data by now.
 //!
 //! What a call changed is appended when it returns: it survives the death of the process, and a power loss once
 //! `Log::commit` of the log's head has returned.
@@ -12,11 +13,10 @@ use super::check::Report;
 use super::log::record::Sequence;
 use super::log::{Log, Txn};
 use super::record::{Head, ObjectSlot};
-use super::window::Window;
 use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU32, Ordering};
-use crate::sync::{Mutex, MutexGuard, thread};
+use crate::sync::{Mutex, MutexGuard, Seqlock, thread};
 use crate::units::FrameNo;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub struct Ledger {
     pub(super) log: Arc<Log>,
     pub(super) allocator: Allocator,
     pub(super) busy: Mutex<BusyTable>,
-    window: Arc<Window>,
+    seqlock: Arc<Seqlock>,
     /// Held by the thread that checks.
     checking: Mutex<()>,
     directory: Mutex<()>,
@@ -42,12 +42,12 @@ pub struct Ledger {
 impl Ledger {
     /// The structures as `log` shows them; reads one word.
     pub fn new(log: Arc<Log>) -> Result<Self> {
-        let window = Arc::new(Window::new());
+        let seqlock = Arc::<Seqlock>::default();
         Ok(Self {
-            allocator: Allocator::new(log.clone(), window.clone())?,
+            allocator: Allocator::new(log.clone(), seqlock.clone())?,
             log,
             busy: Mutex::default(),
-            window,
+            seqlock,
             checking: Mutex::default(),
             directory: Mutex::default(),
             changers: AtomicU32::new(0),
@@ -158,7 +158,7 @@ impl Ledger {
             walked => return walked,
         }
         drop(snapshot);
-        let _changes_wait = self.window.pause();
+        let _changes_wait = self.seqlock.pause();
         super::check::walk(&*self.log, begin()?)
     }
 
@@ -175,7 +175,7 @@ impl Ledger {
         &self,
         f: impl FnOnce(&mut Txn<'_>, Shape) -> Result<R>,
     ) -> Result<(R, Sequence)> {
-        self.log.append_as_one(|t| f(t, self.shape()), || self.window.change())
+        self.log.append_as_one(|t| f(t, self.shape()), || self.seqlock.change())
     }
 
     /// `change` with frames to use; what was not used is given back.
@@ -194,7 +194,7 @@ impl Ledger {
 
     /// What `look` finds in the log's view at one moment.
     pub(super) fn read<R>(&self, look: impl Fn(&Log, Shape) -> Result<R>) -> Result<R> {
-        self.window.read(|| look(&self.log, self.shape()))
+        self.seqlock.read(|| look(&self.log, self.shape()))
     }
 
     pub(super) fn shape(&self) -> Shape {

@@ -32,7 +32,6 @@ mod steps;
 pub mod superblock;
 mod tree;
 mod uses;
-mod window;
 mod words;
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ pub mod futex;
 mod global;
 mod lazy;
 mod lock;
+mod seqlock;
 pub mod time;
 
 pub use global::Global;
 pub use lazy::{LazyArray, Zeroed};
 pub use lock::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use seqlock::Seqlock;
 
 #[cfg(pagestone_loom)]
 use loom as imp;
