@@ -4,6 +4,7 @@ use super::guards::{Held, forgotten, given, manner, must_not_wait_for_itself, re
 use super::pin::PageRef;
 use crate::error::{Error, Result};
 use crate::frame::{FrameTable, Manner, SHARED_MAX, SharedOutcome};
+use crate::space::SpaceManager;
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, LINES_PER_FRAME};
 use std::ops::{Deref, DerefMut, Range};
 use std::time::Duration;
@@ -133,24 +134,24 @@ impl PageRef {
         Ok(Some(latch.writing()))
     }
 
-    /// Stores `bytes` at `at`, under the exclusive latch.
+    /// Stores `bytes` at `at`, under the exclusive latch. `manager`: of the frame's region.
     ///
     /// # Durability
     /// Dirty, as after a [`WriteGuard`]; or durable at once, where that is cheaper (`CacheLine`, more than a few lines).
-    pub(crate) fn store(&self, at: usize, bytes: &[u8]) -> Result {
-        self.store_from(STREAM_MIN, at, bytes)
+    pub(crate) fn store(&self, manager: &dyn SpaceManager, at: usize, bytes: &[u8]) -> Result {
+        self.store_from(STREAM_MIN, manager, at, bytes)
     }
 
     /// As [`Self::store`], for bytes that a record is about to uncover: it only has to publish them.
     ///
     /// # Durability
     /// Durable at once on `CacheLine`, otherwise dirty.
-    pub(crate) fn store_now(&self, at: usize, bytes: &[u8]) -> Result {
-        self.store_from(0, at, bytes)
+    pub(crate) fn store_now(&self, manager: &dyn SpaceManager, at: usize, bytes: &[u8]) -> Result {
+        self.store_from(0, manager, at, bytes)
     }
 
     /// On `CacheLine`, from `stream_min` bytes on past the cache and durable at once.
-    fn store_from(&self, stream_min: usize, at: usize, bytes: &[u8]) -> Result {
+    fn store_from(&self, stream_min: usize, manager: &dyn SpaceManager, at: usize, bytes: &[u8]) -> Result {
         check_range(&(at..at + bytes.len()))?;
         let mut latch = self.exclusive()?;
         let memory = self.pages().region().memory();
@@ -160,7 +161,7 @@ impl PageRef {
             // durable.
             memory.write_nt(offset, bytes)?;
             memory.fence();
-            if self.pages().replayed(self.frame()) {
+            if manager.would_replay(self.frame()) {
                 // Durable, but not what a power loss would leave: the next sync sees to that (LOG rule 6).
                 latch.note(at..at + bytes.len());
             } else if !bytes.is_empty() {

@@ -5,7 +5,6 @@ use super::kept::Kept;
 use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
 use crate::frame::{Descriptor, FrameTable, PinOutcome, Snapshot, UnpinOutcome};
-use crate::media::log::images::Images;
 use crate::region::{Region, last_put};
 use crate::space::SpaceManager;
 use crate::sync::RwLock;
@@ -34,7 +33,6 @@ pub struct Pages {
     /// Shared: a raw pin is being validated. Exclusive: frames change their role.
     pub(super) roles: RwLock<()>,
     manager: OnceLock<Weak<dyn SpaceManager>>,
-    images: OnceLock<Arc<Images>>,
 }
 
 // SAFETY: `base` is an address inside the region's mapping, which any thread may use; what is behind it is only
@@ -62,20 +60,13 @@ impl Pages {
             kept: Kept::default(),
             roles: RwLock::new(()),
             manager: OnceLock::new(),
-            images: OnceLock::new(),
         }))
     }
 
-    /// Names the manager that vouches for frames, and the log's index of bytes that a crash would replay. Once.
-    pub(crate) fn manage(&self, manager: Weak<dyn SpaceManager>, images: Arc<Images>) {
+    /// Names the manager that vouches for frames. Once.
+    pub(crate) fn manage(&self, manager: Weak<dyn SpaceManager>) {
         // A second call would be a bug of the store; the first manager stays.
         let _ = self.manager.set(manager);
-        let _ = self.images.set(images);
-    }
-
-    /// Whether a power loss would replay bytes of this frame over what is stored there now. The caller has latched it.
-    pub(super) fn replayed(&self, frame: FrameNo) -> bool {
-        self.images.get().is_some_and(|images| images.last(std::iter::once(frame)).is_some())
     }
 
     /// The manager, while it lives.

@@ -25,6 +25,9 @@ pub trait SpaceManager: Send + Sync {
     /// Before the first store of an opening: sees to it that all that is in use has blocks of its own, and admits stores.
     fn prepare(&self) -> Result;
 
+    /// Whether a power loss would store former bytes over what is stored in this frame now. The caller has latched it.
+    fn would_replay(&self, frame: FrameNo) -> bool;
+
     /// For each frame the page that it holds; `None` for free frames, metadata, and pages that were cut off.
     fn owners(&self, frames: &[FrameNo]) -> Result<Vec<Option<Owner>>>;
 }

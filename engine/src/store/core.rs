@@ -56,7 +56,7 @@ impl Core {
             closed: AtomicBool::new(false),
         });
         let manager: Weak<dyn SpaceManager> = Arc::<Self>::downgrade(&core);
-        core.pages.manage(manager, Arc::clone(core.log.images()));
+        core.pages.manage(manager);
         core.pages.publish();
         Ok(core)
     }

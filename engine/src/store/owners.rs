@@ -24,6 +24,11 @@ impl SpaceManager for Core {
         self.ledger.prepare()
     }
 
+    /// A batch's bytes are in the log until its records are passed (LOG rule 6).
+    fn would_replay(&self, frame: FrameNo) -> bool {
+        self.log.images().last(std::iter::once(frame)).is_some()
+    }
+
     /// Walks the maps of all objects: nothing on the medium leads from a frame to its page.
     fn owners(&self, frames: &[FrameNo]) -> Result<Vec<Option<Owner>>> {
         let mut found: HashMap<FrameNo, Option<Owner>> = frames.iter().map(|&frame| (frame, None)).collect();

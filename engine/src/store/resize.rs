@@ -83,7 +83,7 @@ impl Shared {
                 layout.lengths.committed(self.len());
             }
         }
-        self.pin_located_short(index, frame)?.store_now(in_page, &[0; FRAME_SIZE][in_page..])?;
+        self.pin_located_short(index, frame)?.store_now(&*self.core, in_page, &[0; FRAME_SIZE][in_page..])?;
         layout.unpublished = true;
         Ok(())
     }
@@ -247,7 +247,7 @@ impl Shared {
             let Some(&(last, _)) = mapped.last() else { break };
             for (index, frame) in mapped {
                 ledger.met_page(frame)?;
-                self.pin_located_short(index, frame)?.store_now(0, &[0; FRAME_SIZE])?;
+                self.pin_located_short(index, frame)?.store_now(&*self.core, 0, &[0; FRAME_SIZE])?;
             }
             layout.unpublished = true;
             from = PageIndex(last.0 + 1);
@@ -282,8 +282,11 @@ impl Shared {
         }
         let index = PageIndex::of_byte(from);
         let Some(frame) = self.locate(index)? else { return Ok(()) };
-        self.pin_located_short(index, frame)?
-            .store((from % PAGE) as usize, &[0; FRAME_SIZE][..(to - from) as usize])
+        self.pin_located_short(index, frame)?.store(
+            &*self.core,
+            (from % PAGE) as usize,
+            &[0; FRAME_SIZE][..(to - from) as usize],
+        )
     }
 
     /// Makes whole pages holes, some at a time: between them lookups go on. While a step runs they wait: until its record

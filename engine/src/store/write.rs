@@ -113,7 +113,7 @@ impl Shared {
                     None => return Ok(()),
                 },
             };
-            match page.store(piece.at, piece.bytes) {
+            match page.store(&*self.core, piece.at, piece.bytes) {
                 Err(Error::Detached { .. }) => return Ok(()),
                 stored => stored?,
             }
@@ -178,7 +178,7 @@ impl Shared {
         let rest = || pieces(offset, bytes).map(|piece| progress.rest(piece));
         let in_place = |(piece, frame): (Piece<'_>, &Option<FrameNo>)| match frame {
             Some(frame) if !piece.bytes.is_empty() => {
-                self.pin_located_short(piece.index, *frame)?.store(piece.at, piece.bytes)
+                self.pin_located_short(piece.index, *frame)?.store(&*self.core, piece.at, piece.bytes)
             }
             _ => Ok(()),
         };
