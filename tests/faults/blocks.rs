@@ -25,6 +25,7 @@ use std::time::Duration;
 pub const CASES: &[Case] = &[
     Case { name: "blocks: a sparse copy on a full disk", run: sparse_copy },
     Case { name: "blocks: a sparse copy of an unclean region on a full disk", run: sparse_unclean_copy },
+    Case { name: "blocks: a sparse copy on a full tmpfs", run: sparse_copy_in_memory },
     Case { name: "blocks: a sparse file that becomes a region", run: sparse_file },
     Case { name: "blocks: a reflinked region on a full XFS", run: reflinked },
     Case {
@@ -236,6 +237,61 @@ fn sparse_unclean_copy(bench: &Bench) {
     assert_eq!(found, [5; PAGE as usize]);
     assert!(copied.check().expect("it reads").is_clean());
     bench.state();
+}
+
+/// There a load of a hole takes a page as well: what only reads must need none.
+fn sparse_copy_in_memory(bench: &Bench) {
+    let what = "a sparse copy on a full tmpfs";
+    if !may_mount(bench, what) {
+        return;
+    }
+    let folder = bench.folder();
+    let disk = match Mounted::tmpfs(&folder.path().join("disk"), 24 * MIB) {
+        Ok(disk) => disk,
+        Err(error) => return bench.skip(what, &error.to_string()),
+    };
+    let (original, path) = (folder.path().join("original.pgs"), disk.path().join("copy.pgs"));
+    for class in [Durability::Fdatasync, Durability::CacheLine] {
+        let options = options(class);
+        make(&original, &options);
+        for change in CHANGES {
+            copy(&["--sparse=always"], &original, &path);
+            reads_without_room(&options, &path, &content());
+            refused_then_done(&options, &path, change);
+            bench.state();
+        }
+        let store = options.open(&original).expect("it opens");
+        let object = store.open("o").expect("it is there");
+        let mut batch = store.batch();
+        batch.write_at(&object, 63 * PAGE, &[5; PAGE as usize]).expect("it is staged");
+        batch.commit().expect("room");
+        store.sync().expect("it syncs");
+        copy(&["--sparse=always"], &original, &path);
+        let changed = [content()[..63 * PAGE as usize].to_vec(), vec![5; PAGE as usize]].concat();
+        reads_without_room(&options, &path, &changed);
+        let copied = options.open(&path).expect("there is room");
+        let object_of_copy = copied.open("o").expect("it is there");
+        object_of_copy.write_at(0, &vec![9; 64 * PAGE as usize]).expect("all of it can be stored to");
+        assert!(copied.check().expect("it reads").is_clean());
+        drop((object, object_of_copy, store, copied));
+        std::fs::remove_file(&path).and_then(|()| std::fs::remove_file(&original)).expect("they are there");
+        bench.state();
+    }
+}
+
+/// A region on a full disk is read and checked, and its file takes nothing for it.
+fn reads_without_room(options: &Options, path: &Path, content: &[u8]) {
+    let disk = path.parent().expect("a folder");
+    fill_disk(disk);
+    let before = on_disk(path);
+    assert!(before < path.metadata().expect("it is there").len(), "it has holes");
+    let store = options.clone().create(false).read_only(true).open(path).expect("it is read");
+    let object = store.open("o").expect("it is there");
+    assert!(matches(&object, content));
+    assert!(store.check().expect("it reads").is_clean());
+    drop((object, store));
+    assert_eq!(on_disk(path), before);
+    let_go(disk);
 }
 
 fn sparse_file(bench: &Bench) {

@@ -57,7 +57,7 @@ impl Region {
         let Some(file) = self.block_file()? else { return Ok(Vec::new()) };
         // Where there is no page cache, blocks that were never written are as bad as none: see `growth`.
         let written = self.kind() == MediumKind::DaxFile;
-        let asked = || extents::gaps(file, within, written);
+        let asked = || extents::gaps(file, within.clone(), written);
         let mut gaps = self
             .memory
             .persist()
@@ -66,6 +66,15 @@ impl Region {
         let frame = FRAME_SIZE as u64;
         for gap in &mut gaps {
             gap.bytes = gap.bytes.start / frame * frame..gap.bytes.end.next_multiple_of(frame);
+        }
+        // What is covered cannot be stored to, whatever else has given it blocks.
+        let covered = self.memory.covered(&within).into_iter();
+        let apart = |bytes: &Range<u64>| {
+            !gaps.iter().any(|gap| gap.bytes.start <= bytes.start && bytes.end <= gap.bytes.end)
+        };
+        let missed: Vec<_> = covered.filter(apart).map(|bytes| Gap { bytes, shared: false }).collect();
+        if !missed.is_empty() {
+            gaps = joined(gaps, missed);
         }
         Ok(gaps)
     }
@@ -95,7 +104,7 @@ impl Region {
             })?;
             start = end;
         }
-        Ok(())
+        self.memory.show(gap.bytes.clone())
     }
 
     /// Gives blocks of their own to all of `within`, each range ascending and apart from the others. No thread stores
@@ -147,6 +156,20 @@ impl Region {
             self.name()
         )
     }
+}
+
+/// All bytes of either, ascending and apart. None is shared: it is of a file in memory.
+fn joined(gaps: Vec<Gap>, others: Vec<Gap>) -> Vec<Gap> {
+    let mut all: Vec<Gap> = gaps.into_iter().chain(others).collect();
+    all.sort_by_key(|gap| gap.bytes.start);
+    all.dedup_by(|next, gap| {
+        let touch = next.bytes.start <= gap.bytes.end;
+        if touch {
+            gap.bytes.end = gap.bytes.end.max(next.bytes.end);
+        }
+        touch
+    });
+    all
 }
 
 /// Gives blocks of its own to what the file shares with others.

@@ -2,6 +2,7 @@
 //! mapped as well, and become usable as the file grows.
 
 use super::addresses::{self, Addresses};
+use super::covered::Covered;
 use super::options::RegionOptions;
 use super::overlay::Overlay;
 use super::probe::SYNCHRONOUS;
@@ -10,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::sync::fork;
 use crate::units::{Durability, FRAME_SIZE};
 use std::mem::ManuallyDrop;
-use std::os::fd::AsRawFd;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 /// Windows begin at block boundaries and are whole blocks, so that 2 MiB of the medium can be one mapping.
@@ -28,6 +30,8 @@ pub(super) struct Mapping {
     fixed: bool,
     /// Of a device that is open for private stores.
     overlay: Option<Overlay>,
+    /// Of a file in memory, its holes.
+    covered: Option<Covered>,
     forks: u32,
 }
 
@@ -39,7 +43,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps what was opened into a window of `window` bytes, a multiple of [`BLOCK`].
     pub(super) fn new(opened: &Opened, window: u64, options: &RegionOptions) -> Result<Self> {
-        let mapping = match &opened.backing {
+        let mut mapping = match &opened.backing {
             Backing::File(claim) => {
                 let mapping = Self::reserve(window as usize, BLOCK)?;
                 // Whatever the class is taken to be: the kernel refuses the promise for any other kind.
@@ -79,6 +83,7 @@ impl Mapping {
         if !cfg!(miri) && !kept() {
             return Err(Error::os("keeping the region from forked children"));
         }
+        mapping.cover_holes(opened, options)?;
         Ok(mapping)
     }
 
@@ -91,7 +96,15 @@ impl Mapping {
         let start = addresses.start();
         let base = start.wrapping_add(start.addr().next_multiple_of(slack) - start.addr());
         let addresses = ManuallyDrop::new(addresses);
-        Ok(Self { addresses, base, window, fixed: false, overlay: None, forks: fork::generation() })
+        Ok(Self {
+            addresses,
+            base,
+            window,
+            fixed: false,
+            overlay: None,
+            covered: None,
+            forks: fork::generation(),
+        })
     }
 
     /// Maps the first `len` bytes of the window anew.
@@ -107,6 +120,30 @@ impl Mapping {
             .map_err(|error| Error::io("keeping the region from being locked in memory", error))?;
         // SAFETY: a part of the window, which is not in use yet.
         unsafe { addresses::open(self.base, len, writable) }
+    }
+
+    /// Covers the file's holes, where a load of one would take a page: see `covered`.
+    fn cover_holes(&mut self, opened: &Opened, options: &RegionOptions) -> Result {
+        if let (Backing::File(claim), Some(_)) = (&opened.backing, &opened.medium.path) {
+            let len = opened.len.min(self.window as u64);
+            // SAFETY: the window is ours and new, and the file's bytes are mapped there.
+            self.covered = unsafe { Covered::over(self.base, len, claim.descriptor()?, options.private) }?;
+        }
+        Ok(())
+    }
+
+    /// The holes of the file within these bytes that are covered still.
+    pub(super) fn covered(&self, within: &Range<u64>) -> Vec<Range<u64>> {
+        self.covered.as_ref().map_or_else(Vec::new, |covered| covered.parts(within))
+    }
+
+    /// Shows the file where these bytes, whole frames, were covered: they have blocks now. The mapping is writable and shared.
+    pub(super) fn show(&self, bytes: Range<u64>, file: BorrowedFd<'_>) -> Result {
+        match &self.covered {
+            None => Ok(()),
+            // SAFETY: the window is ours; what is covered reads as zeros, before and after.
+            Some(covered) => unsafe { covered.show(self.base, bytes, file) },
+        }
     }
 
     /// Before stores to a range: makes it this process's own, where the mapping does not do that by itself.

@@ -305,7 +305,13 @@ impl Memory {
         let written = opened.and_then(|file| persist::write_and_sync(&file, bytes, offset));
         written.map_err(|error| Error::io(format!("writing to {}", self.name), error))?;
         // A shared mapping shows it.
-        if self.writable && !self.private { self.wrote(offset, bytes.len()) } else { Ok(()) }
+        if !self.writable || self.private {
+            return Ok(());
+        }
+        let frame = FRAME_SIZE as u64;
+        let end = (offset + bytes.len() as u64).next_multiple_of(frame);
+        self.show(offset / frame * frame..end)?;
+        self.wrote(offset, bytes.len())
     }
 
     /// Says that everything that was stored before this opening is on the medium.
@@ -497,6 +503,19 @@ impl Memory {
     }
 
     /// Before stores to a range that was checked.
+    /// Parts of `within` that are holes of the file, and that zeros are shown for.
+    pub(super) fn covered(&self, within: &Range<u64>) -> Vec<Range<u64>> {
+        self.mapping.covered(within)
+    }
+
+    /// Shows the file in these whole frames, which have blocks now.
+    pub(super) fn show(&self, frames: Range<u64>) -> Result {
+        match self.descriptor()? {
+            Some(file) => self.mapping.show(frames, file),
+            None => Ok(()),
+        }
+    }
+
     #[inline]
     fn prepare_store(&self, offset: u64, len: usize) -> Result {
         self.check_writable()?;

@@ -13,6 +13,7 @@ mod below;
 mod blocks;
 mod claim;
 mod close;
+mod covered;
 mod extents;
 mod file_system;
 mod fork;
