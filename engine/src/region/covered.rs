@@ -1,0 +1,115 @@
+//! Holes of a file that lies in memory, covered by zeros.
+//!
+//! On tmpfs a load of a hole through a mapping takes a page of the file system, as a store does, and is a `SIGBUS` where that
+//! is full. So before anything is read, zeros of the process's own are mapped over the holes. An opening that writes
+//! cannot store to them: a hole gets blocks first, and then the file is shown there again.
+
+use super::addresses;
+use super::extents;
+use super::file_system::FileSystem;
+use crate::error::{Error, Result};
+use crate::sync::Mutex;
+use crate::units::FRAME_SIZE;
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Holes that are covered at most, the longest first: each is a mapping, of which a process may have 65,530.
+const MOST: usize = 8192;
+
+/// The holes that are covered, in whole frames.
+#[derive(Debug)]
+pub(super) struct Covered {
+    runs: Mutex<Vec<Range<u64>>>,
+}
+
+impl Covered {
+    /// Covers the holes among the first `len` bytes of a file that is mapped at `base`; `None` if it needs that nowhere.
+    ///
+    /// # Safety
+    /// As many bytes at `base` are the caller's, mapped, and not used yet.
+    pub(super) unsafe fn over(
+        base: *mut u8,
+        len: u64,
+        file: BorrowedFd<'_>,
+        writable: bool,
+    ) -> Result<Option<Self>> {
+        if cfg!(miri) || !FileSystem::of(file)?.is_memory() {
+            return Ok(None);
+        }
+        let asked = extents::gaps(file, 0..len, false)
+            .map_err(|error| Error::io("asking for the holes of the region's file", error))?;
+        let frame = FRAME_SIZE as u64;
+        let whole =
+            |bytes: Range<u64>| bytes.start.next_multiple_of(frame)..bytes.end.next_multiple_of(frame);
+        let mut runs: Vec<_> =
+            asked.into_iter().map(|gap| whole(gap.bytes)).filter(|run| !run.is_empty()).collect();
+        runs.sort_by_key(|run| Reverse(run.end - run.start));
+        runs.truncate(MOST);
+        runs.sort_by_key(|run| run.start);
+        for run in &runs {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let access = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
+            // SAFETY: the run lies in the caller's bytes.
+            unsafe { map(base, run, access, flags, -1) }?;
+        }
+        Ok((!runs.is_empty()).then(|| Self { runs: Mutex::new(runs) }))
+    }
+
+    /// The parts of `within` that are covered, ascending.
+    pub(super) fn parts(&self, within: &Range<u64>) -> Vec<Range<u64>> {
+        let runs = self.runs.lock();
+        let part = |run: &Range<u64>| run.start.max(within.start)..run.end.min(within.end);
+        runs.iter().map(part).filter(|part| !part.is_empty()).collect()
+    }
+
+    /// Shows the file again where `bytes`, whole frames, are covered: they can be stored to from now on.
+    ///
+    /// # Safety
+    /// As for [`Self::over`], with the same `base`; the bytes may be read meanwhile, and read as zeros until then.
+    pub(super) unsafe fn show(&self, base: *mut u8, bytes: Range<u64>, file: BorrowedFd<'_>) -> Result {
+        let mut runs = self.runs.lock();
+        let mut left = Vec::with_capacity(runs.len() + 1);
+        let mut shown = Ok(());
+        for run in runs.drain(..) {
+            let part = run.start.max(bytes.start)..run.end.min(bytes.end);
+            if part.is_empty() || shown.is_err() {
+                left.push(run);
+                continue;
+            }
+            // Reachable from the first moment: other threads may read there.
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            // SAFETY: a part of the caller's bytes; the file's are zeros there too.
+            shown = unsafe { map(base, &part, access, libc::MAP_SHARED, file.as_raw_fd()) };
+            match shown {
+                Ok(()) => left.extend(
+                    [run.start..part.start, part.end..run.end].into_iter().filter(|run| !run.is_empty()),
+                ),
+                Err(_) => left.push(run),
+            }
+        }
+        *runs = left;
+        shown
+    }
+}
+
+/// Maps `bytes` of the window at `base` anew, which is never locked, dumped or inherited.
+///
+/// # Safety
+/// They are the caller's, and nothing is lost with what is mapped there.
+unsafe fn map(base: *mut u8, bytes: &Range<u64>, access: i32, flags: i32, file: i32) -> Result {
+    let (start, len) = (base.wrapping_add(bytes.start as usize), (bytes.end - bytes.start) as usize);
+    let flags = flags | libc::MAP_FIXED | libc::MAP_NORESERVE;
+    let offset = if file < 0 { 0 } else { bytes.start as libc::off_t };
+    // SAFETY: this function's contract.
+    if unsafe { libc::mmap(start.cast(), len, access, flags, file, offset) } == libc::MAP_FAILED {
+        return Err(Error::os(format!("mapping {len} bytes of the region at {:#x}", bytes.start)));
+    }
+    addresses::keep_unlocked(start, len)
+        .map_err(|error| Error::io("keeping the region from being locked in memory", error))?;
+    // SAFETY: advice about the bytes that were just mapped.
+    if unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTFORK) } != 0 {
+        return Err(Error::os("keeping the region from forked children"));
+    }
+    Ok(())
+}
