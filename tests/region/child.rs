@@ -86,6 +86,7 @@ fn a_role_that_another_test_gives() {
         }
         "refused" => crate::claim::refused_after_few_reads(path),
         "many-regions" => crate::scale::attach_very_many(),
+        "few-addresses" => crate::scale::outgrow_few_addresses(),
         "dumped" => crate::scale::hold_little_that_is_dumped(),
         "forbidden" => crate::waiting::without_locks(path),
         "closed-standard-files" => crate::descriptors::without_standard_files(path),

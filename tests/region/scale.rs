@@ -118,6 +118,43 @@ fn a_region_that_outgrows_its_addresses_says_so_and_gets_more_at_its_next_openin
 }
 
 #[test]
+fn a_region_that_fills_its_addresses_gets_more_at_its_next_opening_where_they_are_scarce() {
+    Child::start("few-addresses", Path::new(""));
+}
+
+/// Runs in a process of its own, whose addresses are limited.
+pub fn outgrow_few_addresses() {
+    let left = 96 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("region");
+    // What the process has once and for all.
+    let region = attach_with(&path, RegionOptions { max_bytes: Some(1 << 20), ..creating() }).unwrap();
+    region.close();
+    drop(region);
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let has = text.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 4096;
+    let limit = libc::rlimit { rlim_cur: has + left, rlim_max: has + left };
+    // SAFETY: an initialized limit.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    let mut filled = 0;
+    loop {
+        let region = crate::attach(&path).unwrap();
+        let window = region.window_bytes();
+        assert!(window > filled || filled * 2 > left / 2, "{window} bytes of addresses again, of {left}");
+        if window <= filled {
+            break;
+        }
+        region.grow_to(window).unwrap();
+        filled = window;
+        region.close();
+    }
+}
+
+fn creating() -> RegionOptions {
+    RegionOptions { create: true, ..Default::default() }
+}
+
+#[test]
 fn memory_that_outgrows_its_addresses_is_not_told_to_be_closed() {
     let region = Region::attach(Source::Memory { bytes: 4096 }, &RegionOptions::default()).unwrap();
     let words = region.grow_to(region.window_bytes() + 4096).unwrap_err().to_string();

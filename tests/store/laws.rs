@@ -357,3 +357,76 @@ fn a_growth_waits_for_no_dirt_of_the_file() {
     assert_eq!(store.stats().tail_moves, moves, "the tail has synced the file");
     assert!(dirty_pages(&file) >= Some(dirty), "{:?} of {dirty} pages are dirty still", dirty_pages(&file));
 }
+
+#[test]
+fn the_first_growth_through_a_handle_waits_for_no_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Store::options().create(true).assume(Durability::Fdatasync);
+    let store = options.open(folder.path().join("laws.pgs")).unwrap();
+    store.create("grown").unwrap().append(&[1; 100]).unwrap();
+    store.sync().unwrap();
+    let before = store.stats().file_syncs;
+    let grow: [fn(&Object); 4] = [
+        |object| assert!(object.append(&[1; 100]).unwrap() > 0),
+        |object| object.write_at(object.len() + 50, &[1; 50]).unwrap(),
+        |object| object.set_len(object.len() + 100).unwrap(),
+        |object| object.allocate(object.len(), 5000).unwrap(),
+    ];
+    for n in 0..400 {
+        let object = store.open("grown").unwrap();
+        grow[n % 4](&object);
+    }
+    let syncs = store.stats().file_syncs - before;
+    assert!(syncs <= 4, "{syncs} file syncs for 400 growths, none of which asked for one");
+    // What was cut off is gone before the end moves over it, whatever a crash shows of the length.
+    let object = store.open("grown").unwrap();
+    object.write_at(0, &[1; 200]).unwrap();
+    object.set_len(200).unwrap();
+    object.set_len(120).unwrap();
+    drop(object);
+    let object = store.open("grown").unwrap();
+    object.set_len(200).unwrap();
+    assert_eq!(crate::content(&object)[120..], [0; 80]);
+    assert!(store.stats().file_syncs > before + syncs, "the old length was hidden first");
+}
+
+#[test]
+fn a_sync_gives_back_a_part_of_what_others_freed_and_later_ones_the_rest() {
+    const RUNS: u64 = 400;
+    const RUN: u64 = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::new();
+    let options = Store::options().create(true).assume(Durability::Fdatasync).recorder(recorder.clone());
+    let store = options.open(folder.path().join("laws.pgs")).unwrap();
+    let (gone, kept, other) =
+        (store.create("gone").unwrap(), store.create("kept").unwrap(), store.create("other").unwrap());
+    for _ in 0..RUNS {
+        gone.append(&[1; (RUN * PAGE) as usize]).unwrap();
+        kept.append(&[2; PAGE as usize]).unwrap();
+    }
+    other.append(&[3; 100]).unwrap();
+    store.sync().unwrap();
+    drop(gone);
+    store.unlink("gone").unwrap();
+    let punches = || {
+        let operations = recorder.file_operations();
+        operations.iter().filter(|operation| **operation == FileOperation::Punch).count()
+    };
+    let (mut syncs, mut most, mut all) = (0, 0, punches());
+    loop {
+        let before = punches();
+        other.write_at(0, b"ten bytes.").unwrap();
+        other.sync().unwrap();
+        let now = punches();
+        most = most.max(now - before);
+        syncs += 1;
+        if now == before {
+            break;
+        }
+        all = now;
+    }
+    assert!(most <= 16, "one sync gave back {most} runs");
+    let expected = (RUNS * RUN).saturating_sub((16 << 20) / PAGE) / RUN;
+    assert!(all as u64 >= expected / 2, "{all} of {expected} runs have gone back in {syncs} syncs");
+    check(&store);
+}

@@ -30,6 +30,9 @@ const KEPT_MIN_TIGHT: u64 = frames_in(1 << 20);
 const KEPT_PART_TIGHT: u64 = 64;
 /// Shorter runs do not go back by themselves.
 const RUN_MIN: u32 = 16;
+/// Runs that a change or a sync gives back at most: each is a call of the file system, of milliseconds where it passes them on
+/// to the disk. The next ones go on.
+const RUNS_A_CHANGE: u64 = 8;
 /// Frames that go back in one call at most: meanwhile they cannot be handed out.
 const RETURNED_MAX: u32 = frames_in(16 << 20) as u32;
 
@@ -244,10 +247,13 @@ impl Allocator {
         drop(groups);
         if free > enough {
             // Less than the limit stays, so that not each freed page is a call of the file system.
-            self.punch(loaded.into_iter(), limit - limit / 4, RUN_MIN)?;
+            let mut runs = RUNS_A_CHANGE;
+            self.punch(loaded.into_iter(), limit - limit / 4, RUN_MIN, &mut runs)?;
             let groups = self.groups.lock();
-            // ORDERING: Relaxed: see `Blocks::found_full`.
-            self.blocks.scattered.store(groups.free, Ordering::Relaxed);
+            if runs > 0 {
+                // ORDERING: Relaxed: see `Blocks::found_full`.
+                self.blocks.scattered.store(groups.free, Ordering::Relaxed);
+            }
             self.blocks.note_free(shape, groups.with_waiting());
         }
         Ok(())
@@ -273,12 +279,13 @@ impl Allocator {
         }
         let (groups, shape) = self.settled()?;
         drop(groups);
-        let frames = self.punch(0..shape.groups(), KEPT_FOR_FREEING, 1)?;
+        let frames = self.punch(0..shape.groups(), KEPT_FOR_FREEING, 1, &mut { u64::MAX })?;
         Ok(frames * FRAME_SIZE as u64)
     }
 
-    /// Punches the free runs of these groups, ascending, but for the first `keep` frames and runs of fewer than `least`.
-    fn punch(&self, groups: impl Iterator<Item = u64>, keep: u64, least: u32) -> Result<u64> {
+    /// Punches the free runs of these groups, ascending, but for the first `keep` frames and runs of fewer than `least`, and of
+    /// them as many as `runs` says, which is less by each.
+    fn punch(&self, groups: impl Iterator<Item = u64>, keep: u64, least: u32, runs: &mut u64) -> Result<u64> {
         let region = self.log.region();
         let (mut kept, mut punched) = (0, 0);
         for group in groups {
@@ -296,6 +303,10 @@ impl Allocator {
                     continue;
                 }
                 for start in run.clone().step_by(RETURNED_MAX as usize) {
+                    if *runs == 0 {
+                        return Ok(punched);
+                    }
+                    *runs -= 1;
                     punched += self.punch_run(group, start..run.end.min(start + RETURNED_MAX))?;
                 }
             }

@@ -174,7 +174,7 @@ fn words(log_frames: u32) -> impl Iterator<Item = (u64, u64)> {
 /// `NotARegion`, `Version`, `Features`, `Truncated`, `Corrupt`: nothing was changed.
 pub fn open(region: Arc<Region>, rules: Rules) -> Result<(Log, Recovery)> {
     let Some(superblock) = Superblock::read(&region)? else {
-        let hint = "it is blank: create a region in it first".to_owned();
+        let hint = "its head is blank: restore it from a copy, or create a region in its place".to_owned();
         return Err(Error::NotARegion {
             path: region.path().map(Path::to_path_buf).unwrap_or_default(),
             hint,

@@ -52,7 +52,9 @@ impl Region {
         if self.limited_by_addresses && bytes <= REGION_MAX {
             let (name, window) = (self.name(), self.window_bytes());
             let next = match self.path() {
-                Some(_) => "close it and open it again, which gives it more",
+                Some(_) => {
+                    "close it and open it again, which gives it more as far as this process has addresses left"
+                }
                 None => "say with `max_size` how large it may become when you make it",
             };
             return Error::NoAddresses {

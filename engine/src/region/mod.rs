@@ -376,6 +376,8 @@ fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, P
     // Whole blocks, as windows are: else the smallest window would still seem to be too wide.
     let least = len.max(mapping::BLOCK).next_multiple_of(mapping::BLOCK);
     let smaller = |window: u64, by: u64| (window / by).next_multiple_of(mapping::BLOCK).max(least);
+    // Room to grow comes before what is left to others: else a region that fills its window would get the same one again.
+    let roomy = least.saturating_mul(2);
     let mut scarce = false;
     loop {
         let placed = Mapping::new(opened, window, options)
@@ -387,7 +389,7 @@ fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, P
             Ok((mapping, frames)) if scarce => {
                 drop(mapping);
                 table.free(frames);
-                (window, scarce) = (smaller(window, 4), false);
+                (window, scarce) = (smaller(window, 4).max(roomy.min(window)), false);
             }
             placed => return placed,
         }

@@ -113,7 +113,10 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
     if path.is_some() && probe.geometry.is_none() && options.writable() && !options.private {
         growth::check_file_limit(len).map_err(|error| {
             Error::io(
-                format!("opening {path:?} of {len} bytes to write, with a lower RLIMIT_FSIZE: raise it"),
+                format!(
+                    "opening {:?} of {len} bytes to write, with a lower RLIMIT_FSIZE: raise it",
+                    path.as_deref().unwrap_or(Path::new(""))
+                ),
                 error,
             )
         })?;

@@ -128,7 +128,6 @@ impl Batch {
     /// # Errors
     /// `NoSpace`, also where a large batch would have to be written to too many places of a fragmented region that
     /// cannot grow; `Io` (`ENOMEM`) without memory for its pages; `OutOfRange` when it lets more objects grow than the region's log has room for (255 with a log of the
-    /// usual size; those that only change are not counted): nothing has changed. `WaitsForItself` when this
     /// usual size; those that only change are not counted): nothing has changed. `WaitsForItself` when this thread
     /// holds a guard on a page of the store; `Busy` when a [`ReadRange`](crate::page::ReadRange) of a page it changes
     /// is kept: nothing has changed. A failed flush poisons the region: whether the batch happened is known only when

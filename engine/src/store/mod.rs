@@ -105,6 +105,9 @@ impl Store {
     /// # }
     /// ```
     ///
+    /// Each free run is one call of the file system: of milliseconds on a disk that is told of it, so that a region with very
+    /// many small holes takes minutes. Other calls go on meanwhile.
+    ///
     /// # Durability
     /// What went back was freed durably before. Names and sizes are durable on return, as far as they were changed before.
     ///

@@ -248,7 +248,7 @@ fn refuse_foreign(region: &Region, log_frames: u32) -> Result {
     } else if part.iter().any(|&byte| byte != 0) {
         "it holds something else, which creating a store would destroy: remove it first"
     } else {
-        "its head is blank but it holds data, or room for it: restore it from a copy, or remove it first"
+        "its head is blank but it holds data, or room for it: restore it from a copy, or remove it and create a region anew"
     };
     Err(Error::NotARegion { path, hint: hint.to_owned() })
 }

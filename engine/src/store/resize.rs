@@ -76,8 +76,8 @@ impl Shared {
                 log.pass(last.max(log.head()))?
             }
             _ if self.core.rules.broken(Rule::ZeroEarly) => {}
-            // Whatever a crash shows, it shows none of these bytes.
-            _ if layout.lengths.hide(self.len()) => {}
+            // Whatever a crash shows, it shows none of these bytes, or shows them as they are.
+            _ if layout.lengths.hide(self.len()) || self.is_zero_behind(index, frame, in_page)? => {}
             _ => {
                 log.commit(log.head())?;
                 layout.lengths.committed(self.len());
@@ -86,6 +86,14 @@ impl Shared {
         self.pin_located_short(index, frame)?.store_now(&*self.core, in_page, &[0; FRAME_SIZE][in_page..])?;
         layout.unpublished = true;
         Ok(())
+    }
+
+    /// Whether the last page's bytes from `at` on are zeros, as they are but for what was cut off.
+    fn is_zero_behind(&self, index: PageIndex, frame: FrameNo, at: usize) -> Result<bool> {
+        let mut bytes = [0; FRAME_SIZE];
+        let behind = &mut bytes[at..];
+        self.pin_located_short(index, frame)?.load(at, behind)?;
+        Ok(behind.iter().all(|&byte| byte == 0))
     }
 
     /// Cuts the object to `len`, at most its length. One record makes the cut; steps free the frames.
