@@ -40,8 +40,9 @@ impl Covered {
         let asked = extents::gaps(file, 0..len, false)
             .map_err(|error| Error::io("asking for the holes of the region's file", error))?;
         let frame = FRAME_SIZE as u64;
-        let whole =
-            |bytes: Range<u64>| bytes.start.next_multiple_of(frame)..bytes.end.next_multiple_of(frame);
+        // A part of the last frame is all of it that there is.
+        let end = |end: u64| if end == len { end.next_multiple_of(frame) } else { end / frame * frame };
+        let whole = |bytes: Range<u64>| bytes.start.next_multiple_of(frame)..end(bytes.end);
         let mut runs: Vec<_> =
             asked.into_iter().map(|gap| whole(gap.bytes)).filter(|run| !run.is_empty()).collect();
         runs.sort_by_key(|run| Reverse(run.end - run.start));
@@ -49,9 +50,16 @@ impl Covered {
         runs.sort_by_key(|run| run.start);
         for run in &runs {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            let access = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
-            // SAFETY: the run lies in the caller's bytes.
-            unsafe { map(base, run, access, flags, -1) }?;
+            // Without access at first: what is locked and can be reached is filled at once.
+            // SAFETY: the run lies in the caller's bytes, which are not used yet.
+            unsafe {
+                map(base, run, libc::PROT_NONE, flags, -1)?;
+                addresses::open(
+                    base.wrapping_add(run.start as usize),
+                    (run.end - run.start) as usize,
+                    writable,
+                )?;
+            }
         }
         Ok((!runs.is_empty()).then(|| Self { runs: Mutex::new(runs) }))
     }
@@ -77,7 +85,7 @@ impl Covered {
                 left.push(run);
                 continue;
             }
-            // Reachable from the first moment: other threads may read there.
+            // Reachable from the first moment: other threads may read there. What is locked is filled: it has blocks.
             let access = libc::PROT_READ | libc::PROT_WRITE;
             // SAFETY: a part of the caller's bytes; the file's are zeros there too.
             shown = unsafe { map(base, &part, access, libc::MAP_SHARED, file.as_raw_fd()) };
