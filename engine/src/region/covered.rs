@@ -52,14 +52,10 @@ impl Covered {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             // Without access at first: what is locked and can be reached is filled at once.
             // SAFETY: the run lies in the caller's bytes, which are not used yet.
-            unsafe {
-                map(base, run, libc::PROT_NONE, flags, -1)?;
-                addresses::open(
-                    base.wrapping_add(run.start as usize),
-                    (run.end - run.start) as usize,
-                    writable,
-                )?;
-            }
+            unsafe { map(base, run, libc::PROT_NONE, flags, -1) }?;
+            let (start, len) = (base.wrapping_add(run.start as usize), (run.end - run.start) as usize);
+            // SAFETY: as above; it is mapped now.
+            unsafe { addresses::open(start, len, writable) }?;
         }
         Ok((!runs.is_empty()).then(|| Self { runs: Mutex::new(runs) }))
     }
