@@ -66,6 +66,7 @@ struct region {
     pgs_store *store;
     int refs; /* databases */
     bool read_only;
+    int not_written; /* why, where it was to be written: a code of Pagestone */
     uint32_t durability;
 };
 
@@ -182,9 +183,11 @@ int pgsv_open_place(struct file *file, const struct place *place, const struct w
 int pgsv_status(struct file *file, int code, int otherwise, const char *what);
 int pgsv_failure(struct file *file, int code, int result, const char *what);
 int pgsv_refuse(int result, const char *format, ...);
+int pgsv_refuse_default(int result, const char *path);
 void pgsv_notice(const char *format, ...);
 void pgsv_tell(int result, const char *line);
 char *pgsv_last_failure(void);
+void pgsv_forget_failure(void);
 void pgsv_messages_forget(void);
 int pgsv_open_above(const char *path, int flags, mode_t mode);
 

@@ -174,10 +174,10 @@ int pgsv_locate(const char *path, int flags, const struct wishes *wishes, struct
     char region[PATH_MAX] = "";
     memset(place, 0, offsetof(struct place, region));
     place->kind = PLACE_DEFAULT;
-    if (strlen(path) >= PATH_MAX) return SQLITE_CANTOPEN;
+    if (strlen(path) >= PATH_MAX) return pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(ENAMETOOLONG));
     if (wishes->region) {
         int result = pgsv_default->xFullPathname(pgsv_default, wishes->region, PATH_MAX, region);
-        if (result != SQLITE_OK && result != SQLITE_OK_SYMLINK) return result;
+        if (result != SQLITE_OK && result != SQLITE_OK_SYMLINK) return pgsv_refuse_default(result, wishes->region);
     }
     if (stat(path, &status) == 0) return locate_existing(path, &status, *region ? region : NULL, flags, place);
     if (errno != ENOENT && errno != ENOTDIR) return pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));

@@ -119,10 +119,15 @@ static enum entry region_enter(const char *path, struct region *fresh, struct re
 
 /* ---- regions: opening and closing ---- */
 
-/* Opens the store; without permission to write, or when many readers are wished for, read-only. A file that is not there
+/* Whether it is the writing that was refused: there is no right to it, or the file is larger than the process may write. */
+static bool is_of_writing(int code)
+{
+    return code == -EACCES || code == -EROFS || code == -EPERM || code == -EFBIG || code == PGS_E_READ_ONLY;
+}
+
+/* Opens the store; where it may not be written, or when many readers are wished for, read-only. A file that is not there
  * cannot be read either: what speaks against making it is the failure to tell. */
-static int store_open(const struct place *place, int flags, const struct wishes *wishes, pgs_store **store,
-                      bool *read_only)
+static int store_open(const struct place *place, int flags, const struct wishes *wishes, struct region *region)
 {
     uint32_t storage = wishes->copy_on_write ? PGS_COPY_ON_WRITE : 0;
     pgs_options options = {.size = sizeof options,
@@ -130,16 +135,17 @@ static int store_open(const struct place *place, int flags, const struct wishes 
                            .required = wishes->required,
                            .assume = wishes->assume,
                            .max_bytes = wishes->max_bytes};
-    *read_only = wishes->shared_reading && !(flags & SQLITE_OPEN_READWRITE);
-    if (!*read_only) {
-        int code = pgs_open(place->region, &options, store);
-        if (place->create || (code != -EACCES && code != -EROFS && code != -EPERM && code != PGS_E_READ_ONLY)) return code;
-        *read_only = true;
+    region->read_only = wishes->shared_reading && !(flags & SQLITE_OPEN_READWRITE);
+    if (!region->read_only) {
+        int code = pgs_open(place->region, &options, &region->store);
+        if (place->create || !is_of_writing(code)) return code;
+        region->read_only = true;
+        region->not_written = code;
     }
     /* How durable the region is does not matter to a reader, which stores nothing. */
     options.flags = PGS_READ_ONLY;
     options.required = 0;
-    return pgs_open(place->region, &options, store);
+    return pgs_open(place->region, &options, &region->store);
 }
 
 /* Opens the region, and says which file it is; nothing is open after a failure. A code above 0 is SQLite's. */
@@ -147,7 +153,7 @@ static int region_fill(struct region *region, const struct place *place, int fla
                        pgs_region *info)
 {
     int code = pgsv_may_open(place);
-    if (code == SQLITE_OK) code = store_open(place, flags, wishes, &region->store, &region->read_only);
+    if (code == SQLITE_OK) code = store_open(place, flags, wishes, region);
     if (code != PGS_OK) return code;
     *info = (pgs_region){.size = sizeof *info};
     code = pgs_info(region->store, info);

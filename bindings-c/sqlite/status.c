@@ -63,6 +63,16 @@ int pgsv_refuse(int result, const char *format, ...)
     return result;
 }
 
+/* A refusal of the VFS that was the default before, which tells no reason but errno. */
+int pgsv_refuse_default(int result, const char *path)
+{
+    struct stat status;
+    int number = errno;
+    if (stat(path, &status) != 0) number = errno;
+    errno = number;
+    return pgsv_refuse(result, "%s: %s", path, number ? strerror(number) : "it cannot be opened");
+}
+
 /* What is worth to be known and no failure. */
 void pgsv_notice(const char *format, ...)
 {
@@ -88,6 +98,15 @@ char *pgsv_last_failure(void)
     char *line = sqlite3_mprintf("%s", last_anywhere);
     pthread_mutex_unlock(&last_mutex);
     return line;
+}
+
+/* An opening begins: an older failure of this thread is not what fails in it, nor what is asked for once it has succeeded. */
+void pgsv_forget_failure(void)
+{
+    pthread_mutex_lock(&last_mutex);
+    if (strcmp(last_here, last_anywhere) == 0) *last_anywhere = 0;
+    pthread_mutex_unlock(&last_mutex);
+    *last_here = 0;
 }
 
 void pgsv_messages_forget(void)

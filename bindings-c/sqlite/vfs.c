@@ -70,8 +70,8 @@ static int vfs_access(sqlite3_vfs *self, const char *path, int flags, int *answe
         int closed = pgsv_database_put(database);
         if (result == SQLITE_OK) result = closed;
     }
-    /* Not "absent": SQLite would take the other half of a transaction for committed. */
-    if (result != SQLITE_OK) return SQLITE_IOERR_ACCESS;
+    /* Not "absent": SQLite would take the other half of a transaction for committed. Busy, it asks its busy handler. */
+    if (result != SQLITE_OK) return result == SQLITE_BUSY ? SQLITE_BUSY : SQLITE_IOERR_ACCESS;
     if (!database) return pgsv_default->xAccess(pgsv_default, path, flags, answer);
     *answer = exists;
     return SQLITE_OK;
@@ -99,7 +99,7 @@ static int vfs_delete(sqlite3_vfs *self, const char *path, int sync_directory)
     (void)self;
     int result = companion(path, &slot, &database);
     if (database) result = pgsv_object_exists(database, slot, &exists);
-    if (result != SQLITE_OK) result = SQLITE_IOERR_DELETE;
+    if (result != SQLITE_OK && result != SQLITE_BUSY) result = SQLITE_IOERR_DELETE;
     if (!database)
         return result == SQLITE_OK ? pgsv_default->xDelete(pgsv_default, path, sync_directory) : result;
     if (result == SQLITE_OK)
@@ -228,26 +228,49 @@ static int open_or_wait(struct file *file, const struct place *place, struct wis
     return SQLITE_OK;
 }
 
+/* Nothing of ours is there. */
+static int open_by_default(const char *path, sqlite3_file *base, int flags, int *out_flags)
+{
+    errno = 0;
+    int result = pgsv_default->xOpen(pgsv_default, path, base, flags, out_flags);
+    return result == SQLITE_OK ? result : pgsv_refuse_default(result, path);
+}
+
+/* A writer that will be told "readonly database" can ask why. */
+static void tell_read_only(const struct file *file, const char *path, int flags)
+{
+    const struct region *region = file->database ? file->database->region : NULL;
+    if (!region || !region->read_only || !(flags & SQLITE_OPEN_READWRITE)) return;
+    int code = region->not_written;
+    const char *why = code == 0       ? "others read it at the same time"
+                      : code == -EFBIG ? "it is larger than the process may write (RLIMIT_FSIZE)"
+                      : code < 0 && code > -4096 ? strerror(-code) : "what it lies on cannot be written";
+    pgsv_refuse(SQLITE_READONLY, "%s is open for reading only: %s", path, why);
+}
+
 static int open_main(const char *path, sqlite3_file *base, int flags, int *out_flags)
 {
     const char *uri_name = flags & SQLITE_OPEN_URI ? path : NULL;
     struct file *file = FILE_OF(base);
     struct wishes wishes;
     struct place place;
+    pgsv_forget_failure();
     int result = pgsv_wishes(uri_name, &wishes);
     if (result == SQLITE_OK) result = pgsv_names_are_known(uri_name);
     if (result == SQLITE_OK) result = pgsv_locate(path, flags, &wishes, &place);
     if (result == SQLITE_OK && place.kind == PLACE_FOREIGN && !wishes.pass_foreign) result = refuse_foreign(path);
     if (result != SQLITE_OK) return result;
-    if (place.kind != PLACE_REGION) return pgsv_default->xOpen(pgsv_default, path, base, flags, out_flags);
+    if (place.kind != PLACE_REGION) return open_by_default(path, base, flags, out_flags);
     bool unlocked = uri_name && (wishes.shared_reading || sqlite3_uri_boolean(uri_name, "nolock", 0));
     prepare(file, SLOT_DB, flags);
     if (unlocked) file->unsynced = true;
     file->names[SLOT_DB] = path;
     if (uri_name) file->powersafe = sqlite3_uri_boolean(uri_name, "psow", 1);
     result = open_or_wait(file, &place, &wishes, flags, !unlocked);
-    if (result == SQLITE_OK) tell_flags(file, flags, out_flags);
-    return result;
+    if (result != SQLITE_OK) return result;
+    tell_flags(file, flags, out_flags);
+    tell_read_only(file, path, flags);
+    return SQLITE_OK;
 }
 
 /* The kind of the file is in the flags. One exception: to learn whether a super-journal is still needed, SQLite opens
@@ -267,7 +290,8 @@ static int vfs_open(sqlite3_vfs *self, const char *path, sqlite3_file *base, int
 static int vfs_full_pathname(sqlite3_vfs *self, const char *path, int length, char *out)
 {
     (void)self;
-    return pgsv_default->xFullPathname(pgsv_default, path, length, out);
+    int result = pgsv_default->xFullPathname(pgsv_default, path, length, out);
+    return result == SQLITE_OK || result == SQLITE_OK_SYMLINK ? result : pgsv_refuse_default(result, path);
 }
 
 static void *vfs_dl_open(sqlite3_vfs *self, const char *path)

@@ -99,6 +99,17 @@ int pgsv_wish_for_default(bool *wished)
     return yes_or_no(pgsv_environment(ENVIRONMENT "DEFAULT"), ENVIRONMENT "DEFAULT", wished);
 }
 
+/* A parameter with nothing behind it is a demand that was lost on its way. An empty variable is one that is not set. */
+static int refuse_empty(const char *uri_name)
+{
+    for (int key = 0; uri_name && key < KEYS; key++) {
+        const char *value = sqlite3_uri_parameter(uri_name, keys[key].parameter);
+        if (value && !*value)
+            return pgsv_refuse(SQLITE_CANTOPEN, "%s= has nothing behind it: give it a value, or leave it out", keys[key].parameter);
+    }
+    return SQLITE_OK;
+}
+
 /* `uri_name` is NULL when the name came without parameters. */
 int pgsv_wishes(const char *uri_name, struct wishes *wishes)
 {
@@ -108,13 +119,14 @@ int pgsv_wishes(const char *uri_name, struct wishes *wishes)
         values[key] = uri_name ? sqlite3_uri_parameter(uri_name, keys[key].parameter) : NULL;
         if (!values[key] && keys[key].variable) values[key] = pgsv_environment(keys[key].variable);
     }
-    int result = durability(values[KEY_DURABILITY], "durability", &wishes->required);
+    int result = refuse_empty(uri_name);
+    if (result == SQLITE_OK) result = durability(values[KEY_DURABILITY], "durability", &wishes->required);
     if (result == SQLITE_OK) result = durability(values[KEY_ASSUME], "assume", &wishes->assume);
     if (result == SQLITE_OK) result = bytes(values[KEY_MAX_SIZE], &wishes->max_bytes);
     if (result == SQLITE_OK) result = milliseconds(values[KEY_WAIT], &wishes->wait);
     if (result == SQLITE_OK) result = passing(values[KEY_FOREIGN], &wishes->pass_foreign);
     if (result == SQLITE_OK) result = yes_or_no(values[KEY_COPY_ON_WRITE], "copy_on_write", &wishes->copy_on_write);
-    wishes->region = values[KEY_REGION] && *values[KEY_REGION] ? values[KEY_REGION] : NULL;
+    wishes->region = values[KEY_REGION];
     wishes->shared_reading = uri_name && sqlite3_uri_boolean(uri_name, "immutable", 0);
     return result;
 }

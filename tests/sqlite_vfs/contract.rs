@@ -44,6 +44,7 @@ contract! {
     foreign_file_is_refused_and_unharmed
     foreign_file_passes_when_told
     wishes_are_met_or_refused
+    parameter_with_nothing_behind_it_is_refused_by_name
     fork_while_a_region_opens_leaves_the_child_able
     access_takes_no_memory_of_sqlite
     batch_shows_all_or_nothing
@@ -60,6 +61,7 @@ contract! {
     foreign_files_that_are_closed_hold_nothing
     names_that_are_misspelt_are_refused_by_name
     folder_that_cannot_be_written_is_what_is_told
+    rights_that_are_missing_are_told
 }
 
 #[test]

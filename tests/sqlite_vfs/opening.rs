@@ -1,6 +1,6 @@
 //! Openings that take long, and openings beside another process.
 
-use crate::processes::Helper;
+use crate::processes::{Helper, say};
 use crate::{files, open, opened, openers, run, value};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::Path;
@@ -193,5 +193,28 @@ fn a_database_that_was_waited_for_is_read_as_it_is() {
     {
         let query = format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}");
         assert_eq!(value::<String>(&db, &query), is, "{pragma}");
+    }
+}
+
+/// What a process does that the test below starts: it may write files of a megabyte, and reads a larger one.
+pub fn read_below_a_limit(place: &str) {
+    let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+    // SAFETY: a limit of this process, which is about to end.
+    unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    for parameter in ["mode=ro", "mode=rw"] {
+        let read = open(format!("file:{place}?{parameter}"))
+            .and_then(|db| db.query_row("SELECT length(x) FROM t", [], |row| row.get::<_, u32>(0)));
+        say(&format!("read {read:?}"));
+    }
+}
+
+#[test]
+fn what_is_larger_than_the_process_may_write_is_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.db");
+    run(&opened(&path), "CREATE TABLE t(x); INSERT INTO t VALUES(randomblob(3000000))");
+    let mut helper = Helper::start("limited", &path);
+    for parameter in ["mode=ro", "mode=rw"] {
+        assert_eq!(helper.hears("read ").as_deref(), Some("read Ok(3000000)"), "{parameter}");
     }
 }

@@ -45,6 +45,7 @@ fn child() {
         Some("die") => crate::places::die_while_a_link_is_made(&place),
         Some("low") => crate::places::link_without_standard_descriptors(&place),
         Some("filled") => crate::places::open_without_standard_descriptors(&place),
+        Some("limited") => crate::opening::read_below_a_limit(&place),
         Some("fork") => crate::forks::abandon_and_open_anew(&place),
         Some("elsewhere") => crate::space::on_storage_that_writes_elsewhere(&place),
         Some("two") => commit_two(&place, words.next() == Some("after")),
@@ -255,6 +256,21 @@ fn a_transaction_dies_whole_also_where_a_replaced_database_is_still_open() {
     assert_both(&a, &b, 1, "one of the databases was replaced");
     assert_eq!(value::<String>(&replaced, "SELECT x FROM u"), "old");
     assert_eq!(files(directory.path()), ["a.db", "b.db"]);
+}
+
+/// To learn whether the super-journal is still needed, SQLite asks for the other database's journal.
+#[test]
+fn a_transaction_is_rolled_back_also_while_another_process_has_the_other_database() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (a, b) = (directory.path().join("a.db"), directory.path().join("b.db"));
+    let places = format!("{}|{}", a.display(), b.display());
+    let status = Helper::start("two before", Path::new(&places)).process.wait().expect("it ends");
+    assert_eq!(status.code(), Some(9), "it dies at the super-journal");
+    let mut holder = Helper::start("hold", &b);
+    holder.hears("ready").expect("it has the other one");
+    assert_eq!(value::<u32>(&opened(&a), "SELECT count(*) FROM t"), 1);
+    drop(holder);
+    assert_eq!(value::<u32>(&opened(&b), "SELECT count(*) FROM u"), 1);
 }
 
 #[test]

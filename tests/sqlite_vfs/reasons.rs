@@ -30,6 +30,24 @@ fn a_pragma_says_what_failed_last() {
     }
 }
 
+#[test]
+fn the_reason_is_the_last_failures_own_and_is_forgotten_by_an_opening_that_succeeds() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let db = opened(at("a.db"));
+    let reason = || value::<String>(&db, "PRAGMA pagestone_error");
+    assert!(open(at("nowhere").join("x.db")).is_err());
+    assert!(reason().contains("nowhere/x.db"), "{}", reason());
+    assert!(open(format!("file:{}?mode=ro", at("missing.db").display())).is_err());
+    assert!(reason().contains("missing.db: No such file"), "{}", reason());
+    assert!(open(directory.path()).is_err());
+    assert!(reason().contains("directory"), "{}", reason());
+    drop(opened(at("b.db")));
+    // Another thread's may be what is told now.
+    let said = reason();
+    assert!(!said.contains(directory.path().to_str().expect("a text")), "{said}");
+}
+
 /// What the processes do that the tests below start: opens the database by the default VFS and by ours.
 pub fn try_to_open(place: &str) {
     sqlite::start();

@@ -366,6 +366,33 @@ static const char *folder_that_cannot_be_written_is_what_is_told(const char *dir
     return NULL;
 }
 
+/* For root, which has every right: as another user, in this thread only. */
+static const char *rights_that_are_missing_are_told(const char *directory)
+{
+    sqlite3 *dark, *plain;
+    char folder[4096], hidden[4200], path[4096];
+    HOLDS(chmod(directory, 0755) == 0 && mkdir(path_of(folder, directory, "dark"), 0700) == 0);
+    HOLDS(sqlite3_open_v2(path_of(path, directory, "a.db"), &plain, RW_CREATE, "pagestone") == SQLITE_OK);
+    HOLDS(sqlite3_exec(plain, "create table t(x)", 0, 0, 0) == SQLITE_OK && sqlite3_close(plain) == SQLITE_OK);
+    HOLDS(chmod(path, 0444) == 0);
+    snprintf(hidden, sizeof hidden, "%s/x.db", folder);
+    char log[2][1024];
+    int result[2];
+    setfsuid(65534);
+    contract_forget_log();
+    result[0] = sqlite3_open_v2(hidden, &dark, RW_CREATE, "pagestone");
+    snprintf(log[0], sizeof log[0], "%s", contract_logged());
+    contract_forget_log();
+    result[1] = sqlite3_open_v2(path, &plain, RW_CREATE, "pagestone");
+    if (result[1] == SQLITE_OK) result[1] = sqlite3_exec(plain, "insert into t values(1)", 0, 0, 0);
+    snprintf(log[1], sizeof log[1], "%s", contract_logged());
+    setfsuid(geteuid());
+    HOLDS(sqlite3_close(dark) == SQLITE_OK && sqlite3_close(plain) == SQLITE_OK);
+    HOLDS(result[0] == SQLITE_CANTOPEN && strstr(log[0], "pagestone: ") && strstr(log[0], "x.db: Permission denied"));
+    HOLDS(result[1] == SQLITE_READONLY && strstr(log[1], "a.db is open for reading only: Permission denied"));
+    return NULL;
+}
+
 const struct contract contract_of_strangers[] = {
     {"link_is_made_under_a_name_that_nobody_knows", link_is_made_under_a_name_that_nobody_knows},
     {"link_replaces_nothing_that_came_while_it_was_waited_for", link_replaces_nothing_that_came_while_it_was_waited_for},
@@ -378,5 +405,6 @@ const struct contract contract_of_strangers[] = {
     {"foreign_files_that_are_closed_hold_nothing", foreign_files_that_are_closed_hold_nothing},
     {"names_that_are_misspelt_are_refused_by_name", names_that_are_misspelt_are_refused_by_name},
     {"folder_that_cannot_be_written_is_what_is_told", folder_that_cannot_be_written_is_what_is_told},
+    {"rights_that_are_missing_are_told", rights_that_are_missing_are_told},
     {NULL, NULL},
 };
