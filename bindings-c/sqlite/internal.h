@@ -177,7 +177,7 @@ static inline bool pgsv_is_inherited(const struct file *file)
 
 /* vfs.c */
 sqlite3_vfs *pgsv_vfs(const sqlite3_vfs *below);
-int pgsv_open_place(struct file *file, const struct place *place, const struct wishes *wishes, int flags);
+int pgsv_open_place(struct file *file, struct place *place, const struct wishes *wishes, int flags);
 
 /* status.c */
 int pgsv_status(struct file *file, int code, int otherwise, const char *what);
@@ -202,8 +202,8 @@ const char *pgsv_environment(const char *name);
 int pgsv_locate(const char *path, int flags, const struct wishes *wishes, struct place *place);
 bool pgsv_is_writable(const char *path);
 int pgsv_may_open(const struct place *place);
-int pgsv_may_link(const char *path, const struct place *place);
-int pgsv_link(const char *path, const struct place *place);
+int pgsv_may_link(const char *path, struct place *place);
+int pgsv_link(const char *path, struct place *place);
 
 /* region.c */
 int pgsv_database_get(const struct place *place, int flags, const struct wishes *wishes, struct database **database);

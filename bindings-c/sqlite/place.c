@@ -4,11 +4,15 @@
  *
  * The path is a region: the database is its objects "db", "db-journal" and "db-wal".
  *
- * With ?region=FILE the database lives in another file, which many databases may share. Its objects are named by its
- * absolute path, and at the path itself stands a *link*: a small text file that names region and object. The link is
- * what other openers find: SQLite's rollback of a transaction over several databases asks for the others by path alone,
- * with no query parameters, and an answer "not there" would commit one half of the transaction. So a database has one
- * path in the file system, whatever region it lives in, and needs ?region= only when it is created.
+ * With ?region=FILE the database lives in another file, which many databases may share. At the path itself stands a
+ * *link*: a small text file that names region and object. The link is what other openers find: SQLite's rollback of a
+ * transaction over several databases asks for the others by path alone, with no query parameters, and an answer "not
+ * there" would commit one half of the transaction. So a database has one path in the file system, whatever region it
+ * lives in, and needs ?region= only when it is created.
+ *
+ * One link leads to one database. A new link never leads to objects that are there already: their name is the path with a
+ * random number behind it, for the path may have been that of a link that was renamed. And a link says which file it is, so
+ * that a copy of it is known for one, while a renamed link is itself.
  */
 #include "internal.h"
 
@@ -22,7 +26,9 @@
 #include <unistd.h>
 
 #define LINK_HEAD "Pagestone link 1\n"
-#define LINK_MAX (sizeof LINK_HEAD + PATH_MAX + OBJECT_PREFIX_MAX + 3)
+#define IDENTITY_MAX 80
+#define LINK_MAX (sizeof LINK_HEAD + PATH_MAX + OBJECT_PREFIX_MAX + IDENTITY_MAX + 4)
+#define UNIQUE 17 /* bytes behind the path in the name of objects */
 #define SQLITE_HEAD "SQLite format 3"
 #define EMPTY_REGION_MAX (512 * 1024)
 
@@ -76,17 +82,53 @@ static int read_head(const char *path, char *head, int length)
     return pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
 }
 
-/* Two lines after the head: region, object. */
+/* What a file keeps when it is renamed and does not give to its copies, as a line of text: its inode and when it was made,
+ * where the file system knows that. Not the device: its number may be another one after the next start of the machine. */
+static int identity(int folder, const char *path, int flags, char *line)
+{
+    struct statx status;
+    if (statx(folder, path, flags, STATX_INO | STATX_BTIME, &status) != 0) return -1;
+    int length = snprintf(line, IDENTITY_MAX, "inode %" PRIu64, (uint64_t)status.stx_ino);
+    if (status.stx_mask & STATX_BTIME)
+        snprintf(line + length, (size_t)(IDENTITY_MAX - length), " made %" PRId64 ".%09" PRIu32,
+                 (int64_t)status.stx_btime.tv_sec, (uint32_t)status.stx_btime.tv_nsec);
+    return 0;
+}
+
+/* Where one of them does not know when it was made, the inode decides. */
+static bool same_identity(const char *one, const char *other)
+{
+    const char *made = strstr(one, " made "), *made_too = strstr(other, " made ");
+    size_t inode = made ? (size_t)(made - one) : strlen(one), inode_too = made_too ? (size_t)(made_too - other) : strlen(other);
+    if (made && made_too) return strcmp(one, other) == 0;
+    return inode == inode_too && memcmp(one, other, inode) == 0;
+}
+
+static int refuse_copy(const char *path, const struct place *place)
+{
+    return pgsv_refuse(SQLITE_CANTOPEN,
+                       "%s is a copy of a link: the database in %s has a path already. If the link was restored or moved to "
+                       "another file system, or is to be a second path, delete its fourth line; if it was copied with its region, let "
+                       "its second line name the copied region as well",
+                       path, place->region);
+}
+
+/* Lines after the head: region, object, and which file the link is. Where the last one is missing, the link was written by
+ * hand, and is what it is. */
 static int parse_link(char *text, const char *path, struct place *place)
 {
-    char *region = text + sizeof LINK_HEAD - 1;
+    char *region = text + sizeof LINK_HEAD - 1, is[IDENTITY_MAX];
     char *object = strchr(region, '\n');
     char *end = object ? strchr(object + 1, '\n') : NULL;
     if (!end || object - region >= PATH_MAX || end - object - 1 > OBJECT_PREFIX_MAX || *region != '/')
         return pgsv_refuse(SQLITE_CANTOPEN, "%s is a damaged link to a region", path);
     *object++ = 0;
-    *end = 0;
+    *end++ = 0;
+    end[strcspn(end, "\n")] = 0;
     strcpy(place->region, region);
+    if (*end && identity(AT_FDCWD, path, 0, is) != 0)
+        return pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
+    if (*end && !same_identity(end, is)) return refuse_copy(path, place);
     strcpy(place->object, object);
     place->kind = PLACE_REGION;
     return SQLITE_OK;
@@ -138,11 +180,14 @@ static int place_elsewhere(const char *path, const char *region, struct place *p
 {
     place->kind = PLACE_REGION;
     place->needs_link = true;
-    if (strlen(path) > OBJECT_PREFIX_MAX || strchr(path, '\n') || strchr(region, '\n'))
+    if (strlen(path) > OBJECT_PREFIX_MAX - UNIQUE || strchr(path, '\n') || strchr(region, '\n'))
         return pgsv_refuse(SQLITE_CANTOPEN, "%s: a database in a shared region has a path of at most %d bytes", path,
-                           OBJECT_PREFIX_MAX);
+                           OBJECT_PREFIX_MAX - UNIQUE);
+    uint64_t number;
+    if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)
+        return pgsv_refuse(SQLITE_CANTOPEN, "%s: no random number: %s", path, strerror(errno));
     strcpy(place->region, region);
-    strcpy(place->object, path);
+    snprintf(place->object, sizeof place->object, "%s#%016" PRIx64, path, number);
     return SQLITE_OK;
 }
 
@@ -270,9 +315,10 @@ static int fresh_open(struct fresh *fresh, const char *path)
 
 static int fresh_write(const struct fresh *fresh, const struct place *place)
 {
-    char text[LINK_MAX + 1];
-    int length = snprintf(text, sizeof text, LINK_HEAD "%s\n%s\n", place->region, place->object);
+    char text[LINK_MAX + 1], is[IDENTITY_MAX];
     ssize_t written;
+    if (identity(fresh->descriptor, "", AT_EMPTY_PATH, is) != 0) return -1;
+    int length = snprintf(text, sizeof text, LINK_HEAD "%s\n%s\n%s\n", place->region, place->object, is);
     /* Where its number was low for a moment, something may have been printed to it. */
     if (ftruncate(fresh->descriptor, 0) != 0) return -1;
     do written = pwrite(fresh->descriptor, text, (size_t)length, 0);
@@ -364,10 +410,11 @@ static int replace_empty(struct fresh *fresh, const char *path)
     return result;
 }
 
-enum at_path { NOTHING, EMPTY_FILE, SAME_LINK };
+enum at_path { NOTHING, EMPTY_FILE, LINKED };
 
-/* What is at the path where a link is to be. Whatever else has come there since the path was looked at is left alone. */
-static int look(const char *path, const struct place *place, enum at_path *there)
+/* What is at the path where a link is to be. A link into the same region, which another opening has made since the path was
+ * looked at, becomes the place; whatever else has come there is left alone. */
+static int look(const char *path, struct place *place, enum at_path *there)
 {
     struct stat status;
     struct place now;
@@ -377,21 +424,26 @@ static int look(const char *path, const struct place *place, enum at_path *there
     now.kind = PLACE_DEFAULT;
     int result = S_ISREG(status.st_mode) ? examine(path, &status, &now) : SQLITE_OK;
     if (result != SQLITE_OK) return result;
-    *there = now.create ? EMPTY_FILE : SAME_LINK;
-    if (now.kind == PLACE_REGION && (now.create || (strcmp(now.object, place->object) == 0 && same_file(now.region, place->region))))
+    *there = now.create ? EMPTY_FILE : LINKED;
+    if (now.kind == PLACE_REGION && now.create) return SQLITE_OK;
+    if (now.kind == PLACE_REGION && same_file(now.region, place->region)) {
+        strcpy(place->object, now.object);
+        place->needs_link = false;
         return SQLITE_OK;
+    }
     return pgsv_refuse(SQLITE_CANTOPEN, "%s has come to be something else since it was opened, and is left alone", path);
 }
 
-int pgsv_may_link(const char *path, const struct place *place)
+int pgsv_may_link(const char *path, struct place *place)
 {
     enum at_path there;
     return look(path, place, &there);
 }
 
 /* Puts a link at `path`, whole or not at all, durable before the database in it has anything to lose. It may be hours since
- * the path was looked at: SQLITE_BUSY where it changes hands just now. `path` is absolute. */
-int pgsv_link(const char *path, const struct place *place)
+ * the path was looked at: SQLITE_BUSY where it changes hands just now; where another opening has made the link, it is the
+ * place afterwards. `path` is absolute. */
+int pgsv_link(const char *path, struct place *place)
 {
     struct fresh fresh;
     enum at_path there;

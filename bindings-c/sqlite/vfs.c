@@ -172,20 +172,32 @@ static int refuse_foreign(const char *path)
                        path, path, path);
 }
 
+/* The database at a place, with its link. The link comes first, and its object after it: one that leads to none yet is an
+ * empty database, and no object is ever without a link. Where another opening makes the link meanwhile, its database is
+ * the one. */
+static int linked_database(const char *path, struct place *place, const struct wishes *wishes, int flags,
+                           struct database **database)
+{
+    int result = place->needs_link ? pgsv_may_link(path, place) : SQLITE_OK;
+    if (result == SQLITE_OK) result = pgsv_database_get(place, flags, wishes, database);
+    if (result != SQLITE_OK || !place->needs_link || (*database)->region->read_only) return result;
+    result = pgsv_link(path, place);
+    if (result == SQLITE_OK && place->needs_link) return SQLITE_OK;
+    if (result == SQLITE_BUSY && !wishes->told) pgsv_refuse(result, "%s is in use, and no link to its region yet", path);
+    int closed = pgsv_database_put(*database);
+    if (result == SQLITE_OK) result = closed;
+    return result == SQLITE_OK ? pgsv_database_get(place, flags, wishes, database) : result;
+}
+
 /* Opens the database at a place for a file that is prepared, with the name it was given. */
-int pgsv_open_place(struct file *file, const struct place *place, const struct wishes *wishes, int flags)
+int pgsv_open_place(struct file *file, struct place *place, const struct wishes *wishes, int flags)
 {
     struct database *database;
     struct stat status = {0};
     const char *path = file->names[SLOT_DB];
-    int result = place->needs_link ? pgsv_may_link(path, place) : SQLITE_OK;
-    if (result == SQLITE_OK) result = pgsv_database_get(place, flags, wishes, &database);
+    int result = linked_database(path, place, wishes, flags, &database);
     if (result != SQLITE_OK) return result;
     result = pgsv_object_look(database, SLOT_DB, !database->region->read_only);
-    if (result == SQLITE_OK && place->needs_link && !database->region->read_only) {
-        result = pgsv_link(path, place);
-        if (result == SQLITE_BUSY && !wishes->told) pgsv_refuse(result, "%s is in use, and no link to its region yet", path);
-    }
     if (result != SQLITE_OK) {
         pgsv_database_put(database);
         return result;
@@ -211,7 +223,7 @@ static int64_t now_ms(void)
 
 /* Another process has the region. `wait` says for how long the opening waits here; where it is not said, the file is open
  * and its first lock waits, as SQLite's busy handler has it. Where SQLite takes no locks, the opening fails. */
-static int open_or_wait(struct file *file, const struct place *place, struct wishes *wishes, int flags, bool locks)
+static int open_or_wait(struct file *file, struct place *place, struct wishes *wishes, int flags, bool locks)
 {
     int64_t end = wishes->wait > 0 ? now_ms() + wishes->wait : 0;
     int result = pgsv_open_place(file, place, wishes, flags);

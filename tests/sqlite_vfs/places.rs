@@ -45,10 +45,10 @@ fn the_link_alone_finds_the_database() {
     let (directory, a, b, region) = place();
     run(&in_region(&a, &region).expect("it opens"), "CREATE TABLE t(x); INSERT INTO t VALUES('one')");
     assert_eq!(value::<String>(&opened(&a), "SELECT x FROM t"), "one");
-    // Renamed, it still does, and meets the other path's locks.
+    // By a second name of the file, it still does, and meets the other path's locks.
     let held = opened(&a);
     run(&held, "BEGIN IMMEDIATE");
-    fs::copy(&a, &b).expect("a second link");
+    fs::hard_link(&a, &b).expect("a second name");
     let second = opened(&b);
     run(&second, "PRAGMA busy_timeout=0");
     assert!(second.execute_batch("BEGIN IMMEDIATE").is_err());
@@ -57,6 +57,73 @@ fn the_link_alone_finds_the_database() {
     drop((held, second));
     fs::rename(&a, directory.path().join("c.db")).expect("a new name");
     assert_eq!(value::<String>(&opened(directory.path().join("c.db")), "SELECT x FROM t"), "one");
+}
+
+/// A renamed link keeps its database, also where the next one gets its old name.
+#[test]
+fn a_new_database_takes_none_that_a_link_had_before_it() {
+    let (_directory, a, archive, region) = place();
+    run(&in_region(&a, &region).expect("it opens"), "CREATE TABLE t(x); INSERT INTO t VALUES('2025')");
+    fs::rename(&a, &archive).expect("a new name");
+    let next = in_region(&a, &region).expect("it opens");
+    run(&next, "CREATE TABLE t(x); INSERT INTO t VALUES('2026')");
+    assert_eq!(value::<String>(&opened(&archive), "SELECT group_concat(x) FROM t"), "2025");
+    assert_eq!(value::<String>(&next, "SELECT group_concat(x) FROM t"), "2026");
+    let old = opened(&archive);
+    for n in 0..2 {
+        let copy = uri(&a.with_file_name("copy.db"), &format!("region={}", region.display()));
+        run(&old, &format!("INSERT INTO t VALUES({n}); VACUUM INTO '{copy}'"));
+        let copy = a.with_file_name("copy.db");
+        assert_eq!(value::<u32>(&opened(&copy), "SELECT count(*) FROM t"), 2 + n);
+        fs::remove_file(&copy).expect("it was made");
+    }
+}
+
+/// Which of them makes it makes no difference.
+#[test]
+fn openings_that_make_one_database_at_once_share_it() {
+    let (directory, a, b, region) = place();
+    let keeps = in_region(&b, &region).expect("it opens");
+    run(&keeps, "CREATE TABLE t(x)");
+    thread::scope(|scope| {
+        for n in 0..8 {
+            let (a, region) = (&a, &region);
+            scope.spawn(move || {
+                let db = in_region(a, region).expect("it opens");
+                run(&db, &format!("PRAGMA busy_timeout=60000; CREATE TABLE t{n}(x)"));
+            });
+        }
+    });
+    assert_eq!(value::<u32>(&opened(&a), "SELECT count(*) FROM sqlite_schema"), 8);
+    assert_eq!(files(directory.path()), ["a.db", "b.db", "both.pgs"]);
+}
+
+/// A copy would be a second name, often in another folder, for a database that has one.
+#[test]
+fn a_copied_link_is_refused_and_says_what_makes_it_a_link() {
+    let (directory, a, _, region) = place();
+    let db = in_region(&a, &region).expect("it opens");
+    run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES('production')");
+    let staging = directory.path().join("staging");
+    fs::create_dir(&staging).expect("a folder");
+    let (copy, copied) = (staging.join("a.db"), staging.join("both.pgs"));
+    fs::copy(&a, &copy).expect("a copy");
+    assert!(open(&copy).is_err());
+    let reason: String = value(&db, "PRAGMA pagestone_error");
+    for words in ["is a copy of a link", "both.pgs", "second line", "fourth line"] {
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+    assert!(in_region(&copy, &region).is_err(), "its region does not make it another link");
+    drop(db);
+    // With its region, and as the reason has it.
+    fs::copy(&region, &copied).expect("a copy");
+    let link = fs::read_to_string(&copy).expect("a text");
+    let mut lines: Vec<&str> = link.lines().take(3).collect();
+    lines[1] = copied.to_str().expect("a text");
+    fs::write(&copy, lines.join("\n") + "\n").expect("a link");
+    run(&opened(&copy), "UPDATE t SET x='staging'");
+    assert_eq!(value::<String>(&opened(&copy), "SELECT x FROM t"), "staging");
+    assert_eq!(value::<String>(&opened(&a), "SELECT x FROM t"), "production");
 }
 
 #[test]
@@ -203,7 +270,7 @@ fn what_a_program_prints_to_closed_descriptors_is_in_no_link_and_no_log() {
     assert!(said.lines().count() >= 300 && said.lines().all(|line| line.starts_with("pagestone[")), "{said}");
     for name in files(&place).iter().filter(|name| name.ends_with(".db")) {
         let link = fs::read_to_string(place.join(name)).expect("a text");
-        assert!(link.starts_with("Pagestone link 1\n/") && link.lines().count() == 3, "{name}: {link}");
+        assert!(link.starts_with("Pagestone link 1\n/") && link.lines().count() == 4, "{name}: {link}");
     }
     assert_eq!(files(&place).len(), 301);
 }
