@@ -1,6 +1,7 @@
 //! What the command line understands.
 
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ pub struct Look {
 pub struct Stat {
     /// REGION, or REGION:OBJECT.
     #[arg(value_name = "REGION[:OBJECT]")]
-    pub place: String,
+    pub place: OsString,
     #[command(flatten)]
     pub opening: Opening,
     /// Print JSON.
@@ -119,22 +120,25 @@ pub struct Import {
     pub file: PathBuf,
     /// Where to: the region is made if there is none, with the mode and owner of the file. Without an object's name, a
     /// SQLite database becomes `db`, which is where the SQLite VFS looks; another file keeps its name. What stands
-    /// before the last colon is a region if it is there or ends in `.pgs`; other names with colons are regions as they
-    /// stand.
+    /// before a colon is a region if it is there or, where none is there, ends in `.pgs`; the first such colon counts. Other
+    /// names with colons are regions as they stand.
     #[arg(value_name = "REGION[:OBJECT]")]
-    pub place: String,
+    pub place: OsString,
     #[command(flatten)]
     pub opening: Opening,
     /// Replace the object if there is one.
     #[arg(long)]
     pub replace: bool,
+    /// Import under a name that ends in `-wal` or `-journal` though the object is there to which it would belong.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Args)]
 pub struct Export {
     /// What to copy; without a name, `db`.
     #[arg(value_name = "REGION[:OBJECT]")]
-    pub place: String,
+    pub place: OsString,
     #[command(flatten)]
     pub opening: Opening,
     /// The file to make, with the mode and owner of the region or less; `-` for standard output.
@@ -148,7 +152,7 @@ pub struct Export {
 pub struct Rm {
     /// The objects.
     #[arg(value_name = "REGION:OBJECT", required = true)]
-    pub places: Vec<String>,
+    pub places: Vec<OsString>,
     #[command(flatten)]
     pub opening: Opening,
 }

@@ -7,8 +7,10 @@ use crate::fresh::Fresh;
 use crate::place::{self, Place};
 use crate::{output, progress, sqlite};
 use pagestone::store::{Object, Store};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,7 @@ pub fn run(args: &Export) -> Result<u8, Failure> {
     place::close(store)?;
     let mut text = String::new();
     for (name, file, bytes) in result? {
+        let name = output::name(name.as_bytes());
         text += &format!("{name} -> {} ({})\n", file.display(), output::size(bytes));
     }
     output::print_done(&text)?;
@@ -38,18 +41,18 @@ pub fn run(args: &Export) -> Result<u8, Failure> {
 /// Copies an object, and a journal or WAL that belongs to it. Nothing gets its name before all of it is copied.
 fn export(
     store: &Store,
-    object: &str,
+    object: &OsStr,
     file: &Path,
     force: bool,
     access: &Access,
-) -> Result<Vec<(String, PathBuf, u64)>, Failure> {
-    store.open(object)?;
+) -> Result<Vec<(OsString, PathBuf, u64)>, Failure> {
+    store.open(object.as_bytes())?;
     let file = &followed(file)?;
     let mut parts = Vec::new();
     for suffix in [sqlite::JOURNAL, sqlite::WAL] {
-        let name = format!("{object}{suffix}");
+        let name = sqlite::with_suffix(object, suffix);
         let target = sqlite::beside(file, suffix);
-        if store.exists(&name)?.is_some_and(|len| len > 0) {
+        if store.exists(name.as_bytes())?.is_some_and(|len| len > 0) {
             parts.push((name, target));
         } else if target.exists() {
             return Err(Failure::Other(format!(
@@ -64,13 +67,13 @@ fn export(
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Opened before anything is made: in a folder that cannot be read no name can be made durable.
     let names = Names { folder, open: File::open(folder).map_err(Failure::file(folder))? };
-    let copy_one = |(name, file): (String, PathBuf)| {
+    let copy_one = |(name, file): (OsString, PathBuf)| {
         // What is replaced may have been meant for fewer eyes than the region.
         let access = match Access::of(&file) {
             Ok(replaced) => access.clone().narrowed(&replaced),
             Err(_) => access.clone(),
         };
-        let (whole, bytes) = copy(&store.open(&name)?, &file, folder, &access)?;
+        let (whole, bytes) = copy(&store.open(name.as_bytes())?, &file, folder, &access)?;
         Ok(Part { name, file, bytes, whole })
     };
     let parts = parts.into_iter().map(copy_one).collect::<Result<Vec<_>, Failure>>()?;
@@ -102,7 +105,7 @@ fn followed(file: &Path) -> Result<PathBuf, Failure> {
 
 /// A copy that is whole and durable, and does not have its name yet.
 struct Part {
-    name: String,
+    name: OsString,
     file: PathBuf,
     bytes: u64,
     whole: Fresh,
@@ -130,7 +133,7 @@ fn place_all(
     parts: Vec<Part>,
     force: bool,
     names: &Names<'_>,
-) -> Result<Vec<(String, PathBuf, u64)>, Failure> {
+) -> Result<Vec<(OsString, PathBuf, u64)>, Failure> {
     let replaced = parts.last().filter(|_| force && parts.len() > 1).map(|main| main.file.clone());
     let removed = match &replaced {
         Some(main) => remove_if_there(main).map_err(Failure::file(main))?,
@@ -149,9 +152,9 @@ fn place_in_turn(
     parts: Vec<Part>,
     force: bool,
     names: &Names<'_>,
-) -> Result<Vec<(String, PathBuf, u64)>, Failure> {
+) -> Result<Vec<(OsString, PathBuf, u64)>, Failure> {
     let count = parts.len();
-    let mut done: Vec<(String, PathBuf, u64)> = Vec::new();
+    let mut done: Vec<(OsString, PathBuf, u64)> = Vec::new();
     if count > 1 {
         names.sync()?;
     }
@@ -208,11 +211,12 @@ fn copy(from: &Object, file: &Path, folder: &Path, access: &Access) -> Result<(F
 }
 
 /// Writes the object's bytes to standard output. A reader that closed the pipe has read enough.
-fn pour(store: &Store, object: &str) -> Result<(), Failure> {
-    let from = store.open(object)?;
+fn pour(store: &Store, object: &OsStr) -> Result<(), Failure> {
+    output::refuse_closed()?;
+    let from = store.open(object.as_bytes())?;
     for suffix in [sqlite::JOURNAL, sqlite::WAL] {
-        let name = format!("{object}{suffix}");
-        if store.exists(&name)?.is_some_and(|len| len > 0) {
+        let name = sqlite::with_suffix(object, suffix);
+        if holds_something(store, &name, suffix)? {
             return Err(Failure::Other(format!(
                 "{name:?} belongs to {object:?}, and standard output takes one file: export to files"
             )));
@@ -225,6 +229,16 @@ fn pour(store: &Store, object: &str) -> Result<(), Failure> {
         Err(Broken::Writing(e)) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|e| e.into_failure(Path::new("standard output"))),
     }
+}
+
+/// Whether a database is not whole without the object, its journal or WAL.
+fn holds_something(store: &Store, name: &OsStr, suffix: &str) -> Result<bool, Failure> {
+    if store.exists(name.as_bytes())?.is_none_or(|len| len == 0) {
+        return Ok(false);
+    }
+    let mut head = [0; 8];
+    let read = store.open(name.as_bytes())?.read_at(0, &mut head)?;
+    Ok(suffix != sqlite::JOURNAL || sqlite::begins_a_journal(&head[..read]))
 }
 
 /// What ended a copy early.

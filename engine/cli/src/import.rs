@@ -8,8 +8,13 @@ use crate::place::{self, Place};
 use crate::sqlite::{self, Database};
 use crate::{output, progress};
 use pagestone::store::Store;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes copied at once. A run of this size that is all zero stays a hole.
@@ -22,14 +27,25 @@ const SOURCES_MAX: usize = 3;
 
 pub fn run(args: &Import) -> Result<u8, Failure> {
     let imported_to = Place::parse(&args.place);
-    let imported = import(&args.file, &imported_to, args.replace, args.opening)?;
+    let allowed = Allowed { replacing: args.replace, beside: args.force };
+    let imported = import(&args.file, &imported_to, allowed, args.opening)?;
     let mut text = String::new();
     for part in &imported {
         let (file, region) = (part.file.display(), imported_to.region.display());
-        text += &format!("{file} -> {region}:{} ({})\n", part.object, output::size(part.bytes));
+        let object = output::name(part.object.as_bytes());
+        text += &format!("{file} -> {region}:{object} ({})\n", output::size(part.bytes));
     }
     output::print_done(&text)?;
     Ok(0)
+}
+
+/// What is refused otherwise.
+#[derive(Clone, Copy, Default)]
+pub struct Allowed {
+    /// To replace an object.
+    pub replacing: bool,
+    /// To put a journal or WAL beside an object that is there, to which it may not belong.
+    pub beside: bool,
 }
 
 /// A file that became an object.
@@ -37,25 +53,26 @@ pub struct Imported {
     /// Where it came from.
     pub file: PathBuf,
     /// What it is called now.
-    pub object: String,
+    pub object: OsString,
     /// Its size.
     pub bytes: u64,
 }
 
 /// Copies `file`, and what belongs to it when it is a database. Everything arrives or, with an error, nothing.
-pub fn import(file: &Path, to: &Place, replace: bool, how: Opening) -> Result<Vec<Imported>, Failure> {
+pub fn import(file: &Path, to: &Place, allowed: Allowed, how: Opening) -> Result<Vec<Imported>, Failure> {
     if !file.metadata().map_err(Failure::file(file))?.is_file() {
         return Err(Failure::Other(format!("{}: only plain files can be imported", file.display())));
     }
+    sqlite::refuse_link(file)?;
     let plain = Moment::of([file.to_owned()])?;
     let database = if sqlite::is_database(file)? { Some(Database::open(file)?) } else { None };
     let moment = database.as_ref().map_or(&plain, |database| &database.moment);
     let sources = sources(file, to, database.as_ref())?;
     let access = access(&sources)?;
-    let (store, made) = place::change_or_create(&to.region, how)?;
+    let (store, made) = place::change_or_create(&to.region, how, UNFINISHED.as_bytes())?;
     let result = refuse_itself(&store, &sources)
         .and_then(|()| remove_unfinished(&store))
-        .and_then(|()| vacate(&store, &sources, replace))
+        .and_then(|()| vacate(&store, &sources, allowed))
         .and_then(|()| copy_all(&store, &sources, moment));
     if result.is_err()
         && let Some(made) = &made
@@ -65,13 +82,21 @@ pub fn import(file: &Path, to: &Place, replace: bool, how: Opening) -> Result<Ve
     }
     let closed = place::close(store);
     let imported = result?;
-    let finished = closed.and_then(|()| made.map_or(Ok(()), |made| made.give(&to.region, &access)));
-    finished.map_err(|why| why.too_late(&format!("but all of it is in {}", to.region.display())))?;
+    let shown = to.region.display();
+    let done = format!("but all of it is in {shown}");
+    closed.map_err(|why| why.too_late(&done))?;
+    let Some(made) = made else { return Ok(imported) };
+    if !made.is_at(&to.region) {
+        return Err(Failure::Other(format!(
+            "{shown} is no longer the region that was made there: it has got another name, or was removed with all that is in it"
+        )));
+    }
+    made.give(&to.region, &access).map_err(|why| why.too_late(&done))?;
     Ok(imported)
 }
 
 /// A region that is copied into itself grows as fast as it is read.
-fn refuse_itself(store: &Store, sources: &[(PathBuf, String)]) -> Result<(), Failure> {
+fn refuse_itself(store: &Store, sources: &[(PathBuf, OsString)]) -> Result<(), Failure> {
     match sources.iter().find(|(file, _)| place::leads_to(file, store)) {
         None => Ok(()),
         Some((file, _)) => Err(Failure::Other(format!(
@@ -97,7 +122,7 @@ fn remove_unfinished(store: &Store) -> Result<(), Failure> {
 }
 
 /// What all the sources allow.
-fn access(sources: &[(PathBuf, String)]) -> Result<Access, Failure> {
+fn access(sources: &[(PathBuf, OsString)]) -> Result<Access, Failure> {
     let (others, main) = sources.split_at(sources.len() - 1);
     others
         .iter()
@@ -105,11 +130,15 @@ fn access(sources: &[(PathBuf, String)]) -> Result<Access, Failure> {
 }
 
 /// Which files go where. The main file comes last: the others mean nothing without it.
-fn sources(file: &Path, to: &Place, database: Option<&Database>) -> Result<Vec<(PathBuf, String)>, Failure> {
+fn sources(
+    file: &Path,
+    to: &Place,
+    database: Option<&Database>,
+) -> Result<Vec<(PathBuf, OsString)>, Failure> {
     let Some(database) = database else {
         let name = match &to.object {
             Some(name) => name.clone(),
-            None => file.file_name().unwrap_or_default().to_str().map(str::to_owned).ok_or_else(|| {
+            None => file.file_name().unwrap_or_default().to_str().map(OsString::from).ok_or_else(|| {
                 let file = file.display();
                 Failure::Other(format!("{file}: its name is not UTF-8: name the object, as REGION:OBJECT"))
             })?,
@@ -120,7 +149,7 @@ fn sources(file: &Path, to: &Place, database: Option<&Database>) -> Result<Vec<(
     let mut all = Vec::new();
     for (path, suffix) in [(&database.journal, sqlite::JOURNAL), (&database.wal, sqlite::WAL)] {
         if let Some(path) = path {
-            all.push((path.clone(), format!("{name}{suffix}")));
+            all.push((path.clone(), sqlite::with_suffix(&name, suffix)));
         }
     }
     all.push((database.main.clone(), name));
@@ -128,9 +157,9 @@ fn sources(file: &Path, to: &Place, database: Option<&Database>) -> Result<Vec<(
 }
 
 /// Makes sure that the names are free, or may be replaced.
-fn vacate(store: &Store, sources: &[(PathBuf, String)], replace: bool) -> Result<(), Failure> {
+fn vacate(store: &Store, sources: &[(PathBuf, OsString)], allowed: Allowed) -> Result<(), Failure> {
     let Some((_, main)) = sources.last() else { return Ok(()) };
-    if main.starts_with(UNFINISHED) {
+    if main.as_bytes().starts_with(UNFINISHED.as_bytes()) {
         return Err(Failure::Other(format!(
             "{main:?} is how an import names what it has not finished: choose another name"
         )));
@@ -138,15 +167,18 @@ fn vacate(store: &Store, sources: &[(PathBuf, String)], replace: bool) -> Result
     // A journal or WAL beside a database that it does not belong to would destroy it, and several renames are not
     // one transaction: replacing is for objects that stand alone.
     for suffix in [sqlite::JOURNAL, sqlite::WAL] {
-        let name = format!("{main}{suffix}");
-        if store.exists(&name)?.is_some_and(|len| len > 0) {
+        let name = sqlite::with_suffix(main, suffix);
+        if store.exists(name.as_bytes())?.is_some_and(|len| len > 0) {
             return Err(Failure::Other(format!(
                 "the region holds {name:?}, which belongs to the {main:?} there: remove both first with pagestone rm"
             )));
         }
     }
+    if !allowed.beside {
+        refuse_beside(store, main)?;
+    }
     for (_, name) in sources {
-        if store.exists(name)?.is_some() && (!replace || sources.len() > 1) {
+        if store.exists(name.as_bytes())?.is_some() && (!allowed.replacing || sources.len() > 1) {
             return Err(Failure::Other(format!(
                 "the region holds an object named {name:?} already: remove it with pagestone rm, or{}",
                 if sources.len() > 1 { " choose another name" } else { " use --replace" }
@@ -156,8 +188,28 @@ fn vacate(store: &Store, sources: &[(PathBuf, String)], replace: bool) -> Result
     Ok(())
 }
 
+/// Refuses the name that a journal or WAL of an object has which is there: SQLite would take it for its own, and the database for
+/// what is in it.
+fn refuse_beside(store: &Store, name: &OsStr) -> Result<(), Failure> {
+    for suffix in [sqlite::JOURNAL, sqlite::WAL] {
+        let Some(database) = name.as_bytes().strip_suffix(suffix.as_bytes()) else { continue };
+        if store.exists(database)?.is_some() {
+            let database = OsStr::from_bytes(database);
+            return Err(Failure::Other(format!(
+                "{name:?} is named as the journal or WAL of {database:?}, which is there and could be destroyed by one that \
+                 is not its own: choose another name, or use --force if it is"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Copies each file under an unfinished name, makes it durable, and only then gives it its name.
-fn copy_all(store: &Store, sources: &[(PathBuf, String)], moment: &Moment) -> Result<Vec<Imported>, Failure> {
+fn copy_all(
+    store: &Store,
+    sources: &[(PathBuf, OsString)],
+    moment: &Moment,
+) -> Result<Vec<Imported>, Failure> {
     let mut imported = Vec::new();
     let unfinished = unfinished_names();
     let mut result = Ok(());
@@ -173,7 +225,7 @@ fn copy_all(store: &Store, sources: &[(PathBuf, String)], moment: &Moment) -> Re
     result = result.and_then(|()| moment.lasts()).and_then(|()| {
         store.sync()?;
         for ((_, object), name) in sources.iter().zip(&unfinished) {
-            store.rename(name, object)?;
+            store.rename(name, object.as_bytes())?;
         }
         store.sync().map_err(Failure::from)
     });
@@ -187,30 +239,54 @@ fn copy_all(store: &Store, sources: &[(PathBuf, String)], moment: &Moment) -> Re
     Ok(imported)
 }
 
-/// Copies one file into a new object and returns its length. One that grows is read no further than by a byte.
+/// Copies one file into a new object and returns its length. One that grows is not followed, and a hole is not read.
 fn copy(store: &Store, file: &Path, object: &str) -> Result<u64, Failure> {
-    let from = File::open(file).map_err(Failure::file(file))?;
+    let mut from = sqlite::open(file).map_err(Failure::file(file))?;
     let len = from.metadata().map_err(Failure::file(file))?.len();
-    let mut from = from.take(len.saturating_add(1));
     let to = store.create(object)?;
     let bar = progress::bytes("importing", len);
     let mut chunk = Vec::with_capacity(CHUNK);
     let mut offset = 0;
-    loop {
-        chunk.clear();
-        from.by_ref().take(CHUNK as u64).read_to_end(&mut chunk).map_err(Failure::file(file))?;
-        if chunk.is_empty() {
-            break;
+    while let Some(data) =
+        data_from(&from, offset).map_err(Failure::file(file))?.filter(|data| data.start < len)
+    {
+        offset = from.seek(std::io::SeekFrom::Start(data.start)).map_err(Failure::file(file))?;
+        let end = data.end.min(len);
+        while offset < end {
+            chunk.clear();
+            let wanted = (end - offset).min(CHUNK as u64);
+            from.by_ref().take(wanted).read_to_end(&mut chunk).map_err(Failure::file(file))?;
+            if chunk.is_empty() {
+                return Err(moment::changed(file));
+            }
+            if chunk.iter().any(|b| *b != 0) {
+                to.write_at(offset, &chunk)?;
+            }
+            offset += chunk.len() as u64;
+            bar.set_position(offset);
         }
-        if chunk.iter().any(|b| *b != 0) {
-            to.write_at(offset, &chunk)?;
-        }
-        offset += chunk.len() as u64;
-        bar.inc(chunk.len() as u64);
     }
-    if to.len() < offset {
-        to.set_len(offset)?;
+    if to.len() < len {
+        to.set_len(len)?;
     }
     bar.finish_and_clear();
-    if offset == len { Ok(len) } else { Err(moment::changed(file)) }
+    let now = from.metadata().map_err(Failure::file(file))?.len();
+    if now == len { Ok(len) } else { Err(moment::changed(file)) }
+}
+
+/// The first run of bytes from `offset` on that is no hole, as far as the file system tells.
+fn data_from(file: &File, offset: u64) -> Result<Option<Range<u64>>, std::io::Error> {
+    let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        // It knows no holes.
+        Err(Errno::INVAL) => return Ok(Some(offset..u64::MAX)),
+        Err(e) => return Err(e.into()),
+    };
+    match rustix::fs::seek(file, SeekFrom::Hole(start)) {
+        Ok(end) => Ok(Some(start..end)),
+        // It was cut meanwhile.
+        Err(Errno::NXIO) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }

@@ -4,8 +4,10 @@ use crate::failure::Failure;
 use comfy_table::{CellAlignment, Table, presets};
 use pagestone::store::{Ending, Info, Recovery};
 use pagestone::units::Durability;
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use serde_json::json;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 
 /// Writes `text` to standard output. A reader that closed the pipe has read enough.
 pub fn print(text: &str) -> Result<(), Failure> {
@@ -14,6 +16,19 @@ pub fn print(text: &str) -> Result<(), Failure> {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|e| Failure::Other(format!("standard output: {e}"))),
     }
+}
+
+/// Fails where standard output was closed when the program began: the runtime has put `/dev/null` there, open for reading as well,
+/// which would take everything and keep nothing.
+pub fn refuse_closed() -> Result<(), Failure> {
+    let out = std::io::stdout();
+    let null = std::fs::metadata("/dev/null").map(|null| null.rdev());
+    let (Ok(null), Ok(is), Ok(how)) = (null, fstat(&out), fcntl_getfl(&out)) else { return Ok(()) };
+    let is_device = FileType::from_raw_mode(is.st_mode) == FileType::CharacterDevice;
+    if is_device && is.st_rdev == null && how & OFlags::ACCMODE == OFlags::RDWR {
+        return Err(Failure::Other("standard output is closed: nothing can be written there".into()));
+    }
+    Ok(())
 }
 
 /// As [`print`], what a command has changed: that is done, whether it can be told or not.

@@ -6,8 +6,10 @@ use crate::failure::Failure;
 use crate::sqlite;
 use pagestone::Error;
 use pagestone::store::{Options, Store};
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -15,6 +17,10 @@ use std::time::Duration;
 
 /// The head of a region that was never formatted is all zero.
 const BLANK_HEAD: u64 = 8192;
+/// The mode of a region that was made and did not get its rights yet. Its sticky bit, which means nothing of a plain file, tells
+/// it from one that was made private by intention.
+const UNFINISHED: u32 = PRIVATE | 0o1000;
+const ALL_BITS: u32 = 0o7777;
 /// No empty region is larger.
 const EMPTY_REGION_MAX: u64 = 512 << 10;
 
@@ -24,21 +30,31 @@ pub struct Place {
     /// The region's file.
     pub region: PathBuf,
     /// The object's name.
-    pub object: Option<String>,
+    pub object: Option<OsString>,
 }
 
 impl Place {
-    /// Splits at the last colon if what stands before it is a region: a file that is there, or a name that ends in
-    /// `.pgs`. A file that has the whole text as its name is that file. Any other name with colons is a region's, as for
-    /// `create`: the time of a backup, for instance.
-    pub fn parse(text: &str) -> Self {
+    /// Splits at the first colon before which a region is named: a file that is there or, without one, a name that ends in
+    /// `.pgs`. What stands behind it is the object's name, whatever it holds. A file that has the whole text as its name is
+    /// that file, and a colon in the name of a folder that is there separates nothing. Any other name with colons is a
+    /// region's, as for `create`: the time of a backup, for instance.
+    pub fn parse(text: &OsStr) -> Self {
         let whole = Self { region: text.into(), object: None };
-        let Some((region, object)) = text.rsplit_once(':') else { return whole };
-        let is_object = !object.is_empty() && !object.contains('/') && !Path::new(text).exists();
-        if is_object && (Path::new(region).metadata().is_ok_and(|m| !m.is_dir()) || has_ending(region)) {
-            return Self { region: region.into(), object: Some(object.into()) };
+        if Path::new(text).exists() {
+            return whole;
         }
-        whole
+        let bytes = text.as_bytes();
+        let folders = Path::new(text).ancestors().skip(1).find(|folder| folder.is_dir());
+        let from = folders.map_or(0, |folder| folder.as_os_str().len());
+        let colons = (from..bytes.len().saturating_sub(1)).filter(|&at| bytes[at] == b':');
+        let split =
+            |at: usize| (Path::new(OsStr::from_bytes(&bytes[..at])), OsStr::from_bytes(&bytes[at + 1..]));
+        let is_there = |region: &Path| region.metadata().is_ok_and(|found| !found.is_dir());
+        let found = colons.clone().map(split).find(|(region, _)| is_there(region));
+        match found.or_else(|| colons.map(split).find(|(region, _)| has_ending(region))) {
+            Some((region, object)) => Self { region: region.into(), object: Some(object.into()) },
+            None => whole,
+        }
     }
 }
 
@@ -76,9 +92,14 @@ pub struct Made {
     file: (u64, u64),
 }
 
-/// Opens a region to change it, and makes it if there is none.
-pub fn change_or_create(region: &Path, how: Opening) -> Result<(Store, Option<Made>), Failure> {
-    let options = options_for(how).create(true).mode(PRIVATE);
+/// Opens a region to change it, and makes it if there is none. One counts as made that such a process has left which was killed:
+/// it holds nothing, or only what is named as `unfinished`.
+pub fn change_or_create(
+    region: &Path,
+    how: Opening,
+    unfinished: &[u8],
+) -> Result<(Store, Option<Made>), Failure> {
+    let options = options_for(how).create(true).mode(UNFINISHED);
     if std::fs::metadata(region).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
         match options.clone().create_new(true).open(region) {
             // Another process has made one meanwhile.
@@ -91,7 +112,15 @@ pub fn change_or_create(region: &Path, how: Opening) -> Result<(Store, Option<Ma
         }
     }
     sqlite::refuse_database(region)?;
-    Ok((options.open(region)?, None))
+    let store = options.open(region)?;
+    let left = Made { file: store.info().file };
+    let found = region.metadata().map_err(Failure::file(region))?;
+    let is_left = left.is(&found)
+        && found.is_file()
+        && found.mode() & ALL_BITS == UNFINISHED
+        && found.uid() == rustix::process::geteuid().as_raw()
+        && store.list()?.iter().all(|object| object.name.starts_with(unfinished));
+    Ok((store, is_left.then_some(left)))
 }
 
 impl Made {
@@ -106,10 +135,15 @@ impl Made {
 
     /// Removes the region while it is open: nothing of another process can be in it.
     pub fn remove(&self, region: &Path, _open: &Store) {
-        if region.metadata().is_ok_and(|found| self.is(&found)) {
+        if self.is_at(region) {
             // The failure to report is the one for which the region goes.
             drop(std::fs::remove_file(region));
         }
+    }
+
+    /// Whether the path leads to it still.
+    pub fn is_at(&self, region: &Path) -> bool {
+        region.metadata().is_ok_and(|found| self.is(&found))
     }
 
     fn is(&self, found: &Metadata) -> bool {
@@ -122,8 +156,8 @@ fn options_for(how: Opening) -> Options {
 }
 
 /// Whether the name ends as names of regions do.
-fn has_ending(region: &str) -> bool {
-    Path::new(region).extension().is_some_and(|ending| ending == "pgs")
+fn has_ending(region: &Path) -> bool {
+    region.extension().is_some_and(|ending| ending == "pgs")
 }
 
 /// Whether it is persistent memory without a file system, or some other device that is no disk: nothing that can be
@@ -161,21 +195,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_colon_separates_region_and_object() {
-        let p = |r: &str, o: Option<&str>| Place { region: r.into(), object: o.map(str::to_owned) };
-        assert_eq!(Place::parse("a.pgs"), p("a.pgs", None));
-        assert_eq!(Place::parse("a.pgs:db"), p("a.pgs", Some("db")));
-        assert_eq!(Place::parse("c:a.pgs:db"), p("c:a.pgs", Some("db")));
-        assert_eq!(Place::parse("x:/tmp/a.pgs"), p("x:/tmp/a.pgs", None));
-        assert_eq!(Place::parse("a.pgs:"), p("a.pgs:", None));
+    fn the_first_colon_behind_a_region_separates_it_from_the_object() {
+        let p = |r: &str, o: Option<&str>| Place { region: r.into(), object: o.map(Into::into) };
+        let parse = |text: &str| Place::parse(text.as_ref());
+        assert_eq!(parse("a.pgs"), p("a.pgs", None));
+        assert_eq!(parse("a.pgs:db"), p("a.pgs", Some("db")));
+        assert_eq!(parse("c:a.pgs:db"), p("c:a.pgs", Some("db")));
+        assert_eq!(parse("x:/tmp/a.pgs"), p("x:/tmp/a.pgs", None));
+        assert_eq!(parse("a.pgs:"), p("a.pgs:", None));
         let backup = "backup-2026-01-02T10:20:30.pgs";
-        assert_eq!(Place::parse(backup), p(backup, None));
-        assert_eq!(Place::parse(&format!("{backup}:db")), p(backup, Some("db")));
-        assert_eq!(Place::parse("10:20"), p("10:20", None));
+        assert_eq!(parse(backup), p(backup, None));
+        assert_eq!(parse(&format!("{backup}:db")), p(backup, Some("db")));
+        assert_eq!(parse("10:20"), p("10:20", None));
         // The manifest is a file that is there, and its folder is none.
+        assert_eq!(parse("a.pgs:t:10:20.txt"), p("a.pgs", Some("t:10:20.txt")));
+        assert_eq!(parse("a.pgs:/srv/b.pgs:db"), p("a.pgs", Some("/srv/b.pgs:db")));
         let there = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        assert_eq!(Place::parse(&format!("{there}:db")), p(there, Some("db")));
+        assert_eq!(parse(&format!("{there}:db")), p(there, Some("db")));
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), ":db");
-        assert_eq!(Place::parse(folder), p(folder, None));
+        assert_eq!(parse(folder), p(folder, None));
+        let object = format!("{there}:/srv/a.db:c.pgs:db");
+        assert_eq!(parse(&object), p(there, Some("/srv/a.db:c.pgs:db")));
     }
 }

@@ -6,6 +6,10 @@ use crate::output;
 use crate::place::{self, Place};
 use pagestone::store::Store;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The objects to remove from one region.
@@ -13,7 +17,7 @@ struct Removal {
     /// The region as it was named first.
     region: PathBuf,
     store: Store,
-    objects: Vec<String>,
+    objects: Vec<OsString>,
 }
 
 pub fn run(args: &Rm) -> Result<u8, Failure> {
@@ -31,18 +35,22 @@ pub fn run(args: &Rm) -> Result<u8, Failure> {
 
 /// Opens each region once, and looks for each object.
 fn plan(args: &Rm) -> Result<Vec<Removal>, Failure> {
-    let mut removals: BTreeMap<PathBuf, Removal> = BTreeMap::new();
+    // By device and inode: one region may have several names.
+    let mut removals: BTreeMap<(u64, u64), Removal> = BTreeMap::new();
     for Place { region, object } in args.places.iter().map(|place| Place::parse(place)) {
         let Some(object) = object else {
             return Err(Failure::Other(format!("{}: say which object, as REGION:OBJECT", region.display())));
         };
-        let path = region.canonicalize().map_err(Failure::file(&region))?;
-        if !removals.contains_key(&path) {
-            let store = place::change(&region, args.opening)?;
-            removals.insert(path.clone(), Removal { region, store, objects: Vec::new() });
-        }
-        let Some(removal) = removals.get_mut(&path) else { continue };
-        if removal.store.exists(&object)?.is_none() {
+        let found = region.metadata().map_err(Failure::file(&region))?;
+        let file = (found.dev(), found.ino());
+        let removal = match removals.entry(file) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => {
+                let store = place::change(&region, args.opening)?;
+                free.insert(Removal { region, store, objects: Vec::new() })
+            }
+        };
+        if removal.store.exists(object.as_bytes())?.is_none() {
             return Err(Failure::Other(format!(
                 "{} has no object named {object:?}; nothing was removed",
                 removal.region.display()
@@ -55,10 +63,10 @@ fn plan(args: &Rm) -> Result<Vec<Removal>, Failure> {
     Ok(removals.into_values().collect())
 }
 
-fn remove(store: &Store, region: &Path, objects: &[String], gone: &mut Vec<String>) -> Result<(), Failure> {
+fn remove(store: &Store, region: &Path, objects: &[OsString], gone: &mut Vec<String>) -> Result<(), Failure> {
     for object in objects {
-        store.unlink(object)?;
-        gone.push(format!("{}:{object}", region.display()));
+        store.unlink(object.as_bytes())?;
+        gone.push(format!("{}:{}", region.display(), output::name(object.as_bytes())));
     }
     Ok(store.sync()?)
 }

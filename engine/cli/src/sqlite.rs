@@ -2,9 +2,12 @@
 
 use crate::failure::Failure;
 use crate::moment::Moment;
-use rustix::fs::{FlockOperation, fcntl_lock};
-use std::fs::File;
+use crate::output;
+use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The object that the SQLite VFS takes for the main database of a region.
@@ -18,14 +21,40 @@ const DATABASE_MAGIC: &[u8] = b"SQLite format 3\0";
 const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 const WAL_MAGIC: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
 const WAL_HEADER_BYTES: u64 = 32;
+/// What the SQLite VFS puts at the path of a database that lives in a shared region: this, and two lines with the region and the
+/// object.
+const LINK_HEAD: &[u8] = b"Pagestone link 1\n";
+/// No link is longer.
+const LINK_MAX: u64 = 16 << 10;
 
 /// Whether the file says that it is a SQLite database.
 pub fn is_database(path: &Path) -> Result<bool, Failure> {
     Ok(head(path, DATABASE_MAGIC.len())?.as_deref() == Some(DATABASE_MAGIC))
 }
 
-/// Where a region is expected, a database is a mistake that we can explain.
+/// Refuses the link that stands where a database is which lives in a shared region: it is not the database.
+pub fn refuse_link(path: &Path) -> Result<(), Failure> {
+    if head(path, LINK_HEAD.len())?.as_deref() != Some(LINK_HEAD) {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    open(path).and_then(|f| f.take(LINK_MAX).read_to_end(&mut text)).map_err(Failure::file(path))?;
+    let mut lines = text.split(|byte| *byte == b'\n').skip(1);
+    let path = path.display();
+    Err(Failure::Other(match (lines.next(), lines.next(), lines.next()) {
+        (Some(region), Some(object), Some(_)) => {
+            let (region, object) = (output::name(region), output::name(object));
+            format!(
+                "{path} is a link to the object {object} of the region {region}: name that, as {region}:{object}"
+            )
+        }
+        _ => format!("{path} is a damaged link to a region"),
+    }))
+}
+
+/// Where a region is expected, a database or a link to a region is a mistake that we can explain.
 pub fn refuse_database(region: &Path) -> Result<(), Failure> {
+    refuse_link(region)?;
     if !is_database(region)? {
         return Ok(());
     }
@@ -42,8 +71,13 @@ fn head(path: &Path, len: usize) -> Result<Option<Vec<u8>>, Failure> {
         return Ok(None);
     }
     let mut bytes = Vec::with_capacity(len);
-    File::open(path).and_then(|f| f.take(len as u64).read_to_end(&mut bytes)).map_err(Failure::file(path))?;
+    open(path).and_then(|f| f.take(len as u64).read_to_end(&mut bytes)).map_err(Failure::file(path))?;
     Ok((bytes.len() == len).then_some(bytes))
+}
+
+/// Opens a plain file to read it. Should a pipe have come to the path meanwhile, it is not waited for.
+pub fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)
 }
 
 /// A database and the files without which it would be torn or out of date.
@@ -68,7 +102,8 @@ impl Database {
         let main = path.canonicalize().map_err(Failure::file(path))?;
         let mut locks = vec![lock(&main)?];
         let shm = beside(&main, "-shm");
-        if shm.exists() {
+        // What is no plain file is no SQLite's either.
+        if shm.is_file() {
             locks.push(lock(&shm)?);
         }
         let (journal, wal) = (beside(&main, JOURNAL), beside(&main, WAL));
@@ -88,14 +123,19 @@ impl Database {
 
 /// The path with `suffix` behind its name.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+    with_suffix(path.as_os_str(), suffix).into()
+}
+
+/// The name with `suffix` behind it.
+pub fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
+    let mut name = name.to_owned();
     name.push(suffix);
-    name.into()
+    name
 }
 
 /// A shared lock over the whole file conflicts with each lock under which SQLite writes.
 fn lock(path: &Path) -> Result<File, Failure> {
-    let file = File::open(path).map_err(Failure::file(path))?;
+    let file = open(path).map_err(Failure::file(path))?;
     match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(Failure::Other(format!(
@@ -109,11 +149,11 @@ fn lock(path: &Path) -> Result<File, Failure> {
 /// Whether SQLite would roll this journal back. One that belongs to a transaction over several databases is
 /// refused: whether to roll back is then decided by a file that cannot come along.
 fn is_hot(journal: &Path) -> Result<bool, Failure> {
-    if head(journal, JOURNAL_MAGIC.len())?.as_deref() != Some(&JOURNAL_MAGIC[..]) {
+    if !head(journal, JOURNAL_MAGIC.len())?.is_some_and(|head| begins_a_journal(&head)) {
         return Ok(false);
     }
     let mut tail = [0; JOURNAL_MAGIC.len()];
-    File::open(journal)
+    open(journal)
         .and_then(|mut f| {
             f.seek(SeekFrom::End(-(JOURNAL_MAGIC.len() as i64))).and_then(|_| f.read_exact(&mut tail))
         })
@@ -126,6 +166,11 @@ fn is_hot(journal: &Path) -> Result<bool, Failure> {
         )));
     }
     Ok(true)
+}
+
+/// Whether the bytes begin a journal that may be hot. `journal_mode=PERSIST` overwrites them where it is over.
+pub fn begins_a_journal(bytes: &[u8]) -> bool {
+    bytes.starts_with(&JOURNAL_MAGIC)
 }
 
 /// Whether the WAL holds anything.

@@ -7,6 +7,8 @@ use crate::{output, sqlite};
 use pagestone::store::Store;
 use pagestone::units::FRAME_SIZE;
 use serde_json::{Map, json};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 pub fn run(args: &Stat) -> Result<u8, Failure> {
     let at = Place::parse(&args.place);
@@ -30,19 +32,20 @@ fn of_region(store: &Store, as_json: bool) -> Result<(), Failure> {
     output::print(&output::columns(&["counter", "value"], &[1], rows))
 }
 
-fn of_object(store: &Store, name: &str, as_json: bool) -> Result<(), Failure> {
-    let object = store.open(name)?;
+fn of_object(store: &Store, name: &OsStr, as_json: bool) -> Result<(), Failure> {
+    let object = store.open(name.as_bytes())?;
     let len = object.len();
     let (pages, runs) = object.mapped()?;
+    let shown = output::name(name.as_bytes());
     let role = if name == sqlite::MAIN { Some("main database of the SQLite VFS") } else { None };
     if as_json {
         return output::print_json(&json!({
-            "name": name, "id": object.id(), "bytes": len, "pages": len.div_ceil(FRAME_SIZE as u64),
+            "name": shown, "id": object.id(), "bytes": len, "pages": len.div_ceil(FRAME_SIZE as u64),
             "mapped_pages": pages, "runs": runs,
         }));
     }
     let mut rows = vec![
-        ("object", output::name(name.as_bytes())),
+        ("object", shown),
         ("id", object.id().to_string()),
         ("size", format!("{} ({} B)", output::size(len), output::count(len))),
         ("pages", output::count(len.div_ceil(FRAME_SIZE as u64))),

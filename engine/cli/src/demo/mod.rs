@@ -9,8 +9,9 @@ pub mod worker;
 
 use crate::args::{Demo, Opening};
 use crate::failure::{DEFECT, Failure};
+use crate::import::{self, Allowed};
 use crate::place::{self, Place};
-use crate::{import, sqlite};
+use crate::sqlite;
 use ledger::{Ledger, Message};
 use pagestone::units::PageIndex;
 use std::fs::File;
@@ -108,7 +109,8 @@ fn bring(file: &Path, region: &Path) -> Result<Own, Failure> {
     }
     let stamp = stamp(file)?;
     let to = Place { region: region.to_owned(), object: Some(sqlite::MAIN.into()) };
-    let bytes = import::import(file, &to, false, Opening::default())?.iter().map(|i| i.bytes).sum();
+    let imported = import::import(file, &to, Allowed::default(), Opening::default())?;
+    let bytes = imported.iter().map(|i| i.bytes).sum();
     let counts = proof::count(&worker::connect(region)?)?;
     Ok(Own { file: file.to_owned(), counts, bytes, stamp })
 }

@@ -1,7 +1,7 @@
 //! Commands that another comes by, that fail in the middle, and that are killed there.
 
 use super::mistakes::run_for;
-use super::{Scene, text};
+use super::{Scene, mode, set_mode, text};
 use pagestone_tests::skip::skipped;
 use rusqlite::Connection;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// `pagestone` whose calls `which` on the file `on`, or on any, are tampered with; `None` without strace.
-fn tampered(s: &Scene, on: Option<&str>, which: &str, how: &str, args: &[&str]) -> Option<Command> {
+pub fn tampered(s: &Scene, on: Option<&str>, which: &str, how: &str, args: &[&str]) -> Option<Command> {
     if Command::new("strace").arg("-V").output().is_err() {
         skipped("commands that are delayed or disturbed", "strace is not installed (apt install strace)");
         return None;
@@ -186,9 +186,9 @@ fn a_file_that_grows_while_it_is_copied_is_not_followed() {
 fn a_database_and_its_wal_are_copied_as_of_one_moment() {
     let s = Scene::new();
     s.database_with_wal();
-    // Opened to see what it is, to be locked, and to be copied.
+    // Opened twice to see what it is, to be locked, and to be copied.
     let args = ["import", "c.db", "r.pgs"];
-    let Some(mut import) = tampered(&s, Some("c.db"), "openat", "delay_enter=4000000:when=3", &args) else {
+    let Some(mut import) = tampered(&s, Some("c.db"), "openat", "delay_enter=4000000:when=4", &args) else {
         return;
     };
     let import = import.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
@@ -227,4 +227,61 @@ fn what_fails_when_all_is_there_says_so() {
     let why = text(&out.expect("it ends").stderr);
     assert!(why.contains("all of it is exported"), "{why}");
     assert_eq!(fs::read_to_string(s.path("back")).expect("a file"), "one");
+}
+
+/// It was made for the import that was killed, and gets the rights that it was to have.
+#[test]
+fn a_region_that_a_killed_import_has_made_gets_the_rights_of_the_next_ones_source() {
+    let s = Scene::new();
+    fs::write(s.path("x"), vec![7; 8 << 20]).expect("a file");
+    set_mode(&s.path("x"), 0o664);
+    let early = (None, "fallocate,ftruncate,pwrite64");
+    for (on, which, when) in [(early.0, early.1, 1), (Some("x"), "read", 6)] {
+        let args = ["import", "x", "r.pgs"];
+        let how = format!("signal=KILL:when={when}");
+        let Some(mut import) = tampered(&s, on, which, &how, &args) else { return };
+        assert!(!import.output().expect("it ends").status.success());
+        assert_eq!(mode(&s.path("r.pgs")), 0o600, "{which}");
+        s.ok(&args);
+        assert_eq!(mode(&s.path("r.pgs")), 0o664, "{which}");
+        fs::remove_file(s.path("r.pgs")).expect("removed");
+    }
+    // What was made private by intention stays so.
+    fs::write(s.path("blank.pgs"), "").expect("a file");
+    s.ok(&["create", "empty.pgs"]);
+    for region in ["blank.pgs", "empty.pgs"] {
+        set_mode(&s.path(region), 0o600);
+        s.ok(&["import", "x", region]);
+        assert_eq!(mode(&s.path(region)), 0o600, "{region}");
+    }
+}
+
+#[test]
+fn a_region_that_loses_its_name_during_an_import_is_not_told_by_it() {
+    let s = Scene::new();
+    fs::write(s.path("x"), "one").expect("a file");
+    for other in [Some("other.pgs"), None] {
+        let args = ["import", "x", "r.pgs"];
+        // Those before are to see what it is.
+        let Some(mut import) = tampered(&s, Some("x"), "read", "delay_enter=3000000:when=5", &args) else {
+            return;
+        };
+        let import = import.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let begun = Instant::now();
+        while !s.path("r.pgs").exists() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the import makes no region");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(1000));
+        match other {
+            Some(other) => fs::rename(s.path("r.pgs"), s.path(other)),
+            None => fs::remove_file(s.path("r.pgs")),
+        }
+        .expect("gone");
+        let out = import.wait_with_output().expect("it ends");
+        let why = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{why}");
+        assert!(!why.contains("is in r.pgs") && why.contains("no longer the region"), "{why}");
+    }
+    s.ok(&["stat", "other.pgs:x"]);
 }

@@ -24,7 +24,7 @@ pub fn run_for(s: &Scene, time: Duration, command: &mut Command) -> Option<Outpu
     Some(child.wait_with_output().expect("it has ended"))
 }
 
-fn pagestone(args: &[&str]) -> Command {
+pub fn pagestone(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pagestone"));
     command.args(args);
     command
@@ -147,5 +147,55 @@ fn a_name_that_is_not_utf_8_is_not_changed_into_another() {
         let mut import = pagestone(&["import", "--replace"]);
         let out = import.arg(OsStr::from_bytes(name)).arg("r.pgs:name").current_dir(s.path("")).output();
         assert!(out.expect("it runs").status.success());
+    }
+}
+
+#[test]
+fn a_pipe_beside_a_database_is_not_waited_for() {
+    let s = Scene::new();
+    for suffix in ["-shm", "-wal", "-journal"] {
+        drop(s.database("w.db", 3));
+        let pipe = s.path(&format!("w.db{suffix}"));
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let out = run_for(&s, Duration::from_secs(20), &mut pagestone(&["import", "w.db", "w.pgs"]));
+        let out = out.unwrap_or_else(|| panic!("{suffix}: it does not end"));
+        assert!(out.status.success(), "{suffix}: {}", text(&out.stderr));
+        for left in ["w.db", "w.pgs"] {
+            fs::remove_file(s.path(left)).expect("removed");
+        }
+        fs::remove_file(pipe).expect("removed");
+    }
+}
+
+#[test]
+fn nothing_is_exported_to_a_standard_output_that_is_closed() {
+    let s = Scene::new();
+    fs::write(s.path("x"), "one").expect("a file");
+    s.ok(&["import", "x", "r.pgs"]);
+    for (to, code) in [(">&-", 1), (">/dev/null", 0)] {
+        let command = format!("\"$0\" export r.pgs:x - {to}");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &command, env!("CARGO_BIN_EXE_pagestone")]).current_dir(s.path(""));
+        let out = shell.output().expect("it runs");
+        assert_eq!(out.status.code(), Some(code), "{to}: {}", text(&out.stderr));
+        assert_eq!(text(&out.stderr).contains("standard output is closed"), code == 1, "{to}");
+    }
+}
+
+/// `journal_mode=PERSIST` leaves it, and it is never rolled back.
+#[test]
+fn a_journal_that_is_over_belongs_to_no_database() {
+    let s = Scene::new();
+    fs::write(s.path("x"), "one").expect("a file");
+    s.ok(&["import", "x", "r.pgs:db"]);
+    for (head, code) in [(&[0; 8], 0), (b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7", 1)] {
+        let store = pagestone::store::Store::options().open(s.path("r.pgs")).expect("open here");
+        let journal = store.open_or_create("db-journal").expect("an object");
+        journal.write_at(0, head).and_then(|()| journal.set_len(1000)).expect("written");
+        drop(journal);
+        store.close().expect("closed");
+        let out = s.run(&["export", "r.pgs", "-"]);
+        assert_eq!(out.status.code(), Some(code), "{}", text(&out.stderr));
+        assert_eq!(out.stdout == b"one", code == 0);
     }
 }

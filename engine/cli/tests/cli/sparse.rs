@@ -1,0 +1,36 @@
+//! An import costs what there is to copy, and not the length.
+
+use super::Scene;
+use super::mistakes::{pagestone, run_for};
+use pagestone::store::Store;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+const LEN: u64 = 1 << 40;
+const AT: [u64; 3] = [5 << 30, 500 << 30, LEN - 1];
+
+fn ends(s: &Scene, args: &[&str]) {
+    let out = run_for(s, Duration::from_secs(20), &mut pagestone(args));
+    let out = out.unwrap_or_else(|| panic!("{args:?} does not end"));
+    assert!(out.status.success(), "{args:?}: {}", super::text(&out.stderr));
+}
+
+#[test]
+fn holes_are_not_read_to_be_imported() {
+    let s = Scene::new();
+    let file = File::create(s.path("x")).expect("a file");
+    AT.iter().try_for_each(|&at| file.write_all_at(b"x", at)).expect("written");
+    file.set_len(LEN + 5000).expect("a hole at the end");
+    ends(&s, &["import", "x", "r.pgs"]);
+    let store = Store::options().read_only(true).open(s.path("r.pgs")).expect("open here");
+    let object = store.open("x").expect("the object");
+    assert_eq!(object.len(), LEN + 5000);
+    let mapped = object.mapped().expect("a map").0;
+    assert!((3..100).contains(&mapped), "{mapped}");
+    for at in AT {
+        let mut bytes = [1; 3];
+        object.read_at(at - 1, &mut bytes).expect("read");
+        assert_eq!(&bytes, b"\0x\0", "{at}");
+    }
+}
