@@ -1,10 +1,18 @@
 //! Benchmarks of Pagestone; each is a binary of this package.
 
+pub mod clock;
+pub mod floor;
 pub mod medians;
+pub mod redb;
 pub mod speedtest;
+pub mod sqlite;
 
 use std::fmt;
 use std::fs;
+use std::path::Path;
+
+/// Bytes of a page.
+pub const PAGE: usize = 4096;
 
 /// SplitMix64: the same numbers on every machine.
 pub struct Rng(u64);
@@ -61,4 +69,16 @@ impl fmt::Display for Machine {
         writeln!(f, "{}, {} processors, Linux {}", self.processor, self.processors, self.kernel)?;
         write!(f, "huge pages of shared memory: {}", self.huge_pages)
     }
+}
+
+/// The type of the file system that holds the directory.
+#[must_use]
+pub fn file_system(directory: &Path) -> String {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let entries = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?, words.next()?))
+    });
+    let holding = entries.filter(|(point, _)| directory.starts_with(point));
+    holding.max_by_key(|(point, _)| point.len()).map_or("disk", |(_, kind)| kind).to_owned()
 }

@@ -1,15 +1,17 @@
 //! `make bench-hit`: what a pin costs beside a bare read of a random page, in one run.
 //!
 //! Bursts of each kind alternate, so that a noisy neighbour hits all alike; each number is the median of its bursts,
-//! each ratio the median of the ratios of bursts that ran next to each other.
+//! each ratio the median of the ratios of bursts that ran next to each other. Below stands the same pin beside the least
+//! that its steps cost, in the same memory: each with pages of its own in each burst, so that none finds in the cache what
+//! another has fetched.
 
 use pagestone::frame::FrameTable;
 use pagestone::store::{Object, Store};
 use pagestone::units::{FRAME_SIZE, PageIndex};
+use pagestone_benches::clock::{thread_time, timed};
+use pagestone_benches::floor::{Floor, Step};
 use pagestone_benches::{Machine, Rng, medians};
-use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
-use std::time::Duration;
 
 /// Pages of the object, unless the first argument says otherwise: 1M pages are 4 GiB.
 const PAGES: u64 = 1 << 20;
@@ -32,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     object.set_len(pages * FRAME_SIZE as u64)?;
     let ring = Ring::make(&object, pages)?;
     let results = measure(&object, &ring)?;
+    let levels = Levels::measure(&object, &ring)?;
     println!("{}", Machine::look());
     println!(
         "{pages} pages of {FRAME_SIZE} B in anonymous shared memory (memfd), one thread, medians of {BURSTS} bursts"
@@ -51,6 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
         "sequential first touch         {touch:>7.1} ns   (descriptor made by pinning, the page table's faults included)"
     );
+    levels.print();
     Ok(())
 }
 
@@ -144,16 +148,53 @@ fn measure(object: &Object, ring: &Ring) -> Result<[f64; 7], Box<dyn std::error:
     Ok(kinds.map(|mut k| medians::median(&mut k)))
 }
 
-/// Time that this thread ran: what other processes take does not count.
-fn thread_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
+/// What a pin costs beside the steps that it is made of.
+struct Levels {
+    /// By `Step::ALL`, and `Object::pin` last.
+    costs: Vec<f64>,
+    /// Of `Object::pin` to all the steps that it needs.
+    ratio: f64,
 }
 
-fn timed(operations: u64, work: impl FnOnce()) -> f64 {
-    let start = thread_time();
-    work();
-    (thread_time() - start).as_nanos() as f64 / operations as f64
+impl Levels {
+    const NEEDED: Step = Step::PutAndLook;
+
+    fn measure(object: &Object, ring: &Ring) -> Result<Self, Box<dyn std::error::Error>> {
+        let pages = ring.addresses.len();
+        let base = ring.addresses.iter().copied().min().ok_or("no pages")?;
+        // SAFETY: the object's frames begin at the lowest one and are not fewer than its pages; the store outlives this,
+        // and no thread writes them any more.
+        let floor = unsafe { Floor::over(base, pages) }?;
+        let mut rng = Rng::new(3);
+        let mut draw = || -> Vec<u32> { (0..READS).map(|_| rng.below(pages as u64) as u32).collect() };
+        let mut kinds = vec![Vec::new(); Step::ALL.len() + 1];
+        let mut ratios = Vec::new();
+        for _ in 0..BURSTS {
+            let mut needed = f64::INFINITY;
+            for (kind, step) in kinds.iter_mut().zip(Step::ALL) {
+                let order = draw();
+                let cost = timed(READS, || _ = black_box(floor.pass(step, &order)));
+                kind.push(cost);
+                needed = if step == Self::NEEDED { cost } else { needed };
+            }
+            let order = draw();
+            let cost = timed(READS, || pinned(object, &order));
+            kinds[Step::ALL.len()].push(cost);
+            ratios.push(cost / needed);
+        }
+        let costs = kinds.iter_mut().map(|kind| medians::median(kind)).collect();
+        Ok(Self { costs, ratio: medians::median(&mut ratios) })
+    }
+
+    fn print(&self) {
+        println!();
+        println!("steps of a hit, pages of its own each                        of a bare read");
+        let names = Step::ALL.iter().map(|step| step.name()).chain(["Object::pin + read + drop of PageRef"]);
+        for (name, cost) in names.zip(&self.costs) {
+            println!("  {name:<50} {cost:>7.1} ns {:>5.2}", cost / self.costs[0]);
+        }
+        println!("Object::pin of \"{}\": {:.2}", Self::NEEDED.name(), self.ratio);
+    }
 }
 
 /// Reads random frames: no table, no pin, the address computed as a slice index would be.
