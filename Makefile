@@ -9,13 +9,15 @@ CUTS ?= 20
 # The oldest Rust that builds the crates others build.
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 DISK ?= $(PGS_TARGET)
+# A workspace of its own: what it depends on is built for it alone.
+COMPARE := benches/compare/Cargo.toml
 SPEEDTEST1 ?= $(PGS_TARGET)/sqlite-suite/build/speedtest1
 need = command -v $(1) >/dev/null || { echo "make $@ needs $(1), which is not installed ($(2))"; exit 1; }
 
 .DEFAULT_GOAL := help
 # What `make test-long` runs.
 LONG ?= crash-long oracle loom-deep linear shuttle fuzz faults
-.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-hit bench-laws bench-redb bench-sqlite bench-tantivy test-redb test-dax breaks-dax test-sqlite install-cli doc clean
+.PHONY: help demo test test-long breaks mutants lint tidy loom loom-deep linear shuttle crash crash-long oracle kill faults fuzz asan miri tsan valgrind bench-compare bench-hit bench-laws bench-redb bench-sqlite bench-tantivy test-redb test-dax breaks-dax test-sqlite install-cli doc clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,9 +40,10 @@ mutants: ## 490 small mistakes in the state word, the log and recovery, each not
 
 lint: tidy ## formatting, clippy, house rules; licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path $(COMPARE) --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTFLAGS="--cfg pagestone_shuttle" $(CARGO) check --locked --quiet --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --lib --bin shuttle --bin linear
-	@if command -v cargo-deny >/dev/null; then cargo deny --workspace check; else echo "lint: cargo-deny is not installed: licences and advisories were not checked"; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny --workspace check && cargo deny --manifest-path $(COMPARE) check --config deny.toml advisories licenses sources; else echo "lint: cargo-deny is not installed: licences and advisories were not checked"; fi
 
 tidy: ## the house rules alone: imports, unsafe, comments, file lengths
 	$(CARGO) test --locked -p pagestone-tests --test tidy
@@ -88,7 +91,10 @@ tsan: ## the Rust tests with ThreadSanitizer (nightly Rust, rust-src)
 valgrind: ## the C tests under valgrind
 	@sh tests/sanitizers/run.sh valgrind
 
-bench-hit: ## what a pin costs beside a bare read of a random page
+bench-compare: ## Pagestone beside others, as a page: writes benches/README.md and its pictures (PLACE=folder, PAGES=1048576; 20 GiB of memory, 30 of disk)
+	PMEM2_FORCE_GRANULARITY=CACHE_LINE $(CARGO) run --quiet --locked --release --manifest-path $(COMPARE) --target-dir $(PGS_TARGET)/compare -- "$(PLACE)" benches $(PAGES)
+
+bench-hit: ## what a pin costs beside a bare read of a random page, and beside the steps that it is made of
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin hit
 
 bench-laws: ## what must not grow with what has nothing to do with it: tails, batches, freeing, cuts (PLACE=folder)
