@@ -42,6 +42,10 @@ pub mod units;
 #[doc(hidden)]
 pub mod frame;
 #[cfg(not(pagestone_loom))]
+mod lookup;
+#[cfg(pagestone_loom)]
+pub mod lookup;
+#[cfg(not(pagestone_loom))]
 #[doc(hidden)]
 pub mod media;
 #[cfg(pagestone_loom)]
@@ -67,10 +71,7 @@ pub mod stats;
 pub mod store;
 #[cfg(pagestone_loom)]
 pub mod store {
-    mod extent;
-    mod lookaside;
     mod syncs;
-    pub use lookaside::Lookaside;
     pub use syncs::Syncs;
 }
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, UnpinOutcome};
-use pagestone::store::Lookaside;
+use pagestone::lookup::Lookaside;
 use pagestone::sync::mutant;
 use pagestone::units::{FrameNo, PageIndex, Pfn};
 use std::sync::Arc;

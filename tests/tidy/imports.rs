@@ -13,9 +13,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("frame", &["units", "sync", "error"]),
     ("region", &["units", "sync", "error", "persist", "frame"]),
     ("media", &["units", "sync", "error", "persist", "frame", "region"]),
+    ("lookup", &["units", "sync", "media"]),
     ("space", &["units", "error"]),
     ("page", &["units", "sync", "error", "frame", "region", "space"]),
-    ("store", &["units", "sync", "stats", "error", "persist", "frame", "region", "media", "space", "page"]),
+    (
+        "store",
+        &[
+            "units", "sync", "stats", "error", "persist", "frame", "region", "media", "lookup", "space",
+            "page",
+        ],
+    ),
 ];
 
 /// Imports that are not allowed.

@@ -2,8 +2,8 @@
 
 use super::core::Core;
 use super::lengths::Lengths;
-use super::lookaside::Lookaside;
 use crate::error::{Error, Result};
+use crate::lookup::Lookaside;
 use crate::media::layout::rank_of;
 use crate::media::{ObjectRecord, ObjectSlot};
 use crate::page::{Answer, PageRef, Pages};
@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 /// The greatest length of an object.
 pub(super) const LEN_MAX: u64 = Owner::PAGES_MAX * PAGE;
-/// Pages by which a lookup extends what is known of an object's first extent: a leaf of its map.
-const EXTENT_STEP: usize = 512;
+/// Pages by which a lookup extends what is known of an object's first run: a leaf of its map.
+const RUN_STEP: usize = 512;
 /// Bytes of a page.
 pub(super) const PAGE: u64 = FRAME_SIZE as u64;
 
@@ -164,11 +164,11 @@ impl Shared {
         let found = ledger.map(self.slot, index)?;
         if let Some(frame) = found {
             ledger.met_page(frame)?;
-            if let Some(next) = lookaside.extent_to_look_for() {
-                let mut pages = ledger.map_range(self.slot, next, EXTENT_STEP)?;
+            if let Some(next) = lookaside.run_to_look_for() {
+                let mut pages = ledger.map_range(self.slot, next, RUN_STEP)?;
                 pages.truncate(self.page_count().saturating_sub(next.0) as usize);
                 pages.truncate(self.met_run(&pages));
-                lookaside.extend_extent(next, &pages);
+                lookaside.extend_run(next, &pages);
             }
             self.remember(index, frame);
         }

@@ -1,8 +1,8 @@
-//! The first extent of an object: the pages from 0 on whose frames follow each other.
+//! The first run of an object: the pages from 0 on whose frames follow each other.
 //!
 //! A page in it is found without memory of its own: one word, which every pin shares, says where page 0 is and how
 //! many pages follow. Under a random access to many pages that saves a cache miss per pin. The bitmaps that begin each
-//! group of frames interrupt a run of frames but no run of *ranks*, so the extent is counted in these.
+//! group of frames interrupt a run of frames but no run of *ranks*, so the run is counted in these.
 
 use crate::media::layout::{RANKS_MAX, frame_of_rank, rank_of};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,15 +14,15 @@ const PAGES_MASK: u64 = (1 << PAGES_BITS) - 1;
 
 /// Filled and cut under the same locks as the [`Lookaside`](super::lookaside::Lookaside) it is part of.
 #[derive(Default)]
-pub(super) struct Extent {
+pub(super) struct FirstRun {
     /// Rank of page 0 in the upper half, pages in the lower.
     word: AtomicU64,
-    /// Pages of the extent when it was seen to end there; all ones when that is unknown.
+    /// Pages of the run when it was seen to end there; all ones when that is unknown.
     ends_at: AtomicU32,
 }
 
-impl Extent {
-    /// The frame of a page of the extent, and the word that says so; its lower half is not zero.
+impl FirstRun {
+    /// The frame of a page of the run, and the word that says so; its lower half is not zero.
     #[inline(always)]
     pub(super) fn find(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
         // ORDERING: Acquire: as a word of the lookaside.
@@ -38,7 +38,7 @@ impl Extent {
         self.word.load(Ordering::Acquire) == word
     }
 
-    /// Takes in a page if it continues the extent; whether it is part of it now.
+    /// Takes in a page if it continues the run; whether it is part of it now.
     pub(super) fn push(&self, index: PageIndex, frame: FrameNo) -> bool {
         // ORDERING: Acquire, as `find`.
         let word = self.word.load(Ordering::Acquire);
@@ -58,21 +58,21 @@ impl Extent {
         self.word.compare_exchange(word, longer, order, Ordering::Relaxed).is_ok()
     }
 
-    /// The page that may continue the extent, unless it was seen that none does.
+    /// The page that may continue the run, unless it was seen that none does.
     pub(super) fn next(&self) -> Option<PageIndex> {
         // ORDERING: Relaxed: a hint; a stale one costs a lookup.
         let pages = self.word.load(Ordering::Relaxed) & PAGES_MASK;
         (u64::from(self.ends_at.load(Ordering::Relaxed)) != pages + 1).then_some(PageIndex(pages))
     }
 
-    /// Notes that the extent does not go on for now.
+    /// Notes that the run does not go on for now.
     pub(super) fn ends(&self) {
         // ORDERING: Relaxed: a hint, as in `next`. Counted from one, so that zero says nothing.
         let pages = self.word.load(Ordering::Relaxed) & PAGES_MASK;
         self.ends_at.store((pages + 1) as u32, Ordering::Relaxed);
     }
 
-    /// Cuts the extent: no page from `first` on is in it.
+    /// Cuts the run: no page from `first` on is in it.
     pub(super) fn cut(&self, first: u64) {
         // ORDERING: Acquire and Release: as the lookaside's `clear`. No thread pushes meanwhile: the caller is alone.
         let word = self.word.load(Ordering::Acquire);
@@ -89,26 +89,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_extent_takes_what_follows_and_nothing_else() {
-        let extent = Extent::default();
-        assert!(!extent.push(PageIndex(1), FrameNo(8)), "page 0 comes first");
-        assert!(extent.push(PageIndex(0), FrameNo(7)) && extent.push(PageIndex(1), FrameNo(8)));
-        assert!(!extent.push(PageIndex(2), FrameNo(10)) && !extent.push(PageIndex(3), FrameNo(10)));
-        let get = |n| extent.find(PageIndex(n)).map(|found| found.0);
+    fn a_first_run_takes_what_follows_and_nothing_else() {
+        let run = FirstRun::default();
+        assert!(!run.push(PageIndex(1), FrameNo(8)), "page 0 comes first");
+        assert!(run.push(PageIndex(0), FrameNo(7)) && run.push(PageIndex(1), FrameNo(8)));
+        assert!(!run.push(PageIndex(2), FrameNo(10)) && !run.push(PageIndex(3), FrameNo(10)));
+        let get = |n| run.find(PageIndex(n)).map(|found| found.0);
         assert_eq!([0, 1, 2].map(get), [Some(FrameNo(7)), Some(FrameNo(8)), None]);
-        extent.cut(1);
+        run.cut(1);
         assert_eq!([0, 1].map(get), [Some(FrameNo(7)), None]);
-        assert!(extent.push(PageIndex(1), FrameNo(8)));
-        extent.cut(0);
-        assert!(get(0).is_none() && extent.push(PageIndex(0), FrameNo(99)));
+        assert!(run.push(PageIndex(1), FrameNo(8)));
+        run.cut(0);
+        assert!(get(0).is_none() && run.push(PageIndex(0), FrameNo(99)));
     }
 
     #[test]
-    fn a_bitmap_between_two_groups_does_not_end_an_extent() {
-        let extent = Extent::default();
+    fn a_bitmap_between_two_groups_does_not_end_a_first_run() {
+        let run = FirstRun::default();
         for (index, frame) in [(0, 32766), (1, 32767), (2, 32769)] {
-            assert!(extent.push(PageIndex(index), FrameNo(frame)));
+            assert!(run.push(PageIndex(index), FrameNo(frame)));
         }
-        assert_eq!(extent.find(PageIndex(2)).map(|found| found.0), Some(FrameNo(32769)));
+        assert_eq!(run.find(PageIndex(2)).map(|found| found.0), Some(FrameNo(32769)));
     }
 }

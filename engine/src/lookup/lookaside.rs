@@ -1,6 +1,6 @@
-//! What a pin reads instead of the map: the object's first extent, and one word per page beyond it.
+//! What a pin reads instead of the map: the object's first run, and one word per page beyond it.
 
-use super::extent::Extent;
+use super::first_run::FirstRun;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{LazyArray, mutant};
 use crate::units::{FrameNo, PageIndex};
@@ -16,9 +16,9 @@ const MEMORY_PAGE: u64 = if cfg!(pagestone_loom) { 2 } else { 1024 };
 /// the frame is detached. A hit takes no lock: it pins the frame it read and reads the word again. Pin and detachment
 /// are read-modify-writes of one descriptor: either the detacher sees the pin, or the pinner sees the word cleared.
 pub struct Lookaside {
-    extent: Extent,
+    first_run: FirstRun,
     /// Frame numbers; 0, the superblock's, says that the page was not looked up. Reserved when the first page outside
-    /// the extent is remembered: a handle alone costs no addresses.
+    /// the first run is remembered: a handle alone costs no addresses.
     words: OnceLock<Option<LazyArray<AtomicU32>>>,
     /// Pages to have words for.
     room: usize,
@@ -29,20 +29,25 @@ pub struct Lookaside {
 impl Lookaside {
     /// Room for `pages` pages, or for fewer where addresses are scarce: pages beyond are looked up each time.
     pub fn new(pages: usize) -> Self {
-        Self { extent: Extent::default(), words: OnceLock::new(), room: pages, filled: AtomicU64::new(0) }
+        Self {
+            first_run: FirstRun::default(),
+            words: OnceLock::new(),
+            room: pages,
+            filled: AtomicU64::new(0),
+        }
     }
 
     /// A pin of a page that was looked up before, counted by `pin` on the frame found; none if the page was cut off
     /// meanwhile, and `pin`'s is then dropped.
     ///
-    /// The extent has a path of its own, and the shortest: what a processor does not fetch ahead of one page's cache
+    /// The first run has a path of its own, and the shortest: what a processor does not fetch ahead of one page's cache
     /// miss does not overlap it.
     #[inline(always)]
     pub fn pin<P>(&self, index: PageIndex, pin: impl Fn(FrameNo) -> Option<P>) -> Option<P> {
-        match self.extent.find(index) {
+        match self.first_run.find(index) {
             Some((frame, word)) => {
                 let page = pin(frame)?;
-                (self.extent.is(word) || mutant("hit_without_second_look")).then_some(page)
+                (self.first_run.is(word) || mutant("hit_without_second_look")).then_some(page)
             }
             None => {
                 let word = self.word(index.0)?;
@@ -56,8 +61,8 @@ impl Lookaside {
     }
 
     /// The frame of a page, if it was looked up.
-    pub(super) fn get(&self, index: PageIndex) -> Option<FrameNo> {
-        match self.extent.find(index) {
+    pub(crate) fn get(&self, index: PageIndex) -> Option<FrameNo> {
+        match self.first_run.find(index) {
             Some((frame, _)) => Some(frame),
             None => known(self.word(index.0)?),
         }
@@ -78,25 +83,25 @@ impl Lookaside {
         words.as_ref()?.get(usize::try_from(index).ok()?)
     }
 
-    /// The page from which on the map may show more of the extent, if that is not known.
-    pub(super) fn extent_to_look_for(&self) -> Option<PageIndex> {
-        self.extent.next()
+    /// The page from which on the map may show more of the first run, if that is not known.
+    pub(crate) fn run_to_look_for(&self) -> Option<PageIndex> {
+        self.first_run.next()
     }
 
-    /// Takes in what the map shows from `first` on, as far as it continues the extent. The caller holds `shape` shared.
-    pub(super) fn extend_extent(&self, first: PageIndex, pages: &[Option<FrameNo>]) {
+    /// Takes in what the map shows from `first` on, as far as it continues the first run. The caller holds `shape` shared.
+    pub(crate) fn extend_run(&self, first: PageIndex, pages: &[Option<FrameNo>]) {
         let continued = pages
             .iter()
             .zip(first.0..)
-            .all(|(frame, index)| frame.is_some_and(|frame| self.extent.push(PageIndex(index), frame)));
+            .all(|(frame, index)| frame.is_some_and(|frame| self.first_run.push(PageIndex(index), frame)));
         if !continued {
-            self.extent.ends();
+            self.first_run.ends();
         }
     }
 
     /// Remembers a lookup. The caller holds `shape` shared.
     pub fn fill(&self, index: PageIndex, frame: FrameNo) {
-        if self.extent.push(index, frame) {
+        if self.first_run.push(index, frame) {
             return;
         }
         let Some(word) = self.word_to_fill(index.0) else { return };
@@ -110,7 +115,7 @@ impl Lookaside {
 
     /// Forgets pages. The caller holds `shape` exclusively, and detaches their frames afterwards.
     pub fn clear(&self, pages: Range<u64>) {
-        self.extent.cut(pages.start);
+        self.first_run.cut(pages.start);
         // ORDERING: Relaxed: written under the shared side of `shape`.
         let filled = self.filled.load(Ordering::Relaxed);
         self.wipe(pages.start..pages.end.min(filled));
@@ -158,7 +163,7 @@ mod tests {
     fn a_cleared_range_is_empty_and_its_neighbours_are_not() {
         for range in [5..9, 0..1024, 1000..5000, 1024..4096, 3000..u64::MAX] {
             let lookaside = Lookaside::new(8192);
-            // Frames that do not follow each other: none but page 0 is in the extent, which a cut shortens for good.
+            // Frames that do not follow each other: none but page 0 is in the first run, which a cut shortens for good.
             let frame = |index: u64| FrameNo(index as u32 * 2 + 1);
             (0..6000).for_each(|index| lookaside.fill(PageIndex(index), frame(index)));
             lookaside.clear(range.clone());
