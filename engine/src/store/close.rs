@@ -114,7 +114,7 @@ impl Core {
         }
     }
 
-    /// Everything that is owed, then everything durable, then the clean mark.
+    /// Everything that is pending, then everything durable, then the clean mark.
     fn end(&self) -> Result {
         if self.pages.region().read_only() {
             return Ok(());

@@ -1,6 +1,6 @@
 //! What all handles of one open store share.
 
-use super::owed::Owed;
+use super::pending::Pending;
 use super::shared::Shared;
 use super::syncs::Syncs;
 use crate::error::{Error, Result};
@@ -29,10 +29,10 @@ pub(super) struct Core {
     /// With their numbers, so that one is found by its pages without becoming its holder.
     open: DashMap<ObjectSlot, (u64, Weak<Shared>)>,
     /// Held for moments only: the thread that does the work holds `settling`.
-    pub(super) owed: Mutex<Owed>,
-    /// Whether `owed` has anything that is to be done soon.
-    pub(super) owes: AtomicBool,
-    /// Held by the thread that does owed work, for as long as that takes.
+    pub(super) pending: Mutex<Pending>,
+    /// Whether `pending` has anything that is to be done soon.
+    pub(super) due: AtomicBool,
+    /// Held by the thread that does pending work, for as long as that takes.
     pub(super) settling: Mutex<()>,
     /// The region was closed in order: nothing is left for the drop.
     pub(super) closed: AtomicBool,
@@ -40,10 +40,10 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(pages: Arc<Pages>, log: Arc<Log>, ledger: Ledger, rules: Rules) -> Result<Arc<Self>> {
-        let owed = if pages.region().read_only() { Owed::default() } else { Owed::found(&ledger)? };
+        let pending = if pages.region().read_only() { Pending::default() } else { Pending::found(&ledger)? };
         let core = Arc::new(Self {
-            owes: AtomicBool::new(owed.is_due()),
-            owed: Mutex::new(owed),
+            due: AtomicBool::new(pending.is_due()),
+            pending: Mutex::new(pending),
             settling: Mutex::new(()),
             pages,
             log,
@@ -70,12 +70,12 @@ impl Core {
         self.pages.region().check_length()
     }
 
-    /// What every change begins with: the store can be changed, and some of the work that it owes is done.
+    /// What every change begins with: the store can be changed, and some of the work that is pending is done.
     #[inline]
     pub(super) fn begin_change(&self) -> Result {
         let region = self.pages.region();
         region.ensure_usable()?;
-        if region.read_only() || !region.admits_stores() || self.owes() || self.log.is_due() {
+        if region.read_only() || !region.admits_stores() || self.is_due() || self.log.is_due() {
             return self.prepare_change();
         }
         Ok(())
@@ -89,29 +89,29 @@ impl Core {
         if !self.pages.region().admits_stores() {
             self.ledger.prepare()?;
         }
-        if self.owes() {
+        if self.is_due() {
             self.settle_some()?;
         }
         self.log.keep_ahead()
     }
 
-    /// Whether there is owed work to be done soon.
+    /// Whether there is pending work to be done soon.
     #[inline]
-    fn owes(&self) -> bool {
-        // ORDERING: Acquire: pairs with the Release in `owe`; what is missed is done by the next change.
-        self.pages.has_released() || self.owes.load(Ordering::Acquire)
+    fn is_due(&self) -> bool {
+        // ORDERING: Acquire: pairs with the Release in `leave`; what is missed is done by the next change.
+        self.pages.has_released() || self.due.load(Ordering::Acquire)
     }
 
-    /// Whether owed work may be room, also what found none when it was tried last.
-    fn owes_room(&self) -> bool {
-        self.owes() || self.owed.lock().waits()
+    /// Whether pending work may be room, also what found none when it was tried last.
+    fn may_be_room(&self) -> bool {
+        self.is_due() || self.pending.lock().waits()
     }
 
-    /// Runs a change. One that finds no room is tried again when all owed work is done: what is owed may be room.
+    /// Runs a change. One that finds no room is tried again when all pending work is done: that may be room.
     #[inline]
     pub(super) fn with_room<R>(&self, mut change: impl FnMut() -> Result<R>) -> Result<R> {
         let mut done = change();
-        if done.as_ref().is_err_and(Error::is_full) && self.owes_room() {
+        if done.as_ref().is_err_and(Error::is_full) && self.may_be_room() {
             done = self.settle().and_then(|()| change());
         }
         // It may have freed something, and so does a change that failed.
@@ -254,12 +254,12 @@ mod tests {
         let store = Store::options().open_memory(1 << 20).unwrap();
         let core = &store.core;
         let (slot, id) = store.create("a").map(|object| (object.shared.slot, object.shared.id)).unwrap();
-        core.owe(slot, id);
+        core.leave(slot, id);
         thread::scope(|scope| {
             // The worker comes as far as this lock. A change that finds the look below at work does nothing.
             let roles = core.pages.roles();
             let worker = scope.spawn(|| -> crate::error::Result {
-                while core.owes() {
+                while core.is_due() {
                     core.begin_change()?;
                 }
                 Ok(())
@@ -272,11 +272,11 @@ mod tests {
             let begun = done.recv_timeout(Duration::from_secs(20));
             let unfinished = !worker.is_finished();
             drop(roles);
-            begun.expect("a change waits for the owed work").unwrap();
+            begun.expect("a change waits for the pending work").unwrap();
             assert!(unfinished, "the work was done already");
             worker.join().unwrap().unwrap();
         });
-        assert!(!core.owes());
+        assert!(!core.is_due());
     }
 
     #[test]
@@ -298,9 +298,9 @@ mod tests {
                 store.unlink("new").unwrap();
             }
             core.drop_object(slot, id);
-            core.owe(slot, id);
+            core.leave(slot, id);
             // Of an object that is open nothing is freed either: its last handle does that.
-            core.owe(slot, new.id());
+            core.leave(slot, new.id());
             core.settle().unwrap();
             // What was looked up before shows its bytes even where it is freed.
             assert_eq!(core.ledger.resident(slot).unwrap(), Some((new.id(), unlinked)));
@@ -321,7 +321,7 @@ mod tests {
         let core = &store.core;
         let object = store.create("a").unwrap();
         let (slot, id) = (object.shared.slot, object.shared.id);
-        core.owe(slot, id);
+        core.leave(slot, id);
         thread::scope(|scope| {
             // No step is done while this is held.
             let roles = core.pages.roles();
@@ -332,7 +332,7 @@ mod tests {
             let (send, done) = mpsc::channel();
             scope.spawn(move || {
                 let aside = core.set_aside();
-                core.owe(slot, id);
+                core.leave(slot, id);
                 let mut report = crate::media::check::Report::default();
                 core.name_set_aside(&mut report);
                 send.send(aside).unwrap();

@@ -114,7 +114,7 @@ impl Shared {
         match self.core.truncate_steps(self.slot) {
             Err(error) if error.is_full() => {
                 // The cut is made; pages that are pinned stay until there is room to note them, or no pin.
-                self.core.owe(self.slot, self.id);
+                self.core.leave(self.slot, self.id);
                 return Ok(());
             }
             cut => cut?,
@@ -343,7 +343,7 @@ mod tests {
                 }
             }
             // As after an earlier cut that found no room.
-            core.owe(shared.slot, shared.id);
+            core.leave(shared.slot, shared.id);
             core.settle().unwrap();
             let frame = shared.locate(PageIndex(1)).unwrap();
             let page = frame.map(|frame| shared.pin_located(PageIndex(1), frame).unwrap());

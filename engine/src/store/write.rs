@@ -323,7 +323,7 @@ mod tests {
 
     const PAGE: u64 = super::PAGE;
 
-    /// A full store but for a few frames, an object of which one page is mapped, and room that is owed.
+    /// A full store but for a few frames, an object of which one page is mapped, and room that is pending.
     fn about_to_settle(mapped: u64, spare: u64) -> (Store, Object) {
         let store = Store::options().max_size(4 << 20).open_memory(1 << 20).unwrap();
         let object = store.create("object").unwrap();
@@ -352,7 +352,7 @@ mod tests {
                 byte[0]
             };
             let expected = thread::scope(|scope| {
-                // Nothing that is owed is done while this is held.
+                // Nothing that is pending is done while this is held.
                 let settling = store.core.settling.lock();
                 let writer =
                     scope.spawn(|| object.write_at(mapped.min(hole) * PAGE, &[1; 2 * PAGE as usize]));

@@ -12,14 +12,14 @@ use crate::sync::atomic::Ordering;
 use crate::units::FrameNo;
 use std::collections::VecDeque;
 
-/// Steps of owed work that a change does before its own.
+/// Steps of pending work that a change does before its own.
 const STEPS_A_CHANGE: usize = 16;
 /// Frames whose last pin is gone that a change frees before its own work.
 const FRAMES_A_CHANGE: usize = 4096;
 
-/// What is owed.
+/// What is pending.
 #[derive(Default)]
-pub(super) struct Owed {
+pub(super) struct Pending {
     /// Objects to be dropped or cut to the end, by slot and number: a slot goes to another object once its own is gone.
     /// The next one is the last.
     objects: VecDeque<(ObjectSlot, u64)>,
@@ -38,15 +38,15 @@ struct Aside {
     detail: String,
 }
 
-impl Owed {
+impl Pending {
     /// What the last opening left.
     pub(super) fn found(ledger: &Ledger) -> Result<Self> {
         let (objects, broken_list) = ledger.orphans_found()?;
         let (frames, broken_entries) = ledger.busy_found()?;
-        let mut owed = Self { objects: objects.into(), frames, ..Self::default() };
+        let mut pending = Self { objects: objects.into(), frames, ..Self::default() };
         let broken = broken_list.into_iter().chain(broken_entries);
-        broken.for_each(|error| owed.set_aside("what the last opening left to be freed", 0, &error));
-        Ok(owed)
+        broken.for_each(|error| pending.set_aside("what the last opening left to be freed", 0, &error));
+        Ok(pending)
     }
 
     /// Whether there is anything to be done soon.
@@ -59,7 +59,7 @@ impl Owed {
         !self.full.is_empty()
     }
 
-    fn owe(&mut self, slot: ObjectSlot, id: u64) {
+    fn add(&mut self, slot: ObjectSlot, id: u64) {
         if !self.objects.contains(&(slot, id)) && !self.full.contains(&(slot, id)) {
             self.objects.push_back((slot, id));
         }
@@ -83,7 +83,7 @@ impl Core {
     pub(super) fn settle(&self) -> Result {
         self.ensure_whole()?;
         let _alone = self.settling.lock();
-        self.owed.lock().try_again();
+        self.pending.lock().try_again();
         self.work_off(usize::MAX, usize::MAX)
     }
 
@@ -99,14 +99,14 @@ impl Core {
 
     /// The caller holds `settling`.
     fn work_off(&self, frames: usize, steps: usize) -> Result {
-        if self.owed.lock().is_due() {
+        if self.pending.lock().is_due() {
             self.ledger.prepare()?;
         }
         let freed = self.free_released(frames);
         let result = freed.and_then(|()| self.finish_some(steps));
-        let owed = self.owed.lock();
-        // ORDERING: Release: pairs with `owes`. Only lowered under this lock.
-        self.owes.store(owed.is_due(), Ordering::Release);
+        let pending = self.pending.lock();
+        // ORDERING: Release: pairs with `is_due`. Only lowered under this lock.
+        self.due.store(pending.is_due(), Ordering::Release);
         result
     }
 
@@ -123,12 +123,12 @@ impl Core {
         }
         // Where the table cannot be read it is asked once more when they are freed.
         let busy = self.ledger.busy_among(&released).unwrap_or(released);
-        let mut owed = self.owed.lock();
-        owed.try_again();
-        owed.frames.extend(busy);
-        if owed.is_due() {
-            // ORDERING: Release: pairs with `owes`.
-            self.owes.store(true, Ordering::Release);
+        let mut pending = self.pending.lock();
+        pending.try_again();
+        pending.frames.extend(busy);
+        if pending.is_due() {
+            // ORDERING: Release: pairs with `is_due`.
+            self.due.store(true, Ordering::Release);
         }
     }
 
@@ -136,9 +136,9 @@ impl Core {
         let mut roles = self.pages.roles();
         self.take_released(&mut roles);
         let mut frames = {
-            let mut owed = self.owed.lock();
-            let kept = owed.frames.len().saturating_sub(most);
-            owed.frames.split_off(kept)
+            let mut pending = self.pending.lock();
+            let kept = pending.frames.len().saturating_sub(most);
+            pending.frames.split_off(kept)
         };
         if frames.is_empty() {
             return Ok(());
@@ -147,7 +147,7 @@ impl Core {
             Err(Error::Corrupt { .. }) => self.free_one_by_one(&mut frames),
             freed => freed.map(|()| frames.clear()),
         };
-        self.owed.lock().frames.append(&mut frames);
+        self.pending.lock().frames.append(&mut frames);
         freed
     }
 
@@ -156,7 +156,7 @@ impl Core {
         while let Some(&frame) = frames.last() {
             match self.ledger.free_busy(&[frame]) {
                 Err(error @ Error::Corrupt { .. }) => {
-                    self.owed.lock().set_aside(&format!("frame {}", frame.0), frame.offset(), &error);
+                    self.pending.lock().set_aside(&format!("frame {}", frame.0), frame.offset(), &error);
                 }
                 freed => freed?,
             }
@@ -169,7 +169,7 @@ impl Core {
     /// is left for later: no other call has to wait for these pins, least of all one that needs room.
     fn finish_some(&self, mut steps: usize) -> Result {
         loop {
-            let Some((slot, id)) = self.owed.lock().objects.pop_back() else { return Ok(()) };
+            let Some((slot, id)) = self.pending.lock().objects.pop_back() else { return Ok(()) };
             let step = || {
                 if steps == 0 {
                     return Ok(None);
@@ -180,11 +180,11 @@ impl Core {
             match self.finish_in(step) {
                 Ok(true) => {}
                 Err(error @ Error::Corrupt { .. }) => {
-                    self.owed.lock().set_aside(&format!("object {id}"), slot.offset(), &error);
+                    self.pending.lock().set_aside(&format!("object {id}"), slot.offset(), &error);
                 }
-                Err(error) if error.is_full() => self.owed.lock().full.push((slot, id)),
+                Err(error) if error.is_full() => self.pending.lock().full.push((slot, id)),
                 left => {
-                    self.owed.lock().objects.push_back((slot, id));
+                    self.pending.lock().objects.push_back((slot, id));
                     return left.map(drop);
                 }
             }
@@ -206,37 +206,37 @@ impl Core {
     pub(super) fn drop_nameless(&self, slot: ObjectSlot, resident: Result<Option<(u64, bool)>>) {
         match resident {
             Ok(resident) => resident.into_iter().for_each(|(id, _)| self.drop_object(slot, id)),
-            Err(error) => self.owed.lock().set_aside("an object without a name", slot.offset(), &error),
+            Err(error) => self.pending.lock().set_aside("an object without a name", slot.offset(), &error),
         }
     }
 
-    /// Drops an unlinked object whose last handle is gone. What fails is owed, or set aside.
+    /// Drops an unlinked object whose last handle is gone. What fails is pending, or set aside.
     pub(super) fn drop_object(&self, slot: ObjectSlot, id: u64) {
         match self.ensure_whole().and_then(|()| self.finish(slot, id)) {
             Ok(()) => {}
             Err(error @ Error::Corrupt { .. }) => {
-                self.owed.lock().set_aside(&format!("object {id}"), slot.offset(), &error);
+                self.pending.lock().set_aside(&format!("object {id}"), slot.offset(), &error);
             }
-            Err(_) => self.owe(slot, id),
+            Err(_) => self.leave(slot, id),
         }
     }
 
     /// Leaves what an object is on the list of orphans for to a later change.
-    pub(super) fn owe(&self, slot: ObjectSlot, id: u64) {
-        let mut owed = self.owed.lock();
-        owed.owe(slot, id);
+    pub(super) fn leave(&self, slot: ObjectSlot, id: u64) {
+        let mut pending = self.pending.lock();
+        pending.add(slot, id);
         // ORDERING: Release: pairs with `begin_change`.
-        self.owes.store(true, Ordering::Release);
+        self.due.store(true, Ordering::Release);
     }
 
     /// How many things are set aside.
     pub(super) fn set_aside(&self) -> u64 {
-        self.owed.lock().aside.len() as u64 + self.ledger.frames_aside().len() as u64
+        self.pending.lock().aside.len() as u64 + self.ledger.frames_aside().len() as u64
     }
 
     /// Names what is set aside.
     pub(super) fn name_set_aside(&self, report: &mut Report) {
-        for aside in &self.owed.lock().aside {
+        for aside in &self.pending.lock().aside {
             report.set_aside(aside.at, &aside.detail);
         }
         for (frame, why) in self.ledger.frames_aside() {
