@@ -1,5 +1,10 @@
 //! Numbers with one meaning each: none converts into another by accident, none does arithmetic by operator.
 
+mod lines;
+
+#[doc(hidden)]
+pub use lines::Lines;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -7,7 +12,7 @@ use std::ops::Range;
 pub const FRAME_SIZE: usize = 4096;
 /// Bytes in a cache line: the unit of flushing and of dirty tracking.
 pub const LINE_SIZE: usize = 64;
-/// Cache lines in a frame: one bit each of a `u64`.
+/// Cache lines in a frame.
 pub const LINES_PER_FRAME: usize = FRAME_SIZE / LINE_SIZE;
 /// Frames in a block: 2 MiB, the unit of huge mappings.
 pub const FRAMES_PER_BLOCK: u64 = 512;

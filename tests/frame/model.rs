@@ -3,7 +3,7 @@
 use pagestone::frame::{
     FrameTable, HoldOutcome, Manner, OrphanOutcome, PINS_MAX, PinOutcome, SHARED_MAX, UnpinOutcome,
 };
-use pagestone::units::{Pfn, PfnRange};
+use pagestone::units::{Lines, Pfn, PfnRange};
 use proptest::prelude::*;
 
 /// Frames under test: two in one chunk, one in the next, one far off.
@@ -123,10 +123,10 @@ fn step(table: &FrameTable, model: &mut Model, at: usize, op: Op) {
             frame.writes += 1;
         }
         Op::MarkDirty(lines) if pinned => {
-            assert_eq!(table.mark_dirty(pfn, lines), frame.lines.is_none());
+            assert_eq!(table.mark_dirty(pfn, Lines::new(lines)), frame.lines.is_none());
             *frame.lines.get_or_insert(0) |= lines;
         }
-        Op::TakeDirty => assert_eq!(table.take_dirty(pfn), frame.lines.take().unwrap_or(0)),
+        Op::TakeDirty => assert_eq!(table.take_dirty(pfn).get(), frame.lines.take().unwrap_or(0)),
         Op::Hold => assert_eq!(table.hold(pfn), frame.hold()),
         Op::Unhold => {
             table.unhold(pfn);

@@ -5,10 +5,11 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
 use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, UnpinOutcome};
 use pagestone::store::Syncs;
+use pagestone::units::Lines;
 use std::sync::Arc;
 
-const LINE: u64 = 0b01;
-const OTHER_LINE: u64 = 0b10;
+const LINE: Lines = Lines::new(0b01);
+const OTHER_LINE: Lines = Lines::new(0b10);
 
 /// A table whose frame is idle and dirty.
 fn dirty_table() -> Arc<FrameTable> {
@@ -36,8 +37,8 @@ fn dirty_lines_are_taken_or_still_there() {
         let taken = table.take_dirty(PFN);
         assert_eq!(table.reclaim(1), 0, "pinned");
         writer.join().expect("no panic");
-        assert_eq!(taken | table.take_dirty(PFN), LINE | OTHER_LINE);
-        assert_eq!(table.take_dirty(PFN), 0);
+        assert_eq!(taken.with(table.take_dirty(PFN)), LINE.with(OTHER_LINE));
+        assert_eq!(table.take_dirty(PFN), Lines::NONE);
         put(&table, PFN);
     });
 }
@@ -83,11 +84,11 @@ fn who_takes_a_line_sees_what_was_stored_to_it() {
             }
         });
         let taken = table.take_dirty(PFN);
-        if taken & OTHER_LINE != 0 {
+        if !taken.among(OTHER_LINE).is_empty() {
             assert_eq!(bytes.load(Ordering::Relaxed), 1, "flushed without its bytes");
         }
         let noted = writer.join().expect("no panic");
-        if taken & OTHER_LINE == 0 {
+        if taken.among(OTHER_LINE).is_empty() {
             assert!(noted, "the line is left, and no sync will look for it");
             assert_eq!(table.take_dirty(PFN), OTHER_LINE);
         }
@@ -108,11 +109,11 @@ fn a_sync_flushes_a_line_or_finds_it_durable() {
                 put(&table, PFN);
             }
         });
-        if table.take_dirty(PFN) & LINE == 0 {
+        if table.take_dirty(PFN).among(LINE).is_empty() {
             assert!(durable.load(Ordering::Relaxed), "nobody flushes the line");
         }
         writer.join().expect("no panic");
-        assert_eq!(table.take_dirty(PFN), 0);
+        assert_eq!(table.take_dirty(PFN), Lines::NONE);
     });
 }
 
@@ -125,7 +126,7 @@ fn of_two_syncs_one_takes_the_line() {
             move || table.take_dirty(PFN)
         });
         let taken = [table.take_dirty(PFN), other.join().expect("no panic")];
-        assert!(taken == [LINE, 0] || taken == [0, LINE], "{taken:?}");
+        assert!(taken == [LINE, Lines::NONE] || taken == [Lines::NONE, LINE], "{taken:?}");
     });
 }
 
@@ -141,7 +142,7 @@ fn a_sync_beside_a_truncate_leaves_no_frame_behind() {
         sync.join().expect("no panic");
         assert!(table.peek(PFN).is_none());
         must_pin(&table, PFN);
-        assert_eq!(table.take_dirty(PFN), 0, "lines of its former life");
+        assert_eq!(table.take_dirty(PFN), Lines::NONE, "lines of its former life");
         put(&table, PFN);
     });
 }

@@ -3,7 +3,7 @@
 
 use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, UnpinOutcome};
 use pagestone::store::{Object, Store};
-use pagestone::units::{Durability, PageIndex, Pfn, PfnRange};
+use pagestone::units::{Durability, Lines, PageIndex, Pfn, PfnRange};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -84,7 +84,7 @@ fn an_optimistic_copy_that_validates_is_of_one_piece() {
 fn an_orphan_is_freed_once() {
     let table = FrameTable::with_capacity(256, 1).expect("heap");
     assert!(table.pin(PFN).is_pinned());
-    table.mark_dirty(PFN, 1);
+    table.mark_dirty(PFN, Lines::new(1));
     let freed = AtomicU64::new(0);
     let free = || freed.fetch_add(1, Ordering::Relaxed);
     thread::scope(|scope| {

@@ -4,28 +4,28 @@ use super::state::DIRTY;
 use super::table::FrameTable;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::mutant;
-use crate::units::Pfn;
+use crate::units::{Lines, Pfn};
 
 impl FrameTable {
-    /// Notes stores to `lines` (one bit each) of a frame that the caller has pinned, after they were done. True if the
+    /// Notes stores to `lines` of a frame that the caller has pinned, after they were done. True if the
     /// frame was clean.
     ///
     /// # Durability
     /// None: it is what a sync will flush.
-    pub fn mark_dirty(&self, pfn: Pfn, lines: u64) -> bool {
+    pub fn mark_dirty(&self, pfn: Pfn, lines: Lines) -> bool {
         // ORDERING: Release, and an RMW even where the bits are set already: the stores come before the thread that
         // takes the bits flushes the lines. First the lines, then the flag.
         let order = if mutant("relaxed_lines") { Ordering::Relaxed } else { Ordering::Release };
-        self.lines(self.index(pfn)).fetch_or(lines, order);
+        self.lines(self.index(pfn)).fetch_or(lines.get(), order);
         !self.pinned(pfn).set(DIRTY).dirty()
     }
 
-    /// Takes the dirty lines of a frame: from now on they are the caller's to flush. Zero if it is clean.
+    /// Takes the dirty lines of a frame: from now on they are the caller's to flush. None if it is clean.
     #[must_use]
-    pub fn take_dirty(&self, pfn: Pfn) -> u64 {
+    pub fn take_dirty(&self, pfn: Pfn) -> Lines {
         let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some())
         else {
-            return 0;
+            return Lines::NONE;
         };
         // First the flag, then the lines: marked in between, the frame stays dirty, perhaps with no line.
         if mutant("lines_before_flag") && descriptor.look().dirty() {
@@ -33,7 +33,7 @@ impl FrameTable {
             descriptor.clear(DIRTY);
             return lines;
         }
-        if descriptor.clear(DIRTY).dirty() { self.take_lines(pfn) } else { 0 }
+        if descriptor.clear(DIRTY).dirty() { self.take_lines(pfn) } else { Lines::NONE }
     }
 
     /// Notes that `lines` of a frame are durable as they are; the caller holds the exclusive latch, so no other thread
@@ -41,29 +41,29 @@ impl FrameTable {
     ///
     /// # Durability
     /// None: a sync need not flush them any more.
-    pub fn mark_durable(&self, pfn: Pfn, lines: u64) {
+    pub fn mark_durable(&self, pfn: Pfn, lines: Lines) {
         if self.pinned(pfn).look().dirty() {
             // ORDERING: AcqRel: as `take_lines`. A sync that takes the bits before this flushes for nothing; one that
             // takes them afterwards and finds none has the caller's fence behind it.
             let order = if mutant("relaxed_durable") { Ordering::Relaxed } else { Ordering::AcqRel };
-            self.lines(self.index(pfn)).fetch_and(!lines, order);
+            self.lines(self.index(pfn)).fetch_and(!lines.get(), order);
         }
     }
 
     /// The dirty lines of a frame that the caller has pinned. Lines that a sync has taken are not among them, flushed or
     /// not.
     #[must_use]
-    pub fn dirty_lines(&self, pfn: Pfn) -> u64 {
+    pub fn dirty_lines(&self, pfn: Pfn) -> Lines {
         if !self.pinned(pfn).look().dirty() {
-            return 0;
+            return Lines::NONE;
         }
         // ORDERING: Acquire: pairs with `mark_dirty`.
-        self.lines(self.index(pfn)).load(Ordering::Acquire)
+        Lines::new(self.lines(self.index(pfn)).load(Ordering::Acquire))
     }
 
-    fn take_lines(&self, pfn: Pfn) -> u64 {
+    fn take_lines(&self, pfn: Pfn) -> Lines {
         // ORDERING: AcqRel: Acquire from `mark_dirty`; Release keeps one rule for all that change the bits.
-        self.lines(self.index(pfn)).swap(0, Ordering::AcqRel)
+        Lines::new(self.lines(self.index(pfn)).swap(0, Ordering::AcqRel))
     }
 
     /// Forgets the lines of a frame that was retired dirty: they are of no object any more. Under its chunk's lock.

@@ -5,7 +5,7 @@ use super::pin::PageRef;
 use crate::error::{Error, Result};
 use crate::frame::{FrameTable, Manner, SHARED_MAX, SharedOutcome};
 use crate::space::SpaceManager;
-use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, LINES_PER_FRAME};
+use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, Lines};
 use std::ops::{Deref, DerefMut, Range};
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ impl PageRef {
                 latch.note(at..at + bytes.len());
             } else if !bytes.is_empty() {
                 // Earlier stores to these lines went with them.
-                FrameTable::global().mark_durable(self.pfn(), lines_of(&(at..at + bytes.len())));
+                FrameTable::global().mark_durable(self.pfn(), Lines::of(&(at..at + bytes.len())));
             }
         } else {
             memory.write(offset, bytes)?;
@@ -300,7 +300,7 @@ impl PageRef {
         if !pages.tracks_dirt {
             return;
         }
-        if FrameTable::global().mark_dirty(self.pfn(), lines_of(&bytes)) {
+        if FrameTable::global().mark_dirty(self.pfn(), Lines::of(&bytes)) {
             pages.note_dirty(self.owner(), self.frame());
         }
     }
@@ -438,29 +438,4 @@ fn check_range(bytes: &Range<usize>) -> Result {
         return Err(Error::OutOfRange { what: "range in a page", value, limit });
     }
     Ok(())
-}
-
-/// One bit for each cache line that holds one of these bytes; the range is not empty.
-fn lines_of(bytes: &Range<usize>) -> u64 {
-    let (first, last) = (bytes.start / LINE_SIZE, (bytes.end - 1) / LINE_SIZE);
-    (u64::MAX << first) & (u64::MAX >> (LINES_PER_FRAME - 1 - last))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_cover_their_bytes_and_no_more() {
-        for start in 0..FRAME_SIZE {
-            for end in [start + 1, start + 63, start + 64, start + 65, FRAME_SIZE] {
-                let range = start..end.min(FRAME_SIZE);
-                let lines = lines_of(&range);
-                for line in 0..LINES_PER_FRAME {
-                    let hit = range.start < (line + 1) * LINE_SIZE && range.end > line * LINE_SIZE;
-                    assert_eq!(lines >> line & 1 == 1, hit, "line {line} of {range:?}");
-                }
-            }
-        }
-    }
 }

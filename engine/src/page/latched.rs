@@ -5,7 +5,7 @@ use super::pin::PageRef;
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
 use crate::space::Owner;
-use crate::units::{FRAME_SIZE, FrameNo};
+use crate::units::{FRAME_SIZE, FrameNo, Lines};
 
 /// A pin and its exclusive latch.
 #[must_use = "a latch that is dropped at once excludes nobody"]
@@ -61,7 +61,7 @@ impl Latched {
     }
 
     /// Lines that no sync has taken yet.
-    pub(crate) fn dirty_lines(&self) -> u64 {
+    pub(crate) fn dirty_lines(&self) -> Lines {
         FrameTable::global().dirty_lines(self.page.pfn())
     }
 }

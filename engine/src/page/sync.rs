@@ -5,7 +5,7 @@ use super::pages::Pages;
 use crate::error::Result;
 use crate::frame::FrameTable;
 use crate::space::Owner;
-use crate::units::{FrameNo, LINE_SIZE, PageIndex};
+use crate::units::{FrameNo, Lines, PageIndex};
 use std::ops::Range;
 
 /// Dirty lines that a sync has taken: its duty now. The descriptors call their frames clean already, so a later sync
@@ -13,7 +13,7 @@ use std::ops::Range;
 #[must_use = "dirt that is taken and not flushed is lost"]
 #[derive(Default)]
 pub struct Dirt {
-    frames: Vec<(FrameNo, u64)>,
+    frames: Vec<(FrameNo, Lines)>,
 }
 
 impl Pages {
@@ -71,7 +71,7 @@ impl Pages {
     fn take_lines(&self, dirt: &mut Dirt, frames: Vec<FrameNo>) {
         let table = FrameTable::global();
         let lines = frames.into_iter().map(|frame| (frame, table.take_dirty(self.pfn(frame))));
-        dirt.frames.extend(lines.filter(|&(_, lines)| lines != 0));
+        dirt.frames.extend(lines.filter(|(_, lines)| !lines.is_empty()));
     }
 }
 
@@ -92,45 +92,10 @@ impl Dirt {
     pub(crate) fn flush(&self, pages: &Pages) -> Result {
         let memory = pages.region().memory();
         for &(frame, lines) in &self.frames {
-            for run in runs(lines) {
-                let first = u64::from(run.start) * LINE_SIZE as u64;
-                memory.flush(frame.offset() + first, run.len() * LINE_SIZE)?;
+            for run in lines.runs() {
+                memory.flush(frame.offset() + run.start as u64, run.len())?;
             }
         }
         Ok(())
-    }
-}
-
-/// The runs of set bits.
-fn runs(mut bits: u64) -> impl Iterator<Item = Range<u32>> {
-    std::iter::from_fn(move || {
-        if bits == 0 {
-            return None;
-        }
-        let start = bits.trailing_zeros();
-        let count = (bits >> start).trailing_ones();
-        let end = start + count;
-        bits = if end == 64 { 0 } else { bits & (u64::MAX << end) };
-        Some(start..end)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn runs_are_the_set_bits_in_order(bits: u64) {
-            let mut seen = 0u64;
-            let mut last_end = None;
-            for run in runs(bits) {
-                prop_assert!(last_end.is_none_or(|end| run.start > end));
-                last_end = Some(run.end);
-                run.for_each(|bit| seen |= 1 << bit);
-            }
-            prop_assert_eq!(seen, bits);
-        }
     }
 }

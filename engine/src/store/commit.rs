@@ -30,9 +30,8 @@ use crate::page::{Detached, Latched, PageRef};
 use crate::space::Owner;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
-use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME, PageIndex};
+use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME, Lines, PageIndex};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// How often a batch begins again. Each time another range was kept meanwhile: then it waits with what it has.
@@ -83,16 +82,16 @@ struct Edit<'b> {
 }
 
 impl Edit<'_> {
-    /// Changes `page` as the batch does; one bit for each line that it names.
-    fn apply(&self, page: &mut [u8; FRAME_SIZE]) -> u64 {
-        let mut lines = 0;
+    /// Changes `page` as the batch does: the lines that it names.
+    fn apply(&self, page: &mut [u8; FRAME_SIZE]) -> Lines {
+        let mut lines = Lines::NONE;
         if let Some(from) = self.zero_from {
             page[from..].fill(0);
-            lines |= lines_of(from..FRAME_SIZE);
+            lines = lines.with(Lines::of(&(from..FRAME_SIZE)));
         }
         for &(at, bytes) in &self.pieces {
             page[at..at + bytes.len()].copy_from_slice(bytes);
-            lines |= lines_of(at..at + bytes.len());
+            lines = lines.with(Lines::of(&(at..at + bytes.len())));
         }
         lines
     }
@@ -106,9 +105,9 @@ impl Edit<'_> {
     }
 
     /// The lines of `old` that the batch names, and those that it changes.
-    fn compare(&self, old: &[u8; FRAME_SIZE]) -> (u64, u64) {
+    fn compare(&self, old: &[u8; FRAME_SIZE]) -> (Lines, Lines) {
         if let Some(new) = self.whole() {
-            return (u64::MAX, differences(old, new));
+            return (Lines::ALL, differences(old, new));
         }
         let mut new = *old;
         let named = self.apply(&mut new);
@@ -253,11 +252,11 @@ struct Page<'b> {
     /// Whether the batch gives it its frame, which holds anything.
     fresh: bool,
     /// Lines that are not durable, as far as is known.
-    dirty: u64,
+    dirty: Lines,
     /// Lines to be logged.
-    logged: u64,
+    logged: Lines,
     /// The same, decided too early: a broken rule.
-    hasty: Option<u64>,
+    hasty: Option<Lines>,
 }
 
 impl Page<'_> {
@@ -271,7 +270,7 @@ impl Page<'_> {
         self.logged = match (self.fresh, trusted) {
             // The record makes the frame zero first.
             (true, _) => changed,
-            (false, true) => changed | named & self.dirty,
+            (false, true) => changed.with(named.among(self.dirty)),
             (false, false) => named,
         };
         self.logged = self.hasty.unwrap_or(self.logged);
@@ -279,12 +278,12 @@ impl Page<'_> {
 
     /// Whether the record makes the frame zero before it stores lines.
     fn zeroed(&self) -> bool {
-        self.fresh && self.logged != u64::MAX
+        self.fresh && self.logged != Lines::ALL
     }
 
     /// Bytes of the entries for its lines.
     fn bytes(&self) -> usize {
-        runs(self.logged).map(|run| HEAD_BYTES + run.len() * LINE_SIZE).sum()
+        self.logged.runs().map(|run| HEAD_BYTES + run.len()).sum()
     }
 
     /// Shows each run of logged lines as it will be.
@@ -301,8 +300,7 @@ impl Page<'_> {
                 &built
             }
         };
-        for run in runs(self.logged) {
-            let bytes = run.start * LINE_SIZE..run.end * LINE_SIZE;
+        for bytes in self.logged.runs() {
             take(self.latched.frame().offset() + bytes.start as u64, &page[bytes])?;
         }
         Ok(())
@@ -354,7 +352,7 @@ impl Commit<'_> {
         compare(core, &mut pages);
         let images = images(core, &parts, &pages, &mut self.payload)?;
         let zeros = listed(pages.iter().filter(|p| p.zeroed()).map(|p| p.latched.frame()))?;
-        let touched = pages.iter().filter(|p| p.fresh || p.logged != 0);
+        let touched = pages.iter().filter(|p| p.fresh || !p.logged.is_empty());
         let data = listed(touched.map(|p| p.latched.frame()))?;
         let mut all_logged = room(pages.len())?;
         let sequence = ledger.append_batch(&parts, &zeros, images, &data)?;
@@ -432,7 +430,15 @@ fn latch<'e>(
     for (page_ref, edit, owner, fresh) in wanted {
         let hasty = hasty(core, &page_ref, &edit)?.filter(|_| !fresh);
         match take(page_ref)? {
-            Ok(latched) => pages.push(Page { latched, edit, owner, fresh, dirty: 0, logged: 0, hasty }),
+            Ok(latched) => pages.push(Page {
+                latched,
+                edit,
+                owner,
+                fresh,
+                dirty: Lines::NONE,
+                logged: Lines::NONE,
+                hasty,
+            }),
             Err(refused) => return Ok(Err(refused)),
         }
     }
@@ -440,7 +446,7 @@ fn latch<'e>(
 }
 
 /// What a comparison says that does not wait for the latch: a pending batch may be about to change the page.
-fn hasty(core: &Core, page: &PageRef, edit: &Edit<'_>) -> Result<Option<u64>> {
+fn hasty(core: &Core, page: &PageRef, edit: &Edit<'_>) -> Result<Option<Lines>> {
     if !core.rules.broken(Rule::BatchUnlatched) {
         return Ok(None);
     }
@@ -489,30 +495,12 @@ fn images(
     Ok(Images::Payload(writer.finish()?))
 }
 
-/// The runs of set bits.
-fn runs(mut bits: u64) -> impl Iterator<Item = Range<usize>> {
-    std::iter::from_fn(move || {
-        if bits == 0 {
-            return None;
-        }
-        let start = bits.trailing_zeros() as usize;
-        let count = (bits >> start).trailing_ones() as usize;
-        bits &= !((u64::MAX >> (LINES_PER_FRAME - count)) << start);
-        Some(start..start + count)
-    })
-}
-
-/// One bit for each line in which they differ.
-fn differences(old: &[u8; FRAME_SIZE], new: &[u8; FRAME_SIZE]) -> u64 {
+/// The lines in which they differ.
+fn differences(old: &[u8; FRAME_SIZE], new: &[u8; FRAME_SIZE]) -> Lines {
     // An array has a length that the compiler knows: no call compares it.
     fn line(page: &[u8; FRAME_SIZE], n: usize) -> Option<&[u8; LINE_SIZE]> {
         page[n * LINE_SIZE..].first_chunk()
     }
-    (0..LINES_PER_FRAME).fold(0, |lines, n| lines | u64::from(line(old, n) != line(new, n)) << n)
-}
-
-/// One bit for each line that holds one of these bytes; there is one.
-fn lines_of(bytes: Range<usize>) -> u64 {
-    let (first, last) = (bytes.start / LINE_SIZE, (bytes.end - 1) / LINE_SIZE);
-    (u64::MAX << first) & (u64::MAX >> (LINES_PER_FRAME - 1 - last))
+    let differ = |n: usize| u64::from(line(old, n) != line(new, n)) << n;
+    Lines::new((0..LINES_PER_FRAME).fold(0, |lines, n| lines | differ(n)))
 }

@@ -4,12 +4,12 @@ use super::payload;
 use super::record::Entry;
 use crate::error::Result;
 use crate::region::Memory;
-use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME};
+use crate::units::{FRAME_SIZE, FrameNo, Lines};
 use std::collections::BTreeMap;
 
-/// Lines of homes, one bit each, frame by frame.
+/// Lines of homes, frame by frame.
 #[derive(Default)]
-pub(super) struct Homes(BTreeMap<FrameNo, u64>);
+pub(super) struct Homes(BTreeMap<FrameNo, Lines>);
 
 impl Homes {
     /// Stores one change home and notes its lines.
@@ -48,31 +48,20 @@ impl Homes {
     /// # Durability
     /// On `CacheLine`, durable after this thread's next fence.
     pub(super) fn flush(&mut self, memory: &Memory) -> Result {
-        for (frame, mut lines) in std::mem::take(&mut self.0) {
-            while lines != 0 {
-                let first = lines.trailing_zeros();
-                let count = (lines >> first).trailing_ones();
-                memory.flush(
-                    frame.offset() + u64::from(first) * LINE_SIZE as u64,
-                    count as usize * LINE_SIZE,
-                )?;
-                lines &= !mask(first as usize, count as usize);
+        for (frame, lines) in std::mem::take(&mut self.0) {
+            for run in lines.runs() {
+                memory.flush(frame.offset() + run.start as u64, run.len())?;
             }
         }
         Ok(())
     }
 
-    /// Bytes of one frame.
+    /// Bytes of one frame, one at least.
     fn note_bytes(&mut self, offset: u64, len: usize) {
         let (frame, at) = ((offset / FRAME_SIZE as u64) as u32, offset as usize % FRAME_SIZE);
-        let (first, end) = (at / LINE_SIZE, (at + len).div_ceil(LINE_SIZE));
-        *self.0.entry(FrameNo(frame)).or_default() |= mask(first, end - first);
+        let noted = self.0.entry(FrameNo(frame)).or_default();
+        *noted = noted.with(Lines::of(&(at..at + len)));
     }
-}
-
-/// `count` bits from `first` on; at least one.
-const fn mask(first: usize, count: usize) -> u64 {
-    (u64::MAX >> (LINES_PER_FRAME - count)) << first
 }
 
 #[cfg(test)]
@@ -81,7 +70,7 @@ mod tests {
     use crate::media::log::payload::Writer;
     use crate::persist::{Event, Recorder};
     use crate::region::{Region, RegionOptions, Source};
-    use crate::units::Durability;
+    use crate::units::{Durability, LINE_SIZE};
     use std::sync::Arc;
 
     const FRAMES: usize = 12;
