@@ -20,17 +20,17 @@ fn of_thousands_that_are_refused_none_is_counted() {
     let (end, tries) = (AtomicBool::new(false), AtomicU64::new(0));
     for full in [true, false] {
         if full {
-            (0..SHARED_MAX).for_each(|_| assert!(table.try_latch_shared(PFN, Manner::GivesWay)));
+            (0..SHARED_MAX).for_each(|_| assert!(table.pinned(PFN).try_latch_shared(Manner::GivesWay)));
         } else {
-            table.latch_exclusive(PFN);
+            table.pinned(PFN).latch_exclusive();
         }
         end.store(false, SeqCst);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     while !end.load(SeqCst) {
-                        assert!(!table.try_latch_shared(PFN, Manner::GivesWay));
-                        assert!(!table.try_latch_shared(PFN, Manner::GoesFirst));
+                        assert!(!table.pinned(PFN).try_latch_shared(Manner::GivesWay));
+                        assert!(!table.pinned(PFN).try_latch_shared(Manner::GoesFirst));
                         tries.fetch_add(2, SeqCst);
                     }
                 });
@@ -42,11 +42,11 @@ fn of_thousands_that_are_refused_none_is_counted() {
             end.store(true, SeqCst);
         });
         if full {
-            assert_eq!(table.latch_shared_unless_full(PFN, Manner::GivesWay), SharedOutcome::Full);
-            (0..SHARED_MAX).for_each(|_| table.release_shared(PFN));
+            assert_eq!(table.pinned(PFN).latch_shared_unless_full(Manner::GivesWay), SharedOutcome::Full);
+            (0..SHARED_MAX).for_each(|_| table.pinned(PFN).release_shared());
         } else {
-            table.release_exclusive(PFN);
+            table.pinned(PFN).release_exclusive();
         }
     }
-    assert!(table.try_latch_exclusive(PFN), "nothing is left");
+    assert!(table.pinned(PFN).try_latch_exclusive(), "nothing is left");
 }

@@ -95,7 +95,7 @@ fn step(table: &FrameTable, model: &mut Model, at: usize, op: Op) {
             model.memory[CHUNK_OF[at]] = true;
         }
         Op::PinAgain if pinned => {
-            assert_eq!(table.pin_again(pfn), PinOutcome::Pinned);
+            assert_eq!(table.pinned(pfn).pin_again(), PinOutcome::Pinned);
             frame.pins += 1;
         }
         Op::Unpin if frame.pins > frame.shared + u32::from(frame.exclusive) => {
@@ -103,27 +103,27 @@ fn step(table: &FrameTable, model: &mut Model, at: usize, op: Op) {
         }
         Op::LatchShared if pinned => {
             let free = !frame.exclusive;
-            assert_eq!(table.try_latch_shared(pfn, Manner::GivesWay), free);
+            assert_eq!(table.pinned(pfn).try_latch_shared(Manner::GivesWay), free);
             frame.shared += u32::from(free);
         }
         Op::ReleaseShared if frame.shared > 0 => {
-            table.release_shared(pfn);
+            table.pinned(pfn).release_shared();
             frame.shared -= 1;
         }
         Op::LatchExclusive if pinned => {
             let free = !frame.exclusive && frame.shared == 0;
-            assert_eq!(table.try_latch_exclusive(pfn), free);
+            assert_eq!(table.pinned(pfn).try_latch_exclusive(), free);
             frame.exclusive |= free;
         }
         Op::ReleaseExclusive if frame.exclusive => {
-            let version = table.version(pfn);
-            table.release_exclusive(pfn);
-            assert_ne!(table.version(pfn), version);
+            let version = table.pinned(pfn).version();
+            table.pinned(pfn).release_exclusive();
+            assert_ne!(table.pinned(pfn).version(), version);
             frame.exclusive = false;
             frame.writes += 1;
         }
         Op::MarkDirty(lines) if pinned => {
-            assert_eq!(table.mark_dirty(pfn, Lines::new(lines)), frame.lines.is_none());
+            assert_eq!(table.pinned(pfn).mark_dirty(Lines::new(lines)), frame.lines.is_none());
             *frame.lines.get_or_insert(0) |= lines;
         }
         Op::TakeDirty => assert_eq!(table.take_dirty(pfn).get(), frame.lines.take().unwrap_or(0)),
@@ -138,19 +138,19 @@ fn step(table: &FrameTable, model: &mut Model, at: usize, op: Op) {
             *frame = Frame::default();
         }
         Op::Poison if pinned => {
-            table.poison(pfn);
+            table.pinned(pfn).poison();
             frame.poisoned = true;
         }
         Op::BeginWriteback if pinned => {
-            assert_eq!(table.begin_writeback(pfn), !frame.writeback);
+            assert_eq!(table.pinned(pfn).begin_writeback(), !frame.writeback);
             frame.writeback = true;
         }
         Op::EndWriteback if pinned => {
-            table.end_writeback(pfn);
+            table.pinned(pfn).end_writeback();
             frame.writeback = false;
         }
         Op::SetOwner(owner) if pinned => {
-            assert_eq!(table.set_owner_if_unset(pfn, owner), frame.owner == 0);
+            assert_eq!(table.pinned(pfn).set_owner_if_unset(owner), frame.owner == 0);
             frame.owner = if frame.owner == 0 { owner } else { frame.owner };
             assert_eq!(table.owner(pfn), frame.owner);
         }
@@ -286,10 +286,10 @@ fn pins_saturate_with_an_outcome_and_never_wrap() {
     for _ in 1..PINS_MAX {
         assert_eq!(table.pin(pfn), PinOutcome::Pinned);
     }
-    assert_eq!([table.pin(pfn), table.pin_again(pfn)], [PinOutcome::Saturated; 2]);
+    assert_eq!([table.pin(pfn), table.pinned(pfn).pin_again()], [PinOutcome::Saturated; 2]);
     assert_eq!(table.peek(pfn).expect("live").pins(), PINS_MAX);
     assert_eq!(table.unpin(pfn), UnpinOutcome::Kept);
-    assert_eq!(table.pin_again(pfn), PinOutcome::Pinned);
+    assert_eq!(table.pinned(pfn).pin_again(), PinOutcome::Pinned);
 }
 
 #[test]
@@ -298,16 +298,16 @@ fn shared_latches_saturate_and_a_waiter_gets_the_next_free_one() {
     let pfn = Pfn::new(3);
     assert!(table.pin(pfn).is_pinned());
     for _ in 0..SHARED_MAX {
-        assert!(table.try_latch_shared(pfn, Manner::GivesWay));
+        assert!(table.pinned(pfn).try_latch_shared(Manner::GivesWay));
     }
-    assert!(!table.try_latch_shared(pfn, Manner::GivesWay));
+    assert!(!table.pinned(pfn).try_latch_shared(Manner::GivesWay));
     assert_eq!(table.peek(pfn).expect("live").shared(), SHARED_MAX);
     std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| table.latch_shared(pfn, Manner::GivesWay));
+        let waiter = scope.spawn(|| table.pinned(pfn).latch_shared(Manner::GivesWay));
         while !table.peek(pfn).expect("live").waiters() {
             std::thread::yield_now();
         }
-        table.release_shared(pfn);
+        table.pinned(pfn).release_shared();
         waiter.join().expect("no panic");
     });
     assert_eq!(table.peek(pfn).expect("live").shared(), SHARED_MAX);

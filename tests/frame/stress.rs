@@ -114,19 +114,19 @@ fn writers_and_readers_exclude_each_other_and_all_wake_up() {
                 for _ in 0..50_000 {
                     assert!(table.pin(pfn).is_pinned());
                     if thread % 2 == 0 {
-                        table.latch_exclusive(pfn);
+                        table.pinned(pfn).latch_exclusive();
                         words
                             .iter()
                             .for_each(|word| word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed));
-                        table.release_exclusive(pfn);
+                        table.pinned(pfn).release_exclusive();
                     } else {
-                        table.latch_shared(pfn, Manner::GivesWay);
+                        table.pinned(pfn).latch_shared(Manner::GivesWay);
                         let [a, b] = both();
                         assert_eq!(a, b, "torn");
-                        table.release_shared(pfn);
-                        let version = table.version(pfn);
+                        table.pinned(pfn).release_shared();
+                        let version = table.pinned(pfn).version();
                         let [a, b] = both();
-                        assert!(a == b || !table.validate(pfn, version), "torn and validated");
+                        assert!(a == b || !table.pinned(pfn).validate(version), "torn and validated");
                     }
                     let _ = table.unpin(pfn);
                 }

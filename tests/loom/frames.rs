@@ -137,7 +137,7 @@ fn a_retired_frame_never_repeats_a_version() {
     explore(5, || {
         let table = table(1);
         must_pin(&table, PFN);
-        let remembered = table.version(PFN);
+        let remembered = table.pinned(PFN).version();
         put(&table, PFN);
         let other = thread::spawn({
             let table = table.clone();
@@ -149,6 +149,6 @@ fn a_retired_frame_never_repeats_a_version() {
         table.reclaim(1);
         other.join().expect("no panic");
         let recycled = table.stats().reclaimed_chunks == 1;
-        assert_eq!(table.validate(PFN, remembered), !recycled);
+        assert_eq!(table.pinned(PFN).validate(remembered), !recycled);
     });
 }

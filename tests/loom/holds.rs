@@ -123,9 +123,9 @@ fn a_holder_and_who_waits_for_a_latch_share_the_bell() {
         let writers = [0, 1].map(|_| {
             let (table, bytes) = (table.clone(), bytes.clone());
             thread::spawn(move || {
-                table.latch_exclusive(PFN);
+                table.pinned(PFN).latch_exclusive();
                 bytes.read();
-                table.release_exclusive(PFN);
+                table.pinned(PFN).release_exclusive();
                 let _ = table.unpin(PFN);
             })
         });
@@ -144,7 +144,7 @@ fn another_pin_of_a_pinned_frame_keeps_a_holder_waiting() {
         let owner = thread::spawn({
             let (table, bytes) = (table.clone(), bytes.clone());
             move || {
-                assert_eq!(table.pin_again(PFN), PinOutcome::Pinned, "a hold does not refuse it");
+                assert_eq!(table.pinned(PFN).pin_again(), PinOutcome::Pinned, "a hold does not refuse it");
                 let _ = table.unpin(PFN);
                 bytes.read();
                 let _ = table.unpin(PFN);
@@ -165,7 +165,7 @@ fn another_pin_of_an_orphan_is_freed_by_the_last_put() {
         let owner = thread::spawn({
             let table = table.clone();
             move || {
-                assert_eq!(table.pin_again(PFN), PinOutcome::Pinned);
+                assert_eq!(table.pinned(PFN).pin_again(), PinOutcome::Pinned);
                 [table.unpin(PFN), table.unpin(PFN)].map(|put| usize::from(put == UnpinOutcome::LastOfOrphan))
             }
         });
@@ -284,7 +284,7 @@ fn a_range_is_not_retired_under_who_claimed_a_freeing() {
 fn full(room: u32) -> Arc<FrameTable> {
     let table = table(1);
     must_pin(&table, PFN);
-    (1..PINS_MAX - room).for_each(|_| assert_eq!(table.pin_again(PFN), PinOutcome::Pinned));
+    (1..PINS_MAX - room).for_each(|_| assert_eq!(table.pinned(PFN).pin_again(), PinOutcome::Pinned));
     table
 }
 
@@ -303,7 +303,7 @@ fn a_pin_beyond_the_most_is_refused_and_leaves_no_trace() {
         let pinned = others.map(|other| u32::from(other.join().expect("no panic"))).iter().sum::<u32>();
         assert_eq!(pinned, 1, "there was room for one");
         assert_eq!(pins(&table, PFN), PINS_MAX);
-        assert_eq!(table.pin_again(PFN), PinOutcome::Saturated);
+        assert_eq!(table.pinned(PFN).pin_again(), PinOutcome::Saturated);
         assert_eq!(pins(&table, PFN), PINS_MAX);
     });
 }

@@ -18,19 +18,19 @@ unsafe impl Send for Bytes {}
 
 fn write_once(table: &FrameTable, bytes: &Bytes) {
     must_pin(table, PFN);
-    table.latch_exclusive(PFN);
+    table.pinned(PFN).latch_exclusive();
     // SAFETY: under the exclusive latch.
     bytes.0.with_mut(|value| unsafe { *value += 1 });
-    table.release_exclusive(PFN);
+    table.pinned(PFN).release_exclusive();
     put(table, PFN);
 }
 
 fn read_once(table: &FrameTable, bytes: &Bytes) -> u64 {
     must_pin(table, PFN);
-    table.latch_shared(PFN, Manner::GivesWay);
+    table.pinned(PFN).latch_shared(Manner::GivesWay);
     // SAFETY: under the shared latch.
     let value = bytes.0.with(|value| unsafe { *value });
-    table.release_shared(PFN);
+    table.pinned(PFN).release_shared();
     put(table, PFN);
     value
 }
@@ -90,15 +90,15 @@ fn an_optimistic_copy_that_validates_is_of_one_piece() {
         let writer = thread::spawn({
             let (table, words) = (table.clone(), words.clone());
             move || {
-                table.latch_exclusive(PFN);
+                table.pinned(PFN).latch_exclusive();
                 words.iter().for_each(|word| word.store(1, Ordering::Relaxed));
-                table.release_exclusive(PFN);
+                table.pinned(PFN).release_exclusive();
                 put(&table, PFN);
             }
         });
-        let before = table.version(PFN);
+        let before = table.pinned(PFN).version();
         let copy = [words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed)];
-        if table.validate(PFN, before) {
+        if table.pinned(PFN).validate(before) {
             assert_eq!(copy[0], copy[1], "torn");
         }
         writer.join().expect("no panic");
@@ -117,19 +117,19 @@ fn an_optimistic_copy_beside_a_batch_that_another_stores_is_of_one_piece() {
         let batch = thread::spawn({
             let (table, words) = (table.clone(), words.clone());
             move || {
-                table.latch_exclusive(PFN);
+                table.pinned(PFN).latch_exclusive();
                 let leader = thread::spawn(move || {
                     before_stores_under_latches_of_another();
                     words.iter().for_each(|word| word.store(1, Ordering::Relaxed));
                 });
                 leader.join().expect("no panic");
-                table.release_exclusive(PFN);
+                table.pinned(PFN).release_exclusive();
                 put(&table, PFN);
             }
         });
-        let before = table.version(PFN);
+        let before = table.pinned(PFN).version();
         let copy = [words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed)];
-        if table.validate(PFN, before) {
+        if table.pinned(PFN).validate(before) {
             assert_eq!(copy[0], copy[1], "torn");
         }
         batch.join().expect("no panic");
@@ -144,20 +144,20 @@ fn readers_beyond_the_most_wait_for_the_first_that_goes() {
     explore(3, || {
         let table = table(1);
         must_pin(&table, PFN);
-        table.latch_shared(PFN, Manner::GivesWay);
+        table.pinned(PFN).latch_shared(Manner::GivesWay);
         let others = [0, 1].map(|_| {
             let table = table.clone();
             thread::spawn(move || {
                 must_pin(&table, PFN);
-                table.latch_shared(PFN, Manner::GivesWay);
+                table.pinned(PFN).latch_shared(Manner::GivesWay);
                 assert!(table.peek(PFN).expect("live").shared() >= 2);
-                table.release_shared(PFN);
+                table.pinned(PFN).release_shared();
                 put(&table, PFN);
             })
         });
         others.into_iter().for_each(|other| other.join().expect("no panic"));
         assert_eq!(table.peek(PFN).expect("live").shared(), 1);
-        table.release_shared(PFN);
+        table.pinned(PFN).release_shared();
         put(&table, PFN);
     });
 }
@@ -172,16 +172,16 @@ fn a_writer_that_only_tries_waits_for_nobody_and_harms_nobody() {
             let (table, bytes) = (table.clone(), bytes.clone());
             move || read_once(&table, &bytes)
         });
-        let wrote = table.try_latch_exclusive(PFN);
+        let wrote = table.pinned(PFN).try_latch_exclusive();
         if wrote {
             // SAFETY: under the exclusive latch.
             bytes.0.with_mut(|value| unsafe { *value += 1 });
-            table.release_exclusive(PFN);
+            table.pinned(PFN).release_exclusive();
         }
         assert!(reader.join().expect("no panic") <= u64::from(wrote));
-        assert!(table.try_latch_shared(PFN, Manner::GivesWay), "no writer is there");
-        assert!(!table.try_latch_exclusive(PFN), "a reader is");
-        table.release_shared(PFN);
+        assert!(table.pinned(PFN).try_latch_shared(Manner::GivesWay), "no writer is there");
+        assert!(!table.pinned(PFN).try_latch_exclusive(), "a reader is");
+        table.pinned(PFN).release_shared();
         put(&table, PFN);
     });
 }
@@ -199,12 +199,12 @@ fn a_writer_and_a_truncate_see_each_other() {
             let (table, bytes, cut) = (table.clone(), bytes.clone(), cut.clone());
             move || {
                 let known = cut.load(Ordering::Acquire) == 1;
-                table.latch_exclusive(PFN);
+                table.pinned(PFN).latch_exclusive();
                 let detached = table.peek(PFN).expect("pinned").orphan();
                 assert!(detached || !known, "a lost write");
                 // SAFETY: under the exclusive latch.
                 bytes.0.with_mut(|value| unsafe { *value += u64::from(!detached) });
-                table.release_exclusive(PFN);
+                table.pinned(PFN).release_exclusive();
                 usize::from(table.unpin(PFN) == UnpinOutcome::LastOfOrphan)
             }
         });
@@ -225,7 +225,7 @@ fn a_latch_beside_a_vain_pin_of_an_orphan_is_no_claim() {
     explore(4, || {
         let table = table(1);
         must_pin(&table, PFN);
-        table.latch_exclusive(PFN);
+        table.pinned(PFN).latch_exclusive();
         assert_eq!(table.orphan(PFN), OrphanOutcome::Busy);
         let vain = thread::spawn({
             let table = table.clone();
@@ -235,7 +235,7 @@ fn a_latch_beside_a_vain_pin_of_an_orphan_is_no_claim() {
                 other => panic!("{other:?}"),
             }
         });
-        table.release_exclusive(PFN);
+        table.pinned(PFN).release_exclusive();
         let last = usize::from(table.unpin(PFN) == UnpinOutcome::LastOfOrphan);
         assert_eq!(last + vain.join().expect("no panic"), 1, "freed once");
     });

@@ -15,7 +15,7 @@ const OTHER_LINE: Lines = Lines::new(0b10);
 fn dirty_table() -> Arc<FrameTable> {
     let table = table(1);
     must_pin(&table, PFN);
-    assert!(table.mark_dirty(PFN, LINE), "it was clean");
+    assert!(table.pinned(PFN).mark_dirty(LINE), "it was clean");
     put(&table, PFN);
     table
 }
@@ -29,8 +29,8 @@ fn dirty_lines_are_taken_or_still_there() {
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                table.mark_dirty(PFN, LINE);
-                table.mark_dirty(PFN, OTHER_LINE);
+                table.pinned(PFN).mark_dirty(LINE);
+                table.pinned(PFN).mark_dirty(OTHER_LINE);
                 put(&table, PFN);
             }
         });
@@ -59,10 +59,10 @@ fn a_line_that_looks_clean_beside_no_sync_is_durable() {
                 drop(ticket);
             }
         });
-        assert!(table.try_latch_exclusive(PFN));
-        let (dirty, trusted) = syncs.look(|| table.dirty_lines(PFN));
+        assert!(table.pinned(PFN).try_latch_exclusive());
+        let (dirty, trusted) = syncs.look(|| table.pinned(PFN).dirty_lines());
         assert!(dirty == LINE || !trusted || durable.load(Ordering::Relaxed), "neither dirty nor durable");
-        table.release_exclusive(PFN);
+        table.pinned(PFN).release_exclusive();
         sync.join().expect("no panic");
         put(&table, PFN);
     });
@@ -78,7 +78,7 @@ fn who_takes_a_line_sees_what_was_stored_to_it() {
             move || {
                 must_pin(&table, PFN);
                 bytes.store(1, Ordering::Relaxed);
-                let noted = table.mark_dirty(PFN, OTHER_LINE);
+                let noted = table.pinned(PFN).mark_dirty(OTHER_LINE);
                 put(&table, PFN);
                 noted
             }
@@ -105,7 +105,7 @@ fn a_sync_flushes_a_line_or_finds_it_durable() {
             move || {
                 must_pin(&table, PFN);
                 durable.store(true, Ordering::Relaxed);
-                table.mark_durable(PFN, LINE);
+                table.pinned(PFN).mark_durable(LINE);
                 put(&table, PFN);
             }
         });
@@ -172,7 +172,7 @@ fn reclaim_leaves_a_dirty_frame_and_its_lines_alone() {
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                table.mark_dirty(PFN, LINE);
+                table.pinned(PFN).mark_dirty(LINE);
                 put(&table, PFN);
             }
         });
@@ -207,19 +207,19 @@ fn one_of_two_begins_a_write_back_and_reclaim_waits_for_its_end() {
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                let mine = table.begin_writeback(PFN);
+                let mine = table.pinned(PFN).begin_writeback();
                 put(&table, PFN);
                 mine
             }
         });
-        let mine = table.begin_writeback(PFN);
+        let mine = table.pinned(PFN).begin_writeback();
         put(&table, PFN);
         assert_eq!(table.reclaim(1), 0, "on its way to the backing");
         assert_ne!(mine, other.join().expect("no panic"));
         must_pin(&table, PFN);
-        table.end_writeback(PFN);
-        assert!(table.begin_writeback(PFN), "the next one");
-        table.end_writeback(PFN);
+        table.pinned(PFN).end_writeback();
+        assert!(table.pinned(PFN).begin_writeback(), "the next one");
+        table.pinned(PFN).end_writeback();
         put(&table, PFN);
         assert_eq!(table.reclaim(1), 1);
     });
@@ -234,7 +234,7 @@ fn no_pin_begins_after_a_poison() {
         let finder = thread::spawn({
             let (table, failed) = (table.clone(), failed.clone());
             move || {
-                table.poison(PFN);
+                table.pinned(PFN).poison();
                 failed.store(true, Ordering::Release);
                 put(&table, PFN);
             }
@@ -260,7 +260,7 @@ fn reclaim_does_not_forget_a_poison() {
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                table.poison(PFN);
+                table.pinned(PFN).poison();
                 put(&table, PFN);
             }
         });

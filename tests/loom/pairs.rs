@@ -16,6 +16,7 @@ const FRAME_TABLE: &[&str] = &[
     include_str!("../../engine/src/frame/dirty.rs"),
     include_str!("../../engine/src/frame/latch.rs"),
     include_str!("../../engine/src/frame/lifecycle.rs"),
+    include_str!("../../engine/src/frame/pinned.rs"),
     include_str!("../../engine/src/frame/reclaim.rs"),
     include_str!("../../engine/src/frame/table.rs"),
     include_str!("../../engine/src/frame/waiting.rs"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 fn shared() -> Arc<FrameTable> {
     let table = table(1);
     must_pin(&table, PFN);
-    assert!(table.try_latch_shared(PFN, Manner::GivesWay), "nobody waits");
+    assert!(table.pinned(PFN).try_latch_shared(Manner::GivesWay), "nobody waits");
     table
 }
 
@@ -17,8 +17,8 @@ fn writer(table: &Arc<FrameTable>) -> thread::JoinHandle<()> {
     let table = table.clone();
     thread::spawn(move || {
         must_pin(&table, PFN);
-        table.latch_exclusive(PFN);
-        table.release_exclusive(PFN);
+        table.pinned(PFN).latch_exclusive();
+        table.pinned(PFN).release_exclusive();
         put(&table, PFN);
     })
 }
@@ -38,18 +38,21 @@ fn a_reader_that_comes_after_a_waiting_writer_gives_way() {
             move || {
                 must_pin(&table, PFN);
                 if one_waits(&table) {
-                    assert!(!table.try_latch_shared(PFN, Manner::GivesWay), "the writer is passed");
-                    assert!(table.try_latch_shared(PFN, Manner::GoesFirst), "a guard's thread is locked out");
-                    table.release_shared(PFN);
+                    assert!(!table.pinned(PFN).try_latch_shared(Manner::GivesWay), "the writer is passed");
+                    assert!(
+                        table.pinned(PFN).try_latch_shared(Manner::GoesFirst),
+                        "a guard's thread is locked out"
+                    );
+                    table.pinned(PFN).release_shared();
                 }
                 put(&table, PFN);
             }
         });
         reader.join().expect("no panic");
-        table.release_shared(PFN);
+        table.pinned(PFN).release_shared();
         writer.join().expect("no panic");
-        assert!(table.try_latch_shared(PFN, Manner::GivesWay), "the gate is open again");
-        table.release_shared(PFN);
+        assert!(table.pinned(PFN).try_latch_shared(Manner::GivesWay), "the gate is open again");
+        table.pinned(PFN).release_shared();
         put(&table, PFN);
     });
 }
@@ -63,12 +66,12 @@ fn a_writer_readers_and_those_who_wait_behind_it_all_get_their_turn() {
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                table.latch_shared(PFN, Manner::GivesWay);
-                table.release_shared(PFN);
+                table.pinned(PFN).latch_shared(Manner::GivesWay);
+                table.pinned(PFN).release_shared();
                 put(&table, PFN);
             }
         });
-        table.release_shared(PFN);
+        table.pinned(PFN).release_shared();
         writer.join().expect("no panic");
         reader.join().expect("no panic");
         put(&table, PFN);
@@ -84,10 +87,10 @@ fn a_writer_that_was_woken_is_not_passed_before_it_runs() {
         let before = version(&table);
         let writer = writer(&table);
         let waits = one_waits(&table);
-        table.release_shared(PFN);
-        if table.try_latch_shared(PFN, Manner::GivesWay) {
+        table.pinned(PFN).release_shared();
+        if table.pinned(PFN).try_latch_shared(Manner::GivesWay) {
             assert!(!waits || version(&table) != before, "the writer is passed");
-            table.release_shared(PFN);
+            table.pinned(PFN).release_shared();
         }
         writer.join().expect("no panic");
         put(&table, PFN);
@@ -99,18 +102,18 @@ fn a_reader_and_a_writer_that_wait_for_a_writer_both_get_their_turn() {
     explore(3, || {
         let table = table(1);
         must_pin(&table, PFN);
-        table.latch_exclusive(PFN);
+        table.pinned(PFN).latch_exclusive();
         let writer = writer(&table);
         let reader = thread::spawn({
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                table.latch_shared(PFN, Manner::GivesWay);
-                table.release_shared(PFN);
+                table.pinned(PFN).latch_shared(Manner::GivesWay);
+                table.pinned(PFN).release_shared();
                 put(&table, PFN);
             }
         });
-        table.release_exclusive(PFN);
+        table.pinned(PFN).release_exclusive();
         writer.join().expect("no panic");
         reader.join().expect("no panic");
         put(&table, PFN);
@@ -122,9 +125,9 @@ fn two_writers_and_one_who_gives_way_all_get_their_turn() {
     explore(2, || {
         let table = shared();
         let writers = [writer(&table), writer(&table)];
-        table.release_shared(PFN);
-        table.latch_shared(PFN, Manner::GivesWay);
-        table.release_shared(PFN);
+        table.pinned(PFN).release_shared();
+        table.pinned(PFN).latch_shared(Manner::GivesWay);
+        table.pinned(PFN).release_shared();
         writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
         put(&table, PFN);
     });
@@ -136,9 +139,9 @@ fn a_thread_that_holds_a_guard_is_not_locked_out_by_who_waits_for_it() {
     explore(4, || {
         let table = shared();
         let writer = writer(&table);
-        assert_eq!(table.latch_shared_unless_full(PFN, Manner::GoesFirst), SharedOutcome::Latched);
-        table.release_shared(PFN);
-        table.release_shared(PFN);
+        assert_eq!(table.pinned(PFN).latch_shared_unless_full(Manner::GoesFirst), SharedOutcome::Latched);
+        table.pinned(PFN).release_shared();
+        table.pinned(PFN).release_shared();
         writer.join().expect("no panic");
         put(&table, PFN);
     });
@@ -153,8 +156,8 @@ fn a_writer_that_gives_up_lets_readers_in() {
             move || {
                 must_pin(&table, PFN);
                 // In a model time is over at once.
-                if table.latch_exclusive_within(PFN, Some(std::time::Duration::from_secs(1))) {
-                    table.release_exclusive(PFN);
+                if table.pinned(PFN).latch_exclusive_within(Some(std::time::Duration::from_secs(1))) {
+                    table.pinned(PFN).release_exclusive();
                 }
                 put(&table, PFN);
             }
@@ -163,13 +166,13 @@ fn a_writer_that_gives_up_lets_readers_in() {
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                table.latch_shared(PFN, Manner::GivesWay);
-                table.release_shared(PFN);
+                table.pinned(PFN).latch_shared(Manner::GivesWay);
+                table.pinned(PFN).release_shared();
                 put(&table, PFN);
             }
         });
         reader.join().expect("no panic");
-        table.release_shared(PFN);
+        table.pinned(PFN).release_shared();
         writer.join().expect("no panic");
         put(&table, PFN);
     });
@@ -182,15 +185,15 @@ fn a_writer_that_was_woken_in_vain_is_not_passed_again() {
         let table = table(1);
         must_pin(&table, PFN);
         let version = || table.peek(PFN).expect("live").version_number();
-        table.latch_exclusive(PFN);
+        table.pinned(PFN).latch_exclusive();
         let writer = writer(&table);
-        table.release_exclusive(PFN);
-        table.latch_exclusive(PFN);
+        table.pinned(PFN).release_exclusive();
+        table.pinned(PFN).latch_exclusive();
         let (before, overdue) = (version(), model::one_is_overdue(&table, PFN));
-        table.release_exclusive(PFN);
-        table.latch_exclusive(PFN);
+        table.pinned(PFN).release_exclusive();
+        table.pinned(PFN).latch_exclusive();
         assert!(!overdue || version() > before + 1, "the writer is passed");
-        table.release_exclusive(PFN);
+        table.pinned(PFN).release_exclusive();
         writer.join().expect("no panic");
         put(&table, PFN);
     });
@@ -207,13 +210,13 @@ fn a_reader_passes_a_writer_whose_turn_has_ended() {
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                table.latch_shared(PFN, Manner::GivesWay);
-                table.release_shared(PFN);
+                table.pinned(PFN).latch_shared(Manner::GivesWay);
+                table.pinned(PFN).release_shared();
                 put(&table, PFN);
             }
         });
         reader.join().expect("no panic");
-        table.release_shared(PFN);
+        table.pinned(PFN).release_shared();
         writer.join().expect("no panic");
         put(&table, PFN);
     });
@@ -230,12 +233,12 @@ fn a_writer_readers_and_the_turns_between_them_all_come_to_an_end() {
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                table.latch_shared(PFN, Manner::GivesWay);
-                table.release_shared(PFN);
+                table.pinned(PFN).latch_shared(Manner::GivesWay);
+                table.pinned(PFN).release_shared();
                 put(&table, PFN);
             }
         });
-        table.release_shared(PFN);
+        table.pinned(PFN).release_shared();
         writer.join().expect("no panic");
         reader.join().expect("no panic");
         put(&table, PFN);

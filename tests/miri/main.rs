@@ -46,10 +46,10 @@ fn latches_order_plain_accesses() {
             let (table, cell) = (&table, &cell);
             scope.spawn(move || {
                 for _ in 0..2 {
-                    table.latch_exclusive(PFN);
+                    table.pinned(PFN).latch_exclusive();
                     // SAFETY: under the exclusive latch.
                     unsafe { *cell.0.get() += 1 };
-                    table.release_exclusive(PFN);
+                    table.pinned(PFN).release_exclusive();
                 }
             });
         }
@@ -66,15 +66,15 @@ fn an_optimistic_copy_that_validates_is_of_one_piece() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for n in 1..4 {
-                table.latch_exclusive(PFN);
+                table.pinned(PFN).latch_exclusive();
                 words.iter().for_each(|word| word.store(n, Ordering::Relaxed));
-                table.release_exclusive(PFN);
+                table.pinned(PFN).release_exclusive();
             }
         });
         for _ in 0..6 {
-            let before = table.version(PFN);
+            let before = table.pinned(PFN).version();
             let copy = [words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed)];
-            assert!(!table.validate(PFN, before) || copy[0] == copy[1], "torn");
+            assert!(!table.pinned(PFN).validate(before) || copy[0] == copy[1], "torn");
         }
     });
     put(&table, PFN);
@@ -84,7 +84,7 @@ fn an_optimistic_copy_that_validates_is_of_one_piece() {
 fn an_orphan_is_freed_once() {
     let table = FrameTable::with_capacity(256, 1).expect("heap");
     assert!(table.pin(PFN).is_pinned());
-    table.mark_dirty(PFN, Lines::new(1));
+    table.pinned(PFN).mark_dirty(Lines::new(1));
     let freed = AtomicU64::new(0);
     let free = || freed.fetch_add(1, Ordering::Relaxed);
     thread::scope(|scope| {

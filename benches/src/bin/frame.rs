@@ -62,21 +62,24 @@ fn hot(table: &FrameTable) {
     report("latch + release, exclusive", PINS, || {
         timed(|| {
             (0..PINS).for_each(|_| {
-                table.latch_exclusive(pfn);
-                table.release_exclusive(pfn);
+                table.pinned(pfn).latch_exclusive();
+                table.pinned(pfn).release_exclusive();
             });
         })
     });
     report("latch + release, shared", PINS, || {
         timed(|| {
             (0..PINS).for_each(|_| {
-                table.latch_shared(pfn, Manner::GivesWay);
-                table.release_shared(pfn);
+                table.pinned(pfn).latch_shared(Manner::GivesWay);
+                table.pinned(pfn).release_shared();
             });
         })
     });
     report("version + validate", PINS, || {
-        timed(|| (0..PINS).for_each(|_| assert!(black_box(table.validate(pfn, table.version(pfn))))))
+        timed(|| {
+            (0..PINS)
+                .for_each(|_| assert!(black_box(table.pinned(pfn).validate(table.pinned(pfn).version()))))
+        })
     });
     report("peek", PINS, || timed(|| (0..PINS).for_each(|_| assert!(black_box(table.peek(pfn)).is_some()))));
     let _ = table.unpin(pfn);

@@ -52,7 +52,7 @@ impl Descriptor {
 impl Descriptor {
     /// Another pin for a caller that has one: `Pinned` or `Saturated`; in a forked child `Forked`.
     #[inline]
-    pub(crate) fn pin_again(&self) -> PinOutcome {
+    pub(super) fn pin_again(&self) -> PinOutcome {
         let word = self.add_pin_again();
         if word.saturated() || !word.live() {
             // The caller's own pin is left, or a fork has wiped it: this put is not the last.
@@ -60,12 +60,6 @@ impl Descriptor {
             return if word.live() { PinOutcome::Saturated } else { PinOutcome::Forked };
         }
         PinOutcome::Pinned
-    }
-
-    /// Whether the frame's medium failed. The caller has a pin.
-    #[inline(always)]
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.look().poisoned()
     }
 
     #[inline(always)]
@@ -242,7 +236,7 @@ impl Descriptor {
     }
 
     /// Takes the exclusive latch if the frame has no latch. In a forked child the word is wiped, and gives none.
-    pub(crate) fn try_exclusive(&self) -> bool {
+    pub(super) fn try_exclusive(&self) -> bool {
         self.try_exclusive_unless(0)
     }
 
@@ -286,12 +280,12 @@ impl Descriptor {
     }
 
     /// What to compare later.
-    pub(crate) fn version(&self) -> Version {
+    pub(super) fn version(&self) -> Version {
         self.look().version()
     }
 
     /// Whether the version is still `then`, and everything read since is therefore of one piece.
-    pub(crate) fn unchanged(&self, then: Version) -> bool {
+    pub(super) fn unchanged(&self, then: Version) -> bool {
         // ORDERING: acquire fence, then Relaxed: the reads of the copy come before this load; pairs with the fence in
         // `try_exclusive`, or where another thread stores with `before_stores_under_latches_of_another`.
         fence(Ordering::Acquire);

@@ -1,25 +1,56 @@
 //! Dirty lines: what was stored to a frame since it was last flushed.
 
+use super::pinned::{Home, Pinned};
 use super::state::DIRTY;
 use super::table::FrameTable;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::mutant;
 use crate::units::{Lines, Pfn};
 
-impl FrameTable {
-    /// Notes stores to `lines` of a frame that the caller has pinned, after they were done. True if the
-    /// frame was clean.
+impl<'t, T: Home<'t>> Pinned<'t, T> {
+    /// Notes stores to `lines`, after they were done. True if the frame was clean.
     ///
     /// # Durability
     /// None: it is what a sync will flush.
-    pub fn mark_dirty(&self, pfn: Pfn, lines: Lines) -> bool {
+    pub fn mark_dirty(self, lines: Lines) -> bool {
         // ORDERING: Release, and an RMW even where the bits are set already: the stores come before the thread that
         // takes the bits flushes the lines. First the lines, then the flag.
         let order = if mutant("relaxed_lines") { Ordering::Relaxed } else { Ordering::Release };
-        self.lines(self.index(pfn)).fetch_or(lines.get(), order);
-        !self.pinned(pfn).set(DIRTY).dirty()
+        self.lines().fetch_or(lines.get(), order);
+        !self.descriptor.set(DIRTY).dirty()
     }
 
+    /// Notes that `lines` are durable as they are; the caller holds the exclusive latch, so no other thread marks them
+    /// meanwhile. The frame stays dirty, perhaps with no line.
+    ///
+    /// # Durability
+    /// None: a sync need not flush them any more.
+    pub fn mark_durable(self, lines: Lines) {
+        if self.descriptor.look().dirty() {
+            // ORDERING: AcqRel: as `take_lines`. A sync that takes the bits before this flushes for nothing; one that
+            // takes them afterwards and finds none has the caller's fence behind it.
+            let order = if mutant("relaxed_durable") { Ordering::Relaxed } else { Ordering::AcqRel };
+            self.lines().fetch_and(!lines.get(), order);
+        }
+    }
+
+    /// The dirty lines. Lines that a sync has taken are not among them, flushed or not.
+    #[must_use]
+    pub fn dirty_lines(self) -> Lines {
+        if !self.descriptor.look().dirty() {
+            return Lines::NONE;
+        }
+        // ORDERING: Acquire: pairs with `mark_dirty`.
+        Lines::new(self.lines().load(Ordering::Acquire))
+    }
+
+    fn lines(self) -> &'t AtomicU64 {
+        let table = self.table();
+        table.lines(table.index(self.pfn))
+    }
+}
+
+impl FrameTable {
     /// Takes the dirty lines of a frame: from now on they are the caller's to flush. None if it is clean.
     #[must_use]
     pub fn take_dirty(&self, pfn: Pfn) -> Lines {
@@ -34,31 +65,6 @@ impl FrameTable {
             return lines;
         }
         if descriptor.clear(DIRTY).dirty() { self.take_lines(pfn) } else { Lines::NONE }
-    }
-
-    /// Notes that `lines` of a frame are durable as they are; the caller holds the exclusive latch, so no other thread
-    /// marks them meanwhile. The frame stays dirty, perhaps with no line.
-    ///
-    /// # Durability
-    /// None: a sync need not flush them any more.
-    pub fn mark_durable(&self, pfn: Pfn, lines: Lines) {
-        if self.pinned(pfn).look().dirty() {
-            // ORDERING: AcqRel: as `take_lines`. A sync that takes the bits before this flushes for nothing; one that
-            // takes them afterwards and finds none has the caller's fence behind it.
-            let order = if mutant("relaxed_durable") { Ordering::Relaxed } else { Ordering::AcqRel };
-            self.lines(self.index(pfn)).fetch_and(!lines.get(), order);
-        }
-    }
-
-    /// The dirty lines of a frame that the caller has pinned. Lines that a sync has taken are not among them, flushed or
-    /// not.
-    #[must_use]
-    pub fn dirty_lines(&self, pfn: Pfn) -> Lines {
-        if !self.pinned(pfn).look().dirty() {
-            return Lines::NONE;
-        }
-        // ORDERING: Acquire: pairs with `mark_dirty`.
-        Lines::new(self.lines(self.index(pfn)).load(Ordering::Acquire))
     }
 
     fn take_lines(&self, pfn: Pfn) -> Lines {

@@ -6,10 +6,9 @@
 
 use super::descriptor::Descriptor;
 use super::outcome::SharedOutcome;
+use super::pinned::{Home, Pinned};
 use super::state::{EXCLUSIVE, SHARED, SHARED_MAX, VERSION, Version, WAITERS};
-use super::table::FrameTable;
 use crate::sync::{hint, mutant};
-use crate::units::Pfn;
 use std::time::Duration;
 
 /// The ends of latches.
@@ -58,160 +57,130 @@ pub(super) fn spin(mut attempt: impl FnMut() -> bool) -> bool {
     })
 }
 
-impl FrameTable {
+impl<'t, T: Home<'t>> Pinned<'t, T> {
     /// Takes the shared latch, waiting for a writer, and for room where [`SHARED_MAX`] readers have it.
-    pub fn latch_shared(&self, pfn: Pfn, manner: Manner) {
-        let _ = self.latch_shared_waiting(pfn, manner, true);
+    pub fn latch_shared(self, manner: Manner) {
+        let _ = self.latch_shared_waiting(manner, true);
     }
 
     /// Takes the shared latch, waiting for a writer; `Full` where [`SHARED_MAX`] readers have it.
-    pub fn latch_shared_unless_full(&self, pfn: Pfn, manner: Manner) -> SharedOutcome {
-        if self.latch_shared_waiting(pfn, manner, false) {
-            SharedOutcome::Latched
-        } else {
-            SharedOutcome::Full
-        }
+    pub fn latch_shared_unless_full(self, manner: Manner) -> SharedOutcome {
+        if self.latch_shared_waiting(manner, false) { SharedOutcome::Latched } else { SharedOutcome::Full }
     }
 
     /// Takes the shared latch unless a writer has the latch, [`SHARED_MAX`] readers share it, or a writer waits to which
     /// it gives way.
+    ///
+    /// Looked at before it is added to: of the latches that are added in vain there are then no more than threads between
+    /// this look and this addition, and the field has room for [`SHARED_MAX`].
+    #[inline]
     #[must_use]
-    pub fn try_latch_shared(&self, pfn: Pfn, manner: Manner) -> bool {
-        self.share(pfn, self.pinned(pfn), manner)
+    pub fn try_latch_shared(self, manner: Manner) -> bool {
+        let seen = self.descriptor.look();
+        if !seen.has_room_to_share() || (seen.waiters() && self.gives_way(manner)) {
+            return false;
+        }
+        let word = self.descriptor.add_shared();
+        if word.is_shared() && !(word.waiters() && self.gives_way(manner)) {
+            return true;
+        }
+        // A writer that saw this vain latch may be asleep by now.
+        self.release_shared();
+        false
     }
 
     /// As [`Self::try_latch_shared`], for a caller that may keep it for long. It lets each writer that waits go first,
     /// also in the pauses between the writers' turns: else latches that are kept one after another would keep a writer
     /// out for ever.
-    pub(crate) fn try_latch_shared_to_keep(&self, pfn: Pfn) -> bool {
-        let descriptor = self.pinned(pfn);
-        if !self.share(pfn, descriptor, Manner::GivesWay) {
+    pub(crate) fn try_latch_shared_to_keep(self) -> bool {
+        if !self.try_latch_shared(Manner::GivesWay) {
             return false;
         }
-        let waited_for = descriptor.look().waiters() && self.queue(pfn).has_writers();
+        let waited_for = self.descriptor.look().waiters() && self.table().queue(self.pfn).has_writers();
         if waited_for {
-            self.unshare(pfn, descriptor);
+            self.release_shared();
         }
         !waited_for
     }
 
     /// Takes the exclusive latch, waiting for all others.
-    pub fn latch_exclusive(&self, pfn: Pfn) {
-        let _ = self.latch_exclusive_within(pfn, None);
+    pub fn latch_exclusive(self) {
+        let _ = self.latch_exclusive_within(None);
     }
 
     /// As [`Self::latch_exclusive`]; false if that took longer than `limit`.
     #[must_use]
-    pub fn latch_exclusive_within(&self, pfn: Pfn, limit: Option<Duration>) -> bool {
-        let descriptor = self.pinned(pfn);
-        self.exclude(pfn, descriptor)
-            || self.wait_in_turn(pfn, descriptor, || descriptor.try_exclusive(), limit)
+    pub fn latch_exclusive_within(self, limit: Option<Duration>) -> bool {
+        let descriptor = self.descriptor;
+        self.latch_exclusive_at_once()
+            || self.table().wait_in_turn(self.pfn, descriptor, || descriptor.try_exclusive(), limit)
     }
 
     /// Takes the exclusive latch if the frame has no latch. A reader that is just being refused counts as one.
     #[must_use]
-    pub fn try_latch_exclusive(&self, pfn: Pfn) -> bool {
-        self.pinned(pfn).try_exclusive()
+    pub fn try_latch_exclusive(self) -> bool {
+        self.descriptor.try_exclusive()
+    }
+
+    /// As [`Self::try_latch_exclusive`], if the latch is not left to a thread that waits.
+    #[inline]
+    pub(crate) fn latch_exclusive_at_once(self) -> bool {
+        self.descriptor.try_exclusive_unless(WAITERS) || self.latch_exclusive_beside_waiters()
+    }
+
+    #[cold]
+    fn latch_exclusive_beside_waiters(self) -> bool {
+        // In a forked child the word is wiped, and the frame may lie beyond the end of its table.
+        let descriptor = self.descriptor;
+        descriptor.look().live() && !self.table().queue(self.pfn).is_left() && descriptor.try_exclusive()
     }
 
     /// Drops the shared latch.
-    pub fn release_shared(&self, pfn: Pfn) {
-        self.unshare(pfn, self.pinned(pfn));
-    }
-
-    /// Drops the exclusive latch; the frame has a new version.
-    pub fn release_exclusive(&self, pfn: Pfn) {
-        let descriptor = self.pinned(pfn);
-        if descriptor.unlatch() {
-            self.wake(pfn, descriptor);
+    #[inline]
+    pub fn release_shared(self) {
+        if self.descriptor.unshare() {
+            self.wake();
         }
     }
 
-    /// What an optimistic reader remembers before it copies. The caller has a pin, or re-checks afterwards what led it
-    /// to the frame.
+    /// Drops the exclusive latch; the frame has a new version.
+    pub fn release_exclusive(self) {
+        if self.descriptor.unlatch() {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(self) {
+        self.table().wake(self.pfn, self.descriptor);
+    }
+
+    /// What an optimistic reader remembers before it copies.
     #[must_use]
-    pub fn version(&self, pfn: Pfn) -> Version {
-        self.pinned(pfn).version()
+    pub fn version(self) -> Version {
+        self.descriptor.version()
     }
 
     /// Whether nothing was stored to the frame since `then`, nor was it detached or retired.
     #[must_use]
-    pub fn validate(&self, pfn: Pfn, then: Version) -> bool {
-        self.pinned(pfn).unchanged(then)
-    }
-
-    /// Takes the shared latch if it is free. Looked at before it is added to: of the latches that are added in vain there
-    /// are then no more than threads between this look and this addition, and the field has room for [`SHARED_MAX`].
-    #[inline]
-    pub(crate) fn share(&self, pfn: Pfn, descriptor: &Descriptor, manner: Manner) -> bool {
-        let seen = descriptor.look();
-        if !seen.has_room_to_share() || (seen.waiters() && self.gives_way(pfn, manner)) {
-            return false;
-        }
-        let word = descriptor.add_shared();
-        if word.is_shared() && !(word.waiters() && self.gives_way(pfn, manner)) {
-            return true;
-        }
-        // A writer that saw this vain latch may be asleep by now.
-        self.unshare(pfn, descriptor);
-        false
-    }
-
-    /// Takes the exclusive latch if the frame has no latch and is not left to a thread that waits.
-    #[inline]
-    pub(crate) fn exclude(&self, pfn: Pfn, descriptor: &Descriptor) -> bool {
-        descriptor.try_exclusive_unless(WAITERS) || self.exclude_beside_waiters(pfn, descriptor)
-    }
-
-    #[cold]
-    fn exclude_beside_waiters(&self, pfn: Pfn, descriptor: &Descriptor) -> bool {
-        // In a forked child the word is wiped, and the frame may lie beyond the end of its table.
-        descriptor.look().live() && !self.queue(pfn).is_left() && descriptor.try_exclusive()
+    pub fn validate(self, then: Version) -> bool {
+        self.descriptor.unchanged(then)
     }
 
     /// Whether a shared latch of a frame that has WAITERS has to wait for a writer that waits.
     #[cold]
-    fn gives_way(&self, pfn: Pfn, manner: Manner) -> bool {
-        (manner == Manner::GivesWay || mutant("guards_give_way")) && self.queue(pfn).is_closed()
+    fn gives_way(self, manner: Manner) -> bool {
+        (manner == Manner::GivesWay || mutant("guards_give_way")) && self.table().queue(self.pfn).is_closed()
     }
 
-    #[inline]
-    fn unshare(&self, pfn: Pfn, descriptor: &Descriptor) {
-        if descriptor.unshare() {
-            self.wake(pfn, descriptor);
-        }
-    }
-
-    /// As [`Self::release_shared`], of the process's table. In a forked child the descriptor is of the parent's table, and the
-    /// child's need not reach so far: it is not asked for there.
-    #[inline]
-    pub(crate) fn end_shared(pfn: Pfn, descriptor: &Descriptor) {
-        if descriptor.unshare() {
-            Self::wake_global(pfn, descriptor);
-        }
-    }
-
-    /// As [`Self::release_exclusive`]; see [`Self::end_shared`].
-    pub(crate) fn end_exclusive(pfn: Pfn, descriptor: &Descriptor) {
-        if descriptor.unlatch() {
-            Self::wake_global(pfn, descriptor);
-        }
-    }
-
-    #[cold]
-    fn wake_global(pfn: Pfn, descriptor: &Descriptor) {
-        Self::global().wake(pfn, descriptor);
-    }
-
-    fn latch_shared_waiting(&self, pfn: Pfn, manner: Manner, for_room: bool) -> bool {
-        let descriptor = self.pinned(pfn);
+    fn latch_shared_waiting(self, manner: Manner, for_room: bool) -> bool {
         let attempt = |goes_first| {
             let manner = if goes_first { Manner::GoesFirst } else { manner };
-            self.share(pfn, descriptor, manner)
+            self.try_latch_shared(manner)
         };
         let goes_first = manner == Manner::GoesFirst && !mutant("guards_give_way");
         attempt(false)
             || spin(|| attempt(false))
-            || self.wait_to_share(pfn, descriptor, goes_first, for_room, attempt)
+            || self.table().wait_to_share(self.pfn, self.descriptor, goes_first, for_room, attempt)
     }
 }

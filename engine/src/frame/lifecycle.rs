@@ -2,7 +2,7 @@
 
 use super::chunk::chunk_of;
 use super::outcome::{HoldOutcome, OrphanOutcome};
-use super::state::{HOLD, ORPHAN, POISONED, Snapshot, WRITEBACK};
+use super::state::{HOLD, ORPHAN, Snapshot};
 use super::table::FrameTable;
 use crate::sync::{mutant, thread};
 use crate::units::{Pfn, PfnRange};
@@ -107,22 +107,6 @@ impl FrameTable {
         }
     }
 
-    /// Notes that the frame's medium failed. The caller has a pin; no other is given any more.
-    pub fn poison(&self, pfn: Pfn) {
-        self.pinned(pfn).set(POISONED);
-    }
-
-    /// Notes that the frame is on its way to its backing. The caller has a pin. False if it was already.
-    #[must_use]
-    pub fn begin_writeback(&self, pfn: Pfn) -> bool {
-        !self.pinned(pfn).set(WRITEBACK).writeback()
-    }
-
-    /// Undoes [`begin_writeback`](Self::begin_writeback).
-    pub fn end_writeback(&self, pfn: Pfn) {
-        self.pinned(pfn).clear(WRITEBACK);
-    }
-
     /// Whether nothing may be populated at `pfn`. Under its chunk's lock.
     pub(super) fn is_closed(&self, pfn: Pfn) -> bool {
         self.closed.contains(pfn)
@@ -142,9 +126,9 @@ mod tests {
                 let pfn = Pfn::new(number);
                 assert!(table.pin(pfn).is_pinned());
                 assert!(if alone {
-                    table.try_latch_exclusive(pfn)
+                    table.pinned(pfn).try_latch_exclusive()
                 } else {
-                    table.try_latch_shared(pfn, crate::frame::Manner::GivesWay)
+                    table.pinned(pfn).try_latch_shared(crate::frame::Manner::GivesWay)
                 });
                 pfn
             };

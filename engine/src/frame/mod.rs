@@ -6,6 +6,7 @@
 //! | `state` | the state word: picture, states, table of transitions |
 //! | `descriptor` | the transitions as read-modify-writes |
 //! | `table` | pin, put, peek |
+//! | `pinned` | a frame that its caller has pinned: what needs a pin is a method of it |
 //! | `populate` | first touch: the protocol of void increments |
 //! | `reclaim` | giving chunks back |
 //! | `lifecycle` | hold, orphan, retire |
@@ -32,6 +33,7 @@ mod dirty;
 mod latch;
 mod lifecycle;
 mod outcome;
+mod pinned;
 mod populate;
 #[cfg_attr(pagestone_shuttle, allow(dead_code, reason = "each schedule has a table of its own"))]
 mod process;
@@ -45,6 +47,7 @@ mod waiting;
 pub use descriptor::{Descriptor, before_stores_under_latches_of_another};
 pub use latch::Manner;
 pub use outcome::{HoldOutcome, OrphanOutcome, PinOutcome, SharedOutcome, UnpinOutcome};
+pub use pinned::{Home, OfProcess, Pinned};
 pub use state::{PINS_MAX, SHARED_MAX, Snapshot, Version};
 pub use table::{CHUNK_BUDGET, FRAMES_MAX, FrameStats, FrameTable};
 #[cfg(pagestone_loom)]

@@ -197,18 +197,11 @@ impl FrameTable {
         }
     }
 
-    /// Another pin of a frame that the caller has pinned: `Pinned` or `Saturated`; in a child of its process `Forked`. Holds and orphans do not refuse it,
-    /// since it keeps nothing from ending that the caller's own pin does not.
-    #[inline]
-    pub fn pin_again(&self, pfn: Pfn) -> PinOutcome {
-        self.pinned(pfn).pin_again()
-    }
-
     /// Drops a pin if the frame has one; `None` if it has none. For callers whose pins are counted elsewhere, perhaps
     /// wrongly: of racing drops of one pin exactly one succeeds, and the count never goes below zero.
     pub fn unpin_checked(&self, pfn: Pfn) -> Option<UnpinOutcome> {
         self.peek(pfn)?;
-        let descriptor = self.pinned(pfn);
+        let descriptor = self.at(pfn);
         let before = descriptor.drop_pin_if_any()?;
         Some(if before.drops_at_once() {
             UnpinOutcome::Kept
@@ -220,7 +213,7 @@ impl FrameTable {
     /// Drops a pin. The one put: every other path comes through here. It never blocks, commits or allocates.
     #[inline]
     pub fn unpin(&self, pfn: Pfn) -> UnpinOutcome {
-        let descriptor = self.pinned(pfn);
+        let descriptor = self.at(pfn);
         match descriptor.unpin() {
             Ok(()) => UnpinOutcome::Kept,
             Err(before) => self.settle_put(pfn, descriptor, before),
@@ -299,7 +292,7 @@ impl FrameTable {
     /// The owner of a frame that the caller has pinned, or the freeing of which it has claimed; zero if unknown.
     #[must_use]
     pub fn owner(&self, pfn: Pfn) -> u64 {
-        self.pinned(pfn).owner()
+        self.at(pfn).owner()
     }
 
     /// What the owner word of a populated frame says; the frame need not be pinned. A hint: a put or a pin may just be
@@ -311,12 +304,7 @@ impl FrameTable {
 
     /// Changes what [`owner`](Self::owner) answers; for the same callers.
     pub fn set_owner(&self, pfn: Pfn, owner: u64) {
-        self.pinned(pfn).set_owner(owner);
-    }
-
-    /// Sets the owner if it is unknown; true if it was.
-    pub fn set_owner_if_unset(&self, pfn: Pfn, owner: u64) -> bool {
-        self.pinned(pfn).set_owner_if_unset(owner)
+        self.at(pfn).set_owner(owner);
     }
 
     /// Chunks that may have memory before reclaim starts. Pinned and dirty ones are exempt.
@@ -363,9 +351,9 @@ impl FrameTable {
         (index < self.descriptors.len()).then(|| Pfn::new(index as u64))
     }
 
-    /// The descriptor of a frame that the caller has pinned.
+    /// The descriptor of a frame that the caller has pinned, or the freeing of which it has claimed.
     #[inline(always)]
-    pub(super) fn pinned(&self, pfn: Pfn) -> &Descriptor {
+    pub(super) fn at(&self, pfn: Pfn) -> &Descriptor {
         self.descriptors.get(self.index(pfn)).expect("a pinned frame is in the table")
     }
 

@@ -6,7 +6,7 @@
 
 use super::pin::PageRef;
 use crate::error::Result;
-use crate::frame::{FrameTable, Manner};
+use crate::frame::Manner;
 use crate::sync::hint;
 use crate::units::FRAME_SIZE;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -32,7 +32,7 @@ impl PageRef {
     /// Copies bytes of the page from `at` on. It waits for a writer that is at work, and for nothing else.
     pub(crate) fn load(&self, at: usize, into: &mut [u8]) -> Result {
         self.readable()?;
-        if !FrameTable::global().share(self.pfn(), self.descriptor, Manner::GivesWay) {
+        if !self.pinned().try_latch_shared(Manner::GivesWay) {
             return self.load_refused(at, into);
         }
         self.load_latched(at, into);
@@ -58,13 +58,13 @@ impl PageRef {
         // SAFETY: the frame is pinned and mapped; the shared latch keeps writers out until it is given back below.
         let page = unsafe { std::slice::from_raw_parts(bytes, FRAME_SIZE) };
         into.copy_from_slice(&page[at..at + into.len()]);
-        FrameTable::end_shared(self.pfn(), self.descriptor);
+        self.pinned().release_shared();
     }
 
     /// Copies bytes of the page from `at` on. False: a writer interfered.
     #[inline(never)]
     fn copy_without_latch(&self, at: usize, into: &mut [u8]) -> bool {
-        let version = self.descriptor.version();
+        let version = self.pinned().version();
         if !version.stable() {
             // A writer is at work; or a fork has taken the page away, which is not to be touched then.
             return false;
@@ -88,6 +88,6 @@ impl PageRef {
         }
         // ORDERING: Acquire fence: a copied word that a writer stored makes its version visible to `unchanged`.
         fence(Ordering::Acquire);
-        self.descriptor.unchanged(version)
+        self.pinned().validate(version)
     }
 }

@@ -3,7 +3,7 @@
 use super::guards::{Held, forgotten, given, manner, must_not_wait_for_itself, returned};
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::frame::{FrameTable, Manner, SHARED_MAX, SharedOutcome};
+use crate::frame::{Manner, SHARED_MAX, SharedOutcome};
 use crate::space::SpaceManager;
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, Lines};
 use std::ops::{Deref, DerefMut, Range};
@@ -126,7 +126,7 @@ impl PageRef {
     /// See [`WriteGuard`].
     pub fn try_write(&self) -> Result<Option<WriteGuard<'_>>> {
         self.writable()?;
-        if !self.descriptor.try_exclusive() {
+        if !self.pinned().try_latch_exclusive() {
             return self.pages().region().ensure_own().map(|()| None);
         }
         let mut latch = Exclusive::taken(self)?;
@@ -166,7 +166,7 @@ impl PageRef {
                 latch.note(at..at + bytes.len());
             } else if !bytes.is_empty() {
                 // Earlier stores to these lines went with them.
-                FrameTable::global().mark_durable(self.pfn(), Lines::of(&(at..at + bytes.len())));
+                self.pinned().mark_durable(Lines::of(&(at..at + bytes.len())));
             }
         } else {
             memory.write(offset, bytes)?;
@@ -177,7 +177,7 @@ impl PageRef {
 
     #[inline]
     pub(super) fn readable(&self) -> Result {
-        if self.descriptor.is_poisoned() { Err(Error::PoisonedFrame { pfn: self.pfn() }) } else { Ok(()) }
+        if self.pinned().is_poisoned() { Err(Error::PoisonedFrame { pfn: self.pfn() }) } else { Ok(()) }
     }
 
     pub(super) fn writable(&self) -> Result {
@@ -204,7 +204,7 @@ impl PageRef {
 
     #[inline]
     fn share(&self, manner: Manner) -> bool {
-        FrameTable::global().share(self.pfn(), self.descriptor, manner)
+        self.pinned().try_latch_shared(manner)
     }
 
     /// The shared latch was refused: waits for it.
@@ -212,8 +212,7 @@ impl PageRef {
     fn wait_to_read(&self) -> Result {
         self.pages().region().ensure_own()?;
         must_not_wait_for_itself(self.pfn(), false)?;
-        let table = FrameTable::global();
-        match table.latch_shared_unless_full(self.pfn(), manner(self.pages())) {
+        match self.pinned().latch_shared_unless_full(manner(self.pages())) {
             SharedOutcome::Latched => Ok(()),
             SharedOutcome::Full => Err(Error::TooManyReaders { pfn: self.pfn(), readers: READERS_MAX }),
         }
@@ -223,7 +222,7 @@ impl PageRef {
     pub(super) fn wait_for_a_turn_to_read(&self) -> Result {
         self.pages().region().ensure_own()?;
         must_not_wait_for_itself(self.pfn(), false)?;
-        FrameTable::global().latch_shared(self.pfn(), manner(self.pages()));
+        self.pinned().latch_shared(manner(self.pages()));
         Ok(())
     }
 
@@ -241,7 +240,7 @@ impl PageRef {
 
     /// Waits for the exclusive latch, of which there is no guard yet.
     pub(super) fn latch_exclusive(&self) -> Result {
-        if FrameTable::global().exclude(self.pfn(), self.descriptor) { Ok(()) } else { self.wait_to_write() }
+        if self.pinned().latch_exclusive_at_once() { Ok(()) } else { self.wait_to_write() }
     }
 
     /// A latch that a thread holds goes soon. One of a range that is kept may stay for ever, and its keeper may be this
@@ -253,7 +252,7 @@ impl PageRef {
         let kept = &self.pages().kept;
         loop {
             let before = kept.over(self.frame());
-            if FrameTable::global().latch_exclusive_within(self.pfn(), Some(PATIENCE)) {
+            if self.pinned().latch_exclusive_within(Some(PATIENCE)) {
                 return Ok(());
             }
             // Since then none was granted: they let a writer that waits go first.
@@ -266,13 +265,12 @@ impl PageRef {
 
     /// As [`Self::latch_exclusive`], but it does not wait for a range that is kept: false then.
     pub(super) fn latch_exclusive_unless_kept(&self) -> Result<bool> {
-        let table = FrameTable::global();
-        if table.exclude(self.pfn(), self.descriptor) {
+        if self.pinned().latch_exclusive_at_once() {
             return Ok(true);
         }
         must_not_wait_for_itself(self.pfn(), true)?;
         while !self.pages().kept.over(self.frame()) {
-            if table.latch_exclusive_within(self.pfn(), Some(LOOK)) {
+            if self.pinned().latch_exclusive_within(Some(LOOK)) {
                 return Ok(true);
             }
         }
@@ -285,7 +283,7 @@ impl PageRef {
     /// `Busy` where it is kept for seconds.
     pub(crate) fn wait_for_keepers(&self) -> Result {
         self.latch_exclusive()?;
-        FrameTable::global().release_exclusive(self.pfn());
+        self.pinned().release_exclusive();
         Ok(())
     }
 
@@ -300,7 +298,7 @@ impl PageRef {
         if !pages.tracks_dirt {
             return;
         }
-        if FrameTable::global().mark_dirty(self.pfn(), Lines::of(&bytes)) {
+        if self.pinned().mark_dirty(Lines::of(&bytes)) {
             pages.note_dirty(self.owner(), self.frame());
         }
     }
@@ -310,7 +308,7 @@ impl PageRef {
     /// # Safety
     /// There is such a latch, and it is given back once.
     pub unsafe fn release_read(&self) {
-        FrameTable::end_shared(self.pfn(), self.descriptor);
+        self.pinned().release_shared();
     }
 
     /// Gives the exclusive latch back that [`WriteGuard::into_raw`] left; `dirty` is what was stored under it.
@@ -357,7 +355,7 @@ impl Drop for Exclusive<'_> {
     fn drop(&mut self) {
         // Noted before the release: the next writer must find the note in place.
         self.page.make_dirty(self.stored.clone());
-        FrameTable::end_exclusive(self.page.pfn(), self.page.descriptor);
+        self.page.pinned().release_exclusive();
     }
 }
 
@@ -396,7 +394,7 @@ impl Drop for ReadGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         returned(self.page.pfn(), false);
-        FrameTable::end_shared(self.page.pfn(), self.page.descriptor);
+        self.page.pinned().release_shared();
     }
 }
 

@@ -3,7 +3,6 @@
 
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::frame::FrameTable;
 use crate::space::Owner;
 use crate::units::{FRAME_SIZE, FrameNo, Lines};
 
@@ -62,12 +61,12 @@ impl Latched {
 
     /// Lines that no sync has taken yet.
     pub(crate) fn dirty_lines(&self) -> Lines {
-        FrameTable::global().dirty_lines(self.page.pfn())
+        self.page.pinned().dirty_lines()
     }
 }
 
 impl Drop for Latched {
     fn drop(&mut self) {
-        FrameTable::end_exclusive(self.page.pfn(), self.page.descriptor);
+        self.page.pinned().release_exclusive();
     }
 }

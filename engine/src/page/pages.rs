@@ -4,7 +4,7 @@ use super::dirty::Dirty;
 use super::kept::Kept;
 use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
-use crate::frame::{Descriptor, FrameTable, PinOutcome, Snapshot, UnpinOutcome};
+use crate::frame::{Descriptor, FrameTable, PinOutcome, Pinned, Snapshot, UnpinOutcome};
 use crate::region::{Region, last_put};
 use crate::space::SpaceManager;
 use crate::sync::RwLock;
@@ -80,7 +80,7 @@ impl Pages {
     }
 
     /// How many frames have pins. A detached frame counts until it was taken from the queue, if it ever comes there.
-    pub(crate) fn pinned(&self) -> usize {
+    pub(crate) fn count_pinned(&self) -> usize {
         let table = FrameTable::global();
         let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(Snapshot::in_use);
         table.populated(self.pfns()).filter(in_use).count()
@@ -162,6 +162,11 @@ impl Pages {
     #[inline(always)]
     pub(super) fn descriptor(&self, frame: FrameNo) -> Option<&'static Descriptor> {
         self.descriptors.get(frame.0 as usize)
+    }
+
+    /// A frame that the caller has pinned.
+    pub(super) fn pinned(&self, frame: FrameNo) -> Option<Pinned<'static>> {
+        Some(Pinned::of_process(self.pfn(frame), self.descriptor(frame)?))
     }
 
     /// A pin on `frame` if that takes no more than counting it. What the frame is for must be validated after the pin.

@@ -2,7 +2,7 @@
 
 use super::pages::Pages;
 use crate::error::Result;
-use crate::frame::{Descriptor, FrameTable, Snapshot};
+use crate::frame::{Descriptor, FrameTable, Pinned, Snapshot};
 use crate::region::last_put;
 use crate::space::Owner;
 use crate::units::{FrameNo, PageIndex, Pfn};
@@ -89,7 +89,7 @@ impl PageRef {
     /// # Errors
     /// `TooManyPins`.
     pub fn try_clone(&self) -> Result<Self> {
-        self.descriptor.pin_again().into_result(self.pfn())?;
+        self.pinned().pin_again().into_result(self.pfn())?;
         Ok(Self { descriptor: self.descriptor, address: self.address, pages: self.pages })
     }
 
@@ -118,6 +118,12 @@ impl PageRef {
         self.pages().frame_of(self.descriptor)
     }
 
+    /// The frame, with this pin.
+    #[inline(always)]
+    pub(super) fn pinned(&self) -> Pinned<'static> {
+        Pinned::of_process(self.pfn(), self.descriptor)
+    }
+
     #[inline(always)]
     pub(super) fn bytes(&self) -> NonNull<u8> {
         self.address
@@ -133,8 +139,8 @@ impl PageRef {
     #[inline]
     #[must_use]
     pub(crate) fn set_owner(&self, owner: Owner) -> bool {
-        let table = FrameTable::global();
-        table.set_owner_if_unset(self.pfn(), owner.word()) || table.owner(self.pfn()) == owner.word()
+        let unknown = self.pinned().set_owner_if_unset(owner.word());
+        unknown || FrameTable::global().owner(self.pfn()) == owner.word()
     }
 }
 

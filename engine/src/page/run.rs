@@ -2,8 +2,8 @@
 
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::frame::FrameTable;
-use crate::units::{FRAME_SIZE, FrameNo, Pfn};
+use crate::frame::Pinned;
+use crate::units::{FRAME_SIZE, FrameNo};
 use std::fmt;
 use std::ops::Deref;
 
@@ -79,21 +79,26 @@ impl PinnedRange {
     /// `PoisonedFrame`.
     pub fn try_read(self) -> Result<Option<ReadRange>> {
         self.first.pages().region().ensure_own()?;
-        let table = FrameTable::global();
         let mut read = ReadRange { range: self, latched: 0, place: None };
-        for n in 0..read.range.frames() as u64 {
-            let pfn = read.pfn(n);
-            if table.peek(pfn).is_some_and(|now| now.poisoned()) {
-                return Err(Error::PoisonedFrame { pfn });
+        for n in 0..read.range.frames() {
+            // Each frame of the range has a pin, and so a descriptor.
+            let Some(frame) = read.range.pinned(n) else { return Ok(None) };
+            if frame.is_poisoned() {
+                return Err(Error::PoisonedFrame { pfn: frame.pfn() });
             }
-            if !table.try_latch_shared_to_keep(pfn) {
+            if !frame.try_latch_shared_to_keep() {
                 return Ok(None);
             }
             read.latched += 1;
         }
         let first = &read.range.first;
-        read.place = Some(first.pages().kept.add(first.frame(), read.latched));
+        read.place = Some(first.pages().kept.add(first.frame(), read.latched as u64));
         Ok(Some(read))
+    }
+
+    /// Its `n`th frame.
+    fn pinned(&self, n: usize) -> Option<Pinned<'static>> {
+        self.first.pages().pinned(FrameNo(self.first.frame().0 + n as u32))
     }
 
     /// The bytes that this range has in its `n`th frame.
@@ -139,15 +144,9 @@ impl Drop for PinnedRange {
 pub struct ReadRange {
     range: PinnedRange,
     /// Frames that are latched, from the first: all of them, but while it is made.
-    latched: u64,
+    latched: usize,
     /// Where it is noted as kept, once it is whole.
     place: Option<usize>,
-}
-
-impl ReadRange {
-    fn pfn(&self, n: u64) -> Pfn {
-        Pfn::new(self.range.first.pfn().get() + n)
-    }
 }
 
 impl Deref for ReadRange {
@@ -167,12 +166,7 @@ impl Drop for ReadRange {
         if let Some(place) = self.place.filter(|_| !pages.region().forked()) {
             pages.kept.remove(place);
         }
-        for n in 0..self.latched {
-            let frame = FrameNo(self.range.first.frame().0 + n as u32);
-            if let Some(descriptor) = pages.descriptor(frame) {
-                FrameTable::end_shared(self.pfn(n), descriptor);
-            }
-        }
+        (0..self.latched).filter_map(|n| self.range.pinned(n)).for_each(Pinned::release_shared);
     }
 }
 

@@ -71,7 +71,7 @@ impl Core {
             // cannot be: no page of a failed store is pinned again.
             Err(_) => {
                 self.note_released();
-                match self.pages.pinned() {
+                match self.pages.count_pinned() {
                     0 => settled,
                     pages => Err(pinned(pages)),
                 }
@@ -93,7 +93,7 @@ impl Core {
 
     fn refuse_pinned(&self) -> Result {
         let busy = |why| Err(Error::Busy { what: "store", why });
-        match (self.pages.pinned(), self.pages.forgotten_latch()) {
+        match (self.pages.count_pinned(), self.pages.forgotten_latch()) {
             (0, None) => Ok(()),
             (0, Some(page)) => {
                 let latch = if page.writer { "exclusively" } else { "for reading" };
@@ -173,7 +173,7 @@ impl Remains {
     fn is_idle(&self) -> bool {
         // Released frames are not freed here any more: the next opening does that, they are in the busy table.
         self.pages.roles().take_released();
-        self.pages.pinned() == 0
+        self.pages.count_pinned() == 0
     }
 
     /// Makes durable what was stored through pins after the store had gone, and marks the region clean.

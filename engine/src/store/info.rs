@@ -126,7 +126,7 @@ impl Store {
         let log = self.core.log.stats();
         Stats {
             open_objects: self.core.open_objects() as u64,
-            pinned_pages: self.core.pages.pinned() as u64,
+            pinned_pages: self.core.pages.count_pinned() as u64,
             syncs: self.core.syncs.begun(),
             records: log.records,
             record_bytes: log.record_bytes,
