@@ -36,6 +36,8 @@
     allow(dead_code, unused_imports, missing_docs, reason = "a model sees parts of modules")
 )]
 
+#[cfg(not(pagestone_loom))]
+mod engine;
 pub mod error;
 pub mod units;
 
@@ -70,7 +72,7 @@ pub mod stats;
 #[cfg(not(pagestone_loom))]
 pub mod store;
 #[cfg(pagestone_loom)]
-pub mod store {
+pub mod engine {
     mod syncs;
     pub use syncs::Syncs;
 }

@@ -3,8 +3,8 @@
 use super::{PFN, explore, must_pin, pins, put, table};
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
+use pagestone::engine::Syncs;
 use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, UnpinOutcome};
-use pagestone::store::Syncs;
 use pagestone::units::Lines;
 use std::sync::Arc;
 

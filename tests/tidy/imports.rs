@@ -16,13 +16,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lookup", &["units", "sync", "media"]),
     ("space", &["units", "error"]),
     ("page", &["units", "sync", "error", "frame", "region", "space"]),
-    (
-        "store",
-        &[
-            "units", "sync", "stats", "error", "persist", "frame", "region", "media", "lookup", "space",
-            "page",
-        ],
-    ),
+    ("engine", &["units", "sync", "error", "frame", "region", "media", "lookup", "space", "page"]),
+    ("store", &["units", "sync", "stats", "error", "persist", "frame", "region", "media", "page", "engine"]),
 ];
 
 /// Imports that are not allowed.

@@ -89,11 +89,9 @@ impl Lookaside {
     }
 
     /// Takes in what the map shows from `first` on, as far as it continues the first run. The caller holds `shape` shared.
-    pub(crate) fn extend_run(&self, first: PageIndex, pages: &[Option<FrameNo>]) {
-        let continued = pages
-            .iter()
-            .zip(first.0..)
-            .all(|(frame, index)| frame.is_some_and(|frame| self.first_run.push(PageIndex(index), frame)));
+    pub(crate) fn extend_run(&self, first: PageIndex, frames: &[FrameNo]) {
+        let continued =
+            frames.iter().zip(first.0..).all(|(frame, index)| self.first_run.push(PageIndex(index), *frame));
         if !continued {
             self.first_run.ends();
         }

@@ -11,8 +11,10 @@
 #![forbid(unsafe_code)]
 
 mod owner;
+mod source;
 
 pub use owner::Owner;
+pub(crate) use source::{PageSource, Place};
 
 use crate::error::Result;
 use crate::units::FrameNo;

@@ -1,11 +1,8 @@
 //! Failure-atomic batches: bytes of any number of objects, all or nothing. How they are committed: `commit`.
 
 use super::Store;
-use super::commit::commit;
-use super::core::Core;
 use super::object::Object;
-use super::shared::{Shared, check_end};
-use super::stage::Stage;
+use crate::engine::{Engine, Stage, Target, check_end, commit};
 use crate::error::{Error, Result};
 use crate::page::must_hold_none;
 use std::collections::BTreeMap;
@@ -33,25 +30,17 @@ use std::sync::Arc;
 /// ```
 #[must_use = "a batch that is dropped writes nothing"]
 pub struct Batch {
-    core: Arc<Core>,
+    engine: Arc<Engine>,
     /// By the objects' numbers.
     targets: BTreeMap<u64, Target>,
     /// Bytes of all of them; where writes overlap, those that count.
     staged: u64,
 }
 
-/// What is staged for one object.
-pub(super) struct Target {
-    pub(super) shared: Arc<Shared>,
-    pub(super) stage: Stage,
-    /// The length that was asked for.
-    pub(super) len: u64,
-}
-
 impl Store {
     /// An empty batch.
     pub fn batch(&self) -> Batch {
-        Batch { core: Arc::clone(&self.core), targets: BTreeMap::new(), staged: 0 }
+        Batch { engine: Arc::clone(&self.engine), targets: BTreeMap::new(), staged: 0 }
     }
 }
 
@@ -109,7 +98,7 @@ impl Batch {
     }
 
     fn target(&mut self, object: &Object) -> Result<&mut Target> {
-        if !Arc::ptr_eq(&object.shared.core, &self.core) {
+        if !Arc::ptr_eq(&object.shared.engine, &self.engine) {
             return Err(Error::Invalid("a batch is for objects of one store".to_owned()));
         }
         let fresh = || Target { shared: Arc::clone(&object.shared), stage: Stage::default(), len: 0 };
@@ -133,19 +122,19 @@ impl Batch {
     /// is kept: nothing has changed. A failed flush poisons the region: whether the batch happened is known only when
     /// the region is opened again.
     pub fn commit(self) -> Result {
-        let Self { core, targets, .. } = self;
-        let core = &core;
-        core.begin_change()?;
-        must_hold_none(&core.pages)?;
+        let Self { engine, targets, .. } = self;
+        let engine = &engine;
+        engine.begin_change()?;
+        must_hold_none(&engine.pages)?;
         let asks = |target: &Target| target.stage.end() > 0 || target.len > 0;
         let mut targets: Vec<_> = targets.into_values().filter(asks).collect();
         if targets.is_empty() {
             return Ok(());
         }
-        core.ensure_whole()?;
+        engine.ensure_whole()?;
         // An equal line that a dead process stored is durable only after that.
-        core.pages.region().memory().sync_inherited()?;
-        core.with_room(|| commit(core, &mut targets))
+        engine.pages.region().memory().sync_inherited()?;
+        engine.with_room(|| commit(engine, &mut targets))
     }
 }
 

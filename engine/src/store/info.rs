@@ -64,7 +64,7 @@ impl Store {
     /// What the store is.
     #[must_use]
     pub fn info(&self) -> Info {
-        let (region, log) = (self.core.pages.region(), &self.core.log);
+        let (region, log) = (self.engine.pages.region(), &self.engine.log);
         Info {
             path: region.shared_path(),
             file: (region.identity().device, region.identity().inode),
@@ -75,7 +75,7 @@ impl Store {
             caches_survive: region.memory().persist().caches_survive(),
             read_only: region.read_only(),
             frames: region.len_bytes() / FRAME_SIZE as u64,
-            pfns: self.core.pages.pfns(),
+            pfns: self.engine.pages.pfns(),
             log_frames: log.frames(),
             uuid: log.uuid(),
             generation: log.generation(),
@@ -86,7 +86,7 @@ impl Store {
     /// [`durability`](crate::durability) counts for what was not synced. The same for as long as the store is open.
     #[must_use]
     pub fn recovery(&self) -> Recovery {
-        self.core.log.recovery()
+        self.engine.log.recovery()
     }
 
     /// Whether the store's file is still as long as it was. No other program may cut it while it is open; where one
@@ -96,7 +96,7 @@ impl Store {
     /// # Errors
     /// `Truncated`, and `Poisoned` ever after.
     pub fn check_length(&self) -> Result {
-        self.core.ensure_whole()
+        self.engine.ensure_whole()
     }
 
     /// Counters. The way of a pin that hits counts nothing; its pins are in each page's
@@ -104,7 +104,7 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let table = FrameTable::global().stats();
-        let door = self.core.pages.region().memory().persist().stats();
+        let door = self.engine.pages.region().memory().persist().stats();
         let without_lock = Stats {
             table_frames: table.capacity,
             table_chunks: table.populated_chunks,
@@ -117,23 +117,23 @@ impl Store {
             file_syncs: door.file_syncs,
             write_throughs: door.write_throughs,
             // ORDERING: Relaxed: a counter.
-            batches: self.core.batches.load(Ordering::Relaxed),
+            batches: self.engine.batches.load(Ordering::Relaxed),
             ..Stats::default()
         };
-        if self.core.pages.region().forked() {
+        if self.engine.pages.region().forked() {
             return without_lock;
         }
-        let log = self.core.log.stats();
+        let log = self.engine.log.stats();
         Stats {
-            open_objects: self.core.open_objects() as u64,
-            pinned_pages: self.core.pages.count_pinned() as u64,
-            syncs: self.core.syncs.begun(),
+            open_objects: self.engine.open.count() as u64,
+            pinned_pages: self.engine.pages.count_pinned() as u64,
+            syncs: self.engine.syncs.begun(),
             records: log.records,
             record_bytes: log.record_bytes,
             marks: log.marks,
             tail_moves: log.tail_moves,
             recovered: log.recovered,
-            set_aside: self.core.set_aside(),
+            set_aside: self.engine.set_aside(),
             ..without_lock
         }
     }
@@ -141,7 +141,7 @@ impl Store {
     /// Lets nothing more change the region until it is opened again (a panic that was caught at a border).
     #[doc(hidden)]
     pub fn poison(&self, why: &str) {
-        self.core.pages.region().poison(why);
+        self.engine.pages.region().poison(why);
     }
 
     /// Walks everything on the medium, as it was when this began, and names each defect. Changes go on meanwhile, and frames
@@ -151,16 +151,16 @@ impl Store {
     /// # Errors
     /// Of reading, not of what was found.
     pub fn check(&self) -> Result<Report> {
-        self.core.ensure_whole()?;
-        let mut report = self.core.ledger.check()?;
-        self.core.name_set_aside(&mut report);
+        self.engine.ensure_whole()?;
+        let mut report = self.engine.ledger.check()?;
+        self.engine.name_set_aside(&mut report);
         Ok(report)
     }
 
     /// Why the region takes no more changes, once a commit has failed.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
-        self.core.pages.region().poisoned()
+        self.engine.pages.region().poisoned()
     }
 }
 
@@ -170,11 +170,11 @@ impl Object {
     /// # Errors
     /// `Corrupt`.
     pub fn mapped(&self) -> Result<(u64, u64)> {
-        self.shared.core.ensure_whole()?;
+        self.shared.engine.ensure_whole()?;
         let (mut pages, mut runs, mut from, mut next) = (0, 0, 0, None);
         loop {
             let range = PageIndex(from)..PageIndex(u64::MAX);
-            let batch = self.shared.core.ledger.mapped(self.shared.slot, range, MAPPED_BATCH)?;
+            let batch = self.shared.engine.ledger.mapped(self.shared.slot, range, MAPPED_BATCH)?;
             for (index, frame) in &batch {
                 runs += u64::from(next != Some((index.0, u64::from(frame.0))));
                 next = Some((index.0 + 1, u64::from(frame.0) + 1));

@@ -25,21 +25,10 @@
 
 mod batch;
 mod close;
-mod commit;
-mod core;
-mod flush;
 mod info;
-mod lengths;
 mod names;
 mod object;
 mod options;
-mod owners;
-mod pending;
-mod resize;
-mod shared;
-mod stage;
-mod syncs;
-mod write;
 
 pub use crate::media::check::{Counts, DEFECTS, Finding, Report};
 pub use crate::media::ending::{Ending, Recovery, Why};
@@ -49,6 +38,7 @@ pub use info::{Entry, Info};
 pub use object::Object;
 pub use options::Options;
 
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::page::{PageRef, Pages};
 use crate::units::PfnRange;
@@ -63,7 +53,8 @@ use std::sync::Arc;
 /// there at the next opening, and survives a power loss as what was never synced.
 #[derive(Clone)]
 pub struct Store {
-    core: Arc<core::Core>,
+    engine: Arc<Engine>,
+    names: Arc<names::Names>,
 }
 
 impl Store {
@@ -79,13 +70,13 @@ impl Store {
     /// `OutOfRange` for pfns that are not of this store; `Invalid` when a frame holds no page of an object; `Detached`
     /// when its page was cut off. No pin is left behind.
     pub fn frames(&self, range: PfnRange) -> Result<Vec<PageRef>> {
-        self.core.pages.frames(range)
+        self.engine.pages.frames(range)
     }
 
     /// The pages of the store's region, for a caller that passes pins around by address.
     #[must_use]
     pub fn pages(&self) -> &Pages {
-        &self.core.pages
+        &self.engine.pages
     }
 
     /// Gives free space back to the file system: how many bytes. The region's file keeps its length and gets holes; what is
@@ -112,9 +103,9 @@ impl Store {
     /// # Errors
     /// `ReadOnly`; `Io` where the file system cannot make holes. What is stored is as before.
     pub fn compact(&self) -> Result<u64> {
-        self.core.begin_walk_and_change()?;
-        self.core.settle()?;
-        self.core.ledger.compact()
+        self.engine.begin_walk_and_change()?;
+        self.engine.settle()?;
+        self.engine.ledger.compact()
     }
 
     /// Makes everything durable that was written before, to any object.
@@ -125,7 +116,7 @@ impl Store {
     /// # Errors
     /// A failed flush poisons the region: this and all later calls fail until it is opened again.
     pub fn sync(&self) -> Result {
-        self.core.sync_everything()
+        self.engine.sync_everything()
     }
 }
 
@@ -134,3 +125,6 @@ impl fmt::Debug for Store {
         f.debug_struct("Store").field("path", &self.info().path).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

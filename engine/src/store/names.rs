@@ -1,11 +1,23 @@
 //! Names: create, open, rename, unlink, list.
 
 use super::object::Object;
-use super::shared::Shared;
 use super::{Entry, Store};
+use crate::engine::OpenObject;
 use crate::error::{Error, Result};
 use crate::media::{ObjectKind, ObjectSlot};
+use crate::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
+
+/// The lock of a store's names: they, and which objects are open, change together under it. Handles of the store and of its
+/// objects share it.
+#[derive(Default)]
+pub(super) struct Names(Mutex<()>);
+
+impl Names {
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.0.lock()
+    }
+}
 
 impl Store {
     /// Makes an empty object.
@@ -16,9 +28,9 @@ impl Store {
     /// # Errors
     /// `Exists`, `BadName`, `NoSpace`.
     pub fn create(&self, name: impl AsRef<[u8]>) -> Result<Object> {
-        self.core.with_room(|| {
-            self.core.begin_walk_and_change()?;
-            let _names = self.core.names.lock();
+        self.engine.with_room(|| {
+            self.engine.begin_walk_and_change()?;
+            let _names = self.names.lock();
             self.create_named(name.as_ref())
         })
     }
@@ -29,10 +41,10 @@ impl Store {
     /// `NotFound`, `BadName`.
     pub fn open(&self, name: impl AsRef<[u8]>) -> Result<Object> {
         let name = name.as_ref();
-        self.core.ensure_whole()?;
-        let _names = self.core.names.lock();
-        match self.core.ledger.lookup(name)? {
-            Some(slot) => Ok(Object { shared: self.core.share(slot)? }),
+        self.engine.ensure_whole()?;
+        let _names = self.names.lock();
+        match self.engine.ledger.lookup(name)? {
+            Some(slot) => self.object(slot),
             None => Err(Error::NotFound { name: String::from_utf8_lossy(name).into_owned() }),
         }
     }
@@ -43,18 +55,18 @@ impl Store {
     /// As [`create`](Self::create).
     pub fn open_or_create(&self, name: impl AsRef<[u8]>) -> Result<Object> {
         let name = name.as_ref();
-        self.core.ensure_whole()?;
+        self.engine.ensure_whole()?;
         {
-            let _names = self.core.names.lock();
-            if let Some(slot) = self.core.ledger.lookup(name)? {
-                return Ok(Object { shared: self.core.share(slot)? });
+            let _names = self.names.lock();
+            if let Some(slot) = self.engine.ledger.lookup(name)? {
+                return self.object(slot);
             }
         }
-        self.core.with_room(|| {
-            self.core.begin_walk_and_change()?;
-            let _names = self.core.names.lock();
-            match self.core.ledger.lookup(name)? {
-                Some(slot) => Ok(Object { shared: self.core.share(slot)? }),
+        self.engine.with_room(|| {
+            self.engine.begin_walk_and_change()?;
+            let _names = self.names.lock();
+            match self.engine.ledger.lookup(name)? {
+                Some(slot) => self.object(slot),
                 None => self.create_named(name),
             }
         })
@@ -62,10 +74,10 @@ impl Store {
 
     /// The length of an object, if there is one of this name.
     pub fn exists(&self, name: impl AsRef<[u8]>) -> Result<Option<u64>> {
-        self.core.ensure_whole()?;
-        let _names = self.core.names.lock();
-        match self.core.ledger.lookup(name.as_ref())? {
-            Some(slot) => Ok(Some(self.core.ledger.record(slot)?.size)),
+        self.engine.ensure_whole()?;
+        let _names = self.names.lock();
+        match self.engine.ledger.lookup(name.as_ref())? {
+            Some(slot) => Ok(Some(self.engine.ledger.record(slot)?.size)),
             None => Ok(None),
         }
     }
@@ -78,10 +90,10 @@ impl Store {
     /// # Errors
     /// `NotFound`, `BadName`.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result {
-        let replaced = self.core.with_room(|| {
-            self.core.begin_walk_and_change()?;
-            let _names = self.core.names.lock();
-            let replaced = self.core.ledger.rename(from.as_ref(), to.as_ref())?;
+        let replaced = self.engine.with_room(|| {
+            self.engine.begin_walk_and_change()?;
+            let _names = self.names.lock();
+            let replaced = self.engine.ledger.rename(from.as_ref(), to.as_ref())?;
             Ok(replaced.map(|slot| self.abandon(slot)))
         })?;
         replaced.into_iter().for_each(|gone| self.let_go(gone));
@@ -96,10 +108,10 @@ impl Store {
     /// # Errors
     /// `NotFound`, `BadName`.
     pub fn unlink(&self, name: impl AsRef<[u8]>) -> Result {
-        self.core.begin_walk_and_change()?;
+        self.engine.begin_walk_and_change()?;
         let gone = {
-            let _names = self.core.names.lock();
-            self.abandon(self.core.ledger.unlink(name.as_ref())?)
+            let _names = self.names.lock();
+            self.abandon(self.engine.ledger.unlink(name.as_ref())?)
         };
         self.let_go(gone);
         Ok(())
@@ -108,34 +120,39 @@ impl Store {
     /// The objects that have a name, in the order of their names. Others may change names meanwhile: one that is there
     /// from the beginning to the end is given once; one that comes or goes meanwhile is given once or not at all.
     pub fn list(&self) -> Result<Vec<Entry>> {
-        self.core.ensure_whole()?;
+        self.engine.ensure_whole()?;
         let entry = |record: crate::media::ObjectRecord| Entry {
             name: record.name,
             id: record.id,
             len: record.size,
             kind: record.kind.get(),
         };
-        let mut entries: Vec<_> = self.core.ledger.list()?.into_iter().map(entry).collect();
+        let mut entries: Vec<_> = self.engine.ledger.list()?.into_iter().map(entry).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
     /// Makes an object while `names` is held. Nothing of a former life lies behind its end.
     fn create_named(&self, name: &[u8]) -> Result<Object> {
-        let slot = self.core.ledger.create_object(name, ObjectKind::PLAIN)?;
-        let shared = self.core.share(slot)?;
-        shared.is_new();
-        Ok(Object { shared })
+        let slot = self.engine.ledger.create_object(name, ObjectKind::PLAIN)?;
+        let object = self.object(slot)?;
+        object.shared.is_new();
+        Ok(object)
+    }
+
+    /// A handle of the object in a slot, which is opened if it is not open. `names` is held.
+    fn object(&self, slot: ObjectSlot) -> Result<Object> {
+        Ok(Object { shared: self.engine.share(slot)?, names: Arc::clone(&self.names) })
     }
 
     /// An object has lost its name. `names` is held, so no thread opens it meanwhile, and none can later.
     fn abandon(&self, slot: ObjectSlot) -> Gone {
-        match self.core.opened(slot) {
+        match self.engine.open.get(slot) {
             Some(shared) => {
                 shared.mark_unlinked();
                 Gone::Open(shared)
             }
-            None => Gone::Closed(slot, self.core.ledger.resident(slot)),
+            None => Gone::Closed(slot, self.engine.ledger.resident(slot)),
         }
     }
 
@@ -143,16 +160,16 @@ impl Store {
     fn let_go(&self, gone: Gone) {
         match gone {
             Gone::Open(shared) => drop(shared),
-            Gone::Closed(slot, resident) => self.core.drop_nameless(slot, resident),
+            Gone::Closed(slot, resident) => self.engine.drop_nameless(slot, resident),
         }
-        self.core.return_surplus(false);
+        self.engine.return_surplus(false);
     }
 }
 
 /// An object without a name.
 enum Gone {
     /// It had handles: this may be the last holder now.
-    Open(Arc<Shared>),
+    Open(Arc<OpenObject>),
     /// It is not open.
     Closed(ObjectSlot, Result<Option<(u64, bool)>>),
 }

@@ -1,8 +1,8 @@
 //! Objects: named content.
 
 use super::Store;
-use super::shared::{LEN_MAX, Shared, check_end};
-use super::write::Progress;
+use super::names::Names;
+use crate::engine::{LEN_MAX, OpenObject, Progress, check_end};
 use crate::error::Result;
 use crate::page::{PageRef, PinnedRange};
 use crate::units::{FRAME_SIZE, PageIndex};
@@ -33,7 +33,8 @@ use std::time::Duration;
 /// ```
 #[derive(Clone)]
 pub struct Object {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<OpenObject>,
+    pub(super) names: Arc<Names>,
 }
 
 impl Object {
@@ -49,7 +50,7 @@ impl Object {
     /// The store it is in.
     #[must_use]
     pub fn store(&self) -> Store {
-        Store { core: Arc::clone(&self.shared.core) }
+        Store { engine: Arc::clone(&self.shared.engine), names: Arc::clone(&self.names) }
     }
 
     /// Its length in bytes.
@@ -92,7 +93,7 @@ impl Object {
     /// `NoSpace`, `OutOfRange`: the object is as before, except that bytes inside its old length may be new.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result {
         let mut progress = Progress::default();
-        self.shared.core.with_room(|| self.shared.write_at(offset, bytes, &mut progress))
+        self.shared.engine.with_room(|| self.shared.write_at(offset, bytes, &mut progress))
     }
 
     /// Stores `bytes` at the end; says where that was. Appends of several threads do not overlap.
@@ -100,7 +101,7 @@ impl Object {
     /// # Durability
     /// As [`write_at`](Self::write_at).
     pub fn append(&self, bytes: &[u8]) -> Result<u64> {
-        self.shared.core.with_room(|| self.shared.append(bytes))
+        self.shared.engine.with_room(|| self.shared.append(bytes))
     }
 
     /// Cuts or extends the object. Bytes cut off are gone at once, and read as zeros if it grows again; pages that are
@@ -125,7 +126,7 @@ impl Object {
     /// # Durability
     /// As [`write_at`](Self::write_at).
     pub fn set_len(&self, len: u64) -> Result {
-        self.shared.core.with_room(|| self.shared.set_len(len))
+        self.shared.engine.with_room(|| self.shared.set_len(len))
     }
 
     /// As [`set_len`](Self::set_len), but first waits, at most for `wait`, until no page that is cut off is pinned.
@@ -139,7 +140,7 @@ impl Object {
     /// `TimedOut`: nothing has changed.
     pub fn set_len_wait(&self, len: u64, wait: Duration) -> Result {
         self.shared.wait_for_pins(len, wait)?;
-        self.shared.core.with_room(|| self.shared.set_len(len))
+        self.shared.engine.with_room(|| self.shared.set_len(len))
     }
 
     /// Gives every hole of a range a frame of zeros, beyond the end too; the length stays. Writes into the range then
@@ -151,7 +152,7 @@ impl Object {
     /// # Errors
     /// `NoSpace`: some holes inside the length may have been filled, and read as before; nothing beyond it stays.
     pub fn allocate(&self, offset: u64, len: u64) -> Result {
-        self.shared.core.with_room(|| self.shared.allocate(offset, len))
+        self.shared.engine.with_room(|| self.shared.allocate(offset, len))
     }
 
     /// Makes a range read as zeros, and gives its whole pages back. The length stays.
@@ -163,7 +164,7 @@ impl Object {
     /// `NoSpace` when the region is full and thousands of pages are cut off and still pinned: part of the range may be
     /// zeros.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result {
-        self.shared.core.with_room(|| self.shared.punch_hole(offset, len))
+        self.shared.engine.with_room(|| self.shared.punch_hole(offset, len))
     }
 
     /// Makes everything durable that was written to the object before, by whatever thread and through whatever
@@ -175,7 +176,7 @@ impl Object {
     /// # Errors
     /// A failed flush poisons the region: this and all later calls fail until it is opened again.
     pub fn sync(&self) -> Result {
-        self.shared.core.sync_object(self.shared.id)
+        self.shared.engine.sync_object(self.shared.id)
     }
 
     /// As [`sync`](Self::sync), for the bytes of a range; more may become durable.
@@ -184,7 +185,7 @@ impl Object {
     /// As [`sync`](Self::sync), for the range.
     pub fn sync_range(&self, offset: u64, len: u64) -> Result {
         let pages = offset / FRAME_SIZE as u64..PageIndex::pages_for(offset.saturating_add(len));
-        self.shared.core.sync_pages(self.shared.id, pages)
+        self.shared.engine.sync_pages(self.shared.id, pages)
     }
 
     /// Pins a page. `None` for a hole, and past the end: nothing is allocated to read.
@@ -213,7 +214,7 @@ impl Object {
     pub fn pin_mut(&self, index: PageIndex) -> Result<PageRef> {
         match self.shared.hit(index) {
             Some(page) => Ok(page),
-            None => self.shared.core.with_room(|| self.shared.make(index)),
+            None => self.shared.engine.with_room(|| self.shared.make(index)),
         }
     }
 

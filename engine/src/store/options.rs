@@ -1,8 +1,7 @@
 //! How to open a store.
 
 use super::Store;
-use super::close;
-use super::core::Core;
+use crate::engine::{Engine, let_go};
 use crate::error::{Error, Result};
 use crate::media::layout::{LEAST_BYTES, LOG_FRAMES_DEFAULT, initial_bytes};
 use crate::media::lease::Lease;
@@ -189,7 +188,7 @@ impl Options {
         if opened.is_err() {
             region.keep_file(false);
             // No caller has seen a pin of it.
-            let _ = close::let_go(region);
+            let _ = let_go(region);
         }
         opened
     }
@@ -214,7 +213,7 @@ impl Options {
         let log = Arc::new(log);
         let ledger = Ledger::new(Arc::clone(&log))?;
         let pages = Pages::new(Arc::clone(region))?;
-        Ok(Store { core: Core::new(pages, log, ledger, self.rules)? })
+        Ok(Store { engine: Engine::new(pages, log, ledger, self.rules)?, names: Arc::default() })
     }
 }
 

@@ -17,9 +17,8 @@
 //! A range that is kept may stay for seconds: a batch that meets one gives back what it has, waits for it with nothing, and
 //! begins again.
 
-use super::batch::Target;
-use super::core::Core;
-use super::shared::{Layout, PAGE, Shared, Tail};
+use super::Engine;
+use super::object::{Layout, OpenObject, PAGE, Tail};
 use super::stage::{Stage, listed, room};
 use super::write::{CHUNK_PAGES, pieces};
 use crate::error::{Error, Result};
@@ -34,6 +33,14 @@ use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME, Lines, PageI
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What is staged for one object.
+pub(crate) struct Target {
+    pub(crate) shared: Arc<OpenObject>,
+    pub(crate) stage: Stage,
+    /// The length that was asked for.
+    pub(crate) len: u64,
+}
+
 /// How often a batch begins again. Each time another range was kept meanwhile: then it waits with what it has.
 const RETREATS: u32 = 16;
 
@@ -41,24 +48,24 @@ const RETREATS: u32 = 16;
 ///
 /// # Durability
 /// Durable on return.
-pub(super) fn commit(core: &Arc<Core>, targets: &mut [Target]) -> Result {
+pub(crate) fn commit(engine: &Arc<Engine>, targets: &mut [Target]) -> Result {
     for _ in 0..RETREATS {
-        match commit_unless(core, targets, Latched::take_unless_kept)? {
+        match commit_unless(engine, targets, Latched::take_unless_kept)? {
             None => return Ok(()),
             Some(kept) => kept.wait_for_keepers()?,
         }
     }
-    commit_unless(core, targets, |page| Latched::take(page).map(Ok)).map(drop)
+    commit_unless(engine, targets, |page| Latched::take(page).map(Ok)).map(drop)
 }
 
 /// Commits the batch, or returns the page whose latch was refused: then nothing has changed.
 ///
 /// # Durability
 /// Durable where it returns none.
-fn commit_unless(core: &Arc<Core>, targets: &mut [Target], take: Take) -> Result<Option<PageRef>> {
+fn commit_unless(engine: &Arc<Engine>, targets: &mut [Target], take: Take) -> Result<Option<PageRef>> {
     let objects: Vec<_> = targets.iter().map(|target| Arc::clone(&target.shared)).collect();
     let members = objects.iter().map(Member::new).collect();
-    let mut commit = Commit { core, members, payload: Vec::new(), appended: false };
+    let mut commit = Commit { engine, members, payload: Vec::new(), appended: false };
     let (pages, sequence) = match commit.append(targets, take)? {
         Ok(appended) => appended,
         Err(refused) => return Ok(Some(refused)),
@@ -117,7 +124,7 @@ impl Edit<'_> {
 
 /// An object of a batch that is being committed.
 struct Member<'b> {
-    shared: &'b Arc<Shared>,
+    shared: &'b Arc<OpenObject>,
     layout: Option<MutexGuard<'b, Layout>>,
     /// The length afterwards, if the object grows.
     len: Option<u64>,
@@ -134,7 +141,7 @@ type Edits<'e> = BTreeMap<PageIndex, Edit<'e>>;
 
 impl<'b> Member<'b> {
     /// Waits for the object's layout: from here on no other thread cuts it, lets it grow or changes its map.
-    fn new(shared: &'b Arc<Shared>) -> Self {
+    fn new(shared: &'b Arc<OpenObject>) -> Self {
         let layout = Some(shared.layout.lock());
         Self { shared, layout, len: None, found: Vec::new(), fresh: Vec::new(), ahead: Vec::new() }
     }
@@ -156,7 +163,7 @@ impl<'b> Member<'b> {
             if layout.tail == Tail::Unknown {
                 self.shared.finish_former_life(layout)?;
             }
-            let (old, rules) = (self.shared.len(), self.shared.core.rules);
+            let (old, rules) = (self.shared.len(), self.shared.engine.rules);
             let (index, from) = (PageIndex::of_byte(old), (old % PAGE) as usize);
             // What was cut off is in the last page still: the record carries zeros over it.
             if layout.tail == Tail::Stale
@@ -196,7 +203,7 @@ impl<'b> Member<'b> {
             self.ahead.extend(now.iter().map(|f| f.0.0).filter(|&page| page >= inside));
             self.shared.link(layout, &now, None)?;
             self.shared.remember_all(&now);
-            self.shared.core.between_steps()?;
+            self.shared.engine.between_steps()?;
             self.found.extend(now);
         }
         Ok(())
@@ -225,12 +232,12 @@ impl<'b> Member<'b> {
         if self.fresh.is_empty() {
             return;
         }
-        let mut roles = self.shared.core.pages.roles();
+        let mut roles = self.shared.engine.pages.roles();
         let fresh = self.fresh.drain(..);
         let (idle, busy): (Vec<_>, Vec<_>) =
             fresh.partition(|&(_, frame)| roles.detach(frame) == Detached::Idle);
         self.shared.give_back(&idle);
-        self.shared.core.ledger.release_when_unpinned(busy.iter().map(|f| f.1));
+        self.shared.engine.ledger.release_when_unpinned(busy.iter().map(|f| f.1));
     }
 
     fn part(&self) -> BatchPart {
@@ -309,7 +316,7 @@ impl Page<'_> {
 
 /// A batch that is being committed.
 struct Commit<'b> {
-    core: &'b Arc<Core>,
+    engine: &'b Arc<Engine>,
     members: Vec<Member<'b>>,
     /// Frames taken for the payload and not named by a record.
     payload: Vec<FrameNo>,
@@ -329,7 +336,7 @@ impl Commit<'_> {
     fn append(&mut self, targets: &[Target], take: Take) -> Result<Unless<(Vec<Logged>, Sequence)>> {
         let mut edits: Vec<_> = self.members.iter_mut().zip(targets).map(|(m, t)| m.edits(t)).collect();
         self.members.iter_mut().zip(&mut edits).try_for_each(|(member, edits)| member.locate(edits))?;
-        let (core, ledger) = (self.core, &self.core.ledger);
+        let (engine, ledger) = (self.engine, &self.engine.ledger);
         let mut parts: Vec<_> = self.members.iter().map(Member::part).collect();
         let growing = parts.iter().filter(|part| part.size.is_some()).count() as u64;
         let limit = ledger.batch_growing_max();
@@ -345,12 +352,12 @@ impl Commit<'_> {
             self.members.iter_mut().try_for_each(Member::link_ahead)?;
             parts = self.members.iter().map(Member::part).collect();
         }
-        let mut pages = match latch(core, &self.members, edits, take)? {
+        let mut pages = match latch(engine, &self.members, edits, take)? {
             Ok(pages) => pages,
             Err(refused) => return Ok(Err(refused)),
         };
-        compare(core, &mut pages);
-        let images = images(core, &parts, &pages, &mut self.payload)?;
+        compare(engine, &mut pages);
+        let images = images(engine, &parts, &pages, &mut self.payload)?;
         let zeros = listed(pages.iter().filter(|p| p.zeroed()).map(|p| p.latched.frame()))?;
         let touched = pages.iter().filter(|p| p.fresh || !p.logged.is_empty());
         let data = listed(touched.map(|p| p.latched.frame()))?;
@@ -369,15 +376,15 @@ impl Commit<'_> {
         for page in &pages {
             page.owner.into_iter().for_each(|owner| page.latched.set_owner(owner));
         }
-        if self.core.rules.broken(Rule::BatchReleasesEarly) {
+        if self.engine.rules.broken(Rule::BatchReleasesEarly) {
             pages.clear();
         }
         if self.members.iter().all(|member| member.len.is_none() && member.fresh.is_empty()) {
             self.members.iter_mut().for_each(|member| member.layout = None);
         }
-        self.core.log.commit(sequence)?;
+        self.engine.log.commit(sequence)?;
         // ORDERING: Relaxed: a counter.
-        self.core.batches.fetch_add(1, Ordering::Relaxed);
+        self.engine.batches.fetch_add(1, Ordering::Relaxed);
         self.members.iter_mut().for_each(Member::committed);
         drop(pages);
         Ok(())
@@ -390,13 +397,13 @@ impl Drop for Commit<'_> {
             self.members.iter_mut().for_each(Member::give_back);
         }
         // What cannot be given back is out of use until the next opening.
-        let _ = self.core.ledger.release(&self.payload);
+        let _ = self.engine.ledger.release(&self.payload);
     }
 }
 
 /// Pins and latches all pages, in the order of their frames, or none.
 fn latch<'e>(
-    core: &Core,
+    engine: &Engine,
     members: &[Member<'_>],
     edits: Vec<Edits<'e>>,
     take: Take,
@@ -416,7 +423,7 @@ fn latch<'e>(
         for &(index, frame) in &member.fresh {
             let edit = edits.remove(&index).unwrap_or_default();
             // It has no owner before it is linked.
-            wanted.push((core.pages.pin_short(frame)?, edit, member.shared.owner(index), true));
+            wanted.push((engine.pages.pin_short(frame)?, edit, member.shared.owner(index), true));
         }
     }
     wanted.sort_unstable_by_key(|(page, ..)| page.frame());
@@ -428,7 +435,7 @@ fn latch<'e>(
     }
     let mut pages = room(count)?;
     for (page_ref, edit, owner, fresh) in wanted {
-        let hasty = hasty(core, &page_ref, &edit)?.filter(|_| !fresh);
+        let hasty = hasty(engine, &page_ref, &edit)?.filter(|_| !fresh);
         match take(page_ref)? {
             Ok(latched) => pages.push(Page {
                 latched,
@@ -446,19 +453,19 @@ fn latch<'e>(
 }
 
 /// What a comparison says that does not wait for the latch: a pending batch may be about to change the page.
-fn hasty(core: &Core, page: &PageRef, edit: &Edit<'_>) -> Result<Option<Lines>> {
-    if !core.rules.broken(Rule::BatchUnlatched) {
+fn hasty(engine: &Engine, page: &PageRef, edit: &Edit<'_>) -> Result<Option<Lines>> {
+    if !engine.rules.broken(Rule::BatchUnlatched) {
         return Ok(None);
     }
     let mut old = [0; FRAME_SIZE];
-    core.pages.region().memory().read(page.frame().offset(), &mut old)?;
+    engine.pages.region().memory().read(page.frame().offset(), &mut old)?;
     Ok(Some(edit.compare(&old).1))
 }
 
 /// Decides for each page which lines are logged.
-fn compare(core: &Core, pages: &mut [Page<'_>]) {
-    let rules = core.rules;
-    let ((), durable) = core.syncs.look(|| {
+fn compare(engine: &Engine, pages: &mut [Page<'_>]) {
+    let rules = engine.rules;
+    let ((), durable) = engine.syncs.look(|| {
         for page in pages.iter_mut().filter(|_| !rules.broken(Rule::BatchOmitsDirty)) {
             page.dirty = page.latched.dirty_lines();
         }
@@ -469,12 +476,12 @@ fn compare(core: &Core, pages: &mut [Page<'_>]) {
 
 /// What the record carries: the lines, or where they are.
 fn images(
-    core: &Core,
+    engine: &Engine,
     parts: &[BatchPart],
     pages: &[Page<'_>],
     payload: &mut Vec<FrameNo>,
 ) -> Result<Images> {
-    let ledger = &core.ledger;
+    let ledger = &engine.ledger;
     let zeros = pages.iter().filter(|page| page.zeroed()).count();
     let room = ledger.batch_room(parts, zeros)?.unwrap_or(0) as usize;
     let bytes = pages.iter().map(Page::bytes).sum();
@@ -488,7 +495,7 @@ fn images(
         }
         return Ok(Images::Inline(lines));
     }
-    core.ensure_whole()?;
+    engine.ensure_whole()?;
     *payload = ledger.payload_frames(bytes, room as u64 / ENTRY_BYTES_MAX)?;
     let mut writer = ledger.payload(payload);
     pages.iter().try_for_each(|page| page.images(|at, bytes| writer.push(at, bytes)))?;

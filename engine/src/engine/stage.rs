@@ -9,7 +9,7 @@ const RANGE_MAX: u64 = 1 << 20;
 
 /// Bytes by offset.
 #[derive(Default, Debug)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     ranges: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -28,7 +28,7 @@ impl Stage {
     ///
     /// # Errors
     /// `Io`: there is no memory for them. What is staged is as before.
-    pub(super) fn put(&mut self, offset: u64, bytes: &[u8]) -> Result {
+    pub(crate) fn put(&mut self, offset: u64, bytes: &[u8]) -> Result {
         let within = (RANGE_MAX - offset % RANGE_MAX) as usize;
         let (first, behind) = bytes.split_at(bytes.len().min(within));
         if first.is_empty() {
@@ -105,7 +105,7 @@ impl Stage {
     }
 
     /// How many of the bytes from `offset` to `end` are staged.
-    pub(super) fn staged(&self, offset: u64, end: u64) -> u64 {
+    pub(crate) fn staged(&self, offset: u64, end: u64) -> u64 {
         let before = self.ranges.range(..=offset).next_back().map_or(offset, |(&start, _)| start);
         let inside = self.ranges.range(before..end).map(|(&start, bytes)| {
             let ends = start + bytes.len() as u64;
@@ -120,7 +120,7 @@ impl Stage {
     }
 
     /// Where the last one ends.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.ranges.last_key_value().map_or(0, |(&offset, bytes)| offset + bytes.len() as u64)
     }
 }

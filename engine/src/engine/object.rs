@@ -1,29 +1,30 @@
 //! What all handles of one open object share.
 
-use super::core::Core;
+use super::Engine;
 use super::lengths::Lengths;
+use super::map::Map;
 use crate::error::{Error, Result};
 use crate::lookup::Lookaside;
 use crate::media::layout::rank_of;
 use crate::media::{ObjectRecord, ObjectSlot};
 use crate::page::{Answer, PageRef, Pages};
-use crate::space::Owner;
+use crate::space::{Owner, PageSource, Place};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{Mutex, RwLock};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::sync::Arc;
 
 /// The greatest length of an object.
-pub(super) const LEN_MAX: u64 = Owner::PAGES_MAX * PAGE;
+pub(crate) const LEN_MAX: u64 = Owner::PAGES_MAX * PAGE;
 /// Pages by which a lookup extends what is known of an object's first run: a leaf of its map.
 const RUN_STEP: usize = 512;
 /// Bytes of a page.
-pub(super) const PAGE: u64 = FRAME_SIZE as u64;
+pub(crate) const PAGE: u64 = FRAME_SIZE as u64;
 
 /// An open object. Locks are taken in this order: `layout`, `shape`, the roles of frames, the log's.
-pub(super) struct Shared {
-    pub(super) id: u64,
-    pub(super) slot: ObjectSlot,
+pub(crate) struct OpenObject {
+    pub(crate) id: u64,
+    pub(crate) slot: ObjectSlot,
     pub(super) pages: Arc<Pages>,
     pub(super) lookaside: Lookaside,
     /// The length that readers see; changed under `layout`, after the bytes it uncovers are in place.
@@ -33,9 +34,9 @@ pub(super) struct Shared {
     /// How often the object was cut: a write that began before must look whether it is still inside.
     pub(super) cuts: AtomicU64,
     unlinked: AtomicBool,
-    pub(super) core: Arc<Core>,
+    pub(crate) engine: Arc<Engine>,
     /// Shared: the map is walked and its answer used. Exclusive: pages are cut off.
-    pub(super) shape: RwLock<()>,
+    pub(crate) shape: RwLock<()>,
     /// Held by the thread that changes the map or the length.
     pub(super) layout: Mutex<Layout>,
 }
@@ -60,35 +61,35 @@ pub(super) enum Tail {
     Zero,
 }
 
-impl Shared {
-    pub(super) fn new(core: &Arc<Core>, record: &ObjectRecord) -> Self {
+impl OpenObject {
+    pub(super) fn new(engine: &Arc<Engine>, record: &ObjectRecord) -> Self {
         Self {
             id: record.id,
             slot: record.slot,
-            pages: Arc::clone(&core.pages),
-            lookaside: Lookaside::new(core.pages.pfns().frames.min(Owner::PAGES_MAX) as usize),
+            pages: Arc::clone(&engine.pages),
+            lookaside: Lookaside::new(engine.pages.pfns().frames.min(Owner::PAGES_MAX) as usize),
             len: AtomicU64::new(record.size),
             page_count: AtomicU64::new(PageIndex::pages_for(record.size)),
             cuts: AtomicU64::new(0),
             unlinked: AtomicBool::new(record.unlinked),
-            core: Arc::clone(core),
+            engine: Arc::clone(engine),
             shape: RwLock::new(()),
             layout: Mutex::new(Layout {
                 tail: Tail::Unknown,
                 unpublished: false,
-                lengths: Lengths::unknown(core.log.head()),
+                lengths: Lengths::unknown(engine.log.head()),
             }),
         }
     }
 
     /// The object has just been made: nothing lies behind its end.
-    pub(super) fn is_new(&self) {
+    pub(crate) fn is_new(&self) {
         let mut layout = self.layout.lock();
-        (layout.tail, layout.lengths) = (Tail::Zero, Lengths::none(self.core.log.head()));
+        (layout.tail, layout.lengths) = (Tail::Zero, Lengths::none(self.engine.log.head()));
     }
 
     #[inline(always)]
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         // ORDERING: Acquire: a thread that sees the length sees the bytes below it.
         self.len.load(Ordering::Acquire)
     }
@@ -101,12 +102,12 @@ impl Shared {
         self.page_count.store(PageIndex::pages_for(len), Ordering::Release);
     }
 
-    pub(super) fn is_unlinked(&self) -> bool {
+    pub(crate) fn is_unlinked(&self) -> bool {
         // ORDERING: Acquire: pairs with `mark_unlinked`, which the dropper of the last handle must see.
         self.unlinked.load(Ordering::Acquire)
     }
 
-    pub(super) fn mark_unlinked(&self) {
+    pub(crate) fn mark_unlinked(&self) {
         // ORDERING: Release: as above.
         self.unlinked.store(true, Ordering::Release);
     }
@@ -115,14 +116,14 @@ impl Shared {
     // Called, it would return the pin through memory, and stores in front of the next atomic addition keep one page's
     // miss from overlapping the next one's.
     #[inline(always)]
-    pub(super) fn hit(&self, index: PageIndex) -> Option<PageRef> {
+    pub(crate) fn hit(&self, index: PageIndex) -> Option<PageRef> {
         self.lookaside.pin(index, |frame| self.pages.try_pin(frame))
     }
 
     /// As [`Self::miss`], out of the way of a hit.
     #[cold]
     #[inline(never)]
-    pub(super) fn miss_outlined(&self, index: PageIndex) -> Answer {
+    pub(crate) fn miss_outlined(&self, index: PageIndex) -> Answer {
         self.miss(index).into()
     }
 
@@ -143,7 +144,7 @@ impl Shared {
         index: PageIndex,
         pin: impl Fn(&Self, PageIndex, FrameNo) -> Result<PageRef>,
     ) -> Result<Option<PageRef>> {
-        self.core.ensure_whole()?;
+        self.engine.ensure_whole()?;
         let _steady = self.shape.read();
         if index.0 >= PageIndex::pages_for(self.len()) {
             return Ok(None);
@@ -155,53 +156,60 @@ impl Shared {
     }
 
     /// The frame of a page. The caller keeps pages from being cut off: by `shape` or by `layout`.
-    pub(super) fn locate(&self, index: PageIndex) -> Result<Option<FrameNo>> {
+    pub(crate) fn locate(&self, index: PageIndex) -> Result<Option<FrameNo>> {
         let lookaside = &self.lookaside;
         if let Some(frame) = lookaside.get(index) {
             return Ok(Some(frame));
         }
-        let ledger = &self.core.ledger;
-        let found = ledger.map(self.slot, index)?;
+        let source = self.source();
+        let found = self.frame_of(index, source.place(index)?)?;
         if let Some(frame) = found {
-            ledger.met_page(frame)?;
+            source.meet(frame)?;
             if let Some(next) = lookaside.run_to_look_for() {
-                let mut pages = ledger.map_range(self.slot, next, RUN_STEP)?;
-                pages.truncate(self.page_count().saturating_sub(next.0) as usize);
-                pages.truncate(self.met_run(&pages));
-                lookaside.extend_run(next, &pages);
+                let mut places = source.places(next, RUN_STEP)?;
+                places.truncate(self.page_count().saturating_sub(next.0) as usize);
+                lookaside.extend_run(next, &met_run(&source, &places));
             }
             self.remember(index, frame);
         }
         Ok(found)
     }
 
-    /// How many of these pages, from the first on, lie in frames that follow each other and hold nothing else. Only of
-    /// these it is said that they were met.
-    fn met_run(&self, pages: &[Option<FrameNo>]) -> usize {
-        let Some(&Some(first)) = pages.first() else { return 0 };
-        let follows = |n: usize, frame: FrameNo| rank_of(frame) == rank_of(first).wrapping_add(n as u32);
-        let is_met = |&(n, page): &(usize, &Option<FrameNo>)| {
-            page.is_some_and(|frame| follows(n, frame) && self.core.ledger.met_page(frame).is_ok())
-        };
-        pages.iter().enumerate().take_while(is_met).count()
-    }
-
     /// The frames of `count` pages from `first`. The caller keeps pages from being cut off.
     pub(super) fn locate_run(&self, first: PageIndex, count: u64) -> Result<Vec<Option<FrameNo>>> {
         let lookaside = &self.lookaside;
-        let indexes = first.0..first.0 + count;
-        let known: Vec<_> = indexes.clone().map(|index| lookaside.get(PageIndex(index))).collect();
+        let indexes = || (first.0..first.0 + count).map(PageIndex);
+        let known: Vec<_> = indexes().map(|index| lookaside.get(index)).collect();
         if known.iter().all(Option::is_some) {
             return Ok(known);
         }
-        let found = self.core.ledger.map_range(self.slot, first, count as usize)?;
-        for (index, frame) in indexes.zip(&found) {
+        let source = self.source();
+        let places = indexes().zip(source.places(first, count as usize)?);
+        let found = places.map(|(index, place)| self.frame_of(index, place)).collect::<Result<Vec<_>>>()?;
+        for (index, frame) in indexes().zip(&found) {
             if let Some(frame) = frame {
-                self.core.ledger.met_page(*frame)?;
-                self.remember(PageIndex(index), *frame);
+                source.meet(*frame)?;
+                self.remember(index, *frame);
             }
         }
         Ok(found)
+    }
+
+    /// What is asked where the lookaside knows nothing.
+    fn source(&self) -> Map<'_> {
+        Map { ledger: &self.engine.ledger, slot: self.slot }
+    }
+
+    /// The frame of a page that has this place; none for a hole.
+    fn frame_of(&self, index: PageIndex, place: Place) -> Result<Option<FrameNo>> {
+        match place {
+            Place::Frame(frame) => Ok(Some(frame)),
+            Place::Hole => Ok(None),
+            Place::Absent => {
+                let why = format!("page {} of object {} is in no frame and is no hole", index.0, self.id);
+                Err(Error::corrupt("object map", self.slot.offset(), why))
+            }
+        }
     }
 
     /// Pages up to the length.
@@ -222,7 +230,7 @@ impl Shared {
     ///
     /// # Errors
     /// `Corrupt` also where the frame turns out to be used for something else, or to hold another page.
-    pub(super) fn pin_located(&self, index: PageIndex, frame: FrameNo) -> Result<PageRef> {
+    pub(crate) fn pin_located(&self, index: PageIndex, frame: FrameNo) -> Result<PageRef> {
         self.pin_expected(index, frame, Pages::pin)
     }
 
@@ -238,12 +246,12 @@ impl Shared {
         pin: impl Fn(&Pages, FrameNo) -> Result<PageRef>,
     ) -> Result<PageRef> {
         // Before the pin too: a frame that is something else is not to be taken for one that is pinned often.
-        self.core.ledger.expect_page(frame)?;
+        self.engine.ledger.expect_page(frame)?;
         let page = pin(&self.pages, frame)?;
         // ORDERING: SeqCst: the pin is counted before the look at the frame's use; a thread that takes the frame does
         // it the other way round.
         fence(Ordering::SeqCst);
-        self.core.ledger.expect_page(frame)?;
+        self.engine.ledger.expect_page(frame)?;
         let owner = self.owner(index);
         if page.set_owner(owner) {
             return Ok(page);
@@ -257,10 +265,10 @@ impl Shared {
     }
 
     /// Copies page by page.
-    pub(super) fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+    pub(crate) fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
         let len = self.len();
         if offset >= len {
-            self.core.ensure_usable()?;
+            self.engine.ensure_usable()?;
             return Ok(0);
         }
         let wanted = into.len().min(usize::try_from(len - offset).unwrap_or(usize::MAX));
@@ -281,23 +289,38 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for OpenObject {
     fn drop(&mut self) {
         // In a forked child all of it is the parent's, and locked perhaps by a thread that is not there.
         if self.pages.region().forked() {
             return;
         }
-        self.core.forget(self.slot);
+        self.engine.open.forget(self.slot);
         if self.is_unlinked() {
             self.pages.forget_dirt(self.id);
-            self.core.drop_object(self.slot, self.id);
-            self.core.return_surplus(false);
+            self.engine.drop_object(self.slot, self.id);
+            self.engine.return_surplus(false);
         }
     }
 }
 
+/// The frames of these pages, from the first on, as far as they follow each other and hold nothing else. Only of these it is
+/// said that they were met.
+fn met_run(source: &impl PageSource, places: &[Place]) -> Vec<FrameNo> {
+    let mut run: Vec<FrameNo> = Vec::new();
+    for place in places {
+        let Place::Frame(frame) = *place else { break };
+        let rank = run.first().map(|first| rank_of(*first).wrapping_add(run.len() as u32));
+        if rank.is_some_and(|rank| rank_of(frame) != rank) || source.meet(frame).is_err() {
+            break;
+        }
+        run.push(frame);
+    }
+    run
+}
+
 /// Where `len` bytes from `offset` end, if an object can reach there.
-pub(super) fn check_end(offset: u64, len: u64) -> Result<u64> {
+pub(crate) fn check_end(offset: u64, len: u64) -> Result<u64> {
     let limit = LEN_MAX;
     match offset.checked_add(len) {
         Some(end) if end <= limit => Ok(end),

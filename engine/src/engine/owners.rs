@@ -1,6 +1,6 @@
 //! The store as a space manager: what frames are for.
 
-use super::core::Core;
+use super::Engine;
 use crate::error::Result;
 use crate::media::ObjectRecord;
 use crate::space::{Owner, SpaceManager};
@@ -12,9 +12,9 @@ const BATCH: usize = 512;
 
 /// Called while roles are kept from changing: nothing here may take an object's locks, which come before, nor become
 /// an object's last holder, whose drop changes roles.
-impl SpaceManager for Core {
+impl SpaceManager for Engine {
     fn map(&self, page: Owner) -> Result<Option<FrameNo>> {
-        match self.open_owner(page) {
+        match self.open.owner_of(page) {
             Some(slot) => self.ledger.map(slot, page.index()),
             None => Ok(None),
         }
@@ -39,7 +39,7 @@ impl SpaceManager for Core {
     }
 }
 
-impl Core {
+impl Engine {
     /// Named objects, and nameless ones that are open or about to go.
     fn all_records(&self) -> Result<Vec<ObjectRecord>> {
         let mut records = self.ledger.list()?;

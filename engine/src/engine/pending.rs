@@ -3,7 +3,7 @@
 //! What cannot be done because the medium is damaged there is set aside, in memory: it takes room and is named by `check`
 //! and counted in the stats, and no change of anything else fails for it, in this opening or the next.
 
-use super::core::Core;
+use super::Engine;
 use crate::error::{Error, Result};
 use crate::media::check::Report;
 use crate::media::{Ledger, ObjectSlot};
@@ -77,10 +77,10 @@ impl Pending {
     }
 }
 
-impl Core {
+impl Engine {
     /// Frees all frames whose last pin is gone, and finishes all objects that were not finished.
     #[cold]
-    pub(super) fn settle(&self) -> Result {
+    pub(crate) fn settle(&self) -> Result {
         self.ensure_whole()?;
         let _alone = self.settling.lock();
         self.pending.lock().try_again();
@@ -203,7 +203,7 @@ impl Core {
     }
 
     /// Drops an object that has lost its name and was not open then; `resident` is what its slot said at that moment.
-    pub(super) fn drop_nameless(&self, slot: ObjectSlot, resident: Result<Option<(u64, bool)>>) {
+    pub(crate) fn drop_nameless(&self, slot: ObjectSlot, resident: Result<Option<(u64, bool)>>) {
         match resident {
             Ok(resident) => resident.into_iter().for_each(|(id, _)| self.drop_object(slot, id)),
             Err(error) => self.pending.lock().set_aside("an object without a name", slot.offset(), &error),
@@ -211,7 +211,7 @@ impl Core {
     }
 
     /// Drops an unlinked object whose last handle is gone. What fails is pending, or set aside.
-    pub(super) fn drop_object(&self, slot: ObjectSlot, id: u64) {
+    pub(crate) fn drop_object(&self, slot: ObjectSlot, id: u64) {
         match self.ensure_whole().and_then(|()| self.finish(slot, id)) {
             Ok(()) => {}
             Err(error @ Error::Corrupt { .. }) => {
@@ -222,7 +222,7 @@ impl Core {
     }
 
     /// Leaves what an object is on the list of orphans for to a later change.
-    pub(super) fn leave(&self, slot: ObjectSlot, id: u64) {
+    pub(crate) fn leave(&self, slot: ObjectSlot, id: u64) {
         let mut pending = self.pending.lock();
         pending.add(slot, id);
         // ORDERING: Release: pairs with `begin_change`.
@@ -230,12 +230,12 @@ impl Core {
     }
 
     /// How many things are set aside.
-    pub(super) fn set_aside(&self) -> u64 {
+    pub(crate) fn set_aside(&self) -> u64 {
         self.pending.lock().aside.len() as u64 + self.ledger.frames_aside().len() as u64
     }
 
     /// Names what is set aside.
-    pub(super) fn name_set_aside(&self, report: &mut Report) {
+    pub(crate) fn name_set_aside(&self, report: &mut Report) {
         for aside in &self.pending.lock().aside {
             report.set_aside(aside.at, &aside.detail);
         }

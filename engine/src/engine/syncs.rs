@@ -62,7 +62,7 @@ impl Syncs {
     }
 
     /// Syncs begun so far: those that may have taken bits by now have smaller numbers.
-    pub(super) fn begun(&self) -> u64 {
+    pub(crate) fn begun(&self) -> u64 {
         self.state.lock().next
     }
 

@@ -1,6 +1,6 @@
 //! Growing, cutting, punching.
 
-use super::shared::{Layout, PAGE, Shared, Tail, check_end};
+use super::object::{Layout, OpenObject, PAGE, Tail, check_end};
 use super::write::CHUNK_PAGES;
 use crate::error::{Error, Result};
 use crate::media::rules::Rule;
@@ -16,10 +16,10 @@ const PATIENCE: Duration = Duration::from_micros(200);
 /// How long pins are kept from beginning at a time.
 const TURN: Duration = Duration::from_millis(50);
 
-impl Shared {
-    pub(super) fn set_len(&self, len: u64) -> Result {
+impl OpenObject {
+    pub(crate) fn set_len(&self, len: u64) -> Result {
         check_end(len, 0)?;
-        self.core.begin_walk_and_change()?;
+        self.engine.begin_walk_and_change()?;
         let mut layout = self.layout.lock();
         let old = self.len();
         if len > old {
@@ -37,7 +37,7 @@ impl Shared {
         if layout.tail == Tail::Unknown {
             self.finish_former_life(layout)?;
         }
-        if layout.tail == Tail::Stale && !self.core.rules.broken(Rule::GrowthTail) {
+        if layout.tail == Tail::Stale && !self.engine.rules.broken(Rule::GrowthTail) {
             self.zero_tail(layout)?;
         }
         layout.tail = Tail::Zero;
@@ -47,10 +47,10 @@ impl Shared {
     /// A truncate that was cut short is finished, and pages that an unfinished write left beyond the end go: what is in
     /// them was never part of the object.
     pub(super) fn finish_former_life(&self, layout: &mut Layout) -> Result {
-        let ledger = &self.core.ledger;
-        let grows_anyway = self.core.rules.broken(Rule::GrowWhileTruncating);
+        let ledger = &self.engine.ledger;
+        let grows_anyway = self.engine.rules.broken(Rule::GrowWhileTruncating);
         if ledger.record(self.slot)?.truncating.is_some() && !grows_anyway {
-            self.core.truncate_steps(self.slot)?;
+            self.engine.truncate_steps(self.slot)?;
         }
         let beyond = PageIndex(PageIndex::pages_for(self.len()))..PageIndex(u64::MAX);
         if !ledger.mapped(self.slot, beyond, 1)?.is_empty() {
@@ -69,13 +69,13 @@ impl Shared {
             return Ok(());
         }
         let Some(frame) = self.locate(index)? else { return Ok(()) };
-        let log = &self.core.log;
+        let log = &self.engine.log;
         match log.images().last(std::iter::once(frame)) {
             // A replay would put back what was cut off. No batch adds to this: it would need the layout.
-            Some(last) if !self.core.rules.broken(Rule::GrowthKeepsImages) => {
+            Some(last) if !self.engine.rules.broken(Rule::GrowthKeepsImages) => {
                 log.pass(last.max(log.head()))?
             }
-            _ if self.core.rules.broken(Rule::ZeroEarly) => {}
+            _ if self.engine.rules.broken(Rule::ZeroEarly) => {}
             // Whatever a crash shows, it shows none of these bytes, or shows them as they are.
             _ if layout.lengths.hide(self.len()) || self.is_zero_behind(index, frame, in_page)? => {}
             _ => {
@@ -83,7 +83,11 @@ impl Shared {
                 layout.lengths.committed(self.len());
             }
         }
-        self.pin_located_short(index, frame)?.store_now(&*self.core, in_page, &[0; FRAME_SIZE][in_page..])?;
+        self.pin_located_short(index, frame)?.store_now(
+            &*self.engine,
+            in_page,
+            &[0; FRAME_SIZE][in_page..],
+        )?;
         layout.unpublished = true;
         Ok(())
     }
@@ -99,22 +103,22 @@ impl Shared {
     /// Cuts the object to `len`, at most its length. One record makes the cut; steps free the frames.
     pub(super) fn cut(&self, layout: &mut Layout, len: u64) -> Result {
         layout.tail = Tail::Unknown;
-        let committed = self.core.log.is_committed(layout.lengths.last());
+        let committed = self.engine.log.is_committed(layout.lengths.last());
         let pages = PageIndex::pages_for(len)..u64::MAX;
         // Lookups in progress have ended, and others wait until the length has fallen: from the record on any thread may free
-        // the pages (`Core::finish_step`).
+        // the pages (`Engine::finish_step`).
         let shape = self.shape.write();
         self.lookaside.clear(pages);
-        let moment = self.core.ledger.begin_truncate(self.slot, len)?;
+        let moment = self.engine.ledger.begin_truncate(self.slot, len)?;
         layout.lengths.changed(self.len(), moment, committed);
         self.publish_len(len);
         // ORDERING: Release, after the length fell: see `write_at`.
         self.cuts.fetch_add(1, Ordering::Release);
         drop(shape);
-        match self.core.truncate_steps(self.slot) {
+        match self.engine.truncate_steps(self.slot) {
             Err(error) if error.is_full() => {
                 // The cut is made; pages that are pinned stay until there is room to note them, or no pin.
-                self.core.leave(self.slot, self.id);
+                self.engine.leave(self.slot, self.id);
                 return Ok(());
             }
             cut => cut?,
@@ -125,15 +129,15 @@ impl Shared {
 
     /// Waits until no page beyond `len` is pinned, page by page. A pin that is taken later does not hold the cut up;
     /// while a page's pins are waited for, for a turn at most, new ones wait.
-    pub(super) fn wait_for_pins(&self, len: u64, wait: Duration) -> Result {
+    pub(crate) fn wait_for_pins(&self, len: u64, wait: Duration) -> Result {
         check_end(len, 0)?;
-        self.core.begin_walk_and_change()?;
+        self.engine.begin_walk_and_change()?;
         let deadline = Instant::now().checked_add(wait);
         let left = || deadline.map_or(TURN, |end| end.saturating_duration_since(Instant::now()).min(TURN));
         let mut from = PageIndex::pages_for(len);
         loop {
-            self.core.ensure_whole()?;
-            let batch = self.core.ledger.mapped(
+            self.engine.ensure_whole()?;
+            let batch = self.engine.ledger.mapped(
                 self.slot,
                 PageIndex(from)..PageIndex(u64::MAX),
                 CHUNK_PAGES as usize,
@@ -141,10 +145,10 @@ impl Shared {
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             for (page, frame) in batch {
                 while !self.pages.drain(frame, left()) {
-                    self.core.ensure_whole()?;
+                    self.engine.ensure_whole()?;
                     // Another thread may have cut the page off: its pins are no reason to wait, and the frame may become
                     // another page's.
-                    if self.core.ledger.map(self.slot, page)? != Some(frame) {
+                    if self.engine.ledger.map(self.slot, page)? != Some(frame) {
                         break;
                     }
                     if left() == Duration::ZERO {
@@ -166,9 +170,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn allocate(&self, offset: u64, len: u64) -> Result {
+    pub(crate) fn allocate(&self, offset: u64, len: u64) -> Result {
         let end = check_end(offset, len)?;
-        self.core.begin_walk_and_change()?;
+        self.engine.begin_walk_and_change()?;
         if len == 0 {
             return Ok(());
         }
@@ -190,7 +194,7 @@ impl Shared {
     /// Refuses at once to fill more holes than there can ever be frames for: to find that out by filling would take a disk
     /// full of zeros.
     fn refuse_too_many(&self, pages: Range<u64>) -> Result {
-        let ledger = &self.core.ledger;
+        let ledger = &self.engine.ledger;
         let (mut holes, mut from) = (pages.end - pages.start, pages.start);
         let most = ledger.most_frames(holes)?;
         while holes > most {
@@ -221,7 +225,7 @@ impl Shared {
             ahead.extend(fresh.iter().map(|f| f.0.0).filter(|&page| page >= inside));
             self.link(layout, &fresh, None)?;
             self.remember_all(&fresh);
-            self.core.between_steps()?;
+            self.engine.between_steps()?;
             first += count;
         }
         Ok(())
@@ -248,14 +252,14 @@ impl Shared {
         layout.tail = Tail::Unknown;
         self.take_back(taken)?;
         // Those that were there before hold zeros, and perhaps what was just stored.
-        let ledger = &self.core.ledger;
+        let ledger = &self.engine.ledger;
         let (mut from, end) = (PageIndex(PageIndex::pages_for(old)), PageIndex(PageIndex::pages_for(stored)));
         loop {
             let mapped = ledger.mapped(self.slot, from..end, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = mapped.last() else { break };
             for (index, frame) in mapped {
                 ledger.met_page(frame)?;
-                self.pin_located_short(index, frame)?.store_now(&*self.core, 0, &[0; FRAME_SIZE])?;
+                self.pin_located_short(index, frame)?.store_now(&*self.engine, 0, &[0; FRAME_SIZE])?;
             }
             layout.unpublished = true;
             from = PageIndex(last.0 + 1);
@@ -264,9 +268,9 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn punch_hole(&self, offset: u64, len: u64) -> Result {
+    pub(crate) fn punch_hole(&self, offset: u64, len: u64) -> Result {
         let end = check_end(offset, len)?;
-        self.core.begin_walk_and_change()?;
+        self.engine.begin_walk_and_change()?;
         let layout = self.layout.lock();
         let whole =
             offset.div_ceil(PAGE)..if end >= self.len() { PageIndex::pages_for(end) } else { end / PAGE };
@@ -291,7 +295,7 @@ impl Shared {
         let index = PageIndex::of_byte(from);
         let Some(frame) = self.locate(index)? else { return Ok(()) };
         self.pin_located_short(index, frame)?.store(
-            &*self.core,
+            &*self.engine,
             (from % PAGE) as usize,
             &[0; FRAME_SIZE][..(to - from) as usize],
         )
@@ -300,65 +304,20 @@ impl Shared {
     /// Makes whole pages holes, some at a time: between them lookups go on. While a step runs they wait: until its record
     /// is appended the map still shows its pages.
     fn punch_pages(&self, pages: Range<u64>) -> Result {
-        let (ledger, mut from) = (&self.core.ledger, pages.start);
+        let (ledger, mut from) = (&self.engine.ledger, pages.start);
         loop {
             let mapped =
                 ledger.mapped(self.slot, PageIndex(from)..PageIndex(pages.end), CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = mapped.last() else { return Ok(()) };
             let part = from..last.0 + 1;
-            self.core.steps(|| {
+            self.engine.steps(|| {
                 let _alone = self.shape.write();
                 self.lookaside.clear(part.clone());
                 let part = PageIndex(part.start)..PageIndex(part.end);
-                self.core.step(|fate| ledger.punch_step(self.slot, part, fate))
+                self.engine.step(|fate| ledger.punch_step(self.slot, part, fate))
             })?;
-            self.core.between_steps()?;
+            self.engine.between_steps()?;
             from = last.0 + 1;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::error::Error;
-    use crate::store::Store;
-    use crate::sync::thread;
-    use crate::units::PageIndex;
-    use std::time::Duration;
-
-    #[test]
-    fn a_page_that_is_cut_off_beside_owed_work_is_given_to_no_lookup() {
-        let store = Store::options().max_size(4 << 20).open_memory(1 << 20).unwrap();
-        let core = &store.core;
-        let object = store.create("a").unwrap();
-        object.append(&[1; 9000]).unwrap();
-        let shared = &object.shared;
-        std::thread::scope(|scope| {
-            // A lookup that has seen the old length.
-            let steady = shared.shape.read();
-            let cutter = scope.spawn(|| object.set_len(0));
-            for _ in 0..20 {
-                if shared.len() != 0 {
-                    thread::sleep(Duration::from_millis(10));
-                }
-            }
-            // As after an earlier cut that found no room.
-            core.leave(shared.slot, shared.id);
-            core.settle().unwrap();
-            let frame = shared.locate(PageIndex(1)).unwrap();
-            let page = frame.map(|frame| shared.pin_located(PageIndex(1), frame).unwrap());
-            drop(steady);
-            cutter.join().unwrap().unwrap();
-            if let Some(page) = page {
-                assert!(page.is_detached(), "its frame is free");
-                assert!(matches!(page.write(), Err(Error::Detached { .. })));
-            }
-        });
-        store.sync().unwrap();
-        let other = store.create("b").unwrap();
-        while other.append(&[2; 4096]).is_ok() {}
-        assert_eq!(store.stats().set_aside, 0);
-        let report = store.check().unwrap();
-        assert!(report.is_clean() && report.counts.orphans == 0, "{report:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Storing bytes: in place where there are frames, into fresh ones where there are none.
 
-use super::shared::{Layout, PAGE, Shared, check_end};
+use super::object::{Layout, OpenObject, PAGE, check_end};
 use crate::error::{Error, Result};
 use crate::media::rules::Rule;
 use crate::page::PageRef;
@@ -36,7 +36,7 @@ pub(super) fn pieces(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Piece<'_
 /// How far a write has come that may have to begin again. Nothing is stored twice: a thread that has seen it may have
 /// written over it.
 #[derive(Default)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// How often the object was cut before.
     cuts: u64,
     /// Bytes that are stored, from the first on.
@@ -61,10 +61,10 @@ impl Progress {
     }
 }
 
-impl Shared {
-    pub(super) fn write_at(&self, offset: u64, bytes: &[u8], progress: &mut Progress) -> Result {
+impl OpenObject {
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8], progress: &mut Progress) -> Result {
         let end = check_end(offset, bytes.len() as u64)?;
-        self.core.begin_change()?;
+        self.engine.begin_change()?;
         if bytes.is_empty() {
             return Ok(());
         }
@@ -92,8 +92,8 @@ impl Shared {
         }
     }
 
-    pub(super) fn append(&self, bytes: &[u8]) -> Result<u64> {
-        self.core.begin_change()?;
+    pub(crate) fn append(&self, bytes: &[u8]) -> Result<u64> {
+        self.engine.begin_change()?;
         let mut layout = self.layout.lock();
         let offset = self.len();
         check_end(offset, bytes.len() as u64)?;
@@ -113,7 +113,7 @@ impl Shared {
                     None => return Ok(()),
                 },
             };
-            match page.store(&*self.core, piece.at, piece.bytes) {
+            match page.store(&*self.engine, piece.at, piece.bytes) {
                 Err(Error::Detached { .. }) => return Ok(()),
                 stored => stored?,
             }
@@ -131,7 +131,7 @@ impl Shared {
         bytes: &[u8],
         progress: &mut Progress,
     ) -> Result {
-        self.core.ensure_whole()?;
+        self.engine.ensure_whole()?;
         let (old, end) = (self.len(), offset + bytes.len() as u64);
         if end > old {
             self.prepare_growth(layout)?;
@@ -145,7 +145,7 @@ impl Shared {
             let len = (last && end > old).then_some(end);
             let mut written = self.write_chunk(layout, at, chunk, len, progress, &mut taken);
             if !last {
-                written = written.and_then(|()| self.core.between_steps());
+                written = written.and_then(|()| self.engine.between_steps());
             }
             if let Err(error) = written {
                 if end > old {
@@ -178,7 +178,7 @@ impl Shared {
         let rest = || pieces(offset, bytes).map(|piece| progress.rest(piece));
         let in_place = |(piece, frame): (Piece<'_>, &Option<FrameNo>)| match frame {
             Some(frame) if !piece.bytes.is_empty() => {
-                self.pin_located_short(piece.index, *frame)?.store(&*self.core, piece.at, piece.bytes)
+                self.pin_located_short(piece.index, *frame)?.store(&*self.engine, piece.at, piece.bytes)
             }
             _ => Ok(()),
         };
@@ -219,7 +219,7 @@ impl Shared {
             0 => self.locate(PageIndex(first.0 - 1))?,
             n => frames[n - 1],
         };
-        let taken = self.core.ledger.allocate(count, before)?;
+        let taken = self.engine.ledger.allocate(count, before)?;
         Ok(holes().zip(taken).map(|((n, _), frame)| (PageIndex(first.0 + n as u64), frame)).collect())
     }
 
@@ -227,7 +227,7 @@ impl Shared {
     /// of use until the next opening.
     pub(super) fn give_back(&self, fresh: &[(PageIndex, FrameNo)]) {
         let frames: Vec<_> = fresh.iter().map(|f| f.1).collect();
-        let _ = self.core.ledger.release(&frames);
+        let _ = self.engine.ledger.release(&frames);
     }
 
     /// Stores a frame whole: zeros around `bytes`. No other thread knows the frame yet.
@@ -255,10 +255,10 @@ impl Shared {
         fresh: &[(PageIndex, FrameNo)],
         len: Option<u64>,
     ) -> Result {
-        let ledger = &self.core.ledger;
-        let committed = len.is_some() && self.core.log.is_committed(layout.lengths.last());
+        let ledger = &self.engine.ledger;
+        let committed = len.is_some() && self.engine.log.is_committed(layout.lengths.last());
         let moment = if !fresh.is_empty() {
-            if !self.core.rules.broken(Rule::NtFence) {
+            if !self.engine.rules.broken(Rule::NtFence) {
                 self.pages.region().memory().fence();
             }
             match ledger.link(self.slot, fresh, len) {
@@ -288,9 +288,9 @@ impl Shared {
 
     /// Pins a page for writing that is no hit.
     #[cold]
-    pub(super) fn make(&self, index: PageIndex) -> Result<PageRef> {
+    pub(crate) fn make(&self, index: PageIndex) -> Result<PageRef> {
         let end = check_end(index.0.saturating_mul(PAGE), PAGE)?;
-        self.core.begin_change()?;
+        self.engine.begin_change()?;
         if let Some(page) = self.miss(index)? {
             return Ok(page);
         }
@@ -311,67 +311,5 @@ impl Shared {
                 Err(Error::corrupt("object map", 0, format!("page {} is linked and not mapped", index.0)))
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::store::{Object, Store};
-    use crate::units::PageIndex;
-    use std::thread;
-    use std::time::Duration;
-
-    const PAGE: u64 = super::PAGE;
-
-    /// A full store but for a few frames, an object of which one page is mapped, and room that is pending.
-    fn about_to_settle(mapped: u64, spare: u64) -> (Store, Object) {
-        let store = Store::options().max_size(4 << 20).open_memory(1 << 20).unwrap();
-        let object = store.create("object").unwrap();
-        object.write_at(mapped * PAGE, &[9; PAGE as usize]).unwrap();
-        object.set_len((mapped + 2) * PAGE).unwrap();
-        let owed = store.create("owed").unwrap();
-        owed.append(&[1; 8 * PAGE as usize]).unwrap();
-        let filler = store.create("filler").unwrap();
-        while filler.append(&[1; PAGE as usize]).is_ok() {}
-        filler.set_len(filler.len() - spare * PAGE).unwrap();
-        let pins: Vec<_> = (0..8).map(|page| owed.pin(PageIndex(page)).unwrap()).collect();
-        owed.set_len(0).unwrap();
-        drop(pins);
-        (store, object)
-    }
-
-    #[test]
-    fn what_a_write_stored_before_it_found_no_room_is_not_stored_again() {
-        let mut overwritten = 0;
-        // A hole behind a page with a frame; and one before it, for which the map needs a node.
-        for (mapped, hole, spare) in [(0, 1, 0), (512, 511, 0), (512, 511, 1), (512, 511, 2)] {
-            let (store, object) = about_to_settle(mapped, spare);
-            let shows = |page: u64| {
-                let mut byte = [0];
-                object.read_at(page * PAGE, &mut byte).unwrap();
-                byte[0]
-            };
-            let expected = thread::scope(|scope| {
-                // Nothing that is pending is done while this is held.
-                let settling = store.core.settling.lock();
-                let writer =
-                    scope.spawn(|| object.write_at(mapped.min(hole) * PAGE, &[1; 2 * PAGE as usize]));
-                for _ in 0..30 {
-                    if shows(mapped) != 1 {
-                        thread::sleep(Duration::from_millis(10));
-                    }
-                }
-                let seen = shows(mapped) == 1 && shows(hole) == 0;
-                if seen {
-                    object.write_at(mapped * PAGE, &[2; PAGE as usize]).unwrap();
-                    overwritten += 1;
-                }
-                drop(settling);
-                writer.join().unwrap().unwrap();
-                if seen { 2 } else { 1 }
-            });
-            assert_eq!((shows(mapped), shows(hole)), (expected, 1), "{mapped}, {spare} frames");
-        }
-        assert!(overwritten >= 2, "{overwritten}");
     }
 }

@@ -1,22 +1,22 @@
 //! Sync: everything written before becomes durable.
 
-use super::core::Core;
+use super::Engine;
 use crate::error::Result;
 use crate::media::rules::Rule;
 use crate::page::Dirt;
 use crate::units::Durability;
 use std::ops::Range;
 
-impl Core {
-    pub(super) fn sync_object(&self, id: u64) -> Result {
+impl Engine {
+    pub(crate) fn sync_object(&self, id: u64) -> Result {
         self.sync(|| self.pages.take_dirt(id))
     }
 
-    pub(super) fn sync_pages(&self, id: u64, pages: Range<u64>) -> Result {
+    pub(crate) fn sync_pages(&self, id: u64, pages: Range<u64>) -> Result {
         self.sync(|| self.pages.take_dirt_in(id, pages))
     }
 
-    pub(super) fn sync_everything(&self) -> Result {
+    pub(crate) fn sync_everything(&self) -> Result {
         self.sync(|| self.pages.take_all_dirt())?;
         self.pages.region().memory().touch();
         Ok(())

@@ -1,0 +1,31 @@
+//! The map of an object on the medium, as the source of its pages. It knows frames and holes: all content is in frames.
+
+use crate::error::Result;
+use crate::media::{Ledger, ObjectSlot};
+use crate::space::{PageSource, Place};
+use crate::units::{FrameNo, PageIndex};
+
+/// An object's map.
+pub(super) struct Map<'e> {
+    pub(super) ledger: &'e Ledger,
+    pub(super) slot: ObjectSlot,
+}
+
+impl PageSource for Map<'_> {
+    fn place(&self, page: PageIndex) -> Result<Place> {
+        self.ledger.map(self.slot, page).map(place)
+    }
+
+    fn places(&self, first: PageIndex, count: usize) -> Result<Vec<Place>> {
+        let found = self.ledger.map_range(self.slot, first, count)?;
+        Ok(found.into_iter().map(place).collect())
+    }
+
+    fn meet(&self, frame: FrameNo) -> Result {
+        self.ledger.met_page(frame)
+    }
+}
+
+fn place(frame: Option<FrameNo>) -> Place {
+    frame.map_or(Place::Hole, Place::Frame)
+}

@@ -1,0 +1,54 @@
+//! Which objects are open: found by their slot, or by a page, without becoming their holder.
+
+use super::object::OpenObject;
+use crate::media::ObjectSlot;
+use crate::space::Owner;
+use crate::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+/// The open objects, by slot, with their numbers.
+///
+/// The lock is a leaf: looks are made under the roles of frames and under any lock of the engine, and nothing is taken or
+/// dropped under it. What is opened is decided under the lock of the names.
+#[derive(Default)]
+pub(crate) struct OpenObjects {
+    by_slot: Mutex<HashMap<ObjectSlot, (u64, Weak<OpenObject>)>>,
+}
+
+impl OpenObjects {
+    /// Whether the object with this number is open. (To ask by [`Self::get`] could make the asker its last holder.)
+    pub(super) fn has(&self, slot: ObjectSlot, id: u64) -> bool {
+        self.by_slot.lock().get(&slot).is_some_and(|open| open.0 == id && open.1.strong_count() != 0)
+    }
+
+    /// The open object in a slot.
+    pub(crate) fn get(&self, slot: ObjectSlot) -> Option<Arc<OpenObject>> {
+        self.by_slot.lock().get(&slot).and_then(|open| open.1.upgrade())
+    }
+
+    /// An object was opened.
+    pub(super) fn insert(&self, object: &Arc<OpenObject>) {
+        self.by_slot.lock().insert(object.slot, (object.id, Arc::downgrade(object)));
+    }
+
+    /// The last handle of an object goes.
+    pub(super) fn forget(&self, slot: ObjectSlot) {
+        let mut by_slot = self.by_slot.lock();
+        // Another thread may have opened it anew meanwhile.
+        if by_slot.get(&slot).is_some_and(|open| open.1.strong_count() == 0) {
+            by_slot.remove(&slot);
+        }
+    }
+
+    /// How many objects are open.
+    pub(crate) fn count(&self) -> usize {
+        self.by_slot.lock().values().filter(|open| open.1.strong_count() != 0).count()
+    }
+
+    /// The open object that this may be a page of.
+    pub(super) fn owner_of(&self, page: Owner) -> Option<ObjectSlot> {
+        let owns = |id| Owner::new(id, page.index()) == page;
+        self.by_slot.lock().iter().find(|(_, open)| owns(open.0)).map(|(slot, _)| *slot)
+    }
+}
