@@ -6,13 +6,14 @@
 //! A region that is closed while pages are pinned holds their frames, so that each last put of one comes by here
 //! ([`last_put`]). The put that leaves no pin lets the region go itself: it unmaps the window and unlocks the file, work
 //! that is bounded by what is mapped. It flushes nothing and commits nothing, and it waits for no reaper: one that is at
-//! work looks again ([`Reaper`]).
+//! work looks again (`reaper`).
 
+use super::reaper::REAPER;
 use super::{Region, map};
 use crate::error::{Error, Result};
 use crate::frame::{FrameTable, Snapshot, UnpinOutcome};
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use crate::sync::{Global, Mutex, thread};
+use crate::sync::atomic::{Ordering, fence};
+use crate::sync::thread;
 use crate::units::{FrameNo, Pfn, PfnRange};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,19 +50,6 @@ impl std::fmt::Debug for Closing {
         f.debug_struct("Closing").field("pinned", &self.pinned).finish_non_exhaustive()
     }
 }
-
-/// Lets closed regions go, on one thread at a time: a thread that comes second finds them gone, and not merely in the
-/// hands of the first.
-#[derive(Default)]
-struct Reaper {
-    at_work: Mutex<()>,
-    /// Regions that are closed and not let go.
-    closing: AtomicUsize,
-    /// A thread came while another was at work: that one looks again.
-    knocked: AtomicBool,
-}
-
-static REAPER: Global<Reaper> = Global::new(Reaper::default);
 
 impl Region {
     /// Closes the region and waits for its pins. On `Ok` no pin is left, and the last `Arc` that drops unmaps the
@@ -107,11 +95,10 @@ impl Region {
         self.close();
     }
 
-    fn refuse_pins(&self) {
+    pub(super) fn refuse_pins(&self) {
         // ORDERING: Release: pairs with the Acquire in `ensure_usable`.
         if !self.closed.swap(true, Ordering::Release) && !self.memory.forked() {
-            // ORDERING: Release: a put that finds its frame held finds this too (`last_put`).
-            REAPER.get().closing.fetch_add(1, Ordering::Release);
+            REAPER.get().closes();
         }
         if !self.memory.forked() {
             FrameTable::global().hold_range(self.frames);
@@ -127,7 +114,7 @@ impl Region {
 
     /// Lets a closed region without pins go. False: there are pins, or frames that another thread is about to free. One
     /// thread at a time.
-    fn finish(&self) -> bool {
+    pub(super) fn finish(&self) -> bool {
         if !self.memory.forked() {
             if self.is_pinned() {
                 return false;
@@ -142,8 +129,7 @@ impl Region {
             }
         }
         if map::withdraw(self) {
-            // ORDERING: Relaxed: too many is a look in vain.
-            REAPER.get().closing.fetch_sub(1, Ordering::Relaxed);
+            REAPER.get().has_gone();
         }
         true
     }
@@ -191,55 +177,7 @@ pub fn last_put(pfn: Pfn, outcome: UnpinOutcome) {
     }
     // ORDERING: SeqCst: as in `refuse_pins`. It is an acquire fence too: what was true when the frame was held is seen.
     fence(Ordering::SeqCst);
-    // ORDERING: Relaxed: the fence.
-    if REAPER.get().closing.load(Ordering::Relaxed) != 0 {
+    if REAPER.get().has_closing() {
         REAPER.get().knock();
     }
-}
-
-impl Reaper {
-    /// Runs `work` while no other thread is at it. A last put that came meanwhile found the lock taken and left the region
-    /// to this thread, whatever `work` had already seen of it: so this looks again.
-    fn alone<R>(&self, work: impl FnOnce() -> R) -> R {
-        let alone = self.at_work.lock();
-        let done = work();
-        drop(alone);
-        // ORDERING: SeqCst: see `knock`.
-        fence(Ordering::SeqCst);
-        if self.knocked.load(Ordering::SeqCst) {
-            self.knock();
-        }
-        done
-    }
-
-    /// Lets go of what may be let go, or has the thread that is at it look again.
-    fn knock(&self) {
-        // ORDERING: SeqCst, with the fences: one thread knocks and finds the lock taken, another lets the lock go and
-        // then looks for a knock; one of the two sees the other.
-        self.knocked.store(true, Ordering::SeqCst);
-        while self.knocked.load(Ordering::SeqCst) {
-            fence(Ordering::SeqCst);
-            let Some(_alone) = self.at_work.try_lock() else { return };
-            self.look();
-            drop(_alone);
-            fence(Ordering::SeqCst);
-        }
-    }
-
-    fn look(&self) {
-        // ORDERING: SeqCst: see `knock`. Lowered first: a knock that comes during the look leads to another look.
-        self.knocked.store(false, Ordering::SeqCst);
-        for region in map::closed() {
-            region.finish();
-        }
-    }
-}
-
-/// Lets go of what was closed while pinned, and of what was dropped without being closed.
-pub(super) fn reap() {
-    let reaper = REAPER.get();
-    reaper.alone(|| {
-        map::forgotten().into_iter().for_each(|region| region.refuse_pins());
-        reaper.look();
-    });
 }

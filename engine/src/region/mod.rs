@@ -32,6 +32,7 @@ mod options;
 mod orphans;
 mod overlay;
 mod probe;
+mod reaper;
 mod source;
 mod sysfs;
 mod unsynced;
@@ -91,7 +92,7 @@ impl Region {
     pub fn attach(source: Source, options: &RegionOptions) -> Result<Arc<Self>> {
         options.validate()?;
         FrameTable::ensure_global()?;
-        close::reap();
+        reaper::reap();
         let opened = source::open(source, options)?;
         let (mapping, frames) = place(&opened, options)?;
         let source::Opened { medium, class, len, backing } = opened;
