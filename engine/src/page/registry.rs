@@ -1,15 +1,13 @@
-//! Which regions' pages are open in this process, for callers that only have an address.
+//! Pages for callers that only have an address, or a number.
 
 use super::pages::Pages;
 use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
+use crate::region::tenant_at;
 use crate::space::{Owner, SpaceManager};
-use crate::sync::{Global, RwLock};
 use crate::units::{FRAME_SIZE, FrameNo, Pfn, PfnRange};
 use std::sync::Arc;
-
-static OPEN: Global<RwLock<Vec<Arc<Pages>>>> = Global::new(RwLock::default);
 
 /// Pins on all frames that hold the `len` bytes at `address`, in order: the same descriptors, counts and release as of
 /// pins made through objects or by pfn.
@@ -19,10 +17,7 @@ static OPEN: Global<RwLock<Vec<Arc<Pages>>>> = Global::new(RwLock::default);
 /// `Detached` when its page was cut off. No pin is left behind.
 pub fn frames_at(address: *const u8, len: usize) -> Result<Vec<PageRef>> {
     let foreign = || Error::ForeignAddress { address: address.addr() as u64 };
-    let pages = {
-        let open = OPEN.get().read();
-        open.iter().find(|pages| pages.frame_at(address).is_some()).cloned().ok_or_else(foreign)?
-    };
+    let pages = tenant_at(address).and_then(|tenant| tenant.downcast::<Pages>().ok()).ok_or_else(foreign)?;
     let first = pages.frame_at(address).ok_or_else(foreign)?;
     let in_page = address.addr() % FRAME_SIZE;
     let bytes = in_page.checked_add(len).ok_or_else(foreign)?;
@@ -32,12 +27,16 @@ pub fn frames_at(address: *const u8, len: usize) -> Result<Vec<PageRef>> {
 impl Pages {
     /// Lets others find these pages by address.
     pub(crate) fn publish(self: &Arc<Self>) {
-        OPEN.get().write().push(Arc::clone(self));
+        let pages = Arc::downgrade(self);
+        self.region().let_to(Some(pages));
     }
 
     /// The opposite.
-    pub(crate) fn withdraw(self: &Arc<Self>) {
-        OPEN.get().write().retain(|pages| !Arc::ptr_eq(pages, self));
+    pub(crate) fn withdraw(&self) {
+        // In a forked child no address leads to them, and what is locked may be so for ever.
+        if !self.region().forked() {
+            self.region().let_to(None);
+        }
     }
 
     /// Pins on all frames of a range.

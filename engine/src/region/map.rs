@@ -1,8 +1,9 @@
-//! The region map: which region has this pfn, and which this address.
+//! The region map: which region has this pfn. (Which has this address: `windows`.)
 //!
 //! A snapshot that readers take without a lock. It keeps no region: an old snapshot, which lives as long as its last
 //! reader, would keep a region mapped that was let go. What keeps them is a list beside it.
 
+use super::windows::{Tenant, WINDOWS, Window};
 use super::{Identity, Region};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Global, Mutex};
@@ -15,50 +16,28 @@ use std::sync::{Arc, Weak};
 struct Entry {
     region: Weak<Region>,
     frames: PfnRange,
-    /// Addresses of the window.
-    start: usize,
-    window: u64,
 }
 
-/// All attached regions, closing ones included.
+/// All attached regions, closing ones included, in order of their pfns.
 #[derive(Default)]
-struct Map {
-    /// In order of their pfns.
-    by_pfn: Vec<Entry>,
-    /// The same ones in order of their addresses, as positions in `by_pfn`.
-    by_address: Vec<usize>,
-}
+struct Map(Vec<Entry>);
 
 static MAP: Global<ArcSwap<Map>> = Global::new(ArcSwap::default);
-/// The one `Arc` that keeps a region attached. Held while the snapshot is replaced.
+/// The one `Arc` that keeps a region attached. Held while the snapshots are replaced, here and in `windows`.
 static ATTACHED: Global<Mutex<Vec<Arc<Region>>>> = Global::new(Mutex::default);
 
 impl Map {
     fn new(regions: &[Arc<Region>]) -> Self {
-        let entry = |region: &Arc<Region>| Entry {
-            region: Arc::downgrade(region),
-            frames: region.frames(),
-            start: region.start(),
-            window: region.window_bytes(),
-        };
+        let entry = |region: &Arc<Region>| Entry { region: Arc::downgrade(region), frames: region.frames() };
         let mut by_pfn: Vec<_> = regions.iter().map(entry).collect();
         by_pfn.sort_by_key(|entry| entry.frames.start);
-        let mut by_address: Vec<usize> = (0..by_pfn.len()).collect();
-        by_address.sort_by_key(|&i| by_pfn[i].start);
-        Self { by_pfn, by_address }
+        Self(by_pfn)
     }
 
     fn by_pfn(&self, pfn: Pfn) -> Option<&Weak<Region>> {
-        let after = self.by_pfn.partition_point(|entry| entry.frames.start <= pfn);
-        let entry = self.by_pfn[..after].last()?;
+        let after = self.0.partition_point(|entry| entry.frames.start <= pfn);
+        let entry = self.0[..after].last()?;
         entry.frames.contains(pfn).then_some(&entry.region)
-    }
-
-    fn by_address(&self, address: usize) -> Option<(&Weak<Region>, u64)> {
-        let after = self.by_address.partition_point(|&i| self.by_pfn[i].start <= address);
-        let entry = &self.by_pfn[*self.by_address[..after].last()?];
-        let offset = (address - entry.start) as u64;
-        (offset < entry.window).then_some((&entry.region, offset))
     }
 }
 
@@ -66,14 +45,6 @@ impl Map {
 #[must_use]
 pub fn region_of(pfn: Pfn) -> Option<Arc<Region>> {
     MAP.get().load().by_pfn(pfn).and_then(Weak::upgrade)
-}
-
-/// The region whose window holds this address, and the byte offset there.
-#[must_use]
-pub fn region_at(address: *const u8) -> Option<(Arc<Region>, u64)> {
-    let map = MAP.get().load();
-    let (region, offset) = map.by_address(address.addr())?;
-    Some((region.upgrade()?, offset))
 }
 
 /// Queues a frame whose freeing the caller has claimed with the region that has its pfn now: the put that claimed it may
@@ -91,6 +62,11 @@ pub(super) fn queue_orphan(pfn: Pfn) {
 /// Makes a region known, and keeps it.
 pub(super) fn publish(region: &Arc<Region>) {
     change(|regions| regions.push(Arc::clone(region)));
+}
+
+/// A region has another tenant, or none.
+pub(super) fn let_to(region: &Region, tenant: Option<Weak<Tenant>>) {
+    change(|_| region.set_tenant(tenant));
 }
 
 /// Forgets a region; whether it was known.
@@ -131,5 +107,6 @@ fn change<R>(edit: impl FnOnce(&mut Vec<Arc<Region>>) -> R) -> R {
     let mut regions = ATTACHED.get().lock();
     let edited = edit(&mut regions);
     MAP.get().store(Arc::new(Map::new(&regions)));
+    WINDOWS.get().replace(regions.iter().map(Window::of).collect());
     edited
 }

@@ -36,14 +36,16 @@ mod reaper;
 mod source;
 mod sysfs;
 mod unsynced;
+mod windows;
 
 pub use close::{Detach, LastWill, last_put};
 pub use extents::Gap;
 pub use identity::{Difference, Holder, Identity};
-pub use map::{region_at, region_of};
+pub use map::region_of;
 
 pub use memory::Memory;
 pub use options::{RegionOptions, Source};
+pub use windows::{Tenant, region_at, tenant_at};
 
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
@@ -57,7 +59,7 @@ use options::REGION_MAX;
 use orphans::Orphans;
 use source::Backing;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What a region without a file is called.
 const MEMORY: &str = "the memory region";
@@ -82,6 +84,7 @@ pub struct Region {
     stores: AtomicBool,
     orphans: Orphans,
     growing: Mutex<()>,
+    tenant: Mutex<Option<Weak<Tenant>>>,
 }
 
 impl Region {
@@ -124,6 +127,7 @@ impl Region {
             stores: AtomicBool::new(stores),
             orphans: Orphans::default(),
             growing: Mutex::new(()),
+            tenant: Mutex::new(None),
         });
         map::publish(&region);
         region.keep_file(true);
@@ -317,6 +321,19 @@ impl Region {
         if let Some(frame) = self.frame_of(pfn) {
             self.orphans.push(FrameTable::global(), frame, pfn);
         }
+    }
+
+    /// Lets others find `tenant`, which stands on the region, by an address of it ([`tenant_at`]); without one, nothing.
+    pub fn let_to(&self, tenant: Option<Weak<Tenant>>) {
+        map::let_to(self, tenant);
+    }
+
+    fn tenant(&self) -> Option<Weak<Tenant>> {
+        self.tenant.lock().clone()
+    }
+
+    fn set_tenant(&self, tenant: Option<Weak<Tenant>>) {
+        *self.tenant.lock() = tenant;
     }
 
     /// Whether frames are queued.

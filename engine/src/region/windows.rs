@@ -1,0 +1,67 @@
+//! The address map: whose window an address lies in.
+//!
+//! A snapshot that every look-up by address reads without a lock. One that was replaced is freed when no reader is in it
+//! any more. It keeps nothing alive: a region that was let go is gone, and so is its tenant, whatever an old snapshot says.
+
+use super::Region;
+use crate::sync::Global;
+use arc_swap::ArcSwap;
+use std::any::Any;
+use std::sync::{Arc, Weak};
+
+/// What stands on a region, and is found by an address of it.
+pub type Tenant = dyn Any + Send + Sync;
+
+/// The addresses of an attached region.
+pub(super) struct Window {
+    start: usize,
+    bytes: u64,
+    region: Weak<Region>,
+    tenant: Option<Weak<Tenant>>,
+}
+
+/// The windows of all attached regions, closing ones included, in order of their addresses.
+#[derive(Default)]
+pub(super) struct Windows(ArcSwap<Vec<Window>>);
+
+pub(super) static WINDOWS: Global<Windows> = Global::new(Windows::default);
+
+impl Window {
+    pub(super) fn of(region: &Arc<Region>) -> Self {
+        Self {
+            start: region.start(),
+            bytes: region.window_bytes(),
+            region: Arc::downgrade(region),
+            tenant: region.tenant(),
+        }
+    }
+}
+
+impl Windows {
+    /// From now on these are all. One thread at a time.
+    pub(super) fn replace(&self, mut windows: Vec<Window>) {
+        windows.sort_by_key(|window| window.start);
+        self.0.store(Arc::new(windows));
+    }
+
+    /// What `take` makes of the window that holds this address, and of the byte's place in it.
+    fn find<R>(&self, address: usize, take: impl FnOnce(&Window, u64) -> Option<R>) -> Option<R> {
+        let windows = self.0.load();
+        let after = windows.partition_point(|window| window.start <= address);
+        let window = windows[..after].last()?;
+        let offset = (address - window.start) as u64;
+        if offset < window.bytes { take(window, offset) } else { None }
+    }
+}
+
+/// The region whose window holds this address, and the byte offset there.
+#[must_use]
+pub fn region_at(address: *const u8) -> Option<(Arc<Region>, u64)> {
+    WINDOWS.get().find(address.addr(), |window, offset| Some((window.region.upgrade()?, offset)))
+}
+
+/// What stands on the region whose window holds this address, as far as it was published.
+#[must_use]
+pub fn tenant_at(address: *const u8) -> Option<Arc<Tenant>> {
+    WINDOWS.get().find(address.addr(), |window, _| window.tenant.as_ref()?.upgrade())
+}
