@@ -335,10 +335,10 @@ fn what_a_close_leaves_unflushed_is_found() {
     };
     assert!(edited(CacheLine, last(is_fence)).contains(&"unflushed-at-close"));
     assert!(edited(CacheLine, last(is_flush)).contains(&"unflushed-at-close"));
-    let through = |event: &Event| matches!(event, Event::WriteThroughEnd { .. });
+    let synced = |event: &Event| matches!(event, Event::SyncEnd { .. });
     // An operation without its end has failed, so the beginning goes, too.
     let whole = |events: &mut Vec<Event>| {
-        let at = events.iter().rposition(through).expect("the lease is written last");
+        let at = events.iter().rposition(synced).expect("the lease is written last");
         events.drain(at - 1..=at);
     };
     assert!(edited(Fdatasync, whole).contains(&"unflushed-at-close"));

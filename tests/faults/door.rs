@@ -25,7 +25,7 @@ pub const CASES: &[Case] = &[
 
 const CLASSES: [Durability; 3] = [Durability::Fdatasync, Durability::CacheLine, Durability::Volatile];
 /// The lease's state and the word for a region that failed.
-const LEASE_STATE: usize = 2 * 4096 + 8;
+const LEASE_STATE: usize = pagestone::media::layout::LEASE_OFFSET as usize + 8;
 const FAILED: u8 = 3;
 
 /// What the last owner left, as the file's lease says.

@@ -2,7 +2,7 @@
 
 use crate::{PAGE, content, filled, pin};
 use pagestone::Error;
-use pagestone::media::layout::RootWord;
+use pagestone::media::layout::{BITMAP_FRAME, RootWord};
 use pagestone::store::{Report, Store};
 use pagestone_fuzzing::format::{Seal, name_hash, offset, set_word, word};
 use std::path::PathBuf;
@@ -286,7 +286,7 @@ fn a_frame_that_the_bitmap_calls_free_is_not_given_to_others_under_a_guard() {
     let region = Region::new(|store| drop((filled(store, "a", 40), filled(store, "b", 3))));
     let mut damaged = 0;
     region.edit(|image| {
-        let bitmap = offset(u64::from(pagestone::media::layout::bitmap_frame(0, log_frames(image)).0));
+        let bitmap = offset(BITMAP_FRAME.0.into());
         damaged = frame(image, "a", 7);
         let at = bitmap + (damaged / 64 * 8) as usize;
         let bits = word(image, at);
@@ -311,12 +311,6 @@ fn a_frame_that_the_bitmap_calls_free_is_not_given_to_others_under_a_guard() {
         drop(page);
         store.unlink("again").unwrap();
     }
-}
-
-/// Frames of the region's log.
-fn log_frames(image: &[u8]) -> u32 {
-    let at = pagestone::media::layout::SUPERBLOCK_OFFSETS[0] as usize;
-    word(image, at + 72) as u32
 }
 
 #[test]
@@ -468,7 +462,7 @@ fn a_used_frame_that_the_allocator_meets_while_something_is_freed_says_nothing_o
         drop((filled(store, "a", 40), filled(store, "b", 3), filled(store, "c", 3)));
     });
     region.edit(|image| {
-        let bitmap = offset(u64::from(pagestone::media::layout::bitmap_frame(0, log_frames(image)).0));
+        let bitmap = offset(BITMAP_FRAME.0.into());
         for page in [6, 7] {
             let used = frame(image, "a", page);
             let at = bitmap + (used / 64 * 8) as usize;

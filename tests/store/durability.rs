@@ -2,6 +2,7 @@
 
 use crate::{PAGE, filled, memory, pin};
 use pagestone::Error;
+use pagestone::media::layout::LEASE_OFFSET;
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::store::Store;
 use pagestone::units::{Durability, PageIndex};
@@ -146,7 +147,7 @@ fn a_failed_sync_is_told_to_the_next_opening() {
     recorder.fail_next(FileOperation::Sync, 0);
     assert!(object.sync().is_err());
     // The lease's state, as the medium's layout has it: 3 is "failed".
-    assert_eq!(std::fs::read(&path).unwrap()[2 * 4096 + 8], 3);
+    assert_eq!(std::fs::read(&path).unwrap()[LEASE_OFFSET as usize + 8], 3);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::{PAGE, filled, pin};
 use pagestone::Error;
+use pagestone::media::layout::LEASE_OFFSET;
 use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Options, Store};
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
@@ -15,7 +16,7 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(10);
 /// The lease, its state, and the word for a region that failed.
-const LEASE: u64 = 2 * PAGE;
+const LEASE: u64 = LEASE_OFFSET;
 const STATE: usize = LEASE as usize + 8;
 const FAILED: u8 = 3;
 
@@ -57,13 +58,13 @@ fn a_close_that_cannot_say_so_says_that_the_region_failed() {
     store.close().unwrap();
     let mut in_close = rig.recorder.file_operations().split_off(before);
     in_close.retain(|done| *done != FileOperation::Look);
-    assert_eq!(in_close.last(), Some(&FileOperation::WriteThrough), "the clean mark comes last");
-    let writes = in_close.iter().filter(|done| **done == FileOperation::WriteThrough).count() as u64;
+    assert_eq!(in_close.last(), Some(&FileOperation::Sync), "the clean mark comes last");
+    let syncs = in_close.iter().filter(|done| **done == FileOperation::Sync).count() as u64;
 
     let store = rig.open();
     store.sync().unwrap();
     store.create("c").unwrap();
-    rig.recorder.fail_next(FileOperation::WriteThrough, writes - 1);
+    rig.recorder.fail_next(FileOperation::Sync, syncs - 1);
     let (store, error) = store.close().unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
     assert_eq!(rig.lease(), FAILED);

@@ -18,6 +18,11 @@ use std::collections::{BTreeMap, HashSet};
 /// Every defect `check` knows, and what it means.
 pub const DEFECTS: &[(&str, &str)] = &[
     ("superblock-copy", "one of the superblock's two copies is not whole; the next change repairs it"),
+    ("superblock-field", "the superblock has a field that no feature of it explains"),
+    (
+        "unknown-features",
+        "the region uses features that this release does not know: it cannot be judged by this one",
+    ),
     ("lease", "the lease is not whole; the next opening assumes a power loss"),
     (
         "log-header-copy",

@@ -5,7 +5,7 @@
 //! transaction, if a frame is to be had; if not, or below the last level, it grows. Nodes that become empty go.
 
 use super::bitmap;
-use super::layout::{RootWord, directory_frame};
+use super::layout::{DIRECTORY_FRAME, RootWord};
 use super::log::Txn;
 use super::record::{Head, ObjectSlot};
 use super::words::{Seal, Shape, WORDS, Words};
@@ -92,8 +92,7 @@ struct Bucket {
 pub(crate) fn root(words: &impl Words, shape: Shape) -> Result<FrameNo> {
     let at = RootWord::Directory.offset();
     let value = words.word(at)?;
-    let fixed = directory_frame(shape.log_frames);
-    if value == u64::from(fixed.0) { Ok(fixed) } else { shape.frame(value, WHAT, at) }
+    if value == u64::from(DIRECTORY_FRAME.0) { Ok(DIRECTORY_FRAME) } else { shape.frame(value, WHAT, at) }
 }
 
 /// The bucket of `hash`.

@@ -3,16 +3,15 @@
 use crate::error::{Error, Result};
 use crate::media::ending::Recovery;
 use crate::media::layout::{
-    LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS, ROOT_FRAME, RootWord,
-    SUPERBLOCK_OFFSETS, WORD_SIZE, bitmap_frame, directory_frame, file_bytes, first_free_frame,
-    initial_frames,
+    BITMAP_FRAME, DIRECTORY_FRAME, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS,
+    ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE, file_bytes, first_free_frame, initial_frames,
 };
 use crate::media::log::header::{FORMAT_WRITES, Header};
 use crate::media::log::recovery::recover;
 use crate::media::log::ring::Ring;
 use crate::media::log::{Log, new_epoch};
 use crate::media::rules::Rules;
-use crate::media::superblock::Superblock;
+use crate::media::superblock::{Drawn, Superblock};
 use crate::region::Region;
 use crate::units::{FRAME_SIZE, REGION_FRAMES_MAX};
 use std::collections::BTreeMap;
@@ -59,24 +58,22 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     region.fill_gaps(std::iter::once(0..bytes))?;
     let memory = region.memory();
     let zeros = [0; FRAME_SIZE];
-    for offset in (LEASE_OFFSET..first_free_frame(log_frames).offset()).step_by(FRAME_SIZE) {
+    for offset in (LOG_HEADER_OFFSETS[0]..first_free_frame(log_frames).offset()).step_by(FRAME_SIZE) {
         memory.write(offset, &zeros)?;
     }
     for (offset, word) in words(log_frames) {
         memory.store(offset, word)?;
     }
-    memory.flush(LEASE_OFFSET, (first_free_frame(log_frames).offset() - LEASE_OFFSET) as usize)?;
+    let head = LOG_HEADER_OFFSETS[0]..first_free_frame(log_frames).offset();
+    memory.flush(head.start, (head.end - head.start) as usize)?;
     memory.fence();
     memory.sync_file()?;
-    let mut header = Header::fresh(new_epoch()?);
+    let mut header = Header::fresh(new_epoch()?, log_frames);
     let tail = header.tail;
     for _ in 0..FORMAT_WRITES {
         header.advance(memory, tail, Rules::default())?;
     }
-    let mut uuid = [0; 16];
-    uuid[..8].copy_from_slice(&new_epoch()?.to_le_bytes());
-    uuid[8..].copy_from_slice(&new_epoch()?.to_le_bytes());
-    let mut superblock = Superblock::of_format(log_frames, uuid);
+    let mut superblock = Superblock::of_format(log_frames, Drawn::at_random()?);
     superblock.write(region, 1)?;
     superblock.sequence = 2;
     superblock.write(region, 0)
@@ -102,9 +99,10 @@ pub fn format_over(region: &Region, log_frames: u32) -> Result {
     }
     memory.fence();
     // The log's header tells an unfinished format from a region that lost its superblocks.
-    memory.write(LOG_HEADER_OFFSETS[0], &[0; FRAME_SIZE])?;
-    memory.write(LEASE_OFFSET, &[0; FRAME_SIZE])?;
-    memory.flush(LEASE_OFFSET, 2 * FRAME_SIZE)?;
+    for offset in LOG_HEADER_OFFSETS.into_iter().chain([LEASE_OFFSET]) {
+        memory.write(offset, &[0; FRAME_SIZE])?;
+        memory.flush(offset, FRAME_SIZE)?;
+    }
     memory.fence();
     format(region, log_frames)
 }
@@ -137,8 +135,8 @@ pub fn is_unfinished(region: &Region, log_frames: u32) -> Result<bool> {
 /// whole the format was not cut short, so the copy that comes last is not among them.
 fn may_be_left(log_frames: u32) -> BTreeMap<u64, Option<u64>> {
     // Made of two random numbers: the words that differ are those which depend on them.
-    let superblock = [0, u8::MAX].map(|random| Superblock::of_format(log_frames, [random; 16]).encode());
-    let header = |copy| [0, u64::MAX].map(|epoch| Header::of_format(epoch, copy));
+    let superblock = [0, u8::MAX].map(|byte| Superblock::of_format(log_frames, Drawn::all(byte)).encode());
+    let header = |copy| [0, u64::MAX].map(|epoch| Header::of_format(epoch, log_frames, copy));
     let sectors = [
         (SUPERBLOCK_OFFSETS[1], superblock),
         (LOG_HEADER_OFFSETS[0], header(0)),
@@ -157,9 +155,9 @@ fn words(log_frames: u32) -> impl Iterator<Item = (u64, u64)> {
     let root = [
         (RootWord::Frames.offset(), initial_frames(log_frames).into()),
         (RootWord::NextObject.offset(), 1),
-        (RootWord::Directory.offset(), directory_frame(log_frames).0.into()),
+        (RootWord::Directory.offset(), DIRECTORY_FRAME.0.into()),
     ];
-    let bitmap = bitmap_frame(0, log_frames).offset();
+    let bitmap = BITMAP_FRAME.offset();
     let fixed = u64::from(first_free_frame(log_frames).0);
     let bits = move |word: u64| u64::MAX >> (64 - (fixed - word * 64).min(64));
     root.into_iter().chain((0..fixed.div_ceil(64)).map(move |word| (bitmap + word * WORD_SIZE, bits(word))))
@@ -180,9 +178,9 @@ pub fn open(region: Arc<Region>, rules: Rules) -> Result<(Log, Recovery)> {
             hint,
         });
     };
-    let log_frames = superblock.newest.log_frames;
+    let (log_frames, salt) = (superblock.newest.log_frames, superblock.newest.drawn.salt);
     check_frames(&region, log_frames, region.memory().load(RootWord::Frames.offset())?)?;
-    let (header, recovery) = recover(&region, Ring::new(log_frames), rules)?;
+    let (header, recovery) = recover(&region, Ring::new(log_frames), salt, rules)?;
     let log = Log::new(region, superblock, header, recovery, rules);
     check_frames(log.region(), log_frames, log.read(RootWord::Frames.offset())?)?;
     Ok((log, recovery))

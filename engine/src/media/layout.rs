@@ -3,16 +3,21 @@
 //! ```text
 //! frame 0          superblock, copy A (first sector)
 //! frame 1          superblock, copy B (first sector)
-//! frame 2          lease (first sector)
-//! frame 3          log header: copy 0, copy 1, applied cursor (a sector each)
-//! frame 4          root: the words everything else hangs on
-//! frames 5 to 7    reserved, zero
-//! frames 8 ..      the log, L frames
-//! frame 8 + L      bitmap of group 0
-//! frame 9 + L      root node of the directory
-//! frames 10 + L .. data and nodes
+//! frame 2          log header, copy A (first sector)
+//! frame 3          log header, copy B (first sector)
+//! frame 4          lease (first sector)
+//! frame 5          applied cursor (first word)
+//! frame 6          root: the words everything else hangs on
+//! frame 10         bitmap of group 0
+//! frame 12         root node of the directory
+//! frames 16 ..     the log, L frames
+//! frames 16 + L .. data and nodes
 //! frame 32768 * g  bitmap of group g, for g >= 1
 //! ```
+//! Frames 7 to 9, 11 and 13 to 15 are reserved: zero.
+//!
+//! What must survive each other lies in different frames, and what the kernel writes by itself, as it does the cursor,
+//! shares none with a sector that must not tear: the kernel and many disks write 4096 bytes at a time.
 //!
 //! Nothing depends on the size a region may reach: a file grows group by group, and its length is one frame more than
 //! the region's `frames` word says, so that what follows the last page is readable.
@@ -30,18 +35,22 @@ pub const GROUP_FRAMES: u64 = 8 * FRAME_SIZE as u64;
 
 /// Byte offsets of the superblock's two copies.
 pub const SUPERBLOCK_OFFSETS: [u64; 2] = [0, FRAME_SIZE as u64];
-/// Byte offset of the lease.
-pub const LEASE_OFFSET: u64 = 2 * FRAME_SIZE as u64;
 /// Byte offsets of the log header's two copies.
-pub const LOG_HEADER_OFFSETS: [u64; 2] = [3 * FRAME_SIZE as u64, 3 * FRAME_SIZE as u64 + SECTOR_SIZE as u64];
+pub const LOG_HEADER_OFFSETS: [u64; 2] = [2 * FRAME_SIZE as u64, 3 * FRAME_SIZE as u64];
+/// Byte offset of the lease.
+pub const LEASE_OFFSET: u64 = 4 * FRAME_SIZE as u64;
 /// Byte offset of the applied cursor.
-pub const CURSOR_OFFSET: u64 = 3 * FRAME_SIZE as u64 + 2 * SECTOR_SIZE as u64;
+pub const CURSOR_OFFSET: u64 = 5 * FRAME_SIZE as u64;
 /// The root frame.
-pub const ROOT_FRAME: FrameNo = FrameNo(4);
+pub const ROOT_FRAME: FrameNo = FrameNo(6);
+/// The bitmap of group 0.
+pub const BITMAP_FRAME: FrameNo = FrameNo(10);
+/// The directory's root node in a fresh region.
+pub const DIRECTORY_FRAME: FrameNo = FrameNo(12);
 /// Frames that hold nothing yet.
-pub const RESERVED_FRAMES: std::ops::Range<u32> = 5..8;
+pub const RESERVED_FRAMES: [u32; 7] = [7, 8, 9, 11, 13, 14, 15];
 /// First frame of the log.
-pub const LOG_FRAME: FrameNo = FrameNo(8);
+pub const LOG_FRAME: FrameNo = FrameNo(16);
 
 /// Frames of the log by default: 256 KiB.
 pub const LOG_FRAMES_DEFAULT: u32 = 64;
@@ -49,8 +58,8 @@ pub const LOG_FRAMES_DEFAULT: u32 = 64;
 pub const LOG_FRAMES_MIN: u32 = 4;
 /// Most frames of a log: 128 MiB less the rest of group 0.
 pub const LOG_FRAMES_MAX: u32 = 16384;
-/// Frames of a fresh region with a default log; with its spare frame it takes 480 KiB.
-pub const FRAMES_INITIAL: u32 = 119;
+/// Frames for data and nodes that a fresh region has.
+const FREE_INITIAL: u32 = 47;
 
 /// Counters on the medium (records, bytes of the log, openings, objects) grow from 0 by what happens, and none ever gets
 /// here: a larger one is refused, so that counting on from one that is read cannot overflow.
@@ -86,8 +95,8 @@ impl RootWord {
 
 /// The bitmap frame of a group.
 #[must_use]
-pub const fn bitmap_frame(group: u64, log_frames: u32) -> FrameNo {
-    if group == 0 { FrameNo(LOG_FRAME.0 + log_frames) } else { FrameNo((group * GROUP_FRAMES) as u32) }
+pub const fn bitmap_frame(group: u64) -> FrameNo {
+    if group == 0 { BITMAP_FRAME } else { FrameNo((group * GROUP_FRAMES) as u32) }
 }
 
 /// The frame's number among those that are no bitmap of a later group: a run of data that crosses into the next group
@@ -113,22 +122,16 @@ pub const fn frame_of_rank(rank: u32) -> FrameNo {
     FrameNo(rank + ((rank + ((rank - 1) >> SHIFT)) >> SHIFT))
 }
 
-/// The directory's root node in a fresh region.
-#[must_use]
-pub const fn directory_frame(log_frames: u32) -> FrameNo {
-    FrameNo(LOG_FRAME.0 + log_frames + 1)
-}
-
 /// The first frame that may hold data or nodes; those before it are never given out.
 #[must_use]
 pub const fn first_free_frame(log_frames: u32) -> FrameNo {
-    FrameNo(LOG_FRAME.0 + log_frames + 2)
+    FrameNo(LOG_FRAME.0 + log_frames)
 }
 
 /// Frames of a fresh region with this log.
 #[must_use]
 pub const fn initial_frames(log_frames: u32) -> u32 {
-    FRAMES_INITIAL - LOG_FRAMES_DEFAULT + log_frames
+    LOG_FRAME.0 + log_frames + FREE_INITIAL
 }
 
 /// Fewer bytes hold no region: both superblocks have to be there.
@@ -137,7 +140,7 @@ pub const LEAST_BYTES: u64 = SUPERBLOCK_OFFSETS[1] + FRAME_SIZE as u64;
 /// Bytes of a fresh region with this log.
 #[must_use]
 pub fn initial_bytes(log_frames: u32) -> u64 {
-    file_bytes(u64::from(FRAMES_INITIAL - LOG_FRAMES_DEFAULT) + u64::from(log_frames))
+    file_bytes(u64::from(LOG_FRAME.0 + FREE_INITIAL) + u64::from(log_frames))
 }
 
 /// Bytes of the file that holds `frames` frames and the spare one behind them.
@@ -147,7 +150,7 @@ pub const fn file_bytes(frames: u64) -> u64 {
 }
 
 const _: () = assert!(GROUP_FRAMES == 32768 && WORDS_PER_FRAME == 512);
-const _: () = assert!(file_bytes(FRAMES_INITIAL as u64) <= 512 * 1024);
+const _: () = assert!(file_bytes(initial_frames(LOG_FRAMES_DEFAULT) as u64) <= 512 * 1024);
 const _: () = assert!((first_free_frame(LOG_FRAMES_MAX).0 as u64) < GROUP_FRAMES);
 
 #[cfg(test)]

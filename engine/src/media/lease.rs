@@ -1,4 +1,4 @@
-//! The lease: which process wrote last, and whether it left in order. A sector of its own, written lazily: by the first
+//! The lease: which process wrote last, and whether it left in order. A frame of its own, written lazily: by the first
 //! change of an opening, by a close, and (best effort) by a failure.
 //!
 //! It decides one question, LOG rule 9: was the last owner's end the death of a *process*, so that the page cache
@@ -100,6 +100,14 @@ impl Lease {
     /// Durable on return.
     pub fn write(&self, region: &Region) -> Result {
         self.encode().write(region.memory(), LEASE_OFFSET)
+    }
+
+    /// Stores the lease.
+    ///
+    /// # Durability
+    /// None: torn, absent or whole if the power fails.
+    pub fn store(&self, region: &Region) -> Result {
+        self.encode().store(region.memory(), LEASE_OFFSET)
     }
 
     /// Says that bytes of the region may be lost: its last owner's, or its own. Best effort. The kernel tells an error once, and

@@ -53,6 +53,8 @@ pub enum Rule {
     SyncKeepsImages,
     GrowthKeepsImages,
     PunchEarly,
+    OneHeader,
+    CursorUnchecked,
 }
 
 impl Rule {
@@ -103,6 +105,8 @@ impl Rule {
         Self::SyncKeepsImages,
         Self::GrowthKeepsImages,
         Self::PunchEarly,
+        Self::OneHeader,
+        Self::CursorUnchecked,
     ];
 }
 

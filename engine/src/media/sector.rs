@@ -32,6 +32,12 @@ impl<T> Found<T> {
     }
 }
 
+impl std::fmt::Debug for Sector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sector")
+    }
+}
+
 impl Sector {
     /// An empty sector that begins with `magic`.
     #[must_use]

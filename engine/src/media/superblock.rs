@@ -1,9 +1,21 @@
-//! The superblock: what region this is. Two copies, each a sector; one is never touched before the other is durable.
+//! The superblock: what region this is. Two copies, each a sector in a frame of its own; one is never touched before the
+//! other is durable.
+//!
+//! ```text
+//!   0 magic                            72 frames of a group (32 bits)
+//!   8 version   12 frame size          76 frame of the root
+//!  16 features that may be unknown     84 log: first frame, 88 frames
+//!  24 .. to one that only reads       104 salt
+//!  32 .. to none                      112 key of the hash of names (16 bytes)
+//!  40 sequence of the copy            128 hints for a repair, as of this opening: frames (64 bits), 140 directory root
+//!  48 uuid (16 bytes)                 508 checksum
+//!  64 generation                          all else is zero
+//! ```
 
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    COUNTER_MAX, GROUP_FRAMES, LEASE_OFFSET, LEAST_BYTES, LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAME,
-    SUPERBLOCK_OFFSETS, file_bytes, initial_frames,
+    COUNTER_MAX, DIRECTORY_FRAME, GROUP_FRAMES, LEASE_OFFSET, LEAST_BYTES, LOG_FRAME, LOG_FRAMES_MAX,
+    LOG_FRAMES_MIN, ROOT_FRAME, SECTOR_SIZE, SUPERBLOCK_OFFSETS, file_bytes, initial_frames,
 };
 use crate::media::log::header::Header;
 use crate::media::rules::{Rule, Rules};
@@ -15,18 +27,65 @@ use std::path::Path;
 const MAGIC: &[u8; 8] = b"PAGESTN\x01";
 /// Newest format version that this release reads and writes.
 pub const VERSION: u32 = 1;
+/// The draft of format 1 that this build reads and writes, in the upper byte of the features that every opening must know.
+/// The settled format has none, and refuses each of them.
+pub const DRAFT: u64 = 1 << 56;
+const DRAFTS: u64 = 0xff << 56;
+
+/// What a format draws at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// Identity of the region, kept by copies of the file.
+    pub uuid: [u8; 16],
+    /// What every check of the region is bound to, so that nothing which a former region left on the medium passes one.
+    pub salt: u64,
+    /// Key of the hash of names.
+    pub name_key: [u8; 16],
+}
+
+impl Drawn {
+    /// As a format does.
+    pub fn at_random() -> Result<Self> {
+        let mut bytes = [0; 40];
+        getrandom::fill(&mut bytes).map_err(|e| Error::io("random numbers for a new region", e.into()))?;
+        let mut drawn = Self::all(0);
+        drawn.uuid.copy_from_slice(&bytes[..16]);
+        drawn.name_key.copy_from_slice(&bytes[16..32]);
+        bytes[32..].iter().for_each(|&byte| drawn.salt = drawn.salt << 8 | u64::from(byte));
+        Ok(drawn)
+    }
+
+    /// Every byte of it the same.
+    #[must_use]
+    pub const fn all(byte: u8) -> Self {
+        Self { uuid: [byte; 16], salt: u64::from_le_bytes([byte; 8]), name_key: [byte; 16] }
+    }
+}
+
+/// Where a repair may look first: what was so when this copy was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hints {
+    /// Frames of the region.
+    pub frames: u64,
+    /// The directory's root node.
+    pub directory: u32,
+}
 
 /// Fields of the superblock. Those without a remark never change after the format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
     /// Grows with each write of a copy: tells the newer copy from the older.
     pub sequence: u64,
-    /// Identity of the region, kept by copies of the file.
-    pub uuid: [u8; 16],
+    /// What the format has drawn.
+    pub drawn: Drawn,
     /// Grows with each opening that changed something: tells a copy of the file from its original.
     pub generation: u64,
     /// Frames of the log: with the layout's constants, all geometry there is.
     pub log_frames: u32,
+    /// Written with each generation.
+    pub hints: Hints,
+    /// The sector that was read: a field of a newer release stays as it is.
+    found: Sector,
 }
 
 /// The superblock as found, and what was wrong with its copies.
@@ -62,7 +121,7 @@ impl Superblock {
         let [a, b] = found;
         let (chosen, other) = if live == 0 { (a, b) } else { (b, a) };
         let Some(sector) = chosen.whole() else { return Err(not_a_region(region)) };
-        check_version(&sector)?;
+        check_version(region, &sector)?;
         let newest = Self::decode(&sector);
         newest.check_geometry(region)?;
         Ok(Some(Copies { newest, live, other_bad: other.whole().is_none() }))
@@ -71,9 +130,11 @@ impl Superblock {
     fn decode(sector: &Sector) -> Self {
         Self {
             sequence: sector.u64(40),
-            uuid: sector.bytes(48),
             generation: sector.u64(64),
-            log_frames: sector.u32(72),
+            drawn: Drawn { uuid: sector.bytes(48), salt: sector.u64(104), name_key: sector.bytes(112) },
+            log_frames: sector.u32(88),
+            hints: Hints { frames: sector.u64(128), directory: sector.u32(140) },
+            found: sector.clone(),
         }
     }
 
@@ -87,22 +148,47 @@ impl Superblock {
 
     /// What a format writes first.
     #[must_use]
-    pub fn of_format(log_frames: u32, uuid: [u8; 16]) -> Self {
-        Self { sequence: 1, uuid, generation: 0, log_frames }
+    pub fn of_format(log_frames: u32, drawn: Drawn) -> Self {
+        let mut s = Sector::new(MAGIC);
+        s.put_u32(8, VERSION);
+        s.put_u32(12, FRAME_SIZE as u32);
+        s.put_u64(32, DRAFT);
+        s.put(48, &drawn.uuid);
+        s.put_u32(72, GROUP_FRAMES as u32);
+        s.put_u32(76, ROOT_FRAME.0);
+        s.put_u32(84, LOG_FRAME.0);
+        s.put_u32(88, log_frames);
+        s.put_u64(104, drawn.salt);
+        s.put(112, &drawn.name_key);
+        let hints = Hints { frames: initial_frames(log_frames).into(), directory: DIRECTORY_FRAME.0 };
+        Self { sequence: 1, drawn, generation: 0, log_frames, hints, found: s }
     }
 
     /// As it lies on the medium.
     #[must_use]
     pub fn encode(&self) -> Sector {
-        let mut s = Sector::new(MAGIC);
-        s.put_u32(8, VERSION);
-        s.put_u32(12, FRAME_SIZE as u32);
+        let mut s = self.found.clone();
         s.put_u64(40, self.sequence);
-        s.put(48, &self.uuid);
         s.put_u64(64, self.generation);
-        s.put_u32(72, self.log_frames);
-        s.put_u32(76, GROUP_FRAMES as u32);
+        s.put_u64(128, self.hints.frames);
+        s.put_u32(140, self.hints.directory);
         s
+    }
+
+    /// Features that only a writer must know, and that this release does not know.
+    #[must_use]
+    pub fn unknown_to_write(&self) -> u64 {
+        self.found.u64(24)
+    }
+
+    /// The first byte of no field that is not zero. A newer release may have one there, and says so.
+    #[must_use]
+    pub fn unknown_byte(&self) -> Option<usize> {
+        if self.found.u64(16) != 0 {
+            return None;
+        }
+        let spare = [80..84, 92..104, 136..140, 144..SECTOR_SIZE - 4];
+        spare.into_iter().flatten().find(|&at| self.found.bytes::<1>(at) != [0])
     }
 
     fn check_geometry(&self, region: &Region) -> Result {
@@ -110,8 +196,9 @@ impl Superblock {
             let why = format!("impossible numbers: write {}, opening {}", self.sequence, self.generation);
             return Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], why));
         }
-        if !(LOG_FRAMES_MIN..=LOG_FRAMES_MAX).contains(&self.log_frames) {
-            let why = format!("a log of {} frames", self.log_frames);
+        let first = self.found.u32(84);
+        if !(LOG_FRAMES_MIN..=LOG_FRAMES_MAX).contains(&self.log_frames) || first != LOG_FRAME.0 {
+            let why = format!("a log of {} frames from frame {first} on", self.log_frames);
             return Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], why));
         }
         let (expected, found) = (file_bytes(initial_frames(self.log_frames).into()), region.len_bytes());
@@ -127,7 +214,8 @@ impl Copies {
     ///
     /// # Durability
     /// Durable on return; if the power fails before, the former copy stands.
-    pub fn advance(&mut self, region: &Region, rules: Rules) -> Result {
+    pub fn advance(&mut self, region: &Region, hints: Hints, rules: Rules) -> Result {
+        self.newest.hints = hints;
         let target = if rules.broken(Rule::LiveSuperblock) { self.live } else { 1 - self.live };
         self.newest.sequence += 1;
         self.newest.generation += 1;
@@ -140,18 +228,30 @@ impl Copies {
 }
 
 /// Version and features: the whole sector's checksum is right, so what it says was meant.
-fn check_version(sector: &Sector) -> Result {
+fn check_version(region: &Region, sector: &Sector) -> Result {
     let found = sector.u32(8);
     if found != VERSION {
         return Err(Error::Version { found, supported: VERSION });
     }
     // Words 16, 24 and 32 hold features: those that a reader, a writer, and every opening must know.
-    let (incompat, read_only_compat) = (sector.u64(32), sector.u64(24));
-    if incompat | read_only_compat != 0 {
-        return Err(Error::Features { bits: incompat | read_only_compat });
+    let (to_write, to_open) = (sector.u64(24), sector.u64(32));
+    let first_draft = sector.u32(76) == GROUP_FRAMES as u32;
+    if first_draft || to_open & DRAFTS != DRAFT {
+        return Err(Error::NotARegion {
+            path: region.path().map(Path::to_path_buf).unwrap_or_default(),
+            hint: "it was made before format 1 was settled: export it with the build that made it".to_owned(),
+        });
     }
-    if sector.u32(12) != FRAME_SIZE as u32 || sector.u32(76) != GROUP_FRAMES as u32 {
-        return Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], "unknown frame or group size"));
+    let to_write = if region.read_only() { 0 } else { to_write };
+    let unknown = to_open & !DRAFTS | to_write;
+    if unknown != 0 {
+        return Err(Error::Features { bits: unknown });
+    }
+    let units = [sector.u32(12), sector.u32(72), sector.u32(76)];
+    if units != [FRAME_SIZE as u32, GROUP_FRAMES as u32, ROOT_FRAME.0] {
+        let why =
+            format!("frames of {} bytes, groups of {}, the root in frame {}", units[0], units[1], units[2]);
+        return Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], why));
     }
     Ok(())
 }

@@ -137,7 +137,7 @@ impl Shape {
 
     /// The frame that holds group `group`'s bits.
     pub(crate) const fn bitmap(self, group: u64) -> FrameNo {
-        layout::bitmap_frame(group, self.log_frames)
+        layout::bitmap_frame(group)
     }
 
     /// Whether `frame` is part of the fixed furniture: head, log, directory root, bitmaps.
@@ -202,8 +202,8 @@ mod tests {
     fn shape_knows_the_fixed_frames() {
         let shape = Shape { log_frames: 64, frames: layout::GROUP_FRAMES + 10 };
         assert_eq!(shape.groups(), 2);
-        assert_eq!((shape.bitmap(0), shape.bitmap(1)), (FrameNo(72), FrameNo(layout::GROUP_FRAMES as u32)));
-        assert!(!shape.ordinary(FrameNo(73)) && shape.ordinary(FrameNo(74)));
+        assert_eq!((shape.bitmap(0), shape.bitmap(1)), (FrameNo(10), FrameNo(layout::GROUP_FRAMES as u32)));
+        assert!(!shape.ordinary(FrameNo(79)) && shape.ordinary(FrameNo(80)));
         assert!(!shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32)));
         assert!(shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32 + 9)));
         assert!(!shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32 + 10)));

@@ -2,7 +2,7 @@
 
 use crate::format::{RECORD, Seal, offset, word};
 use pagestone::media::layout::{
-    CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS, ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, bitmap_frame,
+    BITMAP_FRAME, CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS, ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS,
 };
 use pagestone::units::FRAME_SIZE;
 use std::collections::BTreeSet;
@@ -92,10 +92,10 @@ pub struct Anatomy {
 impl Anatomy {
     /// Of an image that is valid.
     #[must_use]
-    pub fn of(image: &[u8], log_frames: u32) -> Self {
+    pub fn of(image: &[u8]) -> Self {
         let mut found = Self { frames: word(image, RootWord::Frames.offset() as usize), ..Self::default() };
         for sector in SECTORS {
-            found.bare(sector, 12);
+            found.bare(sector, 16);
         }
         found.bare(CURSOR_OFFSET as usize, 1);
         for root in 0..8 {
@@ -108,7 +108,7 @@ impl Anatomy {
             let holds = holds.map_or(if seal { Holds::Slot } else { Holds::Number }, |(holds, _)| *holds);
             found.add(at, bond, holds);
         }
-        found.bare(bitmap_frame(0, log_frames).offset() as usize, 4);
+        found.bare(BITMAP_FRAME.offset() as usize, 4);
         let mut slots = BTreeSet::new();
         found.directory(image, word(image, RootWord::Directory.offset() as usize), &mut slots);
         for root in [RootWord::FreeSlots, RootWord::Orphans] {

@@ -8,8 +8,10 @@ use crate::{Many, decode};
 use arbitrary::Arbitrary;
 use pagestone::Error;
 use pagestone::media::layout::{
-    LOG_FRAMES_MIN, RootWord, bitmap_frame, directory_frame, first_free_frame, initial_frames,
+    BITMAP_FRAME, DIRECTORY_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAME, RootWord, first_free_frame,
+    initial_frames,
 };
+use pagestone::media::superblock::DRAFT;
 
 /// Bytes of an image at most.
 const LEN_MAX: usize = 1 << 19;
@@ -73,12 +75,12 @@ impl Input {
         if self.fresh {
             (0..SECTORS.len())
                 .for_each(|which| Sector { which: which as u8, fields: Many(vec![]) }.write(&mut image));
-            let root = [FRAMES.into(), 1, directory_frame(LOG_FRAMES_MIN).0.into()];
+            let root = [FRAMES.into(), 1, DIRECTORY_FRAME.0.into()];
             for (n, value) in root.into_iter().enumerate() {
                 set_word(&mut image, RootWord::Frames.offset() as usize + n * 8, value);
             }
             let fixed = (1 << first_free_frame(LOG_FRAMES_MIN).0) - 1;
-            set_word(&mut image, bitmap_frame(0, LOG_FRAMES_MIN).offset() as usize, fixed);
+            set_word(&mut image, BITMAP_FRAME.offset() as usize, fixed);
         }
         for sector in self.sectors.0.iter().take(8) {
             sector.write(&mut image);
@@ -114,9 +116,13 @@ impl Sector {
 const fn usual(which: usize, n: usize) -> u64 {
     match (which, n) {
         (0 | 1, 1) => 1 | 4096 << 32,
-        (0 | 1, 9) => LOG_FRAMES_MIN as u64 | 32768 << 32,
+        (0 | 1, 4) => DRAFT,
+        (0 | 1, 9) => 32768 | (ROOT_FRAME.0 as u64) << 32,
+        (0 | 1, 10) => (LOG_FRAME.0 as u64) << 32,
+        (0 | 1, 11) => LOG_FRAMES_MIN as u64,
         (2, 1) => 2,
         (3 | 4, 3) => 1,
+        (3 | 4, 6) => LOG_FRAME.0 as u64 | (LOG_FRAMES_MIN as u64) << 32,
         _ => 0,
     }
 }

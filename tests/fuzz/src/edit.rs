@@ -4,7 +4,7 @@ use crate::anatomy::{Anatomy, Bond, Holds, Place, SECTORS};
 use crate::fixture;
 use crate::format::{RECORD, Seal, mend_record, mend_sector, set_word, word};
 use arbitrary::Arbitrary;
-use pagestone::media::layout::{LOG_FRAMES_MIN, SECTOR_SIZE};
+use pagestone::media::layout::SECTOR_SIZE;
 use pagestone::units::FRAME_SIZE;
 use std::sync::LazyLock;
 
@@ -19,10 +19,10 @@ pub enum Base {
     Batched,
 }
 
-static CLOSED: LazyLock<Anatomy> = LazyLock::new(|| Anatomy::of(fixture::closed(), LOG_FRAMES_MIN));
-static KILLED: LazyLock<Anatomy> = LazyLock::new(|| Anatomy::of(fixture::killed(), LOG_FRAMES_MIN));
+static CLOSED: LazyLock<Anatomy> = LazyLock::new(|| Anatomy::of(fixture::closed()));
+static KILLED: LazyLock<Anatomy> = LazyLock::new(|| Anatomy::of(fixture::killed()));
 
-static BATCHED: LazyLock<Anatomy> = LazyLock::new(|| Anatomy::of(fixture::batched(), LOG_FRAMES_MIN));
+static BATCHED: LazyLock<Anatomy> = LazyLock::new(|| Anatomy::of(fixture::batched()));
 
 impl Base {
     /// Its bytes.

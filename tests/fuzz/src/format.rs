@@ -46,6 +46,18 @@ impl Seal {
     }
 }
 
+/// What every check of a region is bound to.
+#[must_use]
+pub fn salt(image: &[u8]) -> u64 {
+    word(image, 104)
+}
+
+/// The applied cursor: the low 40 bits of a record's number, and 24 over the region's salt, the log's epoch and the number.
+#[must_use]
+pub const fn cursor(salt: u64, epoch: u64, applied: u64) -> u64 {
+    mix(salt ^ epoch ^ applied) >> 40 << 40 | applied & ((1 << 40) - 1)
+}
+
 const fn mix(mut x: u64) -> u64 {
     x ^= x >> 33;
     x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -1,7 +1,7 @@
 //! What recovery must make of a log, computed as the description of the log says, without the engine.
 
 use crate::format::{set_word, word};
-use pagestone::media::layout::{CURSOR_OFFSET, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAME, first_free_frame};
+use pagestone::media::layout::{LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAME, first_free_frame};
 use pagestone::units::FRAME_SIZE;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -118,14 +118,16 @@ impl Targets {
     }
 }
 
-/// What recovery must make of the image, `None` if it must refuse it; and how many operations it replays.
-pub fn recovered(image: &[u8], mut records: Vec<Valid>, death: bool) -> (Option<Vec<u8>>, u64) {
+/// What recovery must make of the image, `None` if it must refuse it; and how many operations it replays. After the death
+/// of a process it is known which record was the last that was stored.
+pub fn recovered(image: &[u8], mut records: Vec<Valid>, stored: Option<u64>) -> (Option<Vec<u8>>, u64) {
+    let death = stored.is_some();
     let covered = records.iter().filter_map(|record| record.covers).max().unwrap_or(0);
     if !death {
         let last = records.iter().rposition(|record| record.covers.is_some());
         records.truncate(last.map_or(0, |last| last + 1));
     }
-    let cursor = if death { word(image, CURSOR_OFFSET as usize) } else { 0 };
+    let cursor = stored.unwrap_or(0);
     let accepted = |record: &Valid| record.covers.is_none() && (death || record.sequence <= covered);
     let replayed = records.iter().filter(|record| accepted(record)).count() as u64;
     if replayed == 0 {

@@ -6,7 +6,7 @@
 use crate::anatomy::Anatomy;
 use crate::edit::{Base, Edit};
 use crate::fixture;
-use crate::format::{mend_sector, set_word, word};
+use crate::format::{cursor, mend_sector, salt, set_word, word};
 use crate::lives;
 use crate::redo::{self, LOG, RING, Valid, assert_same, recovered};
 use crate::session::{Act, Session};
@@ -270,15 +270,16 @@ impl Writer<'_> {
 }
 
 impl Input {
-    /// The image, and the records in it that form a chain.
-    fn build(&self) -> (Vec<u8>, Vec<Valid>) {
+    /// The image, the records in it that form a chain, and the last one that the cursor calls stored.
+    fn build(&self) -> (Vec<u8>, Vec<Valid>, u64) {
         let mut image = self.base.image();
         let ahead = image.clone();
         image[LOG].fill(0);
         self.header(&mut image);
         self.lease(&mut image);
         let applied = self.tail.sequence.get().wrapping_add(self.applied.into()).wrapping_sub(1);
-        set_word(&mut image, CURSOR_OFFSET as usize, applied);
+        let bound = cursor(salt(&image), self.tail.epoch, applied);
+        set_word(&mut image, CURSOR_OFFSET as usize, bound);
         let mut writer = Writer {
             image: &mut image,
             anatomy: self.base.anatomy(),
@@ -293,7 +294,7 @@ impl Input {
         };
         self.records.0.iter().for_each(|record| writer.write(record));
         let valid = writer.valid;
-        (image, valid)
+        (image, valid, applied)
     }
 
     fn header(&self, image: &mut [u8]) {
@@ -346,8 +347,8 @@ impl Input {
 /// Runs one input.
 pub fn run(bytes: &[u8]) {
     let Some(input) = decode::<Input>(bytes) else { return };
-    let (image, valid) = input.build();
-    let (expected, replayed) = recovered(&image, valid, input.survived(&image));
+    let (image, valid, applied) = input.build();
+    let (expected, replayed) = recovered(&image, valid, input.survived(&image).then_some(applied));
     let reader = lives::options().read_only(true).open_image(image.clone());
     let writer = lives::options().open_image(image);
     let Some(expected) = expected else {

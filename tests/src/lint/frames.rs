@@ -29,7 +29,7 @@ impl Frames {
         let (filled, freed) = (HashMap::new(), HashMap::new());
         let mut frames = Self { log_frames, begun: false, bitmaps, own, filled, freed };
         for group in 0..(base.len() as u64).div_ceil(GROUP_FRAMES * FRAME_SIZE as u64) {
-            let start = bitmap_frame(group, log_frames).offset() as usize;
+            let start = bitmap_frame(group).offset() as usize;
             let words = base.get(start..start + FRAME_SIZE).unwrap_or_default().chunks_exact(8);
             let words = words.map(|word| word.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)));
             frames.bitmaps.extend((start as u64..).step_by(8).zip(words));
@@ -124,7 +124,7 @@ impl Frames {
 
     fn is_used(&self, frame: u32) -> bool {
         let (group, bit) = (u64::from(frame) / GROUP_FRAMES, u64::from(frame) % GROUP_FRAMES);
-        let word = bitmap_frame(group, self.log_frames).offset() + bit / 64 * 8;
+        let word = bitmap_frame(group).offset() + bit / 64 * 8;
         self.bitmaps.get(&word).is_some_and(|word| word >> (bit % 64) & 1 == 1)
     }
 
@@ -132,7 +132,7 @@ impl Frames {
     fn group_of(&self, offset: u64) -> Option<u64> {
         let frame = offset / FRAME_SIZE as u64;
         let group = if frame < GROUP_FRAMES { 0 } else { frame / GROUP_FRAMES };
-        let bitmap: FrameNo = bitmap_frame(group, self.log_frames);
+        let bitmap: FrameNo = bitmap_frame(group);
         (u64::from(bitmap.0) == frame).then_some(group)
     }
 }

@@ -14,6 +14,8 @@ use crate::media::superblock::Superblock;
 use crate::media::words::{Shape, WORDS};
 use crate::units::{FRAME_SIZE, FrameNo};
 
+/// Byte offset of the features, in the first superblock.
+const FEATURES: u64 = 16;
 /// Words of the root frame that mean something.
 const ROOT_WORDS: u64 = RootWord::Objects as u64 + 1;
 
@@ -21,13 +23,22 @@ const ROOT_WORDS: u64 = RootWord::Objects as u64 + 1;
 pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
     let region = log.region();
     match Superblock::read(region) {
-        Ok(Some(copies)) if !copies.other_bad => {}
         Ok(Some(copies)) => {
-            let bad = SUPERBLOCK_OFFSETS[1 - copies.live];
-            report.remark("superblock-copy", bad, "the other copy is good; the next change writes this one");
+            if copies.other_bad {
+                let bad = SUPERBLOCK_OFFSETS[1 - copies.live];
+                report.remark("superblock-copy", bad, "the other copy is good; the next change writes it");
+            }
+            if let Some(at) = copies.newest.unknown_byte() {
+                let at = SUPERBLOCK_OFFSETS[copies.live] + at as u64;
+                report.find("superblock-field", at, "not zero");
+            }
+            if copies.newest.unknown_to_write() != 0 {
+                report.find("unknown-features", FEATURES, format!("{:#x}", copies.newest.unknown_to_write()));
+            }
         }
         Ok(None) => report.find("superblock-copy", 0, "both copies are blank"),
         Err(error @ Error::Io { .. }) => return Err(error),
+        Err(Error::Features { bits }) => report.find("unknown-features", FEATURES, format!("{bits:#x}")),
         Err(error) => report.find("superblock-copy", 0, error.to_string()),
     }
     if Lease::read(region)? == Found::Torn {
@@ -63,12 +74,12 @@ pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
 fn log_header(log: &Log, report: &mut Report) -> Result {
     // The leader may be writing a copy just now: a bad copy is one that stays bad.
     for _ in 0..100 {
-        if matches!(Header::read(log.region().memory()), Ok(header) if !header.other_bad) {
+        if matches!(Header::read(log.region().memory(), log.frames()), Ok(header) if !header.other_bad) {
             return Ok(());
         }
         crate::sync::thread::yield_now();
     }
-    match Header::read(log.region().memory()) {
+    match Header::read(log.region().memory(), log.frames()) {
         Ok(header) if !header.other_bad => {}
         Ok(_) => report.remark(
             "log-header-copy",

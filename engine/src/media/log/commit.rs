@@ -1,14 +1,15 @@
 //! Commit and checkpoint: what the leader does, one at a time, for all threads that wait (LOG rules 3, 7 and 10).
 
+use super::cursor;
 use super::header::Tail;
 use super::homes::Homes;
 use super::record::{Content, Entry, Link, Sequence};
 use super::{Log, Reach};
 use crate::error::{Error, Result};
 use crate::frame::before_stores_under_latches_of_another;
-use crate::media::layout::CURSOR_OFFSET;
 use crate::media::rules::Rule;
 use crate::sync::atomic::Ordering;
+use std::cell::Cell;
 
 /// Whether a thread leads, and how far the log has come.
 pub(super) struct Leadership {
@@ -85,6 +86,22 @@ impl Log {
             |log, progress| {
                 log.commit_to_head(progress)?;
                 log.move_tail(progress)
+            },
+        )
+    }
+
+    /// As [`checkpoint`](Self::checkpoint), and then says that the region is clean.
+    ///
+    /// # Durability
+    /// As [`checkpoint`](Self::checkpoint), and so is what it says.
+    pub(super) fn pass_and_settle(&self) -> Result {
+        let settled = Cell::new(false);
+        self.lead_until(
+            |_| settled.get(),
+            |log, progress| {
+                log.commit_to_head(progress)?;
+                log.move_tail(progress)?;
+                log.settle().map(|()| settled.set(true))
             },
         )
     }
@@ -179,11 +196,12 @@ impl Log {
     /// Stores the homes of committed records, in order, then moves the cursor (never onto the mark: LOG rule 10).
     fn apply(&self, head: Sequence, progress: &mut Progress) -> Result {
         let memory = self.region.memory();
-        let records: Vec<(Sequence, Vec<Entry>)> = {
+        let (epoch, records): (u64, Vec<(Sequence, Vec<Entry>)>) = {
             let mut chain = self.chain.lock();
+            let epoch = chain.next.epoch;
             let applied = chain.live.partition_point(|r| r.sequence <= progress.applied);
             let committed = chain.live.range_mut(applied..).take_while(|r| r.sequence <= head);
-            committed.map(|r| (r.sequence, std::mem::take(&mut r.entries))).collect()
+            (epoch, committed.map(|r| (r.sequence, std::mem::take(&mut r.entries))).collect())
         };
         // Of a batch, pages that its own thread has latched, before it appended the record under the chain's lock.
         before_stores_under_latches_of_another();
@@ -191,8 +209,9 @@ impl Log {
             entries.iter().try_for_each(|entry| progress.homes.store(memory, entry))?;
             self.shadow.applied(*sequence, entries);
         }
-        let past = self.rules.broken(Rule::CursorPast).then(|| self.chain.lock().next.sequence.0 - 1);
-        memory.store(CURSOR_OFFSET, past.unwrap_or(head.0))?;
+        let past =
+            self.rules.broken(Rule::CursorPast).then(|| Sequence(self.chain.lock().next.sequence.0 - 1));
+        cursor::store(memory, self.drawn.salt, epoch, past.unwrap_or(head))?;
         progress.applied = head;
         Ok(())
     }
@@ -261,7 +280,7 @@ mod tests {
     use super::super::tests::{LOG_FRAMES, fresh, publish, set, word};
     use super::*;
     use crate::media::format::{format, open};
-    use crate::media::layout::{LOG_FRAME, LOG_HEADER_OFFSETS};
+    use crate::media::layout::{CURSOR_OFFSET, LOG_FRAME, LOG_HEADER_OFFSETS};
     use crate::media::rules::Rules;
     use crate::persist::{Event, Recorder};
     use crate::region::{Region, RegionOptions, Source};
@@ -280,7 +299,8 @@ mod tests {
         let home = |n| log.region().memory().load(word(n)).unwrap();
         assert_eq!((home(0), home(1)), (1, 0));
         assert_eq!((log.read(word(0)).unwrap(), log.read(word(1)).unwrap()), (1, 2));
-        assert_eq!(log.region().memory().load(CURSOR_OFFSET).unwrap(), first.0);
+        let cursor = cursor::word(log.drawn.salt, log.chain.lock().next.epoch, first);
+        assert_eq!(log.region().memory().load(CURSOR_OFFSET).unwrap(), cursor);
         assert_eq!(progress.applied, first);
     }
 

@@ -1,12 +1,18 @@
-//! The log's header: where the live records begin. Two copies, each in its own sector, written alternately; one is
-//! not touched before the other is durable.
+//! The log's header: where the live records begin. Two copies, each a sector in a frame of its own, written alternately;
+//! one is not touched before the other is durable. A region that is closed has the same tail in both.
+//!
+//! ```text
+//!  0 magic      16 epoch       32 predecessor (32 bits)   48 log: first frame, 52 frames (32 bits each)
+//!  8 counter    24 sequence    40 position               508 checksum
+//! ```
 
 use crate::error::{Error, Result};
-use crate::media::layout::{COUNTER_MAX, LOG_HEADER_OFFSETS};
+use crate::media::layout::{COUNTER_MAX, LEASE_OFFSET, LOG_FRAME, LOG_HEADER_OFFSETS, SECTOR_SIZE};
+use crate::media::lease::Lease;
 use crate::media::log::record::{Link, Sequence};
 use crate::media::rules::{Rule, Rules};
 use crate::media::sector::Sector;
-use crate::region::Memory;
+use crate::region::{Memory, Region};
 
 const MAGIC: &[u8; 8] = b"PGSLOGHD";
 /// How often a format writes the header: each copy once.
@@ -26,6 +32,8 @@ pub struct Tail {
 pub struct Header {
     /// Where the log begins.
     pub tail: Tail,
+    /// Frames of the log.
+    frames: u32,
     /// Grows with each write: tells the newer copy from the older.
     counter: u64,
     /// Which copy is the newer.
@@ -35,24 +43,26 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header of a fresh region, not yet written.
+    /// The header of a fresh region with a log of `frames` frames, not yet written.
     #[must_use]
-    pub fn fresh(epoch: u64) -> Self {
+    pub fn fresh(epoch: u64, frames: u32) -> Self {
         let link = Link { epoch, sequence: Sequence(1), predecessor: 0 };
-        Self { tail: Tail { link, position: 0 }, counter: 0, live: 1, other_bad: true }
+        Self { tail: Tail { link, position: 0 }, frames, counter: 0, live: 1, other_bad: true }
     }
 
     /// What a format writes to a copy.
     #[must_use]
-    pub fn of_format(epoch: u64, copy: usize) -> Sector {
-        encode(copy as u64 + 1, Self::fresh(epoch).tail)
+    pub fn of_format(epoch: u64, frames: u32, copy: usize) -> Sector {
+        encode(copy as u64 + 1, Self::fresh(epoch, frames).tail, frames)
     }
 
-    /// Reads the newer whole copy.
-    pub fn read(memory: &Memory) -> Result<Self> {
+    /// Reads the newer whole copy. One that is of another log than that of `frames` frames is none.
+    pub fn read(memory: &Memory, frames: u32) -> Result<Self> {
         let mut copies = [None, None];
         for (copy, offset) in LOG_HEADER_OFFSETS.into_iter().enumerate() {
-            copies[copy] = Sector::read(memory, offset, MAGIC)?.whole().map(|s| (s.u64(8), decode(&s)));
+            let whole = Sector::read(memory, offset, MAGIC)?.whole();
+            let ours = whole.filter(|s| (s.u32(48), s.u32(52)) == (LOG_FRAME.0, frames));
+            copies[copy] = ours.map(|s| (s.u64(8), decode(&s)));
         }
         let (live, (counter, tail)) = match copies {
             [Some(a), Some(b)] if b.0 > a.0 => (1, b),
@@ -63,7 +73,7 @@ impl Header {
             }
         };
         tail.check(counter, LOG_HEADER_OFFSETS[live])?;
-        Ok(Self { tail, counter, live, other_bad: copies[1 - live].is_none() })
+        Ok(Self { tail, frames, counter, live, other_bad: copies[1 - live].is_none() })
     }
 
     /// Whether a copy says more than a format writes.
@@ -83,14 +93,37 @@ impl Header {
     pub fn advance(&mut self, memory: &Memory, tail: Tail, rules: Rules) -> Result {
         self.counter += 1;
         self.tail = tail;
-        let target = if rules.broken(Rule::HeaderTorn) { self.live } else { 1 - self.live };
-        let sector = encode(self.counter, tail);
+        // Broken: each copy is written twice in a row.
+        let torn = rules.broken(Rule::HeaderTorn);
+        let target = if torn { (self.counter >> 1) as usize & 1 } else { 1 - self.live };
+        let sector = encode(self.counter, tail, self.frames);
         if rules.broken(Rule::TailNotDurable) {
             sector.store(memory, LOG_HEADER_OFFSETS[target])?;
         } else {
             sector.write(memory, LOG_HEADER_OFFSETS[target])?;
         }
         (self.live, self.other_bad) = (target, false);
+        Ok(())
+    }
+
+    /// Says the same in both copies, and then in the lease how the region is left: in one wait for the medium.
+    ///
+    /// # Durability
+    /// Durable on return; if the power fails before, the tail is the same.
+    pub fn settle(&mut self, region: &Region, lease: &Lease, rules: Rules) -> Result {
+        let memory = region.memory();
+        if rules.broken(Rule::OneHeader) {
+            return lease.write(region);
+        }
+        let target = LOG_HEADER_OFFSETS[1 - self.live];
+        self.counter += 1;
+        encode(self.counter, self.tail, self.frames).store(memory, target)?;
+        lease.store(region)?;
+        memory.flush(target, SECTOR_SIZE)?;
+        memory.flush(LEASE_OFFSET, SECTOR_SIZE)?;
+        memory.fence();
+        memory.sync_file()?;
+        (self.live, self.other_bad) = (1 - self.live, false);
         Ok(())
     }
 }
@@ -108,13 +141,15 @@ impl Tail {
     }
 }
 
-fn encode(counter: u64, tail: Tail) -> Sector {
+fn encode(counter: u64, tail: Tail, frames: u32) -> Sector {
     let mut s = Sector::new(MAGIC);
     s.put_u64(8, counter);
     s.put_u64(16, tail.link.epoch);
     s.put_u64(24, tail.link.sequence.0);
     s.put_u32(32, tail.link.predecessor);
     s.put_u64(40, tail.position);
+    s.put_u32(48, LOG_FRAME.0);
+    s.put_u32(52, frames);
     s
 }
 
@@ -126,7 +161,10 @@ fn decode(s: &Sector) -> Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::{Region, RegionOptions, Source};
+    use crate::media::lease::State;
+    use crate::region::{RegionOptions, Source};
+
+    const FRAMES: u32 = 4;
 
     #[test]
     fn numbers_that_no_log_has_are_refused() {
@@ -134,9 +172,9 @@ mod tests {
         let region = Region::attach(image, &RegionOptions::default()).unwrap();
         let read = |counter, sequence, position| {
             let link = Link { epoch: 1, sequence: Sequence(sequence), predecessor: 0 };
-            let sector = encode(counter, Tail { link, position });
+            let sector = encode(counter, Tail { link, position }, FRAMES);
             sector.store(region.memory(), LOG_HEADER_OFFSETS[0]).unwrap();
-            Header::read(region.memory())
+            Header::read(region.memory(), FRAMES)
         };
         assert!(read(1, 1, 0).is_ok());
         assert!(read(COUNTER_MAX - 1, COUNTER_MAX - 1, COUNTER_MAX - 8).is_ok());
@@ -167,26 +205,55 @@ mod tests {
     fn the_newer_copy_counts_and_the_older_is_the_next_to_be_written() {
         let region = region();
         let memory = region.memory();
-        let mut header = Header::fresh(3);
-        assert!(Header::read(memory).is_err(), "neither copy was ever written");
+        let mut header = Header::fresh(3, FRAMES);
+        assert!(Header::read(memory, FRAMES).is_err(), "neither copy was ever written");
         for sequence in 1..6 {
             let live = header.live;
             header.advance(memory, tail(sequence), Rules::default()).unwrap();
             assert_ne!(header.live, live);
-            let read = Header::read(memory).unwrap();
+            let read = Header::read(memory, FRAMES).unwrap();
             assert_eq!((read.tail, read.live, read.counter), (tail(sequence), header.live, sequence));
             assert_eq!(read.other_bad, sequence == 1, "the first write leaves one copy blank");
         }
         // The newer copy rots: the older stands, and says that the other is bad.
         memory.store(LOG_HEADER_OFFSETS[header.live] + 16, 0).unwrap();
-        let read = Header::read(memory).unwrap();
+        let read = Header::read(memory, FRAMES).unwrap();
         assert_eq!((read.tail, read.live, read.other_bad), (tail(4), 1 - header.live, true));
+    }
+
+    #[test]
+    fn a_header_of_another_log_is_none() {
+        let region = region();
+        Header::fresh(3, FRAMES).advance(region.memory(), tail(1), Rules::default()).unwrap();
+        assert!(Header::read(region.memory(), FRAMES).is_ok());
+        assert!(matches!(Header::read(region.memory(), FRAMES + 1), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn at_rest_both_copies_say_the_same_and_neither_was_in_danger() {
+        for writes in [2, 3] {
+            let region = region();
+            let memory = region.memory();
+            let mut header = Header::fresh(3, FRAMES);
+            for sequence in 1..=writes {
+                header.advance(memory, tail(sequence), Rules::default()).unwrap();
+            }
+            let lease = Lease::of(&region, State::Clean, 3);
+            header.settle(&region, &lease, Rules::default()).unwrap();
+            assert_eq!(Lease::read(&region).unwrap().whole(), Some(lease));
+            for copy in LOG_HEADER_OFFSETS {
+                let whole = memory.load(copy + 16).unwrap();
+                memory.store(copy + 16, 0).unwrap();
+                assert_eq!(Header::read(memory, FRAMES).unwrap().tail, tail(writes));
+                memory.store(copy + 16, whole).unwrap();
+            }
+        }
     }
 
     #[test]
     fn a_header_was_moved_when_it_was_written_more_often_than_by_a_format() {
         let region = region();
-        let mut header = Header::fresh(3);
+        let mut header = Header::fresh(3, FRAMES);
         for written in 0..2 * FORMAT_WRITES {
             assert_eq!(Header::was_moved(region.memory()).unwrap(), written > FORMAT_WRITES, "{written}");
             header.advance(region.memory(), tail(1), Rules::default()).unwrap();

@@ -20,6 +20,7 @@
 
 mod ahead;
 pub mod commit;
+pub mod cursor;
 pub mod header;
 mod homes;
 pub mod images;
@@ -30,12 +31,14 @@ pub mod ring;
 pub mod shadow;
 #[cfg(test)]
 mod tests;
+mod txn;
 
 use crate::error::{Error, Result};
 use crate::media::ending::Recovery;
+use crate::media::layout::RootWord;
 use crate::media::lease::{Lease, State};
 use crate::media::rules::{Rule, Rules};
-use crate::media::superblock::Copies;
+use crate::media::superblock::{Copies, Drawn, Hints};
 use crate::media::uses::Uses;
 use crate::region::Region;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -45,11 +48,13 @@ use ahead::Ahead;
 use commit::Leadership;
 use header::{Header, Tail};
 use images::Images;
-use record::{Content, ENTRY_BYTES_MAX, Entry, Extent, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
+use record::{Content, ENTRY_BYTES_MAX, Entry, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
 use ring::Ring;
-use shadow::{Shadow, place_of};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use shadow::Shadow;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use txn::Built;
+pub use txn::Txn;
 
 /// The redo log of one open region.
 pub struct Log {
@@ -70,7 +75,7 @@ pub struct Log {
     due: AtomicU64,
     tail_moves: AtomicU64,
     /// Of the superblock, to be read without a lock too.
-    uuid: [u8; 16],
+    drawn: Drawn,
     generation: AtomicU64,
     /// Held while the lease is written: one that says that the region failed is never written over.
     lease: Mutex<()>,
@@ -165,149 +170,6 @@ impl Drop for Snapshot<'_> {
     }
 }
 
-/// One operation being built, under the append lock.
-pub struct Txn<'a> {
-    log: &'a Log,
-    sequence: Sequence,
-    entries: Vec<Entry>,
-    /// What it changes, by frame.
-    changed: HashMap<FrameNo, Fresh>,
-    /// Data frames of which the record carries bytes.
-    images: Vec<FrameNo>,
-    bytes_left: u64,
-    publishes: bool,
-    noted: Sequence,
-}
-
-/// What an operation changes of one frame.
-#[derive(Default)]
-struct Fresh {
-    zeroed: bool,
-    /// Its new words by their places, and where in the operation's entries each stands.
-    words: BTreeMap<u16, (u64, usize)>,
-}
-
-impl Txn<'_> {
-    /// The word at byte `offset`, this operation's own changes included.
-    pub fn read(&self, offset: u64) -> Result<u64> {
-        let (frame, place) = place_of(offset)?;
-        if let Some(fresh) = self.changed.get(&frame) {
-            if let Some(&(value, _)) = fresh.words.get(&place) {
-                return Ok(value);
-            }
-            if fresh.zeroed {
-                return Ok(0);
-            }
-        }
-        if self.log.rules.broken(Rule::StaleShadow) {
-            return self.log.region.memory().load(offset);
-        }
-        self.log.shadow.read(self.log.region.memory(), offset)
-    }
-
-    /// The words from byte `offset` on, all of one frame; as [`read`](Self::read).
-    pub fn read_run(&self, offset: u64, into: &mut [u64]) -> Result {
-        let (frame, place) = place_of(offset)?;
-        let fresh = self.changed.get(&frame);
-        if fresh.is_some_and(|fresh| fresh.zeroed) {
-            into.fill(0);
-        } else if self.log.rules.broken(Rule::StaleShadow) {
-            self.log.region.memory().load_run(offset, into)?;
-        } else {
-            self.log.shadow.read_run(self.log.region.memory(), offset, into)?;
-        }
-        for (&at, &(value, _)) in fresh.iter().flat_map(|fresh| fresh.words.range(place..)) {
-            let Some(word) = into.get_mut(usize::from(at - place)) else { break };
-            *word = value;
-        }
-        Ok(())
-    }
-
-    /// Changes the word at byte `offset`. A word that stays as it is costs nothing.
-    pub fn write(&mut self, offset: u64, value: u64) -> Result {
-        if self.read(offset)? == value {
-            return Ok(());
-        }
-        let (frame, place) = place_of(offset)?;
-        let here = self.changed.get(&frame).and_then(|fresh| fresh.words.get(&place)).map(|&(_, at)| at);
-        let at = match here {
-            Some(at) => at,
-            None => {
-                self.take_room(ENTRY_BYTES_MAX)?;
-                self.entries.push(Entry::Word(offset, value));
-                self.entries.len() - 1
-            }
-        };
-        self.entries[at] = Entry::Word(offset, value);
-        self.changed.entry(frame).or_default().words.insert(place, (value, at));
-        Ok(())
-    }
-
-    /// Makes a frame all zero: a new map node or table. Nothing of it may have been changed before.
-    pub fn zero(&mut self, frame: FrameNo) -> Result {
-        self.take_room(ENTRY_BYTES_MAX)?;
-        self.changed.entry(frame).or_default().zeroed = true;
-        self.entries.push(Entry::Zero(frame));
-        Ok(())
-    }
-
-    /// Gives whole lines of a data frame these bytes. The caller holds the frame's exclusive latch until the record is
-    /// applied.
-    pub fn lines(&mut self, offset: u64, bytes: Box<[u8]>) -> Result {
-        let entry = Entry::Lines(offset, bytes);
-        self.take_room(entry.bytes() as u64)?;
-        self.entries.push(entry);
-        Ok(())
-    }
-
-    /// As [`lines`](Self::lines), for those in a payload, which is durable.
-    pub fn payload(&mut self, extent: Extent) -> Result {
-        self.take_room(ENTRY_BYTES_MAX)?;
-        self.entries.push(Entry::Payload(extent));
-        Ok(())
-    }
-
-    /// Says that the record carries bytes of this data frame.
-    pub fn images(&mut self, frame: FrameNo) {
-        self.images.push(frame);
-    }
-
-    /// Says that the record links frames or uncovers bytes that were stored before: they become durable before it.
-    pub fn publishes(&mut self) {
-        self.publishes = !self.log.rules.broken(Rule::SizeFirst);
-    }
-
-    /// The number this operation's record will have.
-    #[must_use]
-    pub fn sequence(&self) -> Sequence {
-        self.sequence
-    }
-
-    /// The last record that a mark in progress, or a past one, covers: no crash shows what came later and before this.
-    #[must_use]
-    pub fn noted(&self) -> Sequence {
-        self.noted
-    }
-
-    /// The log it is of.
-    pub(crate) fn log(&self) -> &Log {
-        self.log
-    }
-
-    /// How many more changes the record has room for.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        (self.bytes_left / ENTRY_BYTES_MAX) as usize
-    }
-
-    fn take_room(&mut self, bytes: u64) -> Result {
-        self.bytes_left = self.bytes_left.checked_sub(bytes).ok_or_else(|| {
-            Error::Invalid("the operation changes more than a record of this log can hold".to_owned())
-        })?;
-        Ok(())
-    }
-}
-
 impl Log {
     /// The log of a region whose recovery is done.
     #[must_use]
@@ -336,7 +198,7 @@ impl Log {
         };
         Self {
             ring: Ring::new(chain.superblock.newest.log_frames),
-            uuid: chain.superblock.newest.uuid,
+            drawn: chain.superblock.newest.drawn,
             generation: AtomicU64::new(chain.superblock.newest.generation),
             uses: Uses::new(region.frames().frames),
             region,
@@ -370,7 +232,7 @@ impl Log {
     /// Frames of the log.
     #[must_use]
     pub fn frames(&self) -> u32 {
-        (self.ring.bytes() / crate::units::FRAME_SIZE as u64) as u32
+        self.ring.frames()
     }
 
     /// How often words were looked at.
@@ -430,18 +292,9 @@ impl Log {
         appears: impl FnOnce() -> G,
     ) -> Result<(R, Sequence)> {
         let mut chain = self.chain_with_space()?;
-        let mut txn = Txn {
-            log: self,
-            sequence: chain.next.sequence,
-            entries: Vec::new(),
-            changed: HashMap::new(),
-            images: Vec::new(),
-            bytes_left: self.ring.record_bytes_max() - MARK_BYTES,
-            publishes: false,
-            noted: chain.noted,
-        };
+        let mut txn = Txn::new(self, chain.next.sequence, chain.noted);
         let result = change(&mut txn)?;
-        let (entries, images, publishes) = (txn.entries, txn.images, txn.publishes);
+        let Built { entries, images, publishes } = txn.built();
         if entries.is_empty() && !publishes {
             return Ok((result, chain.last_change));
         }
@@ -542,7 +395,7 @@ impl Log {
     /// The region's identity, made when it was formatted.
     #[must_use]
     pub fn uuid(&self) -> [u8; 16] {
-        self.uuid
+        self.drawn.uuid
     }
 
     /// How often the region was opened and changed.
@@ -572,21 +425,25 @@ impl Log {
         if !self.chain.lock().begun {
             return Ok(());
         }
-        self.checkpoint()?;
+        self.pass_and_settle()
+    }
+
+    /// Says in the lease that nothing is left to do, and the same in both copies of the header. The leader alone does it.
+    fn settle(&self) -> Result {
         let mut chain = self.chain.lock();
-        let written = self.write_lease(State::Clean, chain.next.epoch);
-        match &written {
-            Ok(()) => chain.begun = false,
-            Err(error) => self.fail(error),
-        }
-        written
+        let _alone = self.lease.lock();
+        self.region.ensure_sound()?;
+        let lease = Lease::of(&self.region, State::Clean, chain.next.epoch);
+        chain.header.settle(&self.region, &lease, self.rules)?;
+        chain.begun = false;
+        Ok(())
     }
 
     /// Writes the lease of a region that has not failed: no failure can come between the look and the write.
-    fn write_lease(&self, state: State, epoch: u64) -> Result {
+    fn write_lease(&self, epoch: u64) -> Result {
         let _alone = self.lease.lock();
         self.region.ensure_sound()?;
-        Lease::of(&self.region, state, epoch).write(&self.region)
+        Lease::of(&self.region, State::Open, epoch).write(&self.region)
     }
 
     /// The append lock, with room for the largest record and two marks behind it (LOG rule 1).
@@ -653,7 +510,9 @@ impl Log {
         if !self.rules.broken(Rule::DisownCopies) {
             memory.sync_inherited()?;
         }
-        chain.superblock.advance(&self.region, self.rules)?;
+        let frames = self.read(RootWord::Frames.offset())?;
+        let directory = self.read(RootWord::Directory.offset())? as u32;
+        chain.superblock.advance(&self.region, Hints { frames, directory }, self.rules)?;
         // ORDERING: Relaxed: a number on its own.
         self.generation.store(chain.superblock.newest.generation, Ordering::Relaxed);
         let mut link = chain.next;
@@ -664,10 +523,10 @@ impl Log {
         let unsafe_epoch = self.rules.broken(Rule::EpochNotDurable);
         let rules = if unsafe_epoch { self.rules.breaking(Rule::TailNotDurable) } else { self.rules };
         chain.header.advance(memory, tail, rules)?;
-        memory.store(crate::media::layout::CURSOR_OFFSET, link.sequence.0 - 1)?;
+        cursor::store(memory, self.drawn.salt, link.epoch, Sequence(link.sequence.0 - 1))?;
         (chain.next, chain.tail) = (link, tail);
         chain.live.clear();
-        self.write_lease(State::Open, link.epoch)
+        self.write_lease(link.epoch)
     }
 
     /// LOG rule 11: nothing more is appended, applied or marked clean; the next opening assumes a power loss. For every

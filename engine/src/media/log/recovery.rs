@@ -8,10 +8,10 @@ use super::homes::Homes;
 use super::record::Extent;
 use super::record::{Content, Entry, Link, MARK_BYTES, Sequence, claimed_bytes, decode, encode};
 use super::ring::Ring;
-use super::{new_epoch, payload};
+use super::{cursor, new_epoch, payload};
 use crate::error::{Error, Result};
 use crate::media::ending::{Ending, Recovery, Why};
-use crate::media::layout::{CURSOR_OFFSET, LOG_FRAME, ROOT_FRAME, WORD_SIZE};
+use crate::media::layout::{LOG_FRAME, ROOT_FRAME, WORD_SIZE};
 use crate::media::lease::{Lease, State};
 use crate::media::rules::{Rule, Rules};
 use crate::media::sector::Found;
@@ -34,7 +34,7 @@ struct Valid {
 ///
 /// # Durability
 /// The recovered state is durable on return, unless the region is read-only. A crash within repeats the recovery.
-pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Recovery)> {
+pub fn recover(region: &Region, ring: Ring, salt: u64, rules: Rules) -> Result<(Header, Recovery)> {
     let memory = region.memory();
     let mut lease = Lease::read(region)?;
     let refused = written_back(region, &lease, rules).is_err();
@@ -48,12 +48,18 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     if region.is_fixed() && !Lease::left_in_caches(&lease, region) {
         memory.inherit_nothing();
     }
-    let mut header = Header::read(memory)?;
+    let mut header = Header::read(memory, ring.frames())?;
     let mut records = scan(region, ring, header.tail)?;
     let operations = records.iter().filter(|r| r.changes().is_some()).count() as u64;
     let (ending, why) = Lease::ending(&lease, region, header.tail.link.epoch, operations > 0, rules);
     let why = if refused { Why::FailedWriteback } else { why };
+    let cursor = cursor::read(memory, salt, header.tail, rules)?;
+    // Without it nothing says which bytes were stored since without the log.
+    let blind = ending == Ending::ProcessDeath && operations > 0 && cursor.is_none();
+    let (ending, why) = if blind { (Ending::PowerLoss, Why::Unreadable) } else { (ending, why) };
     let death = ending == Ending::ProcessDeath;
+    let trusted = (death || rules.broken(Rule::CursorAlways)) && !rules.broken(Rule::CursorIgnored);
+    let believed = cursor.filter(|_| trusted).unwrap_or(Sequence(0));
     let covered = records.iter().filter_map(Valid::covers).max().unwrap_or(Sequence(0));
     if !death {
         let kept = records.iter().rposition(|r| r.covers().is_some()).map_or(0, |last_mark| last_mark + 1);
@@ -68,7 +74,7 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
     }
     let targets = check_targets(region, ring, &records, accepted)?;
     if region.read_only() {
-        store_homes(region, &records, accepted, death, rules)?;
+        store_homes(region, &records, accepted, believed)?;
         return Ok((header, recovery));
     }
     region.fill_gaps(targets.bytes())?;
@@ -84,15 +90,14 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
         if records.is_empty() {
             end.link.epoch = new_epoch()?;
         }
-        let mut homes =
-            store_homes(region, &records, accepted, death || rules.broken(Rule::CursorAlways), rules)?;
+        let mut homes = store_homes(region, &records, accepted, believed)?;
         if !rules.broken(Rule::RecoveryNotFlushed) {
             homes.flush(memory)?;
             memory.fence();
             memory.sync_file()?;
         }
         header.advance(memory, end, rules)?;
-        memory.store(CURSOR_OFFSET, end.link.sequence.0 - 1)
+        cursor::store(memory, salt, end.link.epoch, Sequence(end.link.sequence.0 - 1))
     };
     if let Err(error) = replay() {
         // Best effort: what the page cache shows from here on may not be on the medium (LOG rule 11).
@@ -100,7 +105,8 @@ pub fn recover(region: &Region, ring: Ring, rules: Rules) -> Result<(Header, Rec
         return Err(error);
     }
     if !rules.broken(Rule::LeaseFirst) {
-        Lease::of(region, State::Clean, header.tail.link.epoch).write(region)?;
+        let lease = Lease::of(region, State::Clean, header.tail.link.epoch);
+        header.settle(region, &lease, rules)?;
     }
     Ok((header, recovery))
 }
@@ -295,17 +301,14 @@ fn secure(
 }
 
 /// Stores the homes of what was accepted. Words are stored always; a frame is zeroed again, and bytes of one are stored
-/// again, after a process death only beyond the cursor: what came later was stored without the log.
+/// again, only beyond the cursor, where it is believed: what came later was stored without the log.
 fn store_homes(
     region: &Region,
     records: &[Valid],
     accepted: impl Fn(&Valid) -> bool,
-    death: bool,
-    rules: Rules,
+    cursor: Sequence,
 ) -> Result<Homes> {
     let memory = region.memory();
-    let trusted = death && !rules.broken(Rule::CursorIgnored);
-    let cursor = if trusted { Sequence(memory.load(CURSOR_OFFSET)?) } else { Sequence(0) };
     let mut homes = Homes::default();
     for record in records.iter().filter(|r| accepted(r)) {
         for entry in record.changes().unwrap_or_default() {
@@ -326,6 +329,7 @@ mod tests {
     use super::*;
     use crate::media::format::format;
     use crate::media::layout::first_free_frame;
+    use crate::media::superblock::Superblock;
     use crate::persist::{Event, Recorder};
     use crate::region::{RegionOptions, Source};
     use crate::units::{Durability, LINE_SIZE};
@@ -336,8 +340,12 @@ mod tests {
     /// Twice around the ring and some.
     const TAIL: Tail = Tail { link: LINK, position: 2 * 2 * FRAME_SIZE as u64 + 40 };
 
+    fn salt_of(region: &Region) -> u64 {
+        Superblock::read(region).unwrap().unwrap().newest.drawn.salt
+    }
+
     fn blank() -> Arc<Region> {
-        region(Some(vec![0; 14 * FRAME_SIZE]), 1, None)
+        region(Some(vec![0; 20 * FRAME_SIZE]), 1, None)
     }
 
     /// Writes records of these sizes from [`TAIL`] on, the last of them a mark where it has a mark's size; where they end.
@@ -408,15 +416,15 @@ mod tests {
     #[test]
     fn lines_and_payloads_are_of_data_frames_and_structures_are_told_from_them() {
         let region = blank();
-        // Frames 8 and 9 are the log, 10 and 11 are fixed, 13 is the spare one at the end.
+        // Frames 16 and 17 are the log, those before are fixed, 19 is the spare one at the end.
         let data = |frame: u32| FrameNo(frame).offset();
         let mut targets = Targets::new(&region, RING);
-        let lawful: Vec<u32> = (0..16).filter(|&frame| targets.lines(data(frame) + 128)).collect();
-        assert_eq!(lawful, [12]);
-        assert_eq!(targets.data.len(), 16);
-        targets.word(data(12) + 64);
-        assert!(targets.structure.contains(&FrameNo(12)) && targets.structure.len() == 1);
-        assert_eq!(frame_of(data(12) - 1), Some(FrameNo(11)));
+        let lawful: Vec<u32> = (0..22).filter(|&frame| targets.lines(data(frame) + 128)).collect();
+        assert_eq!(lawful, [18]);
+        assert_eq!(targets.data.len(), 22);
+        targets.word(data(18) + 64);
+        assert!(targets.structure.contains(&FrameNo(18)) && targets.structure.len() == 1);
+        assert_eq!(frame_of(data(18) - 1), Some(FrameNo(17)));
         assert_eq!(frame_of(u64::MAX), None);
     }
 
@@ -432,17 +440,17 @@ mod tests {
 
     #[test]
     fn a_payload_lies_in_data_frames_whole_and_holds_lines_of_such() {
-        let region = region(Some(vec![0; 17 * FRAME_SIZE]), 1, None);
-        // Frames 12 to 15 may hold data; 16 is the spare one.
-        let target = FrameNo(12).offset();
+        let region = region(Some(vec![0; 23 * FRAME_SIZE]), 1, None);
+        // Frames 18 to 21 may hold data; 22 is the spare one.
+        let target = FrameNo(18).offset();
         let lawful = |extent| Targets::new(&region, RING).payload(extent).unwrap();
-        assert!(lawful(extent(&region, 13, &[(target, 3)])));
-        assert!(lawful(extent(&region, 14, &[(target, 64), (target, 60)])), "two frames, to the last");
-        assert!(!lawful(extent(&region, 15, &[(target, 64), (target, 1)])), "it would take the spare frame");
-        assert!(!lawful(extent(&region, 11, &[(target, 1)])), "it begins in a structure");
-        assert!(!lawful(extent(&region, 13, &[(target, 1), (LOG_FRAME.offset(), 1)])));
+        assert!(lawful(extent(&region, 19, &[(target, 3)])));
+        assert!(lawful(extent(&region, 20, &[(target, 64), (target, 60)])), "two frames, to the last");
+        assert!(!lawful(extent(&region, 21, &[(target, 64), (target, 1)])), "it would take the spare frame");
+        assert!(!lawful(extent(&region, 17, &[(target, 1)])), "it begins in a structure");
+        assert!(!lawful(extent(&region, 19, &[(target, 1), (LOG_FRAME.offset(), 1)])));
         assert!(!lawful(Extent { frame: FrameNo(u32::MAX), bytes: 8192, checksum: 0 }));
-        let rotten = Extent { checksum: 1, ..extent(&region, 13, &[(target, 1)]) };
+        let rotten = Extent { checksum: 1, ..extent(&region, 19, &[(target, 1)]) };
         assert!(Targets::new(&region, RING).payload(rotten).is_err());
     }
 
@@ -497,17 +505,19 @@ mod tests {
             let recorder = Recorder::new();
             let region = region(Some(image(&log)), boot, Some(Arc::clone(&recorder)));
             let _ = recorder.take();
-            let (header, recovery) = recover(&region, Ring::new(LOG_FRAMES), Rules::default()).unwrap();
+            let (header, recovery) =
+                recover(&region, Ring::new(LOG_FRAMES), salt_of(&region), Rules::default()).unwrap();
             assert_eq!(recovery.replayed, 1 + u64::from(unmarked && boot == 1));
-            let ring = LOG_FRAME.offset()..first_free_frame(LOG_FRAMES).offset() - 2 * FRAME_SIZE as u64;
+            let ring = LOG_FRAME.offset()..first_free_frame(LOG_FRAMES).offset();
             let in_ring = |e: &Event| matches!(e, Event::Store { offset, .. } if ring.contains(offset));
             assert_eq!(
                 recorder.take().iter().filter(|e| in_ring(e)).count(),
                 marks,
                 "{unmarked}, boot {boot}"
             );
-            let cursor = region.memory().load(CURSOR_OFFSET).unwrap();
-            assert_eq!(cursor, header.tail.link.sequence.0 - 1);
+            let cursor =
+                cursor::read(region.memory(), salt_of(&region), header.tail, Rules::default()).unwrap();
+            assert_eq!(cursor, Some(Sequence(header.tail.link.sequence.0 - 1)));
             let lease = Lease::read(&region).unwrap().whole().unwrap();
             assert_eq!(lease.state, State::Clean, "nothing is left for the next opening");
         }
@@ -558,7 +568,8 @@ mod tests {
         drop(region);
         let recorder = Recorder::new();
         let region = attach(Some(&recorder), read_only);
-        let (_, recovery) = recover(&region, Ring::new(LOG_FRAMES), Rules::default()).unwrap();
+        let (_, recovery) =
+            recover(&region, Ring::new(LOG_FRAMES), salt_of(&region), Rules::default()).unwrap();
         let ending = match state {
             State::Clean => (Ending::Clean, Why::Closed),
             State::Open => (Ending::ProcessDeath, Why::Kept),

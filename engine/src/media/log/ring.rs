@@ -18,6 +18,12 @@ impl Ring {
         Self { bytes: frames as u64 * FRAME_SIZE as u64 }
     }
 
+    /// Its size in frames.
+    #[must_use]
+    pub const fn frames(self) -> u32 {
+        (self.bytes / FRAME_SIZE as u64) as u32
+    }
+
     /// Its size.
     #[must_use]
     pub const fn bytes(self) -> u64 {

@@ -63,6 +63,19 @@ impl Fixture {
     fn smash(&self, at: u64) {
         self.ledger.log().region().memory().write(at, &[0x5a; 512]).unwrap();
     }
+    /// Lets both copies of the superblock say something more.
+    fn edit_superblocks(&self, at: u64, byte: u8) {
+        let memory = self.ledger.log().region().memory();
+        for offset in SUPERBLOCK_OFFSETS {
+            let mut sector = [0; SECTOR_SIZE];
+            memory.read(offset, &mut sector).unwrap();
+            sector[at as usize] = byte;
+            let sum =
+                crc32c::crc32c_append(crc32c::crc32c(&offset.to_le_bytes()), &sector[..SECTOR_SIZE - 4]);
+            sector[SECTOR_SIZE - 4..].copy_from_slice(&sum.to_le_bytes());
+            memory.write(offset, &sector).unwrap();
+        }
+    }
     /// A frame that is allocated and belongs to nothing yet.
     fn frame(&self) -> FrameNo {
         let frame = self.ledger.allocate(1, None).unwrap()[0];
@@ -75,11 +88,10 @@ impl Fixture {
     }
     /// The word of the directory's root that leads to `name`, and an empty one.
     fn bucket(&self, name: &[u8]) -> u64 {
-        let root = directory_frame(LOG_FRAMES_DEFAULT);
-        directory::word_at(root, record::name_hash(name), 0)
+        directory::word_at(DIRECTORY_FRAME, record::name_hash(name), 0)
     }
     fn empty_bucket(&self) -> u64 {
-        let root = directory_frame(LOG_FRAMES_DEFAULT).offset();
+        let root = DIRECTORY_FRAME.offset();
         (0..512).map(|i| root + i * 8).find(|&at| self.word(at) == 0).unwrap()
     }
     /// The map of `many`, its leaf of page 0, and the word of its first page.
@@ -103,11 +115,14 @@ type Plant = fn(&Fixture);
 /// For each defect, how to make it.
 const PLANTS: &[(&str, Plant)] = &[
     ("superblock-copy", |f| f.smash(SUPERBLOCK_OFFSETS[1])),
+    ("superblock-field", |f| f.edit_superblocks(200, 1)),
+    ("unknown-features", |f| f.edit_superblocks(24, 4)),
+    ("unknown-features", |f| f.edit_superblocks(32, 4)),
     ("lease", |f| f.smash(LEASE_OFFSET)),
     ("log-header-copy", |f| f.smash(LOG_HEADER_OFFSETS[0])),
     ("frames-word", |f| f.poke(RootWord::Frames.offset(), 1 << 40)),
     ("frames-word", |f| f.poke(RootWord::Frames.offset(), 3)),
-    ("reserved-frame", |f| f.poke(6 * 4096 + 8, 1)),
+    ("reserved-frame", |f| f.poke(9 * 4096 + 8, 1)),
     ("root-word", |f| f.poke(ROOT_FRAME.offset() + 4088, 1)),
     ("bitmap-fixed", |f| f.flip(f.ledger.shape().bitmap(0).offset())),
     ("bitmap-beyond-end", |f| f.poke(f.ledger.shape().bitmap(0).offset() + 4088, 1 << 63)),
@@ -212,7 +227,7 @@ fn every_defect_is_found_by_its_name() {
 /// A power loss may tear each of these; it is no defect, until nothing whole is left.
 #[test]
 fn what_a_crash_may_tear_is_repairable() {
-    let torn: [(&str, u64); 5] = [
+    let torn = [
         ("superblock-copy", SUPERBLOCK_OFFSETS[0]),
         ("superblock-copy", SUPERBLOCK_OFFSETS[1]),
         ("lease", LEASE_OFFSET),
@@ -299,7 +314,7 @@ proptest! {
         let log = fixture.ledger.log();
         let places: Vec<u64> = (ROOT_FRAME.offset()..fixture.ledger.frames() * 4096)
             .step_by(8)
-            .filter(|at| !(LOG_FRAME.offset()..bitmap_frame(0, LOG_FRAMES_DEFAULT).offset()).contains(at))
+            .filter(|at| !(LOG_FRAME.offset()..first_free_frame(LOG_FRAMES_DEFAULT).offset()).contains(at))
             .filter(|&at| log.word(at).unwrap() != 0)
             .collect();
         for (place, other, how, garbage) in damage {

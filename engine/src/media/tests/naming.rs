@@ -76,7 +76,8 @@ fn a_list_holds_the_lock_of_name_changes_for_a_portion_at_a_time() {
 #[test]
 fn names_with_equal_hashes_share_a_bucket_of_any_length() {
     // Forced by a directory without spare frames: chains grow where they cannot be spread.
-    let ledger = fresh_with(layout::file_bytes(layout::FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
+    let ledger =
+        fresh_with(layout::file_bytes(layout::initial_frames(LOG_FRAMES_DEFAULT).into()), LOG_FRAMES_DEFAULT);
     let numbers = (0u32..).map(|i| i.to_string().into_bytes());
     let names: Vec<_> = numbers.filter(|name| name_hash(name) % 512 == 7).take(32).collect();
     for name in &names[..30] {

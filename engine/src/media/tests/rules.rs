@@ -2,7 +2,7 @@
 //! proves nothing.
 
 use super::*;
-use crate::media::layout::{FRAMES_INITIAL, file_bytes};
+use crate::media::layout::{file_bytes, initial_frames};
 use crate::media::rules::Rule;
 
 fn with(rules: Rules, max_bytes: u64) -> Ledger {
@@ -19,7 +19,7 @@ fn needs(rule: Rule, max_bytes: u64, holds: impl Fn(Ledger) -> bool) {
 
 #[test]
 fn a_node_that_becomes_data_is_not_overwritten_by_a_replay() {
-    needs(Rule::RoleReuse, file_bytes(FRAMES_INITIAL.into()), |ledger| {
+    needs(Rule::RoleReuse, file_bytes(initial_frames(LOG_FRAMES_DEFAULT).into()), |ledger| {
         let slot = create(&ledger, b"a");
         fill(&ledger, slot, 0..2);
         let node = FrameNo(ledger.log().read(slot.offset() + 24).unwrap() as u32);
@@ -63,7 +63,7 @@ fn pages_that_were_linked_after_a_truncate_outlive_its_recovery() {
 
 #[test]
 fn a_pinned_frame_is_nobody_elses() {
-    needs(Rule::ReuseBeforeUnpin, file_bytes(FRAMES_INITIAL.into()), |ledger| {
+    needs(Rule::ReuseBeforeUnpin, file_bytes(initial_frames(LOG_FRAMES_DEFAULT).into()), |ledger| {
         let slot = create(&ledger, b"a");
         let pinned = fill(&ledger, slot, 0..1)[0].1;
         ledger.unlink(b"a").unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::media::allocator::KEPT_FOR_FREEING;
-use crate::media::layout::{FRAMES_INITIAL, GROUP_FRAMES, file_bytes};
+use crate::media::layout::{GROUP_FRAMES, file_bytes, initial_frames};
 use crate::units::FRAME_SIZE;
 use std::collections::BTreeSet;
 
@@ -131,7 +131,7 @@ fn a_full_region_says_so_changes_nothing_and_works_again_after_a_drop() {
 
 #[test]
 fn a_freed_frame_is_not_handed_out_before_its_record_is_passed() {
-    let ledger = fresh_with(file_bytes(FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(initial_frames(LOG_FRAMES_DEFAULT).into()), LOG_FRAMES_DEFAULT);
     let slot = create(&ledger, b"a");
     let n = ledger.free_frames().unwrap() - 1 - KEPT_FOR_FREEING;
     let old: BTreeSet<_> = fill(&ledger, slot, 0..n).into_iter().map(|(_, frame)| frame).collect();
@@ -277,7 +277,7 @@ fn scattered_free_frames_are_looked_at_once_and_not_with_every_change() {
 
 #[test]
 fn a_frame_that_is_pinned_in_vain_is_left_alone_and_used_when_the_pin_has_gone() {
-    let ledger = fresh_with(file_bytes(FRAMES_INITIAL.into()), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(initial_frames(LOG_FRAMES_DEFAULT).into()), LOG_FRAMES_DEFAULT);
     let pfn = |frame| ledger.log().region().pfn(frame);
     let table = crate::frame::FrameTable::global();
     let all = ledger.free_frames().unwrap();

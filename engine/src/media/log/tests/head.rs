@@ -1,0 +1,209 @@
+//! The head of the region: superblock, log header, cursor, each worn or of another time.
+
+use super::*;
+use crate::media::Ledger;
+use crate::media::layout::{LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS};
+
+#[test]
+fn opening_and_closing_writes_nothing_unless_something_changed() {
+    let log = fresh();
+    let before = image(&log);
+    log.close().unwrap();
+    assert!(before == image(&log));
+    set(&log, 0, 1);
+    log.close().unwrap();
+    let (after, recovery) = reopen(image(&log), 2).unwrap();
+    assert_eq!(recovery.ending, Ending::Clean);
+    assert_eq!(after.read(word(0)).unwrap(), 1);
+    assert!(image(&after) == image(&log));
+}
+
+#[test]
+fn a_torn_copy_of_the_superblock_or_the_log_header_is_survived_and_two_are_refused() {
+    let log = fresh();
+    set(&log, 0, 1);
+    log.close().unwrap();
+    let good = image(&log);
+    for copies in [SUPERBLOCK_OFFSETS, LOG_HEADER_OFFSETS] {
+        for hit in [vec![0], vec![1], vec![0, 1]] {
+            let mut bytes = good.clone();
+            for &copy in &hit {
+                // All of the frame, where the other copy stands: nothing else that is needed shares it.
+                let frame = &mut bytes[copies[copy] as usize..][..FRAME_SIZE];
+                if hit.len() == 1 { frame.fill(0x40) } else { frame[20] ^= 0x40 }
+            }
+            match reopen(bytes, 2) {
+                Ok((after, _)) => {
+                    assert_eq!(hit.len(), 1);
+                    assert_eq!(after.read(word(0)).unwrap(), 1);
+                }
+                Err(error) => {
+                    assert_eq!(hit.len(), 2);
+                    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+                }
+            }
+        }
+    }
+}
+
+/// What a batch's lines, a later store in place, and a close leave, when the newer header is destroyed then.
+fn closed_and_worn(rules: Rules) -> u64 {
+    let region = region(None, 1, None);
+    format(&region, LOG_FRAMES).unwrap();
+    let log = open(region, rules).unwrap().0;
+    let ((), sequence) = log.append(|txn| txn.lines(word(0), vec![2; LINE_SIZE].into())).unwrap();
+    log.pass(sequence).unwrap();
+    log.region().memory().store(word(0), 3).unwrap();
+    log.close().unwrap();
+    let mut bytes = image(&log);
+    let counter =
+        |bytes: &[u8], at: u64| u64::from_le_bytes(bytes[at as usize + 8..][..8].try_into().unwrap());
+    let newer = LOG_HEADER_OFFSETS.into_iter().max_by_key(|&at| counter(&bytes, at)).unwrap();
+    bytes[newer as usize..][..FRAME_SIZE].fill(0);
+    let (after, _) = reopen(bytes, 2).unwrap();
+    after.read(word(0)).unwrap()
+}
+
+/// The older header would lead to records that were passed: their lines would undo what was stored and synced since.
+#[test]
+fn a_region_that_was_closed_loses_nothing_with_one_header() {
+    assert_eq!(closed_and_worn(Rules::default()), 3);
+    assert_eq!(closed_and_worn(Rules::default().breaking(Rule::OneHeader)), 0x0202_0202_0202_0202);
+}
+
+/// What a death leaves of two committed batches, the second of which is not stored home, when the cursor is this word.
+fn dead_with_cursor(cursor: impl Fn(u64) -> u64, rules: Rules) -> (u64, Recovery) {
+    let log = fresh();
+    let lines = |value: u8| {
+        let append = |txn: &mut Txn<'_>| txn.lines(word(0), vec![value; LINE_SIZE].into());
+        log.append(append).unwrap().1
+    };
+    log.commit(lines(2)).unwrap();
+    let worn = cursor(log.region().memory().load(CURSOR_OFFSET).unwrap());
+    lines(3);
+    let mut bytes = image(&log);
+    bytes[CURSOR_OFFSET as usize..][..8].copy_from_slice(&worn.to_le_bytes());
+    let (after, recovery) = open(region(Some(bytes), 1, None), rules).unwrap();
+    (after.read(word(0)).unwrap() & 0xff, recovery)
+}
+
+/// The second batch returned to its caller, whose process died: a worn cursor that is believed has it left out.
+#[test]
+fn a_worn_cursor_is_a_power_loss_and_leaves_out_no_batch_that_counts() {
+    let (found, recovery) = dead_with_cursor(|word| word, Rules::default());
+    assert_eq!((found, recovery.ending), (3, Ending::ProcessDeath));
+    for bit in [0, 1, 2, 39, 40, 63] {
+        let (found, recovery) = dead_with_cursor(|word| word ^ 1 << bit, Rules::default());
+        assert_eq!(
+            (found, recovery.ending, recovery.why),
+            (2, Ending::PowerLoss, Why::Unreadable),
+            "bit {bit}"
+        );
+    }
+    let (found, recovery) = dead_with_cursor(|_| 0, Rules::default());
+    assert_eq!((found, recovery.ending), (2, Ending::PowerLoss));
+    let broken = Rules::default().breaking(Rule::CursorUnchecked);
+    let (found, recovery) = dead_with_cursor(|word| word | 6, broken);
+    assert_eq!((found, recovery.replayed), (2, 2), "it counts as replayed, and was left out");
+}
+
+#[test]
+fn a_bad_superblock_copy_is_reported_and_repaired_by_the_first_change() {
+    let log = fresh();
+    let mut bytes = image(&log);
+    bytes[SUPERBLOCK_OFFSETS[1] as usize + 60] ^= 1;
+    let (after, _) = reopen(bytes, 2).unwrap();
+    assert!(after.superblock().other_bad);
+    set(&after, 0, 1);
+    assert!(!reopen(image(&after), 3).unwrap().0.superblock().other_bad);
+}
+
+#[test]
+fn a_blank_head_a_foreign_file_and_a_newer_version_are_told_apart() {
+    let good = image(&fresh());
+    let mut blank = good.clone();
+    for offset in SUPERBLOCK_OFFSETS {
+        blank[offset as usize..offset as usize + SECTOR_SIZE].fill(0);
+    }
+    assert!(matches!(reopen(blank, 1), Err(Error::NotARegion { .. })));
+    let mut sqlite = good.clone();
+    sqlite[4096..8192].fill(7);
+    sqlite[..16].copy_from_slice(b"SQLite format 3\0");
+    let error = reopen(sqlite, 1).err().unwrap().to_string();
+    assert!(error.contains("import"), "{error}");
+    let mut cut = good;
+    cut.truncate(40 * 4096);
+    assert!(matches!(reopen(cut, 1), Err(Error::Truncated { .. })));
+}
+
+/// Both copies of the superblock after `edit`, whole.
+fn with_superblocks(edit: impl Fn(&mut [u8])) -> Vec<u8> {
+    let mut bytes = image(&fresh());
+    for offset in SUPERBLOCK_OFFSETS {
+        let sector = &mut bytes[offset as usize..][..SECTOR_SIZE];
+        edit(sector);
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&offset.to_le_bytes()), &sector[..SECTOR_SIZE - 4]);
+        sector[SECTOR_SIZE - 4..].copy_from_slice(&sum.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn a_region_of_a_draft_is_refused_by_name() {
+    let first_draft = with_superblocks(|sector| {
+        // What it said: frames of the log, frames of a group.
+        sector[32..40].fill(0);
+        sector[72..80].copy_from_slice(&[4, 0, 0, 0, 0, 0x80, 0, 0]);
+    });
+    for bytes in [first_draft, with_superblocks(|sector| sector[39] ^= 0x70)] {
+        let refused = reopen(bytes, 1).err().unwrap();
+        assert!(matches!(refused, Error::NotARegion { .. }), "{refused}");
+        assert!(refused.to_string().contains("export it with the build that made it"), "{refused}");
+    }
+}
+
+#[test]
+fn features_that_are_not_known_are_refused_where_they_must_be() {
+    let opened = |at: usize, read_only: bool| {
+        let bytes = with_superblocks(|sector| sector[at] |= 4);
+        let options = RegionOptions { read_only, identity: Some(identity(2)), ..RegionOptions::default() };
+        let region = Region::attach(Source::Image(bytes), &options).unwrap();
+        match open(region, Rules::default()) {
+            Ok((log, _)) => {
+                let report = Ledger::new(Arc::new(log)).unwrap().check().unwrap();
+                let judged = report.findings.iter().all(|finding| finding.name != "unknown-features");
+                assert_eq!(judged, at == 16, "what it cannot judge it does not call clean");
+                true
+            }
+            Err(Error::Features { bits: 4 }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let found = [16, 24, 32].map(|at| [false, true].map(|read_only| opened(at, read_only)));
+    assert_eq!(found, [[true, true], [false, true], [false, false]]);
+}
+
+#[test]
+fn a_field_of_a_newer_release_is_carried_over() {
+    let bytes = with_superblocks(|sector| {
+        sector[16] = 1;
+        sector[300..308].fill(0xab);
+    });
+    let (log, _) = reopen(bytes, 2).unwrap();
+    for value in 1..4 {
+        set(&log, 0, value);
+        log.close().unwrap();
+    }
+    for offset in SUPERBLOCK_OFFSETS {
+        assert_eq!(log.region().memory().load(offset + 304).unwrap() as u32, 0xabab_abab);
+    }
+    assert_eq!(log.superblock().newest.unknown_byte(), None, "its feature explains it");
+}
+
+#[test]
+fn a_record_that_would_change_the_superblock_is_refused() {
+    let log = fresh();
+    set(&log, 0, 1);
+    log.append(|txn| txn.write(SUPERBLOCK_OFFSETS[0] + 8, 99)).unwrap();
+    assert!(matches!(reopen(image(&log), 1), Err(Error::Corrupt { what: "log", .. })));
+}
