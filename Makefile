@@ -6,6 +6,8 @@ STEPS ?= 2000000
 SECONDS ?= 60
 SCHEDULES ?= 100
 CUTS ?= 20
+# What users build. Each is built alone, for features unify in a workspace: none of these may need `internals` of pagestone.
+BUILT_BY_USERS := pagestone pagestone-cli pagestone-ffi pagestone-redb pagestone-sqlite pagestone-tantivy pagestone-benches
 # The oldest Rust that builds the crates others build.
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 DISK ?= $(PGS_TARGET)
@@ -42,6 +44,7 @@ lint: tidy ## formatting, clippy, house rules; licences and advisories where car
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path $(COMPARE) --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	for package in $(BUILT_BY_USERS); do $(CARGO) clippy --locked --quiet -p $$package -- -D warnings || exit 1; done
 	RUSTFLAGS="--cfg pagestone_shuttle" $(CARGO) check --locked --quiet --target-dir $(PGS_TARGET)/shuttle -p pagestone-tests --lib --bin shuttle --bin linear
 	@if command -v cargo-deny >/dev/null; then cargo deny --workspace check && cargo deny --manifest-path $(COMPARE) check --config deny.toml advisories licenses sources; else echo "lint: cargo-deny is not installed: licences and advisories were not checked"; fi
 
@@ -96,6 +99,7 @@ bench-compare: ## Pagestone beside others, as a page: writes benches/README.md a
 
 bench-hit: ## what a pin costs beside a bare read of a random page, and beside the steps that it is made of
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin hit
+	$(CARGO) run --quiet --locked --release -p pagestone-benches --features internals --bin touch
 
 bench-laws: ## what must not grow with what has nothing to do with it: tails, batches, freeing, cuts (PLACE=folder)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin laws -- $(PLACE)

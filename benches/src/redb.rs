@@ -192,7 +192,7 @@ fn cost_of_commits(side: &Side, work: impl FnOnce(&Side) -> Outcome) -> Outcome<
         after.syncs - before.syncs,
         after.file_syncs - before.file_syncs,
         after.write_throughs - before.write_throughs,
-        after.records - before.records,
+        after.log_records - before.log_records,
         after.fences - before.fences,
     ))
 }

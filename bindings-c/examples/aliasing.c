@@ -18,9 +18,9 @@ static void must(int status, const char *what) {
     }
 }
 
-static pgs_page look(pgs_store *store, const void *address) {
-    pgs_page page = {.size = sizeof page};
-    must(pgs_page_info(store, address, &page), "look");
+static pgs_page_info look(pgs_store *store, const void *address) {
+    pgs_page_info page = {.size = sizeof page};
+    must(pgs_peek(store, address, &page), "look");
     return page;
 }
 

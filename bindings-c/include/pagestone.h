@@ -22,8 +22,8 @@
  *    cut (see pgs_check_length()), and a small allocation of the library's own that fails. Without memory for what
  *    a batch holds the answer is -ENOMEM.
  *  - PGS_E_INVALID, PGS_E_CLOSED, PGS_E_PANIC, PGS_E_POISONED (an earlier failure; close and open again), PGS_E_FORKED,
- *    PGS_E_CORRUPT, PGS_E_TRUNCATED (the file was cut) and -errno can come from every function on a store
- *    or an object and are not repeated below. Nor is PGS_E_NO_ADDRESSES, which can come wherever PGS_E_NO_SPACE can: the
+ *    PGS_E_CORRUPT, PGS_E_INTERNAL, PGS_E_TRUNCATED (the file was cut) and -errno can come from every function on a
+ *    store or an object and are not repeated below. Nor is PGS_E_NO_ADDRESSES, which can come wherever PGS_E_NO_SPACE can: the
  *    region grows there.
  *  - Durability: what a call that returned PGS_OK has changed survives the death of the process. It survives a
  *    loss of power after a sync of the object or of the store that began after the change.
@@ -51,100 +51,103 @@
 #define PGS_OK 0
 
 /// The library panicked: a defect in it. The store is poisoned.
-#define PGS_E_PANIC -10001
+#define PGS_E_PANIC (-10001)
 
 /// An argument makes no sense: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of what is not
 /// pinned.
-#define PGS_E_INVALID -10002
+#define PGS_E_INVALID (-10002)
 
 /// The file is no region; the message says what it seems to be.
-#define PGS_E_NOT_A_REGION -10003
+#define PGS_E_NOT_A_REGION (-10003)
 
 /// The region's format version is newer than this release.
-#define PGS_E_VERSION -10004
+#define PGS_E_VERSION (-10004)
 
 /// The region uses features that this release does not know.
-#define PGS_E_FEATURES -10005
+#define PGS_E_FEATURES (-10005)
 
 /// The file is shorter than the region: it was cut.
-#define PGS_E_TRUNCATED -10006
+#define PGS_E_TRUNCATED (-10006)
 
 /// A structure on the medium contradicts itself.
-#define PGS_E_CORRUPT -10007
+#define PGS_E_CORRUPT (-10007)
 
 /// The region is open already, in this process or another; the message names the holder as far as it can be known.
-#define PGS_E_IN_USE -10008
+#define PGS_E_IN_USE (-10008)
 
 /// The medium is weaker than the durability required; the message names both.
-#define PGS_E_TOO_WEAK -10009
+#define PGS_E_TOO_WEAK (-10009)
 
 /// The region or the disk is full. Names and sizes are as before; bytes of a pgs_object_write() inside the old size may be
 /// new, and pages that were given a frame keep it.
-#define PGS_E_NO_SPACE -10010
+#define PGS_E_NO_SPACE (-10010)
 
 /// No object has this name. (A region file that does not exist is -ENOENT.)
-#define PGS_E_NOT_FOUND -10011
+#define PGS_E_NOT_FOUND (-10011)
 
 /// An object, or a region file, of this name exists.
-#define PGS_E_EXISTS -10012
+#define PGS_E_EXISTS (-10012)
 
 /// Names are 1 to PGS_NAME_MAX bytes.
-#define PGS_E_BAD_NAME -10013
+#define PGS_E_BAD_NAME (-10013)
 
 /// A number is out of its range; the message names the limit.
-#define PGS_E_OUT_OF_RANGE -10014
+#define PGS_E_OUT_OF_RANGE (-10014)
 
 /// The frame has PGS_PINS_MAX pins.
-#define PGS_E_TOO_MANY_PINS -10015
+#define PGS_E_TOO_MANY_PINS (-10015)
 
 /// The frame admits no new pin for now: try again.
-#define PGS_E_HELD -10016
+#define PGS_E_HELD (-10016)
 
 /// The page was cut off from its object; a write to it would be lost. Pin the page again.
-#define PGS_E_DETACHED -10017
+#define PGS_E_DETACHED (-10017)
 
 /// Something is still in use: objects open, pages pinned, a latch taken.
-#define PGS_E_BUSY -10018
+#define PGS_E_BUSY (-10018)
 
 /// The time allowed was not enough.
-#define PGS_E_TIMED_OUT -10019
+#define PGS_E_TIMED_OUT (-10019)
 
 /// The address or pfn belongs to no frame of this store.
-#define PGS_E_FOREIGN -10020
+#define PGS_E_FOREIGN (-10020)
 
 /// An earlier commit failed; nothing more is written until the region is opened again.
-#define PGS_E_POISONED -10021
+#define PGS_E_POISONED (-10021)
 
 /// The medium of this frame failed.
-#define PGS_E_POISONED_FRAME -10022
+#define PGS_E_POISONED_FRAME (-10022)
 
 /// The store was opened before a fork, by the parent.
-#define PGS_E_FORKED -10023
+#define PGS_E_FORKED (-10023)
 
 /// The store is open read-only.
-#define PGS_E_READ_ONLY -10024
+#define PGS_E_READ_ONLY (-10024)
 
 /// The handle has ended: it was closed, committed or cancelled.
-#define PGS_E_CLOSED -10025
+#define PGS_E_CLOSED (-10025)
 
 /// The range holds a page that was never written: read it, or pin it with PGS_PIN_WRITE.
-#define PGS_E_HOLE -10026
+#define PGS_E_HOLE (-10026)
 
 /// The range's frames do not lie side by side in memory: pin less, or read it.
-#define PGS_E_SCATTERED -10027
+#define PGS_E_SCATTERED (-10027)
 
 /// The range reaches past the end of the object.
-#define PGS_E_PAST_END -10028
+#define PGS_E_PAST_END (-10028)
 
 /// The frame has PGS_READERS_MAX shared latches: give one back, or read a copy by pgs_object_read().
-#define PGS_E_TOO_MANY_READERS -10029
+#define PGS_E_TOO_MANY_READERS (-10029)
 
 /// The process has no addresses for so large a region, or for so many; the message says what to do. Of what was changed, as
 /// PGS_E_NO_SPACE.
-#define PGS_E_NO_ADDRESSES -10030
+#define PGS_E_NO_ADDRESSES (-10030)
+
+/// The library has found its own state to be other than it must be: a defect in it. Close the store and open it again.
+#define PGS_E_INTERNAL (-10031)
 
 /// A failure that this header has no name for; the message tells.
-#define PGS_E_OTHER -10099
+#define PGS_E_OTHER (-10099)
 
 /// pgs_open(): create the region if the file is missing, empty or never formatted. pgs_object_open(): create
 /// the object if it is missing.
@@ -203,7 +206,7 @@
 /// Most shared latches one frame can have at a time.
 #define PGS_READERS_MAX 511
 
-/// pgs_region.ending: the last owner closed the region, or there was none.
+/// pgs_store_info.ending: the last owner closed the region, or there was none.
 #define PGS_ENDING_CLEAN 0
 
 /// The last owner's process died, and all that it had changed is there.
@@ -212,7 +215,7 @@
 /// The power failed, or that cannot be ruled out: what was synced is there.
 #define PGS_ENDING_POWER_LOSS 2
 
-/// pgs_region.why: the region is new, or was closed in order.
+/// pgs_store_info.why: the region is new, or was closed in order.
 #define PGS_WHY_CLOSED 0
 
 /// It is the same file, and its file system was mounted all the time.
@@ -271,8 +274,8 @@ typedef struct pgs_options {
 } pgs_options;
 
 /// What the descriptor of a frame says: one descriptor a frame, whatever way the frame was reached.
-typedef struct pgs_page {
-    /// In: sizeof(pgs_page).
+typedef struct pgs_page_info {
+    /// In: sizeof(pgs_page_info).
     size_t size;
     /// Number of the frame in this process.
     uint64_t pfn;
@@ -294,7 +297,7 @@ typedef struct pgs_page {
     uint32_t poisoned;
     /// 0.
     uint64_t reserved[4];
-} pgs_page;
+} pgs_page_info;
 
 /// One object, as pgs_list() shows it.
 typedef struct pgs_entry {
@@ -309,8 +312,8 @@ typedef struct pgs_entry {
 } pgs_entry;
 
 /// What an open region is.
-typedef struct pgs_region {
-    /// In: sizeof(pgs_region).
+typedef struct pgs_store_info {
+    /// In: sizeof(pgs_store_info).
     size_t size;
     /// Device of the region's file, as stat() says.
     uint64_t device;
@@ -338,7 +341,7 @@ typedef struct pgs_region {
     uint64_t dropped;
     /// 0.
     uint64_t reserved;
-} pgs_region;
+} pgs_store_info;
 
 /// What a store has done since it was opened, and the table of descriptors that all stores of the process
 /// share.
@@ -477,7 +480,7 @@ int pgs_unlink(struct pgs_store *store, const char *name);
 /// Whether an object has this name (1 or 0), and its size in bytes (0 if there is none); `size` may be NULL.
 ///
 /// Errors: PGS_E_BAD_NAME.
-int pgs_exists(struct pgs_store *store, const char *name, int *exists, uint64_t *size);
+int pgs_exists(const struct pgs_store *store, const char *name, int *exists, uint64_t *size);
 
 /// Opens the object `name`; `flags`: PGS_CREATE, PGS_EXCLUSIVE. Several handles on one object are one object.
 ///
@@ -497,7 +500,7 @@ void pgs_object_close(struct pgs_object *object);
 /// library is lost by the next loss of power.
 ///
 /// Errors: PGS_E_POISONED_FRAME.
-int pgs_object_read(struct pgs_object *object, uint64_t offset, void *buf, size_t len, size_t *done);
+int pgs_object_read(const struct pgs_object *object, uint64_t offset, void *buf, size_t len, size_t *done);
 
 /// Copies `len` bytes from `buf` to `offset`: all of them, or an error. Past the end the object grows; a gap
 /// reads as zeros. Every reader, every holder of a pin and every mapping sees the bytes at once. Never waits
@@ -517,7 +520,7 @@ int pgs_object_write(struct pgs_object *object, uint64_t offset, const void *buf
 int pgs_object_append(struct pgs_object *object, const void *buf, size_t len, uint64_t *offset);
 
 /// The object's size in bytes.
-int pgs_object_size(struct pgs_object *object, uint64_t *size);
+int pgs_object_size(const struct pgs_object *object, uint64_t *size);
 
 /// Makes the object `size` bytes long. Bytes cut off are gone: grown again, they read as zeros. A page that
 /// is pinned keeps its bytes for the holders of its pins, and its frame is not used again until the last unpin.
@@ -656,41 +659,71 @@ int pgs_unlatch(struct pgs_store *store,
                 size_t dirty_from,
                 size_t dirty_len);
 
+/// Latches every frame that holds a byte of [address, address + len), which the caller has pinned, in the order of their
+/// addresses: `mode` as for pgs_latch(). On an error no latch is left.
+///
+/// Errors: as pgs_latch(), and PGS_E_INVALID (`len` is 0).
+int pgs_latch_range(struct pgs_store *store,
+                    const void *address,
+                    size_t len,
+                    uint32_t mode);
+
+/// Gives back the latches on the frames of [address, address + len): `mode` as taken, without PGS_LATCH_TRY. The caller
+/// stored to the `dirty_len` bytes from `address + dirty_from`; 0 if it changed nothing, and for shared latches. A
+/// store to bytes not named may not become durable.
+///
+/// Errors: as pgs_unlatch(); PGS_E_OUT_OF_RANGE (the dirty bytes leave the range); PGS_E_INVALID (`len` is 0). The latches
+/// are still held then, unless another thread gives them back at the same time.
+///
+/// Durability: as pgs_unlatch().
+int pgs_unlatch_range(struct pgs_store *store,
+                      const void *address,
+                      size_t len,
+                      uint32_t mode,
+                      size_t dirty_from,
+                      size_t dirty_len);
+
 /// Looks at the descriptor of the frame that holds `address`, without touching it: no pin is needed, none is
 /// taken, and a frame that was not used yet is all zero. A snapshot: it may be past when the call returns.
 ///
-/// Set `page->size` before the call.
+/// Set `info->size` before the call.
 ///
 /// Errors: PGS_E_FOREIGN.
-int pgs_page_info(struct pgs_store *store, const void *address, struct pgs_page *page);
+int pgs_peek(const struct pgs_store *store, const void *address, struct pgs_page_info *info);
 
-/// Calls `visit` with each object that has a name, in the order of names. It stops when `visit` returns
-/// anything but 0, and returns that. `visit` may call any function but pgs_close(); objects created or
-/// unlinked meanwhile may be missing or shown.
-int pgs_list(struct pgs_store *store, int (*visit)(void *arg, const struct pgs_entry *entry), void *arg);
+/// Calls `visit` with each object whose name begins with `prefix` (NULL: with each that has a name), in the order of names,
+/// until there are no more or `visit` returns anything but 0; `stopped` (may be NULL) tells what it returned last. `visit`
+/// may call any function but pgs_close(); objects created or unlinked meanwhile may be missing or shown.
+int pgs_list(const struct pgs_store *store,
+             const char *prefix,
+             int (*visit)(void *arg, const struct pgs_entry *entry),
+             void *arg,
+             int *stopped);
 
 /// A PGS_WHY_* in words, in English; never NULL.
 const char *pgs_why_text(uint32_t why);
 
-/// What the store is. Set `region->size` before the call. Works on a poisoned store. PGS_E_TRUNCATED, once: the
+/// What the store is. Set `info->size` before the call. Works on a poisoned store. PGS_E_TRUNCATED, once: the
 /// file has been cut since the last look, and the store is poisoned from now on.
-int pgs_info(struct pgs_store *store,
-             struct pgs_region *region);
+int pgs_info(const struct pgs_store *store, struct pgs_store_info *info);
 
 /// Whether the store's file is still as long as it was: what a server asks before each piece of work, since a touch of a
 /// page that has been cut off ends the process (SIGBUS). One system call. PGS_E_TRUNCATED, once: it has been cut since
 /// the last look; PGS_E_POISONED from then on, and after a failed commit.
-int pgs_check_length(struct pgs_store *store);
+int pgs_check_length(const struct pgs_store *store);
 
 /// Counts. Set `counters->size` before the call. Each number is right, all together are no instant.
-int pgs_stats(struct pgs_store *store, struct pgs_counters *counters);
+int pgs_stats(const struct pgs_store *store, struct pgs_counters *counters);
 
 /// Reads the whole region in the file `path`, changes nothing, and calls `visit` (may be NULL) with each
-/// defect; what it is shown is valid during the call. Anything but 0 from `visit` ends the call, which
-/// returns it.
+/// defect; what it is shown is valid during the call. Anything but 0 from `visit` ends that. `stopped` (may be
+/// NULL) tells what `visit` returned last; it is written with PGS_E_CORRUPT too.
 ///
-/// Errors: PGS_E_CORRUPT (there are defects, and all were shown); those of pgs_open().
-int pgs_check(const char *path, int (*visit)(void *arg, const struct pgs_finding *finding), void *arg);
+/// Errors: PGS_E_CORRUPT (there are defects; all were shown, unless `visit` ended that); those of pgs_open().
+int pgs_check(const char *path,
+              int (*visit)(void *arg, const struct pgs_finding *finding),
+              void *arg,
+              int *stopped);
 
 #ifdef __cplusplus
 }  // extern "C"

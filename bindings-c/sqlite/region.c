@@ -150,12 +150,12 @@ static int store_open(const struct place *place, int flags, const struct wishes 
 
 /* Opens the region, and says which file it is; nothing is open after a failure. A code above 0 is SQLite's. */
 static int region_fill(struct region *region, const struct place *place, int flags, const struct wishes *wishes,
-                       pgs_region *info)
+                       pgs_store_info *info)
 {
     int code = pgsv_may_open(place);
     if (code == SQLITE_OK) code = store_open(place, flags, wishes, region);
     if (code != PGS_OK) return code;
-    *info = (pgs_region){.size = sizeof *info};
+    *info = (pgs_store_info){.size = sizeof *info};
     code = pgs_info(region->store, info);
     if (code != PGS_OK) {
         pgs_close(region->store);
@@ -189,7 +189,7 @@ static int region_put(struct region *region)
 
 static int region_open(struct region *fresh, const struct place *place, int flags, const struct wishes *wishes)
 {
-    pgs_region info;
+    pgs_store_info info;
     int code = region_fill(fresh, place, flags, wishes, &info);
     pthread_mutex_lock(&pgsv_registry);
     if (code == PGS_OK) fresh->device = (dev_t)info.device, fresh->inode = (ino_t)info.inode;

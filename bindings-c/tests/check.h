@@ -70,11 +70,11 @@ static inline pgs_object *open_object(pgs_store *store, const char *name) {
 }
 
 /* What the descriptor at `address` says. */
-static inline pgs_page page_at(pgs_store *store, const void *address) {
-    pgs_page page;
+static inline pgs_page_info page_at(pgs_store *store, const void *address) {
+    pgs_page_info page;
     memset(&page, 0, sizeof page);
     page.size = sizeof page;
-    OK(pgs_page_info(store, address, &page));
+    OK(pgs_peek(store, address, &page));
     return page;
 }
 

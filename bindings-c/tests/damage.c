@@ -43,17 +43,19 @@ static void damage(const char *path) {
 }
 
 static void checking(const char *path) {
-    int findings = 0;
-    ANSWERS(-ENOENT, pgs_check(path, count, &findings));
+    int findings = 0, said = -1;
+    ANSWERS(-ENOENT, pgs_check(path, count, &findings, &said));
+    CHECK(said == -1);
     make(path);
-    OK(pgs_check(path, count, &findings));
-    CHECK(findings == 0);
-    ANSWERS(PGS_E_INVALID, pgs_check(NULL, count, &findings));
+    OK(pgs_check(path, count, &findings, &said));
+    CHECK(findings == 0 && said == 0);
+    ANSWERS(PGS_E_INVALID, pgs_check(NULL, count, &findings, NULL));
     damage(path);
-    ANSWERS(PGS_E_CORRUPT, pgs_check(path, count, &findings));
+    ANSWERS(PGS_E_CORRUPT, pgs_check(path, count, &findings, NULL));
     CHECK(findings > 0);
-    ANSWERS(PGS_E_CORRUPT, pgs_check(path, NULL, NULL));
-    CHECK(pgs_check(path, stop, NULL) == 42);
+    ANSWERS(PGS_E_CORRUPT, pgs_check(path, NULL, NULL, NULL));
+    ANSWERS(PGS_E_CORRUPT, pgs_check(path, stop, NULL, &said));
+    CHECK(said == 42);
 }
 
 static void cut(const char *path) {

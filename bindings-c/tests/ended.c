@@ -36,8 +36,8 @@ static int no_visit(void *arg, const pgs_entry *entry) {
 static void store_answers(int code, pgs_store *store, const void *address) {
     pgs_object *object = NULL;
     pgs_batch *batch = NULL;
-    pgs_page page = {.size = sizeof page};
-    pgs_region region = {.size = sizeof region};
+    pgs_page_info page = {.size = sizeof page};
+    pgs_store_info region = {.size = sizeof region};
     pgs_counters counters = {.size = sizeof counters};
     void *pinned = NULL;
     uint64_t bytes = 0;
@@ -49,16 +49,18 @@ static void store_answers(int code, pgs_store *store, const void *address) {
     ANSWERS(code, pgs_rename(store, "o", "p"));
     ANSWERS(code, pgs_unlink(store, "o"));
     ANSWERS(code, pgs_exists(store, "o", &there, NULL));
-    ANSWERS(code, pgs_list(store, no_visit, NULL));
+    ANSWERS(code, pgs_list(store, NULL, no_visit, NULL, NULL));
     ANSWERS(code, pgs_info(store, &region));
     ANSWERS(code, pgs_check_length(store));
     ANSWERS(code, pgs_stats(store, &counters));
-    ANSWERS(code, pgs_page_info(store, address, &page));
+    ANSWERS(code, pgs_peek(store, address, &page));
     ANSWERS(code, pgs_pin_frame(store, 0, &pinned));
     ANSWERS(code, pgs_pin_address(store, address, 1));
     ANSWERS(code, pgs_unpin(store, address, 1));
     ANSWERS(code, pgs_latch(store, address, PGS_LATCH_SHARED));
     ANSWERS(code, pgs_unlatch(store, address, PGS_LATCH_SHARED, 0, 0));
+    ANSWERS(code, pgs_latch_range(store, address, 1, PGS_LATCH_SHARED));
+    ANSWERS(code, pgs_unlatch_range(store, address, 1, PGS_LATCH_SHARED, 0, 0));
     ANSWERS(code, pgs_close(store));
 }
 
@@ -152,7 +154,7 @@ struct in_use {
 static void *goes_on(void *argument) {
     const struct in_use *use = argument;
     do {
-        pgs_region info = {.size = sizeof info};
+        pgs_store_info info = {.size = sizeof info};
         OK(pgs_info(use->store, &info));
         CHECK(page_at(use->store, use->address).pins >= 1);
         OK(pgs_pin_address(use->store, use->address, 1));
@@ -192,7 +194,7 @@ static void failed_while_pinned(const char *path) {
     OK(pgs_object_write(object, 0, "x", 1));
     OK(pgs_pin(object, 0, 1, 0, &p));
     pgs_object_close(object);
-    pgs_region region = {.size = sizeof region};
+    pgs_store_info region = {.size = sizeof region};
     OK(pgs_info(store, &region));
     CHECK(truncate(path, (off_t)region.bytes - PGS_FRAME_SIZE) == 0);
     for (int n = 0; n < 2; n++)

@@ -65,6 +65,13 @@ static void pins(pgs_store *store, pgs_object *object) {
     REFUSED(pgs_unlatch(store, p, PGS_LATCH_EXCLUSIVE, SIZE_MAX, SIZE_MAX), PGS_E_OUT_OF_RANGE);
     REFUSED(pgs_unlatch(store, p, PGS_LATCH_EXCLUSIVE, 0, SIZE_MAX), PGS_E_OUT_OF_RANGE);
     OK(pgs_unlatch(store, p, PGS_LATCH_EXCLUSIVE, SIZE_MAX, 0));
+    for (int i = 0; i < 2; i++) {
+        const void *at = i == 0 ? p : (void *)UINTPTR_MAX;
+        REFUSED(pgs_latch_range(store, at, SIZE_MAX, PGS_LATCH_SHARED), PGS_E_FOREIGN, PGS_E_INVALID);
+        REFUSED(pgs_unlatch_range(store, at, SIZE_MAX, PGS_LATCH_SHARED, 0, 0), PGS_E_FOREIGN, PGS_E_INVALID);
+    }
+    REFUSED(pgs_latch_range(store, p, 1, UINT32_MAX), PGS_E_INVALID);
+    REFUSED(pgs_unlatch_range(store, p, 1, PGS_LATCH_EXCLUSIVE, SIZE_MAX, SIZE_MAX), PGS_E_OUT_OF_RANGE);
     CHECK(none == NULL && page_at(store, p).pins == 1);
     OK(pgs_unpin(store, p, 1));
 }

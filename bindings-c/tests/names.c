@@ -115,13 +115,19 @@ static void listing(pgs_store *store) {
         pgs_object_close(object);
     }
     struct seen seen = {0, 0, ""};
-    OK(pgs_list(store, see, &seen));
-    CHECK(seen.entries == 3 && strcmp(seen.last, "l3xx") == 0);
+    int said = -1;
+    OK(pgs_list(store, NULL, see, &seen, &said));
+    CHECK(seen.entries == 3 && strcmp(seen.last, "l3xx") == 0 && said == 0);
     struct seen stopped = {0, 2, ""};
-    CHECK(pgs_list(store, see, &stopped) == 42);
-    CHECK(stopped.entries == 2);
-    ANSWERS(PGS_E_INVALID, pgs_list(store, NULL, NULL));
-    ANSWERS(PGS_E_INVALID, pgs_list(NULL, see, &seen));
+    OK(pgs_list(store, NULL, see, &stopped, &said));
+    CHECK(stopped.entries == 2 && said == 42);
+    struct seen some = {0, 0, ""};
+    OK(pgs_list(store, "l2", see, &some, NULL));
+    CHECK(some.entries == 1 && strcmp(some.last, "l2x") == 0);
+    OK(pgs_list(store, "none", see, &some, &said));
+    CHECK(some.entries == 1 && said == 0);
+    ANSWERS(PGS_E_INVALID, pgs_list(store, NULL, NULL, NULL, NULL));
+    ANSWERS(PGS_E_INVALID, pgs_list(NULL, NULL, see, &seen, NULL));
 }
 
 int main(int argc, char **argv) {
@@ -137,7 +143,7 @@ int main(int argc, char **argv) {
     /* Names outlive the store. */
     store = open_store(in(argv[1], "names.pgs"), 0);
     struct seen seen = {0, 0, ""};
-    OK(pgs_list(store, see, &seen));
+    OK(pgs_list(store, NULL, see, &seen, NULL));
     CHECK(seen.entries == 3);
     OK(pgs_close(store));
     return 0;

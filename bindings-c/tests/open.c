@@ -126,7 +126,7 @@ static void read_only(const char *path) {
     OK(pgs_unpin(store, address, 4));
     OK(pgs_store_sync(store));
     OK(pgs_object_sync(object));
-    pgs_region region = {.size = sizeof region};
+    pgs_store_info region = {.size = sizeof region};
     OK(pgs_info(store, &region));
     CHECK(region.read_only == 1);
     pgs_object_close(object);
@@ -154,7 +154,7 @@ static void closing(const char *path) {
 static void memory(void) {
     pgs_store *store = NULL;
     OK(pgs_open_memory(1 << 24, &store));
-    pgs_region region = {.size = sizeof region};
+    pgs_store_info region = {.size = sizeof region};
     OK(pgs_info(store, &region));
     CHECK(region.durability == PGS_DURABILITY_VOLATILE && region.assumed == 0 && region.inode == 0);
     pgs_object *object = open_object(store, "o");
@@ -181,7 +181,7 @@ static void cut(const char *path) {
     CHECK(stat(path, &file) == 0 && truncate(path, file.st_size / 2) == 0);
     ANSWERS(PGS_E_TRUNCATED, pgs_check_length(store));
     ANSWERS(PGS_E_POISONED, pgs_check_length(store));
-    pgs_region region = {.size = sizeof region};
+    pgs_store_info region = {.size = sizeof region};
     OK(pgs_info(store, &region));
     CHECK(region.poisoned == 1);
     pgs_close(store);
@@ -194,7 +194,7 @@ static void told(const char *path) {
     OK(pgs_open(path, &options, &store));
     struct stat file;
     CHECK(stat(path, &file) == 0);
-    pgs_region region = {.size = sizeof region};
+    pgs_store_info region = {.size = sizeof region};
     OK(pgs_info(store, &region));
     CHECK(region.device == file.st_dev && region.inode == file.st_ino);
     CHECK(region.durability == PGS_DURABILITY_CACHE_LINE && region.assumed == 1);

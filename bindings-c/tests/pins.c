@@ -8,7 +8,7 @@ static void one_descriptor(pgs_store *store, pgs_object *object) {
     void *a = NULL, *b = NULL;
     OK(pgs_pin(object, 10, 20, 0, &a));
     CHECK(memcmp(a, "0123456789", 10) == 0);
-    pgs_page page = page_at(store, a);
+    pgs_page_info page = page_at(store, a);
     CHECK(page.pins == 1 && page.shared == 0 && page.exclusive == 0 && page.detached == 0 && page.poisoned == 0);
     OK(pgs_pin_frame(store, page.pfn, &b));
     CHECK((char *)b + 10 == (char *)a);
@@ -38,7 +38,7 @@ static void refused(pgs_store *store, pgs_object *object) {
     ANSWERS(PGS_E_INVALID, pgs_pin(NULL, 0, 1, 0, &address));
     ANSWERS(PGS_E_FOREIGN, pgs_pin_frame(store, UINT64_MAX, &address));
     /* Behind the file there are addresses and numbers, and no frames. */
-    pgs_region region = {.size = sizeof region};
+    pgs_store_info region = {.size = sizeof region};
     OK(pgs_info(store, &region));
     OK(pgs_pin(object, 0, 1, 0, &address));
     char *beyond = (char *)address - page_at(store, address).offset + region.bytes;
@@ -52,8 +52,8 @@ static void refused(pgs_store *store, pgs_object *object) {
     ANSWERS(PGS_E_FOREIGN, pgs_unpin(store, &stack, 1));
     ANSWERS(PGS_E_FOREIGN, pgs_unpin(store, NULL, 1));
     ANSWERS(PGS_E_FOREIGN, pgs_latch(store, &stack, PGS_LATCH_SHARED));
-    pgs_page page = {.size = sizeof page};
-    ANSWERS(PGS_E_FOREIGN, pgs_page_info(store, &stack, &page));
+    pgs_page_info page = {.size = sizeof page};
+    ANSWERS(PGS_E_FOREIGN, pgs_peek(store, &stack, &page));
     CHECK(address == NULL);
 
     /* A range of which only the front is pinned is refused whole. */
@@ -68,7 +68,7 @@ static void refused(pgs_store *store, pgs_object *object) {
     OK(pgs_pin(object, 0, 1, 0, &address));
     ANSWERS(PGS_E_FOREIGN, pgs_unpin(other, address, 1));
     ANSWERS(PGS_E_FOREIGN, pgs_pin_address(other, address, 1));
-    ANSWERS(PGS_E_FOREIGN, pgs_page_info(other, address, &page));
+    ANSWERS(PGS_E_FOREIGN, pgs_peek(other, address, &page));
     OK(pgs_unpin(store, address, 1));
     OK(pgs_close(other));
 }
@@ -161,7 +161,7 @@ static void latches(pgs_store *store, pgs_object *object) {
     ANSWERS(PGS_E_OUT_OF_RANGE, pgs_unlatch(store, p, PGS_LATCH_EXCLUSIVE, 5, FRAME));
     ANSWERS(PGS_E_OUT_OF_RANGE, pgs_unlatch(store, p, PGS_LATCH_EXCLUSIVE, SIZE_MAX, 2));
     OK(pgs_unlatch(store, p, PGS_LATCH_EXCLUSIVE, 5, 6));
-    pgs_page page = page_at(store, p);
+    pgs_page_info page = page_at(store, p);
     CHECK(page.exclusive == 0 && page.dirty == 1 && page.version != version);
     char back[6];
     size_t done = 0;
@@ -173,6 +173,47 @@ static void latches(pgs_store *store, pgs_object *object) {
     CHECK(page_at(store, p).dirty == 0);
     OK(pgs_unpin(store, p, 100));
     ANSWERS(PGS_E_INVALID, pgs_latch(store, p, PGS_LATCH_SHARED));
+}
+
+/* All frames of a range, or none; what is stored over the border of two is dirty in both. */
+static void latched_ranges(pgs_store *store) {
+    pgs_object *object = open_object(store, "range");
+    void *p = NULL;
+    OK(pgs_object_resize(object, 3 * FRAME));
+    OK(pgs_pin(object, 100, 2 * FRAME, PGS_PIN_WRITE, &p));
+    char *bytes = p;
+    OK(pgs_object_sync(object));
+    OK(pgs_latch_range(store, p, 2 * FRAME, PGS_LATCH_EXCLUSIVE));
+    for (int n = 0; n < 3; n++)
+        CHECK(page_at(store, bytes + n * FRAME - 100).exclusive == 1);
+    ANSWERS(PGS_E_BUSY, pgs_latch_range(store, p, 2 * FRAME, PGS_LATCH_SHARED | PGS_LATCH_TRY));
+    memcpy(bytes + FRAME - 103, "border", 6);
+    ANSWERS(PGS_E_OUT_OF_RANGE, pgs_unlatch_range(store, p, 2 * FRAME, PGS_LATCH_EXCLUSIVE, FRAME, FRAME + 1));
+    ANSWERS(PGS_E_OUT_OF_RANGE, pgs_unlatch_range(store, p, 2 * FRAME, PGS_LATCH_EXCLUSIVE, SIZE_MAX, 2));
+    ANSWERS(PGS_E_INVALID, pgs_unlatch_range(store, p, 2 * FRAME, PGS_LATCH_SHARED, 0, 0));
+    OK(pgs_unlatch_range(store, p, 2 * FRAME, PGS_LATCH_EXCLUSIVE, FRAME - 103, 6));
+    for (int n = 0; n < 3; n++) {
+        pgs_page_info page = page_at(store, bytes + n * FRAME - 100);
+        CHECK(page.exclusive == 0 && page.dirty == (n < 2));
+    }
+    /* One that is taken: those in front of it are given back. */
+    OK(pgs_latch(store, bytes + 2 * FRAME - 100, PGS_LATCH_EXCLUSIVE));
+    ANSWERS(PGS_E_BUSY, pgs_latch_range(store, p, 2 * FRAME, PGS_LATCH_EXCLUSIVE | PGS_LATCH_TRY));
+    CHECK(page_at(store, p).exclusive == 0 && page_at(store, bytes + FRAME - 100).exclusive == 0);
+    OK(pgs_unlatch(store, bytes + 2 * FRAME - 100, PGS_LATCH_EXCLUSIVE, 0, 0));
+    OK(pgs_latch_range(store, p, 2 * FRAME, PGS_LATCH_SHARED));
+    ANSWERS(PGS_E_INVALID, pgs_unlatch_range(store, p, 2 * FRAME, PGS_LATCH_SHARED, 0, 1));
+    OK(pgs_unlatch(store, bytes + FRAME, PGS_LATCH_SHARED, 0, 0));
+    ANSWERS(PGS_E_INVALID, pgs_unlatch_range(store, p, 2 * FRAME, PGS_LATCH_SHARED, 0, 0));
+    CHECK(page_at(store, p).shared == 1);
+    OK(pgs_unlatch_range(store, p, 1, PGS_LATCH_SHARED, SIZE_MAX, 0));
+    OK(pgs_unlatch(store, bytes + 2 * FRAME - 100, PGS_LATCH_SHARED, 0, 0));
+    ANSWERS(PGS_E_INVALID, pgs_latch_range(store, p, 0, PGS_LATCH_SHARED));
+    ANSWERS(PGS_E_INVALID, pgs_unlatch_range(store, p, 0, PGS_LATCH_SHARED, 0, 0));
+    OK(pgs_unpin(store, p, 2 * FRAME));
+    ANSWERS(PGS_E_INVALID, pgs_latch_range(store, p, 2 * FRAME, PGS_LATCH_SHARED));
+    pgs_object_close(object);
+    OK(pgs_unlink(store, "range"));
 }
 
 /* What the process has in memory, in bytes. */
@@ -242,6 +283,7 @@ int main(int argc, char **argv) {
     too_many(store, object);
     too_many_readers(store, object);
     latches(store, object);
+    latched_ranges(store);
     pins_outlive_names(store);
     pgs_object_close(object);
     OK(pgs_close(store));

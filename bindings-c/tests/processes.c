@@ -50,7 +50,7 @@ static void forked(const char *path) {
 /* How the last owner's life ended, to an opening with these flags that only reads, and to one that may write. */
 static void expect_ending(const char *path, uint32_t flags, uint32_t ending, uint32_t why) {
     pgs_store *store = open_store(path, flags);
-    pgs_region region = {.size = sizeof region};
+    pgs_store_info region = {.size = sizeof region};
     OK(pgs_info(store, &region));
     CHECK(region.ending == ending);
     CHECK(region.why == why);

@@ -9,8 +9,8 @@ _Static_assert((PGS_VERSION & 0xff) == PGS_VERSION_PATCH, "patch");
 
 /* The layout of the first release: a change here is a change of the soname. */
 _Static_assert(sizeof(pgs_options) == 64 && offsetof(pgs_options, max_bytes) == 24, "pgs_options");
-_Static_assert(sizeof(pgs_page) == 88 && offsetof(pgs_page, pins) == 32, "pgs_page");
-_Static_assert(sizeof(pgs_region) == 88 && offsetof(pgs_region, durability) == 40, "pgs_region");
+_Static_assert(sizeof(pgs_page_info) == 88 && offsetof(pgs_page_info, pins) == 32, "pgs_page_info");
+_Static_assert(sizeof(pgs_store_info) == 88 && offsetof(pgs_store_info, durability) == 40, "pgs_store_info");
 _Static_assert(sizeof(pgs_counters) == 216 && offsetof(pgs_counters, lines_flushed) == 72, "pgs_counters");
 _Static_assert(sizeof(pgs_entry) == 32 && offsetof(pgs_entry, bytes) == 24, "pgs_entry");
 _Static_assert(sizeof(pgs_finding) == 32 && offsetof(pgs_finding, detail) == 24, "pgs_finding");

@@ -4,9 +4,7 @@
 //! cargo run -p pagestone --example quickstart -- /tmp/quickstart.pgs
 //! ```
 
-use pagestone::Result;
-use pagestone::store::Store;
-use pagestone::units::PageIndex;
+use pagestone::{PageIndex, Result, Store};
 
 fn main() -> Result {
     let path = std::env::args().nth(1).unwrap_or_else(|| "quickstart.pgs".to_owned());
@@ -40,7 +38,7 @@ fn visit(path: &str) -> Result<u64> {
     }
 
     drop((page, counter, visits));
-    store.close().map_err(|(_, error)| error)?;
+    store.close()?;
     Ok(count)
 }
 

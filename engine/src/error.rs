@@ -12,7 +12,7 @@ pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 /// The words say what happened, where, and what to do; programs match the variant:
 ///
 /// ```
-/// use pagestone::{Error, store::Store};
+/// use pagestone::{Error, Store};
 ///
 /// # fn main() -> pagestone::Result {
 /// let store = Store::options().open_memory(1 << 20)?;
@@ -80,7 +80,7 @@ pub enum Error {
     },
     /// The region is open elsewhere: in another process, or in this one.
     #[error("{path:?} is in use by {by}: close it there first")]
-    Claimed {
+    InUse {
         /// The region.
         path: PathBuf,
         /// What holds it, as far as that can be known.
@@ -220,9 +220,46 @@ pub enum Error {
     /// The handle's store has been closed.
     #[error("the store is closed")]
     Closed,
+    /// The engine has found its own state to be other than it must be: a defect in it.
+    #[error("a defect in pagestone: {what}; please report it")]
+    Internal {
+        /// What is not as it must be.
+        what: String,
+    },
 }
 
 impl Error {
+    /// Whether the store is of no more use: to try again is vain, and so is any other call that needs more than what is in
+    /// memory. It is to be closed and the region to be opened again.
+    ///
+    /// ```
+    /// # use pagestone::Object;
+    /// /// Keeps a line, if that can be.
+    /// fn keep(log: &Object, line: &[u8]) -> pagestone::Result {
+    ///     match log.append(line) {
+    ///         Err(error) if error.is_fatal() => return Err(error),
+    ///         Err(error) => eprintln!("not kept: {error}"),
+    ///         Ok(_) => {}
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(
+            self,
+            Self::Poisoned { .. }
+                | Self::Truncated { .. }
+                | Self::Forked
+                | Self::Closed
+                | Self::Internal { .. }
+        )
+    }
+    /// A broken invariant of the engine.
+    #[cold]
+    pub(crate) fn internal(what: impl Into<String>) -> Self {
+        Self::Internal { what: what.into() }
+    }
     /// An operating-system error with what was tried.
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source }
@@ -254,7 +291,7 @@ impl From<Error> for io::Error {
             Error::NoAddresses { .. } => Kind::OutOfMemory,
             Error::ReadOnly => Kind::ReadOnlyFilesystem,
             Error::TimedOut { .. } => Kind::TimedOut,
-            Error::Claimed { .. } | Error::Busy { .. } | Error::TooManyReaders { .. } => Kind::ResourceBusy,
+            Error::InUse { .. } | Error::Busy { .. } | Error::TooManyReaders { .. } => Kind::ResourceBusy,
             Error::WaitsForItself { .. } => Kind::Deadlock,
             Error::OutOfRange { .. } | Error::BadName { .. } | Error::Invalid(_) => Kind::InvalidInput,
             Error::NotARegion { .. } | Error::Corrupt { .. } | Error::Truncated { .. } => Kind::InvalidData,

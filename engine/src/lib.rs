@@ -6,7 +6,7 @@
 //! was reached; pins are counted there.
 //!
 //! ```
-//! use pagestone::{store::Store, units::PageIndex};
+//! use pagestone::{PageIndex, Store};
 //!
 //! # fn main() -> pagestone::Result {
 //! # let folder = tempfile::tempdir().map_err(|e| pagestone::Error::Invalid(e.to_string()))?;
@@ -35,19 +35,26 @@
     pagestone_loom,
     allow(dead_code, unused_imports, missing_docs, reason = "a model sees parts of modules")
 )]
+// Tests reach some of what the engine is made of, with the feature; without it, nothing calls that.
+#![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports, reason = "tests call the rest"))]
 
 #[cfg(not(pagestone_loom))]
 mod engine;
 pub mod error;
 pub mod units;
 
+#[cfg(not(feature = "internals"))]
+mod frame;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod frame;
 #[cfg(not(pagestone_loom))]
 mod lookup;
 #[cfg(pagestone_loom)]
 pub mod lookup;
-#[cfg(not(pagestone_loom))]
+#[cfg(not(any(feature = "internals", pagestone_loom)))]
+mod media;
+#[cfg(all(feature = "internals", not(pagestone_loom)))]
 #[doc(hidden)]
 pub mod media;
 #[cfg(pagestone_loom)]
@@ -56,9 +63,14 @@ pub mod media {
 }
 #[cfg(not(pagestone_loom))]
 pub mod page;
+#[cfg(not(feature = "internals"))]
+mod persist;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod persist;
-#[cfg(not(pagestone_loom))]
+#[cfg(not(any(feature = "internals", pagestone_loom)))]
+mod region;
+#[cfg(all(feature = "internals", not(pagestone_loom)))]
 #[doc(hidden)]
 pub mod region;
 #[cfg(pagestone_loom)]
@@ -66,8 +78,9 @@ pub mod region {
     mod orphans;
     pub use orphans::Orphans;
 }
+pub mod process;
 #[cfg(not(pagestone_loom))]
-pub mod space;
+mod space;
 pub mod stats;
 #[cfg(not(pagestone_loom))]
 pub mod store;
@@ -76,6 +89,9 @@ pub mod engine {
     mod syncs;
     pub use syncs::Syncs;
 }
+#[cfg(not(feature = "internals"))]
+mod sync;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod sync;
 
@@ -89,3 +105,8 @@ pub mod log_rules {}
 pub mod limitations {}
 
 pub use error::{Error, Result};
+#[cfg(not(pagestone_loom))]
+pub use page::{PageRef, ReadGuard, WriteGuard};
+#[cfg(not(pagestone_loom))]
+pub use store::{Batch, Object, Options, Store};
+pub use units::{Durability, PageIndex, Pfn};

@@ -17,9 +17,9 @@ pub struct Stats {
     /// Bytes of that memory.
     pub table_bytes: u64,
     /// Descriptors populated so far.
-    pub first_touches: u64,
+    pub table_first_touches: u64,
     /// Chunks whose memory was given back.
-    pub reclaimed_chunks: u64,
+    pub table_reclaims: u64,
     /// Cache lines written back by a flush instruction.
     pub lines_flushed: u64,
     /// Cache lines written past the cache.
@@ -31,17 +31,17 @@ pub struct Stats {
     /// Ranges written through to the medium.
     pub write_throughs: u64,
     /// Log records appended: changes of what lies on the medium, except of bytes.
-    pub records: u64,
+    pub log_records: u64,
     /// Their bytes.
-    pub record_bytes: u64,
-    /// Marks appended: commits that reached the medium.
-    pub marks: u64,
+    pub log_bytes: u64,
+    /// Marks appended: each commits all records before it.
+    pub log_commits: u64,
     /// Moves of the log's tail.
-    pub tail_moves: u64,
+    pub log_tail_moves: u64,
     /// Batches committed.
     pub batches: u64,
     /// Records replayed when the store was opened.
-    pub recovered: u64,
+    pub log_recovered: u64,
     /// What is to be freed and cannot be, since the medium is damaged there; `check` names each.
     pub set_aside: u64,
 }
@@ -56,19 +56,19 @@ impl Stats {
             ("table_frames", self.table_frames),
             ("table_chunks", self.table_chunks),
             ("table_bytes", self.table_bytes),
-            ("first_touches", self.first_touches),
-            ("reclaimed_chunks", self.reclaimed_chunks),
+            ("table_first_touches", self.table_first_touches),
+            ("table_reclaims", self.table_reclaims),
             ("lines_flushed", self.lines_flushed),
             ("lines_streamed", self.lines_streamed),
             ("fences", self.fences),
             ("file_syncs", self.file_syncs),
             ("write_throughs", self.write_throughs),
-            ("records", self.records),
-            ("record_bytes", self.record_bytes),
-            ("marks", self.marks),
-            ("tail_moves", self.tail_moves),
+            ("log_records", self.log_records),
+            ("log_bytes", self.log_bytes),
+            ("log_commits", self.log_commits),
+            ("log_tail_moves", self.log_tail_moves),
             ("batches", self.batches),
-            ("recovered", self.recovered),
+            ("log_recovered", self.log_recovered),
             ("set_aside", self.set_aside),
         ]
         .into_iter()

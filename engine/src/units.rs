@@ -24,7 +24,7 @@ pub const REGION_FRAMES_MAX: u64 = 1 << 32;
 /// It names a frame and gives no right to its bytes: only a guard does.
 ///
 /// ```compile_fail,E0614
-/// # use pagestone::units::Pfn;
+/// # use pagestone::Pfn;
 /// let bytes: &[u8] = &*Pfn::new(7);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 /// Writes to objects of one store that happen together or not at all. Made by pgs_batch_begin(), ended by
 /// pgs_batch_commit() or pgs_batch_cancel(). Until then no reader sees them, and the store cannot be closed.
 pub struct Batch {
-    store: pagestone::store::Store,
-    engine: Mutex<pagestone::store::Batch>,
+    store: pagestone::Store,
+    engine: Mutex<pagestone::Batch>,
 }
 
 impl Handle for Batch {
@@ -25,7 +25,7 @@ impl Handle for Batch {
 }
 
 impl Batch {
-    fn with<R>(&self, run: impl FnOnce(&mut pagestone::store::Batch) -> R) -> R {
+    fn with<R>(&self, run: impl FnOnce(&mut pagestone::Batch) -> R) -> R {
         run(&mut self.engine.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

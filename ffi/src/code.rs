@@ -68,6 +68,8 @@ pub const PGS_E_TOO_MANY_READERS: i32 = -10029;
 /// The process has no addresses for so large a region, or for so many; the message says what to do. Of what was changed, as
 /// PGS_E_NO_SPACE.
 pub const PGS_E_NO_ADDRESSES: i32 = -10030;
+/// The library has found its own state to be other than it must be: a defect in it. Close the store and open it again.
+pub const PGS_E_INTERNAL: i32 = -10031;
 /// A failure that this header has no name for; the message tells.
 pub const PGS_E_OTHER: i32 = -10099;
 
@@ -105,6 +107,7 @@ pub(crate) fn name(code: i32) -> &'static CStr {
         PGS_E_PAST_END => c"PGS_E_PAST_END",
         PGS_E_TOO_MANY_READERS => c"PGS_E_TOO_MANY_READERS",
         PGS_E_NO_ADDRESSES => c"PGS_E_NO_ADDRESSES",
+        PGS_E_INTERNAL => c"PGS_E_INTERNAL",
         PGS_E_OTHER => c"PGS_E_OTHER",
         ERRNO_LAST..0 => c"errno",
         _ => c"unknown",
@@ -123,7 +126,7 @@ pub(crate) fn of(error: &Error) -> i32 {
         Error::Features { .. } => PGS_E_FEATURES,
         Error::Truncated { .. } => PGS_E_TRUNCATED,
         Error::Corrupt { .. } => PGS_E_CORRUPT,
-        Error::Claimed { .. } => PGS_E_IN_USE,
+        Error::InUse { .. } => PGS_E_IN_USE,
         Error::TooWeak { .. } => PGS_E_TOO_WEAK,
         Error::NoSpace { .. } => PGS_E_NO_SPACE,
         Error::NoAddresses { .. } => PGS_E_NO_ADDRESSES,
@@ -144,6 +147,7 @@ pub(crate) fn of(error: &Error) -> i32 {
         Error::Forked => PGS_E_FORKED,
         Error::ReadOnly => PGS_E_READ_ONLY,
         Error::Closed => PGS_E_CLOSED,
+        Error::Internal { .. } => PGS_E_INTERNAL,
         _ => PGS_E_OTHER,
     }
 }

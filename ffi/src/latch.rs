@@ -4,10 +4,11 @@ use crate::boundary::{Answer, Failure, Growing, SizedOut};
 use crate::code;
 use crate::handle;
 use crate::latches::{Account, Mode};
-use crate::pin::frame_of;
+use crate::pin::{frame_of, frames};
 use crate::store::Store;
-use pagestone::page::{PageRef, READERS_MAX, ReadGuard, WriteGuard};
+use pagestone::page::READERS_MAX;
 use pagestone::units::FRAME_SIZE;
+use pagestone::{PageRef, ReadGuard, WriteGuard};
 use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ops::Range;
@@ -60,11 +61,49 @@ pub unsafe extern "C" fn pgs_unlatch(
     unsafe { handle::on(store, |store| store.unlatch(address, mode, dirty_from, dirty_len)) }
 }
 
+/// Latches every frame that holds a byte of [address, address + len), which the caller has pinned, in the order of their
+/// addresses: `mode` as for pgs_latch(). On an error no latch is left.
+///
+/// Errors: as pgs_latch(), and PGS_E_INVALID (`len` is 0).
+// # Safety: that of the crate.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_latch_range(
+    store: *mut Store,
+    address: *const c_void,
+    len: usize,
+    mode: u32,
+) -> c_int {
+    // SAFETY: as C promised: a live store, and a pin of the caller's on each frame.
+    unsafe { handle::on(store, |store| store.latch_range(address, len, mode)) }
+}
+
+/// Gives back the latches on the frames of [address, address + len): `mode` as taken, without PGS_LATCH_TRY. The caller
+/// stored to the `dirty_len` bytes from `address + dirty_from`; 0 if it changed nothing, and for shared latches. A
+/// store to bytes not named may not become durable.
+///
+/// Errors: as pgs_unlatch(); PGS_E_OUT_OF_RANGE (the dirty bytes leave the range); PGS_E_INVALID (`len` is 0). The latches
+/// are still held then, unless another thread gives them back at the same time.
+///
+/// Durability: as pgs_unlatch().
+// # Safety: that of the crate.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pgs_unlatch_range(
+    store: *mut Store,
+    address: *const c_void,
+    len: usize,
+    mode: u32,
+    dirty_from: usize,
+    dirty_len: usize,
+) -> c_int {
+    // SAFETY: as C promised: a live store, and latches that the caller took and gives back.
+    unsafe { handle::on(store, |store| store.unlatch_range(address, len, mode, dirty_from, dirty_len)) }
+}
+
 /// What the descriptor of a frame says: one descriptor a frame, whatever way the frame was reached.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Page {
-    /// In: sizeof(pgs_page).
+pub struct PageInfo {
+    /// In: sizeof(pgs_page_info).
     pub size: usize,
     /// Number of the frame in this process.
     pub pfn: u64,
@@ -91,28 +130,28 @@ pub struct Page {
 /// Looks at the descriptor of the frame that holds `address`, without touching it: no pin is needed, none is
 /// taken, and a frame that was not used yet is all zero. A snapshot: it may be past when the call returns.
 ///
-/// Set `page->size` before the call.
+/// Set `info->size` before the call.
 ///
 /// Errors: PGS_E_FOREIGN.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pgs_page_info(store: *mut Store, address: *const c_void, page: *mut Page) -> c_int {
+pub unsafe extern "C" fn pgs_peek(store: *const Store, address: *const c_void, info: *mut PageInfo) -> c_int {
     // SAFETY: as C promised: a live store, and a struct of the size it names.
     unsafe {
         handle::on(store, |store| {
-            let out = SizedOut::new(page)?;
-            let info = store.engine.pages().peek(frame_of(address))?;
-            out.set(Page {
-                size: size_of::<Page>(),
-                pfn: info.pfn.get(),
-                offset: (info.pfn.get() - store.pfns.start.get()) * FRAME_SIZE as u64,
-                version: info.version,
-                pins: info.pins,
-                shared: info.readers,
-                exclusive: info.writer.into(),
-                dirty: info.dirty.into(),
-                detached: info.detached.into(),
-                poisoned: info.poisoned.into(),
+            let out = SizedOut::new(info)?;
+            let found = store.engine.pages().peek(frame_of(address))?;
+            out.set(PageInfo {
+                size: size_of::<PageInfo>(),
+                pfn: found.pfn.get(),
+                offset: (found.pfn.get() - store.pfns.start.get()) * FRAME_SIZE as u64,
+                version: found.version,
+                pins: found.pins,
+                shared: found.shared,
+                exclusive: found.exclusive.into(),
+                dirty: found.dirty.into(),
+                detached: found.detached.into(),
+                poisoned: found.poisoned.into(),
                 reserved: [0; 4],
             });
             Ok(())
@@ -121,11 +160,11 @@ pub unsafe extern "C" fn pgs_page_info(store: *mut Store, address: *const c_void
 }
 
 // SAFETY: repr(C), integers only, the layout asserted below leaves no padding.
-unsafe impl Growing for Page {
+unsafe impl Growing for PageInfo {
     const FIRST: usize = 88;
-    const NAME: &'static str = "pgs_page";
+    const NAME: &'static str = "pgs_page_info";
 }
-const _: () = assert!(size_of::<Page>() == 88);
+const _: () = assert!(size_of::<PageInfo>() == 88);
 
 impl Mode {
     fn of(number: u32) -> Answer<Self> {
@@ -174,12 +213,11 @@ impl Store {
         // SAFETY: this function's contract.
         let page = unsafe { self.pinned(address) }?;
         let account = self.account(&page);
-        let not_held = || Failure::invalid("pgs_latch() has taken no such latch that is still held\0");
         if !account.has(mode) {
             return Err(not_held());
         }
         if mode == Mode::Shared && len != 0 {
-            return Err(Failure::invalid("nothing may be stored under a shared latch\0"));
+            return Err(stored_to());
         }
         let dirty = in_frame(address, from, len)?;
         if !account.give_back(mode) {
@@ -194,10 +232,72 @@ impl Store {
         Ok(())
     }
 
+    /// # Safety
+    /// The caller holds a pin on each frame.
+    unsafe fn latch_range(&self, address: *const c_void, len: usize, mode: u32) -> Answer {
+        let frames = frames(address, len)?;
+        for (n, frame) in frames.clone().enumerate() {
+            // SAFETY: this function's contract.
+            if let Err(failure) = unsafe { self.latch(frame.cast(), mode) } {
+                for taken in frames.take(n) {
+                    // SAFETY: this function's contract; the latch was taken above, so that nothing is in the way.
+                    let _ = unsafe { self.unlatch(taken.cast(), mode & !PGS_LATCH_TRY, 0, 0) };
+                }
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// The caller holds a pin on each frame, and the latches if C holds such latches.
+    unsafe fn unlatch_range(
+        &self,
+        address: *const c_void,
+        len: usize,
+        mode: u32,
+        from: usize,
+        dirty: usize,
+    ) -> Answer {
+        let frames = frames(address, len)?;
+        let kind = Mode::of(mode)?;
+        if kind == Mode::Shared && dirty != 0 {
+            return Err(stored_to());
+        }
+        if dirty != 0 && from.checked_add(dirty).is_none_or(|end| end > len) {
+            return Err(Failure::new(code::PGS_E_OUT_OF_RANGE, "the dirty bytes leave the range\0"));
+        }
+        // Of several, all are looked at before one is given back.
+        for frame in frames.clone() {
+            // SAFETY: this function's contract.
+            let page = unsafe { self.pinned(frame.cast()) }?;
+            if !self.account(&page).has(kind) {
+                return Err(not_held());
+            }
+        }
+        let first = address.addr() + if dirty == 0 { 0 } else { from };
+        let stored = first..first + dirty;
+        for frame in frames {
+            let start = stored.start.clamp(frame.addr(), frame.addr() + FRAME_SIZE);
+            let end = stored.end.clamp(start, frame.addr() + FRAME_SIZE);
+            // SAFETY: this function's contract.
+            unsafe { self.unlatch(frame.cast(), mode, start - frame.addr(), end - start) }?;
+        }
+        Ok(())
+    }
+
     /// What C holds of the latches of the page, which is of this store.
     fn account(&self, page: &PageRef) -> Account<'_> {
         self.latches.of(page.pfn().get() - self.pfns.start.get())
     }
+}
+
+fn stored_to() -> Failure {
+    Failure::invalid("nothing may be stored under a shared latch\0")
+}
+
+fn not_held() -> Failure {
+    Failure::invalid("pgs_latch() has taken no such latch that is still held\0")
 }
 
 /// The bytes of the frame that `address + from` and `len` name.
@@ -222,15 +322,15 @@ mod tests {
     fn given_back(store: *mut Store, page: &PageRef, mode: u32) -> (c_int, u32, bool) {
         // SAFETY: a live store, a pinned page.
         let status = unsafe { pgs_unlatch(store, page.address().cast(), mode, 0, 0) };
-        (status, page.info().readers, page.info().writer)
+        (status, page.info().shared, page.info().exclusive)
     }
 
     #[test]
     fn a_latch_that_c_did_not_take_is_out_of_its_reach() {
-        let engine = pagestone::store::Options::new().open_memory(1 << 20).expect("a store");
+        let engine = pagestone::Options::new().open_memory(1 << 20).expect("a store");
         let object = engine.create("o").expect("an object");
         object.write_at(0, b"bytes").expect("a write");
-        let page = object.pin(pagestone::units::PageIndex(0)).expect("a pin").expect("a page");
+        let page = object.pin(pagestone::PageIndex(0)).expect("a pin").expect("a page");
         let store = handle::give(Box::new(Store::from(engine.clone()))).expect("a handle");
 
         let reader = page.read().expect("a latch");

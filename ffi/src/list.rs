@@ -1,6 +1,6 @@
 //! The objects of a store, by name.
 
-use crate::boundary::{Failure, null};
+use crate::boundary::{Failure, null, put, text};
 use crate::code::PGS_E_CORRUPT;
 use crate::handle;
 use crate::store::Store;
@@ -19,33 +19,37 @@ pub struct Entry {
     pub bytes: u64,
 }
 
-/// Calls `visit` with each object that has a name, in the order of names. It stops when `visit` returns
-/// anything but 0, and returns that. `visit` may call any function but pgs_close(); objects created or
-/// unlinked meanwhile may be missing or shown.
+/// Calls `visit` with each object whose name begins with `prefix` (NULL: with each that has a name), in the order of names,
+/// until there are no more or `visit` returns anything but 0; `stopped` (may be NULL) tells what it returned last. `visit`
+/// may call any function but pgs_close(); objects created or unlinked meanwhile may be missing or shown.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_list(
-    store: *mut Store,
+    store: *const Store,
+    prefix: *const c_char,
     visit: Option<unsafe extern "C" fn(arg: *mut c_void, entry: *const Entry) -> c_int>,
     arg: *mut c_void,
+    stopped: *mut c_int,
 ) -> c_int {
-    let mut stopped = 0;
-    // SAFETY: as C promised: a live store, and a function that takes `arg` and an entry.
-    let status = unsafe {
+    // SAFETY: as C promised: a live store, a string or NULL, a function that takes `arg` and an entry, and room for what is
+    // not NULL.
+    unsafe {
         handle::on(store, |store| {
             let visit = visit.ok_or_else(|| null("visit"))?;
-            for object in store.engine.list()? {
+            let prefix = if prefix.is_null() { &[] } else { text(prefix, "prefix")? };
+            let mut said = 0;
+            for object in store.engine.list_prefix(prefix)? {
                 let name = CString::new(object.name)
                     .map_err(|_| Failure::new(PGS_E_CORRUPT, "a name on the medium holds a NUL\0"))?;
                 let size = size_of::<Entry>();
                 let entry = Entry { size, name: name.as_ptr(), id: object.id, bytes: object.len };
-                stopped = visit(arg, &raw const entry);
-                if stopped != 0 {
+                said = visit(arg, &raw const entry);
+                if said != 0 {
                     break;
                 }
             }
+            put(stopped, said);
             Ok(())
         })
-    };
-    if status == 0 { stopped } else { status }
+    }
 }

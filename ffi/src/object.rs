@@ -10,7 +10,7 @@ use std::ffi::{c_char, c_int, c_void};
 /// A handle on an object of a store. Made by pgs_object_open(), ended by pgs_object_close().
 pub struct Object {
     /// The engine's object.
-    pub(crate) engine: pagestone::store::Object,
+    pub(crate) engine: pagestone::Object,
     /// Whether its store is open read-only.
     pub(crate) read_only: bool,
 }
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn pgs_object_close(object: *mut Object) {
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_read(
-    object: *mut Object,
+    object: *const Object,
     offset: u64,
     buf: *mut c_void,
     len: usize,
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn pgs_object_append(
 /// The object's size in bytes.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pgs_object_size(object: *mut Object, size: *mut u64) -> c_int {
+pub unsafe extern "C" fn pgs_object_size(object: *const Object, size: *mut u64) -> c_int {
     // SAFETY: as C promised: a live object, room for a number.
     unsafe {
         handle::on(object, |object| {

@@ -1,7 +1,7 @@
 //! How a store is opened.
 
 use crate::boundary::{Answer, Failure, Growing};
-use pagestone::units::Durability;
+use pagestone::Durability;
 use std::time::Duration;
 
 /// pgs_open(): create the region if the file is missing, empty or never formatted. pgs_object_open(): create
@@ -72,7 +72,7 @@ impl Options {
     };
 
     /// The engine's options.
-    pub(crate) fn engine(&self) -> Answer<pagestone::store::Options> {
+    pub(crate) fn engine(&self) -> Answer<pagestone::Options> {
         let known = PGS_CREATE | PGS_EXCLUSIVE | PGS_READ_ONLY | PGS_ASSUME_POWER_LOSS | PGS_COPY_ON_WRITE;
         let flags = Flags::of(self.flags, known)?;
         if flags.has(PGS_READ_ONLY) && flags.has(PGS_CREATE) {
@@ -81,7 +81,7 @@ impl Options {
         if self.reserved != [0; 3] {
             return Err(Failure::invalid("pgs_options.reserved is not 0\0"));
         }
-        let mut options = pagestone::store::Options::new()
+        let mut options = pagestone::Options::new()
             .create(flags.has(PGS_CREATE))
             .create_new(flags.has(PGS_EXCLUSIVE))
             .wait(Duration::from_millis(self.wait_ms))

@@ -6,8 +6,10 @@ use crate::handle;
 use crate::object::Object;
 use crate::options::Flags;
 use crate::store::Store;
-use pagestone::page::{PINS_MAX, PageRef};
-use pagestone::units::{FRAME_SIZE, PageIndex, Pfn, PfnRange};
+use pagestone::page::PINS_MAX;
+use pagestone::store::PinRange;
+use pagestone::units::{FRAME_SIZE, PfnRange};
+use pagestone::{PageRef, Pfn};
 use std::ffi::{c_int, c_void};
 use std::mem::forget;
 
@@ -152,35 +154,31 @@ fn pin(object: &Object, offset: u64, len: usize, write: bool) -> Answer<*const u
     if len == 0 {
         return Err(Failure::invalid("a pin of no bytes pins nothing\0"));
     }
-    let fits = || offset.checked_add(len as u64).is_some_and(|end| end <= object.engine.len());
-    if !fits() {
-        return Err(Failure::new(code::PGS_E_PAST_END, "the range reaches past the end of the object\0"));
-    }
-    if let Some(pins) = object.engine.pin_range(offset, len)? {
-        return Ok(pins.into_raw().0);
-    }
-    if write {
+    let past_end = || Failure::new(code::PGS_E_PAST_END, "the range reaches past the end of the object\0");
+    // Beyond the longest object is past the end of this one, and no number that is out of range.
+    offset.checked_add(len as u64).filter(|end| *end <= object.engine.len()).ok_or_else(past_end)?;
+    let mut found = object.engine.pin_range(offset, len)?;
+    if write && matches!(found, PinRange::Hole) {
         object.engine.allocate(offset, len as u64)?;
-        if let Some(pins) = object.engine.pin_range(offset, len)? {
-            return Ok(pins.into_raw().0);
+        found = object.engine.pin_range(offset, len)?;
+    }
+    match found {
+        PinRange::Pinned(pins) => Ok(pins.into_raw().cast()),
+        PinRange::PastEnd => Err(past_end()),
+        PinRange::Hole => {
+            Err(Failure::new(code::PGS_E_HOLE, "the range holds a page that was never written\0"))
+        }
+        PinRange::Scattered => {
+            Err(Failure::new(code::PGS_E_SCATTERED, "the range's frames do not lie side by side\0"))
         }
     }
-    Err(why_not(object, offset, len)?)
-}
-
-/// Why the engine gave no contiguous pin. The object may have changed since: the answer is one that was true.
-fn why_not(object: &Object, offset: u64, len: usize) -> Answer<Failure> {
-    let last = PageIndex::of_byte(offset + (len as u64 - 1)).0;
-    for index in PageIndex::of_byte(offset).0..=last {
-        if object.engine.pin(PageIndex(index))?.is_none() {
-            return Ok(Failure::new(code::PGS_E_HOLE, "the range holds a page that was never written\0"));
-        }
-    }
-    Ok(Failure::new(code::PGS_E_SCATTERED, "the range's frames do not lie side by side\0"))
 }
 
 /// First bytes of the frames that hold [address, address + len).
-fn frames(address: *const c_void, len: usize) -> Answer<impl DoubleEndedIterator<Item = *const u8> + Clone> {
+pub(crate) fn frames(
+    address: *const c_void,
+    len: usize,
+) -> Answer<impl DoubleEndedIterator<Item = *const u8> + Clone> {
     let first = frame_of(address);
     let more = len.checked_sub(1).ok_or_else(|| Failure::invalid("a pin of no bytes pins nothing\0"))?;
     let last =

@@ -3,14 +3,14 @@
 use pagestone::store::{Ending, Why};
 use std::ffi::{CStr, c_char};
 
-/// pgs_region.ending: the last owner closed the region, or there was none.
+/// pgs_store_info.ending: the last owner closed the region, or there was none.
 pub const PGS_ENDING_CLEAN: u32 = 0;
 /// The last owner's process died, and all that it had changed is there.
 pub const PGS_ENDING_PROCESS_DEATH: u32 = 1;
 /// The power failed, or that cannot be ruled out: what was synced is there.
 pub const PGS_ENDING_POWER_LOSS: u32 = 2;
 
-/// pgs_region.why: the region is new, or was closed in order.
+/// pgs_store_info.why: the region is new, or was closed in order.
 pub const PGS_WHY_CLOSED: u32 = 0;
 /// It is the same file, and its file system was mounted all the time.
 pub const PGS_WHY_KEPT: u32 = 1;

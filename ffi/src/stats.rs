@@ -13,8 +13,8 @@ use std::ffi::c_int;
 /// What an open region is.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Region {
-    /// In: sizeof(pgs_region).
+pub struct StoreInfo {
+    /// In: sizeof(pgs_store_info).
     pub size: usize,
     /// Device of the region's file, as stat() says.
     pub device: u64,
@@ -44,28 +44,28 @@ pub struct Region {
     pub reserved: u64,
 }
 
-/// What the store is. Set `region->size` before the call. Works on a poisoned store. PGS_E_TRUNCATED, once: the
+/// What the store is. Set `info->size` before the call. Works on a poisoned store. PGS_E_TRUNCATED, once: the
 /// file has been cut since the last look, and the store is poisoned from now on.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pgs_info(store: *mut Store, region: *mut Region) -> c_int {
+pub unsafe extern "C" fn pgs_info(store: *const Store, info: *mut StoreInfo) -> c_int {
     // SAFETY: as C promised: a live store, and a struct of the size it names.
     unsafe {
         handle::on(store, |store| {
-            let out = SizedOut::new(region)?;
+            let out = SizedOut::new(info)?;
             if let Err(error @ Error::Truncated { .. }) = store.engine.check_length() {
                 return Err(error.into());
             }
-            let (info, found) = (store.engine.info(), store.engine.recovery());
-            out.set(Region {
-                size: size_of::<Region>(),
-                device: if info.path.is_some() { info.file.0 } else { 0 },
-                inode: if info.path.is_some() { info.file.1 } else { 0 },
-                bytes: info.frames * FRAME_SIZE as u64,
-                first_pfn: info.pfns.start.get(),
-                durability: options::number(info.durability),
-                assumed: info.assumed.into(),
-                read_only: info.read_only.into(),
+            let (of_store, found) = (store.engine.info(), store.engine.recovery());
+            out.set(StoreInfo {
+                size: size_of::<StoreInfo>(),
+                device: if of_store.path.is_some() { of_store.file.device } else { 0 },
+                inode: if of_store.path.is_some() { of_store.file.inode } else { 0 },
+                bytes: of_store.frames * FRAME_SIZE as u64,
+                first_pfn: of_store.pfns.start.get(),
+                durability: options::number(of_store.durability),
+                assumed: of_store.assumed.into(),
+                read_only: of_store.read_only.into(),
                 poisoned: store.engine.poisoned().is_some().into(),
                 ending: recovery::ending(found.ending),
                 why: recovery::why(found.why),
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn pgs_info(store: *mut Store, region: *mut Region) -> c_i
 /// the last look; PGS_E_POISONED from then on, and after a failed commit.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pgs_check_length(store: *mut Store) -> c_int {
+pub unsafe extern "C" fn pgs_check_length(store: *const Store) -> c_int {
     // SAFETY: as C promised: a live store.
     unsafe { handle::on(store, |store| Ok(store.engine.check_length()?)) }
 }
@@ -142,7 +142,7 @@ pub struct Counters {
 /// Counts. Set `counters->size` before the call. Each number is right, all together are no instant.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pgs_stats(store: *mut Store, counters: *mut Counters) -> c_int {
+pub unsafe extern "C" fn pgs_stats(store: *const Store, counters: *mut Counters) -> c_int {
     // SAFETY: as C promised: a live store, and a struct of the size it names.
     unsafe {
         handle::on(store, |store| {
@@ -153,11 +153,11 @@ pub unsafe extern "C" fn pgs_stats(store: *mut Store, counters: *mut Counters) -
 }
 
 // SAFETY: repr(C), integers only, the layout asserted below leaves no padding.
-unsafe impl Growing for Region {
+unsafe impl Growing for StoreInfo {
     const FIRST: usize = 88;
-    const NAME: &'static str = "pgs_region";
+    const NAME: &'static str = "pgs_store_info";
 }
-const _: () = assert!(size_of::<Region>() == 88);
+const _: () = assert!(size_of::<StoreInfo>() == 88);
 
 // SAFETY: repr(C), words only.
 unsafe impl Growing for Counters {
@@ -173,11 +173,11 @@ impl From<Stats> for Counters {
             open_objects: stats.open_objects,
             pinned_pages: stats.pinned_pages,
             syncs: stats.syncs,
-            log_records: stats.records,
-            log_bytes: stats.record_bytes,
-            log_commits: stats.marks,
-            log_tail_moves: stats.tail_moves,
-            log_recovered: stats.recovered,
+            log_records: stats.log_records,
+            log_bytes: stats.log_bytes,
+            log_commits: stats.log_commits,
+            log_tail_moves: stats.log_tail_moves,
+            log_recovered: stats.log_recovered,
             lines_flushed: stats.lines_flushed,
             lines_streamed: stats.lines_streamed,
             fences: stats.fences,
@@ -186,8 +186,8 @@ impl From<Stats> for Counters {
             table_frames: stats.table_frames,
             table_chunks: stats.table_chunks,
             table_bytes: stats.table_bytes,
-            table_first_touches: stats.first_touches,
-            table_reclaims: stats.reclaimed_chunks,
+            table_first_touches: stats.table_first_touches,
+            table_reclaims: stats.table_reclaims,
             batches: stats.batches,
             set_aside: stats.set_aside,
             reserved: [0; 6],

@@ -6,6 +6,7 @@ use crate::handle::{self, Handle, Taken};
 use crate::latches::Latches;
 use crate::options::{Options, PGS_EXCLUSIVE};
 use crate::value::Kind;
+use pagestone::store::CloseError;
 use pagestone::units::PfnRange;
 use std::ffi::{OsStr, c_char, c_int};
 use std::io;
@@ -16,7 +17,7 @@ use std::sync::OnceLock;
 /// A region that is open, with its objects. Made by pgs_open(), ended by pgs_close().
 pub struct Store {
     /// The engine's store.
-    pub(crate) engine: pagestone::store::Store,
+    pub(crate) engine: pagestone::Store,
     /// Its pfns, which stay the same while it is open.
     pub(crate) pfns: PfnRange,
     /// Whether it is open read-only.
@@ -33,8 +34,8 @@ impl Handle for Store {
     }
 }
 
-impl From<pagestone::store::Store> for Store {
-    fn from(engine: pagestone::store::Store) -> Self {
+impl From<pagestone::Store> for Store {
+    fn from(engine: pagestone::Store) -> Self {
         let info = engine.info();
         Self { engine, pfns: info.pfns, read_only: info.read_only, latches: Latches::new(info.pfns.frames) }
     }
@@ -83,7 +84,7 @@ pub unsafe extern "C" fn pgs_open(
 }
 
 /// Opens something else in the place of a path, or leaves it alone.
-type StandIn = Box<dyn Fn(&Path) -> Option<pagestone::Result<pagestone::store::Store>> + Send + Sync>;
+type StandIn = Box<dyn Fn(&Path) -> Option<pagestone::Result<pagestone::Store>> + Send + Sync>;
 
 static STAND_IN: OnceLock<StandIn> = OnceLock::new();
 
@@ -107,7 +108,7 @@ pub unsafe extern "C" fn pgs_open_memory(max_bytes: u64, store: *mut *mut Store)
         // SAFETY: as C promised: room for a pointer.
         let out = unsafe { Out::new(store, "store") }?;
         let opened =
-            pagestone::store::Options::new().max_size(max_bytes).open_memory(max_bytes.min(MEMORY_FIRST))?;
+            pagestone::Options::new().max_size(max_bytes).open_memory(max_bytes.min(MEMORY_FIRST))?;
         out.set(handle::give(Box::new(Store::from(opened)))?);
         Ok(())
     })
@@ -132,12 +133,12 @@ pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
         let (Taken { mut value, place }, _turn) = handle::take_if(store, ready)?;
         match value.engine.close() {
             Ok(()) => Ok(()),
-            Err((engine, error @ pagestone::Error::Busy { .. })) => {
+            Err(CloseError { store: engine, error: error @ pagestone::Error::Busy { .. } }) => {
                 value.engine = engine;
                 handle::put_back(value, place);
                 Err(error.into())
             }
-            Err((_, error)) => Err(error.into()),
+            Err(CloseError { error, .. }) => Err(error.into()),
         }
     })
 }
@@ -208,7 +209,7 @@ pub unsafe extern "C" fn pgs_unlink(store: *mut Store, name: *const c_char) -> c
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_exists(
-    store: *mut Store,
+    store: *const Store,
     name: *const c_char,
     exists: *mut c_int,
     size: *mut u64,

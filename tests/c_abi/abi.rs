@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const SNAPSHOT: &str = "tests/c_abi/snapshot/abi";
 
-/// Facts by what they are of: `field pgs_page.pfn` is `at 8, 8 bytes, uint64_t`.
+/// Facts by what they are of: `field pgs_page_info.pfn` is `at 8, 8 bytes, uint64_t`.
 type Abi = BTreeMap<String, String>;
 
 /// One fact a line: `what: how`.
@@ -169,12 +169,12 @@ fn a_field_in_the_middle_is_a_break() {
     assert!(changes.breaks.iter().any(|b| b.starts_with("field pgs_options.max_bytes: was at 24")));
     // Paying for it with reserved bytes does not help those behind it.
     let changes = change("    uint32_t pins;", "    uint64_t born;\n    uint32_t pins;");
-    assert!(changes.breaks.iter().any(|b| b.starts_with("field pgs_page.pins: was at 32")));
+    assert!(changes.breaks.iter().any(|b| b.starts_with("field pgs_page_info.pins: was at 32")));
 }
 
 #[test]
 fn another_number_type_or_signature_is_a_break() {
-    let changes = change("#define PGS_E_BUSY -10018", "#define PGS_E_BUSY -10017");
+    let changes = change("#define PGS_E_BUSY (-10018)", "#define PGS_E_BUSY (-10017)");
     assert_eq!(changes.breaks, ["constant PGS_E_BUSY: was -10018, is -10017"]);
     let changes = change("    uint64_t id;", "    int64_t id;");
     assert_eq!(changes.breaks.len(), 1, "{:?}", changes.breaks);
@@ -204,8 +204,8 @@ fn what_is_gone_is_a_break() {
 fn what_older_programs_never_see_is_no_break() {
     let text = source(HEADER)
         .replacen(
-            "    uint64_t reserved[4];\n} pgs_page;",
-            "    uint64_t born;\n    uint64_t reserved[3];\n} pgs_page;",
+            "    uint64_t reserved[4];\n} pgs_page_info;",
+            "    uint64_t born;\n    uint64_t reserved[3];\n} pgs_page_info;",
             1,
         )
         .replacen("    const char *detail;\n", "    const char *detail;\n    uint64_t severity;\n", 1)
@@ -215,7 +215,7 @@ fn what_older_programs_never_see_is_no_break() {
     assert_eq!(changes.breaks, [""; 0]);
     let of = |start: &str| changes.additions.iter().filter(|a| a.starts_with(start)).count();
     let found = [
-        "field pgs_page.",
+        "field pgs_page_info.",
         "struct pgs_finding",
         "field pgs_finding.",
         "function pgs_new",

@@ -159,7 +159,7 @@ fn the_header_is_read_whole() {
     let code = |l: &&str| l.ends_with(");") && !l.starts_with("//") && !l.starts_with(" *");
     assert_eq!(header.functions.len(), text.lines().filter(code).count());
     let list = header.functions.iter().find(|f| f.name == "pgs_list").expect("pgs_list");
-    assert_eq!(list.parameters.len(), 3, "{:?}", list.parameters);
+    assert_eq!(list.parameters.len(), 5, "{:?}", list.parameters);
     assert_eq!(type_of("const struct pgs_options *options"), "const struct pgs_options *");
     assert_eq!(type_of("uint64_t reserved[4]"), "uint64_t[4]");
 }

@@ -148,7 +148,7 @@ fn next_life(rig: &Rig, image: Vec<u8>, death: bool) -> Trace {
     let object = store.create("probe").expect("it can be changed");
     object.write_at(100, &[0x5a; 9000]).expect("it can be written");
     drop(object);
-    store.close().unwrap_or_else(|(_, error)| panic!("it closes: {error}"));
+    store.close().unwrap_or_else(|error| panic!("it closes: {error}"));
     Trace { base: image, events: recorder.take(), class: rig.class }
 }
 

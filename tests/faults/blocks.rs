@@ -111,7 +111,7 @@ fn make(path: &Path, options: &Options) {
     }
     store.unlink("gone").expect("it is there");
     drop((object, gone));
-    store.close().map_err(|(_, error)| error).expect("it closes");
+    store.close().expect("it closes");
 }
 
 fn content() -> Vec<u8> {
@@ -170,7 +170,7 @@ fn refused_then_done(options: &Options, path: &Path, (name, change): Change) {
     object.write_at(0, &vec![9; 100 * PAGE as usize]).expect("all of it can be stored to");
     assert!(store.check().expect("it reads").is_clean(), "{name}");
     drop(object);
-    store.close().map_err(|(_, error)| error).expect("it closes");
+    store.close().expect("it closes");
     std::fs::remove_file(path).expect("it is there");
 }
 
@@ -374,7 +374,7 @@ fn holes_in_frames(bench: &Bench) {
     let mut partly = vec![0; object.len() as usize];
     object.read_at(0, &mut partly).expect("it reads");
     drop(object);
-    store.close().map_err(|(_, error)| error).expect("it closes");
+    store.close().expect("it closes");
     for change in CHANGES {
         let path = disk.path().join("copy.pgs");
         copy_with_holes(&original, &path, 1024);

@@ -177,7 +177,7 @@ pub fn in_child(access: &str, path: &Path) {
         "check_length" => store.check_length(),
         "close" => {
             drop((pin, object));
-            store.close().map_err(|(_, error)| error)
+            store.close().map_err(Error::from)
         }
         "drop of an unlinked object" => {
             drop((pin, object));

@@ -358,5 +358,5 @@ pub fn work(path: &Path, processes: &str) {
         assert_eq!(pinned.read().unwrap()[0], byte(17, round));
     }
     drop(object);
-    store.close().map_err(|(_, error)| error).unwrap();
+    store.close().unwrap();
 }

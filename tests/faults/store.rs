@@ -4,7 +4,7 @@ use crate::script::{Op, PAGE, pattern};
 use crate::world::{Ending, History, World};
 use pagestone::Error;
 use pagestone::page::PageRef;
-use pagestone::store::{Object, Options, Store};
+use pagestone::store::{CloseError, Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};
 use std::path::{Path, PathBuf};
 
@@ -108,7 +108,7 @@ impl Player {
     /// Closes the store in order; one that cannot be closed stays.
     fn close(&mut self) -> Result<(), Error> {
         match self.store.take().map(Store::close) {
-            Some(Err((store, error))) => {
+            Some(Err(CloseError { store, error })) => {
                 self.store = Some(store);
                 Err(error)
             }
@@ -174,7 +174,7 @@ impl Player {
         if !report.is_clean() {
             return Err(format!("after more changes, check found {:?}", report.findings));
         }
-        store.close().map_err(|(_, error)| error).map_err(told("closing"))?;
+        store.close().map_err(Error::from).map_err(told("closing"))?;
         Ok(found)
     }
 }

@@ -134,7 +134,7 @@ fn succeeds(path: &Path, lives: usize) {
 
 fn refused(path: &Path, pid: u32) {
     match options(CLASS).open(path) {
-        Err(error @ Error::Claimed { .. }) => {
+        Err(error @ Error::InUse { .. }) => {
             let text = error.to_string();
             assert!(text.contains(&pid.to_string()) && text.contains("close it there first"), "{text}");
         }
@@ -177,7 +177,7 @@ fn clocks(bench: &Bench) {
             command("hold", &[&name])
         };
         let mut owner = Owner::start(owner);
-        let claimed = matches!(options(CLASS).open(&path), Err(Error::Claimed { .. }));
+        let claimed = matches!(options(CLASS).open(&path), Err(Error::InUse { .. }));
         assert!(claimed, "life {life}");
         // And the other way round: a process that looks from another time.
         let looker = command_under("unshare", &later, "limited", &["fsize", "9999999999", &name]);
@@ -198,7 +198,7 @@ fn clocks(bench: &Bench) {
 /// The one in the name space dies with its parent, a moment later.
 fn wait_until_free(path: &Path) {
     let start = Instant::now();
-    while matches!(options(CLASS).open(path), Err(Error::Claimed { .. })) {
+    while matches!(options(CLASS).open(path), Err(Error::InUse { .. })) {
         assert!(start.elapsed() < Duration::from_secs(20), "it does not die");
         thread::sleep(Duration::from_millis(5));
     }

@@ -130,7 +130,7 @@ const CLOSED_CRC: u32 = 0x3b03_62a3;
 fn format_1_closed_in_order_opens_checks_and_reads() {
     for read_only in [false, true] {
         let store = Options::new().read_only(read_only).open_image(fixture::closed().to_vec()).unwrap();
-        assert_eq!(store.stats().recovered, 0);
+        assert_eq!(store.stats().log_recovered, 0);
         let counts = check(&store).counts;
         assert_eq!((counts.orphans, counts.busy), (0, 0));
         assert_holds(&store, &done());
@@ -142,7 +142,7 @@ fn format_1_left_by_a_killed_process_is_recovered_whole() {
     for read_only in [false, true] {
         let options = Options::new().read_only(read_only).identity(fixture::IDENTITY);
         let store = options.open_image(fixture::killed().to_vec()).unwrap();
-        assert_ne!(store.stats().recovered, 0);
+        assert_ne!(store.stats().log_recovered, 0);
         let counts = check(&store).counts;
         assert_eq!((counts.orphans, counts.busy), (1, 1), "its work is not done before the first change");
         assert_holds(&store, &done());
@@ -161,7 +161,7 @@ fn format_1_batches_are_replayed_after_a_power_loss_and_not_over_what_a_death_le
     for read_only in [false, true] {
         let options = Options::new().read_only(read_only);
         let store = options.open_image(fixture::batched().to_vec()).unwrap();
-        assert_ne!(store.stats().recovered, 0);
+        assert_ne!(store.stats().log_recovered, 0);
         check(&store);
         assert_holds(&store, &batched());
         let store =
@@ -192,7 +192,7 @@ fn format_1_goes_on_working() {
         expected.insert(b"new".to_vec(), Content::of(&[(10_000, b"new".to_vec())]));
         store.unlink("pages").unwrap();
         expected.remove(&b"pages"[..]);
-        store.close().map_err(|(_, error)| error).unwrap();
+        store.close().unwrap();
         let store = options.open(&path).unwrap();
         let counts = check(&store).counts;
         assert_eq!((counts.orphans, counts.busy), (0, 0));

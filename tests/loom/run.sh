@@ -11,7 +11,7 @@ if [ "${1:-}" = deep ]; then
     export PAGESTONE_LOOM=deep LOOM_MAX_DURATION="${LOOM_MAX_DURATION:-60}"
 fi
 
-built=$("${CARGO:-cargo}" test --locked --release --no-run -p pagestone --test loom 2>&1) || { echo "$built"; exit 1; }
+built=$("${CARGO:-cargo}" test --locked --release --no-run -p pagestone --features internals --test loom 2>&1) || { echo "$built"; exit 1; }
 models=$(echo "$built" | sed -n 's/.*Executable .*(\(.*\))$/\1/p')
 list=$("$models" --list --format terse | sed -n 's/: test$//p')
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 fn holder_of(outcome: pagestone::Result<Arc<Region>>) -> String {
     match outcome {
-        Err(Error::Claimed { by, .. }) => by,
+        Err(Error::InUse { by, .. }) => by,
         other => panic!("not claimed: {other:?}"),
     }
 }

@@ -64,7 +64,7 @@ fn a_region_closed_while_pinned_keeps_its_bytes_and_claim_until_the_pin_drops() 
     let (pfn, address) = (region.pfn(FrameNo(5)), region.address(FrameNo(5)));
     let short = Detach::Drain { deadline: Some(Duration::from_millis(20)) };
     assert!(matches!(region.detach(short), Err(Error::TimedOut { .. })));
-    assert!(matches!(attach(&path), Err(Error::Claimed { by, .. }) if by == "this process"));
+    assert!(matches!(attach(&path), Err(Error::InUse { by, .. }) if by == "this process"));
     // SAFETY: the frame is pinned, so it is mapped, and no other thread uses it.
     unsafe { address.write_volatile(1) };
     let (still, offset) = region_at(address).unwrap();

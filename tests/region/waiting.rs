@@ -22,7 +22,7 @@ fn an_opening_waits_as_long_as_it_was_told_for_the_owner_to_let_go() {
     let owner = Child::start("owner", &path);
     let start = Instant::now();
     match attach_with(&path, waiting(Duration::from_millis(300))) {
-        Err(Error::Claimed { by, .. }) => assert!(by.contains(&owner.id().to_string()), "{by}"),
+        Err(Error::InUse { by, .. }) => assert!(by.contains(&owner.id().to_string()), "{by}"),
         other => panic!("{other:?}"),
     }
     assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());

@@ -2,7 +2,8 @@
 
 use crate::{PAGE, filled, pin, shown, store};
 use pagestone::Error;
-use pagestone::store::frames_at;
+use pagestone::page::PageOwner;
+use pagestone::store::{PinRange, frames_at};
 use pagestone::units::{PageIndex, Pfn, PfnRange};
 
 #[test]
@@ -16,7 +17,7 @@ fn a_page_by_object_pfn_and_address_has_one_descriptor() {
         assert_eq!(page.pfn(), by_object.pfn());
         assert_eq!(page.address(), by_object.address());
         assert_eq!(page.info().pins, 3);
-        assert_eq!(page.info().owner, Some((object.id() as u32, PageIndex(1))));
+        assert_eq!(page.info().owner, Some(PageOwner { object: object.id() as u32, index: PageIndex(1) }));
     }
     by_pfn.write_range(5..8).unwrap().copy_from_slice(b"abc");
     assert_eq!(&shown(&by_object)[4..9], b"\x02abc\x02");
@@ -54,7 +55,8 @@ fn ranges_of_addresses_and_pfns_agree_element_by_element() {
     let object = store.create("a").unwrap();
     object.allocate(0, 16 * PAGE).unwrap();
     object.set_len(16 * PAGE).unwrap();
-    let range = object.pin_range(0, 16 * PAGE as usize).unwrap().expect("a fresh region is contiguous");
+    let range =
+        object.pin_range(0, 16 * PAGE as usize).unwrap().pinned().expect("a fresh region is contiguous");
     let by_address = frames_at(range.address().wrapping_add(100), 3 * PAGE as usize).unwrap();
     let by_pfn = store.frames(PfnRange::new(by_address[0].pfn(), 4)).unwrap();
     assert_eq!(by_address.len(), 4);
@@ -94,11 +96,20 @@ fn a_range_of_pins_is_contiguous_or_nothing() {
         other.write_at(page * PAGE, &[2; 4096]).unwrap();
     }
     let adjacent = pin(&object, 1).address() == pin(&object, 0).address().wrapping_add(PAGE as usize);
-    assert_eq!(object.pin_range(100, PAGE as usize).unwrap().is_some(), adjacent);
-    let range = object.pin_range(PAGE + 512, 512).unwrap().expect("one frame is contiguous");
+    assert_eq!(matches!(object.pin_range(100, PAGE as usize).unwrap(), PinRange::Pinned(_)), adjacent);
+    let range = object.pin_range(PAGE + 512, 512).unwrap().pinned().expect("one frame is contiguous");
     assert_eq!(range.address(), pin(&object, 1).address().wrapping_add(512));
     assert_eq!((range.len(), range.frames()), (512, 1));
-    assert!(object.pin_range(4 * PAGE - 1, 2).unwrap().is_none(), "past the end");
+    assert!(matches!(object.pin_range(4 * PAGE - 1, 2).unwrap(), PinRange::PastEnd));
+    let follows = |page| pin(&object, page).address() == pin(&object, page - 1).address().wrapping_add(4096);
+    let in_one_piece = (1..4).all(follows);
+    let whole = object.pin_range(0, 4 * PAGE as usize).unwrap();
+    assert!(matches!(whole, PinRange::Scattered) != in_one_piece, "{whole:?}");
+    drop(whole);
+    object.set_len(6 * PAGE).unwrap();
+    // A hole is told whatever the frames in front of it.
+    assert!(matches!(object.pin_range(0, 5 * PAGE as usize).unwrap(), PinRange::Hole));
+    assert!(matches!(object.pin_range(5 * PAGE, 1).unwrap(), PinRange::Hole));
     assert_eq!(store.stats().pinned_pages, 1);
     drop(range);
     assert_eq!(store.stats().pinned_pages, 0);
@@ -117,10 +128,10 @@ fn a_pin_given_away_by_address_is_taken_back_once() {
     assert_eq!(store.stats().pinned_pages, 0);
     // SAFETY: the call is made to see it refused.
     assert!(matches!(unsafe { store.pages().adopt(address) }, Err(Error::Invalid(_))));
-    let (address, len) = object.pin_range(10, 2 * PAGE as usize - 20).unwrap().unwrap().into_raw();
+    let bytes = object.pin_range(10, 2 * PAGE as usize - 20).unwrap().pinned().unwrap().into_raw();
     assert_eq!(store.stats().pinned_pages, 2);
     // SAFETY: the pins left above, taken back once.
-    drop(unsafe { store.pages().adopt_range(address, len) }.unwrap());
+    drop(unsafe { store.pages().adopt_range(bytes) }.unwrap());
     assert_eq!(store.stats().pinned_pages, 0);
 }
 

@@ -16,9 +16,9 @@ fn a_thousand_objects_change_in_one_batch() {
         store.sync().unwrap();
         let mut batch = store.batch();
         objects.iter().for_each(|object| batch.write_at(object, 0, b"new").unwrap());
-        let records = store.stats().records;
+        let records = store.stats().log_records;
         batch.commit().unwrap();
-        assert_eq!(store.stats().records, records + 1);
+        assert_eq!(store.stats().log_records, records + 1);
         assert!(objects.iter().all(|object| content(object) == b"new"));
         check(&store);
     }

@@ -2,6 +2,7 @@
 
 use crate::{PAGE, check, content, filled, memory, pin};
 use pagestone::Error;
+use pagestone::page::PageOwner;
 use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Batch, Object, Store};
 use pagestone::units::{Durability, PageIndex};
@@ -23,7 +24,7 @@ fn cost(store: &Store, f: impl FnOnce()) -> (u64, u64, u64, u64) {
         after.fences - before.fences,
         after.file_syncs - before.file_syncs,
         after.write_throughs - before.write_throughs,
-        after.record_bytes - before.record_bytes,
+        after.log_bytes - before.log_bytes,
     )
 }
 
@@ -117,13 +118,13 @@ fn sixty_four_mebibytes_go_in_one_batch() {
             let mut batch = store.batch();
             batch.write_at(&a, 1000, &vec![round; BYTES]).unwrap();
             batch.write_at(&b, 0, b"done").unwrap();
-            let records = store.stats().records;
+            let records = store.stats().log_records;
             batch.commit().unwrap();
             assert_eq!(a.len(), 1000 + BYTES as u64);
             assert!(content(&a)[1000..].iter().all(|&byte| byte == round), "{class}");
             assert_eq!(&content(&b), b"done");
             if round == 2 {
-                assert_eq!(store.stats().records, records + 1, "one record, whatever it carries");
+                assert_eq!(store.stats().log_records, records + 1, "one record, whatever it carries");
             }
         }
         check(&store);
@@ -171,9 +172,9 @@ fn frames_of_a_batch_that_failed_belong_to_whom_they_go_to() {
     b.write_at(0, &vec![2; 300 << 12]).unwrap();
     for page in 0..300 {
         let owner = pin(&b, page).info().owner;
-        assert_eq!(owner, Some((b.id() as u32, PageIndex(page))));
+        assert_eq!(owner, Some(PageOwner { object: b.id() as u32, index: PageIndex(page) }));
     }
-    assert_eq!(a.mapped().unwrap().0, 0);
+    assert_eq!(a.mapped().unwrap().pages, 0);
 }
 
 #[test]
@@ -328,7 +329,7 @@ fn batches_that_wait_for_a_commit_share_the_next_one() {
         });
         assert!(gate.wait_stopped(Duration::from_secs(10)), "the first is about to write the log");
         (1..=WAITING).for_each(|n| drop(scope.spawn(move || write(n))));
-        let appended = || store.stats().records - before.records;
+        let appended = || store.stats().log_records - before.log_records;
         let all = (0..1000).any(|_| {
             thread::sleep(Duration::from_millis(10));
             appended() == 1 + WAITING
@@ -337,7 +338,10 @@ fn batches_that_wait_for_a_commit_share_the_next_one() {
         assert!(all, "only {} have appended", appended());
     });
     let after = store.stats();
-    assert_eq!((after.marks - before.marks, after.write_throughs - before.write_throughs), (2, 2));
+    assert_eq!(
+        (after.log_commits - before.log_commits, after.write_throughs - before.write_throughs),
+        (2, 2)
+    );
 }
 
 /// Opposite orders, shared pages, syncs, cuts and growth at once: no thread waits for ever, and the sums agree.
@@ -458,7 +462,7 @@ fn a_large_batch_that_fails_keeps_no_room() {
     batch.write_at(&a, 2 * PAGE, &vec![7; 2_000 * PAGE as usize]).unwrap();
     let refused = batch.commit();
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
-    assert_eq!(a.mapped().unwrap().0, 2, "what was allocated before stays");
+    assert_eq!(a.mapped().unwrap().pages, 2, "what was allocated before stays");
     b.append(&vec![8; 2_500 * PAGE as usize]).unwrap();
     assert_eq!(content(&a), [1; PAGE as usize]);
     check(&store);

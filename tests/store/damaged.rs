@@ -80,8 +80,8 @@ fn names(report: &Report) -> Vec<&str> {
 
 /// Has the log pass what was changed: no recovery stores it anew.
 fn pass(store: &Store) {
-    let moves = store.stats().tail_moves;
-    while store.stats().tail_moves < moves + 2 {
+    let moves = store.stats().log_tail_moves;
+    while store.stats().log_tail_moves < moves + 2 {
         drop(filled(store, "for a moment", 9));
         store.unlink("for a moment").unwrap();
         store.sync().unwrap();
@@ -239,7 +239,7 @@ struct Guarded {
 
 impl Guarded {
     fn new(store: &Store, name: &str, page: u64) -> Result<Self, Error> {
-        let range = store.open(name)?.pin_range(page * PAGE, PAGE as usize)?.expect("a page");
+        let range = store.open(name)?.pin_range(page * PAGE, PAGE as usize)?.pinned().expect("a page");
         let range = range.try_read()?.expect("no writer");
         Ok(Self { before: range.to_vec(), range })
     }

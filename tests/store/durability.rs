@@ -115,7 +115,7 @@ fn a_failed_sync_is_final() {
         assert_eq!(&bytes, b"lost?");
     }
     drop(object);
-    let (store, _) = store.close().unwrap_err();
+    let store = store.close().unwrap_err().store;
     drop(store);
 }
 

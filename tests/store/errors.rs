@@ -128,7 +128,7 @@ fn a_second_opening_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let store = Store::options().create(true).open(&path).unwrap();
-    assert!(matches!(Store::options().open(&path), Err(Error::Claimed { .. })));
+    assert!(matches!(Store::options().open(&path), Err(Error::InUse { .. })));
     store.close().unwrap();
     Store::options().open(&path).unwrap().close().unwrap();
 }
@@ -143,5 +143,5 @@ fn ranges_outside_a_page_are_refused() {
         assert!(matches!(page.write_range(range), Err(Error::OutOfRange { .. })));
     }
     assert!(page.write_range(7..7).unwrap().is_empty());
-    assert!(!page.info().writer);
+    assert!(!page.info().exclusive);
 }

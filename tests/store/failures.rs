@@ -4,7 +4,7 @@ use crate::{PAGE, filled, pin};
 use pagestone::Error;
 use pagestone::media::layout::LEASE_OFFSET;
 use pagestone::persist::{Event, FileOperation, Recorder};
-use pagestone::store::{Options, Store};
+use pagestone::store::{CloseError, Options, Store};
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
 use pagestone_tests::crash::gate::Gate;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ fn a_close_that_cannot_say_so_says_that_the_region_failed() {
     store.sync().unwrap();
     store.create("c").unwrap();
     rig.recorder.fail_next(FileOperation::Sync, syncs - 1);
-    let (store, error) = store.close().unwrap_err();
+    let CloseError { store, error } = store.close().unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
     assert_eq!(rig.lease(), FAILED);
     drop(store);
@@ -84,10 +84,10 @@ fn a_store_that_failed_is_not_closed_before_its_pins_are_back() {
     object.set_len(PAGE).unwrap();
     store.poison("planted");
     drop((object, cut));
-    let (store, error) = store.close().unwrap_err();
+    let CloseError { store, error } = store.close().unwrap_err();
     assert!(matches!(&error, Error::Busy { why, .. } if why.contains("1 pages")), "{error}");
     drop(page);
-    let (_store, error) = store.close().unwrap_err();
+    let CloseError { store: _store, error } = store.close().unwrap_err();
     assert!(matches!(error, Error::Poisoned { .. }), "{error}");
 }
 

@@ -80,6 +80,7 @@ fn refusals(inherited: &Inherited<'_>) -> Vec<(&'static str, Option<Error>)> {
         ("set_len_wait", object.set_len_wait(3, Duration::MAX).err()),
         ("allocate", object.allocate(0, 1 << 20).err()),
         ("punch_hole", object.punch_hole(0, 4096).err()),
+        ("punch_hole_wait", object.punch_hole_wait(0, 4096, Duration::MAX).err()),
         ("sync", object.sync().err()),
         ("sync_range", object.sync_range(0, 10).err()),
         ("mapped", object.mapped().err()),
@@ -89,6 +90,7 @@ fn refusals(inherited: &Inherited<'_>) -> Vec<(&'static str, Option<Error>)> {
         ("open_or_create", store.open_or_create("a").err()),
         ("exists", store.exists("b").err()),
         ("list", store.list().err()),
+        ("list_prefix", store.list_prefix("a").err()),
         ("rename", store.rename("a", "b").err()),
         ("unlink", store.unlink("a").err()),
         ("sync of all", store.sync().err()),
@@ -96,7 +98,7 @@ fn refusals(inherited: &Inherited<'_>) -> Vec<(&'static str, Option<Error>)> {
         ("check_length", store.check_length().err()),
         ("compact", store.compact().err()),
         ("frames", store.frames(PfnRange::new(page.pfn(), 1)).err()),
-        ("close", store.clone().close().err().map(|(_, error)| error)),
+        ("close", store.clone().close().err().map(Error::from)),
         ("read", page.read().err()),
         ("try_read", page.try_read().err()),
         ("read_optimistic", page.read_optimistic(&mut [0; 4096]).err()),
@@ -139,7 +141,7 @@ fn child(inherited: Inherited<'_>, path: &Path) -> Result<(), String> {
         let pages = pagestone::page::frames_at(object.pin_mut(PageIndex(0))?.address(), 1)?;
         let found = pages.len();
         drop((pages, object));
-        store.close().map_err(|(_, error)| error)?;
+        store.close()?;
         Ok(found)
     };
     match own() {
@@ -197,7 +199,7 @@ fn a_child_forked_at_any_moment_never_hangs_and_opens_regions_of_its_own() {
             let last = ["named", "unlinked"].map(|name| store.create(name).unwrap());
             last.iter().for_each(|last| last.write_at(0, &[1; 5000]).unwrap());
             store.unlink("unlinked").unwrap();
-            let range = || held.pin_range(2 * 4096, 4096).unwrap().unwrap();
+            let range = || held.pin_range(2 * 4096, 4096).unwrap().pinned().unwrap();
             let mut batch = store.batch();
             batch.write_at(&held, 0, b"never").unwrap();
             let inherited = Inherited {
@@ -240,7 +242,7 @@ fn a_child_with_few_addresses_drops_what_it_inherited() {
     object.append(&[1; 4 * 4096]).unwrap();
     let pages: Vec<_> = (0..3).map(|n| object.pin(PageIndex(n)).unwrap().unwrap()).collect();
     let (reader, writer) = (pages[0].read().unwrap(), pages[1].write().unwrap());
-    let kept = object.pin_range(3 * 4096, 4096).unwrap().unwrap().try_read().unwrap().unwrap();
+    let kept = object.pin_range(3 * 4096, 4096).unwrap().pinned().unwrap().try_read().unwrap().unwrap();
     let mut inherited = Some((reader, writer, kept));
     let ended = in_child(|| {
         let statm = std::fs::read_to_string("/proc/self/statm").map_err(|error| error.to_string())?;

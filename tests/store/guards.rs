@@ -5,6 +5,7 @@ use crate::{PAGE, filled, pin, store};
 use pagestone::Error;
 use pagestone::page::PageRef;
 use pagestone::store::{Object, Store};
+use pagestone::units::PageIndex;
 use std::thread;
 use std::time::Instant;
 
@@ -123,4 +124,28 @@ fn of_many_guards_each_is_given_back() {
         batch.write_at(&object, 0, b"x").unwrap();
         batch.commit().expect("none is held");
     });
+}
+
+#[test]
+fn an_owned_guard_gives_its_latch_its_note_and_its_pin_back() {
+    let store = Store::options().open_memory(1 << 20).unwrap();
+    let object = store.create("o").unwrap();
+    let page = || object.pin_mut(PageIndex(0)).unwrap();
+    let mut writer = page().write_range_owned(8..16).unwrap();
+    writer.copy_from_slice(b"in place");
+    assert!(writer.page().info().exclusive && writer.len() == 8);
+    assert!(matches!(page().read(), Err(Error::WaitsForItself { .. })));
+    assert!(matches!(page().read_owned(), Err(Error::WaitsForItself { .. })));
+    drop(writer);
+    let reader = page().read_owned().unwrap();
+    assert_eq!((&reader[8..16], reader.page().info().shared), (&b"in place"[..], 1));
+    assert!(matches!(page().write_owned(), Err(Error::WaitsForItself { .. })));
+    assert!(matches!(page().write_range_owned(1..5000), Err(Error::OutOfRange { .. })));
+    drop(reader);
+    drop(page().write_owned().unwrap());
+    let left = page();
+    let info = left.info();
+    assert_eq!((info.pins, info.shared, info.exclusive, info.dirty), (1, 0, false, false));
+    drop((left, object));
+    store.close().unwrap();
 }

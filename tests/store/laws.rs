@@ -43,9 +43,9 @@ fn the_first_change_after_a_death_does_a_part_of_what_is_owed_and_the_next_ones_
     let other = store.open("other").unwrap();
     let (mut changes, mut most) = (0, 0);
     while store.check().unwrap().counts.orphans > 0 {
-        let before = store.stats().records;
+        let before = store.stats().log_records;
         other.append(b"more").unwrap();
-        most = most.max(store.stats().records - before);
+        most = most.max(store.stats().log_records - before);
         changes += 1;
     }
     assert!(most <= 20, "a change appended {most} records");
@@ -56,7 +56,7 @@ fn the_first_change_after_a_death_does_a_part_of_what_is_owed_and_the_next_ones_
     store.create("last").unwrap();
     assert!(store.check().unwrap().counts.orphans > ORPHANS / 2);
     let path = store.info().path.unwrap();
-    store.close().map_err(|(_, error)| error).unwrap();
+    store.close().unwrap();
     assert_eq!(Store::options().open(path).unwrap().check().unwrap().counts.orphans, 0);
 }
 
@@ -93,11 +93,11 @@ fn moves_of_the_tail(store_beside: impl Fn(&Object, u64)) -> Vec<(usize, u64, u6
         batch.write_at(&small, n % 64 * PAGE + 2048, &n.to_le_bytes()).unwrap();
         batch.commit().unwrap();
     };
-    let appended = || store.stats().record_bytes + MARK * store.stats().marks;
+    let appended = || store.stats().log_bytes + MARK * store.stats().log_commits;
     let (mut seen, mut started) = (recorder.file_operations().len(), 0);
     let (mut latest, mut tail, mut found) = (0, 0, Vec::new());
     for n in 1..900 {
-        let (tail_moves, before) = (store.stats().tail_moves, appended());
+        let (tail_moves, before) = (store.stats().log_tail_moves, appended());
         store_beside(&large, n);
         commit(n);
         let all = recorder.file_operations();
@@ -105,7 +105,7 @@ fn moves_of_the_tail(store_beside: impl Fn(&Object, u64)) -> Vec<(usize, u64, u6
         seen = all.len();
         (started, latest) = (started + now, if now > 0 { n } else { latest });
         assert!(now <= 16, "{now} parts with one commit");
-        if store.stats().tail_moves > tail_moves {
+        if store.stats().log_tail_moves > tail_moves {
             found.push((started, n - latest, before - tail));
             (started, tail) = (0, before);
         }
@@ -211,7 +211,8 @@ fn cuts_and_appends_that_ask_for_no_sync_wait_for_none() {
         object.append(&[n as u8; 300]).unwrap();
     }
     let after = store.stats();
-    let (marks, moves) = (after.marks - before.marks, after.tail_moves - before.tail_moves);
+    let (marks, moves) =
+        (after.log_commits - before.log_commits, after.log_tail_moves - before.log_tail_moves);
     assert!(marks <= 2 * moves + 2, "{marks} commits, and the tail moved {moves} times");
     assert!(moves < 20, "{moves} moves");
     let mut shown = vec![0; 300];
@@ -261,11 +262,11 @@ fn ahead_of_need(store: &Store, recorder: &Recorder, object: &Object, run: impl 
     // Moves the tail: nothing of what was done before counts.
     store.compact().unwrap();
     object.write_at(0, &vec![2; object.len() as usize]).unwrap();
-    let (moves, seen) = (store.stats().tail_moves, recorder.file_operations().len());
+    let (moves, seen) = (store.stats().log_tail_moves, recorder.file_operations().len());
     run();
     let all = recorder.file_operations();
     let started = all.iter().skip(seen).filter(|&&done| done == FileOperation::WriteBack).count();
-    (started as u64, store.stats().tail_moves - moves)
+    (started as u64, store.stats().log_tail_moves - moves)
 }
 
 #[test]
@@ -350,11 +351,11 @@ fn a_growth_waits_for_no_dirt_of_the_file() {
     let Some(dirty) = dirty else {
         return skipped("a growth beside dirt", "the kernel does not count dirty pages of this file");
     };
-    let (frames, moves) = (store.info().frames, store.stats().tail_moves);
+    let (frames, moves) = (store.info().frames, store.stats().log_tail_moves);
     while store.info().frames == frames {
         small.append(&[3; 16 * PAGE as usize]).unwrap();
     }
-    assert_eq!(store.stats().tail_moves, moves, "the tail has synced the file");
+    assert_eq!(store.stats().log_tail_moves, moves, "the tail has synced the file");
     assert!(dirty_pages(&file) >= Some(dirty), "{:?} of {dirty} pages are dirty still", dirty_pages(&file));
 }
 

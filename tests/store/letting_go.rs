@@ -3,7 +3,7 @@
 use crate::{PAGE, filled, pin, shown};
 use pagestone::Error;
 use pagestone::page::{PageRef, WriteGuard};
-use pagestone::store::Store;
+use pagestone::store::{CloseError, Store};
 use pagestone::units::PageIndex;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -158,7 +158,7 @@ fn a_store_with_a_forgotten_latch_is_not_closed_and_says_which() {
     std::mem::forget(page.write().unwrap());
     let pfn = page.pfn();
     drop((page, object));
-    let (store, error) = store.close().unwrap_err();
+    let CloseError { store, error } = store.close().unwrap_err();
     let named = |why: &str| why.contains(&format!("frame {pfn}")) && why.contains("page 1 of object");
     assert!(
         matches!(&error, Error::Busy { why, .. } if named(why) && why.contains("latched exclusively")),
@@ -196,7 +196,7 @@ fn a_forgotten_latch_of_a_page_that_was_cut_off_keeps_no_dropped_store_claimed()
                 object.set_len(0).unwrap();
             }
             drop(object);
-            let (store, error) = store.close().unwrap_err();
+            let CloseError { store, error } = store.close().unwrap_err();
             let named = |why: &str| why.contains(&format!("frame {pfn} is {how}")) && why.contains("cut off");
             assert!(matches!(&error, Error::Busy { why, .. } if named(why)), "{error}");
             assert_eq!(store.stats().pinned_pages, 0);

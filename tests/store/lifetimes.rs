@@ -2,27 +2,46 @@
 
 use crate::{PAGE, filled, killed, pin, shown, store};
 use pagestone::Error;
-use pagestone::store::Store;
+use pagestone::store::{CloseError, Store};
 use pagestone::units::PageIndex;
 
 #[test]
 fn a_store_in_use_is_not_closed_and_comes_back_unharmed() {
     let store = store();
     let object = filled(&store, "a", 2);
-    let (store, error) = store.close().unwrap_err();
+    let CloseError { store, error } = store.close().unwrap_err();
     assert!(matches!(&error, Error::Busy { why, .. } if why.contains("1 objects")), "{error}");
     let page = pin(&object, 0);
     drop(object);
-    let (store, error) = store.close().unwrap_err();
+    let CloseError { store, error } = store.close().unwrap_err();
     assert!(matches!(&error, Error::Busy { why, .. } if why.contains("1 pages")), "{error}");
     assert_eq!(shown(&page), [1; PAGE as usize]);
     let other = store.clone();
     drop(page);
-    let (store, error) = store.close().unwrap_err();
+    let CloseError { store, error } = store.close().unwrap_err();
     assert!(matches!(error, Error::Busy { .. }));
     drop(other);
     assert_eq!(store.open("a").unwrap().len(), 2 * PAGE);
     store.close().unwrap();
+}
+
+/// A program that closes by `?` and says what it said.
+fn closed(store: Store) -> pagestone::Result {
+    Ok(store.close()?)
+}
+
+#[test]
+fn a_refused_close_is_an_error_of_the_crate_and_of_files() {
+    let store = store();
+    let _object = filled(&store, "a", 1);
+    let refused = closed(store.clone()).unwrap_err();
+    assert!(matches!(refused, Error::Busy { .. }) && !refused.is_fatal(), "{refused}");
+    let refused = store.clone().close().unwrap_err();
+    assert_eq!(refused.to_string(), refused.error.to_string());
+    assert_eq!(std::io::Error::from(refused).kind(), std::io::ErrorKind::ResourceBusy);
+    store.poison("a test");
+    let refused = store.sync().unwrap_err();
+    assert!(matches!(refused, Error::Poisoned { .. }) && refused.is_fatal(), "{refused}");
 }
 
 #[test]
@@ -35,7 +54,7 @@ fn pins_outlive_the_store_and_keep_its_file_claimed() {
     drop((object, store));
     assert_eq!(shown(&page), [2; PAGE as usize]);
     page.write_range(0..4).unwrap().copy_from_slice(b"late");
-    assert!(matches!(Store::options().open(&path), Err(Error::Claimed { .. })));
+    assert!(matches!(Store::options().open(&path), Err(Error::InUse { .. })));
     drop(page);
     let store = Store::options().open(&path).unwrap();
     let mut bytes = [0; 5];

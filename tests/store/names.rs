@@ -28,6 +28,22 @@ fn an_unlinked_open_object_lives_until_its_last_handle() {
 }
 
 #[test]
+fn a_prefix_lists_the_names_that_begin_with_it_in_order() {
+    let store = store();
+    for name in ["log/2", "log", "logs", "log/10", "data", "log/1"] {
+        store.create(name).unwrap();
+    }
+    let listed = |prefix: &[u8]| {
+        let names = store.list_prefix(prefix).unwrap().into_iter().map(|entry| entry.name);
+        names.map(|name| String::from_utf8(name).unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(b"log/"), ["log/1", "log/10", "log/2"]);
+    assert_eq!(listed(b"log/1"), ["log/1", "log/10"]);
+    assert_eq!(listed(b"nothing"), [""; 0]);
+    assert_eq!(listed(b"").len(), store.list().unwrap().len());
+}
+
+#[test]
 fn a_rename_replaces_an_open_object() {
     let store = store();
     let old = filled(&store, "old", 1);

@@ -147,7 +147,7 @@ fn a_commit_takes_the_same_time_however_long_ago_the_tail_of_the_log_moved() {
     let store = Store::options().log_frames(16_384).open_memory(80 << 20).unwrap();
     let object = store.create("object").unwrap();
     object.append(&[1; 4096]).unwrap();
-    let moves = store.stats().tail_moves;
+    let moves = store.stats().log_tail_moves;
     let commit = |n: u64| {
         let start = Instant::now();
         let mut batch = store.batch();
@@ -156,7 +156,7 @@ fn a_commit_takes_the_same_time_however_long_ago_the_tail_of_the_log_moved() {
         start.elapsed()
     };
     let took: Vec<_> = (1..=COMMITS).map(commit).collect();
-    assert_eq!(store.stats().tail_moves, moves, "the records live still");
+    assert_eq!(store.stats().log_tail_moves, moves, "the records live still");
     let median = |took: &[Duration]| {
         let mut took = took.to_vec();
         took.sort_unstable();

@@ -2,7 +2,7 @@
 
 use crate::{PAGE, content, filled};
 use pagestone::Error;
-use pagestone::store::{Object, Store};
+use pagestone::store::{CloseError, Object, Store};
 use pagestone::units::{Durability, PageIndex};
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
@@ -116,7 +116,7 @@ fn the_close_notices() {
     let cut = Cut::new(Durability::Fdatasync, true);
     let Cut { folder, file, store, object } = cut;
     drop(object);
-    let (store, error) = store.close().unwrap_err();
+    let CloseError { store, error } = store.close().unwrap_err();
     assert!(matches!(error, Error::Truncated { .. }), "{error}");
     drop(store);
     assert!(Store::options().open(folder.path().join("s")).is_err());
@@ -156,7 +156,7 @@ fn a_cut_that_cannot_be_waits_for_no_pin() {
     let path = folder.path().join("s");
     let store = Store::options().create(true).open(&path).unwrap();
     drop(filled(&store, "a", 3));
-    store.close().map_err(|(_, error)| error).unwrap();
+    store.close().unwrap();
     let store = Store::options().read_only(true).open(&path).unwrap();
     let object = store.open("a").unwrap();
     let _page = object.pin(PageIndex(1)).unwrap();

@@ -19,7 +19,7 @@ fn fresh(path: &Path) -> Store {
 }
 
 fn close(store: Store) {
-    store.close().map_err(|(_, error)| error).unwrap();
+    store.close().unwrap();
 }
 
 fn on_disk(path: &Path) -> u64 {
@@ -156,7 +156,7 @@ fn room_that_was_asked_for_ahead_and_refused_is_room_for_others() {
     let refused = one.allocate(PAGE, 8 * MIB);
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
     other.write_at(0, &vec![1; 3 * MIB as usize]).unwrap();
-    assert_eq!(one.mapped().unwrap().0, 5, "what was had before stays");
+    assert_eq!(one.mapped().unwrap().pages, 5, "what was had before stays");
     assert_eq!(content(&one), b"one");
     one.append(&[2; PAGE as usize]).unwrap();
     check(&store);
@@ -196,7 +196,7 @@ fn a_growth_is_seen_whole_or_not_at_all() {
         });
         let whole = if room { LEN } else { 0 };
         assert!(seen.iter().all(|&len| len == 0 || len == whole), "{seen:?}");
-        assert_eq!((object.len(), object.mapped().unwrap().0), (whole, whole / PAGE));
+        assert_eq!((object.len(), object.mapped().unwrap().pages), (whole, whole / PAGE));
         assert!(content(&object) == vec![2; whole as usize]);
         store.unlink("object").unwrap();
         store.unlink("filler").unwrap();
@@ -213,7 +213,7 @@ fn a_growth_that_fails_leaves_what_was_allocated_ahead() {
     for offset in [3, PAGE, 2 * PAGE + 5] {
         let refused = one.write_at(offset, &vec![9; 8 * MIB as usize]);
         assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
-        assert_eq!((one.mapped().unwrap().0, one.len()), (5, 3));
+        assert_eq!((one.mapped().unwrap().pages, one.len()), (5, 3));
     }
     one.set_len(6 * PAGE).unwrap();
     let mut expected = vec![0; 6 * PAGE as usize];
@@ -234,14 +234,14 @@ fn a_call_that_fails_between_two_of_its_records_keeps_no_room() {
         while filler.append(&[1; PAGE as usize]).is_ok() {}
         // Four frames are kept for freeing.
         filler.set_len(filler.len() - (508 + spare) * PAGE).unwrap();
-        let records = store.stats().records;
+        let records = store.stats().log_records;
         // Over the end of a leaf: a later record needs one more node than the first ones.
         match one.allocate(256 * PAGE, 512 * PAGE) {
-            Ok(()) => assert_eq!(one.mapped().unwrap().0, 513),
+            Ok(()) => assert_eq!(one.mapped().unwrap().pages, 513),
             Err(Error::NoSpace { .. }) => {
                 failed += 1;
-                linked += u64::from(store.stats().records > records);
-                assert_eq!(one.mapped().unwrap().0, 1, "{spare} frames more than it needs for its pages");
+                linked += u64::from(store.stats().log_records > records);
+                assert_eq!(one.mapped().unwrap().pages, 1, "{spare} frames more than it needs for its pages");
             }
             Err(other) => panic!("{other}"),
         }
@@ -255,12 +255,12 @@ fn what_no_region_of_this_size_can_hold_is_refused_at_once() {
     let store = Store::options().max_size(64 * MIB).open_memory(1 << 20).unwrap();
     let object = store.create("o").unwrap();
     object.write_at(0, &[1; 3 * PAGE as usize]).unwrap();
-    let (frames, records) = (store.info().frames, store.stats().records);
+    let (frames, records) = (store.info().frames, store.stats().log_records);
     for len in [65 * MIB, 1 << 40, Object::LEN_MAX] {
         let refused = object.allocate(0, len);
         assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
     }
-    assert_eq!((store.info().frames, store.stats().records), (frames, records), "it grew for nothing");
+    assert_eq!((store.info().frames, store.stats().log_records), (frames, records), "it grew for nothing");
     object.allocate(0, 60 * MIB).unwrap();
     // What is there already needs nothing.
     object.allocate(0, 60 * MIB + PAGE).unwrap();

@@ -10,11 +10,11 @@ fn holes_read_as_zeros_and_reading_allocates_nothing() {
     let store = store();
     let object = store.create("a").unwrap();
     object.set_len(10 * PAGE + 5).unwrap();
-    let records = store.stats().records;
+    let records = store.stats().log_records;
     assert_eq!(content(&object), vec![0; 10 * PAGE as usize + 5]);
     assert!(object.pin(PageIndex(3)).unwrap().is_none());
     assert!(object.pin(PageIndex(1 << 35)).unwrap().is_none());
-    assert_eq!(store.stats().records, records);
+    assert_eq!(store.stats().log_records, records);
 }
 
 #[test]
@@ -79,11 +79,11 @@ fn an_object_that_has_grown_ahead_appends_into_zeros_and_publishes_nothing() {
     object.allocate(0, 64 * PAGE).unwrap();
     assert_eq!(object.len(), 0);
     assert!(object.pin(PageIndex(3)).unwrap().is_none(), "past the end");
-    let records = store.stats().records;
+    let records = store.stats().log_records;
     for frame in 0..50u8 {
         assert_eq!(object.append(&[frame; 4120]).unwrap(), u64::from(frame) * 4120);
     }
-    assert_eq!(store.stats().records, records + 50, "one record each: the length");
+    assert_eq!(store.stats().log_records, records + 50, "one record each: the length");
     let expected: Vec<u8> = (0..50).flat_map(|n| [n; 4120]).collect();
     assert_eq!(content(&object), expected);
 }
@@ -98,7 +98,7 @@ fn what_was_grown_ahead_is_zeros_in_the_next_life_too() {
     object.allocate(0, 8 * PAGE).unwrap();
     object.append(&[1; 100]).unwrap();
     // A writer that died in an append: bytes behind the end that no length covers.
-    let range = object.pin_range(0, 100).unwrap().unwrap();
+    let range = object.pin_range(0, 100).unwrap().pinned().unwrap();
     range.first().write_range(100..4096).unwrap().fill(0xDD);
     drop((range, object));
     store.close().unwrap();

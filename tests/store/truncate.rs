@@ -103,6 +103,29 @@ fn a_cut_that_waits_returns_at_the_put_or_changes_nothing() {
 }
 
 #[test]
+fn a_hole_that_waits_returns_at_the_put_or_changes_nothing() {
+    let store = store();
+    let object = filled(&store, "a", 4);
+    let held = pin(&object, 1);
+    let refused = object.punch_hole_wait(10, 2 * PAGE, Duration::from_millis(20));
+    assert!(matches!(refused, Err(Error::TimedOut { .. })));
+    assert!(content(&object)[..4].iter().all(|&byte| byte == 1) && !held.is_detached());
+    // Pages that it only clears in part stay, so their pins are no reason to wait.
+    let beside = pin(&object, 2);
+    object.punch_hole_wait(2 * PAGE + 1, PAGE, Duration::ZERO).unwrap();
+    assert!(!beside.is_detached());
+    std::thread::scope(|scope| {
+        let cut = scope.spawn(|| object.punch_hole_wait(PAGE, PAGE, Duration::from_secs(30)));
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!cut.is_finished());
+        drop(held);
+        cut.join().unwrap().unwrap();
+    });
+    assert!(object.pin(PageIndex(1)).unwrap().is_none(), "a hole now");
+    assert_eq!(object.len(), 4 * PAGE);
+}
+
+#[test]
 fn bytes_cut_off_read_as_zeros_when_the_object_grows_again() {
     for grown in [500, 1000, PAGE, 3 * PAGE] {
         let store = store();

@@ -434,9 +434,9 @@ fn a_reader_too_many_is_an_error_and_copies_need_no_room() {
             assert_eq!(handle.read_at(n as u64 % 3000, &mut bytes).unwrap(), 100);
             assert_eq!(bytes, [1; 100]);
         }
-        assert_eq!(page.info().readers, 511);
+        assert_eq!(page.info().shared, 511);
         drop(guards);
-        assert_eq!(page.info().readers, 0);
+        assert_eq!(page.info().shared, 0);
         drop(page.read().unwrap());
     });
 }
@@ -522,7 +522,7 @@ fn a_write_and_a_batch_under_a_range_that_is_kept_are_told() {
     in_time(|| {
         let store = store();
         let object = filled(&store, "a", 3);
-        let kept = object.pin_range(100, 5000).unwrap().unwrap().try_read().unwrap().unwrap();
+        let kept = object.pin_range(100, 5000).unwrap().pinned().unwrap().try_read().unwrap().unwrap();
         let mut batch = store.batch();
         batch.write_at(&object, 4096, b"batched").unwrap();
         batch.write_at(&object, 2 * PAGE, b"batched").unwrap();
@@ -547,7 +547,7 @@ fn ranges_that_are_kept_one_after_another_keep_no_writer_out() {
         let store = store();
         let object = filled(&store, "a", 1);
         let pfn = pin(&object, 0).pfn();
-        let keep = || object.pin_range(0, 10).unwrap().unwrap().try_read().unwrap();
+        let keep = || object.pin_range(0, 10).unwrap().pinned().unwrap().try_read().unwrap();
         thread::scope(|scope| {
             let kept = keep().unwrap();
             let writer = scope.spawn(|| object.write_at(0, b"x"));
@@ -599,7 +599,7 @@ fn a_batch_that_waits_for_a_kept_range_keeps_nothing_from_others() {
             object.set_len(3 * PAGE).unwrap();
             start.elapsed()
         };
-        let keep = || object.pin_range(PAGE, 100).unwrap().unwrap().try_read().unwrap().unwrap();
+        let keep = || object.pin_range(PAGE, 100).unwrap().pinned().unwrap().try_read().unwrap().unwrap();
         for (cut, let_go) in [(false, false), (true, true), (false, true)] {
             let (kept, pfn) = (keep(), pin(&object, 1).pfn());
             thread::scope(|scope| {

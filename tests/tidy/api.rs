@@ -139,6 +139,12 @@ fn names(sources: &[(String, Vec<Item>)]) -> Vec<Name> {
     let mut names = Vec::new();
     let root = of(format!("{ROOT}lib.rs")).expect("the crate's root");
     for item in root.iter().filter(|i| i.is_public()) {
+        if let Some(from) = item.head.strip_prefix("pub use ") {
+            let module = from.split("::").next().expect("a module");
+            for name in listed(from) {
+                names.push(Name { path: name.to_owned(), name: name.to_owned(), module: module.to_owned() });
+            }
+        }
         let Some(("mod", module)) = item.kind_and_name() else { continue };
         let file = of(format!("{ROOT}{module}.rs")).or_else(|| of(format!("{ROOT}{module}/mod.rs")));
         for item in file.into_iter().flatten().filter(|i| i.is_public()) {
@@ -151,9 +157,7 @@ fn names(sources: &[(String, Vec<Item>)]) -> Vec<Name> {
             let from = item.head.trim_start_matches("pub use ");
             let home =
                 from.strip_prefix("crate::").map_or(module, |p| p.split("::").next().expect("a module"));
-            let list = from.rsplit("::").next().expect("a name");
-            let list = from.split_once('{').map_or(list, |(_, list)| list.trim_end_matches('}'));
-            for name in list.split(',').map(str::trim).filter(|n| !n.is_empty()) {
+            for name in listed(from) {
                 let (path, name) = (format!("{module}::{name}"), name.to_owned());
                 names.push(Name { path, name, module: home.to_owned() });
             }
@@ -162,11 +166,22 @@ fn names(sources: &[(String, Vec<Item>)]) -> Vec<Name> {
     names
 }
 
+/// The names that a `use` ends in.
+fn listed(from: &str) -> impl Iterator<Item = &str> {
+    let list = from.rsplit("::").next().expect("a name");
+    let list = from.split_once('{').map_or(list, |(_, list)| list.trim_end_matches('}'));
+    list.split(',').map(str::trim).filter(|n| !n.is_empty())
+}
+
 /// The interface, a line for each thing whose change may break a program.
 pub fn of(tree: &Tree) -> BTreeSet<String> {
     let sources = sources(tree);
     let mut lines = BTreeSet::new();
     for name in names(&sources) {
+        if name.path == name.name {
+            lines.insert(format!("{}: of {}", name.name, name.module));
+            continue;
+        }
         let inside = [format!("{ROOT}{}.rs", name.module), format!("{ROOT}{}/", name.module)];
         let home = sources.iter().filter(|(p, _)| *p == inside[0] || p.starts_with(&inside[1]));
         let before = lines.len();
@@ -237,6 +252,22 @@ fn implementation(lines: &mut BTreeSet<String>, name: &Name, item: &Item) {
     lines.extend(public.map(|i| format!("{}: {}", name.path, i.head.split(" = ").next().expect("a name"))));
 }
 
+/// What is public and hidden, and not by the feature `internals` alone: nothing looks at it here.
+pub fn hidden(tree: &Tree) -> Vec<String> {
+    let mut problems = Vec::new();
+    for source in tree.sources.iter().filter(|s| s.path.starts_with(ROOT)) {
+        let mut before = "";
+        for (at, line) in source.text.lines().map(str::trim).enumerate() {
+            if line == "#[doc(hidden)]" && !(before.starts_with("#[cfg(") && before.contains("\"internals\""))
+            {
+                problems.push(format!("{}:{}: hidden, and not `internals`", source.path, at + 1));
+            }
+            before = line;
+        }
+    }
+    problems
+}
+
 /// What is not as the snapshot says.
 pub fn problems(tree: &Tree) -> Vec<String> {
     let now = of(tree);
@@ -259,7 +290,7 @@ pub fn problems(tree: &Tree) -> Vec<String> {
 
 #[test]
 fn a_change_of_the_interface_is_found() {
-    let lib = "pub mod a;\n#[doc(hidden)]\npub mod b;\nmod c;\n";
+    let lib = "pub mod a;\n#[doc(hidden)]\npub mod b;\nmod c;\npub use a::{A, D};\n";
     let a = "mod d;\npub use d::{D};\n/// Doc.\n#[derive(Clone)]\npub struct A {\n    pub x: u32,\n    y: u32,\n}\n\
              impl A {\n    pub fn f(\n        &self,\n        n: [u8; 2],\n    ) -> u32 { if n { 1 } else { 2 } }\n    fn g(&self) {}\n}\n\
              impl Drop for A { fn drop(&mut self) {} }\npub(crate) fn h() {}\n";
@@ -277,6 +308,8 @@ fn a_change_of_the_interface_is_found() {
         top_level: vec![],
     };
     let expected = [
+        "A: of a",
+        "D: of a",
         "a::A: impl Drop for A",
         "a::A: pub fn f(&self, n: [u8; 2]) -> u32",
         "a::A: pub struct A, derives Clone",
@@ -288,4 +321,11 @@ fn a_change_of_the_interface_is_found() {
     assert_eq!(of(&tree(a, d)).into_iter().collect::<Vec<_>>(), expected);
     assert!(of(&tree(&a.replace("u8; 2", "u8; 3"), d)).contains("a::A: pub fn f(&self, n: [u8; 3]) -> u32"));
     assert_eq!(of(&tree(a, &d.replace("    One,\n", ""))).len(), expected.len() - 1);
+}
+
+#[test]
+fn what_is_hidden_otherwise_than_by_the_feature_is_found() {
+    let of = |text: &str| hidden(&Tree::of("engine/src/x.rs", text)).len();
+    assert_eq!(of("    #[doc(hidden)]\n    pub fn f() {}\n"), 1);
+    assert_eq!(of("#[cfg(any(test, feature = \"internals\"))]\n#[doc(hidden)]\npub fn f() {}\n"), 0);
 }

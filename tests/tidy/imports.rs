@@ -8,6 +8,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("sync", &[]),
     ("stats", &["sync"]),
+    ("process", &["sync"]),
     ("error", &["units"]),
     ("persist", &["units", "sync"]),
     ("frame", &["units", "sync", "error"]),
@@ -20,13 +21,24 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["units", "sync", "stats", "error", "persist", "frame", "region", "media", "page", "engine"]),
 ];
 
+/// What is built for users, over the engine.
+const PUBLISHED: &[&str] = &[
+    "ffi/src/",
+    "engine/cli/src/",
+    "engine/redb/src/",
+    "engine/tantivy/src/",
+    "bindings-c/sqlite/rust/src/",
+];
+/// What the engine is made of: public for its tests alone.
+const HIDDEN: &[&str] = &["sync", "persist", "frame", "region", "media", "space", "lookup", "engine"];
+
 /// Imports that are not allowed.
 pub fn problems(tree: &Tree) -> Vec<String> {
     tree.sources.iter().filter(|s| s.path.ends_with(".rs")).flat_map(of_file).collect()
 }
 
 fn of_file(source: &Source) -> Vec<String> {
-    if source.path.starts_with("ffi/src/") {
+    if PUBLISHED.iter().any(|folder| source.path.starts_with(folder)) {
         return over_the_public_api(source);
     }
     let Some(module) = source.engine_module().filter(|m| *m != "lib") else { return vec![] };
@@ -42,14 +54,24 @@ fn of_file(source: &Source) -> Vec<String> {
     problems
 }
 
-/// The C ABI stands on what any Rust user has.
+/// What is built for users stands on what any Rust user has.
 fn over_the_public_api(source: &Source) -> Vec<String> {
-    const HIDDEN: &[&str] = &["sync", "persist", "frame", "region"];
     imported(source, "pagestone")
         .into_iter()
         .filter(|(_, name)| HIDDEN.contains(&name.as_str()))
-        .map(|(number, name)| format!("{}:{number}: the C ABI must not reach into `{name}`", source.path))
+        .map(|(number, name)| format!("{}:{number}: `{name}` is not for users of the engine", source.path))
         .collect()
+}
+
+/// Packages that ask for what only tests may reach: it would be in all that is built with them.
+pub fn internals(tree: &Tree) -> Vec<String> {
+    let asks = |source: &&Source| {
+        let asked = source.text.lines().any(|l| l.starts_with("pagestone") && l.contains("internals"));
+        let tests = source.path.starts_with("tests/");
+        source.path.ends_with("Cargo.toml") && asked && !tests
+    };
+    let packages = tree.sources.iter().filter(asks);
+    packages.map(|source| format!("{}: `internals` is for tests", source.path)).collect()
 }
 
 fn may_import(module: &str) -> Option<&'static [&'static str]> {
@@ -133,5 +155,14 @@ fn an_upward_import_is_found() {
     assert_eq!(of("engine/src/page/x.rs", "use crate::media::log::Log;").len(), 1);
     assert_eq!(of("engine/src/utils/mod.rs", "").len(), 1);
     assert_eq!(of("ffi/src/x.rs", "use pagestone::region::Region;").len(), 1);
+    assert_eq!(of("engine/redb/src/x.rs", "use pagestone::{sync::Global, store::Store};").len(), 1);
     assert_eq!(of("engine/src/frame/x.rs", "// use crate::store::Store;"), [""; 0]);
+}
+
+#[test]
+fn a_package_that_asks_for_internals_is_found() {
+    let asks = "[dependencies]\npagestone = { workspace = true, features = [\"internals\"] }\n";
+    let of = |path, text| internals(&Tree::of(path, text)).len();
+    assert_eq!((of("engine/cli/Cargo.toml", asks), of("tests/Cargo.toml", asks)), (1, 0));
+    assert_eq!(of("benches/Cargo.toml", "internals = [\"pagestone/internals\"]\n"), 0);
 }

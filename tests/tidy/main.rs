@@ -27,6 +27,12 @@ fn imports_run_one_way() {
 }
 
 #[test]
+fn internals_are_for_tests() {
+    let tree = Tree::of_project();
+    hold([imports::internals(&tree), api::hidden(&tree)].concat());
+}
+
+#[test]
 fn unsafe_code_stays_in_its_modules_and_says_why() {
     hold(unsafety::problems(&Tree::of_project()));
 }

@@ -1,9 +1,9 @@
 //! What the frame table costs by itself: medians of several rounds, in nanoseconds an operation.
 //!
-//! `cargo run --release -p pagestone-benches --bin frame`
+//! `cargo run --release -p pagestone-benches --features internals --bin frame`
 
+use pagestone::Pfn;
 use pagestone::frame::{FrameTable, Manner};
-use pagestone::units::Pfn;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

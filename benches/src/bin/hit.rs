@@ -5,10 +5,9 @@
 //! that its steps cost, in the same memory: each with pages of its own in each burst, so that none finds in the cache what
 //! another has fetched.
 
-use pagestone::frame::FrameTable;
-use pagestone::store::{Object, Store};
-use pagestone::units::{FRAME_SIZE, PageIndex};
-use pagestone_benches::clock::{thread_time, timed};
+use pagestone::units::FRAME_SIZE;
+use pagestone::{Object, PageIndex, Store};
+use pagestone_benches::clock::timed;
 use pagestone_benches::floor::{Floor, Step};
 use pagestone_benches::{Machine, Rng, medians};
 use std::hint::black_box;
@@ -27,7 +26,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(n) => n.parse()?,
         None => PAGES,
     };
-    let touch = first_touches(pages)?;
     let store = Store::options().open_memory(pages * FRAME_SIZE as u64 + OVERHEAD)?;
     let object = store.create("pages")?;
     object.allocate(0, pages * FRAME_SIZE as u64)?;
@@ -51,31 +49,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     println!();
     println!("hot pin + unpin                {:>7.2} ns", results[6]);
-    println!(
-        "sequential first touch         {touch:>7.1} ns   (descriptor made by pinning, the page table's faults included)"
-    );
     levels.print();
     Ok(())
-}
-
-/// Time to pin each of `pages` frames for the first time, in order, in a table of its own.
-fn first_touches(pages: u64) -> Result<f64, Box<dyn std::error::Error>> {
-    let mut bursts = Vec::new();
-    for _ in 0..5 {
-        let table = FrameTable::with_capacity(pages.next_multiple_of(512) * 2, usize::MAX)?;
-        let range = table.allocate(pages)?;
-        let start = thread_time();
-        for pfn in range.iter() {
-            if !table.pin(pfn).is_pinned() {
-                return Err(format!("{pfn:?} cannot be pinned").into());
-            }
-        }
-        bursts.push((thread_time() - start).as_nanos() as f64 / pages as f64);
-        for pfn in range.iter() {
-            let _ = black_box(table.unpin(pfn));
-        }
-    }
-    Ok(medians::median(&mut bursts))
 }
 
 /// One cycle through all pages, written into them: the first word of a page is the number of the next one, the second

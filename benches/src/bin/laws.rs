@@ -1,8 +1,7 @@
 //! What must not grow with what has nothing to do with it: calls, and the longest time of one. `make bench-laws PLACE=folder`
 #![forbid(unsafe_code)]
 
-use pagestone::Result;
-use pagestone::store::{Object, Store};
+use pagestone::{Object, Result, Store};
 use pagestone_benches::Machine;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,15 +57,15 @@ fn tail_run(path: &Path, dirty: usize, before: u64) -> Result<(Duration, u64)> {
         let mut batch = store.batch();
         batch.write_at(&small, n * 37 % 256 * PAGE, &n.to_le_bytes().repeat(16))?;
         batch.commit()?;
-        Ok(begun.elapsed())
+        Ok::<_, pagestone::Error>(begun.elapsed())
     };
     (0..before).try_for_each(|n| commit(n).map(drop))?;
     let bytes = vec![2; MIB];
     (0..dirty).try_for_each(|n| other.write_at((n * MIB) as u64, &bytes))?;
-    let moves = store.stats().tail_moves;
+    let moves = store.stats().log_tail_moves;
     let longest =
         (0..1_500).try_fold(Duration::ZERO, |longest, n| commit(n).map(|took| longest.max(took)))?;
-    Ok((longest, store.stats().tail_moves - moves))
+    Ok((longest, store.stats().log_tail_moves - moves))
 }
 
 /// Batches of new pages, each in a leaf of its own.
@@ -126,7 +125,10 @@ fn cuts(path: &Path) -> Result<()> {
         object.append(&[1; 300])?;
     }
     let each = micros(begun) / 1_000.0;
-    println!("1,000 cuts and appends: {each:.1} us each, {} commits", store.stats().marks - before.marks);
+    println!(
+        "1,000 cuts and appends: {each:.1} us each, {} commits",
+        store.stats().log_commits - before.log_commits
+    );
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `make bench-redb`: redb on its own file backend and on a Pagestone object, in one run.
 
-use pagestone::units::Durability;
+use pagestone::Durability;
 use pagestone_benches::Machine;
 use pagestone_benches::redb::{BURSTS, measure};
 use std::path::{Path, PathBuf};

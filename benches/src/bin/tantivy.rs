@@ -3,7 +3,7 @@
 //! Both are built of the same documents with one thread; bursts of searches alternate. It ends with the bytes that
 //! tantivy read from the region, and how many of them were copied.
 
-use pagestone::store::Store;
+use pagestone::Store;
 use pagestone_benches::{Machine, Rng, medians::median};
 use pagestone_tantivy::PagestoneDirectory;
 use std::hint::black_box;

@@ -3,8 +3,8 @@
 use crate::args::Look;
 use crate::failure::{DEFECT, Failure};
 use crate::{import, output, place};
-use pagestone::Error;
-use pagestone::store::{Ending, Recovery, Store};
+use pagestone::store::{Ending, Recovery};
+use pagestone::{Error, Store};
 use serde_json::json;
 
 /// Name, place, particulars.

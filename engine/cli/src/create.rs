@@ -3,7 +3,7 @@
 use crate::args::Create;
 use crate::failure::Failure;
 use crate::{output, place};
-use pagestone::units::Durability;
+use pagestone::Durability;
 
 pub fn run(args: &Create) -> Result<u8, Failure> {
     let device = place::is_device(&args.region);

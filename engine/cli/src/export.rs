@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::fresh::Fresh;
 use crate::place::{self, Place};
 use crate::{output, progress, sqlite};
-use pagestone::store::{Object, Store};
+use pagestone::{Object, Store};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{ErrorKind, Write};

@@ -35,7 +35,7 @@ impl Failure {
     /// The exit code that says it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Engine(Error::Claimed { .. }) => IN_USE,
+            Self::Engine(Error::InUse { .. }) => IN_USE,
             _ => 1,
         }
     }

@@ -7,7 +7,7 @@ use crate::moment::{self, Moment};
 use crate::place::{self, Place};
 use crate::sqlite::{self, Database};
 use crate::{output, progress};
-use pagestone::store::Store;
+use pagestone::Store;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};

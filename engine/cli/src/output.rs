@@ -2,8 +2,8 @@
 
 use crate::failure::Failure;
 use comfy_table::{CellAlignment, Table, presets};
+use pagestone::Durability;
 use pagestone::store::{Ending, Info, Recovery};
-use pagestone::units::Durability;
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use serde_json::json;
 use std::io::{ErrorKind, Write};

@@ -4,8 +4,8 @@ use crate::access::{Access, PRIVATE};
 use crate::args::{Assume, Opening};
 use crate::failure::Failure;
 use crate::sqlite;
-use pagestone::Error;
-use pagestone::store::{Options, Store};
+use pagestone::store::FileId;
+use pagestone::{Error, Options, Store};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -89,7 +89,7 @@ pub fn change(region: &Path, how: Opening) -> Result<Store, Failure> {
 /// A region that was made, and is its maker's alone until it gets the rights that it is to have.
 pub struct Made {
     /// Device and inode: the path may lead to another file by then.
-    file: (u64, u64),
+    file: FileId,
 }
 
 /// Opens a region to change it, and makes it if there is none. One counts as made that such a process has left which was killed:
@@ -147,7 +147,7 @@ impl Made {
     }
 
     fn is(&self, found: &Metadata) -> bool {
-        (found.dev(), found.ino()) == self.file
+        id(found) == self.file
     }
 }
 
@@ -182,12 +182,16 @@ fn must_exist(region: &Path) -> Result<(), Failure> {
 
 /// Whether the path leads to the file of an open region.
 pub fn leads_to(path: &Path, store: &Store) -> bool {
-    path.metadata().is_ok_and(|found| (found.dev(), found.ino()) == store.info().file)
+    path.metadata().is_ok_and(|found| id(&found) == store.info().file)
+}
+
+fn id(found: &Metadata) -> FileId {
+    FileId { device: found.dev(), inode: found.ino() }
 }
 
 /// Closes a store whose objects are all closed.
 pub fn close(store: Store) -> Result<(), Failure> {
-    store.close().map_err(|(_, e)| Failure::Engine(e))
+    store.close().map_err(|e| Failure::Engine(e.error))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::args::Rm;
 use crate::failure::Failure;
 use crate::output;
 use crate::place::{self, Place};
-use pagestone::store::Store;
+use pagestone::Store;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ffi::OsString;

@@ -4,7 +4,8 @@ use crate::args::Stat;
 use crate::failure::Failure;
 use crate::place::{self, Place};
 use crate::{output, sqlite};
-use pagestone::store::Store;
+use pagestone::Store;
+use pagestone::store::Mapped;
 use pagestone::units::FRAME_SIZE;
 use serde_json::{Map, json};
 use std::ffi::OsStr;
@@ -35,7 +36,7 @@ fn of_region(store: &Store, as_json: bool) -> Result<(), Failure> {
 fn of_object(store: &Store, name: &OsStr, as_json: bool) -> Result<(), Failure> {
     let object = store.open(name.as_bytes())?;
     let len = object.len();
-    let (pages, runs) = object.mapped()?;
+    let Mapped { pages, runs } = object.mapped()?;
     let shown = output::name(name.as_bytes());
     let role = if name == sqlite::MAIN { Some("main database of the SQLite VFS") } else { None };
     if as_json {

@@ -4,8 +4,7 @@
 //! of the region's log, which the next sync must commit, with a second wait for the medium. So the first write into a
 //! chunk fills all its holes; the commits after that only flush what they wrote.
 
-use pagestone::Error;
-use pagestone::store::Object;
+use pagestone::{Error, Object};
 use std::collections::HashMap;
 use std::io;
 use std::sync::{PoisonError, RwLock};

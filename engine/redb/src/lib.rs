@@ -4,7 +4,7 @@
 //! index, plain objects. redb's file format is inside the object, as it would be in a file.
 //!
 //! ```
-//! use pagestone::store::Store;
+//! use pagestone::Store;
 //! use pagestone_redb::Backend;
 //! use redb::{Builder, ReadableDatabase, TableDefinition};
 //!
@@ -44,7 +44,7 @@ mod locks;
 
 use ahead::Ahead;
 use locks::Locks;
-use pagestone::store::{Object, Store};
+use pagestone::{Object, Store};
 use redb::{BackendError, StorageBackend};
 use std::io;
 use std::ops::Bound;

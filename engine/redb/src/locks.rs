@@ -1,8 +1,8 @@
 //! Locks on ranges of a storage, between the backends of this process. Other processes are kept out by the region's
 //! claim.
 
-use pagestone::store::Object;
-use pagestone::sync::Global;
+use pagestone::Object;
+use pagestone::process::Global;
 use redb::BackendError;
 use std::collections::HashMap;
 use std::io;

@@ -1,8 +1,7 @@
 //! redb's contract with its storage, promise by promise.
 
 use pagestone::persist::{FileOperation, Recorder};
-use pagestone::store::Store;
-use pagestone::units::Durability;
+use pagestone::{Durability, Store};
 use pagestone_redb::Backend;
 use redb::{Builder, ConcurrencyMode, Database, ReadableDatabase, StorageBackend, TableDefinition};
 use std::io::ErrorKind;
@@ -167,7 +166,7 @@ fn a_database_closes_its_storage_once_it_is_dropped() {
     assert!(Builder::new().create_with_backend(backend(&store)).is_err(), "a writer is there");
     drop(database);
     drop(Builder::new().create_with_backend(backend(&store)).unwrap());
-    store.close().map_err(|(_, error)| error).expect("nothing is left open");
+    store.close().expect("nothing is left open");
 }
 
 #[test]

@@ -3,8 +3,7 @@
 
 mod victim;
 
-use pagestone::store::Store;
-use pagestone::units::Durability;
+use pagestone::{Durability, Store};
 use pagestone_redb::Backend;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use victim::{Orders, Outcome, Said, play, say, unborn};

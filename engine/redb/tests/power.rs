@@ -1,8 +1,7 @@
 //! redb's commits, cut off at every moment.
 
 use pagestone::persist::Recorder;
-use pagestone::store::Store;
-use pagestone::units::Durability;
+use pagestone::{Durability, Store};
 use pagestone_redb::Backend;
 use pagestone_tests::crash::commits::{Outcome, cut_power, holds};
 use redb::{Builder, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError};

@@ -66,9 +66,9 @@ impl Engine {
         match (self.pages.count_pinned(), self.pages.forgotten_latch()) {
             (0, None) => Ok(()),
             (0, Some(page)) => {
-                let latch = if page.writer { "exclusively" } else { "for reading" };
-                let what = page.owner.map_or_else(String::new, |(object, index)| {
-                    format!(" (page {} of object {object})", index.0)
+                let latch = if page.exclusive { "exclusively" } else { "for reading" };
+                let what = page.owner.map_or_else(String::new, |owner| {
+                    format!(" (page {} of object {})", owner.index.0, owner.object)
                 });
                 let way = if page.detached {
                     "its page was cut off, so it cannot be given back: drop the store"

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::lookup::Lookaside;
 use crate::media::layout::rank_of;
 use crate::media::{ObjectRecord, ObjectSlot};
-use crate::page::{Answer, PageRef, Pages};
+use crate::page::{PageRef, Pages, PinResult};
 use crate::space::{Owner, PageSource, Place};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{Mutex, RwLock};
@@ -123,7 +123,7 @@ impl OpenObject {
     /// As [`Self::miss`], out of the way of a hit.
     #[cold]
     #[inline(never)]
-    pub(crate) fn miss_outlined(&self, index: PageIndex) -> Answer {
+    pub(crate) fn miss_outlined(&self, index: PageIndex) -> PinResult {
         self.miss(index).into()
     }
 

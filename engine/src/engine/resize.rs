@@ -127,21 +127,20 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Waits until no page beyond `len` is pinned, page by page. A pin that is taken later does not hold the cut up;
+    /// Waits until none of these pages is pinned, page by page. A pin that is taken later does not hold the cut up;
     /// while a page's pins are waited for, for a turn at most, new ones wait.
-    pub(crate) fn wait_for_pins(&self, len: u64, wait: Duration) -> Result {
-        check_end(len, 0)?;
+    pub(crate) fn wait_for_pins(&self, pages: Range<u64>, wait: Duration) -> Result {
         self.engine.begin_walk_and_change()?;
+        if pages.is_empty() {
+            return Ok(());
+        }
         let deadline = Instant::now().checked_add(wait);
         let left = || deadline.map_or(TURN, |end| end.saturating_duration_since(Instant::now()).min(TURN));
-        let mut from = PageIndex::pages_for(len);
+        let mut from = pages.start;
         loop {
             self.engine.ensure_whole()?;
-            let batch = self.engine.ledger.mapped(
-                self.slot,
-                PageIndex(from)..PageIndex(u64::MAX),
-                CHUNK_PAGES as usize,
-            )?;
+            let part = PageIndex(from)..PageIndex(pages.end);
+            let batch = self.engine.ledger.mapped(self.slot, part, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             for (page, frame) in batch {
                 while !self.pages.drain(frame, left()) {
@@ -268,12 +267,16 @@ impl OpenObject {
         Ok(())
     }
 
+    /// The pages that a hole takes away: those of which nothing is outside it.
+    pub(crate) fn whole_pages(&self, offset: u64, end: u64) -> Range<u64> {
+        offset.div_ceil(PAGE)..if end >= self.len() { PageIndex::pages_for(end) } else { end / PAGE }
+    }
+
     pub(crate) fn punch_hole(&self, offset: u64, len: u64) -> Result {
         let end = check_end(offset, len)?;
         self.engine.begin_walk_and_change()?;
         let layout = self.layout.lock();
-        let whole =
-            offset.div_ceil(PAGE)..if end >= self.len() { PageIndex::pages_for(end) } else { end / PAGE };
+        let whole = self.whole_pages(offset, end);
         if offset / PAGE == end / PAGE && whole.is_empty() {
             self.zero_inside(offset, end)?;
         } else {

@@ -307,9 +307,7 @@ impl OpenObject {
         self.link(&mut layout, &fresh, grown)?;
         match self.locate(index)? {
             Some(frame) => self.pin_located(index, frame),
-            None => {
-                Err(Error::corrupt("object map", 0, format!("page {} is linked and not mapped", index.0)))
-            }
+            None => Err(Error::internal(format!("page {} is linked and not mapped", index.0))),
         }
     }
 }

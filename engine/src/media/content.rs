@@ -140,7 +140,7 @@ impl Ledger {
             in_range(PageIndex(last), 1)?;
         }
         if let Some(twice) = pages.windows(2).find(|two| two[0].0 == two[1].0) {
-            return Err(Error::Invalid(format!("page {} is to be linked twice", twice[0].0)));
+            return Err(Error::internal(format!("page {} is to be linked twice", twice[0].0)));
         }
         let head = self.head(slot)?;
         self.verify_size(&head, size.unwrap_or(0))?;
@@ -152,7 +152,7 @@ impl Ledger {
         let (map, shape) = (map_at(&head), self.shape());
         for &(page, _) in pages {
             if map.find(&*self.log, shape, page)?.is_some() {
-                return Err(Error::Invalid(format!("page {page} is mapped already")));
+                return Err(Error::internal(format!("page {page} is mapped already")));
             }
         }
         Ok(())

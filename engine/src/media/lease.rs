@@ -173,7 +173,7 @@ impl Lease {
             None => Ok(()),
             Some(owner) => {
                 let path = region.path().map(Path::to_path_buf).unwrap_or_default();
-                Err(Error::Claimed { path, by: owner.to_string() })
+                Err(Error::InUse { path, by: owner.to_string() })
             }
         }
     }

@@ -110,10 +110,11 @@ impl Rule {
     ];
 }
 
-/// The set of broken rules: empty outside tests.
+/// The set of broken rules: empty outside tests, and nothing at all without the feature `internals`.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Rules(u64);
+pub struct Rules(#[cfg(any(test, feature = "internals"))] u64);
 
+#[cfg(any(test, feature = "internals"))]
 impl Rules {
     /// The same set with `rule` broken.
     #[must_use]
@@ -124,5 +125,20 @@ impl Rules {
     #[must_use]
     pub const fn broken(self, rule: Rule) -> bool {
         self.0 & (1 << rule as u8) != 0
+    }
+}
+
+#[cfg(not(any(test, feature = "internals")))]
+impl Rules {
+    /// The same set: no rule can be broken.
+    #[must_use]
+    pub const fn breaking(self, _: Rule) -> Self {
+        self
+    }
+    /// Constant.
+    #[inline(always)]
+    #[must_use]
+    pub const fn broken(self, _: Rule) -> bool {
+        false
     }
 }

@@ -279,7 +279,7 @@ impl Map {
         }
         let at = word_at(node, page, 0);
         if root.height == 0 || t.read(at)? != 0 {
-            return Err(Error::Invalid(format!("page {page} is mapped already")));
+            return Err(Error::internal(format!("page {page} is mapped already")));
         }
         t.write(at, self.close(page, 0, frame))
     }

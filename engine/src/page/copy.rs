@@ -5,7 +5,7 @@
 //! loads words that a writer may be storing: formally a race. What was raced for is thrown away.
 
 use super::pin::PageRef;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::Manner;
 use crate::sync::hint;
 use crate::units::FRAME_SIZE;
@@ -32,6 +32,9 @@ impl PageRef {
     /// Copies bytes of the page from `at` on. It waits for a writer that is at work, and for nothing else.
     pub(crate) fn load(&self, at: usize, into: &mut [u8]) -> Result {
         self.readable()?;
+        if at.saturating_add(into.len()) > FRAME_SIZE {
+            return Err(Error::internal(format!("{} bytes from byte {at} of a page", into.len())));
+        }
         if !self.pinned().try_latch_shared(Manner::GivesWay) {
             return self.load_refused(at, into);
         }
@@ -61,7 +64,7 @@ impl PageRef {
         self.pinned().release_shared();
     }
 
-    /// Copies bytes of the page from `at` on. False: a writer interfered.
+    /// Copies bytes of the page from `at` on, which the caller knows to be the page's. False: a writer interfered.
     #[inline(never)]
     fn copy_without_latch(&self, at: usize, into: &mut [u8]) -> bool {
         let version = self.pinned().version();
@@ -71,13 +74,12 @@ impl PageRef {
         }
         let words = self.bytes().cast::<AtomicU64>().as_ptr();
         let word = |n: usize| {
-            // SAFETY: a frame is 512 aligned words, pinned by `self`. A writer may store to them meanwhile; then the
+            // SAFETY: a frame is 512 aligned words, of which this is one, and pinned. A writer may store to it meanwhile; then the
             // version differs and the copy is given up.
             let word = unsafe { &*words.wrapping_add(n) };
             // ORDERING: Relaxed: the fence below orders the copy before the second look at the version.
             u64::from_le(word.load(Ordering::Relaxed)).to_le_bytes()
         };
-        assert!(at + into.len() <= FRAME_SIZE, "the caller asks for bytes of the page");
         let head = (at.next_multiple_of(WORD) - at).min(into.len());
         let (head, rest) = into.split_at_mut(head);
         if !head.is_empty() {

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Manner, SHARED_MAX, SharedOutcome};
 use crate::space::SpaceManager;
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, Lines};
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::time::Duration;
 
@@ -24,14 +25,14 @@ const LOOK: Duration = Duration::from_millis(200);
 ///
 /// The bytes are reached through it and not beyond it, and it not beyond its pin:
 /// ```compile_fail,E0515
-/// # use pagestone::page::PageRef;
+/// # use pagestone::PageRef;
 /// fn bytes(page: &PageRef) -> &[u8] {
 ///     let guard = page.read().unwrap();
 ///     &guard[..]
 /// }
 /// ```
 /// ```compile_fail,E0505
-/// # use pagestone::page::PageRef;
+/// # use pagestone::PageRef;
 /// # fn first(page: PageRef) -> u8 {
 /// let guard = page.read().unwrap();
 /// drop(page);
@@ -359,7 +360,12 @@ impl Drop for Exclusive<'_> {
     }
 }
 
-impl ReadGuard<'_> {
+impl<'p> ReadGuard<'p> {
+    /// The guard of a latch that is taken and noted.
+    pub(super) fn of_taken(page: &'p PageRef) -> Self {
+        Self { page, _held: PhantomData }
+    }
+
     /// Leaves the latch taken until [`PageRef::release_read`], by any thread.
     pub fn into_raw(self) {
         returned(self.page.pfn(), false);
@@ -367,7 +373,12 @@ impl ReadGuard<'_> {
     }
 }
 
-impl WriteGuard<'_> {
+impl<'p> WriteGuard<'p> {
+    /// The guard of a latch that is taken and noted; it is these bytes.
+    pub(super) fn of_taken(page: &'p PageRef, stored: Range<usize>) -> Self {
+        Self { latch: Exclusive { page, stored }, _held: PhantomData }
+    }
+
     /// Leaves the latch taken until [`PageRef::release_write`], by any thread, which notes what was stored.
     ///
     /// # Durability

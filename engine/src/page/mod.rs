@@ -6,7 +6,7 @@
 //! `PageRef` is the one way to release any of them.
 //!
 //! ```
-//! use pagestone::{store::Store, units::PageIndex};
+//! use pagestone::{PageIndex, Store};
 //!
 //! # fn main() -> pagestone::Result {
 //! let store = Store::options().open_memory(1 << 20)?;
@@ -31,7 +31,6 @@
 //! A writer that waits for a page lets no new reader in, but threads that hold a guard of the region: for 50 ms at a time,
 //! after which readers pass for as long. A copy ([`read_at`](crate::store::Object::read_at)) does not wait for it.
 
-mod answer;
 mod copy;
 mod dirty;
 mod drain;
@@ -39,8 +38,10 @@ mod guards;
 mod kept;
 mod latch;
 mod latched;
+mod owned;
 mod pages;
 mod pin;
+mod pin_result;
 mod raw;
 mod registry;
 mod roles;
@@ -48,13 +49,14 @@ mod run;
 mod sync;
 
 pub use crate::frame::PINS_MAX;
-pub(crate) use answer::Answer;
 pub(crate) use guards::must_hold_none;
 pub use latch::{READERS_MAX, ReadGuard, WriteGuard};
 pub(crate) use latched::Latched;
+pub use owned::{OwnedReadGuard, OwnedWriteGuard};
 pub use pages::Pages;
-pub use pin::{PageInfo, PageRef};
+pub use pin::{PageInfo, PageOwner, PageRef};
+pub(crate) use pin_result::PinResult;
 pub use registry::frames_at;
-pub use roles::{Detached, Roles};
+pub(crate) use roles::{Detached, Roles};
 pub use run::{PinnedRange, ReadRange};
-pub use sync::Dirt;
+pub(crate) use sync::Dirt;

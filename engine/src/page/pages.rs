@@ -45,10 +45,10 @@ impl Pages {
     /// The pages of `region`. No thread finds them by address before [`Self::publish`].
     pub(crate) fn new(region: Arc<Region>) -> Result<Arc<Self>> {
         let base = NonNull::new(region.address(FrameNo(0)))
-            .ok_or_else(|| Error::Invalid("a region cannot be mapped at address 0".to_owned()))?;
+            .ok_or_else(|| Error::internal("a region is mapped at address 0"))?;
         let descriptors = FrameTable::global()
             .run(region.frames())
-            .ok_or_else(|| Error::Invalid("the region's frames are not in the frame table".to_owned()))?;
+            .ok_or_else(|| Error::internal("the region's frames are not in the frame table"))?;
         let tracks_dirt = region.protocol() != Durability::Volatile && !region.read_only();
         Ok(Arc::new(Self {
             base,
@@ -114,21 +114,21 @@ impl Pages {
     /// The pfn of a frame of this region.
     #[must_use]
     #[inline(always)]
-    pub fn pfn(&self, frame: FrameNo) -> Pfn {
+    pub(crate) fn pfn(&self, frame: FrameNo) -> Pfn {
         Pfn::new(self.first.get() + u64::from(frame.0))
     }
 
     /// The frame of this region with this pfn.
     #[must_use]
     #[inline]
-    pub fn frame(&self, pfn: Pfn) -> Option<FrameNo> {
+    pub(crate) fn frame(&self, pfn: Pfn) -> Option<FrameNo> {
         let number = pfn.get().checked_sub(self.first.get())?;
         (number < self.descriptors.len() as u64).then_some(FrameNo(number as u32))
     }
 
     /// The frame whose bytes hold `address`.
     #[must_use]
-    pub fn frame_at(&self, address: *const u8) -> Option<FrameNo> {
+    pub(crate) fn frame_at(&self, address: *const u8) -> Option<FrameNo> {
         let offset = address.addr().checked_sub(self.base.addr().get())? as u64;
         let number = offset / FRAME_SIZE as u64;
         (number < self.descriptors.len() as u64).then_some(FrameNo(number as u32))

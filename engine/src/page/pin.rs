@@ -41,9 +41,9 @@ pub struct PageInfo {
     /// Pins, all of them.
     pub pins: u32,
     /// Shared latches.
-    pub readers: u32,
+    pub shared: u32,
     /// Whether the exclusive latch is held.
-    pub writer: bool,
+    pub exclusive: bool,
     /// Whether bytes were stored that no sync has taken yet.
     pub dirty: bool,
     /// Whether the page was cut off from its object.
@@ -52,8 +52,17 @@ pub struct PageInfo {
     pub poisoned: bool,
     /// Changes with every exclusive latch that is released; 0 while the frame is unused.
     pub version: u64,
-    /// The page of an object that the frame holds, as far as it is known: the low 28 bits of the object's number.
-    pub owner: Option<(u32, PageIndex)>,
+    /// The page of an object that the frame holds, as far as it is known.
+    pub owner: Option<PageOwner>,
+}
+
+/// Which page a frame holds, as its descriptor remembers it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct PageOwner {
+    /// The low bits of the object's number, at least 27: a hint.
+    pub object: u32,
+    /// The page.
+    pub index: PageIndex,
 }
 
 impl PageRef {
@@ -152,13 +161,13 @@ impl PageInfo {
         Self {
             pfn,
             pins: now.map_or(0, Snapshot::pins),
-            readers: now.filter(|now| !now.claimed()).map_or(0, Snapshot::shared),
-            writer: says(|now| now.exclusive() && !now.claimed()),
+            shared: now.filter(|now| !now.claimed()).map_or(0, Snapshot::shared),
+            exclusive: says(|now| now.exclusive() && !now.claimed()),
             dirty: says(Snapshot::dirty),
             detached: says(Snapshot::orphan),
             poisoned: says(Snapshot::poisoned),
             version: now.map_or(0, Snapshot::version_number),
-            owner: owner(pfn, now).map(|o| (o.object(), o.index())),
+            owner: owner(pfn, now).map(|o| PageOwner { object: o.object(), index: o.index() }),
         }
     }
 }

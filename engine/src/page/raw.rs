@@ -58,14 +58,15 @@ impl Pages {
         Ok(PageRef::new(self, descriptor))
     }
 
-    /// Takes back the pins that a [`PinnedRange::into_raw`] left on the frames of `len` bytes at `address`.
+    /// Takes back the pins that a [`PinnedRange::into_raw`] left on the frames of these bytes.
     ///
     /// # Errors
     /// As [`Self::adopt`].
     ///
     /// # Safety
     /// There are such pins, and they are taken back once.
-    pub unsafe fn adopt_range(&self, address: *const u8, len: usize) -> Result<PinnedRange> {
+    pub unsafe fn adopt_range(&self, bytes: *const [u8]) -> Result<PinnedRange> {
+        let (address, len) = (bytes.cast::<u8>(), bytes.len());
         let in_page = address.addr() % FRAME_SIZE;
         let end = in_page.saturating_add(len.max(1));
         // SAFETY: the caller's promise.
@@ -75,7 +76,7 @@ impl Pages {
             let page = unsafe { self.adopt(address.wrapping_add(at - in_page)) };
             match page {
                 Ok(page) => {
-                    range.extend(page).map_err(|_| Error::Invalid("pins do not follow each other".into()))?
+                    range.extend(page).map_err(|_| Error::internal("frames that follow each other do not"))?
                 }
                 Err(error) => return Err(error),
             }

@@ -43,7 +43,7 @@ impl Pages {
     ///
     /// # Errors
     /// As [`frames_at`]; `OutOfRange` for pfns that are not of this region.
-    pub fn frames(&self, range: PfnRange) -> Result<Vec<PageRef>> {
+    pub(crate) fn frames(&self, range: PfnRange) -> Result<Vec<PageRef>> {
         self.region().ensure_usable()?;
         let last = range.start.get().saturating_add(range.frames.saturating_sub(1));
         // What lies beyond the frames in use has no page, however far the window reaches.

@@ -11,7 +11,7 @@ use crate::units::FrameNo;
 
 /// The right to take frames out of use.
 #[must_use = "roles may change only while this lives"]
-pub struct Roles<'p> {
+pub(crate) struct Roles<'p> {
     pages: &'p Pages,
     _lock: RwLockWriteGuard<'p, ()>,
 }
@@ -19,7 +19,7 @@ pub struct Roles<'p> {
 /// What a frame was when it was detached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
-pub enum Detached {
+pub(crate) enum Detached {
     /// It has no pin and can get none: it is free at once.
     Idle,
     /// It is pinned: it stays out of use until it comes back through [`Roles::take_released`].
@@ -28,7 +28,7 @@ pub enum Detached {
 
 impl Pages {
     /// Waits until no pin by number is being made, and keeps new ones waiting.
-    pub fn roles(&self) -> Roles<'_> {
+    pub(crate) fn roles(&self) -> Roles<'_> {
         Roles { pages: self, _lock: self.roles.write() }
     }
 
@@ -41,7 +41,7 @@ impl Pages {
 impl Roles<'_> {
     /// Cuts a frame off: no new pin is given on it. The manager no longer maps it, and appends the record that says so
     /// before this right ends.
-    pub fn detach(&mut self, frame: FrameNo) -> Detached {
+    pub(crate) fn detach(&mut self, frame: FrameNo) -> Detached {
         match FrameTable::global().orphan(self.pages.pfn(frame)) {
             OrphanOutcome::Idle => Detached::Idle,
             OrphanOutcome::Busy => Detached::Busy,
@@ -50,7 +50,7 @@ impl Roles<'_> {
 
     /// Frames that were busy when they were detached and whose last pin is gone. Their descriptors are retired: the
     /// caller owes them to its free space.
-    pub fn take_released(&mut self) -> Vec<FrameNo> {
+    pub(crate) fn take_released(&mut self) -> Vec<FrameNo> {
         let frames = self.pages.region().take_orphans();
         for &frame in &frames {
             FrameTable::global().retire_orphan(self.pages.pfn(frame));

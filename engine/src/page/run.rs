@@ -63,13 +63,13 @@ impl PinnedRange {
         &self.first
     }
 
-    /// Gives up the value and keeps the pins: address and length name them now.
+    /// Gives up the value and keeps the pins: the bytes name them now.
     /// [`Pages::adopt_range`](super::Pages::adopt_range) takes them back.
     #[must_use]
-    pub fn into_raw(self) -> (*const u8, usize) {
-        let name = (self.address(), self.len);
+    pub fn into_raw(self) -> *const [u8] {
+        let bytes = std::ptr::slice_from_raw_parts(self.address(), self.len);
         std::mem::forget(self);
-        name
+        bytes
     }
 
     /// Latches all its pages for reading, to keep. `None`, and the pins are gone, where a page has a writer, or one that
@@ -110,6 +110,14 @@ impl PinnedRange {
     }
 }
 
+impl fmt::Debug for PinnedRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, frames, len) = (self.first.pfn(), self.frames(), self.len);
+        let mut shown = f.debug_struct("PinnedRange");
+        shown.field("first", &first).field("frames", &frames).field("len", &len).finish_non_exhaustive()
+    }
+}
+
 impl Drop for PinnedRange {
     fn drop(&mut self) {
         let pages = self.first.pages();
@@ -128,12 +136,12 @@ impl Drop for PinnedRange {
 /// batch, waits for it, and after two seconds is told [`Busy`](crate::Error::Busy): it may be the writer's own.
 ///
 /// ```
-/// # use pagestone::store::Store;
+/// # use pagestone::Store;
 /// # fn main() -> pagestone::Result {
 /// let store = Store::options().open_memory(1 << 20)?;
 /// let book = store.create("book")?;
 /// book.append(&[7; 10_000])?;
-/// let part = book.pin_range(1_000, 8_000)?.map(|range| range.try_read()).transpose()?.flatten();
+/// let part = book.pin_range(1_000, 8_000)?.pinned().map(|range| range.try_read()).transpose()?.flatten();
 /// store.unlink("book")?;
 /// drop(book);
 /// assert_eq!(part.as_deref(), Some(&[7; 8_000][..]));

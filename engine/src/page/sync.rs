@@ -12,7 +12,7 @@ use std::ops::Range;
 /// may not return before this one has flushed them.
 #[must_use = "dirt that is taken and not flushed is lost"]
 #[derive(Default)]
-pub struct Dirt {
+pub(crate) struct Dirt {
     frames: Vec<(FrameNo, Lines)>,
 }
 
@@ -78,7 +78,7 @@ impl Pages {
 impl Dirt {
     /// Whether there is nothing to flush.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
 

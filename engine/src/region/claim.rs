@@ -66,7 +66,7 @@ impl Claim {
             if let Some(over) = start.elapsed().checked_sub(wait) {
                 if over >= patience(&file, &mut holder) {
                     let by = holder.unwrap_or_else(|| holder::find(&file)).words;
-                    return Err(Error::Claimed { path: path.into(), by });
+                    return Err(Error::InUse { path: path.into(), by });
                 }
             }
             let left = wait.saturating_sub(start.elapsed()).max(Duration::from_millis(1));

@@ -132,7 +132,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
     if let Some(path) =
         path.as_deref().filter(|_| probe.geometry.is_some() && map::excludes(identity, writes))
     {
-        return Err(Error::Claimed { path: path.into(), by: "this process".into() });
+        return Err(Error::InUse { path: path.into(), by: "this process".into() });
     }
     let medium = Medium {
         path: path.map(Arc::from),

@@ -3,10 +3,10 @@
 //! Pins, latches and guards ([`page`](crate::page)) know frames; what a frame holds is the business of a space
 //! manager. The object [`store`](crate::store) is the built-in one. The split of work:
 //!
-//! - The manager changes the role of frames only inside [`Pages::roles`](crate::page::Pages::roles). There it asks for
-//!   each frame it wants back whether it is pinned ([`Roles::detach`](crate::page::Roles::detach)). An idle frame
+//! - The manager changes the role of frames only inside `Pages::roles`. There it asks for
+//!   each frame it wants back whether it is pinned (`Roles::detach`). An idle frame
 //!   it may free at once; a busy one stays out of use until its last pin has dropped and
-//!   [`Roles::take_released`](crate::page::Roles::take_released) hands it over.
+//!   `Roles::take_released` hands it over.
 //! - A pin by frame number or address is only given after the manager vouched for the frame.
 #![forbid(unsafe_code)]
 

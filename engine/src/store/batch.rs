@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Only lines that differ from what the objects hold are logged.
 ///
 /// ```
-/// use pagestone::store::Store;
+/// use pagestone::Store;
 ///
 /// # fn main() -> pagestone::Result {
 /// let store = Store::options().open_memory(1 << 20)?;

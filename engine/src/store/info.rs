@@ -3,7 +3,7 @@
 use super::{Object, Store};
 use crate::error::Result;
 use crate::frame::FrameTable;
-use crate::media::check::Report;
+use crate::media::check::{DEFECTS, Report};
 use crate::media::ending::Recovery;
 use crate::stats::Stats;
 use crate::sync::atomic::Ordering;
@@ -34,8 +34,8 @@ pub struct Entry {
 pub struct Info {
     /// The file; `None` for memory.
     pub path: Option<Arc<Path>>,
-    /// The device and the inode of the file; of memory, what stands for them.
-    pub file: (u64, u64),
+    /// Which file that is; of memory, what stands for one.
+    pub file: FileId,
     /// What the store lies on.
     pub kind: MediumKind,
     /// How durable a sync is taken to be.
@@ -60,6 +60,39 @@ pub struct Info {
     pub generation: u64,
 }
 
+/// A file, whatever its names are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FileId {
+    /// The device it is on, as `stat` says.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
+/// How much of an object has frames, as [`Object::mapped`] finds it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Mapped {
+    /// Pages that have a frame.
+    pub pages: u64,
+    /// Runs of pages whose frames follow each other in memory.
+    pub runs: u64,
+}
+
+/// A kind of defect that [`Store::check`] knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Defect {
+    /// What a [`Finding`](super::Finding) of it is called.
+    pub name: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// All kinds of defects.
+pub fn defects() -> impl Iterator<Item = Defect> {
+    DEFECTS.iter().map(|&(name, meaning)| Defect { name, meaning })
+}
+
 impl Store {
     /// What the store is.
     #[must_use]
@@ -67,7 +100,7 @@ impl Store {
         let (region, log) = (self.engine.pages.region(), &self.engine.log);
         Info {
             path: region.shared_path(),
-            file: (region.identity().device, region.identity().inode),
+            file: FileId { device: region.identity().device, inode: region.identity().inode },
             kind: region.kind(),
             durability: region.class(),
             assumed: region.assumed().is_some(),
@@ -109,8 +142,8 @@ impl Store {
             table_frames: table.capacity,
             table_chunks: table.populated_chunks,
             table_bytes: table.bytes,
-            first_touches: table.first_touches,
-            reclaimed_chunks: table.reclaimed_chunks,
+            table_first_touches: table.first_touches,
+            table_reclaims: table.reclaimed_chunks,
             lines_flushed: door.lines_flushed,
             lines_streamed: door.lines_streamed,
             fences: door.fences,
@@ -128,18 +161,18 @@ impl Store {
             open_objects: self.engine.open.count() as u64,
             pinned_pages: self.engine.pages.count_pinned() as u64,
             syncs: self.engine.syncs.begun(),
-            records: log.records,
-            record_bytes: log.record_bytes,
-            marks: log.marks,
-            tail_moves: log.tail_moves,
-            recovered: log.recovered,
+            log_records: log.records,
+            log_bytes: log.record_bytes,
+            log_commits: log.marks,
+            log_tail_moves: log.tail_moves,
+            log_recovered: log.recovered,
             set_aside: self.engine.set_aside(),
             ..without_lock
         }
     }
 
-    /// Lets nothing more change the region until it is opened again (a panic that was caught at a border).
-    #[doc(hidden)]
+    /// Lets nothing more change the region until it is opened again: for a border that has caught a panic, behind which the
+    /// state in memory may be half made. What is stored is as a crash at this moment would leave it.
     pub fn poison(&self, why: &str) {
         self.engine.pages.region().poison(why);
     }
@@ -169,20 +202,20 @@ impl Object {
     ///
     /// # Errors
     /// `Corrupt`.
-    pub fn mapped(&self) -> Result<(u64, u64)> {
+    pub fn mapped(&self) -> Result<Mapped> {
         self.shared.engine.ensure_whole()?;
-        let (mut pages, mut runs, mut from, mut next) = (0, 0, 0, None);
+        let (mut mapped, mut from, mut next) = (Mapped::default(), 0, None);
         loop {
             let range = PageIndex(from)..PageIndex(u64::MAX);
             let batch = self.shared.engine.ledger.mapped(self.shared.slot, range, MAPPED_BATCH)?;
             for (index, frame) in &batch {
-                runs += u64::from(next != Some((index.0, u64::from(frame.0))));
+                mapped.runs += u64::from(next != Some((index.0, u64::from(frame.0))));
                 next = Some((index.0 + 1, u64::from(frame.0) + 1));
                 from = index.0 + 1;
             }
-            pages += batch.len() as u64;
+            mapped.pages += batch.len() as u64;
             if batch.len() < MAPPED_BATCH {
-                return Ok((pages, runs));
+                return Ok(mapped);
             }
         }
     }

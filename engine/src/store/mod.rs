@@ -1,7 +1,7 @@
 //! The object store: named, sparse, byte-addressed objects whose pages are pinned where they lie.
 //!
 //! ```
-//! use pagestone::store::Store;
+//! use pagestone::Store;
 //!
 //! # fn main() -> pagestone::Result {
 //! # let folder = tempfile::tempdir().map_err(|e| pagestone::Error::Invalid(e.to_string()))?;
@@ -12,7 +12,7 @@
 //! object.sync()?;
 //!
 //! drop(object);
-//! store.close().map_err(|(_, error)| error)?;
+//! store.close()?;
 //! let store = Store::options().open(&path)?;
 //! assert_eq!(store.exists("inventory")?, Some(9));
 //! # Ok(())
@@ -30,12 +30,13 @@ mod names;
 mod object;
 mod options;
 
-pub use crate::media::check::{Counts, DEFECTS, Finding, Report};
+pub use crate::media::check::{Counts, Finding, Report};
 pub use crate::media::ending::{Ending, Recovery, Why};
 pub use crate::page::frames_at;
 pub use batch::Batch;
-pub use info::{Entry, Info};
-pub use object::Object;
+pub use close::CloseError;
+pub use info::{Defect, Entry, FileId, Info, Mapped, defects};
+pub use object::{Object, PinRange};
 pub use options::Options;
 
 use crate::engine::Engine;
@@ -84,7 +85,7 @@ impl Store {
     /// eighth of the region is free.
     ///
     /// ```
-    /// # use pagestone::store::Store;
+    /// # use pagestone::Store;
     /// # fn main() -> pagestone::Result {
     /// # let store = Store::options().open_memory(1 << 20)?;
     /// store.create("draft")?.write_at(0, &[1; 4 << 20])?;

@@ -120,14 +120,34 @@ impl Store {
     /// The objects that have a name, in the order of their names. Others may change names meanwhile: one that is there
     /// from the beginning to the end is given once; one that comes or goes meanwhile is given once or not at all.
     pub fn list(&self) -> Result<Vec<Entry>> {
+        self.list_prefix("")
+    }
+
+    /// As [`list`](Self::list), of the names that begin with `prefix`. It looks at all names: the directory is a hash.
+    ///
+    /// ```
+    /// # use pagestone::Store;
+    /// # fn main() -> pagestone::Result {
+    /// # let store = Store::options().open_memory(1 << 20)?;
+    /// for name in ["log/1", "log/2", "data"] {
+    ///     store.create(name)?;
+    /// }
+    /// assert_eq!(store.list_prefix("log/")?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn list_prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Vec<Entry>> {
         self.engine.ensure_whole()?;
+        let prefix = prefix.as_ref();
         let entry = |record: crate::media::ObjectRecord| Entry {
             name: record.name,
             id: record.id,
             len: record.size,
             kind: record.kind.get(),
         };
-        let mut entries: Vec<_> = self.engine.ledger.list()?.into_iter().map(entry).collect();
+        let records = self.engine.ledger.list()?.into_iter();
+        let mut entries: Vec<_> =
+            records.filter(|record| record.name.starts_with(prefix)).map(entry).collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }

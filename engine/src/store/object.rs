@@ -10,13 +10,38 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What [`Object::pin_range`] finds. Others may change the object meanwhile: it is what was true.
+#[derive(Debug)]
+#[must_use = "a pin that is dropped at once protects nothing"]
+pub enum PinRange {
+    /// The range, all of it pinned.
+    Pinned(PinnedRange),
+    /// A page of it was never written, and has no frame: [`Object::allocate`] gives it one.
+    Hole,
+    /// It reaches past the object's end.
+    PastEnd,
+    /// All its pages have frames, which do not follow each other in memory: a smaller range may.
+    Scattered,
+}
+
+impl PinRange {
+    /// The range, if it is pinned.
+    #[must_use = "a pin that is dropped at once protects nothing"]
+    pub fn pinned(self) -> Option<PinnedRange> {
+        match self {
+            Self::Pinned(range) => Some(range),
+            Self::Hole | Self::PastEnd | Self::Scattered => None,
+        }
+    }
+}
+
 /// An open object: a sparse array of bytes, and of pages that can be pinned.
 ///
 /// Clones, and handles opened by name, are the same object with the same pages. An object that is unlinked while it is
 /// open lives until its last handle is dropped.
 ///
 /// ```
-/// use pagestone::store::Store;
+/// use pagestone::Store;
 ///
 /// # fn main() -> pagestone::Result {
 /// let store = Store::options().open_memory(1 << 20)?;
@@ -108,7 +133,7 @@ impl Object {
     /// pinned meanwhile stay as they are for their holders, and their frames are used again after the last pin.
     ///
     /// ```
-    /// # use pagestone::{Error, store::Store, units::PageIndex};
+    /// # use pagestone::{Error, PageIndex, Store};
     /// # fn main() -> pagestone::Result {
     /// # let store = Store::options().open_memory(1 << 20)?;
     /// let object = store.create("o")?;
@@ -139,7 +164,8 @@ impl Object {
     /// # Errors
     /// `TimedOut`: nothing has changed.
     pub fn set_len_wait(&self, len: u64, wait: Duration) -> Result {
-        self.shared.wait_for_pins(len, wait)?;
+        check_end(len, 0)?;
+        self.shared.wait_for_pins(PageIndex::pages_for(len)..u64::MAX, wait)?;
         self.shared.engine.with_room(|| self.shared.set_len(len))
     }
 
@@ -165,6 +191,20 @@ impl Object {
     /// zeros.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result {
         self.shared.engine.with_room(|| self.shared.punch_hole(offset, len))
+    }
+
+    /// As [`punch_hole`](Self::punch_hole), but first waits, at most for `wait`, until none of the pages that it gives back is
+    /// pinned: as [`set_len_wait`](Self::set_len_wait).
+    ///
+    /// # Durability
+    /// As [`write_at`](Self::write_at).
+    ///
+    /// # Errors
+    /// `TimedOut`: nothing has changed. As [`punch_hole`](Self::punch_hole).
+    pub fn punch_hole_wait(&self, offset: u64, len: u64, wait: Duration) -> Result {
+        let end = check_end(offset, len)?;
+        self.shared.wait_for_pins(self.shared.whole_pages(offset, end), wait)?;
+        self.punch_hole(offset, len)
     }
 
     /// Makes everything durable that was written to the object before, by whatever thread and through whatever
@@ -218,37 +258,47 @@ impl Object {
         }
     }
 
-    /// Pins the pages of a byte range, if their frames follow each other in memory. `None` otherwise, and for a range
-    /// with holes or past the end: read it instead.
+    /// Pins the pages of a byte range, if their frames follow each other in memory. What cannot be pinned can be read
+    /// ([`read_at`](Self::read_at)).
     ///
     /// ```
-    /// # use pagestone::store::Store;
+    /// # use pagestone::{Store, store::PinRange};
     /// # fn main() -> pagestone::Result {
     /// # let store = Store::options().open_memory(1 << 20)?;
     /// # let object = store.create("o")?;
     /// object.write_at(0, &[7; 10_000])?;
     /// match object.pin_range(100, 9_000)? {
-    ///     Some(range) => assert_eq!(range.len(), 9_000),
-    ///     None => println!("not in one piece: read_at"),
+    ///     PinRange::Pinned(range) => assert_eq!(range.len(), 9_000),
+    ///     PinRange::Scattered => println!("not in one piece: read_at"),
+    ///     PinRange::Hole | PinRange::PastEnd => unreachable!("all of it was written"),
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn pin_range(&self, offset: u64, len: usize) -> Result<Option<PinnedRange>> {
+    ///
+    /// # Errors
+    /// As [`pin`](Self::pin); `OutOfRange` beyond [`LEN_MAX`](Self::LEN_MAX).
+    pub fn pin_range(&self, offset: u64, len: usize) -> Result<PinRange> {
         let end = check_end(offset, len as u64)?;
         if end > self.len() {
-            return Ok(None);
+            return Ok(PinRange::PastEnd);
         }
         let index = PageIndex::of_byte(offset);
-        let Some(first) = self.pin(index)? else { return Ok(None) };
+        let Some(first) = self.pin(index)? else { return Ok(self.nothing_at(index)) };
         let mut range = PinnedRange::new(first, (offset % FRAME_SIZE as u64) as usize, len);
-        for index in index.0 + 1..PageIndex::pages_for(end) {
-            let Some(page) = self.pin(PageIndex(index))? else { return Ok(None) };
-            if range.extend(page).is_err() {
-                return Ok(None);
-            }
+        let mut scattered = false;
+        for index in (index.0 + 1..PageIndex::pages_for(end)).map(PageIndex) {
+            let Some(page) = self.pin(index)? else { return Ok(self.nothing_at(index)) };
+            // A hole that follows is what the caller can do something about.
+            scattered |= !scattered && range.extend(page).is_err();
         }
-        Ok(Some(range))
+        Ok(if scattered { PinRange::Scattered } else { PinRange::Pinned(range) })
+    }
+
+    /// Why a page has no frame: it may lie past the end by now.
+    #[cold]
+    fn nothing_at(&self, index: PageIndex) -> PinRange {
+        if index.0 < PageIndex::pages_for(self.len()) { PinRange::Hole } else { PinRange::PastEnd }
     }
 }
 

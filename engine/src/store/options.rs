@@ -18,7 +18,7 @@ use std::time::Duration;
 /// How to open a store; made by [`Store::options`].
 ///
 /// ```
-/// use pagestone::{store::Store, units::Durability, Error};
+/// use pagestone::{Durability, Error, Store};
 ///
 /// let refused = Store::options().require(Durability::CacheLine).open_memory(1 << 20);
 /// assert!(matches!(refused, Err(Error::TooWeak { .. })));
@@ -120,6 +120,7 @@ impl Options {
     }
 
     /// Hears everything that goes to the medium (tests).
+    #[cfg(any(test, feature = "internals"))]
     #[doc(hidden)]
     pub fn recorder(mut self, recorder: Arc<Recorder>) -> Self {
         self.region.recorder = Some(recorder);
@@ -127,6 +128,7 @@ impl Options {
     }
 
     /// Says it is this file on this boot (tests).
+    #[cfg(any(test, feature = "internals"))]
     #[doc(hidden)]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.region.identity = Some(identity);
@@ -134,6 +136,7 @@ impl Options {
     }
 
     /// Breaks rules of the medium's protocol (tests).
+    #[cfg(any(test, feature = "internals"))]
     #[doc(hidden)]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
@@ -147,7 +150,7 @@ impl Options {
     /// to before its first change.
     ///
     /// # Errors
-    /// `Claimed` when another process, or this one, has it open; `NotARegion`, `Version`, `Features`, `Truncated`,
+    /// `InUse` when another process, or this one, has it open; `NotARegion`, `Version`, `Features`, `Truncated`,
     /// `Corrupt`, `TooWeak`, `Io`.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let source = Source::File { path: path.as_ref().to_path_buf() };
@@ -170,6 +173,8 @@ impl Options {
     ///
     /// # Errors
     /// As [`open`](Self::open).
+    #[cfg(any(test, feature = "internals"))]
+    #[doc(hidden)]
     pub fn open_image(&self, image: Vec<u8>) -> Result<Store> {
         let mut options = self.clone();
         (options.region.create, options.region.create_new) = (false, false);

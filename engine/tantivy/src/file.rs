@@ -3,10 +3,10 @@
 use crate::bytes::PinnedBytes;
 use crate::reads::Counters;
 use crate::slices::{Runs, Slice};
-use pagestone::Error;
 use pagestone::page::ReadRange;
-use pagestone::store::Object;
+use pagestone::store::PinRange;
 use pagestone::units::FRAME_SIZE;
+use pagestone::{Error, Object};
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -40,8 +40,10 @@ impl File {
 
     fn latch(&self, start: usize, len: usize) -> io::Result<Option<ReadRange>> {
         match self.object.pin_range(start as u64, len) {
-            Ok(Some(pinned)) => Ok(pinned.try_read()?),
-            Ok(None) | Err(Error::TooManyPins { .. }) => Ok(None),
+            Ok(PinRange::Pinned(pinned)) => Ok(pinned.try_read()?),
+            Ok(PinRange::Hole | PinRange::PastEnd | PinRange::Scattered) | Err(Error::TooManyPins { .. }) => {
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -4,7 +4,7 @@
 //! databases. What tantivy reads is not copied: it gets the pages where they lie, pinned until it drops them.
 //!
 //! ```
-//! use pagestone::store::Store;
+//! use pagestone::Store;
 //! use pagestone_tantivy::PagestoneDirectory;
 //! use tantivy::collector::Count;
 //! use tantivy::query::QueryParser;

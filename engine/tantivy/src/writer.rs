@@ -1,6 +1,6 @@
 //! A file that is being written.
 
-use pagestone::store::Object;
+use pagestone::Object;
 use std::io::{self, Write};
 use tantivy::directory::{AntiCallToken, TerminatingWrite};
 

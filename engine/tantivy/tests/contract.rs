@@ -1,7 +1,6 @@
 //! tantivy's contract with its directory, promise by promise.
 
-use pagestone::store::Store;
-use pagestone::units::PageIndex;
+use pagestone::{PageIndex, Store};
 use pagestone_tantivy::PagestoneDirectory;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -153,12 +152,12 @@ fn slices_of_one_page_share_one_latch_whichever_handle_they_come_from() {
     assert_eq!((reads.pinned, reads.copied), (5000, 0));
     let object = store.open("index/segment.store").unwrap();
     let page = object.pin(PageIndex(1)).unwrap().unwrap();
-    assert_eq!((page.info().readers, page.info().pins), (1, 2));
+    assert_eq!((page.info().shared, page.info().pins), (1, 2));
     // The last slice gives it back, and the next takes it anew.
     drop(slices);
-    assert_eq!((page.info().readers, page.info().pins), (0, 1));
+    assert_eq!((page.info().shared, page.info().pins), (0, 1));
     let again = handles[0].read_bytes_slice(FRAME..FRAME + 1).unwrap();
-    assert_eq!((again.as_slice(), page.info().readers), (&bytes[FRAME..FRAME + 1], 1));
+    assert_eq!((again.as_slice(), page.info().shared), (&bytes[FRAME..FRAME + 1], 1));
 }
 
 #[test]

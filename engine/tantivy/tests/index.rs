@@ -1,6 +1,7 @@
 //! A whole index on a region.
 
-use pagestone::store::Store;
+use pagestone::Store;
+use pagestone::store::CloseError;
 use pagestone_tantivy::PagestoneDirectory;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ fn count(index: &Index, field: Field, word: &str) -> usize {
 /// Closes a store once tantivy's threads, which are not waited for, have let go of it: nothing is left open or pinned.
 fn close(mut store: Store) {
     let patience = Instant::now() + Duration::from_secs(20);
-    while let Err((open, error)) = store.close() {
+    while let Err(CloseError { store: open, error }) = store.close() {
         assert!(Instant::now() < patience, "{error}");
         store = open;
         thread::sleep(Duration::from_millis(10));

@@ -4,8 +4,7 @@
 #[path = "../../redb/tests/victim/mod.rs"]
 mod victim;
 
-use pagestone::store::Store;
-use pagestone::units::Durability;
+use pagestone::{Durability, Store};
 use pagestone_tantivy::PagestoneDirectory;
 use tantivy::collector::Count;
 use tantivy::query::{AllQuery, TermQuery};

@@ -1,8 +1,7 @@
 //! tantivy's commits, cut off at every moment.
 
 use pagestone::persist::Recorder;
-use pagestone::store::Store;
-use pagestone::units::Durability;
+use pagestone::{Durability, Store};
 use pagestone_tantivy::PagestoneDirectory;
 use pagestone_tests::crash::commits::{Outcome, holds};
 use tantivy::collector::Count;

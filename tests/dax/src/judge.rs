@@ -92,7 +92,7 @@ fn inspect(
     for f in report.findings {
         findings.push(format!("check (read-only: {read_only}): {} at {:#x}: {}", f.name, f.at, f.detail));
     }
-    println!("recovered {} records (read-only: {read_only})", store.stats().recovered);
+    println!("recovered {} records (read-only: {read_only})", store.stats().log_recovered);
     let mut all = 0;
     for writer in 0..WRITERS {
         let acknowledged = ledger.acknowledged(writer).map_err(|error| format!("the ledger: {error}"))?;
@@ -103,7 +103,7 @@ fn inspect(
             findings.push(format!("writer {writer}, {acknowledged} acknowledged: {error}"));
         }
     }
-    store.close().map_err(|(_, error)| format!("closing: {error}"))?;
+    store.close().map_err(|error| format!("closing: {error}"))?;
     Ok(all)
 }
 

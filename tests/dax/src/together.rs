@@ -90,7 +90,7 @@ fn parts(store: &Store, writer: u64, n: u64, of: u64) -> pagestone::Result<[(&'s
         let object = store.open(name)?;
         let mut content = vec![0; object.len() as usize];
         object.read_at(0, &mut content)?;
-        pagestone::Result::Ok(content)
+        Ok::<_, pagestone::Error>(content)
     });
     let steps: Vec<u8> = (0..=n / EVERY).flat_map(|k| step(writer, k * EVERY + 1)).collect();
     let mut whole_wide = Vec::new();

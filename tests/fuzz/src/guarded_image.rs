@@ -68,7 +68,8 @@ impl Session {
             Act::Guard { object, page } => {
                 let Some(object) = self.open(object)? else { return Ok(()) };
                 let range = object.pin_range(u64::from(page) * 4096, 4096)?;
-                if let Some(range) = range.map(pagestone::page::PinnedRange::try_read).transpose()?.flatten()
+                if let Some(range) =
+                    range.pinned().map(pagestone::page::PinnedRange::try_read).transpose()?.flatten()
                 {
                     self.guards.push(Guarded { object: object.id(), before: range.to_vec(), range });
                 }

@@ -3,7 +3,7 @@
 use crate::fixture;
 use pagestone::Error;
 use pagestone::region::{Region, region_of};
-use pagestone::store::{Options, Report, Store};
+use pagestone::store::{CloseError, Options, Report, Store};
 use std::sync::Arc;
 
 /// Images stay small: what grows beyond is `NoSpace`.
@@ -29,7 +29,7 @@ pub fn killed(store: &Store) -> Vec<u8> {
 ///
 /// # Errors
 /// The store comes back when it is in use, and with any other error that the close tells.
-pub fn closed(store: Store) -> Result<Vec<u8>, (Store, Error)> {
+pub fn closed(store: Store) -> Result<Vec<u8>, CloseError> {
     let region = region(&store);
     store.close()?;
     Ok(bytes(&region))

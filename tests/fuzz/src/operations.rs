@@ -5,7 +5,7 @@ use crate::lives;
 use crate::{Many, decode};
 use arbitrary::Arbitrary;
 use pagestone::page::{PageRef, frames_at};
-use pagestone::store::{Object, Options, Store};
+use pagestone::store::{CloseError, Object, Options, Store};
 use pagestone::units::{Durability, PageIndex, PfnRange};
 use pagestone::{Error, Result};
 use std::cell::RefCell;
@@ -310,8 +310,8 @@ impl World {
         match lives::closed(store) {
             Ok(image) => self.live(image, 0),
             // A full region that owes work cannot do it before something is deleted: it is left as it stands.
-            Err((store, Error::NoSpace { .. })) => self.store = Some(store),
-            Err((_, error)) => panic!("closing: {error}"),
+            Err(CloseError { store, error: Error::NoSpace { .. } }) => self.store = Some(store),
+            Err(error) => panic!("closing: {error}"),
         }
     }
 
@@ -325,7 +325,7 @@ impl World {
 
     fn live(&mut self, image: Vec<u8>, recovered: u64) {
         let store = self.options.open_image(image).expect("what was left can be opened");
-        assert!(store.stats().recovered <= recovered, "a region closed in order was recovered");
+        assert!(store.stats().log_recovered <= recovered, "a region closed in order was recovered");
         self.store = Some(store);
         self.check();
     }

@@ -356,7 +356,7 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     if let Ok(reader) = reader {
-        assert_eq!(reader.stats().recovered, replayed, "operations replayed");
+        assert_eq!(reader.stats().log_recovered, replayed, "operations replayed");
         assert_same(&lives::killed(&reader), &expected, "a reader");
         let report = reader.check();
         drop(reader);
@@ -378,7 +378,7 @@ pub fn run(bytes: &[u8]) {
 fn recovers_once(image: Vec<u8>, expected: &[u8]) {
     match lives::options().open_image(image) {
         Ok(store) => {
-            assert_eq!(store.stats().recovered, 0, "recovered twice");
+            assert_eq!(store.stats().log_recovered, 0, "recovered twice");
             assert_same(&lives::killed(&store), expected, "the next one");
         }
         Err(error @ Error::NoSpace { .. }) => panic!("{error}"),

@@ -4,7 +4,7 @@
 use crate::lives::{self, blames_the_medium};
 use arbitrary::Arbitrary;
 use pagestone::page::PageRef;
-use pagestone::store::{Object, Store};
+use pagestone::store::{CloseError, Object, Store};
 use pagestone::units::{PageIndex, Pfn, PfnRange};
 use pagestone::{Error, Result};
 
@@ -224,7 +224,7 @@ impl Session {
         let store = self.store.take().ok_or(Error::Closed)?;
         match lives::closed(store) {
             Ok(image) => self.store = Some(lives::options().open_image(image)?),
-            Err((store, error)) => {
+            Err(CloseError { store, error }) => {
                 self.store = Some(store);
                 return Err(error);
             }

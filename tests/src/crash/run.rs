@@ -383,7 +383,7 @@ impl Live {
     /// The store's.
     pub fn close(self) -> Result<Run> {
         drop(self.hands);
-        self.store.close().map_err(|(_, error)| error)?;
+        self.store.close()?;
         let trace = Trace { base: self.base, events: self.recorder.take(), class: self.class };
         Ok(Run::of(trace, self.script, self.ids, self.durable))
     }

@@ -5,6 +5,7 @@ use super::hands::{Hands, Latch, Pin};
 use super::objects::Uid;
 use super::outcome::{Verdict, ensure};
 use super::scene::Scene;
+use pagestone::page::PageOwner;
 use pagestone::store::Object;
 use pagestone::units::PageIndex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,11 +43,11 @@ impl Hands {
         ensure(known.id.is_none_or(|id| id == object.id()), || {
             format!("assert_eq!({var}.id(), {:?}); // it is {}", known.id, object.id())
         })?;
-        let (mapped, _) = object.mapped().map_err(|e| e.to_string())?;
+        let mapped = object.mapped().map_err(|e| e.to_string())?.pages;
         let (inside, beyond) = content.mapped();
         let fits = if content.ahead_known { mapped == inside + beyond } else { mapped >= inside };
         ensure(fits, || {
-            format!("assert_eq!({var}.mapped().unwrap().0, {inside} + {beyond}); // it is {mapped}")
+            format!("assert_eq!({var}.mapped().unwrap().pages, {inside} + {beyond}); // it is {mapped}")
         })?;
         let writer = |pin: &Pin| pin.uid == uid && pin.latch == Some(Latch::Exclusive);
         if self.pins.iter().any(writer) {
@@ -115,7 +116,7 @@ impl Hands {
             format!("assert_eq!({var}.info().pins, {}); // it is {}", same().count(), info.pins)
         })?;
         let (readers, writers) = (latched(Latch::Shared), latched(Latch::Exclusive));
-        ensure(info.readers == readers && info.writer == (writers == 1), || {
+        ensure(info.shared == readers && info.exclusive == (writers == 1), || {
             format!("{var} is latched by {readers} readers and {writers} writers: {info:?}")
         })?;
         let gone = !self.model.holds(pin.uid, pin.index, pin.token);
@@ -125,7 +126,9 @@ impl Hands {
         })?;
         // An object that is gone for good has left the model.
         let object = self.model.all.get(&pin.uid).filter(|_| !gone);
-        let owner = object.and_then(|o| o.id).map(|id| ((id & 0xFFF_FFFF) as u32, PageIndex(pin.index)));
+        let owner = object
+            .and_then(|o| o.id)
+            .map(|id| PageOwner { object: (id & 0xFFF_FFFF) as u32, index: PageIndex(pin.index) });
         ensure(info.owner == owner, || {
             format!("assert_eq!({var}.info().owner, {owner:?}); // it is {:?}", info.owner)
         })?;

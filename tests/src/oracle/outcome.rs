@@ -19,7 +19,7 @@ pub enum Kind {
     Foreign,
     Poisoned,
     ReadOnly,
-    Claimed,
+    InUse,
     Closed,
     Other,
 }
@@ -41,7 +41,7 @@ pub fn kind(error: &Error) -> Kind {
         Error::ForeignAddress { .. } => Kind::Foreign,
         Error::Poisoned { .. } => Kind::Poisoned,
         Error::ReadOnly => Kind::ReadOnly,
-        Error::Claimed { .. } => Kind::Claimed,
+        Error::InUse { .. } => Kind::InUse,
         Error::Closed => Kind::Closed,
         _ => Kind::Other,
     }

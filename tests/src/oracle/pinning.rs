@@ -9,7 +9,7 @@ use super::scene::Scene;
 use super::step::Way;
 use super::tally::Event;
 use pagestone::page::PageRef;
-use pagestone::store::frames_at;
+use pagestone::store::{PinRange, frames_at};
 use pagestone::units::{PageIndex, PfnRange};
 use std::ops::Range;
 
@@ -80,21 +80,32 @@ impl Hands {
         let got = scene.judge(&self.code, self.handles[h].object.pin_range(at, len), expected)?;
         self.note(&got);
         let content = &self.model.get(uid).content;
-        let Got::Done(Some(range)) = got else { return Ok(()) };
+        let Got::Done(found) = got else { return Ok(()) };
         let end = at + len as u64;
-        ensure(end <= content.len, || "a range past the end was pinned".into())?;
         let pages = at / PAGE..PageIndex::pages_for(end).max(at / PAGE + 1);
-        ensure(pages.clone().all(|page| content.frames.contains_key(&page)), || {
-            "a range with holes was pinned".into()
-        })?;
+        let whole = pages.clone().all(|page| content.frames.contains_key(&page));
+        let range = match found {
+            PinRange::Pinned(range) => range,
+            PinRange::PastEnd => {
+                return ensure(end > content.len || !whole, || "a range inside is past the end".into());
+            }
+            PinRange::Hole => {
+                return ensure(end <= content.len && !whole, || "a range is called a hole".into());
+            }
+            PinRange::Scattered => {
+                return ensure(end <= content.len && whole, || "a range is called scattered".into());
+            }
+        };
+        ensure(end <= content.len, || "a range past the end was pinned".into())?;
+        ensure(whole, || "a range with holes was pinned".into())?;
         let same = range.frames() as u64 == pages.end - pages.start && range.len() == len;
         ensure(same, || {
             format!("{} frames and {} bytes are pinned of {pages:?}", range.frames(), range.len())
         })?;
         ensure(range.address().addr() as u64 % PAGE == at % PAGE, || "a range begins elsewhere".into())?;
-        let (address, bytes) = range.into_raw();
+        let bytes = range.into_raw();
         // SAFETY: the pins left the line above, taken back once.
-        let range = unsafe { scene.store.pages().adopt_range(address, bytes) }.map_err(|e| e.to_string())?;
+        let range = unsafe { scene.store.pages().adopt_range(bytes) }.map_err(|e| e.to_string())?;
         let pins = self.pins.iter().filter(|pin| pin.token == content.frames[&pages.start].token).count();
         let counted = range.first().info().pins as usize;
         ensure(counted == pins + 1, || {

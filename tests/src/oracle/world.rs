@@ -9,7 +9,7 @@ use super::outcome::{Kind, Verdict, ensure, kind};
 use super::scene::Scene;
 use super::step::{Case, Medium, Round, Setup, Step, name};
 use super::tally::Event;
-use pagestone::store::Store;
+use pagestone::store::{CloseError, Store};
 use pagestone::units::{Durability, PageIndex};
 
 /// What a crash may leave of sectors that were being written: the other copy stands.
@@ -231,18 +231,20 @@ impl World {
 
     /// Closes the store, which is not in use, and opens it again.
     fn close(&mut self) -> Verdict {
-        self.code.line(|| "store.close().map_err(|(_, error)| error).unwrap();".into());
+        self.code.line(|| "store.close().unwrap();".into());
         let Some(store) = self.store.take() else { return Ok(()) };
         match store.close() {
             Ok(()) => {
                 Event::Closed.happened();
                 self.begin(Ending::Closed)
             }
-            Err((store, error)) if self.armed && matches!(kind(&error), Kind::Io | Kind::Poisoned) => {
+            Err(CloseError { store, error })
+                if self.armed && matches!(kind(&error), Kind::Io | Kind::Poisoned) =>
+            {
                 self.store = Some(store);
                 self.reopen_after_failure(7)
             }
-            Err((_, error)) => Err(format!("a store that nobody uses does not close: {error}")),
+            Err(error) => Err(format!("a store that nobody uses does not close: {error}")),
         }
     }
 
@@ -251,10 +253,10 @@ impl World {
             return self.close();
         }
         let Some(store) = self.store.take() else { return Ok(()) };
-        self.code.line(|| "let (store, _) = store.close().unwrap_err();".into());
+        self.code.line(|| "let store = store.close().unwrap_err().store;".into());
         match store.close() {
             Ok(()) => Err("a store that is in use was closed".into()),
-            Err((store, error)) => {
+            Err(CloseError { store, error }) => {
                 self.store = Some(store);
                 let failed = self.armed && matches!(kind(&error), Kind::Io | Kind::Poisoned);
                 if failed {
@@ -277,9 +279,9 @@ impl World {
         self.code.line(|| "drop(store);".into());
         self.store = None;
         if self.setup.medium == Medium::File {
-            self.code.line(|| "ground.options().open(ground.path()).unwrap_err(); // Claimed".into());
+            self.code.line(|| "ground.options().open(ground.path()).unwrap_err(); // InUse".into());
             let second = self.ground.options().open(self.ground.path());
-            let claimed = second.as_ref().err().is_some_and(|e| kind(e) == Kind::Claimed);
+            let claimed = second.as_ref().err().is_some_and(|e| kind(e) == Kind::InUse);
             ensure(claimed, || format!("a region with pins was not claimed: {second:?}"))?;
         }
         for hands in &mut self.hands {
@@ -302,7 +304,7 @@ impl World {
         } else {
             self.let_go(true);
             let Some(store) = self.store.take() else { return Ok(()) };
-            store.close().map_err(|(_, e)| format!("a store that nobody uses does not close: {e}"))?;
+            store.close().map_err(|e| format!("a store that nobody uses does not close: {e}"))?;
             self.hands.iter_mut().for_each(|hands| hands.model.settled());
             self.ground.absorb();
         }
@@ -317,7 +319,7 @@ impl World {
         Event::ReadOnly.happened();
         self.refuses_changes()?;
         let Some(store) = self.store.take() else { return Ok(()) };
-        store.close().map_err(|(_, e)| format!("a store that was read does not close: {e}"))?;
+        store.close().map_err(|e| format!("a store that was read does not close: {e}"))?;
         ensure(bytes_of(&self.ground, self.setup.medium)? == before, || "reading changed the file".into())?;
         self.begin(if died { Ending::Died } else { Ending::Closed })
     }

@@ -1,9 +1,9 @@
 //! One page reached in three ways, and what the descriptors cost.
 
 use crate::failure::Failure;
-use pagestone::page::PageRef;
-use pagestone::store::{Object, Store, frames_at};
-use pagestone::units::{PageIndex, Pfn, PfnRange};
+use pagestone::store::frames_at;
+use pagestone::units::PfnRange;
+use pagestone::{Object, PageIndex, PageRef, Pfn, Store};
 
 /// One page, reached by object, by pfn and by address.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::import::{self, Allowed};
 use crate::place::{self, Place};
 use crate::sqlite;
 use ledger::{Ledger, Message};
-use pagestone::units::PageIndex;
+use pagestone::PageIndex;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};

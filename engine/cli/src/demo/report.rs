@@ -5,8 +5,8 @@ use super::proof::Proof;
 use super::{Life, Own, unicode};
 use crate::failure::Failure;
 use crate::output::{count, print, size};
+use pagestone::Durability;
 use pagestone::store::Finding;
-use pagestone::units::Durability;
 use std::collections::BTreeMap;
 use std::path::Path;
 

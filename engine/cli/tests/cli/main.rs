@@ -295,7 +295,7 @@ fn a_mistake_is_explained() {
 fn a_region_in_use_is_named_so() {
     let s = Scene::new();
     s.ok(&["create", "r.pgs"]);
-    let store = pagestone::store::Store::options().open(s.path("r.pgs")).expect("open here");
+    let store = pagestone::Store::options().open(s.path("r.pgs")).expect("open here");
     fs::write(s.path("x"), b"one").expect("a file");
     assert!(s.fails(4, &["import", "x", "r.pgs"]).contains("in use"));
     let start = std::time::Instant::now();
@@ -498,7 +498,7 @@ fn what_is_missing_is_found_before_anything_is_removed() {
     assert!(why.contains("nosuch") && why.contains("nothing was removed"), "{why}");
     s.fails(1, &["rm", "r.pgs:db", "other.pgs:nosuch"]);
     s.fails(1, &["rm", "r.pgs:db", "absent.pgs:x"]);
-    let held = pagestone::store::Store::options().open(s.path("other.pgs")).expect("open here");
+    let held = pagestone::Store::options().open(s.path("other.pgs")).expect("open here");
     s.fails(4, &["rm", "r.pgs:db", "other.pgs:x"]);
     drop(held);
     assert_eq!((count("r.pgs"), count("other.pgs")), (Some(2), Some(1)));

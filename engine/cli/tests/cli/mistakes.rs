@@ -127,7 +127,7 @@ fn what_is_done_and_cannot_be_told_is_told_as_done() {
 fn the_exit_code_is_right_where_no_reason_can_be_written() {
     let s = Scene::new();
     s.ok(&["create", "r.pgs"]);
-    let _held = pagestone::store::Store::options().open(s.path("r.pgs")).expect("open here");
+    let _held = pagestone::Store::options().open(s.path("r.pgs")).expect("open here");
     for (region, code) in [("absent.pgs", 1), ("r.pgs", 4)] {
         let status = pagestone(&["info", region]).current_dir(s.path("")).stderr(full()).status();
         assert_eq!(status.expect("it runs").code(), Some(code), "{region}");

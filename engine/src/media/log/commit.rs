@@ -265,7 +265,7 @@ impl Log {
     fn tail_after(&self, applied: Sequence) -> Result<Tail> {
         let chain = self.chain.lock();
         let Ok(place) = chain.live.binary_search_by_key(&applied, |r| r.sequence) else {
-            return Err(Error::Invalid("the log lost sight of its last applied record".to_owned()));
+            return Err(Error::internal("the log lost sight of its last applied record"));
         };
         let record = &chain.live[place];
         let link = Link { epoch: chain.next.epoch, sequence: applied.next(), predecessor: record.checksum };

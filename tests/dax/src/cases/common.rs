@@ -123,7 +123,7 @@ pub fn other_disks_read_and_write_pages_directly(place: &Path) {
     from.write_at(0, &pattern).unwrap();
     to.write_at(0, &vec![0xee; LEN]).unwrap();
     let disk = disk();
-    let whole = from.pin_range(0, LEN).unwrap().unwrap();
+    let whole = from.pin_range(0, LEN).unwrap().pinned().unwrap();
     // SAFETY: pinned and mapped bytes, which no thread writes meanwhile.
     let n = unsafe { libc::pwrite(disk.as_raw_fd(), whole.address().cast(), LEN, AT) };
     assert_eq!(n, LEN as isize, "{}", std::io::Error::last_os_error());
@@ -167,7 +167,7 @@ pub fn a_full_medium_is_an_error_and_no_signal(place: &Path) {
     object.write_at(0, &chunk(5)).unwrap();
     drop(object);
     assert_eq!(store.check().unwrap().findings, []);
-    store.close().map_err(|(_, error)| error).unwrap();
+    store.close().unwrap();
 }
 
 /// A process of this program in a role.
@@ -206,13 +206,13 @@ pub fn a_killed_owner_loses_nothing_that_returned(place: &Path) {
     let owner = start_owner(&path);
     for options in [creating(), Store::options().read_only(true)] {
         match options.open(&path) {
-            Err(Error::Claimed { by, .. }) => assert!(by.contains(&owner.id().to_string()), "{by}"),
+            Err(Error::InUse { by, .. }) => assert!(by.contains(&owner.id().to_string()), "{by}"),
             other => panic!("{other:?}"),
         }
     }
     kill(owner);
     let store = Store::options().open(&path).unwrap();
-    assert!(store.stats().recovered > 0);
+    assert!(store.stats().log_recovered > 0);
     let mut found = [0; 24];
     store.open("kept").unwrap().read_at(0, &mut found).unwrap();
     assert_eq!(&found, b"written and never synced");
@@ -225,11 +225,11 @@ pub fn looking_at_an_unclean_region_changes_nothing(place: &Path) {
     let reading = || Store::options().read_only(true).open(&path).unwrap();
     // Readers share, and each replays for itself.
     for store in [reading(), reading()] {
-        assert!(store.stats().recovered > 0, "the region is not unclean");
+        assert!(store.stats().log_recovered > 0, "the region is not unclean");
         assert_eq!(store.exists("kept").unwrap(), Some(24));
         assert_eq!(store.check().unwrap().findings, []);
         assert!(matches!(store.create("more"), Err(Error::ReadOnly)));
-        store.close().map_err(|(_, error)| error).unwrap();
+        store.close().unwrap();
     }
     assert!(snapshot(&path) == before, "the medium was changed");
 }

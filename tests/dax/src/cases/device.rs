@@ -44,7 +44,7 @@ pub fn a_device_is_as_large_as_it_says(device: &Path) {
     assert!(len > size - (24 << 20), "{len} of {size}");
     drop(object);
     assert_eq!(store.check().unwrap().findings, []);
-    store.close().map_err(|(_, error)| error).unwrap();
+    store.close().unwrap();
 }
 
 /// Stores bytes on the bare device.
@@ -90,7 +90,7 @@ pub fn a_device_that_holds_something_is_refused(device: &Path) {
         assert!(found.iter().all(|&byte| byte == 0), "bytes of the former owner");
         drop(object);
         assert_eq!(store.check().unwrap().findings, []);
-        store.close().map_err(|(_, error)| error).unwrap();
+        store.close().unwrap();
     }
     // Without the word, what is there is opened.
     assert_eq!(creating().open(device).unwrap().exists("sparse").unwrap(), Some((12 << 20) + 1));
@@ -109,7 +109,7 @@ fn second_name(device: &Path) -> std::path::PathBuf {
 
 fn claimed_by(outcome: pagestone::Result<Store>) -> String {
     match outcome {
-        Err(Error::Claimed { by, .. }) => by,
+        Err(Error::InUse { by, .. }) => by,
         other => panic!("not claimed: {other:?}"),
     }
 }
@@ -132,7 +132,7 @@ pub fn one_owner_whatever_the_name(device: &Path) {
         let other_process = start("racer", name).wait_with_output().unwrap();
         assert!(other_process.stdout.starts_with(b"lost"), "{name:?}: another process comes in");
     }
-    store.close().map_err(|(_, error)| error).unwrap();
+    store.close().unwrap();
     Store::options().open(device).unwrap();
 }
 
@@ -147,7 +147,7 @@ pub fn race(device: &Path) {
             println!("{}", if alone && std::fs::remove_file(HELD).is_ok() { "won" } else { "overlapped" });
             drop(store);
         }
-        Err(Error::Claimed { .. }) => println!("lost"),
+        Err(Error::InUse { .. }) => println!("lost"),
         Err(error) => panic!("{error}"),
     }
 }

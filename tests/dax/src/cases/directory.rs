@@ -88,7 +88,7 @@ pub fn a_weaker_class_can_be_assumed(place: &Path) {
     let page = object.pin(PageIndex(0)).unwrap().unwrap();
     assert!(!has_flag(&mapping_of(page.address()), "sf"), "the weaker class needs no promise");
     drop((page, object));
-    store.close().map_err(|(_, error)| error).unwrap();
+    store.close().unwrap();
     let store = Store::options().open(&path).unwrap();
     assert_eq!(store.info().durability, Durability::CacheLine);
     assert_eq!(store.exists("object").unwrap(), Some(100_000));

@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Store::options().create(true).log_frames(4).assume(Durability::CacheLine).identity(fixture::IDENTITY);
     killed(&options, &region, &folder)?;
     fs::copy(folder.join("killed"), folder.join("closed"))?;
-    options.open(folder.join("closed"))?.close().map_err(|(_, error)| error)?;
+    options.open(folder.join("closed"))?.close()?;
     for name in NAMES {
         let image = fs::read(folder.join(name))?;
         let packed = folder.join(format!("format-{VERSION}.{name}.gz"));

@@ -345,7 +345,7 @@ impl World {
                 assert!(status != PGS_OK || exists == 0 || exists == 1);
             }
             Call::Info { store, region } => {
-                let mut words = sized(*region, mem::size_of::<Region>(), |(), _| ());
+                let mut words = sized(*region, mem::size_of::<StoreInfo>(), |(), _| ());
                 let to = words.as_mut().map_or(ptr::null_mut(), |words| words.as_mut_ptr().cast());
                 // SAFETY: NULL or a live store; NULL or as many bytes as the struct says.
                 told(unsafe { pgs_info(self.store(*store), to) });
@@ -365,11 +365,10 @@ impl World {
         let mut visitor = Visitor { store: self.store(store), left: stop, inside };
         let visit: Option<unsafe extern "C" fn(*mut c_void, *const Entry) -> c_int> =
             if no_visit { None } else { Some(visit) };
-        // SAFETY: NULL or a live store; a function that takes what is given here.
-        let status = unsafe { pgs_list(self.store(store), visit, (&raw mut visitor).cast()) };
-        if status != STOPPED {
-            told(status);
-        }
+        let (store, arg, mut said) = (self.store(store), (&raw mut visitor).cast(), 0);
+        // SAFETY: NULL or a live store; a function that takes what is given here; room for a number.
+        told(unsafe { pgs_list(store, ptr::null(), visit, arg, &raw mut said) });
+        assert!(said == 0 || said == STOPPED);
     }
 
     fn check(&mut self, path: Path, visit: bool) {
@@ -377,7 +376,7 @@ impl World {
         let visit: Option<unsafe extern "C" fn(*mut c_void, *const Finding) -> c_int> =
             if visit { Some(found) } else { None };
         // SAFETY: NULL or a string; a function that takes anything.
-        told(unsafe { pgs_check(pointer(&path), visit, ptr::null_mut()) });
+        told(unsafe { pgs_check(pointer(&path), visit, ptr::null_mut(), ptr::null_mut()) });
     }
 
     /// A child that uses what its parent opened is told so, and its own handles are its own. Once a program.
@@ -467,8 +466,9 @@ unsafe extern "C" fn visit(arg: *mut c_void, entry: *const Entry) -> c_int {
             }
             Inside::ListAgain => {
                 let mut inner = Visitor { store: visitor.store, left: 1, inside: Inside::Nothing };
-                let status = pgs_list(visitor.store, Some(visit), (&raw mut inner).cast());
-                assert!(status == PGS_OK || status == STOPPED);
+                let arg = (&raw mut inner).cast();
+                let status = pgs_list(visitor.store, c"o".as_ptr(), Some(visit), arg, ptr::null_mut());
+                assert_eq!(status, PGS_OK);
             }
             Inside::Sync => told(pgs_store_sync(visitor.store)),
         }

@@ -21,6 +21,7 @@ use call::Call;
 use pagestone_ffi::{PGS_OK, pgs_check};
 use std::fs;
 use std::path::PathBuf;
+use std::ptr;
 use std::sync::LazyLock;
 use world::World;
 
@@ -53,7 +54,7 @@ pub fn run(bytes: &[u8]) {
             let path =
                 std::ffi::CString::new(path.into_os_string().into_encoded_bytes()).expect("no NUL in it");
             // SAFETY: a string; no visitor.
-            let status = unsafe { pgs_check(path.as_ptr(), None, std::ptr::null_mut()) };
+            let status = unsafe { pgs_check(path.as_ptr(), None, ptr::null_mut(), ptr::null_mut()) };
             assert_eq!(status, PGS_OK, "a region that was closed has defects");
         }
         let _ = fs::remove_file(FOLDER.join(name));

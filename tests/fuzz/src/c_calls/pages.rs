@@ -109,8 +109,8 @@ impl World {
     }
 
     fn first_pfn(&self, store: *mut Store) -> u64 {
-        let mut words = vec![0_u64; mem::size_of::<Region>() / 8];
-        words[0] = mem::size_of::<Region>() as u64;
+        let mut words = vec![0_u64; mem::size_of::<StoreInfo>() / 8];
+        words[0] = mem::size_of::<StoreInfo>() as u64;
         // SAFETY: NULL or a live store; as many bytes as the struct says.
         let status = unsafe { pgs_info(store, words.as_mut_ptr().cast()) };
         if status == PGS_OK { words[4] } else { 0 }
@@ -163,9 +163,9 @@ impl World {
 
     fn page_info(&mut self, store: u8, address: Address, page: Struct<()>) {
         let address = self.address(store, address);
-        let mut words = sized(page, mem::size_of::<Page>(), |(), _| ());
+        let mut words = sized(page, mem::size_of::<PageInfo>(), |(), _| ());
         let to = words.as_mut().map_or(ptr::null_mut(), |words| words.as_mut_ptr().cast());
         // SAFETY: NULL or a live store; NULL or as many bytes as the struct says.
-        told(unsafe { pgs_page_info(self.store(store), address as *const c_void, to) });
+        told(unsafe { pgs_peek(self.store(store), address as *const c_void, to) });
     }
 }

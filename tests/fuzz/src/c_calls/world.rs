@@ -2,8 +2,8 @@
 
 use super::call::Address;
 use pagestone_ffi::{
-    Object, PGS_E_NO_SPACE, PGS_FRAME_SIZE, PGS_OK, Page, Store, pgs_close, pgs_code_name, pgs_message,
-    pgs_object_close, pgs_page_info, pgs_unlatch, pgs_unpin,
+    Object, PGS_E_NO_SPACE, PGS_FRAME_SIZE, PGS_OK, PageInfo, Store, pgs_close, pgs_code_name, pgs_message,
+    pgs_object_close, pgs_peek, pgs_unlatch, pgs_unpin,
 };
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_int, c_void};
@@ -86,12 +86,11 @@ impl World {
 
     /// First address of the store's region. There is a store.
     fn base(&self, store: usize) -> usize {
-        let mut page = Page { size: mem::size_of::<Page>(), ..page() };
+        let mut page = PageInfo { size: mem::size_of::<PageInfo>(), ..page() };
         let any = self.pins.iter().find(|pin| pin.store == store);
         let Some(pin) = any else { return 0 };
         // SAFETY: a live store, and a struct of the size that it names.
-        let status =
-            unsafe { pgs_page_info(self.stores[store], pin.address as *const c_void, &raw mut page) };
+        let status = unsafe { pgs_peek(self.stores[store], pin.address as *const c_void, &raw mut page) };
         if status == PGS_OK { frame_of(pin.address) - page.offset as usize } else { 0 }
     }
 
@@ -147,10 +146,10 @@ impl World {
     /// The library counts as the program does.
     pub fn compare_counts(&self) {
         for pin in &self.pins {
-            let mut page = Page { size: mem::size_of::<Page>(), ..page() };
+            let mut page = PageInfo { size: mem::size_of::<PageInfo>(), ..page() };
             // SAFETY: a live store, since it has pins, and a struct of the size that it names.
             let status =
-                unsafe { pgs_page_info(self.stores[pin.store], pin.address as *const c_void, &raw mut page) };
+                unsafe { pgs_peek(self.stores[pin.store], pin.address as *const c_void, &raw mut page) };
             assert_eq!((status, page.pins), (PGS_OK, self.count(frame_of(pin.address))), "pins");
         }
     }
@@ -196,8 +195,8 @@ impl World {
 }
 
 /// A page struct with nothing in it.
-pub const fn page() -> Page {
-    Page {
+pub const fn page() -> PageInfo {
+    PageInfo {
         size: 0,
         pfn: 0,
         offset: 0,

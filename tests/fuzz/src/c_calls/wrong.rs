@@ -104,12 +104,14 @@ fn on_store(store: *mut Store, expected: c_int) {
             pgs_info(store, words.as_mut_ptr().cast()),
             pgs_check_length(store),
             pgs_stats(store, words.as_mut_ptr().cast()),
-            pgs_page_info(store, at, words.as_mut_ptr().cast()),
+            pgs_peek(store, at, words.as_mut_ptr().cast()),
             pgs_pin_frame(store, 0, &raw mut address),
             pgs_pin_address(store, at, 1),
             pgs_unpin(store, at, 1),
             pgs_latch(store, at, PGS_LATCH_SHARED),
             pgs_unlatch(store, at, PGS_LATCH_SHARED, 0, 0),
+            pgs_latch_range(store, at, 1, PGS_LATCH_SHARED),
+            pgs_unlatch_range(store, at, 1, PGS_LATCH_SHARED, 0, 0),
         ];
         answers(expected, &statuses);
         if !store.is_null() {

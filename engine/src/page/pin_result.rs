@@ -16,12 +16,12 @@ use std::ptr::{self, NonNull};
 /// # Invariants
 /// With a descriptor, `rest` is a pin's `Pages`; without, it is null for `None`, or an error's box.
 #[must_use = "it holds a pin or an error"]
-pub(crate) struct Answer {
+pub(crate) struct PinResult {
     descriptor: Option<&'static Descriptor>,
     rest: *mut (),
 }
 
-impl From<Result<Option<PageRef>>> for Answer {
+impl From<Result<Option<PageRef>>> for PinResult {
     fn from(result: Result<Option<PageRef>>) -> Self {
         match result {
             Ok(Some(page)) => {
@@ -34,7 +34,7 @@ impl From<Result<Option<PageRef>>> for Answer {
     }
 }
 
-impl Answer {
+impl PinResult {
     /// What it says.
     #[inline(always)]
     pub(crate) fn into_result(self) -> Result<Option<PageRef>> {
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn nothing_and_an_error_come_back_as_they_went() {
-        assert!(matches!(Answer::from(Ok(None)).into_result(), Ok(None)));
-        assert!(matches!(Answer::from(Err(Error::Closed)).into_result(), Err(Error::Closed)));
+        assert!(matches!(PinResult::from(Ok(None)).into_result(), Ok(None)));
+        assert!(matches!(PinResult::from(Err(Error::Closed)).into_result(), Err(Error::Closed)));
     }
 }
