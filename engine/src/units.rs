@@ -2,6 +2,9 @@
 
 mod lines;
 
+#[cfg(not(feature = "internals"))]
+pub(crate) use lines::Lines;
+#[cfg(feature = "internals")]
 #[doc(hidden)]
 pub use lines::Lines;
 
