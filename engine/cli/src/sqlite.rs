@@ -21,8 +21,8 @@ const DATABASE_MAGIC: &[u8] = b"SQLite format 3\0";
 const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 const WAL_MAGIC: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
 const WAL_HEADER_BYTES: u64 = 32;
-/// What the SQLite VFS puts at the path of a database that lives in a shared region: this, and two lines with the region and the
-/// object.
+/// What the SQLite VFS puts at the path of a database that lives in a shared region: this, a line with the
+/// region, one with the object, and perhaps one by which a copy of the link is told from it.
 const LINK_HEAD: &[u8] = b"Pagestone link 1\n";
 /// No link is longer.
 const LINK_MAX: u64 = 16 << 10;
