@@ -1,7 +1,7 @@
 //! What can be seen in a recorded run without crashing it: stores past the door of `persist`, and what it flushes and
 //! fences for nothing or too late.
 
-use pagestone::media::layout::RootWord;
+use pagestone::media::layout::{ROOT_FRAMES, RootWord};
 use pagestone::media::rules::{Rule, Rules};
 use pagestone::persist::{Event, Recorder};
 use pagestone::units::Durability::{CacheLine, Fdatasync};
@@ -242,7 +242,7 @@ fn is_fresh(event: &Event) -> bool {
 
 /// Stores of one word in the medium's own frames: homes.
 fn is_home(event: &Event) -> bool {
-    matches!(event, Event::Store { offset, bytes, .. } if bytes.len() == 8 && *offset == RootWord::Objects.offset())
+    matches!(event, Event::Store { offset, bytes, .. } if bytes.len() == 8 && *offset == ROOT_FRAMES[0].offset() + RootWord::Objects.offset())
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::{PAGE, content, filled, pin};
 use pagestone::Error;
 use pagestone::media::layout::{BITMAP_FRAME, RootWord};
 use pagestone::store::{Report, Store};
-use pagestone_fuzzing::format::{HEIGHT, Seal, name_hash, offset, salt, set_word, word};
+use pagestone_fuzzing::format::{HEIGHT, Seal, name_hash, offset, root, salt, set_root, set_word, word};
 use std::path::PathBuf;
 
 /// A region that was closed, and its bytes.
@@ -48,8 +48,8 @@ fn record(image: &[u8], name: &str) -> usize {
 /// The number of an object, and the node of its map that leads to its first 512 pages.
 fn leaf(image: &[u8], name: &str) -> (u64, usize) {
     let record = record(image, name);
-    let root = Seal::value(word(image, record + 24));
-    let (mut height, mut node) = (root >> HEIGHT, offset(root & ((1 << HEIGHT) - 1)));
+    let map = Seal::value(word(image, record + 24));
+    let (mut height, mut node) = (map >> HEIGHT, offset(map & ((1 << HEIGHT) - 1)));
     assert!(height > 0, "{name} has one page and no node");
     while height > 1 {
         node = offset(Seal::value(word(image, node)));
@@ -73,6 +73,12 @@ fn map_to(image: &mut [u8], name: &str, page: usize, frame: u64) {
 fn flip(image: &mut [u8], at: usize) {
     let old = word(image, at);
     set_word(image, at, old ^ 1);
+}
+
+/// In both roots, whose lines are whole then.
+fn flip_root(image: &mut [u8], which: RootWord) {
+    let old = root(image, which);
+    set_root(image, which, old ^ 1);
 }
 
 fn names(report: &Report) -> Vec<&str> {
@@ -176,10 +182,13 @@ fn lists_of_what_is_to_be_freed_that_cannot_be_read_keep_nobody_from_changing_an
     pass(&store);
     // Dies with two busy frames.
     let mut image = std::fs::read(&path).unwrap();
-    let busy = offset(Seal::value(word(&image, RootWord::BusyTable.offset() as usize)));
-    let entry = (1..512).map(|n| busy + n * 8).find(|at| word(&image, *at) != 0).unwrap();
-    for (what, at) in [("an entry", entry), ("the head", RootWord::BusyTable.offset() as usize)] {
-        flip(&mut image, at);
+    let busy = offset(Seal::value(root(&image, RootWord::BusyTable)));
+    let entry = (1..512).map(|n| busy + n * 8).find(|at| Seal::value(word(&image, *at)) != 0).unwrap();
+    for what in ["an entry", "the head"] {
+        match what {
+            "an entry" => flip(&mut image, entry),
+            _ => flip_root(&mut image, RootWord::BusyTable),
+        }
         let copy = path.with_extension(what.replace(' ', "-"));
         std::fs::write(&copy, &image).unwrap();
         let store = Store::options().open(&copy).unwrap();
@@ -195,7 +204,7 @@ fn lists_of_what_is_to_be_freed_that_cannot_be_read_keep_nobody_from_changing_an
         store.close().unwrap();
     }
     let region = Region::new(|store| drop(filled(store, "other", 4)));
-    region.edit(|image| set_word(image, RootWord::Orphans.offset() as usize, 99));
+    region.edit(|image| set_root(image, RootWord::Orphans, 99));
     let store = region.open();
     let object = store.open("other").unwrap();
     object.append(&[1; 3 * PAGE as usize]).unwrap();
@@ -356,8 +365,8 @@ fn a_busy_table_that_names_a_page_frees_nothing_under_its_guard() {
     object.set_len(PAGE).unwrap();
     pass(&store);
     let mut image = std::fs::read(&region.path).unwrap();
-    let busy = offset(Seal::value(word(&image, RootWord::BusyTable.offset() as usize)));
-    let entry = (1..512).map(|n| busy + n * 8).find(|at| word(&image, *at) != 0).unwrap();
+    let busy = offset(Seal::value(root(&image, RootWord::BusyTable)));
+    let entry = (1..512).map(|n| busy + n * 8).find(|at| Seal::value(word(&image, *at)) != 0).unwrap();
     let page = frame(&image, "b", 5);
     let sealed = Seal::Place(entry as u64).close(salt(&image), page);
     set_word(&mut image, entry, sealed);
@@ -414,12 +423,12 @@ fn with_an_orphan(edit: impl FnOnce(&mut Vec<u8>)) -> (Region, Store) {
 fn a_list_that_cannot_be_read_keeps_nothing_from_being_put_on_it() {
     type Edit = fn(&mut Vec<u8>);
     let edits: [(&str, Edit); 3] = [
-        ("the head of the orphans", |image| flip(image, RootWord::Orphans.offset() as usize)),
+        ("the head of the orphans", |image| flip_root(image, RootWord::Orphans)),
         ("the record of the first orphan", |image| {
             let first = record(image, "first");
             flip(image, first + 16);
         }),
-        ("the head of the free slots", |image| flip(image, RootWord::FreeSlots.offset() as usize)),
+        ("the head of the free slots", |image| flip_root(image, RootWord::FreeSlots)),
     ];
     for (what, edit) in edits {
         let (_region, store) = with_an_orphan(edit);
@@ -447,7 +456,7 @@ fn a_list_that_cannot_be_read_keeps_nothing_from_being_put_on_it() {
 fn the_first_free_slot_is_rotten_and_objects_are_made() {
     let region = Region::new(|store| drop(filled(store, "other", 4)));
     region.edit(|image| {
-        let slot = Seal::value(word(image, RootWord::FreeSlots.offset() as usize));
+        let slot = Seal::value(root(image, RootWord::FreeSlots));
         flip(image, slot as usize * 512 + 64);
     });
     let store = region.open();

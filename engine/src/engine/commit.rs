@@ -22,7 +22,7 @@ use super::object::{Layout, OpenObject, PAGE, Tail};
 use super::stage::{Stage, listed, room};
 use super::write::{CHUNK_PAGES, pieces};
 use crate::error::{Error, Result};
-use crate::media::log::record::{ENTRY_BYTES_MAX, HEAD_BYTES, Sequence};
+use crate::media::log::record::{ENTRY_BYTES, HEAD_BYTES, Sequence};
 use crate::media::rules::Rule;
 use crate::media::{BatchPart, Images};
 use crate::page::{Detached, Latched, PageRef};
@@ -496,7 +496,7 @@ fn images(
         return Ok(Images::Inline(lines));
     }
     engine.ensure_whole()?;
-    *payload = ledger.payload_frames(bytes, room as u64 / ENTRY_BYTES_MAX)?;
+    *payload = ledger.payload_frames(bytes, room as u64 / ENTRY_BYTES)?;
     let mut writer = ledger.payload(payload);
     pages.iter().try_for_each(|page| page.images(|at, bytes| writer.push(at, bytes)))?;
     Ok(Images::Payload(writer.finish()?))

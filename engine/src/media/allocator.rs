@@ -66,7 +66,7 @@ pub(super) struct Groups {
 impl Allocator {
     /// The allocator of an open region; reads the `frames` word only.
     pub(crate) fn new(log: Arc<Log>, seqlock: Arc<Seqlock>) -> Result<Self> {
-        let frames = log.read(RootWord::Frames.offset())?;
+        let frames = log.root(RootWord::Frames)?;
         Ok(Self {
             log,
             seqlock,
@@ -341,7 +341,7 @@ impl Allocator {
                 t.zero(new.bitmap(group))?;
                 t.write(new.bitmap(group).offset(), 1)?;
             }
-            t.write(RootWord::Frames.offset(), new.frames)
+            t.set_root(RootWord::Frames, new.frames)
         };
         self.log.append_as_one(change, || self.seqlock.change())?;
         let mut groups = self.groups.lock();

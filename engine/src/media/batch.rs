@@ -5,7 +5,7 @@ use super::content::{map_at, new_node};
 use super::ledger::{Ledger, OBJECT_LOCKS};
 use super::log::Txn;
 use super::log::payload::{self, Writer};
-use super::log::record::{ENTRY_BYTES_MAX, Extent, Sequence};
+use super::log::record::{ENTRY_BYTES, Extent, NODE_ENTRIES, Sequence};
 use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
 use super::words::Shape;
@@ -54,7 +54,7 @@ impl Ledger {
     /// How many objects can grow in one batch.
     #[must_use]
     pub fn batch_growing_max(&self) -> u64 {
-        self.log.record_room() / (HEAD_ENTRIES as u64 * ENTRY_BYTES_MAX)
+        self.log.record_room() / (HEAD_ENTRIES as u64 * ENTRY_BYTES)
     }
 
     /// Bytes of entries that a record with these parts and `zeros` frames to zero has left for images; `None` when the
@@ -69,9 +69,9 @@ impl Ledger {
                 nodes.extend(self.read(|log, shape| map.missing_nodes(log, shape, portion))?);
             }
             // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
-            entries += HEAD_ENTRIES + 2 * pages.len() + 3 * nodes.len();
+            entries += HEAD_ENTRIES + 2 * pages.len() + (NODE_ENTRIES + 2) * nodes.len();
         }
-        Ok(self.log.record_room().checked_sub(entries as u64 * ENTRY_BYTES_MAX))
+        Ok(self.log.record_room().checked_sub(entries as u64 * ENTRY_BYTES))
     }
 
     /// Appends one record: pages linked, sizes set, `zeros` made zero, then the images. `data` names the frames whose
@@ -158,7 +158,7 @@ fn append_part(t: &mut Txn<'_>, shape: Shape, part: &BatchPart, spare: &mut Vec<
     }
     let mut head = Head::live(t, part.slot)?;
     let mut map = map_at(&head);
-    let mut node = |t: &mut Txn<'_>| new_node(t, shape, spare);
+    let mut node = |t: &mut Txn<'_>, node| new_node(t, shape, spare, node);
     for &(page, frame) in &part.links {
         map.insert(t, shape, page.0, frame, &mut node)?;
     }

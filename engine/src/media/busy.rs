@@ -8,7 +8,8 @@
 use super::bitmap;
 use super::layout::RootWord;
 use super::log::Txn;
-use super::words::{Shape, WORDS, Words};
+use super::seal::Node;
+use super::words::{Shape, WORDS, Words, unsealed};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 use std::collections::{BTreeSet, HashMap};
@@ -40,10 +41,11 @@ impl BusyTable {
     pub(crate) fn load(&mut self, words: &impl Words, shape: Shape) -> Result<&mut Self> {
         if !self.loaded {
             let mut new = Self { loaded: true, ..Self::default() };
-            let (mut link, mut seen) = (RootWord::BusyTable.offset(), BTreeSet::new());
-            while let Some(table) = new.or_damage(open(words, shape, link))?.flatten() {
+            let (mut next, mut seen) = (first(words, shape), BTreeSet::new());
+            while let Some(table) = new.or_damage(next)?.flatten() {
                 if !seen.insert(table) {
-                    new.or_damage::<()>(Err(Error::corrupt(WHAT, link, "its chain has a cycle")))?;
+                    let cycle = Error::corrupt(WHAT, table.offset(), "its chain has a cycle");
+                    new.or_damage::<()>(Err(cycle))?;
                     break;
                 }
                 new.frames.push(table);
@@ -54,7 +56,7 @@ impl BusyTable {
                         Some(Some(frame)) => new.note(frame, at)?,
                     }
                 }
-                link = table.offset();
+                next = open(words, shape, table.offset());
             }
             new.frames.reverse();
             new.damaged = !new.damage.is_empty();
@@ -103,9 +105,9 @@ impl BusyTable {
         bitmap::set(t, shape, new.iter().copied())?;
         let mut next = self.frames.last().copied();
         for &frame in new {
-            t.zero(frame)?;
+            t.node(frame, Node::PLACES)?;
             put(t, frame.offset(), next)?;
-            put(t, RootWord::BusyTable.offset(), Some(frame))?;
+            set_first(t, Some(frame))?;
             next = Some(frame);
         }
         let vacant = self.vacant.iter().copied().chain(new.iter().flat_map(entries));
@@ -145,7 +147,7 @@ impl BusyTable {
         }
         if !surplus.is_empty() {
             let first = self.frames.get(self.frames.len() - surplus.len() - 1).copied();
-            put(t, RootWord::BusyTable.offset(), first)?;
+            set_first(t, first)?;
         }
         bitmap::clear(t, shape, known.iter().chain(surplus).copied())
     }
@@ -176,13 +178,13 @@ pub(crate) enum Entry {
 
 /// Shows every entry with its byte offset. `see` must end a walk that comes to a table frame a second time.
 pub(crate) fn walk(words: &impl Words, shape: Shape, mut see: impl FnMut(u64, Entry) -> Result) -> Result {
-    let mut link = RootWord::BusyTable.offset();
-    while let Some(table) = open(words, shape, link)? {
-        see(link, Entry::Table(table))?;
+    let mut next = first(words, shape)?;
+    while let Some(table) = next {
+        see(table.offset(), Entry::Table(table))?;
         for (at, word) in entries(&table).zip(words.frame(table)?.into_iter().skip(1)) {
             see(at, opened(words, shape, at, word)?.map_or(Entry::Vacant, Entry::Busy))?;
         }
-        link = table.offset();
+        next = open(words, shape, table.offset())?;
     }
     Ok(())
 }
@@ -190,6 +192,18 @@ pub(crate) fn walk(words: &impl Words, shape: Shape, mut see: impl FnMut(u64, En
 fn entries(frame: &FrameNo) -> impl Iterator<Item = u64> + use<> {
     let first = frame.offset();
     (1..WORDS).map(move |i| first + i * 8)
+}
+
+/// The first frame of the table.
+fn first(words: &impl Words, shape: Shape) -> Result<Option<FrameNo>> {
+    match words.head(RootWord::BusyTable, WHAT)? {
+        0 => Ok(None),
+        value => shape.frame(value, WHAT, words.roots().at(RootWord::BusyTable)).map(Some),
+    }
+}
+
+fn set_first(t: &mut Txn<'_>, first: Option<FrameNo>) -> Result {
+    t.set_head(RootWord::BusyTable, first.map_or(0, |frame| u64::from(frame.0)))
 }
 
 fn put(t: &mut Txn<'_>, at: u64, frame: Option<FrameNo>) -> Result {
@@ -203,7 +217,7 @@ fn open(words: &impl Words, shape: Shape, at: u64) -> Result<Option<FrameNo>> {
 
 fn opened(words: &impl Words, shape: Shape, at: u64, word: u64) -> Result<Option<FrameNo>> {
     match words.salt().place(at).open(word) {
-        None => Err(Error::corrupt(WHAT, at, "check bits do not match")),
+        None => Err(unsealed(WHAT, at, word)),
         Some(0) => Ok(None),
         Some(value) => shape.frame(value, WHAT, at).map(Some),
     }

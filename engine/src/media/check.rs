@@ -7,6 +7,7 @@ mod claims;
 mod head;
 mod maps;
 mod names;
+mod root;
 
 use super::log::Log;
 use super::record;
@@ -31,8 +32,13 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ("frames-word", "the region claims more frames than its file holds, or fewer than a fresh one has"),
     ("reserved-frame", "a reserved frame is not zero"),
     (
+        "root-copy",
+        "a line of one root is not whole, or the roots say different things; the next change repairs it",
+    ),
+    ("root-line", "a line of the root is whole in neither of the two"),
+    (
         "root-word",
-        "an unused word of the root frame is not zero, or a counter there is beyond what can be reached",
+        "an unused word of the root is not zero, a counter there is beyond what can be reached, or it contradicts the superblock",
     ),
     ("bitmap-fixed", "the bitmap says that a fixed frame is free"),
     ("bitmap-beyond-end", "the bitmap says that a frame beyond the region's end is allocated"),
@@ -51,7 +57,7 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ("name-unlinked", "an object that is marked unlinked has a name"),
     ("object-number", "an object's number was never given out, or given out twice"),
     ("object-size", "an object is larger than one can be"),
-    ("object-count", "the number of names is not what the root frame says"),
+    ("object-count", "the number of names is not what the root says"),
     ("orphan-list", "the list of orphans does not hold together"),
     ("orphan-without-work", "an object on the list of orphans is neither unlinked nor being truncated"),
     ("truncate-mark", "an object being truncated, or unlinked, is not on the list of orphans"),
@@ -147,6 +153,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
         numbers: HashSet::new(),
         slots: HashSet::new(),
     };
+    walk.roots();
     walk.directory()?;
     walk.orphans()?;
     walk.free_slots()?;

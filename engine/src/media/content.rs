@@ -2,9 +2,10 @@
 
 use super::ledger::Ledger;
 use super::log::Txn;
-use super::log::record::Sequence;
+use super::log::record::{NODE_ENTRIES, Sequence};
 use super::record::{self, Head, ObjectSlot};
 use super::rules::Rule;
+use super::seal::Node;
 use super::tree::{self, Map};
 use super::words::Words;
 use super::{bitmap, orphans};
@@ -96,7 +97,7 @@ impl Ledger {
             let (noted, sequence) = self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {
                 let mut head = Head::live(t, slot)?;
                 let mut map = map_at(&head);
-                let mut node = |t: &mut Txn<'_>| new_node(t, shape, spare);
+                let mut node = |t: &mut Txn<'_>, node| new_node(t, shape, spare, node);
                 for &(page, frame) in now {
                     map.insert(t, shape, page, frame, &mut node)?;
                 }
@@ -122,7 +123,7 @@ impl Ledger {
         loop {
             let nodes = map.missing_nodes(&*self.log, self.shape(), &numbers[..n])?.len();
             // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
-            if n <= 1 || 2 * n + 3 * nodes <= room {
+            if n <= 1 || 2 * n + (NODE_ENTRIES + 2) * nodes <= room {
                 return Ok((n, nodes));
             }
             n /= 2;
@@ -220,7 +221,7 @@ impl Ledger {
                 });
             }
             let first = PageIndex::pages_for(size);
-            if head.root() != 0 {
+            if !map_at(&head).is_empty() {
                 if !orphans::belongs(&head) {
                     orphans::push(t, shape, &mut head)?;
                 }
@@ -266,9 +267,10 @@ pub(super) fn new_node(
     t: &mut Txn<'_>,
     shape: super::words::Shape,
     spare: &mut Vec<FrameNo>,
+    node: Node,
 ) -> Result<FrameNo> {
-    let node = spare.pop().ok_or_else(|| Error::NoSpace { why: "no frame for a node of the map".into() })?;
-    bitmap::set(t, shape, [node].into_iter())?;
-    t.zero(node)?;
-    Ok(node)
+    let frame = spare.pop().ok_or_else(|| Error::NoSpace { why: "no frame for a node of the map".into() })?;
+    bitmap::set(t, shape, [frame].into_iter())?;
+    t.node(frame, node)?;
+    Ok(frame)
 }

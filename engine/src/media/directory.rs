@@ -8,7 +8,8 @@ use super::bitmap;
 use super::layout::{DIRECTORY_FRAME, RootWord};
 use super::log::Txn;
 use super::record::{Head, ObjectSlot};
-use super::words::{Shape, WORDS, Words};
+use super::seal::Node;
+use super::words::{Shape, WORDS, Words, unsealed};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 
@@ -42,8 +43,8 @@ pub(crate) enum Slot {
 impl Slot {
     /// Reads the word at `at`.
     pub(crate) fn read(words: &impl Words, shape: Shape, at: u64) -> Result<Self> {
-        let value = words.salt().place(at).open(words.word(at)?);
-        let value = value.ok_or_else(|| Error::corrupt(WHAT, at, "check bits do not match"))?;
+        let word = words.word(at)?;
+        let value = words.salt().place(at).open(word).ok_or_else(|| unsealed(WHAT, at, word))?;
         let bare = value & ((1 << TAG_SHIFT) - 1);
         match value >> TAG_SHIFT {
             0 if value == 0 => Ok(Self::Empty),
@@ -90,9 +91,11 @@ struct Bucket {
 
 /// The root node.
 pub(crate) fn root(words: &impl Words, shape: Shape) -> Result<FrameNo> {
-    let at = RootWord::Directory.offset();
-    let value = words.word(at)?;
-    if value == u64::from(DIRECTORY_FRAME.0) { Ok(DIRECTORY_FRAME) } else { shape.frame(value, WHAT, at) }
+    let value = words.root(RootWord::Directory)?;
+    if value == u64::from(DIRECTORY_FRAME.0) {
+        return Ok(DIRECTORY_FRAME);
+    }
+    shape.frame(value, WHAT, words.roots().at(RootWord::Directory))
 }
 
 /// The bucket of `hash`.
@@ -186,7 +189,7 @@ fn add_to_chain(t: &mut Txn<'_>, shape: Shape, at: u64, head: &mut Head) -> Resu
 fn add_node(t: &mut Txn<'_>, shape: Shape, at: u64, spare: &mut Vec<FrameNo>) -> Result<Option<FrameNo>> {
     let Some(node) = spare.pop() else { return Ok(None) };
     bitmap::set(t, shape, [node].into_iter())?;
-    t.zero(node)?;
+    t.node(node, Node::PLACES)?;
     Slot::Node(node).write(t, at)?;
     Ok(Some(node))
 }
@@ -220,7 +223,17 @@ pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result<V
 }
 
 fn is_empty(t: &Txn<'_>, node: FrameNo) -> Result<bool> {
-    Ok(t.frame(node)?.iter().all(|&word| word == 0))
+    Ok(used_words(t, node)?.next().is_none())
+}
+
+/// The words of a node that say something, by their numbers: what is damaged too.
+pub(crate) fn used_words<W: Words>(
+    words: &W,
+    node: FrameNo,
+) -> Result<impl Iterator<Item = u64> + use<W>> {
+    let (salt, found) = (words.salt(), words.frame(node)?);
+    let used = (0..).zip(found).filter(move |&(n, word)| word != salt.place(node.offset() + n * 8).nothing());
+    Ok(used.map(|(n, _)| n))
 }
 
 /// A place in the directory: the digits of a hash, the first level's highest. Names are walked in this order, which no
@@ -283,12 +296,12 @@ pub(crate) fn portion(
             found.extend(heads.into_iter().filter(|head| Place::of(head.hash()) >= place));
         }
         // Behind this word, and those behind it that hold nothing.
-        let here = words.frame(node)?;
-        if level > 0 && here.iter().all(|&word| word == 0) {
+        let mut used = used_words(words, node)?.peekable();
+        if level > 0 && used.peek().is_none() {
             return Err(Error::corrupt(WHAT, node.offset(), "a node without a record"));
         }
-        let used = here.iter().skip(place.digit(level) as usize + 1).position(|&word| word != 0);
-        let skipped = used.map_or(WORDS - place.digit(level), |empty| empty as u64 + 1);
+        let next = used.find(|&digit| digit > place.digit(level)).unwrap_or(WORDS);
+        let skipped = next - place.digit(level);
         place = Place((place.0 / span + skipped) * span);
     }
     Ok((found, Some(place).filter(|place| place.0 < Place::END)))

@@ -4,16 +4,19 @@ use crate::error::{Error, Result};
 use crate::media::ending::Recovery;
 use crate::media::layout::{
     BITMAP_FRAME, DIRECTORY_FRAME, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS,
-    ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE, file_bytes, first_free_frame, initial_frames,
+    ROOT_FRAMES, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE, WORDS_PER_FRAME, file_bytes, first_free_frame,
+    initial_frames,
 };
 use crate::media::log::header::{FORMAT_WRITES, Header};
 use crate::media::log::recovery::recover;
 use crate::media::log::ring::Ring;
 use crate::media::log::{Log, new_epoch};
+use crate::media::root::{self, Roots};
 use crate::media::rules::Rules;
+use crate::media::seal::{self, Blank, Node};
 use crate::media::superblock::{Drawn, Superblock};
 use crate::region::Region;
-use crate::units::{FRAME_SIZE, REGION_FRAMES_MAX};
+use crate::units::{FRAME_SIZE, FrameNo, REGION_FRAMES_MAX};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +64,8 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     for offset in (LOG_HEADER_OFFSETS[0]..first_free_frame(log_frames).offset()).step_by(FRAME_SIZE) {
         memory.write(offset, &zeros)?;
     }
-    for (offset, word) in words(log_frames) {
+    let mut superblock = Superblock::of_format(log_frames, Drawn::at_random()?);
+    for (offset, word, _) in words(&superblock) {
         memory.store(offset, word)?;
     }
     let head = LOG_HEADER_OFFSETS[0]..first_free_frame(log_frames).offset();
@@ -73,7 +77,6 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     for _ in 0..FORMAT_WRITES {
         header.advance(memory, tail, Rules::default())?;
     }
-    let mut superblock = Superblock::of_format(log_frames, Drawn::at_random()?);
     superblock.write(region, 1)?;
     superblock.sequence = 2;
     superblock.write(region, 0)
@@ -115,9 +118,10 @@ pub fn is_unfinished(region: &Region, log_frames: u32) -> Result<bool> {
         return Ok(false);
     }
     let left = may_be_left(log_frames);
+    let number = |word: &[u8]| word.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
     let is_left = |(at, word): (u64, &[u8])| {
         word.iter().all(|&byte| byte == 0)
-            || left.get(&at).is_some_and(|value| value.is_none_or(|value| word == value.to_le_bytes()))
+            || left.get(&at).is_some_and(|&(value, same)| (number(word) ^ value) & same == 0)
     };
     let mut frame = [0; FRAME_SIZE];
     for offset in (0..len).step_by(FRAME_SIZE) {
@@ -131,11 +135,12 @@ pub fn is_unfinished(region: &Region, log_frames: u32) -> Result<bool> {
     Ok(true)
 }
 
-/// The words that a format which is cut short may leave, by their places; no value: any may stand there. Where a superblock is
-/// whole the format was not cut short, so the copy that comes last is not among them.
-fn may_be_left(log_frames: u32) -> BTreeMap<u64, Option<u64>> {
+/// The words that a format which is cut short may leave, by their places, and which of their bits are the same in all. Where
+/// a superblock is whole the format was not cut short, so the copy that comes last is not among them.
+fn may_be_left(log_frames: u32) -> BTreeMap<u64, (u64, u64)> {
     // Made of two random numbers: the words that differ are those which depend on them.
-    let superblock = [0, u8::MAX].map(|byte| Superblock::of_format(log_frames, Drawn::all(byte)).encode());
+    let superblocks = [0, u8::MAX].map(|byte| Superblock::of_format(log_frames, Drawn::all(byte)));
+    let superblock = superblocks.each_ref().map(Superblock::encode);
     let header = |copy| [0, u64::MAX].map(|epoch| Header::of_format(epoch, log_frames, copy));
     let sectors = [
         (SUPERBLOCK_OFFSETS[1], superblock),
@@ -145,22 +150,51 @@ fn may_be_left(log_frames: u32) -> BTreeMap<u64, Option<u64>> {
     let of_sectors = sectors.into_iter().flat_map(|(offset, [one, other])| {
         let values = one.words(offset).zip(other.words(offset));
         let places = (offset..).step_by(WORD_SIZE as usize);
-        places.zip(values.map(|(one, other)| (one == other).then_some(one)))
+        places.zip(values.map(|(one, other)| (one, if one == other { u64::MAX } else { 0 })))
     });
-    words(log_frames).map(|(offset, word)| (offset, Some(word))).chain(of_sectors).collect()
+    let words = words(&superblocks[0]).map(|(offset, word, same)| (offset, (word, same)));
+    words.chain(of_sectors).collect()
 }
 
-/// The root's words and those of the first bitmap, with their places.
-fn words(log_frames: u32) -> impl Iterator<Item = (u64, u64)> {
-    let root = [
-        (RootWord::Frames.offset(), initial_frames(log_frames).into()),
-        (RootWord::NextObject.offset(), 1),
-        (RootWord::Directory.offset(), DIRECTORY_FRAME.0.into()),
-    ];
-    let bitmap = BITMAP_FRAME.offset();
+/// The words of the roots, of the first bitmap and of the directory's root, with their places, and which of their bits are
+/// the same in every region.
+fn words(superblock: &Superblock) -> impl Iterator<Item = (u64, u64, u64)> {
+    let (salt, log_frames) = (superblock.anchor(Rules::KEPT).salt, superblock.log_frames);
+    let frame = |frame: FrameNo| (frame.offset()..).step_by(WORD_SIZE as usize);
+    let root = root::fresh(salt, &root_words(superblock));
+    let roots = ROOT_FRAMES.into_iter().flat_map(move |at| frame(at).zip(root.clone())).map(|(at, word)| {
+        let place = (at % FRAME_SIZE as u64 / WORD_SIZE) as usize;
+        let drawn = RootWord::Salt as usize..=RootWord::Uuid1 as usize;
+        let same = match place % root::LINE_WORDS {
+            7 => !u64::from(u32::MAX),
+            _ if drawn.contains(&place) => 0,
+            _ => u64::MAX,
+        };
+        (at, word, same)
+    });
     let fixed = u64::from(first_free_frame(log_frames).0);
     let bits = move |word: u64| u64::MAX >> (64 - (fixed - word * 64).min(64));
-    root.into_iter().chain((0..fixed.div_ceil(64)).map(move |word| (bitmap + word * WORD_SIZE, bits(word))))
+    let bitmap = frame(BITMAP_FRAME).zip((0..fixed.div_ceil(64)).map(bits));
+    let mut directory = [0; WORDS_PER_FRAME as usize];
+    salt.blank(DIRECTORY_FRAME, Blank::Node(Node::PLACES), 0, &mut directory);
+    roots
+        .chain(bitmap.map(|(at, word)| (at, word, u64::MAX)))
+        .chain(frame(DIRECTORY_FRAME).zip(directory).map(|(at, word)| (at, word, seal::VALUE_MASK)))
+}
+
+/// What a fresh root says.
+fn root_words(superblock: &Superblock) -> Vec<(RootWord, u64)> {
+    let salt = superblock.anchor(Rules::KEPT).salt;
+    let nothing = |word: RootWord| (word, salt.place(word.offset()).nothing());
+    let own = [
+        (RootWord::Frames, initial_frames(superblock.log_frames).into()),
+        (RootWord::NextObject, 1),
+        nothing(RootWord::FreeSlots),
+        nothing(RootWord::Orphans),
+        nothing(RootWord::BusyTable),
+        (RootWord::Directory, DIRECTORY_FRAME.0.into()),
+    ];
+    own.into_iter().chain(superblock.repeated()).collect()
 }
 
 /// Opens a formatted region: recovers its log.
@@ -178,11 +212,14 @@ pub fn open(region: Arc<Region>, rules: Rules) -> Result<(Log, Recovery)> {
             hint,
         });
     };
-    let (log_frames, salt) = (superblock.newest.log_frames, superblock.newest.drawn.salt);
-    check_frames(&region, log_frames, region.memory().load(RootWord::Frames.offset())?)?;
-    let (header, recovery) = recover(&region, Ring::new(log_frames), salt, rules)?;
-    let log = Log::new(region, superblock, header, recovery, rules);
-    check_frames(log.region(), log_frames, log.read(RootWord::Frames.offset())?)?;
+    let (log_frames, anchor) = (superblock.newest.log_frames, superblock.newest.anchor(rules));
+    if let Some(frames) = root::frames_before_recovery(region.memory(), anchor)? {
+        check_frames(&region, log_frames, frames)?;
+    }
+    let (header, recovery) = recover(&region, Ring::new(log_frames), anchor, rules)?;
+    let roots = Roots::read(region.memory(), anchor)?;
+    let log = Log::new(region, superblock, header, roots, recovery, rules);
+    check_frames(log.region(), log_frames, log.root(RootWord::Frames)?)?;
     Ok((log, recovery))
 }
 
@@ -190,7 +227,7 @@ pub fn open(region: Arc<Region>, rules: Rules) -> Result<(Log, Recovery)> {
 fn check_frames(region: &Region, log_frames: u32, frames: u64) -> Result {
     if !(u64::from(initial_frames(log_frames))..REGION_FRAMES_MAX).contains(&frames) {
         let why = format!("a region of {frames} frames");
-        return Err(Error::corrupt("root", ROOT_FRAME.offset(), why));
+        return Err(Error::corrupt("root", ROOT_FRAMES[0].offset(), why));
     }
     let (expected, found) = (file_bytes(frames), region.len_bytes());
     if found < expected { Err(Error::Truncated { expected, found }) } else { Ok(()) }

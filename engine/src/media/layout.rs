@@ -7,14 +7,15 @@
 //! frame 3          log header, copy B (first sector)
 //! frame 4          lease (first sector)
 //! frame 5          applied cursor (first word)
-//! frame 6          root: the words everything else hangs on
+//! frames 6, 7      root, twice: the words everything else hangs on
 //! frame 10         bitmap of group 0
 //! frame 12         root node of the directory
 //! frames 16 ..     the log, L frames
 //! frames 16 + L .. data and nodes
 //! frame 32768 * g  bitmap of group g, for g >= 1
 //! ```
-//! Frames 7 to 9, 11 and 13 to 15 are reserved: zero.
+//! Frames 8, 9, 11 and 13 to 15 are reserved: zero. Frames 0 to 5 are where they are in every region; all else is found by a
+//! word, so that a bad frame can be left.
 //!
 //! What must survive each other lies in different frames, and what the kernel writes by itself, as it does the cursor,
 //! shares none with a sector that must not tear: the kernel and many disks write 4096 bytes at a time.
@@ -22,7 +23,7 @@
 //! Nothing depends on the size a region may reach: a file grows group by group, and its length is one frame more than
 //! the region's `frames` word says, so that what follows the last page is readable.
 
-use crate::units::{FRAME_SIZE, FrameNo};
+use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE};
 
 /// Bytes of a sector: the unit in which a disk write is atomic.
 pub const SECTOR_SIZE: usize = 512;
@@ -41,14 +42,16 @@ pub const LOG_HEADER_OFFSETS: [u64; 2] = [2 * FRAME_SIZE as u64, 3 * FRAME_SIZE 
 pub const LEASE_OFFSET: u64 = 4 * FRAME_SIZE as u64;
 /// Byte offset of the applied cursor.
 pub const CURSOR_OFFSET: u64 = 5 * FRAME_SIZE as u64;
-/// The root frame.
-pub const ROOT_FRAME: FrameNo = FrameNo(6);
+/// The first frame of those that are found by a word.
+pub const FIRST_MOVABLE: FrameNo = FrameNo(6);
+/// The two roots in a fresh region.
+pub const ROOT_FRAMES: [FrameNo; 2] = [FrameNo(6), FrameNo(7)];
 /// The bitmap of group 0.
 pub const BITMAP_FRAME: FrameNo = FrameNo(10);
 /// The directory's root node in a fresh region.
 pub const DIRECTORY_FRAME: FrameNo = FrameNo(12);
 /// Frames that hold nothing yet.
-pub const RESERVED_FRAMES: [u32; 7] = [7, 8, 9, 11, 13, 14, 15];
+pub const RESERVED_FRAMES: [u32; 6] = [8, 9, 11, 13, 14, 15];
 /// First frame of the log.
 pub const LOG_FRAME: FrameNo = FrameNo(16);
 
@@ -65,7 +68,12 @@ const FREE_INITIAL: u32 = 47;
 /// here: a larger one is refused, so that counting on from one that is read cannot overflow.
 pub const COUNTER_MAX: u64 = 1 << 62;
 
-/// Words of the root frame.
+/// Lines of a root.
+pub const ROOT_LINES: u64 = (FRAME_SIZE / LINE_SIZE) as u64;
+/// The first line of the root that may describe an area; those before it which have no word are reserved.
+pub const AREA_LINES: std::ops::Range<u64> = 8..ROOT_LINES;
+
+/// Words of the root, by their numbers: each eighth one is the sum of its line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
 pub enum RootWord {
@@ -73,23 +81,57 @@ pub enum RootWord {
     Frames = 0,
     /// Next object number to give out; a number is never used twice.
     NextObject = 1,
-    /// Root node of the directory.
-    Directory = 2,
-    /// First free record slot, 0 when there is none.
-    FreeSlots = 3,
-    /// First record of the orphan list, 0 when there is none.
-    Orphans = 4,
-    /// First frame of the busy table, 0 when there is none.
-    BusyTable = 5,
+    /// First free record slot, sealed.
+    FreeSlots = 2,
+    /// First record of the orphan list, sealed.
+    Orphans = 3,
+    /// First frame of the busy table, sealed.
+    BusyTable = 4,
     /// Objects with a name.
-    Objects = 6,
+    Objects = 5,
+    /// Root node of the directory.
+    Directory = 8,
+    /// Where the groups' bitmaps are found. There is no such frame yet: 0.
+    GroupRoot = 9,
+    /// Reserved for frames with several owners: 0.
+    Shares = 10,
+    /// Reserved for sums of pages: 0.
+    PageSums = 11,
+    /// The salt, for a repair: as all that follows, what the superblock says too.
+    Salt = 12,
+    /// The key of the hash of names.
+    NameKey0 = 13,
+    /// Its second half.
+    NameKey1 = 14,
+    /// The region's identity.
+    Uuid0 = 16,
+    /// Its second half.
+    Uuid1 = 17,
+    /// Features that may be unknown.
+    Compat = 18,
+    /// Features that may be unknown to one that only reads.
+    RoCompat = 19,
+    /// Features that must be known.
+    Incompat = 20,
 }
 
 impl RootWord {
-    /// Byte offset of the word.
+    /// Its line.
+    #[must_use]
+    pub const fn line(self) -> u64 {
+        self as u64 / 8
+    }
+
+    /// Its place in the line.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self as usize % 8
+    }
+
+    /// Its byte offset in a root.
     #[must_use]
     pub const fn offset(self) -> u64 {
-        ROOT_FRAME.offset() + self as u64 * WORD_SIZE
+        self as u64 * WORD_SIZE
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Everything on the medium except the bytes of objects is made of 8-byte words, and a word changes in one way only:
 //! a record of the redo log carries its new value, and the log stores it home once the record is durable.
-//! `layout` says where things lie, `superblock` and `lease` identify the region and its owner, `log` changes words,
+//! `layout` says where things lie, `superblock` and `lease` identify the region and its owner, `seal` tells words from
+//! damage, `log` changes words, `root` has those that all others hang on,
 //! and the structures above it (bitmap, tree, records, directory, orphans) give the words their meaning.
 #![forbid(unsafe_code)]
 
@@ -25,9 +26,10 @@ pub mod log;
 mod names;
 mod orphans;
 mod record;
+pub mod root;
 pub mod rules;
 mod runs;
-mod seal;
+pub mod seal;
 pub mod sector;
 mod steps;
 pub mod superblock;

@@ -151,7 +151,7 @@ impl Ledger {
 
     /// How many objects have a name.
     pub fn objects(&self) -> Result<u64> {
-        self.log.read(RootWord::Objects.offset())
+        self.log.root(RootWord::Objects)
     }
 
     /// The object's record, verified.
@@ -179,20 +179,19 @@ fn new_record(t: &mut Txn<'_>, shape: Shape, spare: &mut Vec<FrameNo>) -> Result
 
 /// A number that no object has had.
 fn new_number(t: &mut Txn<'_>) -> Result<u64> {
-    let at = RootWord::NextObject.offset();
-    let number = t.read(at)?.max(1);
+    let number = t.root(RootWord::NextObject)?.max(1);
     if number >= COUNTER_MAX {
+        let at = t.log().roots().at(RootWord::NextObject);
         return Err(Error::corrupt("root", at, "impossible number of the next object"));
     }
-    t.write(at, number + 1)?;
+    t.set_root(RootWord::NextObject, number + 1)?;
     Ok(number)
 }
 
 /// Counts the objects that have a name.
 fn count(t: &mut Txn<'_>, by: i64) -> Result {
-    let at = RootWord::Objects.offset();
-    let objects = t.read(at)?;
-    t.write(at, objects.saturating_add_signed(by))
+    let objects = t.root(RootWord::Objects)?;
+    t.set_root(RootWord::Objects, objects.saturating_add_signed(by))
 }
 
 /// Takes an object out of the directory and onto the list of orphans. Returns directory nodes that became free.

@@ -12,17 +12,15 @@ use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 
 const WHAT: &str = "list of orphans";
-const AT: u64 = RootWord::Orphans.offset();
 
 /// The first object on the list.
 pub(crate) fn first(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
-    let value = words.salt().place(AT).open(words.word(AT)?);
-    let value = value.ok_or_else(|| Error::corrupt(WHAT, AT, "check bits do not match"))?;
-    ObjectSlot::read(shape, value, WHAT, AT)
+    let value = words.head(RootWord::Orphans, WHAT)?;
+    ObjectSlot::read(shape, value, WHAT, words.roots().at(RootWord::Orphans))
 }
 
 fn set_first(t: &mut Txn<'_>, first: Option<ObjectSlot>) -> Result {
-    t.write(AT, t.salt().place(AT).close(ObjectSlot::stored(first)))
+    t.set_head(RootWord::Orphans, ObjectSlot::stored(first))
 }
 
 /// Whether an object belongs on the list.
@@ -35,6 +33,8 @@ pub(crate) fn belongs(head: &Head) -> bool {
 /// to do with it.
 pub(crate) fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     debug_assert!(!belongs(head));
+    // That is no root which cannot be read.
+    t.root(RootWord::Orphans)?;
     let next = first(t, shape).and_then(|next| next.map(|next| Head::live(t, next)).transpose());
     let mut next = if let Err(Error::Corrupt { .. }) = next { None } else { next? };
     if let Some(next) = &mut next {

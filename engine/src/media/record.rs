@@ -5,8 +5,8 @@
 //!       1 kind|flags|   9..15 zero           48..63 zero
 //!         name length  15 crc32c of 0..15    63 crc32c of 16..63
 //!       2 size
-//!       3 map root      Both checksums are bound to the slot, so that a record found
-//!       4 cut mark      in another place does not pass. The head changes often and is
+//!       3 map root      Both checksums are bound to region and slot: a record found in
+//!       4 cut mark      another place does not pass. The head changes often and is
 //!       5 name hash     two cache lines; the name changes with create and rename.
 //!       6 chain next
 //!       7 list next     Slots are stored as number + nothing: slot 0 cannot exist.
@@ -16,6 +16,7 @@
 use super::layout::RootWord;
 use super::log::Txn;
 use super::seal::{Salt, mix};
+use super::tree::Map;
 use super::words::{Shape, WORDS, Words};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
@@ -168,6 +169,7 @@ impl Head {
         self.words = [0; HEAD_WORDS];
         self.words[0] = id;
         self.words[1] = u64::from(kind.0);
+        self.words[3] = Map::empty_root(self.salt, id);
     }
 
     /// Becomes a free slot in front of `next`.
@@ -318,23 +320,21 @@ pub(crate) fn verify_name(name: &[u8]) -> Result {
     Ok(())
 }
 
-const FREE_SLOTS: u64 = RootWord::FreeSlots.offset();
-
 /// The first free slot.
 pub(crate) fn first_free(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
     const WHAT: &str = "list of free slots";
-    let value = words.salt().place(FREE_SLOTS).open(words.word(FREE_SLOTS)?);
-    let value =
-        value.ok_or_else(|| Error::corrupt(WHAT, FREE_SLOTS, "check bits of its head do not match"))?;
-    ObjectSlot::read(shape, value, WHAT, FREE_SLOTS)
+    let value = words.head(RootWord::FreeSlots, WHAT)?;
+    ObjectSlot::read(shape, value, WHAT, words.roots().at(RootWord::FreeSlots))
 }
 
 fn set_first_free(t: &mut Txn<'_>, first: Option<ObjectSlot>) -> Result {
-    t.write(FREE_SLOTS, t.salt().place(FREE_SLOTS).close(ObjectSlot::stored(first)))
+    t.set_head(RootWord::FreeSlots, ObjectSlot::stored(first))
 }
 
 /// The head of the first free slot. A list that cannot be read there has none: new slots begin another one.
 pub(crate) fn readable_free(words: &impl Words, shape: Shape) -> Result<Option<Head>> {
+    // That is no root which cannot be read.
+    words.root(RootWord::FreeSlots)?;
     let head = first_free(words, shape).and_then(|slot| slot.map(|slot| Head::read(words, slot)).transpose());
     match head {
         Ok(Some(head)) if head.kind().is_some() || head.next(shape).is_err() => Ok(None),

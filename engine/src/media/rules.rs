@@ -55,6 +55,8 @@ pub enum Rule {
     PunchEarly,
     OneHeader,
     CursorUnchecked,
+    EmptyZero,
+    OneRoot,
 }
 
 impl Rule {
@@ -107,15 +109,19 @@ impl Rule {
         Self::PunchEarly,
         Self::OneHeader,
         Self::CursorUnchecked,
+        Self::EmptyZero,
+        Self::OneRoot,
     ];
 }
 
 /// The set of broken rules: empty outside tests, and nothing at all without the feature `internals`.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Rules(#[cfg(any(test, feature = "internals"))] u64);
 
 #[cfg(any(test, feature = "internals"))]
 impl Rules {
+    /// All rules are kept.
+    pub const KEPT: Self = Self(0);
     /// The same set with `rule` broken.
     #[must_use]
     pub const fn breaking(self, rule: Rule) -> Self {
@@ -130,6 +136,8 @@ impl Rules {
 
 #[cfg(not(any(test, feature = "internals")))]
 impl Rules {
+    /// All rules are kept.
+    pub const KEPT: Self = Self();
     /// The same set: no rule can be broken.
     #[must_use]
     pub const fn breaking(self, _: Rule) -> Self {

@@ -5,63 +5,145 @@
 //!
 //! ```text
 //! word seal   42 bits of value, 22 of check    words of maps, directory nodes, busy table, heads of lists
+//! line sum    32 bits over 7 words and a count lines of the root
 //! head sum    32 bits over 15 words            heads of object records; names with 47
 //! ```
 //! The check of a word is linear in its value, so four flipped bits never pass, whichever they are; garbage passes once in
-//! four million times.
+//! four million times. "Nothing" is a value like any other, 0, and sealed: a frame that comes back as zeros, from a hole in
+//! the file or a write that never came, is no node in which nothing is.
+
+use super::layout::WORD_SIZE;
+use super::rules::{Rule, Rules};
+use crate::units::FrameNo;
 
 /// Bits of a sealed word that hold its value.
 pub(crate) const VALUE_BITS: u32 = 42;
-const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
+/// See [`VALUE_BITS`].
+pub(crate) const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
 const MAP: u64 = 0x6d_6170;
 const PLACE: u64 = 0x70_6c61_6365;
 
 /// What all checks of a region are bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Salt(u64);
+pub struct Salt {
+    drawn: u64,
+    rules: Rules,
+}
 
 /// What a sealed word belongs to. A word found under another owner, in another place or in another region does not open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Seal {
     seed: u64,
+    rules: Rules,
+}
+
+/// A node in which nothing is, by what its words belong to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Whose map it is of; 0: its words are bound to their places.
+    pub tree: u64,
+    /// Of a map: the prefix of its first word, and above the low 3 bits its level.
+    pub first: u64,
+}
+
+/// What a frame is made before words of it are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Blank {
+    /// All zero.
+    Zero,
+    /// A node in which nothing is.
+    Node(Node),
+}
+
+impl Node {
+    /// One whose words are bound to their places.
+    pub const PLACES: Self = Self { tree: 0, first: 0 };
+    /// Levels that words of a node have.
+    const LEVELS: u64 = 4;
+
+    /// One of a map: its words are of `level`, and the first one has this prefix.
+    pub(crate) const fn map(tree: u64, prefix: u64, level: u32) -> Self {
+        Self { tree, first: prefix << 3 | level as u64 }
+    }
+
+    /// Whether there is such a node.
+    #[must_use]
+    pub const fn is_possible(self) -> bool {
+        let (prefix, level) = (self.first >> 3, self.first & 7);
+        if self.tree == 0 {
+            self.first == 0
+        } else {
+            level < Self::LEVELS && prefix % 512 == 0 && prefix >> 36 == 0
+        }
+    }
 }
 
 impl Salt {
     /// The salt that a format drew.
     #[must_use]
-    pub const fn new(drawn: u64) -> Self {
-        Self(drawn)
+    pub const fn new(drawn: u64, rules: Rules) -> Self {
+        Self { drawn, rules }
     }
 
     /// Of a word of the map of `tree` that covers the pages `prefix << (9 * level) ..`. At level 0 the word maps a page,
     /// above it names a node.
     pub(crate) const fn map(self, tree: u64, prefix: u64, level: u32) -> Seal {
-        Seal { seed: mix(self.0 ^ tree ^ MAP) ^ mix(prefix << 3 | level as u64) }
+        Seal { seed: mix(self.drawn ^ tree ^ MAP) ^ mix(prefix << 3 | level as u64), rules: self.rules }
     }
 
     /// Of a word at byte `at`, which is no word of a map.
     pub(crate) const fn place(self, at: u64) -> Seal {
-        Seal { seed: mix(self.0 ^ at ^ PLACE) }
+        Seal { seed: mix(self.drawn ^ at ^ PLACE), rules: self.rules }
+    }
+
+    /// The words of `frame` from `place` on, when it was just made this.
+    pub(crate) fn blank(self, frame: FrameNo, blank: Blank, place: u16, into: &mut [u64]) {
+        let places = u64::from(place)..;
+        match blank {
+            Blank::Zero => into.fill(0),
+            Blank::Node(Node { tree: 0, .. }) => places.zip(into).for_each(|(place, word)| {
+                *word = self.place(frame.offset() + place * WORD_SIZE).nothing();
+            }),
+            Blank::Node(Node { tree, first }) => places.zip(into).for_each(|(place, word)| {
+                *word = self.map(tree, (first >> 3) + place, first as u32 & 7).nothing();
+            }),
+        }
+    }
+
+    /// The number.
+    pub(crate) const fn drawn(self) -> u64 {
+        self.drawn
+    }
+
+    /// The sum of a line at this byte of the root that was changed `count` times.
+    pub(crate) fn line_sum(self, at: u64, words: &[u64], count: u32) -> u32 {
+        let sum = [self.drawn, at].iter().chain(words).copied().fold(0, sum);
+        crc32c::crc32c_append(sum, &count.to_le_bytes())
     }
 
     /// The sum of a part of the object record in `slot`: its head, or its name.
     pub(crate) fn head_sum(self, slot: u64, words: &[u64]) -> u64 {
-        let seed = [self.0, slot].into_iter().fold(0, sum);
-        u64::from(words.iter().copied().fold(seed, sum))
+        u64::from([self.drawn, slot].iter().chain(words).copied().fold(0, sum))
     }
 }
 
 impl Seal {
-    /// `value` (42 bits) with its check bits; 0 stays 0, "nothing".
+    /// `value` (42 bits) with its check bits; 0 is "nothing".
     pub(crate) fn close(self, value: u64) -> u64 {
         debug_assert!(value <= VALUE_MASK);
-        if value == 0 { 0 } else { self.check(value) << VALUE_BITS | value }
+        if value == 0 { self.nothing() } else { self.check(value) << VALUE_BITS | value }
     }
 
-    /// The value, if the word is nothing (0) or was closed for this owner and place.
+    /// The word that says "nothing".
+    pub(crate) const fn nothing(self) -> u64 {
+        if self.rules.broken(Rule::EmptyZero) { 0 } else { mix(self.seed) >> VALUE_BITS << VALUE_BITS }
+    }
+
+    /// The value, if the word was closed for this owner and place.
     pub(crate) fn open(self, word: u64) -> Option<u64> {
         let value = word & VALUE_MASK;
-        (word == 0 || (value != 0 && self.check(value) == word >> VALUE_BITS)).then_some(value)
+        let zero = word == 0 && self.rules.broken(Rule::EmptyZero);
+        (zero || self.check(value) == word >> VALUE_BITS).then_some(value)
     }
 
     fn check(self, value: u64) -> u64 {
@@ -74,8 +156,8 @@ impl Seal {
 struct Aligned([u8; 8]);
 
 /// The next crc32c over a word.
-fn sum(sum: u32, word: u64) -> u32 {
-    crc32c::crc32c_append(sum, &Aligned(word.to_le_bytes()).0)
+fn sum(before: u32, word: u64) -> u32 {
+    crc32c::crc32c_append(before, &Aligned(word.to_le_bytes()).0)
 }
 
 /// crc32c without initial value and final complement: that of two words is that of their difference, by exclusive or.
@@ -97,7 +179,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SALT: Salt = Salt::new(0x1234_5678_9abc_def0);
+    const SALT: Salt = salt(0x1234_5678_9abc_def0);
+
+    const fn salt(drawn: u64) -> Salt {
+        Salt { drawn, rules: Rules::KEPT }
+    }
 
     #[test]
     fn a_sealed_word_opens_only_for_its_region_owner_and_place() {
@@ -109,11 +195,53 @@ mod tests {
             SALT.map(7, 4, 0),
             SALT.map(7, 3, 1),
             SALT.place(4096),
-            Salt::new(SALT.0 ^ 1).map(7, 3, 0),
+            salt(SALT.drawn ^ 1).map(7, 3, 0),
         ] {
             assert_eq!(other.open(word), None, "{other:?}");
         }
-        assert_eq!((seal.close(0), seal.open(0), seal.open(1 << VALUE_BITS)), (0, Some(0), None));
+    }
+
+    #[test]
+    fn nothing_is_sealed_and_zero_is_damage() {
+        let seals = [SALT.map(7, 3, 0), SALT.place(4096)];
+        for seal in seals {
+            let nothing = seal.close(0);
+            assert_eq!((seal.nothing(), seal.open(nothing), seal.open(0)), (nothing, Some(0), None));
+        }
+        assert_eq!(seals[0].open(seals[1].nothing()), None);
+    }
+
+    #[test]
+    fn a_blank_node_has_nothing_in_each_of_its_words() {
+        let frame = FrameNo(9);
+        let words = |blank, place, n| {
+            let mut words = vec![1; n];
+            SALT.blank(frame, blank, place, &mut words);
+            words
+        };
+        assert_eq!(words(Blank::Zero, 3, 9), [0; 9]);
+        let of_map = words(Blank::Node(Node::map(5, 3 << 9, 1)), 510, 2);
+        assert_eq!(of_map, [510, 511].map(|n| SALT.map(5, 3 << 9 | n, 1).nothing()));
+        let of_places = words(Blank::Node(Node::PLACES), 1, 2);
+        assert_eq!(of_places, [1, 2].map(|n| SALT.place(frame.offset() + n * 8).nothing()));
+    }
+
+    #[test]
+    fn a_node_that_no_map_has_is_impossible() {
+        for possible in
+            [Node::PLACES, Node::map(1, 0, 0), Node::map(u64::MAX, ((1 << 36) - 1) << 9 >> 9 & !511, 3)]
+        {
+            assert!(possible.is_possible(), "{possible:?}");
+        }
+        for impossible in [
+            Node::map(0, 0, 1),
+            Node::map(0, 512, 0),
+            Node::map(1, 0, 4),
+            Node::map(1, 1, 0),
+            Node::map(1, 1 << 36, 0),
+        ] {
+            assert!(!impossible.is_possible(), "{impossible:?}");
+        }
     }
 
     /// What flipping each bit of a word does to the difference between the check that it has and the one that it should have.
@@ -148,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_check_never_changes() {
-        let salt = Salt::new(1);
+        let salt = salt(1);
         assert_eq!(mix(1), 0xb456_bcfc_34c2_cb2c);
         assert_eq!(linear(1), 0x493c_7d27);
         let seals = [salt.map(2, 3, 1).close(4), salt.place(4096).close(5)];
@@ -159,10 +287,10 @@ mod tests {
     proptest! {
         #[test]
         fn flipped_bits_do_the_same_to_every_word(
-            value in 1..=VALUE_MASK, salt: u64, tree: u64, prefix in 0u64..1 << 36, level in 0u32..5,
+            value in 0..=VALUE_MASK, drawn: u64, tree: u64, prefix in 0u64..1 << 36, level in 0u32..5,
             flips in prop::collection::btree_set(0u32..64, 1..5)
         ) {
-            let seal = Salt::new(salt).map(tree, prefix, level);
+            let seal = salt(drawn).map(tree, prefix, level);
             let flipped = flips.iter().fold(seal.close(value), |word, bit| word ^ 1 << bit);
             let columns = columns();
             let off = flips.iter().fold(0, |off, &bit| off ^ columns[bit as usize]);
@@ -172,14 +300,14 @@ mod tests {
 
         #[test]
         fn a_head_sum_is_of_its_words_slot_and_region(
-            mut words in prop::collection::vec(any::<u64>(), 1..48), slot: u64, salt: u64, at: prop::sample::Index, bit in 0u32..64
+            mut words in prop::collection::vec(any::<u64>(), 1..48), slot: u64, drawn: u64, at: prop::sample::Index, bit in 0u32..64
         ) {
-            let sum = Salt::new(salt).head_sum(slot, &words);
-            prop_assert_ne!(sum, Salt::new(salt ^ 1 << bit).head_sum(slot, &words));
-            prop_assert_ne!(sum, Salt::new(salt).head_sum(slot ^ 1 << bit, &words));
+            let sum = salt(drawn).head_sum(slot, &words);
+            prop_assert_ne!(sum, salt(drawn ^ 1 << bit).head_sum(slot, &words));
+            prop_assert_ne!(sum, salt(drawn).head_sum(slot ^ 1 << bit, &words));
             let place = at.index(words.len());
             words[place] ^= 1 << bit;
-            prop_assert_ne!(sum, Salt::new(salt).head_sum(slot, &words));
+            prop_assert_ne!(sum, salt(drawn).head_sum(slot, &words));
         }
     }
 }

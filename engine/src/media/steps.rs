@@ -166,7 +166,7 @@ impl Ledger {
             if !splits {
                 bitmap::clear(t, shape, freed.iter().copied())?;
             }
-            cleared.words.iter().try_for_each(|&at| t.write(at, 0))?;
+            cleared.words.iter().try_for_each(|&(at, nothing)| t.write(at, nothing))?;
             let mut head = Head::live(t, slot)?;
             head.set_root(cleared.root);
             if let Some(last) = last {

@@ -4,24 +4,27 @@
 //! ```text
 //!   0 magic                            72 frames of a group (32 bits)
 //!   8 version   12 frame size          76 frame of the root
-//!  16 features that may be unknown     84 log: first frame, 88 frames
-//!  24 .. to one that only reads       104 salt
-//!  32 .. to none                      112 key of the hash of names (16 bytes)
-//!  40 sequence of the copy            128 hints for a repair, as of this opening: frames (64 bits), 140 directory root
-//!  48 uuid (16 bytes)                 508 checksum
-//!  64 generation                          all else is zero
+//!  16 features that may be unknown     80 frame of the other root
+//!  24 .. to one that only reads        84 log: first frame, 88 frames
+//!  32 .. to none                      104 salt
+//!  40 sequence of the copy            112 key of the hash of names (16 bytes)
+//!  48 uuid (16 bytes)                 128 hints for a repair, as of this opening: frames (64 bits), 140 directory root
+//!  64 generation                      508 checksum; all else is zero
 //! ```
 
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    COUNTER_MAX, DIRECTORY_FRAME, GROUP_FRAMES, LEASE_OFFSET, LEAST_BYTES, LOG_FRAME, LOG_FRAMES_MAX,
-    LOG_FRAMES_MIN, ROOT_FRAME, SECTOR_SIZE, SUPERBLOCK_OFFSETS, file_bytes, initial_frames,
+    COUNTER_MAX, DIRECTORY_FRAME, FIRST_MOVABLE, GROUP_FRAMES, LEASE_OFFSET, LEAST_BYTES, LOG_FRAME,
+    LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAMES, RootWord, SECTOR_SIZE, SUPERBLOCK_OFFSETS, file_bytes,
+    first_free_frame, initial_frames,
 };
 use crate::media::log::header::Header;
+use crate::media::root::Anchor;
 use crate::media::rules::{Rule, Rules};
+use crate::media::seal::Salt;
 use crate::media::sector::{Found, Sector};
 use crate::region::{Memory, Region};
-use crate::units::FRAME_SIZE;
+use crate::units::{FRAME_SIZE, FrameNo};
 use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"PAGESTN\x01";
@@ -29,7 +32,7 @@ const MAGIC: &[u8; 8] = b"PAGESTN\x01";
 pub const VERSION: u32 = 1;
 /// The draft of format 1 that this build reads and writes, in the upper byte of the features that every opening must know.
 /// The settled format has none, and refuses each of them.
-pub const DRAFT: u64 = 2 << 56;
+pub const DRAFT: u64 = 3 << 56;
 const DRAFTS: u64 = 0xff << 56;
 
 /// What a format draws at random.
@@ -80,8 +83,10 @@ pub struct Superblock {
     pub drawn: Drawn,
     /// Grows with each opening that changed something: tells a copy of the file from its original.
     pub generation: u64,
-    /// Frames of the log: with the layout's constants, all geometry there is.
+    /// Frames of the log.
     pub log_frames: u32,
+    /// The frames of the two roots: all else is found from there.
+    pub roots: [FrameNo; 2],
     /// Written with each generation.
     pub hints: Hints,
     /// The sector that was read: a field of a newer release stays as it is.
@@ -133,6 +138,7 @@ impl Superblock {
             generation: sector.u64(64),
             drawn: Drawn { uuid: sector.bytes(48), salt: sector.u64(104), name_key: sector.bytes(112) },
             log_frames: sector.u32(88),
+            roots: [76, 80].map(|at| FrameNo(sector.u32(at))),
             hints: Hints { frames: sector.u64(128), directory: sector.u32(140) },
             found: sector.clone(),
         }
@@ -155,13 +161,14 @@ impl Superblock {
         s.put_u64(32, DRAFT);
         s.put(48, &drawn.uuid);
         s.put_u32(72, GROUP_FRAMES as u32);
-        s.put_u32(76, ROOT_FRAME.0);
+        s.put_u32(76, ROOT_FRAMES[0].0);
+        s.put_u32(80, ROOT_FRAMES[1].0);
         s.put_u32(84, LOG_FRAME.0);
         s.put_u32(88, log_frames);
         s.put_u64(104, drawn.salt);
         s.put(112, &drawn.name_key);
         let hints = Hints { frames: initial_frames(log_frames).into(), directory: DIRECTORY_FRAME.0 };
-        Self { sequence: 1, drawn, generation: 0, log_frames, hints, found: s }
+        Self { sequence: 1, drawn, generation: 0, log_frames, roots: ROOT_FRAMES, hints, found: s }
     }
 
     /// As it lies on the medium.
@@ -173,6 +180,37 @@ impl Superblock {
         s.put_u64(128, self.hints.frames);
         s.put_u32(140, self.hints.directory);
         s
+    }
+
+    /// What the region's words hang on.
+    #[must_use]
+    pub const fn anchor(&self, rules: Rules) -> Anchor {
+        let [first, second] = self.roots;
+        let second = if rules.broken(Rule::OneRoot) { first } else { second };
+        Anchor { salt: Salt::new(self.drawn.salt, rules), roots: [first, second] }
+    }
+
+    /// Features: those that may be unknown, may be unknown to one that only reads, and must be known.
+    #[must_use]
+    pub fn features(&self) -> [u64; 3] {
+        [16, 24, 32].map(|at| self.found.u64(at))
+    }
+
+    /// What the root repeats, for a repair of a region that has lost both superblocks.
+    #[must_use]
+    pub fn repeated(&self) -> [(RootWord, u64); 8] {
+        let half = |bytes: [u8; 16], n: usize| (u128::from_le_bytes(bytes) >> (64 * n)) as u64;
+        let [compat, ro_compat, incompat] = self.features();
+        [
+            (RootWord::Salt, self.drawn.salt),
+            (RootWord::NameKey0, half(self.drawn.name_key, 0)),
+            (RootWord::NameKey1, half(self.drawn.name_key, 1)),
+            (RootWord::Uuid0, half(self.drawn.uuid, 0)),
+            (RootWord::Uuid1, half(self.drawn.uuid, 1)),
+            (RootWord::Compat, compat),
+            (RootWord::RoCompat, ro_compat),
+            (RootWord::Incompat, incompat),
+        ]
     }
 
     /// Features that only a writer must know, and that this release does not know.
@@ -187,7 +225,7 @@ impl Superblock {
         if self.found.u64(16) != 0 {
             return None;
         }
-        let spare = [80..84, 92..104, 136..140, 144..SECTOR_SIZE - 4];
+        let spare = [92..104, 136..140, 144..SECTOR_SIZE - 4];
         spare.into_iter().flatten().find(|&at| self.found.bytes::<1>(at) != [0])
     }
 
@@ -204,6 +242,15 @@ impl Superblock {
         let (expected, found) = (file_bytes(initial_frames(self.log_frames).into()), region.len_bytes());
         if found < expected {
             return Err(Error::Truncated { expected, found });
+        }
+        let log = LOG_FRAME..first_free_frame(self.log_frames);
+        let lawful = |root: &FrameNo| {
+            *root >= FIRST_MOVABLE && !log.contains(root) && file_bytes(root.0.into()) < found
+        };
+        let [a, b] = self.roots;
+        if a == b || !self.roots.iter().all(lawful) {
+            let why = format!("roots in frames {} and {}", a.0, b.0);
+            return Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], why));
         }
         Ok(())
     }
@@ -247,10 +294,9 @@ fn check_version(region: &Region, sector: &Sector) -> Result {
     if unknown != 0 {
         return Err(Error::Features { bits: unknown });
     }
-    let units = [sector.u32(12), sector.u32(72), sector.u32(76)];
-    if units != [FRAME_SIZE as u32, GROUP_FRAMES as u32, ROOT_FRAME.0] {
-        let why =
-            format!("frames of {} bytes, groups of {}, the root in frame {}", units[0], units[1], units[2]);
+    let units = [sector.u32(12), sector.u32(72)];
+    if units != [FRAME_SIZE as u32, GROUP_FRAMES as u32] {
+        let why = format!("frames of {} bytes, groups of {}", units[0], units[1]);
         return Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], why));
     }
     Ok(())
@@ -264,7 +310,7 @@ fn was_never_finished(memory: &Memory, found: &[Found<Sector>; 2]) -> Result<boo
 
 /// Whether a region was changed after its format: its first change moves the log's header and writes the lease.
 fn was_changed(memory: &Memory) -> Result<bool> {
-    if memory.len() < ROOT_FRAME.offset() {
+    if memory.len() < FIRST_MOVABLE.offset() {
         return Ok(false);
     }
     Ok(Sector::read(memory, LEASE_OFFSET, MAGIC)? != Found::Blank || Header::was_moved(memory)?)

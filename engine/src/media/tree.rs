@@ -7,8 +7,8 @@
 
 use super::layout;
 use super::log::Txn;
-use super::seal::{Salt, Seal};
-use super::words::{Shape, WORDS, Words};
+use super::seal::{Node, Salt, Seal};
+use super::words::{Shape, WORDS, Words, unsealed};
 use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
 use std::collections::BTreeSet;
@@ -52,7 +52,7 @@ impl Map {
     /// The root; `None` when nothing is mapped.
     pub(crate) fn root(&self, shape: Shape) -> Result<Option<Root>> {
         let height = self.height();
-        let value = self.seal(0, height).open(self.root).ok_or_else(|| broken(self.at))?;
+        let value = self.seal(0, height).open(self.root).ok_or_else(|| unsealed(WHAT, self.at, self.root))?;
         if value == 0 {
             return Ok(None);
         }
@@ -61,6 +61,21 @@ impl Map {
             return Err(Error::corrupt(WHAT, self.at, format!("impossible height {height}")));
         }
         Ok(Some(Root { height, frame: shape.frame(bare, WHAT, self.at)? }))
+    }
+
+    /// The root word of a map in which nothing is.
+    pub(crate) const fn empty_root(salt: Salt, id: u64) -> u64 {
+        salt.map(id, 0, 0).nothing()
+    }
+
+    /// Whether nothing is mapped, as the root word says.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.root == Self::empty_root(self.salt, self.id)
+    }
+
+    /// A node of `height` on the path of `page`, when nothing is in it.
+    fn node(&self, page: u64, height: u32) -> Node {
+        Node::map(self.id, page >> (BITS * height) << BITS, height - 1)
     }
 
     /// The height that the root word claims, whatever it is worth.
@@ -104,7 +119,7 @@ impl Map {
         level: u32,
     ) -> Result<Option<FrameNo>> {
         match self.seal(page, level).open(word) {
-            None => Err(broken(at)),
+            None => Err(unsealed(WHAT, at, word)),
             Some(0) => Ok(None),
             Some(value) => shape.frame(value, WHAT, at).map(Some),
         }
@@ -246,13 +261,13 @@ impl Map {
         shape: Shape,
         page: u64,
         frame: FrameNo,
-        spare: &mut impl FnMut(&mut Txn<'_>) -> Result<FrameNo>,
+        spare: &mut impl FnMut(&mut Txn<'_>, Node) -> Result<FrameNo>,
     ) -> Result {
         let mut root = match self.root(shape)? {
             Some(root) => root,
             None => {
                 let height = height_for(page);
-                let frame = if height == 0 { frame } else { spare(t)? };
+                let frame = if height == 0 { frame } else { spare(t, self.node(page, height))? };
                 let root = Root { height, frame };
                 self.set_root(root);
                 if height == 0 {
@@ -262,7 +277,7 @@ impl Map {
             }
         };
         while page >> (BITS * root.height) != 0 {
-            let above = spare(t)?;
+            let above = spare(t, self.node(0, root.height + 1))?;
             t.write(above.offset(), self.close(0, root.height, root.frame))?;
             root = Root { height: root.height + 1, frame: above };
             self.set_root(root);
@@ -273,14 +288,14 @@ impl Map {
             node = match self.open(t, shape, at, page, level)? {
                 Some(child) => child,
                 None => {
-                    let child = spare(t)?;
+                    let child = spare(t, self.node(page, level))?;
                     t.write(at, self.close(page, level, child))?;
                     child
                 }
             };
         }
         let at = word_at(node, page, 0);
-        if root.height == 0 || t.read(at)? != 0 {
+        if root.height == 0 || self.open(t, shape, at, page, 0)?.is_some() {
             return Err(Error::internal(format!("page {page} is mapped already")));
         }
         t.write(at, self.close(page, 0, frame))
@@ -310,7 +325,7 @@ impl Map {
         let mut cut = Cut { map: self, words, shape, pages, limit, found: Vec::new(), cleared };
         if let Some(root) = self.root(shape)? {
             if cut.below(root.frame, 0, root.height)? {
-                cut.cleared.root = 0;
+                cut.cleared.root = Self::empty_root(self.salt, self.id);
             }
         }
         Ok((cut.found, cut.cleared))
@@ -326,10 +341,25 @@ impl Map {
         let mut cleared = Cleared { root: self.root, words: Vec::new(), nodes: Vec::new() };
         if let Some(root) = self.root(shape)?.filter(|_| !pages.is_empty()) {
             if self.clear_below(words, shape, (root.frame, root.height), pages, &mut cleared)? {
-                cleared.root = 0;
+                cleared.root = Self::empty_root(self.salt, self.id);
             }
         }
         Ok(cleared)
+    }
+
+    /// The words of `frame` that say something, damaged ones too, and the first page of each: they are of `level`, and the
+    /// first covers pages from `first` on.
+    pub(crate) fn used_words<W: Words>(
+        &self,
+        words: &W,
+        frame: FrameNo,
+        first: u64,
+        level: u32,
+    ) -> Result<impl Iterator<Item = (u64, u64)> + use<W>> {
+        let map = *self;
+        let pages = (first..).step_by(1 << (BITS * level));
+        let used = pages.zip(words.frame(frame)?);
+        Ok(used.filter(move |&(page, word)| word != map.seal(page, level).nothing()))
     }
 
     /// Whether nothing stays below `frame`; then its words are left as they are, for it goes too.
@@ -349,13 +379,13 @@ impl Map {
         for run in pages.chunk_by(|a, b| a.0.0 >> (BITS * below) == b.0.0 >> (BITS * below)) {
             let page = run[0].0.0;
             let at = word_at(frame, page, below);
-            let child = self.open(words, shape, at, page, below)?.ok_or_else(|| broken(at))?;
+            let child = self.open(words, shape, at, page, below)?.ok_or_else(|| unsealed(WHAT, at, 0))?;
             if self.clear_below(words, shape, (child, below), run, cleared)? {
-                gone.push(at);
+                gone.push((at, self.seal(page, below).nothing()));
             }
         }
-        let used = words.frame(frame)?.iter().filter(|&&word| word != 0).count();
-        if used > gone.len() {
+        let first = pages[0].0.0 >> (BITS * level) << (BITS * level);
+        if self.used_words(words, frame, first, below)?.count() > gone.len() {
             cleared.words.extend(gone);
             return Ok(false);
         }
@@ -390,11 +420,8 @@ impl<W: Words> Cut<'_, W> {
         let below = level - 1;
         let mut gone = Vec::new();
         let mut stays = false;
-        for (i, word) in (0..).zip(self.words.frame(frame)?) {
-            let (page, at) = (first + (i << (BITS * below)), frame.offset() + i * 8);
-            if word == 0 {
-                continue;
-            }
+        for (page, word) in self.map.used_words(self.words, frame, first, below)? {
+            let at = word_at(frame, page, below);
             let outside = page >= self.pages.end || page + (1 << (BITS * below)) <= self.pages.start;
             if outside || self.found.len() >= self.limit {
                 stays = true;
@@ -403,9 +430,12 @@ impl<W: Words> Cut<'_, W> {
                 }
                 continue;
             }
-            let child = self.map.opened(self.shape, word, at, page, below)?.ok_or_else(|| broken(at))?;
+            let child = self
+                .map
+                .opened(self.shape, word, at, page, below)?
+                .ok_or_else(|| unsealed(WHAT, at, word))?;
             if self.below(child, page, below)? {
-                gone.push(at);
+                gone.push((at, self.map.seal(page, below).nothing()));
             } else {
                 stays = true;
             }
@@ -431,8 +461,8 @@ pub(crate) type Found = Vec<(PageIndex, FrameNo)>;
 pub(crate) struct Cleared {
     /// The new root word.
     pub(crate) root: u64,
-    /// Bytes offsets of the words that become 0.
-    pub(crate) words: Vec<u64>,
+    /// Byte offsets of the words that say nothing then, and how each says so.
+    pub(crate) words: Vec<(u64, u64)>,
     /// Nodes that are free then.
     pub(crate) nodes: Vec<FrameNo>,
 }
@@ -443,17 +473,13 @@ enum Leaf {
 }
 
 /// Byte offset of the word for `page` in a node whose words are of `level`.
-const fn word_at(node: FrameNo, page: u64, level: u32) -> u64 {
+pub(crate) const fn word_at(node: FrameNo, page: u64, level: u32) -> u64 {
     node.offset() + (page >> (BITS * level)) % WORDS * 8
 }
 
 /// The least height whose root covers `page`.
 const fn height_for(page: u64) -> u32 {
     (u64::BITS - page.leading_zeros()).div_ceil(BITS)
-}
-
-fn broken(at: u64) -> Error {
-    Error::corrupt(WHAT, at, "check bits do not match object, page and level")
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Words of the medium: how they are read, and which numbers may be frames.
 
-use super::layout;
+use super::layout::{self, RootWord};
 use super::log::{Log, Snapshot, Txn};
+use super::root::Roots;
 use super::seal::Salt;
 use crate::error::{Error, Result};
-use crate::units::FrameNo;
+use crate::units::{FRAME_SIZE, FrameNo};
 
 /// Words in a frame.
 pub(crate) const WORDS: u64 = layout::WORDS_PER_FRAME;
@@ -27,8 +28,25 @@ pub(crate) trait Words {
     /// `frame`, whose words are to be read as a node's: not one that was met as a page.
     fn node(&self, frame: FrameNo) -> Result<FrameNo>;
 
+    /// Where the words of the root are.
+    fn roots(&self) -> &Roots;
+
     /// What the checks of the words are bound to.
-    fn salt(&self) -> Salt;
+    fn salt(&self) -> Salt {
+        self.roots().anchor().salt
+    }
+
+    /// A word of the root.
+    fn root(&self, word: RootWord) -> Result<u64> {
+        self.word(self.roots().at(word))
+    }
+
+    /// What a sealed word of the root says: the head of a `what`.
+    fn head(&self, word: RootWord, what: &'static str) -> Result<u64> {
+        let found = self.root(word)?;
+        let value = self.salt().place(word.offset()).open(found);
+        value.ok_or_else(|| unsealed(what, self.roots().at(word), found))
+    }
 }
 
 impl Words for Log {
@@ -41,8 +59,8 @@ impl Words for Log {
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
         self.uses().refuse_page(frame).map(|()| frame)
     }
-    fn salt(&self) -> Salt {
-        self.salt()
+    fn roots(&self) -> &Roots {
+        self.roots()
     }
 }
 
@@ -56,8 +74,11 @@ impl Words for Txn<'_> {
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
         self.log().uses().refuse_page(frame).map(|()| frame)
     }
-    fn salt(&self) -> Salt {
-        self.log().salt()
+    fn roots(&self) -> &Roots {
+        self.log().roots()
+    }
+    fn root(&self, word: RootWord) -> Result<u64> {
+        self.root(word)
     }
 }
 
@@ -74,9 +95,16 @@ impl Words for Snapshot<'_> {
         // What the frame is used for now says nothing of that moment.
         Ok(frame)
     }
-    fn salt(&self) -> Salt {
-        self.salt()
+    fn roots(&self) -> &Roots {
+        self.roots()
     }
+}
+
+/// `word` at byte `at`, of a `what`, was not sealed for where it was found.
+pub(crate) fn unsealed(what: &'static str, at: u64, word: u64) -> Error {
+    let (frame, place) = (at / FRAME_SIZE as u64, at % FRAME_SIZE as u64 / layout::WORD_SIZE);
+    let found = if word == 0 { "zero, as nothing writes it" } else { "of another owner or place, or worn" };
+    Error::corrupt(what, at, format!("word {place:#x} of frame {frame:#x} is {found}"))
 }
 
 /// Which frame numbers exist, and which of them may belong to a structure.

@@ -1,8 +1,8 @@
 //! Where the structures of a valid image lie: what an edit aims at, so that it hits more than free frames.
 
-use crate::format::{HEIGHT, RECORD, Seal, TAG, offset, salt, word};
+use crate::format::{HEIGHT, RECORD, Seal, TAG, offset, root, roots, salt, word};
 use pagestone::media::layout::{
-    BITMAP_FRAME, CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS, ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS,
+    BITMAP_FRAME, CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS, RootWord, SUPERBLOCK_OFFSETS,
 };
 use pagestone::units::FRAME_SIZE;
 use std::collections::BTreeSet;
@@ -97,33 +97,33 @@ impl Anatomy {
     /// Of an image that is valid.
     #[must_use]
     pub fn of(image: &[u8]) -> Self {
-        let frames = word(image, RootWord::Frames.offset() as usize);
+        let frames = root(image, RootWord::Frames);
         let mut found = Self { frames, salt: salt(image), ..Self::default() };
         for sector in SECTORS {
             found.bare(sector, 16);
         }
         found.bare(CURSOR_OFFSET as usize, 1);
-        for root in 0..8 {
-            let at = ROOT_FRAME.offset() as usize + root * 8;
+        // Three lines, a reserved one and an area.
+        for n in (0..24).chain([40, 80]) {
             let sealed = [RootWord::FreeSlots, RootWord::Orphans, RootWord::BusyTable];
-            let seal = sealed.iter().any(|word| word.offset() as usize == at);
-            let bond = if seal { Bond::Seal(Seal::Place(at as u64)) } else { Bond::Bare };
+            let seal = sealed.iter().any(|word| *word as u64 == n);
+            let bond = if seal { Bond::Seal(Seal::Place(n * 8)) } else { Bond::Bare };
             let holds = [(Holds::Frame, RootWord::Directory), (Holds::Frame, RootWord::BusyTable)];
-            let holds = holds.iter().find(|(_, word)| word.offset() as usize == at);
+            let holds = holds.iter().find(|(_, word)| *word as u64 == n);
             let holds = holds.map_or(if seal { Holds::Slot } else { Holds::Number }, |(holds, _)| *holds);
-            found.add(at, bond, holds);
+            found.add(roots(image)[0] + n as usize * 8, bond, holds);
         }
         found.bare(BITMAP_FRAME.offset() as usize, 4);
         let mut slots = BTreeSet::new();
-        found.directory(image, word(image, RootWord::Directory.offset() as usize), &mut slots);
-        for root in [RootWord::FreeSlots, RootWord::Orphans] {
-            slots.insert(Seal::value(word(image, root.offset() as usize)));
+        found.directory(image, root(image, RootWord::Directory), &mut slots);
+        for list in [RootWord::FreeSlots, RootWord::Orphans] {
+            slots.insert(Seal::value(root(image, list)));
         }
         let frames: BTreeSet<u64> = slots.iter().filter(|slot| **slot != 0).map(|slot| slot / 8).collect();
         for record in frames.iter().flat_map(|frame| (0..8).map(|n| offset(*frame) + n * RECORD)) {
             found.record(image, record);
         }
-        let busy = Seal::value(word(image, RootWord::BusyTable.offset() as usize));
+        let busy = Seal::value(root(image, RootWord::BusyTable));
         if busy != 0 {
             found.node(image, busy, Holds::Frame, |_, at| Bond::Seal(Seal::Place(at as u64)));
         }

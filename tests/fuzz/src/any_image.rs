@@ -2,13 +2,13 @@
 //! region.
 
 use crate::anatomy::SECTORS;
-use crate::format::{mend_sector, set_word};
+use crate::format::{Seal, empty_node, mend_root, mend_sector, roots, salt, set_root, set_word};
 use crate::lives::{self, blames_the_medium};
 use crate::{Many, decode};
 use arbitrary::Arbitrary;
 use pagestone::Error;
 use pagestone::media::layout::{
-    BITMAP_FRAME, DIRECTORY_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAME, RootWord, first_free_frame,
+    BITMAP_FRAME, DIRECTORY_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAMES, RootWord, first_free_frame,
     initial_frames,
 };
 use pagestone::media::superblock::DRAFT;
@@ -75,18 +75,20 @@ impl Input {
         if self.fresh {
             (0..SECTORS.len())
                 .for_each(|which| Sector { which: which as u8, fields: Many(vec![]) }.write(&mut image));
-            let root = [FRAMES.into(), 1, DIRECTORY_FRAME.0.into()];
-            for (n, value) in root.into_iter().enumerate() {
-                set_word(&mut image, RootWord::Frames.offset() as usize + n * 8, value);
-            }
             let fixed = (1 << first_free_frame(LOG_FRAMES_MIN).0) - 1;
             set_word(&mut image, BITMAP_FRAME.offset() as usize, fixed);
         }
         for sector in self.sectors.0.iter().take(8) {
             sector.write(&mut image);
         }
+        // What is bound to the salt comes last.
+        if self.fresh {
+            fresh(&mut image);
+        }
+        let root = roots(&image)[0];
         for (n, value) in &self.root.0 {
-            set_word(&mut image, RootWord::Frames.offset() as usize + usize::from(*n) * 8, *value);
+            set_word(&mut image, root + usize::from(*n) * 8, *value);
+            mend_root(&mut image, root + usize::from(*n) * 8);
         }
         image
     }
@@ -112,13 +114,35 @@ impl Sector {
     }
 }
 
+/// Roots and directory of a fresh region.
+fn fresh(image: &mut [u8]) {
+    let salt = salt(image);
+    let heads = [RootWord::FreeSlots, RootWord::Orphans, RootWord::BusyTable];
+    let heads = heads.map(|head| (head, Seal::Place(head.offset()).close(salt, 0)));
+    let own = [
+        (RootWord::Frames, FRAMES.into()),
+        (RootWord::NextObject, 1),
+        (RootWord::Directory, DIRECTORY_FRAME.0.into()),
+        (RootWord::Salt, salt),
+        (RootWord::Incompat, DRAFT),
+    ];
+    own.into_iter().chain(heads).for_each(|(which, value)| set_root(image, which, value));
+    let root = roots(image)[0];
+    (0..4096).step_by(64).for_each(|line| mend_root(image, root.saturating_add(line)));
+    let node = empty_node(salt, DIRECTORY_FRAME.0.into(), 0, 0);
+    let at = DIRECTORY_FRAME.offset() as usize;
+    if let Some(frame) = image.get_mut(at..at + node.len()) {
+        frame.copy_from_slice(&node);
+    }
+}
+
 /// The `n`-th word of a fresh region's sector.
 const fn usual(which: usize, n: usize) -> u64 {
     match (which, n) {
         (0 | 1, 1) => 1 | 4096 << 32,
         (0 | 1, 4) => DRAFT,
-        (0 | 1, 9) => 32768 | (ROOT_FRAME.0 as u64) << 32,
-        (0 | 1, 10) => (LOG_FRAME.0 as u64) << 32,
+        (0 | 1, 9) => 32768 | (ROOT_FRAMES[0].0 as u64) << 32,
+        (0 | 1, 10) => ROOT_FRAMES[1].0 as u64 | (LOG_FRAME.0 as u64) << 32,
         (0 | 1, 11) => LOG_FRAMES_MIN as u64,
         (2, 1) => 2,
         (3 | 4, 3) => 1,

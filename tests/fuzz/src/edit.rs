@@ -2,7 +2,7 @@
 
 use crate::anatomy::{Anatomy, Bond, Holds, Place, SECTORS};
 use crate::fixture;
-use crate::format::{HEIGHT, RECORD, Seal, TAG, mend_record, mend_sector, set_word, word};
+use crate::format::{HEIGHT, RECORD, Seal, TAG, mend_record, mend_root, mend_sector, set_word, word};
 use arbitrary::Arbitrary;
 use pagestone::media::layout::SECTOR_SIZE;
 use pagestone::units::FRAME_SIZE;
@@ -148,6 +148,7 @@ fn mend(image: &mut [u8], anatomy: &Anatomy, at: usize) {
     if let Some(sector) = SECTORS.iter().find(|sector| (**sector..**sector + SECTOR_SIZE).contains(&at)) {
         mend_sector(image, *sector);
     }
+    mend_root(image, at);
     let frame = at / FRAME_SIZE * FRAME_SIZE;
     if anatomy.records.contains(&frame) {
         mend_record(image, at / RECORD * RECORD);

@@ -1,7 +1,7 @@
 //! The check sums and check bits of format 1, written from its description and not from the engine's code: a fuzzer
 //! that repairs them gets past them, and an engine that changes them without a new format is found out.
 
-use pagestone::media::layout::SECTOR_SIZE;
+use pagestone::media::layout::{RootWord, SECTOR_SIZE};
 use pagestone::units::FRAME_SIZE;
 
 /// Bytes of an object record.
@@ -44,11 +44,7 @@ impl Seal {
             }
             Self::Place(at) => mix(salt ^ at ^ 0x70_6c61_6365),
         };
-        if value == 0 {
-            0
-        } else {
-            (u64::from(linear(value)) >> 10 ^ mix(seed) >> VALUE_BITS) << VALUE_BITS | value
-        }
+        (u64::from(linear(value)) >> 10 ^ mix(seed) >> VALUE_BITS) << VALUE_BITS | value
     }
 
     /// What the word says, were its check bits right.
@@ -115,6 +111,71 @@ pub fn mend_sector(image: &mut [u8], at: usize) {
     sum.copy_from_slice(
         &crc32c::crc32c_append(crc32c::crc32c(&(at as u64).to_le_bytes()), body).to_le_bytes(),
     );
+}
+
+/// Byte offsets of the two roots.
+#[must_use]
+pub fn roots(image: &[u8]) -> [usize; 2] {
+    [76, 80].map(|at| offset(word(image, at) & u64::from(u32::MAX)))
+}
+
+/// Bytes of a line of the root, and where its sum stands.
+const LINE: usize = 64;
+const SUM: usize = LINE - 8;
+
+/// The word that vouches for the line at `at` of the root that begins at `root`: how often it was changed, and its sum.
+fn line_sum(image: &[u8], root: usize, at: usize) -> Option<u64> {
+    let line = image.get(at..at + LINE)?;
+    let count = &line[SUM + 4..];
+    let bound = [salt(image).to_le_bytes(), ((at - root) as u64).to_le_bytes()].concat();
+    let sum = [&bound, &line[..SUM], count].iter().fold(0, |sum, part| crc32c::crc32c_append(sum, part));
+    Some(word(line, SUM) >> 32 << 32 | u64::from(sum))
+}
+
+/// Whether each line is whole in one of the roots.
+#[must_use]
+pub fn roots_are_whole(image: &[u8]) -> bool {
+    let roots = roots(image);
+    let is_whole = |root: usize, line: usize| {
+        line_sum(image, root, root + line).is_some_and(|sum| sum == word(image, root + line + SUM))
+    };
+    (0..FRAME_SIZE).step_by(LINE).all(|line| roots.iter().any(|root| is_whole(*root, line)))
+}
+
+/// Makes the line of a root whole that holds the byte at `at`, and that of the second root what that of the first one is.
+pub fn mend_root(image: &mut [u8], at: usize) {
+    let roots = roots(image);
+    let Some(root) = roots.into_iter().find(|root| (*root..root + FRAME_SIZE).contains(&at)) else { return };
+    let line = at / LINE * LINE;
+    let Some(sum) = line_sum(image, root, line) else { return };
+    set_word(image, line + SUM, sum);
+    let second = roots[1] + line - root;
+    if root == roots[0] && second + LINE <= image.len() {
+        image.copy_within(line..line + LINE, second);
+    }
+}
+
+/// A word of the first root.
+#[must_use]
+pub fn root(image: &[u8], which: RootWord) -> u64 {
+    word(image, roots(image)[0] + which.offset() as usize)
+}
+
+/// Lets both roots say so, and be whole.
+pub fn set_root(image: &mut [u8], which: RootWord, value: u64) {
+    let at = roots(image)[0] + which.offset() as usize;
+    set_word(image, at, value);
+    mend_root(image, at);
+}
+
+/// The words of a node of the directory, of the busy table or of a map in which nothing is.
+#[must_use]
+pub fn empty_node(salt: u64, frame: u64, tree: u64, first: u64) -> Vec<u8> {
+    let seal = |n: u64| match tree {
+        0 => Seal::Place(frame * FRAME_SIZE as u64 + n * 8),
+        id => Seal::Map { id, prefix: (first >> 3) + n, level: first as u32 & 7 },
+    };
+    (0..FRAME_SIZE as u64 / 8).flat_map(|n| seal(n).close(salt, 0).to_le_bytes()).collect()
 }
 
 /// Makes both parts of the object record at `at` whole; one that was never used has no name.

@@ -1,7 +1,7 @@
 //! What recovery must make of a log, computed as the description of the log says, without the engine.
 
-use crate::format::{set_word, word};
-use pagestone::media::layout::{LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAME, first_free_frame};
+use crate::format::{empty_node, roots, roots_are_whole, salt, set_word, word};
+use pagestone::media::layout::{FIRST_MOVABLE, LOG_FRAME, LOG_FRAMES_MIN, first_free_frame};
 use pagestone::units::FRAME_SIZE;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -30,9 +30,16 @@ pub enum Entry {
     Lines(u64, Vec<u8>),
     /// Lines that stand in these bytes, which have this sum.
     Payload(u64, u32, u32),
+    /// An empty node, by its tree and its first word.
+    Node(u64, u64, u64),
+    /// A word of both roots.
+    Root(u64, u64),
+    /// What no opening may take: the last one of its record.
+    Unknown,
 }
 
-/// What the words of a record's entries mean; `None` where they mean nothing.
+/// What the words of a record's entries mean; `None` where they mean nothing. An entry of a kind that is not known is the
+/// last one.
 pub fn entries(mut words: &[u64]) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
     while let Some((head, rest)) = words.split_first() {
@@ -54,7 +61,20 @@ pub fn entries(mut words: &[u64]) -> Option<Vec<Entry>> {
                 let word = *rest.first()?;
                 (Entry::Payload(at, word as u32, (word >> 32) as u32), 1)
             }
-            _ => return None,
+            5 if frame => {
+                let (tree, first) = (*rest.first()?, *rest.get(1)?);
+                let (prefix, level) = (first >> 3, first & 7);
+                if (tree == 0 && first != 0) || level > 3 || prefix % 512 != 0 || prefix >> 36 != 0 {
+                    return None;
+                }
+                (Entry::Node(at, tree, first), 2)
+            }
+            6 if at % 8 == 0 && at < FRAME_SIZE as u64 => (Entry::Root(at, *rest.first()?), 1),
+            1..=6 => return None,
+            _ => {
+                entries.push(Entry::Unknown);
+                return Some(entries);
+            }
         };
         entries.push(entry);
         words = &rest[taken..];
@@ -99,6 +119,12 @@ impl Targets {
                 (*at, 8)
             }
             Entry::Zero(at) => (*at, FRAME_SIZE),
+            Entry::Node(at, ..) => {
+                self.structures.insert(at / FRAME_SIZE as u64);
+                (*at, FRAME_SIZE)
+            }
+            Entry::Root(..) => return true,
+            Entry::Unknown => return false,
             Entry::Lines(at, _) => return self.lines(*at, image.len()),
             // The payload of a record that is not replayed is not looked at.
             Entry::Payload(..) if !accepted => return true,
@@ -109,7 +135,9 @@ impl Targets {
                 return inside && lines.iter().all(|(at, _)| self.lines(*at, image.len()));
             }
         };
-        at as usize + bytes <= image.len() && at >= ROOT_FRAME.offset() && !LOG.contains(&(at as usize))
+        let root = roots(image).iter().any(|root| (*root..root + FRAME_SIZE).contains(&(at as usize)));
+        let inside = at as usize + bytes <= image.len() && at >= FIRST_MOVABLE.offset();
+        inside && !root && !LOG.contains(&(at as usize))
     }
 
     fn lines(&mut self, at: u64, len: usize) -> bool {
@@ -121,6 +149,9 @@ impl Targets {
 /// What recovery must make of the image, `None` if it must refuse it; and how many operations it replays. After the death
 /// of a process it is known which record was the last that was stored.
 pub fn recovered(image: &[u8], mut records: Vec<Valid>, stored: Option<u64>) -> (Option<Vec<u8>>, u64) {
+    if records.iter().any(|record| matches!(record.entries.last(), Some(Entry::Unknown))) {
+        return (None, 0);
+    }
     let death = stored.is_some();
     let covered = records.iter().filter_map(|record| record.covers).max().unwrap_or(0);
     if !death {
@@ -149,12 +180,13 @@ pub fn recovered(image: &[u8], mut records: Vec<Valid>, stored: Option<u64>) -> 
             }
         }
     }
-    (Some(out), replayed)
+    (Some(out).filter(|out| roots_are_whole(out)), replayed)
 }
 
 /// Makes one change; bytes and zeros only where they are `due`. A payload that an earlier record has overwritten is one
 /// that no owner has named.
 fn replay(out: &mut [u8], entry: &Entry, due: bool) -> Option<()> {
+    let (salt, roots) = (salt(out), roots(out));
     let mut write = |at: u64, bytes: &[u8]| {
         if due {
             out[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
@@ -162,7 +194,12 @@ fn replay(out: &mut [u8], entry: &Entry, due: bool) -> Option<()> {
     };
     match entry {
         Entry::Word(at, value) => set_word(out, *at as usize, *value),
+        Entry::Root(at, value) => roots.iter().for_each(|root| set_word(out, root + *at as usize, *value)),
         Entry::Zero(at) => write(*at, &[0; FRAME_SIZE]),
+        Entry::Node(at, tree, first) => {
+            write(*at, &empty_node(salt, at / FRAME_SIZE as u64, *tree, *first));
+        }
+        Entry::Unknown => return None,
         Entry::Lines(at, bytes) => write(*at, bytes),
         Entry::Payload(at, bytes, sum) => {
             for (at, bytes) in payload(out, *at, *bytes, *sum)? {
@@ -177,7 +214,7 @@ fn replay(out: &mut [u8], entry: &Entry, due: bool) -> Option<()> {
 
 /// The two images are one, but for the sectors and the log.
 pub fn assert_same(found: &[u8], expected: &[u8], who: &str) {
-    let root = ROOT_FRAME.offset() as usize;
+    let root = FIRST_MOVABLE.offset() as usize;
     if found[root..LOG.start] != expected[root..LOG.start] || found[LOG.end..] != expected[LOG.end..] {
         let differ = |at: &usize| !LOG.contains(at) && word(found, *at) != word(expected, *at);
         let at = (root..found.len()).step_by(8).find(differ).unwrap_or(0);

@@ -6,9 +6,9 @@
 use crate::anatomy::Anatomy;
 use crate::edit::{Base, Edit};
 use crate::fixture;
-use crate::format::{cursor, mend_sector, salt, set_word, word};
+use crate::format::{cursor, mend_sector, roots, salt, set_word, word};
 use crate::lives;
-use crate::redo::{self, LOG, RING, Valid, assert_same, recovered};
+use crate::redo::{self, Entry, LOG, RING, Valid, assert_same, recovered};
 use crate::session::{Act, Session};
 use crate::{Many, decode};
 use arbitrary::Arbitrary;
@@ -86,6 +86,15 @@ enum Content {
     /// Words anywhere.
     Words(Many<(u32, u64)>),
     Zero(u16),
+    /// An empty node.
+    Node {
+        frame: u16,
+        tree: u8,
+        prefix: u16,
+        level: u8,
+    },
+    /// Words of the roots, whatever becomes of their lines.
+    Root(Many<(u16, u64)>),
     /// Covers all records so far, but so many.
     Mark(u8),
     MarkAny(u64),
@@ -186,7 +195,9 @@ impl Writer<'_> {
             self.image[LOG.start + (self.position.wrapping_add(n as u64) % RING) as usize] = *byte;
         }
         let read = kind == 1 || (kind == 2 && words.is_empty());
-        let entries = redo::entries(&words).filter(|entries| read && entries.len() == count as usize);
+        let unknown = |entries: &[Entry]| kind == 1 && matches!(entries.last(), Some(Entry::Unknown));
+        let entries = redo::entries(&words)
+            .filter(|entries| read && (entries.len() == count as usize || unknown(entries)));
         let flawless = match record.flaw {
             Flaw::None | Flaw::NoneEither | Flaw::Kind(_) | Flaw::Count(_) => true,
             Flaw::Length(_) => claimed == len,
@@ -195,6 +206,7 @@ impl Writer<'_> {
         self.whole &= flawless && entries.is_some() && bytes.len() as u64 <= RING / 4;
         if let (true, Some(entries)) = (self.whole, entries) {
             let covers = (kind == 2).then(|| word(&bytes, 32));
+            self.whole = !unknown(&entries);
             self.valid.push(Valid { sequence: self.sequence, covers, entries });
         }
         self.written += bytes.len() as u64;
@@ -225,9 +237,27 @@ impl Writer<'_> {
         let change = |(at, value): (u64, u64)| vec![1 << 56 | at, value];
         match content {
             Content::Edits(edits) => {
-                let changed = self.edit(&edits.0);
-                (1, None, changed.into_iter().map(change).collect())
+                let (changed, [first, second]) = (self.edit(&edits.0), roots(self.image));
+                let in_frame = |root: usize, at: u64| (root..root + FRAME_SIZE).contains(&(at as usize));
+                // The second root follows the first.
+                let changed = changed.into_iter().filter(|(at, _)| !in_frame(second, *at));
+                let change = |(at, value): (u64, u64)| match in_frame(first, at) {
+                    true => vec![6 << 56 | (at - first as u64), value],
+                    false => change((at, value)),
+                };
+                (1, None, changed.map(change).collect())
             }
+            Content::Node { frame, tree, prefix, level } => {
+                let at = u64::from(*frame) * FRAME_SIZE as u64;
+                let (prefix, level) = (u64::from(*prefix) << 9, u64::from(level % 5));
+                let first = if *tree == 0 { 0 } else { prefix << 3 | level };
+                (1, None, vec![vec![5 << 56 | at, (*tree).into(), first]])
+            }
+            Content::Root(words) => (
+                1,
+                None,
+                words.0.iter().map(|(n, value)| vec![6 << 56 | u64::from(*n) * 8, *value]).collect(),
+            ),
             Content::Words(words) => {
                 (1, None, words.0.iter().map(|(at, value)| change((u64::from(*at) * 8, *value))).collect())
             }

@@ -4,7 +4,9 @@ use super::Findings;
 use super::frames::Frames;
 use super::lines::{Lines, OpId};
 use crate::crash::place;
-use pagestone::media::layout::{CURSOR_OFFSET, LOG_FRAME, LOG_HEADER_OFFSETS, SECTOR_SIZE, WORD_SIZE};
+use pagestone::media::layout::{
+    CURSOR_OFFSET, LOG_FRAME, LOG_HEADER_OFFSETS, ROOT_FRAMES, SECTOR_SIZE, WORD_SIZE,
+};
 use pagestone::media::log::record::{Content, Entry, MARK_BYTES, Sequence, decode};
 use pagestone::units::{Durability, FRAME_SIZE};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -112,7 +114,7 @@ impl Chain {
         let mut whole =
             self.halves.remove(&thread).filter(|_| offset == LOG_FRAME.offset()).unwrap_or_default();
         whole.extend_from_slice(bytes);
-        if let Some((content, _)) = decode(&whole) {
+        if let Ok((content, _)) = decode(&whole) {
             let sequence = whole.get(8..16)?.try_into().ok().map(u64::from_le_bytes)?;
             return Some((Sequence(sequence), content));
         }
@@ -140,13 +142,16 @@ impl Chain {
             check_links(&links, findings.at, &format!("record {}", sequence.0), lines, findings);
         }
         for entry in entries {
-            let home = match *entry {
-                Entry::Word(offset, _) => (offset, WORD_SIZE),
-                Entry::Zero(frame) => (frame.offset(), FRAME_SIZE as u64),
+            let homes = match *entry {
+                Entry::Word(offset, _) => vec![(offset, WORD_SIZE)],
+                Entry::Root(offset, _) => ROOT_FRAMES.map(|root| (root.offset() + offset, WORD_SIZE)).into(),
+                Entry::Zero(frame) | Entry::Node(frame, _) => vec![(frame.offset(), FRAME_SIZE as u64)],
                 // The homes of a batch.
                 Entry::Lines(..) | Entry::Payload(_) => continue,
             };
-            self.targets.entry(home).or_default().push_back(sequence);
+            for home in homes {
+                self.targets.entry(home).or_default().push_back(sequence);
+            }
         }
         self.records.insert(sequence, Record { at: findings.at, op, links });
     }

@@ -86,6 +86,8 @@ impl Frames {
                     }
                     None => own.push((offset / FRAME_SIZE as u64) as u32),
                 },
+                Entry::Node(frame, _) => own.push(frame.0),
+                Entry::Root(..) => {}
                 // A structure has a word in the same record; of a batch's page the record carries all bytes.
                 Entry::Zero(frame) => carried.push(frame.0),
                 Entry::Lines(offset, _) => carried.push((offset / FRAME_SIZE as u64) as u32),

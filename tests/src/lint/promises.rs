@@ -7,7 +7,7 @@ use super::lines::{Lines, OpId, Open};
 use crate::crash::Event;
 use crate::crash::oracle::{Oracle, parts_of};
 use crate::crash::script::{ObjectNo, Op, Script};
-use pagestone::media::layout::{CURSOR_OFFSET, LOG_FRAME, ROOT_FRAME, first_free_frame};
+use pagestone::media::layout::{CURSOR_OFFSET, FIRST_MOVABLE, LOG_FRAME, first_free_frame};
 use pagestone::units::FRAME_SIZE;
 use std::collections::{BTreeSet, HashMap};
 
@@ -97,7 +97,7 @@ impl<'a> Promises<'a> {
         };
         let frame = (offset / FRAME_SIZE as u64) as u32;
         if frame < first_free_frame(self.log_frames).0 {
-            let own = frame >= ROOT_FRAME.0 && !self.in_log(frame);
+            let own = frame >= FIRST_MOVABLE.0 && !self.in_log(frame);
             return !own && offset / 64 != CURSOR_OFFSET / 64;
         }
         let Some(object) = object_of(&script.parts[id.0].ops[id.1]) else { return false };

@@ -1,10 +1,9 @@
 //! The fixed frames: superblock, lease, log header, root, reserved frames.
 
-use super::Report;
+use super::{Report, root};
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    COUNTER_MAX, LEASE_OFFSET, LOG_HEADER_OFFSETS, RESERVED_FRAMES, ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS,
-    WORD_SIZE, file_bytes, initial_frames,
+    LEASE_OFFSET, LOG_HEADER_OFFSETS, RESERVED_FRAMES, SUPERBLOCK_OFFSETS, WORD_SIZE,
 };
 use crate::media::lease::Lease;
 use crate::media::log::Log;
@@ -12,16 +11,15 @@ use crate::media::log::header::Header;
 use crate::media::sector::Found;
 use crate::media::superblock::Superblock;
 use crate::media::words::{Shape, WORDS};
-use crate::units::{FRAME_SIZE, FrameNo};
+use crate::units::FrameNo;
 
 /// Byte offset of the features, in the first superblock.
 const FEATURES: u64 = 16;
-/// Words of the root frame that mean something.
-const ROOT_WORDS: u64 = RootWord::Objects as u64 + 1;
 
 /// Checks the fixed frames and returns the shape that the rest may be held against: never larger than the file.
 pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
     let region = log.region();
+    let mut superblock = None;
     match Superblock::read(region) {
         Ok(Some(copies)) => {
             if copies.other_bad {
@@ -35,6 +33,7 @@ pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
             if copies.newest.unknown_to_write() != 0 {
                 report.find("unknown-features", FEATURES, format!("{:#x}", copies.newest.unknown_to_write()));
             }
+            superblock = Some(copies.newest);
         }
         Ok(None) => report.find("superblock-copy", 0, "both copies are blank"),
         Err(error @ Error::Io { .. }) => return Err(error),
@@ -46,28 +45,11 @@ pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
     }
     log_header(log, report)?;
     for frame in RESERVED_FRAMES.map(FrameNo) {
-        if let Some(at) = nonzero(log, frame, 0)? {
+        if let Some(at) = nonzero(log, frame)? {
             report.find("reserved-frame", at, "not zero");
         }
     }
-    if let Some(at) = nonzero(log, ROOT_FRAME, ROOT_WORDS)? {
-        report.find("root-word", at, "not zero");
-    }
-    let next = RootWord::NextObject.offset();
-    if log.read(next)? >= COUNTER_MAX {
-        report.find("root-word", next, "impossible number of the next object");
-    }
-    let (least, at) = (u64::from(initial_frames(log.frames())), RootWord::Frames.offset());
-    let (frames, room) = (log.read(at)?, (region.len_bytes() / FRAME_SIZE as u64).saturating_sub(1));
-    if !(least..=room).contains(&frames) {
-        let file = file_bytes(room);
-        report.find(
-            "frames-word",
-            at,
-            format!("{frames} frames, at least {least}, in a file of {file} bytes"),
-        );
-    }
-    report.counts.frames = frames.clamp(least.min(room), room);
+    report.counts.frames = root::check(log, superblock.as_ref(), report)?;
     Ok(Shape { log_frames: log.frames(), frames: report.counts.frames })
 }
 
@@ -92,9 +74,9 @@ fn log_header(log: &Log, report: &mut Report) -> Result {
     Ok(())
 }
 
-/// The first word of `frame`, from the `from`-th on, that is not zero.
-fn nonzero(log: &Log, frame: FrameNo, from: u64) -> Result<Option<u64>> {
-    for i in from..WORDS {
+/// The first word of `frame` that is not zero.
+fn nonzero(log: &Log, frame: FrameNo) -> Result<Option<u64>> {
+    for i in 0..WORDS {
         let at = frame.offset() + i * WORD_SIZE;
         if log.read(at)? != 0 {
             return Ok(Some(at));

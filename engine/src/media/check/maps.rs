@@ -3,8 +3,7 @@
 use super::Walk;
 use crate::error::Result;
 use crate::media::content::map_at;
-use crate::media::layout::WORD_SIZE;
-use crate::media::tree::Map;
+use crate::media::tree::{Map, word_at};
 use crate::media::words::Words;
 use crate::units::FrameNo;
 
@@ -32,8 +31,8 @@ impl<W: Words> Walk<'_, W> {
             return Ok(());
         }
         let mut empty = true;
-        for (i, word) in (0..).zip(self.words.frame(frame)?).filter(|&(_, word)| word != 0) {
-            let (at, page) = (frame.offset() + i * WORD_SIZE, first + (i << (9 * (level - 1))));
+        for (page, word) in map.used_words(self.words, frame, first, level - 1)? {
+            let at = word_at(frame, page, level - 1);
             empty = false;
             let name = self.map_defect(map, word, page, level - 1);
             let opened = map.opened(self.shape, word, at, page, level - 1);

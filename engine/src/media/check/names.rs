@@ -19,13 +19,12 @@ impl<W: Words> Walk<'_, W> {
             }
             self.directory_node(root, 0, 0, &mut HashSet::new())?;
         }
-        let (at, found) = (RootWord::Objects.offset(), self.report.counts.objects);
-        let expected = self.word(at)?;
+        let (found, expected) = (self.report.counts.objects, self.words.root(RootWord::Objects)?);
         if expected != found {
             self.report.find(
                 "object-count",
-                at,
-                format!("{found} names, and the root frame says {expected}"),
+                self.words.roots().at(RootWord::Objects),
+                format!("{found} names, and the root says {expected}"),
             );
         }
         Ok(())
@@ -40,7 +39,7 @@ impl<W: Words> Walk<'_, W> {
         names: &mut HashSet<Vec<u8>>,
     ) -> Result {
         let mut empty = level > 0;
-        for (i, _) in (0..).zip(self.words.frame(node)?).filter(|&(_, word)| word != 0) {
+        for i in directory::used_words(self.words, node)? {
             let (at, hash) = (node.offset() + i * WORD_SIZE, hash | i << (9 * level));
             empty = false;
             let slot = Slot::read(self.words, self.shape, at);
@@ -101,7 +100,7 @@ impl<W: Words> Walk<'_, W> {
     /// A live record, met for the first time.
     fn object(&mut self, head: Head, named: bool) -> Result {
         let at = head.slot.offset();
-        let next = self.word(RootWord::NextObject.offset())?;
+        let next = self.words.root(RootWord::NextObject)?;
         if head.id() == 0 || head.id() >= next || !self.numbers.insert(head.id()) {
             self.report.find("object-number", at, format!("{}, the next new one is {next}", head.id()));
         }

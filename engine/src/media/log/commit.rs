@@ -7,6 +7,7 @@ use super::record::{Content, Entry, Link, Sequence};
 use super::{Log, Reach};
 use crate::error::{Error, Result};
 use crate::frame::before_stores_under_latches_of_another;
+use crate::media::root::Anchor;
 use crate::media::rules::Rule;
 use crate::sync::atomic::Ordering;
 use std::cell::Cell;
@@ -28,8 +29,8 @@ pub(super) struct Leadership {
 
 impl Leadership {
     /// A log in which everything before `position` is applied.
-    pub(super) fn at(applied: Sequence, position: u64) -> Self {
-        Self { led: false, applied, durable: position, data: applied, homes: Homes::default() }
+    pub(super) fn at(applied: Sequence, position: u64, anchor: Anchor) -> Self {
+        Self { led: false, applied, durable: position, data: applied, homes: Homes::new(anchor) }
     }
 }
 
@@ -135,7 +136,7 @@ impl Log {
                 applied: leadership.applied,
                 durable: leadership.durable,
                 data: leadership.data,
-                homes: std::mem::take(&mut leadership.homes),
+                homes: leadership.homes.take(),
             };
             drop(leadership);
             let result = lead(self, &mut progress);
@@ -294,7 +295,8 @@ mod tests {
         let log = fresh();
         let (first, _) = (set(&log, 0, 1), set(&log, 1, 2));
         let applied = log.leadership.lock().applied;
-        let mut progress = Progress { applied, durable: 0, data: applied, homes: Homes::default() };
+        let homes = Homes::new(log.roots.anchor());
+        let mut progress = Progress { applied, durable: 0, data: applied, homes };
         log.apply(first, &mut progress).unwrap();
         let home = |n| log.region().memory().load(word(n)).unwrap();
         assert_eq!((home(0), home(1)), (1, 0));
@@ -309,7 +311,8 @@ mod tests {
         let log = fresh();
         let (first, second) = (set(&log, 0, 1), set(&log, 1, 2));
         let applied = log.leadership.lock().applied;
-        let mut progress = Progress { applied, durable: 0, data: applied, homes: Homes::default() };
+        let homes = Homes::new(log.roots.anchor());
+        let mut progress = Progress { applied, durable: 0, data: applied, homes };
         log.apply(first, &mut progress).unwrap();
         log.move_tail(&mut progress).unwrap();
         assert_eq!(log.passed(), first);

@@ -3,20 +3,39 @@
 use super::payload;
 use super::record::Entry;
 use crate::error::Result;
+use crate::media::layout::WORDS_PER_FRAME;
+use crate::media::root::Anchor;
+use crate::media::seal::{Blank, Node};
 use crate::region::Memory;
 use crate::units::{FRAME_SIZE, FrameNo, Lines};
 use std::collections::BTreeMap;
 
 /// Lines of homes, frame by frame.
-#[derive(Default)]
-pub(super) struct Homes(BTreeMap<FrameNo, Lines>);
+pub(super) struct Homes {
+    anchor: Anchor,
+    lines: BTreeMap<FrameNo, Lines>,
+}
 
 impl Homes {
+    /// None yet, of a region with this anchor.
+    pub(super) fn new(anchor: Anchor) -> Self {
+        Self { anchor, lines: BTreeMap::new() }
+    }
+
+    /// All of them; none is left.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.anchor))
+    }
+
     /// Stores one change home and notes its lines.
     pub(super) fn store(&mut self, memory: &Memory, entry: &Entry) -> Result {
         match entry {
             Entry::Word(offset, value) => memory.store(*offset, *value)?,
             Entry::Zero(frame) => memory.write(frame.offset(), &[0; FRAME_SIZE])?,
+            Entry::Node(frame, node) => self.store_node(memory, *frame, *node)?,
+            Entry::Root(offset, value) => {
+                self.anchor.places(*offset).into_iter().try_for_each(|at| memory.store(at, *value))?;
+            }
             Entry::Lines(offset, bytes) => memory.write(*offset, bytes)?,
             Entry::Payload(extent) => {
                 for (offset, bytes) in payload::read(memory, *extent)? {
@@ -32,7 +51,10 @@ impl Homes {
     pub(super) fn note(&mut self, memory: &Memory, entry: &Entry) -> Result {
         match entry {
             Entry::Word(offset, _) => self.note_bytes(*offset, 8),
-            Entry::Zero(frame) => self.note_bytes(frame.offset(), FRAME_SIZE),
+            Entry::Zero(frame) | Entry::Node(frame, _) => self.note_bytes(frame.offset(), FRAME_SIZE),
+            Entry::Root(offset, _) => {
+                self.anchor.places(*offset).into_iter().for_each(|at| self.note_bytes(at, 8));
+            }
             Entry::Lines(offset, bytes) => self.note_bytes(*offset, bytes.len()),
             Entry::Payload(extent) => {
                 payload::read(memory, *extent)?
@@ -48,7 +70,7 @@ impl Homes {
     /// # Durability
     /// On `CacheLine`, durable after this thread's next fence.
     pub(super) fn flush(&mut self, memory: &Memory) -> Result {
-        for (frame, lines) in std::mem::take(&mut self.0) {
+        for (frame, lines) in std::mem::take(&mut self.lines) {
             for run in lines.runs() {
                 memory.flush(frame.offset() + run.start as u64, run.len())?;
             }
@@ -56,10 +78,20 @@ impl Homes {
         Ok(())
     }
 
+    fn store_node(&self, memory: &Memory, frame: FrameNo, node: Node) -> Result {
+        let mut words = [0; WORDS_PER_FRAME as usize];
+        self.anchor.salt.blank(frame, Blank::Node(node), 0, &mut words);
+        let mut bytes = [0; FRAME_SIZE];
+        for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        memory.write(frame.offset(), &bytes)
+    }
+
     /// Bytes of one frame, one at least.
     fn note_bytes(&mut self, offset: u64, len: usize) {
         let (frame, at) = ((offset / FRAME_SIZE as u64) as u32, offset as usize % FRAME_SIZE);
-        let noted = self.0.entry(FrameNo(frame)).or_default();
+        let noted = self.lines.entry(FrameNo(frame)).or_default();
         *noted = noted.with(Lines::of(&(at..at + len)));
     }
 }
@@ -68,12 +100,15 @@ impl Homes {
 mod tests {
     use super::*;
     use crate::media::log::payload::Writer;
+    use crate::media::rules::Rules;
+    use crate::media::seal::Salt;
     use crate::persist::{Event, Recorder};
     use crate::region::{Region, RegionOptions, Source};
     use crate::units::{Durability, LINE_SIZE};
     use std::sync::Arc;
 
     const FRAMES: usize = 12;
+    const ANCHOR: Anchor = Anchor { salt: Salt::new(7, Rules::KEPT), roots: [FrameNo(6), FrameNo(7)] };
 
     fn region() -> (Arc<Region>, Arc<Recorder>) {
         let recorder = Recorder::new();
@@ -97,7 +132,8 @@ mod tests {
         recorder.take().into_iter().filter_map(line).collect()
     }
 
-    /// Changes of frames 1 to 4, among them all of one and two runs of lines in another; the bytes they leave; the lines.
+    /// Changes of frames 1 to 8, among them all of two, two runs of lines in another, and both roots; the bytes they leave;
+    /// the lines.
     fn changes(region: &Region) -> (Vec<Entry>, Vec<u8>, Vec<u64>) {
         let (size, line) = (FRAME_SIZE as u64, LINE_SIZE as u64);
         let mut writer = Writer::new(region.memory(), &[FrameNo(FRAMES as u32 - 1)]);
@@ -109,6 +145,8 @@ mod tests {
             Entry::Lines(3 * size + 10 * line, vec![3; 3 * LINE_SIZE].into()),
             Entry::Lines(3 * size + 13 * line, vec![9; LINE_SIZE].into()),
             Entry::Payload(writer.finish().unwrap()[0]),
+            Entry::Root(2 * line + 8, 5),
+            Entry::Node(FrameNo(8), Node::PLACES),
         ];
         let mut bytes = vec![0; FRAMES * FRAME_SIZE];
         region.memory().read(0, &mut bytes).unwrap();
@@ -119,7 +157,15 @@ mod tests {
         bytes[at(3, 10)..at(3, 13)].fill(3);
         bytes[at(3, 13)..at(3, 14)].fill(9);
         bytes[at(4, 63)..at(5, 0)].fill(4);
-        let lines = [64, 66].into_iter().chain(128..192).chain(202..206).chain([319]).collect();
+        for root in [6, 7] {
+            bytes[at(root, 2) + 8..][..8].copy_from_slice(&5_u64.to_le_bytes());
+        }
+        for place in (at(8, 0)..at(9, 0)).step_by(8) {
+            let nothing = ANCHOR.salt.place(place as u64).nothing();
+            bytes[place..][..8].copy_from_slice(&nothing.to_le_bytes());
+        }
+        let lines = [64, 66].into_iter().chain(128..192).chain(202..206).chain([319, 386, 450]);
+        let lines = lines.chain(512..576).collect();
         (entries, bytes, lines)
     }
 
@@ -133,7 +179,7 @@ mod tests {
     fn what_is_stored_is_flushed_and_nothing_else_and_once() {
         let (region, recorder) = region();
         let (entries, bytes, lines) = changes(&region);
-        let mut homes = Homes::default();
+        let mut homes = Homes::new(ANCHOR);
         entries.iter().try_for_each(|entry| homes.store(region.memory(), entry)).unwrap();
         assert!(image(&region) == bytes);
         assert_eq!(flushed(&mut homes, &region, &recorder), lines);
@@ -145,7 +191,7 @@ mod tests {
         let (region, recorder) = region();
         let (entries, _, lines) = changes(&region);
         let before = image(&region);
-        let mut homes = Homes::default();
+        let mut homes = Homes::new(ANCHOR);
         entries.iter().try_for_each(|entry| homes.note(region.memory(), entry)).unwrap();
         assert!(image(&region) == before);
         assert_eq!(flushed(&mut homes, &region, &recorder), lines);

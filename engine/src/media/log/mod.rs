@@ -16,7 +16,7 @@
 //!
 //! Locks: leader, then append lock, then shadow. No thread waits for the leader while it holds the append lock.
 //!
-//! Comments speak of `LOG rule 1` to `LOG rule 14`: `engine/docs/log.md` has each rule with the crash that it prevents.
+//! Comments speak of `LOG rule 1` to `LOG rule 15`: `engine/docs/log.md` has each rule with the crash that it prevents.
 
 mod ahead;
 pub mod commit;
@@ -37,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::media::ending::Recovery;
 use crate::media::layout::RootWord;
 use crate::media::lease::{Lease, State};
+use crate::media::root::{Anchor, Roots};
 use crate::media::rules::{Rule, Rules};
 use crate::media::seal::Salt;
 use crate::media::superblock::{Copies, Drawn, Hints};
@@ -49,7 +50,7 @@ use ahead::Ahead;
 use commit::Leadership;
 use header::{Header, Tail};
 use images::Images;
-use record::{Content, ENTRY_BYTES_MAX, Entry, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
+use record::{Content, ENTRY_BYTES, Entry, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
 use ring::Ring;
 use shadow::Shadow;
 use std::collections::{HashSet, VecDeque};
@@ -64,6 +65,7 @@ pub struct Log {
     rules: Rules,
     recovery: Recovery,
     shadow: Shadow,
+    roots: Roots,
     images: Arc<Images>,
     uses: Uses,
     chain: Mutex<Chain>,
@@ -164,10 +166,10 @@ impl Snapshot<'_> {
         }
     }
 
-    /// What the checks of the words are bound to.
+    /// Where the words of the root are.
     #[must_use]
-    pub fn salt(&self) -> Salt {
-        self.log.salt()
+    pub fn roots(&self) -> &Roots {
+        &self.log.roots
     }
 }
 
@@ -184,6 +186,7 @@ impl Log {
         region: Arc<Region>,
         superblock: Copies,
         header: Header,
+        roots: Roots,
         recovery: Recovery,
         rules: Rules,
     ) -> Self {
@@ -207,13 +210,14 @@ impl Log {
             ring: Ring::new(chain.superblock.newest.log_frames),
             drawn: chain.superblock.newest.drawn,
             generation: AtomicU64::new(chain.superblock.newest.generation),
-            uses: Uses::new(region.frames().frames),
+            uses: uses_of(&region, roots.anchor()),
             region,
             rules,
             recovery,
-            shadow: Shadow::default(),
+            shadow: Shadow::new(roots.anchor()),
+            roots,
             images: Arc::default(),
-            leadership: Mutex::new(Leadership::at(before, tail.position)),
+            leadership: Mutex::new(Leadership::at(before, tail.position, roots.anchor())),
             chain: Mutex::new(chain),
             led: Condvar::default(),
             ahead: Mutex::default(),
@@ -245,7 +249,7 @@ impl Log {
     /// What the checks of the region are bound to.
     #[must_use]
     pub const fn salt(&self) -> Salt {
-        Salt::new(self.drawn.salt)
+        self.roots.anchor().salt
     }
 
     /// How often words were looked at.
@@ -257,7 +261,7 @@ impl Log {
     /// How many changes one operation may make.
     #[must_use]
     pub fn entries_max(&self) -> usize {
-        ((self.ring.record_bytes_max() - MARK_BYTES) / ENTRY_BYTES_MAX) as usize
+        ((self.ring.record_bytes_max() - MARK_BYTES) / ENTRY_BYTES) as usize
     }
 
     /// Bytes of entries that one operation may have.
@@ -280,6 +284,17 @@ impl Log {
     /// The words from byte `offset` on, all of one frame; as [`read`](Self::read).
     pub fn read_run(&self, offset: u64, into: &mut [u64]) -> Result {
         self.shadow.read_run(self.region.memory(), offset, into)
+    }
+
+    /// A word of the root, as [`read`](Self::read).
+    pub fn root(&self, word: RootWord) -> Result<u64> {
+        self.read(self.roots.at(word))
+    }
+
+    /// The roots as the opening found them.
+    #[must_use]
+    pub const fn roots(&self) -> &Roots {
+        &self.roots
     }
 
     /// Runs one operation under the append lock and appends its record. If `change` fails, nothing has changed.
@@ -339,9 +354,10 @@ impl Log {
         let data: HashSet<_> = images.iter().collect();
         entries.iter().try_for_each(|entry| match entry {
             Entry::Word(offset, _) => self.uses.structure(FrameNo((offset / FRAME_SIZE as u64) as u32)),
+            Entry::Node(frame, _) => self.uses.structure(*frame),
             // A batch begins a new page with zeros; everything else that does is a structure.
             Entry::Zero(frame) if !data.contains(frame) => self.uses.structure(*frame),
-            Entry::Zero(_) | Entry::Lines(..) | Entry::Payload(_) => Ok(()),
+            Entry::Zero(_) | Entry::Lines(..) | Entry::Payload(_) | Entry::Root(..) => Ok(()),
         })
     }
 
@@ -523,8 +539,8 @@ impl Log {
         if !self.rules.broken(Rule::DisownCopies) {
             memory.sync_inherited()?;
         }
-        let frames = self.read(RootWord::Frames.offset())?;
-        let directory = self.read(RootWord::Directory.offset())? as u32;
+        self.roots.mend(memory)?;
+        let (frames, directory) = (self.root(RootWord::Frames)?, self.root(RootWord::Directory)? as u32);
         chain.superblock.advance(&self.region, Hints { frames, directory }, self.rules)?;
         // ORDERING: Relaxed: a number on its own.
         self.generation.store(chain.superblock.newest.generation, Ordering::Relaxed);
@@ -560,6 +576,14 @@ impl Log {
     fn syncs_published_data(&self) -> bool {
         self.region.protocol() == Durability::Fdatasync
     }
+}
+
+/// Nothing is known but what the roots are.
+fn uses_of(region: &Region, anchor: Anchor) -> Uses {
+    let uses = Uses::new(region.frames().frames);
+    // Of frames that were not met before.
+    anchor.roots.into_iter().for_each(|root| drop(uses.structure(root)));
+    uses
 }
 
 /// A random number for an epoch or an identity.

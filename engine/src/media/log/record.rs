@@ -15,18 +15,24 @@
 //!                                   their number less one; followed by their bytes
 //!                        4 payload  a run of frames that holds entries of tag 3 and nothing else; followed by their
 //!                                   bytes u32 and crc32c u32
+//!                        5 node     the frame becomes a node in which nothing is; followed by the tree u64 (0: its words
+//!                                   are bound to their places), and the first word's prefix << 3 | level u64
+//!                        6 root     the word at this byte offset in both roots; followed by its value
 //! .. checksum u32        crc32c of all before it: detects a torn or rotten record
 //! .. padding u32
 //! ```
 
+use crate::media::seal::Node;
 use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME};
 
 const HEADER_BYTES: usize = 40;
 const TRAILER_BYTES: usize = 8;
 /// Bytes of a mark.
 pub const MARK_BYTES: u64 = (HEADER_BYTES + TRAILER_BYTES) as u64;
-/// Most bytes an entry takes, unless it carries lines.
-pub const ENTRY_BYTES_MAX: u64 = 16;
+/// Bytes that a word's entry takes: the measure of a record's room. A node takes as much as [`NODE_ENTRIES`] of them.
+pub const ENTRY_BYTES: u64 = 16;
+/// See [`ENTRY_BYTES`].
+pub const NODE_ENTRIES: usize = 2;
 /// Bytes of an entry's head.
 pub const HEAD_BYTES: usize = 8;
 
@@ -34,6 +40,8 @@ const TAG_WORD: u64 = 1;
 const TAG_ZERO: u64 = 2;
 const TAG_LINES: u64 = 3;
 const TAG_PAYLOAD: u64 = 4;
+const TAG_NODE: u64 = 5;
+const TAG_ROOT: u64 = 6;
 const TAG_SHIFT: u32 = 56;
 
 /// Number of a record: grows by one with each, over the whole life of the region.
@@ -59,6 +67,19 @@ pub enum Entry {
     Lines(u64, Box<[u8]>),
     /// As the lines in this payload say.
     Payload(Extent),
+    /// The frame becomes a node in which nothing is.
+    Node(FrameNo, Node),
+    /// The word at this byte offset in both roots gets this value.
+    Root(u64, u64),
+}
+
+/// Why bytes are no record that can be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// They are not what their checksum says, or say what no record may say.
+    NoRecord,
+    /// They are one with an entry that this release does not know.
+    Unknown(u8),
 }
 
 /// Frames that hold lines of a record which is too large for the ring. They were durable before the record was
@@ -79,7 +100,8 @@ impl Entry {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Zero(_) => HEAD_BYTES,
-            Self::Word(..) | Self::Payload(_) => 2 * HEAD_BYTES,
+            Self::Word(..) | Self::Payload(_) | Self::Root(..) => 2 * HEAD_BYTES,
+            Self::Node(..) => 3 * HEAD_BYTES,
             Self::Lines(_, lines) => HEAD_BYTES + lines.len(),
         }
     }
@@ -150,6 +172,15 @@ fn encode_entry(out: &mut Vec<u8>, entry: &Entry) {
             out.extend_from_slice(&extent.bytes.to_le_bytes());
             out.extend_from_slice(&extent.checksum.to_le_bytes());
         }
+        Entry::Node(frame, node) => {
+            out.extend_from_slice(&(TAG_NODE << TAG_SHIFT | frame.offset()).to_le_bytes());
+            out.extend_from_slice(&node.tree.to_le_bytes());
+            out.extend_from_slice(&node.first.to_le_bytes());
+        }
+        Entry::Root(offset, value) => {
+            out.extend_from_slice(&(TAG_ROOT << TAG_SHIFT | offset).to_le_bytes());
+            out.extend_from_slice(&value.to_le_bytes());
+        }
     }
 }
 
@@ -171,33 +202,40 @@ pub fn claimed_bytes(head: &[u8; 24], link: Link) -> Option<u64> {
     (follows && bytes >= MARK_BYTES as u32 && bytes % 8 == 0).then_some(bytes.into())
 }
 
-/// Reads a whole record; `None` when it is not what its checksum says, or says what no record may say.
-#[must_use]
-pub fn decode(bytes: &[u8]) -> Option<(Content, u32)> {
-    let body = bytes.len().checked_sub(TRAILER_BYTES)?;
-    let checksum = u32_at(bytes, body)?;
-    if crc32c::crc32c(&bytes[..body]) != checksum {
-        return None;
-    }
-    let count = u32_at(bytes, 28)? as usize;
-    match u32_at(bytes, 24)? {
-        1 => Some((Content::Changes(decode_entries(&bytes[HEADER_BYTES..body], count)?), checksum)),
+/// Reads a whole record.
+pub fn decode(bytes: &[u8]) -> Result<(Content, u32), Refused> {
+    let (kind, count, checksum) = decode_frame(bytes).ok_or(Refused::NoRecord)?;
+    let body = bytes.len() - TRAILER_BYTES;
+    let content = match kind {
+        1 => Content::Changes(decode_entries(&bytes[HEADER_BYTES..body], count as usize)?),
         2 if count == 0 && body == HEADER_BYTES => {
-            Some((Content::Mark(Sequence(u64_at(bytes, 32)?)), checksum))
+            Content::Mark(Sequence(u64_at(bytes, 32).ok_or(Refused::NoRecord)?))
         }
-        _ => None,
-    }
+        _ => return Err(Refused::NoRecord),
+    };
+    Ok((content, checksum))
 }
 
-fn decode_entries(bytes: &[u8], count: usize) -> Option<Vec<Entry>> {
+/// Kind, number of entries and checksum, if that is right.
+fn decode_frame(bytes: &[u8]) -> Option<(u32, u32, u32)> {
+    let body = bytes.len().checked_sub(TRAILER_BYTES).filter(|&body| body >= HEADER_BYTES)?;
+    let checksum = u32_at(bytes, body)?;
+    (crc32c::crc32c(&bytes[..body]) == checksum).then_some((u32_at(bytes, 24)?, u32_at(bytes, 28)?, checksum))
+}
+
+fn decode_entries(bytes: &[u8], count: usize) -> Result<Vec<Entry>, Refused> {
     let mut entries = Vec::with_capacity(count.min(bytes.len() / 8));
     let mut at = 0;
     while at < bytes.len() {
-        let entry = decode_entry(bytes, at)?;
+        let tag = u64_at(bytes, at).map_or(0, |head| head >> TAG_SHIFT);
+        if !(TAG_WORD..=TAG_ROOT).contains(&tag) {
+            return Err(Refused::Unknown(tag as u8));
+        }
+        let entry = decode_entry(bytes, at).ok_or(Refused::NoRecord)?;
         at += entry.bytes();
         entries.push(entry);
     }
-    (entries.len() == count).then_some(entries)
+    if entries.len() == count { Ok(entries) } else { Err(Refused::NoRecord) }
 }
 
 fn decode_entry(bytes: &[u8], at: usize) -> Option<Entry> {
@@ -220,6 +258,13 @@ fn decode_entry(bytes: &[u8], at: usize) -> Option<Entry> {
         TAG_PAYLOAD => {
             let (bytes, checksum) = (u32_at(bytes, behind)?, u32_at(bytes, behind + 4)?);
             frame().map(|frame| Entry::Payload(Extent { frame, bytes, checksum }))
+        }
+        TAG_NODE => {
+            let node = Node { tree: u64_at(bytes, behind)?, first: u64_at(bytes, behind + HEAD_BYTES)? };
+            frame().filter(|_| node.is_possible()).map(|frame| Entry::Node(frame, node))
+        }
+        TAG_ROOT if offset % 8 == 0 && offset < FRAME_SIZE as u64 => {
+            Some(Entry::Root(offset, u64_at(bytes, behind)?))
         }
         _ => None,
     }
@@ -265,7 +310,14 @@ mod tests {
             Entry::Payload(Extent { frame: FrameNo(frame), bytes, checksum })
         });
         let zero = any::<u32>().prop_map(|f| Entry::Zero(FrameNo(f)));
-        prop::collection::vec(prop_oneof![4 => word, 2 => zero, 1 => lines, 1 => payload], 0..40)
+        let node =
+            (any::<u32>(), any::<u64>(), 0u64..1 << 27, 0u32..4).prop_map(|(frame, tree, n, level)| {
+                let node = if tree == 0 { Node::PLACES } else { Node::map(tree, n << 9, level) };
+                Entry::Node(FrameNo(frame), node)
+            });
+        let root = (0u64..512, any::<u64>()).prop_map(|(n, value)| Entry::Root(n * 8, value));
+        let any = prop_oneof![4 => word, 2 => zero, 1 => lines, 1 => payload, 1 => node, 1 => root];
+        prop::collection::vec(any, 0..40)
     }
 
     /// The record's bytes after `change`, under a checksum of their own: a forgery.
@@ -291,14 +343,18 @@ mod tests {
         let lines = one(Entry::Lines(frame, vec![1; 2 * LINE_SIZE].into()));
         let payload = one(Entry::Payload(Extent { frame: FrameNo(1), bytes: 8, checksum: 9 }));
         let mark = Content::Mark(Sequence(4));
+        let node = one(Entry::Node(FrameNo(1), Node::map(5, 512, 2)));
+        let root = one(Entry::Root(8, 1));
         let whole: &[(&Content, u64, u64)] = &[
             (&word, TAG_WORD, frame + 8),
             (&zero, TAG_ZERO, u64::from(u32::MAX) * frame),
             (&lines, TAG_LINES, 2 * frame - 2 * line + 1),
             (&payload, TAG_PAYLOAD, 5 * frame),
+            (&node, TAG_NODE, 5 * frame),
+            (&root, TAG_ROOT, frame - 8),
         ];
         for &(content, tag, offset) in whole {
-            assert!(decode(&forged(content, head(tag, offset))).is_some(), "tag {tag}, {offset:#x}");
+            assert!(decode(&forged(content, head(tag, offset))).is_ok(), "tag {tag}, {offset:#x}");
         }
         let refused: &[(&Content, u64, u64, &str)] = &[
             (&word, TAG_WORD, frame + 4, "a word that is not aligned"),
@@ -309,20 +365,28 @@ mod tests {
             (&lines, TAG_LINES, frame, "a line less: what follows is no entry"),
             (&payload, TAG_PAYLOAD, frame + line, "a payload that begins within a frame"),
             (&payload, TAG_ZERO, frame, "what follows is no entry"),
-            (&word, 0, frame, "no tag"),
-            (&word, TAG_PAYLOAD + 1, frame, "an unknown tag"),
+            (&node, TAG_NODE, frame + 8, "a node that begins within a frame"),
+            (&root, TAG_ROOT, frame, "a word behind the root"),
+            (&root, TAG_ROOT, 4, "a word of the root that is not aligned"),
         ];
         for &(content, tag, offset, why) in refused {
-            assert!(decode(&forged(content, head(tag, offset))).is_none(), "{why}");
+            let refused = decode(&forged(content, head(tag, offset)));
+            assert!(matches!(refused, Err(Refused::NoRecord | Refused::Unknown(0))), "{why}: {refused:?}");
+        }
+        let impossible = forged(&node, put(HEADER_BYTES + 16, 512 << 3 | 4));
+        assert_eq!(decode(&impossible), Err(Refused::NoRecord), "a node of no level");
+        for tag in [0, TAG_ROOT + 1, 0xff] {
+            let unknown = Err(Refused::Unknown(tag as u8));
+            assert_eq!(decode(&forged(&word, head(tag, frame))), unknown, "{tag}");
         }
         for (content, kind, count) in
             [(&word, 1, 2), (&word, 1, 0), (&word, 3, 1), (&word, 2, 0), (&mark, 2, 1), (&mark, 0, 0)]
         {
             let bytes = forged(content, put(24, kind | count << 32));
-            assert!(decode(&bytes).is_none(), "kind {kind} with {count} entries");
+            assert_eq!(decode(&bytes), Err(Refused::NoRecord), "kind {kind} with {count} entries");
         }
-        assert!(decode(&forged(&word, put(24, 1 | 1 << 32))).is_some());
-        assert!(decode(&forged(&mark, put(24, 2))).is_some());
+        assert!(decode(&forged(&word, put(24, 1 | 1 << 32))).is_ok());
+        assert!(decode(&forged(&mark, put(24, 2))).is_ok());
     }
 
     #[test]
@@ -352,7 +416,7 @@ mod tests {
             let content = Content::Changes(entries);
             let (bytes, checksum) = encode(link, &content);
             prop_assert_eq!(claimed_bytes(bytes[..24].try_into().unwrap(), link), Some(bytes.len() as u64));
-            prop_assert_eq!(decode(&bytes), Some((content, checksum)));
+            prop_assert_eq!(decode(&bytes), Ok((content, checksum)));
         }
 
         #[test]
@@ -361,7 +425,7 @@ mod tests {
             let padding = bytes.len() - 4;
             let i = at.index(padding);
             bytes[i] ^= 1 << bit;
-            prop_assert!(decode(&bytes).is_none());
+            prop_assert_eq!(decode(&bytes), Err(Refused::NoRecord));
         }
 
         #[test]
@@ -375,7 +439,7 @@ mod tests {
 
         #[test]
         fn garbage_is_refused_and_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(decode(&bytes).is_none());
+            prop_assert_eq!(decode(&bytes), Err(Refused::NoRecord));
         }
     }
 }

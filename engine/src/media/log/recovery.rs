@@ -6,13 +6,14 @@
 use super::header::{Header, Tail};
 use super::homes::Homes;
 use super::record::Extent;
-use super::record::{Content, Entry, Link, MARK_BYTES, Sequence, claimed_bytes, decode, encode};
+use super::record::{Content, Entry, Link, MARK_BYTES, Refused, Sequence, claimed_bytes, decode, encode};
 use super::ring::Ring;
 use super::{cursor, new_epoch, payload};
 use crate::error::{Error, Result};
 use crate::media::ending::{Ending, Recovery, Why};
-use crate::media::layout::{LOG_FRAME, ROOT_FRAME, WORD_SIZE};
+use crate::media::layout::{FIRST_MOVABLE, LOG_FRAME, WORD_SIZE};
 use crate::media::lease::{Lease, State};
+use crate::media::root::Anchor;
 use crate::media::rules::{Rule, Rules};
 use crate::media::sector::Found;
 use crate::media::words::Shape;
@@ -34,8 +35,8 @@ struct Valid {
 ///
 /// # Durability
 /// The recovered state is durable on return, unless the region is read-only. A crash within repeats the recovery.
-pub fn recover(region: &Region, ring: Ring, salt: u64, rules: Rules) -> Result<(Header, Recovery)> {
-    let memory = region.memory();
+pub fn recover(region: &Region, ring: Ring, anchor: Anchor, rules: Rules) -> Result<(Header, Recovery)> {
+    let (memory, salt) = (region.memory(), anchor.salt.drawn());
     let mut lease = Lease::read(region)?;
     let refused = written_back(region, &lease, rules).is_err();
     if refused {
@@ -72,9 +73,9 @@ pub fn recover(region: &Region, ring: Ring, salt: u64, rules: Rules) -> Result<(
     if replayed == 0 && why != Why::Assumed {
         return Ok((header, recovery));
     }
-    let targets = check_targets(region, ring, &records, accepted)?;
+    let targets = check_targets(region, ring, anchor, &records, accepted)?;
     if region.read_only() {
-        store_homes(region, &records, accepted, believed)?;
+        store_homes(region, anchor, &records, accepted, believed)?;
         return Ok((header, recovery));
     }
     region.fill_gaps(targets.bytes())?;
@@ -90,7 +91,7 @@ pub fn recover(region: &Region, ring: Ring, salt: u64, rules: Rules) -> Result<(
         if records.is_empty() {
             end.link.epoch = new_epoch()?;
         }
-        let mut homes = store_homes(region, &records, accepted, believed)?;
+        let mut homes = store_homes(region, anchor, &records, accepted, believed)?;
         if !rules.broken(Rule::RecoveryNotFlushed) {
             homes.flush(memory)?;
             memory.fence();
@@ -158,27 +159,42 @@ fn scan(region: &Region, ring: Ring, tail: Tail) -> Result<Vec<Valid>> {
         };
         let mut record = vec![0; bytes as usize];
         ring.read(memory, position, &mut record)?;
-        let Some((content, checksum)) = decode(&record) else { return Ok(records) };
+        let (content, checksum) = match decode(&record) {
+            Ok(decoded) => decoded,
+            Err(Refused::NoRecord) => return Ok(records),
+            Err(Refused::Unknown(kind)) => {
+                let why = format!(
+                    "record {} has a change of kind {kind}, which this release does not know: open the region with the one \
+                     that wrote it",
+                    link.sequence.0
+                );
+                return Err(Error::corrupt("log", LOG_FRAME.offset(), why));
+            }
+        };
         position += bytes;
         records.push(Valid { sequence: link.sequence, content, end: position, checksum });
         link = Link { sequence: link.sequence.next(), predecessor: checksum, ..link };
     }
 }
 
-/// A record of ours changes only words of the root, of structures and of maps, and bytes of data frames, and no frame
+/// A record of ours changes only words of the roots, of structures and of maps, and bytes of data frames, and no frame
 /// is both in live records (LOG rule 2): anything else is a forgery, and is refused before anything is stored.
 fn check_targets<'r>(
     region: &'r Region,
     ring: Ring,
+    anchor: Anchor,
     records: &[Valid],
     accepted: impl Fn(&Valid) -> bool,
 ) -> Result<Targets<'r>> {
-    let mut targets = Targets::new(region, ring);
+    let mut targets = Targets::new(region, ring, anchor);
     for record in records {
         for entry in record.changes().unwrap_or_default() {
             let lawful = match entry {
                 Entry::Word(offset, _) => targets.word(*offset),
                 Entry::Zero(frame) => targets.zero(*frame),
+                Entry::Node(frame, _) => targets.node(*frame),
+                // Each offset in a root is one.
+                Entry::Root(..) => true,
                 Entry::Lines(offset, _) => targets.lines(*offset),
                 // Without a durable mark its frames may hold anything.
                 Entry::Payload(_) if !accepted(record) => true,
@@ -199,6 +215,7 @@ fn check_targets<'r>(
 /// What records change.
 struct Targets<'r> {
     region: &'r Region,
+    anchor: Anchor,
     log: Range<u64>,
     shape: Shape,
     structure: HashSet<FrameNo>,
@@ -210,22 +227,29 @@ struct Targets<'r> {
 }
 
 impl<'r> Targets<'r> {
-    fn new(region: &'r Region, ring: Ring) -> Self {
+    fn new(region: &'r Region, ring: Ring, anchor: Anchor) -> Self {
         let log = LOG_FRAME.offset()..LOG_FRAME.offset() + ring.bytes();
         let frames = (region.len_bytes() / FRAME_SIZE as u64).saturating_sub(1);
         let shape = Shape { log_frames: (ring.bytes() / FRAME_SIZE as u64) as u32, frames };
         let empty = HashSet::new;
-        Self { region, log, shape, structure: empty(), data: empty(), zeroed: empty(), payload: empty() }
+        let (structure, data, zeroed, payload) = (empty(), empty(), empty(), empty());
+        Self { region, anchor, log, shape, structure, data, zeroed, payload }
     }
 
     fn inside(&self, offset: u64, bytes: u64) -> bool {
         let inside = offset.checked_add(bytes).is_some_and(|end| end <= self.region.len_bytes());
-        inside && offset >= ROOT_FRAME.offset() && !self.log.contains(&offset)
+        let root = frame_of(offset).is_some_and(|frame| self.anchor.roots.contains(&frame));
+        inside && !root && offset >= FIRST_MOVABLE.offset() && !self.log.contains(&offset)
     }
 
     fn word(&mut self, offset: u64) -> bool {
         self.structure.extend(frame_of(offset));
         self.inside(offset, WORD_SIZE)
+    }
+
+    fn node(&mut self, frame: FrameNo) -> bool {
+        self.structure.insert(frame);
+        self.inside(frame.offset(), FRAME_SIZE as u64)
     }
 
     fn zero(&mut self, frame: FrameNo) -> bool {
@@ -238,6 +262,7 @@ impl<'r> Targets<'r> {
         let mut frames: Vec<_> =
             self.structure.iter().chain(&self.data).chain(&self.zeroed).map(|f| f.0).collect();
         frames.extend(0..(self.log.end / FRAME_SIZE as u64) as u32);
+        frames.extend(self.anchor.roots.map(|root| root.0));
         frames.sort_unstable();
         frames.dedup();
         let runs = frames.chunk_by(|a, b| a + 1 == *b);
@@ -304,16 +329,17 @@ fn secure(
 /// again, only beyond the cursor, where it is believed: what came later was stored without the log.
 fn store_homes(
     region: &Region,
+    anchor: Anchor,
     records: &[Valid],
     accepted: impl Fn(&Valid) -> bool,
     cursor: Sequence,
 ) -> Result<Homes> {
     let memory = region.memory();
-    let mut homes = Homes::default();
+    let mut homes = Homes::new(anchor);
     for record in records.iter().filter(|r| accepted(r)) {
         for entry in record.changes().unwrap_or_default() {
             // What was stored by the dead is flushed like the rest, and not stored again.
-            if matches!(entry, Entry::Word(..)) || record.sequence > cursor {
+            if matches!(entry, Entry::Word(..) | Entry::Root(..)) || record.sequence > cursor {
                 homes.store(memory, entry)?;
             } else {
                 homes.note(memory, entry)?;
@@ -329,6 +355,7 @@ mod tests {
     use super::*;
     use crate::media::format::format;
     use crate::media::layout::first_free_frame;
+    use crate::media::seal::Salt;
     use crate::media::superblock::Superblock;
     use crate::persist::{Event, Recorder};
     use crate::region::{RegionOptions, Source};
@@ -340,8 +367,10 @@ mod tests {
     /// Twice around the ring and some.
     const TAIL: Tail = Tail { link: LINK, position: 2 * 2 * FRAME_SIZE as u64 + 40 };
 
-    fn salt_of(region: &Region) -> u64 {
-        Superblock::read(region).unwrap().unwrap().newest.drawn.salt
+    const ANCHOR: Anchor = Anchor { salt: Salt::new(7, Rules::KEPT), roots: [FrameNo(6), FrameNo(7)] };
+
+    fn anchor_of(region: &Region) -> Anchor {
+        Superblock::read(region).unwrap().unwrap().newest.anchor(Rules::KEPT)
     }
 
     fn blank() -> Arc<Region> {
@@ -387,15 +416,16 @@ mod tests {
     }
 
     #[test]
-    fn a_record_may_change_words_behind_the_superblock_and_outside_the_log() {
+    fn a_record_may_change_words_behind_the_head_and_outside_of_roots_and_log() {
         let region = blank();
         let len = region.len_bytes();
-        let (root, log) = (ROOT_FRAME.offset(), LOG_FRAME.offset());
+        let (first, log) = (FrameNo(8).offset(), LOG_FRAME.offset());
         let behind = log + RING.bytes();
         for (offset, lawful) in [
             (0, false),
-            (root - 8, false),
-            (root, true),
+            (FIRST_MOVABLE.offset() - 8, false),
+            (first - 8, false),
+            (first, true),
             (log - 8, true),
             (log, false),
             (behind - 8, false),
@@ -405,10 +435,10 @@ mod tests {
             (len, false),
             (u64::MAX - 3, false),
         ] {
-            let mut targets = Targets::new(&region, RING);
+            let mut targets = Targets::new(&region, RING, ANCHOR);
             assert_eq!(targets.word(offset), lawful, "a word at {offset:#x}");
         }
-        let targets = Targets::new(&region, RING);
+        let targets = Targets::new(&region, RING, ANCHOR);
         assert!(targets.inside(len - FRAME_SIZE as u64, FRAME_SIZE as u64));
         assert!(!targets.inside(len - 8, 16));
     }
@@ -418,7 +448,7 @@ mod tests {
         let region = blank();
         // Frames 16 and 17 are the log, those before are fixed, 19 is the spare one at the end.
         let data = |frame: u32| FrameNo(frame).offset();
-        let mut targets = Targets::new(&region, RING);
+        let mut targets = Targets::new(&region, RING, ANCHOR);
         let lawful: Vec<u32> = (0..22).filter(|&frame| targets.lines(data(frame) + 128)).collect();
         assert_eq!(lawful, [18]);
         assert_eq!(targets.data.len(), 22);
@@ -443,7 +473,7 @@ mod tests {
         let region = region(Some(vec![0; 23 * FRAME_SIZE]), 1, None);
         // Frames 18 to 21 may hold data; 22 is the spare one.
         let target = FrameNo(18).offset();
-        let lawful = |extent| Targets::new(&region, RING).payload(extent).unwrap();
+        let lawful = |extent| Targets::new(&region, RING, ANCHOR).payload(extent).unwrap();
         assert!(lawful(extent(&region, 19, &[(target, 3)])));
         assert!(lawful(extent(&region, 20, &[(target, 64), (target, 60)])), "two frames, to the last");
         assert!(!lawful(extent(&region, 21, &[(target, 64), (target, 1)])), "it would take the spare frame");
@@ -451,7 +481,7 @@ mod tests {
         assert!(!lawful(extent(&region, 19, &[(target, 1), (LOG_FRAME.offset(), 1)])));
         assert!(!lawful(Extent { frame: FrameNo(u32::MAX), bytes: 8192, checksum: 0 }));
         let rotten = Extent { checksum: 1, ..extent(&region, 19, &[(target, 1)]) };
-        assert!(Targets::new(&region, RING).payload(rotten).is_err());
+        assert!(Targets::new(&region, RING, ANCHOR).payload(rotten).is_err());
     }
 
     #[test]
@@ -506,7 +536,7 @@ mod tests {
             let region = region(Some(image(&log)), boot, Some(Arc::clone(&recorder)));
             let _ = recorder.take();
             let (header, recovery) =
-                recover(&region, Ring::new(LOG_FRAMES), salt_of(&region), Rules::default()).unwrap();
+                recover(&region, Ring::new(LOG_FRAMES), anchor_of(&region), Rules::default()).unwrap();
             assert_eq!(recovery.replayed, 1 + u64::from(unmarked && boot == 1));
             let ring = LOG_FRAME.offset()..first_free_frame(LOG_FRAMES).offset();
             let in_ring = |e: &Event| matches!(e, Event::Store { offset, .. } if ring.contains(offset));
@@ -516,7 +546,8 @@ mod tests {
                 "{unmarked}, boot {boot}"
             );
             let cursor =
-                cursor::read(region.memory(), salt_of(&region), header.tail, Rules::default()).unwrap();
+                cursor::read(region.memory(), anchor_of(&region).salt.drawn(), header.tail, Rules::default())
+                    .unwrap();
             assert_eq!(cursor, Some(Sequence(header.tail.link.sequence.0 - 1)));
             let lease = Lease::read(&region).unwrap().whole().unwrap();
             assert_eq!(lease.state, State::Clean, "nothing is left for the next opening");
@@ -569,7 +600,7 @@ mod tests {
         let recorder = Recorder::new();
         let region = attach(Some(&recorder), read_only);
         let (_, recovery) =
-            recover(&region, Ring::new(LOG_FRAMES), salt_of(&region), Rules::default()).unwrap();
+            recover(&region, Ring::new(LOG_FRAMES), anchor_of(&region), Rules::default()).unwrap();
         let ending = match state {
             State::Clean => (Ending::Clean, Why::Closed),
             State::Open => (Ending::ProcessDeath, Why::Kept),

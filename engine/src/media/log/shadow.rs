@@ -4,13 +4,14 @@
 
 use crate::error::{Error, Result};
 use crate::media::log::record::{Entry, Sequence};
+use crate::media::root::Anchor;
+use crate::media::seal::Blank;
 use crate::region::Memory;
 use crate::sync::RwLock;
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Words and frames that differ from their homes: at first none.
-#[derive(Default)]
 pub struct Shadow {
     state: RwLock<State>,
     /// How often words were looked at.
@@ -18,8 +19,8 @@ pub struct Shadow {
     pub(crate) looks: std::sync::atomic::AtomicU64,
 }
 
-#[derive(Default)]
 struct State {
+    anchor: Anchor,
     changed: HashMap<FrameNo, Changed>,
     /// The words of a moment that were changed since, as they were.
     kept: Option<Kept>,
@@ -37,12 +38,50 @@ impl State {
     fn run(&self, memory: &Memory, (frame, place): (FrameNo, u16), into: &mut [u64]) -> Result {
         let offset = frame.offset() + u64::from(place) * 8;
         let Some(changed) = self.changed.get(&frame) else { return memory.load_run(offset, into) };
-        match changed.zeroed {
-            Some(_) => into.fill(0),
+        match changed.blank {
+            Some((blank, _)) => self.anchor.salt.blank(frame, blank, place, into),
             None => memory.load_run(offset, into)?,
         }
         overlay(place, into, &changed.words, |&(value, _)| value);
         Ok(())
+    }
+
+    /// Takes in a word of an appended record.
+    fn set(&mut self, memory: &Memory, offset: u64, value: u64, sequence: Sequence) -> Result {
+        let (frame, place) = place_of(offset)?;
+        self.keep(memory, frame, place)?;
+        self.changed.entry(frame).or_default().words.insert(place, (value, sequence));
+        Ok(())
+    }
+
+    /// Takes in what an appended record makes of a whole frame.
+    fn make(&mut self, frame: FrameNo, blank: Blank, sequence: Sequence) {
+        if let Some(kept) = &mut self.kept {
+            kept.fresh.insert(frame);
+        }
+        self.changed.entry(frame).or_default().blank = Some((blank, sequence));
+    }
+
+    fn forget_word(&mut self, offset: u64, sequence: Sequence) {
+        if let Ok((frame, place)) = place_of(offset) {
+            self.forget(frame, Some(place), sequence);
+        }
+    }
+
+    /// Forgets what a record made of a word, or of the whole frame, unless a later record did.
+    fn forget(&mut self, frame: FrameNo, place: Option<u16>, sequence: Sequence) {
+        let std::collections::hash_map::Entry::Occupied(mut here) = self.changed.entry(frame) else { return };
+        let now = here.get_mut();
+        match place {
+            Some(place) if now.words.get(&place).is_some_and(|&(_, last)| last <= sequence) => {
+                now.words.remove(&place);
+            }
+            None if now.blank.is_some_and(|(_, last)| last <= sequence) => now.blank = None,
+            _ => {}
+        }
+        if now.blank.is_none() && now.words.is_empty() {
+            here.remove();
+        }
     }
 
     /// Keeps a word that is about to change.
@@ -70,27 +109,35 @@ fn overlay<T>(place: u16, into: &mut [u64], words: &BTreeMap<u16, T>, value: imp
 /// What differs in one frame.
 #[derive(Default)]
 struct Changed {
-    /// The last record that made it zero.
-    zeroed: Option<Sequence>,
+    /// What it was made as a whole, and the last record that did.
+    blank: Option<(Blank, Sequence)>,
     /// Words by their places, and the last record that changed each.
     words: BTreeMap<u16, (u64, Sequence)>,
 }
 
-impl Changed {
-    fn get(&self, place: u16) -> Option<u64> {
-        self.words.get(&place).map(|&(value, _)| value).or(self.zeroed.map(|_| 0))
-    }
-}
-
 impl Shadow {
+    /// Of a region with this anchor.
+    pub fn new(anchor: Anchor) -> Self {
+        Self {
+            state: RwLock::new(State { anchor, changed: HashMap::new(), kept: None }),
+            #[cfg(test)]
+            looks: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
     /// The word at `offset`. The home is read under the lock: it may only change with it.
     pub fn read(&self, memory: &Memory, offset: u64) -> Result<u64> {
-        let (frame, place) = place_of(offset)?;
+        let place = place_of(offset)?;
         self.looked();
         let state = self.state.read();
-        match state.changed.get(&frame).and_then(|changed| changed.get(place)) {
-            Some(value) => Ok(value),
+        match state.changed.get(&place.0).map(|changed| changed.words.get(&place.1)) {
             None => memory.load(offset),
+            Some(Some(&(value, _))) => Ok(value),
+            Some(None) => {
+                let mut word = [0];
+                state.run(memory, place, &mut word)?;
+                Ok(word[0])
+            }
         }
     }
 
@@ -133,17 +180,13 @@ impl Shadow {
         let mut state = self.state.write();
         for entry in entries {
             match *entry {
-                Entry::Word(offset, value) => {
-                    let (frame, place) = place_of(offset)?;
-                    state.keep(memory, frame, place)?;
-                    state.changed.entry(frame).or_default().words.insert(place, (value, sequence));
+                Entry::Word(offset, value) => state.set(memory, offset, value, sequence)?,
+                Entry::Root(offset, value) => {
+                    let places = state.anchor.places(offset);
+                    places.into_iter().try_for_each(|at| state.set(memory, at, value, sequence))?;
                 }
-                Entry::Zero(frame) => {
-                    if let Some(kept) = &mut state.kept {
-                        kept.fresh.insert(frame);
-                    }
-                    state.changed.entry(frame).or_default().zeroed = Some(sequence);
-                }
+                Entry::Zero(frame) => state.make(frame, Blank::Zero, sequence),
+                Entry::Node(frame, node) => state.make(frame, Blank::Node(node), sequence),
                 // Bytes of data frames are read in place.
                 Entry::Lines(..) | Entry::Payload(_) => {}
             }
@@ -153,29 +196,16 @@ impl Shadow {
 
     /// Forgets a record whose homes are stored, except what a later record changed again.
     pub fn applied(&self, sequence: Sequence, entries: &[Entry]) {
-        let changed = &mut self.state.write().changed;
+        let mut state = self.state.write();
         for entry in entries {
-            let (frame, place) = match *entry {
-                Entry::Word(offset, _) => match place_of(offset) {
-                    Ok((frame, place)) => (frame, Some(place)),
-                    Err(_) => continue,
-                },
-                Entry::Zero(frame) => (frame, None),
-                Entry::Lines(..) | Entry::Payload(_) => continue,
-            };
-            let std::collections::hash_map::Entry::Occupied(mut here) = changed.entry(frame) else {
-                continue;
-            };
-            let now = here.get_mut();
-            match place {
-                Some(place) if now.words.get(&place).is_some_and(|&(_, last)| last <= sequence) => {
-                    now.words.remove(&place);
+            match *entry {
+                Entry::Word(offset, _) => state.forget_word(offset, sequence),
+                Entry::Root(offset, _) => {
+                    let places = state.anchor.places(offset);
+                    places.into_iter().for_each(|at| state.forget_word(at, sequence));
                 }
-                None if now.zeroed.is_some_and(|last| last <= sequence) => now.zeroed = None,
-                _ => {}
-            }
-            if now.zeroed.is_none() && now.words.is_empty() {
-                here.remove();
+                Entry::Zero(frame) | Entry::Node(frame, _) => state.forget(frame, None, sequence),
+                Entry::Lines(..) | Entry::Payload(_) => {}
             }
         }
     }
@@ -193,13 +223,17 @@ pub(super) fn place_of(offset: u64) -> Result<(FrameNo, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::rules::Rules;
+    use crate::media::seal::{Node, Salt};
     use crate::region::{Region, RegionOptions, Source};
+
+    const ANCHOR: Anchor = Anchor { salt: Salt::new(7, Rules::KEPT), roots: [FrameNo(0), FrameNo(3)] };
 
     #[test]
     fn of_a_moment_only_what_was_in_use_then_is_kept() {
         let image = Source::Image(vec![0xee; 4 * FRAME_SIZE]);
         let region = Region::attach(image, &RegionOptions::default()).unwrap();
-        let (memory, shadow, size) = (region.memory(), Shadow::default(), FRAME_SIZE as u64);
+        let (memory, shadow, size) = (region.memory(), Shadow::new(ANCHOR), FRAME_SIZE as u64);
         shadow.keep();
         let entries = [Entry::Zero(FrameNo(2)), Entry::Word(2 * size + 8, 3), Entry::Word(8, 1)];
         shadow.append(memory, Sequence(1), &entries).unwrap();
@@ -219,7 +253,7 @@ mod tests {
     fn what_is_appended_shows_until_its_own_homes_are_stored() {
         let image = Source::Image(vec![0xee; 4 * FRAME_SIZE]);
         let region = Region::attach(image, &RegionOptions::default()).unwrap();
-        let (memory, shadow, size) = (region.memory(), Shadow::default(), FRAME_SIZE as u64);
+        let (memory, shadow, size) = (region.memory(), Shadow::new(ANCHOR), FRAME_SIZE as u64);
         let read = |offset| shadow.read(memory, offset).unwrap();
         let home = 0xeeee_eeee_eeee_eeee;
         let first = [Entry::Word(8, 1), Entry::Zero(FrameNo(2))];
@@ -235,6 +269,12 @@ mod tests {
         assert_eq!((read(8), read(2 * size)), (2, 0), "a later record has changed them again");
         shadow.applied(Sequence(2), &second);
         assert_eq!((read(8), read(2 * size), read(2 * size + 8)), (home, home, home));
+        let third = [Entry::Root(24, 4), Entry::Node(FrameNo(1), Node::map(3, 512, 1))];
+        shadow.append(memory, Sequence(3), &third).unwrap();
+        let nothing = ANCHOR.salt.map(3, 513, 1).nothing();
+        assert_eq!((read(24), read(3 * size + 24), read(size + 8)), (4, 4, nothing), "both roots");
+        shadow.applied(Sequence(3), &third);
+        assert_eq!((read(24), read(3 * size + 24), read(size + 8)), (home, home, home));
         for odd in [1, 4, 9] {
             assert!(matches!(shadow.read(memory, odd), Err(Error::Corrupt { what: "word", .. })), "{odd}");
         }

@@ -114,7 +114,7 @@ fn an_operation_reads_its_own_changes() {
 fn an_operation_fills_a_record_to_the_last_entry_and_not_beyond() {
     let log = fresh();
     let most = log.entries_max();
-    assert!(most as u64 * ENTRY_BYTES_MAX <= log.record_room());
+    assert!(most as u64 * ENTRY_BYTES <= log.record_room());
     log.append(|txn| {
         for n in 0..most {
             assert_eq!(txn.room(), most - n);
@@ -128,7 +128,7 @@ fn an_operation_fills_a_record_to_the_last_entry_and_not_beyond() {
     })
     .unwrap();
     let bytes = log.stats().record_bytes;
-    assert_eq!((log.stats().records, bytes), (1, MARK_BYTES + most as u64 * ENTRY_BYTES_MAX));
+    assert_eq!((log.stats().records, bytes), (1, MARK_BYTES + most as u64 * ENTRY_BYTES));
     assert!(bytes <= log.ring.record_bytes_max());
     // The same for lines, whose entries are as long as they are.
     let lines = (log.record_room() - record::HEAD_BYTES as u64) as usize / LINE_SIZE;
@@ -376,13 +376,13 @@ fn reopened(lines: u64, structure: Option<u64>) -> Result<(Log, Recovery)> {
 
 #[test]
 fn a_record_carries_bytes_of_data_frames_and_of_no_others() {
-    use crate::media::layout::{BITMAP_FRAME, DIRECTORY_FRAME, LOG_FRAME, ROOT_FRAME};
+    use crate::media::layout::{BITMAP_FRAME, DIRECTORY_FRAME, LOG_FRAME, ROOT_FRAMES};
     let data = word(512);
     let (after, _) = reopened(data, None).unwrap();
     assert_eq!(after.read(data).unwrap(), 0x0707_0707_0707_0707);
     assert!(reopened(data, Some(word(1024))).is_ok());
     let last = after.region().len_bytes() - FRAME_SIZE as u64;
-    for frame in [LOG_FRAME, ROOT_FRAME, BITMAP_FRAME, DIRECTORY_FRAME] {
+    for frame in [LOG_FRAME, ROOT_FRAMES[0], ROOT_FRAMES[1], BITMAP_FRAME, DIRECTORY_FRAME] {
         assert!(
             matches!(reopened(frame.offset(), None), Err(Error::Corrupt { what: "log", .. })),
             "{frame:?}"

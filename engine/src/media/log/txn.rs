@@ -1,10 +1,13 @@
 //! One operation: what it reads and what its record will say, while the append lock is held.
 
 use super::Log;
-use super::record::{ENTRY_BYTES_MAX, Entry, Extent, Sequence};
+use super::record::{ENTRY_BYTES, Entry, Extent, Sequence};
 use super::shadow::place_of;
 use crate::error::{Error, Result};
+use crate::media::layout::RootWord;
+use crate::media::root::{self, Line};
 use crate::media::rules::Rule;
+use crate::media::seal::{Blank, Node};
 use crate::units::FrameNo;
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,6 +18,8 @@ pub struct Txn<'a> {
     entries: Vec<Entry>,
     /// What it changes, by frame.
     changed: HashMap<FrameNo, Fresh>,
+    /// Lines of the root by their numbers: as they were, and as they shall be.
+    lines: BTreeMap<u64, (root::Found, Line)>,
     /// Data frames of which the record carries bytes.
     images: Vec<FrameNo>,
     bytes_left: u64,
@@ -34,7 +39,7 @@ pub(super) struct Built {
 /// What an operation changes of one frame.
 #[derive(Default)]
 struct Fresh {
-    zeroed: bool,
+    blank: Option<Blank>,
     /// Its new words by their places, and where in the operation's entries each stands.
     words: BTreeMap<u16, (u64, usize)>,
 }
@@ -47,6 +52,7 @@ impl<'a> Txn<'a> {
             sequence,
             entries: Vec::new(),
             changed: HashMap::new(),
+            lines: BTreeMap::new(),
             images: Vec::new(),
             bytes_left: log.record_room(),
             publishes: false,
@@ -55,7 +61,11 @@ impl<'a> Txn<'a> {
     }
 
     /// Its end.
-    pub(super) fn built(self) -> Built {
+    pub(super) fn built(mut self) -> Built {
+        for (number, (found, line)) in std::mem::take(&mut self.lines) {
+            let words = line.changes(&found, self.log.salt(), number);
+            self.entries.extend(words.into_iter().map(|(offset, value)| Entry::Root(offset, value)));
+        }
         Built { entries: self.entries, images: self.images, publishes: self.publishes }
     }
 
@@ -66,8 +76,10 @@ impl<'a> Txn<'a> {
             if let Some(&(value, _)) = fresh.words.get(&place) {
                 return Ok(value);
             }
-            if fresh.zeroed {
-                return Ok(0);
+            if let Some(blank) = fresh.blank {
+                let mut word = [0];
+                self.log.salt().blank(frame, blank, place, &mut word);
+                return Ok(word[0]);
             }
         }
         if self.log.rules.broken(Rule::StaleShadow) {
@@ -80,8 +92,8 @@ impl<'a> Txn<'a> {
     pub fn read_run(&self, offset: u64, into: &mut [u64]) -> Result {
         let (frame, place) = place_of(offset)?;
         let fresh = self.changed.get(&frame);
-        if fresh.is_some_and(|fresh| fresh.zeroed) {
-            into.fill(0);
+        if let Some(blank) = fresh.and_then(|fresh| fresh.blank) {
+            self.log.salt().blank(frame, blank, place, into);
         } else if self.log.rules.broken(Rule::StaleShadow) {
             self.log.region.memory().load_run(offset, into)?;
         } else {
@@ -104,7 +116,7 @@ impl<'a> Txn<'a> {
         let at = match here {
             Some(at) => at,
             None => {
-                self.take_room(ENTRY_BYTES_MAX)?;
+                self.take_room(ENTRY_BYTES)?;
                 self.entries.push(Entry::Word(offset, value));
                 self.entries.len() - 1
             }
@@ -114,12 +126,54 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// Makes a frame all zero: a new map node or table. Nothing of it may have been changed before.
+    /// Makes a frame all zero. Nothing of it may have been changed before.
     pub fn zero(&mut self, frame: FrameNo) -> Result {
-        self.take_room(ENTRY_BYTES_MAX)?;
-        self.changed.entry(frame).or_default().zeroed = true;
-        self.entries.push(Entry::Zero(frame));
+        self.make(frame, Blank::Zero, Entry::Zero(frame))
+    }
+
+    /// Makes a frame a node in which nothing is. Nothing of it may have been changed before.
+    pub fn node(&mut self, frame: FrameNo, node: Node) -> Result {
+        self.make(frame, Blank::Node(node), Entry::Node(frame, node))
+    }
+
+    fn make(&mut self, frame: FrameNo, blank: Blank, entry: Entry) -> Result {
+        self.take_room(entry.bytes() as u64)?;
+        self.changed.entry(frame).or_default().blank = Some(blank);
+        self.entries.push(entry);
         Ok(())
+    }
+
+    /// A word of the root, this operation's own changes included. Its line is verified.
+    pub fn root(&self, word: RootWord) -> Result<u64> {
+        Ok(self.line(word.line())?.1.words[word.place()])
+    }
+
+    /// Changes a word of the root, in both.
+    pub fn set_root(&mut self, word: RootWord, value: u64) -> Result {
+        let (found, mut line) = self.line(word.line())?;
+        if line.words[word.place()] == value {
+            return Ok(());
+        }
+        if !self.lines.contains_key(&word.line()) {
+            self.take_room(root::LINE_WORDS as u64 * ENTRY_BYTES)?;
+        }
+        line.words[word.place()] = value;
+        self.lines.insert(word.line(), (found, line));
+        Ok(())
+    }
+
+    /// Changes a sealed word of the root.
+    pub fn set_head(&mut self, word: RootWord, value: u64) -> Result {
+        self.set_root(word, self.log.salt().place(word.offset()).close(value))
+    }
+
+    /// A line of the root, as it was and as it shall be.
+    fn line(&self, number: u64) -> Result<(root::Found, Line)> {
+        if let Some(line) = self.lines.get(&number) {
+            return Ok(*line);
+        }
+        let found = self.log.roots.line(number, |at, into| self.read_run(at, into))?;
+        Ok((found, found.line))
     }
 
     /// Gives whole lines of a data frame these bytes. The caller holds the frame's exclusive latch until the record is
@@ -133,7 +187,7 @@ impl<'a> Txn<'a> {
 
     /// As [`lines`](Self::lines), for those in a payload, which is durable.
     pub fn payload(&mut self, extent: Extent) -> Result {
-        self.take_room(ENTRY_BYTES_MAX)?;
+        self.take_room(ENTRY_BYTES)?;
         self.entries.push(Entry::Payload(extent));
         Ok(())
     }
@@ -168,7 +222,7 @@ impl<'a> Txn<'a> {
     /// How many more changes the record has room for.
     #[must_use]
     pub fn room(&self) -> usize {
-        (self.bytes_left / ENTRY_BYTES_MAX) as usize
+        (self.bytes_left / ENTRY_BYTES) as usize
     }
 
     fn take_room(&mut self, bytes: u64) -> Result {

@@ -6,7 +6,7 @@ use crate::media::directory::{self, Slot};
 use crate::media::layout::*;
 use crate::media::log::Txn;
 use crate::media::record::Head;
-use crate::media::seal::Seal;
+use crate::media::seal::{self, Node, Seal};
 use crate::media::words::Words;
 use proptest::prelude::*;
 
@@ -49,6 +49,28 @@ impl Fixture {
     fn poke(&self, at: u64, value: u64) {
         self.ledger.log().append(|t| t.write(at, value)).unwrap();
     }
+    /// A word of the root, and another value for it.
+    fn root(&self, word: RootWord) -> u64 {
+        self.ledger.log().root(word).unwrap()
+    }
+    fn poke_root(&self, word: RootWord, value: u64) {
+        self.ledger.log().append(|t| t.set_root(word, value)).unwrap();
+    }
+    fn flip_root(&self, word: RootWord) {
+        self.poke_root(word, self.root(word) ^ 1);
+    }
+    /// Smashes a word of these roots, past the log.
+    fn wear_root(&self, roots: &[usize], word: RootWord) {
+        let log = self.ledger.log();
+        let places = log.roots().anchor().places(word.offset());
+        for &root in roots {
+            log.region().memory().store(places[root], 0x5a5a).unwrap();
+        }
+    }
+    /// The value of a sealed word.
+    fn value(word: u64) -> u64 {
+        word & seal::VALUE_MASK
+    }
     fn flip(&self, at: u64) {
         self.poke(at, self.word(at) ^ 1);
     }
@@ -84,12 +106,12 @@ impl Fixture {
             memory.write(offset, &sector).unwrap();
         }
     }
-    /// A frame that is allocated and belongs to nothing yet.
+    /// A frame that is allocated and belongs to nothing yet: an empty node of the directory.
     fn frame(&self) -> FrameNo {
         let frame = self.ledger.allocate(1, None).unwrap()[0];
         let set = |t: &mut Txn<'_>| {
             bitmap::set(t, self.ledger.shape(), [frame].into_iter())?;
-            t.zero(frame)
+            t.node(frame, Node::PLACES)
         };
         self.ledger.log().append(set).unwrap();
         frame
@@ -100,7 +122,7 @@ impl Fixture {
     }
     fn empty_bucket(&self) -> u64 {
         let root = DIRECTORY_FRAME.offset();
-        (0..512).map(|i| root + i * 8).find(|&at| self.word(at) == 0).unwrap()
+        (0..512).map(|i| root + i * 8).find(|&at| Self::value(self.word(at)) == 0).unwrap()
     }
     /// The map of `many`, its leaf of page 0, and the word of its first page.
     fn leaf(&self) -> (FrameNo, u64) {
@@ -108,9 +130,13 @@ impl Fixture {
         let leaf = FrameNo(self.word(root.offset()) as u32);
         (leaf, leaf.offset())
     }
+    /// Lets the leaf of page 0 say nothing.
+    fn empty_leaf(&self, t: &mut Txn<'_>) -> Result {
+        (0..512).try_for_each(|i| t.write(self.leaf().1 + i * 8, self.seal_of_many(i).close(0)))
+    }
     fn busy_entry(&self) -> u64 {
-        let table = FrameNo(self.word(RootWord::BusyTable.offset()) as u32);
-        (1..512).map(|i| table.offset() + i * 8).find(|&at| self.word(at) != 0).unwrap()
+        let table = FrameNo(self.root(RootWord::BusyTable) as u32);
+        (1..512).map(|i| table.offset() + i * 8).find(|&at| Self::value(self.word(at)) != 0).unwrap()
     }
     fn bit(&self, frame: FrameNo) {
         let (at, bit) = bitmap::bit_of(self.ledger.shape(), frame);
@@ -128,10 +154,15 @@ const PLANTS: &[(&str, Plant)] = &[
     ("unknown-features", |f| f.edit_superblocks(32, 4)),
     ("lease", |f| f.smash(LEASE_OFFSET)),
     ("log-header-copy", |f| f.smash(LOG_HEADER_OFFSETS[0])),
-    ("frames-word", |f| f.poke(RootWord::Frames.offset(), 1 << 40)),
-    ("frames-word", |f| f.poke(RootWord::Frames.offset(), 3)),
+    ("frames-word", |f| f.poke_root(RootWord::Frames, 1 << 40)),
+    ("frames-word", |f| f.poke_root(RootWord::Frames, 3)),
     ("reserved-frame", |f| f.poke(9 * 4096 + 8, 1)),
-    ("root-word", |f| f.poke(ROOT_FRAME.offset() + 4088, 1)),
+    ("root-word", |f| f.poke_root(RootWord::Shares, 1)),
+    ("root-word", |f| f.poke_root(RootWord::NextObject, COUNTER_MAX)),
+    ("root-word", |f| f.flip_root(RootWord::NameKey1)),
+    ("root-copy", |f| f.wear_root(&[0], RootWord::Objects)),
+    ("root-copy", |f| f.wear_root(&[1], RootWord::Incompat)),
+    ("root-line", |f| f.wear_root(&[0, 1], RootWord::Objects)),
     ("bitmap-fixed", |f| f.flip(f.ledger.shape().bitmap(0).offset())),
     ("bitmap-beyond-end", |f| f.poke(f.ledger.shape().bitmap(0).offset() + 4088, 1 << 63)),
     ("frame-owned-twice", |f| {
@@ -142,7 +173,7 @@ const PLANTS: &[(&str, Plant)] = &[
         f.frame();
     }),
     ("directory-word", |f| f.poke(f.empty_bucket(), 99)),
-    ("directory-word", |f| f.poke(RootWord::Directory.offset(), 1 << 33)),
+    ("directory-word", |f| f.poke_root(RootWord::Directory, 1 << 33)),
     ("directory-word", |f| f.seal(f.empty_bucket(), 3 << TAG | 5)),
     ("directory-depth", |f| {
         let mut at = f.bucket(b"one");
@@ -166,11 +197,13 @@ const PLANTS: &[(&str, Plant)] = &[
         let Slot::Chain(slot) = Slot::read(&**f.ledger.log(), f.ledger.shape(), from).unwrap() else {
             panic!()
         };
-        f.poke(from, 0);
+        f.seal(from, 0);
         f.seal(to, 1 << TAG | slot.0);
     }),
-    ("record-lost", |f| f.poke(f.bucket(b"one"), 0)),
-    ("record-lost", |f| f.poke(RootWord::FreeSlots.offset(), 0)),
+    ("record-lost", |f| f.seal(f.bucket(b"one"), 0)),
+    ("record-lost", |f| {
+        f.ledger.log().append(|t| t.set_head(RootWord::FreeSlots, 0)).unwrap();
+    }),
     ("name-twice", |f| {
         let twin = create(&f.ledger, b"twin");
         f.ledger
@@ -186,16 +219,16 @@ const PLANTS: &[(&str, Plant)] = &[
             .unwrap();
     }),
     ("name-unlinked", |f| f.edit(f.one, |_, head| head.set_unlinked())),
-    ("object-number", |f| f.poke(RootWord::NextObject.offset(), 2)),
+    ("object-number", |f| f.poke_root(RootWord::NextObject, 2)),
     ("object-size", |f| f.edit(f.one, |_, head| head.set_size(SIZE_MAX + 1))),
-    ("object-count", |f| f.flip(RootWord::Objects.offset())),
-    ("orphan-list", |f| f.flip(RootWord::Orphans.offset())),
+    ("object-count", |f| f.flip_root(RootWord::Objects)),
+    ("orphan-list", |f| f.flip_root(RootWord::Orphans)),
     ("orphan-list", |f| f.edit(f.gone, |_, head| head.set_next(Some(head.slot)))),
     ("orphan-list", |f| f.edit(f.cut, |_, head| head.set_previous(None))),
     ("orphan-list", |f| f.edit(f.cut, |_, head| head.set_next(Some(ObjectSlot(1 << 40))))),
     ("orphan-without-work", |f| f.edit(f.cut, |_, head| head.set_cut(None))),
     ("truncate-mark", |f| f.edit(f.one, |_, head| head.set_cut(Some(3)))),
-    ("free-slot-list", |f| f.flip(RootWord::FreeSlots.offset())),
+    ("free-slot-list", |f| f.flip_root(RootWord::FreeSlots)),
     ("free-slot-list", |f| {
         let free = record_free(&f.ledger);
         f.edit(free, |_, head| head.set_next(Some(free)));
@@ -206,11 +239,11 @@ const PLANTS: &[(&str, Plant)] = &[
         f.poke(f.leaf().1, f.seal_of_many(0).close(3));
     }),
     ("map-empty-node", |f| {
-        f.ledger.log().append(|t| (0..512).try_for_each(|i| t.write(f.leaf().1 + i * 8, 0))).unwrap();
+        f.ledger.log().append(|t| f.empty_leaf(t)).unwrap();
     }),
     ("busy-table", |f| f.flip(f.busy_entry())),
     ("busy-table", |f| {
-        let table = f.word(RootWord::BusyTable.offset()) & 0xffff_ffff;
+        let table = f.root(RootWord::BusyTable) & 0xffff_ffff;
         f.seal(table * 4096, table);
     }),
 ];
@@ -318,7 +351,7 @@ proptest! {
     ) {
         let fixture = Fixture::new();
         let log = fixture.ledger.log();
-        let places: Vec<u64> = (ROOT_FRAME.offset()..fixture.ledger.frames() * 4096)
+        let places: Vec<u64> = (FIRST_MOVABLE.offset()..fixture.ledger.frames() * 4096)
             .step_by(8)
             .filter(|at| !(LOG_FRAME.offset()..first_free_frame(LOG_FRAMES_DEFAULT).offset()).contains(at))
             .filter(|&at| log.word(at).unwrap() != 0)
@@ -362,7 +395,7 @@ fn a_list_of_a_directory_whose_nodes_are_named_again_and_again_has_an_end() {
 fn a_node_without_a_page_is_not_freed_as_one() {
     let fixture = Fixture::new();
     let leaf = fixture.leaf().1;
-    fixture.ledger.log().append(|t| (0..512).try_for_each(|i| t.write(leaf + i * 8, 0))).unwrap();
+    fixture.ledger.log().append(|t| fixture.empty_leaf(t)).unwrap();
     fixture.ledger.unlink(b"many").unwrap();
     let freed = fixture.ledger.drop_step(fixture.many, &mut all_free);
     assert!(matches!(freed, Err(Error::Corrupt { at, .. }) if at == leaf), "{freed:?}");

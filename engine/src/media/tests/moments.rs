@@ -1,13 +1,13 @@
 //! A snapshot shows one moment, whatever changes meanwhile.
 
 use super::*;
-use crate::media::layout::{LOG_FRAME, ROOT_FRAME, file_bytes};
+use crate::media::layout::{FIRST_MOVABLE, LOG_FRAME, file_bytes};
 use crate::media::words::Words;
 
 /// The frames in use but the log's, and those before the root: nothing there is changed by records.
 fn used(ledger: &Ledger) -> Vec<FrameNo> {
     let (shape, log) = (ledger.shape(), LOG_FRAME.0..LOG_FRAME.0 + ledger.log().frames());
-    let all = (ROOT_FRAME.0..shape.frames as u32).filter(|frame| !log.contains(frame)).map(FrameNo);
+    let all = (FIRST_MOVABLE.0..shape.frames as u32).filter(|frame| !log.contains(frame)).map(FrameNo);
     all.filter(|&frame| shape.fixed(frame) || bitmap::allocated(&**ledger.log(), shape, frame).unwrap())
         .collect()
 }

@@ -2,7 +2,7 @@
 //! proves nothing.
 
 use super::*;
-use crate::media::layout::{file_bytes, initial_frames};
+use crate::media::layout::{DIRECTORY_FRAME, RootWord, file_bytes, initial_frames};
 use crate::media::rules::Rule;
 
 fn with(rules: Rules, max_bytes: u64) -> Ledger {
@@ -85,4 +85,54 @@ fn no_record_of_a_step_leaves_a_frame_with_two_owners_or_none() {
         // One record: there is no state between bit and word.
         ledger.log().stats().records == before + 1
     });
+}
+
+/// What an object shows of a page, and what `create` says to its name, when a leaf of its map, or the root of the directory,
+/// comes back as zeros.
+fn with_zeroed_nodes(rules: Rules) -> (Result<Option<FrameNo>>, Result<ObjectSlot>) {
+    let ledger = with(rules, 1 << 24);
+    let slot = create(&ledger, b"a");
+    fill(&ledger, slot, 0..600);
+    ledger.log().checkpoint().unwrap();
+    let root = FrameNo(ledger.log().read(slot.offset() + 24).unwrap() as u32);
+    let leaf = FrameNo(ledger.log().read(root.offset()).unwrap() as u32);
+    let memory = ledger.log().region().memory();
+    memory.write(leaf.offset(), &[0; 4096]).unwrap();
+    let page = ledger.map(slot, PageIndex(7));
+    memory.write(DIRECTORY_FRAME.offset(), &[0; 4096]).unwrap();
+    (page, ledger.create_object(b"a", ObjectKind::PLAIN))
+}
+
+/// Zeros are what a hole in the file shows, or a write that never came.
+#[test]
+fn a_node_that_comes_back_as_zeros_is_damage_and_not_empty() {
+    let (page, made) = with_zeroed_nodes(Rules::default());
+    let Err(Error::Corrupt { what: "object map", at, why }) = page else { panic!("{page:?}") };
+    assert!(
+        at % 4096 == 7 * 8
+            && why == format!("word 0x7 of frame {:#x} is zero, as nothing writes it", at / 4096)
+    );
+    assert!(matches!(made, Err(Error::Corrupt { what: "directory", .. })), "{made:?}");
+    let (page, made) = with_zeroed_nodes(Rules::default().breaking(Rule::EmptyZero));
+    assert!(matches!(page, Ok(None)), "a page that was lost is a hole: {page:?}");
+    assert!(made.is_ok(), "a name has a second object: {made:?}");
+}
+
+/// The number of a second object, after the first root's word for it has gone back.
+fn number_after_rot(rules: Rules) -> Result<u64> {
+    let ledger = with(rules, 1 << 24);
+    create(&ledger, b"a");
+    ledger.log().checkpoint().unwrap();
+    let at = ledger.log().roots().at(RootWord::NextObject);
+    ledger.log().region().memory().store(at, 1)?;
+    let second = ledger.create_object(b"b", ObjectKind::PLAIN)?;
+    assert!(ledger.check()?.is_clean());
+    Ok(ledger.record(second)?.id)
+}
+
+#[test]
+fn a_number_that_rots_in_mid_life_is_not_given_out_again() {
+    assert_eq!(number_after_rot(Rules::default()).unwrap(), 2);
+    let one = number_after_rot(Rules::default().breaking(Rule::OneRoot));
+    assert!(matches!(one, Err(Error::Corrupt { what: "root", .. })), "{one:?}");
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::media::Ledger;
-use crate::media::layout::{LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS};
+use crate::media::layout::{LOG_FRAME, LOG_HEADER_OFFSETS, ROOT_FRAMES, SECTOR_SIZE, SUPERBLOCK_OFFSETS};
+use crate::media::root::Roots;
 
 #[test]
 fn opening_and_closing_writes_nothing_unless_something_changed() {
@@ -139,13 +140,17 @@ fn a_blank_head_a_foreign_file_and_a_newer_version_are_told_apart() {
 /// Both copies of the superblock after `edit`, whole.
 fn with_superblocks(edit: impl Fn(&mut [u8])) -> Vec<u8> {
     let mut bytes = image(&fresh());
+    edit_superblocks(&mut bytes, edit);
+    bytes
+}
+
+fn edit_superblocks(bytes: &mut [u8], edit: impl Fn(&mut [u8])) {
     for offset in SUPERBLOCK_OFFSETS {
         let sector = &mut bytes[offset as usize..][..SECTOR_SIZE];
         edit(sector);
         let sum = crc32c::crc32c_append(crc32c::crc32c(&offset.to_le_bytes()), &sector[..SECTOR_SIZE - 4]);
         sector[SECTOR_SIZE - 4..].copy_from_slice(&sum.to_le_bytes());
     }
-    bytes
 }
 
 #[test]
@@ -206,4 +211,81 @@ fn a_record_that_would_change_the_superblock_is_refused() {
     set(&log, 0, 1);
     log.append(|txn| txn.write(SUPERBLOCK_OFFSETS[0] + 8, 99)).unwrap();
     assert!(matches!(reopen(image(&log), 1), Err(Error::Corrupt { what: "log", .. })));
+}
+
+/// A region that was closed, with one root destroyed: what an opening makes of it, and after a change and another opening.
+fn with_one_root(root: usize, rules: Rules) -> Result<[Roots; 2]> {
+    let log = fresh();
+    log.append(|txn| txn.set_root(RootWord::Objects, 5)).unwrap();
+    log.close().unwrap();
+    let mut bytes = image(&log);
+    bytes[ROOT_FRAMES[root].offset() as usize..][..FRAME_SIZE].fill(0);
+    let log = open(region(Some(bytes), 2, None), rules)?.0;
+    assert_eq!(log.root(RootWord::Objects)?, 5);
+    set(&log, 0, 1);
+    log.close()?;
+    let after = reopen(image(&log), 2)?.0;
+    assert_eq!(after.root(RootWord::Objects)?, 5);
+    Ok([*log.roots(), *after.roots()])
+}
+
+#[test]
+fn one_root_is_enough_and_the_first_change_writes_the_other() {
+    for root in 0..2 {
+        let [found, after] = with_one_root(root, Rules::default()).unwrap();
+        assert_eq!((found.bad(), after.bad()), (u64::MAX, 0));
+    }
+    let alone = with_one_root(0, Rules::default().breaking(Rule::OneRoot));
+    assert!(matches!(alone, Err(Error::Corrupt { what: "root", .. })));
+}
+
+#[test]
+fn roots_may_lie_elsewhere_and_where_none_can_lie_they_are_refused() {
+    let log = fresh();
+    log.append(|txn| txn.set_root(RootWord::Objects, 5)).unwrap();
+    log.close().unwrap();
+    let bytes = image(&log);
+    let moved = |to: [u32; 2]| {
+        let mut bytes = bytes.clone();
+        for (from, to) in ROOT_FRAMES.into_iter().zip(to) {
+            let from = from.offset() as usize;
+            if (to as usize + 1) * FRAME_SIZE < bytes.len() && to >= 8 {
+                bytes.copy_within(from..from + FRAME_SIZE, to as usize * FRAME_SIZE);
+            }
+        }
+        edit_superblocks(&mut bytes, |sector| {
+            sector[76..80].copy_from_slice(&to[0].to_le_bytes());
+            sector[80..84].copy_from_slice(&to[1].to_le_bytes());
+        });
+        let (log, _) = reopen(bytes, 2)?;
+        set(&log, 0, 1);
+        log.append(|txn| txn.set_root(RootWord::Objects, 6))?;
+        log.close()?;
+        reopen(image(&log), 2)?.0.root(RootWord::Objects)
+    };
+    let free = first_free_frame(LOG_FRAMES).0;
+    assert_eq!(moved([free + 3, 7]).unwrap(), 6);
+    assert_eq!(moved([6, free + 5]).unwrap(), 6);
+    let frames = (bytes.len() / FRAME_SIZE) as u32;
+    for refused in [[6, 6], [5, 7], [6, LOG_FRAME.0], [frames - 1, 7], [6, u32::MAX]] {
+        assert!(matches!(moved(refused), Err(Error::Corrupt { what: "superblock", .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_change_of_a_kind_that_is_not_known_is_refused_by_name_and_changes_nothing() {
+    let log = fresh();
+    log.commit(set(&log, 0, 1)).unwrap();
+    let mut bytes = image(&log);
+    // The first record of this life, at the front of the ring.
+    let at = LOG_FRAME.offset() as usize;
+    let len = u32::from_le_bytes(bytes[at + 20..][..4].try_into().unwrap()) as usize;
+    bytes[at + 47] = 9;
+    let sum = crc32c::crc32c(&bytes[at..at + len - 8]);
+    bytes[at + len - 8..][..4].copy_from_slice(&sum.to_le_bytes());
+    for boot in [1, 2] {
+        let opened = reopen(bytes.clone(), boot);
+        let Err(Error::Corrupt { what: "log", why, .. }) = opened.map(drop) else { panic!("it opens") };
+        assert!(why.contains("kind 9") && why.contains("release"), "{why}");
+    }
 }
