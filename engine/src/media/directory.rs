@@ -227,10 +227,7 @@ fn is_empty(t: &Txn<'_>, node: FrameNo) -> Result<bool> {
 }
 
 /// The words of a node that say something, by their numbers: what is damaged too.
-pub(crate) fn used_words<W: Words>(
-    words: &W,
-    node: FrameNo,
-) -> Result<impl Iterator<Item = u64> + use<W>> {
+pub(crate) fn used_words<W: Words>(words: &W, node: FrameNo) -> Result<impl Iterator<Item = u64> + use<W>> {
     let (salt, found) = (words.salt(), words.frame(node)?);
     let used = (0..).zip(found).filter(move |&(n, word)| word != salt.place(node.offset() + n * 8).nothing());
     Ok(used.map(|(n, _)| n))

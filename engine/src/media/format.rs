@@ -165,9 +165,11 @@ fn words(superblock: &Superblock) -> impl Iterator<Item = (u64, u64, u64)> {
     let roots = ROOT_FRAMES.into_iter().flat_map(move |at| frame(at).zip(root.clone())).map(|(at, word)| {
         let place = (at % FRAME_SIZE as u64 / WORD_SIZE) as usize;
         let drawn = RootWord::Salt as usize..=RootWord::Uuid1 as usize;
+        let sealed = RootWord::FreeSlots as usize..=RootWord::BusyTable as usize;
         let same = match place % root::LINE_WORDS {
             7 => !u64::from(u32::MAX),
             _ if drawn.contains(&place) => 0,
+            _ if sealed.contains(&place) => seal::VALUE_MASK,
             _ => u64::MAX,
         };
         (at, word, same)

@@ -33,7 +33,7 @@ pub(crate) fn belongs(head: &Head) -> bool {
 /// to do with it.
 pub(crate) fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     debug_assert!(!belongs(head));
-    // That is no root which cannot be read.
+    // A root that cannot be read is an error, and no list that cannot.
     t.root(RootWord::Orphans)?;
     let next = first(t, shape).and_then(|next| next.map(|next| Head::live(t, next)).transpose());
     let mut next = if let Err(Error::Corrupt { .. }) = next { None } else { next? };

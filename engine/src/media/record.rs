@@ -333,7 +333,7 @@ fn set_first_free(t: &mut Txn<'_>, first: Option<ObjectSlot>) -> Result {
 
 /// The head of the first free slot. A list that cannot be read there has none: new slots begin another one.
 pub(crate) fn readable_free(words: &impl Words, shape: Shape) -> Result<Option<Head>> {
-    // That is no root which cannot be read.
+    // A root that cannot be read is an error, and no list that cannot.
     words.root(RootWord::FreeSlots)?;
     let head = first_free(words, shape).and_then(|slot| slot.map(|slot| Head::read(words, slot)).transpose());
     match head {

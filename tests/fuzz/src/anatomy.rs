@@ -176,7 +176,8 @@ impl Anatomy {
 
     fn record(&mut self, image: &[u8], at: usize) {
         self.records.push(at);
-        let id = word(image, at);
+        // A free slot has the number 0, and no map.
+        let (id, live) = (word(image, at), word(image, at) != 0);
         // The rest is zero, check sums and the middle of names.
         for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16] {
             let holds = match n {
@@ -184,7 +185,7 @@ impl Anatomy {
                 6..=8 => Holds::Slot,
                 _ => Holds::Number,
             };
-            self.add(at + n * 8, if n == 3 { Bond::Root(id) } else { Bond::Bare }, holds);
+            self.add(at + n * 8, if n == 3 && live { Bond::Root(id) } else { Bond::Bare }, holds);
         }
         let root = Seal::value(word(image, at + 24));
         if root != 0 {
