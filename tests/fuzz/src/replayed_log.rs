@@ -256,7 +256,7 @@ impl Writer<'_> {
             Content::Root(words) => (
                 1,
                 None,
-                words.0.iter().map(|(n, value)| vec![6 << 56 | u64::from(*n) * 8, *value]).collect(),
+                words.0.iter().map(|(n, value)| vec![(6 << 56) | (u64::from(*n) * 8), *value]).collect(),
             ),
             Content::Words(words) => {
                 (1, None, words.0.iter().map(|(at, value)| change((u64::from(*at) * 8, *value))).collect())
