@@ -32,7 +32,7 @@ pub(crate) fn give<T: Handle>(value: Box<T>) -> Answer<*mut T> {
     entries::enter(T::KIND, pointer.cast()).map(Value::to_c).ok_or_else(|| {
         // SAFETY: it was a box, and no handle leads to it.
         drop(unsafe { Box::from_raw(pointer.as_ptr()) });
-        Failure::new(-libc::ENFILE, "the process has the maximum number of handles, or no memory for another\0")
+        Failure::new(-libc::ENFILE, "the process has the maximum number of handles, or no memory\0")
     })
 }
 

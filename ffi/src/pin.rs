@@ -75,7 +75,7 @@ pub unsafe extern "C" fn pgs_unpin(store: *mut Store, address: *const c_void, le
             if frames.clone().nth(1).is_some() {
                 for frame in frames.clone() {
                     if pages.peek(frame)?.pins == 0 {
-                        return Err(Failure::invalid("a frame of the range has no pin: was it unpinned twice?\0"));
+                        return Err(Failure::invalid("a frame of the range has no pin: unpinned twice?\0"));
                     }
                 }
             }
