@@ -1,7 +1,7 @@
 //! Values that exist once per process.
 
 /// A value that is made when it is first used and stays as long as the process. A forked child makes its own (see
-/// [`fork`](super::fork)), and so does each schedule under shuttle, because locks of one schedule mean nothing in the
+/// `sync/fork.rs`), and so does each schedule under shuttle, because locks of one schedule mean nothing in the
 /// next.
 #[derive(Debug)]
 pub struct Global<T: Send + Sync + 'static>(imp::Lazy<T>);
