@@ -1,13 +1,15 @@
 //! Latches: short-term exclusion on a page's bytes.
 
 use super::guards::{Held, forgotten, given, manner, must_not_wait_for_itself, returned};
+use super::pages::Pages;
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::frame::{Manner, SHARED_MAX, SharedOutcome};
+use crate::frame::{Manner, Pinned, SHARED_MAX, SharedOutcome};
 use crate::space::SpaceManager;
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, Lines};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
 use std::time::Duration;
 
 /// From this size on, bytes are stored past the cache, which is cheaper than to store and flush their lines.
@@ -41,9 +43,16 @@ const LOOK: Duration = Duration::from_millis(200);
 /// ```
 #[must_use = "a guard that is dropped at once excludes no thread"]
 pub struct ReadGuard<'p> {
-    page: &'p PageRef,
+    // By value, not through the pin: a pin that something points to is kept in memory, and its address is then read
+    // back too late for one page's miss to overlap the next one's.
+    address: NonNull<u8>,
+    pinned: Pinned<'static>,
+    _page: PhantomData<&'p PageRef>,
     _held: Held,
 }
+
+// SAFETY: a guard gives access to bytes that no thread writes while it lives, and to a count in an atomic word.
+unsafe impl Sync for ReadGuard<'_> {}
 
 /// An exclusive latch on a page. It dereferences to the requested bytes.
 ///
@@ -75,7 +84,7 @@ impl PageRef {
     pub fn read(&self) -> Result<ReadGuard<'_>> {
         self.readable()?;
         if !self.share(Manner::GivesWay) {
-            self.wait_to_read()?;
+            wait_to_read(self.pages(), self.pinned())?;
         }
         Ok(self.reading())
     }
@@ -212,18 +221,7 @@ impl PageRef {
         self.pinned().try_latch_shared(manner)
     }
 
-    /// The shared latch was refused. Waits for it.
-    #[cold]
-    fn wait_to_read(&self) -> Result {
-        self.pages().region().ensure_own()?;
-        must_not_wait_for_itself(self.pfn(), false)?;
-        match self.pinned().latch_shared_unless_full(manner(self.pages())) {
-            SharedOutcome::Latched => Ok(()),
-            SharedOutcome::Full => Err(Error::TooManyReaders { pfn: self.pfn(), readers: READERS_MAX }),
-        }
-    }
-
-    /// As [`Self::wait_to_read`], but also waits if there are too many readers.
+    /// Waits for the shared latch, and for room if there are too many readers.
     pub(super) fn wait_for_a_turn_to_read(&self) -> Result {
         self.pages().region().ensure_own()?;
         must_not_wait_for_itself(self.pfn(), false)?;
@@ -234,7 +232,9 @@ impl PageRef {
     /// The guard for a shared latch that was just taken.
     #[inline]
     fn reading(&self) -> ReadGuard<'_> {
-        ReadGuard { page: self, _held: given(self.pfn(), false) }
+        let pinned = self.pinned();
+        let held = given(pinned.pfn(), false);
+        ReadGuard { address: self.bytes(), pinned, _page: PhantomData, _held: held }
     }
 
     fn exclusive(&self) -> Result<Exclusive<'_>> {
@@ -368,12 +368,12 @@ impl Drop for Exclusive<'_> {
 impl<'p> ReadGuard<'p> {
     /// The guard for a latch that is taken and noted.
     pub(super) fn of_taken(page: &'p PageRef) -> Self {
-        Self { page, _held: PhantomData }
+        Self { address: page.bytes(), pinned: page.pinned(), _page: PhantomData, _held: PhantomData }
     }
 
     /// Keeps the latch until [`PageRef::release_read`], by any thread.
     pub fn into_raw(self) {
-        returned(self.page.pfn(), false);
+        returned(self.pinned.pfn(), false);
         std::mem::forget(self);
     }
 }
@@ -409,8 +409,8 @@ impl Drop for WriteGuard<'_> {
 impl Drop for ReadGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        returned(self.page.pfn(), false);
-        self.page.pinned().release_shared();
+        returned(self.pinned.pfn(), false);
+        self.pinned.release_shared();
     }
 }
 
@@ -419,7 +419,7 @@ impl Deref for ReadGuard<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the frame is pinned and mapped; the shared latch keeps writers out while `self` lives.
-        unsafe { std::slice::from_raw_parts(self.page.bytes().as_ptr(), FRAME_SIZE) }
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), FRAME_SIZE) }
     }
 }
 
@@ -443,6 +443,19 @@ impl DerefMut for WriteGuard<'_> {
         let first = unsafe { self.latch.page.bytes().add(start) };
         // SAFETY: as in `deref`, and `self` is borrowed exclusively; a guard only exists on a writable region.
         unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), end - start) }
+    }
+}
+
+/// The shared latch was refused. Waits for it. The arguments are values, because a pin that is passed by reference is
+/// kept in memory.
+#[cold]
+#[inline(never)]
+fn wait_to_read(pages: &Pages, pinned: Pinned<'static>) -> Result {
+    pages.region().ensure_own()?;
+    must_not_wait_for_itself(pinned.pfn(), false)?;
+    match pinned.latch_shared_unless_full(manner(pages)) {
+        SharedOutcome::Latched => Ok(()),
+        SharedOutcome::Full => Err(Error::TooManyReaders { pfn: pinned.pfn(), readers: READERS_MAX }),
     }
 }
 
