@@ -9,9 +9,9 @@ use crate::value::Kind;
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
-/// Writes to objects of one store that are made together or not at all. Created by pgs_batch_begin(), ended by
-/// pgs_batch_commit() or pgs_batch_cancel(). No reader sees them before the commit, and the store cannot be closed
-/// before the batch ends.
+/// Writes to objects of one store that are made together or not at all. Created by pgs_batch_begin(), ended
+/// by pgs_batch_commit() or pgs_batch_cancel(). No reader sees them before the commit, and the store cannot
+/// be closed before the batch ends.
 pub struct Batch {
     store: pagestone::Store,
     engine: Mutex<pagestone::Batch>,
@@ -46,11 +46,11 @@ pub unsafe extern "C" fn pgs_batch_begin(store: *mut Store, batch: *mut *mut Bat
     }
 }
 
-/// Stages `len` bytes from `buf` for `offset` of the object, and replaces what the batch had staged there. A write
-/// past the end will grow the object. `buf` is copied.
+/// Stages `len` bytes from `buf` for `offset` of the object, and replaces what the batch had staged there. A
+/// write past the end will grow the object. `buf` is copied.
 ///
-/// Errors: PGS_E_OUT_OF_RANGE (the object, or the batch, would be too large); PGS_E_INVALID (the object is of another
-/// store); -ENOMEM (no memory for the bytes). The batch is unchanged.
+/// Errors: PGS_E_OUT_OF_RANGE (the object, or the batch, would be too large); PGS_E_INVALID (the object is of
+/// another store); -ENOMEM (no memory for the bytes). The batch is unchanged.
 ///
 /// Durability: none before pgs_batch_commit().
 // # Safety: that of the crate.
@@ -74,8 +74,8 @@ pub unsafe extern "C" fn pgs_batch_write(
 
 /// Stages a growth of the object to at least `size` bytes. Bytes that no write covers will read as zeros.
 ///
-/// Errors: PGS_E_INVALID (the object is already longer, since a batch does not cut; or it is of another store);
-/// PGS_E_OUT_OF_RANGE. The batch is unchanged.
+/// Errors: PGS_E_INVALID (the object is already longer, since a batch does not cut; or it is of another
+/// store); PGS_E_OUT_OF_RANGE. The batch is unchanged.
 ///
 /// Durability: none before pgs_batch_commit().
 // # Safety: that of the crate.
@@ -90,13 +90,13 @@ pub unsafe extern "C" fn pgs_batch_extend(batch: *mut Batch, object: *mut Object
     }
 }
 
-/// Writes everything that is staged, all or nothing, whenever a crash may come, and ends the batch, whatever it
-/// returns. Each page shows its old bytes or its new ones, never a mix. The calling thread must hold no latch on a
-/// page of the store.
+/// Writes everything that is staged, all or nothing, whenever a crash may come, and ends the batch, whatever
+/// it returns. Each page shows its old bytes or its new ones, never a mix. The calling thread must hold no
+/// latch on a page of the store.
 ///
-/// Errors: PGS_E_NO_SPACE, PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds: 255 with the usual
-/// log), -ENOMEM (no memory for its pages), PGS_E_READ_ONLY: nothing has changed. After PGS_E_POISONED or another
-/// -errno, only the next opening of the store shows whether the batch happened.
+/// Errors: PGS_E_NO_SPACE, PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds: 255 with the
+/// usual log), -ENOMEM (no memory for its pages), PGS_E_READ_ONLY: nothing has changed. After PGS_E_POISONED
+/// or another -errno, only the next opening of the store shows whether the batch happened.
 ///
 /// Durability: if it returns PGS_OK, all of it survives a loss of power.
 // # Safety: that of the crate.
@@ -110,8 +110,8 @@ pub unsafe extern "C" fn pgs_batch_commit(batch: *mut Batch) -> c_int {
     ended.map_or_else(|failure| failure.tell(), |()| code::PGS_OK)
 }
 
-/// Discards everything that is staged and ends the batch. NULL, and a value that is not a live handle of a batch,
-/// does nothing.
+/// Discards everything that is staged and ends the batch. NULL, and a value that is not a live handle of a
+/// batch, does nothing.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_batch_cancel(batch: *mut Batch) {

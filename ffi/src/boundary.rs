@@ -112,8 +112,8 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, what: &str) -> Answer<&'a 
 
 /// The `len` bytes at `pointer`, which may be NULL when there are none.
 ///
-/// # Safety
-/// `pointer` is valid for reads of `len` bytes until the C function returns, and no thread stores to them meanwhile.
+/// # Safety `pointer` is valid for reads of `len` bytes until the C function returns, and no thread stores to
+/// them meanwhile.
 pub(crate) unsafe fn bytes<'a>(pointer: *const u8, len: usize) -> Answer<&'a [u8]> {
     match checked_len(pointer, len)? {
         0 => Ok(&[]),
@@ -124,8 +124,8 @@ pub(crate) unsafe fn bytes<'a>(pointer: *const u8, len: usize) -> Answer<&'a [u8
 
 /// The `len` bytes at `pointer`, for writing.
 ///
-/// # Safety
-/// `pointer` is valid for writes of `len` bytes until the C function returns, and nothing else uses them meanwhile.
+/// # Safety `pointer` is valid for writes of `len` bytes until the C function returns, and nothing else uses
+/// them meanwhile.
 pub(crate) unsafe fn bytes_mut<'a>(pointer: *mut u8, len: usize) -> Answer<&'a mut [u8]> {
     match checked_len(pointer, len)? {
         0 => Ok(&mut []),
@@ -176,17 +176,16 @@ pub(crate) unsafe fn sized_in<T: Growing>(pointer: *const T) -> Answer<T> {
     Ok(value)
 }
 
-/// A struct that the library fills as far as the caller knows it. Fields that this release does not know are set to
-/// 0.
+/// A struct that the library fills as far as the caller knows it. Fields that this release does not know are
+/// set to 0.
 pub(crate) struct SizedOut<T> {
     pointer: NonNull<T>,
     size: usize,
 }
 
 impl<T: Growing> SizedOut<T> {
-    /// # Safety
-    /// `pointer` is NULL, or valid for reads and writes of as many bytes as its first field says, until the C function
-    /// returns.
+    /// # Safety `pointer` is NULL, or valid for reads and writes of as many bytes as its first field says,
+    /// until the C function returns.
     pub(crate) unsafe fn new(pointer: *mut T) -> Answer<Self> {
         // SAFETY: this function's contract is that function's.
         let size = unsafe { caller_size(pointer) }?;

@@ -19,11 +19,12 @@ pub struct Finding {
     pub detail: *const c_char,
 }
 
-/// Reads the whole region in the file `path`, changes nothing, and calls `visit` (may be NULL) for each defect. The
-/// finding is valid during the call. A value other than 0 from `visit` ends the calls. `stopped` (may be NULL) gets
-/// the last value that `visit` returned, also with PGS_E_CORRUPT.
+/// Reads the whole region in the file `path`, changes nothing, and calls `visit` (may be NULL) for each
+/// defect. The finding is valid during the call. A value other than 0 from `visit` ends the calls. `stopped`
+/// (may be NULL) gets the last value that `visit` returned, also with PGS_E_CORRUPT.
 ///
-/// Errors: PGS_E_CORRUPT (there are defects; all were shown, unless `visit` ended the calls); those of pgs_open().
+/// Errors: PGS_E_CORRUPT (there are defects; all were shown, unless `visit` ended the calls); those of
+/// pgs_open().
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_check(

@@ -7,8 +7,8 @@ use std::ffi::CStr;
 pub const PGS_OK: i32 = 0;
 /// The library panicked: a defect in it. The store is poisoned.
 pub const PGS_E_PANIC: i32 = -10001;
-/// An argument is invalid: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of a page that is
-/// not pinned.
+/// An argument is invalid: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of a page
+/// that is not pinned.
 pub const PGS_E_INVALID: i32 = -10002;
 /// The file is not a region; the message says what it seems to be.
 pub const PGS_E_NOT_A_REGION: i32 = -10003;
@@ -24,8 +24,8 @@ pub const PGS_E_CORRUPT: i32 = -10007;
 pub const PGS_E_IN_USE: i32 = -10008;
 /// The medium does not have the durability that was required; the message names both.
 pub const PGS_E_TOO_WEAK: i32 = -10009;
-/// The region or the disk is full. Names and sizes are unchanged; bytes of a pgs_object_write() inside the old size
-/// may be new, and pages that got a frame keep it.
+/// The region or the disk is full. Names and sizes are unchanged; bytes of a pgs_object_write() inside the
+/// old size may be new, and pages that got a frame keep it.
 pub const PGS_E_NO_SPACE: i32 = -10010;
 /// No object has this name. (A missing region file is -ENOENT.)
 pub const PGS_E_NOT_FOUND: i32 = -10011;
@@ -65,8 +65,8 @@ pub const PGS_E_SCATTERED: i32 = -10027;
 pub const PGS_E_PAST_END: i32 = -10028;
 /// The frame has PGS_READERS_MAX shared latches: release one, or read a copy by pgs_object_read().
 pub const PGS_E_TOO_MANY_READERS: i32 = -10029;
-/// The process has too few addresses for a region of this size, or for so many regions; the message says what to do.
-/// Changes are as after PGS_E_NO_SPACE.
+/// The process has too few addresses for a region of this size, or for so many regions; the message says what
+/// to do. Changes are as after PGS_E_NO_SPACE.
 pub const PGS_E_NO_ADDRESSES: i32 = -10030;
 /// The library found its own state inconsistent: a defect in it. Close the store and open it again.
 pub const PGS_E_INTERNAL: i32 = -10031;

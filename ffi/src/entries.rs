@@ -112,8 +112,8 @@ impl Drop for Turn {
     }
 }
 
-/// Repeats [`find`] after it found nothing: a call that has the turn may have vacated the entry and may restore it.
-/// Waits until that is decided.
+/// Repeats [`find`] after it found nothing: a call that has the turn may have vacated the entry and may
+/// restore it. Waits until that is decided.
 #[cold]
 pub(crate) fn find_settled(kind: Kind, value: Value) -> Option<NonNull<()>> {
     let entry = Some(value).filter(|value| value.is_of(kind)).and_then(|value| entry(value.index()))?;

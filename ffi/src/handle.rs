@@ -50,9 +50,9 @@ pub(crate) fn take<T: Handle>(handle: *mut T) -> Answer<Taken<T>> {
     Ok(Taken { value: unsafe { Box::from_raw(pointer.cast::<T>().as_ptr()) }, place })
 }
 
-/// As [`take`], but only if `ready` succeeds on the value; else the handle stays as it is. Several such calls run
-/// `ready` one after the other. While the returned turn is kept, a call that finds the handle ended waits, because
-/// the handle may be restored.
+/// As [`take`], but only if `ready` succeeds on the value; else the handle stays as it is. Several such calls
+/// run `ready` one after the other. While the returned turn is kept, a call that finds the handle ended
+/// waits, because the handle may be restored.
 pub(crate) fn take_if<T: Handle>(
     handle: *mut T,
     ready: impl FnOnce(&T) -> Answer,

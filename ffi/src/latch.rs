@@ -25,9 +25,10 @@ pub const PGS_READERS_MAX: u32 = 511;
 const _: () = assert!(PGS_READERS_MAX == READERS_MAX);
 
 /// Latches the frame that contains `address`, which the caller has pinned. `mode`: PGS_LATCH_SHARED or
-/// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY not to wait. Hold a latch briefly. It is not recursive: a thread that
-/// holds any latch of the frame and then asks for an exclusive one, or writes the page by pgs_object_write(), waits
-/// for itself. While a thread waits for an exclusive latch, new shared ones wait behind it, for 50 ms at a time.
+/// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY not to wait. Hold a latch briefly. It is not recursive: a thread
+/// that holds any latch of the frame and then asks for an exclusive one, or writes the page by
+/// pgs_object_write(), waits for itself. While a thread waits for an exclusive latch, new shared ones wait
+/// behind it, for 50 ms at a time.
 ///
 /// Errors: PGS_E_FOREIGN; PGS_E_INVALID (the frame is not pinned, or the mode is unknown); PGS_E_BUSY
 /// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX are held); exclusive: PGS_E_READ_ONLY,
@@ -39,14 +40,14 @@ pub unsafe extern "C" fn pgs_latch(store: *mut Store, address: *const c_void, mo
     unsafe { handle::on(store, |store| store.latch(address, mode)) }
 }
 
-/// Releases a latch that pgs_latch() took on this store. `mode` is as taken, without PGS_LATCH_TRY, and `address` is the
-/// same. `dirty_from` and `dirty_len` name the bytes that the caller stored to: `dirty_len` bytes from
-/// `address + dirty_from`. `dirty_len` is 0 if it stored nothing, and for a shared latch. A store to bytes that are not
-/// named may never become durable.
+/// Releases a latch that pgs_latch() took on this store. `mode` is as taken, without PGS_LATCH_TRY, and
+/// `address` is the same. `dirty_from` and `dirty_len` name the bytes that the caller stored to: `dirty_len`
+/// bytes from `address + dirty_from`. `dirty_len` is 0 if it stored nothing, and for a shared latch. A store
+/// to bytes that are not named may never become durable.
 ///
-/// Errors: PGS_E_INVALID (pgs_latch() took no such latch, or it was released; dirty bytes under a shared latch; an
-/// unknown mode); PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the frame). After an error a
-/// latch that was held is still held.
+/// Errors: PGS_E_INVALID (pgs_latch() took no such latch, or it was released; dirty bytes under a shared
+/// latch; an unknown mode); PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the frame).
+/// After an error a latch that was held is still held.
 ///
 /// Durability: the named bytes are durable after the next sync of the object or of the store.
 // # Safety: that of the crate.
@@ -62,8 +63,8 @@ pub unsafe extern "C" fn pgs_unlatch(
     unsafe { handle::on(store, |store| store.unlatch(address, mode, dirty_from, dirty_len)) }
 }
 
-/// Latches every frame that has a byte in [address, address + len), in the order of their addresses. The caller has
-/// pinned them. `mode` is as for pgs_latch(). On an error no latch stays.
+/// Latches every frame that has a byte in [address, address + len), in the order of their addresses. The
+/// caller has pinned them. `mode` is as for pgs_latch(). On an error no latch stays.
 ///
 /// Errors: as pgs_latch(), and PGS_E_INVALID (`len` is 0).
 // # Safety: that of the crate.
@@ -81,8 +82,9 @@ pub unsafe extern "C" fn pgs_latch_range(
 /// Releases the latches of the frames of [address, address + len). `mode` is as taken, without PGS_LATCH_TRY.
 /// `dirty_from` and `dirty_len` are as for pgs_unlatch(); the bytes may be in several frames.
 ///
-/// Errors: as pgs_unlatch(); PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the range); PGS_E_INVALID (`len` is
-/// 0). After an error the latches are still held, unless another thread releases them at the same time.
+/// Errors: as pgs_unlatch(); PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the range); PGS_E_INVALID
+/// (`len` is 0). After an error the latches are still held, unless another thread releases them at the same
+/// time.
 ///
 /// Durability: as pgs_unlatch().
 // # Safety: that of the crate.
@@ -127,9 +129,9 @@ pub struct PageInfo {
     pub reserved: [u64; 4],
 }
 
-/// Reads the descriptor of the frame that contains `address` and changes nothing: no pin is needed or taken. All
-/// fields are 0 for a frame that was not used yet. The result is a snapshot and may be outdated when the call
-/// returns.
+/// Reads the descriptor of the frame that contains `address` and changes nothing: no pin is needed or taken.
+/// All fields are 0 for a frame that was not used yet. The result is a snapshot and may be outdated when the
+/// call returns.
 ///
 /// Set `info->size` before the call.
 ///

@@ -49,8 +49,8 @@ impl Latches {
     }
 }
 
-/// C's latches on one frame. They are only counted here: the latch itself is the engine's, and orders the accesses
-/// under it.
+/// C's latches on one frame. They are only counted here: the latch itself is the engine's, and orders the
+/// accesses under it.
 pub(crate) struct Account<'a>(&'a AtomicU32);
 
 impl Account<'_> {
@@ -64,8 +64,8 @@ impl Account<'_> {
         Self::less(mode, self.0.load(Ordering::Relaxed)).is_some()
     }
 
-    /// A latch is about to be released. False: C holds none. If several calls release the same latch, one of them
-    /// gets true.
+    /// A latch is about to be released. False: C holds none. If several calls release the same latch, one of
+    /// them gets true.
     #[must_use]
     pub(crate) fn give_back(&self, mode: Mode) -> bool {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| Self::less(mode, word)).is_ok()

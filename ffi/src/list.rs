@@ -19,10 +19,10 @@ pub struct Entry {
     pub bytes: u64,
 }
 
-/// Calls `visit` for each object whose name begins with `prefix` (NULL: for each that has a name), in the order of
-/// their names, until there are no more or `visit` returns a value other than 0. `stopped` (may be NULL) gets the
-/// last value that `visit` returned. `visit` may call any function but pgs_close(). Objects that are created or
-/// unlinked meanwhile may be shown or not.
+/// Calls `visit` for each object whose name begins with `prefix` (NULL: for each that has a name), in the
+/// order of their names, until there are no more or `visit` returns a value other than 0. `stopped` (may be
+/// NULL) gets the last value that `visit` returned. `visit` may call any function but pgs_close(). Objects
+/// that are created or unlinked meanwhile may be shown or not.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_list(

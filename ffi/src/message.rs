@@ -32,17 +32,18 @@ fn line(mut words: String) -> Cow<'static, CStr> {
     CString::new(words).map_or(Cow::Borrowed(c"the message cannot be shown"), Cow::Owned)
 }
 
-/// The reason why the calling thread's last failed call failed: one line of UTF-8, never NULL, empty if no call has
-/// failed.
+/// The reason why the calling thread's last failed call failed: one line of UTF-8, never NULL, empty if no
+/// call has failed.
 ///
-/// It is valid until the next pgs_* call of this thread fails, or the thread ends. Calls that succeed keep it.
+/// It is valid until the next pgs_* call of this thread fails, or the thread ends. Calls that succeed keep
+/// it.
 #[unsafe(no_mangle)]
 pub extern "C" fn pgs_message() -> *const c_char {
     MESSAGE.try_with(|message| message.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
-/// The name of a status code, such as "PGS_E_BUSY"; "errno" for a negated errno; "unknown" for anything else. The
-/// text is static.
+/// The name of a status code, such as "PGS_E_BUSY"; "errno" for a negated errno; "unknown" for anything else.
+/// The text is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn pgs_code_name(code: c_int) -> *const c_char {
     code::name(code).as_ptr()

@@ -4,19 +4,20 @@ use crate::boundary::{Answer, Failure, Growing};
 use pagestone::Durability;
 use std::time::Duration;
 
-/// pgs_open(): create the region if the file is missing, empty or was never formatted. pgs_object_open(): create the
-/// object if it is missing.
+/// pgs_open(): create the region if the file is missing, empty or was never formatted. pgs_object_open():
+/// create the object if it is missing.
 pub const PGS_CREATE: u32 = 1;
 /// With PGS_CREATE: fail with PGS_E_EXISTS if it exists already.
 pub const PGS_EXCLUSIVE: u32 = 2;
-/// pgs_open(): change nothing, not even the bytes of the file. Several readers may have the region open at once.
+/// pgs_open(): change nothing, not even the bytes of the file. Several readers may have the region open at
+/// once.
 pub const PGS_READ_ONLY: u32 = 4;
-/// pgs_open(): recover as after a loss of power, whatever the region says about the last owner. Use it for a region
-/// file whose bytes were replaced by older ones under the same inode.
+/// pgs_open(): recover as after a loss of power, whatever the region says about the last owner. Use it for a
+/// region file whose bytes were replaced by older ones under the same inode.
 pub const PGS_ASSUME_POWER_LOSS: u32 = 8;
 
-/// pgs_open(): allow copy-on-write storage (btrfs, bcachefs, zfs). There a full disk can end the process with SIGBUS
-/// although space was allocated.
+/// pgs_open(): allow copy-on-write storage (btrfs, bcachefs, zfs). There a full disk can end the process with
+/// SIGBUS although space was allocated.
 pub const PGS_COPY_ON_WRITE: u32 = 16;
 
 /// No requirement; for `assume`: use the class that the medium reports.
@@ -38,15 +39,16 @@ pub struct Options {
     pub flags: u32,
     /// The weakest durability that is acceptable (PGS_DURABILITY_*). A weaker medium is PGS_E_TOO_WEAK.
     pub required: u32,
-    /// Treat the medium as this class, whatever it is (for tests, or a known platform). pgs_info() reports it as
-    /// assumed.
+    /// Treat the medium as this class, whatever it is (for tests, or a known platform). pgs_info() reports it
+    /// as assumed.
     pub assume: u32,
     /// Frames of the log of a new region; 0: the default.
     pub log_frames: u32,
-    /// The region never grows beyond this many bytes; 0: as far as the medium and the reserved addresses allow.
+    /// The region never grows beyond this many bytes; 0: as far as the medium and the reserved addresses
+    /// allow.
     pub max_bytes: u64,
-    /// How many milliseconds pgs_open() waits while another process, or this one, has the region open. With 0 it
-    /// still waits for an owner that was killed and has not gone yet, and for a moment for a reader.
+    /// How many milliseconds pgs_open() waits while another process, or this one, has the region open. With 0
+    /// it still waits for an owner that was killed and has not gone yet, and for a moment for a reader.
     pub wait_ms: u64,
     /// Must be 0.
     pub reserved: [u64; 3],

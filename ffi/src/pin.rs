@@ -24,14 +24,14 @@ pub const PGS_PIN_WRITE: u32 = 1;
 
 const _: () = assert!(PGS_FRAME_SIZE == FRAME_SIZE && PGS_PINS_MAX == PINS_MAX && PGS_PIN_SLACK == 256);
 
-/// Pins every frame that has a byte in [offset, offset + len), and sets `address` to the address of the byte at
-/// `offset`. `flags`: 0 or PGS_PIN_WRITE. The range is contiguous in memory, and PGS_PIN_SLACK bytes behind it are
-/// readable.
+/// Pins every frame that has a byte in [offset, offset + len), and sets `address` to the address of the byte
+/// at `offset`. `flags`: 0 or PGS_PIN_WRITE. The range is contiguous in memory, and PGS_PIN_SLACK bytes
+/// behind it are readable.
 ///
-/// A pin is not a latch: other threads may still read and write the page, and the bytes change at once. While the
-/// page is pinned, its address stays valid, and its frame is not given to another page, even if this page is cut off.
-/// Take a latch (pgs_latch()) to read or store several bytes atomically. Each pgs_pin() needs one pgs_unpin(); the
-/// object may be closed before that.
+/// A pin is not a latch: other threads may still read and write the page, and the bytes change at once. While
+/// the page is pinned, its address stays valid, and its frame is not given to another page, even if this page
+/// is cut off. Take a latch (pgs_latch()) to read or store several bytes atomically. Each pgs_pin() needs one
+/// pgs_unpin(); the object may be closed before that.
 ///
 /// Errors: PGS_E_PAST_END; PGS_E_HOLE (without PGS_PIN_WRITE); PGS_E_SCATTERED; PGS_E_TOO_MANY_PINS;
 /// PGS_E_HELD; PGS_E_POISONED_FRAME; PGS_E_INVALID (`len` is 0); PGS_E_NO_SPACE and PGS_E_READ_ONLY
@@ -59,11 +59,11 @@ pub unsafe extern "C" fn pgs_pin(
     }
 }
 
-/// Drops one pin of every frame that has a byte in [address, address + len); `address` and `len` are those of the
-/// pin. Any thread may drop it. The call never waits.
+/// Drops one pin of every frame that has a byte in [address, address + len); `address` and `len` are those of
+/// the pin. Any thread may drop it. The call never waits.
 ///
-/// Errors: PGS_E_INVALID (a frame has no pin; then no pin is dropped, unless another thread unpins at the same time:
-/// if two threads drop the same pin, one of them gets the error); PGS_E_FOREIGN.
+/// Errors: PGS_E_INVALID (a frame has no pin; then no pin is dropped, unless another thread unpins at the
+/// same time: if two threads drop the same pin, one of them gets the error); PGS_E_FOREIGN.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_unpin(store: *mut Store, address: *const c_void, len: usize) -> c_int {
@@ -87,8 +87,8 @@ pub unsafe extern "C" fn pgs_unpin(store: *mut Store, address: *const c_void, le
     }
 }
 
-/// Pins the frame with number `pfn` and sets `address` to the address of its first byte. Dropped by pgs_unpin(store,
-/// address, PGS_FRAME_SIZE).
+/// Pins the frame with number `pfn` and sets `address` to the address of its first byte. Dropped by
+/// pgs_unpin(store, address, PGS_FRAME_SIZE).
 ///
 /// Errors: PGS_E_FOREIGN (no frame of this store); PGS_E_TOO_MANY_PINS; PGS_E_HELD; PGS_E_DETACHED;
 /// PGS_E_POISONED_FRAME.
@@ -113,8 +113,8 @@ pub unsafe extern "C" fn pgs_pin_frame(store: *mut Store, pfn: u64, address: *mu
     }
 }
 
-/// Pins every frame that has a byte in [address, address + len), however the address was found: by another pin, an
-/// alias or a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays pinned.
+/// Pins every frame that has a byte in [address, address + len), however the address was found: by another
+/// pin, an alias or a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays pinned.
 ///
 /// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).
 // # Safety: that of the crate.

@@ -78,9 +78,10 @@ pub unsafe extern "C" fn pgs_info(store: *const Store, info: *mut StoreInfo) -> 
     }
 }
 
-/// Checks, by one system call, that the store's file is still as long as it was. A server calls this before each
-/// piece of work, because an access to a page that was cut off ends the process (SIGBUS). It returns PGS_E_TRUNCATED
-/// once, if the file was cut since the last check, and PGS_E_POISONED from then on and after a failed commit.
+/// Checks, by one system call, that the store's file is still as long as it was. A server calls this before
+/// each piece of work, because an access to a page that was cut off ends the process (SIGBUS). It returns
+/// PGS_E_TRUNCATED once, if the file was cut since the last check, and PGS_E_POISONED from then on and after
+/// a failed commit.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_check_length(store: *const Store) -> c_int {
@@ -88,7 +89,8 @@ pub unsafe extern "C" fn pgs_check_length(store: *const Store) -> c_int {
     unsafe { handle::on(store, |store| Ok(store.engine.check_length()?)) }
 }
 
-/// Counters of a store since it was opened, and of the table of descriptors, which all stores of the process share.
+/// Counters of a store since it was opened, and of the table of descriptors, which all stores of the process
+/// share.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Counters {
@@ -138,7 +140,8 @@ pub struct Counters {
     pub reserved: [u64; 6],
 }
 
-/// Gets the counters. Set `counters->size` before the call. Each number is exact, but they are not of one moment.
+/// Gets the counters. Set `counters->size` before the call. Each number is exact, but they are not of one
+/// moment.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_stats(store: *const Store, counters: *mut Counters) -> c_int {

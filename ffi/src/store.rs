@@ -49,9 +49,9 @@ const _: () = assert!(PGS_NAME_MAX == u8::MAX as usize);
 
 /// Opens the region in the file `path` and recovers it after a crash.
 ///
-/// `options` may be NULL: then an existing region is opened for reading and writing. An opening that changes nothing
-/// writes nothing, except what a recovery needs. A second opening at the same time, also by this process or through
-/// another path, returns PGS_E_IN_USE.
+/// `options` may be NULL: then an existing region is opened for reading and writing. An opening that changes
+/// nothing writes nothing, except what a recovery needs. A second opening at the same time, also by this
+/// process or through another path, returns PGS_E_IN_USE.
 ///
 /// Errors: -ENOENT, -EACCES, ...; PGS_E_EXISTS; PGS_E_NOT_A_REGION; PGS_E_VERSION; PGS_E_FEATURES;
 /// PGS_E_IN_USE; PGS_E_TOO_WEAK; PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE (an option).
@@ -88,8 +88,8 @@ type StandIn = Box<dyn Fn(&Path) -> Option<pagestone::Result<pagestone::Store>> 
 
 static STAND_IN: OnceLock<StandIn> = OnceLock::new();
 
-/// Makes pgs_open() ask `stand_in` first, for the rest of the process. Tests use this to record what a database does
-/// to a region, or to crash it. False: another stand-in is installed already.
+/// Makes pgs_open() ask `stand_in` first, for the rest of the process. Tests use this to record what a
+/// database does to a region, or to crash it. False: another stand-in is installed already.
 #[doc(hidden)]
 pub fn open_by(stand_in: StandIn) -> bool {
     STAND_IN.set(stand_in).is_ok()
@@ -114,9 +114,9 @@ pub unsafe extern "C" fn pgs_open_memory(max_bytes: u64, store: *mut *mut Store)
     })
 }
 
-/// Syncs and closes the store. NULL does nothing and returns PGS_OK. After PGS_E_BUSY the store is still open,
-/// unchanged. After any other status the handle has ended, even if the sync failed; then a part of what was not
-/// synced may be lost, as after a crash.
+/// Syncs and closes the store. NULL does nothing and returns PGS_OK. After PGS_E_BUSY the store is still
+/// open, unchanged. After any other status the handle has ended, even if the sync failed; then a part of what
+/// was not synced may be lost, as after a crash.
 ///
 /// Errors: PGS_E_BUSY (objects or batches are open, pages are pinned, or latches are held).
 ///
@@ -143,8 +143,8 @@ pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
     })
 }
 
-/// Makes everything durable that was changed before the call: contents, sizes and names. On a read-only store there
-/// is nothing to do, and it succeeds.
+/// Makes everything durable that was changed before the call: contents, sizes and names. On a read-only store
+/// there is nothing to do, and it succeeds.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_store_sync(store: *mut Store) -> c_int {
@@ -152,9 +152,9 @@ pub unsafe extern "C" fn pgs_store_sync(store: *mut Store) -> c_int {
     unsafe { handle::on(store, |store| Ok(store.engine.sync()?)) }
 }
 
-/// Returns free space to the file system. `bytes` (may be NULL) gets the number of bytes returned. The file keeps its
-/// length and gets holes; later writes take space from the disk again. The library does a part of this by itself if
-/// more than 16 MiB and 1/8 of the region is free.
+/// Returns free space to the file system. `bytes` (may be NULL) gets the number of bytes returned. The file
+/// keeps its length and gets holes; later writes take space from the disk again. The library does a part of
+/// this by itself if more than 16 MiB and 1/8 of the region is free.
 ///
 /// Errors: PGS_E_READ_ONLY; -EOPNOTSUPP (a file system without holes).
 ///
@@ -171,8 +171,8 @@ pub unsafe extern "C" fn pgs_compact(store: *mut Store, bytes: *mut u64) -> c_in
     }
 }
 
-/// Renames the object `from` to `to`, atomically for all callers. If an object is named `to`, it loses its name, as
-/// by pgs_unlink(). Open handles keep their object.
+/// Renames the object `from` to `to`, atomically for all callers. If an object is named `to`, it loses its
+/// name, as by pgs_unlink(). Open handles keep their object.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.
 ///
@@ -189,8 +189,8 @@ pub unsafe extern "C" fn pgs_rename(store: *mut Store, from: *const c_char, to: 
     }
 }
 
-/// Removes the name. An open object stays usable through its handles, as in POSIX. Its space becomes free after the
-/// last pgs_object_close() and the last unpin.
+/// Removes the name. An open object stays usable through its handles, as in POSIX. Its space becomes free
+/// after the last pgs_object_close() and the last unpin.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY.
 ///
@@ -202,7 +202,8 @@ pub unsafe extern "C" fn pgs_unlink(store: *mut Store, name: *const c_char) -> c
     unsafe { handle::on(store, |store| Ok(store.engine.unlink(text(name, "name")?)?)) }
 }
 
-/// Sets `exists` to 1 if an object has this name, else to 0, and `size` (may be NULL) to its size in bytes, or 0.
+/// Sets `exists` to 1 if an object has this name, else to 0, and `size` (may be NULL) to its size in bytes,
+/// or 0.
 ///
 /// Errors: PGS_E_BAD_NAME.
 // # Safety: that of the crate.
