@@ -53,8 +53,8 @@
 /// The library panicked: a defect in it. The store is poisoned.
 #define PGS_E_PANIC (-10001)
 
-/// An argument is invalid: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of a page that is
-/// not pinned.
+/// An argument is invalid: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of a page
+/// that is not pinned.
 #define PGS_E_INVALID (-10002)
 
 /// The file is not a region; the message says what it seems to be.
@@ -78,8 +78,8 @@
 /// The medium does not have the durability that was required; the message names both.
 #define PGS_E_TOO_WEAK (-10009)
 
-/// The region or the disk is full. Names and sizes are unchanged; bytes of a pgs_object_write() inside the old size
-/// may be new, and pages that got a frame keep it.
+/// The region or the disk is full. Names and sizes are unchanged; bytes of a pgs_object_write() inside the
+/// old size may be new, and pages that got a frame keep it.
 #define PGS_E_NO_SPACE (-10010)
 
 /// No object has this name. (A missing region file is -ENOENT.)
@@ -139,8 +139,8 @@
 /// The frame has PGS_READERS_MAX shared latches: release one, or read a copy by pgs_object_read().
 #define PGS_E_TOO_MANY_READERS (-10029)
 
-/// The process has too few addresses for a region of this size, or for so many regions; the message says what to do.
-/// Changes are as after PGS_E_NO_SPACE.
+/// The process has too few addresses for a region of this size, or for so many regions; the message says what
+/// to do. Changes are as after PGS_E_NO_SPACE.
 #define PGS_E_NO_ADDRESSES (-10030)
 
 /// The library found its own state inconsistent: a defect in it. Close the store and open it again.
@@ -149,22 +149,23 @@
 /// A failure for which this header has no code; see the message.
 #define PGS_E_OTHER (-10099)
 
-/// pgs_open(): create the region if the file is missing, empty or was never formatted. pgs_object_open(): create the
-/// object if it is missing.
+/// pgs_open(): create the region if the file is missing, empty or was never formatted. pgs_object_open():
+/// create the object if it is missing.
 #define PGS_CREATE 1
 
 /// With PGS_CREATE: fail with PGS_E_EXISTS if it exists already.
 #define PGS_EXCLUSIVE 2
 
-/// pgs_open(): change nothing, not even the bytes of the file. Several readers may have the region open at once.
+/// pgs_open(): change nothing, not even the bytes of the file. Several readers may have the region open at
+/// once.
 #define PGS_READ_ONLY 4
 
-/// pgs_open(): recover as after a loss of power, whatever the region says about the last owner. Use it for a region
-/// file whose bytes were replaced by older ones under the same inode.
+/// pgs_open(): recover as after a loss of power, whatever the region says about the last owner. Use it for a
+/// region file whose bytes were replaced by older ones under the same inode.
 #define PGS_ASSUME_POWER_LOSS 8
 
-/// pgs_open(): allow copy-on-write storage (btrfs, bcachefs, zfs). There a full disk can end the process with SIGBUS
-/// although space was allocated.
+/// pgs_open(): allow copy-on-write storage (btrfs, bcachefs, zfs). There a full disk can end the process with
+/// SIGBUS although space was allocated.
 #define PGS_COPY_ON_WRITE 16
 
 /// No requirement; for `assume`: use the class that the medium reports.
@@ -242,9 +243,9 @@
 /// PGS_ASSUME_POWER_LOSS was given.
 #define PGS_WHY_ASSUMED 8
 
-/// Writes to objects of one store that are made together or not at all. Created by pgs_batch_begin(), ended by
-/// pgs_batch_commit() or pgs_batch_cancel(). No reader sees them before the commit, and the store cannot be closed
-/// before the batch ends.
+/// Writes to objects of one store that are made together or not at all. Created by pgs_batch_begin(), ended
+/// by pgs_batch_commit() or pgs_batch_cancel(). No reader sees them before the commit, and the store cannot
+/// be closed before the batch ends.
 typedef struct pgs_batch pgs_batch;
 
 /// A handle of an object of a store. Created by pgs_object_open(), ended by pgs_object_close().
@@ -261,15 +262,16 @@ typedef struct pgs_options {
     uint32_t flags;
     /// The weakest durability that is acceptable (PGS_DURABILITY_*). A weaker medium is PGS_E_TOO_WEAK.
     uint32_t required;
-    /// Treat the medium as this class, whatever it is (for tests, or a known platform). pgs_info() reports it as
-    /// assumed.
+    /// Treat the medium as this class, whatever it is (for tests, or a known platform). pgs_info() reports it
+    /// as assumed.
     uint32_t assume;
     /// Frames of the log of a new region; 0: the default.
     uint32_t log_frames;
-    /// The region never grows beyond this many bytes; 0: as far as the medium and the reserved addresses allow.
+    /// The region never grows beyond this many bytes; 0: as far as the medium and the reserved addresses
+    /// allow.
     uint64_t max_bytes;
-    /// How many milliseconds pgs_open() waits while another process, or this one, has the region open. With 0 it
-    /// still waits for an owner that was killed and has not gone yet, and for a moment for a reader.
+    /// How many milliseconds pgs_open() waits while another process, or this one, has the region open. With 0
+    /// it still waits for an owner that was killed and has not gone yet, and for a moment for a reader.
     uint64_t wait_ms;
     /// Must be 0.
     uint64_t reserved[3];
@@ -345,7 +347,8 @@ typedef struct pgs_store_info {
     uint64_t reserved;
 } pgs_store_info;
 
-/// Counters of a store since it was opened, and of the table of descriptors, which all stores of the process share.
+/// Counters of a store since it was opened, and of the table of descriptors, which all stores of the process
+/// share.
 typedef struct pgs_counters {
     /// In: sizeof(pgs_counters).
     size_t size;
@@ -412,84 +415,77 @@ extern "C" {
 /// The version of the library, in the form of PGS_VERSION.
 uint32_t pgs_version(void);
 
-/// The reason why the calling thread's last failed call failed: one line of UTF-8, never NULL, empty if no call has
-/// failed.
+/// The reason why the calling thread's last failed call failed: one line of UTF-8, never NULL, empty if no
+/// call has failed.
 ///
-/// It is valid until the next pgs_* call of this thread fails, or the thread ends. Calls that succeed keep it.
+/// It is valid until the next pgs_* call of this thread fails, or the thread ends. Calls that succeed keep
+/// it.
 const char *pgs_message(void);
 
-/// The name of a status code, such as "PGS_E_BUSY"; "errno" for a negated errno; "unknown" for anything else. The
-/// text is static.
+/// The name of a status code, such as "PGS_E_BUSY"; "errno" for a negated errno; "unknown" for anything else.
+/// The text is static.
 const char *pgs_code_name(int code);
 
 /// Opens the region in the file `path` and recovers it after a crash.
 ///
-/// `options` may be NULL: then an existing region is opened for reading and writing. An opening that changes nothing
-/// writes nothing, except what a recovery needs. A second opening at the same time, also by this process or through
-/// another path, returns PGS_E_IN_USE.
+/// `options` may be NULL: then an existing region is opened for reading and writing. An opening that changes
+/// nothing writes nothing, except what a recovery needs. A second opening at the same time, also by this
+/// process or through another path, returns PGS_E_IN_USE.
 ///
 /// Errors: -ENOENT, -EACCES, ...; PGS_E_EXISTS; PGS_E_NOT_A_REGION; PGS_E_VERSION; PGS_E_FEATURES;
 /// PGS_E_IN_USE; PGS_E_TOO_WEAK; PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE (an option).
 ///
 /// Durability: a new region is durable before the call returns.
-int pgs_open(const char *path,
-             const struct pgs_options *options,
-             struct pgs_store **store);
+int pgs_open(const char *path, const struct pgs_options *options, struct pgs_store **store);
 
 /// Opens an empty store of at most `max_bytes` bytes in anonymous memory. Its durability is volatile.
 ///
 /// Errors: PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE.
 int pgs_open_memory(uint64_t max_bytes, struct pgs_store **store);
 
-/// Syncs and closes the store. NULL does nothing and returns PGS_OK. After PGS_E_BUSY the store is still open,
-/// unchanged. After any other status the handle has ended, even if the sync failed; then a part of what was not
-/// synced may be lost, as after a crash.
+/// Syncs and closes the store. NULL does nothing and returns PGS_OK. After PGS_E_BUSY the store is still
+/// open, unchanged. After any other status the handle has ended, even if the sync failed; then a part of what
+/// was not synced may be lost, as after a crash.
 ///
 /// Errors: PGS_E_BUSY (objects or batches are open, pages are pinned, or latches are held).
 ///
 /// Durability: everything written is durable when the call returns PGS_OK.
 int pgs_close(struct pgs_store *store);
 
-/// Makes everything durable that was changed before the call: contents, sizes and names. On a read-only store there
-/// is nothing to do, and it succeeds.
+/// Makes everything durable that was changed before the call: contents, sizes and names. On a read-only store
+/// there is nothing to do, and it succeeds.
 int pgs_store_sync(struct pgs_store *store);
 
-/// Returns free space to the file system. `bytes` (may be NULL) gets the number of bytes returned. The file keeps its
-/// length and gets holes; later writes take space from the disk again. The library does a part of this by itself if
-/// more than 16 MiB and 1/8 of the region is free.
+/// Returns free space to the file system. `bytes` (may be NULL) gets the number of bytes returned. The file
+/// keeps its length and gets holes; later writes take space from the disk again. The library does a part of
+/// this by itself if more than 16 MiB and 1/8 of the region is free.
 ///
 /// Errors: PGS_E_READ_ONLY; -EOPNOTSUPP (a file system without holes).
 ///
 /// Durability: names and sizes that were changed before are durable when the call returns PGS_OK.
-int pgs_compact(struct pgs_store *store,
-                uint64_t *bytes);
+int pgs_compact(struct pgs_store *store, uint64_t *bytes);
 
-/// Renames the object `from` to `to`, atomically for all callers. If an object is named `to`, it loses its name, as
-/// by pgs_unlink(). Open handles keep their object.
+/// Renames the object `from` to `to`, atomically for all callers. If an object is named `to`, it loses its
+/// name, as by pgs_unlink(). Open handles keep their object.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.
 ///
 /// Durability: after pgs_store_sync(), or a sync of either object.
-int pgs_rename(struct pgs_store *store,
-               const char *from,
-               const char *to);
+int pgs_rename(struct pgs_store *store, const char *from, const char *to);
 
-/// Removes the name. An open object stays usable through its handles, as in POSIX. Its space becomes free after the
-/// last pgs_object_close() and the last unpin.
+/// Removes the name. An open object stays usable through its handles, as in POSIX. Its space becomes free
+/// after the last pgs_object_close() and the last unpin.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY.
 ///
 /// Durability: after pgs_store_sync().
-int pgs_unlink(struct pgs_store *store,
-               const char *name);
+int pgs_unlink(struct pgs_store *store, const char *name);
 
-/// Sets `exists` to 1 if an object has this name, else to 0, and `size` (may be NULL) to its size in bytes, or 0.
+/// Sets `exists` to 1 if an object has this name, else to 0, and `size` (may be NULL) to its size in bytes,
+/// or 0.
 ///
 /// Errors: PGS_E_BAD_NAME.
-int pgs_exists(const struct pgs_store *store,
-               const char *name,
-               int *exists,
-               uint64_t *size);
+int pgs_exists(const struct pgs_store *store, const char *name, int *exists, uint64_t *size);
 
 /// Opens the object `name`. `flags`: PGS_CREATE, PGS_EXCLUSIVE. All handles of an object share its contents.
 ///
@@ -499,95 +495,78 @@ int pgs_exists(const struct pgs_store *store,
 /// Durability: a new name is durable after a sync of the object or of the store.
 int pgs_object_open(struct pgs_store *store, const char *name, uint32_t flags, struct pgs_object **object);
 
-/// Ends the handle. It syncs nothing and keeps pins. NULL, and a value that is not a live handle of an object, does
-/// nothing.
+/// Ends the handle. It syncs nothing and keeps pins. NULL, and a value that is not a live handle of an
+/// object, does nothing.
 void pgs_object_close(struct pgs_object *object);
 
-/// Copies up to `len` bytes from `offset` to `buf`. `done` gets the number of bytes copied, which is less than `len`
-/// only at the end of the object. Bytes that were never written read as zeros. Each page is copied under its latch,
-/// so no page is torn, but several pages may be of different moments. `buf` must not be in a region: the library does
-/// not know of these stores, so a loss of power may lose them even after a sync.
+/// Copies up to `len` bytes from `offset` to `buf`. `done` gets the number of bytes copied, which is less
+/// than `len` only at the end of the object. Bytes that were never written read as zeros. Each page is copied
+/// under its latch, so no page is torn, but several pages may be of different moments. `buf` must not be in a
+/// region: the library does not know of these stores, so a loss of power may lose them even after a sync.
 ///
 /// Errors: PGS_E_POISONED_FRAME.
-int pgs_object_read(const struct pgs_object *object,
-                    uint64_t offset,
-                    void *buf,
-                    size_t len,
-                    size_t *done);
+int pgs_object_read(const struct pgs_object *object, uint64_t offset, void *buf, size_t len, size_t *done);
 
-/// Copies `len` bytes from `buf` to `offset`: all of them, or an error. A write past the end grows the object, and
-/// the gap reads as zeros. Every reader, pin and mapping sees the bytes at once. The call never waits for a pin.
-/// `buf` may be in a pinned page, but not in a page that the call changes.
+/// Copies `len` bytes from `buf` to `offset`: all of them, or an error. A write past the end grows the
+/// object, and the gap reads as zeros. Every reader, pin and mapping sees the bytes at once. The call never
+/// waits for a pin. `buf` may be in a pinned page, but not in a page that the call changes.
 ///
 /// Errors: PGS_E_NO_SPACE (bytes inside the old size may be new); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE
 /// (the object would be too large); PGS_E_POISONED_FRAME.
 ///
 /// Durability: after pgs_object_sync(), or pgs_object_sync_range() of these bytes, or pgs_store_sync().
-int pgs_object_write(struct pgs_object *object,
-                     uint64_t offset,
-                     const void *buf,
-                     size_t len);
+int pgs_object_write(struct pgs_object *object, uint64_t offset, const void *buf, size_t len);
 
-/// Writes `len` bytes at the current end of the object. `offset` (may be NULL) gets their position. Appends of
-/// several threads never overlap. `buf` may be in a pinned page, but not in a page that the call changes.
+/// Writes `len` bytes at the current end of the object. `offset` (may be NULL) gets their position. Appends
+/// of several threads never overlap. `buf` may be in a pinned page, but not in a page that the call changes.
 ///
 /// Errors and durability: as pgs_object_write().
-int pgs_object_append(struct pgs_object *object,
-                      const void *buf,
-                      size_t len,
-                      uint64_t *offset);
+int pgs_object_append(struct pgs_object *object, const void *buf, size_t len, uint64_t *offset);
 
 /// Gets the size of the object in bytes.
 int pgs_object_size(const struct pgs_object *object, uint64_t *size);
 
-/// Makes the object `size` bytes long. Bytes that are cut off are gone: if the object grows again, they read as
-/// zeros. A pinned page that is cut off keeps its bytes for its pins, and its frame is not used again before the last
-/// unpin.
+/// Makes the object `size` bytes long. Bytes that are cut off are gone: if the object grows again, they read
+/// as zeros. A pinned page that is cut off keeps its bytes for its pins, and its frame is not used again
+/// before the last unpin.
 ///
 /// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE; PGS_E_NO_SPACE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
-int pgs_object_resize(struct pgs_object *object,
-                      uint64_t size);
+int pgs_object_resize(struct pgs_object *object, uint64_t size);
 
-/// Allocates a frame for every page that has a byte in [offset, offset + len) and has no frame; it is zeroed. The
-/// size stays. Later writes there cannot fail for lack of space and cost less to sync.
+/// Allocates a frame for every page that has a byte in [offset, offset + len) and has no frame; it is zeroed.
+/// The size stays. Later writes there cannot fail for lack of space and cost less to sync.
 ///
 /// Errors: PGS_E_NO_SPACE (new frames may stay allocated); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
-int pgs_object_allocate(struct pgs_object *object,
-                        uint64_t offset,
-                        uint64_t len);
+int pgs_object_allocate(struct pgs_object *object, uint64_t offset, uint64_t len);
 
 /// Makes [offset, offset + len) read as zeros and frees the frames of whole pages in it. The size stays.
 ///
-/// Errors: PGS_E_NO_SPACE (the region is full and thousands of its pages are pinned: a part of the range may be zeros
-/// already); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
+/// Errors: PGS_E_NO_SPACE (the region is full and thousands of its pages are pinned: a part of the range may
+/// be zeros already); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
-int pgs_object_punch(struct pgs_object *object,
-                     uint64_t offset,
-                     uint64_t len);
+int pgs_object_punch(struct pgs_object *object, uint64_t offset, uint64_t len);
 
-/// Makes durable what was written to the object before the call, its size and its name. The cost depends on the
-/// number of dirty bytes, not on the size of the object.
+/// Makes durable what was written to the object before the call, its size and its name. The cost depends on
+/// the number of dirty bytes, not on the size of the object.
 int pgs_object_sync(struct pgs_object *object);
 
-/// As pgs_object_sync(), for the bytes of [offset, offset + len) and everything that is needed to read them back.
-/// Bytes past the end are ignored.
-int pgs_object_sync_range(struct pgs_object *object,
-                          uint64_t offset,
-                          uint64_t len);
+/// As pgs_object_sync(), for the bytes of [offset, offset + len) and everything that is needed to read them
+/// back. Bytes past the end are ignored.
+int pgs_object_sync_range(struct pgs_object *object, uint64_t offset, uint64_t len);
 
 /// Begins an empty batch.
 int pgs_batch_begin(struct pgs_store *store, struct pgs_batch **batch);
 
-/// Stages `len` bytes from `buf` for `offset` of the object, and replaces what the batch had staged there. A write
-/// past the end will grow the object. `buf` is copied.
+/// Stages `len` bytes from `buf` for `offset` of the object, and replaces what the batch had staged there. A
+/// write past the end will grow the object. `buf` is copied.
 ///
-/// Errors: PGS_E_OUT_OF_RANGE (the object, or the batch, would be too large); PGS_E_INVALID (the object is of another
-/// store); -ENOMEM (no memory for the bytes). The batch is unchanged.
+/// Errors: PGS_E_OUT_OF_RANGE (the object, or the batch, would be too large); PGS_E_INVALID (the object is of
+/// another store); -ENOMEM (no memory for the bytes). The batch is unchanged.
 ///
 /// Durability: none before pgs_batch_commit().
 int pgs_batch_write(struct pgs_batch *batch,
@@ -598,93 +577,80 @@ int pgs_batch_write(struct pgs_batch *batch,
 
 /// Stages a growth of the object to at least `size` bytes. Bytes that no write covers will read as zeros.
 ///
-/// Errors: PGS_E_INVALID (the object is already longer, since a batch does not cut; or it is of another store);
-/// PGS_E_OUT_OF_RANGE. The batch is unchanged.
+/// Errors: PGS_E_INVALID (the object is already longer, since a batch does not cut; or it is of another
+/// store); PGS_E_OUT_OF_RANGE. The batch is unchanged.
 ///
 /// Durability: none before pgs_batch_commit().
-int pgs_batch_extend(struct pgs_batch *batch,
-                     struct pgs_object *object,
-                     uint64_t size);
+int pgs_batch_extend(struct pgs_batch *batch, struct pgs_object *object, uint64_t size);
 
-/// Writes everything that is staged, all or nothing, whenever a crash may come, and ends the batch, whatever it
-/// returns. Each page shows its old bytes or its new ones, never a mix. The calling thread must hold no latch on a
-/// page of the store.
+/// Writes everything that is staged, all or nothing, whenever a crash may come, and ends the batch, whatever
+/// it returns. Each page shows its old bytes or its new ones, never a mix. The calling thread must hold no
+/// latch on a page of the store.
 ///
-/// Errors: PGS_E_NO_SPACE, PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds: 255 with the usual
-/// log), -ENOMEM (no memory for its pages), PGS_E_READ_ONLY: nothing has changed. After PGS_E_POISONED or another
-/// -errno, only the next opening of the store shows whether the batch happened.
+/// Errors: PGS_E_NO_SPACE, PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds: 255 with the
+/// usual log), -ENOMEM (no memory for its pages), PGS_E_READ_ONLY: nothing has changed. After PGS_E_POISONED
+/// or another -errno, only the next opening of the store shows whether the batch happened.
 ///
 /// Durability: if it returns PGS_OK, all of it survives a loss of power.
 int pgs_batch_commit(struct pgs_batch *batch);
 
-/// Discards everything that is staged and ends the batch. NULL, and a value that is not a live handle of a batch,
-/// does nothing.
+/// Discards everything that is staged and ends the batch. NULL, and a value that is not a live handle of a
+/// batch, does nothing.
 void pgs_batch_cancel(struct pgs_batch *batch);
 
-/// Pins every frame that has a byte in [offset, offset + len), and sets `address` to the address of the byte at
-/// `offset`. `flags`: 0 or PGS_PIN_WRITE. The range is contiguous in memory, and PGS_PIN_SLACK bytes behind it are
-/// readable.
+/// Pins every frame that has a byte in [offset, offset + len), and sets `address` to the address of the byte
+/// at `offset`. `flags`: 0 or PGS_PIN_WRITE. The range is contiguous in memory, and PGS_PIN_SLACK bytes
+/// behind it are readable.
 ///
-/// A pin is not a latch: other threads may still read and write the page, and the bytes change at once. While the
-/// page is pinned, its address stays valid, and its frame is not given to another page, even if this page is cut off.
-/// Take a latch (pgs_latch()) to read or store several bytes atomically. Each pgs_pin() needs one pgs_unpin(); the
-/// object may be closed before that.
+/// A pin is not a latch: other threads may still read and write the page, and the bytes change at once. While
+/// the page is pinned, its address stays valid, and its frame is not given to another page, even if this page
+/// is cut off. Take a latch (pgs_latch()) to read or store several bytes atomically. Each pgs_pin() needs one
+/// pgs_unpin(); the object may be closed before that.
 ///
 /// Errors: PGS_E_PAST_END; PGS_E_HOLE (without PGS_PIN_WRITE); PGS_E_SCATTERED; PGS_E_TOO_MANY_PINS;
 /// PGS_E_HELD; PGS_E_POISONED_FRAME; PGS_E_INVALID (`len` is 0); PGS_E_NO_SPACE and PGS_E_READ_ONLY
 /// (PGS_PIN_WRITE). On an error nothing stays pinned; pages to which PGS_PIN_WRITE gave a frame keep it.
-int pgs_pin(struct pgs_object *object,
-            uint64_t offset,
-            size_t len,
-            uint32_t flags,
-            void **address);
+int pgs_pin(struct pgs_object *object, uint64_t offset, size_t len, uint32_t flags, void **address);
 
-/// Drops one pin of every frame that has a byte in [address, address + len); `address` and `len` are those of the
-/// pin. Any thread may drop it. The call never waits.
+/// Drops one pin of every frame that has a byte in [address, address + len); `address` and `len` are those of
+/// the pin. Any thread may drop it. The call never waits.
 ///
-/// Errors: PGS_E_INVALID (a frame has no pin; then no pin is dropped, unless another thread unpins at the same time:
-/// if two threads drop the same pin, one of them gets the error); PGS_E_FOREIGN.
-int pgs_unpin(struct pgs_store *store,
-              const void *address,
-              size_t len);
+/// Errors: PGS_E_INVALID (a frame has no pin; then no pin is dropped, unless another thread unpins at the
+/// same time: if two threads drop the same pin, one of them gets the error); PGS_E_FOREIGN.
+int pgs_unpin(struct pgs_store *store, const void *address, size_t len);
 
-/// Pins the frame with number `pfn` and sets `address` to the address of its first byte. Dropped by pgs_unpin(store,
-/// address, PGS_FRAME_SIZE).
+/// Pins the frame with number `pfn` and sets `address` to the address of its first byte. Dropped by
+/// pgs_unpin(store, address, PGS_FRAME_SIZE).
 ///
 /// Errors: PGS_E_FOREIGN (no frame of this store); PGS_E_TOO_MANY_PINS; PGS_E_HELD; PGS_E_DETACHED;
 /// PGS_E_POISONED_FRAME.
-int pgs_pin_frame(struct pgs_store *store,
-                  uint64_t pfn,
-                  void **address);
+int pgs_pin_frame(struct pgs_store *store, uint64_t pfn, void **address);
 
-/// Pins every frame that has a byte in [address, address + len), however the address was found: by another pin, an
-/// alias or a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays pinned.
+/// Pins every frame that has a byte in [address, address + len), however the address was found: by another
+/// pin, an alias or a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays pinned.
 ///
 /// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).
-int pgs_pin_address(struct pgs_store *store,
-                    const void *address,
-                    size_t len);
+int pgs_pin_address(struct pgs_store *store, const void *address, size_t len);
 
 /// Latches the frame that contains `address`, which the caller has pinned. `mode`: PGS_LATCH_SHARED or
-/// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY not to wait. Hold a latch briefly. It is not recursive: a thread that
-/// holds any latch of the frame and then asks for an exclusive one, or writes the page by pgs_object_write(), waits
-/// for itself. While a thread waits for an exclusive latch, new shared ones wait behind it, for 50 ms at a time.
+/// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY not to wait. Hold a latch briefly. It is not recursive: a thread
+/// that holds any latch of the frame and then asks for an exclusive one, or writes the page by
+/// pgs_object_write(), waits for itself. While a thread waits for an exclusive latch, new shared ones wait
+/// behind it, for 50 ms at a time.
 ///
 /// Errors: PGS_E_FOREIGN; PGS_E_INVALID (the frame is not pinned, or the mode is unknown); PGS_E_BUSY
 /// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX are held); exclusive: PGS_E_READ_ONLY,
 /// PGS_E_DETACHED (the page no longer belongs to its object; a store would be lost).
-int pgs_latch(struct pgs_store *store,
-              const void *address,
-              uint32_t mode);
+int pgs_latch(struct pgs_store *store, const void *address, uint32_t mode);
 
-/// Releases a latch that pgs_latch() took on this store. `mode` is as taken, without PGS_LATCH_TRY, and `address` is the
-/// same. `dirty_from` and `dirty_len` name the bytes that the caller stored to: `dirty_len` bytes from
-/// `address + dirty_from`. `dirty_len` is 0 if it stored nothing, and for a shared latch. A store to bytes that are not
-/// named may never become durable.
+/// Releases a latch that pgs_latch() took on this store. `mode` is as taken, without PGS_LATCH_TRY, and
+/// `address` is the same. `dirty_from` and `dirty_len` name the bytes that the caller stored to: `dirty_len`
+/// bytes from `address + dirty_from`. `dirty_len` is 0 if it stored nothing, and for a shared latch. A store
+/// to bytes that are not named may never become durable.
 ///
-/// Errors: PGS_E_INVALID (pgs_latch() took no such latch, or it was released; dirty bytes under a shared latch; an
-/// unknown mode); PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the frame). After an error a
-/// latch that was held is still held.
+/// Errors: PGS_E_INVALID (pgs_latch() took no such latch, or it was released; dirty bytes under a shared
+/// latch; an unknown mode); PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the frame).
+/// After an error a latch that was held is still held.
 ///
 /// Durability: the named bytes are durable after the next sync of the object or of the store.
 int pgs_unlatch(struct pgs_store *store,
@@ -693,20 +659,18 @@ int pgs_unlatch(struct pgs_store *store,
                 size_t dirty_from,
                 size_t dirty_len);
 
-/// Latches every frame that has a byte in [address, address + len), in the order of their addresses. The caller has
-/// pinned them. `mode` is as for pgs_latch(). On an error no latch stays.
+/// Latches every frame that has a byte in [address, address + len), in the order of their addresses. The
+/// caller has pinned them. `mode` is as for pgs_latch(). On an error no latch stays.
 ///
 /// Errors: as pgs_latch(), and PGS_E_INVALID (`len` is 0).
-int pgs_latch_range(struct pgs_store *store,
-                    const void *address,
-                    size_t len,
-                    uint32_t mode);
+int pgs_latch_range(struct pgs_store *store, const void *address, size_t len, uint32_t mode);
 
 /// Releases the latches of the frames of [address, address + len). `mode` is as taken, without PGS_LATCH_TRY.
 /// `dirty_from` and `dirty_len` are as for pgs_unlatch(); the bytes may be in several frames.
 ///
-/// Errors: as pgs_unlatch(); PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the range); PGS_E_INVALID (`len` is
-/// 0). After an error the latches are still held, unless another thread releases them at the same time.
+/// Errors: as pgs_unlatch(); PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the range); PGS_E_INVALID
+/// (`len` is 0). After an error the latches are still held, unless another thread releases them at the same
+/// time.
 ///
 /// Durability: as pgs_unlatch().
 int pgs_unlatch_range(struct pgs_store *store,
@@ -716,21 +680,19 @@ int pgs_unlatch_range(struct pgs_store *store,
                       size_t dirty_from,
                       size_t dirty_len);
 
-/// Reads the descriptor of the frame that contains `address` and changes nothing: no pin is needed or taken. All
-/// fields are 0 for a frame that was not used yet. The result is a snapshot and may be outdated when the call
-/// returns.
+/// Reads the descriptor of the frame that contains `address` and changes nothing: no pin is needed or taken.
+/// All fields are 0 for a frame that was not used yet. The result is a snapshot and may be outdated when the
+/// call returns.
 ///
 /// Set `info->size` before the call.
 ///
 /// Errors: PGS_E_FOREIGN.
-int pgs_peek(const struct pgs_store *store,
-             const void *address,
-             struct pgs_page_info *info);
+int pgs_peek(const struct pgs_store *store, const void *address, struct pgs_page_info *info);
 
-/// Calls `visit` for each object whose name begins with `prefix` (NULL: for each that has a name), in the order of
-/// their names, until there are no more or `visit` returns a value other than 0. `stopped` (may be NULL) gets the
-/// last value that `visit` returned. `visit` may call any function but pgs_close(). Objects that are created or
-/// unlinked meanwhile may be shown or not.
+/// Calls `visit` for each object whose name begins with `prefix` (NULL: for each that has a name), in the
+/// order of their names, until there are no more or `visit` returns a value other than 0. `stopped` (may be
+/// NULL) gets the last value that `visit` returned. `visit` may call any function but pgs_close(). Objects
+/// that are created or unlinked meanwhile may be shown or not.
 int pgs_list(const struct pgs_store *store,
              const char *prefix,
              int (*visit)(void *arg, const struct pgs_entry *entry),
@@ -744,20 +706,22 @@ const char *pgs_why_text(uint32_t why);
 /// PGS_E_TRUNCATED once, if the file was cut since the last check; the store is poisoned from then on.
 int pgs_info(const struct pgs_store *store, struct pgs_store_info *info);
 
-/// Checks, by one system call, that the store's file is still as long as it was. A server calls this before each
-/// piece of work, because an access to a page that was cut off ends the process (SIGBUS). It returns PGS_E_TRUNCATED
-/// once, if the file was cut since the last check, and PGS_E_POISONED from then on and after a failed commit.
+/// Checks, by one system call, that the store's file is still as long as it was. A server calls this before
+/// each piece of work, because an access to a page that was cut off ends the process (SIGBUS). It returns
+/// PGS_E_TRUNCATED once, if the file was cut since the last check, and PGS_E_POISONED from then on and after
+/// a failed commit.
 int pgs_check_length(const struct pgs_store *store);
 
-/// Gets the counters. Set `counters->size` before the call. Each number is exact, but they are not of one moment.
-int pgs_stats(const struct pgs_store *store,
-              struct pgs_counters *counters);
+/// Gets the counters. Set `counters->size` before the call. Each number is exact, but they are not of one
+/// moment.
+int pgs_stats(const struct pgs_store *store, struct pgs_counters *counters);
 
-/// Reads the whole region in the file `path`, changes nothing, and calls `visit` (may be NULL) for each defect. The
-/// finding is valid during the call. A value other than 0 from `visit` ends the calls. `stopped` (may be NULL) gets
-/// the last value that `visit` returned, also with PGS_E_CORRUPT.
+/// Reads the whole region in the file `path`, changes nothing, and calls `visit` (may be NULL) for each
+/// defect. The finding is valid during the call. A value other than 0 from `visit` ends the calls. `stopped`
+/// (may be NULL) gets the last value that `visit` returned, also with PGS_E_CORRUPT.
 ///
-/// Errors: PGS_E_CORRUPT (there are defects; all were shown, unless `visit` ended the calls); those of pgs_open().
+/// Errors: PGS_E_CORRUPT (there are defects; all were shown, unless `visit` ended the calls); those of
+/// pgs_open().
 int pgs_check(const char *path,
               int (*visit)(void *arg, const struct pgs_finding *finding),
               void *arg,

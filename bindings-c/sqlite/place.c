@@ -433,7 +433,7 @@ static int look(const char *path, struct place *place, enum at_path *there)
         place->needs_link = false;
         return SQLITE_OK;
     }
-    return pgsv_refuse(SQLITE_CANTOPEN, "another file has come to %s since it was opened; it is left alone", path);
+    return pgsv_refuse(SQLITE_CANTOPEN, "%s has come to name another file since it was opened; it is left alone", path);
 }
 
 int pgsv_may_link(const char *path, struct place *place)
