@@ -187,7 +187,7 @@ static int parameter_is_known(const char *name)
         if (nearly(name, keys[key].parameter)) meant = keys[key].parameter;
     }
     if (!meant) return SQLITE_OK;
-    return pgsv_refuse(SQLITE_CANTOPEN, "there is no parameter \"%s\"; did you mean \"%s\"?", name, meant);
+    return pgsv_refuse(SQLITE_CANTOPEN, "there is no parameter \"%s\": \"%s\" is probably meant", name, meant);
 }
 
 static bool variable_is_known(const char *entry, size_t length)
