@@ -101,7 +101,7 @@ bench-hit: ## what a pin costs beside a bare read of a random page, and beside t
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin hit
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --features internals --bin touch
 
-bench-laws: ## what must not grow with what has nothing to do with it: tails, batches, freeing, cuts (PLACE=folder)
+bench-laws: ## what must not grow with what has nothing to do with it: tails, batches, freeing, cuts, syncs (PLACE=folder)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin laws -- $(PLACE)
 
 bench-redb: ## redb on Pagestone beside its own file backend: commits, reads, scans (PLACE=folder)

@@ -1,6 +1,6 @@
 //! Sync: everything written before becomes durable.
 
-use super::Engine;
+use super::{Engine, OpenObject};
 use crate::error::Result;
 use crate::media::rules::Rule;
 use crate::page::Dirt;
@@ -12,8 +12,15 @@ impl Engine {
         self.sync(|| self.pages.take_dirt(id))
     }
 
-    pub(crate) fn sync_pages(&self, id: u64, pages: Range<u64>) -> Result {
-        self.sync(|| self.pages.take_dirt_in(id, pages))
+    /// Fewer pages than there is dirt are asked one by one. What cannot be said of them at once, the dirt says.
+    pub(crate) fn sync_pages(&self, object: &OpenObject, pages: Range<u64>) -> Result {
+        self.ensure_usable()?;
+        let count = pages.end.saturating_sub(pages.start);
+        let few = self.pages.dirt_exceeds(object.id, count).then(|| object.frames_at_once(pages.clone()));
+        self.sync(|| match few.flatten() {
+            Some(frames) => self.pages.take_dirt_of(frames.into_iter()),
+            None => self.pages.take_dirt_in(object.id, pages),
+        })
     }
 
     pub(crate) fn sync_everything(&self) -> Result {

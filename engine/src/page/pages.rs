@@ -1,6 +1,6 @@
 //! The pages of one attached region: where pins come from.
 
-use super::dirty::Dirty;
+use super::dirty::DirtMap;
 use super::kept::Kept;
 use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
@@ -26,9 +26,8 @@ pub struct Pages {
     /// One for each frame of the region's window.
     descriptors: &'static [Descriptor],
     region: Arc<Region>,
-    /// Whether writers note what they dirty: there is something to flush at all.
-    pub(super) tracks_dirt: bool,
-    pub(super) dirty: Dirty,
+    /// Where writers note what they dirty; none where nothing can be made durable.
+    pub(super) dirty: Option<DirtMap>,
     pub(super) kept: Kept,
     /// Shared: a raw pin is being validated. Exclusive: frames change their role.
     pub(super) roles: RwLock<()>,
@@ -50,13 +49,20 @@ impl Pages {
             .run(region.frames())
             .ok_or_else(|| Error::internal("the region's frames are not in the frame table"))?;
         let tracks_dirt = region.protocol() != Durability::Volatile && !region.read_only();
+        let dirty = tracks_dirt.then(|| DirtMap::reserve(descriptors.len())).transpose();
+        let dirty = dirty.map_err(|error| Error::NoAddresses {
+            why: format!(
+                "the map of what is dirty among {} frames needs addresses ({error}): raise the limit (`ulimit -v`, `ulimit -d`, \
+                 `vm.overcommit_memory`), or say with `max_size` how large the region may become",
+                descriptors.len()
+            ),
+        })?;
         Ok(Arc::new(Self {
             base,
             first: region.base(),
             descriptors,
             region,
-            tracks_dirt,
-            dirty: Dirty::default(),
+            dirty,
             kept: Kept::default(),
             roles: RwLock::new(()),
             manager: OnceLock::new(),
@@ -76,7 +82,7 @@ impl Pages {
 
     /// Whether writers note what they dirty: not where nothing can be made durable.
     pub(crate) fn tracks_dirt(&self) -> bool {
-        self.tracks_dirt
+        self.dirty.is_some()
     }
 
     /// How many frames have pins. A detached frame counts until it was taken from the queue, if it ever comes there.

@@ -10,7 +10,8 @@ const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 /// A page of an object, as a descriptor remembers it.
 ///
 /// It is a hint: it says where a frame's dirt is noted and which page a frame shows. The word 0 means "unknown"; of an
-/// object's number it keeps the low 28 bits, so that two objects may look alike after 2^28 creations.
+/// object's number it keeps the low 28 bits, so that two objects may look alike after 2^28 creations: a sync of one then
+/// flushes what the other made dirty too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Owner {
     object: u32,
