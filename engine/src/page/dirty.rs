@@ -172,7 +172,7 @@ impl DirtMap {
             return false;
         }
         let late = mutant("dirt_taken_bottom_up");
-        // ORDERING: AcqRel, here and below: as in `note`.
+        // ORDERING: AcqRel: as in `note`.
         let seen = if late { word.load(Ordering::Acquire) } else { word.swap(0, Ordering::AcqRel) };
         pass();
         let mut stays = 0;
@@ -181,6 +181,7 @@ impl DirtMap {
                 stays |= bit(below);
             }
         }
+        // ORDERING: AcqRel, twice: as in `note`.
         if late {
             word.fetch_and(!seen, Ordering::AcqRel);
         }

@@ -267,18 +267,18 @@ fn what_a_write_stored_before_it_found_no_room_is_not_stored_again() {
 fn dirt_outlives_an_object_whose_number_has_the_same_low_bits() {
     for apart in [1 << 28, 1 << 32] {
         let store = Store::options().assume(Durability::CacheLine).open_memory(1 << 20).unwrap();
-        let dirty = |name| {
+        let made = |name| {
             let object = store.create(name).unwrap();
             object.append(&[1; PAGE as usize]).unwrap();
-            object.sync().unwrap();
-            object.write_at(0, b"dirty").unwrap();
             object
         };
-        let object = dirty("a");
+        let object = made("a");
         let id = object.shared.id;
         store.engine.log.append(|txn| txn.write(RootWord::NextObject.offset(), id + apart)).unwrap();
-        let other = dirty("b");
+        let other = made("b");
         assert_eq!(other.shared.id, id + apart);
+        store.sync().unwrap();
+        [&object, &other].iter().for_each(|object| object.write_at(0, b"dirty").unwrap());
         store.unlink("b").unwrap();
         drop(other);
         // The records are durable, and what was dirty is so still.
