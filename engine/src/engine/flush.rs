@@ -8,18 +8,23 @@ use crate::units::Durability;
 use std::ops::Range;
 
 impl Engine {
-    pub(crate) fn sync_object(&self, id: u64) -> Result {
-        self.sync(|| self.pages.take_dirt(id))
+    pub(crate) fn sync_object(&self, object: &OpenObject) -> Result {
+        self.sync_few_or(object, 0..object.page_count(), 0..u64::MAX)
     }
 
-    /// Fewer pages than there is dirt are asked one by one. What cannot be said of them at once, the dirt says.
     pub(crate) fn sync_pages(&self, object: &OpenObject, pages: Range<u64>) -> Result {
+        self.sync_few_or(object, pages.clone(), pages)
+    }
+
+    /// Pages fewer than the dirt that would be looked at are asked one by one. What cannot be said of them at once, the
+    /// dirt of `all` pages says.
+    fn sync_few_or(&self, object: &OpenObject, few: Range<u64>, all: Range<u64>) -> Result {
         self.ensure_usable()?;
-        let count = pages.end.saturating_sub(pages.start);
-        let few = self.pages.dirt_exceeds(object.id, count).then(|| object.frames_at_once(pages.clone()));
-        self.sync(|| match few.flatten() {
+        let exceeds = self.pages.dirt_exceeds(object.id, few.end.saturating_sub(few.start));
+        let frames = exceeds.then(|| object.frames_at_once(few)).flatten();
+        self.sync(|| match frames {
             Some(frames) => self.pages.take_dirt_of(frames.into_iter()),
-            None => self.pages.take_dirt_in(object.id, pages),
+            None => self.pages.take_dirt_in(object.id, all),
         })
     }
 

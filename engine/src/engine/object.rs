@@ -224,7 +224,7 @@ impl OpenObject {
     }
 
     /// Pages up to the length.
-    fn page_count(&self) -> u64 {
+    pub(super) fn page_count(&self) -> u64 {
         // ORDERING: Acquire, as the length.
         self.page_count.load(Ordering::Acquire)
     }

@@ -24,11 +24,6 @@ impl Pages {
         }
     }
 
-    /// Takes the dirt of an object, and all dirt of unknown owners.
-    pub(crate) fn take_dirt(&self, object: u64) -> Dirt {
-        self.take_dirt_in(object, 0..u64::MAX)
-    }
-
     /// Takes the dirt of some pages of an object, and all dirt of unknown owners.
     pub(crate) fn take_dirt_in(&self, object: u64, pages: Range<u64>) -> Dirt {
         let object = number_of(object);

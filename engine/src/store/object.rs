@@ -216,7 +216,7 @@ impl Object {
     /// # Errors
     /// A failed flush poisons the region: this and all later calls fail until it is opened again.
     pub fn sync(&self) -> Result {
-        self.shared.engine.sync_object(self.shared.id)
+        self.shared.engine.sync_object(&self.shared)
     }
 
     /// As [`sync`](Self::sync), for the bytes of a range; more may become durable.
