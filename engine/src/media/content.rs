@@ -240,14 +240,14 @@ impl Ledger {
 
 /// The map in a head.
 pub(super) fn map_at(head: &Head) -> Map {
-    Map { id: head.id(), root: head.root(), at: head.slot.offset() + 24 }
+    Map { salt: head.salt, id: head.id(), root: head.root(), at: head.slot.offset() + 24 }
 }
 
 /// The map and the cut mark without the checksum of the head: every word of a map is sealed, and this is the way of
 /// a page miss.
 fn map_of(words: &impl Words, slot: ObjectSlot) -> Result<(Map, Option<u64>)> {
     let (id, root, cut) = record::map_words(words, slot)?;
-    Ok((Map { id, root, at: slot.offset() + 24 }, cut))
+    Ok((Map { salt: words.salt(), id, root, at: slot.offset() + 24 }, cut))
 }
 
 fn in_range(first: PageIndex, n: u64) -> Result {

@@ -27,6 +27,7 @@ mod orphans;
 mod record;
 pub mod rules;
 mod runs;
+mod seal;
 pub mod sector;
 mod steps;
 pub mod superblock;

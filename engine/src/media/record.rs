@@ -15,7 +15,8 @@
 
 use super::layout::RootWord;
 use super::log::Txn;
-use super::words::{Seal, Shape, WORDS, Words, mix};
+use super::seal::{Salt, mix};
+use super::words::{Shape, WORDS, Words};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 
@@ -112,28 +113,31 @@ pub struct ObjectRecord {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Head {
     pub(crate) slot: ObjectSlot,
+    /// The region's salt.
+    pub(crate) salt: Salt,
     words: [u64; HEAD_WORDS],
     found: [u64; HEAD_WORDS],
 }
 
 impl Head {
     /// The head of a slot whose bytes are not looked at: a fresh record frame.
-    pub(crate) fn fresh(slot: ObjectSlot) -> Self {
-        Self { slot, words: [0; HEAD_WORDS], found: [0; HEAD_WORDS] }
+    pub(crate) fn fresh(salt: Salt, slot: ObjectSlot) -> Self {
+        Self { slot, salt, words: [0; HEAD_WORDS], found: [0; HEAD_WORDS] }
     }
 
     /// Reads and verifies.
     pub(crate) fn read(words: &impl Words, slot: ObjectSlot) -> Result<Self> {
         let mut found = [0; HEAD_WORDS];
         words.run(slot.offset(), &mut found)?;
-        if found[HEAD_CRC] != crc(slot, &found[..HEAD_CRC]) {
+        let salt = words.salt();
+        if found[HEAD_CRC] != salt.head_sum(slot.0, &found[..HEAD_CRC]) {
             return Err(Error::corrupt(
                 "object record",
                 slot.offset(),
                 "checksum of the head does not match",
             ));
         }
-        Ok(Self { slot, words: found, found })
+        Ok(Self { slot, salt, words: found, found })
     }
 
     /// Reads, verifies, and refuses a free slot.
@@ -151,7 +155,7 @@ impl Head {
 
     /// Writes the words that changed, checksum included.
     pub(crate) fn write(&mut self, t: &mut Txn<'_>) -> Result {
-        self.words[HEAD_CRC] = crc(self.slot, &self.words[..HEAD_CRC]);
+        self.words[HEAD_CRC] = self.salt.head_sum(self.slot.0, &self.words[..HEAD_CRC]);
         for i in (0..HEAD_WORDS).filter(|&i| self.words[i] != self.found[i]) {
             t.write(self.slot.offset() + i as u64 * 8, self.words[i])?;
         }
@@ -242,7 +246,7 @@ impl Head {
             padded[..bytes.len()].copy_from_slice(bytes);
             *word = u64::from_le_bytes(padded);
         }
-        new[NAME_CRC] = crc(self.slot, &new[..NAME_CRC]);
+        new[NAME_CRC] = self.salt.head_sum(self.slot.0, &new[..NAME_CRC]);
         let mut old = [0; NAME_WORDS];
         t.read_run(self.name_at(0), &mut old)?;
         for i in (0..NAME_WORDS).filter(|&i| old[i] != new[i]) {
@@ -255,7 +259,7 @@ impl Head {
     pub(crate) fn name(&self, words: &impl Words) -> Result<Vec<u8>> {
         let mut found = [0; NAME_WORDS];
         words.run(self.name_at(0), &mut found)?;
-        let why = if found[NAME_CRC] != crc(self.slot, &found[..NAME_CRC]) {
+        let why = if found[NAME_CRC] != self.salt.head_sum(self.slot.0, &found[..NAME_CRC]) {
             "checksum of the name does not match"
         } else if self.name_len() == 0 || self.name_len() > NAME_MAX {
             "impossible length of the name"
@@ -300,12 +304,6 @@ pub(crate) fn map_words(words: &impl Words, slot: ObjectSlot) -> Result<(u64, u6
     Ok((head[0], head[3], head[4].checked_sub(1)))
 }
 
-/// crc32c of `words`, bound to the slot.
-fn crc(slot: ObjectSlot, words: &[u64]) -> u64 {
-    let seed = crc32c::crc32c(&slot.0.to_le_bytes());
-    u64::from(words.iter().fold(seed, |crc, word| crc32c::crc32c_append(crc, &word.to_le_bytes())))
-}
-
 /// Hash of a name: FNV-1a (64 bits) and a finalizer that spreads it. Part of the format: it never changes.
 pub(crate) fn name_hash(name: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -320,15 +318,19 @@ pub(crate) fn verify_name(name: &[u8]) -> Result {
     Ok(())
 }
 
-const FREE_SLOTS: Seal = Seal::Place { at: RootWord::FreeSlots.offset() };
+const FREE_SLOTS: u64 = RootWord::FreeSlots.offset();
 
 /// The first free slot.
 pub(crate) fn first_free(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
-    let at = RootWord::FreeSlots.offset();
-    let value = FREE_SLOTS.open(words.word(at)?);
-    let value = value
-        .ok_or_else(|| Error::corrupt("list of free slots", at, "check bits of its head do not match"))?;
-    ObjectSlot::read(shape, value, "list of free slots", at)
+    const WHAT: &str = "list of free slots";
+    let value = words.salt().place(FREE_SLOTS).open(words.word(FREE_SLOTS)?);
+    let value =
+        value.ok_or_else(|| Error::corrupt(WHAT, FREE_SLOTS, "check bits of its head do not match"))?;
+    ObjectSlot::read(shape, value, WHAT, FREE_SLOTS)
+}
+
+fn set_first_free(t: &mut Txn<'_>, first: Option<ObjectSlot>) -> Result {
+    t.write(FREE_SLOTS, t.salt().place(FREE_SLOTS).close(ObjectSlot::stored(first)))
 }
 
 /// The head of the first free slot. A list that cannot be read there has none: new slots begin another one.
@@ -344,15 +346,14 @@ pub(crate) fn readable_free(words: &impl Words, shape: Shape) -> Result<Option<H
 /// Takes the first free slot; its head still is that of a free one.
 pub(crate) fn take_free(t: &mut Txn<'_>, shape: Shape) -> Result<Option<Head>> {
     let Some(head) = readable_free(t, shape)? else { return Ok(None) };
-    let next = ObjectSlot::stored(head.next(shape)?);
-    t.write(RootWord::FreeSlots.offset(), FREE_SLOTS.close(next))?;
+    set_first_free(t, head.next(shape)?)?;
     Ok(Some(head))
 }
 
 /// Gives the slot of `head` back.
 pub(crate) fn put_free(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     head.become_free(readable_free(t, shape)?.map(|first| first.slot));
-    t.write(RootWord::FreeSlots.offset(), FREE_SLOTS.close(head.slot.0))?;
+    set_first_free(t, Some(head.slot))?;
     head.write(t)
 }
 
@@ -361,7 +362,10 @@ pub(crate) fn add_frame(t: &mut Txn<'_>, shape: Shape, frame: FrameNo) -> Result
     t.zero(frame)?;
     let first = u64::from(frame.0) * SLOTS;
     debug_assert_eq!(SLOTS * RECORD, WORDS * 8);
-    (first..first + SLOTS).rev().try_for_each(|slot| put_free(t, shape, &mut Head::fresh(ObjectSlot(slot))))
+    let salt = t.salt();
+    (first..first + SLOTS)
+        .rev()
+        .try_for_each(|slot| put_free(t, shape, &mut Head::fresh(salt, ObjectSlot(slot))))
 }
 
 #[cfg(test)]

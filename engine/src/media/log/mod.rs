@@ -38,6 +38,7 @@ use crate::media::ending::Recovery;
 use crate::media::layout::RootWord;
 use crate::media::lease::{Lease, State};
 use crate::media::rules::{Rule, Rules};
+use crate::media::seal::Salt;
 use crate::media::superblock::{Copies, Drawn, Hints};
 use crate::media::uses::Uses;
 use crate::region::Region;
@@ -162,6 +163,12 @@ impl Snapshot<'_> {
             false => Err(Error::TimedOut { what: "a look at one moment".to_owned() }),
         }
     }
+
+    /// What the checks of the words are bound to.
+    #[must_use]
+    pub fn salt(&self) -> Salt {
+        self.log.salt()
+    }
 }
 
 impl Drop for Snapshot<'_> {
@@ -233,6 +240,12 @@ impl Log {
     #[must_use]
     pub fn frames(&self) -> u32 {
         self.ring.frames()
+    }
+
+    /// What the checks of the region are bound to.
+    #[must_use]
+    pub const fn salt(&self) -> Salt {
+        Salt::new(self.drawn.salt)
     }
 
     /// How often words were looked at.
