@@ -8,7 +8,7 @@
 # Then one program of redb's tests runs on a storage whose reads beyond 1 MiB are zeros; a test must fail that passes otherwise.
 # The last line is for `make test-long`.
 set -eu
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../../.."
 root=$(pwd)
 cargo=${CARGO:-cargo}
 work=$(mkdir -p "${CARGO_TARGET_DIR:-target}/redb-suite" && cd "${CARGO_TARGET_DIR:-target}/redb-suite" && pwd)
@@ -35,7 +35,7 @@ rm -f "$tree/rust-toolchain" "$tree/rust-toolchain.toml"
 backends=$tree/src/tree_store/page_store/file_backend
 sed -i 's/^pub use optimized::FileBackend;$/mod routed;\npub use routed::FileBackend;/' "$backends/mod.rs"
 grep -q '^pub use routed::FileBackend;$' "$backends/mod.rs" || cause "redb $version exports its file backend elsewhere"
-cp tests/redb/routed.rs "$backends/routed.rs"
+cp tests/suites/redb/routed.rs "$backends/routed.rs"
 cat >>"$tree/Cargo.toml" <<EOF
 
 [dependencies.registry_redb]
@@ -57,7 +57,7 @@ EOF
 # The examples are left out: one needs a crate that is not packed.
 tests() { (cd "$tree" && CARGO_TARGET_DIR="$work/target" $cargo test "$@"); }
 tests --lib --tests --no-run >"$work/build.log" 2>&1 || { tail -n 40 "$work/build.log"; cause "redb does not build"; }
-endless=$(awk -F '\t' '$2 ~ /^waits/ { sub(/^[^:]*::/, "", $1); print "--skip", $1 }' tests/redb/expected)
+endless=$(awk -F '\t' '$2 ~ /^waits/ { sub(/^[^:]*::/, "", $1); print "--skip", $1 }' tests/suites/redb/expected)
 # shellcheck disable=SC2086
 timeout "${PAGESTONE_REDB_SECONDS:-1800}" sh -c 'cd "$1" && shift && exec "$@"' - "$tree" \
     env CARGO_TARGET_DIR="$work/target" "$cargo" test --lib --tests --no-fail-fast -- $endless >"$work/log" 2>&1 || true
@@ -72,7 +72,7 @@ results "$work/log" | sort >"$work/results"
 cases=$(grep -c '' "$work/results" || true)
 sed -n 's/^FAILED //p' "$work/results" | sort -u >"$work/failing"
 sed -n 's/^ok //p' "$work/results" | sort -u >"$work/passing"
-grep -v '^#' tests/redb/expected | cut -f 1 | sort -u >"$work/known"
+grep -v '^#' tests/suites/redb/expected | cut -f 1 | sort -u >"$work/known"
 unexplained=$(comm -23 "$work/failing" "$work/known")
 better=$(comm -12 "$work/passing" "$work/known")
 programs=$(grep -c '^ *Running ' "$work/log" || true)
@@ -98,6 +98,6 @@ fi
 
 echo "redb $version: $cases tests, $(grep -c '' "$work/failing" || true) failed," \
     "$(grep -c '' "$work/known" || true) on the list of those that cannot pass"
-awk -F '\t' '!/^#/ && NF > 1 { n[$2]++ } END { for (c in n) printf "%5d %s\n", n[c], c }' tests/redb/expected | sort -rn
+awk -F '\t' '!/^#/ && NF > 1 { n[$2]++ } END { for (c in n) printf "%5d %s\n", n[c], c }' tests/suites/redb/expected | sort -rn
 echo "summary: redb cases=$cases states=0 schedules=0 failures=$failures"
 [ "$failures" = 0 ]

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     if !words.iter().all(|word| NAME.contains(word.as_str())) {
         return ExitCode::SUCCESS;
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sqlite_suite/suite.sh");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/sqlite/suite.sh");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");
     let status = Command::new("sh")
         .arg(script)

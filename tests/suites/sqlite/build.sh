@@ -12,7 +12,7 @@ version=3.53.4
 sha256=05366adc8ee80c6b1faa71285b49d133c2121238ca58934b077fdeb95934abd4
 archive=sqlite3_$version.orig.tar.xz
 here=$(cd "$(dirname "$0")" && pwd)
-work=${PAGESTONE_SQLITE:-${CARGO_TARGET_DIR:-$here/../../target}/sqlite-suite}
+work=${PAGESTONE_SQLITE:-${CARGO_TARGET_DIR:-$here/../../../target}/sqlite-suite}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 # Options of the compiler only: SQLite's parser generator reads them too. Batches are what the VFS is to be tested with.

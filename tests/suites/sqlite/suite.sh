@@ -13,7 +13,7 @@
 # Status 77 and one line: this machine cannot build the programs.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
+root=$(cd "$here/../../.." && pwd)
 target=$(mkdir -p "${CARGO_TARGET_DIR:-$root/target}" && cd "${CARGO_TARGET_DIR:-$root/target}" && pwd)
 work=${PAGESTONE_SQLITE:-$target/sqlite-suite}
 profile=${PGS_PROFILE:-release}
