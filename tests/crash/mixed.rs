@@ -4,12 +4,12 @@ use pagestone::Error;
 use pagestone::media::rules::Rule;
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_explorer::{Judge, Plan, Report, State, explore};
 use pagestone_tests::crash::life::{HOME, rebooted, scaled};
 use pagestone_tests::crash::recover::{StoreJudge, check};
 use pagestone_tests::crash::run::{Live, Rig, record};
 use pagestone_tests::crash::script::{Op, Script, Shape};
 use pagestone_tests::crash::shrink::shrink;
-use pagestone_tests::crash::{Judge, Plan, Report, State, explore};
 use std::time::Duration;
 
 const MEDIA: [(Durability, usize); 4] = [(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];

@@ -1,6 +1,6 @@
 //! The oracle against plain views: lawful ones pass, each kind of damage is named.
 
-use pagestone_tests::crash::Crash;
+use pagestone_explorer::Crash;
 use pagestone_tests::crash::oracle::{Oracle, View, label};
 use pagestone_tests::crash::script::{Fill, Op, Script, Shape, pattern};
 use std::collections::{BTreeMap, HashMap};

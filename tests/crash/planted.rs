@@ -8,11 +8,11 @@ use crate::log_rules::{
 use crate::store_rules::{PAGE, START, Schedule, name, object};
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability::CacheLine;
+use pagestone_explorer::{Event, Plan, explore};
 use pagestone_tests::crash::life::{Case, Found, Life, NEW, touches_log, word};
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Live, Rig};
 use pagestone_tests::crash::script::Op;
-use pagestone_tests::crash::{Event, Plan, explore};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::thread;

@@ -6,12 +6,12 @@ use pagestone::media::rules::Rule;
 use pagestone::persist::Event;
 use pagestone::store::Store;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_explorer::{Crash, Judge, Plan, Report, State, Trace, explore};
 use pagestone_tests::crash::life::{HOME, rebooted, scaled};
 use pagestone_tests::crash::oracle::label;
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Live, Rig};
 use pagestone_tests::crash::script::{Op, pattern};
-use pagestone_tests::crash::{Crash, Judge, Plan, Report, State, Trace, explore};
 use std::thread;
 use std::time::Duration;
 

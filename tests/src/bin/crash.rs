@@ -13,12 +13,12 @@
 
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
-use pagestone_tests::crash::pick::Effort;
+use pagestone_explorer::pick::Effort;
+use pagestone_explorer::{Plan, Report, explore};
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Rig, record};
 use pagestone_tests::crash::script::{Script, Shape};
 use pagestone_tests::crash::shrink::shrink;
-use pagestone_tests::crash::{Plan, Report, explore};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

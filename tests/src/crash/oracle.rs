@@ -6,8 +6,8 @@
 //! acknowledged sync of it, no older than what the metadata found rules out. After the death of the process
 //! everything that returned is there. A batch that had not returned is there whole or not at all; one that had is there.
 
-use super::explore::Crash;
 use super::script::{Fill, Names, ObjectNo, Op, Script, Subject, owner_of, pattern_word};
+use pagestone_explorer::Crash;
 use std::collections::HashMap;
 use std::ops::Range;
 

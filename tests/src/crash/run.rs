@@ -1,11 +1,8 @@
 //! Runs a script on the real store and records what reaches the medium.
 
-use super::gate::Gate;
 use super::life::HOME;
-use super::medium::Medium;
 use super::oracle::{Oracle, label};
 use super::script::{ObjectNo, Op, Script, pattern};
-use super::{Event, Trace};
 use crate::lint::known::{self, Kind};
 use crate::lint::{Setting, lint};
 use pagestone::error::{Error, Result};
@@ -15,6 +12,9 @@ use pagestone::persist::Recorder;
 use pagestone::region::Identity;
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};
+use pagestone_explorer::gate::Gate;
+use pagestone_explorer::medium::Medium;
+use pagestone_explorer::{Event, Trace};
 use pagestone_kit::random::mix;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,7 +92,7 @@ impl Rig {
 #[must_use]
 pub fn outcome(trace: &Trace) -> Vec<u8> {
     let mut medium = Medium::new(&trace.base, trace.class, 8);
-    trace.events.iter().for_each(|event| medium.step(event));
+    medium.play(&trace.events);
     medium.current().0.to_vec()
 }
 

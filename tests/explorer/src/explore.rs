@@ -1,18 +1,16 @@
 //! Walks a recorded run and shows a judge every crash image worth seeing.
 
-use super::event::Event;
-use super::medium::{Medium, Stored, hash_word, set_word, word_at};
-use super::pick::{Effort, Open, picks};
-use super::story;
+use crate::Event;
+use crate::medium::{Medium, Stored, failures, hash_word, set_word, word_at};
+use crate::pick::{Effort, Open, picks};
+use crate::shrink::least;
+use crate::story;
 use pagestone::units::Durability;
 use pagestone_kit::random::{Random, mix};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::time::{Duration, Instant};
-
-/// Open cells up to which a failing image is shrunk cell by cell.
-const CELLS_SHRUNK: usize = 256;
 
 /// A recorded run: what the medium held before, and what happened to it.
 pub struct Trace {
@@ -259,7 +257,7 @@ impl Walk<'_> {
             culprit.is_none()
         });
         if let Some((pick, why)) = culprit {
-            let (pick, why) = scene.least(&mut image, pick, why, judge);
+            let (pick, why) = least(&scene, &mut image, pick, why, judge);
             let survivors = story::Survivors { open: &scene.open, pick: &pick };
             report.violation = Some(story::power(self.trace, point, &survivors, judge, &why));
         }
@@ -267,10 +265,10 @@ impl Walk<'_> {
 }
 
 /// A moment at which the power may fail: what is certain, and what is open.
-struct Scene<'m> {
+pub(crate) struct Scene<'m> {
     medium: &'m Medium,
     histories: Vec<&'m VecDeque<Stored>>,
-    open: Vec<Open>,
+    pub(crate) open: Vec<Open>,
     /// Bytes that the next opening reads before it drops the page cache.
     read: Range<usize>,
     crash: Crash,
@@ -289,7 +287,12 @@ impl<'m> Scene<'m> {
     }
 
     /// Shows the image in which so many stores of each cell survived. `image` holds what is durable, before and after.
-    fn show<R>(&self, image: &mut [u8], pick: &[u32], see: impl FnOnce(&State<'_>, u64) -> R) -> R {
+    pub(crate) fn show<R>(
+        &self,
+        image: &mut [u8],
+        pick: &[u32],
+        see: impl FnOnce(&State<'_>, u64) -> R,
+    ) -> R {
         let mut hash = self.medium.durable().1;
         let mut undo: Vec<(u32, u64)> = Vec::new();
         for (history, &survive) in self.histories.iter().zip(pick) {
@@ -312,57 +315,22 @@ impl<'m> Scene<'m> {
         }
         seen
     }
-
-    /// The least loss that is still wrong: frame by frame, then (where they are few) cell by cell, what was lost is
-    /// given back as long as the judge objects.
-    fn least(
-        &self,
-        image: &mut [u8],
-        mut pick: Vec<u32>,
-        mut why: String,
-        judge: &mut dyn Judge,
-    ) -> (Vec<u32>, String) {
-        let mut groups: Vec<Range<usize>> = Vec::new();
-        for (i, cell) in self.open.iter().enumerate() {
-            match groups.last_mut() {
-                Some(frame) if self.open[frame.start].offset / 4096 == cell.offset / 4096 => {
-                    frame.end = i + 1
-                }
-                _ => groups.push(i..i + 1),
-            }
-        }
-        if self.open.len() <= CELLS_SHRUNK {
-            groups.extend((0..self.open.len()).map(|i| i..i + 1));
-        }
-        for group in groups {
-            let mut milder = pick.clone();
-            group.for_each(|i| milder[i] = self.open[i].stores);
-            if milder == pick {
-                continue;
-            }
-            if let Err(still) = self.show(image, &milder, |state, _| judge.judge(state)) {
-                (pick, why) = (milder, still);
-            }
-        }
-        (pick, why)
-    }
 }
 
-/// The beginnings of file operations that have no end.
-pub(crate) fn failures(events: &[Event]) -> HashSet<usize> {
-    let mut open: HashMap<(u32, bool), usize> = HashMap::new();
-    let mut failed = HashSet::new();
-    for (i, event) in events.iter().enumerate() {
-        match event {
-            Event::SyncBegin { thread } => failed.extend(open.insert((*thread, true), i)),
-            Event::WriteThroughBegin { thread, .. } => failed.extend(open.insert((*thread, false), i)),
-            Event::SyncEnd { thread } => drop(open.remove(&(*thread, true))),
-            Event::WriteThroughEnd { thread, .. } => drop(open.remove(&(*thread, false))),
-            _ => {}
-        }
-    }
-    failed.extend(open.into_values());
-    failed
+/// One image that a power loss may leave of a medium, by `seed`.
+#[must_use]
+pub fn by_chance(medium: &Medium, seed: u64) -> Vec<u8> {
+    let scene = Scene::of(medium, 0..0, Crash::Power, 0, 0);
+    let mut random = Random::new(seed);
+    let effort = Effort { exhaustive: 0, adversarial: 8, random: 8 };
+    let mut left = random.below(18);
+    let mut chosen = Vec::new();
+    picks(&scene.open, effort, &mut random, |pick| {
+        chosen = pick.to_vec();
+        left = left.saturating_sub(1);
+        left != 0
+    });
+    scene.show(&mut medium.durable().0.to_vec(), &chosen, |state, _| state.image.to_vec())
 }
 
 fn look(

@@ -1,7 +1,7 @@
 //! Scripted interleavings: a thread stops just before an event of its own, others go on, then it is let go.
 //! The engine knows nothing of it: the recorder asks before each event.
 
-use super::event::Event;
+use crate::Event;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};

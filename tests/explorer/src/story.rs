@@ -1,8 +1,8 @@
 //! A failing crash told so that a person can follow it.
 
-use super::event::Event;
-use super::explore::{Judge, Trace};
-use super::pick::Open;
+use crate::Event;
+use crate::explore::{Judge, Trace};
+use crate::pick::Open;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

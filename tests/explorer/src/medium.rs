@@ -32,7 +32,7 @@
 //! `Grow` makes the file's length durable. A store beyond the end without it (a run whose growth was forgotten) makes
 //! the file longer in memory only: until an `fdatasync` ends, a power loss cuts that off.
 
-use super::event::Event;
+use crate::Event;
 use pagestone::units::Durability;
 use pagestone_kit::random::mix;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -161,6 +161,14 @@ impl Medium {
         self.failed = true;
         let pages: Vec<u32> = self.cells(u32::MAX, offset, len).iter().map(|&(c, _)| self.page(c)).collect();
         self.forsaken.extend(pages);
+    }
+
+    /// Lets a whole run take effect, with the file operations that have failed in it.
+    pub fn play(&mut self, events: &[Event]) {
+        let failed = failures(events);
+        for (i, event) in events.iter().enumerate() {
+            if failed.contains(&i) { self.fail(event) } else { self.step(event) }
+        }
     }
 
     fn page(&self, cell: u32) -> u32 {
@@ -319,4 +327,22 @@ pub fn hash_word(word: u32, value: u64) -> u64 {
 
 fn hash_image(image: &[u8]) -> u64 {
     (0..image.len() / WORD).fold(0, |h, w| h ^ hash_word(w as u32, word_at(image, w)))
+}
+
+/// The beginnings of file operations that have no end.
+#[must_use]
+pub fn failures(events: &[Event]) -> HashSet<usize> {
+    let mut open: HashMap<(u32, bool), usize> = HashMap::new();
+    let mut failed = HashSet::new();
+    for (i, event) in events.iter().enumerate() {
+        match event {
+            Event::SyncBegin { thread } => failed.extend(open.insert((*thread, true), i)),
+            Event::WriteThroughBegin { thread, .. } => failed.extend(open.insert((*thread, false), i)),
+            Event::SyncEnd { thread } => drop(open.remove(&(*thread, true))),
+            Event::WriteThroughEnd { thread, .. } => drop(open.remove(&(*thread, false))),
+            _ => {}
+        }
+    }
+    failed.extend(open.into_values());
+    failed
 }
