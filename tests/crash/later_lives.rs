@@ -24,7 +24,7 @@ fn lives(rig: Rig, cell: usize, seed: u64, limit: u64) -> Report {
         Op::Write(0, 1000, 80),
         Op::Touch(0, 5000, 100),
         Op::SetLen(0, 6000),
-        Op::Append(0, 6000, 300),
+        Op::Append(0, 300),
     ] {
         live.run(0, op).expect("the operation succeeds");
     }

@@ -201,7 +201,7 @@ fn broken(class: Durability, rules: Rules, break_it: impl Fn(&mut Vec<Event>)) -
         for op in [Op::Create(n, name.clone()), Op::Write(n, 0, 9000), Op::SyncAll, Op::Write(n, 40, 8)] {
             live.run(0, op).expect("the operation succeeds");
         }
-        for op in [Op::Sync(n), Op::SetLen(n, 100), Op::SyncAll, Op::Unlink(name, n, true)] {
+        for op in [Op::Sync(n), Op::SetLen(n, 100), Op::SyncAll, Op::Unlink(name, true)] {
             live.run(0, op).expect("the operation succeeds");
         }
     }

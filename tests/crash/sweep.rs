@@ -115,7 +115,7 @@ const PROTOCOLS: &[Protocol] = &[
             object(live, 0, "b", 2);
             live.run(0, Op::Rename(name(0, "a"), name(0, "b"))).unwrap();
             live.run(0, Op::SyncAll).unwrap();
-            live.run(0, Op::Unlink(name(0, "b"), 0, true)).unwrap();
+            live.run(0, Op::Unlink(name(0, "b"), true)).unwrap();
             live.run(0, Op::SyncAll).unwrap();
         },
     },

@@ -12,7 +12,7 @@ pub const PAGE: u64 = 4096;
 pub type Page = [u8; PAGE as usize];
 
 /// A page that has a frame.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
     /// A number of the model's own: it goes with the frame, so that a page that is cut off and made again differs.
     pub token: u64,
@@ -34,7 +34,7 @@ pub enum Tail {
 }
 
 /// An object's bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Content {
     /// Its length.
     pub len: u64,
@@ -49,7 +49,7 @@ pub struct Content {
 }
 
 /// Numbers frames.
-#[derive(Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tokens(u64);
 
 impl Tokens {
@@ -58,12 +58,6 @@ impl Tokens {
         self.0 += 1;
         Frame { token: self.0, bytes: Arc::new([0; PAGE as usize]) }
     }
-}
-
-/// The bytes that a test stores: none is zero, and neighbours differ.
-#[must_use]
-pub fn bytes(seed: u8, len: usize) -> Vec<u8> {
-    (0..len).map(|i| 1 + ((usize::from(seed) * 37 + i * 7 + i / 253) % 255) as u8).collect()
 }
 
 /// The pieces of a byte range, page by page: the page, and the bytes in it.
