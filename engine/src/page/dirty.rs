@@ -1,57 +1,58 @@
-//! Which frames are dirty, by the object that dirtied them: one bit for each frame, and words that lead to the bits.
+//! Dirty frames, by the object through which they became dirty: one bit for each frame, and summaries that lead to the
+//! bits.
 //!
 //! ```text
-//! step   one word a trail     which of 64 words below lead to dirt
+//! step   one word a trail     which of 64 words below lead to dirty frames
 //! ...
-//! step   64 groups a word     which of 64 groups have dirt of the trail
+//! step   64 groups a word     which of 64 groups have dirty frames of the trail
 //! bits   64 frames a word     which frames of the group are dirty, in the bitmap of their class
 //! ```
-//! A *class* of objects (by the low bits of their numbers) has a bitmap, and so have the frames whose owner is unknown. A
-//! *trail* (by more of the low bits) leads through the words of its class's bitmap that hold dirt of its few objects: dirt
-//! of another trail costs a sync nothing, unless it lies in the same word of bits. 16 classes alone do not do: 150,000 dirty
-//! frames of another object of the class would have to be asked whose they are, for 300 us.
+//! Each *class* of objects (the low bits of their numbers) has a bitmap, and so have the frames with an unknown owner. A
+//! *trail* (more of the low bits) is a chain of summaries of one bitmap, for a few objects of its class. So a sync looks
+//! at no dirty frame of another trail, unless it lies in the same word of bits. Classes alone are too few: beside 150,000
+//! dirty frames of another object of the class, a sync would have to ask each for its owner, which takes 300 us.
 //!
 //! # Invariants
-//! - A frame that is dirty has its bit in the bitmap of the owner that its writer knew, and the trail of that owner leads
-//!   to it; or the sync that took the bit has yet to take the frame's dirt.
-//! - A writer sets from the bottom up, and looks at each step even if it found the one below set: the writer that set that
-//!   may not have come further.
-//! - A sync clears from the top down: a writer that found a step set has set the bit by then, and the sync finds it.
-//! - One sync takes at a time. What it leaves to others it leads to again before the next one looks.
-//! - A sync that clears a bit takes the frame's dirt afterwards, whoever owns the frame by then.
+//! - A dirty frame has its bit in the bitmap of the owner that its writer knew, and that owner's trail leads to it. Or a
+//!   sync has taken the bit and has yet to take the frame's dirty lines.
+//! - A writer sets from the bottom up. It looks at each step even if it found the one below set, because the writer that
+//!   set it may not have come further yet.
+//! - A sync clears from the top down. A writer that found a step set has set the bit before, so the sync finds the bit.
+//! - One sync takes at a time. Before the next one looks, a trail leads again to everything that was left.
+//! - A sync that clears a bit takes the frame's dirty lines after that, whatever the frame holds by then.
 
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{LazyArray, Mutex, mutant};
 use crate::units::FrameNo;
 use std::io;
 
-/// Bits in use of a word, as a power of two; a model makes do with two bits.
+/// Bits of a word that are used, as a power of two. A model uses two bits.
 const SHIFT: u32 = if cfg!(pagestone_loom) { 1 } else { 6 };
 const BITS: usize = 1 << SHIFT;
 /// Bitmaps by object.
 const CLASSES: u32 = if cfg!(pagestone_loom) { 1 } else { 16 };
-/// Trails by object. What is not memory but heap takes fewer.
+/// Trails by object. Fewer in builds where the words are on the heap.
 const TRAILS: u32 = match () {
     () if cfg!(pagestone_loom) => 2,
     () if cfg!(any(pagestone_shuttle, miri)) => 16,
     () => 1024,
 };
-/// Words of a bitmap that lie side by side before those of the next class: a page of memory.
+/// Words of one bitmap that lie side by side: a page of memory. Those of the next class follow.
 const RUN: usize = if cfg!(any(pagestone_loom, pagestone_shuttle, miri)) { 1 } else { 512 };
 
 const _: () = assert!(TRAILS % CLASSES == 0);
 
 /// The dirty frames of one region.
 pub struct DirtMap {
-    /// The bitmaps, and behind them the steps. Of all trails those words lie side by side that are about the same frames:
-    /// memory appears where there is dirt, and objects share it.
+    /// The bitmaps, and behind them the steps. In a step, the words of all trails for the same frames lie side by side.
+    /// So memory is used only for parts of the region that were dirty, and objects share it.
     words: LazyArray<AtomicU64>,
-    /// Where the steps begin in `words`, from the bottom up.
+    /// The first word of each step in `words`, from the bottom up.
     steps: Vec<usize>,
     taking: Mutex<()>,
 }
 
-/// A trail, by number; the last leads to frames whose owner is unknown.
+/// A trail, by number. The last one leads to the frames with an unknown owner.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Trail(u32);
 
@@ -68,7 +69,7 @@ impl Trail {
 }
 
 impl DirtMap {
-    /// The object of frames whose owner is unknown. Every sync takes these.
+    /// The object number of frames with an unknown owner. Every sync takes these.
     pub const UNKNOWN: u32 = 0;
 
     /// A map for `frames` frames, all clean.
@@ -89,8 +90,8 @@ impl DirtMap {
         }
     }
 
-    /// Notes that `frame` became dirty through `object`, of whose number the low bits decide. It takes no lock and
-    /// allocates nothing. The caller keeps the frame's other writers out.
+    /// Notes that `frame` became dirty through `object`; the low bits of the number are enough. Takes no lock and allocates
+    /// nothing. The caller keeps other writers of the frame out.
     pub fn note(&self, object: u32, frame: FrameNo) {
         let trail = Trail::of(object);
         let mut at = frame.0 as usize;
@@ -99,8 +100,8 @@ impl DirtMap {
                 .rev()
                 .for_each(|step| self.lead(trail, step, at >> (SHIFT * (step as u32 + 1))));
         }
-        // ORDERING: AcqRel: Release: a sync that finds the bit finds the descriptor dirty, and its owner; Acquire keeps
-        // one rule for all that change the words.
+        // ORDERING: AcqRel: Release, so that a sync that finds the bit sees the descriptor dirty, and its owner. Acquire
+        // keeps one rule for all changes of the words.
         let before = self.bits(trail, at >> SHIFT).fetch_or(bit(at), Ordering::AcqRel);
         if mutant("dirt_noted_top_down") || (before != 0 && mutant("dirt_trusts_the_word_below")) {
             return;
@@ -112,11 +113,11 @@ impl DirtMap {
         }
     }
 
-    /// Sees to it that a step of the trail leads to `at`, which counts the words below.
+    /// Makes a step of the trail lead to word `at` of the level below.
     fn lead(&self, trail: Trail, step: usize, at: usize) {
         let word = self.step(trail, step, at >> SHIFT);
-        // ORDERING: Relaxed: behind `pass`, as the taker's clearing is before one. Mostly the step is set already, and
-        // writers share the line.
+        // ORDERING: Relaxed: `pass` comes before this load, and after a sync's clearing. The step is mostly set already;
+        // then writers only share its cache line.
         if word.load(Ordering::Relaxed) & bit(at) == 0 {
             // ORDERING: AcqRel: as in `note`.
             word.fetch_or(bit(at), Ordering::AcqRel);
@@ -124,8 +125,8 @@ impl DirtMap {
         }
     }
 
-    /// Takes the bits of an object, and all bits of unknown owners. Of a frame, `dirt_of` says whose dirt it holds that is
-    /// to stay; none: its bit is taken.
+    /// Takes the bits of an object, and all bits of unknown owners. `dirt_of` says of a frame which object's dirty lines it
+    /// has that must stay; with `None` its bit is taken.
     pub fn take(&self, object: u32, dirt_of: impl Fn(FrameNo) -> Option<u32>) -> Vec<FrameNo> {
         let _alone = (!mutant("dirt_taken_by_two_at_once")).then(|| self.taking.lock());
         let mut taken = Vec::new();
@@ -144,7 +145,7 @@ impl DirtMap {
         taken
     }
 
-    /// Whether a sync of the object would look at more than `limit` frames.
+    /// Whether a sync of the object would have to look at more than `limit` frames.
     pub fn exceeds(&self, object: u32, limit: u64) -> bool {
         let _alone = self.taking.lock();
         let mut left = limit;
@@ -155,7 +156,7 @@ impl DirtMap {
         self.descend(trail, self.steps.len(), 0, dirt_of, taken);
     }
 
-    /// Takes what lies under word `index` of a height: of the steps from 1 on, of the bits 0. Whether dirt of the trail
+    /// Takes what lies under word `index` of a height: 0 is the bits, 1 the lowest step. Returns whether dirt of the trail
     /// stays there.
     fn descend(
         &self,
@@ -167,8 +168,8 @@ impl DirtMap {
     ) -> bool {
         let Some(step) = height.checked_sub(1) else { return self.gather(trail, index, dirt_of, taken) };
         let word = self.step(trail, step, index);
-        // ORDERING: Relaxed: what was noted before this sync began was so by a thread that this one knows to be done; what
-        // lies under a step that this one has cleared, by `pass`. A trail without dirt is only read: it costs no memory.
+        // ORDERING: Relaxed: what was noted before this sync began happened before this load. For what lies under a step
+        // that this sync has cleared, `pass` came between. A trail without dirt is only read, so it uses no memory.
         if word.load(Ordering::Relaxed) == 0 {
             return false;
         }
@@ -192,7 +193,7 @@ impl DirtMap {
         stays != 0
     }
 
-    /// Takes the bits of a group that may go. Others are never gone.
+    /// Takes the bits of a group that may go. The other bits stay set throughout.
     fn gather(
         &self,
         trail: Trail,
@@ -202,7 +203,7 @@ impl DirtMap {
     ) -> bool {
         let word = self.bits(trail, group);
         let (mut goes, mut stays) = (0, false);
-        // ORDERING: Acquire: pairs with `note`: what a descriptor says is no older than its bit.
+        // ORDERING: Acquire: pairs with `note`. What a descriptor then says is no older than its bit.
         for at in ones(word.load(Ordering::Acquire)) {
             let frame = FrameNo((group << SHIFT | at) as u32);
             match dirt_of(frame) {
@@ -214,14 +215,13 @@ impl DirtMap {
             }
         }
         if goes != 0 {
-            // ORDERING: AcqRel: Acquire: of a frame that was made dirty since it was looked at, the dirt is taken with the
-            // bit; as in `note`.
+            // ORDERING: AcqRel: as in `note`. Acquire, so that lines are seen of a frame that became dirty since the look.
             word.fetch_and(!goes, Ordering::AcqRel);
         }
         stays
     }
 
-    /// Subtracts the bits under a word from `left`; false when there are more.
+    /// Subtracts the number of bits under a word from `left`. False if there are more.
     fn count(&self, trail: Trail, height: usize, index: usize, left: &mut u64) -> bool {
         // ORDERING: Relaxed: an estimate.
         let Some(step) = height.checked_sub(1) else {
@@ -261,11 +261,11 @@ fn ones(mut word: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Stands between what a thread changed and where it looks next. A writer changes a word and looks at the one above, a sync
-/// clears a word and looks at the one below: one of them sees what the other did.
+/// Comes between a thread's change and its next look. A writer sets a bit and looks at the word above; a sync clears a word
+/// and looks at those below. With this on both sides, at least one of them sees the other's change.
 fn pass() {
     if !mutant("dirt_without_fence") {
-        // ORDERING: SeqCst: a store and a load of other words in order, on both sides.
+        // ORDERING: SeqCst: orders a store before a load of another word.
         fence(Ordering::SeqCst);
     }
 }
