@@ -152,6 +152,17 @@ impl Persist {
         });
     }
 
+    /// Stores bytes by a call, as [`Self::write`] does through the mapping, which shows them at once: the file system keeps
+    /// both in one cache, says the caller. After an error any of them may be stored.
+    ///
+    /// # Durability
+    /// As [`Self::store`].
+    pub fn write_by_call(&self, file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut written = Ok(());
+        self.recorded(offset, bytes, false, || written = file::write(file, bytes, offset));
+        written
+    }
+
     /// Stores bytes past the cache: whole lines non-temporally, a partial first or last line by store and flush.
     /// Cheaper than storing and flushing from a few lines on.
     ///

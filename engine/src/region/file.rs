@@ -3,6 +3,7 @@
 use super::claim::Claim;
 use super::memory::Memory;
 use super::opening;
+use super::protected::Protected;
 use super::unsynced::Unsynced;
 use crate::error::{Error, Result};
 use crate::persist;
@@ -20,6 +21,8 @@ pub(super) struct Habits {
     pub cached: bool,
     /// They leave the file's times as they are.
     pub untimed: bool,
+    /// The first one to a page after a sync is a fault, and a call instead of it shows in the mapping at once.
+    pub faults: bool,
 }
 
 /// What is known of a region's file, or of the lack of one.
@@ -34,6 +37,8 @@ pub(super) struct FileState {
     stored: AtomicBool,
     /// Of a file whose stores reach the medium by its syncs.
     unsynced: Option<Unsynced>,
+    /// Of a file whose syncs protect it against stores.
+    protected: Option<Protected>,
 }
 
 impl FileState {
@@ -44,6 +49,7 @@ impl FileState {
             habits,
             stored: AtomicBool::new(false),
             unsynced: habits.cached.then(Unsynced::new),
+            protected: habits.faults.then(Protected::new),
         }
     }
 }
@@ -60,6 +66,7 @@ impl Memory {
         let file = self.descriptor()?;
         let sync = || {
             self.file.unsynced.iter().for_each(Unsynced::begin_round);
+            self.file.protected.iter().for_each(Protected::begin_round);
             self.persist.sync_file(file)
         };
         self.alone(format_args!("syncing"), sync)?;
@@ -165,7 +172,26 @@ impl Memory {
         let file = self.descriptor()?;
         // SAFETY: mapped from the file at the same offset; the caller keeps writers out, as the type says.
         let write = || unsafe { self.persist.write_through(file, self.base(), offset, len) };
-        self.alone(format_args!("writing {len} bytes at {offset:#x} to"), write)
+        self.alone(format_args!("writing {len} bytes at {offset:#x} to"), write)?;
+        self.file.protected.iter().for_each(|protected| protected.synced(offset, len));
+        Ok(())
+    }
+
+    /// Stores bytes by a call, if that is cheaper than through the mapping; false if it is not. The range was checked, and is
+    /// the caller's as the type says. A failure poisons the region: the bytes are neither the old ones nor the new ones.
+    #[inline]
+    pub(super) fn store_by_call(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+        match &self.file.protected {
+            Some(protected) if protected.by_call(offset, bytes.len()) => {
+                let Some(file) = self.descriptor()? else { return Ok(false) };
+                let stored = self.persist.write_by_call(file, offset, bytes);
+                if stored.is_err() {
+                    self.done(format_args!("storing {} bytes at {offset:#x} to", bytes.len()), stored)?;
+                }
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Notes that bytes were stored through [`Region::address`](super::Region::address), or will be.

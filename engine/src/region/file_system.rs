@@ -121,6 +121,12 @@ impl FileSystem {
         }
     }
 
+    /// Whether it is known to protect mapped pages that it has written, and to keep what mappings and calls store in one cache:
+    /// then a store by a call shows in a mapping at once.
+    pub(super) fn protects_what_it_wrote(self) -> bool {
+        matches!(self.magic, EXT4 | XFS | F2FS | BTRFS | OVERLAYFS)
+    }
+
     /// Whether its files are those of other file systems, seen through it.
     pub(super) fn is_overlay(self) -> bool {
         self.magic == OVERLAYFS
