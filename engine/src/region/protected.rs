@@ -1,24 +1,26 @@
-//! Which pages of a file the kernel has protected against stores, as far as can be told: a hint.
+//! A hint: which pages of a file the kernel has protected against stores.
 //!
-//! To learn which pages a file sync has to write, the kernel protects each page that it wrote. The next store to it through
-//! the mapping is a fault, which costs several times as much as a `pwrite` of the page; a call is not stopped by the
-//! protection, nor does it end it. So the first stores to a page after a sync are made by calls. When there have been as many
-//! as a fault costs, the next one takes the fault, and all that follow cost what a copy costs. That is at most twice the
-//! cost of the better way, whichever it turns out to be.
+//! The kernel must learn which pages the next file sync has to write. So it protects each page that it has written, and the
+//! next store to the page through the mapping is a fault. A fault costs several times as much as a `pwrite` to the page. A
+//! `pwrite` does not fault, and the page stays protected.
+//!
+//! So the first stores to a page after a sync are made by calls. Once these calls have cost as much as a fault, the next
+//! store takes the fault, and all later ones cost only a copy. The sum is at most twice the cost of the better way, whichever
+//! it turns out to be.
 
 use crate::units::FRAME_SIZE;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Calls that cost as much as a fault, about.
 const CALLS: u64 = 4;
-/// Pages that are told apart. Those a multiple of so many apart push each other out, and count as protected again.
+/// Pages that have a slot of their own. A page that loses its slot to another counts as protected again.
 const SLOTS: usize = 4096;
-/// Calls between two syncs, at most: a page that was pushed out may not be protected at all.
+/// Most calls between two syncs: a page that lost its slot may not be protected at all, and each call for it is wasted.
 const CALLS_MAX: u32 = SLOTS as u32;
 /// Bits of a slot that count calls; the round is above, and the page's number in the upper half.
 const COUNT_BITS: u32 = 4;
 
-/// Stores to pages that were stored to since the last sync began, for as long as they are made by calls.
+/// How often each page was stored to by a call since the last sync began.
 #[derive(Debug)]
 pub(super) struct Protected {
     slots: Box<[AtomicU64]>,
@@ -33,7 +35,7 @@ impl Protected {
         Self { slots, round: AtomicU32::new(1), calls: AtomicU32::new(0) }
     }
 
-    /// Whether to store these bytes by a call, which is then counted. More than a page is one call for many faults.
+    /// Whether to store these bytes by a call. If so, the call is counted. For more than a page one call replaces several faults.
     #[inline]
     pub fn by_call(&self, offset: u64, len: usize) -> bool {
         // ORDERING: Relaxed, here and below: a hint, and no other memory is found by it.
