@@ -47,10 +47,12 @@ impl Protected {
         let noted = page << 32 | (round << COUNT_BITS & u64::from(u32::MAX));
         let slot = self.slot(page);
         let found = slot.load(Ordering::Relaxed);
+        // A page's calls, or none where the slot is another page's or of an earlier round.
         let before = if found >> COUNT_BITS == noted >> COUNT_BITS { found - noted } else { 0 };
         if before >= CALLS && len <= FRAME_SIZE {
             return false;
         }
+        // ORDERING: Relaxed: a hint, as above.
         slot.store(noted | CALLS.min(before + 1), Ordering::Relaxed);
         self.calls.fetch_add(1, Ordering::Relaxed);
         true
@@ -58,6 +60,7 @@ impl Protected {
 
     /// A sync of the whole file begins, which will protect all that was stored to.
     pub fn begin_round(&self) {
+        // ORDERING: Relaxed: a hint, as above.
         self.round.fetch_add(1, Ordering::Relaxed);
         self.calls.store(0, Ordering::Relaxed);
     }
@@ -65,6 +68,7 @@ impl Protected {
     /// These bytes alone are being synced.
     pub fn synced(&self, offset: u64, len: usize) {
         let pages = offset / FRAME_SIZE as u64..(offset + len as u64).div_ceil(FRAME_SIZE as u64);
+        // ORDERING: Relaxed: a hint, as above.
         for page in pages.take(SLOTS) {
             self.slot(page).store(0, Ordering::Relaxed);
         }
