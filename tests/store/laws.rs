@@ -448,7 +448,9 @@ fn is_on_a_disk(path: &std::path::Path) -> bool {
         Some((words.next()?.to_owned(), words.next()?.to_owned()))
     });
     let kind = place.filter(|(folder, _)| path.starts_with(folder)).max_by_key(|(folder, _)| folder.len());
-    kind.is_some_and(|(_, kind)| ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "overlay"].contains(&&*kind))
+    kind.is_some_and(|(_, kind)| {
+        ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "overlay"].contains(&&*kind)
+    })
 }
 
 #[test]
@@ -474,7 +476,10 @@ fn the_first_store_to_a_page_after_a_sync_is_no_fault_and_a_page_stored_to_often
         }
         let taken = faults() - before;
         object.read_at(0, &mut all).unwrap();
-        assert!((0..PAGES).all(|page| all[(page * PAGE) as usize] == value), "a mapping shows what a call stored");
+        assert!(
+            (0..PAGES).all(|page| all[(page * PAGE) as usize] == value),
+            "a mapping shows what a call stored"
+        );
         taken
     };
     round(1, 2);
