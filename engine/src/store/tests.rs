@@ -274,7 +274,7 @@ fn dirt_outlives_an_object_whose_number_has_the_same_low_bits() {
         };
         let object = made("a");
         let id = object.shared.id;
-        store.engine.log.append(|txn| txn.write(RootWord::NextObject.offset(), id + apart)).unwrap();
+        store.engine.log.append(|txn| txn.set_root(RootWord::NextObject, id + apart)).unwrap();
         let other = made("b");
         assert_eq!(other.shared.id, id + apart);
         store.sync().unwrap();
