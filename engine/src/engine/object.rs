@@ -297,8 +297,8 @@ impl Drop for OpenObject {
         }
         self.engine.open.forget(self.slot);
         if self.is_unlinked() {
-            self.pages.forget_dirt(self.id);
             self.engine.drop_object(self.slot, self.id);
+            self.pages.forget_clean(self.id);
             self.engine.return_surplus(false);
         }
     }

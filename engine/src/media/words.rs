@@ -25,6 +25,12 @@ pub(crate) trait Words {
 
     /// `frame`, whose words are to be read as a node's: not one that was met as a page.
     fn node(&self, frame: FrameNo) -> Result<FrameNo>;
+
+    /// What every check of the region is bound to.
+    fn salt(&self) -> u64;
+
+    /// The hash of a name, by the region's key.
+    fn hash(&self, name: &[u8]) -> u64;
 }
 
 impl Words for Log {
@@ -37,6 +43,12 @@ impl Words for Log {
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
         self.uses().refuse_page(frame).map(|()| frame)
     }
+    fn salt(&self) -> u64 {
+        self.drawn().salt
+    }
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.name_hash(name)
+    }
 }
 
 impl Words for Txn<'_> {
@@ -48,6 +60,12 @@ impl Words for Txn<'_> {
     }
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
         self.log().uses().refuse_page(frame).map(|()| frame)
+    }
+    fn salt(&self) -> u64 {
+        self.log().drawn().salt
+    }
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.log().name_hash(name)
     }
 }
 
@@ -63,6 +81,12 @@ impl Words for Snapshot<'_> {
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
         // What the frame is used for now says nothing of that moment.
         Ok(frame)
+    }
+    fn salt(&self) -> u64 {
+        self.log().drawn().salt
+    }
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.log().name_hash(name)
     }
 }
 

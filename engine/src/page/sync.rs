@@ -56,11 +56,12 @@ impl Pages {
         dirt
     }
 
-    /// The object is gone, and with it the need to flush it.
-    pub(crate) fn forget_dirt(&self, object: u64) {
+    /// The object is gone, and its pages are clean. What is noted with these low bits of a number and is dirty yet is
+    /// another object's, and that one's sync needs it.
+    pub(crate) fn forget_clean(&self, object: u64) {
         let object = Owner::new(object, PageIndex(0)).object();
         if object != Dirty::UNKNOWN {
-            drop(self.dirty.take(object));
+            drop(self.dirty.take_but(object, |frame| self.is_dirty(*frame)));
         }
     }
 

@@ -10,8 +10,9 @@ use crate::sync::atomic::Ordering;
 use crate::units::{Durability, FRAME_SIZE, MediumKind, PageIndex, PfnRange};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Pages looked at in one go by [`Object::mapped`].
+/// Pages looked at in one go by [`Object::runs`].
 const MAPPED_BATCH: usize = 4096;
 
 /// A named object, as [`Store::list`] shows it.
@@ -67,15 +68,6 @@ pub struct FileId {
     pub device: u64,
     /// Its number there.
     pub inode: u64,
-}
-
-/// How much of an object has frames, as [`Object::mapped`] finds it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Mapped {
-    /// Pages that have a frame.
-    pub pages: u64,
-    /// Runs of pages whose frames follow each other in memory.
-    pub runs: u64,
 }
 
 /// A kind of defect that [`Store::check`] knows.
@@ -198,25 +190,44 @@ impl Store {
 }
 
 impl Object {
-    /// How many pages have a frame, and in how many runs of frames that follow each other.
+    /// How many pages have a frame: a look at the object's record, however large it is. Pages that were cut off and are not
+    /// free yet, since something was in the way, are among them.
     ///
     /// # Errors
     /// `Corrupt`.
-    pub fn mapped(&self) -> Result<Mapped> {
+    pub fn mapped(&self) -> Result<u64> {
         self.shared.engine.ensure_whole()?;
-        let (mut mapped, mut from, mut next) = (Mapped::default(), 0, None);
+        self.shared.engine.ledger.pages(self.shared.slot)
+    }
+
+    /// In how many runs of frames that follow each other in memory its pages lie. It looks at all of them.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn runs(&self) -> Result<u64> {
+        self.shared.engine.ensure_whole()?;
+        let (mut runs, mut from, mut next) = (0, 0, None);
         loop {
             let range = PageIndex(from)..PageIndex(u64::MAX);
             let batch = self.shared.engine.ledger.mapped(self.shared.slot, range, MAPPED_BATCH)?;
             for (index, frame) in &batch {
-                mapped.runs += u64::from(next != Some((index.0, u64::from(frame.0))));
+                runs += u64::from(next != Some((index.0, u64::from(frame.0))));
                 next = Some((index.0 + 1, u64::from(frame.0) + 1));
                 from = index.0 + 1;
             }
-            mapped.pages += batch.len() as u64;
             if batch.len() < MAPPED_BATCH {
-                return Ok(mapped);
+                return Ok(runs);
             }
         }
+    }
+
+    /// When the object was made. No other times are kept: each write would cost one.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn created(&self) -> Result<SystemTime> {
+        self.shared.engine.ensure_whole()?;
+        let birth = self.shared.engine.ledger.record(self.shared.slot)?.birth;
+        Ok(UNIX_EPOCH + Duration::from_nanos(birth))
     }
 }

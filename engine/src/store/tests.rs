@@ -2,6 +2,7 @@
 
 use super::{Object, Store};
 use crate::error::Error;
+use crate::media::layout::RootWord;
 use crate::units::{FRAME_SIZE, PageIndex};
 use std::sync::mpsc;
 use std::thread;
@@ -73,6 +74,27 @@ fn what_is_owed_is_owed_to_an_object_and_not_to_the_next_one_in_its_slot() {
     drop(new);
     let report = store.check().unwrap();
     assert!(report.is_clean() && report.counts.orphans == 0, "{report:?}");
+}
+
+#[test]
+fn an_object_that_goes_takes_no_dirt_of_one_whose_number_ends_in_the_same_bits() {
+    let options = Store::options().assume(crate::units::Durability::Fdatasync);
+    let store = options.open_memory(1 << 20).unwrap();
+    let one = store.create("one").unwrap();
+    one.append(&[1; 9000]).unwrap();
+    one.sync().unwrap();
+    // As if 2^28 objects had been made meanwhile.
+    let next = RootWord::NextObject.offset();
+    store.engine.log.append(|t| t.write(next, one.id() + (1 << 28))).unwrap();
+    let other = store.create("other").unwrap();
+    assert_eq!(other.id(), one.id() + (1 << 28));
+    other.append(&[2; 9000]).unwrap();
+    one.write_at(0, &[3; 100]).unwrap();
+    store.unlink("other").unwrap();
+    drop(other);
+    let before = store.stats().file_syncs;
+    one.sync().unwrap();
+    assert!(store.stats().file_syncs > before, "what was stored is acknowledged and was not flushed");
 }
 
 #[test]

@@ -160,8 +160,8 @@ impl Anatomy {
 
     fn directory(&mut self, image: &[u8], node: u64, slots: &mut BTreeSet<u64>) {
         for (_, value) in self.node(image, node, Holds::Bucket, |_, at| Bond::Seal(Seal::Place(at as u64))) {
-            let bare = value & ((1 << 46) - 1);
-            if value >> 46 == 1 {
+            let bare = value & ((1 << 40) - 1);
+            if value >> 40 == 1 {
                 slots.insert(bare);
             } else {
                 self.directory(image, bare, slots);
@@ -173,7 +173,7 @@ impl Anatomy {
         self.records.push(at);
         let id = word(image, at);
         // The rest is zero, check sums and the middle of names.
-        for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16] {
+        for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 48] {
             let holds = match n {
                 3 => Holds::Root,
                 6..=8 => Holds::Slot,

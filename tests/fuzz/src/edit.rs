@@ -107,8 +107,8 @@ fn fitting(n: usize, old: u64, holds: Holds, anatomy: &Anatomy) -> u64 {
         Holds::Number => old.wrapping_add(n as u64),
         Holds::Frame => frame,
         Holds::Slot => slot,
-        Holds::Bucket if n.is_multiple_of(2) => 1 << 46 | slot,
-        Holds::Bucket => 2 << 46 | frame,
+        Holds::Bucket if n.is_multiple_of(2) => 1 << 40 | slot,
+        Holds::Bucket => 2 << 40 | frame,
         Holds::Root => (n as u64 / 7 % 6) << 40 | frame,
     }
 }

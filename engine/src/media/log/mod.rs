@@ -162,6 +162,11 @@ impl Snapshot<'_> {
             false => Err(Error::TimedOut { what: "a look at one moment".to_owned() }),
         }
     }
+
+    /// The log that keeps them.
+    pub(crate) fn log(&self) -> &Log {
+        self.log
+    }
 }
 
 impl Drop for Snapshot<'_> {
@@ -396,6 +401,16 @@ impl Log {
     #[must_use]
     pub fn uuid(&self) -> [u8; 16] {
         self.drawn.uuid
+    }
+
+    /// What the format drew at random.
+    pub(crate) fn drawn(&self) -> &Drawn {
+        &self.drawn
+    }
+
+    /// The hash of a name, by the region's key. With the broken rule it is one that anyone can make equal.
+    pub(crate) fn name_hash(&self, name: &[u8]) -> u64 {
+        if self.rules.broken(Rule::NamesUnkeyed) { name.len() as u64 } else { self.drawn.name_hash(name) }
     }
 
     /// How often the region was opened and changed.
