@@ -4,7 +4,7 @@ use crate::{PAGE, content, filled, pin};
 use pagestone::Error;
 use pagestone::media::layout::{BITMAP_FRAME, RootWord};
 use pagestone::store::{Report, Store};
-use pagestone_fuzzing::format::{Seal, name_hash, name_key, offset, set_word, word};
+use pagestone_fuzzing::format::{HEIGHT, Seal, name_hash, name_key, offset, salt, set_word, word};
 use std::path::PathBuf;
 
 /// A region that was closed, and its bytes.
@@ -49,7 +49,7 @@ fn record(image: &[u8], name: &str) -> usize {
 fn leaf(image: &[u8], name: &str) -> (u64, usize) {
     let record = record(image, name);
     let root = Seal::value(word(image, record + 24));
-    let (mut height, mut node) = (root >> 40, offset(root & ((1 << 40) - 1)));
+    let (mut height, mut node) = (root >> HEIGHT, offset(root & ((1 << HEIGHT) - 1)));
     assert!(height > 0, "{name} has one page and no node");
     while height > 1 {
         node = offset(Seal::value(word(image, node)));
@@ -66,7 +66,8 @@ fn frame(image: &[u8], name: &str, page: usize) -> u64 {
 /// Lets a page's word of the map name another frame.
 fn map_to(image: &mut [u8], name: &str, page: usize, frame: u64) {
     let (id, leaf) = leaf(image, name);
-    set_word(image, leaf + page * 8, Seal::Map { id, prefix: page as u64, level: 0 }.close(frame));
+    let sealed = Seal::Map { id, prefix: page as u64, level: 0 }.close(salt(image), frame);
+    set_word(image, leaf + page * 8, sealed);
 }
 
 fn flip(image: &mut [u8], at: usize) {
@@ -358,7 +359,8 @@ fn a_busy_table_that_names_a_page_frees_nothing_under_its_guard() {
     let busy = offset(Seal::value(word(&image, RootWord::BusyTable.offset() as usize)));
     let entry = (1..512).map(|n| busy + n * 8).find(|at| word(&image, *at) != 0).unwrap();
     let page = frame(&image, "b", 5);
-    set_word(&mut image, entry, Seal::Place(entry as u64).close(page));
+    let sealed = Seal::Place(entry as u64).close(salt(&image), page);
+    set_word(&mut image, entry, sealed);
     let copy = region.path.with_extension("copy");
     std::fs::write(&copy, &image).unwrap();
     let store = Store::options().open(&copy).unwrap();

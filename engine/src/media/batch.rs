@@ -8,7 +8,7 @@ use super::log::payload::{self, Writer};
 use super::log::record::{ENTRY_BYTES_MAX, Extent, Sequence};
 use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
-use super::words::{Shape, Words};
+use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
 use std::collections::BTreeSet;
@@ -164,7 +164,7 @@ fn append_part(t: &mut Txn<'_>, shape: Shape, part: &BatchPart, spare: &mut Vec<
     }
     bitmap::set(t, shape, part.links.iter().map(|&(_, frame)| frame))?;
     head.set_root(map.root);
-    head.linked(t.salt(), part.links.iter().map(|&(page, frame)| (page.0, frame)));
+    head.linked(part.links.iter().map(|&(page, frame)| (page.0, frame)));
     if let Some(size) = part.size {
         head.set_size(size);
     }

@@ -8,7 +8,7 @@
 use super::bitmap;
 use super::layout::RootWord;
 use super::log::Txn;
-use super::words::{Seal, Shape, WORDS, Words};
+use super::words::{Shape, WORDS, Words};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 use std::collections::{BTreeSet, HashMap};
@@ -104,12 +104,12 @@ impl BusyTable {
         let mut next = self.frames.last().copied();
         for &frame in new {
             t.zero(frame)?;
-            t.write(frame.offset(), seal(frame.offset(), next))?;
-            t.write(RootWord::BusyTable.offset(), seal(RootWord::BusyTable.offset(), Some(frame)))?;
+            put(t, frame.offset(), next)?;
+            put(t, RootWord::BusyTable.offset(), Some(frame))?;
             next = Some(frame);
         }
         let vacant = self.vacant.iter().copied().chain(new.iter().flat_map(entries));
-        busy.iter().zip(vacant).try_for_each(|(&frame, at)| t.write(at, seal(at, Some(frame))))
+        busy.iter().zip(vacant).try_for_each(|(&frame, at)| put(t, at, Some(frame)))
     }
 
     /// The index after `add`.
@@ -141,11 +141,11 @@ impl BusyTable {
     pub(crate) fn remove(&self, t: &mut Txn<'_>, shape: Shape, known: &[FrameNo]) -> Result {
         let surplus = self.surplus(known.len());
         for at in known.iter().filter_map(|frame| self.places.get(frame)) {
-            t.write(*at, 0)?;
+            put(t, *at, None)?;
         }
         if !surplus.is_empty() {
             let first = self.frames.get(self.frames.len() - surplus.len() - 1).copied();
-            t.write(RootWord::BusyTable.offset(), seal(RootWord::BusyTable.offset(), first))?;
+            put(t, RootWord::BusyTable.offset(), first)?;
         }
         bitmap::clear(t, shape, known.iter().chain(surplus).copied())
     }
@@ -180,7 +180,7 @@ pub(crate) fn walk(words: &impl Words, shape: Shape, mut see: impl FnMut(u64, En
     while let Some(table) = open(words, shape, link)? {
         see(link, Entry::Table(table))?;
         for (at, word) in entries(&table).zip(words.frame(table)?.into_iter().skip(1)) {
-            see(at, opened(shape, at, word)?.map_or(Entry::Vacant, Entry::Busy))?;
+            see(at, opened(words, shape, at, word)?.map_or(Entry::Vacant, Entry::Busy))?;
         }
         link = table.offset();
     }
@@ -192,16 +192,17 @@ fn entries(frame: &FrameNo) -> impl Iterator<Item = u64> + use<> {
     (1..WORDS).map(move |i| first + i * 8)
 }
 
-fn seal(at: u64, frame: Option<FrameNo>) -> u64 {
-    Seal::Place { at }.close(frame.map_or(0, |frame| u64::from(frame.0)))
+fn put(t: &mut Txn<'_>, at: u64, frame: Option<FrameNo>) -> Result {
+    let value = frame.map_or(0, |frame| u64::from(frame.0));
+    t.write(at, t.salt().place(at).close(value))
 }
 
 fn open(words: &impl Words, shape: Shape, at: u64) -> Result<Option<FrameNo>> {
-    opened(shape, at, words.word(at)?)
+    opened(words, shape, at, words.word(at)?)
 }
 
-fn opened(shape: Shape, at: u64, word: u64) -> Result<Option<FrameNo>> {
-    match (Seal::Place { at }).open(word) {
+fn opened(words: &impl Words, shape: Shape, at: u64, word: u64) -> Result<Option<FrameNo>> {
+    match words.salt().place(at).open(word) {
         None => Err(Error::corrupt(WHAT, at, "check bits do not match")),
         Some(0) => Ok(None),
         Some(value) => shape.frame(value, WHAT, at).map(Some),

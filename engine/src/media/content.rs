@@ -104,7 +104,7 @@ impl Ledger {
                 bitmap::set(t, shape, now.iter().map(|&(_, frame)| frame))?;
                 head.set_root(map.root);
                 if !splits {
-                    head.linked(t.salt(), now.iter().copied());
+                    head.linked(now.iter().copied());
                 }
                 if let Some(size) = size {
                     head.set_size(size);
@@ -115,7 +115,7 @@ impl Ledger {
             if splits {
                 self.change(|t, _| {
                     let mut head = Head::live(t, slot)?;
-                    head.linked(t.salt(), now.iter().copied());
+                    head.linked(now.iter().copied());
                     head.write(t)
                 })?;
             }
@@ -256,14 +256,14 @@ impl Ledger {
 
 /// The map in a head.
 pub(super) fn map_at(head: &Head) -> Map {
-    Map { id: head.tree(), root: head.root(), at: head.slot.offset() + 24 }
+    Map { salt: head.salt, id: head.tree(), root: head.root(), at: head.slot.offset() + 24 }
 }
 
 /// The map and the cut mark without the checksum of the head: every word of a map is sealed, and this is the way of
 /// a page miss.
 fn map_of(words: &impl Words, slot: ObjectSlot) -> Result<(Map, Option<u64>)> {
     let (tree, root, cut) = record::map_words(words, slot)?;
-    Ok((Map { id: tree, root, at: slot.offset() + 24 }, cut))
+    Ok((Map { salt: words.salt(), id: tree, root, at: slot.offset() + 24 }, cut))
 }
 
 fn in_range(first: PageIndex, n: u64) -> Result {

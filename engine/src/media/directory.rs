@@ -12,7 +12,7 @@ use super::layout::{DIRECTORY_FRAME, RootWord};
 use super::log::{Log, Txn};
 use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
-use super::words::{Seal, Shape, WORDS, Words};
+use super::words::{Shape, WORDS, Words};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 
@@ -48,7 +48,7 @@ pub(crate) enum Slot {
 impl Slot {
     /// Reads the word at `at`.
     pub(crate) fn read(words: &impl Words, shape: Shape, at: u64) -> Result<Self> {
-        let value = Seal::Place { at }.open(words.word(at)?);
+        let value = words.salt().place(at).open(words.word(at)?);
         let value = value.ok_or_else(|| Error::corrupt(WHAT, at, "check bits do not match"))?;
         let bare = value & ((1 << TAG_SHIFT) - 1);
         match value >> TAG_SHIFT {
@@ -67,7 +67,7 @@ impl Slot {
             Self::Chain(slot) => TAG_RECORD << TAG_SHIFT | slot.0,
             Self::Node(frame) => TAG_NODE << TAG_SHIFT | u64::from(frame.0),
         };
-        t.write(at, Seal::Place { at }.close(value))
+        t.write(at, t.salt().place(at).close(value))
     }
 
     fn first(self) -> Option<ObjectSlot> {

@@ -4,7 +4,7 @@
 //! and wrong. The record of the object says what the map has to come to. It goes by difference: a page that is linked or cut
 //! goes into the digest or out of it, and what was lost before a change is still seen behind it.
 
-use super::words::mix;
+use super::seal::{Salt, mix};
 use crate::units::FrameNo;
 
 /// Bits of the digest; the count has the upper 37.
@@ -17,8 +17,8 @@ pub(crate) struct Parts(u64);
 
 impl Parts {
     /// Of the map of `tree`, in the region with this salt.
-    pub(crate) const fn of(salt: u64, tree: u64) -> Self {
-        Self(mix(salt ^ mix(tree ^ 0x6d61_7073_6561_6c00)))
+    pub(crate) const fn of(salt: Salt, tree: u64) -> Self {
+        Self(salt.map_parts(tree))
     }
 
     /// What `page` adds: its value is the word of the map without its check.
@@ -84,7 +84,7 @@ mod tests {
             salt: u64, tree: u64,
             steps in prop::collection::vec((0..50u64, any::<u32>(), any::<bool>()), 0..200)
         ) {
-            let (parts, mut map, mut seal) = (Parts::of(salt, tree), BTreeMap::new(), MapSeal::default());
+            let (parts, mut map, mut seal) = (Parts::of(Salt::new(salt), tree), BTreeMap::new(), MapSeal::default());
             for (page, frame, link) in steps {
                 if let Some(old) = map.remove(&page) {
                     seal.cut(parts, page, old);
@@ -100,7 +100,7 @@ mod tests {
 
         #[test]
         fn what_was_wrong_before_a_change_is_as_wrong_behind_it(wrong in 1..u64::MAX, page: u64, frame: u32) {
-            let parts = Parts::of(1, 2);
+            let parts = Parts::of(Salt::new(1), 2);
             let (mut right, mut other) = (MapSeal::of_word(5 << DIGEST_BITS | 9), MapSeal::of_word(wrong));
             prop_assume!(right != other);
             for seal in [&mut right, &mut other] {
@@ -115,7 +115,7 @@ mod tests {
     fn it_tells_pages_frames_trees_and_regions_apart() {
         let one = |salt, tree, page, frame| {
             let mut seal = MapSeal::default();
-            seal.link(Parts::of(salt, tree), page, FrameNo(frame));
+            seal.link(Parts::of(Salt::new(salt), tree), page, FrameNo(frame));
             seal
         };
         let base = one(1, 2, 3, 4);
@@ -124,7 +124,7 @@ mod tests {
         }
         let swapped = |a, b| {
             let mut seal = one(1, 2, 0, a);
-            seal.link(Parts::of(1, 2), 1, FrameNo(b));
+            seal.link(Parts::of(Salt::new(1), 2), 1, FrameNo(b));
             seal
         };
         assert_ne!(swapped(7, 8), swapped(8, 7));

@@ -7,23 +7,22 @@
 use super::layout::RootWord;
 use super::log::Txn;
 use super::record::{Head, ObjectSlot};
-use super::words::{Seal, Shape, Words};
+use super::words::{Shape, Words};
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 
 const WHAT: &str = "list of orphans";
-const HEAD: Seal = Seal::Place { at: RootWord::Orphans.offset() };
+const AT: u64 = RootWord::Orphans.offset();
 
 /// The first object on the list.
 pub(crate) fn first(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
-    let at = RootWord::Orphans.offset();
-    let value = HEAD.open(words.word(at)?);
-    ObjectSlot::read(
-        shape,
-        value.ok_or_else(|| Error::corrupt(WHAT, at, "check bits do not match"))?,
-        WHAT,
-        at,
-    )
+    let value = words.salt().place(AT).open(words.word(AT)?);
+    let value = value.ok_or_else(|| Error::corrupt(WHAT, AT, "check bits do not match"))?;
+    ObjectSlot::read(shape, value, WHAT, AT)
+}
+
+fn set_first(t: &mut Txn<'_>, first: Option<ObjectSlot>) -> Result {
+    t.write(AT, t.salt().place(AT).close(ObjectSlot::stored(first)))
 }
 
 /// Whether an object belongs on the list.
@@ -44,7 +43,7 @@ pub(crate) fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     }
     head.set_previous(None);
     head.set_next(next.map(|next| next.slot));
-    t.write(RootWord::Orphans.offset(), HEAD.close(head.slot.0))
+    set_first(t, Some(head.slot))
 }
 
 /// Takes the object off; the caller writes its head.
@@ -54,7 +53,7 @@ pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
         None if first(t, shape)? != Some(head.slot) => {
             return Err(Error::corrupt(WHAT, head.slot.offset(), "the object is not on it"));
         }
-        None => t.write(RootWord::Orphans.offset(), HEAD.close(ObjectSlot::stored(next)))?,
+        None => set_first(t, next)?,
         Some(previous) => {
             let mut previous = Head::live(t, previous)?;
             expect(previous.next(shape)?, head)?;

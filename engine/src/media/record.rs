@@ -20,7 +20,7 @@
 
 use super::log::Txn;
 use super::map_seal::{MapSeal, Parts};
-use super::seal::head_sum;
+use super::seal::Salt;
 use super::words::{Shape, Words};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
@@ -131,28 +131,31 @@ pub struct ObjectRecord {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Head {
     pub(crate) slot: ObjectSlot,
+    /// The region's salt.
+    pub(crate) salt: Salt,
     words: [u64; HEAD_WORDS],
     found: [u64; HEAD_WORDS],
 }
 
 impl Head {
     /// The head of a slot whose bytes are not looked at: a fresh record frame.
-    pub(crate) fn fresh(slot: ObjectSlot) -> Self {
-        Self { slot, words: [0; HEAD_WORDS], found: [0; HEAD_WORDS] }
+    pub(crate) fn fresh(salt: Salt, slot: ObjectSlot) -> Self {
+        Self { slot, salt, words: [0; HEAD_WORDS], found: [0; HEAD_WORDS] }
     }
 
     /// Reads and verifies.
     pub(crate) fn read(words: &impl Words, slot: ObjectSlot) -> Result<Self> {
         let mut found = [0; HEAD_WORDS];
         words.run(slot.offset(), &mut found)?;
-        if found[HEAD_SUM] != head_sum(words.salt(), slot.0, &found[..HEAD_SUM]) {
+        let salt = words.salt();
+        if found[HEAD_SUM] != salt.head_sum(slot.0, &found[..HEAD_SUM]) {
             return Err(Error::corrupt(
                 "object record",
                 slot.offset(),
                 "checksum of the head does not match",
             ));
         }
-        Ok(Self { slot, words: found, found })
+        Ok(Self { slot, salt, words: found, found })
     }
 
     /// Reads, verifies, and refuses a free slot.
@@ -170,7 +173,7 @@ impl Head {
 
     /// Writes the words that changed, checksum included.
     pub(crate) fn write(&mut self, t: &mut Txn<'_>) -> Result {
-        self.words[HEAD_SUM] = head_sum(t.salt(), self.slot.0, &self.words[..HEAD_SUM]);
+        self.words[HEAD_SUM] = self.salt.head_sum(self.slot.0, &self.words[..HEAD_SUM]);
         for i in (0..HEAD_WORDS).filter(|&i| self.words[i] != self.found[i]) {
             t.write(self.slot.offset() + i as u64 * 8, self.words[i])?;
         }
@@ -228,14 +231,14 @@ impl Head {
         MapSeal::of_word(self.words[10])
     }
     /// Pages were linked, by the record that says so here.
-    pub(crate) fn linked(&mut self, salt: u64, pages: impl Iterator<Item = (u64, FrameNo)>) {
-        let (parts, mut seal) = (Parts::of(salt, self.tree()), self.map_seal());
+    pub(crate) fn linked(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
+        let (parts, mut seal) = (Parts::of(self.salt, self.tree()), self.map_seal());
         pages.for_each(|(page, frame)| seal.link(parts, page, frame));
         self.words[10] = seal.word();
     }
     /// Pages were cut, by the record that says so here.
-    pub(crate) fn unlinked_pages(&mut self, salt: u64, pages: impl Iterator<Item = (u64, FrameNo)>) {
-        let (parts, mut seal) = (Parts::of(salt, self.tree()), self.map_seal());
+    pub(crate) fn unlinked_pages(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
+        let (parts, mut seal) = (Parts::of(self.salt, self.tree()), self.map_seal());
         pages.for_each(|(page, frame)| seal.cut(parts, page, frame));
         self.words[10] = seal.word();
     }
@@ -293,7 +296,7 @@ impl Head {
             padded[..bytes.len()].copy_from_slice(bytes);
             *word = u64::from_le_bytes(padded);
         }
-        new[NAME_SUM] = head_sum(t.salt(), self.slot.0, &new[..NAME_SUM]);
+        new[NAME_SUM] = self.salt.head_sum(self.slot.0, &new[..NAME_SUM]);
         let mut old = [0; NAME_WORDS];
         t.read_run(self.name_at(0), &mut old)?;
         for i in (0..NAME_WORDS).filter(|&i| old[i] != new[i]) {
@@ -306,7 +309,7 @@ impl Head {
     fn name_part(&self, words: &impl Words) -> Result<[u64; NAME_WORDS]> {
         let mut found = [0; NAME_WORDS];
         words.run(self.name_at(0), &mut found)?;
-        if found[NAME_SUM] != head_sum(words.salt(), self.slot.0, &found[..NAME_SUM]) {
+        if found[NAME_SUM] != self.salt.head_sum(self.slot.0, &found[..NAME_SUM]) {
             return Err(self.bad_name("checksum of the name does not match"));
         }
         Ok(found)

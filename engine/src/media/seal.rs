@@ -1,7 +1,192 @@
-//! Sums over parts of structures, bound to the region's salt.
+//! Checks: how the medium's words tell what they say from what damage makes of it.
+//!
+//! Each is bound to the region's salt, so that nothing which a former life left on the medium passes one, and to a place or
+//! an owner, so that a word which was written elsewhere passes none either.
+//!
+//! ```text
+//! word seal   42 bits of value, 22 of check    words of maps, directory nodes, busy table, heads of lists
+//! head sum    32 bits over 15 words            heads of object records; names with 47
+//! map seal    count 37, digest 27              one an object, over all pages of its map (`map_seal`)
+//! ```
+//! The check of a word is linear in its value, so four flipped bits never pass, whichever they are; garbage passes once in
+//! four million times.
 
-/// The sum of an object record's head or name part: of the salt `K`, the slot and the words, in this order.
-pub(crate) fn head_sum(salt: u64, slot: u64, words: &[u64]) -> u64 {
-    let seed = crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &slot.to_le_bytes());
-    u64::from(words.iter().fold(seed, |sum, word| crc32c::crc32c_append(sum, &word.to_le_bytes())))
+/// Bits of a sealed word that hold its value.
+pub(crate) const VALUE_BITS: u32 = 42;
+const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
+const MAP: u64 = 0x6d_6170;
+const PLACE: u64 = 0x70_6c61_6365;
+const MAP_SEAL: u64 = 0x6d61_7073_6561_6c00;
+
+/// What all checks of a region are bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Salt(u64);
+
+/// What a sealed word belongs to. A word found under another owner, in another place or in another region does not open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seal {
+    seed: u64,
+}
+
+impl Salt {
+    /// The salt that a format drew.
+    #[must_use]
+    pub const fn new(drawn: u64) -> Self {
+        Self(drawn)
+    }
+
+    /// Of a word of the map of `tree` that covers the pages `prefix << (9 * level) ..`. At level 0 the word maps a page,
+    /// above it names a node.
+    pub(crate) const fn map(self, tree: u64, prefix: u64, level: u32) -> Seal {
+        Seal { seed: mix(self.0 ^ tree ^ MAP) ^ mix(prefix << 3 | level as u64) }
+    }
+
+    /// Of a word at byte `at`, which is no word of a map.
+    pub(crate) const fn place(self, at: u64) -> Seal {
+        Seal { seed: mix(self.0 ^ at ^ PLACE) }
+    }
+
+    /// What the parts of the seal of a map are made of: those of the map of `tree`.
+    pub(crate) const fn map_parts(self, tree: u64) -> u64 {
+        mix(self.0 ^ mix(tree ^ MAP_SEAL))
+    }
+
+    /// The sum of a part of the object record in `slot`: its head, or its name.
+    pub(crate) fn head_sum(self, slot: u64, words: &[u64]) -> u64 {
+        let seed = [self.0, slot].into_iter().fold(0, sum);
+        u64::from(words.iter().copied().fold(seed, sum))
+    }
+}
+
+impl Seal {
+    /// `value` (42 bits) with its check bits; 0 stays 0, "nothing".
+    pub(crate) fn close(self, value: u64) -> u64 {
+        debug_assert!(value <= VALUE_MASK);
+        if value == 0 { 0 } else { self.check(value) << VALUE_BITS | value }
+    }
+
+    /// The value, if the word is nothing (0) or was closed for this owner and place.
+    pub(crate) fn open(self, word: u64) -> Option<u64> {
+        let value = word & VALUE_MASK;
+        (word == 0 || (value != 0 && self.check(value) == word >> VALUE_BITS)).then_some(value)
+    }
+
+    fn check(self, value: u64) -> u64 {
+        u64::from(linear(value) >> (u32::BITS - (u64::BITS - VALUE_BITS))) ^ mix(self.seed) >> VALUE_BITS
+    }
+}
+
+/// Eight bytes that the processor's instruction takes at once.
+#[repr(align(8))]
+struct Aligned([u8; 8]);
+
+/// The next crc32c over a word.
+fn sum(sum: u32, word: u64) -> u32 {
+    crc32c::crc32c_append(sum, &Aligned(word.to_le_bytes()).0)
+}
+
+/// crc32c without initial value and final complement: that of two words is that of their difference, by exclusive or.
+fn linear(value: u64) -> u32 {
+    !sum(!0, value)
+}
+
+/// A bijection that spreads every bit over all others (the finalizer of MurmurHash3): part of the format.
+pub(crate) const fn mix(mut x: u64) -> u64 {
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x ^= x >> 33;
+    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ x >> 33
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SALT: Salt = Salt::new(0x1234_5678_9abc_def0);
+
+    #[test]
+    fn a_sealed_word_opens_only_for_its_region_owner_and_place() {
+        let seal = SALT.map(7, 3, 0);
+        let word = seal.close(99);
+        assert_eq!(seal.open(word), Some(99));
+        for other in [
+            SALT.map(8, 3, 0),
+            SALT.map(7, 4, 0),
+            SALT.map(7, 3, 1),
+            SALT.place(4096),
+            Salt::new(SALT.0 ^ 1).map(7, 3, 0),
+        ] {
+            assert_eq!(other.open(word), None, "{other:?}");
+        }
+        assert_eq!((seal.close(0), seal.open(0), seal.open(1 << VALUE_BITS)), (0, Some(0), None));
+    }
+
+    /// What flipping each bit of a word does to the difference between the check that it has and the one that it should have.
+    fn columns() -> Vec<u64> {
+        let (seal, word) = (SALT.place(8), SALT.place(8).close(1));
+        let off = |word: u64| word >> VALUE_BITS ^ seal.check(word & VALUE_MASK);
+        (0..u64::BITS).map(|bit| off(word ^ 1 << bit)).collect()
+    }
+
+    #[test]
+    fn no_pattern_of_up_to_four_flipped_bits_passes() {
+        // That a flip does the same to every word is the property below.
+        let columns = columns();
+        let mut patterns = 0;
+        for a in 0..columns.len() {
+            assert_ne!(columns[a], 0, "{a}");
+            for b in 0..a {
+                let two = columns[a] ^ columns[b];
+                assert_ne!(two, 0, "{a} {b}");
+                for c in 0..b {
+                    let three = two ^ columns[c];
+                    assert_ne!(three, 0, "{a} {b} {c}");
+                    for (d, fourth) in columns[..c].iter().enumerate() {
+                        assert_ne!(three, *fourth, "{a} {b} {c} {d}");
+                        patterns += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(patterns, 635_376);
+    }
+
+    #[test]
+    fn a_check_never_changes() {
+        let salt = Salt::new(1);
+        assert_eq!(mix(1), 0xb456_bcfc_34c2_cb2c);
+        assert_eq!(linear(1), 0x493c_7d27);
+        let seals = [salt.map(2, 3, 1).close(4), salt.place(4096).close(5)];
+        assert_eq!(seals, [0x1833_5000_0000_0004, 0xea4e_4400_0000_0005]);
+        assert_eq!(salt.head_sum(9, &[1, 2, 3]), 0xd11c_aa7e);
+    }
+
+    proptest! {
+        #[test]
+        fn flipped_bits_do_the_same_to_every_word(
+            value in 1..=VALUE_MASK, salt: u64, tree: u64, prefix in 0u64..1 << 36, level in 0u32..5,
+            flips in prop::collection::btree_set(0u32..64, 1..5)
+        ) {
+            let seal = Salt::new(salt).map(tree, prefix, level);
+            let flipped = flips.iter().fold(seal.close(value), |word, bit| word ^ 1 << bit);
+            let columns = columns();
+            let off = flips.iter().fold(0, |off, &bit| off ^ columns[bit as usize]);
+            prop_assert_eq!(flipped >> VALUE_BITS ^ seal.check(flipped & VALUE_MASK), off);
+            prop_assert_eq!(seal.open(flipped), None);
+        }
+
+        #[test]
+        fn a_head_sum_is_of_its_words_slot_and_region(
+            mut words in prop::collection::vec(any::<u64>(), 1..48), slot: u64, salt: u64, at: prop::sample::Index, bit in 0u32..64
+        ) {
+            let sum = Salt::new(salt).head_sum(slot, &words);
+            prop_assert_ne!(sum, Salt::new(salt ^ 1 << bit).head_sum(slot, &words));
+            prop_assert_ne!(sum, Salt::new(salt).head_sum(slot ^ 1 << bit, &words));
+            let place = at.index(words.len());
+            words[place] ^= 1 << bit;
+            prop_assert_ne!(sum, Salt::new(salt).head_sum(slot, &words));
+        }
+    }
 }

@@ -10,14 +10,14 @@ use super::layout::RootWord;
 use super::log::Txn;
 use super::record::{Head, ObjectSlot, RECORD, SLOTS};
 use super::rules::Rule;
-use super::words::{Seal, Shape, WORDS, Words};
+use super::words::{Shape, WORDS, Words};
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
 use crate::units::FrameNo;
 use std::collections::HashSet;
 
 const WHAT: &str = "list of free slots";
-const FREE_SLOTS: Seal = Seal::Place { at: RootWord::FreeSlots.offset() };
+const FREE_SLOTS: u64 = RootWord::FreeSlots.offset();
 /// Free slots that are kept for the next objects, beside those of the frame that may go.
 const KEPT: usize = 64;
 /// Changes that taking a frame off the list may need: two neighbours of each run of its slots, their links and their sums, the
@@ -26,14 +26,14 @@ const CHANGES: usize = 56;
 
 /// The first free slot.
 pub(crate) fn first_free(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
-    let at = RootWord::FreeSlots.offset();
-    let value = FREE_SLOTS.open(words.word(at)?);
-    let value = value.ok_or_else(|| Error::corrupt(WHAT, at, "check bits of its head do not match"))?;
-    ObjectSlot::read(shape, value, WHAT, at)
+    let value = words.salt().place(FREE_SLOTS).open(words.word(FREE_SLOTS)?);
+    let value =
+        value.ok_or_else(|| Error::corrupt(WHAT, FREE_SLOTS, "check bits of its head do not match"))?;
+    ObjectSlot::read(shape, value, WHAT, FREE_SLOTS)
 }
 
 fn set_first(t: &mut Txn<'_>, first: Option<ObjectSlot>) -> Result {
-    t.write(RootWord::FreeSlots.offset(), FREE_SLOTS.close(ObjectSlot::stored(first)))
+    t.write(FREE_SLOTS, t.salt().place(FREE_SLOTS).close(ObjectSlot::stored(first)))
 }
 
 /// The head of a slot that is said to be free.
@@ -202,7 +202,8 @@ pub(crate) fn add_frame(t: &mut Txn<'_>, shape: Shape, frame: FrameNo) -> Result
     t.zero(frame)?;
     let first = u64::from(frame.0) * SLOTS;
     debug_assert_eq!(SLOTS * RECORD, WORDS * 8);
-    (first..first + SLOTS).rev().try_for_each(|slot| push(t, shape, &mut Head::fresh(ObjectSlot(slot))))
+    let salt = t.salt();
+    (first..first + SLOTS).rev().try_for_each(|slot| push(t, shape, &mut Head::fresh(salt, ObjectSlot(slot))))
 }
 
 /// Record frames that were given back in this opening: a slot in one of them is none any more, whatever its bytes say.

@@ -13,7 +13,7 @@ use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
 use super::slots;
 use super::tree::{self, Cleared, Found};
-use super::words::{Shape, Words};
+use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
 use std::ops::Range;
@@ -174,7 +174,7 @@ impl Ledger {
             cleared.words.iter().try_for_each(|&at| t.write(at, 0))?;
             let mut head = Head::live(t, slot)?;
             head.set_root(cleared.root);
-            head.unlinked_pages(t.salt(), gone());
+            head.unlinked_pages(gone());
             let given_back = last.map_or(Ok(None), |last| last(t, shape, &mut head))?;
             head.write(t)?;
             Ok(given_back)

@@ -7,7 +7,8 @@
 
 use super::layout;
 use super::log::Txn;
-use super::words::{Seal, Shape, WORDS, Words};
+use super::seal::{Salt, Seal};
+use super::words::{Shape, WORDS, Words};
 use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ pub(crate) const HEIGHT_MAX: u32 = 4;
 /// Index bits a level resolves.
 const BITS: u32 = 9;
 /// Where the root word keeps the height, above the frame number.
-const HEIGHT_SHIFT: u32 = 40;
+const HEIGHT_SHIFT: u32 = 39;
 /// Pages that are asked for at once by most.
 const FEW: usize = 8;
 const WHAT: &str = "object map";
@@ -30,6 +31,8 @@ const _: () = assert!(1 << BITS == WORDS && layout::GROUP_FRAMES % 64 == 0);
 /// An object's map: whose it is and its root word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Map {
+    /// The region's salt.
+    pub(crate) salt: Salt,
     /// The object.
     pub(crate) id: u64,
     /// The root word as stored.
@@ -49,8 +52,7 @@ impl Map {
     /// The root; `None` when nothing is mapped.
     pub(crate) fn root(&self, shape: Shape) -> Result<Option<Root>> {
         let height = self.height();
-        let seal = Seal::Map { id: self.id, prefix: 0, level: height };
-        let value = seal.open(self.root).ok_or_else(|| broken(self.at))?;
+        let value = self.seal(0, height).open(self.root).ok_or_else(|| broken(self.at))?;
         if value == 0 {
             return Ok(None);
         }
@@ -72,12 +74,12 @@ impl Map {
     }
 
     fn set_root(&mut self, root: Root) {
-        let seal = Seal::Map { id: self.id, prefix: 0, level: root.height };
-        self.root = seal.close(u64::from(root.frame.0) | u64::from(root.height) << HEIGHT_SHIFT);
+        let value = u64::from(root.frame.0) | u64::from(root.height) << HEIGHT_SHIFT;
+        self.root = self.seal(0, root.height).close(value);
     }
 
     const fn seal(&self, page: u64, level: u32) -> Seal {
-        Seal::Map { id: self.id, prefix: page >> (BITS * level), level }
+        self.salt.map(self.id, page >> (BITS * level), level)
     }
 
     /// The frame that the word at `at` names for `page` at `level`.

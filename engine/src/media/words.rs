@@ -1,7 +1,8 @@
-//! Words of the medium: how they are read, how a number in one is sealed, and which numbers may be frames.
+//! Words of the medium: how they are read, and which numbers may be frames.
 
 use super::layout;
 use super::log::{Log, Snapshot, Txn};
+use super::seal::Salt;
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 
@@ -26,8 +27,8 @@ pub(crate) trait Words {
     /// `frame`, whose words are to be read as a node's: not one that was met as a page.
     fn node(&self, frame: FrameNo) -> Result<FrameNo>;
 
-    /// What every check of the region is bound to.
-    fn salt(&self) -> u64;
+    /// What the checks of the words are bound to.
+    fn salt(&self) -> Salt;
 
     /// The hash of a name, by the region's key.
     fn hash(&self, name: &[u8]) -> u64;
@@ -43,8 +44,8 @@ impl Words for Log {
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
         self.uses().refuse_page(frame).map(|()| frame)
     }
-    fn salt(&self) -> u64 {
-        self.drawn().salt
+    fn salt(&self) -> Salt {
+        self.salt()
     }
     fn hash(&self, name: &[u8]) -> u64 {
         self.name_hash(name)
@@ -61,8 +62,8 @@ impl Words for Txn<'_> {
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
         self.log().uses().refuse_page(frame).map(|()| frame)
     }
-    fn salt(&self) -> u64 {
-        self.log().drawn().salt
+    fn salt(&self) -> Salt {
+        self.log().salt()
     }
     fn hash(&self, name: &[u8]) -> u64 {
         self.log().name_hash(name)
@@ -82,66 +83,12 @@ impl Words for Snapshot<'_> {
         // What the frame is used for now says nothing of that moment.
         Ok(frame)
     }
-    fn salt(&self) -> u64 {
-        self.log().drawn().salt
+    fn salt(&self) -> Salt {
+        self.salt()
     }
     fn hash(&self, name: &[u8]) -> u64 {
         self.log().name_hash(name)
     }
-}
-
-/// What a sealed word belongs to. A word found under another owner, or in another place, does not open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seal {
-    /// A word of object `id`'s map that covers the pages `prefix << (9 * level) ..`.
-    Map {
-        /// The object.
-        id: u64,
-        /// The first page covered, without the low `9 * level` bits.
-        prefix: u64,
-        /// 0: the word maps a page; else it names a node.
-        level: u32,
-    },
-    /// A word at byte `at`: heads of lists in the root frame, words of directory nodes and of the busy table.
-    Place {
-        /// Its byte offset.
-        at: u64,
-    },
-}
-
-const VALUE_BITS: u32 = 48;
-const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
-
-impl Seal {
-    /// 16 bits over owner, place and value: a stray or stale word passes once in 65,536 times.
-    fn check(self, value: u64) -> u64 {
-        let seed = match self {
-            Self::Map { id, prefix, level } => mix(id ^ 0x6d61_7000) ^ mix(prefix << 3 | u64::from(level)),
-            Self::Place { at } => mix(at ^ 0x706c_6163_6500),
-        };
-        mix(seed ^ value) >> VALUE_BITS
-    }
-
-    /// `value` (48 bits, not 0) with its check bits; 0 stays 0, "nothing".
-    pub(crate) fn close(self, value: u64) -> u64 {
-        debug_assert!(value <= VALUE_MASK);
-        if value == 0 { 0 } else { self.check(value) << VALUE_BITS | value }
-    }
-
-    /// The value, if the word is nothing (0) or was closed for this owner and place.
-    pub(crate) fn open(self, word: u64) -> Option<u64> {
-        let value = word & VALUE_MASK;
-        (word == 0 || (value != 0 && self.check(value) == word >> VALUE_BITS)).then_some(value)
-    }
-}
-
-/// A bijection that spreads every bit over all others (the finalizer of MurmurHash3): part of the format.
-pub(crate) const fn mix(mut x: u64) -> u64 {
-    x ^= x >> 33;
-    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    x ^= x >> 33;
-    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    x ^ x >> 33
 }
 
 /// Which frame numbers exist, and which of them may belong to a structure.
@@ -202,25 +149,6 @@ impl Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sealed_word_opens_only_for_its_owner_and_place() {
-        let seal = Seal::Map { id: 7, prefix: 3, level: 0 };
-        let word = seal.close(99);
-        assert_eq!(seal.open(word), Some(99));
-        for other in [
-            Seal::Map { id: 8, prefix: 3, level: 0 },
-            Seal::Map { id: 7, prefix: 4, level: 0 },
-            Seal::Map { id: 7, prefix: 3, level: 1 },
-            Seal::Place { at: 4096 },
-        ] {
-            assert_eq!(other.open(word), None, "{other:?}");
-        }
-        for bit in 0..64 {
-            assert_eq!(seal.open(word ^ 1 << bit), None, "bit {bit}");
-        }
-        assert_eq!((seal.close(0), seal.open(0), seal.open(1 << 48)), (0, Some(0), None));
-    }
 
     #[test]
     fn shape_knows_the_fixed_frames() {

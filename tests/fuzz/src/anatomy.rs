@@ -1,6 +1,6 @@
 //! Where the structures of a valid image lie: what an edit aims at, so that it hits more than free frames.
 
-use crate::format::{RECORD, Seal, offset, word};
+use crate::format::{HEIGHT, RECORD, Seal, TAG, offset, salt, word};
 use pagestone::media::layout::{
     BITMAP_FRAME, CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS, ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS,
 };
@@ -32,11 +32,13 @@ pub enum Bond {
 impl Bond {
     /// The word that says `value`.
     #[must_use]
-    pub fn close(self, value: u64) -> u64 {
+    pub fn close(self, salt: u64, value: u64) -> u64 {
         match self {
             Self::Bare => value,
-            Self::Seal(seal) => seal.close(value),
-            Self::Root(id) => Seal::Map { id, prefix: 0, level: (value >> 40) as u32 & 7 }.close(value),
+            Self::Seal(seal) => seal.close(salt, value),
+            Self::Root(id) => {
+                Seal::Map { id, prefix: 0, level: (value >> HEIGHT) as u32 & 7 }.close(salt, value)
+            }
         }
     }
 
@@ -87,13 +89,16 @@ pub struct Anatomy {
     pub records: Vec<usize>,
     /// Frames of the region.
     pub frames: u64,
+    /// What its checks are bound to.
+    pub salt: u64,
 }
 
 impl Anatomy {
     /// Of an image that is valid.
     #[must_use]
     pub fn of(image: &[u8]) -> Self {
-        let mut found = Self { frames: word(image, RootWord::Frames.offset() as usize), ..Self::default() };
+        let frames = word(image, RootWord::Frames.offset() as usize);
+        let mut found = Self { frames, salt: salt(image), ..Self::default() };
         for sector in SECTORS {
             found.bare(sector, 16);
         }
@@ -160,8 +165,8 @@ impl Anatomy {
 
     fn directory(&mut self, image: &[u8], node: u64, slots: &mut BTreeSet<u64>) {
         for (_, value) in self.node(image, node, Holds::Bucket, |_, at| Bond::Seal(Seal::Place(at as u64))) {
-            let bare = value & ((1 << 40) - 1);
-            if value >> 40 == 1 {
+            let bare = value & ((1 << TAG) - 1);
+            if value >> TAG == 1 {
                 slots.insert(bare);
             } else {
                 self.directory(image, bare, slots);
@@ -183,7 +188,7 @@ impl Anatomy {
         }
         let root = Seal::value(word(image, at + 24));
         if root != 0 {
-            self.map(image, id, root & ((1 << 40) - 1), 0, (root >> 40) as u32);
+            self.map(image, id, root & ((1 << HEIGHT) - 1), 0, (root >> HEIGHT) as u32);
         }
     }
 

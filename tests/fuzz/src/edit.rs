@@ -2,7 +2,7 @@
 
 use crate::anatomy::{Anatomy, Bond, Holds, Place, SECTORS};
 use crate::fixture;
-use crate::format::{RECORD, Seal, mend_record, mend_sector, set_word, word};
+use crate::format::{HEIGHT, RECORD, Seal, TAG, mend_record, mend_sector, set_word, word};
 use arbitrary::Arbitrary;
 use pagestone::media::layout::SECTOR_SIZE;
 use pagestone::units::FRAME_SIZE;
@@ -107,9 +107,9 @@ fn fitting(n: usize, old: u64, holds: Holds, anatomy: &Anatomy) -> u64 {
         Holds::Number => old.wrapping_add(n as u64),
         Holds::Frame => frame,
         Holds::Slot => slot,
-        Holds::Bucket if n.is_multiple_of(2) => 1 << 40 | slot,
-        Holds::Bucket => 2 << 40 | frame,
-        Holds::Root => (n as u64 / 7 % 6) << 40 | frame,
+        Holds::Bucket if n.is_multiple_of(2) => 1 << TAG | slot,
+        Holds::Bucket => 2 << TAG | frame,
+        Holds::Root => (n as u64 / 7 % 6) << HEIGHT | frame,
     }
 }
 
@@ -123,7 +123,8 @@ impl Edit {
         let Some(place) = self.place(image.len(), anatomy) else { return };
         let old = place.bond.value(word(image, place.at));
         let value = self.value.of(old, place.holds, image, anatomy);
-        set_word(image, place.at, if self.flaws % 8 == 1 { value } else { place.bond.close(value) });
+        let sealed = place.bond.close(anatomy.salt, value);
+        set_word(image, place.at, if self.flaws % 8 == 1 { value } else { sealed });
         if self.flaws / 8 % 8 != 1 {
             mend(image, anatomy, place.at);
         }
@@ -173,7 +174,7 @@ mod tests {
             for place in &anatomy.places {
                 let found = word(&image, place.at);
                 let value = place.bond.value(found);
-                assert_eq!(place.bond.close(value), found, "check bits at {:#x}", place.at);
+                assert_eq!(place.bond.close(anatomy.salt, value), found, "check bits at {:#x}", place.at);
                 mend(&mut image, anatomy, place.at);
             }
             assert!(image == base.image(), "a check sum is another one");

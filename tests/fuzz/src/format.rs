@@ -26,18 +26,30 @@ pub enum Seal {
     Place(u64),
 }
 
-const VALUE: u64 = (1 << 48) - 1;
+/// Bits of a sealed word that hold its value.
+const VALUE_BITS: u32 = 42;
+const VALUE: u64 = (1 << VALUE_BITS) - 1;
+/// Where a word of the directory says what it names, and a root word of a map its height.
+pub const TAG: u32 = 40;
+/// See [`TAG`].
+pub const HEIGHT: u32 = 39;
 
 impl Seal {
     /// `value` with the check bits of this seal above it.
     #[must_use]
-    pub fn close(self, value: u64) -> u64 {
+    pub fn close(self, salt: u64, value: u64) -> u64 {
         let value = value & VALUE;
         let seed = match self {
-            Self::Map { id, prefix, level } => mix(id ^ 0x6d61_7000) ^ mix(prefix << 3 | u64::from(level)),
-            Self::Place(at) => mix(at ^ 0x706c_6163_6500),
+            Self::Map { id, prefix, level } => {
+                mix(salt ^ id ^ 0x6d_6170) ^ mix(prefix << 3 | u64::from(level))
+            }
+            Self::Place(at) => mix(salt ^ at ^ 0x70_6c61_6365),
         };
-        if value == 0 { 0 } else { mix(seed ^ value) >> 48 << 48 | value }
+        if value == 0 {
+            0
+        } else {
+            (u64::from(linear(value)) >> 10 ^ mix(seed) >> VALUE_BITS) << VALUE_BITS | value
+        }
     }
 
     /// What the word says, were its check bits right.
@@ -57,6 +69,15 @@ pub fn salt(image: &[u8]) -> u64 {
 #[must_use]
 pub const fn cursor(salt: u64, epoch: u64, applied: u64) -> u64 {
     mix(salt ^ epoch ^ applied) >> 40 << 40 | applied & ((1 << 40) - 1)
+}
+
+/// crc32c of a word, bit by bit, without initial value and final complement.
+fn linear(value: u64) -> u32 {
+    let step = |crc: u32, bit: u32| {
+        let crc = crc ^ (value >> bit & 1) as u32;
+        crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 }
+    };
+    (0..u64::BITS).fold(0, step)
 }
 
 const fn mix(mut x: u64) -> u64 {
@@ -110,8 +131,8 @@ pub fn mend_sector(image: &mut [u8], at: usize) {
 
 /// Makes both parts of the object record at `at` whole; one that was never used has no name.
 pub fn mend_record(image: &mut [u8], at: usize) {
-    let seed = crc32c::crc32c(&salt(image).to_le_bytes());
-    let seed = crc32c::crc32c_append(seed, &((at / RECORD) as u64).to_le_bytes());
+    let seed = [salt(image), (at / RECORD) as u64];
+    let seed = seed.iter().fold(0, |sum, word| crc32c::crc32c_append(sum, &word.to_le_bytes()));
     let Some(record) = image.get_mut(at..at + RECORD) else { return };
     let named = record[8] != 0;
     for part in [0..HEAD, HEAD..RECORD].into_iter().take(1 + usize::from(named)) {

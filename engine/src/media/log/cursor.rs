@@ -9,7 +9,7 @@ use crate::media::layout::CURSOR_OFFSET;
 use crate::media::log::header::Tail;
 use crate::media::log::record::Sequence;
 use crate::media::rules::{Rule, Rules};
-use crate::media::words::mix;
+use crate::media::seal::mix;
 use crate::region::Memory;
 
 const NUMBER_BITS: u32 = 40;

@@ -38,6 +38,7 @@ use crate::media::ending::Recovery;
 use crate::media::layout::RootWord;
 use crate::media::lease::{Lease, State};
 use crate::media::rules::{Rule, Rules};
+use crate::media::seal::Salt;
 use crate::media::superblock::{Copies, Drawn, Hints};
 use crate::media::uses::Uses;
 use crate::region::Region;
@@ -167,6 +168,12 @@ impl Snapshot<'_> {
     pub(crate) fn log(&self) -> &Log {
         self.log
     }
+
+    /// What the checks of the words are bound to.
+    #[must_use]
+    pub fn salt(&self) -> Salt {
+        self.log.salt()
+    }
 }
 
 impl Drop for Snapshot<'_> {
@@ -238,6 +245,12 @@ impl Log {
     #[must_use]
     pub fn frames(&self) -> u32 {
         self.ring.frames()
+    }
+
+    /// What the checks of the region are bound to.
+    #[must_use]
+    pub const fn salt(&self) -> Salt {
+        Salt::new(self.drawn.salt)
     }
 
     /// How often words were looked at.
@@ -401,11 +414,6 @@ impl Log {
     #[must_use]
     pub fn uuid(&self) -> [u8; 16] {
         self.drawn.uuid
-    }
-
-    /// What the format drew at random.
-    pub(crate) fn drawn(&self) -> &Drawn {
-        &self.drawn
     }
 
     /// The hash of a name, by the region's key. With the broken rule it is one that anyone can make equal.

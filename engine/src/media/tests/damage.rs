@@ -6,9 +6,12 @@ use crate::media::directory::{self, Slot};
 use crate::media::layout::*;
 use crate::media::log::Txn;
 use crate::media::record::Head;
-use crate::media::seal::head_sum;
-use crate::media::words::{Seal, Words};
+use crate::media::seal::Seal;
+use crate::media::words::Words;
 use proptest::prelude::*;
+
+/// Where a word of the directory says what it names.
+const TAG: u32 = 40;
 
 /// A region with some of everything.
 struct Fixture {
@@ -64,7 +67,7 @@ impl Fixture {
         self.poke(at + word as u64 * 8, value);
         for (first, sum) in [(0, 15), (16, 63)] {
             let words: Vec<_> = (first..sum).map(|i| self.word(at + i * 8)).collect();
-            self.poke(at + sum * 8, head_sum(log.drawn().salt, slot.0, &words));
+            self.poke(at + sum * 8, log.salt().head_sum(slot.0, &words));
         }
     }
     fn flip_seal(&self) {
@@ -84,7 +87,11 @@ impl Fixture {
         memory.write(leaf.offset(), &old).unwrap();
     }
     fn seal(&self, at: u64, value: u64) {
-        self.poke(at, Seal::Place { at }.close(value));
+        self.poke(at, self.ledger.log().salt().place(at).close(value));
+    }
+    /// Of a page's word in the map of `many`.
+    fn seal_of_many(&self, page: u64) -> Seal {
+        self.ledger.log().salt().map(self.ledger.record(self.many).unwrap().id, page, 0)
     }
     fn smash(&self, at: u64) {
         self.ledger.log().region().memory().write(at, &[0x5a; 512]).unwrap();
@@ -153,8 +160,7 @@ const PLANTS: &[(&str, Plant)] = &[
     ("bitmap-fixed", |f| f.flip(f.ledger.shape().bitmap(0).offset())),
     ("bitmap-beyond-end", |f| f.poke(f.ledger.shape().bitmap(0).offset() + 4088, 1 << 63)),
     ("frame-owned-twice", |f| {
-        let word = Seal::Map { id: f.ledger.record(f.many).unwrap().id, prefix: 1, level: 0 };
-        f.poke(f.leaf().1 + 8, word.close(u64::from(f.frames[0].0)));
+        f.poke(f.leaf().1 + 8, f.seal_of_many(1).close(u64::from(f.frames[0].0)));
     }),
     ("frame-used-but-free", |f| f.bit(f.frames[9])),
     ("frame-leaked", |f| {
@@ -162,16 +168,16 @@ const PLANTS: &[(&str, Plant)] = &[
     }),
     ("directory-word", |f| f.poke(f.empty_bucket(), 99)),
     ("directory-word", |f| f.poke(RootWord::Directory.offset(), 1 << 33)),
-    ("directory-word", |f| f.seal(f.empty_bucket(), 3 << 40 | 5)),
+    ("directory-word", |f| f.seal(f.empty_bucket(), 3 << TAG | 5)),
     ("directory-depth", |f| {
         let mut at = f.bucket(b"one");
         for _ in 0..7 {
             let frame = f.frame();
-            f.seal(at, 2 << 40 | u64::from(frame.0));
+            f.seal(at, 2 << TAG | u64::from(frame.0));
             at = frame.offset();
         }
     }),
-    ("directory-empty-node", |f| f.seal(f.empty_bucket(), 2 << 40 | u64::from(f.frame().0))),
+    ("directory-empty-node", |f| f.seal(f.empty_bucket(), 2 << TAG | u64::from(f.frame().0))),
     ("directory-chain", |f| f.edit(f.one, |_, head| head.set_chain(Some(head.slot)))),
     ("directory-chain", |f| {
         let free = record_free(&f.ledger);
@@ -182,7 +188,7 @@ const PLANTS: &[(&str, Plant)] = &[
         let slots: Vec<_> = (0..65_u8).map(|i| create(&f.ledger, &[b'#', i + 1])).collect();
         slots.windows(2).for_each(|two| f.edit(two[0], |_, head| head.set_chain(Some(two[1]))));
         f.edit(slots[64], |_, head| head.set_chain(None));
-        f.seal(f.empty_bucket(), 1 << 40 | slots[0].0);
+        f.seal(f.empty_bucket(), 1 << TAG | slots[0].0);
     }),
     ("record-checksum", |f| f.flip(f.one.offset() + 16)),
     ("record-checksum", |f| f.flip(f.gone.offset() + 120)),
@@ -200,7 +206,7 @@ const PLANTS: &[(&str, Plant)] = &[
             panic!()
         };
         f.poke(from, 0);
-        f.seal(to, 1 << 40 | slot.0);
+        f.seal(to, 1 << TAG | slot.0);
     }),
     ("record-lost", |f| f.poke(f.bucket(b"one"), 0)),
     ("record-lost", |f| f.poke(RootWord::FreeSlots.offset(), 0)),
@@ -239,8 +245,7 @@ const PLANTS: &[(&str, Plant)] = &[
     ("map-check", |f| f.flip(f.leaf().1)),
     ("map-check", |f| f.edit(f.one, |_, head| head.set_root(head.root() ^ 1 << 50))),
     ("map-frame", |f| {
-        let word = Seal::Map { id: f.ledger.record(f.many).unwrap().id, prefix: 0, level: 0 };
-        f.poke(f.leaf().1, word.close(3));
+        f.poke(f.leaf().1, f.seal_of_many(0).close(3));
     }),
     ("map-empty-node", |f| {
         f.ledger.log().append(|t| (0..512).try_for_each(|i| t.write(f.leaf().1 + i * 8, 0))).unwrap();
@@ -408,12 +413,12 @@ fn a_list_of_a_directory_whose_nodes_are_named_again_and_again_has_an_end() {
     for with_a_record in [false, true] {
         let fixture = Fixture::new();
         let (above, below) = (fixture.frame(), fixture.frame());
-        let node = |at: u64, frame: FrameNo| fixture.seal(at, 2 << 40 | u64::from(frame.0));
+        let node = |at: u64, frame: FrameNo| fixture.seal(at, 2 << TAG | u64::from(frame.0));
         let at = fixture.empty_bucket();
         node(at, above);
         (0..512).for_each(|i| node(above.offset() + i * 8, below));
         if with_a_record {
-            fixture.seal(below.offset() + 8, 1 << 40 | fixture.one.0);
+            fixture.seal(below.offset() + 8, 1 << TAG | fixture.one.0);
         }
         let listed = fixture.ledger.list().map(|all| all.len());
         assert!(matches!(listed, Err(Error::Corrupt { what: "directory", .. })), "{listed:?}");
