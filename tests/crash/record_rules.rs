@@ -51,6 +51,6 @@ fn a_frame_of_slots_goes_with_its_bit() {
         Ok(())
     }
     // From the first unlink on that gives a frame back.
-    let since = label(0, u64::from(MANY) + 70, false);
+    let since = label(0, usize::from(MANY) + 70, false);
     Schedule { rule: Rule::SlotsSplit, media: BOTH, since, act }.holds_only_with_its_rule();
 }

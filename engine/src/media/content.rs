@@ -104,7 +104,7 @@ impl Ledger {
                 bitmap::set(t, shape, now.iter().map(|&(_, frame)| frame))?;
                 head.set_root(map.root);
                 if !splits {
-                    head.linked(now.iter().copied());
+                    head.note_linked(now.iter().copied());
                 }
                 if let Some(size) = size {
                     head.set_size(size);
@@ -115,7 +115,7 @@ impl Ledger {
             if splits {
                 self.change(|t, _| {
                     let mut head = Head::live(t, slot)?;
-                    head.linked(now.iter().copied());
+                    head.note_linked(now.iter().copied());
                     head.write(t)
                 })?;
             }

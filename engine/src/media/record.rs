@@ -231,13 +231,13 @@ impl Head {
         MapSeal::of_word(self.words[10])
     }
     /// Pages were linked, by the record that says so here.
-    pub(crate) fn linked(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
+    pub(crate) fn note_linked(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
         let (parts, mut seal) = (Parts::of(self.salt, self.tree()), self.map_seal());
         pages.for_each(|(page, frame)| seal.link(parts, page, frame));
         self.words[10] = seal.word();
     }
     /// Pages were cut, by the record that says so here.
-    pub(crate) fn unlinked_pages(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
+    pub(crate) fn note_cut(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
         let (parts, mut seal) = (Parts::of(self.salt, self.tree()), self.map_seal());
         pages.for_each(|(page, frame)| seal.cut(parts, page, frame));
         self.words[10] = seal.word();

@@ -124,8 +124,8 @@ fn gaps(t: &Txn<'_>, shape: Shape, freed: ObjectSlot) -> Result<Option<Vec<Gap>>
     }
 }
 
-/// Whether more than [`KEPT`] slots of other frames are on the list, and all of this one's: the list is walked only as far as
-/// that takes.
+/// Whether more than [`KEPT`] slots of other frames are on the list, which is walked only as far as that takes. It has no
+/// cycle: each record on the way names the one before it, and the first names none.
 fn has_others(t: &Txn<'_>, shape: Shape, frame: FrameNo) -> Result<bool> {
     let (mut elsewhere, mut previous, mut next) = (0, None, first_free(t, shape)?);
     while let Some(slot) = next {

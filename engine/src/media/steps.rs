@@ -174,7 +174,7 @@ impl Ledger {
             cleared.words.iter().try_for_each(|&at| t.write(at, 0))?;
             let mut head = Head::live(t, slot)?;
             head.set_root(cleared.root);
-            head.unlinked_pages(gone());
+            head.note_cut(gone());
             let given_back = last.map_or(Ok(None), |last| last(t, shape, &mut head))?;
             head.write(t)?;
             Ok(given_back)
