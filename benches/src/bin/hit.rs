@@ -9,7 +9,7 @@ use pagestone::units::FRAME_SIZE;
 use pagestone::{Object, PageIndex, Store};
 use pagestone_benches::clock::timed;
 use pagestone_benches::floor::{Floor, Step};
-use pagestone_benches::{Machine, Rng, medians};
+use pagestone_benches::{Machine, Random, medians};
 use std::hint::black_box;
 
 /// Pages of the object, unless the first argument says otherwise: 1M pages are 4 GiB.
@@ -69,9 +69,9 @@ impl Ring {
         }
         // Sattolo's shuffle: a single cycle.
         let mut next: Vec<u64> = (0..pages).collect();
-        let mut rng = Rng::new(1);
+        let mut random = Random::new(1);
         for i in (1..pages).rev() {
-            next.swap(i as usize, rng.below(i) as usize);
+            next.swap(i as usize, random.below(i) as usize);
         }
         for index in 0..pages {
             let successor = next[index as usize];
@@ -96,11 +96,11 @@ fn measure(object: &Object, ring: &Ring) -> Result<[f64; 7], Box<dyn std::error:
     let pages = ring.addresses.len() as u64;
     let base = ring.addresses.iter().copied().min().ok_or("no pages")?;
     let mut kinds: [Vec<f64>; 7] = Default::default();
-    let mut rng = Rng::new(2);
+    let mut random = Random::new(2);
     let mut chain = (0, ring.addresses[0]);
     for _ in 0..BURSTS {
         // Drawn beforehand: a generator in the loop would compete with what is measured for registers.
-        let order: Vec<u32> = (0..READS).map(|_| rng.below(pages) as u32).collect();
+        let order: Vec<u32> = (0..READS).map(|_| random.below(pages) as u32).collect();
         let independent_bare = timed(READS, || bare(base, &order));
         let independent_pinned = timed(READS, || pinned(object, &order));
         let dependent_bare = timed(READS, || chain.1 = bare_chain(chain.1));
@@ -142,8 +142,8 @@ impl Levels {
         // SAFETY: the object's frames begin at the lowest one and are not fewer than its pages; the store outlives this,
         // and no thread writes them any more.
         let floor = unsafe { Floor::over(base, pages) }?;
-        let mut rng = Rng::new(3);
-        let mut draw = || -> Vec<u32> { (0..READS).map(|_| rng.below(pages as u64) as u32).collect() };
+        let mut random = Random::new(3);
+        let mut draw = || -> Vec<u32> { (0..READS).map(|_| random.below(pages as u64) as u32).collect() };
         let mut kinds = vec![Vec::new(); Step::ALL.len() + 2];
         let (mut ratios, mut guards) = (Vec::new(), Vec::new());
         for _ in 0..BURSTS {
