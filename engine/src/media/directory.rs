@@ -186,7 +186,8 @@ pub(crate) fn insert(
     }
     if beside >= longest(t.log()) && !t.log().rules().broken(Rule::ChainUnbounded) {
         return Err(if level < LEVELS {
-            let why = format!("{beside} names lie where this one belongs, and no frame is left to spread them");
+            let why =
+                format!("{beside} names lie where this one belongs, and no frame is left to spread them");
             Error::NoSpace { why }
         } else {
             Error::NameCollision { name: String::from_utf8_lossy(name).into_owned(), names: beside }

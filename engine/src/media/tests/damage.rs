@@ -405,7 +405,10 @@ fn a_stale_node_is_noticed_by_the_seal_of_the_map_alone() {
     let report = f.ledger.check().unwrap();
     let names: Vec<_> = report.findings.iter().map(|finding| finding.name).collect();
     assert_eq!(names, ["map-seal"], "{report:#?}");
-    assert!(report.findings[0].detail.contains("it has 600 pages") && report.findings[0].detail.contains("says 610"));
+    assert!(
+        report.findings[0].detail.contains("it has 600 pages")
+            && report.findings[0].detail.contains("says 610")
+    );
 }
 
 #[test]

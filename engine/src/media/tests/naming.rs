@@ -179,7 +179,8 @@ fn the_directory_takes_no_more_names_of_one_place_than_it_reads_back() {
     assert_sound(&ledger);
     // Where there are frames again, one record spreads them all.
     ledger.release(&hog).unwrap();
-    let longest_name = (0..).map(|i| format!("{i:0255}").into_bytes()).find(|name| place(name) == place(&first));
+    let longest_name =
+        (0..).map(|i| format!("{i:0255}").into_bytes()).find(|name| place(name) == place(&first));
     create(&ledger, &longest_name.unwrap());
     assert_sound(&ledger);
 }
@@ -253,7 +254,8 @@ fn a_slot_of_a_frame_that_was_given_back_is_nobodys() {
     ledger.log().checkpoint().unwrap();
     let free = ledger.free_frames().unwrap() as usize;
     let frames = ledger.allocate_to_free(free).unwrap();
-    let (taken, kept): (Vec<_>, Vec<_>) = slots.iter().copied().partition(|slot: &ObjectSlot| frames.contains(&slot.frame()));
+    let (taken, kept): (Vec<_>, Vec<_>) =
+        slots.iter().copied().partition(|slot: &ObjectSlot| frames.contains(&slot.frame()));
     assert!(taken.len() >= 80 && kept.len() >= 64, "{} and {}", taken.len(), kept.len());
     for frame in frames {
         ledger.log().region().memory().write(frame.offset(), &[0x5a; 4096]).unwrap();
