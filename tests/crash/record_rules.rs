@@ -28,10 +28,12 @@ fn a_map_and_its_seal_change_together() {
 #[test]
 fn a_frame_of_slots_goes_with_its_bit() {
     fn act(live: &Live) -> Result<(), String> {
-        let objects: Vec<_> = (0..MANY).map(|_| live.fresh()).collect();
-        for (n, &object) in objects.iter().enumerate() {
+        let make = |n: usize| {
+            let object = live.fresh();
             live.run(0, Op::Create(object, name(0, &n.to_string()))).unwrap();
-        }
+            object
+        };
+        let objects: Vec<_> = (0..MANY).map(make).collect();
         live.run(0, Op::SyncAll).unwrap();
         for (n, &object) in objects.iter().enumerate() {
             live.run(0, Op::Unlink(name(0, &n.to_string()), object, true)).unwrap();
