@@ -8,6 +8,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use serde_json::json;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes `text` to standard output. A reader that closed the pipe has read enough.
 pub fn print(text: &str) -> Result<(), Failure> {
