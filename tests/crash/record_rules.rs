@@ -36,7 +36,7 @@ fn a_frame_of_slots_goes_with_its_bit() {
         let objects: Vec<_> = (0..MANY).map(make).collect();
         live.run(0, Op::SyncAll).unwrap();
         for (n, &object) in objects.iter().enumerate() {
-            live.run(0, Op::Unlink(name(0, &n.to_string()), object, true)).unwrap();
+            live.run(0, Op::Unlink(name(0, &n.to_string()), true)).unwrap();
         }
         live.run(0, Op::SyncAll).unwrap();
         // The frames become something else.
