@@ -32,11 +32,10 @@ fn a_frame_of_slots_goes_with_its_bit() {
         let make = |n: usize| {
             let object = live.fresh();
             live.run(0, Op::Create(object, name(0, &n.to_string()))).unwrap();
-            object
         };
-        let objects: Vec<_> = (0..MANY).map(make).collect();
+        (0..MANY).for_each(make);
         live.run(0, Op::SyncAll).unwrap();
-        for (n, &object) in objects.iter().enumerate() {
+        for n in 0..MANY {
             live.run(0, Op::Unlink(name(0, &n.to_string()), true)).unwrap();
         }
         live.run(0, Op::SyncAll).unwrap();
