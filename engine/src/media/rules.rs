@@ -57,6 +57,10 @@ pub enum Rule {
     CursorUnchecked,
     EmptyZero,
     OneRoot,
+    NamesUnkeyed,
+    ChainUnbounded,
+    SlotsSplit,
+    SealSplits,
 }
 
 impl Rule {
@@ -111,6 +115,10 @@ impl Rule {
         Self::CursorUnchecked,
         Self::EmptyZero,
         Self::OneRoot,
+        Self::NamesUnkeyed,
+        Self::ChainUnbounded,
+        Self::SlotsSplit,
+        Self::SealSplits,
     ];
 }
 

@@ -7,6 +7,7 @@
 //! word seal   42 bits of value, 22 of check    words of maps, directory nodes, busy table, heads of lists
 //! line sum    32 bits over 7 words and a count lines of the root
 //! head sum    32 bits over 15 words            heads of object records; names with 47
+//! map seal    count 37, digest 27              one an object, over all pages of its map (`map_seal`)
 //! ```
 //! The check of a word is linear in its value, so four flipped bits never pass, whichever they are; garbage passes once in
 //! four million times. "Nothing" is a value like any other, 0, and sealed: a frame that comes back as zeros, from a hole in
@@ -22,6 +23,7 @@ pub(crate) const VALUE_BITS: u32 = 42;
 pub(crate) const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
 const MAP: u64 = 0x6d_6170;
 const PLACE: u64 = 0x70_6c61_6365;
+const MAP_SEAL: u64 = 0x6d61_7073_6561_6c00;
 
 /// What all checks of a region are bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +121,11 @@ impl Salt {
     pub(crate) fn line_sum(self, at: u64, words: &[u64], count: u32) -> u32 {
         let sum = [self.drawn, at].iter().chain(words).copied().fold(0, sum);
         crc32c::crc32c_append(sum, &count.to_le_bytes())
+    }
+
+    /// What the parts of the seal of a map are made of: those of the map of `tree`.
+    pub(crate) const fn map_parts(self, tree: u64) -> u64 {
+        mix(self.drawn ^ mix(tree ^ MAP_SEAL))
     }
 
     /// The sum of a part of the object record in `slot`: its head, or its name.

@@ -47,6 +47,9 @@ pub(crate) trait Words {
         let value = self.salt().place(word.offset()).open(found);
         value.ok_or_else(|| unsealed(what, self.roots().at(word), found))
     }
+
+    /// The hash of a name, by the region's key.
+    fn hash(&self, name: &[u8]) -> u64;
 }
 
 impl Words for Log {
@@ -61,6 +64,9 @@ impl Words for Log {
     }
     fn roots(&self) -> &Roots {
         self.roots()
+    }
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.name_hash(name)
     }
 }
 
@@ -80,6 +86,9 @@ impl Words for Txn<'_> {
     fn root(&self, word: RootWord) -> Result<u64> {
         self.root(word)
     }
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.log().name_hash(name)
+    }
 }
 
 impl Words for Snapshot<'_> {
@@ -97,6 +106,9 @@ impl Words for Snapshot<'_> {
     }
     fn roots(&self) -> &Roots {
         self.roots()
+    }
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.log().name_hash(name)
     }
 }
 
