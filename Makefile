@@ -41,7 +41,7 @@ breaks: ## break each promise once in a copy of the tree: the test named beside 
 mutants: ## 490 small mistakes in the state word, the log and recovery: a test must notice each, or tests/mutants/survivors excuse it (hours; ONLY=regex, LIST=1; cargo-mutants)
 	sh tests/mutants/run.sh
 
-lint: tidy ## formatting, clippy and house rules; licences and advisories if cargo-deny is installed
+lint: tidy doc ## formatting, clippy, documentation and house rules; licences and advisories if cargo-deny is installed
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path $(COMPARE) --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
