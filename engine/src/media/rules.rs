@@ -55,6 +55,10 @@ pub enum Rule {
     PunchEarly,
     OneHeader,
     CursorUnchecked,
+    NamesUnkeyed,
+    ChainUnbounded,
+    SlotsSplit,
+    SealSplits,
 }
 
 impl Rule {
@@ -107,6 +111,10 @@ impl Rule {
         Self::PunchEarly,
         Self::OneHeader,
         Self::CursorUnchecked,
+        Self::NamesUnkeyed,
+        Self::ChainUnbounded,
+        Self::SlotsSplit,
+        Self::SealSplits,
     ];
 }
 

@@ -6,6 +6,7 @@
 //! ```text
 //! word seal   42 bits of value, 22 of check    words of maps, directory nodes, busy table, heads of lists
 //! head sum    32 bits over 15 words            heads of object records; names with 47
+//! map seal    count 37, digest 27              one an object, over all pages of its map (`map_seal`)
 //! ```
 //! The check of a word is linear in its value, so four flipped bits never pass, whichever they are; garbage passes once in
 //! four million times.
@@ -15,6 +16,7 @@ pub(crate) const VALUE_BITS: u32 = 42;
 const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
 const MAP: u64 = 0x6d_6170;
 const PLACE: u64 = 0x70_6c61_6365;
+const MAP_SEAL: u64 = 0x6d61_7073_6561_6c00;
 
 /// What all checks of a region are bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +44,11 @@ impl Salt {
     /// Of a word at byte `at`, which is no word of a map.
     pub(crate) const fn place(self, at: u64) -> Seal {
         Seal { seed: mix(self.0 ^ at ^ PLACE) }
+    }
+
+    /// What the parts of the seal of a map are made of: those of the map of `tree`.
+    pub(crate) const fn map_parts(self, tree: u64) -> u64 {
+        mix(self.0 ^ mix(tree ^ MAP_SEAL))
     }
 
     /// The sum of a part of the object record in `slot`: its head, or its name.
