@@ -5,7 +5,6 @@ use super::lengths::Lengths;
 use super::map::Map;
 use crate::error::{Error, Result};
 use crate::lookup::Lookaside;
-use crate::media::layout::rank_of;
 use crate::media::{ObjectRecord, ObjectSlot};
 use crate::page::{PageRef, Pages, PinResult};
 use crate::space::{Owner, PageSource, Place};
@@ -310,8 +309,8 @@ fn met_run(source: &impl PageSource, places: &[Place]) -> Vec<FrameNo> {
     let mut run: Vec<FrameNo> = Vec::new();
     for place in places {
         let Place::Frame(frame) = *place else { break };
-        let rank = run.first().map(|first| rank_of(*first).wrapping_add(run.len() as u32));
-        if rank.is_some_and(|rank| rank_of(frame) != rank) || source.meet(frame).is_err() {
+        let next = run.last().map(|last| last.0.wrapping_add(1));
+        if next.is_some_and(|next| frame.0 != next) || source.meet(frame).is_err() {
             break;
         }
         run.push(frame);

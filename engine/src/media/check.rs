@@ -8,6 +8,7 @@ mod head;
 mod maps;
 mod names;
 
+use super::groups;
 use super::log::Log;
 use super::record;
 use super::words::{Shape, Words};
@@ -34,6 +35,12 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "root-word",
         "an unused word of the root frame is not zero, or a counter there is beyond what can be reached",
     ),
+    ("group-table", "the table of groups does not say where a bitmap lies, or names a frame that cannot hold one"),
+    (
+        "group-tally",
+        "a group's bitmap does not match its seal and its count of free frames: nothing of the group is taken or freed",
+    ),
+    ("group-ahead", "the group behind the last has no bitmap: the region cannot grow into it"),
     ("bitmap-fixed", "the bitmap says that a fixed frame is free"),
     ("bitmap-beyond-end", "the bitmap says that a frame beyond the region's end is allocated"),
     ("frame-owned-twice", "a frame belongs to two owners"),
@@ -146,6 +153,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
         objects: BTreeMap::new(),
         numbers: HashSet::new(),
         slots: HashSet::new(),
+        entries: Vec::new(),
     };
     walk.directory()?;
     walk.orphans()?;
@@ -153,6 +161,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
     walk.lost_slots()?;
     walk.maps()?;
     walk.busy_table()?;
+    walk.groups()?;
     walk.bitmap()?;
     Ok(walk.report)
 }
@@ -169,6 +178,8 @@ struct Walk<'a, W> {
     numbers: HashSet<u64>,
     /// Slots met: live and free ones.
     slots: HashSet<u64>,
+    /// Of groups whose bitmap was found, ascending.
+    entries: Vec<groups::Entry>,
 }
 
 impl Report {

@@ -55,6 +55,9 @@ pub enum Rule {
     PunchEarly,
     OneHeader,
     CursorUnchecked,
+    TallyApart,
+    TallyUnchecked,
+    BitmapLater,
 }
 
 impl Rule {
@@ -107,6 +110,9 @@ impl Rule {
         Self::PunchEarly,
         Self::OneHeader,
         Self::CursorUnchecked,
+        Self::TallyApart,
+        Self::TallyUnchecked,
+        Self::BitmapLater,
     ];
 }
 

@@ -6,6 +6,7 @@
 //! ```text
 //! word seal   42 bits of value, 22 of check    words of maps, directory nodes, busy table, heads of lists
 //! head sum    32 bits over 15 words            heads of object records; names with 47
+//! tally       16 bits of count, 48 of seal     a group's bitmap, 512 words
 //! ```
 //! The check of a word is linear in its value, so four flipped bits never pass, whichever they are; garbage passes once in
 //! four million times.
@@ -15,6 +16,9 @@ pub(crate) const VALUE_BITS: u32 = 42;
 const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
 const MAP: u64 = 0x6d_6170;
 const PLACE: u64 = 0x70_6c61_6365;
+const BITMAP: u64 = 0x62_6974_6d61_70;
+const TALLY_BITS: u32 = 48;
+const TALLY_MASK: u64 = (1 << TALLY_BITS) - 1;
 
 /// What all checks of a region are bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +48,11 @@ impl Salt {
         Seal { seed: mix(self.0 ^ at ^ PLACE) }
     }
 
+    /// Of the bitmap of `group`, wherever that lies.
+    pub(crate) const fn bitmap(self, group: u64) -> BitmapSeal {
+        BitmapSeal { base: mix(self.0 ^ mix(group ^ BITMAP)) }
+    }
+
     /// The sum of a part of the object record in `slot`: its head, or its name.
     pub(crate) fn head_sum(self, slot: u64, words: &[u64]) -> u64 {
         let seed = [self.0, slot].into_iter().fold(0, sum);
@@ -66,6 +75,47 @@ impl Seal {
 
     fn check(self, value: u64) -> u64 {
         u64::from(linear(value) >> (u32::BITS - (u64::BITS - VALUE_BITS))) ^ mix(self.seed) >> VALUE_BITS
+    }
+}
+
+/// What the bitmap of a group is compared with: how many bits are zero, and a seal over its words by their places.
+///
+/// Each word has a part of its own in the seal, so a change of some words changes the seal by their parts. A word of zeros
+/// has none: the seal of a bitmap of zeros is known without reading it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BitmapSeal {
+    base: u64,
+}
+
+impl BitmapSeal {
+    /// The tally of a bitmap of zeros with so many bits.
+    pub(crate) const fn of_zeros(self, bits: u64) -> u64 {
+        bits << TALLY_BITS | self.base & TALLY_MASK
+    }
+
+    /// The tally of these words.
+    pub(crate) fn of(self, words: &[u64]) -> u64 {
+        let zeros = self.of_zeros(u64::from(u64::BITS) * words.len() as u64);
+        let words = words.iter().enumerate();
+        words.fold(zeros, |tally, (place, &word)| self.changed(tally, place as u64, 0, word))
+    }
+
+    /// The tally after the word at `place`, which was `old`, became `new`.
+    pub(crate) const fn changed(self, tally: u64, place: u64, old: u64, new: u64) -> u64 {
+        let seal = (tally ^ self.part(place, old) ^ self.part(place, new)) & TALLY_MASK;
+        // A count that damage made wrong stays so.
+        let free = Self::free(tally) + new.count_zeros() as u64 + (1 << 16) - old.count_zeros() as u64;
+        free << TALLY_BITS | seal
+    }
+
+    /// The zero bits that a tally counts.
+    pub(crate) const fn free(tally: u64) -> u64 {
+        tally >> TALLY_BITS
+    }
+
+    const fn part(self, place: u64, word: u64) -> u64 {
+        let seed = mix(self.base ^ place);
+        mix(seed ^ word) ^ mix(seed)
     }
 }
 
