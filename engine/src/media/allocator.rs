@@ -42,7 +42,9 @@ impl Allocator {
         let mut groups = Groups::default();
         // What a format makes lies there.
         let behind = first_free_frame(log.frames());
-        (0..=behind.0).step_by(FRAMES_PER_BLOCK as usize).for_each(|frame| groups.note_structure(FrameNo(frame)));
+        (0..=behind.0)
+            .step_by(FRAMES_PER_BLOCK as usize)
+            .for_each(|frame| groups.note_structure(FrameNo(frame)));
         groups.note_structure(behind);
         Ok(Self {
             log,
@@ -80,7 +82,8 @@ impl Allocator {
                     }
                     // Growing while this many frames are only waiting for the tail would be growth without end.
                     Err(missing)
-                        if !waited && groups.has_waiting(missing.max(growth::step(shape)), shape, &self.log) =>
+                        if !waited
+                            && groups.has_waiting(missing.max(growth::step(shape)), shape, &self.log) =>
                     {
                         None
                     }

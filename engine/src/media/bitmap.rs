@@ -39,10 +39,7 @@ pub(crate) fn allocated(words: &impl Words, shape: Shape, frame: FrameNo) -> Res
 }
 
 /// The bits of `frames`, by group and word.
-fn masks(
-    shape: Shape,
-    frames: impl Iterator<Item = FrameNo>,
-) -> Result<BTreeMap<u64, BTreeMap<u64, u64>>> {
+fn masks(shape: Shape, frames: impl Iterator<Item = FrameNo>) -> Result<BTreeMap<u64, BTreeMap<u64, u64>>> {
     let mut masks: BTreeMap<u64, BTreeMap<u64, u64>> = BTreeMap::new();
     for frame in frames {
         let (group, place, bit) = place_of(frame);

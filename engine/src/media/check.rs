@@ -35,7 +35,10 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "root-word",
         "an unused word of the root frame is not zero, or a counter there is beyond what can be reached",
     ),
-    ("group-table", "the table of groups does not say where a bitmap lies, or names a frame that cannot hold one"),
+    (
+        "group-table",
+        "the table of groups does not say where a bitmap lies, or names a frame that cannot hold one",
+    ),
     (
         "group-tally",
         "a group's bitmap does not match its seal and its count of free frames: nothing of the group is taken or freed",

@@ -5,7 +5,8 @@ use crate::media::ending::Recovery;
 use crate::media::groups;
 use crate::media::layout::{
     BITMAP_FRAMES, DIRECTORY_FRAME, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS,
-    ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE, WORDS_PER_FRAME, file_bytes, first_free_frame, initial_frames,
+    ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE, WORDS_PER_FRAME, file_bytes, first_free_frame,
+    initial_frames,
 };
 use crate::media::log::header::{FORMAT_WRITES, Header};
 use crate::media::log::recovery::recover;

@@ -125,10 +125,11 @@ pub(crate) fn begin(t: &mut Txn<'_>, shape: Shape, group: u64, bitmap: FrameNo) 
 pub(crate) fn of_format(salt: Salt, bitmap: &[u64]) -> impl Iterator<Item = (u64, u64)> + use<> {
     let sealed = move |at: u64, frame: FrameNo| (at, salt.place(at).close(frame.0.into()));
     let tallies = [salt.bitmap(0).of(bitmap), salt.bitmap(1).of_zeros(GROUP_FRAMES)];
-    let entries = (0..).zip(BITMAP_FRAMES.into_iter().zip(tallies)).flat_map(move |(group, (frame, tally))| {
-        let at = entry_at(GROUP_TABLE_FRAME, group);
-        [sealed(at, frame), (at + WORD_SIZE, tally)]
-    });
+    let entries =
+        (0..).zip(BITMAP_FRAMES.into_iter().zip(tallies)).flat_map(move |(group, (frame, tally))| {
+            let at = entry_at(GROUP_TABLE_FRAME, group);
+            [sealed(at, frame), (at + WORD_SIZE, tally)]
+        });
     std::iter::once(sealed(root_word(0), GROUP_TABLE_FRAME)).chain(entries)
 }
 

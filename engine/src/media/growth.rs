@@ -4,13 +4,14 @@
 //! is longer than the region, which is no defect.
 
 use super::allocator::{Allocator, KEPT_FOR_FREEING};
+use super::bitmap;
 use super::groups;
 use super::layout::{GROUP_FRAMES, GROUPS_MAX, RootWord, TABLE_GROUPS, file_bytes};
 use super::loaded::Purpose;
 use super::log::Txn;
 use super::rules::Rule;
 use super::words::Shape;
-use super::bitmap;
+
 use crate::error::{Error, Result};
 use crate::sync::atomic::Ordering;
 use crate::units::{FRAME_SIZE, FrameNo, REGION_FRAMES_MAX};
@@ -43,7 +44,7 @@ impl Allocator {
             return Ok(());
         }
         // Each group that begins costs the bitmap of another one, and some of them a frame of the table.
-        let least = missing + 2 * missing / GROUP_FRAMES + BESIDES;
+        let least = missing + 2 * missing / GROUP_FRAMES + BESIDES + self.left_alone(old);
         let wanted = step(old).max(least);
         let mut step = wanted;
         let frames = loop {
@@ -74,6 +75,14 @@ impl Allocator {
             now.frames = part;
         }
         Ok(())
+    }
+
+    /// Frames that growth adds in vain first: those of the last group, if it is left alone.
+    fn left_alone(&self, shape: Shape) -> u64 {
+        match self.log.uses().expect_group(shape.groups() - 1) {
+            Ok(()) => 0,
+            Err(_) => shape.groups() * GROUP_FRAMES - shape.frames,
+        }
     }
 
     /// Makes the frames between two ends part of the region, whose file has room for them.
@@ -162,7 +171,10 @@ impl Ahead {
     /// Changes the table and the bits.
     fn begin(&self, t: &mut Txn<'_>, shape: Shape) -> Result {
         let (tables, bitmaps) = self.frames.split_at(self.tables.len());
-        self.tables.iter().zip(tables).try_for_each(|(&group, &frame)| groups::begin_table(t, group, frame))?;
+        self.tables
+            .iter()
+            .zip(tables)
+            .try_for_each(|(&group, &frame)| groups::begin_table(t, group, frame))?;
         for (&group, &frame) in self.groups.iter().zip(bitmaps) {
             groups::begin(t, shape, group, frame)?;
         }

@@ -160,7 +160,8 @@ impl Groups {
                 None
             }
         };
-        while let Some(run) = self.best_run(log, shape, n - frames.len() as u64, near.take())? {
+        while (frames.len() as u64) < n {
+            let Some(run) = self.best_run(log, shape, n - frames.len() as u64, near.take())? else { break };
             self.take_run(run, &mut frames);
             if n - frames.len() as u64 <= FEW {
                 break;
@@ -237,10 +238,12 @@ impl Groups {
         let mut from = 0;
         while frames.len() < n {
             let broken = self.broken.range(from..).next().copied();
-            let Some(block) = broken.map_or_else(|| self.whole_block(log, shape), |block| Ok(Some(block)))? else {
+            let Some(block) = broken.map_or_else(|| self.whole_block(log, shape), |block| Ok(Some(block)))?
+            else {
                 break;
             };
-            let (group, first) = (block * FRAMES_PER_BLOCK / GROUP_FRAMES, block * FRAMES_PER_BLOCK % GROUP_FRAMES);
+            let (group, first) =
+                (block * FRAMES_PER_BLOCK / GROUP_FRAMES, block * FRAMES_PER_BLOCK % GROUP_FRAMES);
             let end = (first + FRAMES_PER_BLOCK) as u32;
             while frames.len() < n && block * FRAMES_PER_BLOCK < shape.frames {
                 let Some(loaded) = self.unless_full(log, shape, group)? else { break };

@@ -206,6 +206,41 @@ mod tests {
         assert_eq!(salt.head_sum(9, &[1, 2, 3]), 0xd11c_aa7e);
     }
 
+    /// The tally of a group after these words were changed one by one, and what the words are then.
+    fn changed(seal: BitmapSeal, changes: &[(u64, u64)]) -> (u64, Vec<u64>) {
+        let mut words = vec![0; 512];
+        let mut tally = seal.of_zeros(512 * 64);
+        for &(place, word) in changes {
+            let old = std::mem::replace(&mut words[place as usize], word);
+            tally = seal.changed(tally, place, old, word);
+        }
+        (tally, words)
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_two_words_in_each_others_place_change_the_tally() {
+        let seal = SALT.bitmap(7);
+        let words: Vec<u64> = (0..512).map(|n| if n % 3 == 0 { 0 } else { mix(n) }).collect();
+        let tally = seal.of(&words);
+        assert_eq!(
+            BitmapSeal::free(tally),
+            words.iter().map(|word| u64::from(word.count_zeros())).sum::<u64>()
+        );
+        for (place, &word) in words.iter().enumerate() {
+            for bit in 0..64 {
+                let flipped = seal.changed(tally, place as u64, word, word ^ 1 << bit);
+                assert_ne!(flipped & TALLY_MASK, tally & TALLY_MASK, "word {place}, bit {bit}");
+            }
+            let other = words[(place + 1) % 512];
+            let moved = seal.changed(tally, place as u64, word, other);
+            let moved = seal.changed(moved, (place as u64 + 1) % 512, other, word);
+            assert_eq!(moved == tally, word == other, "word {place}");
+        }
+        for group in (0..2000).filter(|group| *group != 7) {
+            assert_ne!(SALT.bitmap(group).of(&words), tally, "the bitmap of group {group}");
+        }
+    }
+
     proptest! {
         #[test]
         fn flipped_bits_do_the_same_to_every_word(
@@ -230,6 +265,20 @@ mod tests {
             let place = at.index(words.len());
             words[place] ^= 1 << bit;
             prop_assert_ne!(sum, Salt::new(salt).head_sum(slot, &words));
+        }
+
+        #[test]
+        fn a_tally_by_difference_is_that_of_all_words_and_keeps_what_rotted(
+            changes in prop::collection::vec((0u64..512, any::<u64>()), 1..200), group in 0u64..1 << 17,
+            rot in prop::collection::btree_set(0u64..512 * 64, 1..4), then in (0u64..512, any::<u64>())
+        ) {
+            let seal = SALT.bitmap(group);
+            let (tally, mut words) = changed(seal, &changes);
+            prop_assert_eq!(tally, seal.of(&words));
+            rot.iter().for_each(|bit| words[(bit / 64) as usize] ^= 1 << (bit % 64));
+            prop_assert_ne!(tally, seal.of(&words));
+            let old = std::mem::replace(&mut words[then.0 as usize], then.1);
+            prop_assert_ne!(seal.changed(tally, then.0, old, then.1), seal.of(&words), "it was sealed in");
         }
     }
 }

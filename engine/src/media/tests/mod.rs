@@ -3,6 +3,7 @@
 mod basics;
 mod concurrent;
 mod damage;
+mod groups;
 mod model;
 mod moments;
 mod naming;
