@@ -1,6 +1,6 @@
 #!/bin/sh
 # `make test`: every test program of the workspace. What a machine cannot show is skipped aloud by the program that meets it
-# (tests/src/skip.rs); here it is said once more at the end, and the last line counts it over all programs.
+# (tests/kit/src/skip.rs); here it is said once more at the end, and the last line counts it over all programs.
 set -u
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}

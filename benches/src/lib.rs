@@ -7,33 +7,13 @@ pub mod redb;
 pub mod speedtest;
 pub mod sqlite;
 
+pub use pagestone_kit::random::Random;
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
-
-/// SplitMix64: the same numbers on every machine.
-pub struct Rng(u64);
-
-impl Rng {
-    /// A sequence for each seed.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-    /// A number below `limit`, without a division.
-    #[inline]
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        ((u128::from(z) * u128::from(limit)) >> 64) as u64
-    }
-}
 
 /// What the numbers were measured on.
 pub struct Machine {

@@ -4,7 +4,7 @@
 //! ratio the median of the ratios of bursts that ran next to each other. Before, the system calls' worth of one commit is
 //! counted on our side: what a sync costs beyond the one flush that a file needs shows there.
 
-use crate::{Rng, medians::median};
+use crate::{Random, medians::median};
 use pagestone::store::Store;
 use pagestone::units::Durability;
 use pagestone_redb::Backend;
@@ -47,13 +47,13 @@ impl Side {
     }
 
     /// Commits `count` times `rows` rows with random keys.
-    fn insert(&self, rng: &mut Rng, count: u64, rows: u64) -> Outcome {
+    fn insert(&self, random: &mut Random, count: u64, rows: u64) -> Outcome {
         for _ in 0..count {
             let change = self.database.begin_write()?;
             {
                 let mut table = change.open_table(TABLE)?;
                 for _ in 0..rows {
-                    table.insert(rng.below(1 << 40), &VALUE[..])?;
+                    table.insert(random.below(1 << 40), &VALUE[..])?;
                 }
             }
             change.commit()?;
@@ -72,12 +72,12 @@ impl Side {
         Ok(change.commit()?)
     }
 
-    fn read(&self, rng: &mut Rng, count: u64) -> Outcome {
+    fn read(&self, random: &mut Random, count: u64) -> Outcome {
         let look = self.database.begin_read()?;
         let table = look.open_table(TABLE)?;
         let mut bytes = 0;
         for _ in 0..count {
-            bytes += table.get(rng.below(ROWS))?.map_or(0, |value| value.value().len() as u64);
+            bytes += table.get(random.below(ROWS))?.map_or(0, |value| value.value().len() as u64);
         }
         if bytes == count * VALUE.len() as u64 { Ok(()) } else { Err("rows are missing".into()) }
     }
@@ -146,9 +146,9 @@ pub fn measure(folder: &Path, class: Option<Durability>) -> Outcome<Table> {
     let folder = tempfile::tempdir_in(folder)?;
     let (file, ours) = (Side::file(folder.path(), 64 << 20)?, Side::region(folder.path(), 64 << 20, class)?);
     let durability = ours.store.as_ref().map(|store| store.info().durability);
-    let (mut rng, mut other) = (Rng::new(1), Rng::new(1));
+    let (mut random, mut other) = (Random::new(1), Random::new(1));
     let mut both = |side: &Side, count, rows| {
-        side.insert(if side.store.is_some() { &mut rng } else { &mut other }, count, rows)
+        side.insert(if side.store.is_some() { &mut random } else { &mut other }, count, rows)
     };
     both(&file, 20, 10)?;
     both(&ours, 20, 10)?;
@@ -173,8 +173,8 @@ fn reads(folder: &Path, class: Option<Durability>, table: &mut Table) -> Outcome
         let (file, ours) = (Side::file(folder, cache)?, Side::region(folder, cache, class)?);
         file.fill()?;
         ours.fill()?;
-        let (sides, mut rng) = ([&file, &ours], Rng::new(3));
-        table.rows.push(compare(name, 20_000.0, sides, |side| side.read(&mut rng, 20_000))?);
+        let (sides, mut random) = ([&file, &ours], Random::new(3));
+        table.rows.push(compare(name, 20_000.0, sides, |side| side.read(&mut random, 20_000))?);
         if cache == SMALL_CACHE {
             table.rows.push(compare("scan, per row, mostly not cached", ROWS as f64, sides, Side::scan)?);
         }

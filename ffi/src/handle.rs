@@ -235,17 +235,8 @@ mod tests {
                 && answer(parents) == code::PGS_E_FORKED
                 && end(parents) == code::PGS_E_FORKED
         };
-        // SAFETY: the child calls nothing but what is tested, and `_exit`.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let good = answers();
-            // SAFETY: ends the child, whose other threads are the parent's.
-            unsafe { libc::_exit(if good { 0 } else { 1 }) };
-        }
-        let mut status = -1;
-        // SAFETY: a child of ours, and room for its status.
-        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-        assert_eq!(status, 0);
+        let good = || if answers() { Ok(()) } else { Err("another answer".to_owned()) };
+        assert_eq!(pagestone_kit::fork::in_child(60, good), Ok(()));
         assert_eq!(end(parents), code::PGS_OK);
     }
 }

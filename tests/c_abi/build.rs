@@ -1,6 +1,6 @@
 //! Installs the C library once, by the recipe that users run, and compiles C against it.
 
-use pagestone_tests::skip::skipped;
+use pagestone_kit::skip::skipped;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;

@@ -1,7 +1,7 @@
 //! Users' projects, built against an installed library in the ways there are.
 
 use crate::build::{Prefix, compiler, cxx_compiler, files_below, make, root, run};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::skip::skipped;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

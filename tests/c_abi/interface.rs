@@ -2,7 +2,7 @@
 
 use crate::build::{Prefix, compiler, cxx_compiler, files, root, run, source};
 use crate::header::{Function, HEADER, Header};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::skip::skipped;
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::{env, fs};

@@ -1,14 +1,13 @@
 //! Runs cases one after the other, each with a limit of time, and counts what they did.
 
-use pagestone_tests::skip::skipped;
+use pagestone_kit::disk::private_mounts;
+use pagestone_kit::skip::skipped;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// One fault, or one sweep of it.
 pub struct Case {
@@ -55,10 +54,9 @@ impl Bench {
         picked
     }
 
-    /// A folder in memory, where there is such a thing: for sweeps that do not need a disk.
-    pub fn folder(&self) -> TempDir {
-        let memory = Path::new("/dev/shm");
-        tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).expect("there is room for a folder")
+    /// Whether the case, on its thread, may mount small disks; if not, that is said aloud.
+    pub fn may_mount(&self, what: &str) -> bool {
+        private_mounts().map_err(|why| self.skip(what, why)).is_ok()
     }
 
     /// Runs the cases whose names contain all words of `filters`. The last line is the summary.

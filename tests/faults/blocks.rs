@@ -2,9 +2,8 @@
 //! byte would end this process with `SIGBUS`.
 
 use crate::bench::{Bench, Case};
-use crate::child::{command_under, finish, say};
+use crate::child::finish;
 use crate::door::assert_clear;
-use crate::mount::{Mounted, make_ext4, make_xfs, may_mount};
 use crate::store::options;
 use crate::world::matches;
 use pagestone::persist::{FileOperation, Recorder};
@@ -12,6 +11,8 @@ use pagestone::region::{Region, RegionOptions, Source};
 use pagestone::store::{Object, Options, Store, Why};
 use pagestone::units::{Durability, PageIndex};
 use pagestone::{Error, Result};
+use pagestone_kit::child::{again, say, under};
+use pagestone_kit::disk::{Mounted, make_ext4, make_xfs, quick};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
@@ -176,10 +177,10 @@ fn refused_then_done(options: &Options, path: &Path, (name, change): Change) {
 
 fn sparse_copy(bench: &Bench) {
     let what = "a sparse copy on a full disk";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let Some(disk) = ext4(bench, what, folder.path(), 24 * MIB) else { return };
     let original = folder.path().join("original.pgs");
     for class in [Durability::Fdatasync, Durability::CacheLine] {
@@ -210,10 +211,10 @@ fn sparse_copy(bench: &Bench) {
 /// What a recovery stores to needs blocks too.
 fn sparse_unclean_copy(bench: &Bench) {
     let what = "a sparse copy of an unclean region";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let Some(disk) = ext4(bench, what, folder.path(), 24 * MIB) else { return };
     let (original, path) = (folder.path().join("original.pgs"), disk.path().join("copy.pgs"));
     let options = options(Durability::Fdatasync);
@@ -242,10 +243,10 @@ fn sparse_unclean_copy(bench: &Bench) {
 /// There a load of a hole takes a page as well: what only reads must need none.
 fn sparse_copy_in_memory(bench: &Bench) {
     let what = "a sparse copy on a full tmpfs";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let disk = match Mounted::tmpfs(&folder.path().join("disk"), 24 * MIB) {
         Ok(disk) => disk,
         Err(error) => return bench.skip(what, &error.to_string()),
@@ -296,10 +297,10 @@ fn reads_without_room(options: &Options, path: &Path, content: &[u8]) {
 
 fn sparse_file(bench: &Bench) {
     let what = "a sparse file that becomes a region";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let Some(disk) = ext4(bench, what, folder.path(), 24 * MIB) else { return };
     let path = disk.path().join("new.pgs");
     File::create(&path).and_then(|file| file.set_len(120 * PAGE)).expect("a hole");
@@ -316,10 +317,10 @@ fn sparse_file(bench: &Bench) {
 
 fn reflinked(bench: &Bench) {
     let what = "a reflinked region on a full XFS";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
     let disk = match make_xfs(&image, 320 * MIB).and_then(|()| Mounted::loop_on(&image, &at)) {
         Ok(disk) => disk,
@@ -353,10 +354,10 @@ fn copy_with_holes(from: &Path, to: &Path, block: usize) {
 
 fn holes_in_frames(bench: &Bench) {
     let what = "holes within frames";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
     let old = ["-m", "0", "-O", "^extents,^64bit,^metadata_csum", "-b", "1024"];
     let disk = match make_ext4(&image, 24 * MIB, &old).and_then(|()| Mounted::loop_on(&image, &at)) {
@@ -427,15 +428,15 @@ fn full_of_reflinks(bench: &Bench, what: &str, folder: &Path) -> Option<(Mounted
 /// As ocfs2, which shares blocks and knows no call that gives a file blocks of its own.
 fn never_unshared(bench: &Bench) {
     let what = "a file system that unshares nothing";
-    if !may_mount(bench, what) || !crate::inject::available(bench, what) {
+    if !bench.may_mount(what) || !crate::inject::available(bench, what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let Some((disk, path, backup)) = full_of_reflinks(bench, what, folder.path()) else { return };
     let injected =
         ["-qq", "-o", "/dev/null", "-e", "trace=fallocate", "-e", "inject=fallocate:error=EOPNOTSUPP"];
     let change = || {
-        let ended = finish(command_under("strace", &injected, "change", &[&path.to_string_lossy()]));
+        let ended = finish(under("strace", &injected, &again("change", &path)));
         let ended = ended.expect("it ends");
         assert!(ended.status.success(), "{:?} {}", ended.status, ended.complained);
         ended.said.join("; ")
@@ -452,10 +453,10 @@ fn never_unshared(bench: &Bench) {
 /// The lease says that a flush has failed, and the region has no blocks of its own yet.
 fn fails_before_a_change(bench: &Bench) {
     let what = "a sync that fails before the first change";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let Some((disk, path, backup)) = full_of_reflinks(bench, what, folder.path()) else { return };
     for full in [true, false] {
         let recorder = Recorder::new();
@@ -478,10 +479,10 @@ fn fails_before_a_change(bench: &Bench) {
 
 fn huge_pages(bench: &Bench) {
     let what = "a tmpfs that gives 2 MiB at a time";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let disk = match Mounted::tmpfs_with(&folder.path().join("disk"), "size=64m,huge=always") {
         Ok(disk) => disk,
         Err(error) => return bench.skip(what, &error.to_string()),
@@ -510,10 +511,10 @@ fn on_disk(path: &Path) -> u64 {
 
 fn failed_transaction(bench: &Bench) {
     let what = "a failed transaction on a small disk";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let Some(disk) = ext4(bench, what, folder.path(), 16 * MIB) else { return };
     let path = disk.path().join("r.pgs");
     let store = options(Durability::Fdatasync).create(true).open(&path).expect("it is made");
@@ -555,10 +556,10 @@ fn failed_transaction(bench: &Bench) {
 
 fn compacted(bench: &Bench) {
     let what = "free space that gives way";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let Some(disk) = ext4(bench, what, folder.path(), 24 * MIB) else { return };
     let path = disk.path().join("r.pgs");
     let options = options(Durability::Fdatasync).create(true);

@@ -2,7 +2,6 @@
 
 use crate::bench::{Bench, Case};
 use crate::door::assert_clear;
-use crate::mount::{Mounted, make_ext4, may_mount, mend_ext4};
 use crate::script::{PAGE, script};
 use crate::store::{Player, options};
 use crate::world::{Ending, matches};
@@ -10,6 +9,7 @@ use pagestone::Error;
 use pagestone::region::{Difference, Region, RegionOptions, Source};
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};
+use pagestone_kit::disk::{Mounted, make_ext4, mend_ext4, quick};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -28,10 +28,10 @@ pub const CASES: &[Case] = &[
 const MIB: u64 = 1 << 20;
 
 fn full_disk(bench: &Bench, what: &str, ext4: bool) {
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let at = folder.path().join("disk");
     let mounted = if ext4 {
         let image = folder.path().join("image");
@@ -131,10 +131,10 @@ fn play_in_little_room(options: &Options, path: &Path) -> Result<Player, String>
 
 fn sizes_of_disk(bench: &Bench) {
     let what = "a disk of each size";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let disk = match Mounted::tmpfs(&folder.path().join("disk"), MIB) {
         Ok(mounted) => mounted,
         Err(error) => return bench.skip(what, &error.to_string()),
@@ -155,7 +155,7 @@ fn sizes_of_disk(bench: &Bench) {
 }
 
 fn sizes_of_region(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     let path = folder.path().join("small.pgs");
     for n in bench.sweep(480, 30) {
         let bytes = (16 + n as u64) * PAGE;
@@ -221,12 +221,12 @@ impl ThinDisk {
 
 fn thin_disk(bench: &Bench) {
     let what = "failing write-back";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
     let mut failed = 0;
     for n in bench.sweep(60, 8) {
-        let folder = bench.folder();
+        let folder = quick();
         let spare = (4 + n as u64 * 2) * PAGE;
         let mut disk = match ThinDisk::new(folder.path(), spare) {
             Ok(disk) => disk,
@@ -257,10 +257,10 @@ fn thin_disk(bench: &Bench) {
 /// What a dead process has left in the page cache is gone after an unmount. The numbers of mounts are given out again.
 fn mounted_again(bench: &Bench) {
     let what = "a disk that is mounted again";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
     let identity = || {
         let mounted = Mounted::loop_on(&image, &at)?;

@@ -10,6 +10,7 @@ use pagestone::region::Identity;
 use pagestone::store;
 use pagestone::store::Options;
 use pagestone::units::Durability;
+use pagestone_kit::disk::quick;
 use std::path::Path;
 
 pub const CASES: &[Case] = &[
@@ -63,7 +64,7 @@ enum Meaning {
 }
 
 fn sweep(bench: &Bench, error: i32, lasting: bool) {
-    let folder = bench.folder();
+    let folder = quick();
     for class in CLASSES {
         let path = folder.path().join(format!("{class}-whole"));
         let whole = play(class, &path, |_| {});
@@ -152,7 +153,7 @@ fn plain(options: &Options) -> Options {
 const STOPS: [usize; 5] = [4, 17, 26, 60, 93];
 
 fn recovery(bench: &Bench) {
-    let (folder, identity) = (bench.folder(), Identity::plain([7; 16], 1, 2, 3));
+    let (folder, identity) = (quick(), Identity::plain([7; 16], 1, 2, 3));
     for class in CLASSES {
         for (stop, (bytes, history)) in STOPS.into_iter().zip(unclean(class, folder.path(), identity)) {
             let path = folder.path().join("crashed");

@@ -2,18 +2,18 @@
 //! else; and the opening says which it was.
 
 use crate::bench::{Bench, Case};
-use crate::child::{Ended, command, command_under, finish, say};
+use crate::child::{Ended, finish};
 use crate::disk::ThinDisk;
-use crate::mount::{Mounted, make_btrfs, make_ext4, make_xfs, may_mount};
 use crate::script::PAGE;
 use crate::store::options;
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::Durability;
-use std::io::{BufRead, BufReader, Write};
+use pagestone_kit::child::{Child, again, say, under, wait_for_death};
+use pagestone_kit::disk::{Mounted, make_btrfs, make_ext4, make_xfs, quick};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 use tempfile::TempDir;
 
 pub const CASES: &[Case] = &[
@@ -56,7 +56,7 @@ pub fn life(path: &Path) {
         (0..OBJECTS).map(|n| store.create(format!("object {n}")).expect("room")).collect();
     objects.iter().for_each(|object| object.write_at(0, &[7; 100]).expect("room"));
     say("ready");
-    wait();
+    wait_for_death();
 }
 
 /// Commits one batch after the other, each over all pages of two objects; waits for a line before the first, if it is to.
@@ -80,18 +80,9 @@ pub fn batches(path: &Path, how: &str) {
         }
         batch.commit().expect("a disk");
         say(&format!("batch {number}"));
-        if how == "thin" {
-            wait();
+        if how == "thin" || number == u8::MAX {
+            wait_for_death();
         }
-        if number == u8::MAX {
-            wait();
-        }
-    }
-}
-
-fn wait() -> ! {
-    loop {
-        std::thread::sleep(Duration::from_secs(60));
     }
 }
 
@@ -150,62 +141,39 @@ fn batch(store: &Store) -> String {
     }
 }
 
-/// A process that owns a region; killed when dropped.
-struct Owner {
-    child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
-    input: ChildStdin,
-}
+/// A process that owns a region.
+struct Owner(Child);
 
 impl Owner {
     fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("a child can be started");
-        let out = child.stdout.take().expect("its output");
-        let input = child.stdin.take().expect("its input");
-        let mut owner = Self { child, lines: BufReader::new(out).lines(), input };
-        assert_eq!(owner.hears(), "ready");
-        owner
-    }
-
-    fn hears(&mut self) -> String {
-        self.lines.next().and_then(Result::ok).expect("the owner lives")
+        let mut child = Child::start(&mut command);
+        assert_eq!(child.line().as_deref(), Some("ready"));
+        Self(child)
     }
 
     /// The number of the last of `count` more batches.
     fn batches(&mut self, count: usize) -> u8 {
-        let number =
-            |line: String| line.strip_prefix("batch ").and_then(|n| n.parse().ok()).expect("a batch");
-        (0..count).map(|_| number(self.hears())).last().expect("some")
-    }
-
-    fn signal(&self, signal: libc::c_int) {
-        // SAFETY: a plain call; the child was not waited for, so the number is its own.
-        unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+        (0..count).map(|_| self.0.line().as_deref().and_then(number).expect("a batch")).last().expect("some")
     }
 
     /// SIGKILL; the last batch that it had said until then.
     fn kill(mut self) -> u8 {
-        self.signal(libc::SIGKILL);
-        self.child.wait().expect("it ends");
-        let said = self.lines.by_ref().map_while(Result::ok);
-        said.filter_map(|line| line.strip_prefix("batch ")?.parse().ok()).last().unwrap_or(0)
+        self.0.kill().unwrap();
+        self.0.rest().iter().filter_map(|line| number(line)).last().unwrap_or(0)
     }
 }
 
-impl Drop for Owner {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Of the batch that the line tells of.
+fn number(line: &str) -> Option<u8> {
+    line.strip_prefix("batch ")?.parse().ok()
 }
 
-/// What `look` says, run under a program, which gets `under` first; without one if that is empty.
-fn looks(under: &[&str], path: &Path, how: &str) -> String {
-    let path = path.to_str().expect("paths are text");
-    let command = match under.split_first() {
-        Some((program, options)) => command_under(program, options, "look", &[path, how]),
-        None => command("look", &[path, how]),
+/// What `look` says, run under a program with its options; without one if there is none.
+fn looks(program: &[&str], path: &Path, how: &str) -> String {
+    let look = again(&format!("look {how}"), path);
+    let command = match program.split_first() {
+        Some((program, options)) => under(program, options, &look),
+        None => look,
     };
     let Ended { status, said, complained } = finish(command).expect("it ends");
     assert!(status.success(), "{complained}");
@@ -222,10 +190,10 @@ const BIND: &str = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
 
 fn kept(bench: &Bench) {
     let what = "mounts of a region that a dead process left";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
-    let (disk, memory) = (on_disk(), bench.folder());
+    let (disk, memory) = (on_disk(), quick());
     let at = |name: &str| disk.path().join(name);
     let image = |name: &str| at(&format!("{name}.image"));
     let made = |name: &str, made: std::io::Result<()>| match made
@@ -253,21 +221,21 @@ fn kept(bench: &Bench) {
             ["unshare", "-m", "sh", "-c", BIND, "sh", &text(from), &text(to)].map(str::to_owned).to_vec()
         };
         let alone = vec!["unshare".to_owned(), "-m".to_owned()];
-        for (under, opened) in [
+        for (program, opened) in [
             (vec![], path.clone()),
             (alone, path.clone()),
             (bind(&folder, &other), other.join("r.pgs")),
             (bind(&path, &file), file.clone()),
         ] {
-            let owner = Owner::start(command_under("unshare", &["-m"], "life", &[&text(&path)]));
+            let owner = Owner::start(under("unshare", &["-m"], &again("life", &path)));
             owner.kill();
-            let under: Vec<&str> = under.iter().map(String::as_str).collect();
+            let program: Vec<&str> = program.iter().map(String::as_str).collect();
             for how in ["read", "write"] {
-                let said = looks(&under, &opened, how);
-                assert!(said.starts_with("ProcessDeath Kept "), "{folder:?} {under:?}: {said}");
-                assert!(said.contains(" dropped 0; clean true"), "{folder:?} {under:?}: {said}");
+                let said = looks(&program, &opened, how);
+                assert!(said.starts_with("ProcessDeath Kept "), "{folder:?} {program:?}: {said}");
+                assert!(said.contains(" dropped 0; clean true"), "{folder:?} {program:?}: {said}");
                 let all = format!("records {RECORDS} whole true objects {OBJECTS}");
-                assert!(said.contains(&all), "{folder:?} {under:?}: {said}");
+                assert!(said.contains(&all), "{folder:?} {program:?}: {said}");
             }
             std::fs::remove_file(&path).expect("it can be removed");
             bench.state();
@@ -288,7 +256,7 @@ impl Scene {
         make_ext4(&scene.image(), 12 << 20, &[])?;
         scene.mount()?;
         let path = scene.path();
-        scene.owner = Some(Owner::start(command("batches", &[path.to_str().expect("text"), "plain"])));
+        scene.owner = Some(Owner::start(again("batches plain", &path)));
         Ok(scene)
     }
 
@@ -312,9 +280,9 @@ impl Scene {
     /// What the disk holds at one moment, at which the owner is stopped; and the last batch that it had said before.
     fn snapshot(&mut self, to: &Path, batches: usize) -> u8 {
         let last = self.owner().batches(batches);
-        self.owner().signal(libc::SIGSTOP);
+        self.owner().0.signal(libc::SIGSTOP);
         std::fs::copy(self.image(), to).expect("there is room");
-        self.owner().signal(libc::SIGCONT);
+        self.owner().0.signal(libc::SIGCONT);
         last
     }
 
@@ -399,7 +367,7 @@ fn found(said: &str) -> u8 {
 
 fn lost(bench: &Bench, why: &str, way: Way) {
     let what = "a disk that is lost and found";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
     for round in bench.sweep(20, 3) {
@@ -422,19 +390,19 @@ const FORGET: &str = "sync; echo 3 > /proc/sys/vm/drop_caches";
 /// something to the region's path.
 fn refused(bench: &Bench, before: &str) {
     let what = "write-back that is refused after a death";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
     for order in [["read thin", "write thin"], ["write thin", "write thin"]] {
-        let folder = bench.folder();
+        let folder = quick();
         let mut disk = match ThinDisk::new(folder.path(), 1200 * PAGE) {
             Ok(disk) => disk,
             Err(error) => return bench.skip(what, &error.to_string()),
         };
         let path = disk.path();
-        let mut owner = Owner::start(command("batches", &[path.to_str().expect("text"), "thin"]));
+        let mut owner = Owner::start(again("batches thin", &path));
         disk.fill().expect("a disk");
-        owner.input.write_all(b"go on\n").expect("it listens");
+        owner.0.tell("go on");
         assert_eq!(owner.batches(1), 1);
         owner.kill();
         Command::new("sh").args(["-c", before, "sh"]).arg(&path).status().expect("a shell");

@@ -1,13 +1,15 @@
 //! The file changes under an open store: its name goes, another file takes it, its mode changes, it is cut.
 
 use crate::bench::{Bench, Case};
-use crate::child::{command, finish, say};
+use crate::child::finish;
 use crate::script::PAGE;
 use crate::store::options;
 use crate::world::matches;
 use pagestone::Error;
 use pagestone::store::{Object, Store};
 use pagestone::units::{Durability, PageIndex};
+use pagestone_kit::child::{again, say};
+use pagestone_kit::disk::quick;
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -42,7 +44,7 @@ fn works(store: &Store, object: &Object, byte: u8) {
 }
 
 fn removed(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     let path = folder.path().join("r.pgs");
     let (store, object) = filled(&path, 1);
     std::fs::remove_file(&path).unwrap();
@@ -66,7 +68,7 @@ fn removed(bench: &Bench) {
 }
 
 fn replaced(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     let (path, new) = (folder.path().join("r.pgs"), folder.path().join("new.pgs"));
     let (other, content) = filled(&new, 9);
     drop(content);
@@ -84,7 +86,7 @@ fn replaced(bench: &Bench) {
 }
 
 fn forbidden(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     let path = folder.path().join("r.pgs");
     let (store, object) = filled(&path, 1);
     std::fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
@@ -119,9 +121,9 @@ const ACCESSES: &[(&str, bool)] = &[
 
 fn cut(bench: &Bench) {
     for &(access, may_die) in ACCESSES {
-        let folder = bench.folder();
+        let folder = quick();
         let path = folder.path().join("r.pgs");
-        let ended = finish(command("cut", &[access, &path.to_string_lossy()]));
+        let ended = finish(again(&format!("cut {access}"), &path));
         let ended = ended.unwrap_or_else(|| panic!("{access}: it hangs"));
         let died = ended.status.signal() == Some(libc::SIGBUS);
         let told = ended.said.iter().any(|line| line.contains("was cut"));

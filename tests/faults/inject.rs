@@ -1,12 +1,14 @@
 //! A real process whose system calls fail, are cut short, or are its last: `strace -e inject`.
 
 use crate::bench::{Bench, Case};
-use crate::child::{BEGIN, Ended, command_under, finish, say};
+use crate::child::{BEGIN, Ended, finish};
 use crate::door::ending;
 use crate::script::script;
 use crate::store::{Player, options, told};
 use crate::world::{Ending, History};
 use pagestone::units::Durability;
+use pagestone_kit::child::{again, say, under};
+use pagestone_kit::disk::quick;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -74,7 +76,7 @@ impl Calls {
         let (path, log) = (folder.join("traced"), folder.join("trace"));
         let log_text = log.to_string_lossy();
         let options = ["-qq", "-o", &*log_text];
-        let ended = finish(command_under("strace", &options, "script", &[&path.to_string_lossy()]));
+        let ended = finish(under("strace", &options, &again("script", &path)));
         let ended = ended.expect("the script ends");
         assert!(
             ended.status.success() && ended.said.last().is_some_and(|last| last == "left"),
@@ -114,7 +116,7 @@ fn run(folder: &Path, injection: &str) -> (Ended, History) {
     let call = injection.split_once(':').map_or(injection, |(call, _)| call);
     let trace = format!("trace={call}");
     let options = ["-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-    let ended = finish(command_under("strace", &options, "script", &[&path.to_string_lossy()]));
+    let ended = finish(under("strace", &options, &again("script", &path)));
     let ended = ended.unwrap_or_else(|| panic!("{injection}: it hangs"));
     let (mut history, script) = (History::new(), script());
     let done = ended.said.iter().filter(|line| line.starts_with("ok ")).count();
@@ -144,7 +146,7 @@ fn errors(bench: &Bench) {
     if !available(bench, "failing system calls") {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let calls = Calls::of_script(folder.path());
     for &(call, errors) in ERRORS {
         let numbers = calls.numbers(call, |line| is_ours(call, line));
@@ -180,7 +182,7 @@ fn nuisances(bench: &Bench) {
     if !available(bench, "interrupted and slow system calls") {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let calls = Calls::of_script(folder.path());
     for &(call, nuisance) in NUISANCES {
         let numbers = calls.numbers(call, |_| true);
@@ -200,7 +202,7 @@ fn kills(bench: &Bench) {
     if !available(bench, "SIGKILL at system calls") {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let calls = Calls::of_script(folder.path());
     let plain = |name: &&String| name.chars().all(|c| c.is_alphanumeric() || c == '_');
     // How often the heap grows depends on where it begins, which differs from run to run.
@@ -239,13 +241,13 @@ fn overtaken(bench: &Bench) {
     if !available(bench, what) {
         return;
     }
-    let folder = bench.folder();
+    let folder = quick();
     let log = folder.path().join("trace");
     let traced = |options: &[&str], name: &str, how: &str| {
         let path = folder.path().join(name);
         let log = log.to_string_lossy();
         let options = [&["-qq", "-o", &*log, "-e", "trace=openat"], options].concat();
-        command_under("strace", &options, "make", &[&path.to_string_lossy(), how])
+        under("strace", &options, &again(&format!("make {how}"), &path))
     };
     let store: Filling = |path| {
         let store = options(Durability::Fdatasync).open(path).expect("nothing has locked it");

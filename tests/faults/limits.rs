@@ -1,11 +1,14 @@
 //! Limits of the process: addresses, open files, sizes of files, memory.
 
 use crate::bench::{Bench, Case};
-use crate::child::{Ended, command, finish, say};
+use crate::child::{Ended, finish};
 use crate::script::{PAGE, script};
 use crate::store::{Player, options};
 use crate::world::Ending;
 use pagestone::units::{Durability, PageIndex};
+use pagestone_kit::child::{again, say};
+use pagestone_kit::disk::quick;
+use pagestone_kit::limit::Limit;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +26,7 @@ const CLASS: Durability = Durability::Fdatasync;
 
 /// A child that plays the script under a limit. It ends well, whatever it was told.
 fn limited(limit: &str, value: u64, path: &Path) -> Ended {
-    let ended = finish(command("limited", &[limit, &value.to_string(), &path.to_string_lossy()]));
+    let ended = finish(again(&format!("limited {limit} {value}"), path));
     let ended = ended.unwrap_or_else(|| panic!("{limit} {value}: it hangs"));
     assert!(ended.status.success(), "{limit} {value}: {:?} {}", ended.status, ended.complained);
     ended
@@ -44,7 +47,7 @@ fn sound(path: &Path) {
 }
 
 fn addresses(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     // Mebibytes beside what the program has already. With less it is the allocator that ends the program.
     for more in (12..if bench.long { 80 } else { 20 }).chain([100, 500, 3 << 10, 1 << 20]) {
         let path = folder.path().join(format!("as-{more}"));
@@ -78,7 +81,7 @@ fn addresses(bench: &Bench) {
 
 /// A region whose length is no whole number of blocks of addresses, with too few addresses for it: told, and not tried for ever.
 fn odd_length(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     let path = folder.path().join("odd");
     drop(options(CLASS).open(&path).unwrap());
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len((300 << 20) + PAGE).unwrap();
@@ -97,10 +100,10 @@ fn odd_length(bench: &Bench) {
 
 /// How much memory a batch takes is its writer's choice: too much is an error, and the batch and the store go on.
 fn large_batch(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     let path = folder.path().join("batch");
     for (more, enough) in [(48, false), (100, false), (1 << 10, true)] {
-        let ended = finish(command("large-batch", &[&(more << 20).to_string(), &path.to_string_lossy()]));
+        let ended = finish(again(&format!("large-batch {}", more << 20), &path));
         let ended = ended.expect("it does not hang");
         assert!(ended.status.success(), "{more}: {:?} {}", ended.status, ended.complained);
         let error = said(&ended, "error ");
@@ -136,14 +139,13 @@ pub fn batch_under_a_limit(value: &str, path: &Path) {
 const LOCKED_LIMIT: u64 = 1 << 30;
 
 fn locked_memory(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     let path = folder.path().join("locked");
     match Group::new(LOCKED_LIMIT) {
         Err(why) => bench.skip("locked memory", &why),
         Ok(group) => {
-            let (path_text, processes) = (path.to_string_lossy(), group.processes());
-            let arguments = [&*path_text, &*processes.to_string_lossy()];
-            let ended = finish(command("locked", &arguments)).expect("it does not hang");
+            let role = format!("locked {}", group.processes().display());
+            let ended = finish(again(&role, &path)).expect("it does not hang");
             if let Some(why) = said(&ended, "skip ") {
                 return bench.skip("locked memory", why);
             }
@@ -181,7 +183,7 @@ pub fn lock(path: &Path, processes: &str) {
 }
 
 fn open_files(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     let (mut refused, mut played) = (0, 0);
     for more in 0..8 {
         let path = folder.path().join(format!("files-{more}"));
@@ -200,7 +202,7 @@ fn open_files(bench: &Bench) {
 }
 
 fn file_sizes(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     for n in bench.sweep(200, 14) {
         let bytes = (n as u64 * 3 + 1) * PAGE;
         let path = folder.path().join("sizes");
@@ -230,15 +232,11 @@ fn file_sizes(bench: &Bench) {
 
 /// A limit of this process from here on.
 fn set_limit(what: libc::__rlimit_resource_t, value: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: room for the answer.
-    assert!(unsafe { libc::getrlimit(what, &raw mut limit) } == 0);
-    limit.rlim_cur = value.min(limit.rlim_max);
-    // SAFETY: an initialized limit.
-    assert!(unsafe { libc::setrlimit(what, &raw const limit) } == 0);
+    Limit::set(what, value).expect("it may").for_good();
 }
 
-pub fn in_child(limit: &str, value: &str, path: &Path) {
+pub fn in_child(limit: &str, path: &Path) {
+    let (limit, value) = limit.split_once(' ').expect("which limit, and how much");
     let value: u64 = value.parse().expect("a number");
     match limit {
         "as" => set_limit(libc::RLIMIT_AS, pages_mapped() * PAGE + value),
@@ -326,8 +324,7 @@ fn memory(bench: &Bench) {
         return bench.skip(what, "the temporary folder lies in memory");
     }
     fs::remove_file(&path).expect("it was made");
-    let ended =
-        finish(command("working-set", &[&path.to_string_lossy(), &group.processes().to_string_lossy()]));
+    let ended = finish(again(&format!("working-set {}", group.processes().display()), &path));
     let ended = ended.expect("it does not hang");
     assert!(ended.status.success(), "{:?} {}", ended.status, ended.complained);
     let store = options(CLASS).open(&path).unwrap();

@@ -18,7 +18,6 @@ mod ending;
 mod file;
 mod inject;
 mod limits;
-mod mount;
 mod pair;
 mod script;
 mod stacks;
@@ -43,10 +42,11 @@ const CASES: &[&[Case]] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
-    if args.first().is_some_and(|first| first == child::VERB) {
-        return child::run(&args[1..]);
+    if let Some(role) = pagestone_kit::child::role() {
+        child::run(&role);
+        return ExitCode::SUCCESS;
     }
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
     let long = args.iter().any(|arg| arg == "--long")
         || std::env::var("PAGESTONE_FAULTS").is_ok_and(|v| v == "long");
     // What is meant for the usual harness says nothing here.

@@ -2,9 +2,9 @@
 
 use crate::bench::{Bench, Case};
 use crate::disk::{ThinDisk, store_on};
-use crate::mount::may_mount;
 use crate::script::PAGE;
 use pagestone::store::Store;
+use pagestone_kit::disk::quick;
 use std::thread;
 
 pub const CASES: &[Case] =
@@ -36,11 +36,11 @@ fn work(store: &Store, thread: usize) -> usize {
 
 fn race(bench: &Bench) {
     let what = "syncs that fail at once";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
     for n in 0..if bench.long { 60 } else { 4 } {
-        let folder = bench.folder();
+        let folder = quick();
         let mut disk = match ThinDisk::new(folder.path(), (150 + n * 7) * PAGE) {
             Ok(disk) => disk,
             Err(error) => return bench.skip(what, &error.to_string()),

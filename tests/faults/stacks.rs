@@ -1,10 +1,10 @@
 //! File systems over others: no class is claimed that what lies at the bottom has not.
 
 use crate::bench::{Bench, Case};
-use crate::mount::{Mounted, make_btrfs, make_ext4, may_mount};
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
 use pagestone::units::Durability;
+use pagestone_kit::disk::{Mounted, make_btrfs, make_ext4};
 use std::io;
 use std::path::Path;
 
@@ -41,7 +41,7 @@ fn syncs(folder: &Path) -> u64 {
 
 fn stacks(bench: &Bench) {
     let what = "file systems over others";
-    if !may_mount(bench, what) {
+    if !bench.may_mount(what) {
         return;
     }
     if let Err(error) = overlays(bench).and_then(|()| images(bench)).and_then(|()| elsewhere(bench)) {

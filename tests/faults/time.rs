@@ -1,16 +1,17 @@
 //! A disk that takes its time, an owner that is stopped, clocks that jump.
 
 use crate::bench::{Bench, Case};
-use crate::child::{command, command_under, finish, say};
+use crate::child::finish;
 use crate::script::PAGE;
 use crate::store::options;
 use pagestone::Error;
 use pagestone::persist::{Event, Recorder};
 use pagestone::store::Store;
 use pagestone::units::{Durability, PageIndex};
-use std::io::{BufRead, BufReader};
+use pagestone_kit::child::{Child, again, say, under, wait_for_death};
+use pagestone_kit::disk::quick;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ fn slow(bench: &Bench) {
         |event: &Event| matches!(event, Event::SyncBegin { .. }),
         |event: &Event| matches!(event, Event::WriteThroughBegin { .. }),
     ] {
-        let (folder, recorder) = (bench.folder(), Recorder::new());
+        let (folder, recorder) = (quick(), Recorder::new());
         let store = options(CLASS).recorder(recorder.clone()).open(folder.path().join("slow.pgs")).unwrap();
         let object = store.create("a").unwrap();
         object.write_at(0, &[1; 8 * PAGE as usize]).unwrap();
@@ -84,43 +85,21 @@ fn work_beside(store: &Store, during: &AtomicBool) -> Duration {
 }
 
 /// Opens a store, leaves something unsynced in it, says so, and waits for its end.
-pub fn hold(path: &Path) {
+pub fn hold(path: &Path) -> ! {
     let store = options(CLASS).open(path).unwrap();
     let object = store.open_or_create("held").unwrap();
     object.append(b"synced. ").unwrap();
     store.sync().unwrap();
     object.append(b"not synced. ").unwrap();
     say("held");
-    loop {
-        thread::park();
-    }
+    wait_for_death()
 }
 
-/// A child that holds the store. Killed when dropped.
-struct Owner(Child);
-
-impl Owner {
-    fn start(mut command: Command) -> Self {
-        let mut child = Self(command.stdout(Stdio::piped()).spawn().expect("a child can be started"));
-        let out = BufReader::new(child.0.stdout.take().expect("it was asked for"));
-        let held = out.lines().map_while(Result::ok).any(|line| line == "held");
-        if !held {
-            child.end();
-            panic!("the owner did not get the store");
-        }
-        child
-    }
-
-    fn end(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.end();
-    }
+/// A child that holds the store.
+fn owner(mut command: Command) -> Child {
+    let mut owner = Child::start(&mut command);
+    owner.hears("held").expect("it gets the store");
+    owner
 }
 
 fn succeeds(path: &Path, lives: usize) {
@@ -143,18 +122,17 @@ fn refused(path: &Path, pid: u32) {
 }
 
 fn stopped(bench: &Bench) {
-    let folder = bench.folder();
+    let folder = quick();
     let path = folder.path().join("held.pgs");
-    let mut owner = Owner::start(command("hold", &[&path.to_string_lossy()]));
-    let pid = owner.0.id();
-    // SAFETY: a signal to a child of ours that has not been waited for.
-    assert!(unsafe { libc::kill(pid as libc::pid_t, libc::SIGSTOP) } == 0);
+    let mut owner = owner(again("hold", &path));
+    let pid = owner.id();
+    owner.signal(libc::SIGSTOP);
     let start = Instant::now();
     refused(&path, pid);
     assert!(start.elapsed() < Duration::from_secs(5), "a refusal does not wait for the owner");
     thread::sleep(Duration::from_millis(200));
     refused(&path, pid);
-    owner.end();
+    owner.kill().unwrap();
     succeeds(&path, 1);
     bench.state();
 }
@@ -163,24 +141,19 @@ fn stopped(bench: &Bench) {
 /// before, and a living one is never taken for dead.
 fn clocks(bench: &Bench) {
     const TEN_YEARS: &str = "315360000";
-    let folder = bench.folder();
+    let folder = quick();
     let path = folder.path().join("held.pgs");
-    let name = path.to_string_lossy();
     let later = ["--time", "--boottime", TEN_YEARS, "--monotonic", TEN_YEARS, "--fork", "--kill-child"];
     if !Command::new("unshare").args(later).arg("true").status().is_ok_and(|status| status.success()) {
         return bench.skip("clocks that jump", "needs a time name space (unshare --time, root)");
     }
     for (life, shifted) in [true, false, true].into_iter().enumerate() {
-        let owner = if shifted {
-            command_under("unshare", &later, "hold", &[&name])
-        } else {
-            command("hold", &[&name])
-        };
-        let mut owner = Owner::start(owner);
+        let hold = again("hold", &path);
+        let mut owner = owner(if shifted { under("unshare", &later, &hold) } else { hold });
         let claimed = matches!(options(CLASS).open(&path), Err(Error::InUse { .. }));
         assert!(claimed, "life {life}");
         // And the other way round: a process that looks from another time.
-        let looker = command_under("unshare", &later, "limited", &["fsize", "9999999999", &name]);
+        let looker = under("unshare", &later, &again("limited fsize 9999999999", &path));
         let looked = finish(looker).expect("it does not hang");
         assert!(
             looked.said.iter().any(|line| line.contains("is in use by")),
@@ -188,7 +161,7 @@ fn clocks(bench: &Bench) {
             looked.said,
             looked.complained
         );
-        owner.end();
+        owner.kill().unwrap();
         wait_until_free(&path);
         succeeds(&path, life + 1);
         bench.state();

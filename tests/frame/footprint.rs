@@ -2,6 +2,7 @@
 
 use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
 use pagestone::units::Pfn;
+use pagestone_kit::random::Random;
 use std::collections::HashSet;
 
 const TOUCHES: usize = 10_000;
@@ -20,12 +21,11 @@ fn status(name: &str) -> u64 {
 #[test]
 fn ten_thousand_lonely_first_touches_cost_a_page_each_and_give_it_back() {
     let table = FrameTable::with_capacity(FRAMES, 1 << 20).expect("address space");
-    let mut number = 1u64;
+    let mut random = Random::new(1);
     let mut chunks = HashSet::with_capacity(2 * TOUCHES);
     let mut touches = Vec::with_capacity(TOUCHES);
     while touches.len() < TOUCHES {
-        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let pfn = (number >> 20) % FRAMES;
+        let pfn = random.below(FRAMES);
         if chunks.insert(pfn / 256) {
             touches.push(Pfn::new(pfn));
         }

@@ -2,29 +2,15 @@
 
 use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
 use pagestone::units::Pfn;
+use pagestone_kit::fork::in_child;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Runs `child` in a forked child; the number it returns must be zero.
-fn in_child(child: impl FnOnce() -> i32) {
-    // SAFETY: this test is the process's only thread of consequence; the child leaves by `_exit`.
-    match unsafe { libc::fork() } {
-        0 => {
-            let code = child();
-            // SAFETY: ends the child without running the parent's exit handlers.
-            unsafe { libc::_exit(code) };
-        }
-        pid => {
-            let mut status = 0;
-            // SAFETY: `pid` is our child and `status` is ours.
-            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-            assert_eq!(status, 0, "the child's check number {} failed", libc::WEXITSTATUS(status));
-        }
-    }
-}
+/// A child that takes longer hangs.
+const HANGS: u32 = 60;
 
-/// The first of `checks` that failed, from 1; zero if none did.
-fn first_failure(checks: &[bool]) -> i32 {
-    checks.iter().position(|ok| !ok).map_or(0, |i| i as i32 + 1)
+/// The first of `checks` that failed.
+fn first_failure(checks: &[bool]) -> Result<(), String> {
+    checks.iter().position(|ok| !ok).map_or(Ok(()), |i| Err(format!("its check number {i} failed")))
 }
 
 #[test]
@@ -33,7 +19,7 @@ fn a_child_inherits_no_frame_and_has_a_table_of_its_own() {
     let range = parents.allocate(1000).expect("pfns");
     let (pinned, untouched) = (range.start, Pfn::new(range.start.get() + 999));
     assert_eq!(parents.pin(pinned), PinOutcome::Populated);
-    in_child(|| {
+    let ended = in_child(HANGS, || {
         let own = FrameTable::global();
         let drop_inherited = own.unpin(pinned);
         let fresh = own.allocate(10).map(|range| range.start);
@@ -51,6 +37,7 @@ fn a_child_inherits_no_frame_and_has_a_table_of_its_own() {
             own.peek(pinned).is_none(),
         ])
     });
+    assert_eq!(ended, Ok(()));
     assert_eq!(parents.pin(pinned), PinOutcome::Pinned, "the parent lost nothing");
     assert_eq!(parents.peek(pinned).expect("live").pins(), 2);
 }
@@ -71,10 +58,8 @@ fn a_child_forked_amid_first_touches_never_hangs() {
             }
         });
         for _ in 0..50 {
-            in_child(|| {
-                let forked = range.iter().step_by(4096).all(|pfn| table.pin(pfn) == PinOutcome::Forked);
-                first_failure(&[forked])
-            });
+            let forked = || range.iter().step_by(4096).all(|pfn| table.pin(pfn) == PinOutcome::Forked);
+            assert_eq!(in_child(HANGS, || first_failure(&[forked()])), Ok(()));
         }
         stop.store(1, Ordering::Relaxed);
     });

@@ -2,21 +2,10 @@
 
 use pagestone::frame::{FrameTable, Manner, PinOutcome, UnpinOutcome};
 use pagestone::units::{Pfn, PfnRange};
+use pagestone_kit::random::Random;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// A random sequence (xorshift), the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 const THREADS: u64 = 4;
 
@@ -51,7 +40,7 @@ fn no_count_is_lost_beside_real_punches() {
 /// Keeps a few frames pinned and checks that each has the pins that this thread knows of. However the threads are
 /// scheduled, it goes on until there were punches enough.
 fn hold_and_drop(table: &FrameTable, chunks: u64, thread: u64) {
-    let mut random = Random(thread * 0x9e37_79b9 + 1);
+    let mut random = Random::new(thread);
     let mut held = Vec::new();
     let patience = Instant::now() + Duration::from_secs(60);
     for n in 0_u64.. {
@@ -168,7 +157,7 @@ fn the_budget_bounds_memory_however_fast_threads_populate() {
         for thread in 0..THREADS {
             let (table, most) = (&table, &most);
             scope.spawn(move || {
-                let mut random = Random(thread + 1);
+                let mut random = Random::new(thread);
                 for _ in 0..20_000 {
                     let pfn = Pfn::new(random.below(1 << 22));
                     assert!(table.pin(pfn).is_pinned());

@@ -44,8 +44,7 @@ fn found_by_the_oracle() {
         recorded: true,
         frames_max: None,
         broken: Some(Rule::GrowthTail),
-    })
-    .unwrap();
+    });
     let store = ground.open().unwrap();
     let o1 = store.create(name(0, 0)).unwrap();
     o1.append(&bytes(0, 8569)).unwrap();

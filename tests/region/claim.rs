@@ -1,10 +1,11 @@
 //! One owner per region.
 
-use crate::child::Child;
+use crate::child;
 use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::{Holder, Region, RegionOptions};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::child::under;
+use pagestone_kit::skip::skipped;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -25,7 +26,7 @@ fn reading() -> RegionOptions {
 fn of_two_openers_through_two_names_one_wins_and_the_other_learns_who() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
-    let owner = Child::start("owner", &path);
+    let owner = child::start("owner", &path);
     let (hard, soft) = (directory.path().join("hard"), directory.path().join("soft"));
     std::fs::hard_link(&path, &hard).unwrap();
     symlink(&path, &soft).unwrap();
@@ -53,9 +54,9 @@ fn a_killed_owner_is_succeeded_at_once_and_its_stores_are_there() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     for _ in 0..3 {
-        let owner = Child::start("owner", &path);
+        let mut owner = child::start("owner", &path);
         holder_of(attach(&path));
-        owner.kill();
+        owner.kill().unwrap();
         let region = attach(&path).unwrap();
         assert_eq!(region.memory().load(4096).unwrap(), 42);
         region.close();
@@ -67,13 +68,13 @@ fn readers_share_a_region_and_keep_writers_out() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     attach(&path).unwrap().close();
-    let reader = Child::start("reader", &path);
+    let mut reader = child::start("reader", &path);
     let second = attach_with(&path, reading()).unwrap();
     second.close();
     drop(second);
     let by = holder_of(attach(&path));
     assert!(by.contains(&reader.id().to_string()) && by.ends_with("reading)"), "{by}");
-    reader.kill();
+    reader.kill().unwrap();
     attach(&path).unwrap();
 }
 
@@ -85,7 +86,7 @@ fn a_closed_region_is_free_for_other_processes_at_once() {
     region.close();
     assert!(matches!(region.ensure_usable(), Err(Error::Closed)));
     drop(region);
-    Child::start("owner", &path);
+    child::start("owner", &path);
 }
 
 #[test]
@@ -102,9 +103,9 @@ fn a_program_that_is_started_inherits_nothing() {
 fn a_forked_child_has_neither_the_bytes_nor_its_dead_parent_s_claim() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
-    let parent = Child::start("parent", &path);
+    let mut parent = child::start("parent", &path);
     let orphan: i32 = std::fs::read_to_string(path.with_extension("child")).unwrap().parse().unwrap();
-    parent.kill();
+    parent.kill().unwrap();
     let outcome = attach(&path).map(|region| region.memory().load(0).unwrap());
     // SAFETY: ends the process that the role started and that no other process waits for.
     let lived = unsafe { libc::kill(orphan, libc::SIGKILL) } == 0;
@@ -116,9 +117,9 @@ fn a_forked_child_has_neither_the_bytes_nor_its_dead_parent_s_claim() {
 fn the_search_for_an_owner_reads_few_files_however_many_are_open() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
-    let _hog = Child::start("hog", &path);
-    let _owner = Child::start("owner", &path);
-    Child::start("refused", &path);
+    let _hog = child::start("hog", &path);
+    let _owner = child::start("owner", &path);
+    child::start("refused", &path);
 }
 
 /// The process that a child said it is.
@@ -138,7 +139,7 @@ pub fn say_who_this_is(path: &Path) {
 fn a_process_whose_first_thread_has_ended_is_an_owner_still() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("who");
-    let owner = Child::start("headless", &path);
+    let mut owner = child::start("headless", &path);
     let holder = said_by(&path);
     let stat = || std::fs::read_to_string(format!("/proc/{}/stat", owner.id())).unwrap();
     while !stat().contains(") Z ") {
@@ -146,7 +147,7 @@ fn a_process_whose_first_thread_has_ended_is_an_owner_still() {
     }
     assert!(holder.may_live(), "{}", stat());
     assert!(holder.to_string().contains(&format!("process {} (", owner.id())), "{holder}");
-    owner.kill();
+    owner.kill().unwrap();
     assert!(!holder.may_live());
 }
 
@@ -155,7 +156,7 @@ pub fn go_on_without_the_first_thread(path: &Path) -> ! {
     say_who_this_is(path);
     std::thread::spawn(|| {
         std::thread::sleep(std::time::Duration::from_millis(20));
-        crate::child::wait_for_death()
+        child::stay()
     });
     let first = std::process::id();
     // SAFETY: a question.
@@ -185,13 +186,12 @@ fn an_owner_in_another_pid_namespace_is_not_taken_for_dead() {
         skipped("an owner in another PID namespace", "it needs the right to make one (root, and util-linux)");
         return;
     }
-    let mut elsewhere = Command::new("unshare");
-    elsewhere.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(std::env::current_exe().unwrap());
-    let owner = Child::start_under(elsewhere, "named", &path);
+    let apart = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    let mut owner = child::begun(&mut under("unshare", &apart, &child::command("named", &path)));
     let holder = said_by(&path);
     assert_ne!(holder.space, Holder::this_process().space);
     assert!(holder.may_live(), "{holder:?}");
-    owner.kill();
+    owner.kill().unwrap();
     // From where all processes are seen it is known to be dead, from elsewhere it is not.
     let last = || !holder.may_live() || holder.to_string().contains("if that process still lives");
     let start = std::time::Instant::now();
@@ -206,13 +206,7 @@ const MANY: u64 = 12_000;
 
 /// Runs in a process of its own: has very many files open.
 pub fn open_many_files() -> Vec<std::fs::File> {
-    let limit = libc::rlimit { rlim_cur: MANY + 100, rlim_max: MANY + 100 };
-    // SAFETY: an initialized limit.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
-        skipped(
-            "a process with many open files",
-            "it needs the right to raise RLIMIT_NOFILE; run this test as root",
-        );
+    if !child::may_open("a process with many open files", MANY + 100) {
         return Vec::new();
     }
     let file = std::fs::File::open("/dev/null").unwrap();

@@ -1,7 +1,7 @@
 //! Numbers of open files: 0, 1 and 2 are the program's, open or closed.
 
 use crate::attach;
-use crate::child::Child;
+use crate::child;
 use pagestone::region::{Region, RegionOptions, Source};
 use pagestone::store::Store;
 use std::path::Path;
@@ -12,7 +12,7 @@ fn a_program_without_standard_files_writes_its_messages_into_no_region() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     drop(Store::options().create(true).open(&path).unwrap());
-    Child::start("closed-standard-files", &path);
+    child::start("closed-standard-files", &path);
     drop(Store::options().open(&path).unwrap());
 }
 

@@ -1,70 +1,30 @@
 //! Growing into what is not there, and files that shrink.
 
-use crate::child::Child;
+use crate::child;
 use crate::refusal::refuse_beyond;
 use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::disk::{Mounted, make_ext4, mounted};
+use pagestone_kit::limit::Limit;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// A file system that is soon full; gone when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// Two MiB that stay in memory.
-    fn tmpfs() -> Option<Self> {
-        Self::mount(&["-t", "tmpfs", "-o", "size=2m", "pagestone-test"])
-    }
-
-    /// Some MiB of a file system that keeps what it allocated when it fails half-way.
-    fn ext4(image: &Path) -> Option<Self> {
-        std::fs::File::create(image).and_then(|file| file.set_len(8 * MIB)).unwrap();
-        let made = Command::new("mkfs.ext4").args(["-q", "-O", "^has_journal"]).arg(image).status();
-        if !made.is_ok_and(|status| status.success()) {
-            skipped("a full disk of ext4", "mkfs.ext4 is not installed (apt install e2fsprogs)");
-            return None;
-        }
-        Self::mount(&["-o", "loop", image.to_str().unwrap()])
-    }
-
-    fn mount(arguments: &[&str]) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(arguments).arg(directory.path()).status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(Self(directory));
-        }
-        skipped("a full disk", &format!("it needs the right to mount {arguments:?}; run this test as root"));
-        None
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("region")
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 /// Fills the disk and looks that nothing is lost; the file system has more than 1.5 MiB and less than 64.
-fn fill(disk: &SmallDisk) {
-    let region = attach(&disk.path()).unwrap();
+fn fill(disk: &Mounted) {
+    let path = disk.path().join("region");
+    let region = attach(&path).unwrap();
     region.grow_to(MIB).unwrap();
     let pattern: Vec<u8> = (0..MIB).map(|i| (i % 251) as u8).collect();
     region.memory().write(0, &pattern).unwrap();
     let error = region.grow_to(64 * MIB).unwrap_err();
     assert!(matches!(&error, Error::NoSpace { .. }), "{error}");
     assert_eq!(region.len_bytes(), MIB);
-    assert_eq!(std::fs::metadata(disk.path()).unwrap().len(), MIB, "the file was not put back");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), MIB, "the file was not put back");
     let mut found = vec![0; MIB as usize];
     region.memory().read(0, &mut found).unwrap();
     assert!(found == pattern);
@@ -77,15 +37,19 @@ fn fill(disk: &SmallDisk) {
 
 #[test]
 fn a_full_memory_file_system_is_an_error_and_loses_nothing() {
-    if let Some(disk) = SmallDisk::tmpfs() {
+    let folder = tempfile::tempdir().unwrap();
+    if let Some(disk) = mounted("a full tmpfs", || Mounted::tmpfs(folder.path(), 2 * MIB)) {
         fill(&disk);
     }
 }
 
 #[test]
 fn a_full_disk_is_an_error_and_loses_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    if let Some(disk) = SmallDisk::ext4(&directory.path().join("image")) {
+    let folder = tempfile::tempdir().unwrap();
+    let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
+    // It keeps what it allocated when it fails half-way.
+    let make = || make_ext4(&image, 8 * MIB, &["-O", "^has_journal"]);
+    if let Some(disk) = mounted("a full ext4", || make().and_then(|()| Mounted::loop_on(&image, &at))) {
         fill(&disk);
     }
 }
@@ -93,16 +57,14 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
 #[test]
 fn the_process_s_own_file_size_limit_is_an_error_and_no_signal() {
     let directory = tempfile::tempdir().unwrap();
-    Child::start("limited", &directory.path().join("region"));
+    child::start("limited", &directory.path().join("region"));
 }
 
 /// Runs in a process of its own: the limit is the process's, and a signal would end it.
 pub fn beyond_the_file_size_limit(path: &Path) {
     let region = attach(path).unwrap();
     region.grow_to(MIB).unwrap();
-    let limit = libc::rlimit { rlim_cur: 2 * MIB, rlim_max: 2 * MIB };
-    // SAFETY: an initialized limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+    Limit::set(libc::RLIMIT_FSIZE, 2 * MIB).unwrap().for_good();
     assert!(matches!(region.grow_to(4 * MIB), Err(Error::NoSpace { .. })));
     assert_eq!(std::fs::metadata(path).unwrap().len(), MIB);
     region.grow_to(2 * MIB).unwrap();
@@ -118,7 +80,7 @@ pub fn beyond_the_file_size_limit(path: &Path) {
 #[test]
 fn a_growth_that_is_interrupted_wherever_it_is_long_ends() {
     let directory = tempfile::tempdir().unwrap();
-    Child::start("interrupted", &directory.path().join("region"));
+    child::start("interrupted", &directory.path().join("region"));
 }
 
 /// Runs in a process of its own, whose signals are so near to each other that no long allocation comes to its end, and those

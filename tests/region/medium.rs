@@ -4,8 +4,8 @@ use crate::attach_with;
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
 use pagestone::units::Durability;
-use pagestone_tests::skip::skipped;
-use std::path::Path;
+use pagestone_kit::disk;
+use pagestone_kit::skip::skipped;
 
 fn memory(options: &RegionOptions) -> pagestone::Result<std::sync::Arc<Region>> {
     Region::attach(Source::Memory { bytes: 1 << 20 }, options)
@@ -63,11 +63,9 @@ fn what_an_opening_that_only_reads_requires_is_of_the_medium() {
 
 #[test]
 fn a_shared_memory_file_system_is_volatile() {
-    if !Path::new("/dev/shm").is_dir() {
-        skipped("the class of shared memory", "there is no /dev/shm");
-        return;
-    }
-    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let Some(directory) = disk::memory() else {
+        return skipped("the class of shared memory", "there is no /dev/shm");
+    };
     let options = RegionOptions { create: true, ..Default::default() };
     let region = attach_with(&directory.path().join("region"), options).unwrap();
     assert_eq!(region.class(), Durability::Volatile);

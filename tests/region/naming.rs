@@ -1,7 +1,7 @@
 //! The name of a region's file: durable before the region says that it is one, or not there.
 
 use crate::attach;
-use crate::child::Child;
+use crate::child;
 use crate::refusal::refuse;
 use pagestone::store::Store;
 use std::fs;
@@ -17,12 +17,12 @@ fn on_disk() -> tempfile::TempDir {
 
 #[test]
 fn in_a_folder_that_cannot_be_read_a_region_is_made_with_its_name_durable_or_not_at_all() {
-    Child::start("unreadable-folder", on_disk().path());
+    child::start("unreadable-folder", on_disk().path());
 }
 
 #[test]
 fn an_empty_file_that_becomes_a_region_has_a_durable_name() {
-    Child::start("unsynced-name", on_disk().path());
+    child::start("unsynced-name", on_disk().path());
 }
 
 /// Runs in a process of its own, which gives its rights up.
@@ -72,7 +72,7 @@ pub fn that_cannot_be_synced(folder: &Path) {
 
 #[test]
 fn where_no_folder_can_be_synced_the_file_system_is() {
-    Child::start("folders-without-sync", on_disk().path());
+    child::start("folders-without-sync", on_disk().path());
 }
 
 /// Runs in a process of its own, to which `fsync` of a folder is an argument that makes no sense, as on CIFS.
@@ -89,7 +89,7 @@ pub fn where_no_folder_can_be_synced(folder: &Path) {
 
 #[test]
 fn a_file_that_cannot_be_locked_is_not_left_and_one_that_another_has_locked_stays() {
-    Child::start("unlockable", on_disk().path());
+    child::start("unlockable", on_disk().path());
 }
 
 /// Runs in a process of its own, in which no file may be locked from some moment on.

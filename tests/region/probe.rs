@@ -2,13 +2,14 @@
 //!
 //! DAX files and devdax are tested where they exist: `make test-dax`.
 
-use crate::child::Child;
+use crate::child;
 use crate::refusal::refuse;
 use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::{Difference, Region, RegionOptions, Source};
 use pagestone::units::{Durability, MediumKind};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::disk::memory;
+use pagestone_kit::skip::skipped;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -30,8 +31,7 @@ fn each_medium_is_taken_for_what_it_is() {
         let region = Region::attach(memory, &RegionOptions::default()).unwrap();
         assert_eq!((region.kind(), region.medium_class()), (MediumKind::Memory, Durability::Volatile));
     }
-    if Path::new("/dev/shm").is_dir() {
-        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    if let Some(memory) = memory() {
         let region = attach(&memory.path().join("region")).unwrap();
         assert_eq!((region.kind(), region.medium_class()), (MediumKind::File, Durability::Volatile));
     } else {
@@ -113,7 +113,7 @@ fn a_window_begins_at_a_block_whatever_the_medium() {
 #[test]
 fn a_boot_that_cannot_be_told_at_all_equals_no_other() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    Child::start("nameless-boot", directory.path());
+    child::start("nameless-boot", directory.path());
 }
 
 /// Runs in a process of its own: in a folder without `/proc` and `/dev`, and with a kernel that has no random numbers.

@@ -1,10 +1,11 @@
 //! Opening is as cheap for the largest medium as for a small one.
 
 use crate::attach_with;
-use crate::child::Child;
+use crate::child;
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::limit::Limit;
+use pagestone_kit::skip::skipped;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ fn the_largest_sparse_file_attaches_as_fast_as_a_small_one_and_takes_no_memory()
     let open = |path: &Path| attach_with(path, RegionOptions::default()).unwrap();
     assert_flat("sparse file", quickest(|| open(&small)), quickest(|| open(&large)));
 
-    Child::start("attacher", &large);
+    child::start("attacher", &large);
 }
 
 /// Runs in a process of its own: memory is the process's.
@@ -63,17 +64,14 @@ pub fn attach_the_largest(path: &Path) {
 
 #[test]
 fn a_process_opens_thousands_of_regions_and_still_makes_threads() {
-    Child::start("many-regions", Path::new(""));
+    child::start("many-regions", Path::new(""));
 }
 
 const MANY: usize = 5000;
 
 /// Runs in a process of its own, which has many files open.
 pub fn attach_very_many() {
-    let limit = libc::rlimit { rlim_cur: MANY as u64 * 2, rlim_max: MANY as u64 * 2 };
-    // SAFETY: an initialized limit.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
-        skipped("thousands of regions", "it needs the right to raise RLIMIT_NOFILE; run this test as root");
+    if !child::may_open("thousands of regions", MANY as u64 * 2) {
         return;
     }
     let open = |n| match Region::attach(Source::Memory { bytes: 4096 }, &RegionOptions::default()) {
@@ -119,7 +117,7 @@ fn a_region_that_outgrows_its_addresses_says_so_and_gets_more_at_its_next_openin
 
 #[test]
 fn a_region_that_fills_its_addresses_gets_more_at_its_next_opening_where_they_are_scarce() {
-    Child::start("few-addresses", Path::new(""));
+    child::start("few-addresses", Path::new(""));
 }
 
 /// Runs in a process of its own, whose addresses are limited.
@@ -133,9 +131,7 @@ pub fn outgrow_few_addresses() {
     drop(region);
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     let has = text.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 4096;
-    let limit = libc::rlimit { rlim_cur: has + left, rlim_max: has + left };
-    // SAFETY: an initialized limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    Limit::set(libc::RLIMIT_AS, has + left).unwrap().for_good();
     let mut filled = 0;
     loop {
         let region = crate::attach(&path).unwrap();
@@ -163,7 +159,7 @@ fn memory_that_outgrows_its_addresses_is_not_told_to_be_closed() {
 
 #[test]
 fn a_core_file_has_no_page_of_a_region_and_none_of_the_table() {
-    Child::start("dumped", Path::new(""));
+    child::start("dumped", Path::new(""));
 }
 
 /// Runs in a process of its own: looks what the kernel would write into a core file.

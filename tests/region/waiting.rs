@@ -1,6 +1,6 @@
 //! A region that is in use: which holder is waited for, and for how long.
 
-use crate::child::Child;
+use crate::child;
 use crate::refusal::refuse;
 use crate::{attach, attach_with};
 use pagestone::Error;
@@ -19,7 +19,7 @@ fn waiting(wait: Duration) -> RegionOptions {
 fn an_opening_waits_as_long_as_it_was_told_for_the_owner_to_let_go() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
-    let owner = Child::start("owner", &path);
+    let mut owner = child::start("owner", &path);
     let start = Instant::now();
     match attach_with(&path, waiting(Duration::from_millis(300))) {
         Err(Error::InUse { by, .. }) => assert!(by.contains(&owner.id().to_string()), "{by}"),
@@ -29,7 +29,7 @@ fn an_opening_waits_as_long_as_it_was_told_for_the_owner_to_let_go() {
     std::thread::scope(|scope| {
         let second = scope.spawn(|| attach_with(&path, waiting(LONG)).map(drop));
         std::thread::sleep(Duration::from_millis(50));
-        owner.kill();
+        owner.kill().unwrap();
         second.join().unwrap().unwrap();
     });
     assert!(start.elapsed() < LONG);
@@ -59,7 +59,7 @@ fn one_that_looks_in_passing_refuses_no_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     attach(&path).unwrap().close();
-    let _passes = Child::start("passer-by", &path);
+    let _passes = child::start("passer-by", &path);
     for start in 0..100 {
         let opened = attach(&path).map(|region| region.close());
         opened.unwrap_or_else(|error| panic!("start {start}: {error}"));
@@ -73,9 +73,8 @@ fn an_owner_that_was_killed_is_waited_for_until_it_is_gone() {
     let path = directory.path().join("region");
     for _ in 0..5 {
         // It has much to unmap: the kernel clears it away after the signal was sent.
-        let owner = Child::start("large-owner", &path);
-        // SAFETY: a signal to a child that this test started and still has to wait for.
-        assert_eq!(unsafe { libc::kill(owner.id() as i32, libc::SIGKILL) }, 0);
+        let owner = child::start("large-owner", &path);
+        owner.signal(libc::SIGKILL);
         attach(&path).unwrap_or_else(|error| panic!("{error}")).close();
     }
 }
@@ -84,9 +83,9 @@ fn an_owner_that_was_killed_is_waited_for_until_it_is_gone() {
 fn a_child_that_is_forked_while_an_opening_waits_has_no_part_of_the_claim() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
-    let parent = Child::start("forks-while-waiting", &path);
+    let mut parent = child::start("forks-while-waiting", &path);
     let orphan: i32 = std::fs::read_to_string(path.with_extension("child")).unwrap().parse().unwrap();
-    parent.kill();
+    parent.kill().unwrap();
     let outcome = attach(&path).map(drop);
     // SAFETY: ends the process that the role started and that nothing else waits for.
     let lived = unsafe { libc::kill(orphan, libc::SIGKILL) } == 0;
@@ -132,7 +131,7 @@ fn a_lock_that_is_forbidden_is_not_called_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     attach(&path).unwrap().close();
-    Child::start("forbidden", &path);
+    child::start("forbidden", &path);
 }
 
 /// Runs in a process of its own, in which no file may be locked.

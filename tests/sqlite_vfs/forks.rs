@@ -1,7 +1,8 @@
 //! A child of `fork` abandons what its parent had open, as SQLite says, and opens the database anew.
 
-use crate::processes::{Helper, say};
+use crate::processes::start;
 use crate::{opened, run, value};
+use pagestone_kit::child::say;
 use rusqlite::Connection;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -67,10 +68,10 @@ pub fn abandon_and_open_anew(place: &str) {
 fn a_child_opens_anew_what_its_parent_had_when_the_parent_is_gone() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("a.db");
-    let mut helper = Helper::start("fork", Path::new(&path));
+    let mut helper = start("fork", Path::new(&path));
     // While the parent has the region, the child is told so.
     let beside = helper.hears("beside ").expect("the child says");
-    let process = helper.process.id();
+    let process = helper.id();
     assert!(
         beside.contains("DatabaseBusy") && beside.contains(&format!("in use by process {process}")),
         "{beside}"
@@ -78,8 +79,7 @@ fn a_child_opens_anew_what_its_parent_had_when_the_parent_is_gone() {
     let inherited = helper.hears("inherited ").expect("the child says");
     assert!(inherited.contains("SystemIoFailure") && inherited.contains("before a fork"), "{inherited}");
     helper.hears("go").expect("the child waits");
-    helper.process.kill().expect("it can be killed");
-    helper.process.wait().expect("it ends");
+    helper.kill().unwrap();
     assert_eq!(helper.hears("rows ").as_deref(), Some("rows 2"));
     assert_eq!(value::<u32>(&opened(&path), "SELECT count(*) FROM t"), 2);
 }
@@ -127,7 +127,7 @@ pub fn leave_to_a_child(place: &str) {
 fn an_inherited_connection_with_an_exclusive_lock_is_closed_and_leaves_the_childs_wal_alone() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("a.db");
-    let mut helper = Helper::start("leave", Path::new(&path));
+    let mut helper = start("leave", Path::new(&path));
     assert_eq!(helper.hears("rows ").as_deref(), Some("rows 2"));
     let db = opened(&path);
     db.busy_timeout(Duration::from_secs(20)).expect("a timeout");

@@ -1,6 +1,6 @@
 //! Programs of others: with an SQLite of their own that loads the extension, or that has the VFS linked; Python.
 
-use pagestone_tests::skip::skipped;
+use pagestone_kit::skip::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;

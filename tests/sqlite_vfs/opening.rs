@@ -1,7 +1,9 @@
 //! Openings that take long, and openings beside another process.
 
-use crate::processes::{Helper, say};
+use crate::processes::start;
 use crate::{files, open, opened, openers, run, value};
+use pagestone_kit::child::{Child, say};
+use pagestone_kit::limit::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -116,17 +118,17 @@ fn is_busy<T>(result: rusqlite::Result<T>) -> bool {
 }
 
 /// A process that has the database, and one that wants it.
-fn held() -> (tempfile::TempDir, std::path::PathBuf, Helper) {
+fn held() -> (tempfile::TempDir, std::path::PathBuf, Child) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("a.db");
-    let mut helper = Helper::start("hold", &path);
+    let mut helper = start("hold", &path);
     helper.hears("ready").expect("it has the database open");
     (directory, path, helper)
 }
 
 #[test]
 fn beside_another_process_the_busy_timeout_counts_from_the_first_statement_on() {
-    let (_directory, path, helper) = held();
+    let (_directory, path, mut helper) = held();
     let db = with_timeout(&path, Duration::from_millis(300));
     let start = Instant::now();
     assert!(is_busy(db.query_row("SELECT count(*) FROM t", [], |_| Ok(()))));
@@ -138,7 +140,7 @@ fn beside_another_process_the_busy_timeout_counts_from_the_first_statement_on() 
     thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(Duration::from_millis(500));
-            helper.kill();
+            helper.kill().unwrap();
         });
         db.busy_timeout(LONG).expect("a timeout");
         assert_eq!(value::<u32>(&db, "SELECT count(*) FROM t"), 1);
@@ -154,7 +156,7 @@ fn beside_another_process_the_busy_timeout_counts_from_the_first_statement_on() 
 
 #[test]
 fn an_opening_waits_as_long_as_its_parameter_says() {
-    let (_directory, path, helper) = held();
+    let (_directory, path, mut helper) = held();
     let uri = |wait: &str| format!("file:{}?wait={wait}", path.display());
     assert!(is_busy(open(uri("0"))), "none");
     let start = Instant::now();
@@ -167,7 +169,7 @@ fn an_opening_waits_as_long_as_its_parameter_says() {
     thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(Duration::from_millis(500));
-            helper.kill();
+            helper.kill().unwrap();
         });
         assert_eq!(value::<u32>(&opened(uri("20000")), "SELECT count(*) FROM t"), 1);
     });
@@ -182,10 +184,10 @@ fn a_database_that_was_waited_for_is_read_as_it_is() {
         &opened(&path),
         "PRAGMA page_size=1024; PRAGMA auto_vacuum=full; PRAGMA journal_mode=wal; CREATE TABLE t(x)",
     );
-    let mut helper = Helper::start("hold", &path);
+    let mut helper = start("hold", &path);
     helper.hears("ready").expect("it has the database open");
     let db = with_timeout(&path, LONG);
-    helper.kill();
+    helper.kill().unwrap();
     assert_eq!(value::<u32>(&db, "SELECT count(*) FROM t"), 1);
     run(&db, "INSERT INTO t VALUES(randomblob(100000)); DELETE FROM t WHERE length(x) > 1");
     for (pragma, is) in
@@ -198,9 +200,7 @@ fn a_database_that_was_waited_for_is_read_as_it_is() {
 
 /// What a process does that the test below starts: it may write files of a megabyte, and reads a larger one.
 pub fn read_below_a_limit(place: &str) {
-    let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
-    // SAFETY: a limit of this process, which is about to end.
-    unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    Limit::set(libc::RLIMIT_FSIZE, 1 << 20).expect("less").for_good();
     for parameter in ["mode=ro", "mode=rw"] {
         let read = open(format!("file:{place}?{parameter}"))
             .and_then(|db| db.query_row("SELECT length(x) FROM t", [], |row| row.get::<_, u32>(0)));
@@ -213,7 +213,7 @@ fn what_is_larger_than_the_process_may_write_is_read() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("a.db");
     run(&opened(&path), "CREATE TABLE t(x); INSERT INTO t VALUES(randomblob(3000000))");
-    let mut helper = Helper::start("limited", &path);
+    let mut helper = start("limited", &path);
     for parameter in ["mode=ro", "mode=rw"] {
         assert_eq!(helper.hears("read ").as_deref(), Some("read Ok(3000000)"), "{parameter}");
     }

@@ -1,7 +1,10 @@
 //! Databases that share a region: `?region=`, and the links that stand for them.
 
-use crate::processes::{Helper, say};
+use crate::processes::{command, start};
 use crate::{assert_whole, files, open, opened, run, value};
+use pagestone_kit::child::{Child, say};
+use pagestone_kit::disk;
+use pagestone_kit::limit::Limit;
 use rusqlite::Connection;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -202,18 +205,16 @@ pub fn die_while_a_link_is_made(place: &str) {
     let (a, region) = two_in(place);
     let keeps = open(uri(&region, "assume=volatile")).expect("it opens");
     run(&keeps, "CREATE TABLE t(x)");
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a limit of this process, which is about to end.
-    unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const none) };
+    Limit::set(libc::RLIMIT_FSIZE, 0).expect("less").for_good();
     let made = open(uri(&a, &format!("region={}&assume=volatile", region.display())));
     say(&format!("made {}", made.is_ok()));
 }
 
 #[test]
 fn a_process_that_dies_while_it_makes_a_link_leaves_none() {
-    let directory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
-    let mut helper = Helper::start("die", directory.path());
-    let status = helper.process.wait().expect("it ends");
+    let directory = disk::memory().expect("a directory in memory");
+    let mut helper = start("die", directory.path());
+    let status = helper.end();
     assert_eq!(status.signal(), Some(libc::SIGXFSZ), "{status}, {:?}", helper.hears("made "));
     assert_eq!(files(directory.path()), ["r.pgs"]);
 }
@@ -263,8 +264,7 @@ fn what_a_program_prints_to_closed_descriptors_is_in_no_link_and_no_log() {
     let directory = tempfile::tempdir().expect("a directory");
     let (log, place) = (directory.path().join("log"), directory.path().join("in"));
     fs::create_dir(&place).expect("a folder");
-    let mut this = std::process::Command::new(std::env::current_exe().expect("this program"));
-    let mut helper = Helper::start_as(this.env("PGS_VFS_LOG", &log), "low", &place);
+    let mut helper = Child::start(command("low", &place).env("PGS_VFS_LOG", &log));
     assert_eq!(helper.hears("done").as_deref(), Some("done"));
     let said = fs::read_to_string(&log).expect("a log");
     assert!(said.lines().count() >= 300 && said.lines().all(|line| line.starts_with("pagestone[")), "{said}");
@@ -296,8 +296,7 @@ pub fn open_without_standard_descriptors(place: &str) {
 fn a_closed_descriptor_that_was_filled_is_not_given_back() {
     let directory = tempfile::tempdir().expect("a directory");
     let (log, place) = (directory.path().join("log"), directory.path().join("a.db"));
-    let mut this = std::process::Command::new(std::env::current_exe().expect("this program"));
-    let mut helper = Helper::start_as(this.env("PGS_VFS_LOG", &log), "filled", &place);
+    let mut helper = Child::start(command("filled", &place).env("PGS_VFS_LOG", &log));
     assert_eq!(helper.hears("filled").as_deref(), Some("filled true"));
     let said = fs::read_to_string(&log).expect("a log");
     assert!(said.contains("wait is \"wrong\""), "{said}");

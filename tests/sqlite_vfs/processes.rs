@@ -1,125 +1,72 @@
 //! Several processes: the second opener, and what a killed one leaves.
 
 use crate::{assert_whole, files, open, opened, run, value};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::child::{self, Child, again_as, say, under, wait_for_death};
+use pagestone_kit::skip::skipped;
 use pagestone_tests::sqlite;
 use rusqlite::ErrorCode;
-use std::env;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
-
-const ROLE: &str = "PAGESTONE_TEST_ROLE";
-const PLACE: &str = "PAGESTONE_TEST_PLACE";
-
-/// Says something to the parent.
-pub fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "\n{text}").and_then(|()| out.flush()).expect("the parent listens");
-}
-
-fn wait_to_be_killed() -> ! {
-    loop {
-        std::thread::sleep(Duration::from_secs(60));
-    }
-}
+use std::process::Command;
 
 /// Not a test: what the processes do that other tests start.
 #[test]
 fn child() {
-    let (Ok(role), Ok(place)) = (env::var(ROLE), env::var(PLACE)) else { return };
-    let mut words = role.split(' ');
-    match words.next() {
-        Some("hold") => hold(&place),
-        Some("wal") => commit_in_wal(&place),
-        Some("count") => {
-            let db = opened(&place);
+    let Some(role) = child::role() else { return };
+    let place = role.place.to_str().expect("a text");
+    match &*role.name {
+        "hold" => hold(place),
+        "wal" => commit_in_wal(place),
+        "count" => {
+            let db = opened(place);
             say(&format!("rows {}", value::<u32>(&db, "SELECT count(*) FROM t")));
         }
-        Some("spill") => spill(&place),
-        Some("insert") => insert(&place, words.next().unwrap_or("delete"), words.next().unwrap_or("full")),
-        Some("try") => crate::reasons::try_to_open(&place),
-        Some("leave") => crate::forks::leave_to_a_child(&place),
-        Some("late") => crate::reasons::open_after_the_environment_changed(&place),
-        Some("die") => crate::places::die_while_a_link_is_made(&place),
-        Some("low") => crate::places::link_without_standard_descriptors(&place),
-        Some("filled") => crate::places::open_without_standard_descriptors(&place),
-        Some("limited") => crate::opening::read_below_a_limit(&place),
-        Some("fork") => crate::forks::abandon_and_open_anew(&place),
-        Some("elsewhere") => crate::space::on_storage_that_writes_elsewhere(&place),
-        Some("two") => commit_two(&place, words.next() == Some("after")),
-        other => panic!("no such role: {other:?}"),
+        "spill" => spill(place),
+        "insert" => insert(place, &role.about),
+        "try" => crate::reasons::try_to_open(place),
+        "leave" => crate::forks::leave_to_a_child(place),
+        "late" => crate::reasons::open_after_the_environment_changed(place),
+        "die" => crate::places::die_while_a_link_is_made(place),
+        "low" => crate::places::link_without_standard_descriptors(place),
+        "filled" => crate::places::open_without_standard_descriptors(place),
+        "limited" => crate::opening::read_below_a_limit(place),
+        "fork" => crate::forks::abandon_and_open_anew(place),
+        "elsewhere" => crate::space::on_storage_that_writes_elsewhere(place),
+        "two" => commit_two(place, role.about == "after"),
+        _ => panic!("no such role: {role:?}"),
     }
 }
 
-/// A process with a role, killed when dropped.
-pub struct Helper {
-    pub process: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
+/// This program in a role.
+pub fn command(role: &str, place: &Path) -> Command {
+    again_as("processes::child", role, place)
 }
 
-impl Helper {
-    pub fn start(role: &str, place: &Path) -> Self {
-        Self::start_as(&mut Command::new(env::current_exe().expect("this program")), role, place)
-    }
-
-    /// As [`Self::start`], in a name space of mounts of its own, as a container or a service has one.
-    pub fn start_apart(role: &str, place: &Path) -> Self {
-        let mut unshare = Command::new("unshare");
-        unshare.arg("-m").arg(env::current_exe().expect("this program"));
-        Self::start_as(&mut unshare, role, place)
-    }
-
-    /// The same by a command of the caller's.
-    pub fn start_as(command: &mut Command, role: &str, place: &Path) -> Self {
-        let mut process = command
-            .args(["--exact", "processes::child", "--nocapture"])
-            .env(ROLE, role)
-            .env(PLACE, place)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a process");
-        let lines = BufReader::new(process.stdout.take().expect("its output")).lines();
-        Self { process, lines }
-    }
-
-    /// The next line that starts so; `None` when the process has ended.
-    pub fn hears(&mut self, start: &str) -> Option<String> {
-        self.lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(start))
-    }
-
-    /// SIGKILL; the lines that it had said until then.
-    pub fn kill(mut self) -> Vec<String> {
-        self.process.kill().expect("it can be killed");
-        self.process.wait().expect("it ends");
-        self.lines.by_ref().map_while(Result::ok).collect()
-    }
+/// A process in a role.
+pub fn start(role: &str, place: &Path) -> Child {
+    Child::start(&mut command(role, place))
 }
 
-impl Drop for Helper {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
+/// The same in a name space of mounts of its own, as a container or a service has one.
+pub fn start_apart(role: &str, place: &Path) -> Child {
+    Child::start(&mut under("unshare", &["-m"], &command(role, place)))
 }
 
 fn hold(place: &str) {
     let db = opened(place);
     run(&db, "CREATE TABLE IF NOT EXISTS t(x); INSERT INTO t VALUES(1)");
     say("ready");
-    wait_to_be_killed();
+    wait_for_death();
 }
 
 #[test]
 fn a_second_process_is_told_busy_until_the_first_is_gone() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("a.db");
-    let mut helper = Helper::start("hold", &path);
+    let mut helper = start("hold", &path);
     helper.hears("ready").expect("it has the database open");
     let refused = open(format!("file:{}?wait=0", path.display())).expect_err("the region is in use");
     assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
-    helper.kill();
+    helper.kill().unwrap();
     assert_eq!(value::<u32>(&opened(&path), "SELECT count(*) FROM t"), 1);
 }
 
@@ -130,7 +77,7 @@ fn commit_in_wal(place: &str) {
     run(&db, "PRAGMA journal_mode=wal; PRAGMA synchronous=normal; CREATE TABLE t(x)");
     (0..COMMITS).for_each(|n| run(&db, &format!("INSERT INTO t VALUES({n})")));
     say("ready");
-    wait_to_be_killed();
+    wait_for_death();
 }
 
 #[test]
@@ -141,10 +88,10 @@ fn the_restart_of_a_container_loses_no_commit() {
     }
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let path = directory.path().join("a.db");
-    let mut helper = Helper::start_apart("wal", &path);
+    let mut helper = start_apart("wal", &path);
     helper.hears("ready").expect("it commits");
-    helper.kill();
-    let said = Helper::start_apart("count", &path).hears("rows ");
+    helper.kill().unwrap();
+    let said = start_apart("count", &path).hears("rows ");
     assert_eq!(said, Some(format!("rows {COMMITS}")), "commits that returned survive the process");
 }
 
@@ -162,16 +109,16 @@ fn spill(place: &str) {
     );
     run(&db, "PRAGMA cache_size=5; BEGIN; UPDATE t SET n=1, v=randomblob(700); DELETE FROM t WHERE id%2");
     say("ready");
-    wait_to_be_killed();
+    wait_for_death();
 }
 
 #[test]
 fn a_hot_journal_is_rolled_back_after_a_kill() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("a.db");
-    let mut helper = Helper::start("spill", &path);
+    let mut helper = start("spill", &path);
     helper.hears("ready").expect("the transaction is under way");
-    helper.kill();
+    helper.kill().unwrap();
     // A copy taken now has the journal in it.
     let copy = directory.path().join("copy.db");
     std::fs::copy(&path, &copy).expect("a copy");
@@ -184,7 +131,8 @@ fn a_hot_journal_is_rolled_back_after_a_kill() {
     assert_eq!(files(directory.path()), ["a.db", "copy.db"]);
 }
 
-fn insert(place: &str, mode: &str, synchronous: &str) {
+fn insert(place: &str, how: &str) {
+    let (mode, synchronous) = how.split_once(' ').expect("a mode of journals, and of syncs");
     let db = opened(place);
     run(&db, &format!("PRAGMA journal_mode={mode}; PRAGMA synchronous={synchronous}"));
     run(&db, "CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)");
@@ -200,11 +148,12 @@ fn a_kill_loses_no_acknowledged_row_whatever_synchronous_says() {
         for synchronous in ["off", "normal", "full"] {
             let directory = tempfile::tempdir().expect("a directory");
             let path = directory.path().join("a.db");
-            let mut helper = Helper::start(&format!("insert {mode} {synchronous}"), &path);
+            let mut helper = start(&format!("insert {mode} {synchronous}"), &path);
             for _ in 0..100 {
                 helper.hears("row ").expect("it inserts");
             }
-            let rest = helper.kill();
+            helper.kill().unwrap();
+            let rest = helper.rest();
             let acknowledged = 100 + rest.iter().filter(|line| line.starts_with("row ")).count() as u32;
             let db = opened(&path);
             let rows: u32 = value(&db, "SELECT count(*) FROM t");
@@ -251,7 +200,7 @@ fn a_transaction_dies_whole_also_where_a_replaced_database_is_still_open() {
     run(&replaced, "CREATE TABLE u(x); INSERT INTO u VALUES('old')");
     std::fs::remove_file(&b).expect("it was there");
     let places = format!("{}|{}", a.display(), b.display());
-    let status = Helper::start("two before", Path::new(&places)).process.wait().expect("it ends");
+    let status = start("two before", Path::new(&places)).end();
     assert_eq!(status.code(), Some(9), "it dies at the super-journal");
     assert_both(&a, &b, 1, "one of the databases was replaced");
     assert_eq!(value::<String>(&replaced, "SELECT x FROM u"), "old");
@@ -264,9 +213,9 @@ fn a_transaction_is_rolled_back_also_while_another_process_has_the_other_databas
     let directory = tempfile::tempdir().expect("a directory");
     let (a, b) = (directory.path().join("a.db"), directory.path().join("b.db"));
     let places = format!("{}|{}", a.display(), b.display());
-    let status = Helper::start("two before", Path::new(&places)).process.wait().expect("it ends");
+    let status = start("two before", Path::new(&places)).end();
     assert_eq!(status.code(), Some(9), "it dies at the super-journal");
-    let mut holder = Helper::start("hold", &b);
+    let mut holder = start("hold", &b);
     holder.hears("ready").expect("it has the other one");
     assert_eq!(value::<u32>(&opened(&a), "SELECT count(*) FROM t"), 1);
     drop(holder);
@@ -290,8 +239,8 @@ fn a_transaction_over_two_databases_dies_whole_or_commits_whole() {
                 };
                 let places = format!("{}|{}", uri(&a, shared_a), uri(&b, shared_b));
                 let role = if after { "two after" } else { "two before" };
-                let mut helper = Helper::start(role, Path::new(&places));
-                let status = helper.process.wait().expect("it ends");
+                let mut helper = start(role, Path::new(&places));
+                let status = helper.end();
                 assert_eq!(status.code(), Some(9), "it dies at the super-journal");
                 let what = format!("{role} {shared_a} {shared_b} {reverse}");
                 if reverse {

@@ -1,8 +1,9 @@
 //! Why something failed, where programs can read it; and what the environment may say.
 
-use crate::processes::{Helper, say};
+use crate::processes::{command, start};
 use crate::{open, opened, run, value};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::child::{Child, play, say};
+use pagestone_kit::skip::skipped;
 use pagestone_tests::sqlite;
 use rusqlite::Connection;
 use std::env;
@@ -63,14 +64,10 @@ pub fn try_to_open(place: &str) {
 }
 
 /// What a process says of its default VFS and of its opening with these variables.
-fn tried(command: &mut Command, place: &Path, variables: &[(&str, &str)]) -> (String, String) {
-    let mut helper = Helper::start_as(command.envs(variables.iter().copied()), "try", place);
+fn tried(command: &mut Command, variables: &[(&str, &str)]) -> (String, String) {
+    let mut helper = Child::start(command.envs(variables.iter().copied()));
     let default = helper.hears("default ").expect("it has a default VFS");
     (default, helper.hears("tried ").expect("it tries"))
-}
-
-fn this_program() -> Command {
-    Command::new(env::current_exe().expect("this program"))
 }
 
 #[test]
@@ -81,7 +78,7 @@ fn the_environment_makes_it_the_default_vfs() {
     for (value, default) in
         [("1", yes), ("true", yes), ("on", yes), ("YES", yes), ("0", no), ("off", no), ("", no)]
     {
-        let (said, tried) = tried(&mut this_program(), &place, &[("PGS_VFS_DEFAULT", value)]);
+        let (said, tried) = tried(&mut command("try", &place), &[("PGS_VFS_DEFAULT", value)]);
         assert_eq!((said.as_str(), tried.as_str()), (default, "tried ok"), "{value:?}");
         fs::remove_file(directory.path().join("a.db-by-default")).expect("it was made");
     }
@@ -92,9 +89,9 @@ fn the_environment_makes_it_the_default_vfs() {
 fn a_wish_for_the_default_vfs_that_is_not_understood_fails_the_registration() {
     let directory = tempfile::tempdir().expect("a directory");
     let (place, log) = (directory.path().join("a.db"), directory.path().join("log"));
-    let mut program = this_program();
+    let mut program = command("try", &place);
     program.env("PGS_VFS_DEFAULT", "perhaps").env("PGS_VFS_LOG", &log).stderr(Stdio::null());
-    let mut helper = Helper::start_as(&mut program, "try", &place);
+    let mut helper = Child::start(&mut program);
     assert_eq!(helper.hears("default "), None, "it goes on");
     let said = fs::read_to_string(&log).expect("a log");
     assert!(said.contains("PGS_VFS_DEFAULT is \"perhaps\""), "{said}");
@@ -109,7 +106,7 @@ fn variables_that_are_misspelt_are_refused_by_name() {
         ["PGS_VFS_MAXSIZE", "PGS_VFS_DURABILTY", "PGS_VFS_", "PGS_VFS_REGION", "PGS_VFS_WAITS", "PGS_VFS_LO"]
     {
         let variables = [(name, "fdatasync"), ("PGS_VFS_LOG", log.to_str().expect("a text"))];
-        let (_, tried) = tried(&mut this_program(), &place, &variables);
+        let (_, tried) = tried(&mut command("try", &place), &variables);
         assert!(tried.contains("unable to open"), "{name}: {tried}");
         let said = fs::read_to_string(&log).expect("a log");
         assert!(said.contains(&format!("the environment has {name}:")), "{said}");
@@ -133,7 +130,7 @@ pub fn open_after_the_environment_changed(place: &str) {
 #[test]
 fn names_in_the_environment_are_looked_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut helper = Helper::start("late", &directory.path().join("a.db"));
+    let mut helper = start("late", &directory.path().join("a.db"));
     assert_eq!(helper.hears("tried ").as_deref(), Some("tried ok"));
 }
 
@@ -142,11 +139,11 @@ fn names_in_the_environment_are_looked_at_once() {
 fn a_recovery_is_told_in_the_log() {
     let directory = tempfile::tempdir().expect("a directory");
     let (place, log) = (directory.path().join("a.db"), directory.path().join("log"));
-    let mut helper = Helper::start("hold", &place);
+    let mut helper = start("hold", &place);
     helper.hears("ready").expect("it has the database open");
-    helper.kill();
+    helper.kill().unwrap();
     let variables = [("PGS_VFS_LOG", log.to_str().expect("a text"))];
-    let (_, tried) = tried(&mut this_program(), &place, &variables);
+    let (_, tried) = tried(&mut command("try", &place), &variables);
     assert_eq!(tried, "tried ok");
     let said = fs::read_to_string(&log).expect("a log");
     assert!(
@@ -166,7 +163,7 @@ fn the_log_goes_to_a_file_of_ones_own_and_through_no_link() {
     fs::write(at("victim"), "precious").expect("a file");
     let logged = |log: &Path| {
         let variables = [("PGS_VFS_LOG", log.to_str().expect("a text"))];
-        let (_, tried) = tried(&mut this_program(), &at("plain.db"), &variables);
+        let (_, tried) = tried(&mut command("try", &at("plain.db")), &variables);
         assert!(tried.contains("file is not a database"), "{tried}");
         drop(fs::remove_file(at("plain.db-by-default")));
     };
@@ -198,7 +195,7 @@ fn a_set_user_id_program_hears_nothing_from_its_callers_environment() {
         ("PGS_VFS_DEFAULT", "1"),
         ("PGS_VFS_LOG", log.to_str().expect("a text")),
     ];
-    let (default, tried_by_itself) = tried(&mut this_program(), &place, &variables[..1]);
+    let (default, tried_by_itself) = tried(&mut command("try", &place), &variables[..1]);
     assert!(
         default == "default unix" && tried_by_itself.contains("unable to open"),
         "{default} {tried_by_itself}"
@@ -210,7 +207,8 @@ fn a_set_user_id_program_hears_nothing_from_its_callers_environment() {
         return skipped("a set-user-ID program", "needs root");
     }
     fs::set_permissions(&program, Permissions::from_mode(0o4755)).expect("its own file");
-    let said = tried(&mut Command::new(&program), &place, &variables);
+    let mut copy = Command::new(&program);
+    let said = tried(play(copy.args(command("", &place).get_args()), "try", &place), &variables);
     if fs::metadata(&place).is_ok_and(|made| made.uid() != NOBODY) {
         return skipped("a set-user-ID program", "the temporary folder is mounted nosuid");
     }

@@ -1,12 +1,12 @@
 //! VACUUM: what a database leaves free goes back to the disk.
 
-use crate::processes::{Helper, say};
+use crate::processes::start;
 use crate::{assert_whole, opened, run, value};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::child::say;
+use pagestone_kit::disk::{Mounted, make_btrfs, mounted};
 use pagestone_tests::sqlite;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 
 const MIB: u64 = 1 << 20;
 
@@ -94,38 +94,21 @@ fn copy_on_write_is_a_parameter_that_is_understood() {
     assert!(crate::open(uri("perhaps")).and_then(|db| db.execute_batch("CREATE TABLE u(x)")).is_err());
 }
 
-/// Whether a program runs and ends well.
-fn succeeds(program: &str, args: &[&str]) -> bool {
-    Command::new(program).args(args).status().is_ok_and(|status| status.success())
-}
-
 #[test]
 fn storage_that_writes_elsewhere_is_used_where_copy_on_write_allows_it() {
     let what = "a database on btrfs";
-    if !succeeds("unshare", &["-m", "true"]) {
-        return skipped(what, "a name space of mounts needs root");
-    }
     let folder = tempfile::tempdir().expect("a directory");
-    let image = folder.path().join("image");
-    std::fs::File::create(&image).and_then(|file| file.set_len(256 * MIB)).expect("a hole");
-    if !succeeds("mkfs.btrfs", &["-q", &image.to_string_lossy()]) {
-        return skipped(what, "there is no mkfs.btrfs");
-    }
-    let mut helper = Helper::start_apart("elsewhere", &image);
+    let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
+    let make = || make_btrfs(&image, 256 * MIB).and_then(|()| Mounted::loop_on(&image, &at));
+    let Some(disk) = mounted(what, make) else { return };
+    // A process of its own, which began where the disk is: all its threads see it.
+    let mut helper = start("elsewhere", disk.path());
     let said = helper.hears("elsewhere: ").expect("it says how it went");
-    match said.strip_prefix("elsewhere: no mount") {
-        Some(_) => skipped(what, "the file system on a file cannot be mounted"),
-        None => assert_eq!(said, "elsewhere: refused, then allowed"),
-    }
+    assert_eq!(said, "elsewhere: refused, then allowed");
 }
 
-/// Runs in a process with mounts of its own.
-pub fn on_storage_that_writes_elsewhere(image: &str) {
-    let disk = format!("{image}.disk");
-    std::fs::create_dir(&disk).expect("a folder");
-    if !succeeds("mount", &["-o", "loop", image, &disk]) {
-        return say("elsewhere: no mount");
-    }
+/// Runs in a process that sees the disk.
+pub fn on_storage_that_writes_elsewhere(disk: &str) {
     let uri = |parameter: &str| format!("file:{disk}/a.pgs{parameter}");
     for refused in [uri(""), uri("?copy_on_write=0")] {
         let made = crate::open(&refused).and_then(|db| db.execute_batch("CREATE TABLE t(x)"));
@@ -137,7 +120,7 @@ pub fn on_storage_that_writes_elsewhere(image: &str) {
     drop(db);
     std::fs::remove_file(format!("{disk}/a.pgs")).expect("it was there");
     let found = "journal_is_found_by_path_alone_where_copy_on_write_was_allowed";
-    if let Err(failure) = sqlite::contract(found, Path::new(&disk)) {
+    if let Err(failure) = sqlite::contract(found, Path::new(disk)) {
         return say(&format!("elsewhere: {failure}"));
     }
     say("elsewhere: refused, then allowed");

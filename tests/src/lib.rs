@@ -7,6 +7,7 @@ pub mod lint;
 pub mod oracle;
 #[cfg(pagestone_shuttle)]
 pub mod schedules;
-pub mod skip;
 #[cfg(not(pagestone_shuttle))]
 pub mod sqlite;
+
+pub use pagestone_kit::skip;

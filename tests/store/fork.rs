@@ -4,8 +4,8 @@ use pagestone::Error;
 use pagestone::page::{PageRef, PinnedRange, ReadGuard, ReadRange, WriteGuard};
 use pagestone::store::{Batch, Object, Store};
 use pagestone::units::{PageIndex, PfnRange};
-use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use pagestone_kit::fork::in_child;
+use pagestone_kit::limit::Limit;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -111,8 +111,6 @@ fn refusals(inherited: &Inherited<'_>) -> Vec<(&'static str, Option<Error>)> {
 
 /// What a child does; why it failed, if it did.
 fn child(inherited: Inherited<'_>, path: &Path) -> Result<(), String> {
-    // SAFETY: `alarm` ends this process by a signal when it takes too long.
-    unsafe { libc::alarm(HANGS) };
     for (call, error) in refusals(&inherited) {
         if !matches!(error, Some(Error::Forked)) {
             return Err(format!("{call} says {error:?}"));
@@ -147,28 +145,6 @@ fn child(inherited: Inherited<'_>, path: &Path) -> Result<(), String> {
     match own() {
         Ok(1) => Ok(()),
         other => Err(format!("its own store: {other:?}")),
-    }
-}
-
-/// Runs `body` in a child; how that ended, unless well.
-fn in_child(body: impl FnOnce() -> Result<(), String>) -> Option<(i32, i32)> {
-    // SAFETY: the library promises that its calls are safe in a child; the child leaves by `_exit`.
-    match unsafe { libc::fork() } {
-        0 => {
-            let done = catch_unwind(AssertUnwindSafe(body));
-            let why = done.unwrap_or_else(|_| Err("a panic".to_owned()));
-            if let Err(why) = &why {
-                let _ = writeln!(std::io::stderr(), "a child: {why}");
-            }
-            // SAFETY: ends the child without running the parent's exit handlers.
-            unsafe { libc::_exit(i32::from(why.is_err())) };
-        }
-        pid => {
-            let mut status = 0;
-            // SAFETY: `pid` is our child and `status` is ours.
-            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-            (status != 0).then(|| (libc::WTERMSIG(status), libc::WEXITSTATUS(status)))
-        }
     }
 }
 
@@ -215,8 +191,9 @@ fn a_child_forked_at_any_moment_never_hangs_and_opens_regions_of_its_own() {
             };
             // The parent's own are dropped when the child has ended.
             let mut inherited = Some(inherited);
-            let ended = in_child(|| inherited.take().map_or(Ok(()), |inherited| child(inherited, &own)));
-            failures.extend(ended.map(|(signal, status)| (n, signal, status)));
+            let ended =
+                in_child(HANGS, || inherited.take().map_or(Ok(()), |inherited| child(inherited, &own)));
+            failures.extend(ended.err().map(|(signal, status)| (n, signal, status)));
             drop(inherited);
             store.unlink("named").unwrap();
         }
@@ -244,15 +221,14 @@ fn a_child_with_few_addresses_drops_what_it_inherited() {
     let (reader, writer) = (pages[0].read().unwrap(), pages[1].write().unwrap());
     let kept = object.pin_range(3 * 4096, 4096).unwrap().pinned().unwrap().try_read().unwrap().unwrap();
     let mut inherited = Some((reader, writer, kept));
-    let ended = in_child(|| {
+    let ended = in_child(HANGS, || {
         let statm = std::fs::read_to_string("/proc/self/statm").map_err(|error| error.to_string())?;
         let pages: u64 = statm.split(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or_default();
         let limit = pages * 4096 + (24 << 20);
-        // SAFETY: a limit of this process alone.
-        unsafe { libc::setrlimit(libc::RLIMIT_AS, &libc::rlimit { rlim_cur: limit, rlim_max: limit }) };
+        Limit::set(libc::RLIMIT_AS, limit).map_err(|error| error.to_string())?.for_good();
         drop(inherited.take());
         Ok(())
     });
-    assert_eq!(ended, None, "(signal, status)");
+    assert_eq!(ended, Ok(()), "(signal, status)");
     drop(inherited);
 }

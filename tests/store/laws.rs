@@ -4,7 +4,7 @@ use crate::{PAGE, check, killed};
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::skip::skipped;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

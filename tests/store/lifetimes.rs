@@ -4,6 +4,7 @@ use crate::{PAGE, filled, killed, pin, shown, store};
 use pagestone::Error;
 use pagestone::store::{CloseError, Store};
 use pagestone::units::PageIndex;
+use pagestone_kit::fork::in_child;
 
 #[test]
 fn a_store_in_use_is_not_closed_and_comes_back_unharmed() {
@@ -140,23 +141,14 @@ fn a_forked_child_is_told_so() {
     let store = store();
     let object = filled(&store, "a", 2);
     drop(pin(&object, 0));
-    // SAFETY: the child only makes the calls under test and leaves without unwinding.
-    match unsafe { libc::fork() } {
-        0 => {
-            let told = matches!(object.pin(PageIndex(0)), Err(Error::Forked))
-                && matches!(object.write_at(0, b"x"), Err(Error::Forked))
-                && matches!(object.sync(), Err(Error::Forked))
-                && matches!(store.create("b"), Err(Error::Forked));
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(i32::from(!told)) }
-        }
-        child => {
-            let mut status = -1;
-            // SAFETY: waits for the child made above.
-            unsafe { libc::waitpid(child, &mut status, 0) };
-            assert_eq!(status, 0, "the child must be refused everywhere");
-        }
-    }
+    let ended = in_child(60, || {
+        let told = matches!(object.pin(PageIndex(0)), Err(Error::Forked))
+            && matches!(object.write_at(0, b"x"), Err(Error::Forked))
+            && matches!(object.sync(), Err(Error::Forked))
+            && matches!(store.create("b"), Err(Error::Forked));
+        if told { Ok(()) } else { Err("it was not refused everywhere".to_owned()) }
+    });
+    assert_eq!(ended, Ok(()));
     assert_eq!(shown(&pin(&object, 0)), [1; PAGE as usize]);
 }
 

@@ -3,7 +3,7 @@
 use crate::{PAGE, check, content, filled};
 use pagestone::store::Store;
 use pagestone::units::{FRAME_SIZE, PageIndex};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::skip::skipped;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};

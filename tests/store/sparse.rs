@@ -121,3 +121,26 @@ fn appends_get_frames_that_follow_each_other() {
     let breaks = (1..64).filter(|&n| address(n) != address(n - 1) + PAGE).count();
     assert!(breaks <= 3, "{breaks} breaks: nodes of the map may lie between");
 }
+
+#[test]
+fn what_is_mapped_is_found_without_walking_the_holes() {
+    let store = store();
+    let object = store.create("a").unwrap();
+    let found = |from| object.mapped_ranges(from..u64::MAX).collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!(found(0), []);
+    object.set_len(Object::LEN_MAX).unwrap();
+    assert_eq!(found(0), [], "an object of holes alone");
+    object.write_at(0, b"x").unwrap();
+    object.write_at(3 * PAGE, &vec![1; 3000 * PAGE as usize]).unwrap();
+    object.write_at(Object::LEN_MAX - 1, b"x").unwrap();
+    let last = Object::LEN_MAX - PAGE..Object::LEN_MAX;
+    assert_eq!(found(0), [0..PAGE, 3 * PAGE..3003 * PAGE, last.clone()]);
+    assert_eq!(found(5), [5..PAGE, 3 * PAGE..3003 * PAGE, last.clone()]);
+    assert_eq!(found(4 * PAGE + 7), [4 * PAGE + 7..3003 * PAGE, last]);
+    object.set_len(3 * PAGE + 10).unwrap();
+    assert_eq!(found(0), [0..PAGE, 3 * PAGE..3 * PAGE + 10]);
+    assert_eq!(found(3 * PAGE + 10), []);
+    assert_eq!(found(u64::MAX), []);
+    let part: Vec<_> = object.mapped_ranges(7..3 * PAGE + 2).map(Result::unwrap).collect();
+    assert_eq!(part, [7..PAGE, 3 * PAGE..3 * PAGE + 2]);
+}

@@ -3,7 +3,8 @@
 use crate::PAGE;
 use pagestone::store::Store;
 use pagestone::units::PageIndex;
-use pagestone_tests::skip::skipped;
+use pagestone_kit::disk::memory;
+use pagestone_kit::skip::skipped;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -40,7 +41,7 @@ fn region(folder: &tempfile::TempDir) -> PathBuf {
 
 #[test]
 fn a_region_in_memory_that_is_overwritten_has_a_new_time_after_a_sync_or_a_close() {
-    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
+    let Some(folder) = memory() else {
         skipped("times of a region in memory", "there is no /dev/shm");
         return;
     };

@@ -130,13 +130,13 @@ pub fn commands(tree: &Tree) -> Vec<String> {
 
 /// Where the word stands that is said of what was not run: in one place, which counts it.
 const SKIPS: &[&str] =
-    &["tests/src/skip.rs", "tests/tidy/front_door.rs", "tests/faults/bench.rs", "tests/dax/src/plan.rs"];
+    &["tests/kit/src/skip.rs", "tests/tidy/front_door.rs", "tests/faults/bench.rs", "tests/dax/src/plan.rs"];
 
 /// Test programs that skip something and do not count it.
 pub fn skips(tree: &Tree) -> Vec<String> {
     let rust = tree.sources.iter().filter(|s| s.path.ends_with(".rs") && !SKIPS.contains(&s.path.as_str()));
     rust.filter(|source| source.text.contains("SKIPPED:"))
-        .map(|source| format!("{}: use pagestone_tests::skip::skipped, which is counted", source.path))
+        .map(|source| format!("{}: use pagestone_kit::skip::skipped, which is counted", source.path))
         .collect()
 }
 
@@ -229,5 +229,5 @@ fn a_quotation_that_drifted_is_found() {
 #[test]
 fn a_skip_that_is_not_counted_is_found() {
     let of = |path: &str| skips(&Tree::of(path, "fn f() { eprintln!(\"SKIPPED: no disk\"); }")).len();
-    assert_eq!((of("tests/store/x.rs"), of("tests/src/skip.rs")), (1, 0));
+    assert_eq!((of("tests/store/x.rs"), of("tests/kit/src/skip.rs")), (1, 0));
 }

@@ -7,6 +7,7 @@ mod environment;
 mod front_door;
 mod imports;
 mod lexer;
+mod locks;
 mod oldest;
 mod openings;
 mod references;
@@ -105,4 +106,9 @@ fn every_document_that_is_named_is_there() {
 #[test]
 fn comments_speak_of_threads_and_callers_as_things() {
     hold(wording::problems(&Tree::of_project()));
+}
+
+#[test]
+fn the_lock_files_of_other_workspaces_are_true() {
+    hold(locks::problems(&Tree::of_project()));
 }

@@ -5,7 +5,7 @@ use crate::readers::PAGE;
 use memmap2::MmapMut;
 use pagestone::store::{Object, Store};
 use pagestone::units::Durability;
-use pagestone_benches::{Rng, medians::median};
+use pagestone_benches::{Random, medians::median};
 use rustix::io::ReadWriteFlags;
 use std::error::Error;
 use std::fs::File;
@@ -133,11 +133,11 @@ fn file(folder: &Path, name: &str) -> Outcome<File> {
 
 /// Bursts of `writes` writes of all contenders in turn.
 fn measure(contenders: &mut [Contender], writes: u32) -> Outcome {
-    let mut rng = Rng::new(4);
+    let mut random = Random::new(4);
     let mut bytes = [0; PAGE];
     for burst in 0..=BURSTS {
         for contender in contenders.iter_mut() {
-            let pages: Vec<u64> = (0..writes).map(|_| rng.below(PAGES)).collect();
+            let pages: Vec<u64> = (0..writes).map(|_| random.below(PAGES)).collect();
             bytes.fill(burst as u8);
             let begun = Instant::now();
             for page in pages {

@@ -4,6 +4,7 @@
 
 use pagestone::Pfn;
 use pagestone::frame::{FrameTable, Manner};
+use pagestone_kit::random::Random;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -36,11 +37,7 @@ fn pin_and_unpin(table: &FrameTable, pfn: Pfn) {
 /// Every frame of the first `RESIDENT` once, in an order that no prefetcher guesses.
 fn shuffled() -> Vec<Pfn> {
     let mut order: Vec<_> = (0..RESIDENT).map(Pfn::new).collect();
-    let mut random = 0x9e37_79b9_7f4a_7c15u64;
-    for i in (1..order.len()).rev() {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        order.swap(i, ((random >> 33) % (i as u64 + 1)) as usize);
-    }
+    Random::new(1).shuffle(&mut order);
     order
 }
 

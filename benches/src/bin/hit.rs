@@ -9,7 +9,7 @@ use pagestone::units::FRAME_SIZE;
 use pagestone::{Object, PageIndex, Store};
 use pagestone_benches::clock::timed;
 use pagestone_benches::floor::{Floor, Step};
-use pagestone_benches::{Machine, Rng, medians};
+use pagestone_benches::{Machine, Random, medians};
 use std::hint::black_box;
 
 /// Pages of the object, unless the first argument says otherwise: 1M pages are 4 GiB.
@@ -69,9 +69,9 @@ impl Ring {
         }
         // Sattolo's shuffle: a single cycle.
         let mut next: Vec<u64> = (0..pages).collect();
-        let mut rng = Rng::new(1);
+        let mut random = Random::new(1);
         for i in (1..pages).rev() {
-            next.swap(i as usize, rng.below(i) as usize);
+            next.swap(i as usize, random.below(i) as usize);
         }
         for index in 0..pages {
             let successor = next[index as usize];
@@ -96,11 +96,11 @@ fn measure(object: &Object, ring: &Ring) -> Result<[f64; 7], Box<dyn std::error:
     let pages = ring.addresses.len() as u64;
     let base = ring.addresses.iter().copied().min().ok_or("no pages")?;
     let mut kinds: [Vec<f64>; 7] = Default::default();
-    let mut rng = Rng::new(2);
+    let mut random = Random::new(2);
     let mut chain = (0, ring.addresses[0]);
     for _ in 0..BURSTS {
         // Drawn beforehand: a generator in the loop would compete with what is measured for registers.
-        let order: Vec<u32> = (0..READS).map(|_| rng.below(pages) as u32).collect();
+        let order: Vec<u32> = (0..READS).map(|_| random.below(pages) as u32).collect();
         let independent_bare = timed(READS, || bare(base, &order));
         let independent_pinned = timed(READS, || pinned(object, &order));
         let dependent_bare = timed(READS, || chain.1 = bare_chain(chain.1));
@@ -125,10 +125,12 @@ fn measure(object: &Object, ring: &Ring) -> Result<[f64; 7], Box<dyn std::error:
 
 /// What a pin costs beside the steps that it is made of.
 struct Levels {
-    /// By `Step::ALL`, and `Object::pin` last.
+    /// By `Step::ALL`, then `Object::pin`, and that with a read guard.
     costs: Vec<f64>,
     /// Of `Object::pin` to all the steps that it needs.
     ratio: f64,
+    /// Of a pin with a read guard to one without.
+    guard: f64,
 }
 
 impl Levels {
@@ -140,10 +142,10 @@ impl Levels {
         // SAFETY: the object's frames begin at the lowest one and are not fewer than its pages; the store outlives this,
         // and no thread writes them any more.
         let floor = unsafe { Floor::over(base, pages) }?;
-        let mut rng = Rng::new(3);
-        let mut draw = || -> Vec<u32> { (0..READS).map(|_| rng.below(pages as u64) as u32).collect() };
-        let mut kinds = vec![Vec::new(); Step::ALL.len() + 1];
-        let mut ratios = Vec::new();
+        let mut random = Random::new(3);
+        let mut draw = || -> Vec<u32> { (0..READS).map(|_| random.below(pages as u64) as u32).collect() };
+        let mut kinds = vec![Vec::new(); Step::ALL.len() + 2];
+        let (mut ratios, mut guards) = (Vec::new(), Vec::new());
         for _ in 0..BURSTS {
             let mut needed = f64::INFINITY;
             for (kind, step) in kinds.iter_mut().zip(Step::ALL) {
@@ -156,19 +158,27 @@ impl Levels {
             let cost = timed(READS, || pinned(object, &order));
             kinds[Step::ALL.len()].push(cost);
             ratios.push(cost / needed);
+            let order = draw();
+            let with_guard = timed(READS, || guarded(object, &order));
+            kinds[Step::ALL.len() + 1].push(with_guard);
+            guards.push(with_guard / cost);
         }
         let costs = kinds.iter_mut().map(|kind| medians::median(kind)).collect();
-        Ok(Self { costs, ratio: medians::median(&mut ratios) })
+        Ok(Self { costs, ratio: medians::median(&mut ratios), guard: medians::median(&mut guards) })
     }
 
     fn print(&self) {
         println!();
         println!("steps of a hit, pages of its own each                        of a bare read");
-        let names = Step::ALL.iter().map(|step| step.name()).chain(["Object::pin + read + drop of PageRef"]);
+        let names = Step::ALL.iter().map(|step| step.name()).chain([
+            "Object::pin + read + drop of PageRef",
+            "Object::pin + read guard + read + drop of both",
+        ]);
         for (name, cost) in names.zip(&self.costs) {
             println!("  {name:<50} {cost:>7.1} ns {:>5.2}", cost / self.costs[0]);
         }
         println!("Object::pin of \"{}\": {:.2}", Self::NEEDED.name(), self.ratio);
+        println!("with a read guard, of Object::pin: {:.2}", self.guard);
     }
 }
 
@@ -201,6 +211,17 @@ fn read_pinned(object: &Object, index: u64) -> u64 {
         },
         Err(error) => failed(error),
     }
+}
+
+#[inline(never)]
+fn guarded(object: &Object, order: &[u32]) {
+    let mut sum = 0_u64;
+    for &index in order {
+        let Ok(Some(page)) = object.pin(PageIndex(index.into())) else { gone() };
+        let Ok(bytes) = page.read() else { gone() };
+        sum = sum.wrapping_add(bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word)));
+    }
+    black_box(sum);
 }
 
 #[cold]

@@ -4,7 +4,7 @@
 //! tantivy read from the region, and how many of them were copied.
 
 use pagestone::Store;
-use pagestone_benches::{Machine, Rng, medians::median};
+use pagestone_benches::{Machine, Random, medians::median};
 use pagestone_tantivy::PagestoneDirectory;
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -51,18 +51,18 @@ fn main() -> Outcome {
     let searchers = [mapped.searcher()?, ours.searcher()?];
     let looks = [&searchers[0], &searchers[1]];
     let before = directory.reads();
-    compare("count of a term", 2_000, looks, |searcher, rng| {
-        black_box(searcher.search(&mapped.term(rng.below(WORDS)), &Count)?);
+    compare("count of a term", 2_000, looks, |searcher, random| {
+        black_box(searcher.search(&mapped.term(random.below(WORDS)), &Count)?);
         Ok(())
     })?;
-    compare("best 10 of two frequent terms", 200, looks, |searcher, rng| {
-        let query = mapped.both(rng.below(50), rng.below(50));
+    compare("best 10 of two frequent terms", 200, looks, |searcher, random| {
+        let query = mapped.both(random.below(50), random.below(50));
         black_box(searcher.search(&query, &TopDocs::with_limit(10).order_by_score())?);
         Ok(())
     })?;
-    compare("fetch of a stored document", 2_000, looks, |searcher, rng| {
+    compare("fetch of a stored document", 2_000, looks, |searcher, random| {
         let address =
-            tantivy::DocAddress::new(0, rng.below(u64::from(searcher.segment_reader(0).max_doc())) as u32);
+            tantivy::DocAddress::new(0, random.below(u64::from(searcher.segment_reader(0).max_doc())) as u32);
         let document: TantivyDocument = searcher.doc(address)?;
         if document.get_first(mapped.number).is_none() { Err("a document is empty".into()) } else { Ok(()) }
     })?;
@@ -103,9 +103,9 @@ impl Side {
     fn build(&self, documents: u64) -> Outcome<f64> {
         let begun = Instant::now();
         let mut writer: IndexWriter = self.index.writer_with_num_threads(1, 60_000_000)?;
-        let mut rng = Rng::new(5);
+        let mut random = Random::new(5);
         for n in 0..documents {
-            writer.add_document(doc!(self.number => n, self.text => text(&mut rng)))?;
+            writer.add_document(doc!(self.number => n, self.text => text(&mut random)))?;
         }
         writer.commit()?;
         let segments = self.index.searchable_segment_ids()?;
@@ -140,10 +140,10 @@ impl Side {
 }
 
 /// Fifty words, frequent ones more often.
-fn text(rng: &mut Rng) -> String {
+fn text(random: &mut Random) -> String {
     let mut word = || {
-        let limit = WORDS >> rng.below(14);
-        format!("w{} ", rng.below(limit))
+        let limit = WORDS >> random.below(14);
+        format!("w{} ", random.below(limit))
     };
     (0..50).map(|_| word()).collect()
 }
@@ -152,17 +152,17 @@ fn compare<T: ?Sized>(
     what: &str,
     count: u64,
     sides: [&T; 2],
-    mut work: impl FnMut(&T, &mut Rng) -> Outcome,
+    mut work: impl FnMut(&T, &mut Random) -> Outcome,
 ) -> Outcome {
     let (mut times, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
     for burst in 0..BURSTS {
         let mut pair = [0.0; 2];
         // The two take turns in going first; both do the same.
         for n in [burst % 2, (burst + 1) % 2] {
-            let mut rng = Rng::new(burst as u64);
+            let mut random = Random::new(burst as u64);
             let begun = Instant::now();
             for _ in 0..count {
-                work(sides[n], &mut rng)?;
+                work(sides[n], &mut random)?;
             }
             pair[n] = begun.elapsed().as_secs_f64() * 1e6 / count as f64;
             times[n].push(pair[n]);

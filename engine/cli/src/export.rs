@@ -6,10 +6,12 @@ use crate::failure::Failure;
 use crate::fresh::Fresh;
 use crate::place::{self, Place};
 use crate::{output, progress, sqlite};
+use indicatif::ProgressBar;
 use pagestone::{Object, Store};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -197,11 +199,17 @@ fn exists(file: &Path) -> Failure {
 /// Writes the object's bytes to a new file of the folder, and makes them durable. It is its maker's alone until all of it is there.
 fn copy(from: &Object, file: &Path, folder: &Path, access: &Access) -> Result<(Fresh, u64), Failure> {
     let to = Fresh::new(folder).map_err(Failure::file(folder))?;
-    let len = each_chunk(from, |offset, chunk| match chunk.iter().any(|b| *b != 0) {
-        true => to.file().write_all_at(chunk, offset),
-        false => Ok(()),
-    })
-    .map_err(|e| e.into_failure(file))?;
+    let len = from.len();
+    let bar = progress::bytes("exporting", len);
+    for range in from.mapped_ranges(0..len) {
+        let range = range.map_err(Failure::Engine)?;
+        each_chunk(from, range, &bar, |offset, chunk| match chunk.iter().any(|b| *b != 0) {
+            true => to.file().write_all_at(chunk, offset),
+            false => Ok(()),
+        })
+        .map_err(|e| e.into_failure(file))?;
+    }
+    bar.finish_and_clear();
     let made = to.file();
     made.set_len(len)
         .and_then(|()| access.give(made))
@@ -223,9 +231,11 @@ fn pour(store: &Store, object: &OsStr) -> Result<(), Failure> {
         }
     }
     let mut out = std::io::stdout().lock();
-    let poured = each_chunk(&from, |_, chunk| out.write_all(chunk));
+    let bar = progress::bytes("exporting", from.len());
+    let poured = each_chunk(&from, 0..from.len(), &bar, |_, chunk| out.write_all(chunk));
+    bar.finish_and_clear();
     // What is behind the last line end is not written yet.
-    match poured.and_then(|_| out.flush().map_err(Broken::Writing)) {
+    match poured.and_then(|()| out.flush().map_err(Broken::Writing)) {
         Err(Broken::Writing(e)) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|e| e.into_failure(Path::new("standard output"))),
     }
@@ -256,24 +266,24 @@ impl Broken {
     }
 }
 
-/// Shows `write` the object's bytes, piece by piece, and returns how many they are.
+/// Shows `write` the object's bytes in `range`, piece by piece.
 fn each_chunk(
     from: &Object,
+    range: Range<u64>,
+    bar: &ProgressBar,
     mut write: impl FnMut(u64, &[u8]) -> std::io::Result<()>,
-) -> Result<u64, Broken> {
-    let len = from.len();
-    let bar = progress::bytes("exporting", len);
-    let mut chunk = vec![0; CHUNK];
-    let mut offset = 0;
-    while offset < len {
-        let n = from.read_at(offset, &mut chunk).map_err(Broken::Reading)?;
+) -> Result<(), Broken> {
+    let rest = |offset| CHUNK.min(usize::try_from(range.end - offset).unwrap_or(CHUNK));
+    let mut chunk = vec![0; rest(range.start)];
+    let mut offset = range.start;
+    while offset < range.end {
+        bar.set_position(offset);
+        let n = from.read_at(offset, &mut chunk[..rest(offset)]).map_err(Broken::Reading)?;
         if n == 0 {
             break;
         }
         write(offset, &chunk[..n]).map_err(Broken::Writing)?;
         offset += n as u64;
-        bar.inc(n as u64);
     }
-    bar.finish_and_clear();
-    Ok(len)
+    Ok(())
 }

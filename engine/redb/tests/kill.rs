@@ -1,12 +1,10 @@
 //! A process that commits to redb on Pagestone is killed with SIGKILL at random moments, again and again: nothing that it
 //! has acknowledged is lost, nothing is torn. `PAGESTONE_REDB_ROUNDS` says how often.
 
-mod victim;
-
 use pagestone::{Durability, Store};
+use pagestone_kit::rounds::{Orders, Outcome, Said, acknowledge, begin, play, unborn};
 use pagestone_redb::Backend;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
-use victim::{Orders, Outcome, Said, play, say, unborn};
 
 const HEAD: TableDefinition<(), u64> = TableDefinition::new("head");
 const ROWS: TableDefinition<(u64, u64), Vec<u8>> = TableDefinition::new("rows");
@@ -47,7 +45,7 @@ fn head(database: &Database) -> Outcome<u64> {
 fn work(orders: &Orders) -> Outcome {
     let (_store, database) = open(orders)?;
     for number in head(&database)? + 1.. {
-        say("begin", number)?;
+        begin(number);
         let mut change = database.begin_write()?;
         change.set_two_phase_commit(orders.manner % 3 == 1);
         change.set_quick_repair(orders.manner % 3 == 2);
@@ -62,7 +60,7 @@ fn work(orders: &Orders) -> Outcome {
             change.open_table(HEAD)?.insert((), number)?;
         }
         change.commit()?;
-        say("ack", number)?;
+        acknowledge(number);
     }
     Ok(())
 }

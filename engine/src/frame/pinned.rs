@@ -68,6 +68,7 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
     }
 
     /// Its number.
+    #[inline(always)]
     #[must_use]
     pub fn pfn(self) -> Pfn {
         self.pfn

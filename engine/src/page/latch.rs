@@ -1,13 +1,15 @@
 //! Latches: short-term exclusion on a page's bytes.
 
 use super::guards::{Held, forgotten, given, manner, must_not_wait_for_itself, returned};
+use super::pages::Pages;
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::frame::{Manner, SHARED_MAX, SharedOutcome};
+use crate::frame::{Manner, Pinned, SHARED_MAX, SharedOutcome};
 use crate::space::SpaceManager;
 use crate::units::{Durability, FRAME_SIZE, LINE_SIZE, Lines};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
 use std::time::Duration;
 
 /// From here on, a piece is stored past the cache: cheaper than storing and flushing its lines.
@@ -41,9 +43,16 @@ const LOOK: Duration = Duration::from_millis(200);
 /// ```
 #[must_use = "a guard that is dropped at once excludes nobody"]
 pub struct ReadGuard<'p> {
-    page: &'p PageRef,
+    // By value, not through the pin: a pin that something points to is kept in memory, and its address is then read back
+    // too late for one page's miss to overlap the next one's.
+    address: NonNull<u8>,
+    pinned: Pinned<'static>,
+    _page: PhantomData<&'p PageRef>,
     _held: Held,
 }
+
+// SAFETY: a guard shows bytes that no thread writes while it lives, and a count on an atomic word.
+unsafe impl Sync for ReadGuard<'_> {}
 
 /// An exclusive latch on a page; it dereferences to the bytes it was asked for.
 ///
@@ -74,7 +83,7 @@ impl PageRef {
     pub fn read(&self) -> Result<ReadGuard<'_>> {
         self.readable()?;
         if !self.share(Manner::GivesWay) {
-            self.wait_to_read()?;
+            wait_to_read(self.pages(), self.pinned())?;
         }
         Ok(self.reading())
     }
@@ -208,18 +217,7 @@ impl PageRef {
         self.pinned().try_latch_shared(manner)
     }
 
-    /// The shared latch was refused: waits for it.
-    #[cold]
-    fn wait_to_read(&self) -> Result {
-        self.pages().region().ensure_own()?;
-        must_not_wait_for_itself(self.pfn(), false)?;
-        match self.pinned().latch_shared_unless_full(manner(self.pages())) {
-            SharedOutcome::Latched => Ok(()),
-            SharedOutcome::Full => Err(Error::TooManyReaders { pfn: self.pfn(), readers: READERS_MAX }),
-        }
-    }
-
-    /// As [`Self::wait_to_read`], and waits for room too.
+    /// Waits for the shared latch, and for room among its readers.
     pub(super) fn wait_for_a_turn_to_read(&self) -> Result {
         self.pages().region().ensure_own()?;
         must_not_wait_for_itself(self.pfn(), false)?;
@@ -230,7 +228,9 @@ impl PageRef {
     /// The guard of a shared latch that was just taken.
     #[inline]
     fn reading(&self) -> ReadGuard<'_> {
-        ReadGuard { page: self, _held: given(self.pfn(), false) }
+        let pinned = self.pinned();
+        let held = given(pinned.pfn(), false);
+        ReadGuard { address: self.bytes(), pinned, _page: PhantomData, _held: held }
     }
 
     fn exclusive(&self) -> Result<Exclusive<'_>> {
@@ -363,12 +363,12 @@ impl Drop for Exclusive<'_> {
 impl<'p> ReadGuard<'p> {
     /// The guard of a latch that is taken and noted.
     pub(super) fn of_taken(page: &'p PageRef) -> Self {
-        Self { page, _held: PhantomData }
+        Self { address: page.bytes(), pinned: page.pinned(), _page: PhantomData, _held: PhantomData }
     }
 
     /// Leaves the latch taken until [`PageRef::release_read`], by any thread.
     pub fn into_raw(self) {
-        returned(self.page.pfn(), false);
+        returned(self.pinned.pfn(), false);
         std::mem::forget(self);
     }
 }
@@ -404,8 +404,8 @@ impl Drop for WriteGuard<'_> {
 impl Drop for ReadGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        returned(self.page.pfn(), false);
-        self.page.pinned().release_shared();
+        returned(self.pinned.pfn(), false);
+        self.pinned.release_shared();
     }
 }
 
@@ -414,7 +414,7 @@ impl Deref for ReadGuard<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the frame is pinned and mapped; the shared latch keeps writers out while `self` lives.
-        unsafe { std::slice::from_raw_parts(self.page.bytes().as_ptr(), FRAME_SIZE) }
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), FRAME_SIZE) }
     }
 }
 
@@ -438,6 +438,18 @@ impl DerefMut for WriteGuard<'_> {
         let first = unsafe { self.latch.page.bytes().add(start) };
         // SAFETY: as in `deref`, and `self` is borrowed exclusively; a guard only exists on a writable region.
         unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), end - start) }
+    }
+}
+
+/// The shared latch was refused: waits for it. By value, as a guard has it: a pin that is passed by reference lies in memory.
+#[cold]
+#[inline(never)]
+fn wait_to_read(pages: &Pages, pinned: Pinned<'static>) -> Result {
+    pages.region().ensure_own()?;
+    must_not_wait_for_itself(pinned.pfn(), false)?;
+    match pinned.latch_shared_unless_full(manner(pages)) {
+        SharedOutcome::Latched => Ok(()),
+        SharedOutcome::Full => Err(Error::TooManyReaders { pfn: pinned.pfn(), readers: READERS_MAX }),
     }
 }
 

@@ -26,6 +26,7 @@
 mod batch;
 mod close;
 mod info;
+mod mapped_ranges;
 mod names;
 mod object;
 mod options;
@@ -36,6 +37,7 @@ pub use crate::page::frames_at;
 pub use batch::Batch;
 pub use close::CloseError;
 pub use info::{Defect, Entry, FileId, Info, Mapped, defects};
+pub use mapped_ranges::MappedRanges;
 pub use object::{Object, PinRange};
 pub use options::Options;
 

@@ -1,16 +1,13 @@
 //! A process that commits to a tantivy index on Pagestone is killed with SIGKILL at random moments, again and again:
 //! nothing that it has acknowledged is lost, no file is torn, no lock is left. `PAGESTONE_TANTIVY_ROUNDS` says how often.
 
-#[path = "../../redb/tests/victim/mod.rs"]
-mod victim;
-
 use pagestone::{Durability, Store};
+use pagestone_kit::rounds::{Orders, Outcome, Said, acknowledge, begin, play, unborn};
 use pagestone_tantivy::PagestoneDirectory;
 use tantivy::collector::Count;
 use tantivy::query::{AllQuery, TermQuery};
 use tantivy::schema::{FAST, INDEXED, IndexRecordOption, STORED, Schema, TEXT};
 use tantivy::{Index, IndexSettings, IndexWriter, Term, doc};
-use victim::{Orders, Outcome, Said, play, say, unborn};
 
 fn main() -> Outcome {
     play("PAGESTONE_TANTIVY_ROUNDS", work, weigh)
@@ -47,10 +44,10 @@ fn work(orders: &Orders) -> Outcome {
     let (number, text) = (index.schema().get_field("number")?, index.schema().get_field("text")?);
     let mut writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000)?;
     for n in head(&index)? + 1.. {
-        say("begin", n)?;
+        begin(n);
         writer.add_document(doc!(number => n, text => format!("all of them, and the {n}th")))?;
         writer.commit()?;
-        say("ack", n)?;
+        acknowledge(n);
     }
     Ok(())
 }

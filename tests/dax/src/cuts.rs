@@ -4,13 +4,14 @@ use crate::judge::{JUDGING, VERDICT};
 use crate::load::WORKED;
 use crate::machine::Machine;
 use crate::plan::{Medium, Tally};
+use pagestone_kit::random::Random;
 use std::path::Path;
 use std::time::Duration;
 
 /// The most operations of a machine before its power is cut: a busy host cuts it later, and not after less work.
-const LIFE: u32 = 160;
-/// The longest that it then works on, or recovers where the cut is to hit that.
-const AFTER: Duration = Duration::from_millis(300);
+const LIFE: u64 = 160;
+/// Microseconds for which it then works on at most, or recovers where the cut is to hit that.
+const AFTER_US: u64 = 300_000;
 /// Emulators that may die by themselves in one chain of cuts.
 const DEATHS: u32 = 5;
 
@@ -45,8 +46,9 @@ pub fn cut_power(
     while n <= cuts {
         let (last, recovery) = (n == cuts, n % 4 == 3);
         let (cue, most) = if recovery { (JUDGING, 2) } else { (WORKED, LIFE) };
-        let times = 1 + (f64::from(most) * draw(seed, 2 * n)) as u32;
-        let cut = Cut { cue, times, after: AFTER.mul_f64(draw(seed, 2 * n + 1)) };
+        let mut random = Random::of(seed, u64::from(n));
+        let times = 1 + random.below(most) as u32;
+        let cut = Cut { cue, times, after: Duration::from_micros(random.below(AFTER_US)) };
         let life = match live(&machine, &task(medium, n, last), (!last).then_some(&cut))? {
             Ok(life) => life,
             Err(how) if deaths < DEATHS => {
@@ -80,14 +82,6 @@ pub fn cut_power(
     Ok(())
 }
 
-/// The `n`th number between 0 and 1 of a sequence (splitmix64).
-fn draw(seed: u64, n: u32) -> f64 {
-    let mut z = seed.wrapping_add(u64::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ z >> 31) >> 11) as f64 / (1u64 << 53) as f64
-}
-
 /// What a machine does in its `n`th life.
 fn task(medium: Medium, n: u32, last: bool) -> String {
     let region = medium.region();
@@ -102,7 +96,7 @@ fn task(medium: Medium, n: u32, last: bool) -> String {
 fn live(machine: &Machine, task: &str, cut: Option<&Cut>) -> Result<Result<Life, String>, String> {
     let mut running = machine.boot(task)?;
     let mut life = Life { console: Vec::new(), verdict: None, cues: 0 };
-    while let Some(line) = running.line()? {
+    while let Some(line) = running.line() {
         life.verdict = line.strip_prefix(VERDICT).map(str::to_owned).or(life.verdict);
         match cut {
             Some(cut) if line == cut.cue => life.cues += 1,
@@ -115,10 +109,10 @@ fn live(machine: &Machine, task: &str, cut: Option<&Cut>) -> Result<Result<Life,
     match cut {
         Some(cut) if life.cues == cut.times => {
             std::thread::sleep(cut.after);
-            running.cut()?;
+            running.cut();
         }
         _ => {
-            if let Some(how) = running.killed_itself()? {
+            if let Some(how) = running.killed_itself() {
                 return Ok(Err(how));
             }
         }

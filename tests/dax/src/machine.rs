@@ -1,11 +1,10 @@
 //! The guest as the host sees it: a process that is started, listened to, and killed, which is its power cut.
 
+use pagestone_kit::child::Child;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::Command;
 use std::time::Duration;
 
 /// Bytes of the persistent memory; the guest sees a little less.
@@ -65,26 +64,20 @@ impl Machine {
     /// Switches it on. `task` is a shell script.
     pub fn boot(&self, task: &str) -> Result<Running, String> {
         fs::write(self.path("root/task"), task).map_err(|error| format!("writing the task: {error}"))?;
-        let process = Command::new("sh")
-            .args([GUEST, "boot"])
-            .args([self.path("root"), self.path("pmem"), self.kind.into(), self.path("disk")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(|error| format!("starting the guest: {error}"))?;
-        Ok(Running::new(process))
+        let parts = [self.path("root"), self.path("pmem"), self.kind.into(), self.path("disk")];
+        let guest = Child::start(Command::new("sh").args([GUEST, "boot"]).args(parts));
+        Ok(Running(guest.silent_for(LIMIT)))
     }
 
     /// Runs `task` to its end; `each` hears every line of the console.
     pub fn run(&self, task: &str, mut each: impl FnMut(&str)) -> Result<Ended, String> {
         let mut running = self.boot(task)?;
         let mut status = None;
-        while let Some(line) = running.line()? {
+        while let Some(line) = running.line() {
             status = line.strip_prefix(ENDED).map(|code| code.trim() == "0").or(status);
             each(&line);
         }
-        Ok(match (running.killed_itself()?, status) {
+        Ok(match (running.killed_itself(), status) {
             (_, Some(true)) => Ended::Well,
             (_, Some(false)) => Ended::Badly,
             (Some(how), None) => Ended::EmulatorDied(how),
@@ -105,56 +98,22 @@ pub enum Ended {
 }
 
 /// A machine that is on. Its power goes when this is dropped.
-pub struct Running {
-    process: Child,
-    console: Receiver<String>,
-}
+pub struct Running(Child);
 
 impl Running {
-    fn new(mut process: Child) -> Self {
-        let (say, console) = channel();
-        let pipe = process.stdout.take();
-        std::thread::spawn(move || {
-            let mut pipe = BufReader::new(pipe?);
-            let mut line = Vec::new();
-            // A line that the cut has torn was not said.
-            while pipe.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) && line.ends_with(b"\n") {
-                say.send(String::from_utf8_lossy(&line).trim_end().to_owned()).ok()?;
-                line.clear();
-            }
-            Some(())
-        });
-        Self { process, console }
-    }
-
     /// The next line of the console; `None` when the machine is off.
-    pub fn line(&mut self) -> Result<Option<String>, String> {
-        match self.console.recv_timeout(LIMIT) {
-            Ok(line) => Ok(Some(line)),
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => {
-                Err(format!("the guest said nothing for {} s", LIMIT.as_secs()))
-            }
-        }
+    pub fn line(&mut self) -> Option<String> {
+        self.0.line()
     }
 
     /// Of a machine that is off: how the emulator died, if it was by a signal that was not sent from here.
-    pub fn killed_itself(&mut self) -> Result<Option<String>, String> {
-        let status = self.process.wait().map_err(|error| format!("waiting for the guest: {error}"))?;
-        Ok(status.signal().map(|signal| format!("the emulator died by itself (signal {signal})")))
+    pub fn killed_itself(&mut self) -> Option<String> {
+        self.0.end().signal().map(|signal| format!("the emulator died by itself (signal {signal})"))
     }
 
-    /// Cuts the power: SIGKILL to the emulator, which gets no chance to do anything more.
-    pub fn cut(mut self) -> Result<(), String> {
-        self.process.kill().map_err(|error| format!("killing the guest: {error}"))?;
-        self.process.wait().map_err(|error| format!("waiting for the guest: {error}"))?;
-        Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+    /// Cuts the power: SIGKILL to the emulator, which gets no chance to do anything more. One that died by itself a moment
+    /// before has lost its power as well.
+    pub fn cut(mut self) {
+        let _ = self.0.kill();
     }
 }

@@ -1,5 +1,6 @@
 //! What the load writes: bytes that name their writer and their operation, so that nothing passes for anything else.
 
+use pagestone_kit::random::Random;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -20,16 +21,7 @@ const DISK: &str = "/dev/vda";
 
 /// `len` bytes that only this writer's operation `n` writes for this purpose.
 pub fn bytes(writer: u64, n: u64, purpose: u64, len: usize) -> Vec<u8> {
-    let mut state = (writer << 56 ^ n << 8 ^ purpose).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let words = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    });
-    let mut bytes: Vec<u8> = words.take(len.div_ceil(8)).flat_map(u64::to_le_bytes).collect();
-    bytes.truncate(len);
-    bytes
+    Random::new(writer << 56 ^ n << 8 ^ purpose).bytes(len)
 }
 
 /// The journal's record of operation `n`.

@@ -3,7 +3,7 @@
 use crate::cases::{CASES, Place};
 use crate::cuts;
 use crate::machine::{self, Ended, Machine};
-use std::hash::{BuildHasher, RandomState};
+use pagestone_kit::random::{fresh_seed, mix};
 use std::path::Path;
 use std::process::Command;
 
@@ -141,14 +141,13 @@ pub fn run(cuts: u32, seed: Option<u64>, only: Option<&str>) -> Result<bool, Str
             run_suite(suite, skipped, &program, &mut tally)?;
         }
     }
-    let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+    let seed = seed.unwrap_or_else(fresh_seed);
     for (n, medium) in (0..).zip(Medium::CUT) {
         if wanted(&format!("{} cut", medium.name())) {
             println!("power cuts: {}, seed {seed}", medium.name());
             // The rest goes to the first ones.
             let share = if medium == Medium::PageCache { cuts.div_ceil(4) } else { (cuts + 2 - n) / 3 };
-            let seed = seed ^ u64::from(n).wrapping_mul(0xd1b5_4a32_d192_ed03);
-            cuts::cut_power(medium, share, seed, &program, &mut tally)?;
+            cuts::cut_power(medium, share, seed ^ mix(u64::from(n)), &program, &mut tally)?;
         }
     }
     let Tally { cases, cuts, failures, acknowledged } = tally;

@@ -4,14 +4,11 @@ use crate::joint;
 use crate::judge::Known;
 use crate::plan::Plan;
 use crate::workload::{BATCHED, CHECKPOINTED, VACUUMED, WRITERS};
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::ExitStatusExt;
+use pagestone_kit::child::Child;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
-
-const SIGKILL: i32 = 9;
 
 /// What each writer said.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +36,7 @@ impl Ledger {
         Self { begun: known.heads, acknowledged: known.heads, ..Self::default() }
     }
 
-    /// Takes one line down. A line that the kill tore says nothing.
+    /// Takes one line down.
     fn enter(&mut self, line: &str) {
         match line {
             VACUUMED => return self.vacuums += 1,
@@ -89,67 +86,22 @@ impl Ledger {
 /// Starts a worker, kills it `after` its start, and takes down what it had said.
 pub fn live_and_die(plan: &Plan, region: &Path, after: Duration, ledger: &mut Ledger) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|e| format!("finding this program: {e}"))?;
-    let mut worker = Command::new(program)
-        .arg("worker")
-        .arg(region)
-        .args([
-            "--parameters",
-            &plan.parameters(),
-            "--journal",
-            plan.journal,
-            "--sync",
-            plan.sync,
-            "--seed",
-            &plan.seed.to_string(),
-        ])
-        .args(plan.pins.then_some("--pins"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|e| format!("starting the worker: {e}"))?;
-    let pipe = worker.stdout.take();
-    let listener = thread::spawn(move || {
-        let mut lines = Vec::new();
-        if let Some(pipe) = pipe {
-            collect(pipe, &mut lines);
-        }
-        lines
-    });
+    let (parameters, seed) = (plan.parameters(), plan.seed.to_string());
+    let told = ["--parameters", &parameters, "--journal", plan.journal, "--sync", plan.sync, "--seed", &seed];
+    let mut worker = Command::new(program);
+    worker.arg("worker").arg(region).args(told).args(plan.pins.then_some("--pins"));
+    let mut worker = Child::start(&mut worker);
     thread::sleep(after);
-    // SIGKILL: the worker gets no chance to tidy up.
-    worker.kill().map_err(|e| format!("killing the worker: {e}"))?;
-    let status = worker.wait().map_err(|e| format!("waiting for the worker: {e}"))?;
-    let lines = listener.join().map_err(|_| "the listener panicked".to_owned())?;
-    lines.iter().for_each(|l| ledger.enter(l));
+    let killed = worker.kill();
+    worker.rest().iter().for_each(|line| ledger.enter(line));
     // A panic, an abort or a signal of its own is a finding, and not the kill that was asked for.
-    if status.signal() != Some(SIGKILL) && ledger.failed.is_none() {
-        ledger.failed = Some(format!("ended by itself: {status}"));
-    }
+    ledger.failed = ledger.failed.take().or(killed.err());
     Ok(())
-}
-
-/// Whole lines only: what the kill tore off at the end was not said.
-fn collect(pipe: impl Read, lines: &mut Vec<String>) {
-    let mut pipe = BufReader::new(pipe);
-    let mut line = Vec::new();
-    while pipe.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) && line.ends_with(b"\n") {
-        lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
-        line.clear();
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_torn_by_the_kill_is_not_an_acknowledgement() {
-        let mut lines = Vec::new();
-        collect(&b"begin 0 12\nack 0 12\nack 0 1"[..], &mut lines);
-        let mut ledger = Ledger::default();
-        lines.iter().for_each(|l| ledger.enter(l));
-        assert_eq!((ledger.begun[0], ledger.acknowledged[0]), (12, 12));
-    }
 
     #[test]
     fn what_maintenance_did_is_counted() {

@@ -6,14 +6,13 @@ mod joint;
 mod judge;
 mod life;
 mod plan;
-mod rng;
 mod workload;
 
 use clap::{Parser, Subcommand};
 use judge::Verdict;
+use pagestone_kit::random::fresh_seed;
 use plan::{Medium, Plan};
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,7 +63,7 @@ fn main() -> ExitCode {
 /// Runs all rounds; true if nothing was found.
 fn run(cli: &Cli) -> Result<bool, String> {
     pagestone_sqlite::register()?;
-    let seed = cli.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()) >> 16);
+    let seed = cli.seed.unwrap_or_else(|| fresh_seed() >> 16);
     let media = Media::make(cli.keep.as_deref())?;
     println!("seed {seed}");
     let mut sum = Verdict::default();
@@ -124,7 +123,7 @@ struct Media {
 
 impl Media {
     fn make(keep: Option<&Path>) -> Result<Self, String> {
-        let memory = tempfile::tempdir_in("/dev/shm").ok();
+        let memory = pagestone_kit::disk::memory();
         if memory.is_none() {
             eprintln!("kill: /dev/shm cannot be used, the CacheLine rounds run on the file region");
         }

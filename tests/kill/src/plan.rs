@@ -1,6 +1,6 @@
 //! What a round does: how SQLite journals, on which medium, and when the kill comes.
 
-use crate::rng::Rng;
+use pagestone_kit::random::Random;
 use std::fmt;
 use std::time::Duration;
 
@@ -42,19 +42,19 @@ pub struct Plan {
 impl Plan {
     /// Round `number`: all combinations come in turn, the rest is drawn.
     pub fn draw(seed: u64, number: u32, memory: bool) -> Self {
-        let mut rng = Rng::new(seed, u64::from(number));
+        let mut random = Random::of(seed, u64::from(number));
         let n = number as usize;
         let medium = if n.is_multiple_of(2) || !memory { Medium::File } else { Medium::CacheLine };
-        let mut kills = vec![Duration::from_micros(rng.below(LIFE_MS * 1000))];
-        if rng.below(3) == 0 {
-            kills.push(Duration::from_micros(rng.below(EARLY_US)));
+        let mut kills = vec![Duration::from_micros(random.below(LIFE_MS * 1000))];
+        if random.below(3) == 0 {
+            kills.push(Duration::from_micros(random.below(EARLY_US)));
         }
         Self {
             journal: JOURNALS[n / 2 % 3],
             sync: SYNCS[n / 6 % 3],
             medium,
-            pins: rng.below(2) == 0,
-            seed: rng.below(u64::MAX),
+            pins: random.below(2) == 0,
+            seed: random.below(u64::MAX),
             kills,
         }
     }

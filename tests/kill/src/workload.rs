@@ -1,9 +1,9 @@
 //! What the process does that is killed: writers, a reader, checkpoints and VACUUM, all at once.
 
 use crate::joint;
-use crate::rng::{Rng, mix};
+use pagestone_kit::child::say;
+use pagestone_kit::random::{Random, mix};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -89,16 +89,9 @@ pub fn work(orders: &Orders) -> Result<(), String> {
     pagestone_sqlite::register()?;
     let result = labour(orders);
     if let Err(why) = &result {
-        say(&format!("failed {why}\n"));
+        say(&format!("failed {why}"));
     }
     result
-}
-
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
-        std::process::exit(1);
-    }
 }
 
 fn labour(orders: &Orders) -> Result<(), String> {
@@ -114,7 +107,7 @@ fn labour(orders: &Orders) -> Result<(), String> {
             let orders = orders.clone();
             thread::spawn(move || {
                 if let Err(e) = job(&orders, number as u32) {
-                    say(&format!("failed {name}: {e}\n"));
+                    say(&format!("failed {name}: {e}"));
                     std::process::exit(1);
                 }
             })
@@ -158,13 +151,13 @@ fn write(orders: &Orders, writer: u32) -> rusqlite::Result<()> {
     let mut number = head(&db, writer)?;
     loop {
         number += 1;
-        say(&format!("begin {writer} {number}\n"));
+        say(&format!("begin {writer} {number}"));
         if joint::is_joint(number) {
             joint::write(&mut joined, writer, number, |db| write_rows(db, writer, number))?;
         } else {
             write_once(&mut db, writer, number)?;
         }
-        say(&format!("ack {writer} {number}\n"));
+        say(&format!("ack {writer} {number}"));
     }
 }
 
@@ -205,18 +198,18 @@ fn read(orders: &Orders, _: u32) -> rusqlite::Result<()> {
 
 fn maintain(orders: &Orders, _: u32) -> rusqlite::Result<()> {
     let db = connect_as_told(orders)?;
-    let mut rng = Rng::new(orders.seed, 0);
+    let mut random = Random::new(orders.seed);
     loop {
-        thread::sleep(Duration::from_millis(rng.below(60)));
-        say(&format!("{BATCHED}{}\n", batches(&db)?));
-        let said = match rng.below(5) {
+        thread::sleep(Duration::from_millis(random.below(60)));
+        say(&format!("{BATCHED}{}", batches(&db)?));
+        let said = match random.below(5) {
             0 => vacuum(&db).map(|()| Some(VACUUMED)),
             1 => checkpoint(&db, "TRUNCATE"),
             2 => checkpoint(&db, "RESTART"),
             _ => checkpoint(&db, "PASSIVE"),
         };
         match said {
-            Ok(Some(line)) => say(&format!("{line}\n")),
+            Ok(Some(line)) => say(line),
             Ok(None) => (),
             Err(e)
                 if matches!(

@@ -1,10 +1,11 @@
 //! Walks a recorded run and shows a judge every crash image worth seeing.
 
 use super::event::Event;
-use super::medium::{Medium, Stored, hash_word, mix, set_word, word_at};
-use super::pick::{Dice, Effort, Open, picks};
+use super::medium::{Medium, Stored, hash_word, set_word, word_at};
+use super::pick::{Effort, Open, picks};
 use super::story;
 use pagestone::units::Durability;
+use pagestone_kit::random::{Random, mix};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
@@ -186,7 +187,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn run(&mut self) {
-        let mut dice = Dice::new(self.plan.seed);
+        let mut dice = Random::new(self.plan.seed);
         let failures = failures(&self.trace.events);
         for (i, event) in self.trace.events.iter().enumerate() {
             if i >= self.plan.from {
@@ -221,7 +222,7 @@ impl Walk<'_> {
     }
 
     /// Looks at the crashes here: all that the plan asks for, or when the run has had its share only the extremes.
-    fn point(&mut self, point: usize, dice: &mut Dice) {
+    fn point(&mut self, point: usize, dice: &mut Random) {
         self.report.points += 1;
         let dropped =
             self.medium.failed().then(|| self.judge.read_before_drop(self.medium.current().0)).flatten();
@@ -242,7 +243,7 @@ impl Walk<'_> {
         }
     }
 
-    fn power(&mut self, point: usize, crash: Crash, read: Range<usize>, dice: &mut Dice) {
+    fn power(&mut self, point: usize, crash: Crash, read: Range<usize>, dice: &mut Random) {
         let scene = Scene::of(&self.medium, read, crash, self.marks, point);
         let mut image = self.medium.durable().0.to_vec();
         let extremes = Effort { exhaustive: 0, adversarial: 0, random: 0 };

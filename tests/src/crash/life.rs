@@ -3,7 +3,7 @@
 use super::event::Event;
 use super::explore::{Crash, Judge, Plan, Report, State, Trace, explore, explore_on};
 use super::gate::Gate;
-use super::pick::{Dice, Effort};
+use super::pick::Effort;
 use super::place;
 use super::run::outcome;
 use crate::lint::known::{self, Kind};
@@ -17,6 +17,7 @@ use pagestone::media::rules::{Rule, Rules};
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::region::{Identity, Region, RegionOptions, Source};
 use pagestone::units::{Durability, FrameNo};
+use pagestone_kit::random::Random;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -318,7 +319,7 @@ struct Judgement<'a> {
     deeper_every: u64,
     /// States of each such life.
     limit_below: u64,
-    dice: Dice,
+    dice: Random,
 }
 
 static NOTHING: Case = Case { before: |_| (), run: |_| (), after: |_| (), crashes: 0, check: |_| Ok(()) };
@@ -337,7 +338,7 @@ fn judge_of<'a>(life: &Life) -> Judgement<'a> {
         deeper: 0,
         deeper_every: 1,
         limit_below: 60,
-        dice: Dice::new(3),
+        dice: Random::new(3),
     }
 }
 

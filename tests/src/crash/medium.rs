@@ -34,6 +34,7 @@
 
 use super::event::Event;
 use pagestone::units::Durability;
+use pagestone_kit::random::mix;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// Bytes of a word: the unit that is never torn.
@@ -318,12 +319,4 @@ pub fn hash_word(word: u32, value: u64) -> u64 {
 
 fn hash_image(image: &[u8]) -> u64 {
     (0..image.len() / WORD).fold(0, |h, w| h ^ hash_word(w as u32, word_at(image, w)))
-}
-
-/// A bijective scrambling of 64 bits (the finaliser of SplitMix64).
-#[must_use]
-pub fn mix(x: u64) -> u64 {
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

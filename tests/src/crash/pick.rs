@@ -1,35 +1,6 @@
 //! Which survivors to try: all of them when they are few, else the nasty ones and a seeded sample.
 
-use super::medium::mix;
-
-/// A reproducible source of choices.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Dice that always fall the same way for the same seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(mix(seed ^ 0x9e37_79b9_7f4a_7c15))
-    }
-    /// The next 64 bits.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-    /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
-        if n == 0 { 0 } else { self.next_u64() % n }
-    }
-    /// True once in `n` times.
-    pub fn once_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-    /// One of `items`.
-    pub fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.below(items.len() as u64) as usize]
-    }
-}
+use pagestone_kit::random::Random;
 
 /// A cell with stores that may or may not survive.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +25,7 @@ pub struct Effort {
 }
 
 /// Calls `each` with a number of surviving stores per cell, until it returns false or the picks are used up.
-pub fn picks(open: &[Open], effort: Effort, dice: &mut Dice, mut each: impl FnMut(&[u32]) -> bool) {
+pub fn picks(open: &[Open], effort: Effort, dice: &mut Random, mut each: impl FnMut(&[u32]) -> bool) {
     let total = open.iter().try_fold(1u64, |t, c| t.checked_mul(u64::from(c.stores) + 1));
     if let Some(total) = total.filter(|&t| t <= effort.exhaustive) {
         exhaustive(open, total, each);
@@ -158,7 +129,7 @@ fn adversarial(open: &[Open]) -> Vec<Nasty> {
 }
 
 /// At most `n` of them: the first half (what is newest comes first), then some by chance.
-fn spread(all: &[Nasty], n: usize, dice: &mut Dice) -> Vec<Nasty> {
+fn spread(all: &[Nasty], n: usize, dice: &mut Random) -> Vec<Nasty> {
     if all.len() <= n {
         return all.to_vec();
     }
@@ -184,7 +155,7 @@ mod tests {
     fn few_states_are_visited_once_each() {
         let mut seen = HashSet::new();
         let effort = Effort { exhaustive: 24, adversarial: 0, random: 0 };
-        picks(&open(&[1, 2, 3]), effort, &mut Dice::new(1), |p| seen.insert(p.to_vec()));
+        picks(&open(&[1, 2, 3]), effort, &mut Random::new(1), |p| seen.insert(p.to_vec()));
         assert_eq!(seen.len(), 24);
     }
 
@@ -194,7 +165,7 @@ mod tests {
             (0..4).map(|i| Open { offset: i * 4096, stores: 9, newest: 100 - i }).collect();
         let mut seen = HashSet::new();
         let effort = Effort { exhaustive: 10, adversarial: 100, random: 50 };
-        picks(&cells, effort, &mut Dice::new(1), |p| {
+        picks(&cells, effort, &mut Random::new(1), |p| {
             assert!(p.iter().all(|&n| n <= 9));
             seen.insert(p.to_vec());
             true

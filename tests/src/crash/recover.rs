@@ -3,12 +3,13 @@
 use super::explore::{Crash, Judge, Plan, State, Trace, explore_on};
 use super::life::{failed_lease, rebooted, snapshot};
 use super::oracle::{Oracle, View};
-use super::pick::{Dice, Effort};
+use super::pick::Effort;
 use super::place;
 use super::run::{Live, Rig, play};
 use super::script::Shape;
 use pagestone::region::Identity;
 use pagestone::store::Store;
+use pagestone_kit::random::Random;
 use std::ops::Range;
 
 /// What a power loss may leave of sectors that were being written; their other copies stand, and the next change
@@ -36,7 +37,7 @@ pub struct StoreJudge<'a> {
     /// death of a process: the former life's oracle, and its marks.
     pub former: Option<(&'a mut Oracle, usize)>,
     /// Decides which images those are.
-    pub dice: Dice,
+    pub dice: Random,
 }
 
 impl<'a> StoreJudge<'a> {
@@ -51,7 +52,7 @@ impl<'a> StoreJudge<'a> {
             check_every: 1,
             deeper: 0,
             former: None,
-            dice: Dice::new(seed),
+            dice: Random::new(seed),
         }
     }
 

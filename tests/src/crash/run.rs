@@ -2,7 +2,7 @@
 
 use super::gate::Gate;
 use super::life::HOME;
-use super::medium::{Medium, mix};
+use super::medium::Medium;
 use super::oracle::{Oracle, label};
 use super::script::{ObjectNo, Op, Script, pattern};
 use super::{Event, Trace};
@@ -15,6 +15,7 @@ use pagestone::persist::Recorder;
 use pagestone::region::Identity;
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};
+use pagestone_kit::random::mix;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

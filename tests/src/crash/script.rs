@@ -3,7 +3,7 @@
 //! Each object belongs to one thread, so that its operations have one order; log, bitmap, directory and syncs are
 //! shared by all.
 
-use super::pick::Dice;
+use pagestone_kit::random::Random;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -373,13 +373,13 @@ fn grow(versions: &mut Vec<Version>, op: usize, from: u64, to: u64) {
 struct Author {
     thread: usize,
     shape: Shape,
-    dice: Dice,
+    dice: Random,
     pins: usize,
 }
 
 impl Author {
     fn new(thread: usize, shape: Shape, seed: u64) -> Self {
-        Self { thread, shape, dice: Dice::new(seed.wrapping_mul(0x1_0001) + thread as u64), pins: 0 }
+        Self { thread, shape, dice: Random::of(seed, thread as u64), pins: 0 }
     }
 
     fn next_op(&mut self, script: &mut Script) -> Op {

@@ -1,8 +1,9 @@
 //! Beside cuts: each word of an object is a register, zero beyond the end.
 
 use super::history::{Clock, Done, judge};
-use super::{Random, Shape, on_threads, store};
+use super::{Shape, on_threads, store};
 use pagestone::store::Object;
+use pagestone_kit::random::Random;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use todc_utils::specifications::Specification;
@@ -52,7 +53,7 @@ pub fn run(shape: Shape, seed: u64) -> Result<(), String> {
     let object = store.create("cells").expect("a name");
     let clock = Clock::default();
     let done = on_threads(shape.threads, move |thread| {
-        let mut random = Random::new(seed, thread);
+        let mut random = Random::of(seed, thread as u64);
         let words = (1..).map(|n| n * 16 + thread as u64);
         words.take(shape.operations).map(|word| clock.time(|| step(&object, &mut random, word))).collect()
     });

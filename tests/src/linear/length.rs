@@ -1,8 +1,9 @@
 //! The length is one register.
 
 use super::history::{Clock, judge};
-use super::{Random, Shape, on_threads, store};
+use super::{Shape, on_threads, store};
 use pagestone::store::Object;
+use pagestone_kit::random::Random;
 use todc_utils::specifications::Specification;
 
 /// Lengths stay below; several pages, so that cuts detach some.
@@ -54,7 +55,7 @@ pub fn run(shape: Shape, seed: u64) -> Result<(), String> {
     let object = store.create("length").expect("a name");
     let clock = Clock::default();
     let done = on_threads(shape.threads, move |thread| {
-        let mut random = Random::new(seed, thread);
+        let mut random = Random::of(seed, thread as u64);
         (0..shape.operations).map(|_| clock.time(|| step(&object, &mut random))).collect()
     });
     judge::<Length>(done)

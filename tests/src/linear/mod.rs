@@ -15,15 +15,12 @@ pub mod history;
 pub mod length;
 pub mod names;
 pub mod pages;
-mod random;
 
 use pagestone::store::Store;
 #[cfg(pagestone_shuttle)]
 use shuttle::thread;
 #[cfg(not(pagestone_shuttle))]
 use std::thread;
-
-pub use random::Random;
 
 /// How large a history is.
 #[derive(Clone, Copy, Debug)]

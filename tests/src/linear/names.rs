@@ -1,9 +1,10 @@
 //! The names are one register.
 
 use super::history::{Clock, judge};
-use super::{Random, Shape, on_threads, store};
+use super::{Shape, on_threads, store};
 use pagestone::Error;
 use pagestone::store::Store;
+use pagestone_kit::random::Random;
 use std::collections::BTreeMap;
 use todc_utils::specifications::Specification;
 
@@ -67,7 +68,7 @@ pub fn run(shape: Shape, seed: u64) -> Result<(), String> {
     let store = store();
     let clock = Clock::default();
     let done = on_threads(shape.threads, move |thread| {
-        let mut random = Random::new(seed, thread);
+        let mut random = Random::of(seed, thread as u64);
         (0..shape.operations).map(|_| clock.time(|| step(&store, &mut random))).collect()
     });
     judge::<Directory>(done)

@@ -1,10 +1,11 @@
 //! Each page is one register.
 
 use super::history::{Clock, Done, judge};
-use super::{Random, Shape, on_threads, store};
+use super::{Shape, on_threads, store};
 use pagestone::Error;
 use pagestone::store::Object;
 use pagestone::units::{FRAME_SIZE, PageIndex};
+use pagestone_kit::random::Random;
 use std::ops::Range;
 use todc_utils::specifications::Specification;
 
@@ -93,7 +94,7 @@ fn judged(
     let done = on_threads(shape.threads, {
         let object = object.clone();
         move |thread| {
-            let (mut random, mut past) = (Random::new(seed, thread), Vec::new());
+            let (mut random, mut past) = (Random::of(seed, thread as u64), Vec::new());
             let words = (1..).map(|n| n * 16 + thread as u64);
             words
                 .take(shape.operations)

@@ -79,7 +79,7 @@ pub fn test_of(case: &Case, lines: &[String], why: &str) -> String {
     };
     if case.threads() == 1 {
         out.push_str("#[test]\nfn found_by_the_oracle() {\n");
-        let _ = writeln!(out, "    let mut ground = Ground::new({}).unwrap();", setup_of(case.setup()));
+        let _ = writeln!(out, "    let mut ground = Ground::new({});", setup_of(case.setup()));
         calls(&mut out, lines);
         for line in why.lines() {
             // A difference comes as the assertion that fails.

@@ -5,12 +5,14 @@ use crate::crash::event::Event;
 use crate::crash::explore::failures;
 use crate::crash::life::{HOME, LOG_FRAMES, failed_lease, rebooted, snapshot};
 use crate::crash::medium;
-use crate::crash::pick::{Dice, Effort, Open, picks};
+use crate::crash::pick::{Effort, Open, picks};
 use pagestone::media::rules::Rules;
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::region::Identity;
 use pagestone::store::{Options, Store};
 use pagestone::units::Durability;
+use pagestone_kit::disk::quick;
+use pagestone_kit::random::Random;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,18 +27,10 @@ pub struct Ground {
     medium: Option<medium::Medium>,
 }
 
-/// A folder on tmpfs where there is one: a case syncs hundreds of times.
-fn folder() -> std::io::Result<tempfile::TempDir> {
-    let shared_memory = std::path::Path::new("/dev/shm");
-    if shared_memory.is_dir() { tempfile::tempdir_in(shared_memory) } else { tempfile::tempdir() }
-}
-
 impl Ground {
     /// Fresh ground, without a store.
-    ///
-    /// # Errors
-    /// No folder for the files.
-    pub fn new(setup: Setup) -> std::io::Result<Self> {
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
         let recorded = setup.recorded || setup.medium == Medium::Image;
         // Small cells are harsher, large ones are what there is: by turns, as the setup says.
         let cell = match setup.class {
@@ -44,7 +38,7 @@ impl Ground {
             _ => 512,
         };
         let medium = recorded.then(|| medium::Medium::new(&[], setup.class, cell));
-        Ok(Self { setup, folder: folder()?, lives: 0, identity: HOME, recorder: None, medium })
+        Self { setup, folder: quick(), lives: 0, identity: HOME, recorder: None, medium }
     }
 
     /// The file of this life.
@@ -231,7 +225,7 @@ impl Ground {
                 Open { offset: *offset, stores: history.len() as u32, newest }
             })
             .collect();
-        let mut dice = Dice::new(seed);
+        let mut dice = Random::new(seed);
         let effort = Effort { exhaustive: 0, adversarial: 8, random: 8 };
         let mut left = dice.below(18);
         let mut chosen = Vec::new();

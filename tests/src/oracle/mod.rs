@@ -13,7 +13,6 @@ pub mod content;
 pub mod ground;
 pub mod hands;
 pub mod history;
-pub mod limit;
 mod naming;
 pub mod objects;
 pub mod outcome;

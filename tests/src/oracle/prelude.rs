@@ -1,8 +1,9 @@
 //! What printed cases call, under one name: `use pagestone_tests::oracle::prelude::*;`.
 
+pub use libc::RLIMIT_FSIZE;
+
 pub use super::content::bytes;
 pub use super::ground::Ground;
-pub use super::limit::FileLimit;
 pub use super::run::replay;
 pub use super::step::{Case, Medium, Part, Round, Setup, Step, Way, name};
 pub use super::world::check;
@@ -11,6 +12,7 @@ pub use pagestone::media::rules::Rule;
 pub use pagestone::page::PageRef;
 pub use pagestone::store::{Object, Store, frames_at};
 pub use pagestone::units::{Durability, PageIndex, PfnRange};
+pub use pagestone_kit::limit::Limit;
 pub use std::time::Duration;
 
 /// One byte of an object.

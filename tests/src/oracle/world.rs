@@ -4,13 +4,13 @@ use super::code::Code;
 use super::content::PAGE;
 use super::ground::Ground;
 use super::hands::Hands;
-use super::limit::FileLimit;
 use super::outcome::{Kind, Verdict, ensure, kind};
 use super::scene::Scene;
 use super::step::{Case, Medium, Round, Setup, Step, name};
 use super::tally::Event;
 use pagestone::store::{CloseError, Store};
 use pagestone::units::{Durability, PageIndex};
+use pagestone_kit::limit::Limit;
 
 /// What a crash may leave of sectors that were being written: the other copy stands.
 const TORN: [&str; 3] = ["superblock-copy", "log-header-copy", "lease"];
@@ -26,7 +26,7 @@ pub struct World {
     code: Code,
     /// A file operation is planned to fail in this life.
     armed: bool,
-    limit: Option<FileLimit>,
+    limit: Option<Limit>,
     /// Steps so far.
     pub steps: u64,
 }
@@ -49,7 +49,7 @@ impl World {
     /// It cannot be made.
     pub fn new(case: &Case, code: Code) -> Verdict<Self> {
         let (setup, threads) = (case.setup(), case.threads());
-        let ground = Ground::new(setup).map_err(|e| e.to_string())?;
+        let ground = Ground::new(setup);
         let hands = |thread| Hands::new(thread, if threads == 1 { code.clone() } else { code.beside() });
         let hands = (0..threads).map(hands).collect();
         let mut world = Self { setup, ground, store: None, hands, code, armed: false, limit: None, steps: 0 };
@@ -398,9 +398,9 @@ impl World {
         self.relax();
         let (scene, _) = self.scene();
         let bytes = scene.store.info().frames * PAGE + more;
-        self.code.line(|| format!("let limit = FileLimit::set({bytes}).unwrap();"));
+        self.code.line(|| format!("let limit = Limit::set(RLIMIT_FSIZE, {bytes}).unwrap();"));
         Event::Squeezed.happened();
-        self.limit = Some(FileLimit::set(bytes).map_err(|e| e.to_string())?);
+        self.limit = Some(Limit::set(libc::RLIMIT_FSIZE, bytes).map_err(|e| e.to_string())?);
         Ok(())
     }
 
@@ -424,7 +424,7 @@ impl World {
         }
         Event::Spaces.happened();
         let left = capacity(scene.store)?;
-        let mut fresh = Ground::new(self.setup).map_err(|e| e.to_string())?;
+        let mut fresh = Ground::new(self.setup);
         let all = capacity(&fresh.open().map_err(|e| e.to_string())?)?;
         ensure(left + KEPT_FRAMES >= all, || {
             format!("after all objects are gone {left} pages can be written, {all} in a new region")

@@ -19,7 +19,7 @@ pub use pages::Pages;
 pub use pool::{Latched, Optimistic};
 
 use pagestone_benches::clock::{thread_time, timed};
-use pagestone_benches::{Rng, medians::median};
+use pagestone_benches::{Random, medians::median};
 use std::cell::Cell;
 use std::hint::black_box;
 
@@ -54,9 +54,9 @@ impl Ring {
     pub fn new(pages: u64) -> Self {
         // Sattolo's shuffle: a single cycle.
         let mut next: Vec<u32> = (0..pages as u32).collect();
-        let mut rng = Rng::new(1);
+        let mut random = Random::new(1);
         for at in (1..pages).rev() {
-            next.swap(at as usize, rng.below(at) as usize);
+            next.swap(at as usize, random.below(at) as usize);
         }
         Self(next)
     }
@@ -141,11 +141,11 @@ impl<'a> Contender<'a> {
 /// Runs bursts of all contenders in turn. Each has pages of its own in each burst, so that none finds in the cache what
 /// another has fetched.
 pub fn measure(contenders: &mut [Contender<'_>], pages: u64) {
-    let mut rng = Rng::new(2);
+    let mut random = Random::new(2);
     for _ in 0..BURSTS {
         for (column, kind) in Kind::ALL.into_iter().enumerate() {
             for contender in contenders.iter_mut() {
-                let order: Vec<u32> = (0..READS).map(|_| rng.below(pages) as u32).collect();
+                let order: Vec<u32> = (0..READS).map(|_| random.below(pages) as u32).collect();
                 contender.bursts[column].push((contender.burst)(kind, &order));
             }
         }

@@ -2,7 +2,7 @@
 
 use super::mistakes::run_for;
 use super::{Scene, mode, set_mode, text};
-use pagestone_tests::skip::skipped;
+use pagestone_kit::skip::skipped;
 use rusqlite::Connection;
 use std::fs;
 use std::process::{Command, Stdio};

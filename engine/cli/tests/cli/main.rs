@@ -6,7 +6,9 @@ mod names;
 mod sparse;
 
 use interrupted::tampered;
-use pagestone_tests::skip::skipped;
+use pagestone_kit::child::Child;
+use pagestone_kit::disk::{Mounted, make_btrfs, mounted};
+use pagestone_kit::skip::skipped;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use std::fs;
@@ -141,17 +143,10 @@ fn looking_at_a_region_that_was_not_closed_changes_nothing() {
     let s = Scene::new();
     // A worker killed in mid-write leaves a region with a log to replay.
     let region = s.path("r.pgs");
-    let mut worker = Command::new(env!("CARGO_BIN_EXE_pagestone"))
-        .arg("demo-worker")
-        .arg(&region)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a worker");
-    let mut first = [0; 5];
-    let pipe = worker.stdout.as_mut().expect("its pipe");
-    std::io::Read::read_exact(pipe, &mut first).expect("its first words");
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_pagestone"));
+    let mut worker = Child::start(worker.arg("demo-worker").arg(&region));
+    worker.line().expect("its first words");
     worker.kill().expect("killed");
-    worker.wait().expect("dead");
     looks_and_leaves(&s, "r.pgs", "r.pgs:db");
 }
 
@@ -618,33 +613,19 @@ fn what_is_kept_from_a_group_or_an_owner_is_kept_from_them_in_a_copy() {
     }
 }
 
-/// Runs in a name space of mounts of its own; the program is `$0`. What is wrong ends it with 99; else, something cannot be had
-/// here.
-const ON_BTRFS: &str = r#"
-    truncate -s 256M image && mkfs.btrfs -q image && mkdir disk && mount -o loop image disk || exit 77
-    "$0" import file disk/r.pgs:file && exit 99
-    "$0" --copy-on-write import file disk/r.pgs:file && "$0" check disk/r.pgs && "$0" export disk/r.pgs:file back || exit 99
-"#;
-
 #[test]
 fn storage_that_writes_elsewhere_is_used_where_copy_on_write_allows_it() {
-    let scene = Scene::new();
-    fs::write(scene.path("file"), "content").expect("room");
-    let out = Command::new("unshare")
-        .args(["-m", "sh", "-c", ON_BTRFS, env!("CARGO_BIN_EXE_pagestone")])
-        .current_dir(scene.0.path())
-        .output();
-    let out = match out {
-        Ok(out) if out.status.success() || out.status.code() == Some(99) => out,
-        other => {
-            let why =
-                other.map_or_else(|error| error.to_string(), |out| text(&out.stderr).replace('\n', " "));
-            return skipped("a region on btrfs", &why);
-        }
-    };
-    let said = text(&out.stderr);
-    assert!(out.status.success(), "{said}");
-    assert!(said.contains("btrfs"), "{said}");
+    let s = Scene::new();
+    fs::write(s.path("file"), "content").expect("room");
+    let (image, at) = (s.path("image"), s.path("disk"));
+    let make = || make_btrfs(&image, 256 << 20).and_then(|()| Mounted::loop_on(&image, &at));
+    let Some(_disk) = mounted("a region on btrfs", make) else { return };
+    let refused = s.run(&["import", "file", "disk/r.pgs:file"]);
+    let said = text(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("btrfs"), "{said}");
     assert!(said.contains("--copy-on-write") && !said.contains("copy_on_write"), "{said}");
-    assert_eq!(fs::read_to_string(scene.path("back")).expect("a file"), "content");
+    s.ok(&["--copy-on-write", "import", "file", "disk/r.pgs:file"]);
+    s.ok(&["check", "disk/r.pgs"]);
+    s.ok(&["export", "disk/r.pgs:file", "back"]);
+    assert_eq!(fs::read_to_string(s.path("back")).expect("a file"), "content");
 }

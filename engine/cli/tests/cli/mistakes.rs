@@ -1,27 +1,17 @@
 //! Mistakes that would cost something else than what was meant, and results that cannot be told.
 
 use super::{Scene, text};
+use pagestone_kit::child::finish;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Duration;
 
 /// Runs `pagestone`; `None` if it does not end.
 pub fn run_for(s: &Scene, time: Duration, command: &mut Command) -> Option<Output> {
-    command.current_dir(s.path("")).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it runs");
-    let begun = Instant::now();
-    while child.try_wait().expect("a child").is_none() {
-        if begun.elapsed() > time {
-            child.kill().expect("killed");
-            child.wait().expect("dead");
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Some(child.wait_with_output().expect("it has ended"))
+    finish(command.current_dir(s.path("")), time)
 }
 
 pub fn pagestone(args: &[&str]) -> Command {

@@ -4,12 +4,12 @@ use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
 use pagestone::store::{Options, Store};
 use pagestone::units::{Durability, FRAME_SIZE, FrameNo, MediumKind, PageIndex};
+use pagestone_kit::child::{Child, say, wait_for_death};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 const MIB: u64 = 1 << 20;
 
@@ -170,47 +170,37 @@ pub fn a_full_medium_is_an_error_and_no_signal(place: &Path) {
     store.close().unwrap();
 }
 
-/// A process of this program in a role.
+/// A process of this program that is a part of a case.
 pub fn start(part: &str, region: &Path) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg("part").arg(part).arg(region).stdout(Stdio::piped()).spawn().unwrap()
+    Child::start(Command::new(std::env::current_exe().unwrap()).args(["part", part]).arg(region))
 }
 
 /// Starts an owner and waits until it has done something.
 pub fn start_owner(region: &Path) -> Child {
     let mut owner = start("owner", region);
-    let mut line = String::new();
-    BufReader::new(owner.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line.trim(), "owned");
+    assert_eq!(owner.line().as_deref(), Some("owned"));
     owner
 }
 
-pub fn kill(mut process: Child) {
-    process.kill().unwrap();
-    process.wait().unwrap();
-}
-
 /// Changes what is in the log only: nothing is synced, nothing is closed.
-pub fn own_until_killed(region: &Path) {
+pub fn own_until_killed(region: &Path) -> ! {
     let store = creating().open(region).unwrap();
     let object = store.create("kept").unwrap();
     object.write_at(0, b"written and never synced").unwrap();
-    println!("owned");
-    loop {
-        std::thread::park();
-    }
+    say("owned");
+    wait_for_death()
 }
 
 pub fn a_killed_owner_loses_nothing_that_returned(place: &Path) {
     let path = region_at(place);
-    let owner = start_owner(&path);
+    let mut owner = start_owner(&path);
     for options in [creating(), Store::options().read_only(true)] {
         match options.open(&path) {
             Err(Error::InUse { by, .. }) => assert!(by.contains(&owner.id().to_string()), "{by}"),
             other => panic!("{other:?}"),
         }
     }
-    kill(owner);
+    owner.kill().unwrap();
     let store = Store::options().open(&path).unwrap();
     assert!(store.stats().log_recovered > 0);
     let mut found = [0; 24];
@@ -220,7 +210,7 @@ pub fn a_killed_owner_loses_nothing_that_returned(place: &Path) {
 
 pub fn looking_at_an_unclean_region_changes_nothing(place: &Path) {
     let path = region_at(place);
-    kill(start_owner(&path));
+    start_owner(&path).kill().unwrap();
     let before = snapshot(&path);
     let reading = || Store::options().read_only(true).open(&path).unwrap();
     // Readers share, and each replays for itself.

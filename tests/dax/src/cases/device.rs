@@ -1,6 +1,6 @@
 //! What holds for devices.
 
-use super::common::{creating, kill, start, start_owner};
+use super::common::{creating, start, start_owner};
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
 use pagestone::store::Store;
@@ -116,21 +116,21 @@ fn claimed_by(outcome: pagestone::Result<Store>) -> String {
 
 pub fn one_owner_whatever_the_name(device: &Path) {
     let other = second_name(device);
-    let owner = start_owner(device);
+    let mut owner = start_owner(device);
     for name in [device, &other] {
         for options in [creating(), creating().overwrite(true), Store::options().read_only(true)] {
             let by = claimed_by(options.open(name));
             assert!(by.contains(&format!("process {} (dax)", owner.id())), "{name:?}: {by}");
         }
     }
-    kill(owner);
+    owner.kill().unwrap();
     let store = Store::options().open(&other).unwrap();
     assert_eq!(store.exists("kept").unwrap(), Some(24));
     // Nothing was changed yet, and still no other opening is let in, not even one of this process.
     for name in [device, &other] {
         assert_eq!(claimed_by(creating().open(name)), "this process");
-        let other_process = start("racer", name).wait_with_output().unwrap();
-        assert!(other_process.stdout.starts_with(b"lost"), "{name:?}: another process comes in");
+        let said = start("racer", name).line();
+        assert_eq!(said.as_deref(), Some("lost"), "{name:?}: another process comes in");
     }
     store.close().unwrap();
     Store::options().open(device).unwrap();
@@ -155,9 +155,9 @@ pub fn race(device: &Path) {
 pub fn of_many_that_race_one_wins(device: &Path) {
     for _ in 0..3 {
         let racers: Vec<_> = (0..6).map(|_| start("racer", device)).collect();
-        let said: Vec<_> = racers.into_iter().map(|racer| racer.wait_with_output().unwrap().stdout).collect();
-        let count = |word: &[u8]| said.iter().filter(|said| said.starts_with(word)).count();
-        let (won, lost) = (count(b"won"), count(b"lost"));
+        let said: Vec<_> = racers.into_iter().map(|mut racer| racer.rest().concat()).collect();
+        let count = |word: &str| said.iter().filter(|said| *said == word).count();
+        let (won, lost) = (count("won"), count("lost"));
         println!("@@note {won} won one after the other, {lost} lost");
         assert!(won >= 1 && lost >= 1 && won + lost == 6, "{said:?}");
     }

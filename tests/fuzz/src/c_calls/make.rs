@@ -3,6 +3,7 @@
 use super::call::{At, Call, Flags, Inside, Len, Name, Opening, Path, Range, Room, Struct};
 use super::world::{OBJECTS, OpenObject, STORES, World, told};
 use pagestone_ffi::*;
+use pagestone_kit::fork::in_child;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem;
 use std::ptr;
@@ -385,22 +386,12 @@ impl World {
         if mem::replace(&mut self.forked, true) || store.is_null() {
             return;
         }
-        // SAFETY: the child calls the library and `_exit`.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let good = as_a_child(store, object);
-            // SAFETY: ends the child without its parent's cleaning up.
-            unsafe { libc::_exit(if good { 0 } else { 1 }) };
-        }
-        let (mut status, mut ended) = (-1, -1);
-        // libFuzzer's clock interrupts system calls.
-        while ended != child {
-            // SAFETY: a child of ours, and room for its status.
-            ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
-            let interrupted = std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted;
-            assert!(ended == child || interrupted, "the child is lost");
-        }
-        assert_eq!(status, 0, "a forked child got another answer than PGS_E_FORKED, or died");
+        let refused = || if as_a_child(store, object) { Ok(()) } else { Err("another answer".to_owned()) };
+        assert_eq!(
+            in_child(10, refused),
+            Ok(()),
+            "a forked child got another answer than PGS_E_FORKED, or died"
+        );
     }
 }
 
@@ -408,9 +399,6 @@ fn as_a_child(store: *mut Store, object: *mut Object) -> bool {
     let (mut bytes, mut done, mut own) = ([0_u8; 8], 0, ptr::null_mut());
     // SAFETY: the parent's handles, which a child may offer; buffers of ours.
     unsafe {
-        // A child that waits for a thread which it lacks is ended by this.
-        libc::signal(libc::SIGALRM, libc::SIG_DFL);
-        libc::alarm(10);
         let mut good = pgs_store_sync(store) == PGS_E_FORKED
             && pgs_unlink(store, c"a".as_ptr()) == PGS_E_FORKED
             && pgs_close(store) == PGS_E_FORKED;

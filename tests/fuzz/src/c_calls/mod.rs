@@ -31,13 +31,7 @@ struct Input {
 }
 
 /// Where the regions are that have a file: one folder a process, in memory where that can be.
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = PathBuf::from("/dev/shm");
-    let parent = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    let folder = parent.join(format!("pagestone-fuzz-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("a folder for regions");
-    folder
-});
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| pagestone_kit::disk::quick().keep());
 
 /// Runs one input.
 pub fn run(bytes: &[u8]) {

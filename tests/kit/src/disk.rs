@@ -1,33 +1,55 @@
-//! Small file systems of our own, seen by no other thread: each case mounts in a name space of its thread, so that
-//! nothing is left behind however it ends.
+//! Small disks: folders in memory, and file systems of a test's own, which no other thread sees.
 
-use crate::bench::Bench;
+use crate::skip::skipped;
 use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::ptr;
+use tempfile::TempDir;
 
-/// Takes the calling thread into a mount name space of its own. False, said aloud, where that is not allowed.
-pub fn may_mount(bench: &Bench, what: &str) -> bool {
+/// A folder in memory; none where there is no such thing.
+#[must_use]
+pub fn memory() -> Option<TempDir> {
+    tempfile::tempdir_in("/dev/shm").ok()
+}
+
+/// A folder in memory, where there is such a thing: a sync costs nothing there.
+///
+/// # Panics
+/// There is no room for a folder.
+#[must_use]
+pub fn quick() -> TempDir {
+    memory().unwrap_or_else(|| tempfile::tempdir().expect("there is room for a folder"))
+}
+
+/// Takes the calling thread into a name space of mounts of its own: nothing is left behind however it ends.
+///
+/// # Errors
+/// Why that is not allowed.
+pub fn private_mounts() -> Result<(), &'static str> {
     // SAFETY: plain calls; the strings are constants that end in NUL.
     let rc = unsafe { libc::unshare(libc::CLONE_NEWNS) };
     if rc != 0 {
-        bench.skip(what, "needs the right to mount (root)");
-        return false;
+        return Err("needs the right to mount (root)");
     }
     // SAFETY: as above.
     let rc = unsafe {
         libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), libc::MS_REC | libc::MS_PRIVATE, ptr::null())
     };
-    if rc != 0 {
-        bench.skip(what, "the mounts of this machine cannot be made private");
-    }
-    rc == 0
+    if rc == 0 { Ok(()) } else { Err("the mounts of this machine cannot be made private") }
+}
+
+/// A disk for a test, mounted for the calling thread alone; `None`, said aloud, where `make` cannot have it.
+pub fn mounted(what: &str, make: impl FnOnce() -> io::Result<Mounted>) -> Option<Mounted> {
+    let disk =
+        private_mounts().map_err(str::to_owned).and_then(|()| make().map_err(|error| error.to_string()));
+    disk.map_err(|why| skipped(what, &why)).ok()
 }
 
 /// A mounted file system; unmounted when dropped.
+#[derive(Debug)]
 pub struct Mounted {
     at: PathBuf,
 }
@@ -38,11 +60,17 @@ fn c_path(path: &Path) -> CString {
 
 impl Mounted {
     /// A file system in memory that takes `bytes`.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
     pub fn tmpfs(at: &Path, bytes: u64) -> io::Result<Self> {
         Self::tmpfs_with(at, &format!("size={bytes}"))
     }
 
     /// One with options.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
     pub fn tmpfs_with(at: &Path, options: &str) -> io::Result<Self> {
         std::fs::create_dir_all(at)?;
         let mounted = Self { at: at.to_owned() };
@@ -51,6 +79,9 @@ impl Mounted {
     }
 
     /// Gives a `tmpfs` another size.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
     pub fn resize(&self, bytes: u64) -> io::Result<()> {
         self.tmpfs_call(&format!("size={bytes}"), libc::MS_REMOUNT)
     }
@@ -64,6 +95,9 @@ impl Mounted {
     }
 
     /// The file system on a file.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
     pub fn loop_on(image: &Path, at: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(at)?;
         run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at), 0)?;
@@ -71,6 +105,9 @@ impl Mounted {
     }
 
     /// Folders over each other: what is written goes to `upper`.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
     pub fn overlay(at: &Path, upper: &Path, options: &str) -> io::Result<Self> {
         let (lower, work) = (at.with_extension("lower"), upper.with_extension("work"));
         for folder in [at, &lower, upper, &work] {
@@ -83,12 +120,17 @@ impl Mounted {
     }
 
     /// A folder, seen at another place too.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
     pub fn bind(from: &Path, at: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(at)?;
         run(Command::new("mount").arg("--bind").arg(from).arg(at), 0)?;
         Ok(Self { at: at.to_owned() })
     }
 
+    /// Where it is.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.at
     }
@@ -106,24 +148,36 @@ impl Drop for Mounted {
 }
 
 /// Makes an `ext4` of `bytes` bytes on a file.
+///
+/// # Errors
+/// The program is missing, or failed.
 pub fn make_ext4(image: &Path, bytes: u64, options: &[&str]) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).open(image)?.set_len(bytes)?;
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).args(options).arg(image), 0)
 }
 
 /// Makes an `xfs` of `bytes` bytes on a file, whose files can share extents.
+///
+/// # Errors
+/// The program is missing, or failed.
 pub fn make_xfs(image: &Path, bytes: u64) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).open(image)?.set_len(bytes)?;
     run(Command::new("mkfs.xfs").args(["-q", "-f", "-m", "reflink=1"]).arg(image), 0)
 }
 
 /// Makes a `btrfs` of `bytes` bytes on a file.
+///
+/// # Errors
+/// The program is missing, or failed.
 pub fn make_btrfs(image: &Path, bytes: u64) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).open(image)?.set_len(bytes)?;
     run(Command::new("mkfs.btrfs").args(["-q", "-f"]).arg(image), 0)
 }
 
 /// What an administrator does with a file system that has seen errors.
+///
+/// # Errors
+/// The program is missing, or failed.
 pub fn mend_ext4(image: &Path) -> io::Result<()> {
     run(Command::new("e2fsck").args(["-fy"]).arg(image), 1)
 }
