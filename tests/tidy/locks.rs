@@ -29,7 +29,8 @@ fn declared(manifest: &str) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for line in manifest.lines() {
         if line.starts_with('[') {
-            inside = line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
+            inside =
+                line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
         } else if inside && !line.starts_with('#') {
             names.extend(line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty()));
         }
@@ -40,7 +41,8 @@ fn declared(manifest: &str) -> BTreeSet<&str> {
 /// The names that a lock file gives for the package `pagestone`. Where it knows two versions, one stands behind the name.
 fn locked(lock: &str) -> BTreeSet<&str> {
     let package = lock.split("[[package]]").find(|package| package.contains("\nname = \"pagestone\"\n"));
-    let list = package.and_then(|package| package.split_once("dependencies = [")).map_or("", |(_, list)| list);
+    let list =
+        package.and_then(|package| package.split_once("dependencies = [")).map_or("", |(_, list)| list);
     let names = list.lines().filter_map(|line| line.trim().strip_prefix('"'));
     names.filter_map(|line| line.split([' ', '"']).next()).collect()
 }

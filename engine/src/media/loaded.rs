@@ -47,7 +47,8 @@ pub(super) struct Groups {
     pub(super) low: u64,
     /// Groups that the table calls full, and that are not loaded.
     full: HashSet<u64>,
-    /// Blocks with structures in them that may have free frames: those that were met.
+    /// Blocks with structures in them, as far as they were met; and those of them that may have free frames.
+    structured: HashSet<u64>,
     broken: BTreeSet<u64>,
     /// Freed by records that are not passed: a frame named by a live record keeps its role (LOG rule 2).
     pub(super) quarantine: VecDeque<(Sequence, Vec<FrameNo>)>,
@@ -81,6 +82,7 @@ impl Groups {
                     for run in self.holes.within(first..end) {
                         loaded.take(run.start - first..run.end - first);
                     }
+                    self.structured.insert(block_of(bitmap));
                     self.broken.insert(block_of(bitmap));
                 }
                 self.full.remove(&group);
@@ -251,6 +253,7 @@ impl Groups {
                 let run = loaded.extent(run.start, (n - frames.len()) as u64);
                 self.take_run((group, run.start..run.end.min(end)), frames);
             }
+            self.structured.insert(block);
             if frames.len() < n {
                 self.broken.remove(&block);
             } else {
@@ -277,6 +280,7 @@ impl Groups {
 
     /// A structure lies, or lay, in this frame.
     pub(super) fn note_structure(&mut self, frame: FrameNo) {
+        self.structured.insert(block_of(frame));
         self.broken.insert(block_of(frame));
     }
 
@@ -297,6 +301,8 @@ impl Groups {
     }
 
     pub(super) fn give_run(&mut self, frames: Range<u64>) {
+        let blocks = frames.start / FRAMES_PER_BLOCK..frames.end.div_ceil(FRAMES_PER_BLOCK);
+        self.broken.extend(blocks.filter(|block| self.structured.contains(block)));
         let mut first = frames.start;
         while first < frames.end {
             let (group, place) = (first / GROUP_FRAMES, first % GROUP_FRAMES);

@@ -1,9 +1,9 @@
 //! What the structures promise, through the ledger's door.
 
 mod basics;
+mod bitmaps;
 mod concurrent;
 mod damage;
-mod groups;
 mod model;
 mod moments;
 mod naming;
