@@ -1,30 +1,30 @@
-# The C library: included by the top Makefile, or alone: `make -f bindings-c/pagestone.mk lib` from the root.
+# The C library. The top Makefile includes this file; alone: `make -f bindings-c/pagestone.mk lib` from the root.
 CARGO ?= cargo
 prefix ?= /usr/local
 libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 PGS_VERSION := 0.1.0
-# The number is that of the ABI: `make abi` says when it must be raised.
+# The number of the ABI. `make abi` says when it must be raised.
 PGS_SONAME := libpagestone.so.0
 PGS_TARGET := $(or $(CARGO_TARGET_DIR),target)
-# A cargo profile; `dev` is for tests.
+# The cargo profile; `dev` is for tests.
 PGS_PROFILE ?= release
 PGS_BUILT := $(PGS_TARGET)/$(if $(filter dev,$(PGS_PROFILE)),debug,$(PGS_PROFILE))
 PGS_OUT := $(PGS_BUILT)/c
 PGS_SHARED := $(PGS_OUT)/libpagestone.so.$(PGS_VERSION)
-# What the Rust standard library needs of the system (`cargo rustc -p pagestone-ffi -- --print native-static-libs`), but for
-# what every C compiler adds by itself: it knows whether the program is all static, and then wants no -lgcc_s.
+# The system libraries that the Rust standard library needs (`cargo rustc -p pagestone-ffi -- --print native-static-libs`),
+# except those that every C compiler adds itself: it knows whether the program is fully static and must not have -lgcc_s.
 PGS_SYSTEM := -lutil -lrt -lpthread -lm -ldl
 PGS_CMAKE := $(libdir)/cmake/pagestone
-# What is installed is found from where it is, so that a prefix may be moved or staged.
+# The installed files locate each other relative to their own place, so that a prefix may be moved or staged.
 PGS_FILL = -e 's|@prefix@|$(prefix)|g' -e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|g' \
 	-e 's|@includedir@|$(patsubst $(prefix)/%,$${prefix}/%,$(includedir))|g' -e 's|@version@|$(PGS_VERSION)|g' \
 	-e 's|@soname@|$(PGS_SONAME)|g' -e 's|@system@|$(PGS_SYSTEM)|g' \
 	-e 's|@relative_libdir@|$(shell realpath -m -s --relative-to=$(PGS_CMAKE) $(libdir))|g' \
 	-e 's|@relative_includedir@|$(shell realpath -m -s --relative-to=$(PGS_CMAKE) $(includedir))|g'
 
-# SQLite's headers: those of the crate that bundles it, once cargo has fetched it; else the system's.
+# SQLite's headers: those of the crate that bundles it, if cargo has fetched it; otherwise the system's.
 CRATES := $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
 SQLITE_INCLUDE ?= $(lastword $(sort $(wildcard $(CRATES)/*/libsqlite3-sys-*/sqlite3)))
 PGS_VFS := $(PGS_OUT)/pagestone_vfs.so
@@ -36,7 +36,7 @@ PGS_VFS_MAKE = $(MAKE) -f bindings-c/sqlite/Makefile extension archive OUT=$(PGS
 
 lib: $(PGS_SHARED) ## the C library, static and shared
 
-# cargo knows whether there is anything to do.
+# Always run: cargo decides whether there is anything to build.
 pagestone-ffi:
 	$(CARGO) build --locked --profile $(PGS_PROFILE) -p pagestone-ffi
 
@@ -50,14 +50,14 @@ $(PGS_SHARED): $(PGS_OUT)/libpagestone.a ffi/pagestone.map bindings-c/pagestone.
 	$(CC) -shared -o $@ -Wl,-soname,$(PGS_SONAME) -Wl,--version-script=ffi/pagestone.map -Wl,--whole-archive \
 		$(PGS_OUT)/libpagestone.a -Wl,--no-whole-archive -Wl,--gc-sections -Wl,-z,defs -Wl,-z,nodelete $(LDFLAGS) $(PGS_SYSTEM)
 
-vfs: lib ## SQLite's loadable extension pagestone_vfs.so, and libpagestone_vfs.a for programs that have SQLite in them
+vfs: lib ## SQLite's loadable extension pagestone_vfs.so, and libpagestone_vfs.a for programs that link SQLite statically
 	$(PGS_VFS_MAKE)
 	@echo "the extension is $(abspath $(PGS_VFS)), the archive $(abspath $(PGS_VFS_ARCHIVE))"
 
-header: ## bindings-c/include/pagestone.h from the sources in ffi
+header: ## write bindings-c/include/pagestone.h from the sources in ffi
 	PAGESTONE_BLESS=1 $(CARGO) test --locked --quiet -p pagestone-tests --test c_abi header_is_made_of
 
-abi: ## the snapshot of the C ABI, after an addition (BREAK=1: after a break, with a new soname)
+abi: ## update the snapshot of the C ABI after an addition (BREAK=1: after a break, with a new soname)
 	PAGESTONE_BLESS=$(if $(BREAK),break,1) $(CARGO) test --locked --quiet -p pagestone-tests --test c_abi abi::the_abi_is
 
 c-test: ## the C tests alone
@@ -69,7 +69,7 @@ c-valgrind: ## the C tests under valgrind
 c-asan: ## the C tests with AddressSanitizer
 	$(CARGO) test --locked -p pagestone-tests --test c_abi -- --ignored --nocapture sanitizer
 
-install: install-c install-vfs ## header, C library, SQLite's extension, pkg-config, CMake and man pages (DESTDIR, prefix, libdir, includedir, mandir)
+install: install-c install-vfs ## header, C library, SQLite extension, pkg-config, CMake and man pages (DESTDIR, prefix, libdir, includedir, mandir)
 
 install-c: lib
 	install -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(PGS_CMAKE) $(DESTDIR)$(mandir)/man3 $(DESTDIR)$(mandir)/man7
@@ -84,7 +84,7 @@ install-c: lib
 	install -m 644 bindings-c/man/*.3 $(DESTDIR)$(mandir)/man3
 	install -m 644 bindings-c/man/*.7 $(DESTDIR)$(mandir)/man7
 
-# In the folder of libraries, where SQLite finds it by name: `.load pagestone_vfs`.
+# Installed with the libraries, where SQLite finds it by name: `.load pagestone_vfs`.
 install-vfs: lib
 	@if echo '#include <sqlite3ext.h>' | $(CC) $(if $(SQLITE_INCLUDE),-I$(SQLITE_INCLUDE)) -E - >/dev/null 2>&1; then \
 		$(PGS_VFS_MAKE) && \
@@ -94,10 +94,10 @@ install-vfs: lib
 		install -m 755 $(PGS_VFS) $(DESTDIR)$(libdir) && \
 		echo "SQLite's extension is $(libdir)/pagestone_vfs.so"; \
 	else \
-		echo "SQLite's extension was NOT installed: its headers are not here (cargo fetch --locked, or SQLITE_INCLUDE=folder)"; \
+		echo "SQLite's extension was NOT installed: SQLite's headers were not found (run cargo fetch --locked, or set SQLITE_INCLUDE=folder)"; \
 	fi
 
-uninstall: uninstall-c uninstall-vfs ## what `make install` put there (the same DESTDIR and folders)
+uninstall: uninstall-c uninstall-vfs ## remove what `make install` installed (with the same DESTDIR and folders)
 
 uninstall-c:
 	rm -f $(DESTDIR)$(includedir)/pagestone.h $(addprefix $(DESTDIR)$(libdir)/,libpagestone.a libpagestone.so $(PGS_SONAME) \

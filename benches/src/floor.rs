@@ -1,5 +1,5 @@
-//! What a checked pin + read + put of a random page must cost: the steps of a hit, one by one, on a table of descriptors
-//! that has nothing else.
+//! The least cost of a checked pin + read + unpin of a random page: the steps of a hit, one by one, on a table of
+//! descriptors and nothing else.
 
 use memmap2::{Advice, MmapMut};
 use std::io;
@@ -17,29 +17,30 @@ struct Descriptor {
     _owner: AtomicU64,
 }
 
-/// How much of a hit is done.
+/// How much of a hit is done. "Checked" means that the result of an atomic operation is tested.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     /// The page is read.
     Bare,
-    /// A count goes up and down, and no result is looked at.
+    /// A count is added and subtracted, and no result is checked.
     Blind,
-    /// Both results are looked at.
+    /// Both results are checked.
     Checked,
-    /// And the object's word is the same before and after the pin.
+    /// Also, the object's word must be the same before and after the pin.
     SecondLook,
-    /// And the page's first line is asked for before the pin.
+    /// Also, the page's first line is prefetched before the pin.
     Prefetched,
-    /// The pin is looked at, the put is not.
+    /// The pin is checked, the unpin is not.
     PutBlind,
-    /// The pin is looked at, the object's word twice, and the put subtracts and then looks: all that a hit needs.
+    /// The pin is checked, the object's word is read twice, and the unpin subtracts and then checks: everything that
+    /// a hit needs.
     PutAndLook,
-    /// And the page's first line is asked for before the pin.
+    /// Also, the page's first line is prefetched before the pin.
     PutAndLookPrefetched,
 }
 
 impl Step {
-    /// From the least to the most.
+    /// From the least work to the most.
     pub const ALL: [Self; 8] = [
         Self::Bare,
         Self::Blind,
@@ -51,7 +52,7 @@ impl Step {
         Self::PutAndLookPrefetched,
     ];
 
-    /// What it is called in a table.
+    /// The name in a table.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -67,7 +68,7 @@ impl Step {
     }
 }
 
-/// A table of descriptors, an object's word, and frames that another memory has.
+/// A table of descriptors, an object's word, and frames in other memory.
 pub struct Floor {
     table: MmapMut,
     word: AtomicU64,
@@ -76,7 +77,7 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Steps over the `pages` frames that follow each other from `frames` on.
+    /// The steps on the `pages` consecutive frames from `frames` on.
     ///
     /// # Safety
     /// The frames are readable while this lives, and no thread writes them.
@@ -85,7 +86,7 @@ impl Floor {
     /// When there is no memory for the table.
     pub unsafe fn over(frames: *const u64, pages: usize) -> io::Result<Self> {
         let table = MmapMut::map_anon(pages * size_of::<Descriptor>())?;
-        // As the engine's table, whose chunks are given back page by page.
+        // Like the engine's table, whose chunks are given back page by page.
         table.advise(Advice::NoHugePage)?;
         let floor = Self { table, word: AtomicU64::new(5), frames, pages };
         (0..pages).for_each(|page| floor.descriptor(page).state.store(LIVE, Ordering::Relaxed));
@@ -122,21 +123,21 @@ impl Floor {
         let _ = page;
     }
 
-    /// Pins a page; whether that was plain.
+    /// Pins a page. True if the state allows it without further work.
     #[inline(always)]
     fn pin(&self, page: usize) -> bool {
         let word = self.descriptor(page).state.fetch_add(1, Ordering::Acquire).wrapping_add(1);
         word & REFUSES_A_PIN == LIVE
     }
 
-    /// Drops a pin by one addition that tells the word; 1 if more is left to be done.
+    /// Drops a pin by a subtraction that returns the word; 1 if more work is left.
     #[inline(always)]
     fn put(&self, page: usize) -> u64 {
         let before = self.descriptor(page).state.fetch_sub(1, Ordering::Release);
         u64::from(before & KEEPS_A_PUT_BUSY != LIVE)
     }
 
-    /// Drops a pin by a subtraction that tells nothing, then looks at the word; 1 if more is left to be done.
+    /// Drops a pin by a subtraction whose result is not used, then loads the word; 1 if more work is left.
     #[inline(always)]
     fn put_and_look(&self, page: usize) -> u64 {
         let state = &self.descriptor(page).state;
@@ -144,13 +145,13 @@ impl Floor {
         u64::from(state.load(Ordering::Relaxed) & KEEPS_A_PUT_BUSY != LIVE)
     }
 
-    /// What the object's word says.
+    /// Loads the object's word.
     #[inline(always)]
     fn look(&self) -> u64 {
         self.word.load(Ordering::Acquire)
     }
 
-    /// One pass over the pages of `order`, which are below the number of pages; a sum of what was read.
+    /// One pass over the pages of `order`, which are below the number of pages. Returns a sum of what was read.
     #[must_use]
     pub fn pass(&self, step: Step, order: &[u32]) -> u64 {
         match step {

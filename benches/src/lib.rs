@@ -1,4 +1,4 @@
-//! Benchmarks of Pagestone; each is a binary of this package.
+//! Benchmarks of Pagestone. Each is a binary of this package.
 
 pub mod clock;
 pub mod floor;
@@ -15,7 +15,7 @@ use std::path::Path;
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
 
-/// What the numbers were measured on.
+/// The machine on which the numbers were measured.
 pub struct Machine {
     processor: String,
     processors: usize,

@@ -1,6 +1,6 @@
-//! The middle of what was measured.
+//! The median of measurements.
 
-/// The median; the upper one of two. Zero of nothing.
+/// The median; the upper one of two; zero if there are none.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)

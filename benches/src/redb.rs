@@ -1,8 +1,8 @@
 //! redb on its own file backend and on a Pagestone object.
 //!
-//! Bursts of both alternate, so that a noisy neighbour hits both alike; each number is the median of its bursts, each
-//! ratio the median of the ratios of bursts that ran next to each other. Before, the system calls' worth of one commit is
-//! counted on our side: what a sync costs beyond the one flush that a file needs shows there.
+//! Bursts of both alternate, so that other load on the machine affects both alike. Each number is the median of its
+//! bursts, and each ratio is the median of the ratios of adjacent bursts. Before that, the counters show what one
+//! commit costs on Pagestone: syncs beyond the one flush that a file needs would show there.
 
 use crate::{Random, medians::median};
 use pagestone::store::Store;
@@ -20,7 +20,7 @@ pub const BURSTS: usize = 9;
 /// Rows in the table when reading begins.
 const ROWS: u64 = 200_000;
 const VALUE: [u8; 150] = [7; 150];
-/// Less than the table: reads reach the storage.
+/// Smaller than the table, so that reads reach the storage.
 const SMALL_CACHE: usize = 4 << 20;
 
 /// A database on either storage.
@@ -46,7 +46,7 @@ impl Side {
         Ok(Self { database, store: Some(store) })
     }
 
-    /// Commits `count` times `rows` rows with random keys.
+    /// Commits `count` transactions of `rows` rows with random keys.
     fn insert(&self, random: &mut Random, count: u64, rows: u64) -> Outcome {
         for _ in 0..count {
             let change = self.database.begin_write()?;
@@ -101,21 +101,21 @@ pub struct Row {
     pub file: f64,
     /// In a region.
     pub ours: f64,
-    /// How often ours goes into the file's: above 1 ours is faster.
+    /// The file's time divided by ours: above 1, ours is faster.
     pub ratio: f64,
 }
 
-/// What was measured in one place.
+/// The results in one place.
 pub struct Table {
     /// The region's class.
     pub class: String,
-    /// What commits cost in a region, as its own counters tell.
+    /// The cost of commits in a region, by its own counters.
     pub cost: String,
     /// Kinds of work.
     pub rows: Vec<Row>,
 }
 
-/// Bursts of a plain file, of ours, and of the two beside each other; `units` of work each.
+/// Bursts on a plain file and in a region, and their ratios. Each does `units` units of work.
 fn compare(
     what: &str,
     units: f64,
@@ -125,7 +125,7 @@ fn compare(
     let (mut times, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
     for burst in 0..BURSTS {
         let mut pair = [0.0; 2];
-        // The two take turns in going first.
+        // The two alternate in going first.
         for n in [burst % 2, (burst + 1) % 2] {
             let begun = Instant::now();
             work(sides[n])?;
@@ -138,7 +138,7 @@ fn compare(
     Ok(Row { what: what.to_owned(), file, ours, ratio: median(&mut ratios) })
 }
 
-/// Measures in a folder of its own inside `folder`; the region is taken for one of `class`, or as what it is.
+/// Measures in a new folder inside `folder`. The region is treated as `class`, or as what it is.
 ///
 /// # Errors
 /// What redb or the store says.

@@ -1,4 +1,4 @@
-//! SQLite's own `speedtest1`, on every VFS and medium of a run. Not in `:memory:`: its set `app` opens the database anew.
+//! SQLite's own `speedtest1`, on each VFS and medium of a run. Not in `:memory:`: its set `app` reopens the database.
 
 use crate::medians;
 use std::error::Error;
@@ -18,13 +18,13 @@ struct Runner<'a> {
     name: &'static str,
     place: &'static str,
     directory: &'a Path,
-    /// The class that the region is told to have; none is SQLite's own VFS.
+    /// The class that the region is assumed to have; none: SQLite's own VFS.
     class: Option<&'static str>,
     journal: &'static str,
     seconds: Vec<f64>,
 }
 
-/// Runs `program` with and without the extension, and prints the table. Says so if one of the two is not there.
+/// Runs `program` with and without the extension, and prints the table. Prints a note if one of the two is missing.
 ///
 /// # Errors
 /// A program that fails.
@@ -64,7 +64,7 @@ impl Runner<'_> {
         let mut command = Command::new(program);
         command.args(["--size", SIZE, "--journal", self.journal]).arg(&database).stdout(Stdio::null());
         if let Some(class) = self.class {
-            // The names that the program's glue and the VFS go by.
+            // The environment variables that the program's glue code and the VFS read.
             command.env("PGS_TEST_VFS", extension).env("PGS_VFS_ASSUME", class);
         }
         let start = Instant::now();
@@ -76,7 +76,8 @@ impl Runner<'_> {
         self.check_format(&database)
     }
 
-    /// A program that does not heed the names would be measured as ours and be stock.
+    /// Checks that the right VFS was used: a program that ignores the variables would be stock SQLite, measured as
+    /// ours.
     fn check_format(&self, database: &Path) -> Result<(), Box<dyn Error>> {
         let mut head = [0; 16];
         File::open(database)?.read_exact(&mut head)?;

@@ -1,7 +1,7 @@
 //! Commits per second of SQLite on its own VFS and on Pagestone.
 //!
-//! Every contender keeps a database open for the whole run. Bursts of all contenders alternate, so that a noisy neighbour
-//! hits all alike; each number is the median of its bursts. `synchronous` is `FULL` throughout.
+//! Every contender keeps a database open for the whole run. Their bursts alternate, so that other load on the machine
+//! affects all alike. Each number is the median of its bursts. `synchronous` is `FULL` throughout.
 
 use crate::{file_system, medians};
 use rusqlite::{Connection, OpenFlags};
@@ -18,19 +18,19 @@ pub const ROWS: [u32; 3] = [1, 10, 100];
 pub const ROUNDS: usize = 9;
 /// How long a burst lasts, about.
 const BURST: Duration = Duration::from_millis(150);
-/// What a row holds, beside its number.
+/// The content of a row, besides its number.
 const TEXT: &str = "0123456789012345678901234567890123456789012345678901234567890123456789";
 
-/// What was measured: `:memory:` first, then the four of a disk, then the four of memory.
+/// The results: `:memory:` first, then the four on disk, then the four in memory.
 pub struct Commits {
     /// Each way to keep a database.
     pub contenders: Vec<Contender>,
-    /// Of the disk.
+    /// The file system of the disk.
     pub file_system: String,
 }
 
 impl Commits {
-    /// Measures in two folders, of which `memory` lies in memory.
+    /// Measures in two folders; `memory` lies in memory.
     ///
     /// # Errors
     /// What SQLite says.
@@ -48,7 +48,7 @@ impl Commits {
         Ok(Self { contenders, file_system })
     }
 
-    /// Ours by batch and by WAL beside stock, place by place: what it is called, and the ratios by [`ROWS`].
+    /// Pagestone by batch and by WAL compared with stock SQLite, for each place: name, and ratios by [`ROWS`].
     pub fn ratios(&self) -> impl Iterator<Item = (&str, String, [f64; 3])> {
         self.contenders[1..].chunks_exact(4).flat_map(|four| {
             let [stock_delete, stock_wal, ours_delete, ours_wal] = [&four[0], &four[1], &four[2], &four[3]];
@@ -68,15 +68,15 @@ pub struct Contender {
     /// Where it is kept.
     pub place: String,
     db: Connection,
-    /// Whether the VFS can tell what a commit costs.
+    /// Whether the VFS reports the cost of a commit.
     pub tells: bool,
     /// By `ROWS`: commits per second of each burst.
     rates: [Vec<f64>; 3],
-    /// By `ROWS`: what one commit costs, as counted.
+    /// By `ROWS`: the cost of one commit, by counters.
     pub costs: [String; 3],
 }
 
-/// Stock and ours, with a rollback journal and with a WAL.
+/// Stock SQLite and Pagestone, with a rollback journal and with a WAL.
 fn four(directory: &Path, place: &str, class: &str) -> Result<Vec<Contender>> {
     let path = |name: &str| directory.join(name).display().to_string();
     let ours = |name: &str| format!("file:{}?vfs=pagestone&assume={class}", path(name));
@@ -95,7 +95,7 @@ impl Contender {
         self.rates.each_ref().map(|rates| medians::median(&mut rates.clone()))
     }
 
-    /// By [`ROWS`]: medians of the ratios of bursts that ran next to each other.
+    /// By [`ROWS`]: medians of the ratios of adjacent bursts.
     fn beside(&self, stock: &Self) -> [f64; 3] {
         [0, 1, 2].map(|kind| {
             let pairs = self.rates[kind].iter().zip(&stock.rates[kind]);
@@ -133,7 +133,7 @@ impl Contender {
         transaction.commit()
     }
 
-    /// Commits for about so long.
+    /// Commits for the length of one burst.
     fn burst(&mut self, kind: usize, rows: u32) -> Result {
         let before = self.counters()?;
         let (start, mut commits) = (Instant::now(), 0u32);

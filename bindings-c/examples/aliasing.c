@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Aliasing: one page, reached by object, by frame number and by address, has one descriptor, one pin count, and one
- * life. It is not reused while it is pinned, even if it is cut off from its object meanwhile.
+ * Aliasing: one page, reached by object, by frame number and by address, has one descriptor and one pin count. Its frame
+ * is not reused while it is pinned, even if the page is cut off from its object meanwhile.
  *
  *   cc aliasing.c $(pkg-config --cflags --libs pagestone) -o aliasing && ./aliasing
  */
@@ -39,11 +39,11 @@ int main(void) {
     must(pgs_pin_address(store, by_number, 6), "pin by address");
     printf("same address: %s, pins: %u\n", by_object == by_number ? "yes" : "no", look(store, by_object).pins);
 
-    /* A writer is not kept out by pins, and what it wrote is seen at once. */
+    /* Pins do not keep a writer out, and its bytes are visible at once. */
     must(pgs_object_write(object, 0, "row 2", 6), "write again");
     printf("seen through the pin: %s\n", (const char *)by_object);
 
-    /* Cut off from its object, the page stays what it is for its pins, and no thread may store to it. */
+    /* After it is cut off from its object, the page keeps its bytes for its pins, and no thread may store to it. */
     must(pgs_object_resize(object, 0), "truncate");
     printf("after the truncate: %s, detached: %u\n", (const char *)by_object, look(store, by_object).detached);
     printf("a latch to write it: %s\n", pgs_code_name(pgs_latch(store, by_object, PGS_LATCH_EXCLUSIVE)));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A batch: money leaves one object and arrives in another, and no crash shows one without the other.
+ * A batch: moves money from one object to another. No crash shows one change without the other.
  *
  *   cc batch.c $(pkg-config --cflags --libs pagestone) -o batch && ./batch /tmp/batch.pgs
  */
@@ -17,7 +17,7 @@ static void must(int status) {
     }
 }
 
-/* Moves `sum` from one account to the other. PGS_OK: it is done, whatever happens to the machine. */
+/* Moves `sum` from one account to the other. On PGS_OK the transfer is durable. */
 static int transfer(pgs_store *store, pgs_object *from, pgs_object *to, uint64_t sum) {
     uint64_t has, gets;
     size_t done;

@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
     must(pgs_object_open(store, "table", PGS_CREATE, &object));
     must(pgs_object_write(object, 0, row, sizeof row));
 
-    /* A pin is an address that stays; the latch is the right to the bytes. */
+    /* A pin keeps the address valid; the latch gives access to the bytes. */
     void *address;
     must(pgs_pin(object, 0, 64, 0, &address));
     char *p = address;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Quickstart: keep a greeting in a region, and look at it in place.
+ * Quickstart: stores a greeting in a region, and reads it in place.
  *
  *   cc quickstart.c $(pkg-config --cflags --libs pagestone) -o quickstart && ./quickstart /tmp/quickstart.pgs
  */
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Says what failed; pgs_message() knows why and what to do. */
+/* Prints what failed. pgs_message() says why, and what to do. */
 static int failed(const char *what) {
     fprintf(stderr, "%s: %s\n", what, pgs_message());
     return 1;
@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
     pgs_object *object;
     void *page;
 
-    /* An ordinary file will do; on persistent memory a sync is a cache-line flush. */
+    /* An ordinary file is enough. On persistent memory a sync is a flush of cache lines. */
     if (pgs_open(path, &options, &store) != PGS_OK)
         return failed("open");
     if (pgs_object_open(store, "greeting", PGS_CREATE, &object) != PGS_OK)
@@ -35,7 +35,7 @@ int main(int argc, char **argv) {
     if (pgs_object_sync(object) != PGS_OK)
         return failed("sync");
 
-    /* No copy: the address lies in the region, and stays valid until the unpin. */
+    /* No copy: the address is inside the region and stays valid until the unpin. */
     if (pgs_pin(object, 0, sizeof greeting, 0, &page) != PGS_OK)
         return failed("pin");
     printf("%s\n", (const char *)page);

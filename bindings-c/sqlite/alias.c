@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Names of journals and WALs, of the registry: SQLite asks for them by path.
+ * The part of the registry that finds databases by the names of their journals and WALs, which SQLite passes as paths.
  *
- * A path can stand for two databases at once: one whose file was unlinked or replaced while open, and one that lies there
- * since. A connection that asks for its own journal passes the name that lies behind its database's, which SQLite keeps
- * while the file is open: that pointer tells which connection asks. Any other string with the same letters asks for
- * what is at the path.
+ * A path can mean two databases at once: one whose file was unlinked or replaced while it was open, and one that is there
+ * now. A connection that asks for its own journal passes the name behind its database's name, which SQLite keeps as long
+ * as the file is open. So the pointer identifies the connection. Any other string with the same letters means the
+ * database that is at the path now.
  */
 #include "internal.h"
 
@@ -21,13 +21,13 @@ void pgsv_aliases_forget(void)
     memset(asking, 0, sizeof asking);
 }
 
-/* The low bits of names in two blocks of one size are often the same. */
+/* Multiplied, because the low bits of names in blocks of one size are often the same. */
 static struct file **bucket_of(enum slot slot, const char *name)
 {
     return &asking[slot][(uint64_t)(uintptr_t)name * 0x9e3779b97f4a7c15u >> 56];
 }
 
-/* The database of the connection whose own name this is, or NULL; the registry is held. */
+/* The database of the connection that owns this name pointer, or NULL. The registry is held. */
 static struct database *database_of(const char *name, enum slot slot)
 {
     struct file *file = *bucket_of(slot, name);
@@ -35,7 +35,7 @@ static struct database *database_of(const char *name, enum slot slot)
     return file ? file->database : NULL;
 }
 
-/* The same with one more reference. */
+/* The same, with one more reference. */
 struct database *pgsv_alias_database(const char *name, enum slot slot)
 {
     pthread_mutex_lock(&pgsv_registry);
@@ -45,7 +45,7 @@ struct database *pgsv_alias_database(const char *name, enum slot slot)
     return database;
 }
 
-/* Whether it is known without opening anything if the database has a journal or WAL. Asked by every transaction. */
+/* Whether the registry alone knows if the database has a journal or WAL. Every transaction asks this. */
 bool pgsv_alias_answers(const char *name, enum slot slot, bool *exists)
 {
     uint64_t bytes = 0;
@@ -59,7 +59,7 @@ bool pgsv_alias_answers(const char *name, enum slot slot, bool *exists)
     return answers;
 }
 
-/* The main file is open. */
+/* Registers an open main file. */
 void pgsv_alias_add(struct file *file)
 {
     file->names[SLOT_JOURNAL] = sqlite3_filename_journal(file->names[SLOT_DB]);

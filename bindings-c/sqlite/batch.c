@@ -2,20 +2,20 @@
 /*
  * Batch-atomic writes: SQLite's commit of a rollback-mode transaction without a journal.
  *
- *   BEGIN_ATOMIC_WRITE, xWrite..., COMMIT_ATOMIC_WRITE, xSync        between them SQLite calls nothing but SIZE_HINT
+ *   BEGIN_ATOMIC_WRITE, xWrite..., COMMIT_ATOMIC_WRITE, xSync        between them SQLite calls only SIZE_HINT
  *
- * The commit is durable when it returns, so that the xSync behind it finds nothing to do. Whatever fails is an
- * SQLITE_IOERR that is not SQLITE_IOERR_NOMEM: on these SQLite writes a journal and does the transaction again, on all
- * others the transaction fails.
+ * The commit is durable when it returns, so the following xSync has nothing to do. Every failure is returned as an
+ * SQLITE_IOERR other than SQLITE_IOERR_NOMEM: on these SQLite writes a journal and repeats the transaction, while on
+ * all other codes the transaction fails.
  */
 #include "internal.h"
 
 int pgsv_batch_begin(struct file *file)
 {
     if (file->slot != SLOT_DB || file->read_only || file->batch || !file->database)
-        return pgsv_refuse(SQLITE_IOERR_BEGIN_ATOMIC, "no batch begins here");
+        return pgsv_refuse(SQLITE_IOERR_BEGIN_ATOMIC, "a batch cannot begin here");
     int code = pgs_batch_begin(file->database->region->store, &file->batch);
-    /* SQLite rolls back what failed later, but not what never began. */
+    /* SQLite calls a rollback if a later step fails, but not if the begin fails. */
     if (code != PGS_OK) file->journal_needed = true;
     return pgsv_failure(file, code, SQLITE_IOERR_BEGIN_ATOMIC, "SQLITE_FCNTL_BEGIN_ATOMIC_WRITE");
 }
@@ -43,7 +43,8 @@ int pgsv_batch_rollback(struct file *file)
     return SQLITE_OK;
 }
 
-/* The journal that SQLite writes after a batch has failed is not synced by SQLite before the database is written. */
+/* SQLite does not sync the journal that it writes after a failed batch, before it writes the database. So it is synced
+ * here. */
 int pgsv_batch_replaced(struct file *file)
 {
     struct object *journal = &file->database->objects[SLOT_JOURNAL];

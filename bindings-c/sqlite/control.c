@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* File controls: what is answered here, SQLite would otherwise do without or ask of the built-in VFS. */
+/* File controls. Without an answer here, SQLite would do without or ask the built-in VFS. */
 #include "internal.h"
 
 #include <fcntl.h>
@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-/* What follows `key` among the options that SQLite was built with, or NULL. A library may have been built to not tell. */
+/* The text after `key` in the options that SQLite was built with, or NULL. A library may be built without this
+ * information. */
 const char *pgsv_host_option(const char *key)
 {
     const char *option;
@@ -20,20 +21,20 @@ const char *pgsv_host_option(const char *key)
     return NULL;
 }
 
-/* Whether SQLite tells how it was built. */
+/* Whether SQLite reports how it was built. */
 bool pgsv_host_tells(void)
 {
     return pgsv_host_option("") != NULL;
 }
 
-/* SQLite's own ceiling, unless it was built with another one (SQLITE_MAX_MMAP_SIZE). */
+/* The limit of SQLite itself, which a build option can change (SQLITE_MAX_MMAP_SIZE). */
 static sqlite3_int64 fetch_ceiling(void)
 {
     const char *value = pgsv_host_option("MAX_MMAP_SIZE=");
     return value ? strtoll(value, NULL, 0) : 0x7fff0000;
 }
 
-/* In: the new limit, or less than 0 to ask. Out: the limit so far. Kept while pages are fetched. */
+/* In: the new limit, or a negative number to ask. Out: the old limit. It does not change while pages are fetched. */
 static int fetch_limit(struct file *file, sqlite3_int64 *limit)
 {
     sqlite3_int64 wanted = *limit;
@@ -45,11 +46,12 @@ static int fetch_limit(struct file *file, sqlite3_int64 *limit)
     return SQLITE_OK;
 }
 
-/* The database is about to be this long: frames for all of it at once, in one piece where possible. The size stays. */
+/* The database will grow to this length: allocates the frames for all of it at once, in one piece if possible. The size
+ * stays. */
 static int size_hint(struct file *file, sqlite3_int64 wanted)
 {
     uint64_t size;
-    /* A batch takes the frames itself: those linked before it would have to be made durable before it. */
+    /* A batch allocates the frames itself. Frames that were linked before it would first have to be made durable. */
     if (file->read_only || file->batch || !file->object || wanted <= 0) return SQLITE_OK;
     int code = pgs_object_size(file->object->handle, &size);
     if (code == PGS_OK && (uint64_t)wanted > size)
@@ -57,9 +59,10 @@ static int size_hint(struct file *file, sqlite3_int64 wanted)
     return pgsv_status(file, code, SQLITE_IOERR_WRITE, "SQLITE_FCNTL_SIZE_HINT");
 }
 
-/* VACUUM says by SQLITE_FCNTL_OVERWRITE that it overwrites the whole database. What it leaves free goes back to the disk:
- * in rollback mode when the journal is gone (SQLITE_FCNTL_COMMIT_PHASETWO), with a WAL when a checkpoint has cut the
- * database, and once more when the WAL is emptied. What does not go back is free space as before, and no error. */
+/* VACUUM announces by SQLITE_FCNTL_OVERWRITE that it overwrites the whole database. The space that it frees is returned
+ * to the disk: in rollback mode when the journal is gone (SQLITE_FCNTL_COMMIT_PHASETWO), with a WAL when a checkpoint
+ * has cut the database, and again when the WAL is emptied. A failure to return space is not an error: it stays free
+ * space. */
 enum { VACUUM_NONE, VACUUM_WRITTEN, VACUUM_CUT };
 
 static bool has_wal(struct database *database)
@@ -87,7 +90,7 @@ void pgsv_space_freed(struct database *database, enum slot slot)
     else if (state == VACUUM_WRITTEN) give_back(database, VACUUM_WRITTEN, VACUUM_CUT);
 }
 
-/* Asked once a transaction, so it asks for no times: see `length` in engine/src/region/claim.rs. */
+/* Called once per transaction. It requests no times, because they cost: see `length` in engine/src/region/claim.rs. */
 static int has_moved(const struct file *file)
 {
     struct statx found;
@@ -122,9 +125,9 @@ static bool asks_for_syncs(const char *value)
     return false;
 }
 
-/* PRAGMA synchronous is watched: see `unsynced` of a file. Whatever is not known to ask for syncs asks for none. SQLite
- * refuses the change after BEGIN, but not while a statement of its own writes: there the journal may be in memory already.
- * A ROLLBACK that keeps its lock is told to no VFS: after it the journal is taken for one still, until the next commit. */
+/* Watches PRAGMA synchronous: see `unsynced` of a file. A value that is not known to mean syncs is treated as OFF.
+ * SQLite refuses the change after BEGIN, but not while a statement writes, when the journal may already be in memory. A
+ * ROLLBACK that keeps its lock is not reported to a VFS: after it the journal is assumed to exist until the next commit. */
 static int synchronous(struct file *file, char **words)
 {
     if (!words[2] || file->unsynced || asks_for_syncs(words[2])) return SQLITE_NOTFOUND;
@@ -137,8 +140,8 @@ static int synchronous(struct file *file, char **words)
     return SQLITE_NOTFOUND;
 }
 
-/* PRAGMA pagestone_stats: the counters of the region as words name=value, in one row. No other process can ask while
- * SQLite has the region open. */
+/* PRAGMA pagestone_stats: the counters of the region as words name=value, in one row. Another process cannot ask for
+ * them while SQLite has the region open. */
 static int statistics(struct file *file, char **answer)
 {
     pgs_counters c = {.size = sizeof c};
@@ -157,7 +160,7 @@ static int statistics(struct file *file, char **answer)
     return *answer ? SQLITE_OK : SQLITE_NOMEM;
 }
 
-/* PRAGMA pagestone_error: what failed last, and why, in one row. */
+/* PRAGMA pagestone_error: the last failure and its reason, in one row. */
 static int last_failure(char **answer)
 {
     *answer = pgsv_last_failure();
@@ -179,14 +182,14 @@ int pgsv_control(sqlite3_file *base, int operation, void *argument)
     switch (operation) {
     case SQLITE_FCNTL_LOCKSTATE: *(int *)argument = file->lock; return SQLITE_OK;
     case SQLITE_FCNTL_LAST_ERRNO: *(int *)argument = file->last_errno; return SQLITE_OK;
-    case SQLITE_FCNTL_CHUNK_SIZE: return SQLITE_OK; /* the region grows in steps of its own */
+    case SQLITE_FCNTL_CHUNK_SIZE: return SQLITE_OK; /* the region chooses its own steps */
     case SQLITE_FCNTL_SIZE_HINT: return size_hint(file, *(sqlite3_int64 *)argument);
     case SQLITE_FCNTL_PERSIST_WAL: return flag(&file->persist_wal, argument);
     case SQLITE_FCNTL_POWERSAFE_OVERWRITE: return flag(&file->powersafe, argument);
     case SQLITE_FCNTL_VFSNAME: *(char **)argument = sqlite3_mprintf("pagestone"); return SQLITE_OK;
     case SQLITE_FCNTL_TEMPFILENAME: return temporary_name(argument);
     case SQLITE_FCNTL_HAS_MOVED:
-        /* SQLite asks when it opens the journal; others may ask at other times. */
+        /* SQLite asks this when it opens the journal; programs may ask at other times. */
         if (file->lock >= SQLITE_LOCK_RESERVED) file->journaling = true;
         *(int *)argument = has_moved(file);
         return SQLITE_OK;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The io methods of an object. None but xClose takes the registry, and none but a write of a batch allocates: the handle
- * stays while the file is open. In the child of a fork, on a file of its parent, the handles say what is wrong.
+ * The io methods of an object. The handle stays the same while the file is open, so only xClose takes the registry, and
+ * only a write of a batch allocates. On a parent's file in a forked child, the calls on the handles return the error.
  *
- * An object without a handle is the WAL of a region that is open read-only and has none: it is empty.
+ * An object without a handle is the WAL of a read-only region that has no WAL. It is empty.
  */
 #include "internal.h"
 
 #include <assert.h>
 #include <string.h>
 
-/* A WAL grows in steps, zeroed and with frames: a step is one commit of sizes and maps, and the appends within it are
- * stores in place that publish nothing. SQLite's salts and checksums tell frames from what lies behind them. */
+/* A WAL grows in zeroed steps with frames. A step is one commit of sizes and maps; the appends within it are stores in
+ * place, which publish nothing. SQLite's salts and checksums tell valid WAL frames from the zeros behind them. */
 #define WAL_STEP ((uint64_t)256 * 1024)
 
 static int grow_ahead(struct object *object, uint64_t end)
@@ -23,7 +23,7 @@ static int grow_ahead(struct object *object, uint64_t end)
         uint64_t target = (end + WAL_STEP - 1) / WAL_STEP * WAL_STEP;
         code = pgs_object_allocate(object->handle, size, target - size);
         if (code == PGS_OK) code = pgs_object_resize(object->handle, target);
-        if (code == PGS_E_NO_SPACE || code == PGS_E_NO_ADDRESSES || code == PGS_E_OUT_OF_RANGE) return PGS_OK; /* what is written may still fit */
+        if (code == PGS_E_NO_SPACE || code == PGS_E_NO_ADDRESSES || code == PGS_E_OUT_OF_RANGE) return PGS_OK; /* the write itself may still fit */
         if (code != PGS_OK) return code;
         size = target;
     }
@@ -66,7 +66,7 @@ static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
 {
     struct file *file = FILE_OF(base);
     if (file->read_only) return SQLITE_READONLY;
-    /* Before the cut: a write that runs meanwhile then looks at the size again. */
+    /* Before the cut, so that a concurrent write checks the size again. */
     atomic_store_explicit(&file->object->reached, 0, memory_order_relaxed);
     int code = pgs_object_resize(file->object->handle, (uint64_t)size);
     if (code == PGS_OK && (file->slot == SLOT_DB || (file->slot == SLOT_WAL && size == 0)))
@@ -77,7 +77,7 @@ static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
 static int file_sync(sqlite3_file *base, int flags)
 {
     struct file *file = FILE_OF(base);
-    (void)flags; /* sizes are always part of it */
+    (void)flags; /* sizes are always synced, too */
     if (!file->object->handle) return SQLITE_OK;
     atomic_store_explicit(&file->object->synced, true, memory_order_relaxed);
     return pgsv_status(file, pgs_object_sync(file->object->handle), SQLITE_IOERR_FSYNC, "xSync");
@@ -95,7 +95,7 @@ static int file_size(sqlite3_file *base, sqlite3_int64 *size)
     return SQLITE_OK;
 }
 
-/* A fetch is a pin. Whatever speaks against it, the answer is "none": SQLite then reads. */
+/* A fetch is a pin. If the pin fails for any reason, no page is returned, and SQLite reads instead. */
 static int file_fetch(sqlite3_file *base, sqlite3_int64 offset, int length, void **page)
 {
     struct file *file = FILE_OF(base);
@@ -110,7 +110,7 @@ static int file_fetch(sqlite3_file *base, sqlite3_int64 offset, int length, void
     return SQLITE_OK;
 }
 
-/* Without a page SQLite means "drop what you cached": there is nothing. */
+/* Without a page, SQLite asks to drop cached pages: there are none. */
 static int file_unfetch(sqlite3_file *base, sqlite3_int64 offset, void *page)
 {
     struct file *file = FILE_OF(base);
@@ -126,7 +126,7 @@ static int file_close(sqlite3_file *base)
     struct file *file = FILE_OF(base);
     int result = SQLITE_OK;
     base->pMethods = NULL;
-    /* What a parent has open is not this process's to close, and its locks may be held by threads that are not here. */
+    /* The file of a parent is not this process's to close, and threads that do not exist here may hold its locks. */
     if (pgsv_is_inherited(file)) return SQLITE_OK;
     assert(file->pins == 0);
     pgs_batch_cancel(file->batch);
@@ -138,14 +138,14 @@ static int file_close(sqlite3_file *base)
     return result == SQLITE_OK ? closed : result;
 }
 
-/* Without POWERSAFE_OVERWRITE a write may disturb its whole frame. */
+/* Without POWERSAFE_OVERWRITE, SQLite assumes that a write may disturb its whole frame. */
 int pgsv_sector_size(sqlite3_file *base)
 {
     (void)base;
     return PGS_FRAME_SIZE;
 }
 
-/* Each flag has a test that cuts the power and fails where the flag is a lie (README.md, "Device characteristics"). */
+/* For each flag a test cuts the power and fails if the flag is false (README.md, "Device characteristics"). */
 int pgsv_characteristics(sqlite3_file *base)
 {
     const struct file *file = FILE_OF(base);

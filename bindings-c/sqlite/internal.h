@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What the files of the VFS share.
+ * Declarations that the files of the VFS share.
  *
- *   register.c how the VFS comes into a program: entry points, the default VFS, forks
+ *   register.c registration: entry points, the default VFS, forks
  *   vfs.c      the VFS: xOpen, xDelete, xAccess
  *   wishes.c   query parameters and the environment
  *   place.c    path -> region file and object names; foreign files, links
  *   region.c   the registry: open regions and databases
- *   alias.c    the registry: whose journal or WAL a name is
+ *   alias.c    the registry: which database a journal or WAL name belongs to
  *   waiting.c  io methods of a database whose region another process has open
  *   file.c     io methods of an object: read, write, truncate, sync, size, fetch
  *   control.c  file controls
  *   batch.c    batch-atomic writes
  *   lock.c     the five database locks
  *   shm.c      the WAL index and its eight locks
- *   status.c   codes of Pagestone -> codes of SQLite; what failed, in words
+ *   status.c   codes of Pagestone -> codes of SQLite; failures in words
  *
- * Three kinds of mutex. None is held while another one is taken:
+ * There are three kinds of mutex. A thread holds only one at a time:
  *   pgsv_registry      lists of regions, databases and names. Nothing under it opens, closes, reads or syncs a file.
  *   database.looking   opening and creating the objects of a database
  *   database.mutex     the database's locks and its WAL index
@@ -50,47 +50,47 @@ enum slot { SLOT_DB, SLOT_JOURNAL, SLOT_WAL, SLOTS };
 
 #define SHM_LOCKS 8
 
-/* Room for an object's name with the longest suffix taken off. */
+/* Maximum length of an object's name without its suffix. */
 #define OBJECT_PREFIX_MAX (PGS_NAME_MAX - 8)
 
 struct file;
 
-/* A region of this process. One for each device and inode. */
+/* An open region of this process. There is one for each device and inode. */
 struct region {
     struct region *next;
-    bool under_way;   /* one thread opens or closes it; others that want it wait for pgsv_region_settled */
-    const char *made; /* the path, while a file that was not there is being made: device and inode are not known yet */
-    unsigned long turn, files_made; /* openings that had begun when this one did; and those that had made their file */
+    bool under_way;   /* a thread is opening or closing it; others that want it wait for `settled` */
+    const char *made; /* the path, while a missing file is being created: device and inode are not known yet */
+    unsigned long turn, files_made; /* openings begun before this one; and openings that had created their file */
     dev_t device;
     ino_t inode;
     pgs_store *store;
     int refs; /* databases */
     bool read_only;
-    int not_written; /* why, where it was to be written: a code of Pagestone */
+    int not_written; /* why it is read-only although a writer opened it: a code of Pagestone */
     uint32_t durability;
 };
 
 enum object_state { OBJECT_UNKNOWN, OBJECT_ABSENT, OBJECT_OPEN };
 
-/* One object of a database. Its handle is opened when first needed and kept until the database closes, so an io method
- * that runs never sees it change. An empty journal or WAL does not exist, as far as SQLite can tell. */
+/* One object of a database. Its handle is opened when it is first needed and stays open until the database closes, so it
+ * never changes under an io method. An empty journal or WAL does not exist, from the view of SQLite. */
 struct object {
     pgs_object *handle;          /* valid once `state` is OBJECT_OPEN */
     _Atomic(enum object_state) state;
     _Atomic(uint64_t) reached;   /* WAL: the object is at least this long */
-    _Atomic(bool) synced;        /* since it was emptied by xDelete */
+    _Atomic(bool) synced;        /* synced since xDelete emptied it */
 };
 
-/* An open database: everything its connections share. One for each region and name. */
+/* An open database, shared by its connections. There is one for each region and name. */
 struct database {
     struct database *next;
     struct region *region;
     int refs; /* open files */
-    unsigned forks; /* pgsv_forks when it was opened */
+    unsigned forks; /* value of pgsv_forks when it was opened */
     struct object objects[SLOTS];
     _Atomic(int) vacuum; /* VACUUM_*: see control.c */
     pthread_mutex_t looking, mutex;
-    int shared; /* connections with SHARED or more */
+    int shared; /* number of connections with SHARED or a higher lock */
     struct file *reserved, *pending, *exclusive;
     void **pieces; /* the WAL index */
     int piece_count, index_users;
@@ -99,8 +99,8 @@ struct database {
     char name[OBJECT_PREFIX_MAX + 1]; /* prefix of the objects' names */
 };
 
-/* What SQLite holds: an open main database, journal or WAL. While the region belongs to another process, a main
- * database has `wanted` in the place of `database` and `object`. */
+/* An open main database, journal or WAL, as SQLite holds it. While the region belongs to another process, a main
+ * database has `wanted` instead of `database` and `object`. */
 struct file {
     sqlite3_file base;
     struct database *database;
@@ -108,52 +108,53 @@ struct file {
     struct object *object;
     enum slot slot;
     bool read_only, delete_on_close, persist_wal, powersafe;
-    pgs_batch *batch;    /* between BEGIN_ATOMIC_WRITE and its end */
-    bool journal_needed; /* a batch has failed: what SQLite writes next is covered by a journal that it did not sync */
-    bool unsynced;       /* the connection has once had synchronous=OFF: SQLite then offers no batch to commit by, and yet keeps
-                            the journal in memory wherever batches are offered, so that a death in mid-commit tears. Or it takes
-                            no locks: then nothing tells whether a transaction is under way, which that may not interrupt */
-    bool journaling;     /* a transaction has its journal, in memory or not */
+    pgs_batch *batch;    /* from BEGIN_ATOMIC_WRITE to its end */
+    bool journal_needed; /* a batch has failed: a journal that SQLite did not sync covers its next writes */
+    bool unsynced;       /* The connection gets no batches. Either it has had synchronous=OFF: SQLite then commits without
+                            a batch, but keeps the journal in memory as long as the VFS offers batches, so that a death in
+                            the middle of a commit would tear the database. Or it takes no locks: then the VFS cannot see
+                            whether a transaction is running, in which synchronous=OFF must be refused. */
+    bool journaling;     /* a transaction has a journal, in memory or in the region */
     int lock;            /* SQLITE_LOCK_* */
     int last_errno;
-    /* Fetches. All pins held at a time have one length, since xUnfetch does not name it. */
+    /* Fetches. All pins at a time have the same length, because xUnfetch does not pass it. */
     sqlite3_int64 fetch_limit;
     int pins, pin_length;
     /* WAL index */
     bool index_used;
-    unsigned index_shared, index_exclusive; /* locks held, one bit each */
+    unsigned index_shared, index_exclusive; /* locks held, one bit for each */
     /* Main file only. */
-    const char *names[SLOTS];         /* as xOpen got the first: SQLite keeps it, and the two behind it, until xClose */
+    const char *names[SLOTS];         /* the first as xOpen got it; SQLite keeps it, and the two behind it, until xClose */
     struct file *next_asking[SLOTS];  /* see alias.c */
     dev_t path_device;
     ino_t path_inode;
 };
 
-/* How a database is to be opened: its query parameters, and the environment. */
+/* How to open a database: its query parameters, and the environment. */
 struct wishes {
     const char *region; /* ?region=, or NULL */
     uint64_t max_bytes;
     uint32_t required, assume; /* PGS_DURABILITY_* */
-    int64_t wait; /* milliseconds for which the opening waits for another process; less than 0: SQLite's busy handler does */
+    int64_t wait; /* milliseconds that the opening waits for another process; negative: SQLite's busy handler waits */
     bool pass_foreign, shared_reading, copy_on_write;
-    bool told; /* that the region is in use has been logged */
+    bool told; /* whether "the region is in use" was logged */
 };
 
-/* What a path turned out to be. */
+/* The kind of file that a path leads to. */
 enum place_kind {
     PLACE_REGION,  /* the database is in `region` under `object` */
-    PLACE_DEFAULT, /* nothing of ours: the default VFS answers */
+    PLACE_DEFAULT, /* not a file of this VFS: the default VFS handles it */
     PLACE_FOREIGN  /* an ordinary SQLite database */
 };
 struct place {
     enum place_kind kind;
-    bool create;  /* the region may be created */
-    bool needs_link; /* the path needs a link file that names region and object */
+    bool create;  /* whether the region may be created */
+    bool needs_link; /* whether the path needs a link file that names region and object */
     char region[PATH_MAX];
     char object[OBJECT_PREFIX_MAX + 1];
 };
 
-/* What a database that waits for its region is opened with in the end. */
+/* The parameters with which a waiting database will be opened. */
 struct wanted {
     struct place place;
     struct wishes wishes;
@@ -162,12 +163,12 @@ struct wanted {
 
 #define FILE_OF(base) ((struct file *)(base))
 
-extern sqlite3_vfs *pgsv_default; /* what is none of ours belongs to it */
-extern sqlite3_vfs *pgsv_system;  /* SQLite's own for files: it knows which locks this process has */
+extern sqlite3_vfs *pgsv_default; /* handles the files that this VFS does not handle */
+extern sqlite3_vfs *pgsv_system;  /* SQLite's own VFS for files: it knows which locks this process has */
 extern const sqlite3_io_methods pgsv_methods, pgsv_waiting_methods;
 extern pthread_mutex_t pgsv_registry;
 
-/* Forks between the first process and this one. A database of another number belongs to a parent. */
+/* Number of forks between the first process and this one. A database with another number belongs to a parent. */
 extern unsigned pgsv_forks;
 
 static inline bool pgsv_is_inherited(const struct file *file)

@@ -4,10 +4,10 @@
  *
  *   NONE -> SHARED -> RESERVED -> (PENDING) -> EXCLUSIVE       SHARED -> EXCLUSIVE is a hot journal's rollback
  *
- * At most one file is `reserved`, `pending` or `exclusive`; a file that holds a higher lock counts in `shared` as well.
- * PENDING keeps new readers out while the old ones leave: a refused EXCLUSIVE of a writer therefore stays PENDING. That of a
- * hot journal's rollback stays SHARED: a connection that finds a journal and sees another hold more takes the journal
- * for that holder's, and would read the database without a rollback.
+ * At most one file is `reserved`, `pending` or `exclusive`. A file with a higher lock also counts in `shared`.
+ * PENDING keeps new readers out while the old ones leave. So a writer whose EXCLUSIVE is refused stays PENDING. But the
+ * rollback of a hot journal stays SHARED: if it held more, a connection that finds the journal would take it for the
+ * journal of a running transaction, and would read the database without a rollback.
  */
 #include "internal.h"
 
@@ -43,8 +43,8 @@ static int raise(struct database *database, struct file *file, int level)
     return SQLITE_OK;
 }
 
-/* Whether the region's file is what it was: a page that has been cut off must not be read, not even from where it is
- * known to be. Poisoned is what a region stays whose file was found cut. */
+/* Checks that the region's file was not cut. A page that was cut off must not be read, even if its place is still known.
+ * A region whose file was found cut is poisoned from then on. */
 int pgsv_still_whole(struct file *file, int error, const char *call)
 {
     int code = pgs_check_length(file->database->region->store);
@@ -61,8 +61,8 @@ int pgsv_refuse_inherited(int result)
 int pgsv_lock(sqlite3_file *base, int level)
 {
     struct file *file = FILE_OF(base);
-    /* Also of a lock that the parent has: SQLite that has an EXCLUSIVE one removes a WAL by its path, where this process has
-     * one of its own. */
+    /* Also for a lock that the parent already has: with an EXCLUSIVE lock SQLite would remove a WAL by its path, where
+     * this process may have one. */
     if (pgsv_is_inherited(file)) return pgsv_refuse_inherited(SQLITE_IOERR_LOCK);
     if (level <= file->lock) return SQLITE_OK;
     if (level == SQLITE_LOCK_SHARED) {

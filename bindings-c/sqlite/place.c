@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * From the path that SQLite was given to a region file and the names of the objects in it.
+ * Finds the region file and the names of its objects for a path that SQLite was given.
  *
- * The path is a region: the database is its objects "db", "db-journal" and "db-wal".
+ * Usually the path is a region, and the database is its objects "db", "db-journal" and "db-wal".
  *
- * With ?region=FILE the database lives in another file, which many databases may share. At the path itself stands a
- * *link*: a small text file that names region and object. The link is what other openers find: SQLite's rollback of a
- * transaction over several databases asks for the others by path alone, with no query parameters, and an answer "not
- * there" would commit one half of the transaction. So a database has one path in the file system, whatever region it
- * lives in, and needs ?region= only when it is created.
+ * With ?region=FILE the database is stored in another file, which several databases may share. At the path itself is a
+ * *link*: a small text file that names region and object, for openers without the parameter. One of them is SQLite's
+ * rollback of a transaction over several databases: it looks for the other databases by path alone, and if one were
+ * missing, it would commit one half of the transaction. So a database has one path in the file system, whatever region
+ * it is stored in, and ?region= is needed only to create it.
  *
- * One link leads to one database. A new link never leads to objects that are there already: their name is the path with a
- * random number behind it, for the path may have been that of a link that was renamed. And a link says which file it is, so
- * that a copy of it is known for one, while a renamed link is itself.
+ * One link leads to one database. A new link never leads to existing objects: their names are the path and a random
+ * number, because the path may have belonged to a link that was renamed. A link also contains the identity of its own
+ * file, so that a copy is recognized, while a renamed link stays valid.
  */
 #include "internal.h"
 
@@ -28,7 +28,7 @@
 #define LINK_HEAD "Pagestone link 1\n"
 #define IDENTITY_MAX 80
 #define LINK_MAX (sizeof LINK_HEAD + PATH_MAX + OBJECT_PREFIX_MAX + IDENTITY_MAX + 4)
-#define UNIQUE 17 /* bytes behind the path in the name of objects */
+#define UNIQUE 17 /* bytes after the path in the names of objects */
 #define SQLITE_HEAD "SQLite format 3"
 #define EMPTY_REGION_MAX (512 * 1024)
 
@@ -39,10 +39,10 @@ static bool is_sqlite(const char *head)
     return memcmp(head, SQLITE_HEAD, sizeof SQLITE_HEAD) == 0;
 }
 
-/* Opens a file of SQLite's own VFS, which follows no link. Closed by system_close(). */
+/* Opens a file through SQLite's own VFS, which follows no link. Closed by system_close(). */
 static int system_open(const char *path, int flags, sqlite3_file **out)
 {
-    /* The VFS keeps the name; behind it SQLite looks for query parameters: there are none. */
+    /* The VFS keeps the name, and SQLite looks for query parameters behind it. There are none. */
     size_t size = (size_t)pgsv_system->szOsFile, length = strlen(path);
     sqlite3_file *file = calloc(1, size + length + 4);
     if (!file) return SQLITE_NOMEM;
@@ -62,10 +62,10 @@ static int system_close(sqlite3_file *file)
     return result;
 }
 
-/* The head of a file that is not open as a region; zeros behind a short one.
+/* Reads the head of a file that is not open as a region; a short one is followed by zeros.
  *
- * Read through SQLite's own VFS: closing any descriptor of a file drops all POSIX locks that this process has on it. That
- * VFS knows whether it holds some, and closes such a descriptor when they are gone. */
+ * It is read through SQLite's own VFS, because closing any descriptor of a file drops all POSIX locks that this process
+ * has on it. That VFS knows whether the process has locks, and closes the descriptor when they are gone. */
 static int read_head(const char *path, char *head, int length)
 {
     sqlite3_file *file;
@@ -82,8 +82,9 @@ static int read_head(const char *path, char *head, int length)
     return pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
 }
 
-/* What a file keeps when it is renamed and does not give to its copies, as a line of text: its inode and when it was made,
- * where the file system knows that. Not the device: its number may be another one after the next start of the machine. */
+/* The identity of a file as a line of text, which it keeps when it is renamed and does not pass to its copies: its inode
+ * and its time of birth, if the file system has one. The device is left out, because its number may change when the
+ * machine restarts. */
 static int identity(int folder, const char *path, int flags, char *line)
 {
     struct statx status;
@@ -95,7 +96,7 @@ static int identity(int folder, const char *path, int flags, char *line)
     return 0;
 }
 
-/* Where one of them does not know when it was made, the inode decides. */
+/* If one of them has no time of birth, the inode decides. */
 static bool same_identity(const char *one, const char *other)
 {
     const char *made = strstr(one, " made "), *made_too = strstr(other, " made ");
@@ -107,14 +108,14 @@ static bool same_identity(const char *one, const char *other)
 static int refuse_copy(const char *path, const struct place *place)
 {
     return pgsv_refuse(SQLITE_CANTOPEN,
-                       "%s is a copy of a link: the database in %s has a path already. If the link was restored or moved to "
+                       "%s is a copy of a link: the database in %s already has a path. If the link was restored or moved to "
                        "another file system, or is to be a second path, delete its fourth line; if it was copied with its region, let "
                        "its second line name the copied region as well",
                        path, place->region);
 }
 
-/* Lines after the head: region, object, and which file the link is. Where the last one is missing, the link was written by
- * hand, and is what it is. */
+/* Lines after the head: region, object, and the identity of the link. A link without the last line was written by hand
+ * and is accepted. */
 static int parse_link(char *text, const char *path, struct place *place)
 {
     char *region = text + sizeof LINK_HEAD - 1, is[IDENTITY_MAX];
@@ -134,8 +135,8 @@ static int parse_link(char *text, const char *path, struct place *place)
     return SQLITE_OK;
 }
 
-/* A process that died while it made the region left it with a head of zeros: nothing was stored in it yet. No
- * such file is larger than an empty region. */
+/* A process that died while it created the region left a head of zeros, and nothing was stored yet. Such a file is not
+ * larger than an empty region. */
 static bool unfinished(const char *head, size_t length, const struct stat *status)
 {
     if (status->st_size > EMPTY_REGION_MAX) return false;
@@ -160,7 +161,7 @@ static int examine(const char *path, const struct stat *status, struct place *pl
     return SQLITE_OK;
 }
 
-/* For the user whose rights files are opened with. */
+/* Checked for the effective user, whose rights apply to openings. */
 bool pgsv_is_writable(const char *path)
 {
     return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
@@ -175,7 +176,7 @@ static bool same_file(const char *one, const char *other)
     return stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* The path stands for nothing yet, and the database is to live in `region`. */
+/* The path does not exist yet, and the database shall be stored in `region`. */
 static int place_elsewhere(const char *path, const char *region, struct place *place)
 {
     place->kind = PLACE_REGION;
@@ -198,7 +199,7 @@ static int locate_existing(const char *path, const struct stat *status, const ch
     if (!S_ISREG(status->st_mode)) return SQLITE_OK;
     int result = examine(path, status, place);
     if (result == SQLITE_OK && place->create) {
-        /* A new database; for a reader, an empty one, which "unix" can show without a region. */
+        /* A new database. A reader gets an empty one, which "unix" can show without a region. */
         bool reader = !(flags & SQLITE_OPEN_READWRITE) || !pgsv_is_writable(path);
         if (reader) place->kind = PLACE_DEFAULT;
         if (reader) place->create = false;
@@ -206,13 +207,13 @@ static int locate_existing(const char *path, const struct stat *status, const ch
     }
     if (result != SQLITE_OK || place->kind != PLACE_REGION || !other) return result;
     if (same_file(place->region, path))
-        return pgsv_refuse(SQLITE_CANTOPEN, "%s is a region itself and has no place in %s", path, region);
+        return pgsv_refuse(SQLITE_CANTOPEN, "%s is a region itself and has no place in the region %s", path, region);
     if (!same_file(place->region, region))
         return pgsv_refuse(SQLITE_CANTOPEN, "%s is in the region %s, not in %s", path, place->region, region);
     return SQLITE_OK;
 }
 
-/* Finds where the main database of this path is, or is to be. */
+/* Finds the place where the main database of this path is, or will be. */
 int pgsv_locate(const char *path, int flags, const struct wishes *wishes, struct place *place)
 {
     struct stat status;
@@ -237,8 +238,8 @@ int pgsv_locate(const char *path, int flags, const struct wishes *wishes, struct
 
 /* ---- before a region is opened ---- */
 
-/* Whether SQLite's own VFS would give an exclusive lock on the file: no connection by it, of this process or another one,
- * uses the file, and none has just begun to fill it. */
+/* Takes SQLite's own exclusive lock on the file. If that succeeds, no connection of any process uses the file through
+ * that VFS, or has begun to fill it. */
 static int system_lock(sqlite3_file *file)
 {
     int result = file->pMethods->xLock(file, SQLITE_LOCK_SHARED);
@@ -247,20 +248,21 @@ static int system_lock(sqlite3_file *file)
     return result;
 }
 
-/* SQLITE_BUSY where an empty file is locked. */
+/* SQLITE_BUSY if an empty file is locked. */
 static int refuse_locked(const char *path)
 {
     sqlite3_file *file;
     int result = system_open(path, SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE, &file);
-    if (result != SQLITE_OK) return SQLITE_OK; /* opening it as a region tells why */
+    if (result != SQLITE_OK) return SQLITE_OK; /* opening it as a region reports the reason */
     result = system_lock(file);
     file->pMethods->xUnlock(file, SQLITE_LOCK_NONE);
     system_close(file);
     return result == SQLITE_BUSY ? SQLITE_BUSY : SQLITE_OK;
 }
 
-/* Whether the region's file may be opened as one. Not an ordinary database: opened and closed again, this process would lose
- * its locks on it. SQLITE_NOTADB is told; SQLITE_BUSY, of an empty file that another connection is about to fill, is not. */
+/* Whether the region's file may be opened as a region. An ordinary database must not: when it is closed, this process
+ * would lose its locks on it. SQLITE_NOTADB is reported. SQLITE_BUSY, for an empty file that another connection is about
+ * to fill, is not. */
 int pgsv_may_open(const struct place *place)
 {
     char head[LINK_MAX], real[PATH_MAX];
@@ -270,18 +272,18 @@ int pgsv_may_open(const struct place *place)
     int result = read_head(path, head, LINK_MAX);
     if (result == SQLITE_NOMEM) return result;
     if (result != SQLITE_OK) return SQLITE_OK;
-    if (is_sqlite(head)) return pgsv_refuse(SQLITE_NOTADB, "%s is an ordinary SQLite database and no Pagestone region", path);
+    if (is_sqlite(head)) return pgsv_refuse(SQLITE_NOTADB, "%s is an ordinary SQLite database, not a Pagestone region", path);
     return place->create && unfinished(head, LINK_MAX, &status) ? refuse_locked(path) : SQLITE_OK;
 }
 
 /* ---- links ---- */
 
-/* A link that is being made. Where the file system can have it so, it has no name before it is whole and durable, and a
- * death leaves nothing; elsewhere a name that cannot be known before, so that nothing can lie there. */
+/* A link that is being made. If the file system allows it, the file has no name before it is complete and durable, so a
+ * death leaves nothing. Otherwise it has an unpredictable name, so that no other file can be there. */
 struct fresh {
     int descriptor;
     char folder[PATH_MAX];
-    char name[PATH_MAX]; /* empty: it has none */
+    char name[PATH_MAX]; /* empty: no name */
 };
 
 static int secret_name(struct fresh *fresh)
@@ -302,7 +304,7 @@ static int fresh_open(struct fresh *fresh, const char *path)
     fresh->name[0] = 0;
     char *slash = strrchr(fresh->folder, '/');
     slash[slash == fresh->folder] = 0;
-    /* Its name comes by way of /proc. */
+    /* A nameless file gets its name through /proc. */
     bool nameless = access("/proc/self/fd", X_OK) == 0;
     fresh->descriptor = nameless ? pgsv_open_above(fresh->folder, O_TMPFILE | O_WRONLY, 0644) : -1;
     if (fresh->descriptor >= 0) return 0;
@@ -319,7 +321,7 @@ static int fresh_write(const struct fresh *fresh, const struct place *place)
     ssize_t written;
     if (identity(fresh->descriptor, "", AT_EMPTY_PATH, is) != 0) return -1;
     int length = snprintf(text, sizeof text, LINK_HEAD "%s\n%s\n%s\n", place->region, place->object, is);
-    /* Where its number was low for a moment, something may have been printed to it. */
+    /* If its descriptor was one of the lowest three for a moment, output of the program may have gone to it. */
     if (ftruncate(fresh->descriptor, 0) != 0) return -1;
     do written = pwrite(fresh->descriptor, text, (size_t)length, 0);
     while (written < 0 && errno == EINTR);
@@ -327,7 +329,7 @@ static int fresh_write(const struct fresh *fresh, const struct place *place)
     return written == length ? fsync(fresh->descriptor) : -1;
 }
 
-/* Gives the link that has no name this one, if nothing has it. */
+/* Gives the nameless link this name, if the name is free. */
 static int name_nameless(const struct fresh *fresh, const char *path)
 {
     char self[64];
@@ -335,7 +337,7 @@ static int name_nameless(const struct fresh *fresh, const char *path)
     return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
 }
 
-/* Gives the link this name, if nothing has it. */
+/* Gives the link this name, if the name is free. */
 static int fresh_appear(struct fresh *fresh, const char *path)
 {
     if (!*fresh->name) return name_nameless(fresh, path);
@@ -343,7 +345,7 @@ static int fresh_appear(struct fresh *fresh, const char *path)
         fresh->name[0] = 0;
         return 0;
     }
-    /* A file system that does not know the flag knows links. */
+    /* A file system without support for the flag supports hard links. */
     return errno == EINVAL || errno == ENOSYS ? link(fresh->name, path) : -1;
 }
 
@@ -353,7 +355,7 @@ static void fresh_end(struct fresh *fresh)
     if (fresh->descriptor >= 0) close(fresh->descriptor);
 }
 
-/* Makes the link's name durable: by its folder, or where that may not be read, by the file system. */
+/* Makes the link's name durable: by a sync of its folder, or of the file system if the folder must not be read. */
 static int sync_name(const struct fresh *fresh)
 {
     int folder = pgsv_open_above(fresh->folder, O_RDONLY | O_DIRECTORY, 0);
@@ -363,7 +365,7 @@ static int sync_name(const struct fresh *fresh)
     return number == 0 ? SQLITE_OK : pgsv_refuse(SQLITE_IOERR_DIR_FSYNC, "%s: %s", fresh->folder, strerror(number));
 }
 
-/* What has the path is the link that was made here. */
+/* Whether the file at the path is the link that was made here. */
 static bool is_at(const struct fresh *fresh, const char *path)
 {
     struct stat made, there;
@@ -371,7 +373,7 @@ static bool is_at(const struct fresh *fresh, const char *path)
            made.st_ino == there.st_ino;
 }
 
-/* Gives the link a secret name, if it has none. */
+/* Gives the link an unpredictable name, if it has none. */
 static int fresh_name(struct fresh *fresh)
 {
     if (*fresh->name) return 0;
@@ -381,8 +383,8 @@ static int fresh_name(struct fresh *fresh)
     return -1;
 }
 
-/* The link in the place of an empty file, which SQLite has locked for this process. What came to the path meanwhile comes out
- * and goes back: SQLITE_BUSY. What fresh_end() removes in the end is the empty file. */
+/* Replaces an empty file, which SQLite has locked for this process, by the link. If another file came to the path
+ * meanwhile, it is exchanged back: SQLITE_BUSY. fresh_end() then removes the empty file. */
 static int exchange(struct fresh *fresh, const char *path, sqlite3_file *empty)
 {
     struct stat before, out;
@@ -412,8 +414,8 @@ static int replace_empty(struct fresh *fresh, const char *path)
 
 enum at_path { NOTHING, EMPTY_FILE, LINKED };
 
-/* What is at the path where a link is to be. A link into the same region, which another opening has made since the path was
- * looked at, becomes the place; whatever else has come there is left alone. */
+/* Finds what is at the path where a link is to be. If another opening has made a link into the same region meanwhile,
+ * that becomes the place. Anything else that came there is left alone. */
 static int look(const char *path, struct place *place, enum at_path *there)
 {
     struct stat status;
@@ -431,7 +433,7 @@ static int look(const char *path, struct place *place, enum at_path *there)
         place->needs_link = false;
         return SQLITE_OK;
     }
-    return pgsv_refuse(SQLITE_CANTOPEN, "%s has come to be something else since it was opened, and is left alone", path);
+    return pgsv_refuse(SQLITE_CANTOPEN, "%s has come to name another file since it was opened; it is left alone", path);
 }
 
 int pgsv_may_link(const char *path, struct place *place)
@@ -440,8 +442,8 @@ int pgsv_may_link(const char *path, struct place *place)
     return look(path, place, &there);
 }
 
-/* Puts a link at `path`, whole or not at all, durable before the database in it has anything to lose. It may be hours since
- * the path was looked at: SQLITE_BUSY where it changes hands just now; where another opening has made the link, it is the
+/* Puts a link at `path`: complete or not at all, and durable before its database has contents. The path may have been
+ * checked hours ago. SQLITE_BUSY: it is changing at this moment. If another opening has made the link, that link is the
  * place afterwards. `path` is absolute. */
 int pgsv_link(const char *path, struct place *place)
 {

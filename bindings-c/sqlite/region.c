@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What is open in this process: regions by device and inode, databases by region and name.
+ * The open regions of this process, by device and inode, and its open databases, by region and name.
  *
- * A region is open while a database in it is, a database while a file of it is. The lists are read and changed under
- * pgsv_registry; files are opened and closed outside of it. A region that is being opened or closed is in the list and
- * `under_way`: a second opener waits for that one region, and must find it there and not its claim.
+ * A region is open while a database in it is open, and a database while one of its files is. The lists are read and
+ * changed under pgsv_registry, but files are opened and closed outside of it. A region that is being opened or closed is
+ * in the list and `under_way`. A second opener waits for that region only. It must find the region in the list, because
+ * otherwise it would meet the claim of its own process.
  */
 #include "internal.h"
 
@@ -13,14 +14,15 @@
 #include <string.h>
 
 pthread_mutex_t pgsv_registry = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t settled = PTHREAD_COND_INITIALIZER; /* a region is no longer under way */
+static pthread_cond_t settled = PTHREAD_COND_INITIALIZER; /* signalled when a region is no longer under way */
 static struct region *regions;
 static struct database *databases;
-static unsigned long turns;      /* openings so far */
-static unsigned long files_made; /* those that made their file */
+static unsigned long turns;      /* number of openings so far */
+static unsigned long files_made; /* number of openings that created their file */
 
-/* The child of a fork has no part in what its parent has open: its handles answer nothing there. The memory stays: a
- * connection that the child was told to abandon points to it. Other threads may have held anything. */
+/* A forked child does not own what its parent has open: the handles return errors there. The memory is not freed,
+ * because a connection that the child has abandoned points to it. The mutexes are made anew, because other threads of
+ * the parent may have held them. */
 void pgsv_regions_forget(void)
 {
     pthread_mutex_init(&pgsv_registry, NULL);
@@ -75,8 +77,9 @@ static bool made_before(unsigned long turn)
     return region != NULL;
 }
 
-/* The claim that an opening has met may be this process's own: of a file that another opening was making, whose device and
- * inode that was not known. Waits for those that have begun by now. True: another look at the list may find it. */
+/* Whether the claim that stopped an opening may belong to this process: another opening may have been creating the file,
+ * whose device and inode were not known then. Waits for the openings that have begun by now. True: the caller should
+ * look at the list again. */
 static bool claimed_here(const struct region *refused)
 {
     pthread_mutex_lock(&pgsv_registry);
@@ -89,7 +92,7 @@ static bool claimed_here(const struct region *refused)
 
 enum entry { ENTRY_OPEN, ENTRY_FRESH, ENTRY_AGAIN };
 
-/* The region at a path with one more reference. ENTRY_FRESH: it is `fresh`, and the caller is to open and settle it.
+/* Finds the region at a path and adds a reference. ENTRY_FRESH: it is `fresh`, which the caller must open and settle.
  * ENTRY_AGAIN: another thread had it under way and has settled it. */
 static enum entry region_enter(const char *path, struct region *fresh, struct region **out)
 {
@@ -119,14 +122,14 @@ static enum entry region_enter(const char *path, struct region *fresh, struct re
 
 /* ---- regions: opening and closing ---- */
 
-/* Whether it is the writing that was refused: there is no right to it, or the file is larger than the process may write. */
+/* Whether only writing was refused: there is no permission, or the file is larger than the process may write. */
 static bool is_of_writing(int code)
 {
     return code == -EACCES || code == -EROFS || code == -EPERM || code == -EFBIG || code == PGS_E_READ_ONLY;
 }
 
-/* Opens the store; where it may not be written, or when many readers are wished for, read-only. A file that is not there
- * cannot be read either: what speaks against making it is the failure to tell. */
+/* Opens the store; read-only if it must not be written, or if several readers are allowed. If the file does not exist,
+ * it cannot be read either: then the failure to create it is returned. */
 static int store_open(const struct place *place, int flags, const struct wishes *wishes, struct region *region)
 {
     uint32_t storage = wishes->copy_on_write ? PGS_COPY_ON_WRITE : 0;
@@ -142,13 +145,13 @@ static int store_open(const struct place *place, int flags, const struct wishes 
         region->read_only = true;
         region->not_written = code;
     }
-    /* How durable the region is does not matter to a reader, which stores nothing. */
+    /* A reader stores nothing, so the durability of the region does not matter to it. */
     options.flags = PGS_READ_ONLY;
     options.required = 0;
     return pgs_open(place->region, &options, &region->store);
 }
 
-/* Opens the region, and says which file it is; nothing is open after a failure. A code above 0 is SQLite's. */
+/* Opens the region and gets its device and inode. After a failure nothing is open. A code above 0 is one of SQLite. */
 static int region_fill(struct region *region, const struct place *place, int flags, const struct wishes *wishes,
                        pgs_store_info *info)
 {
@@ -169,8 +172,8 @@ static int region_fill(struct region *region, const struct place *place, int fla
     return PGS_OK;
 }
 
-/* The last reference closes the region. A page that is still pinned (a fetch that was never given back) keeps it open and
- * known: the next opening gets it as it is. */
+/* Drops a reference; the last one closes the region. If a page is still pinned (a fetch that was never returned), the
+ * region stays open and listed, and the next opening uses it. */
 static int region_put(struct region *region)
 {
     pthread_mutex_lock(&pgsv_registry);
@@ -206,12 +209,12 @@ static int region_get(const struct place *place, int flags, const struct wishes 
     enum entry entry;
     int code;
     if (!fresh) return SQLITE_NOMEM;
-    /* The second look is the last: whatever was being made is known by then. */
+    /* The second look is the last: by then every file that was being created is known. */
     for (int looks = 1;; looks++) {
         code = PGS_OK;
         while ((entry = region_enter(place->region, fresh, out)) == ENTRY_AGAIN) continue;
         if (entry == ENTRY_OPEN) break;
-        bool made = fresh->made != NULL; /* it was not there when it was looked for, and may be open here since */
+        bool made = fresh->made != NULL; /* it did not exist when it was looked up, and may be open here by now */
         code = region_open(fresh, place, flags, wishes);
         if (code == PGS_OK) return SQLITE_OK;
         if ((code != PGS_E_IN_USE && code != SQLITE_BUSY) || looks == 2 || !(claimed_here(fresh) || made)) break;
@@ -223,7 +226,7 @@ static int region_get(const struct place *place, int flags, const struct wishes 
     if (code != PGS_OK) return pgsv_status(NULL, code, SQLITE_CANTOPEN, place->region);
     if ((*out)->read_only || wishes->required <= (*out)->durability) return SQLITE_OK;
     region_put(*out);
-    return pgsv_refuse(SQLITE_CANTOPEN, "%s is open already, and weaker than the durability asked for now", place->region);
+    return pgsv_refuse(SQLITE_CANTOPEN, "%s is already open, and its durability is weaker than the one required now", place->region);
 }
 
 /* ---- databases ---- */
@@ -253,7 +256,7 @@ int pgsv_database_get(const struct place *place, int flags, const struct wishes 
     pthread_mutex_lock(&pgsv_registry);
     struct database *database = database_find(region, place->object);
     if (database) {
-        region->refs--; /* the database has one already */
+        region->refs--; /* the database already has one */
     } else {
         fresh->next = databases;
         databases = database = fresh;
@@ -297,7 +300,7 @@ static int object_open(struct database *database, enum slot slot, bool create)
     return code == PGS_E_NOT_FOUND ? SQLITE_OK : pgsv_status(NULL, code, SQLITE_CANTOPEN, name);
 }
 
-/* Opens an object that is there, or is to be made. OBJECT_ABSENT afterwards: there is none. */
+/* Opens an object if it exists or is to be created. OBJECT_ABSENT afterwards: it does not exist. */
 int pgsv_object_look(struct database *database, enum slot slot, bool create)
 {
     struct object *object = &database->objects[slot];

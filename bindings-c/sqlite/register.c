@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* How the VFS comes into a program: linked with it, or loaded; as the default VFS or beside it; and past a fork. */
+/* Registers the VFS in a program: linked or loaded, as the default VFS or not. Handles forks. */
 #define PAGESTONE_VFS_ENTRY
 #include "internal.h"
 #ifndef SQLITE_CORE
@@ -9,7 +9,7 @@ SQLITE_EXTENSION_INIT1
 
 #define EXPORT __attribute__((visibility("default")))
 
-/* sqlite3_uri_parameter() needs names as this release lays them out. */
+/* sqlite3_uri_parameter() needs names in the layout of this release. */
 #define OLDEST_SQLITE 3031000
 
 unsigned pgsv_forks;
@@ -25,7 +25,7 @@ static void in_child(void)
     pgsv_messages_forget();
 }
 
-/* Nothing fails without it: SQLite then never asks for a batch. */
+/* Without the option nothing fails: SQLite then never asks for a batch. */
 static void tell_what_host_lacks(void)
 {
     if (pgsv_host_tells() && !pgsv_host_option("ENABLE_BATCH_ATOMIC_WRITE"))
@@ -33,8 +33,8 @@ static void tell_what_host_lacks(void)
                                  "write a journal and sync three times, not once");
 }
 
-/* What the first registration finds and all have: the VFS, once in SQLite's list, must not be made anew, nor be taken for
- * the one below. */
+/* The VFS, made by the first registration and used by all. Once it is in SQLite's list, it must not be made again, nor
+ * be taken for the VFS below. */
 static sqlite3_vfs *the_vfs(bool *first)
 {
     static sqlite3_vfs *vfs;
@@ -61,7 +61,7 @@ static int register_vfs(bool make_default)
     int result = pgsv_wish_for_default(&wished);
     if (result != SQLITE_OK) return result;
     sqlite3_vfs *vfs = the_vfs(&first);
-    if (!vfs) return pgsv_refuse(SQLITE_ERROR, "the VFS pagestone finds no VFS to stand on, or no memory");
+    if (!vfs) return pgsv_refuse(SQLITE_ERROR, "the VFS pagestone needs another VFS below it: there is none, or no memory");
     if (first) tell_what_host_lacks();
     return sqlite3_vfs_register(vfs, make_default || wished);
 }
@@ -87,7 +87,7 @@ EXPORT int pagestone_vfs_init_default(const char *unused)
 
 #else
 
-/* SELECT pagestone_error(): for a connection that is not of this VFS, where a PRAGMA does not arrive. */
+/* SELECT pagestone_error(): for a connection of another VFS, which does not receive the PRAGMA. */
 static void error_function(sqlite3_context *context, int count, sqlite3_value **values)
 {
     (void)count;
@@ -97,7 +97,7 @@ static void error_function(sqlite3_context *context, int count, sqlite3_value **
     else sqlite3_result_error_nomem(context);
 }
 
-/* Loaded for good: SQLite keeps pointers into this code after the connection that loaded it has closed. */
+/* The extension stays loaded: SQLite keeps pointers into this code after the connection that loaded it has closed. */
 static int load(sqlite3 *connection, char **message, const sqlite3_api_routines *api, bool make_default)
 {
     SQLITE_EXTENSION_INIT2(api);
@@ -122,8 +122,8 @@ EXPORT int sqlite3_pagestonevfs_default_init(sqlite3 *connection, char **message
     return load(connection, message, api, true);
 }
 
-/* For sqlite3_auto_extension(), which runs it in every connection and knows no other success. Programs that may not load
- * extensions can call that one, and have opened this library themselves. */
+/* For sqlite3_auto_extension(), which runs it in every connection and accepts only SQLITE_OK. A program that must not
+ * load extensions can open this library itself and pass this function. */
 EXPORT int sqlite3_pagestonevfs_auto_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api);
 EXPORT int sqlite3_pagestonevfs_auto_init(sqlite3 *connection, char **message, const sqlite3_api_routines *api)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The WAL index: pieces of zeroed heap memory and eight locks. It need not outlive the process, and no other process
- * can see the database, so it is in no object. SQLite rebuilds it from the WAL.
+ * The WAL index: pieces of zeroed heap memory and eight locks. No other process can see the database, and SQLite rebuilds
+ * the index from the WAL, so it need not outlive the process and is not stored in an object.
  */
 #include "internal.h"
 
 #include <stdlib.h>
 
-/* Appends zeroed pieces up to `piece`. Pieces never move: SQLite keeps their addresses. Not sqlite3_malloc(): this
- * memory stands for a mapped file, which no memory limit of SQLite counts. */
+/* Appends zeroed pieces up to `piece`. Pieces never move, because SQLite keeps their addresses. It does not use
+ * sqlite3_malloc(): SQLite's memory limits do not count a mapped file, which this memory replaces. */
 static int extend_to(struct database *database, int piece, int bytes)
 {
     if (piece < database->piece_count) return SQLITE_OK;
@@ -72,7 +72,7 @@ static void give_back(struct database *database, struct file *file, int lock, bo
     }
 }
 
-/* All locks of the run, or none. */
+/* Takes all locks of the run, or none. */
 int pgsv_shm_lock(sqlite3_file *base, int first, int count, int flags)
 {
     struct file *file = FILE_OF(base);
@@ -82,7 +82,7 @@ int pgsv_shm_lock(sqlite3_file *base, int first, int count, int flags)
     if (first < 0 || count < 1 || first + count > SHM_LOCKS) return SQLITE_IOERR_SHMLOCK;
     if (pgsv_is_inherited(file)) return flags & SQLITE_SHM_UNLOCK ? SQLITE_OK : pgsv_refuse_inherited(SQLITE_IOERR_SHMLOCK);
     if (flags & SQLITE_SHM_LOCK) {
-        /* In WAL mode this is how a transaction begins: the database's own lock stays SHARED. */
+        /* In WAL mode a transaction begins here, because the database's own lock stays SHARED. */
         result = pgsv_still_whole(file, SQLITE_IOERR_SHMLOCK, "xShmLock");
         if (result != SQLITE_OK) return result;
     }
@@ -109,7 +109,7 @@ int pgsv_shm_unmap(sqlite3_file *base, int delete_it)
 {
     struct file *file = FILE_OF(base);
     struct database *database = file->database;
-    (void)delete_it; /* the last user's leaving deletes it */
+    (void)delete_it; /* it is deleted when its last user leaves */
     if (!file->index_used || pgsv_is_inherited(file)) return SQLITE_OK;
     pthread_mutex_lock(&database->mutex);
     for (int lock = 0; lock < SHM_LOCKS; lock++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Codes of Pagestone become codes of SQLite; what these cannot say is told in words. */
+/* Translates codes of Pagestone into codes of SQLite, and keeps the reason in words. */
 #include "internal.h"
 
 #include <errno.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Most bytes of a line; what is longer is cut. */
+/* Maximum length of a line; longer ones are cut. */
 #define LINE 1024
 
 static int translate(int code, int otherwise)
@@ -28,14 +28,14 @@ static int translate(int code, int otherwise)
     }
 }
 
-/* The result for `code`: `otherwise` is the general failure of the caller. */
+/* The SQLite result for `code`. `otherwise` is the caller's general failure. */
 int pgsv_status(struct file *file, int code, int otherwise, const char *what)
 {
     return pgsv_failure(file, code, translate(code, otherwise), what);
 }
 
-/* `result`, unless `code` says that nothing failed. Tells, and remembers errno for SQLITE_FCNTL_LAST_ERRNO and
- * sqlite3_system_errno(). */
+/* Returns `result`, or SQLITE_OK if `code` is success. Reports the failure, and remembers errno for
+ * SQLITE_FCNTL_LAST_ERRNO and sqlite3_system_errno(). */
 int pgsv_failure(struct file *file, int code, int result, const char *what)
 {
     char line[LINE];
@@ -49,7 +49,7 @@ int pgsv_failure(struct file *file, int code, int result, const char *what)
     return result;
 }
 
-/* A refusal of the VFS itself. */
+/* Reports a refusal by the VFS itself. */
 int pgsv_refuse(int result, const char *format, ...)
 {
     char line[LINE];
@@ -63,7 +63,7 @@ int pgsv_refuse(int result, const char *format, ...)
     return result;
 }
 
-/* A refusal of the VFS that was the default before, which tells no reason but errno. */
+/* Reports a refusal by the VFS that was the default before, whose only reason is errno. */
 int pgsv_refuse_default(int result, const char *path)
 {
     struct stat status;
@@ -73,7 +73,7 @@ int pgsv_refuse_default(int result, const char *path)
     return pgsv_refuse(result, "%s: %s", path, number ? strerror(number) : "it cannot be opened");
 }
 
-/* What is worth to be known and no failure. */
+/* Reports something worth knowing that is not a failure. */
 void pgsv_notice(const char *format, ...)
 {
     char line[LINE];
@@ -84,13 +84,13 @@ void pgsv_notice(const char *format, ...)
     pgsv_tell(SQLITE_NOTICE, line);
 }
 
-/* ---- where it is told ---- */
+/* ---- where failures are kept and reported ---- */
 
 static _Thread_local char last_here[LINE];
 static char last_anywhere[LINE];
 static pthread_mutex_t last_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-/* What failed last, to be freed by sqlite3_free(): in this thread, or, where nothing did, in any. */
+/* The last failure of this thread, or, if it had none, of any thread. Freed by sqlite3_free(). */
 char *pgsv_last_failure(void)
 {
     if (*last_here) return sqlite3_mprintf("%s", last_here);
@@ -100,7 +100,7 @@ char *pgsv_last_failure(void)
     return line;
 }
 
-/* An opening begins: an older failure of this thread is not what fails in it, nor what is asked for once it has succeeded. */
+/* Called when an opening begins, so that an older failure of this thread is not taken for a failure of the opening. */
 void pgsv_forget_failure(void)
 {
     pthread_mutex_lock(&last_mutex);
@@ -119,8 +119,8 @@ static int open_nothing(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Fills those of the lowest three descriptors that are free, for good, as SQLite's own VFS does. Given back, a number could
- * be one that an opening of the engine, in another thread, has found filled and relies on. */
+/* Fills the free ones of the lowest three descriptors, for good, as SQLite's own VFS does. They are not freed again: an
+ * opening of the engine in another thread may have found one filled and rely on it. */
 static void fill_lowest(void)
 {
     for (int number = 0; number <= 2; number++) {
@@ -130,7 +130,7 @@ static void fill_lowest(void)
     }
 }
 
-/* A descriptor above the lowest three for what has got one of them, whose number stays filled. */
+/* Replaces a descriptor that is one of the lowest three by a higher one; the low number stays filled. */
 static int move_above(int descriptor)
 {
     int higher = fcntl(descriptor, F_DUPFD_CLOEXEC, 3), number = errno;
@@ -141,9 +141,8 @@ static int move_above(int descriptor)
     return higher;
 }
 
-/* Opens a file so that the descriptor is not one of the lowest three: those are the program's, whether it has them open or
- * not, and what it prints must not end in the file. It has one for a moment only where what had filled that number, the
- * program's or an opening's of the engine, was closed in this very moment. */
+/* Opens a file with a descriptor above the lowest three. Those belong to the program, open or not, and its output must
+ * not end in the file. The file may have one of them for a moment only if its filler is closed at this very moment. */
 int pgsv_open_above(const char *path, int flags, mode_t mode)
 {
     fill_lowest();
@@ -151,7 +150,8 @@ int pgsv_open_above(const char *path, int flags, mode_t mode)
     return descriptor < 0 || descriptor > 2 ? descriptor : move_above(descriptor);
 }
 
-/* A file of this user's own that has one name, or none of it: the log may lie where others can put things. */
+/* Opens the log if it is a regular file of this user with one name: it may be in a folder where other users can create
+ * files. */
 static int open_log(const char *path)
 {
     struct stat status;
@@ -163,7 +163,7 @@ static int open_log(const char *path)
     return -1;
 }
 
-/* PGS_VFS_LOG=stderr, or a file. One line is one write. What cannot be written is lost: nothing else may fail of it. */
+/* Writes to PGS_VFS_LOG=stderr, or to a file, one line by one write. A failure to write is ignored. */
 static void write_to_log(const char *line)
 {
     char text[LINE + 64];
@@ -177,7 +177,7 @@ static void write_to_log(const char *line)
     if (descriptor != STDERR_FILENO) close(descriptor);
 }
 
-/* Tells SQLite's log, PGS_VFS_LOG, and, unless it is a notice, what asks for the last failure. */
+/* Reports a line to SQLite's log and to PGS_VFS_LOG. Unless it is a notice, it becomes the last failure. */
 void pgsv_tell(int result, const char *line)
 {
     if (result != SQLITE_NOTICE) {

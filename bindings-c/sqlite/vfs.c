@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The VFS "pagestone": main databases, their journals and their WALs are objects of regions. Everything else, nameless
- * files and super-journals first of all, belongs to the VFS that was the default when this one was registered.
+ * The VFS "pagestone": main databases, their journals and their WALs are objects of regions. All other files, such as
+ * nameless files and super-journals, belong to the VFS that was the default when this one was registered.
  */
 #include "internal.h"
 
@@ -15,7 +15,7 @@ sqlite3_vfs *pgsv_default, *pgsv_system;
 
 /* ---- journals and WALs ---- */
 
-/* "x-journal" and "x-wal" are asked for by path: the length of "x", or 0. */
+/* For a path "x-journal" or "x-wal": the length of "x"; otherwise 0. */
 static size_t split(const char *path, enum slot *slot)
 {
     size_t length = strlen(path);
@@ -30,10 +30,11 @@ static size_t split(const char *path, enum slot *slot)
     return 0;
 }
 
-/* The database whose journal or WAL has this path, to be put back; NULL if it is none of ours: beside nothing, or beside
- * an ordinary database. Where no connection asks for its own, it is the one at the path, and its region is opened if this
- * process has it not open: after a crash SQLite asks for the journals of databases that it was never told to open. A file that should be a region and cannot be opened is an error, also when it
- * has lost its head: its journal may be in it. */
+/* The database whose journal or WAL has this path, with a reference; NULL if this VFS does not handle it, because there
+ * is no database or an ordinary one. If no connection asks for its own journal, it is the database at the path, and its
+ * region is opened if this process does not have it open: after a crash SQLite asks for the journals of databases that
+ * it was never told to open. A file that should be a region but cannot be opened is an error, also if its head is
+ * damaged, because its journal may be inside. */
 static int companion(const char *path, enum slot *slot, struct database **database)
 {
     char main_path[PATH_MAX];
@@ -46,7 +47,7 @@ static int companion(const char *path, enum slot *slot, struct database **databa
     memcpy(main_path, path, length);
     main_path[length] = 0;
     int result = pgsv_wishes(NULL, &wishes);
-    /* The region exists: copy on write was allowed when it was made, by a URI that is not known here. */
+    /* The region exists, so copy on write was allowed when it was made, by a URI that is not known here. */
     wishes.copy_on_write = true;
     if (result == SQLITE_OK) result = pgsv_locate(main_path, SQLITE_OPEN_READWRITE, &wishes, &place);
     if (result != SQLITE_OK || place.kind != PLACE_REGION || place.create) return result;
@@ -70,18 +71,19 @@ static int vfs_access(sqlite3_vfs *self, const char *path, int flags, int *answe
         int closed = pgsv_database_put(database);
         if (result == SQLITE_OK) result = closed;
     }
-    /* Not "absent": SQLite would take the other half of a transaction for committed. Busy, it asks its busy handler. */
+    /* Not "absent", because SQLite would then treat the other half of a transaction as committed. If it is busy, SQLite
+     * calls its busy handler. */
     if (result != SQLITE_OK) return result == SQLITE_BUSY ? SQLITE_BUSY : SQLITE_IOERR_ACCESS;
     if (!database) return pgsv_default->xAccess(pgsv_default, path, flags, answer);
     *answer = exists;
     return SQLITE_OK;
 }
 
-/* Empties the object and keeps it: empty, it does not exist for SQLite, and the next transaction needs it again.
+/* Empties the object but keeps it. An empty object does not exist for SQLite, and the next transaction needs it again.
  *
- * A journal that was synced is of a transaction that is to be durable, and this is its commit. SQLite asks for a sync
- * only with synchronous=EXTRA, because a directory is dear to sync; here it is one write of the log, and without it the
- * journal would be back after a power loss, and in a copy of the file. */
+ * If the journal was synced, its transaction is to be durable, and this is its commit. SQLite asks for a sync only with
+ * synchronous=EXTRA, because syncing a directory is expensive. Here it is one write of the log. Without it the journal
+ * would be back after a power loss, and in a copy of the file. */
 static int empty(struct object *object, bool sync)
 {
     atomic_store_explicit(&object->reached, 0, memory_order_relaxed);
@@ -109,7 +111,7 @@ static int vfs_delete(sqlite3_vfs *self, const char *path, int sync_directory)
     return result == SQLITE_OK ? closed : result;
 }
 
-/* A WAL that a read-only region lacks is opened all the same, as an empty one: no process can write it meanwhile. */
+/* If a read-only region has no WAL, it is opened as an empty one: no process can write it meanwhile. */
 static int prepare_companion(struct database *database, enum slot slot, int flags)
 {
     bool exists;
@@ -167,14 +169,13 @@ static int open_companion(const char *path, sqlite3_file *base, int flags, int *
 static int refuse_foreign(const char *path)
 {
     return pgsv_refuse(SQLITE_NOTADB,
-                       "%s is an ordinary SQLite database and no Pagestone region. Make a region of it: pagestone import "
+                       "%s is an ordinary SQLite database, not a Pagestone region. Make a region of it: pagestone import "
                        "%s %s.pgs; or leave it to SQLite's own VFS: foreign=pass in its URI, or PGS_VFS_FOREIGN=pass",
                        path, path, path);
 }
 
-/* The database at a place, with its link. The link comes first, and its object after it: one that leads to none yet is an
- * empty database, and no object is ever without a link. Where another opening makes the link meanwhile, its database is
- * the one. */
+/* Opens the database at a place, with its link. The link is made before its object: a link without an object is an empty
+ * database, and no object is ever without a link. If another opening makes the link meanwhile, its database is used. */
 static int linked_database(const char *path, struct place *place, const struct wishes *wishes, int flags,
                            struct database **database)
 {
@@ -183,13 +184,13 @@ static int linked_database(const char *path, struct place *place, const struct w
     if (result != SQLITE_OK || !place->needs_link || (*database)->region->read_only) return result;
     result = pgsv_link(path, place);
     if (result == SQLITE_OK && place->needs_link) return SQLITE_OK;
-    if (result == SQLITE_BUSY && !wishes->told) pgsv_refuse(result, "%s is in use, and no link to its region yet", path);
+    if (result == SQLITE_BUSY && !wishes->told) pgsv_refuse(result, "%s is in use and is not a link to its region yet", path);
     int closed = pgsv_database_put(*database);
     if (result == SQLITE_OK) result = closed;
     return result == SQLITE_OK ? pgsv_database_get(place, flags, wishes, database) : result;
 }
 
-/* Opens the database at a place for a file that is prepared, with the name it was given. */
+/* Opens the database at a place, for a file that has been prepared and has its name. */
 int pgsv_open_place(struct file *file, struct place *place, const struct wishes *wishes, int flags)
 {
     struct database *database;
@@ -211,7 +212,7 @@ int pgsv_open_place(struct file *file, struct place *place, const struct wishes 
     return SQLITE_OK;
 }
 
-/* How often an opening that waits tries again. */
+/* Interval at which a waiting opening tries again. */
 #define TRY_AGAIN_US 10000
 
 static int64_t now_ms(void)
@@ -221,8 +222,9 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* Another process has the region. `wait` says for how long the opening waits here; where it is not said, the file is open
- * and its first lock waits, as SQLite's busy handler has it. Where SQLite takes no locks, the opening fails. */
+/* Opens the place, or waits while another process has the region. `wait` is how long the opening waits here. If it is
+ * not given, the file opens and its first lock waits, as SQLite's busy handler says. If SQLite takes no locks, the
+ * opening fails. */
 static int open_or_wait(struct file *file, struct place *place, struct wishes *wishes, int flags, bool locks)
 {
     int64_t end = wishes->wait > 0 ? now_ms() + wishes->wait : 0;
@@ -240,7 +242,7 @@ static int open_or_wait(struct file *file, struct place *place, struct wishes *w
     return SQLITE_OK;
 }
 
-/* Nothing of ours is there. */
+/* The file is not handled by this VFS. */
 static int open_by_default(const char *path, sqlite3_file *base, int flags, int *out_flags)
 {
     errno = 0;
@@ -248,15 +250,15 @@ static int open_by_default(const char *path, sqlite3_file *base, int flags, int 
     return result == SQLITE_OK ? result : pgsv_refuse_default(result, path);
 }
 
-/* A writer that will be told "readonly database" can ask why. */
+/* Reports why a writer will get "readonly database". */
 static void tell_read_only(const struct file *file, const char *path, int flags)
 {
     const struct region *region = file->database ? file->database->region : NULL;
     if (!region || !region->read_only || !(flags & SQLITE_OPEN_READWRITE)) return;
     int code = region->not_written;
-    const char *why = code == 0       ? "others read it at the same time"
+    const char *why = code == 0       ? "other readers have it open"
                       : code == -EFBIG ? "it is larger than the process may write (RLIMIT_FSIZE)"
-                      : code < 0 && code > -4096 ? strerror(-code) : "what it lies on cannot be written";
+                      : code < 0 && code > -4096 ? strerror(-code) : "its storage cannot be written";
     pgsv_refuse(SQLITE_READONLY, "%s is open for reading only: %s", path, why);
 }
 
@@ -285,8 +287,8 @@ static int open_main(const char *path, sqlite3_file *base, int flags, int *out_f
     return SQLITE_OK;
 }
 
-/* The kind of the file is in the flags. One exception: to learn whether a super-journal is still needed, SQLite opens
- * the journals it lists as if they were super-journals; super-journals themselves end otherwise. */
+/* The flags contain the kind of the file. There is one exception: to find out whether a super-journal is still needed,
+ * SQLite opens the journals that it lists as if they were super-journals. Super-journals themselves have other names. */
 static int vfs_open(sqlite3_vfs *self, const char *path, sqlite3_file *base, int flags, int *out_flags)
 {
     const int ours = SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_WAL | SQLITE_OPEN_SUPER_JOURNAL;

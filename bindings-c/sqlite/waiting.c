@@ -2,9 +2,9 @@
 /*
  * The io methods of a database whose region another process has open.
  *
- * SQLite tells no VFS at an opening how long it is to wait; its busy handler is asked when a lock is refused. So the
- * file opens, its first lock opens the region, and "busy" is the answer until that succeeds. SQLite reads nothing that it
- * relies on before it holds a lock: what it reads then, the size and the head of an empty file, it reads again.
+ * At an opening, SQLite does not tell a VFS how long to wait. It asks its busy handler only when a lock is refused. So the
+ * file opens, its first lock opens the region, and the lock is busy until that succeeds. Without a lock SQLite reads only
+ * the size and the head of the file, sees an empty file, and reads both again once it holds a lock.
  */
 #include "internal.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What the opener wishes: query parameters; where one is missing, the environment.
+ * The options of an opening: query parameters, or the environment if a parameter is missing.
  *
- * A wish that cannot be read is refused and never ignored: it may be a demand for durability. So is a name that is nearly
- * one of these. Other parameters belong to others: SQLite has it that an unknown one is no error.
+ * A value that cannot be understood is refused and never ignored, because it may demand durability. So is a name that is
+ * nearly one of these. Other parameters are ignored: for SQLite an unknown parameter is not an error.
  */
 #include "internal.h"
 
@@ -24,10 +24,10 @@ static const struct {
     [KEY_REGION] = {"region", NULL},                             [KEY_WAIT] = {"wait", ENVIRONMENT "WAIT"},
     [KEY_COPY_ON_WRITE] = {"copy_on_write", ENVIRONMENT "COPY_ON_WRITE"},
 };
-/* Variables that are no wishes of an opening. */
+/* Variables that are not options of an opening. */
 static const char *const variables[] = {ENVIRONMENT "DEFAULT", ENVIRONMENT "LOG"};
 
-/* NULL in a program that runs with more rights than its caller has: the environment is the caller's. */
+/* NULL in a program with more rights than its caller, because the caller controls the environment. */
 const char *pgsv_environment(const char *name)
 {
     return secure_getenv(name);
@@ -41,7 +41,7 @@ static int durability(const char *text, const char *what, uint32_t *out)
     if (strcmp(text, "volatile") == 0) *out = PGS_DURABILITY_VOLATILE;
     else if (strcmp(text, "fdatasync") == 0) *out = PGS_DURABILITY_FDATASYNC;
     else if (strcmp(text, "cacheline") == 0) *out = PGS_DURABILITY_CACHE_LINE;
-    else return pgsv_refuse(SQLITE_CANTOPEN, "%s is \"%s\": it can be cacheline, fdatasync or volatile", what, text);
+    else return pgsv_refuse(SQLITE_CANTOPEN, "%s is \"%s\": it must be cacheline, fdatasync or volatile", what, text);
     return SQLITE_OK;
 }
 
@@ -52,12 +52,12 @@ static int bytes(const char *text, uint64_t *out)
     char *end;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
-    /* Without the end of `units`, which a space would be. */
+    /* Without the NUL at the end of `units`, which a space would match. */
     const char *unit = memchr(units, *end & ~0x20, sizeof units - 1);
     int shift = unit ? (int)(unit - units + 1) * 10 : 0;
     if (unit) end++;
     if (errno || *end || *text < '0' || *text > '9' || number > UINT64_MAX >> shift)
-        return pgsv_refuse(SQLITE_CANTOPEN, "max_size is \"%s\": it is a number, with K, M, G or T behind", text);
+        return pgsv_refuse(SQLITE_CANTOPEN, "max_size is \"%s\": it must be a number, optionally followed by K, M, G or T", text);
     *out = (uint64_t)number << shift;
     return SQLITE_OK;
 }
@@ -70,7 +70,7 @@ static int milliseconds(const char *text, int64_t *out)
     errno = 0;
     long long number = strtoll(text, &end, 10);
     if (errno || *end || *text < '0' || *text > '9' || number > INT32_MAX)
-        return pgsv_refuse(SQLITE_CANTOPEN, "wait is \"%s\": it is a number of milliseconds", text);
+        return pgsv_refuse(SQLITE_CANTOPEN, "wait is \"%s\": it must be a number of milliseconds", text);
     *out = number;
     return SQLITE_OK;
 }
@@ -83,34 +83,34 @@ static int yes_or_no(const char *text, const char *what, bool *out)
     size_t word = 0;
     while (word < count && sqlite3_stricmp(text, words[word]) != 0) word++;
     *out = word >= count / 2;
-    return word < count ? SQLITE_OK : pgsv_refuse(SQLITE_CANTOPEN, "%s is \"%s\": it can be 1 or 0", what, text);
+    return word < count ? SQLITE_OK : pgsv_refuse(SQLITE_CANTOPEN, "%s is \"%s\": it must be 1 or 0", what, text);
 }
 
 static int passing(const char *text, bool *out)
 {
     if (!text || !*text) return SQLITE_OK;
     *out = strcmp(text, "pass") == 0;
-    return *out ? SQLITE_OK : pgsv_refuse(SQLITE_CANTOPEN, "foreign is \"%s\": it can be pass", text);
+    return *out ? SQLITE_OK : pgsv_refuse(SQLITE_CANTOPEN, "foreign is \"%s\": it must be pass", text);
 }
 
-/* PGS_VFS_DEFAULT: as the default VFS, whatever the program asked for. */
+/* PGS_VFS_DEFAULT: register as the default VFS, whatever the program asked for. */
 int pgsv_wish_for_default(bool *wished)
 {
     return yes_or_no(pgsv_environment(ENVIRONMENT "DEFAULT"), ENVIRONMENT "DEFAULT", wished);
 }
 
-/* A parameter with nothing behind it is a demand that was lost on its way. An empty variable is one that is not set. */
+/* A parameter without a value is refused: a demand was probably lost. An empty variable counts as not set. */
 static int refuse_empty(const char *uri_name)
 {
     for (int key = 0; uri_name && key < KEYS; key++) {
         const char *value = sqlite3_uri_parameter(uri_name, keys[key].parameter);
         if (value && !*value)
-            return pgsv_refuse(SQLITE_CANTOPEN, "%s= has nothing behind it: give it a value, or leave it out", keys[key].parameter);
+            return pgsv_refuse(SQLITE_CANTOPEN, "%s= has no value: give it one, or leave the parameter out", keys[key].parameter);
     }
     return SQLITE_OK;
 }
 
-/* `uri_name` is NULL when the name came without parameters. */
+/* `uri_name` is NULL if the name has no parameters. */
 int pgsv_wishes(const char *uri_name, struct wishes *wishes)
 {
     const char *values[KEYS];
@@ -133,7 +133,7 @@ int pgsv_wishes(const char *uri_name, struct wishes *wishes)
 
 /* ---- names ---- */
 
-/* Letters and digits of a name in lower case, at most LETTERS of them. */
+/* Copies letters and digits of a name in lower case, at most LETTERS of them. */
 #define LETTERS 16
 
 static int letters(const char *name, char *out)
@@ -146,7 +146,7 @@ static int letters(const char *name, char *out)
     return count;
 }
 
-/* How many letters have to be put in, left out, replaced or exchanged with their neighbour to make one of the other. */
+/* The edit distance of two names: how many letters must be inserted, removed, replaced or swapped with their neighbour. */
 static int distance(const char *one, int ones, const char *other, int others)
 {
     int table[LETTERS + 1][LETTERS + 1];
@@ -167,8 +167,9 @@ static int distance(const char *one, int ones, const char *other, int others)
     return table[ones][others];
 }
 
-/* A name of six letters and more may have two mistakes, a short one has one. Another end of the same word, or none, is the
- * same word, but for the longer words that begin with it ("foreign_keys"). */
+/* Whether a name is probably a misspelling. A name of six letters or more may have two mistakes, a shorter one has one.
+ * A name that begins like a known one and differs at its end counts, too, except longer words that begin with it
+ * ("foreign_keys"). */
 static bool nearly(const char *name, const char *known)
 {
     char one[LETTERS], other[LETTERS];
@@ -200,10 +201,10 @@ static bool variable_is_known(const char *entry, size_t length)
     return false;
 }
 
-/* A variable that looks like one of ours and is none, without its value; empty: there is none. */
+/* The name of an unknown variable with our prefix; empty: there is none. */
 static char unknown_variable[256];
 
-/* Looks for such a variable, once: the environment may change under a later look, that of another thread. */
+/* Looks for such a variable, only once, because another thread may change the environment later. */
 void pgsv_look_at_environment(void)
 {
     for (char **entry = environ; entry && *entry && !*unknown_variable; entry++) {
@@ -214,7 +215,7 @@ void pgsv_look_at_environment(void)
     }
 }
 
-/* Refuses names that are misspelt: no parameter that is nearly one of ours, no variable that looks like one of ours. */
+/* Refuses misspelt names: parameters that are nearly one of ours, and unknown variables with our prefix. */
 int pgsv_names_are_known(const char *uri_name)
 {
     int result = SQLITE_OK;

@@ -1,4 +1,4 @@
-//! Named objects in one file, pages pinned where they lie, and what a sync makes durable.
+//! Named objects in one file, pinned pages, and what a sync makes durable.
 //!
 //! ```sh
 //! cargo run -p pagestone --example quickstart -- /tmp/quickstart.pgs
@@ -11,7 +11,7 @@ fn main() -> Result {
     visit(&path).map(drop)
 }
 
-/// One visit; tells which.
+/// Makes one visit and returns its number.
 fn visit(path: &str) -> Result<u64> {
     let store = Store::options().create(true).open(path)?;
     println!("{path}: durability {}", store.info().durability);
@@ -20,7 +20,7 @@ fn visit(path: &str) -> Result<u64> {
     let visits = store.open_or_create("visits")?;
     visits.append(b"somebody was here\n")?;
 
-    // ... and pages. A pin is an address that stays; a guard is the right to the bytes.
+    // ... and pages. A pin keeps the address valid; a guard gives access to the bytes.
     let counter = store.open_or_create("counter")?;
     let page = counter.pin_mut(PageIndex(0))?;
     let count = {
@@ -31,7 +31,7 @@ fn visit(path: &str) -> Result<u64> {
     };
     println!("run {count}; the counter lies at {:p}, pfn {}", page.address(), page.pfn());
 
-    // From here on both survive a power loss.
+    // From here on, both survive a power loss.
     store.sync()?;
     for entry in store.list()? {
         println!("{:>10} bytes  {}", entry.len, String::from_utf8_lossy(&entry.name));

@@ -1,15 +1,15 @@
-//! One error type: what happened, where, and what to do next.
+//! The error type: what happened, where, and what to do next.
 
 use crate::units::{Durability, Pfn};
 use std::io;
 use std::path::PathBuf;
 
-/// What a fallible call returns.
+/// The result of a fallible call.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 
-/// Why a call failed. Nothing it was asked to do has happened, unless the variant says otherwise.
+/// Why a call failed. The call has changed nothing, unless the variant says otherwise.
 ///
-/// The words say what happened, where, and what to do; programs match the variant:
+/// The message says what happened, where, and what to do. Programs match the variant:
 ///
 /// ```
 /// use pagestone::{Error, Store};
@@ -26,15 +26,15 @@ pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("{what}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// The operating system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is something else.
+    /// The file is not a region.
     #[error("{path:?} is not a Pagestone region: {hint}")]
     NotARegion {
         /// The file.
@@ -42,17 +42,17 @@ pub enum Error {
         /// What it seems to be, and what to do.
         hint: String,
     },
-    /// The region was written by a release this one cannot read.
+    /// The region was written by a release that this one cannot read.
     #[error(
         "the region has format version {found}, this release reads up to {supported}: open it with a newer release"
     )]
     Version {
-        /// Version on the medium.
+        /// The version on the medium.
         found: u32,
-        /// Newest version known here.
+        /// The newest version that this release knows.
         supported: u32,
     },
-    /// The region uses features this release lacks.
+    /// The region uses features that this release does not know.
     #[error(
         "the region uses features {bits:#x} that this release does not know: open it with a newer release"
     )]
@@ -60,12 +60,12 @@ pub enum Error {
         /// The unknown bits.
         bits: u64,
     },
-    /// The file ends before the region does.
+    /// The file is shorter than the region.
     #[error("the region needs {expected} bytes and the file has {found}: it was cut; restore it from a copy")]
     Truncated {
-        /// Bytes the region needs.
+        /// Size of the region in bytes.
         expected: u64,
-        /// Bytes the file has.
+        /// Size of the file in bytes.
         found: u64,
     },
     /// A structure on the medium contradicts itself.
@@ -78,22 +78,22 @@ pub enum Error {
         /// The contradiction.
         why: String,
     },
-    /// The region is open elsewhere: in another process, or in this one.
+    /// The region is already open, in another process or in this one.
     #[error("{path:?} is in use by {by}: close it there first")]
     InUse {
         /// The region.
         path: PathBuf,
-        /// What holds it, as far as that can be known.
+        /// The owner, as far as it is known.
         by: String,
     },
-    /// The medium is weaker than required.
+    /// The medium does not have the required durability.
     #[error("{path:?}: durability {required} is required, the medium offers {available}: {hint}")]
     TooWeak {
         /// The region.
         path: PathBuf,
-        /// What the caller asked for.
+        /// The required class.
         required: Durability,
-        /// What the medium offers.
+        /// The class of the medium.
         available: Durability,
         /// What to do.
         hint: String,
@@ -101,13 +101,13 @@ pub enum Error {
     /// No frame is free and the region cannot grow.
     #[error("no space: {why}; nothing was changed, delete something or enlarge the medium")]
     NoSpace {
-        /// Full region, or full disk.
+        /// Whether the region or the disk is full.
         why: String,
     },
-    /// The process has no addresses for so large a region, or for so many; the medium may have room.
+    /// The process has too few addresses for a region of this size, or for so many regions. The medium may have room.
     #[error("no addresses: {why}")]
     NoAddresses {
-        /// What they were wanted for, and what to do.
+        /// What needed the addresses, and what to do.
         why: String,
     },
     /// No object has this name.
@@ -116,13 +116,13 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// An object has this name already.
+    /// An object already has this name.
     #[error("an object named {name:?} exists already")]
     Exists {
         /// The name.
         name: String,
     },
-    /// Names are 1 to 255 bytes without NUL.
+    /// A name has 1 to 255 bytes and no NUL.
     #[error("bad object name of {len} bytes: names are 1 to 255 bytes without NUL")]
     BadName {
         /// Its length.
@@ -131,17 +131,17 @@ pub enum Error {
     /// An argument is out of its range.
     #[error("{what} is out of range: {value:#x}, the limit is {limit:#x}")]
     OutOfRange {
-        /// Which argument.
+        /// The argument.
         what: &'static str,
         /// Its value.
         value: u64,
-        /// The largest value allowed.
+        /// The largest allowed value.
         limit: u64,
     },
-    /// An option or argument makes no sense.
+    /// An option or argument is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// The frame has as many pins as can be counted.
+    /// The frame has the maximum number of pins.
     #[error("frame {pfn} has {pins} pins, the most that can be counted: release some")]
     TooManyPins {
         /// The frame.
@@ -182,13 +182,13 @@ pub enum Error {
     Busy {
         /// What.
         what: &'static str,
-        /// By what, and what to do.
+        /// What uses it, and what to do.
         why: String,
     },
-    /// The time given was not enough.
+    /// The allowed time has passed.
     #[error("timed out waiting for {what}")]
     TimedOut {
-        /// What was waited for.
+        /// What the call waited for.
         what: String,
     },
     /// The address belongs to no region.
@@ -197,7 +197,7 @@ pub enum Error {
         /// The address.
         address: u64,
     },
-    /// A commit failed; nothing more is written until the region is opened again.
+    /// A commit failed. Nothing more is written until the region is opened again.
     #[error("the region is poisoned by an earlier failure ({why}): close it and open it again")]
     Poisoned {
         /// The first failure.
@@ -220,17 +220,17 @@ pub enum Error {
     /// The handle's store has been closed.
     #[error("the store is closed")]
     Closed,
-    /// The engine has found its own state to be other than it must be: a defect in it.
+    /// The engine found its own state inconsistent: a defect in it.
     #[error("a defect in pagestone: {what}; please report it")]
     Internal {
-        /// What is not as it must be.
+        /// The violated invariant.
         what: String,
     },
 }
 
 impl Error {
-    /// Whether the store is of no more use: to try again is vain, and so is any other call that needs more than what is in
-    /// memory. It is to be closed and the region to be opened again.
+    /// Whether the store cannot be used any more: a retry fails, and so does every call that needs more than memory.
+    /// Close the store and open the region again.
     ///
     /// ```
     /// # use pagestone::Object;
@@ -260,16 +260,16 @@ impl Error {
     pub(crate) fn internal(what: impl Into<String>) -> Self {
         Self::Internal { what: what.into() }
     }
-    /// An operating-system error with what was tried.
+    /// An operating-system error with the operation that failed.
     pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
         Self::Io { what: what.into(), source }
     }
-    /// Whether something found no room: on the medium, or in this process's addresses.
+    /// Whether there was no room, on the medium or in this process's addresses.
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::NoSpace { .. } | Self::NoAddresses { .. })
     }
-    /// The calling thread's last operating-system error with what was tried.
+    /// The calling thread's last operating-system error, with the operation that failed.
     pub(crate) fn os(what: impl Into<String>) -> Self {
         Self::io(what, io::Error::last_os_error())
     }
@@ -280,7 +280,7 @@ impl Error {
 }
 
 impl From<Error> for io::Error {
-    /// For interfaces that speak of files. The kind says what a file would have said, the text is this error's.
+    /// For interfaces that use file errors. The kind is what a file would return, and the text is that of this error.
     fn from(error: Error) -> Self {
         use io::ErrorKind as Kind;
         let kind = match &error {

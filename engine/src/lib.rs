@@ -1,9 +1,9 @@
 //! Pagestone: an embeddable persistent-memory page cache engine with shared page descriptors.
 //!
-//! A *region* (a file, persistent memory, or anonymous memory) holds named [objects](store::Object). Their pages are used
-//! where they lie: a [pin](page::PageRef) is the address of the page itself and keeps it there, a
-//! [guard](page::ReadGuard) is the right to its bytes. Each frame has one descriptor in the whole process, whichever way it
-//! was reached; pins are counted there.
+//! A *region* (a file, persistent memory, or anonymous memory) holds named [objects](store::Object). Their pages are
+//! used in place: a [pin](page::PageRef) is the address of the page itself and keeps it there, and a
+//! [guard](page::ReadGuard) is the right to access its bytes. Each frame has one descriptor in the whole process,
+//! however it was reached; the descriptor counts the pins.
 //!
 //! ```
 //! use pagestone::{PageIndex, Store};
@@ -25,17 +25,17 @@
 //! # }
 //! ```
 //!
-//! Start at [`store`]; [`page`] says what pins and guards are. Beside the reference there are [`durability`]: what survives
-//! what, and at which price; [`limitations`]: what there is not, and where numbers end; [`implementation`]: how it works;
-//! [`log_rules`]: the rules of the redo log, each with the crash that it prevents.
+//! Start at [`store`]; [`page`] describes pins and guards. Besides the reference there are these pages:
+//! [`durability`]: what survives a crash, and what it costs; [`limitations`]: what is missing, and limits in numbers;
+//! [`implementation`]: how it works; [`log_rules`]: the rules of the redo log, each with the crash that it prevents.
 
-// What stands on mapped memory is not part of loom's models (`pagestone_loom`), except what a hit reads. Shuttle's
-// (`pagestone_shuttle`) see all.
+// Modules that need mapped memory are not part of loom's models (`pagestone_loom`), except what a hit reads. Models
+// of shuttle (`pagestone_shuttle`) have all modules.
 #![cfg_attr(
     pagestone_loom,
     allow(dead_code, unused_imports, missing_docs, reason = "a model sees parts of modules")
 )]
-// Tests reach some of what the engine is made of, with the feature; without it, nothing calls that.
+// With the feature, tests call some internals that nothing else calls.
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports, reason = "tests call the rest"))]
 
 #[cfg(not(pagestone_loom))]

@@ -4,15 +4,15 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Objects that have handles.
+    /// Objects with handles.
     pub open_objects: u64,
-    /// Frames that have pins; cut off ones count until the next change frees them.
+    /// Frames with pins. Frames that were cut off count until the next change frees them.
     pub pinned_pages: u64,
-    /// Syncs that looked for something to do.
+    /// Syncs, including those that found nothing to do.
     pub syncs: u64,
-    /// Frames the table has room for.
+    /// Capacity of the table in frames.
     pub table_frames: u64,
-    /// Chunks of the table that have memory.
+    /// Chunks of the table with memory.
     pub table_chunks: u64,
     /// Bytes of that memory.
     pub table_bytes: u64,
@@ -22,7 +22,7 @@ pub struct Stats {
     pub table_reclaims: u64,
     /// Cache lines written back by a flush instruction.
     pub lines_flushed: u64,
-    /// Cache lines written past the cache.
+    /// Cache lines written by non-temporal stores.
     pub lines_streamed: u64,
     /// Store fences.
     pub fences: u64,
@@ -30,9 +30,9 @@ pub struct Stats {
     pub file_syncs: u64,
     /// Ranges written through to the medium.
     pub write_throughs: u64,
-    /// Log records appended: changes of what lies on the medium, except of bytes.
+    /// Log records appended: changes of the structures on the medium, not of bytes.
     pub log_records: u64,
-    /// Their bytes.
+    /// Bytes of these records.
     pub log_bytes: u64,
     /// Marks appended: each commits all records before it.
     pub log_commits: u64,
@@ -42,7 +42,7 @@ pub struct Stats {
     pub batches: u64,
     /// Records replayed when the store was opened.
     pub log_recovered: u64,
-    /// What is to be freed and cannot be, since the medium is damaged there; `check` names each.
+    /// Things that should be freed but cannot, because the medium is damaged there; `check` names each.
     pub set_aside: u64,
 }
 

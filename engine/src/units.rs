@@ -1,4 +1,4 @@
-//! Numbers with one meaning each: none converts into another by accident, none does arithmetic by operator.
+//! Number types with one meaning each. None converts into another by accident, and none has arithmetic operators.
 
 mod lines;
 
@@ -19,12 +19,12 @@ pub const LINE_SIZE: usize = 64;
 pub const LINES_PER_FRAME: usize = FRAME_SIZE / LINE_SIZE;
 /// Frames in a block: 2 MiB, the unit of huge mappings.
 pub const FRAMES_PER_BLOCK: u64 = 512;
-/// Most frames of one region (16 TiB).
+/// Maximum number of frames of one region (16 TiB).
 pub const REGION_FRAMES_MAX: u64 = 1 << 32;
 
 /// Number of a page frame in the process-wide pfn space.
 ///
-/// It names a frame and gives no right to its bytes: only a guard does.
+/// It names a frame but gives no access to its bytes; only a guard does.
 ///
 /// ```compile_fail,E0614
 /// # use pagestone::Pfn;
@@ -44,7 +44,7 @@ impl Pfn {
     pub const fn get(self) -> u64 {
         self.0
     }
-    /// The frame `frames` further on; `None` when the space ends before.
+    /// The frame `frames` further on; `None` beyond the end of the space.
     #[must_use]
     pub const fn checked_add(self, frames: u64) -> Option<Self> {
         match self.0.checked_add(frames) {
@@ -71,7 +71,7 @@ impl fmt::Display for Pfn {
 pub struct PfnRange {
     /// The first frame.
     pub start: Pfn,
-    /// How many frames.
+    /// The number of frames.
     pub frames: u64,
 }
 
@@ -81,7 +81,7 @@ impl PfnRange {
     pub const fn new(start: Pfn, frames: u64) -> Self {
         Self { start, frames }
     }
-    /// Whether `pfn` lies in the run.
+    /// Whether `pfn` is in the run.
     #[must_use]
     pub const fn contains(&self, pfn: Pfn) -> bool {
         pfn.0 >= self.start.0 && pfn.0 - self.start.0 < self.frames
@@ -110,19 +110,19 @@ impl FrameNo {
 pub struct PageIndex(pub u64);
 
 impl PageIndex {
-    /// The page that holds the object's byte `offset`.
+    /// The page that contains byte `offset` of the object.
     #[must_use]
     pub const fn of_byte(offset: u64) -> Self {
         Self(offset / FRAME_SIZE as u64)
     }
-    /// How many pages hold `bytes` bytes.
+    /// The number of pages that `bytes` bytes need.
     #[must_use]
     pub const fn pages_for(bytes: u64) -> u64 {
         bytes.div_ceil(FRAME_SIZE as u64)
     }
 }
 
-/// How durable a medium can make what is synced; stronger classes compare greater.
+/// How durable a sync is. A stronger class compares greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Durability {
     /// Lost with the process or the machine (DRAM, tmpfs).
@@ -143,13 +143,13 @@ impl fmt::Display for Durability {
     }
 }
 
-/// What a region lies on.
+/// The kind of medium of a region.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum MediumKind {
     /// Memory of the process.
     Memory,
-    /// A file that is reached through the page cache.
+    /// A file that is accessed through the kernel's page cache.
     File,
     /// A file on persistent memory that is mapped without a page cache (a file system mounted with `dax`).
     DaxFile,

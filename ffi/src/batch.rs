@@ -9,8 +9,9 @@ use crate::value::Kind;
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError};
 
-/// Writes to objects of one store that happen together or not at all. Made by pgs_batch_begin(), ended by
-/// pgs_batch_commit() or pgs_batch_cancel(). Until then no reader sees them, and the store cannot be closed.
+/// Writes to objects of one store that are made together or not at all. Created by pgs_batch_begin(), ended
+/// by pgs_batch_commit() or pgs_batch_cancel(). No reader sees them before the commit, and the store cannot
+/// be closed before the batch ends.
 pub struct Batch {
     store: pagestone::Store,
     engine: Mutex<pagestone::Batch>,
@@ -45,11 +46,11 @@ pub unsafe extern "C" fn pgs_batch_begin(store: *mut Store, batch: *mut *mut Bat
     }
 }
 
-/// Stages `len` bytes from `buf` for `offset` of the object; what the batch had staged there is replaced. Past the end
-/// the object will grow. `buf` is copied.
+/// Stages `len` bytes from `buf` for `offset` of the object, and replaces what the batch had staged there. A
+/// write past the end will grow the object. `buf` is copied.
 ///
-/// Errors: PGS_E_OUT_OF_RANGE (the object, or the batch, would be too large); PGS_E_INVALID (an object of another
-/// store); -ENOMEM (no memory for the bytes). The batch is as before.
+/// Errors: PGS_E_OUT_OF_RANGE (the object, or the batch, would be too large); PGS_E_INVALID (the object is of
+/// another store); -ENOMEM (no memory for the bytes). The batch is unchanged.
 ///
 /// Durability: none before pgs_batch_commit().
 // # Safety: that of the crate.
@@ -71,10 +72,10 @@ pub unsafe extern "C" fn pgs_batch_write(
     }
 }
 
-/// Stages that the object is at least `size` bytes long; what no write covers will read as zeros.
+/// Stages a growth of the object to at least `size` bytes. Bytes that no write covers will read as zeros.
 ///
-/// Errors: PGS_E_INVALID (the object is longer already: a batch does not cut; or it is of another store);
-/// PGS_E_OUT_OF_RANGE. The batch is as before.
+/// Errors: PGS_E_INVALID (the object is already longer, since a batch does not cut; or it is of another
+/// store); PGS_E_OUT_OF_RANGE. The batch is unchanged.
 ///
 /// Durability: none before pgs_batch_commit().
 // # Safety: that of the crate.
@@ -89,15 +90,15 @@ pub unsafe extern "C" fn pgs_batch_extend(batch: *mut Batch, object: *mut Object
     }
 }
 
-/// Writes everything that is staged, all or nothing, whatever the moment of a crash; and ends the batch, whatever the
-/// answer. Each page shows its old bytes or its new ones, never a mix. The calling thread holds no latch on a page of
-/// the store.
+/// Writes everything that is staged, all or nothing, whenever a crash may come, and ends the batch, whatever
+/// it returns. Each page shows its old bytes or its new ones, never a mix. The calling thread must hold no
+/// latch on a page of the store.
 ///
-/// Errors: PGS_E_NO_SPACE and PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds, 255 with the
-/// usual log): nothing has changed; -ENOMEM (no memory for its pages): nor has it then; PGS_E_READ_ONLY. After
-/// PGS_E_POISONED or another -errno what has changed is known only when the store is opened again.
+/// Errors: PGS_E_NO_SPACE, PGS_E_OUT_OF_RANGE (more objects grow than a record of the log holds: 255 with the
+/// usual log), -ENOMEM (no memory for its pages), PGS_E_READ_ONLY: nothing has changed. After PGS_E_POISONED
+/// or another -errno, only the next opening of the store shows whether the batch happened.
 ///
-/// Durability: all of it survives a loss of power when it returns PGS_OK.
+/// Durability: if it returns PGS_OK, all of it survives a loss of power.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_batch_commit(batch: *mut Batch) -> c_int {
@@ -109,14 +110,15 @@ pub unsafe extern "C" fn pgs_batch_commit(batch: *mut Batch) -> c_int {
     ended.map_or_else(|failure| failure.tell(), |()| code::PGS_OK)
 }
 
-/// Forgets everything that is staged, and ends the batch. NULL, and what is no live handle of a batch, is a no-op.
+/// Discards everything that is staged and ends the batch. NULL, and a value that is not a live handle of a
+/// batch, does nothing.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_batch_cancel(batch: *mut Batch) {
     if batch.is_null() {
         return;
     }
-    // No status can be returned; pgs_message() has the words.
+    // It returns no status; pgs_message() has the words.
     let _ = crate::boundary::enter(|| {
         drop(handle::take(batch)?);
         Ok(())

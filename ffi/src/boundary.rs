@@ -1,4 +1,4 @@
-//! The border between C and Rust: no panic and no unchecked pointer crosses it.
+//! The boundary between C and Rust: no panic and no unchecked pointer crosses it.
 
 use crate::code;
 use crate::message;
@@ -9,18 +9,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::{mem, ptr, slice};
 
-/// A failure on its way out: its code and its words.
+/// A failure that is about to be returned: its code and its words.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: c_int,
     words: Cow<'static, str>,
 }
 
-/// What the inside of a C function gives.
+/// The result of the body of a C function.
 pub(crate) type Answer<T = ()> = Result<T, Failure>;
 
 impl Failure {
-    /// A failure that only the C border knows. Words that end in NUL cost no allocation.
+    /// A failure that the engine does not have. Words that end in NUL cost no allocation.
     pub(crate) fn new(code: c_int, words: impl Into<Cow<'static, str>>) -> Self {
         Self { code, words: words.into() }
     }
@@ -28,7 +28,7 @@ impl Failure {
     pub(crate) fn invalid(words: impl Into<Cow<'static, str>>) -> Self {
         Self::new(code::PGS_E_INVALID, words)
     }
-    /// Keeps the words for pgs_message() and gives the code.
+    /// Keeps the words for pgs_message() and returns the code.
     pub(crate) fn tell(self) -> c_int {
         message::keep(self.words);
         self.code
@@ -41,16 +41,16 @@ impl From<pagestone::Error> for Failure {
     }
 }
 
-/// Runs `body`; its failure, or its panic, becomes a status.
+/// Runs `body`. Its failure or panic becomes a status.
 pub(crate) fn enter(body: impl FnOnce() -> Answer) -> c_int {
     enter_with(body, |_| ()).map_or_else(|failure| failure.tell(), |()| code::PGS_OK)
 }
 
-/// Runs `body` and gives what it gives; `on_panic` is told the words of a panic.
+/// Runs `body` and returns its result. `on_panic` gets the words of a panic.
 pub(crate) fn enter_with<T>(body: impl FnOnce() -> Answer<T>, on_panic: impl FnOnce(&str)) -> Answer<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         let words = panic_words(payload);
-        // What poisons may panic as well: the first panic is what counts.
+        // `on_panic` may panic, too. Only the first panic is reported.
         let _ = catch_unwind(AssertUnwindSafe(|| on_panic(&words)));
         Err(Failure::new(code::PGS_E_PANIC, format!("a defect in pagestone: {words}; please report it")))
     })
@@ -62,12 +62,12 @@ fn panic_words(payload: Box<dyn Any + Send>) -> String {
         (_, Some(words)) => words.clone(),
         _ => "a panic without words".to_owned(),
     };
-    // Its drop is foreign code that could panic outside the net.
+    // Dropping it would run foreign code, which could panic where nothing catches it.
     mem::forget(payload);
     words
 }
 
-/// An output argument: written once, on success only.
+/// An output argument, which is written once, on success only.
 pub(crate) struct Out<T>(NonNull<T>);
 
 impl<T> Out<T> {
@@ -82,7 +82,7 @@ impl<T> Out<T> {
     }
 }
 
-/// Writes an output that C may leave out.
+/// Writes an optional output.
 ///
 /// # Safety
 /// `pointer` is NULL, or valid for a write of `T`.
@@ -112,8 +112,8 @@ pub(crate) unsafe fn text<'a>(pointer: *const c_char, what: &str) -> Answer<&'a 
 
 /// The `len` bytes at `pointer`, which may be NULL when there are none.
 ///
-/// # Safety `pointer` is valid for reads of `len` bytes until the C function returns, and no thread stores
-/// to them meanwhile.
+/// # Safety `pointer` is valid for reads of `len` bytes until the C function returns, and no thread stores to
+/// them meanwhile.
 pub(crate) unsafe fn bytes<'a>(pointer: *const u8, len: usize) -> Answer<&'a [u8]> {
     match checked_len(pointer, len)? {
         0 => Ok(&[]),
@@ -122,7 +122,7 @@ pub(crate) unsafe fn bytes<'a>(pointer: *const u8, len: usize) -> Answer<&'a [u8
     }
 }
 
-/// The `len` bytes at `pointer`, to be written.
+/// The `len` bytes at `pointer`, for writing.
 ///
 /// # Safety `pointer` is valid for writes of `len` bytes until the C function returns, and nothing else uses
 /// them meanwhile.
@@ -144,18 +144,18 @@ fn checked_len(pointer: *const u8, len: usize) -> Answer<usize> {
     }
 }
 
-/// A struct that grows from release to release: its first field is its size, as the caller knows it.
+/// A struct that newer releases extend. Its first field is its size, as the caller knows it.
 ///
 /// # Safety
 /// `#[repr(C)]`, made of integers only (any bytes are a value), without padding, `size: usize` first.
 pub(crate) unsafe trait Growing: Copy {
-    /// The size in the first release that had it.
+    /// Its size in the first release that had it.
     const FIRST: usize;
     /// Its name in C.
     const NAME: &'static str;
 }
 
-/// What the caller put into `pointer`; fields that it does not know are 0.
+/// The struct that the caller passed. Fields that the caller does not know are 0.
 ///
 /// # Safety
 /// `pointer` is NULL, or valid for reads of as many bytes as its first field says.
@@ -176,22 +176,22 @@ pub(crate) unsafe fn sized_in<T: Growing>(pointer: *const T) -> Answer<T> {
     Ok(value)
 }
 
-/// A struct that the library fills as far as the caller knows it; what this release does not know is set to
-/// 0.
+/// A struct that the library fills as far as the caller knows it. Fields that this release does not know are
+/// set to 0.
 pub(crate) struct SizedOut<T> {
     pointer: NonNull<T>,
     size: usize,
 }
 
 impl<T: Growing> SizedOut<T> {
-    /// # Safety `pointer` is NULL, or valid for reads and writes of as many bytes as its first field says
+    /// # Safety `pointer` is NULL, or valid for reads and writes of as many bytes as its first field says,
     /// until the C function returns.
     pub(crate) unsafe fn new(pointer: *mut T) -> Answer<Self> {
         // SAFETY: this function's contract is that function's.
         let size = unsafe { caller_size(pointer) }?;
         NonNull::new(pointer).map(|pointer| Self { pointer, size }).ok_or_else(|| null(T::NAME))
     }
-    /// Fills the struct; its first field stays what the caller set.
+    /// Fills the struct. Its first field keeps the value that the caller set.
     pub(crate) fn set(self, value: T) {
         let n = self.size.min(mem::size_of::<T>());
         let to = self.pointer.cast::<u8>();
@@ -204,7 +204,7 @@ impl<T: Growing> SizedOut<T> {
     }
 }
 
-/// The first field, checked.
+/// The size in the first field, checked.
 ///
 /// # Safety
 /// As [`sized_in`].
@@ -223,7 +223,7 @@ unsafe fn caller_size<T: Growing>(pointer: *const T) -> Answer<usize> {
     Ok(size)
 }
 
-/// No struct will ever be larger: a size that was not set is caught.
+/// No struct is larger. This catches a size that was not set.
 const SIZE_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -9,21 +9,22 @@ use std::path::Path;
 /// One defect of a region.
 #[repr(C)]
 pub struct Finding {
-    /// sizeof(pgs_finding) of the library: newer ones have more fields behind.
+    /// sizeof(pgs_finding) in the library. Newer libraries add fields at the end.
     pub size: usize,
-    /// The kind of defect: a word that stays the same from release to release.
+    /// The kind of defect, a word that is the same in all releases.
     pub name: *const c_char,
-    /// Where: byte offset in the region.
+    /// Byte offset of the defect in the region.
     pub at: u64,
-    /// The particulars, for people.
+    /// A description for people.
     pub detail: *const c_char,
 }
 
-/// Reads the whole region in the file `path`, changes nothing, and calls `visit` (may be NULL) with each
-/// defect; what it is shown is valid during the call. Anything but 0 from `visit` ends that. `stopped` (may be
-/// NULL) tells what `visit` returned last; it is written with PGS_E_CORRUPT too.
+/// Reads the whole region in the file `path`, changes nothing, and calls `visit` (may be NULL) for each
+/// defect. The finding is valid during the call. A value other than 0 from `visit` ends the calls. `stopped`
+/// (may be NULL) gets the last value that `visit` returned, also with PGS_E_CORRUPT.
 ///
-/// Errors: PGS_E_CORRUPT (there are defects; all were shown, unless `visit` ended that); those of pgs_open().
+/// Errors: PGS_E_CORRUPT (there are defects; all were shown, unless `visit` ended the calls); those of
+/// pgs_open().
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_check(

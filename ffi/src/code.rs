@@ -3,14 +3,14 @@
 use pagestone::Error;
 use std::ffi::CStr;
 
-/// Done.
+/// Success.
 pub const PGS_OK: i32 = 0;
 /// The library panicked: a defect in it. The store is poisoned.
 pub const PGS_E_PANIC: i32 = -10001;
-/// An argument makes no sense: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of what is not
-/// pinned.
+/// An argument is invalid: NULL, a handle of another kind, an unknown flag, a bad struct, an unpin of a page
+/// that is not pinned.
 pub const PGS_E_INVALID: i32 = -10002;
-/// The file is no region; the message says what it seems to be.
+/// The file is not a region; the message says what it seems to be.
 pub const PGS_E_NOT_A_REGION: i32 = -10003;
 /// The region's format version is newer than this release.
 pub const PGS_E_VERSION: i32 = -10004;
@@ -20,57 +20,57 @@ pub const PGS_E_FEATURES: i32 = -10005;
 pub const PGS_E_TRUNCATED: i32 = -10006;
 /// A structure on the medium contradicts itself.
 pub const PGS_E_CORRUPT: i32 = -10007;
-/// The region is open already, in this process or another; the message names the holder as far as it can be known.
+/// The region is already open, in this process or another; the message names the holder, if it is known.
 pub const PGS_E_IN_USE: i32 = -10008;
-/// The medium is weaker than the durability required; the message names both.
+/// The medium does not have the durability that was required; the message names both.
 pub const PGS_E_TOO_WEAK: i32 = -10009;
-/// The region or the disk is full. Names and sizes are as before; bytes of a pgs_object_write() inside the old size may be
-/// new, and pages that were given a frame keep it.
+/// The region or the disk is full. Names and sizes are unchanged; bytes of a pgs_object_write() inside the
+/// old size may be new, and pages that got a frame keep it.
 pub const PGS_E_NO_SPACE: i32 = -10010;
-/// No object has this name. (A region file that does not exist is -ENOENT.)
+/// No object has this name. (A missing region file is -ENOENT.)
 pub const PGS_E_NOT_FOUND: i32 = -10011;
-/// An object, or a region file, of this name exists.
+/// An object or a region file of this name exists.
 pub const PGS_E_EXISTS: i32 = -10012;
-/// Names are 1 to PGS_NAME_MAX bytes.
+/// A name has 1 to PGS_NAME_MAX bytes.
 pub const PGS_E_BAD_NAME: i32 = -10013;
 /// A number is out of its range; the message names the limit.
 pub const PGS_E_OUT_OF_RANGE: i32 = -10014;
 /// The frame has PGS_PINS_MAX pins.
 pub const PGS_E_TOO_MANY_PINS: i32 = -10015;
-/// The frame admits no new pin for now: try again.
+/// The frame accepts no new pin at the moment: try again.
 pub const PGS_E_HELD: i32 = -10016;
-/// The page was cut off from its object; a write to it would be lost. Pin the page again.
+/// The page was cut off from its object, and a write to it would be lost. Pin the page again.
 pub const PGS_E_DETACHED: i32 = -10017;
-/// Something is still in use: objects open, pages pinned, a latch taken.
+/// Something is still in use: an open object, a pinned page, a latch.
 pub const PGS_E_BUSY: i32 = -10018;
-/// The time allowed was not enough.
+/// The allowed time has passed.
 pub const PGS_E_TIMED_OUT: i32 = -10019;
 /// The address or pfn belongs to no frame of this store.
 pub const PGS_E_FOREIGN: i32 = -10020;
-/// An earlier commit failed; nothing more is written until the region is opened again.
+/// An earlier commit failed. Nothing more is written until the region is opened again.
 pub const PGS_E_POISONED: i32 = -10021;
 /// The medium of this frame failed.
 pub const PGS_E_POISONED_FRAME: i32 = -10022;
-/// The store was opened before a fork, by the parent.
+/// The store was opened by the parent, before a fork.
 pub const PGS_E_FORKED: i32 = -10023;
 /// The store is open read-only.
 pub const PGS_E_READ_ONLY: i32 = -10024;
 /// The handle has ended: it was closed, committed or cancelled.
 pub const PGS_E_CLOSED: i32 = -10025;
-/// The range holds a page that was never written: read it, or pin it with PGS_PIN_WRITE.
+/// The range has a page that was never written: read it, or pin it with PGS_PIN_WRITE.
 pub const PGS_E_HOLE: i32 = -10026;
-/// The range's frames do not lie side by side in memory: pin less, or read it.
+/// The frames of the range are not adjacent in memory: pin less, or read it.
 pub const PGS_E_SCATTERED: i32 = -10027;
 /// The range reaches past the end of the object.
 pub const PGS_E_PAST_END: i32 = -10028;
-/// The frame has PGS_READERS_MAX shared latches: give one back, or read a copy by pgs_object_read().
+/// The frame has PGS_READERS_MAX shared latches: release one, or read a copy by pgs_object_read().
 pub const PGS_E_TOO_MANY_READERS: i32 = -10029;
-/// The process has no addresses for so large a region, or for so many; the message says what to do. Of what was changed, as
-/// PGS_E_NO_SPACE.
+/// The process has too few addresses for a region of this size, or for so many regions; the message says what
+/// to do. Changes are as after PGS_E_NO_SPACE.
 pub const PGS_E_NO_ADDRESSES: i32 = -10030;
-/// The library has found its own state to be other than it must be: a defect in it. Close the store and open it again.
+/// The library found its own state inconsistent: a defect in it. Close the store and open it again.
 pub const PGS_E_INTERNAL: i32 = -10031;
-/// A failure that this header has no name for; the message tells.
+/// A failure for which this header has no code; see the message.
 pub const PGS_E_OTHER: i32 = -10099;
 
 /// The name of a code.

@@ -1,9 +1,9 @@
-//! The entries behind handles: an array of two levels that never moves and is never freed, so that a handle is looked up
-//! without a lock, however old it is.
+//! The entries behind handles: a two-level array that never moves and is never freed, so that any handle, however
+//! old, can be looked up without a lock.
 //!
-//! An entry is used by one handle after the other, each of the next generation. Its word is the handle while that is
-//! alive, and else the generation to come, with no kind: no handle that has ended is ever equal to it. All is done by
-//! atomic steps, none of which a fork can leave half done.
+//! An entry serves one handle after another, each with the next generation. While a handle is alive, the entry's word
+//! is that handle. Otherwise it is the next generation, without a kind. So an ended handle never equals the word
+//! again. All changes are atomic steps, and a fork cannot leave one half done.
 
 use crate::fork;
 use crate::value::{Kind, Value};
@@ -13,52 +13,51 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Entries that get their memory together: 32 KiB.
+/// Entries that are allocated together: 32 KiB.
 const CHUNK: u32 = 1024;
 type Chunk = [Entry; CHUNK as usize];
 
-/// The first level. Pages of it that nothing has touched take no memory.
+/// The first level. Its untouched pages take no memory.
 static CHUNKS: [AtomicPtr<Chunk>; (Value::INDEXES / CHUNK) as usize] =
     [const { AtomicPtr::new(ptr::null_mut()) }; (Value::INDEXES / CHUNK) as usize];
 /// Entries from here on were never used.
 static NEVER_USED: AtomicU32 = AtomicU32::new(1);
-/// The first of the entries that are free, and a number that changes with each step, so that a step which was begun
-/// before others fails.
+/// The first free entry, and a number that each step changes. So a step fails if another one came between.
 static FREE: AtomicU64 = AtomicU64::new(0);
 
-/// What stands behind a handle. All zero is an entry that was never used.
+/// An entry. All zero is an entry that was never used.
 #[repr(align(32))]
 pub(crate) struct Entry {
-    /// The handle, or what is to come ([`Value::unused`]).
+    /// The handle, or the next generation ([`Value::unused`]).
     word: AtomicU64,
-    /// What the handle stands for.
+    /// The value behind the handle.
     pointer: AtomicPtr<()>,
-    /// The process that gave the handle out.
+    /// The process that made the handle.
     process: AtomicU32,
-    /// While it is free: the next one; 0 at the end.
+    /// While the entry is free: the next free one; 0 at the end.
     next: AtomicU32,
     /// Whether a call has the turn to end the handle.
     taken: AtomicBool,
 }
 
-/// Why a value stands for nothing.
+/// Why there is no live handle with a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Absent {
-    /// No handle was ever this value.
+    /// No handle ever had this value.
     Never,
     /// The handle has ended.
     Ended,
-    /// The handle is of a process that forked this one.
+    /// The handle belongs to a process that forked this one.
     Parents,
 }
 
-/// The entry of a handle that has ended, in the hands of the call that ends it. Dropped, the entry is free for another.
+/// The entry of a handle that a call is ending. When this is dropped, the entry is free for another handle.
 pub(crate) struct Vacated {
     entry: &'static Entry,
     value: Value,
 }
 
-/// Makes a handle for what `pointer` points to. `None`: there are as many as there can be, or no memory.
+/// Makes a handle for `pointer`. `None`: the maximum number of handles is reached, or there is no memory.
 pub(crate) fn enter(kind: Kind, pointer: NonNull<()>) -> Option<Value> {
     fork::watch();
     let (index, entry) = pop_free().map_or_else(first_use, Some)?;
@@ -71,10 +70,10 @@ pub(crate) fn enter(kind: Kind, pointer: NonNull<()>) -> Option<Value> {
     Some(value)
 }
 
-/// What the handle stands for, if it is of this kind and process, and alive.
+/// The value behind the handle, if the handle is of this kind and process, and alive.
 #[inline]
 pub(crate) fn find(kind: Kind, value: Value) -> Option<NonNull<()>> {
-    // What an unused entry holds has no kind.
+    // The word of an unused entry has no kind.
     if !value.is_of(kind) {
         return None;
     }
@@ -97,13 +96,13 @@ pub(crate) fn why_absent(value: Value) -> Absent {
     let is_ours = entry.process.load(Ordering::Relaxed) == fork::process();
     match () {
         () if now == value && !is_ours => Absent::Parents,
-        // Alive again by now: it was at its end when it was looked for.
+        // It is alive again: when it was looked up, a call was ending it.
         () if now == value || value.generation() < now.generation() => Absent::Ended,
         () => Absent::Never,
     }
 }
 
-/// The turn to end a handle, for a call that uses what it stands for before.
+/// The turn to end a handle, for a call that first uses its value.
 pub(crate) struct Turn(&'static Entry);
 
 impl Drop for Turn {
@@ -113,8 +112,8 @@ impl Drop for Turn {
     }
 }
 
-/// [`find`] once more, after it found nothing: a call that has the turn may have vacated the entry, and may give it
-/// back. Waits until that is decided.
+/// Repeats [`find`] after it found nothing: a call that has the turn may have vacated the entry and may
+/// restore it. Waits until that is decided.
 #[cold]
 pub(crate) fn find_settled(kind: Kind, value: Value) -> Option<NonNull<()>> {
     let entry = Some(value).filter(|value| value.is_of(kind)).and_then(|value| entry(value.index()))?;
@@ -135,7 +134,7 @@ pub(crate) fn find_settled(kind: Kind, value: Value) -> Option<NonNull<()>> {
     }
 }
 
-/// Waits for the turn to end the handle. `None`: it stands for nothing, by then.
+/// Waits for the turn to end the handle. `None`: the handle has ended meanwhile.
 pub(crate) fn turn(kind: Kind, value: Value) -> Option<Turn> {
     loop {
         find_settled(kind, value)?;
@@ -149,18 +148,18 @@ pub(crate) fn turn(kind: Kind, value: Value) -> Option<Turn> {
     }
 }
 
-/// Ends a handle of this process, once: of several threads one gets what it stood for.
+/// Ends a handle of this process, once. If several threads try, one of them gets the value.
 pub(crate) fn vacate(kind: Kind, value: Value) -> Option<(NonNull<()>, Vacated)> {
     let pointer = find(kind, value)?;
     let entry = entry(value.index())?;
     let next = Value::unused(value.generation() + 1, value.index());
-    // ORDERING: Acquire: what other threads did through the handle is done. Of a failure only the fact is used.
+    // ORDERING: Acquire: what other threads did through the handle is done. A failure needs no ordering.
     let ended = entry.word.compare_exchange(value.0, next.0, Ordering::Acquire, Ordering::Relaxed);
     ended.is_ok().then_some((pointer, Vacated { entry, value }))
 }
 
 impl Vacated {
-    /// Makes the handle live again, for what `pointer` points to.
+    /// Makes the handle live again, for `pointer`.
     pub(crate) fn restore(self, pointer: NonNull<()>) {
         // ORDERING: as in `enter`.
         self.entry.pointer.store(pointer.as_ptr(), Ordering::Relaxed);
@@ -171,7 +170,7 @@ impl Vacated {
 
 impl Drop for Vacated {
     fn drop(&mut self) {
-        // An entry whose generations are used up is left alone: no value comes a second time.
+        // An entry without a further generation is not used again, so that no handle value occurs twice.
         if self.value.generation() + 1 < Value::LAST {
             push_free(self.entry, self.value.index());
         }
@@ -187,7 +186,7 @@ fn entry(index: u32) -> Option<&'static Entry> {
     Some(&unsafe { chunk.as_ref() }?[(index % CHUNK) as usize])
 }
 
-/// The chunk's memory, made now if it has none.
+/// Allocates the chunk's memory, if it has none.
 fn chunk(number: u32) -> Option<()> {
     let place = &CHUNKS[number as usize];
     // ORDERING: Acquire, Release: the memory is zeroed before it is found.
@@ -213,7 +212,7 @@ fn first_use() -> Option<(u32, &'static Entry)> {
     entry(index).map(|entry| (index, entry))
 }
 
-/// What [`FREE`] is after a step: the number that changes, and the index.
+/// The value of [`FREE`] after a step: the number that every step changes, and the index.
 fn stepped(head: u64, index: u32) -> u64 {
     (head & !u64::from(Value::INDEXES - 1)).wrapping_add(Value::INDEXES.into()) | u64::from(index)
 }

@@ -12,8 +12,9 @@ pub(crate) fn process() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Has children counted from now on. No lock, which a thread that a child lacks could hold for ever: threads that come
-/// together may register the counting twice, and then a child counts itself twice.
+/// From now on, forks are counted. There is no lock, because a thread that the child does not have could hold
+/// it for ever. Two threads may register the handler at the same time; then a child counts twice, which does
+/// no harm.
 pub(crate) fn watch() {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     // ORDERING: Acquire and Release: the handler is in place before another thread relies on it.

@@ -1,4 +1,4 @@
-//! Handles: how a C function gets at what a handle stands for, and what it answers when that is nothing.
+//! Handles: how a C function gets the value behind a handle, and the error if there is none.
 
 use crate::boundary::{Answer, Failure, enter_with, null};
 use crate::code;
@@ -7,41 +7,41 @@ use crate::value::{Kind, Value};
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-/// What a handle stands for.
+/// A value that a handle can stand for.
 pub(crate) trait Handle: Sized {
-    /// The argument's name in C.
+    /// The name of the argument in C.
     const NAME: &'static str;
-    /// The kind that its handles say.
+    /// The kind that its handles contain.
     const KIND: Kind;
-    /// Lets nothing more happen to the store.
+    /// Poisons the store.
     fn poison(&self, why: &str);
 }
 
-/// What a handle stood for, and its place, which a handle that lives on after all gets back.
+/// A value whose handle was ended, and its place, with which the handle can be restored.
 pub(crate) struct Taken<T> {
     pub(crate) value: Box<T>,
     pub(crate) place: Vacated,
 }
 
-/// Hands the boxed value to C.
+/// Makes a handle for the boxed value.
 ///
 /// # Errors
-/// There are as many handles as there can be.
+/// The process has the maximum number of handles, or no memory.
 pub(crate) fn give<T: Handle>(value: Box<T>) -> Answer<*mut T> {
     let pointer = NonNull::from(Box::leak(value));
     entries::enter(T::KIND, pointer.cast()).map(Value::to_c).ok_or_else(|| {
         // SAFETY: it was a box, and no handle leads to it.
         drop(unsafe { Box::from_raw(pointer.as_ptr()) });
-        Failure::new(-libc::ENFILE, "the process has as many handles as it can have, or no memory\0")
+        Failure::new(-libc::ENFILE, "the process has the maximum number of handles, or no memory\0")
     })
 }
 
-/// Gives a handle its value back.
+/// Restores a handle that was ended.
 pub(crate) fn put_back<T: Handle>(value: Box<T>, place: Vacated) {
     place.restore(NonNull::from(Box::leak(value)).cast());
 }
 
-/// Takes back what [`give`] handed out in this process, once.
+/// Ends a handle that [`give`] made in this process, once.
 pub(crate) fn take<T: Handle>(handle: *mut T) -> Answer<Taken<T>> {
     let value = Value::from_c(handle);
     let (pointer, place) = entries::vacate(T::KIND, value).ok_or_else(|| why_not::<T>(value))?;
@@ -50,8 +50,9 @@ pub(crate) fn take<T: Handle>(handle: *mut T) -> Answer<Taken<T>> {
     Ok(Taken { value: unsafe { Box::from_raw(pointer.cast::<T>().as_ptr()) }, place })
 }
 
-/// As [`take`], if what the handle stands for is `ready` for it; else the handle stays as it is. Several such calls ask
-/// one after the other. While the turn is kept, a call that finds the handle ended waits: it may be put back.
+/// As [`take`], but only if `ready` succeeds on the value; else the handle stays as it is. Several such calls
+/// run `ready` one after the other. While the returned turn is kept, a call that finds the handle ended
+/// waits, because the handle may be restored.
 pub(crate) fn take_if<T: Handle>(
     handle: *mut T,
     ready: impl FnOnce(&T) -> Answer,
@@ -66,7 +67,7 @@ pub(crate) fn take_if<T: Handle>(
 /// What the handle stands for.
 ///
 /// # Errors
-/// NULL, a handle that has ended, one of another kind or process, no handle at all.
+/// NULL, an ended handle, a handle of another kind or process, a value that is no handle.
 ///
 /// # Safety
 /// No other call ends the handle before the caller is done with the reference.
@@ -80,7 +81,7 @@ pub(crate) unsafe fn get<'a, T: Handle>(handle: *const T) -> Answer<&'a T> {
     }
 }
 
-/// Runs `body` on what `handle` stands for. A panic poisons the store.
+/// Runs `body` on the value behind `handle`. A panic poisons the store.
 ///
 /// # Safety
 /// As [`get`], until this returns.
@@ -91,7 +92,7 @@ pub(crate) unsafe fn on<T: Handle>(handle: *const T, body: impl FnOnce(&T) -> An
     answer.map_or_else(Failure::tell, |()| code::PGS_OK)
 }
 
-/// Why the value stands for no `T`.
+/// Why there is no `T` behind this handle.
 #[cold]
 #[inline(never)]
 fn why_not<T: Handle>(value: Value) -> Failure {
@@ -101,11 +102,11 @@ fn why_not<T: Handle>(value: Value) -> Failure {
     }
     match (value.kind(), entries::why_absent(value)) {
         (Some(kind), Absent::Parents | Absent::Ended) if kind != T::KIND => {
-            Failure::invalid(format!("`{name}` is the handle of {kind}, and not of {}", T::KIND))
+            Failure::invalid(format!("`{name}` is the handle of {kind}, not of {}", T::KIND))
         }
         (Some(_), Absent::Parents) => pagestone::Error::Forked.into(),
-        (Some(_), Absent::Ended) => Failure::new(code::PGS_E_CLOSED, "the handle has ended already\0"),
-        _ => Failure::invalid(format!("`{name}` is no handle: {:#x} came from no pgs_* function", value.0)),
+        (Some(_), Absent::Ended) => Failure::new(code::PGS_E_CLOSED, "the handle has ended\0"),
+        _ => Failure::invalid(format!("`{name}` is not a handle: no pgs_* function returned {:#x}", value.0)),
     }
 }
 
@@ -187,7 +188,7 @@ mod tests {
     fn a_handle_of_another_kind_is_named() {
         let handle = fake();
         let Err(failure) = take(handle.cast::<Other>()) else { panic!("a batch was taken for a store") };
-        assert!(format!("{failure:?}").contains("`other` is the handle of a batch, and not of a store"));
+        assert!(format!("{failure:?}").contains("`other` is the handle of a batch, not of a store"));
         assert_eq!(answer(handle.cast::<Other>()), code::PGS_E_INVALID);
         assert_eq!(end(handle), code::PGS_OK);
         assert_eq!(answer(handle.cast::<Other>()), code::PGS_E_INVALID);

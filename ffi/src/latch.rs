@@ -1,4 +1,4 @@
-//! Latches on pinned pages, and what the one descriptor of a frame says.
+//! Latches on pinned pages, and the state of a frame's descriptor.
 
 use crate::boundary::{Answer, Failure, Growing, SizedOut};
 use crate::code;
@@ -13,25 +13,26 @@ use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 
-/// pgs_latch(): with other readers.
+/// pgs_latch(): shared with other readers.
 pub const PGS_LATCH_SHARED: u32 = 1;
-/// pgs_latch(): alone.
+/// pgs_latch(): exclusive.
 pub const PGS_LATCH_EXCLUSIVE: u32 = 2;
-/// pgs_latch(), with either: PGS_E_BUSY instead of waiting.
+/// pgs_latch(), with either mode: return PGS_E_BUSY instead of waiting.
 pub const PGS_LATCH_TRY: u32 = 4;
-/// Most shared latches one frame can have at a time.
+/// Maximum number of shared latches of one frame.
 pub const PGS_READERS_MAX: u32 = 511;
 
 const _: () = assert!(PGS_READERS_MAX == READERS_MAX);
 
-/// Latches the frame that holds `address`, which the caller has pinned: PGS_LATCH_SHARED or
-/// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY to not wait. Hold it briefly. Not recursive: a thread that holds
-/// any latch on the frame and asks for an exclusive one, or writes it by pgs_object_write(), waits for
-/// itself. While an exclusive latch is waited for, new shared ones wait behind it, for 50 ms at a time.
+/// Latches the frame that contains `address`, which the caller has pinned. `mode`: PGS_LATCH_SHARED or
+/// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY not to wait. Hold a latch briefly. It is not recursive: a thread
+/// that holds any latch of the frame and then asks for an exclusive one, or writes the page by
+/// pgs_object_write(), waits for itself. While a thread waits for an exclusive latch, new shared ones wait
+/// behind it, for 50 ms at a time.
 ///
-/// Errors: PGS_E_FOREIGN; PGS_E_INVALID (the frame is not pinned; an unknown mode); PGS_E_BUSY
-/// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX have it); exclusive: PGS_E_READ_ONLY,
-/// PGS_E_DETACHED (the page no longer belongs to its object; what would be stored is lost).
+/// Errors: PGS_E_FOREIGN; PGS_E_INVALID (the frame is not pinned, or the mode is unknown); PGS_E_BUSY
+/// (PGS_LATCH_TRY); shared: PGS_E_TOO_MANY_READERS (PGS_READERS_MAX are held); exclusive: PGS_E_READ_ONLY,
+/// PGS_E_DETACHED (the page no longer belongs to its object; a store would be lost).
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_latch(store: *mut Store, address: *const c_void, mode: u32) -> c_int {
@@ -39,15 +40,16 @@ pub unsafe extern "C" fn pgs_latch(store: *mut Store, address: *const c_void, mo
     unsafe { handle::on(store, |store| store.latch(address, mode)) }
 }
 
-/// Gives back a latch that pgs_latch() took on this store: `mode` as taken, without PGS_LATCH_TRY, by the same
-/// `address`. The caller stored to
-/// the `dirty_len` bytes from `address + dirty_from`; 0 if it changed nothing, and for a shared latch. A
-/// store to bytes not named may not become durable.
+/// Releases a latch that pgs_latch() took on this store. `mode` is as taken, without PGS_LATCH_TRY, and
+/// `address` is the same. `dirty_from` and `dirty_len` name the bytes that the caller stored to: `dirty_len`
+/// bytes from `address + dirty_from`. `dirty_len` is 0 if it stored nothing, and for a shared latch. A store
+/// to bytes that are not named may never become durable.
 ///
-/// Errors: PGS_E_INVALID (pgs_latch() took no such latch, or it was given back; dirty bytes under a shared latch; an unknown mode);
-/// PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes leave the frame). The latch is still held then.
+/// Errors: PGS_E_INVALID (pgs_latch() took no such latch, or it was released; dirty bytes under a shared
+/// latch; an unknown mode); PGS_E_FOREIGN; PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the frame).
+/// After an error a latch that was held is still held.
 ///
-/// Durability: the bytes named are durable after the next sync of the object or of the store.
+/// Durability: the named bytes are durable after the next sync of the object or of the store.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_unlatch(
@@ -61,8 +63,8 @@ pub unsafe extern "C" fn pgs_unlatch(
     unsafe { handle::on(store, |store| store.unlatch(address, mode, dirty_from, dirty_len)) }
 }
 
-/// Latches every frame that holds a byte of [address, address + len), which the caller has pinned, in the order of their
-/// addresses: `mode` as for pgs_latch(). On an error no latch is left.
+/// Latches every frame that has a byte in [address, address + len), in the order of their addresses. The
+/// caller has pinned them. `mode` is as for pgs_latch(). On an error no latch stays.
 ///
 /// Errors: as pgs_latch(), and PGS_E_INVALID (`len` is 0).
 // # Safety: that of the crate.
@@ -77,12 +79,12 @@ pub unsafe extern "C" fn pgs_latch_range(
     unsafe { handle::on(store, |store| store.latch_range(address, len, mode)) }
 }
 
-/// Gives back the latches on the frames of [address, address + len): `mode` as taken, without PGS_LATCH_TRY. The caller
-/// stored to the `dirty_len` bytes from `address + dirty_from`; 0 if it changed nothing, and for shared latches. A
-/// store to bytes not named may not become durable.
+/// Releases the latches of the frames of [address, address + len). `mode` is as taken, without PGS_LATCH_TRY.
+/// `dirty_from` and `dirty_len` are as for pgs_unlatch(); the bytes may be in several frames.
 ///
-/// Errors: as pgs_unlatch(); PGS_E_OUT_OF_RANGE (the dirty bytes leave the range); PGS_E_INVALID (`len` is 0). The latches
-/// are still held then, unless another thread gives them back at the same time.
+/// Errors: as pgs_unlatch(); PGS_E_OUT_OF_RANGE (the dirty bytes are not all in the range); PGS_E_INVALID
+/// (`len` is 0). After an error the latches are still held, unless another thread releases them at the same
+/// time.
 ///
 /// Durability: as pgs_unlatch().
 // # Safety: that of the crate.
@@ -99,7 +101,7 @@ pub unsafe extern "C" fn pgs_unlatch_range(
     unsafe { handle::on(store, |store| store.unlatch_range(address, len, mode, dirty_from, dirty_len)) }
 }
 
-/// What the descriptor of a frame says: one descriptor a frame, whatever way the frame was reached.
+/// The state of a frame's descriptor. A frame has one descriptor, however it was reached.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct PageInfo {
@@ -111,13 +113,13 @@ pub struct PageInfo {
     pub offset: u64,
     /// Changes whenever the bytes may have changed.
     pub version: u64,
-    /// Pins of all holders.
+    /// Number of pins, of all holders.
     pub pins: u32,
-    /// Shared latches.
+    /// Number of shared latches.
     pub shared: u32,
     /// 1 while it is latched exclusively.
     pub exclusive: u32,
-    /// 1 while bytes stored await a sync.
+    /// 1 while stored bytes wait for a sync.
     pub dirty: u32,
     /// 1 after the page was cut off from its object.
     pub detached: u32,
@@ -127,8 +129,9 @@ pub struct PageInfo {
     pub reserved: [u64; 4],
 }
 
-/// Looks at the descriptor of the frame that holds `address`, without touching it: no pin is needed, none is
-/// taken, and a frame that was not used yet is all zero. A snapshot: it may be past when the call returns.
+/// Reads the descriptor of the frame that contains `address` and changes nothing: no pin is needed or taken.
+/// All fields are 0 for a frame that was not used yet. The result is a snapshot and may be outdated when the
+/// call returns.
 ///
 /// Set `info->size` before the call.
 ///
@@ -171,16 +174,16 @@ impl Mode {
         match number {
             PGS_LATCH_SHARED => Ok(Self::Shared),
             PGS_LATCH_EXCLUSIVE => Ok(Self::Exclusive),
-            _ => Err(Failure::invalid(format!("there is no latch mode {number:#x}"))),
+            _ => Err(Failure::invalid(format!("unknown latch mode {number:#x}"))),
         }
     }
 }
 
 impl Store {
-    /// The page that holds `address`, by the pin that the caller keeps.
+    /// The page that contains `address`, by the pin that the caller keeps.
     ///
     /// # Safety
-    /// The caller holds a pin on the frame until it is done with what this gives.
+    /// The caller holds a pin on the frame as long as it uses the result.
     unsafe fn pinned(&self, address: *const c_void) -> Answer<ManuallyDrop<PageRef>> {
         // SAFETY: this function's contract; the pin stays the caller's, as nothing drops it here.
         Ok(ManuallyDrop::new(unsafe { self.engine.pages().adopt(frame_of(address)) }?))
@@ -193,7 +196,7 @@ impl Store {
         let mode = Mode::of(mode & !PGS_LATCH_TRY)?;
         // SAFETY: this function's contract.
         let page = unsafe { self.pinned(address) }?;
-        // Before the latch is taken, so that nothing fails behind it.
+        // Before the latch is taken, because nothing may fail afterwards.
         let account = self.account(&page);
         let taken = match (mode, wait) {
             (Mode::Shared, true) => Some(page.read().map(ReadGuard::into_raw)?),
@@ -203,7 +206,7 @@ impl Store {
         };
         taken
             .map(|()| account.take(mode))
-            .ok_or_else(|| Failure::new(code::PGS_E_BUSY, "the latch is taken\0"))
+            .ok_or_else(|| Failure::new(code::PGS_E_BUSY, "the latch is held by another caller\0"))
     }
 
     /// # Safety
@@ -265,9 +268,9 @@ impl Store {
             return Err(stored_to());
         }
         if dirty != 0 && from.checked_add(dirty).is_none_or(|end| end > len) {
-            return Err(Failure::new(code::PGS_E_OUT_OF_RANGE, "the dirty bytes leave the range\0"));
+            return Err(Failure::new(code::PGS_E_OUT_OF_RANGE, "the dirty bytes are not all in the range\0"));
         }
-        // Of several, all are looked at before one is given back.
+        // If there are several frames, check all of them before any latch is released.
         for frame in frames.clone() {
             // SAFETY: this function's contract.
             let page = unsafe { self.pinned(frame.cast()) }?;
@@ -286,18 +289,18 @@ impl Store {
         Ok(())
     }
 
-    /// What C holds of the latches of the page, which is of this store.
+    /// The account of the latches that C holds on the page, which is of this store.
     fn account(&self, page: &PageRef) -> Account<'_> {
         self.latches.of(page.pfn().get() - self.pfns.start.get())
     }
 }
 
 fn stored_to() -> Failure {
-    Failure::invalid("nothing may be stored under a shared latch\0")
+    Failure::invalid("dirty bytes were named for a shared latch, under which nothing may be stored\0")
 }
 
 fn not_held() -> Failure {
-    Failure::invalid("pgs_latch() has taken no such latch that is still held\0")
+    Failure::invalid("pgs_latch() took no such latch, or it was already released\0")
 }
 
 /// The bytes of the frame that `address + from` and `len` name.
@@ -308,7 +311,7 @@ fn in_frame(address: *const c_void, from: usize, len: usize) -> Answer<Range<usi
     let from = (address.addr() % FRAME_SIZE).saturating_add(from);
     let to = from.saturating_add(len);
     if to > FRAME_SIZE {
-        return Err(Failure::new(code::PGS_E_OUT_OF_RANGE, "the dirty bytes leave the frame\0"));
+        return Err(Failure::new(code::PGS_E_OUT_OF_RANGE, "the dirty bytes are not all in the frame\0"));
     }
     Ok(from..to)
 }

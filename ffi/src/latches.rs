@@ -1,8 +1,8 @@
-//! Which latches C holds on a store: pgs_unlatch() gives back these and no others, for a frame's other latches may be
-//! of Rust callers or of the engine.
+//! The latches that C holds on a store. pgs_unlatch() releases only these, because other latches of the same frame
+//! may belong to Rust callers or to the engine.
 //!
-//! One word a frame, found by the frame's number. Words, and the lists of them, get memory where the first latch is taken:
-//! a store has addresses for far more frames than it may ever have.
+//! One word per frame, found by the frame's number. Words, and the lists of them, are allocated with the first latch,
+//! because a store has addresses for far more frames than it may ever have.
 #![forbid(unsafe_code)]
 
 use std::array;
@@ -16,27 +16,27 @@ pub(crate) enum Mode {
     Exclusive,
 }
 
-/// Words, or lists of them, that get their memory together.
+/// Words, or lists of them, that are allocated together.
 const FAN: usize = 1024;
 type Leaf = [AtomicU32; FAN];
 type Branch = [OnceLock<Box<Leaf>>; FAN];
 
-/// In a word: the exclusive latch. What is below counts shared ones.
+/// In a word: the exclusive latch. The bits below count shared ones.
 const EXCLUSIVE: u32 = 1 << 31;
 
-/// The latches that C took on frames of one store, and has not given back.
+/// The latches that C took on frames of one store and has not released.
 pub(crate) struct Latches {
     frames: u64,
     branches: OnceLock<Box<[OnceLock<Box<Branch>>]>>,
 }
 
 impl Latches {
-    /// None, of a store of so many frames.
+    /// No latches, for a store with so many frames.
     pub(crate) const fn new(frames: u64) -> Self {
         Self { frames, branches: OnceLock::new() }
     }
 
-    /// The account of a frame of the store.
+    /// The account of a frame.
     pub(crate) fn of(&self, frame: u64) -> Account<'_> {
         let (leaf, word) = (frame as usize / FAN, frame as usize % FAN);
         let branches = self.branches.get_or_init(|| {
@@ -49,7 +49,8 @@ impl Latches {
     }
 }
 
-/// C's latches on one frame. Only counted here: the latch itself is the engine's, and orders what was done under it.
+/// C's latches on one frame. They are only counted here: the latch itself is the engine's, and orders the
+/// accesses under it.
 pub(crate) struct Account<'a>(&'a AtomicU32);
 
 impl Account<'_> {
@@ -58,12 +59,13 @@ impl Account<'_> {
         self.0.fetch_add(Self::one(mode), Ordering::Relaxed);
     }
 
-    /// Whether there is such a latch.
+    /// Whether C holds such a latch.
     pub(crate) fn has(&self, mode: Mode) -> bool {
         Self::less(mode, self.0.load(Ordering::Relaxed)).is_some()
     }
 
-    /// A latch is about to be given back. False: there is none, and of several calls that give one back one is right.
+    /// A latch is about to be released. False: C holds none. If several calls release the same latch, one of
+    /// them gets true.
     #[must_use]
     pub(crate) fn give_back(&self, mode: Mode) -> bool {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| Self::less(mode, word)).is_ok()

@@ -1,17 +1,17 @@
 //! The C ABI of Pagestone (`pgs_*`), over the public Rust API only.
 //!
-//! The header `bindings-c/include/pagestone.h` is made from these sources; there the functions are described.
+//! The header `bindings-c/include/pagestone.h` is generated from these sources and describes the functions.
 //!
 //! # Safety
 //! Every `unsafe extern "C"` function relies on what the header demands of its caller: a pointer is NULL or valid for
-//! what the function does with it until it returns, text ends in NUL, no other call ends a handle before the call
-//! returns, a struct is as long as its `size` says, and a caller that unpins or unlatches has the pin or latch.
+//! its use until the function returns; text ends in NUL; no other call ends a handle before the call returns; a
+//! struct is as long as its `size` says; a caller that unpins or unlatches has the pin or the latch.
 
 #![allow(
     clippy::multiple_unsafe_ops_per_block,
-    reason = "one promise of the C caller covers all pointers of a call, and one comment tells it"
+    reason = "one promise of the C caller covers all pointers of a call, and one comment states it"
 )]
-#![allow(clippy::missing_safety_doc, reason = "what C must keep to is said above, for all functions")]
+#![allow(clippy::missing_safety_doc, reason = "the contract of C callers is stated above, for all functions")]
 
 mod batch;
 mod boundary;
@@ -33,7 +33,7 @@ mod store;
 mod value;
 mod version;
 
-// For callers in Rust that do what a C program does: the fuzzer.
+// For the fuzzer, which calls the functions as a C program does.
 pub use batch::*;
 pub use check::{Finding, pgs_check};
 pub use code::*;

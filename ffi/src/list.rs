@@ -6,22 +6,23 @@ use crate::handle;
 use crate::store::Store;
 use std::ffi::{CString, c_char, c_int, c_void};
 
-/// One object, as pgs_list() shows it.
+/// One object in a pgs_list().
 #[repr(C)]
 pub struct Entry {
-    /// sizeof(pgs_entry) of the library: newer ones have more fields behind.
+    /// sizeof(pgs_entry) in the library. Newer libraries add fields at the end.
     pub size: usize,
-    /// The object's name, valid during the call.
+    /// The name of the object, valid during the call.
     pub name: *const c_char,
-    /// Its number: never used again in this region.
+    /// Its number, which is never used again in this region.
     pub id: u64,
     /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// Calls `visit` with each object whose name begins with `prefix` (NULL: with each that has a name), in the order of names,
-/// until there are no more or `visit` returns anything but 0; `stopped` (may be NULL) tells what it returned last. `visit`
-/// may call any function but pgs_close(); objects created or unlinked meanwhile may be missing or shown.
+/// Calls `visit` for each object whose name begins with `prefix` (NULL: for each that has a name), in the
+/// order of their names, until there are no more or `visit` returns a value other than 0. `stopped` (may be
+/// NULL) gets the last value that `visit` returned. `visit` may call any function but pgs_close(). Objects
+/// that are created or unlinked meanwhile may be shown or not.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_list(
@@ -40,7 +41,7 @@ pub unsafe extern "C" fn pgs_list(
             let mut said = 0;
             for object in store.engine.list_prefix(prefix)? {
                 let name = CString::new(object.name)
-                    .map_err(|_| Failure::new(PGS_E_CORRUPT, "a name on the medium holds a NUL\0"))?;
+                    .map_err(|_| Failure::new(PGS_E_CORRUPT, "a name on the medium contains a NUL\0"))?;
                 let size = size_of::<Entry>();
                 let entry = Entry { size, name: name.as_ptr(), id: object.id, bytes: object.len };
                 said = visit(arg, &raw const entry);

@@ -1,4 +1,4 @@
-//! What failed, in words, for the calling thread.
+//! The reason of the last failure, in words, per thread.
 
 use crate::code;
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ pub(crate) fn keep(words: Cow<'static, str>) {
     let _ = MESSAGE.try_with(|message| message.replace(line));
 }
 
-/// Text that ends in its own NUL is used as it is; C callers get it without an allocation.
+/// Static text that ends in NUL is used without an allocation.
 fn fixed(words: &'static str) -> Cow<'static, CStr> {
     match CStr::from_bytes_with_nul(words.as_bytes()) {
         Ok(words) => Cow::Borrowed(words),
@@ -26,22 +26,24 @@ fn fixed(words: &'static str) -> Cow<'static, CStr> {
     }
 }
 
-/// Names and paths may hold any byte: one that would end the text or its line early is replaced.
+/// Names and paths may contain any byte. One that would end the text or its line early is replaced.
 fn line(mut words: String) -> Cow<'static, CStr> {
     words = words.replace(['\0', '\n'], " ");
     CString::new(words).map_or(Cow::Borrowed(c"the message cannot be shown"), Cow::Owned)
 }
 
-/// Why the calling thread's last failed call failed: one line of UTF-8, never NULL, empty when none has
-/// failed.
+/// The reason why the calling thread's last failed call failed: one line of UTF-8, never NULL, empty if no
+/// call has failed.
 ///
-/// Valid until the next pgs_* call of this thread fails, or the thread ends. Calls that succeed keep it.
+/// It is valid until the next pgs_* call of this thread fails, or the thread ends. Calls that succeed keep
+/// it.
 #[unsafe(no_mangle)]
 pub extern "C" fn pgs_message() -> *const c_char {
     MESSAGE.try_with(|message| message.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
-/// The name of a status code: "PGS_E_BUSY"; "errno" for a negated errno, "unknown" for anything else. Static.
+/// The name of a status code, such as "PGS_E_BUSY"; "errno" for a negated errno; "unknown" for anything else.
+/// The text is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn pgs_code_name(code: c_int) -> *const c_char {
     code::name(code).as_ptr()

@@ -1,4 +1,4 @@
-//! Objects: named bytes.
+//! Objects: named arrays of bytes.
 
 use crate::boundary::{Out, bytes, bytes_mut, enter, put, text};
 use crate::handle::{self, Handle};
@@ -7,9 +7,9 @@ use crate::store::Store;
 use crate::value::Kind;
 use std::ffi::{c_char, c_int, c_void};
 
-/// A handle on an object of a store. Made by pgs_object_open(), ended by pgs_object_close().
+/// A handle of an object of a store. Created by pgs_object_open(), ended by pgs_object_close().
 pub struct Object {
-    /// The engine's object.
+    /// The object of the engine.
     pub(crate) engine: pagestone::Object,
     /// Whether its store is open read-only.
     pub(crate) read_only: bool,
@@ -23,7 +23,7 @@ impl Handle for Object {
     }
 }
 
-/// Opens the object `name`; `flags`: PGS_CREATE, PGS_EXCLUSIVE. Several handles on one object are one object.
+/// Opens the object `name`. `flags`: PGS_CREATE, PGS_EXCLUSIVE. All handles of an object share its contents.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_EXISTS; PGS_E_BAD_NAME; PGS_E_READ_ONLY (it would have to be created);
 /// PGS_E_NO_SPACE.
@@ -54,25 +54,25 @@ pub unsafe extern "C" fn pgs_object_open(
     }
 }
 
-/// Ends the handle. Syncs nothing, and leaves pins as they are. NULL, and what is no live handle of an object, is a
-/// no-op.
+/// Ends the handle. It syncs nothing and keeps pins. NULL, and a value that is not a live handle of an
+/// object, does nothing.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_close(object: *mut Object) {
     if object.is_null() {
         return;
     }
-    // No status can be returned; pgs_message() has the words.
+    // It returns no status; pgs_message() has the words.
     let _ = enter(|| {
         drop(handle::take(object)?);
         Ok(())
     });
 }
 
-/// Copies up to `len` bytes from `offset` to `buf`. `done` is how many: fewer than `len` only where the
-/// object ends. What was never written reads as zeros. Each frame is copied under its latch: no torn page,
-/// though a range of several pages is not one instant. `buf` lies in no region: what is stored there past the
-/// library is lost by the next loss of power.
+/// Copies up to `len` bytes from `offset` to `buf`. `done` gets the number of bytes copied, which is less
+/// than `len` only at the end of the object. Bytes that were never written read as zeros. Each page is copied
+/// under its latch, so no page is torn, but several pages may be of different moments. `buf` must not be in a
+/// region: the library does not know of these stores, so a loss of power may lose them even after a sync.
 ///
 /// Errors: PGS_E_POISONED_FRAME.
 // # Safety: that of the crate.
@@ -95,9 +95,9 @@ pub unsafe extern "C" fn pgs_object_read(
     }
 }
 
-/// Copies `len` bytes from `buf` to `offset`: all of them, or an error. Past the end the object grows; a gap
-/// reads as zeros. Every reader, every holder of a pin and every mapping sees the bytes at once. Never waits
-/// for a pin. `buf` may lie in a pinned page, but not in one that the call changes.
+/// Copies `len` bytes from `buf` to `offset`: all of them, or an error. A write past the end grows the
+/// object, and the gap reads as zeros. Every reader, pin and mapping sees the bytes at once. The call never
+/// waits for a pin. `buf` may be in a pinned page, but not in a page that the call changes.
 ///
 /// Errors: PGS_E_NO_SPACE (bytes inside the old size may be new); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE
 /// (the object would be too large); PGS_E_POISONED_FRAME.
@@ -115,9 +115,8 @@ pub unsafe extern "C" fn pgs_object_write(
     unsafe { handle::on(object, |object| Ok(object.engine.write_at(offset, bytes(buf.cast(), len)?)?)) }
 }
 
-/// Writes `len` bytes at the end, wherever that is at the moment; `offset` (may be NULL) tells where they
-/// went. Appends of several threads never overlap. `buf` may lie in a pinned page, but not in one that the
-/// call changes.
+/// Writes `len` bytes at the current end of the object. `offset` (may be NULL) gets their position. Appends
+/// of several threads never overlap. `buf` may be in a pinned page, but not in a page that the call changes.
 ///
 /// Errors and durability: as pgs_object_write().
 // # Safety: that of the crate.
@@ -138,7 +137,7 @@ pub unsafe extern "C" fn pgs_object_append(
     }
 }
 
-/// The object's size in bytes.
+/// Gets the size of the object in bytes.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_size(object: *const Object, size: *mut u64) -> c_int {
@@ -151,8 +150,9 @@ pub unsafe extern "C" fn pgs_object_size(object: *const Object, size: *mut u64) 
     }
 }
 
-/// Makes the object `size` bytes long. Bytes cut off are gone: grown again, they read as zeros. A page that
-/// is pinned keeps its bytes for the holders of its pins, and its frame is not used again until the last unpin.
+/// Makes the object `size` bytes long. Bytes that are cut off are gone: if the object grows again, they read
+/// as zeros. A pinned page that is cut off keeps its bytes for its pins, and its frame is not used again
+/// before the last unpin.
 ///
 /// Errors: PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE; PGS_E_NO_SPACE.
 ///
@@ -164,10 +164,10 @@ pub unsafe extern "C" fn pgs_object_resize(object: *mut Object, size: u64) -> c_
     unsafe { handle::on(object, |object| Ok(object.engine.set_len(size)?)) }
 }
 
-/// Gives every page that holds a byte of [offset, offset + len) a frame of its own, zeroed where it had none.
-/// The size stays: writes there later cannot fail for want of space, and cost less to sync.
+/// Allocates a frame for every page that has a byte in [offset, offset + len) and has no frame; it is zeroed.
+/// The size stays. Later writes there cannot fail for lack of space and cost less to sync.
 ///
-/// Errors: PGS_E_NO_SPACE (pages that got a frame keep it); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
+/// Errors: PGS_E_NO_SPACE (new frames may stay allocated); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
 // # Safety: that of the crate.
@@ -177,10 +177,10 @@ pub unsafe extern "C" fn pgs_object_allocate(object: *mut Object, offset: u64, l
     unsafe { handle::on(object, |object| Ok(object.engine.allocate(offset, len)?)) }
 }
 
-/// Makes [offset, offset + len) read as zeros and gives back the frames of whole pages in it. The size stays.
+/// Makes [offset, offset + len) read as zeros and frees the frames of whole pages in it. The size stays.
 ///
-/// Errors: PGS_E_NO_SPACE (thousands of pages are pinned: some may be zeros already); PGS_E_READ_ONLY;
-/// PGS_E_OUT_OF_RANGE.
+/// Errors: PGS_E_NO_SPACE (the region is full and thousands of its pages are pinned: a part of the range may
+/// be zeros already); PGS_E_READ_ONLY; PGS_E_OUT_OF_RANGE.
 ///
 /// Durability: after pgs_object_sync() or pgs_store_sync().
 // # Safety: that of the crate.
@@ -190,8 +190,8 @@ pub unsafe extern "C" fn pgs_object_punch(object: *mut Object, offset: u64, len:
     unsafe { handle::on(object, |object| Ok(object.engine.punch_hole(offset, len)?)) }
 }
 
-/// Makes durable what was written to the object, its size and its name before the call. Costs what is dirty,
-/// not what is large.
+/// Makes durable what was written to the object before the call, its size and its name. The cost depends on
+/// the number of dirty bytes, not on the size of the object.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_sync(object: *mut Object) -> c_int {
@@ -199,8 +199,8 @@ pub unsafe extern "C" fn pgs_object_sync(object: *mut Object) -> c_int {
     unsafe { handle::on(object, |object| Ok(object.engine.sync()?)) }
 }
 
-/// As pgs_object_sync(), for the bytes of [offset, offset + len) and everything needed to read them back. Bytes past
-/// the end are none.
+/// As pgs_object_sync(), for the bytes of [offset, offset + len) and everything that is needed to read them
+/// back. Bytes past the end are ignored.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_object_sync_range(object: *mut Object, offset: u64, len: u64) -> c_int {

@@ -1,34 +1,35 @@
-//! How a store is opened.
+//! How to open a store.
 
 use crate::boundary::{Answer, Failure, Growing};
 use pagestone::Durability;
 use std::time::Duration;
 
-/// pgs_open(): create the region if the file is missing, empty or never formatted. pgs_object_open(): create
-/// the object if it is missing.
+/// pgs_open(): create the region if the file is missing, empty or was never formatted. pgs_object_open():
+/// create the object if it is missing.
 pub const PGS_CREATE: u32 = 1;
-/// With PGS_CREATE: PGS_E_EXISTS if it is there already.
+/// With PGS_CREATE: fail with PGS_E_EXISTS if it exists already.
 pub const PGS_EXCLUSIVE: u32 = 2;
-/// pgs_open(): change nothing, not even the file's bytes; several readers may have the region open at once.
+/// pgs_open(): change nothing, not even the bytes of the file. Several readers may have the region open at
+/// once.
 pub const PGS_READ_ONLY: u32 = 4;
-/// pgs_open(): recover as after a loss of power, whatever can be told of the last owner's end. For a region file whose
-/// bytes were put back to earlier ones under the same inode.
+/// pgs_open(): recover as after a loss of power, whatever the region says about the last owner. Use it for a
+/// region file whose bytes were replaced by older ones under the same inode.
 pub const PGS_ASSUME_POWER_LOSS: u32 = 8;
 
-/// pgs_open(): allow storage that writes elsewhere when it is overwritten (btrfs, bcachefs, zfs), where a full disk can
-/// end the process with SIGBUS although space was allocated.
+/// pgs_open(): allow copy-on-write storage (btrfs, bcachefs, zfs). There a full disk can end the process with
+/// SIGBUS although space was allocated.
 pub const PGS_COPY_ON_WRITE: u32 = 16;
 
-/// No demand; or: the medium is taken for what it says it is.
+/// No requirement; for `assume`: use the class that the medium reports.
 pub const PGS_DURABILITY_ANY: u32 = 0;
-/// Lost with the machine (DRAM, tmpfs).
+/// Lost when the machine loses power (DRAM, tmpfs).
 pub const PGS_DURABILITY_VOLATILE: u32 = 1;
-/// Durable by fdatasync (an ordinary file).
+/// Made durable by fdatasync (an ordinary file).
 pub const PGS_DURABILITY_FDATASYNC: u32 = 2;
-/// Durable by cache-line flush and fence (persistent memory).
+/// Made durable by cache-line flush and fence (persistent memory).
 pub const PGS_DURABILITY_CACHE_LINE: u32 = 3;
 
-/// How to open a store. All zero but `size` is the default.
+/// Options of pgs_open(). All fields but `size` may be 0, which is the default.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Options {
@@ -36,16 +37,18 @@ pub struct Options {
     pub size: usize,
     /// PGS_CREATE, PGS_EXCLUSIVE, PGS_READ_ONLY, PGS_ASSUME_POWER_LOSS, PGS_COPY_ON_WRITE.
     pub flags: u32,
-    /// The weakest durability that will do (PGS_DURABILITY_*); a weaker medium is PGS_E_TOO_WEAK.
+    /// The weakest durability that is acceptable (PGS_DURABILITY_*). A weaker medium is PGS_E_TOO_WEAK.
     pub required: u32,
-    /// Take the medium for this class whatever it is (tests, a known platform); pgs_info() shows it.
+    /// Treat the medium as this class, whatever it is (for tests, or a known platform). pgs_info() reports it
+    /// as assumed.
     pub assume: u32,
-    /// Frames of the log of a region that is created; 0: the default.
+    /// Frames of the log of a new region; 0: the default.
     pub log_frames: u32,
-    /// The region never grows beyond this many bytes; 0: as large as the medium and the address window allow.
+    /// The region never grows beyond this many bytes; 0: as far as the medium and the reserved addresses
+    /// allow.
     pub max_bytes: u64,
-    /// Milliseconds that pgs_open() waits while another process, or this one, has the region open; 0: an owner that was
-    /// killed and is still being cleared away is waited for, and for a moment one that reads.
+    /// How many milliseconds pgs_open() waits while another process, or this one, has the region open. With 0
+    /// it still waits for an owner that was killed and has not gone yet, and for a moment for a reader.
     pub wait_ms: u64,
     /// Must be 0.
     pub reserved: [u64; 3],
@@ -59,7 +62,7 @@ unsafe impl Growing for Options {
 const _: () = assert!(size_of::<Options>() == 64);
 
 impl Options {
-    /// What pgs_open() does without options.
+    /// The options that pgs_open() uses for NULL.
     pub(crate) const DEFAULT: Self = Self {
         size: 64,
         flags: 0,
@@ -71,7 +74,7 @@ impl Options {
         reserved: [0; 3],
     };
 
-    /// The engine's options.
+    /// The same as options of the engine.
     pub(crate) fn engine(&self) -> Answer<pagestone::Options> {
         let known = PGS_CREATE | PGS_EXCLUSIVE | PGS_READ_ONLY | PGS_ASSUME_POWER_LOSS | PGS_COPY_ON_WRITE;
         let flags = Flags::of(self.flags, known)?;
@@ -110,7 +113,7 @@ fn class(number: u32) -> Answer<Option<Durability>> {
         PGS_DURABILITY_VOLATILE => Durability::Volatile,
         PGS_DURABILITY_FDATASYNC => Durability::Fdatasync,
         PGS_DURABILITY_CACHE_LINE => Durability::CacheLine,
-        _ => return Err(Failure::invalid(format!("there is no durability class {number}"))),
+        _ => return Err(Failure::invalid(format!("unknown durability class {number}"))),
     }))
 }
 
@@ -123,23 +126,23 @@ pub(crate) fn number(class: Durability) -> u32 {
     }
 }
 
-/// Flags of a call, all of them known.
+/// The flags of a call; all bits are known ones.
 #[derive(Clone, Copy)]
 pub(crate) struct Flags(u32);
 
 impl Flags {
-    /// `bits`, if none lies outside `known`; PGS_EXCLUSIVE only with PGS_CREATE.
+    /// `bits`, if all are in `known`. PGS_EXCLUSIVE needs PGS_CREATE.
     pub(crate) fn of(bits: u32, known: u32) -> Answer<Self> {
         let flags = Self(bits);
         if bits & !known != 0 {
             return Err(Failure::invalid(format!("unknown flags {:#x}", bits & !known)));
         }
         if known & PGS_EXCLUSIVE != 0 && flags.has(PGS_EXCLUSIVE) && !flags.has(PGS_CREATE) {
-            return Err(Failure::invalid("PGS_EXCLUSIVE means something with PGS_CREATE only\0"));
+            return Err(Failure::invalid("PGS_EXCLUSIVE needs PGS_CREATE\0"));
         }
         Ok(flags)
     }
-    /// Whether `flag` is among them.
+    /// Whether `flag` is set.
     pub(crate) const fn has(self, flag: u32) -> bool {
         self.0 & flag != 0
     }

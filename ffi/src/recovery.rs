@@ -1,35 +1,35 @@
-//! How the last owner's life ended.
+//! How the last owner of a region ended.
 
 use pagestone::store::{Ending, Why};
 use std::ffi::{CStr, c_char};
 
 /// pgs_store_info.ending: the last owner closed the region, or there was none.
 pub const PGS_ENDING_CLEAN: u32 = 0;
-/// The last owner's process died, and all that it had changed is there.
+/// The process of the last owner died, and everything that it had changed is there.
 pub const PGS_ENDING_PROCESS_DEATH: u32 = 1;
-/// The power failed, or that cannot be ruled out: what was synced is there.
+/// The power failed, or that cannot be excluded: everything that was synced is there.
 pub const PGS_ENDING_POWER_LOSS: u32 = 2;
 
-/// pgs_store_info.why: the region is new, or was closed in order.
+/// pgs_store_info.why: the region is new or was closed.
 pub const PGS_WHY_CLOSED: u32 = 0;
-/// It is the same file, and its file system was mounted all the time.
+/// It is the same file, and its file system has been mounted all the time.
 pub const PGS_WHY_KEPT: u32 = 1;
-/// The machine was booted since, or this boot cannot be told (no /proc).
+/// The machine was rebooted since, or this boot cannot be identified (no /proc).
 pub const PGS_WHY_OTHER_BOOT: u32 = 2;
-/// It is another file than the owner's: a copy, a snapshot.
+/// It is not the file that the owner had, but a copy or a snapshot.
 pub const PGS_WHY_OTHER_FILE: u32 = 3;
-/// The file system was unmounted since, or that cannot be ruled out.
+/// The file system was unmounted since, or that cannot be excluded.
 pub const PGS_WHY_OTHER_MOUNTING: u32 = 4;
 /// A flush of the owner had failed.
 pub const PGS_WHY_FAILED_FLUSH: u32 = 5;
-/// What the owner had stored could not all be written to the medium after its death.
+/// Not everything that the owner had stored could be written to the medium after its death.
 pub const PGS_WHY_FAILED_WRITEBACK: u32 = 6;
-/// What says how the owner left is damaged.
+/// The record of how the owner ended is damaged.
 pub const PGS_WHY_UNREADABLE: u32 = 7;
-/// PGS_ASSUME_POWER_LOSS said so.
+/// PGS_ASSUME_POWER_LOSS was given.
 pub const PGS_WHY_ASSUMED: u32 = 8;
 
-/// A PGS_WHY_* in words, in English; never NULL.
+/// A PGS_WHY_* constant in words, in English. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn pgs_why_text(why: u32) -> *const c_char {
     text(why).as_ptr()
@@ -50,7 +50,7 @@ fn text(why: u32) -> &'static CStr {
     }
 }
 
-/// The PGS_ENDING_* of an ending. What this border does not know is no better than a loss of power.
+/// The PGS_ENDING_* of an ending. An ending that this library does not know counts as a loss of power.
 pub(crate) fn ending(ending: Ending) -> u32 {
     match ending {
         Ending::Clean => PGS_ENDING_CLEAN,

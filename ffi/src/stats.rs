@@ -1,4 +1,4 @@
-//! What a store is, and what it has done.
+//! Facts and counters of a store.
 
 use crate::boundary::{Growing, SizedOut};
 use crate::handle;
@@ -10,42 +10,42 @@ use pagestone::stats::Stats;
 use pagestone::units::FRAME_SIZE;
 use std::ffi::c_int;
 
-/// What an open region is.
+/// Facts about an open region.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct StoreInfo {
     /// In: sizeof(pgs_store_info).
     pub size: usize,
-    /// Device of the region's file, as stat() says.
+    /// Device of the region's file, as in stat().
     pub device: u64,
-    /// Inode of the region's file; both are 0 for anonymous memory.
+    /// Inode of the region's file. Both are 0 for anonymous memory.
     pub inode: u64,
-    /// Bytes of the region now.
+    /// Current size of the region in bytes.
     pub bytes: u64,
     /// Number of its first frame in this process.
     pub first_pfn: u64,
-    /// What syncs rely on: PGS_DURABILITY_*.
+    /// The durability that a sync gives: PGS_DURABILITY_*.
     pub durability: u32,
-    /// 1 if that is an assumption of pgs_options and not what the medium says.
+    /// 1 if that was assumed by pgs_options, and not reported by the medium.
     pub assumed: u32,
     /// 1 if it is open read-only.
     pub read_only: u32,
-    /// 1 after a failed commit: it must be closed and opened again.
+    /// 1 after a failed commit: close the store and open it again.
     pub poisoned: u32,
-    /// How the last owner's life ended, as this opening found it: PGS_ENDING_*.
+    /// How the last owner ended, as this opening found: PGS_ENDING_*.
     pub ending: u32,
-    /// What that was told by: PGS_WHY_*.
+    /// The reason for that conclusion: PGS_WHY_*.
     pub why: u32,
-    /// Operations of the log that were replayed.
+    /// Number of operations in the log that were replayed.
     pub replayed: u64,
-    /// Operations that were found whole in the log and not replayed: nothing had made them durable.
+    /// Number of operations that were complete in the log but not replayed, because they were not committed.
     pub dropped: u64,
     /// 0.
     pub reserved: u64,
 }
 
-/// What the store is. Set `info->size` before the call. Works on a poisoned store. PGS_E_TRUNCATED, once: the
-/// file has been cut since the last look, and the store is poisoned from now on.
+/// Gets facts about the store. Set `info->size` before the call. It works on a poisoned store. It returns
+/// PGS_E_TRUNCATED once, if the file was cut since the last check; the store is poisoned from then on.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_info(store: *const Store, info: *mut StoreInfo) -> c_int {
@@ -78,9 +78,10 @@ pub unsafe extern "C" fn pgs_info(store: *const Store, info: *mut StoreInfo) -> 
     }
 }
 
-/// Whether the store's file is still as long as it was: what a server asks before each piece of work, since a touch of a
-/// page that has been cut off ends the process (SIGBUS). One system call. PGS_E_TRUNCATED, once: it has been cut since
-/// the last look; PGS_E_POISONED from then on, and after a failed commit.
+/// Checks, by one system call, that the store's file is still as long as it was. A server calls this before
+/// each piece of work, because an access to a page that was cut off ends the process (SIGBUS). It returns
+/// PGS_E_TRUNCATED once, if the file was cut since the last check, and PGS_E_POISONED from then on and after
+/// a failed commit.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_check_length(store: *const Store) -> c_int {
@@ -88,24 +89,24 @@ pub unsafe extern "C" fn pgs_check_length(store: *const Store) -> c_int {
     unsafe { handle::on(store, |store| Ok(store.engine.check_length()?)) }
 }
 
-/// What a store has done since it was opened, and the table of descriptors that all stores of the process
+/// Counters of a store since it was opened, and of the table of descriptors, which all stores of the process
 /// share.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Counters {
     /// In: sizeof(pgs_counters).
     pub size: usize,
-    /// Objects that have handles.
+    /// Objects with handles.
     pub open_objects: u64,
-    /// Frames that have pins.
+    /// Frames with pins.
     pub pinned_pages: u64,
-    /// Syncs that looked for something to do.
+    /// Syncs, including those that found nothing to do.
     pub syncs: u64,
     /// Records appended to the log.
     pub log_records: u64,
-    /// Their bytes.
+    /// Bytes of these records.
     pub log_bytes: u64,
-    /// Marks made durable: each commits all records before it.
+    /// Durable marks; each commits all records before it.
     pub log_commits: u64,
     /// Moves of the log's tail.
     pub log_tail_moves: u64,
@@ -113,33 +114,34 @@ pub struct Counters {
     pub log_recovered: u64,
     /// Cache lines written back by a flush instruction.
     pub lines_flushed: u64,
-    /// Cache lines written past the cache.
+    /// Cache lines written by non-temporal stores.
     pub lines_streamed: u64,
     /// Fences.
     pub fences: u64,
     /// fdatasync calls.
     pub file_syncs: u64,
-    /// Ranges of the log written through (pwritev2 with RWF_DSYNC).
+    /// Ranges of the log that were written through (pwritev2 with RWF_DSYNC).
     pub write_throughs: u64,
-    /// Process-wide: descriptors that fit the table.
+    /// Process-wide: capacity of the table in descriptors.
     pub table_frames: u64,
-    /// Process-wide: chunks of the table that have memory.
+    /// Process-wide: chunks of the table with memory.
     pub table_chunks: u64,
     /// Process-wide: bytes of that memory.
     pub table_bytes: u64,
-    /// Process-wide: descriptors made by a first touch.
+    /// Process-wide: descriptors populated by a first touch.
     pub table_first_touches: u64,
     /// Process-wide: chunks whose memory was given back.
     pub table_reclaims: u64,
     /// Batches committed.
     pub batches: u64,
-    /// What is to be freed and cannot be, since the medium is damaged there; pgs_check() names each.
+    /// Things that should be freed but cannot, because the medium is damaged there; pgs_check() names each.
     pub set_aside: u64,
     /// 0.
     pub reserved: [u64; 6],
 }
 
-/// Counts. Set `counters->size` before the call. Each number is right, all together are no instant.
+/// Gets the counters. Set `counters->size` before the call. Each number is exact, but they are not of one
+/// moment.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_stats(store: *const Store, counters: *mut Counters) -> c_int {

@@ -14,15 +14,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// A region that is open, with its objects. Made by pgs_open(), ended by pgs_close().
+/// An open region with its objects. Created by pgs_open(), ended by pgs_close().
 pub struct Store {
-    /// The engine's store.
+    /// The store of the engine.
     pub(crate) engine: pagestone::Store,
-    /// Its pfns, which stay the same while it is open.
+    /// Its pfns, which do not change while it is open.
     pub(crate) pfns: PfnRange,
     /// Whether it is open read-only.
     pub(crate) read_only: bool,
-    /// Latches that C holds on its pages.
+    /// The latches that C holds on its pages.
     pub(crate) latches: Latches,
 }
 
@@ -41,22 +41,22 @@ impl From<pagestone::Store> for Store {
     }
 }
 
-/// Most bytes of an object's name.
+/// Maximum length of an object's name in bytes.
 pub const PGS_NAME_MAX: usize = 255;
 
-// The engine has the limit in words only: the C test `names` holds the two together.
+// The engine does not export this limit; the C test `names` checks that the two agree.
 const _: () = assert!(PGS_NAME_MAX == u8::MAX as usize);
 
-/// Opens the region in the file `path`, recovering what a crash left.
+/// Opens the region in the file `path` and recovers it after a crash.
 ///
-/// `options` may be NULL: an existing region, for reading and writing. An opening that changes nothing later
-/// writes nothing. Opened twice at once, also by this process or through another path, the second is
-/// PGS_E_IN_USE.
+/// `options` may be NULL: then an existing region is opened for reading and writing. An opening that changes
+/// nothing writes nothing, except what a recovery needs. A second opening at the same time, also by this
+/// process or through another path, returns PGS_E_IN_USE.
 ///
 /// Errors: -ENOENT, -EACCES, ...; PGS_E_EXISTS; PGS_E_NOT_A_REGION; PGS_E_VERSION; PGS_E_FEATURES;
 /// PGS_E_IN_USE; PGS_E_TOO_WEAK; PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE (an option).
 ///
-/// Durability: a region that was created is durable before the call returns.
+/// Durability: a new region is durable before the call returns.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_open(
@@ -83,22 +83,22 @@ pub unsafe extern "C" fn pgs_open(
     })
 }
 
-/// Opens something else in the place of a path, or leaves it alone.
+/// Opens another store in place of a path, or returns `None` for paths that it does not handle.
 type StandIn = Box<dyn Fn(&Path) -> Option<pagestone::Result<pagestone::Store>> + Send + Sync>;
 
 static STAND_IN: OnceLock<StandIn> = OnceLock::new();
 
-/// Has pgs_open() ask `stand_in` first, for good (tests that record what a database does to a region, or crash it).
-/// False: another stand-in is asked already.
+/// Makes pgs_open() ask `stand_in` first, for the rest of the process. Tests use this to record what a
+/// database does to a region, or to crash it. False: another stand-in is installed already.
 #[doc(hidden)]
 pub fn open_by(stand_in: StandIn) -> bool {
     STAND_IN.set(stand_in).is_ok()
 }
 
-/// A store in memory begins with this many bytes, and grows.
+/// The initial size of a store in memory, which grows.
 const MEMORY_FIRST: u64 = 1 << 20;
 
-/// Opens an empty store of at most `max_bytes` bytes in anonymous memory; its durability is volatile.
+/// Opens an empty store of at most `max_bytes` bytes in anonymous memory. Its durability is volatile.
 ///
 /// Errors: PGS_E_NO_SPACE; PGS_E_OUT_OF_RANGE.
 // # Safety: that of the crate.
@@ -114,13 +114,13 @@ pub unsafe extern "C" fn pgs_open_memory(max_bytes: u64, store: *mut *mut Store)
     })
 }
 
-/// Syncs and closes the store; NULL is PGS_OK. After PGS_E_BUSY the store is open as before; after any other
-/// answer the handle has ended, and a failed sync is told (what was not synced is what a crash would have
-/// cost).
+/// Syncs and closes the store. NULL does nothing and returns PGS_OK. After PGS_E_BUSY the store is still
+/// open, unchanged. After any other status the handle has ended, even if the sync failed; then a part of what
+/// was not synced may be lost, as after a crash.
 ///
-/// Errors: PGS_E_BUSY (objects or batches are open, pages pinned, or latches held).
+/// Errors: PGS_E_BUSY (objects or batches are open, pages are pinned, or latches are held).
 ///
-/// Durability: everything written is durable when it returns PGS_OK.
+/// Durability: everything written is durable when the call returns PGS_OK.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
         return code::PGS_OK;
     }
     enter(|| {
-        // Other threads use the handle while the store is asked, and go on when it refuses.
+        // Other threads may use the handle during this check, and go on if the close is refused.
         let ready = |store: &Store| Ok(store.engine.refuse_in_use()?);
         let (Taken { mut value, place }, _turn) = handle::take_if(store, ready)?;
         match value.engine.close() {
@@ -143,9 +143,8 @@ pub unsafe extern "C" fn pgs_close(store: *mut Store) -> c_int {
     })
 }
 
-/// Makes everything durable that was changed before the call: contents, sizes and names.
-///
-/// Errors: PGS_E_READ_ONLY never: there, it has nothing to do.
+/// Makes everything durable that was changed before the call: contents, sizes and names. On a read-only store
+/// there is nothing to do, and it succeeds.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_store_sync(store: *mut Store) -> c_int {
@@ -153,13 +152,13 @@ pub unsafe extern "C" fn pgs_store_sync(store: *mut Store) -> c_int {
     unsafe { handle::on(store, |store| Ok(store.engine.sync()?)) }
 }
 
-/// Gives free space back to the file system; `bytes` (may be NULL) is how many. The file keeps its length and gets
-/// holes; what is stored later takes its space from the disk again. Some of this happens by itself, where more
-/// than 16 MiB and an eighth of the region is free.
+/// Returns free space to the file system. `bytes` (may be NULL) gets the number of bytes returned. The file
+/// keeps its length and gets holes; later writes take space from the disk again. The library does a part of
+/// this by itself if more than 16 MiB and 1/8 of the region is free.
 ///
 /// Errors: PGS_E_READ_ONLY; -EOPNOTSUPP (a file system without holes).
 ///
-/// Durability: names and sizes that were changed before are durable when it returns PGS_OK.
+/// Durability: names and sizes that were changed before are durable when the call returns PGS_OK.
 // # Safety: that of the crate.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pgs_compact(store: *mut Store, bytes: *mut u64) -> c_int {
@@ -172,8 +171,8 @@ pub unsafe extern "C" fn pgs_compact(store: *mut Store, bytes: *mut u64) -> c_in
     }
 }
 
-/// Gives the object `from` the name `to`, at once for every caller. An object that was named `to` loses its
-/// name, as by pgs_unlink(). Open handles stay with their object.
+/// Renames the object `from` to `to`, atomically for all callers. If an object is named `to`, it loses its
+/// name, as by pgs_unlink(). Open handles keep their object.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.
 ///
@@ -190,8 +189,8 @@ pub unsafe extern "C" fn pgs_rename(store: *mut Store, from: *const c_char, to: 
     }
 }
 
-/// Takes the name away. An object that is open stays usable through its handles, as in POSIX; its space is
-/// free after the last pgs_object_close() and the last unpin.
+/// Removes the name. An open object stays usable through its handles, as in POSIX. Its space becomes free
+/// after the last pgs_object_close() and the last unpin.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY.
 ///
@@ -203,7 +202,8 @@ pub unsafe extern "C" fn pgs_unlink(store: *mut Store, name: *const c_char) -> c
     unsafe { handle::on(store, |store| Ok(store.engine.unlink(text(name, "name")?)?)) }
 }
 
-/// Whether an object has this name (1 or 0), and its size in bytes (0 if there is none); `size` may be NULL.
+/// Sets `exists` to 1 if an object has this name, else to 0, and `size` (may be NULL) to its size in bytes,
+/// or 0.
 ///
 /// Errors: PGS_E_BAD_NAME.
 // # Safety: that of the crate.
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn pgs_exists(
     }
 }
 
-/// Why a region was not opened. A file that should not be there and is has a code of its own.
+/// Why a region was not opened. A file that exists although PGS_EXCLUSIVE was given has its own code.
 fn told(path: &Path, flags: u32, error: pagestone::Error) -> Failure {
     match error {
         pagestone::Error::Io { source, .. }

@@ -1,17 +1,17 @@
-//! What C holds in the place of a pointer: a number that says what it is of, and of which use of its entry.
+//! The bits of a handle: its kind, the entry it belongs to, and which use of that entry.
 //!
-//! In the header a handle is a pointer to a type without a definition, and its bits are this number: programs that were
-//! compiled before go on, and the compiler still tells a store from an object. A struct would be typed as well, but would
-//! break every program that has one of the functions in its hands, compares a handle with NULL, or keeps it in a `void *`.
-//! Nothing reads through it, in the library neither. Its highest bits are never those of an address that a process can
-//! have, so a program that reads through it anyway is stopped at once.
+//! In the header a handle is a pointer to an incomplete type, and its bits are this number. So programs that were
+//! compiled against an older library still work, and the compiler still tells a store from an object. A struct would
+//! be as well typed, but would break every program that stores a function's address, compares a handle with NULL, or
+//! keeps it in a `void *`. Nothing dereferences a handle, not even the library. Its highest bits never occur in an
+//! address of a process, so a program that dereferences a handle stops at once.
 
 use std::fmt;
 use std::ptr;
 
 const _: () = assert!(usize::BITS == 64, "a handle is 64 bits in the place of a pointer");
 
-/// What a handle is of. The numbers are part of what C holds; 0 is no kind.
+/// The kind of a handle. The numbers are part of the handles that C holds; 0 is no kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -33,7 +33,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// From the highest bit: 4 of the kind, 36 of the generation, 24 of the index.
+/// From the highest bit: 4 bits of the kind, 36 of the generation, 24 of the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Value(pub(crate) u64);
 
@@ -41,17 +41,18 @@ const INDEX_BITS: u32 = 24;
 const KIND_SHIFT: u32 = 60;
 
 impl Value {
-    /// Entries that there can be; the first is never used.
+    /// Number of entries. The first is never used.
     pub(crate) const INDEXES: u32 = 1 << INDEX_BITS;
-    /// The generation that no handle has: an entry that has come so far is used no more, so that no handle returns.
+    /// The last generation, which no handle has. An entry that reaches it is retired, so that no handle value
+    /// returns.
     pub(crate) const LAST: u64 = (1 << (KIND_SHIFT - INDEX_BITS)) - 1;
 
-    /// The handle of this use of an entry.
+    /// The handle for this use of an entry.
     pub(crate) const fn of(kind: Kind, generation: u64, index: u32) -> Self {
         Self((kind as u64) << KIND_SHIFT | Self::unused(generation, index).0)
     }
 
-    /// What an entry holds that is not in use: the generation of its next handle.
+    /// The word of an unused entry: the generation of its next handle.
     pub(crate) const fn unused(generation: u64, index: u32) -> Self {
         Self(generation << INDEX_BITS | index as u64)
     }

@@ -1,4 +1,4 @@
-//! Durable writes of 4 KiB: each returns when the bytes survive a power loss, as far as the medium has any.
+//! Durable writes of 4 KiB. Each returns when the bytes survive a power loss, as far as the medium can.
 
 use crate::pmem2;
 use crate::readers::PAGE;
@@ -18,15 +18,15 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 /// Bursts of each kind.
 pub const BURSTS: usize = 11;
-/// Pages that are written, each over what was there.
+/// The number of pages; each write overwrites one.
 const PAGES: u64 = 16384;
 
-/// Stores bytes over a page, durably.
+/// Overwrites a page durably.
 type Write = dyn Fn(u64, &[u8]) -> Outcome;
 
 /// One row.
 pub struct Contender {
-    /// What it is called.
+    /// The name.
     pub name: &'static str,
     /// Microseconds of a write, burst by burst.
     pub bursts: Vec<f64>,
@@ -43,7 +43,7 @@ impl Contender {
         median(&mut self.bursts.clone())
     }
 
-    /// The median of the ratios to another's bursts, which ran next to these.
+    /// The median ratio to another contender's adjacent bursts.
     pub fn beside(&self, other: &Self) -> f64 {
         let pairs = self.bursts.iter().zip(&other.bursts);
         median(&mut pairs.map(|(own, other)| own / other).collect::<Vec<_>>())
@@ -80,7 +80,7 @@ pub fn on_disk(folder: &Path) -> Outcome<Vec<Contender>> {
     Ok(contenders)
 }
 
-/// In memory that stands in for persistent memory; and why libpmem2 is not among them, if it is not.
+/// In memory that stands in for persistent memory. Also why libpmem2 is missing, if it is.
 ///
 /// # Errors
 /// As [`on_disk`].
@@ -123,7 +123,7 @@ fn ours(store: &Store) -> Outcome<Vec<Contender>> {
     ])
 }
 
-/// A file of `PAGES` pages that are there.
+/// A file of `PAGES` written pages.
 fn file(folder: &Path, name: &str) -> Outcome<File> {
     let mut file = File::options().read(true).write(true).create_new(true).open(folder.join(name))?;
     file.write_all(&vec![1; (PAGES * PAGE as u64) as usize])?;
@@ -131,7 +131,7 @@ fn file(folder: &Path, name: &str) -> Outcome<File> {
     Ok(file)
 }
 
-/// Bursts of `writes` writes of all contenders in turn.
+/// Runs bursts of `writes` writes of all contenders in turn.
 fn measure(contenders: &mut [Contender], writes: u32) -> Outcome {
     let mut random = Random::new(4);
     let mut bytes = [0; PAGE];

@@ -1,12 +1,12 @@
-//! How loaded the machine was: what other processes took of its processors while this one measured.
+//! How loaded the machine was: the processor time of other processes during the run.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::time::Instant;
 
-/// Ticks of `/proc/stat` in a second: the kernel's promise to programs.
+/// Ticks of `/proc/stat` per second: a constant of the kernel's interface.
 const TICKS: f64 = 100.0;
-/// Per cent of the processors' time that others may take of a machine that is called quiet.
+/// The most per cent of the processors' time that other processes may use on a machine that counts as quiet.
 const QUIET: f64 = 5.0;
 
 /// A moment.
@@ -30,7 +30,7 @@ impl Load {
         }
     }
 
-    /// Says how quiet the machine was since.
+    /// Describes how quiet the machine was since then.
     pub fn since(&self) -> String {
         let now = Self::now();
         let seconds = now.at.duration_since(self.at).as_secs_f64();
@@ -50,7 +50,7 @@ impl Load {
     }
 }
 
-/// Seconds that all processors have worked since the machine began, what its host took included.
+/// The busy seconds of all processors since the boot, including those taken by the host.
 fn busy(stat: &str) -> f64 {
     // user nice system idle iowait irq softirq steal
     let line = stat.lines().next().unwrap_or_default();

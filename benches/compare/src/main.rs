@@ -1,7 +1,7 @@
-//! `make bench-compare`: Pagestone beside others, in one run. Writes `benches/README.md` and its pictures.
+//! `make bench-compare`: compares Pagestone with other software in one run. Writes `benches/README.md` and its plots.
 //!
-//! Bursts of all contenders of a group alternate, so that a noisy neighbour hits all alike; each number is the median of
-//! its bursts, each ratio the median of the ratios of bursts that ran next to each other.
+//! Bursts of all contenders of a group alternate, so that other load on the machine affects all alike. Each number is
+//! the median of its bursts, and each ratio is the median of the ratios of adjacent bursts.
 
 mod causes;
 mod durable;
@@ -33,7 +33,7 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 const PAGES: u64 = 1 << 20;
 /// Bytes of a region beyond the pages.
 const OVERHEAD: u64 = 256 << 20;
-/// What the largest group keeps in memory, in pages: three times the pages, and the caches' books.
+/// The memory that the largest group uses, in pages: three times the pages, and the bookkeeping of the caches.
 const HELD: u64 = 7;
 
 fn main() -> Outcome {
@@ -51,14 +51,14 @@ fn main() -> Outcome {
     Ok(())
 }
 
-/// What stands above all tables.
+/// The text above all tables.
 fn head(begun: &Load) -> Page {
     let mut page = Page::default();
-    page.paragraph("# Pagestone beside others");
+    page.paragraph("# Pagestone compared with other software");
     page.paragraph(
-        "Written by `make bench-compare`; not to be edited. Each number is the median of its bursts, which alternate \
-         with those of all others of its table; in brackets stands the median of its ratios to Pagestone's bursts next \
-         to them. Less is better: below 1.00 Pagestone loses. Such cells are bold, and a letter leads to the cause.",
+        "Written by `make bench-compare`; do not edit. Each number is the median of several bursts. The bursts of all rows \
+         of a table alternate. The number in brackets is the median ratio to the adjacent bursts of Pagestone. Less is \
+         better: below 1.00, Pagestone is slower. Such cells are bold, and a letter refers to the cause.",
     );
     let machine = Machine::look().to_string().replace('\n', "; ");
     page.paragraph(&format!("Machine: {machine}."));
@@ -66,9 +66,9 @@ fn head(begun: &Load) -> Page {
     page
 }
 
-/// What `make` says.
+/// The arguments that `make` passes.
 struct Run {
-    /// A folder of the disk.
+    /// A folder on the disk.
     place: PathBuf,
     /// Where the page is written.
     out: PathBuf,
@@ -114,16 +114,16 @@ impl Run {
         page.heading(&format!("Pin + read + unpin: a word of one of {pages} pages of {PAGE} bytes"));
         page.paragraph(&format!(
             "Nanoseconds of one thread's processor time, medians of {} bursts. Independent: random pages, known \
-             beforehand. Dependent: each page says which one is next. Hot: one page. All pages are in memory, and every \
+             in advance. Dependent: each page names the next one. Hot: one page. All pages are in memory, and every \
              read is a hit.",
             readers::BURSTS
         ));
         let media = [
-            "In memory. Pagestone's frames are anonymous shared memory (memfd), the pool's anonymous memory; the caches \
-             hold the same pages, by `Arc`."
+            "In memory. Pagestone's frames are anonymous shared memory (memfd), the pool's are anonymous memory; \
+             the caches hold the same pages, by `Arc`."
                 .to_owned(),
-            format!("Files on {}, read out of the page cache.", file_system(&self.place)),
-            format!("redb on {}, all of it in redb's own cache.", file_system(&self.place)),
+            format!("Files on {}, read from the page cache.", file_system(&self.place)),
+            format!("redb on {}, with everything in redb's own cache.", file_system(&self.place)),
         ];
         let head = ["", "independent", "dependent", "hot"];
         for (medium, group) in media.iter().zip(&groups) {
@@ -146,7 +146,7 @@ impl Run {
     fn durable(&self, page: &mut Page) -> Outcome {
         page.heading("Durable writes of 4 KiB");
         page.paragraph(&format!(
-            "Microseconds by the clock, one thread, a random page of 64 MiB that is written over; medians of {} bursts.",
+            "Microseconds of wall-clock time, one thread; each write overwrites a random page of 64 MiB; medians of {} bursts.",
             durable::BURSTS
         ));
         let folder = tempfile::tempdir_in(&self.place)?;
@@ -156,8 +156,8 @@ impl Run {
         let folder = tempfile::tempdir_in("/dev/shm")?;
         let (memory, missing) = durable::in_memory(folder.path())?;
         page.paragraph(
-            "In memory (tmpfs) that is taken for persistent memory: bytes count as durable once their cache lines are \
-             flushed. Slower media add their own time to each.",
+            "In memory (tmpfs) that stands in for persistent memory: bytes count as durable once their cache lines are \
+             flushed. A slower medium adds its own time to each row.",
         );
         if let Some(why) = missing {
             eprintln!("bench-compare: libpmem2 was not measured: {why}");
@@ -185,7 +185,7 @@ impl Run {
     }
 
     fn databases(&self, page: &mut Page) -> Outcome {
-        page.heading("Databases on Pagestone beside their own files");
+        page.heading("Databases on Pagestone and on their own files");
         self.sqlite(page)?;
         for (medium, folder, class) in [
             (file_system(&self.place), self.place.as_path(), None),
@@ -193,7 +193,7 @@ impl Run {
         ] {
             let table = redb::measure(folder, class)?;
             page.paragraph(&format!(
-                "{} on {medium} ({}): microseconds; above 1.00 ours is faster. Medians of {} bursts.",
+                "{} on {medium} ({}): microseconds; above 1.00, Pagestone is faster. Medians of {} bursts.",
                 named("redb"),
                 table.class,
                 redb::BURSTS
@@ -205,8 +205,8 @@ impl Run {
             page.table(&["", "redb's file", "Pagestone", "ratio"], &rows.collect::<Vec<_>>());
         }
         page.paragraph(
-            "Where ours is slower (bold): what a commit logs is written twice, which shows where commits are large. Reads in \
-             a database's own cache do not reach us.",
+            "Where Pagestone is slower (bold): what a commit logs is written twice, which matters for large commits. Reads from \
+             a database's own cache do not reach Pagestone.",
         );
         Ok(())
     }
@@ -215,8 +215,8 @@ impl Run {
         let (disk, memory) = (tempfile::tempdir_in(&self.place)?, tempfile::tempdir_in("/dev/shm")?);
         let commits = sqlite::Commits::measure(disk.path(), memory.path())?;
         page.paragraph(&format!(
-            "SQLite, synchronous=FULL: commits per second, medians of {} bursts; then the ratios of bursts next to each \
-             other. Above 1.00 ours is faster. On tmpfs the region is told to count as cache lines.",
+            "SQLite, synchronous=FULL: commits per second, medians of {} bursts; then the ratios of adjacent bursts. \
+             Above 1.00, Pagestone (\"ours\") is faster. On tmpfs the region is assumed to be of the class `CacheLine`.",
             sqlite::ROUNDS
         ));
         let head = ["medium", "", "1 row", "10 rows", "100 rows"];
@@ -233,12 +233,12 @@ impl Run {
     }
 }
 
-/// A ratio of which less is a loss.
+/// Formats a ratio; bold if Pagestone is slower.
 fn marked(ratio: f64) -> String {
     if ratio < 0.98 { format!("**{ratio:.2}**") } else { format!("{ratio:.2}") }
 }
 
-/// Measures a group whose first row is ours.
+/// Measures a group whose first row is Pagestone.
 fn group(mut contenders: Vec<Contender<'_>>, ring: &Ring) -> Vec<(String, Vec<Cell>)> {
     readers::measure(&mut contenders, ring.pages());
     let ours = &contenders[0];

@@ -1,4 +1,4 @@
-//! The pictures: a bar for each contender, on a logarithmic scale.
+//! The plots: one bar per contender, on a logarithmic scale.
 
 use crate::report::OURS;
 use plotters::prelude::*;
@@ -11,8 +11,7 @@ const AROUND: u32 = 90;
 const BLUE_OF_OURS: RGBColor = RGBColor(0x1f, 0x6f, 0xb4);
 const OTHERS: RGBColor = RGBColor(0xa8, 0xb2, 0xbd);
 
-/// Writes a picture of costs in `unit`, the first of which stands at the top. Those whose name begins with ours are
-/// blue.
+/// Writes a plot of costs in `unit`, the first at the top. Bars whose name begins with Pagestone are blue.
 ///
 /// # Errors
 /// When the file cannot be written.

@@ -1,5 +1,5 @@
-//! libpmem2, as far as a durable copy needs it. The library is looked for when it is asked for: a machine without it lacks
-//! one row.
+//! The part of libpmem2 that a durable copy needs. The library is loaded at run time: a machine without it has one
+//! row fewer.
 
 use libloading::{Library, Symbol};
 use std::ffi::{c_int, c_uint, c_void};
@@ -27,16 +27,17 @@ pub struct Map {
     copy: Memcpy,
     map: *mut c_void,
     delete: Delete,
-    /// What the functions are in.
+    /// The library with the functions.
     _library: Library,
 }
 
 impl Map {
-    /// Maps a file of a medium whose stores are durable by cache lines. Memory that stands in for such a medium counts as
-    /// one where the environment has `PMEM2_FORCE_GRANULARITY=CACHE_LINE`, which libpmem2 has for tests.
+    /// Maps a file of a medium where stores become durable by cache-line flushes. Memory that stands in for such a
+    /// medium counts as one if the environment has `PMEM2_FORCE_GRANULARITY=CACHE_LINE`, a setting of libpmem2 for
+    /// tests.
     ///
     /// # Errors
-    /// Without the library; what it refuses.
+    /// If the library is missing, or refuses.
     pub fn of(file: &File, len: usize) -> Result<Self, String> {
         // SAFETY: a library whose loading runs no code but its own initialization.
         let library = unsafe { Library::new(NAME) }.map_err(|error| error.to_string())?;
@@ -73,7 +74,7 @@ impl Map {
     /// Copies bytes to `offset`; durable on return.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= self.len);
-        // SAFETY: inside the mapping, which is this one's alone.
+        // SAFETY: inside the mapping, which only this value uses.
         unsafe {
             (self.copy)(self.address.wrapping_add(offset).cast(), bytes.as_ptr().cast(), bytes.len(), 0)
         };

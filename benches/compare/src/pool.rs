@@ -1,4 +1,5 @@
-//! A page pool in the manner of vmcache: one flat array of state words, page number = position, optimistic versions.
+//! A page pool like vmcache: one flat array of state words, the page number is the position, and optimistic readers
+//! use versions.
 //!
 //! ```text
 //!  63      56 55                                   0
@@ -10,9 +11,9 @@
 //!  253          the exclusive latch
 //!  255          not in memory
 //! ```
-//! A shared latch is what keeps a page where it is: there are no pins beside it. Optimistic readers count nothing, and
-//! read again if the version changed. The pool is as large as its pages: it evicts nothing, but every path asks whether
-//! the page is there, as it would if one were.
+//! A shared latch keeps a page in place: there are no pins besides. Optimistic readers count nothing, and read again
+//! if the version changed. The pool has room for all its pages and evicts nothing, but every path checks whether the
+//! page is there, as it would with eviction.
 
 use memmap2::{Advice, MmapMut};
 use std::io;
@@ -45,7 +46,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `pages` pages, none in memory; `load` says what a page holds when it is first asked for.
+    /// A pool of `pages` pages, none in memory; `load` gives the content of a page at its first use.
     ///
     /// # Errors
     /// When there are no addresses for its frames.
@@ -63,7 +64,7 @@ impl Pool {
         self.frames.as_ptr().wrapping_add(page as usize * PAGE).cast()
     }
 
-    /// Reads by `read`, which may see a page that is being written: what it answers then is thrown away.
+    /// Reads by `read`, which may see a page while it is written: then its result is discarded.
     #[inline(always)]
     pub fn read_optimistic<T>(&self, page: u64, read: impl Fn(*const u64) -> T) -> T {
         let state = &self.states[page as usize];
@@ -73,7 +74,7 @@ impl Pool {
                 let value = read(self.address(page));
                 fence(Ordering::Acquire);
                 let after = state.load(Ordering::Relaxed);
-                // Shared latches come and go without harm.
+                // Shared latches do not change the page.
                 if state_of(after) <= SHARED_MAX && after & VERSION == before & VERSION {
                     return value;
                 }
@@ -112,7 +113,7 @@ impl Pool {
         }
     }
 
-    /// Loads a page that is not in memory; gives way where another thread has it.
+    /// Loads a page that is not in memory; yields if another thread has it.
     #[cold]
     #[inline(never)]
     fn wait_for(&self, page: u64, word: u64) {
@@ -124,8 +125,8 @@ impl Pool {
             std::thread::yield_now();
             return;
         }
-        // SAFETY: the page's frame, of which the exclusive latch is this thread's; optimistic readers read it by atomic
-        // or volatile loads and throw away what they saw.
+        // SAFETY: the page's frame, exclusively latched by this thread; optimistic readers read it with atomic or
+        // volatile loads and discard what they saw.
         let frame =
             unsafe { std::slice::from_raw_parts_mut(self.address(page).cast_mut().cast::<u8>(), PAGE) };
         (self.load)(page, frame);

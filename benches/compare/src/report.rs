@@ -1,30 +1,30 @@
-//! The page that is written: tables in Markdown, and beneath each the causes of what is lost.
+//! The generated page: tables in Markdown, and below each the causes where Pagestone is slower.
 
 use comfy_table::{CellAlignment, ColumnConstraint, Table, presets::ASCII_MARKDOWN};
 use std::fmt::Write;
 
-/// Less than this of ours is a loss; between it and 1 lies what bursts differ by.
+/// Below this ratio Pagestone counts as slower; bursts differ by what lies between it and 1.
 const LOST_BELOW: f64 = 0.98;
 
-/// How the names of our rows begin.
+/// How the names of Pagestone's rows begin.
 pub const OURS: &str = "Pagestone";
 
-/// A cell: what was measured, and that divided by ours. Less is better.
+/// A cell: the measured cost, and its ratio to Pagestone's. Less is better.
 #[derive(Clone, Copy)]
 pub struct Cell {
-    /// What was measured.
+    /// The measured cost.
     pub cost: f64,
-    /// Below one we lose.
+    /// Below one, Pagestone is slower.
     pub beside_ours: f64,
 }
 
-/// A row: its name, its cells, and why we lose where we do.
+/// A row: its name, its cells, and the causes where Pagestone is slower.
 pub struct Row {
-    /// What it is called.
+    /// The name.
     pub name: String,
     /// By the table's columns.
     pub cells: Vec<Cell>,
-    /// The cause of a loss in a cell, if one is known.
+    /// The cause, if one is known, why Pagestone is slower in a cell.
     pub cause: fn(&str, usize) -> Option<&'static str>,
 }
 
@@ -44,12 +44,13 @@ impl Page {
         self.paragraph(&format!("## {text}"));
     }
 
-    /// A picture.
+    /// A plot.
     pub fn picture(&mut self, text: &str, path: &str) {
         self.paragraph(&format!("![{text}]({path})"));
     }
 
-    /// A table of costs. Behind each stands its ratio to ours; a letter marks what we lose, and leads to the cause below.
+    /// A table of costs. After each stands its ratio to Pagestone's; a letter marks the cells where Pagestone is
+    /// slower, and refers to the cause below.
     pub fn costs(&mut self, head: &[&str], digits: usize, rows: &[Row]) {
         let mut causes: Vec<&str> = Vec::new();
         let lines = rows.iter().map(|row| {
@@ -93,7 +94,7 @@ impl Page {
         self.paragraph(&table.to_string());
     }
 
-    /// All of it.
+    /// The whole page.
     pub fn text(&self) -> &str {
         self.0.trim_end_matches('\n')
     }

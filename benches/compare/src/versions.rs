@@ -1,4 +1,4 @@
-//! Which release of a crate was measured.
+//! The measured release of each crate.
 
 const LOCK: &str = include_str!("../Cargo.lock");
 

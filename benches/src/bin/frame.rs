@@ -1,4 +1,4 @@
-//! What the frame table costs by itself: medians of several rounds, in nanoseconds an operation.
+//! The cost of the frame table by itself: medians of several rounds, in nanoseconds per operation.
 //!
 //! `cargo run --release -p pagestone-benches --features internals --bin frame`
 
@@ -9,10 +9,10 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 11;
-/// Frames of the random test: 16 MiB of descriptors, well beyond the caches' closest.
+/// Frames of the random test: 16 MiB of descriptors, far more than the nearest caches hold.
 const RESIDENT: u64 = 1 << 20;
 
-/// The median of `ROUNDS` runs of `round`, which answers how long `operations` took it.
+/// Prints the median of `ROUNDS` runs of `round`, which returns the time of `operations` operations.
 fn report(name: &str, operations: u64, mut round: impl FnMut() -> Duration) {
     let mut times: Vec<f64> = (0..ROUNDS).map(|_| round().as_nanos() as f64 / operations as f64).collect();
     times.sort_by(f64::total_cmp);
@@ -34,7 +34,7 @@ fn pin_and_unpin(table: &FrameTable, pfn: Pfn) {
     let _ = black_box(table.unpin(pfn));
 }
 
-/// Every frame of the first `RESIDENT` once, in an order that no prefetcher guesses.
+/// Each of the first `RESIDENT` frames once, in an order that no prefetcher predicts.
 fn shuffled() -> Vec<Pfn> {
     let mut order: Vec<_> = (0..RESIDENT).map(Pfn::new).collect();
     Random::new(1).shuffle(&mut order);

@@ -1,9 +1,9 @@
-//! `make bench-hit`: what a pin costs beside a bare read of a random page, in one run.
+//! `make bench-hit`: the cost of a pin and of a plain read of a random page, in one run.
 //!
-//! Bursts of each kind alternate, so that a noisy neighbour hits all alike; each number is the median of its bursts,
-//! each ratio the median of the ratios of bursts that ran next to each other. Below stands the same pin beside the least
-//! that its steps cost, in the same memory: each with pages of its own in each burst, so that none finds in the cache what
-//! another has fetched.
+//! Bursts of each kind alternate, so that other load on the machine affects all alike. Each number is the median of
+//! its bursts, and each ratio is the median of the ratios of adjacent bursts. A second table compares the same pin
+//! with the least that its steps cost, in the same memory. There each burst of each row has its own pages, so that
+//! none finds lines in the cache that another has loaded.
 
 use pagestone::units::FRAME_SIZE;
 use pagestone::{Object, PageIndex, Store};
@@ -18,7 +18,7 @@ const PAGES: u64 = 1 << 20;
 const BURSTS: usize = 15;
 /// Reads of one burst.
 const READS: u64 = 200_000;
-/// Bytes beyond the pages, for everything that is not content.
+/// Bytes beyond the pages, for everything except content.
 const OVERHEAD: u64 = 256 << 20;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,8 +53,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// One cycle through all pages, written into them: the first word of a page is the number of the next one, the second
-/// word its address.
+/// One cycle through all pages, written into them: the first word of a page is the number of the next page, the
+/// second word its address.
 struct Ring {
     /// Address of each page.
     addresses: Vec<*const u64>,
@@ -84,7 +84,7 @@ impl Ring {
     }
 }
 
-/// A word of a page that is not written any more.
+/// A word of a page that is no longer written.
 fn word(page: *const u64, at: usize) -> u64 {
     // SAFETY: `page` is the address of a frame of a store that outlives the measurement; its 512 words are readable,
     // and no thread writes them after the ring was made.
@@ -99,7 +99,7 @@ fn measure(object: &Object, ring: &Ring) -> Result<[f64; 7], Box<dyn std::error:
     let mut random = Random::new(2);
     let mut chain = (0, ring.addresses[0]);
     for _ in 0..BURSTS {
-        // Drawn beforehand: a generator in the loop would compete with what is measured for registers.
+        // Drawn in advance: a generator inside the loop would compete for registers with what is measured.
         let order: Vec<u32> = (0..READS).map(|_| random.below(pages) as u32).collect();
         let independent_bare = timed(READS, || bare(base, &order));
         let independent_pinned = timed(READS, || pinned(object, &order));
@@ -123,13 +123,13 @@ fn measure(object: &Object, ring: &Ring) -> Result<[f64; 7], Box<dyn std::error:
     Ok(kinds.map(|mut k| medians::median(&mut k)))
 }
 
-/// What a pin costs beside the steps that it is made of.
+/// The cost of a pin and of the steps that make it up.
 struct Levels {
-    /// By `Step::ALL`, then `Object::pin`, and that with a read guard.
+    /// By `Step::ALL`, then `Object::pin`, then `Object::pin` with a read guard.
     costs: Vec<f64>,
-    /// Of `Object::pin` to all the steps that it needs.
+    /// The ratio of `Object::pin` to all the steps that it needs.
     ratio: f64,
-    /// Of a pin with a read guard to one without.
+    /// The ratio of a pin with a read guard to one without.
     guard: f64,
 }
 

@@ -1,4 +1,4 @@
-//! What must not grow with what has nothing to do with it: calls, and the longest time of one. `make bench-laws PLACE=folder`
+//! `make bench-laws PLACE=folder`: costs that must not grow with unrelated sizes: calls, and the longest time of one.
 #![forbid(unsafe_code)]
 
 use pagestone::{Object, Result, Store};
@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     measured
 }
 
-/// A new store of that many frames of log.
+/// A new store with a log of that many frames.
 fn fresh(path: &Path, log_frames: u32) -> Result<Store> {
     let _ = std::fs::remove_file(path);
     Store::options().create(true).log_frames(log_frames).open(path)
@@ -34,7 +34,7 @@ fn filled(store: &Store, name: &str, mib: usize) -> Result<Object> {
     Ok(object)
 }
 
-/// The longest of 1,500 commits of a batch beside dirt of another object; the median of three runs, in which the dirt
+/// The longest of 1,500 commits of a batch while another object is dirty; the median of three runs, in which the dirt
 /// comes at different places of the log.
 fn tails(path: &Path) -> Result<()> {
     for dirty in [0, 10, 100, 600] {
@@ -68,7 +68,7 @@ fn tail_run(path: &Path, dirty: usize, before: u64) -> Result<(Duration, u64)> {
     Ok((longest, store.stats().log_tail_moves - moves))
 }
 
-/// Batches of new pages, each in a leaf of its own.
+/// Batches of new pages, each in its own leaf of the map.
 fn batches(path: &Path) -> Result<()> {
     for pages in [1_000, 10_000, 40_000_u64] {
         let store = fresh(path, 16_384)?;
@@ -82,7 +82,7 @@ fn batches(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Objects of pages side by side, and of pages in a leaf each; the longest look-up of a name meanwhile.
+/// Unlinks objects of adjacent pages and of pages in one leaf each. Also the longest look-up of a name meanwhile.
 fn freeing(path: &Path) -> Result<()> {
     for (what, distance) in [("dense", 1), ("scattered", 513)] {
         let store = fresh(path, 64)?;

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// What `make` says.
+/// The arguments that `make` passes.
 struct Arguments {
     disk: PathBuf,
     speedtest: PathBuf,

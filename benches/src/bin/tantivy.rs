@@ -1,6 +1,6 @@
-//! `make bench-tantivy`: one index, by tantivy's own directory over mapped files and by Pagestone's, in one run.
+//! `make bench-tantivy`: one index, in tantivy's own directory of mapped files and in Pagestone's, in one run.
 //!
-//! Both are built of the same documents with one thread; bursts of searches alternate. It ends with the bytes that
+//! One thread builds both from the same documents; bursts of searches alternate. At the end come the bytes that
 //! tantivy read from the region, and how many of them were copied.
 
 use pagestone::Store;
@@ -99,7 +99,7 @@ impl Side {
         Ok(Self { index, number, text })
     }
 
-    /// Adds documents and makes them one segment; microseconds for each.
+    /// Adds documents and merges them into one segment. Returns microseconds per document.
     fn build(&self, documents: u64) -> Outcome<f64> {
         let begun = Instant::now();
         let mut writer: IndexWriter = self.index.writer_with_num_threads(1, 60_000_000)?;
@@ -139,7 +139,7 @@ impl Side {
     }
 }
 
-/// Fifty words, frequent ones more often.
+/// Fifty words; frequent ones come more often.
 fn text(random: &mut Random) -> String {
     let mut word = || {
         let limit = WORDS >> random.below(14);
@@ -157,7 +157,7 @@ fn compare<T: ?Sized>(
     let (mut times, mut ratios) = ([Vec::new(), Vec::new()], Vec::new());
     for burst in 0..BURSTS {
         let mut pair = [0.0; 2];
-        // The two take turns in going first; both do the same.
+        // The two alternate in going first; both do the same.
         for n in [burst % 2, (burst + 1) % 2] {
             let mut random = Random::new(burst as u64);
             let begun = Instant::now();

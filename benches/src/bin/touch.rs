@@ -1,5 +1,5 @@
-//! The last line of `make bench-hit`: what a frame's first pin costs. It is measured on a frame table by itself, which
-//! takes the feature `internals`; what `hit` measures is the engine as users get it.
+//! The last line of `make bench-hit`: the cost of a frame's first pin. It is measured on a frame table by itself,
+//! which needs the feature `internals`; `hit` measures the engine as users get it.
 
 use pagestone::frame::FrameTable;
 use pagestone_benches::clock::thread_time;
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Time to pin each frame for the first time, in order, in a table of its own.
+/// Time to pin each frame for the first time, in order, in a new table.
 fn first_touches(frames: u64) -> Result<f64, Box<dyn std::error::Error>> {
     let mut bursts = Vec::new();
     for _ in 0..BURSTS {

@@ -3,7 +3,7 @@
 const Database = require('better-sqlite3');
 const [extension, path] = process.argv.slice(2);
 
-// This SQLite was built to know no URIs. So the VFS becomes the default one, and a path is a region.
+// This SQLite was built without URIs. So the VFS becomes the default one, and a path names a region.
 const loader = new Database(':memory:');
 loader.loadExtension(extension, 'sqlite3_pagestonevfs_default_init');
 

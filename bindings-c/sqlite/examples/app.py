@@ -12,7 +12,7 @@ if hasattr(loader, "enable_load_extension"):
     loader.enable_load_extension(True)
     loader.load_extension(extension)
 else:
-    # This Python was built without. Its SQLite can do it all the same, for connections from here on.
+    # This Python was built without extension loading. Its SQLite supports it, for connections opened from here on.
     entry = ctypes.CDLL(extension).sqlite3_pagestonevfs_auto_init
     ctypes.CDLL("libsqlite3.so.0").sqlite3_auto_extension(entry)
     loader = sqlite3.connect(":memory:")

@@ -1,5 +1,5 @@
-//! What each account may do with a file. It is carried over to what is made of the file: a copy is never more readable than its
-//! source, at no moment: it begins with [`PRIVATE`].
+//! The access rights of a file, which are carried over to copies of it. A copy is never more readable than its
+//! source, not even for a moment: it begins with [`PRIVATE`].
 
 use crate::failure::Failure;
 use std::fs::{File, Permissions};
@@ -7,23 +7,23 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
-/// The mode in which a copy begins: it is its maker's alone.
+/// The mode with which a copy begins: only its owner has access.
 pub const PRIVATE: u32 = 0o600;
 
 const RIGHTS: u32 = 0o777;
 const GROUP: u32 = 0o070;
 const OTHERS: u32 = 0o007;
 const READ: u32 = 0o004;
-/// Rights of particular users and groups; where a file has them, the group's bits of its mode are the most that they give.
+/// The access control list of a file. If it has one, the group bits of its mode are the most that the list grants.
 const ACL: &str = "system.posix_acl_access";
-/// No file system stores more.
+/// No file system stores a longer list.
 const ACL_BYTES_MAX: usize = 64 << 10;
 
-/// What a file allows, and to whom.
+/// The rights of a file.
 #[derive(Clone, Debug)]
 pub struct Access {
     rights: u32,
-    /// `None`: the file stays its maker's.
+    /// `None`: the file keeps the owner that created it.
     owner: Option<u32>,
     group: u32,
     particular: Particular,
@@ -34,12 +34,12 @@ pub struct Access {
 enum Particular {
     None,
     List(Vec<u8>),
-    /// There is one that cannot be carried over.
+    /// There is a list, but it cannot be carried over.
     Unknown,
 }
 
 impl Access {
-    /// That of the file which the path leads to.
+    /// The rights of the file at a path.
     pub fn of(path: &Path) -> Result<Self, Failure> {
         let found = path.metadata().map_err(Failure::file(path))?;
         let mut list = vec![0; ACL_BYTES_MAX];
@@ -54,19 +54,19 @@ impl Access {
         Ok(Self { rights: found.mode() & RIGHTS, owner: Some(found.uid()), group: found.gid(), particular })
     }
 
-    /// This one, as far as `other` allows it too.
+    /// These rights, reduced to what `other` allows, too.
     #[must_use]
     pub fn narrowed(mut self, other: &Self) -> Self {
         if self.particular != Particular::None || other.particular != Particular::None {
             self.particular = Particular::Unknown;
         }
         self.rights &= other.rights;
-        // What an account may do with a file of another owner and group can be told only of one that is anybody.
+        // For accounts outside the other file's owner and group, only the rights of everybody are known.
         let anybody = other.rights & (other.rights & GROUP) >> 3;
         if self.group != other.group {
             self.rights &= !(GROUP | OTHERS) | anybody << 3 | anybody;
         }
-        // An owner can give itself all rights: to take some of them is not enough.
+        // An owner can give itself all rights, so reducing the mode is not enough: the owner is dropped.
         let is_read_by_all = other.particular == Particular::None && anybody & READ != 0;
         if self.owner != other.owner && !is_read_by_all {
             self.owner = None;
@@ -74,13 +74,13 @@ impl Access {
         self
     }
 
-    /// Gives it to a file of ours. The owner and the group are kept where that is allowed; a group that cannot be kept
-    /// gets no more than everybody.
+    /// Gives these rights to a file of ours. The owner and the group are kept if that is permitted. A group that
+    /// cannot be kept gets no more rights than everybody.
     pub fn give(&self, file: &File) -> io::Result<()> {
-        // A folder may have given the file rights that its source never had. Most files have none.
+        // A folder's default list may have given the file rights that its source never had. Most files have none.
         let _ = rustix::fs::fremovexattr(file, ACL);
         if fchown(file, self.owner, Some(self.group)).is_err() {
-            // Only root gives files away; a group of its own anybody may choose.
+            // Only root can change the owner, but any account may choose one of its own groups.
             let _ = fchown(file, None, Some(self.group));
         }
         let is = file.metadata()?;
@@ -94,7 +94,7 @@ impl Access {
             && same_group
             && self.owner == Some(is.uid())
         {
-            // Without it the file is narrower.
+            // Without the list the file grants less.
             let _ = rustix::fs::fsetxattr(file, ACL, list, rustix::fs::XattrFlags::empty());
         }
         Ok(())

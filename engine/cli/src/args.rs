@@ -1,4 +1,4 @@
-//! What the command line understands.
+//! The arguments of the command line.
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -8,30 +8,30 @@ use std::time::Duration;
 const EXIT_CODES: &str = "Exit codes:
   0  done
   1  failed; nothing was changed unless the message says so
-  2  the command line makes no sense
-  3  `check` found a defect, or the demo's proof does not hold
+  2  the command line is wrong
+  3  `check` found a defect, or the proof of `demo` failed
   4  the region is in use by another process (--wait waits for it)
 
-info, ls, stat, check and export never write to a region, also when it was not closed properly: what is
-left in its log is replayed in memory only. One thing is written: where the disk has refused what a dead
-owner had stored, the region is marked, because the kernel says that only once.";
+info, ls, stat, check and export never write to a region. If it was not closed properly, they replay its log
+in memory only. There is one exception: if the disk has refused the bytes of a dead owner, they mark the
+region as failed, because the kernel reports this only once.";
 
-/// Make, look into, fill and check Pagestone regions.
+/// Create, inspect, fill and check Pagestone regions.
 #[derive(Parser)]
 #[command(name = "pagestone", version, after_help = EXIT_CODES, max_term_width = 110)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-    /// Wait at most so long for a region that another process has open.
+    /// Wait up to this long for a region that another process has open.
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
     pub wait: Duration,
-    /// Change regions on storage that writes elsewhere when overwritten (btrfs, bcachefs, zfs); a full disk may then
-    /// kill the process (SIGBUS).
+    /// Allow changes on copy-on-write storage (btrfs, bcachefs, zfs), where a full disk may kill the process
+    /// (SIGBUS).
     #[arg(long, global = true)]
     pub copy_on_write: bool,
 }
 
-/// Seconds, perhaps with a fraction.
+/// Parses a number of seconds, which may have a fraction.
 fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| "a number of seconds, such as 2.5".to_owned())?;
     Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
@@ -39,25 +39,26 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Make an empty region.
+    /// Create an empty region.
     Create(Create),
-    /// Say what a region is: size, durability, log.
+    /// Show size, durability, log and last owner of a region.
     Info(Look),
     /// List the objects of a region.
     Ls(Look),
-    /// Show one object's pages, or a region's counters.
+    /// Show the pages of an object, or the counters of a region.
     Stat(Stat),
-    /// Look for defects; changes nothing.
+    /// Look for defects; change nothing.
     Check(Look),
-    /// Copy a file into a region, as an object. A SQLite database brings its hot journal and its WAL along.
+    /// Copy a file into a region, as an object. With a SQLite database, also copy its hot journal and its WAL.
     Import(Import),
-    /// Copy an object out of a region, to a file.
+    /// Copy an object of a region to a file.
     Export(Export),
-    /// Remove objects: all of them or, if one is missing, none.
+    /// Remove objects: all of them, or none if one is missing.
     Rm(Rm),
-    /// Give free space back to the file system. The file keeps its length, and takes less of the disk.
+    /// Return free space to the file system. The file keeps its length and takes less room on the disk.
     Compact(Look),
-    /// Show all of it on real data: SQLite on Pagestone, killed in mid-transaction, proven whole.
+    /// Demonstrate SQLite on Pagestone with real data: kill it in the middle of a transaction, then prove that no
+    /// acknowledged commit is lost.
     Demo(Demo),
     /// The process that the demo kills.
     #[command(hide = true)]
@@ -66,12 +67,12 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct Create {
-    /// The file to make; it must not exist. Or a devdax device; it must hold nothing.
+    /// The file to create, which must not exist, or a devdax device, which must hold nothing.
     pub region: PathBuf,
-    /// Make the region on a device whatever it holds.
+    /// Create the region on a device even if it holds something.
     #[arg(long)]
     pub force: bool,
-    /// Fail unless the medium is at least that durable.
+    /// Fail unless the medium has at least this durability.
     #[arg(long, value_name = "CLASS", value_parser = ["fdatasync", "cache-line"])]
     pub require: Option<String>,
 }
@@ -79,15 +80,15 @@ pub struct Create {
 /// How a region is opened.
 #[derive(Args, Clone, Copy, Default)]
 pub struct Opening {
-    /// Recover as after a loss of power: for a region file that an older copy was written over.
+    /// Recover as after a loss of power. For a region file that was overwritten by an older copy.
     #[arg(long, value_name = "WHAT")]
     pub assume: Option<Assume>,
 }
 
-/// What can be assumed of the last owner's end.
+/// What to assume about the end of the last owner.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Assume {
-    /// Nothing that was not synced can be relied on.
+    /// Bytes that were not synced cannot be trusted.
     PowerLoss,
 }
 
@@ -118,32 +119,32 @@ pub struct Stat {
 pub struct Import {
     /// The file to copy; it is only read.
     pub file: PathBuf,
-    /// Where to: the region is made if there is none, with the mode and owner of the file. Without an object's name, a
-    /// SQLite database becomes `db`, which is where the SQLite VFS looks; another file keeps its name. What stands
-    /// before a colon is a region if it is there or, where none is there, ends in `.pgs`; the first such colon counts. Other
-    /// names with colons are regions as they stand.
+    /// The target. The region is created if it is missing, with the mode and owner of the file. Without an object's
+    /// name, a SQLite database becomes `db`, where the SQLite VFS looks for it, and another file keeps its name. The
+    /// text before a colon is a region if that file exists or, if no such file exists, if it ends in `.pgs`; the
+    /// first such colon counts. Any other name with colons is the name of a region.
     #[arg(value_name = "REGION[:OBJECT]")]
     pub place: OsString,
     #[command(flatten)]
     pub opening: Opening,
-    /// Replace the object if there is one.
+    /// Replace an existing object.
     #[arg(long)]
     pub replace: bool,
-    /// Import under a name that ends in `-wal` or `-journal` though the object is there to which it would belong.
+    /// Import under a name that ends in `-wal` or `-journal` even if the object to which it would belong exists.
     #[arg(long)]
     pub force: bool,
 }
 
 #[derive(Args)]
 pub struct Export {
-    /// What to copy; without a name, `db`.
+    /// The object to copy; without a name, `db`.
     #[arg(value_name = "REGION[:OBJECT]")]
     pub place: OsString,
     #[command(flatten)]
     pub opening: Opening,
-    /// The file to make, with the mode and owner of the region or less; `-` for standard output.
+    /// The file to create, with the mode and owner of the region or less; `-` for standard output.
     pub file: PathBuf,
-    /// Overwrite the file if there is one.
+    /// Overwrite an existing file.
     #[arg(long)]
     pub force: bool,
 }
@@ -162,10 +163,10 @@ pub struct Demo {
     /// Use this SQLite database instead of the built-in data; it is copied and never written.
     #[arg(long, value_name = "FILE")]
     pub db: Option<PathBuf>,
-    /// Leave the region in this directory instead of removing it.
+    /// Keep the region in this directory instead of removing it.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
-    /// Choose the moment of the kill again (printed by each run).
+    /// Repeat the moment of the kill of an earlier run, which printed this number.
     #[arg(long)]
     pub seed: Option<u64>,
 }

@@ -7,23 +7,23 @@ use pagestone::store::{Ending, Recovery};
 use pagestone::{Error, Store};
 use serde_json::json;
 
-/// Name, place, particulars.
+/// Name, place and description.
 type Finding = (String, u64, String);
 
-/// What was found.
+/// The results.
 #[derive(Default)]
 struct Found {
     defects: Vec<Finding>,
-    /// What a crash may leave, and the next change repairs.
+    /// States that a crash may leave and the next change repairs.
     repairable: Vec<Finding>,
-    /// How the last owner left it, where it opens.
+    /// How the last owner left the region, if it opens.
     recovery: Option<Recovery>,
 }
 
 pub fn run(args: &Look) -> Result<u8, Failure> {
     let found = match find(args) {
         Err(Failure::Engine(e @ (Error::Corrupt { .. } | Error::Truncated { .. }))) => {
-            // So damaged that it does not open: that is what was to be found out.
+            // It is so damaged that it does not open. For `check` this is a result, not a failure.
             Found { defects: vec![("cannot-open".to_owned(), 0, e.to_string())], ..Found::default() }
         }
         other => other?,
@@ -70,12 +70,12 @@ fn find(args: &Look) -> Result<Found, Failure> {
         findings.into_iter().map(|f| (f.name.to_owned(), f.at, f.detail)).collect()
     };
     let mut repairable: Vec<Finding> = plain(report.repairable);
-    // A region whose names cannot be read has been told of by its check.
+    // If the names cannot be read, the check has already reported it.
     repairable.extend(unfinished.unwrap_or_default());
     Ok(Found { defects: plain(report.findings), repairable, recovery: Some(recovery) })
 }
 
-/// What an import has left that was killed.
+/// What a killed import has left.
 fn unfinished(store: &Store) -> Result<Vec<Finding>, Failure> {
     let mut left = Vec::new();
     for name in import::unfinished_names() {

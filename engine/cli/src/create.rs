@@ -10,7 +10,7 @@ pub fn run(args: &Create) -> Result<u8, Failure> {
     if args.force && !device {
         let region = args.region.display();
         return Err(Failure::Other(format!(
-            "--force is for devices: {region} is none; remove the file instead"
+            "--force is for devices, and {region} is not one; remove the file instead"
         )));
     }
     let there = args.region.symlink_metadata().is_ok();
@@ -22,7 +22,7 @@ pub fn run(args: &Create) -> Result<u8, Failure> {
     }
     if device && !args.force && place::options().read_only(true).open(&args.region).is_ok() {
         return Err(Failure::Other(format!(
-            "{} holds a region already: --force makes a new one and loses it",
+            "{} already holds a region: --force replaces it, and its contents are lost",
             args.region.display()
         )));
     }
@@ -34,7 +34,7 @@ pub fn run(args: &Create) -> Result<u8, Failure> {
     let store = options.open(&args.region)?;
     let (region, info) = (args.region.display(), store.info());
     let synced = store.sync().map_err(Failure::from).and_then(|()| place::close(store));
-    synced.map_err(|why| why.too_late(&format!("{region} is made, though perhaps not for good")))?;
+    synced.map_err(|why| why.too_late(&format!("{region} is made, though perhaps not durable")))?;
     let durability = info.durability;
     output::print_done(&format!(
         "{region}: an empty region, durability {durability} on a {}\n",

@@ -1,4 +1,4 @@
-//! `pagestone export`: an object becomes a file.
+//! `pagestone export`: copies an object to a file.
 
 use crate::access::Access;
 use crate::args::Export;
@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes copied at once.
+/// Number of bytes copied at once.
 const CHUNK: usize = 1 << 20;
 
 pub fn run(args: &Export) -> Result<u8, Failure> {
@@ -40,7 +40,7 @@ pub fn run(args: &Export) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Copies an object, and a journal or WAL that belongs to it. Nothing gets its name before all of it is copied.
+/// Copies an object, and a journal or WAL that belongs to it. Files get their names only after everything is copied.
 fn export(
     store: &Store,
     object: &OsStr,
@@ -58,7 +58,7 @@ fn export(
             parts.push((name, target));
         } else if target.exists() {
             return Err(Failure::Other(format!(
-                "{} lies where {} would go, and belongs to another database: remove it first",
+                "{} exists and would become a part of {}, to which it does not belong: remove it first",
                 target.display(),
                 file.display()
             )));
@@ -67,10 +67,10 @@ fn export(
     parts.push((object.to_owned(), file.to_owned()));
     parts.iter().try_for_each(|(_, target)| refuse(target, store, force))?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Opened before anything is made: in a folder that cannot be read no name can be made durable.
+    // Opened first, because in a folder that cannot be read no name can be made durable.
     let names = Names { folder, open: File::open(folder).map_err(Failure::file(folder))? };
     let copy_one = |(name, file): (OsString, PathBuf)| {
-        // What is replaced may have been meant for fewer eyes than the region.
+        // The replaced file may have been readable for fewer accounts than the region.
         let access = match Access::of(&file) {
             Ok(replaced) => access.clone().narrowed(&replaced),
             Err(_) => access.clone(),
@@ -82,11 +82,11 @@ fn export(
     place_all(parts, force, &names)
 }
 
-/// Refuses a name that something has which is not to be replaced.
+/// Refuses a name that exists and must not be replaced.
 fn refuse(target: &Path, store: &Store, force: bool) -> Result<(), Failure> {
     let shown = target.display();
     if target.metadata().is_ok_and(|found| !found.is_file()) {
-        return Err(Failure::Other(format!("{shown} is no plain file: `-` is standard output")));
+        return Err(Failure::Other(format!("{shown} is not a plain file; for standard output use `-`")));
     }
     if place::leads_to(target, store) {
         return Err(Failure::Other(format!("{shown} is the region itself: choose another name")));
@@ -94,7 +94,7 @@ fn refuse(target: &Path, store: &Store, force: bool) -> Result<(), Failure> {
     if !force && target.symlink_metadata().is_ok() { Err(exists(target)) } else { Ok(()) }
 }
 
-/// The file that would be replaced: what a link leads to, beside which SQLite looks for journal and WAL.
+/// The file that would be replaced: the target of a link, because SQLite looks for journal and WAL beside the target.
 fn followed(file: &Path) -> Result<PathBuf, Failure> {
     match file.metadata() {
         Ok(found) if file.is_symlink() && found.is_file() => file.canonicalize().map_err(Failure::file(file)),
@@ -105,7 +105,7 @@ fn followed(file: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// A copy that is whole and durable, and does not have its name yet.
+/// A complete and durable copy that does not have its name yet.
 struct Part {
     name: OsString,
     file: PathBuf,
@@ -113,7 +113,7 @@ struct Part {
     whole: Fresh,
 }
 
-/// The folder that the copies' names are in.
+/// The folder of the copies' names.
 struct Names<'a> {
     folder: &'a Path,
     open: File,
@@ -122,15 +122,15 @@ struct Names<'a> {
 impl Names<'_> {
     fn sync(&self) -> Result<(), Failure> {
         match self.open.sync_all() {
-            // There are file systems that sync no folders.
+            // Some file systems cannot sync folders.
             Err(e) if e.kind() != ErrorKind::InvalidInput => Err(Failure::File(self.folder.to_owned(), e)),
             _ => Ok(()),
         }
     }
 }
 
-/// Gives the copies their names, the main file's last. At no moment is a journal or WAL beside a database that it does not
-/// belong to: where there is one, the main file that is replaced goes first.
+/// Gives the copies their names, the main file last. There is no moment at which a journal or WAL is beside a
+/// database to which it does not belong: if there is one, the main file that is replaced is removed first.
 fn place_all(
     parts: Vec<Part>,
     force: bool,
@@ -170,13 +170,14 @@ fn place_in_turn(
             placed = names.sync();
         }
         if let Err(e) = placed {
-            // With the main file all of it is there, though perhaps not for good. Without it the others mean nothing.
+            // With the main file everything is there, though perhaps not durable. Without it the other files are
+            // useless.
             for (_, companion, _) in done.iter().filter(|_| done.len() < count) {
-                // The failure to report is the one for which they go.
+                // Only the failure that caused the removal is reported.
                 drop(std::fs::remove_file(companion));
             }
             return Err(match done.len() == count {
-                true => e.too_late("but all of it is exported, though perhaps not for good"),
+                true => e.too_late("but all of it is exported, though perhaps not durable"),
                 false => e,
             });
         }
@@ -196,7 +197,8 @@ fn exists(file: &Path) -> Failure {
     Failure::Other(format!("{} exists already: use --force to overwrite it", file.display()))
 }
 
-/// Writes the object's bytes to a new file of the folder, and makes them durable. It is its maker's alone until all of it is there.
+/// Writes the object's bytes to a new file in the folder and makes them durable. Only its owner has access before it
+/// is complete.
 fn copy(from: &Object, file: &Path, folder: &Path, access: &Access) -> Result<(Fresh, u64), Failure> {
     let to = Fresh::new(folder).map_err(Failure::file(folder))?;
     let len = from.len();
@@ -234,14 +236,14 @@ fn pour(store: &Store, object: &OsStr) -> Result<(), Failure> {
     let bar = progress::bytes("exporting", from.len());
     let poured = each_chunk(&from, 0..from.len(), &bar, |_, chunk| out.write_all(chunk));
     bar.finish_and_clear();
-    // What is behind the last line end is not written yet.
+    // The bytes after the last newline are still in the buffer.
     match poured.and_then(|()| out.flush().map_err(Broken::Writing)) {
         Err(Broken::Writing(e)) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|e| e.into_failure(Path::new("standard output"))),
     }
 }
 
-/// Whether a database is not whole without the object, its journal or WAL.
+/// Whether a database is incomplete without this object, its journal or WAL.
 fn holds_something(store: &Store, name: &OsStr, suffix: &str) -> Result<bool, Failure> {
     if store.exists(name.as_bytes())?.is_none_or(|len| len == 0) {
         return Ok(false);
@@ -251,7 +253,7 @@ fn holds_something(store: &Store, name: &OsStr, suffix: &str) -> Result<bool, Fa
     Ok(suffix != sqlite::JOURNAL || sqlite::begins_a_journal(&head[..read]))
 }
 
-/// What ended a copy early.
+/// The reason why a copy ended early.
 enum Broken {
     Reading(pagestone::Error),
     Writing(std::io::Error),
@@ -266,7 +268,7 @@ impl Broken {
     }
 }
 
-/// Shows `write` the object's bytes in `range`, piece by piece.
+/// Passes the object's bytes in `range` to `write`, piece by piece.
 fn each_chunk(
     from: &Object,
     range: Range<u64>,

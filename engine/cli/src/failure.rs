@@ -27,12 +27,12 @@ impl Failure {
         move |e| Self::File(path, e)
     }
 
-    /// This failure, which came too late for what is `done`.
+    /// This failure, with the note that something was already `done`.
     pub fn too_late(&self, done: &str) -> Self {
         Self::Other(format!("{self}; {done}"))
     }
 
-    /// The exit code that says it.
+    /// The exit code for it.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Engine(Error::InUse { .. }) => IN_USE,
@@ -44,10 +44,10 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // The engine's advice is for programs: its options are no options of this one.
+            // The engine's advice is for programs, whose options this program does not have.
             Self::Engine(Error::TooWeak { path, required, available, .. }) => write!(
                 f,
-                "{}: durability {required} is required, the medium offers {available}: leave --require out, or choose a \
+                "{}: durability {required} is required, the medium offers {available}: leave out --require, or choose a \
                  stronger medium (for cache-line persistent memory: devdax, or a file system mounted with -o dax)",
                 path.display()
             ),
@@ -61,7 +61,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What the engine says, without options that are only a program's.
+/// The engine's message, with the options of this program instead of those of a library.
 fn advice_for_the_command_line(words: &str) -> String {
     let words = words.split(", or say with `max_size`").next().unwrap_or(words);
     words.replace("`copy_on_write`", "--copy-on-write")

@@ -1,4 +1,4 @@
-//! A file that has no name until it is whole, so that nothing is left of one that is not finished.
+//! A file that has no name until it is complete, so that an interrupted copy leaves nothing.
 
 use crate::access::PRIVATE;
 use rustix::fs::{AtFlags, CWD, OFlags, linkat};
@@ -9,20 +9,21 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
-/// What the names begin with that files have where none can be without, or for a moment. The rest cannot be guessed.
+/// The prefix of temporary names, for file systems where no file can be without a name, and for a moment of a
+/// replacement. The rest of the name cannot be guessed.
 const UNFINISHED: &str = ".pagestone-export-";
-/// Where the kernel shows the open files, by which one gets its name.
+/// The folder of open files, through which a nameless file gets its name.
 const OPEN: &str = "/proc/self/fd";
 
-/// A file on its way.
+/// A file that is being written.
 pub enum Fresh {
     Nameless(File),
-    /// Where the file system knows no file without a name.
+    /// For file systems that do not support nameless files.
     Named(NamedTempFile),
 }
 
 impl Fresh {
-    /// A new file that is to get its name in `folder`. It is its maker's alone.
+    /// A new file that will get its name in `folder`. Only its owner has access.
     pub fn new(folder: &Path) -> io::Result<Self> {
         let mut how = OpenOptions::new();
         how.write(true).mode(PRIVATE).custom_flags(OFlags::TMPFILE.bits() as i32);
@@ -48,7 +49,7 @@ impl Fresh {
         }
     }
 
-    /// Gives the file its name, in its folder; in place of what has it only with `force`.
+    /// Gives the file its name, in its folder. It replaces an existing file only with `force`.
     pub fn name(self, path: &Path, force: bool) -> io::Result<()> {
         let link = |file: &File, path: &Path| {
             let open = PathBuf::from(OPEN).join(file.as_raw_fd().to_string());
@@ -56,7 +57,7 @@ impl Fresh {
         };
         match (self, force) {
             (Self::Nameless(file), false) => link(&file, path),
-            // Only a name is put in the place of another.
+            // Only a file with a name can replace another one.
             (Self::Nameless(file), true) => {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let other = named().make_in(folder.unwrap_or(Path::new(".")), |other| link(&file, other))?;

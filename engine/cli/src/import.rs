@@ -1,4 +1,4 @@
-//! `pagestone import`: a file becomes an object.
+//! `pagestone import`: copies a file into an object.
 
 use crate::access::Access;
 use crate::args::{Import, Opening};
@@ -17,12 +17,12 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes copied at once. A run of this size that is all zero stays a hole.
+/// Number of bytes copied at once. A run of this size that is all zero stays a hole.
 const CHUNK: usize = 1 << 20;
-/// Objects on their way are named so, and by a number: a half copy never has the name that was asked for. No other object
-/// may be named so: what an import that was killed leaves is removed by the next one.
+/// The prefix of an unfinished object's name, followed by a number: an incomplete copy never has its final name. No
+/// other object may have such a name, because the next import removes what a killed import has left.
 const UNFINISHED: &str = ".pagestone-import-";
-/// Files that one import copies at most: a database, its journal and its WAL.
+/// The maximum number of files of one import: a database, its journal and its WAL.
 const SOURCES_MAX: usize = 3;
 
 pub fn run(args: &Import) -> Result<u8, Failure> {
@@ -39,26 +39,27 @@ pub fn run(args: &Import) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What is refused otherwise.
+/// Permissions that are not given by default.
 #[derive(Clone, Copy, Default)]
 pub struct Allowed {
     /// To replace an object.
     pub replacing: bool,
-    /// To put a journal or WAL beside an object that is there, to which it may not belong.
+    /// To put a journal or WAL beside an existing object, to which it may not belong.
     pub beside: bool,
 }
 
 /// A file that became an object.
 pub struct Imported {
-    /// Where it came from.
+    /// The source.
     pub file: PathBuf,
-    /// What it is called now.
+    /// The name of the object.
     pub object: OsString,
     /// Its size.
     pub bytes: u64,
 }
 
-/// Copies `file`, and what belongs to it when it is a database. Everything arrives or, with an error, nothing.
+/// Copies `file`, and the files that belong to it if it is a database. Either everything is imported or, with an
+/// error, nothing.
 pub fn import(file: &Path, to: &Place, allowed: Allowed, how: Opening) -> Result<Vec<Imported>, Failure> {
     if !file.metadata().map_err(Failure::file(file))?.is_file() {
         return Err(Failure::Other(format!("{}: only plain files can be imported", file.display())));
@@ -77,7 +78,7 @@ pub fn import(file: &Path, to: &Place, allowed: Allowed, how: Opening) -> Result
     if result.is_err()
         && let Some(made) = &made
     {
-        // A region that was made for this import would be half of a result.
+        // A region that was created for this import would be an incomplete result.
         made.remove(&to.region, &store);
     }
     let closed = place::close(store);
@@ -88,14 +89,14 @@ pub fn import(file: &Path, to: &Place, allowed: Allowed, how: Opening) -> Result
     let Some(made) = made else { return Ok(imported) };
     if !made.is_at(&to.region) {
         return Err(Failure::Other(format!(
-            "{shown} is no longer the region that was made there: it has got another name, or was removed with all that is in it"
+            "{shown} is no longer the region that was made there: it was renamed, or removed with all its contents"
         )));
     }
     made.give(&to.region, &access).map_err(|why| why.too_late(&done))?;
     Ok(imported)
 }
 
-/// A region that is copied into itself grows as fast as it is read.
+/// A region that is copied into itself would grow as fast as it is read.
 fn refuse_itself(store: &Store, sources: &[(PathBuf, OsString)]) -> Result<(), Failure> {
     match sources.iter().find(|(file, _)| place::leads_to(file, store)) {
         None => Ok(()),
@@ -106,12 +107,12 @@ fn refuse_itself(store: &Store, sources: &[(PathBuf, OsString)]) -> Result<(), F
     }
 }
 
-/// What the objects of an import are named until all are there.
+/// The names of an import's objects until all of them are complete.
 pub fn unfinished_names() -> [String; SOURCES_MAX] {
     std::array::from_fn(|n| format!("{UNFINISHED}{n}"))
 }
 
-/// Removes what a killed import has left: this one holds the region's claim, so that one lives no more.
+/// Removes what a killed import has left. This process holds the region's claim, so that import no longer runs.
 fn remove_unfinished(store: &Store) -> Result<(), Failure> {
     for name in unfinished_names() {
         if store.exists(&name)?.is_some() {
@@ -121,7 +122,7 @@ fn remove_unfinished(store: &Store) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What all the sources allow.
+/// The rights that all the sources grant.
 fn access(sources: &[(PathBuf, OsString)]) -> Result<Access, Failure> {
     let (others, main) = sources.split_at(sources.len() - 1);
     others
@@ -129,7 +130,7 @@ fn access(sources: &[(PathBuf, OsString)]) -> Result<Access, Failure> {
         .try_fold(Access::of(&main[0].0)?, |access, (file, _)| Ok(access.narrowed(&Access::of(file)?)))
 }
 
-/// Which files go where. The main file comes last: the others mean nothing without it.
+/// The files and the objects that they become. The main file is last, because the others are useless without it.
 fn sources(
     file: &Path,
     to: &Place,
@@ -156,21 +157,21 @@ fn sources(
     Ok(all)
 }
 
-/// Makes sure that the names are free, or may be replaced.
+/// Makes sure that the names are free or may be replaced.
 fn vacate(store: &Store, sources: &[(PathBuf, OsString)], allowed: Allowed) -> Result<(), Failure> {
     let Some((_, main)) = sources.last() else { return Ok(()) };
     if main.as_bytes().starts_with(UNFINISHED.as_bytes()) {
         return Err(Failure::Other(format!(
-            "{main:?} is how an import names what it has not finished: choose another name"
+            "{main:?} is a name that unfinished imports use: choose another name"
         )));
     }
-    // A journal or WAL beside a database that it does not belong to would destroy it, and several renames are not
-    // one transaction: replacing is for objects that stand alone.
+    // A journal or WAL beside a database to which it does not belong would destroy the database, and several renames
+    // are not one transaction. So only objects that stand alone can be replaced.
     for suffix in [sqlite::JOURNAL, sqlite::WAL] {
         let name = sqlite::with_suffix(main, suffix);
         if store.exists(name.as_bytes())?.is_some_and(|len| len > 0) {
             return Err(Failure::Other(format!(
-                "the region holds {name:?}, which belongs to the {main:?} there: remove both first with pagestone rm"
+                "the region has {name:?}, which belongs to its {main:?}: remove both first with pagestone rm"
             )));
         }
     }
@@ -180,7 +181,7 @@ fn vacate(store: &Store, sources: &[(PathBuf, OsString)], allowed: Allowed) -> R
     for (_, name) in sources {
         if store.exists(name.as_bytes())?.is_some() && (!allowed.replacing || sources.len() > 1) {
             return Err(Failure::Other(format!(
-                "the region holds an object named {name:?} already: remove it with pagestone rm, or{}",
+                "the region already has an object named {name:?}: remove it with pagestone rm, or{}",
                 if sources.len() > 1 { " choose another name" } else { " use --replace" }
             )));
         }
@@ -188,23 +189,22 @@ fn vacate(store: &Store, sources: &[(PathBuf, OsString)], allowed: Allowed) -> R
     Ok(())
 }
 
-/// Refuses the name that a journal or WAL of an object has which is there: SQLite would take it for its own, and the database for
-/// what is in it.
+/// Refuses a name that would make the object the journal or WAL of an existing object: SQLite would use it.
 fn refuse_beside(store: &Store, name: &OsStr) -> Result<(), Failure> {
     for suffix in [sqlite::JOURNAL, sqlite::WAL] {
         let Some(database) = name.as_bytes().strip_suffix(suffix.as_bytes()) else { continue };
         if store.exists(database)?.is_some() {
             let database = OsStr::from_bytes(database);
             return Err(Failure::Other(format!(
-                "{name:?} is named as the journal or WAL of {database:?}, which is there and could be destroyed by one that \
-                 is not its own: choose another name, or use --force if it is"
+                "{name:?} is the name of the journal or WAL of {database:?}, which exists and could be destroyed by a foreign \
+                 one: choose another name, or use --force if it belongs to it"
             )));
         }
     }
     Ok(())
 }
 
-/// Copies each file under an unfinished name, makes it durable, and only then gives it its name.
+/// Copies each file under an unfinished name, makes it durable, and only then gives it its final name.
 fn copy_all(
     store: &Store,
     sources: &[(PathBuf, OsString)],
@@ -231,7 +231,7 @@ fn copy_all(
     });
     if let Err(e) = result {
         for name in &unfinished {
-            // What is not there cannot be removed, and the first failure is the one to report.
+            // A missing object cannot be removed, and only the first failure is reported.
             drop(store.unlink(name));
         }
         return Err(e);
@@ -239,7 +239,8 @@ fn copy_all(
     Ok(imported)
 }
 
-/// Copies one file into a new object and returns its length. One that grows is not followed, and a hole is not read.
+/// Copies one file into a new object and returns its length. If the file grows, the new part is not copied. Holes are
+/// not read.
 fn copy(store: &Store, file: &Path, object: &str) -> Result<u64, Failure> {
     let mut from = sqlite::open(file).map_err(Failure::file(file))?;
     let len = from.metadata().map_err(Failure::file(file))?.len();
@@ -274,18 +275,18 @@ fn copy(store: &Store, file: &Path, object: &str) -> Result<u64, Failure> {
     if now == len { Ok(len) } else { Err(moment::changed(file)) }
 }
 
-/// The first run of bytes from `offset` on that is no hole, as far as the file system tells.
+/// The first run of bytes from `offset` on that is not a hole, as the file system reports it.
 fn data_from(file: &File, offset: u64) -> Result<Option<Range<u64>>, std::io::Error> {
     let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
         Ok(start) => start,
         Err(Errno::NXIO) => return Ok(None),
-        // It knows no holes.
+        // The file system does not report holes.
         Err(Errno::INVAL) => return Ok(Some(offset..u64::MAX)),
         Err(e) => return Err(e.into()),
     };
     match rustix::fs::seek(file, SeekFrom::Hole(start)) {
         Ok(end) => Ok(Some(start..end)),
-        // It was cut meanwhile.
+        // The file was cut meanwhile.
         Err(Errno::NXIO) => Ok(None),
         Err(e) => Err(e.into()),
     }

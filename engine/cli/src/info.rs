@@ -12,7 +12,7 @@ pub fn run(args: &Look) -> Result<u8, Failure> {
     let found = store.recovery();
     let objects = store.list()?;
     place::close(store)?;
-    // What the medium offers: this opening itself writes nothing, and so has no durability of its own.
+    // The class of the medium: this opening is read-only, so the class of its syncs means nothing.
     let uuid: String = info.uuid.iter().map(|b| format!("{b:02x}")).collect();
     let bytes = info.frames * FRAME_SIZE as u64;
     let content: u64 = objects.iter().map(|o| o.len).sum();

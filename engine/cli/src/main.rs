@@ -1,4 +1,4 @@
-//! The `pagestone` command line: regions made, looked into, filled and checked.
+//! The `pagestone` command line: creates, inspects, fills and checks regions.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            // Where nothing can be written the exit code says it alone.
+            // If standard error cannot be written, only the exit code remains.
             drop(writeln!(std::io::stderr(), "pagestone: {failure}"));
             ExitCode::from(failure.exit_code())
         }

@@ -1,14 +1,14 @@
-//! Files that are copied one after the other, and are to be of one moment.
+//! Checks that files which are copied one after the other are of the same moment.
 
 use crate::failure::Failure;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Device, inode, length, and when it was written to.
+/// Device, inode, length, and time of modification.
 type Stamp = (u64, u64, u64, (i64, i64));
 
-/// What some files were at a moment, those that were missing included.
+/// The state of some files at a moment, including missing ones.
 #[derive(Debug)]
 pub struct Moment(Vec<(PathBuf, Option<Stamp>)>);
 
@@ -30,7 +30,7 @@ impl Moment {
     }
 }
 
-/// The failure that says so.
+/// The failure for a file that changed.
 pub fn changed(file: &Path) -> Failure {
     Failure::Other(format!(
         "{} changed while it was copied: close the program that writes it",

@@ -1,4 +1,4 @@
-//! How results are written: plain lines for people, JSON for scripts, silence for a reader that went away.
+//! Output of results: plain lines for people, JSON for scripts. A reader that closed the pipe is not an error.
 
 use crate::failure::Failure;
 use comfy_table::{CellAlignment, Table, presets};
@@ -18,8 +18,8 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Fails where standard output was closed when the program began: the runtime has put `/dev/null` there, open for reading as well,
-/// which would take everything and keep nothing.
+/// Fails if standard output was closed when the program began. The Rust runtime then opened `/dev/null` there, for
+/// reading and writing, which would accept all output and lose it.
 pub fn refuse_closed() -> Result<(), Failure> {
     let out = std::io::stdout();
     let null = std::fs::metadata("/dev/null").map(|null| null.rdev());
@@ -31,17 +31,17 @@ pub fn refuse_closed() -> Result<(), Failure> {
     Ok(())
 }
 
-/// As [`print`], what a command has changed: that is done, whether it can be told or not.
+/// As [`print`], for the result of a change. If it cannot be printed, the error says that the change was made.
 pub fn print_done(text: &str) -> Result<(), Failure> {
     print(text).map_err(|why| why.too_late(&format!("but it is done: {}", text.trim_end())))
 }
 
-/// Writes a JSON value and a line end.
+/// Writes a JSON value and a newline.
 pub fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value:#}\n"))
 }
 
-/// Columns without frames; those in `right` hold numbers.
+/// A table without borders; the columns in `right` are aligned to the right.
 pub fn columns(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
@@ -56,13 +56,13 @@ pub fn columns(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> Stri
     lines(&table.trim_fmt())
 }
 
-/// Names and values, one pair a line, the values aligned.
+/// Names and values, one pair per line, with the values aligned.
 pub fn pairs(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }
 
-/// How the last owner left the region, and what a replay of its log makes of it.
+/// How the last owner left the region, and what the replay of its log did.
 pub fn recovery(found: &Recovery) -> String {
     let Recovery { ending, why, replayed, dropped, .. } = found;
     match ending {
@@ -85,7 +85,7 @@ fn lines(text: &str) -> String {
     text.lines().map(|l| format!("{}\n", l.trim_end())).collect()
 }
 
-/// A size for people: exact below 10 KiB, else three digits.
+/// A size for people: exact below 10 KiB, otherwise three digits.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 10 << 10 {
@@ -101,7 +101,7 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
-/// What a region lies on, for people.
+/// The medium of a region, for people.
 pub fn medium(info: &Info) -> String {
     match (info.medium, info.caches_survive) {
         (Durability::CacheLine, false) => format!("{} (cache lines are flushed and fenced)", info.kind),
@@ -112,7 +112,7 @@ pub fn medium(info: &Info) -> String {
     }
 }
 
-/// A count for people: thousands apart.
+/// A count for people, with thousands separated.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();

@@ -1,4 +1,4 @@
-//! `REGION:OBJECT`, and the opening of regions for looking and for changing.
+//! Parsing of `REGION:OBJECT`, and opening of regions, read-only or for changes.
 
 use crate::access::{Access, PRIVATE};
 use crate::args::{Assume, Opening};
@@ -17,11 +17,11 @@ use std::time::Duration;
 
 /// The head of a region that was never formatted is all zero.
 const BLANK_HEAD: u64 = 8192;
-/// The mode of a region that was made and did not get its rights yet. Its sticky bit, which means nothing of a plain file, tells
-/// it from one that was made private by intention.
+/// The mode of a region that was created and has not got its final rights yet. Its sticky bit, which has no meaning
+/// for a plain file, distinguishes it from a region that was made private on purpose.
 const UNFINISHED: u32 = PRIVATE | 0o1000;
 const ALL_BITS: u32 = 0o7777;
-/// No empty region is larger.
+/// The maximum size of an empty region.
 const EMPTY_REGION_MAX: u64 = 512 << 10;
 
 /// A region, and perhaps an object in it.
@@ -34,10 +34,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// Splits at the first colon before which a region is named: a file that is there or, without one, a name that ends in
-    /// `.pgs`. What stands behind it is the object's name, whatever it holds. A file that has the whole text as its name is
-    /// that file, and a colon in the name of a folder that is there separates nothing. Any other name with colons is a
-    /// region's, as for `create`: the time of a backup, for instance.
+    /// Splits at the first colon after the name of a region: an existing file or, if there is none, a name that ends
+    /// in `.pgs`. The rest is the object's name, whatever it contains. If a file has the whole text as its name, it
+    /// is that file, and a colon in the name of an existing folder does not separate. Any other name with colons is a
+    /// region, as for `create`: for instance a name with the time of a backup.
     pub fn parse(text: &OsStr) -> Self {
         let whole = Self { region: text.into(), object: None };
         if Path::new(text).exists() {
@@ -58,21 +58,21 @@ impl Place {
     }
 }
 
-/// How long each opening waits, and whether storage that copies on write will do.
+/// How long each opening waits, and whether copy-on-write storage is allowed.
 static WISHES: OnceLock<(Duration, bool)> = OnceLock::new();
 
-/// Has each opening wait at most so long for a region that is in use, and allows storage that copies on write.
+/// Sets how long each opening waits for a region that is in use, and whether copy-on-write storage is allowed.
 pub fn open_as(wait: Duration, copy_on_write: bool) {
     WISHES.get_or_init(|| (wait, copy_on_write));
 }
 
-/// How regions are opened.
+/// The options of every opening.
 pub fn options() -> Options {
     let (wait, copy_on_write) = WISHES.get().copied().unwrap_or_default();
     Store::options().wait(wait).copy_on_write(copy_on_write)
 }
 
-/// Opens a region that will not be changed: its log is replayed in private memory, the file stays as it is.
+/// Opens a region read-only: its log is replayed in private memory, and the file is not changed.
 pub fn look(region: &Path, how: Opening) -> Result<Store, Failure> {
     must_exist(region)?;
     sqlite::refuse_database(region)?;
@@ -86,14 +86,14 @@ pub fn change(region: &Path, how: Opening) -> Result<Store, Failure> {
     Ok(options_for(how).open(region)?)
 }
 
-/// A region that was made, and is its maker's alone until it gets the rights that it is to have.
+/// A region that this program created. Only its owner has access until it gets its final rights.
 pub struct Made {
-    /// Device and inode: the path may lead to another file by then.
+    /// Device and inode, because the path may lead to another file by then.
     file: FileId,
 }
 
-/// Opens a region to change it, and makes it if there is none. One counts as made that such a process has left which was killed:
-/// it holds nothing, or only what is named as `unfinished`.
+/// Opens a region to change it, and creates it if it is missing. A region that a killed process of this kind has left
+/// counts as created, if it holds nothing, or only objects whose names begin with `unfinished`.
 pub fn change_or_create(
     region: &Path,
     how: Opening,
@@ -102,7 +102,7 @@ pub fn change_or_create(
     let options = options_for(how).create(true).mode(UNFINISHED);
     if std::fs::metadata(region).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
         match options.clone().create_new(true).open(region) {
-            // Another process has made one meanwhile.
+            // Another process has created one meanwhile.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
             made => {
                 let store = made?;
@@ -124,7 +124,7 @@ pub fn change_or_create(
 }
 
 impl Made {
-    /// Gives the region, which is closed, its rights.
+    /// Gives the region its final rights. It must be closed.
     pub fn give(&self, region: &Path, access: &Access) -> Result<(), Failure> {
         let file = File::open(region).map_err(Failure::file(region))?;
         if !self.is(&file.metadata().map_err(Failure::file(region))?) {
@@ -133,15 +133,15 @@ impl Made {
         access.give(&file).and_then(|()| file.sync_all()).map_err(Failure::file(region))
     }
 
-    /// Removes the region while it is open: nothing of another process can be in it.
+    /// Removes the region while it is open, so that no other process can have stored anything in it.
     pub fn remove(&self, region: &Path, _open: &Store) {
         if self.is_at(region) {
-            // The failure to report is the one for which the region goes.
+            // Only the failure that caused the removal is reported.
             drop(std::fs::remove_file(region));
         }
     }
 
-    /// Whether the path leads to it still.
+    /// Whether the path still leads to it.
     pub fn is_at(&self, region: &Path) -> bool {
         region.metadata().is_ok_and(|found| self.is(&found))
     }
@@ -155,18 +155,19 @@ fn options_for(how: Opening) -> Options {
     options().assume_power_loss(how.assume == Some(Assume::PowerLoss))
 }
 
-/// Whether the name ends as names of regions do.
+/// Whether the name has the ending of regions.
 fn has_ending(region: &Path) -> bool {
     region.extension().is_some_and(|ending| ending == "pgs")
 }
 
-/// Whether it is persistent memory without a file system, or some other device that is no disk: nothing that can be
-/// read like a file.
+/// Whether it is a character device, such as persistent memory without a file system, which cannot be read like a
+/// file.
 pub fn is_device(region: &Path) -> bool {
     std::fs::metadata(region).is_ok_and(|found| found.file_type().is_char_device())
 }
 
-/// Whether it is a plain file in which nothing was ever stored: empty, or left by a process that died while it made a region.
+/// Whether it is a plain file in which nothing was ever stored: empty, or left by a process that died while it
+/// created a region.
 pub fn is_blank(region: &Path) -> bool {
     if !region.metadata().is_ok_and(|found| found.is_file() && found.len() <= EMPTY_REGION_MAX) {
         return false;

@@ -1,12 +1,12 @@
-//! A progress bar, where there is a terminal and a reason.
+//! A progress bar, if there is a terminal and enough work.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
-/// Work below this many bytes is over before a bar is read.
+/// Below this many bytes the work ends before a bar is noticed.
 const WORTH_SHOWING: u64 = 32 << 20;
 
-/// A bar over `bytes` bytes on standard error; invisible when that is no terminal or the work is short.
+/// A bar for `bytes` bytes on standard error, hidden if that is not a terminal or the work is short.
 pub fn bytes(what: &str, bytes: u64) -> ProgressBar {
     if bytes < WORTH_SHOWING || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -22,7 +22,7 @@ struct Removal {
 
 pub fn run(args: &Rm) -> Result<u8, Failure> {
     let removals = plan(args)?;
-    // Everything that can be known beforehand is: what fails from here on says what is gone.
+    // Everything that can be checked in advance is checked by now. A later failure says what was removed.
     let mut gone = Vec::new();
     for Removal { region, store, objects } in removals {
         let before = gone.len();
@@ -39,7 +39,7 @@ fn plan(args: &Rm) -> Result<Vec<Removal>, Failure> {
     let mut removals: BTreeMap<(u64, u64), Removal> = BTreeMap::new();
     for Place { region, object } in args.places.iter().map(|place| Place::parse(place)) {
         let Some(object) = object else {
-            return Err(Failure::Other(format!("{}: say which object, as REGION:OBJECT", region.display())));
+            return Err(Failure::Other(format!("{}: name an object, as REGION:OBJECT", region.display())));
         };
         let found = region.metadata().map_err(Failure::file(&region))?;
         let file = (found.dev(), found.ino());
@@ -71,11 +71,11 @@ fn remove(store: &Store, region: &Path, objects: &[OsString], gone: &mut Vec<Str
     Ok(store.sync()?)
 }
 
-/// The failure, and what it came too late for.
+/// The failure, with a list of what was removed before it.
 fn told(why: &Failure, synced: &[String], unlinked: &[String]) -> Failure {
     let list = |names: &[String]| if names.is_empty() { "nothing".into() } else { names.join(", ") };
     Failure::Other(format!(
-        "{why}; removed before that: {}; removed, but not yet for certain after a loss of power: {}",
+        "{why}; removed before that: {}; removed, but a loss of power may bring back: {}",
         list(synced),
         list(unlinked)
     ))

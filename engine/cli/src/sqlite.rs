@@ -1,4 +1,4 @@
-//! SQLite databases as plain files: how to know one, and what lies beside it.
+//! SQLite databases as plain files: how to recognize them, and the files beside them.
 
 use crate::failure::Failure;
 use crate::moment::Moment;
@@ -10,9 +10,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The object that the SQLite VFS takes for the main database of a region.
+/// The object that is the main database of a region for the SQLite VFS.
 pub const MAIN: &str = "db";
-/// What the names of a journal and of a WAL end with, as files and as objects.
+/// The suffixes of journals and WALs, as files and as objects.
 pub const JOURNAL: &str = "-journal";
 /// See [`JOURNAL`].
 pub const WAL: &str = "-wal";
@@ -21,18 +21,18 @@ const DATABASE_MAGIC: &[u8] = b"SQLite format 3\0";
 const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 const WAL_MAGIC: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
 const WAL_HEADER_BYTES: u64 = 32;
-/// What the SQLite VFS puts at the path of a database that lives in a shared region: this, a line with the
-/// region, one with the object, and perhaps one by which a copy of the link is told from it.
+/// The head of a link, which the SQLite VFS puts at the path of a database in a shared region. It is followed by a
+/// line with the region, a line with the object, and possibly a line with the identity of the link.
 const LINK_HEAD: &[u8] = b"Pagestone link 1\n";
-/// No link is longer.
+/// The maximum length of a link.
 const LINK_MAX: u64 = 16 << 10;
 
-/// Whether the file says that it is a SQLite database.
+/// Whether the file has the head of a SQLite database.
 pub fn is_database(path: &Path) -> Result<bool, Failure> {
     Ok(head(path, DATABASE_MAGIC.len())?.as_deref() == Some(DATABASE_MAGIC))
 }
 
-/// Refuses the link that stands where a database is which lives in a shared region: it is not the database.
+/// Refuses a link to a database in a shared region, because it is not the database.
 pub fn refuse_link(path: &Path) -> Result<(), Failure> {
     if head(path, LINK_HEAD.len())?.as_deref() != Some(LINK_HEAD) {
         return Ok(());
@@ -52,7 +52,7 @@ pub fn refuse_link(path: &Path) -> Result<(), Failure> {
     }))
 }
 
-/// Where a region is expected, a database or a link to a region is a mistake that we can explain.
+/// If a region is expected, a database or a link to a region is a mistake that can be explained.
 pub fn refuse_database(region: &Path) -> Result<(), Failure> {
     refuse_link(region)?;
     if !is_database(region)? {
@@ -64,8 +64,8 @@ pub fn refuse_database(region: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// The first `len` bytes; `None` if the file has fewer, or is no plain file: to open a pipe may be to wait, and to read it is to
-/// take what is in it.
+/// The first `len` bytes; `None` if the file has fewer or is not a plain file. Opening a pipe might block, and
+/// reading it would consume its data.
 fn head(path: &Path, len: usize) -> Result<Option<Vec<u8>>, Failure> {
     if !path.metadata().map_err(Failure::file(path))?.is_file() {
         return Ok(None);
@@ -75,39 +75,39 @@ fn head(path: &Path, len: usize) -> Result<Option<Vec<u8>>, Failure> {
     Ok((bytes.len() == len).then_some(bytes))
 }
 
-/// Opens a plain file to read it. Should a pipe have come to the path meanwhile, it is not waited for.
+/// Opens a plain file for reading. If a pipe has replaced it meanwhile, the opening does not block.
 pub fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)
 }
 
-/// A database and the files without which it would be torn or out of date.
+/// A database with the files that belong to its state.
 #[derive(Debug)]
 pub struct Database {
     /// The database itself.
     pub main: PathBuf,
-    /// A journal to be rolled back.
+    /// A journal that must be rolled back.
     pub journal: Option<PathBuf>,
     /// A WAL with frames that are not in the database yet.
     pub wal: Option<PathBuf>,
-    /// All three, and those of them that do not count, as they were when that was found out.
+    /// The state of all three files when this was found out, including those that do not count.
     pub moment: Moment,
     /// Locks that keep writers out while these live.
     _locks: Vec<File>,
 }
 
 impl Database {
-    /// Looks at what lies beside the database, and locks writers out.
+    /// Finds the files beside the database, and locks writers out.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         // SQLite names journal and WAL after the file that a symbolic link leads to.
         let main = path.canonicalize().map_err(Failure::file(path))?;
         let mut locks = vec![lock(&main)?];
         let shm = beside(&main, "-shm");
-        // What is no plain file is no SQLite's either.
+        // A file that is not a plain file is not SQLite's either.
         if shm.is_file() {
             locks.push(lock(&shm)?);
         }
         let (journal, wal) = (beside(&main, JOURNAL), beside(&main, WAL));
-        // Where there was no `-shm` to lock, a writer may come by whenever it likes.
+        // Without a `-shm` to lock, a writer may come at any time.
         let moment = Moment::of([main.clone(), journal.clone(), wal.clone()])?;
         let journal = match Some(journal).filter(|p| p.exists()) {
             Some(p) if is_hot(&p)? => Some(p),
@@ -121,19 +121,19 @@ impl Database {
     }
 }
 
-/// The path with `suffix` behind its name.
+/// The path with `suffix` appended.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     with_suffix(path.as_os_str(), suffix).into()
 }
 
-/// The name with `suffix` behind it.
+/// The name with `suffix` appended.
 pub fn with_suffix(name: &OsStr, suffix: &str) -> OsString {
     let mut name = name.to_owned();
     name.push(suffix);
     name
 }
 
-/// A shared lock over the whole file conflicts with each lock under which SQLite writes.
+/// Takes a shared lock on the whole file, which conflicts with every lock under which SQLite writes.
 fn lock(path: &Path) -> Result<File, Failure> {
     let file = open(path).map_err(Failure::file(path))?;
     match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
@@ -146,8 +146,8 @@ fn lock(path: &Path) -> Result<File, Failure> {
     }
 }
 
-/// Whether SQLite would roll this journal back. One that belongs to a transaction over several databases is
-/// refused: whether to roll back is then decided by a file that cannot come along.
+/// Whether SQLite would roll this journal back. A journal of a transaction over several databases is refused: another
+/// file, which cannot be copied along, decides whether it must be rolled back.
 fn is_hot(journal: &Path) -> Result<bool, Failure> {
     if !head(journal, JOURNAL_MAGIC.len())?.is_some_and(|head| begins_a_journal(&head)) {
         return Ok(false);
@@ -168,12 +168,13 @@ fn is_hot(journal: &Path) -> Result<bool, Failure> {
     Ok(true)
 }
 
-/// Whether the bytes begin a journal that may be hot. `journal_mode=PERSIST` overwrites them where it is over.
+/// Whether the bytes are the head of a journal that may be hot. `journal_mode=PERSIST` overwrites it at the end of a
+/// transaction.
 pub fn begins_a_journal(bytes: &[u8]) -> bool {
     bytes.starts_with(&JOURNAL_MAGIC)
 }
 
-/// Whether the WAL holds anything.
+/// Whether the WAL has frames.
 fn has_frames(wal: &Path) -> Result<bool, Failure> {
     let magic = head(wal, 4)?;
     let len = wal.metadata().map_err(Failure::file(wal))?.len();

@@ -1,7 +1,7 @@
 //! The embedded database [redb](https://docs.rs/redb) on Pagestone.
 //!
-//! A [`Backend`] keeps one database in one object of a region, beside others: more databases, a SQLite database, an
-//! index, plain objects. redb's file format is inside the object, as it would be in a file.
+//! A [`Backend`] keeps one database in one object of a region. The region may have other objects: more databases, a
+//! SQLite database, an index. The object contains redb's file format, as a file would.
 //!
 //! ```
 //! use pagestone::Store;
@@ -27,16 +27,16 @@
 //! ```
 //!
 //! # What survives
-//! What redb promises of a file on a disk, and what its [`Durability`](redb::Durability) says: a commit that returned
+//! The same as redb promises for a file on a disk, by its [`Durability`](redb::Durability): a commit that returned
 //! survives the death of the process, and a power loss as far as the region's medium does (`pagestone info`).
 //!
 //! # Locks
-//! One process owns a region, so locks are kept in memory, for all ranges: the databases of one process that lie in the
-//! same object may share it in each of redb's concurrency modes. Another process can open the region only
-//! for reading, and only while no process has it open for writing.
+//! One process owns a region, so locks are kept in memory. Databases of one process in the same object can share it
+//! in each of redb's concurrency modes. Another process can open the region only for reading, and only while no
+//! process has it open for writing.
 //!
 //! # Limits
-//! redb copies bytes in and out of its storage and has no place for a pin: nothing is read in place.
+//! redb copies bytes into and out of its storage and cannot use pins, so nothing is read in place.
 #![forbid(unsafe_code)]
 
 mod ahead;
@@ -52,7 +52,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// redb's storage in an object of a region.
 ///
-/// Backends on the same object are independent handles of it, as files that were opened twice are.
+/// Backends of the same object are independent handles, like a file that was opened twice.
 #[derive(Debug)]
 pub struct Backend {
     object: Object,
@@ -62,8 +62,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// The storage in the object of this name, made if there is none. In a store that is open for reading only it must
-    /// be there.
+    /// The storage in the object of this name, which is created if it is missing. In a read-only store it must exist.
     ///
     /// # Durability
     /// As [`Store::create`]: redb's first commit makes it durable.
@@ -85,7 +84,7 @@ impl Backend {
         Self { object, ahead: Ahead::default(), locks, closed: AtomicBool::new(false) }
     }
 
-    /// The object, unless redb has closed its storage: a late call must not write over the next owner's bytes.
+    /// The object, unless redb has closed its storage: a late call must not overwrite the next owner's bytes.
     fn object(&self) -> io::Result<&Object> {
         // Acquire: a call that begins after `close` has returned sees it.
         if self.closed.load(Ordering::Acquire) {
@@ -103,7 +102,7 @@ impl StorageBackend for Backend {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let object = self.object()?;
         let wanted = out.len();
-        // The count, not the length, says whether all was there: it may be cut meanwhile.
+        // The count decides, not the length, because the object may be cut meanwhile.
         if offset <= object.len() && object.read_at(offset, out)? == wanted {
             return Ok(());
         }

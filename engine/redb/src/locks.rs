@@ -1,5 +1,4 @@
-//! Locks on ranges of a storage, between the backends of this process. Other processes are kept out by the region's
-//! claim.
+//! Locks on ranges of a storage, between the backends of this process. The region's claim keeps other processes out.
 
 use pagestone::Object;
 use pagestone::process::Global;
@@ -14,7 +13,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 static TABLE: Global<Table> = Global::new(Table::default);
 static OWNERS: AtomicU64 = AtomicU64::new(0);
 
-/// An object, whatever the handle: the first page frame of its region, which no other open region has, and its number.
+/// Identifies an object independently of its handles: the first page frame of its region, which no other open region
+/// has, and its number.
 type Storage = (u64, u64);
 
 #[derive(Default)]
@@ -39,14 +39,14 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    /// Of a new backend: it has none.
+    /// Creates the account of a new backend, without locks.
     pub(crate) fn of(object: &Object) -> Self {
         let storage = (object.store().pages().pfns().start.get(), object.id());
         // Relaxed: only the number matters.
         Self { storage, owner: OWNERS.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// Takes a lock unless another backend has one that excludes it.
+    /// Takes a lock, unless another backend has one that excludes it.
     pub(crate) fn try_take(
         &self,
         start: Bound<u64>,
@@ -62,7 +62,7 @@ impl Locks {
         Ok(free)
     }
 
-    /// Takes a lock, waiting until no other backend has one that excludes it.
+    /// Takes a lock, after waiting until no other backend has one that excludes it.
     pub(crate) fn take(&self, start: Bound<u64>, end: Bound<u64>, shared: bool) -> Result<(), BackendError> {
         let bytes = range(start, end)?;
         let mut held = TABLE.get().lock();
@@ -73,7 +73,7 @@ impl Locks {
         Ok(())
     }
 
-    /// Gives a lock back that was taken on exactly this range.
+    /// Releases a lock that was taken on exactly this range.
     pub(crate) fn release(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         let bytes = range(start, end)?;
         let mut table = TABLE.get().lock();
@@ -95,7 +95,7 @@ impl Locks {
         Ok(self.is_excluded(&TABLE.get().lock(), &range(start, end)?, false))
     }
 
-    /// Gives all locks back.
+    /// Releases all locks.
     pub(crate) fn release_all(&self) {
         let mut table = TABLE.get().lock();
         if let Some(held) = table.get_mut(&self.storage) {
@@ -132,7 +132,7 @@ impl Table {
     }
 }
 
-/// The bytes between two bounds, of which there is one at least.
+/// The bytes between two bounds, at least one.
 fn range(start: Bound<u64>, end: Bound<u64>) -> Result<RangeInclusive<u64>, BackendError> {
     let first = match start {
         Bound::Unbounded => Some(0),
@@ -146,7 +146,7 @@ fn range(start: Bound<u64>, end: Bound<u64>) -> Result<RangeInclusive<u64>, Back
     };
     match (first, last) {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
-        _ => Err(invalid(format!("a lock from {start:x?} to {end:x?} holds no byte"))),
+        _ => Err(invalid(format!("a lock from {start:x?} to {end:x?} covers no byte"))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The end of an open store.
+//! Closing an open store.
 
 use super::Engine;
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::units::Durability;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A region, its pages and its log, after the store: pins still need the first two, and may store.
+/// A region, its pages and its log, after the store is gone: pins still need the first two, and may store.
 struct Remains {
     pages: Arc<Pages>,
     log: Arc<Log>,
@@ -29,7 +29,8 @@ impl Engine {
         ended
     }
 
-    /// Whether nothing is in the way of the end. Frames that were released and not yet freed would look pinned: it frees them.
+    /// Checks that nothing prevents the close. Frames that were released and not yet freed would look pinned, so this
+    /// frees them.
     pub(crate) fn ready_to_close(self: &Arc<Self>) -> Result {
         self.pages.region().ensure_own()?;
         self.refuse_in_use()?;
@@ -37,8 +38,8 @@ impl Engine {
         match &settled {
             Ok(()) => self.refuse_pinned(),
             Err(Error::Forked) => settled,
-            // A store that fails is closed no earlier either: its pins could not be given back. A latch that was forgotten
-            // cannot be: no page of a failed store is pinned again.
+            // A store that has failed is not closed any earlier: its pins could not be given back. A forgotten latch
+            // does not count: no page of a failed store can be pinned again to release it.
             Err(_) => {
                 self.note_released();
                 match self.pages.count_pinned() {
@@ -84,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Everything that is pending, then everything durable, then the clean mark.
+    /// Does all pending work, then makes everything durable, then marks the region clean.
     fn end(&self) -> Result {
         if self.pages.region().read_only() {
             return Ok(());
@@ -109,7 +110,7 @@ impl Drop for Engine {
         let closed = self.closed.load(Ordering::Acquire);
         let remains = Remains { pages: Arc::clone(&self.pages), log: Arc::clone(&self.log) };
         if !closed {
-            // No caller is left to be told of an error; the next opening recovers what this leaves.
+            // No caller is left to receive an error; the next opening recovers from what this leaves.
             let _ = self.ensure_whole().and_then(|()| self.settle()).and_then(|()| self.sync_everything());
         }
         remains.end_or_leave();
@@ -117,15 +118,15 @@ impl Drop for Engine {
 }
 
 impl Remains {
-    /// Ends the region in order if no page of it is pinned, else leaves that to the last pin.
+    /// Ends the region in order if no page of it is pinned; otherwise leaves that to the last pin.
     ///
-    /// A drop may not wait for the medium. So the last pin ends the region in order only where that needs no call of the
-    /// system. Elsewhere it leaves the region as the death of its process would: everything was synced when the store
-    /// went, the next opening takes over what was stored through pins since.
+    /// A drop must not wait for the medium. So the last pin ends the region in order only where that needs no system
+    /// call. Elsewhere it leaves the region as the death of its process would: everything was synced when the store
+    /// went, and the next opening takes over what was stored through pins since.
     fn end_or_leave(self) {
         let region = Arc::clone(self.pages.region());
         if matches!(region.ensure_usable(), Err(Error::Forked)) {
-            // The parent's: nothing of it may be touched here, the pages least of all.
+            // It is the parent's: nothing of it may be touched here, least of all the pages.
             std::mem::forget(self);
         } else if self.is_idle() {
             self.end();
@@ -141,12 +142,12 @@ impl Remains {
     }
 
     fn is_idle(&self) -> bool {
-        // Released frames are not freed here any more: the next opening does that, they are in the busy table.
+        // Released frames are no longer freed here: they are in the busy table, and the next opening frees them.
         self.pages.roles().take_released();
         self.pages.count_pinned() == 0
     }
 
-    /// Makes durable what was stored through pins after the store had gone, and marks the region clean.
+    /// Makes durable what was stored through pins after the store was gone, and marks the region clean.
     fn end(&self) {
         let region = self.pages.region();
         if !region.read_only() {
@@ -166,7 +167,7 @@ impl Remains {
     }
 }
 
-/// Detaches a region of which no page is pinned.
+/// Detaches a region none of whose pages is pinned.
 pub(crate) fn let_go(region: Arc<Region>) -> Result {
     region.detach(Detach::Drain { deadline: Some(Duration::ZERO) })
 }

@@ -11,11 +11,11 @@
 //!     commit: the log's leader stores home and moves the cursor
 //!   lengths are published, latches released
 //! ```
-//! A thread that holds a latch of a batch waits for the log alone, and no thread that the log waits for wants a latch
+//! A thread that holds a latch of a batch waits only for the log, and no thread that the log waits for needs a latch
 //! (LOG rule 5).
 //!
-//! A range that is kept may stay for seconds: a batch that meets one gives back what it has, waits for it with nothing, and
-//! begins again.
+//! A kept range may stay locked for seconds. A batch that meets one gives back everything it holds, waits without
+//! holding anything, and begins again.
 
 use super::Engine;
 use super::object::{Layout, OpenObject, PAGE, Tail};
@@ -33,18 +33,19 @@ use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME, Lines, PageI
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What is staged for one object.
+/// The staged changes of one object.
 pub(crate) struct Target {
     pub(crate) shared: Arc<OpenObject>,
     pub(crate) stage: Stage,
-    /// The length that was asked for.
+    /// The requested length.
     pub(crate) len: u64,
 }
 
-/// How often a batch begins again. Each time another range was kept meanwhile: then it waits with what it has.
+/// How often a batch begins again. Each time another range was kept meanwhile; after the last time, it waits with
+/// what it holds.
 const RETREATS: u32 = 16;
 
-/// Writes what is staged, all or nothing.
+/// Writes what is staged: all or nothing.
 ///
 /// # Durability
 /// Durable on return.
@@ -61,7 +62,7 @@ pub(crate) fn commit(engine: &Arc<Engine>, targets: &mut [Target]) -> Result {
 /// Commits the batch, or returns the page whose latch was refused: then nothing has changed.
 ///
 /// # Durability
-/// Durable where it returns none.
+/// Durable if it returns `None`.
 fn commit_unless(engine: &Arc<Engine>, targets: &mut [Target], take: Take) -> Result<Option<PageRef>> {
     let objects: Vec<_> = targets.iter().map(|target| Arc::clone(&target.shared)).collect();
     let members = objects.iter().map(Member::new).collect();
@@ -70,7 +71,7 @@ fn commit_unless(engine: &Arc<Engine>, targets: &mut [Target], take: Take) -> Re
         Ok(appended) => appended,
         Err(refused) => return Ok(Some(refused)),
     };
-    // The log has the bytes now: those of a large batch must not take room twice, here and in the region.
+    // The log has the bytes now. They are dropped here, so that a large batch does not take memory twice.
     targets.iter_mut().for_each(|target| target.stage = Stage::default());
     commit.finish(pages, sequence)?;
     Ok(None)
@@ -78,7 +79,7 @@ fn commit_unless(engine: &Arc<Engine>, targets: &mut [Target], take: Take) -> Re
 
 /// Takes the latch of a page, or gives the page back.
 type Take = fn(PageRef) -> Result<Unless<Latched>>;
-/// Or a page whose latch was refused.
+/// A value, or the page whose latch was refused.
 type Unless<T> = std::result::Result<T, PageRef>;
 
 /// What a batch stores to one page: zeros from `zero_from` on, then pieces.
@@ -89,7 +90,7 @@ struct Edit<'b> {
 }
 
 impl Edit<'_> {
-    /// Changes `page` as the batch does: the lines that it names.
+    /// Changes `page` as the batch does. Returns the lines that the batch names.
     fn apply(&self, page: &mut [u8; FRAME_SIZE]) -> Lines {
         let mut lines = Lines::NONE;
         if let Some(from) = self.zero_from {
@@ -103,7 +104,7 @@ impl Edit<'_> {
         lines
     }
 
-    /// The page afterwards, where the batch names all of it.
+    /// The new content of the page, if the batch names all of it.
     fn whole(&self) -> Option<&[u8; FRAME_SIZE]> {
         match self.pieces[..] {
             [(0, bytes)] => bytes.try_into().ok(),
@@ -126,9 +127,9 @@ impl Edit<'_> {
 struct Member<'b> {
     shared: &'b Arc<OpenObject>,
     layout: Option<MutexGuard<'b, Layout>>,
-    /// The length afterwards, if the object grows.
+    /// The new length, if the object grows.
     len: Option<u64>,
-    /// Pages that are there, and their frames.
+    /// Pages that have frames, and their frames.
     found: Vec<(PageIndex, FrameNo)>,
     /// Holes, and the frames they get.
     fresh: Vec<(PageIndex, FrameNo)>,
@@ -136,17 +137,17 @@ struct Member<'b> {
     ahead: Vec<u64>,
 }
 
-/// What a batch stores to pages of one object.
+/// What a batch stores to the pages of one object.
 type Edits<'e> = BTreeMap<PageIndex, Edit<'e>>;
 
 impl<'b> Member<'b> {
-    /// Waits for the object's layout: from here on no other thread cuts it, lets it grow or changes its map.
+    /// Waits for the object's layout: from here on no other thread cuts it, grows it or changes its map.
     fn new(shared: &'b Arc<OpenObject>) -> Self {
         let layout = Some(shared.layout.lock());
         Self { shared, layout, len: None, found: Vec::new(), fresh: Vec::new(), ahead: Vec::new() }
     }
 
-    /// Sorts what is staged by pages.
+    /// Splits what is staged into pages.
     fn edits<'e>(&mut self, target: &'e Target) -> Edits<'e> {
         let end = target.stage.end().max(target.len);
         self.len = (end > self.shared.len()).then_some(end);
@@ -165,7 +166,7 @@ impl<'b> Member<'b> {
             }
             let (old, rules) = (self.shared.len(), self.shared.engine.rules);
             let (index, from) = (PageIndex::of_byte(old), (old % PAGE) as usize);
-            // What was cut off is in the last page still: the record carries zeros over it.
+            // The last page still has bytes that were cut off: the record puts zeros over them.
             if layout.tail == Tail::Stale
                 && from != 0
                 && self.shared.locate(index)?.is_some()
@@ -188,8 +189,8 @@ impl<'b> Member<'b> {
         Ok(())
     }
 
-    /// Links the holes' frames before the batch, full of zeros: a reader cannot tell a hole from a page of zeros, and
-    /// one record cannot link so many.
+    /// Links the holes' frames before the batch, filled with zeros: a reader cannot tell a hole from a page of zeros,
+    /// and one record cannot link so many.
     fn link_ahead(&mut self) -> Result {
         let Some(layout) = self.layout.as_deref_mut() else { return Ok(()) };
         let inside = PageIndex::pages_for(self.shared.len());
@@ -199,7 +200,8 @@ impl<'b> Member<'b> {
                 self.shared.give_back(&now);
                 return Err(error);
             }
-            // Before they are linked: of what several records link, those of the first are there when a later one fails.
+            // Noted before they are linked: a link takes several records, and the first ones stay when a later one
+            // fails.
             self.ahead.extend(now.iter().map(|f| f.0.0).filter(|&page| page >= inside));
             self.shared.link(layout, &now, None)?;
             self.shared.remember_all(&now);
@@ -209,7 +211,7 @@ impl<'b> Member<'b> {
         Ok(())
     }
 
-    /// What the record changed is in place: readers may see it.
+    /// The changes of the record are in place: makes them visible to readers.
     fn committed(&mut self) {
         let Some(layout) = self.layout.as_deref_mut() else { return };
         if let Some(len) = self.len {
@@ -220,12 +222,12 @@ impl<'b> Member<'b> {
         self.fresh.drain(..).for_each(|(index, frame)| self.shared.remember(index, frame));
     }
 
-    /// The batch failed. The holes' frames were pinned as pages of no object: their next owners begin with new
-    /// descriptors. One that another thread looks at by its number just now goes back a little later.
+    /// The batch failed: gives its frames back. They were pinned as pages of no object, so their next owners begin
+    /// with new descriptors. A frame that another thread is looking at by its number goes back a little later.
     fn give_back(&mut self) {
         if let Some(layout) = self.layout.as_deref_mut() {
             if self.shared.take_back(&self.ahead).is_err() {
-                // What is left of them goes when the object grows next.
+                // The next growth of the object removes what is left of them.
                 layout.tail = Tail::Unknown;
             }
         }
@@ -256,18 +258,18 @@ struct Page<'b> {
     latched: Latched,
     edit: Edit<'b>,
     owner: Owner,
-    /// Whether the batch gives it its frame, which holds anything.
+    /// Whether the batch allocates the frame. Then its old content is arbitrary.
     fresh: bool,
     /// Lines that are not durable, as far as is known.
     dirty: Lines,
     /// Lines to be logged.
     logged: Lines,
-    /// The same, decided too early: a broken rule.
+    /// The same, decided too early: for a broken rule.
     hasty: Option<Lines>,
 }
 
 impl Page<'_> {
-    /// Decides which lines are logged. Of those that are equal, only the durable ones are left out.
+    /// Decides which lines are logged. A line that does not change is left out only if it is durable.
     fn compare(&mut self, trusted: bool) {
         let mut old = [0; FRAME_SIZE];
         if !self.fresh {
@@ -283,7 +285,7 @@ impl Page<'_> {
         self.logged = self.hasty.unwrap_or(self.logged);
     }
 
-    /// Whether the record makes the frame zero before it stores lines.
+    /// Whether the record zeroes the frame before it stores lines.
     fn zeroed(&self) -> bool {
         self.fresh && self.logged != Lines::ALL
     }
@@ -293,7 +295,7 @@ impl Page<'_> {
         self.logged.runs().map(|run| HEAD_BYTES + run.len()).sum()
     }
 
-    /// Shows each run of logged lines as it will be.
+    /// Calls `take` with each run of logged lines, as it will be.
     fn images(&self, mut take: impl FnMut(u64, &[u8]) -> Result) -> Result {
         let mut built;
         let page = match self.edit.whole() {
@@ -318,16 +320,16 @@ impl Page<'_> {
 struct Commit<'b> {
     engine: &'b Arc<Engine>,
     members: Vec<Member<'b>>,
-    /// Frames taken for the payload and not named by a record.
+    /// Frames taken for the payload and not yet named by a record.
     payload: Vec<FrameNo>,
-    /// The record is in the log: the frames it links are the objects' own.
+    /// The record is in the log: the frames it links belong to the objects.
     appended: bool,
 }
 
 /// A latched page whose bytes are in the log.
 struct Logged {
     latched: Latched,
-    /// Whose page a new frame is.
+    /// The page that a new frame holds.
     owner: Option<Owner>,
 }
 
@@ -371,7 +373,7 @@ impl Commit<'_> {
         Ok(Ok((all_logged, sequence)))
     }
 
-    /// The record is appended: commits it, and shows what grew.
+    /// Commits the appended record, and makes growth visible.
     fn finish(&mut self, mut pages: Vec<Logged>, sequence: Sequence) -> Result {
         for page in &pages {
             page.owner.into_iter().for_each(|owner| page.latched.set_owner(owner));
@@ -396,12 +398,12 @@ impl Drop for Commit<'_> {
         if !self.appended {
             self.members.iter_mut().for_each(Member::give_back);
         }
-        // What cannot be given back is out of use until the next opening.
+        // Whatever cannot be given back is unusable until the next opening.
         let _ = self.engine.ledger.release(&self.payload);
     }
 }
 
-/// Pins and latches all pages, in the order of their frames, or none.
+/// Pins and latches all pages in frame order, or none.
 fn latch<'e>(
     engine: &Engine,
     members: &[Member<'_>],
@@ -428,7 +430,7 @@ fn latch<'e>(
     }
     wanted.sort_unstable_by_key(|(page, ..)| page.frame());
     if let Some(twice) = wanted.windows(2).find(|two| two[0].0.frame() == two[1].0.frame()) {
-        // The second latch would wait for the first for ever.
+        // The second latch would wait for the first one forever.
         let (frame, [one, other]) = (twice[0].0.frame(), [0, 1].map(|n| twice[n].2));
         let why = format!("pages {} and {} lie in one frame", one.index().0, other.index().0);
         return Err(Error::corrupt("object map", frame.offset(), why));
@@ -452,7 +454,7 @@ fn latch<'e>(
     Ok(Ok(pages))
 }
 
-/// What a comparison says that does not wait for the latch: a pending batch may be about to change the page.
+/// The result of a comparison that does not wait for the latch: a pending batch may be about to change the page.
 fn hasty(engine: &Engine, page: &PageRef, edit: &Edit<'_>) -> Result<Option<Lines>> {
     if !engine.rules.broken(Rule::BatchUnlatched) {
         return Ok(None);
@@ -474,7 +476,7 @@ fn compare(engine: &Engine, pages: &mut [Page<'_>]) {
     pages.iter_mut().for_each(|page| page.compare(trusted));
 }
 
-/// What the record carries: the lines, or where they are.
+/// What the record carries: the lines, or the place of the lines.
 fn images(
     engine: &Engine,
     parts: &[BatchPart],
@@ -502,9 +504,9 @@ fn images(
     Ok(Images::Payload(writer.finish()?))
 }
 
-/// The lines in which they differ.
+/// The lines in which the two differ.
 fn differences(old: &[u8; FRAME_SIZE], new: &[u8; FRAME_SIZE]) -> Lines {
-    // An array has a length that the compiler knows: no call compares it.
+    // An array has a length known at compile time, so comparing needs no call.
     fn line(page: &[u8; FRAME_SIZE], n: usize) -> Option<&[u8; LINE_SIZE]> {
         page[n * LINE_SIZE..].first_chunk()
     }

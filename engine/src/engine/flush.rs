@@ -1,4 +1,4 @@
-//! Sync: everything written before becomes durable.
+//! Sync: makes everything written before durable.
 
 use super::Engine;
 use crate::error::Result;
@@ -22,8 +22,8 @@ impl Engine {
         Ok(())
     }
 
-    /// LOG rule 6: bits taken, then flushed in place, then the records; then a wait for the syncs that took bits
-    /// before.
+    /// LOG rule 6: take the dirty bits, flush in place, then commit the records; then wait for the syncs that took
+    /// bits earlier.
     fn sync(&self, take: impl FnOnce() -> Dirt) -> Result {
         let synced = self.make_taken_durable(take);
         if synced.is_ok() {
@@ -35,7 +35,7 @@ impl Engine {
     fn make_taken_durable(&self, take: impl FnOnce() -> Dirt) -> Result {
         self.ensure_usable()?;
         if !self.pages.tracks_dirt() {
-            // Nothing can be made durable; but the mark makes a copy of the file whole, as it is after any sync.
+            // Nothing can be made durable; but the commit makes a copy of the file complete, as after any sync.
             let head = self.log.head();
             if !self.log.is_committed(head) {
                 self.ensure_whole()?;
@@ -49,7 +49,7 @@ impl Engine {
         let latest = self.syncs.begun();
         let result = self.make_durable(&dirt);
         if let Err(error) = &result {
-            // No sync has the duty to flush its lines any more: nothing may be called durable after that.
+            // The bits are taken and no other sync will flush their lines: nothing may be called durable after that.
             self.log.fail(error);
         }
         drop(ticket);
@@ -83,7 +83,7 @@ impl Engine {
             }
         } else if !dirt.is_empty() || (memory.inherits() && !self.rules.broken(Rule::DisownStores)) {
             self.syncs.share_file_sync(|| memory.sync_file())?;
-            // A sync that was shared may have failed: then it poisoned the region.
+            // A shared sync may have failed: then it poisoned the region.
             self.ensure_usable()?;
             self.log.note_file_sync(reach);
         }

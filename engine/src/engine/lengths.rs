@@ -1,24 +1,24 @@
-//! Which lengths of an object a crash may show.
+//! Which lengths of an object can appear after a crash.
 
 use crate::media::Moment;
 use crate::media::log::record::Sequence;
 
-/// What is known of the records that set the object's length.
+/// What is known about the records that set the object's length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lengths {
-    /// The last one. Until it is committed, a crash may show a former length.
+    /// The last such record. Until it is committed, an earlier length may appear after a crash.
     last: Sequence,
-    /// The greatest length that a crash may show instead of the present one.
+    /// The greatest length that may appear after a crash instead of the present one.
     greatest: u64,
 }
 
 impl Lengths {
-    /// Of an object that was just opened, when the log had come to `head`: anything, until that is committed.
+    /// For an object that was just opened when the log was at `head`: until that is committed, any length may appear.
     pub(super) fn unknown(head: Sequence) -> Self {
         Self { last: head, greatest: u64::MAX }
     }
 
-    /// Of an object that was just made: a crash shows none of it.
+    /// For a new object: after a crash nothing of it appears.
     pub(super) fn none(head: Sequence) -> Self {
         Self { last: head, greatest: 0 }
     }
@@ -28,24 +28,26 @@ impl Lengths {
         self.last
     }
 
-    /// A record has set the length, which was `former`. `committed`: the former length's own record was, before that.
+    /// A record has set the length, which was `former`. `committed`: the record of the former length was committed
+    /// before.
     pub(super) fn changed(&mut self, former: u64, moment: Moment, committed: bool) {
         if committed {
             self.greatest = former;
         } else if moment.noted >= self.last {
-            // A mark over it is on its way: it, or what was shown before.
+            // A commit mark that covers the former record is on its way: the former length may appear, or an earlier
+            // one.
             self.greatest = self.greatest.max(former);
         }
-        // Else no crash shows the former length: the next mark covers both records.
+        // Otherwise the former length cannot appear: the next mark covers both records.
         self.last = moment.sequence;
     }
 
-    /// All lengths that a crash may show are the present one, `len`.
+    /// Only the present length, `len`, can appear after a crash.
     pub(super) fn committed(&mut self, len: u64) {
         self.greatest = len;
     }
 
-    /// Whether no crash shows a byte of the object from `len`, the present length, on.
+    /// Whether no byte of the object from `len`, the present length, on can appear after a crash.
     pub(super) fn hide(&self, len: u64) -> bool {
         self.greatest <= len
     }
@@ -67,11 +69,11 @@ mod tests {
         lengths.changed(150, moment(6, 5), true);
         assert!(!lengths.hide(120) && lengths.hide(150));
         lengths.committed(120);
-        // Grown to 130, cut to 125, both by records that no mark has seen: a crash cannot show 130.
+        // Grown to 130, cut to 125, both by records that no mark covers: 130 cannot appear.
         lengths.changed(120, moment(7, 6), true);
         lengths.changed(130, moment(8, 6), false);
         assert!(lengths.hide(125) && !lengths.hide(110), "a crash shows 120");
-        // Cut to 110 after a leader noted 125 and before its mark was durable: either.
+        // Cut to 110 after a leader noted 125 and before its mark was durable: either may appear.
         lengths.changed(125, moment(9, 8), false);
         assert!(lengths.hide(125) && !lengths.hide(124));
         // And after the mark.

@@ -1,4 +1,5 @@
-//! The map of an object on the medium, as the source of its pages. It knows frames and holes: all content is in frames.
+//! The map of an object on the medium, as the source of its pages. It has only frames and holes: all content is in
+//! frames.
 
 use crate::error::Result;
 use crate::media::{Ledger, ObjectSlot};

@@ -1,6 +1,7 @@
-//! What all handles of one open store share: objects, and what changes them, below their names.
+//! The state that all handles of one open store share: its objects, and the operations that change them. Names are a
+//! level above.
 //!
-//! Which objects are open is decided above, under the lock of the names; here they are found by their slots.
+//! The level above decides which objects are open, under the lock of the names; here they are found by their slots.
 #![forbid(unsafe_code)]
 
 mod close;
@@ -44,16 +45,16 @@ pub(crate) struct Engine {
     pub(crate) ledger: Ledger,
     rules: Rules,
     pub(crate) syncs: Syncs,
-    /// Batches committed.
+    /// The number of batches committed.
     pub(crate) batches: AtomicU64,
     pub(crate) open: OpenObjects,
-    /// Held for moments only: the thread that does the work holds `settling`.
+    /// Held only briefly: the thread that does the work holds `settling`.
     pending: Mutex<Pending>,
-    /// Whether `pending` has anything that is to be done soon.
+    /// Whether `pending` has anything to be done soon.
     due: AtomicBool,
-    /// Held by the thread that does pending work, for as long as that takes.
+    /// Held by the thread that does pending work, for the whole time.
     pub(crate) settling: Mutex<()>,
-    /// The region was closed in order: nothing is left for the drop.
+    /// The region was closed in order: the drop has nothing left to do.
     closed: AtomicBool,
 }
 
@@ -83,12 +84,13 @@ impl Engine {
         self.pages.region().ensure_usable()
     }
 
-    /// As [`Self::ensure_usable`], and the file has not been cut: before what is not known to be there is touched.
+    /// As [`Self::ensure_usable`], and also checks that the file has not been cut. Called before touching bytes that
+    /// are not known to be there.
     pub(crate) fn ensure_whole(&self) -> Result {
         self.pages.region().check_length()
     }
 
-    /// What every change begins with: the store can be changed, and some of the work that is pending is done.
+    /// The start of every change: checks that the store can be changed, and does some of the pending work.
     #[inline]
     pub(crate) fn begin_change(&self) -> Result {
         let region = self.pages.region();
@@ -116,34 +118,35 @@ impl Engine {
     /// Whether there is pending work to be done soon.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        // ORDERING: Acquire: pairs with the Release in `leave`; what is missed is done by the next change.
+        // ORDERING: Acquire: pairs with the Release in `leave`; the next change does what this one misses.
         self.pages.has_released() || self.due.load(Ordering::Acquire)
     }
 
-    /// Whether pending work may be room, also what found none when it was tried last.
+    /// Whether pending work may free space, including work that found no space when it was last tried.
     fn may_be_room(&self) -> bool {
         self.is_due() || self.pending.lock().waits()
     }
 
-    /// Runs a change. One that finds no room is tried again when all pending work is done: that may be room.
+    /// Runs a change. If it finds no space, all pending work is done, which may free some, and the change is tried
+    /// again.
     #[inline]
     pub(crate) fn with_room<R>(&self, mut change: impl FnMut() -> Result<R>) -> Result<R> {
         let mut done = change();
         if done.as_ref().is_err_and(Error::is_full) && self.may_be_room() {
             done = self.settle().and_then(|()| change());
         }
-        // It may have freed something, and so does a change that failed.
+        // It may have freed something, even if it failed.
         self.return_surplus(false);
         done
     }
 
-    /// What a change begins with that walks the medium: names, lengths, maps.
+    /// The start of a change that walks the medium: names, lengths, maps.
     pub(crate) fn begin_walk_and_change(&self) -> Result {
         self.ensure_whole()?;
         self.begin_change()
     }
 
-    /// As [`Self::settle`], before an end: what a full disk leaves undone is the next opening's.
+    /// As [`Self::settle`], at the end of a store: work that a full disk prevents is left to the next opening.
     fn settle_at_end(&self) -> Result {
         match self.settle() {
             Err(Error::NoSpace { .. }) if !self.pages.region().admits_stores() => Ok(()),
@@ -151,26 +154,26 @@ impl Engine {
         }
     }
 
-    /// After something was freed, with no lock held: what is free beyond the limit goes back to the disk. `pass`: also what
-    /// the log must be passed for.
+    /// Called after something was freed, with no lock held: free space beyond the limit goes back to the disk.
+    /// `pass`: also the space for which the log must be passed.
     #[inline]
     pub(crate) fn return_surplus(&self, pass: bool) {
         if self.ledger.has_surplus() && !self.pages.region().read_only() && self.ensure_usable().is_ok() {
-            // What does not go back stays free space; a log that failed has poisoned the region.
+            // Whatever is not given back stays free space; a log that failed has poisoned the region.
             let _ = self.ledger.return_surplus(pass);
         }
     }
 
-    /// Frees all that object `id` is on the list of orphans for.
+    /// Frees everything for which object `id` is on the list of orphans.
     fn finish(&self, slot: ObjectSlot, id: u64) -> Result {
         self.steps(|| self.finish_step(slot, id))
     }
 
-    /// A step of that; true when nothing is left to do: the object is gone, and its slot perhaps another's, or it is open
-    /// without a name, and its last handle drops it.
+    /// One step of [`Self::finish`]. True: nothing is left to do. The object is gone, and its slot may be another
+    /// object's; or it is open without a name, and its last handle will drop it.
     ///
-    /// Asked and done under one hold of the roles, without which no slot is freed. What has lost its name and is then found
-    /// not to be open will never be.
+    /// The check and the step hold the roles without a break, and no slot is freed without the roles. An object that
+    /// has lost its name and is then found closed is never opened again.
     fn finish_step(&self, slot: ObjectSlot, id: u64) -> Result<bool> {
         self.step(|fate| match self.ledger.resident(slot)? {
             Some((found, true)) if found == id => {
@@ -180,7 +183,7 @@ impl Engine {
                     self.ledger.drop_step(slot, fate)
                 }
             }
-            // A broken rule leaves this to the growth of an open object, which forgets it.
+            // Under this broken rule, the growth of an open object does this and forgets it.
             Some((found, false))
                 if found == id && self.rules.broken(Rule::GrowWhileTruncating) && self.open.has(slot, id) =>
             {
@@ -195,7 +198,7 @@ impl Engine {
         self.steps(|| self.step(|fate| self.ledger.truncate_step(slot, fate)))
     }
 
-    /// Runs bounded steps to the end; between them others may go on.
+    /// Runs bounded steps until done. Other threads may run between them.
     fn steps(&self, mut step: impl FnMut() -> Result<bool>) -> Result {
         while !step()? {
             self.between_steps()?;
@@ -203,17 +206,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Between two records of a call that appends many: the log's tail moves ahead of need here, where fewer wait for that
-    /// than within a step. The caller holds nothing that a commit needs.
+    /// Called between two records of a call that appends many. The log's tail moves ahead here, because fewer threads
+    /// wait for it here than within a step. The caller holds nothing that a commit needs.
     fn between_steps(&self) -> Result {
         self.log.keep_ahead()?;
-        // Roles and the busy table are free for a moment only: a thread that waits for them shall have them.
+        // Roles and the busy table are free only for a moment: threads that wait for them get them now.
         thread::yield_now();
         Ok(())
     }
 
-    /// Runs one step: the frames are detached, and the record that frees them is appended, while no role can change
-    /// otherwise.
+    /// Runs one step: detaches the frames and appends the record that frees them, while no other thread can change a
+    /// role.
     fn step(&self, step: impl FnOnce(AskFate<'_>) -> Result<bool>) -> Result<bool> {
         let mut roles = self.pages.roles();
         let mut fate = |_: PageIndex, frame: FrameNo| match roles.detach(frame) {
@@ -223,7 +226,7 @@ impl Engine {
         step(&mut fate)
     }
 
-    /// The object in a slot, opened if it is not open. The caller keeps names from changing.
+    /// The object in a slot; opens it if it is not open. The caller keeps names from changing.
     pub(crate) fn share(self: &Arc<Self>, slot: ObjectSlot) -> Result<Arc<OpenObject>> {
         if let Some(shared) = self.open.get(slot) {
             return Ok(shared);

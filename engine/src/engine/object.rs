@@ -1,4 +1,4 @@
-//! What all handles of one open object share.
+//! The state that all handles of one open object share.
 
 use super::Engine;
 use super::lengths::Lengths;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// The greatest length of an object.
 pub(crate) const LEN_MAX: u64 = Owner::PAGES_MAX * PAGE;
-/// Pages by which a lookup extends what is known of an object's first run: a leaf of its map.
+/// The pages that one lookup adds to the known part of an object's first run: one leaf of its map.
 const RUN_STEP: usize = 512;
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = FRAME_SIZE as u64;
@@ -26,37 +26,38 @@ pub(crate) struct OpenObject {
     pub(crate) slot: ObjectSlot,
     pub(super) pages: Arc<Pages>,
     pub(super) lookaside: Lookaside,
-    /// The length that readers see; changed under `layout`, after the bytes it uncovers are in place.
+    /// The length that readers see. Changed under `layout`, after the bytes that it uncovers are in place.
     len: AtomicU64,
-    /// Pages up to the length: those that may be remembered.
+    /// The number of pages up to the length. Only these may be remembered.
     page_count: AtomicU64,
-    /// How often the object was cut: a write that began before must look whether it is still inside.
+    /// How often the object was cut: a write that began before a cut must check whether it is still inside.
     pub(super) cuts: AtomicU64,
     unlinked: AtomicBool,
     pub(crate) engine: Arc<Engine>,
-    /// Shared: the map is walked and its answer used. Exclusive: pages are cut off.
+    /// Shared: while the map is walked and its answer is used. Exclusive: while pages are cut off.
     pub(crate) shape: RwLock<()>,
     /// Held by the thread that changes the map or the length.
     pub(super) layout: Mutex<Layout>,
 }
 
-/// What the changer of an object's layout knows.
+/// What the thread that changes an object's layout knows.
 pub(super) struct Layout {
     pub(super) tail: Tail,
-    /// Zeros were stored behind the end that no record has published yet: the next one that uncovers them does.
+    /// Zeros were stored after the end, and no record has published them yet: the next record that uncovers them
+    /// does.
     pub(super) unpublished: bool,
-    /// What a crash may show of the length.
+    /// The lengths that may appear after a crash.
     pub(super) lengths: Lengths,
 }
 
-/// What lies between the object's end and the end of its last page, and in pages beyond.
+/// The content between the object's end and the end of its last page, and of pages beyond.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Tail {
-    /// Not looked at since the object was opened: a crash may have left an unfinished write.
+    /// Not examined since the object was opened: a crash may have left an unfinished write.
     Unknown,
-    /// Bytes that were cut off, in the last page; nothing beyond.
+    /// The last page has bytes that were cut off; there is nothing beyond.
     Stale,
-    /// Zeros, or what was stored there through a pin.
+    /// Zeros, or bytes stored there through a pin.
     Zero,
 }
 
@@ -81,7 +82,7 @@ impl OpenObject {
         }
     }
 
-    /// The object has just been made: nothing lies behind its end.
+    /// Marks the object as new: nothing lies after its end.
     pub(crate) fn is_new(&self) {
         let mut layout = self.layout.lock();
         (layout.tail, layout.lengths) = (Tail::Zero, Lengths::none(self.engine.log.head()));
@@ -93,7 +94,7 @@ impl OpenObject {
         self.len.load(Ordering::Acquire)
     }
 
-    /// The length is `len` from now on. The caller holds `layout`.
+    /// Publishes the length `len`. The caller holds `layout`.
     pub(super) fn publish_len(&self, len: u64) {
         // ORDERING: Release: the bytes below are in place.
         self.len.store(len, Ordering::Release);
@@ -102,7 +103,7 @@ impl OpenObject {
     }
 
     pub(crate) fn is_unlinked(&self) -> bool {
-        // ORDERING: Acquire: pairs with `mark_unlinked`, which the dropper of the last handle must see.
+        // ORDERING: Acquire: pairs with `mark_unlinked`; the thread that drops the last handle must see it.
         self.unlinked.load(Ordering::Acquire)
     }
 
@@ -111,22 +112,22 @@ impl OpenObject {
         self.unlinked.store(true, Ordering::Release);
     }
 
-    /// A pin of a page that was looked up before. It lies inside the object: no other page is remembered.
-    // Called, it would return the pin through memory, and stores in front of the next atomic addition keep one page's
-    // miss from overlapping the next one's.
+    /// Pins a page that was looked up before. It lies inside the object: no other page is remembered.
+    // Inlined: as a call it would return the pin through memory, and stores before the next atomic addition keep the
+    // miss of one page from overlapping the next one's.
     #[inline(always)]
     pub(crate) fn hit(&self, index: PageIndex) -> Option<PageRef> {
         self.lookaside.pin(index, |frame| self.pages.try_pin(frame))
     }
 
-    /// As [`Self::miss`], out of the way of a hit.
+    /// As [`Self::miss`], kept out of the code of a hit.
     #[cold]
     #[inline(never)]
     pub(crate) fn miss_outlined(&self, index: PageIndex) -> PinResult {
         self.miss(index).into()
     }
 
-    /// A pin of a page that has to be looked up; `None` for a hole or past the end.
+    /// Pins a page that has to be looked up; `None` for a hole or past the end.
     #[cold]
     pub(super) fn miss(&self, index: PageIndex) -> Result<Option<PageRef>> {
         self.look_up(index, Self::pin_located)
@@ -154,7 +155,7 @@ impl OpenObject {
         }
     }
 
-    /// The frame of a page. The caller keeps pages from being cut off: by `shape` or by `layout`.
+    /// The frame of a page. The caller holds `shape` or `layout`, so that pages are not cut off.
     pub(crate) fn locate(&self, index: PageIndex) -> Result<Option<FrameNo>> {
         let lookaside = &self.lookaside;
         if let Some(frame) = lookaside.get(index) {
@@ -194,12 +195,12 @@ impl OpenObject {
         Ok(found)
     }
 
-    /// What is asked where the lookaside knows nothing.
+    /// The source that is asked if the lookaside does not know a page.
     fn source(&self) -> Map<'_> {
         Map { ledger: &self.engine.ledger, slot: self.slot }
     }
 
-    /// The frame of a page that has this place; none for a hole.
+    /// The frame of a page with this place; none for a hole.
     fn frame_of(&self, index: PageIndex, place: Place) -> Result<Option<FrameNo>> {
         match place {
             Place::Frame(frame) => Ok(Some(frame)),
@@ -211,14 +212,14 @@ impl OpenObject {
         }
     }
 
-    /// Pages up to the length.
+    /// The number of pages up to the length.
     fn page_count(&self) -> u64 {
         // ORDERING: Acquire, as the length.
         self.page_count.load(Ordering::Acquire)
     }
 
-    /// Remembers where a page is, if it lies inside the object: a hit does not ask. The caller keeps pages from being
-    /// cut off; a cut clears what lies beyond after the length has fallen.
+    /// Remembers where a page is, if it lies inside the object, because a hit does not check that. The caller keeps
+    /// pages from being cut off; a cut lowers the length first and then forgets what lies beyond.
     pub(super) fn remember(&self, index: PageIndex, frame: FrameNo) {
         if index.0 < self.page_count() {
             self.lookaside.fill(index, frame);
@@ -228,7 +229,7 @@ impl OpenObject {
     /// Pins the frame that [`Self::locate`] found, under the same lock.
     ///
     /// # Errors
-    /// `Corrupt` also where the frame turns out to be used for something else, or to hold another page.
+    /// `Corrupt` also if the frame turns out to be used for something else, or to hold another page.
     pub(crate) fn pin_located(&self, index: PageIndex, frame: FrameNo) -> Result<PageRef> {
         self.pin_expected(index, frame, Pages::pin)
     }
@@ -244,11 +245,12 @@ impl OpenObject {
         frame: FrameNo,
         pin: impl Fn(&Pages, FrameNo) -> Result<PageRef>,
     ) -> Result<PageRef> {
-        // Before the pin too: a frame that is something else is not to be taken for one that is pinned often.
+        // Checked before the pin too: otherwise a frame that is something else could be mistaken for a frame that is
+        // pinned often.
         self.engine.ledger.expect_page(frame)?;
         let page = pin(&self.pages, frame)?;
-        // ORDERING: SeqCst: the pin is counted before the look at the frame's use; a thread that takes the frame does
-        // it the other way round.
+        // ORDERING: SeqCst: the pin is counted before the frame's use is checked; a thread that takes the frame does
+        // it in the opposite order.
         fence(Ordering::SeqCst);
         self.engine.ledger.expect_page(frame)?;
         let owner = self.owner(index);
@@ -290,7 +292,7 @@ impl OpenObject {
 
 impl Drop for OpenObject {
     fn drop(&mut self) {
-        // In a forked child all of it is the parent's, and locked perhaps by a thread that is not there.
+        // In a forked child everything is the parent's, and may be locked by a thread that does not exist here.
         if self.pages.region().forked() {
             return;
         }
@@ -303,8 +305,8 @@ impl Drop for OpenObject {
     }
 }
 
-/// The frames of these pages, from the first on, as far as they follow each other and hold nothing else. Only of these it is
-/// said that they were met.
+/// The frames of these pages, from the first on, as far as they are consecutive and hold nothing else. Only these are
+/// reported as met.
 fn met_run(source: &impl PageSource, places: &[Place]) -> Vec<FrameNo> {
     let mut run: Vec<FrameNo> = Vec::new();
     for place in places {
@@ -318,7 +320,7 @@ fn met_run(source: &impl PageSource, places: &[Place]) -> Vec<FrameNo> {
     run
 }
 
-/// Where `len` bytes from `offset` end, if an object can reach there.
+/// The end of `len` bytes from `offset`, if an object can reach it.
 pub(crate) fn check_end(offset: u64, len: u64) -> Result<u64> {
     let limit = LEN_MAX;
     match offset.checked_add(len) {

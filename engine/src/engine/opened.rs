@@ -1,4 +1,4 @@
-//! Which objects are open: found by their slot, or by a page, without becoming their holder.
+//! The open objects, found by slot or by page without holding them open.
 
 use super::object::OpenObject;
 use crate::media::ObjectSlot;
@@ -9,15 +9,15 @@ use std::sync::{Arc, Weak};
 
 /// The open objects, by slot, with their numbers.
 ///
-/// The lock is a leaf: looks are made under the roles of frames and under any lock of the engine, and nothing is taken or
-/// dropped under it. What is opened is decided under the lock of the names.
+/// The lock is a leaf: it is taken under the roles of frames and under any lock of the engine, and nothing is locked
+/// or dropped under it. Opening is decided under the lock of the names.
 #[derive(Default)]
 pub(crate) struct OpenObjects {
     by_slot: Mutex<HashMap<ObjectSlot, (u64, Weak<OpenObject>)>>,
 }
 
 impl OpenObjects {
-    /// Whether the object with this number is open. (To ask by [`Self::get`] could make the asker its last holder.)
+    /// Whether the object with this number is open. ([`Self::get`] could make the caller its last holder.)
     pub(super) fn has(&self, slot: ObjectSlot, id: u64) -> bool {
         self.by_slot.lock().get(&slot).is_some_and(|open| open.0 == id && open.1.strong_count() != 0)
     }
@@ -27,15 +27,15 @@ impl OpenObjects {
         self.by_slot.lock().get(&slot).and_then(|open| open.1.upgrade())
     }
 
-    /// An object was opened.
+    /// Adds an object that was opened.
     pub(super) fn insert(&self, object: &Arc<OpenObject>) {
         self.by_slot.lock().insert(object.slot, (object.id, Arc::downgrade(object)));
     }
 
-    /// The last handle of an object goes.
+    /// Removes an object whose last handle is gone.
     pub(super) fn forget(&self, slot: ObjectSlot) {
         let mut by_slot = self.by_slot.lock();
-        // Another thread may have opened it anew meanwhile.
+        // Another thread may have opened it again meanwhile.
         if by_slot.get(&slot).is_some_and(|open| open.1.strong_count() == 0) {
             by_slot.remove(&slot);
         }
@@ -46,7 +46,7 @@ impl OpenObjects {
         self.by_slot.lock().values().filter(|open| open.1.strong_count() != 0).count()
     }
 
-    /// The open object that this may be a page of.
+    /// The open object to which this page may belong.
     pub(super) fn owner_of(&self, page: Owner) -> Option<ObjectSlot> {
         let owns = |id| Owner::new(id, page.index()) == page;
         self.by_slot.lock().iter().find(|(_, open)| owns(open.0)).map(|(slot, _)| *slot)

@@ -1,4 +1,4 @@
-//! The store as a space manager: what frames are for.
+//! The store as a space manager: it knows what frames are used for.
 
 use super::Engine;
 use crate::error::Result;
@@ -7,11 +7,11 @@ use crate::space::{Owner, SpaceManager};
 use crate::units::{FrameNo, PageIndex};
 use std::collections::HashMap;
 
-/// Pages looked at in one go.
+/// Pages per batch.
 const BATCH: usize = 512;
 
-/// Called while roles are kept from changing: nothing here may take an object's locks, which come before, nor become
-/// an object's last holder, whose drop changes roles.
+/// Called while roles cannot change. So nothing here may take an object's locks, which come earlier in the lock
+/// order, nor become an object's last holder, whose drop changes roles.
 impl SpaceManager for Engine {
     fn map(&self, page: Owner) -> Result<Option<FrameNo>> {
         match self.open.owner_of(page) {
@@ -24,12 +24,12 @@ impl SpaceManager for Engine {
         self.ledger.prepare()
     }
 
-    /// A batch's bytes are in the log until its records are passed (LOG rule 6).
+    /// The bytes of a batch are in the log until its records are passed (LOG rule 6).
     fn would_replay(&self, frame: FrameNo) -> bool {
         self.log.images().last(std::iter::once(frame)).is_some()
     }
 
-    /// Walks the maps of all objects: nothing on the medium leads from a frame to its page.
+    /// Walks the maps of all objects: the medium does not record the page of a frame.
     fn owners(&self, frames: &[FrameNo]) -> Result<Vec<Option<Owner>>> {
         let mut found: HashMap<FrameNo, Option<Owner>> = frames.iter().map(|&frame| (frame, None)).collect();
         for record in self.all_records()? {
@@ -40,7 +40,7 @@ impl SpaceManager for Engine {
 }
 
 impl Engine {
-    /// Named objects, and nameless ones that are open or about to go.
+    /// Named objects, and nameless ones that are open or about to be dropped.
     fn all_records(&self) -> Result<Vec<ObjectRecord>> {
         let mut records = self.ledger.list()?;
         for slot in self.ledger.orphans()? {

@@ -1,7 +1,7 @@
-//! Work that a crash or a failure left: each change does a part of it first.
+//! Work that a crash or a failure left. Each change first does a part of it.
 //!
-//! What cannot be done because the medium is damaged there is set aside, in memory: it takes room and is named by `check`
-//! and counted in the stats, and no change of anything else fails for it, in this opening or the next.
+//! Work that is impossible because the medium is damaged there is set aside, in memory. It takes space, `check` names
+//! it, and the stats count it. No other change fails because of it, in this opening or the next.
 
 use super::Engine;
 use crate::error::{Error, Result};
@@ -12,19 +12,19 @@ use crate::sync::atomic::Ordering;
 use crate::units::FrameNo;
 use std::collections::VecDeque;
 
-/// Steps of pending work that a change does before its own.
+/// Steps of pending work that a change does before its own work.
 const STEPS_A_CHANGE: usize = 16;
 /// Frames whose last pin is gone that a change frees before its own work.
 const FRAMES_A_CHANGE: usize = 4096;
 
-/// What is pending.
+/// The pending work.
 #[derive(Default)]
 pub(super) struct Pending {
-    /// Objects to be dropped or cut to the end, by slot and number: a slot goes to another object once its own is gone.
-    /// The next one is the last.
+    /// Objects that still have to be dropped or cut, by slot and number: a slot goes to another object once its own
+    /// is gone. The last one comes next.
     objects: VecDeque<(ObjectSlot, u64)>,
-    /// Those of them whose pages are pinned, with no room to note them: to be tried again when all work is done, or when a
-    /// pin has gone.
+    /// Those whose pages are pinned and could not be noted for lack of space. They are tried again when all work is
+    /// done, or when a pin is gone.
     full: Vec<(ObjectSlot, u64)>,
     /// Frames whose last pin is gone.
     frames: Vec<FrameNo>,
@@ -33,13 +33,13 @@ pub(super) struct Pending {
 
 /// Something that cannot be freed.
 struct Aside {
-    /// Byte offset of what is damaged, or of what cannot be freed.
+    /// The byte offset of the damage, or of what cannot be freed.
     at: u64,
     detail: String,
 }
 
 impl Pending {
-    /// What the last opening left.
+    /// The work that the last opening left.
     pub(super) fn found(ledger: &Ledger) -> Result<Self> {
         let (objects, broken_list) = ledger.orphans_found()?;
         let (frames, broken_entries) = ledger.busy_found()?;
@@ -54,7 +54,7 @@ impl Pending {
         !self.objects.is_empty() || !self.frames.is_empty()
     }
 
-    /// Whether there is anything that found no room.
+    /// Whether there is anything that found no space.
     pub(super) fn waits(&self) -> bool {
         !self.full.is_empty()
     }
@@ -65,7 +65,7 @@ impl Pending {
         }
     }
 
-    /// What found no room is due again.
+    /// Makes work that found no space due again.
     fn try_again(&mut self) {
         let full = std::mem::take(&mut self.full);
         full.into_iter().for_each(|object| self.objects.push_front(object));
@@ -78,7 +78,7 @@ impl Pending {
 }
 
 impl Engine {
-    /// Frees all frames whose last pin is gone, and finishes all objects that were not finished.
+    /// Frees all frames whose last pin is gone, and finishes all unfinished objects.
     #[cold]
     pub(crate) fn settle(&self) -> Result {
         self.ensure_whole()?;
@@ -87,7 +87,8 @@ impl Engine {
         self.work_off(usize::MAX, usize::MAX)
     }
 
-    /// A bounded part of that. No thread waits for another one that does it: none of it is needed to go on.
+    /// A bounded part of [`Self::settle`]. A thread does not wait for another one that does it: no change needs this
+    /// work to go on.
     #[cold]
     pub(super) fn settle_some(&self) -> Result {
         self.ensure_whole()?;
@@ -105,23 +106,24 @@ impl Engine {
         let freed = self.free_released(frames);
         let result = freed.and_then(|()| self.finish_some(steps));
         let pending = self.pending.lock();
-        // ORDERING: Release: pairs with `is_due`. Only lowered under this lock.
+        // ORDERING: Release: pairs with `is_due`. Cleared only under this lock.
         self.due.store(pending.is_due(), Ordering::Release);
         result
     }
 
-    /// Takes over the frames that were released, to be freed some time: they look pinned no more.
+    /// Takes over the released frames, to be freed later: they no longer look pinned.
     pub(super) fn note_released(&self) {
         self.take_released(&mut self.pages.roles());
     }
 
-    /// One that is not in the busy table now is left out: it may be there later for another page, which is pinned then.
+    /// A frame that is not in the busy table now is left out: it may be there later for another page, which is pinned
+    /// then.
     fn take_released(&self, roles: &mut Roles<'_>) {
         let released = roles.take_released();
         if released.is_empty() {
             return;
         }
-        // Where the table cannot be read it is asked once more when they are freed.
+        // If the table cannot be read, it is read again when the frames are freed.
         let busy = self.ledger.busy_among(&released).unwrap_or(released);
         let mut pending = self.pending.lock();
         pending.try_again();
@@ -151,7 +153,7 @@ impl Engine {
         freed
     }
 
-    /// Frees frames, each alone; those that are left were not tried.
+    /// Frees frames one by one; those that are left were not tried.
     fn free_one_by_one(&self, frames: &mut Vec<FrameNo>) -> Result {
         while let Some(&frame) = frames.last() {
             match self.ledger.free_busy(&[frame]) {
@@ -165,8 +167,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Finishes objects, last first, as far as these steps go. One whose pages are pinned, with no room to note them,
-    /// is left for later: no other call has to wait for these pins, least of all one that needs room.
+    /// Finishes objects, last first, with up to this many steps. An object whose pages are pinned and cannot be noted
+    /// for lack of space is left for later: no other call has to wait for these pins, least of all one that needs
+    /// space.
     fn finish_some(&self, mut steps: usize) -> Result {
         loop {
             let Some((slot, id)) = self.pending.lock().objects.pop_back() else { return Ok(()) };
@@ -191,7 +194,7 @@ impl Engine {
         }
     }
 
-    /// Runs steps until one says that it was the last, or there are no more of them: whether the last one was done.
+    /// Runs steps until one is the last, or none is left. Returns whether the last one was done.
     fn finish_in(&self, mut step: impl FnMut() -> Result<Option<bool>>) -> Result<bool> {
         loop {
             match step()? {
@@ -202,7 +205,7 @@ impl Engine {
         }
     }
 
-    /// Drops an object that has lost its name and was not open then; `resident` is what its slot said at that moment.
+    /// Drops an object that has lost its name and was not open at that moment; `resident` is what its slot said then.
     pub(crate) fn drop_nameless(&self, slot: ObjectSlot, resident: Result<Option<(u64, bool)>>) {
         match resident {
             Ok(resident) => resident.into_iter().for_each(|(id, _)| self.drop_object(slot, id)),
@@ -210,7 +213,7 @@ impl Engine {
         }
     }
 
-    /// Drops an unlinked object whose last handle is gone. What fails is pending, or set aside.
+    /// Drops an unlinked object whose last handle is gone. If that fails, it stays pending or is set aside.
     pub(crate) fn drop_object(&self, slot: ObjectSlot, id: u64) {
         match self.ensure_whole().and_then(|()| self.finish(slot, id)) {
             Ok(()) => {}
@@ -221,7 +224,7 @@ impl Engine {
         }
     }
 
-    /// Leaves what an object is on the list of orphans for to a later change.
+    /// Leaves the work for an object on the list of orphans to a later change.
     pub(crate) fn leave(&self, slot: ObjectSlot, id: u64) {
         let mut pending = self.pending.lock();
         pending.add(slot, id);

@@ -11,9 +11,9 @@ use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::ops::Range;
 use std::time::Duration;
 
-/// How often a cut that waits for pins looks again.
+/// How often a cut that waits for pins checks again.
 const PATIENCE: Duration = Duration::from_micros(200);
-/// How long pins are kept from beginning at a time.
+/// For how long at a time new pins are kept out.
 const TURN: Duration = Duration::from_millis(50);
 
 impl OpenObject {
@@ -32,7 +32,7 @@ impl OpenObject {
         }
     }
 
-    /// Sees to it that what the next growth uncovers is zeros (LOG rules 3 and 12).
+    /// Ensures that the next growth uncovers only zeros (LOG rules 3 and 12).
     pub(super) fn prepare_growth(&self, layout: &mut Layout) -> Result {
         if layout.tail == Tail::Unknown {
             self.finish_former_life(layout)?;
@@ -44,8 +44,8 @@ impl OpenObject {
         Ok(())
     }
 
-    /// A truncate that was cut short is finished, and pages that an unfinished write left beyond the end go: what is in
-    /// them was never part of the object.
+    /// Finishes a truncate that was interrupted, and removes pages that an unfinished write left beyond the end:
+    /// their content was never part of the object.
     pub(super) fn finish_former_life(&self, layout: &mut Layout) -> Result {
         let ledger = &self.engine.ledger;
         let grows_anyway = self.engine.rules.broken(Rule::GrowWhileTruncating);
@@ -60,8 +60,8 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Stores zeros from the end of the object to the end of its last page. If a crash may show what was cut off, it is
-    /// gone for good before that: a power loss must not find the old length with zeros below it.
+    /// Stores zeros from the end of the object to the end of its last page. If the cut-off bytes may reappear after a
+    /// crash, the cut is first made durable: after a power loss, the old length must not appear with zeros below it.
     fn zero_tail(&self, layout: &mut Layout) -> Result {
         let in_page = (self.len() % PAGE) as usize;
         let index = PageIndex::of_byte(self.len());
@@ -71,12 +71,12 @@ impl OpenObject {
         let Some(frame) = self.locate(index)? else { return Ok(()) };
         let log = &self.engine.log;
         match log.images().last(std::iter::once(frame)) {
-            // A replay would put back what was cut off. No batch adds to this: it would need the layout.
+            // A replay would put back what was cut off. No batch can add to this: it would need the layout.
             Some(last) if !self.engine.rules.broken(Rule::GrowthKeepsImages) => {
                 log.pass(last.max(log.head()))?
             }
             _ if self.engine.rules.broken(Rule::ZeroEarly) => {}
-            // Whatever a crash shows, it shows none of these bytes, or shows them as they are.
+            // After a crash, either none of these bytes appears, or they appear as they are.
             _ if layout.lengths.hide(self.len()) || self.is_zero_behind(index, frame, in_page)? => {}
             _ => {
                 log.commit(log.head())?;
@@ -92,7 +92,7 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Whether the last page's bytes from `at` on are zeros, as they are but for what was cut off.
+    /// Whether the last page's bytes from `at` on are zeros. They are, unless something was cut off.
     fn is_zero_behind(&self, index: PageIndex, frame: FrameNo, at: usize) -> Result<bool> {
         let mut bytes = [0; FRAME_SIZE];
         let behind = &mut bytes[at..];
@@ -100,13 +100,13 @@ impl OpenObject {
         Ok(behind.iter().all(|&byte| byte == 0))
     }
 
-    /// Cuts the object to `len`, at most its length. One record makes the cut; steps free the frames.
+    /// Cuts the object to `len`, which is at most its length. One record makes the cut; steps free the frames.
     pub(super) fn cut(&self, layout: &mut Layout, len: u64) -> Result {
         layout.tail = Tail::Unknown;
         let committed = self.engine.log.is_committed(layout.lengths.last());
         let pages = PageIndex::pages_for(len)..u64::MAX;
-        // Lookups in progress have ended, and others wait until the length has fallen: from the record on any thread may free
-        // the pages (`Engine::finish_step`).
+        // The lock waits for lookups in progress, and holds up others until the length has fallen: from the record
+        // on, any thread may free the pages (`Engine::finish_step`).
         let shape = self.shape.write();
         self.lookaside.clear(pages);
         let moment = self.engine.ledger.begin_truncate(self.slot, len)?;
@@ -117,7 +117,7 @@ impl OpenObject {
         drop(shape);
         match self.engine.truncate_steps(self.slot) {
             Err(error) if error.is_full() => {
-                // The cut is made; pages that are pinned stay until there is room to note them, or no pin.
+                // The cut is made. Pinned pages stay until there is space to note them, or no pin.
                 self.engine.leave(self.slot, self.id);
                 return Ok(());
             }
@@ -127,8 +127,8 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Waits until none of these pages is pinned, page by page. A pin that is taken later does not hold the cut up;
-    /// while a page's pins are waited for, for a turn at most, new ones wait.
+    /// Waits until none of these pages is pinned, page by page. A pin that is taken later does not delay the cut;
+    /// while this waits for a page's pins, for one turn at most, new pins wait.
     pub(crate) fn wait_for_pins(&self, pages: Range<u64>, wait: Duration) -> Result {
         self.engine.begin_walk_and_change()?;
         if pages.is_empty() {
@@ -145,8 +145,8 @@ impl OpenObject {
             for (page, frame) in batch {
                 while !self.pages.drain(frame, left()) {
                     self.engine.ensure_whole()?;
-                    // Another thread may have cut the page off: its pins are no reason to wait, and the frame may become
-                    // another page's.
+                    // Another thread may have cut the page off. Then its pins are no reason to wait, and the frame
+                    // may become another page's.
                     if self.engine.ledger.map(self.slot, page)? != Some(frame) {
                         break;
                     }
@@ -161,7 +161,7 @@ impl OpenObject {
         }
     }
 
-    /// Lets the threads that wait for a pin have it, for as long as they have waited or until the frame has no pin.
+    /// Lets waiting threads pin the frame, for as long as they have waited or until it has no pin.
     fn let_pins_begin(&self, frame: FrameNo, time: Duration) {
         let end = Instant::now().checked_add(time);
         while self.pages.pins(frame) != 0 && end.is_some_and(|end| Instant::now() < end) {
@@ -184,14 +184,14 @@ impl OpenObject {
         let mut ahead = Vec::new();
         let filled = self.fill_holes(&mut layout, pages, &mut ahead);
         if filled.is_err() && self.take_back(&ahead).is_err() {
-            // What is left of them goes when the object grows next.
+            // The next growth of the object removes what is left of them.
             layout.tail = Tail::Unknown;
         }
         filled
     }
 
-    /// Refuses at once to fill more holes than there can ever be frames for: to find that out by filling would take a disk
-    /// full of zeros.
+    /// Refuses at once to fill more holes than there can ever be frames for: finding that out by filling would write
+    /// a disk full of zeros.
     fn refuse_too_many(&self, pages: Range<u64>) -> Result {
         let ledger = &self.engine.ledger;
         let (mut holes, mut from) = (pages.end - pages.start, pages.start);
@@ -210,7 +210,7 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Gives each hole among these pages a frame of zeros. `ahead`: those that lie beyond the object's end.
+    /// Gives each hole among these pages a frame of zeros. `ahead` gets the pages beyond the object's end.
     fn fill_holes(&self, layout: &mut Layout, pages: Range<u64>, ahead: &mut Vec<u64>) -> Result {
         let (mut first, inside) = (pages.start, PageIndex::pages_for(self.len()));
         while first < pages.end {
@@ -220,7 +220,8 @@ impl OpenObject {
                 self.give_back(&fresh);
                 return Err(error);
             }
-            // Before they are linked: of what several records link, those of the first are there when a later one fails.
+            // Noted before they are linked: a link takes several records, and the first ones stay when a later one
+            // fails.
             ahead.extend(fresh.iter().map(|f| f.0.0).filter(|&page| page >= inside));
             self.link(layout, &fresh, None)?;
             self.remember_all(&fresh);
@@ -230,19 +231,19 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Frees pages beyond the end, which no reader has seen: room that was asked for and is too little must not stay
-    /// taken. Those inside may hold another thread's bytes by now. The caller holds `layout`.
+    /// Frees pages beyond the end, which no reader has seen: an allocation that failed half-way must not keep its
+    /// space. Pages inside may hold another thread's bytes by now. The caller holds `layout`.
     pub(super) fn take_back(&self, ahead: &[u64]) -> Result {
         let mut runs = ahead.chunk_by(|a, b| a + 1 == *b);
         runs.try_for_each(|run| self.punch_pages(run[0]..run[0] + run.len() as u64))
     }
 
-    /// Undoes a growth that failed before it showed: the object ends at `old` still, nothing that was stored beyond, up to
-    /// `stored`, shows when it grows later, and the pages that were `taken` beyond go. Those that were allocated ahead before
-    /// stay.
+    /// Undoes a growth that failed before it became visible. The object still ends at `old`. Bytes that were stored
+    /// beyond, up to `stored`, do not appear when it grows later. The pages in `taken` that lie beyond are freed;
+    /// pages that were allocated ahead before stay.
     pub(super) fn undo_growth(&self, layout: &mut Layout, old: u64, stored: u64, taken: &[u64]) {
         if self.shrink_back(layout, old, stored, taken).is_err() {
-            // If this fails too, it leaves the layout such that the next growth looks.
+            // If this fails too, it leaves the layout such that the next growth checks.
             let _ = self.cut(layout, old);
         }
     }
@@ -250,7 +251,7 @@ impl OpenObject {
     fn shrink_back(&self, layout: &mut Layout, old: u64, stored: u64, taken: &[u64]) -> Result {
         layout.tail = Tail::Unknown;
         self.take_back(taken)?;
-        // Those that were there before hold zeros, and perhaps what was just stored.
+        // Pages that were there before hold zeros, and perhaps what was just stored.
         let ledger = &self.engine.ledger;
         let (mut from, end) = (PageIndex(PageIndex::pages_for(old)), PageIndex(PageIndex::pages_for(stored)));
         loop {
@@ -267,7 +268,7 @@ impl OpenObject {
         Ok(())
     }
 
-    /// The pages that a hole takes away: those of which nothing is outside it.
+    /// The pages that punching removes: those that lie completely in the range.
     pub(crate) fn whole_pages(&self, offset: u64, end: u64) -> Range<u64> {
         offset.div_ceil(PAGE)..if end >= self.len() { PageIndex::pages_for(end) } else { end / PAGE }
     }
@@ -290,7 +291,7 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Stores zeros from `from` to `to`, which lie in one page, unless that is a hole.
+    /// Stores zeros from `from` to `to`, which lie in one page, unless that page is a hole.
     fn zero_inside(&self, from: u64, to: u64) -> Result {
         if from >= to {
             return Ok(());
@@ -304,8 +305,8 @@ impl OpenObject {
         )
     }
 
-    /// Makes whole pages holes, some at a time: between them lookups go on. While a step runs they wait: until its record
-    /// is appended the map still shows its pages.
+    /// Makes whole pages holes, some at a time. Lookups run between the steps and wait during a step: until its
+    /// record is appended, the map still has its pages.
     fn punch_pages(&self, pages: Range<u64>) -> Result {
         let (ledger, mut from) = (&self.engine.ledger, pages.start);
         loop {

@@ -1,10 +1,11 @@
-//! Staged bytes: ranges that do not overlap, the last write wins.
+//! Staged bytes: ranges that do not overlap. The last write wins.
 
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, TryReserveError};
 use std::io;
 
-/// No range crosses a multiple of this, which is one of pages: a range that grows is not copied whole again and again.
+/// No range crosses a multiple of this, which is a multiple of the page size: so a range that grows is not copied
+/// whole again and again.
 const RANGE_MAX: u64 = 1 << 20;
 
 /// Bytes by offset.
@@ -13,21 +14,21 @@ pub(crate) struct Stage {
     ranges: BTreeMap<u64, Vec<u8>>,
 }
 
-/// Where bytes go for which there is room.
+/// Where bytes go. There is memory for them.
 enum Place {
     /// Into the range that begins here.
     Inside(u64),
-    /// Behind its end.
+    /// After the end of the range that begins here.
     Behind(u64),
-    /// Into a new one.
+    /// Into a new range.
     Fresh(Vec<u8>),
 }
 
 impl Stage {
-    /// Puts `bytes` at `offset`, over what was staged there before.
+    /// Stages `bytes` at `offset`, over what was staged there before.
     ///
     /// # Errors
-    /// `Io`: there is no memory for them. What is staged is as before.
+    /// `Io`: there is no memory for them. What was staged stays.
     pub(crate) fn put(&mut self, offset: u64, bytes: &[u8]) -> Result {
         let within = (RANGE_MAX - offset % RANGE_MAX) as usize;
         let (first, behind) = bytes.split_at(bytes.len().min(within));
@@ -35,7 +36,7 @@ impl Stage {
             return Ok(());
         }
         let place = self.place(offset, first.len())?;
-        // Nothing is put before there is room for all of it. Most ends with the first part.
+        // Memory for all of it is reserved first. Most writes need only the first part.
         let mut places = room(behind.len().div_ceil(RANGE_MAX as usize))?;
         let parts =
             || (offset + within as u64..).step_by(RANGE_MAX as usize).zip(behind.chunks(RANGE_MAX as usize));
@@ -47,7 +48,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Room for `len` bytes at `offset`. What is staged stays, in other ranges perhaps.
+    /// Reserves memory for `len` bytes at `offset`. What is staged stays, perhaps in other ranges.
     fn place(&mut self, offset: u64, len: usize) -> Result<Place> {
         let end = offset + len as u64;
         if let Some((&start, before)) = self.ranges.range(..=offset).next_back() {
@@ -58,10 +59,10 @@ impl Stage {
         self.split(offset)?;
         self.split(end)?;
         match self.ranges.range_mut(..offset).next_back() {
-            // Writes in a row become one range.
+            // Consecutive writes become one range.
             Some((&start, before)) if start + before.len() as u64 == offset && offset % RANGE_MAX != 0 => {
                 if before.capacity() - before.len() < len {
-                    // Twice as much as there is, but no more than there can be.
+                    // Twice as much as there is, but no more than a range can hold.
                     let most = ((RANGE_MAX - start % RANGE_MAX) as usize).min(2 * before.len());
                     before
                         .try_reserve_exact(most.saturating_sub(before.len()).max(len))
@@ -73,7 +74,7 @@ impl Stage {
         }
     }
 
-    /// Stores bytes to the place that was found for them.
+    /// Stores bytes at the place that was reserved for them.
     fn put_part(&mut self, place: Place, offset: u64, bytes: &[u8]) {
         let (start, fresh) = match place {
             Place::Inside(start) => {
@@ -90,7 +91,7 @@ impl Stage {
         self.ranges.entry(start).or_insert(fresh).extend_from_slice(bytes);
     }
 
-    /// Makes a range that spans `at` two.
+    /// Splits a range that spans `at`.
     fn split(&mut self, at: u64) -> Result {
         if let Some((&start, before)) = self.ranges.range_mut(..at).next_back() {
             let kept = (at - start) as usize;
@@ -119,20 +120,20 @@ impl Stage {
         self.ranges.iter().map(|(&offset, bytes)| (offset, &bytes[..]))
     }
 
-    /// Where the last one ends.
+    /// The end of the last range.
     pub(crate) fn end(&self) -> u64 {
         self.ranges.last_key_value().map_or(0, |(&offset, bytes)| offset + bytes.len() as u64)
     }
 }
 
-/// An empty list for `len` of something of which a batch may have many.
+/// An empty list with memory for `len` items, of which a batch may have many.
 pub(super) fn room<T>(len: usize) -> Result<Vec<T>> {
     let mut list = Vec::new();
     list.try_reserve_exact(len).map_err(no_memory)?;
     Ok(list)
 }
 
-/// All of them.
+/// Collects the items.
 pub(super) fn listed<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>> {
     let mut list = room(items.size_hint().1.unwrap_or_default())?;
     list.extend(items);

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 /// Syncs in progress.
 ///
-/// A sync takes dirty bits and then flushes. In between the frames look clean, so a sync that begins then must not
-/// return before: each waits for all that may have taken bits before it did.
+/// A sync takes dirty bits and then flushes. In between, the frames look clean, so a sync that begins then must not
+/// return earlier: each sync waits for all that may have taken bits before it.
 #[derive(Default)]
 pub struct Syncs {
     state: Mutex<State>,
@@ -19,12 +19,12 @@ struct State {
     next: u64,
     /// Syncs that may have taken bits and are not done.
     running: BTreeSet<u64>,
-    /// File syncs begun, and up to which one they are done; one runs at a time.
+    /// The number of file syncs begun, and the last one that is done. One runs at a time.
     file_begun: u64,
     file_done: u64,
 }
 
-/// A sync in progress; from the drop on no other sync waits for it.
+/// A sync in progress. Once it is dropped, no other sync waits for it.
 pub struct Ticket<'s> {
     syncs: &'s Syncs,
     number: u64,
@@ -50,8 +50,8 @@ impl Syncs {
         Ticket { syncs: self, number }
     }
 
-    /// Looks at dirty bits, and then for syncs: a sync that has taken a bit by the look is seen running until its lines
-    /// are durable. Whether all that looked clean is durable.
+    /// Looks at dirty bits, and then for running syncs: a sync that took a bit before the look is seen running until
+    /// its lines are durable. The second result says whether everything that looked clean is durable.
     pub fn look<T>(&self, look: impl FnOnce() -> T) -> (T, bool) {
         if mutant("syncs_before_bits") {
             let none = self.state.lock().running.is_empty();
@@ -61,12 +61,12 @@ impl Syncs {
         (seen, self.state.lock().running.is_empty())
     }
 
-    /// Syncs begun so far: those that may have taken bits by now have smaller numbers.
+    /// The number of syncs begun so far: those that may have taken bits by now have smaller numbers.
     pub(crate) fn begun(&self) -> u64 {
         self.state.lock().next
     }
 
-    /// Waits until all syncs with smaller numbers are done. The caller's own must be.
+    /// Waits until all syncs with smaller numbers are done. The caller's own must be done already.
     pub(super) fn wait_before(&self, number: u64) {
         let mut state = self.state.lock();
         while state.running.first().is_some_and(|&first| first < number) {
@@ -74,8 +74,8 @@ impl Syncs {
         }
     }
 
-    /// Runs `sync`, or finds that one which began after this call has done its work. One that fails has poisoned the
-    /// region before any caller is told of its end.
+    /// Runs `sync`, or uses the result of one that began after this call. A sync that fails has poisoned the region
+    /// before any caller learns of its end.
     pub(super) fn share_file_sync(&self, sync: impl Fn() -> Result) -> Result {
         let mut state = self.state.lock();
         let wanted = state.file_begun + 1;

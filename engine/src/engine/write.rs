@@ -1,4 +1,4 @@
-//! Storing bytes: in place where there are frames, into fresh ones where there are none.
+//! Storing bytes: in place where pages have frames, into new frames where they have none.
 
 use super::object::{Layout, OpenObject, PAGE, check_end};
 use crate::error::{Error, Result};
@@ -8,7 +8,7 @@ use crate::sync::atomic::Ordering;
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::collections::BTreeMap;
 
-/// Pages that are laid out in one go.
+/// Pages that are allocated in one go.
 pub(super) const CHUNK_PAGES: u64 = 512;
 
 /// The part of a write that falls into one page.
@@ -33,27 +33,28 @@ pub(super) fn pieces(offset: u64, bytes: &[u8]) -> impl Iterator<Item = Piece<'_
     })
 }
 
-/// How far a write has come that may have to begin again. Nothing is stored twice: a thread that has seen it may have
-/// written over it.
+/// How far a write has come that may have to begin again. Nothing is stored twice: another thread may have seen it
+/// and written over it.
 #[derive(Default)]
 pub(crate) struct Progress {
-    /// How often the object was cut before.
+    /// How often the object had been cut when the write began.
     cuts: u64,
-    /// Bytes that are stored, from the first on.
+    /// Bytes stored, counted from the first.
     done: usize,
-    /// Pages behind these that had frames and are stored up to a byte, where the map found no room for holes among them.
+    /// Pages after these that had frames, and the byte up to which each is stored: the map had no space for the holes
+    /// among them.
     in_place: BTreeMap<PageIndex, usize>,
 }
 
 impl Progress {
-    /// What is still to be stored of a piece.
+    /// The part of a piece that is still to be stored.
     fn rest<'b>(&self, piece: Piece<'b>) -> Piece<'b> {
         let end = self.in_place.get(&piece.index).copied().unwrap_or(0);
         let stored = end.saturating_sub(piece.at).min(piece.bytes.len());
         Piece { index: piece.index, at: piece.at + stored, bytes: &piece.bytes[stored..] }
     }
 
-    /// Of what was stored from byte `offset` of the object on, nothing at or behind byte `end` of it has stayed.
+    /// Forgets what was stored from byte `offset` of the object on, as far as it lies at or after byte `end`.
     fn limit(&mut self, offset: u64, end: u64) {
         let inside = |at: usize, from: u64| (at as u64).min(end.saturating_sub(from)) as usize;
         self.done = inside(self.done, offset);
@@ -78,12 +79,12 @@ impl OpenObject {
             }
         }
         let mut layout = self.layout.lock();
-        // Under `layout` no thread cuts.
+        // Under `layout` no other thread cuts the object.
         self.look_for_cuts(progress);
         self.write_laid_out(&mut layout, offset, bytes, progress)
     }
 
-    /// An object that was cut meanwhile is written again, as if after the cut.
+    /// Restarts the write if the object was cut meanwhile, as if it began after the cut.
     fn look_for_cuts(&self, progress: &mut Progress) {
         // ORDERING: Acquire: a cut counted before this is seen in the length too.
         let cuts = self.cuts.load(Ordering::Acquire);
@@ -103,7 +104,7 @@ impl OpenObject {
         Ok(offset)
     }
 
-    /// Stores in place, as long as there are frames.
+    /// Stores in place, as long as the pages have frames.
     fn write_inside(&self, offset: u64, bytes: &[u8], done: &mut usize) -> Result {
         for piece in pieces(offset + *done as u64, &bytes[*done..]) {
             let page = match self.hit(piece.index) {
@@ -122,8 +123,8 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Stores with the layout in hand: holes are filled, the object grows. Its new length shows when all is stored: what others
-    /// have seen, and perhaps written over, cannot be taken back.
+    /// Stores under the layout lock: holes are filled, and the object grows. The new length becomes visible after
+    /// everything is stored: bytes that other threads have seen, and perhaps written over, cannot be taken back.
     fn write_laid_out(
         &self,
         layout: &mut Layout,
@@ -161,8 +162,8 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Stores what fits a chunk, and notes which frames it has `taken` for that; then sets the new length, if there is one.
-    /// Space comes first: without it nothing is stored.
+    /// Stores one chunk and adds the frames it takes to `taken`; then sets the new length, if there is one. Space is
+    /// allocated first: without it nothing is stored.
     fn write_chunk(
         &self,
         layout: &mut Layout,
@@ -186,7 +187,7 @@ impl OpenObject {
             let taken = fresh.binary_search_by_key(&piece.index, |f| f.0).map(|n| fresh[n].1);
             taken.map_or(Ok(()), |frame| self.fill_frame(frame, piece.at, piece.bytes))
         };
-        // The fresh ones last: what is stored in place is fenced page by page, and they by `link`, which has then
+        // New frames come last: stores in place are fenced page by page, and the new frames by `link`, which then has
         // something to wait for.
         let stored = rest().zip(&frames).try_for_each(in_place);
         let stored = stored.and_then(|()| rest().try_for_each(into_fresh));
@@ -204,7 +205,7 @@ impl OpenObject {
         Ok(())
     }
 
-    /// Takes a frame for each hole of a run of pages.
+    /// Takes a frame for each hole in a run of pages.
     pub(super) fn take_frames(
         &self,
         first: PageIndex,
@@ -223,14 +224,14 @@ impl OpenObject {
         Ok(holes().zip(taken).map(|((n, _), frame)| (PageIndex(first.0 + n as u64), frame)).collect())
     }
 
-    /// Gives frames back that were taken and perhaps not linked; those that were stay. If that fails, the rest is out
-    /// of use until the next opening.
+    /// Gives back frames that were taken and may not be linked. Linked ones stay. If this fails, the rest is unusable
+    /// until the next opening.
     pub(super) fn give_back(&self, fresh: &[(PageIndex, FrameNo)]) {
         let frames: Vec<_> = fresh.iter().map(|f| f.1).collect();
         let _ = self.engine.ledger.release(&frames);
     }
 
-    /// Stores a frame whole: zeros around `bytes`. No other thread knows the frame yet.
+    /// Stores a whole frame: `bytes`, and zeros around them. No other thread knows the frame yet.
     pub(super) fn fill_frame(&self, frame: FrameNo, at: usize, bytes: &[u8]) -> Result {
         let memory = self.pages.region().memory();
         match bytes.len() {
@@ -244,7 +245,8 @@ impl OpenObject {
         }
     }
 
-    /// Links filled frames and sets the new length, if there is one; where there is nothing to link, only that.
+    /// Links filled frames and sets the new length, if there is one. If there is nothing to link, only sets the
+    /// length.
     ///
     /// # Durability
     /// The frames' bytes are durable before the record that links them (LOG rule 3): stored past the cache and fenced
@@ -286,7 +288,7 @@ impl OpenObject {
         linked.iter().for_each(|&(index, frame)| self.remember(index, frame));
     }
 
-    /// Pins a page for writing that is no hit.
+    /// Pins a page for writing that is not a hit.
     #[cold]
     pub(crate) fn make(&self, index: PageIndex) -> Result<PageRef> {
         let end = check_end(index.0.saturating_mul(PAGE), PAGE)?;

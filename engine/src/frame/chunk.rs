@@ -1,11 +1,11 @@
-//! Chunks: the pages of the descriptor array. Which are populated, in which order they came, and what may change them.
+//! Chunks, the pages of the descriptor array: which ones are populated, in which order, and which lock guards them.
 //!
-//! A chunk is one 4 KiB page of descriptors: 256 frames, 1 MiB of the medium. Locks are few and striped, since a lock
-//! word in each chunk's own place would make a lonely first touch cost two pages; neighbours whose side arrays share
-//! a page share a stripe.
+//! A chunk is one 4 KiB page of descriptors: 256 frames, 1 MiB of the medium. There are few locks, and they are
+//! striped: a lock word in the place of each chunk would make an isolated first touch cost two pages. Neighbours
+//! whose side arrays share a page share a stripe.
 //!
-//! Which chunks have memory is kept in ordered sets, one a stripe, that cost about ten bytes a chunk. A bitmap would cost
-//! a page of its own for nearly every lonely first touch.
+//! The populated chunks are kept in ordered sets, one per stripe, which cost about ten bytes per chunk. A bitmap
+//! would cost a page for nearly every isolated first touch.
 //!
 //! Lock order: `reclaiming`, then stripes (several only under `reclaiming`), then `queue`.
 
@@ -18,7 +18,7 @@ use std::ops::Range;
 
 /// Bytes of memory behind a chunk.
 pub(super) const CHUNK_BYTES: usize = 4096;
-/// Frames in a chunk; a model makes do with two.
+/// Frames in a chunk; two are enough for a model.
 pub(super) const FRAMES_PER_CHUNK: usize = if cfg!(pagestone_loom) { 2 } else { CHUNK_BYTES / 16 };
 /// Chunks whose dirty lines share a page.
 pub(super) const CHUNKS_PER_LINES_PAGE: usize = 2;
@@ -43,7 +43,7 @@ const _: () = {
 /// Number of a chunk.
 pub(super) type Chunk = usize;
 
-/// A chunk as the books hold it: the table's 2^36 frames have 2^28 chunks.
+/// A chunk as it is stored in the sets: the table's 2^36 frames have 2^28 chunks.
 type Entry = u32;
 
 /// The chunk of the frame at `index`.
@@ -56,13 +56,14 @@ pub(super) const fn frames_of(chunk: Chunk) -> Range<usize> {
     chunk * FRAMES_PER_CHUNK..(chunk + 1) * FRAMES_PER_CHUNK
 }
 
-/// What a stripe's lock guards besides the chunks' LIVE bits.
+/// The data that a stripe's lock guards, besides the chunks' LIVE bits.
 #[derive(Debug, Default)]
 pub(super) struct Stripe {
-    /// Chunks of this stripe that have memory: entered before anything in them is written for good, left when they are
-    /// punched.
+    /// Chunks of this stripe with memory. A chunk is entered before anything permanent is written in it, and removed
+    /// when it is punched.
     populated: BTreeSet<Entry>,
-    /// The one that was entered or asked for last, if it still has memory: its neighbours' first touches come next.
+    /// The chunk that was entered or looked up last, if it still has memory: first touches of its neighbours are
+    /// likely to follow.
     last: Option<Chunk>,
     pub(super) first_touches: u64,
 }
@@ -90,23 +91,23 @@ impl Stripes<'_> {
         Some(&mut self.0[at].1)
     }
 
-    /// Whether one of these chunks' neighbours, which share its stripe, has memory.
+    /// Whether `chunk`, a neighbour in the same stripe, has memory.
     pub(super) fn is_populated(&mut self, chunk: Chunk) -> bool {
         self.of(chunk).is_some_and(|stripe| stripe.has(chunk))
     }
 
-    /// Gives the locks back.
+    /// Releases the locks.
     pub(super) fn release(&mut self) {
         self.0.clear();
     }
 }
 
 /// # Invariants
-/// The queue holds each populated chunk once, except those that the holder of `reclaiming` has in its hands.
+/// The queue has each populated chunk once, except those that the holder of `reclaiming` is working on.
 #[derive(Debug)]
 pub(super) struct ChunkMap {
-    /// One bit for each page of page table under the descriptors that the kernel may have. It never gives one back, so a
-    /// bit that is set stays.
+    /// One bit for each page of page table that the kernel may have under the descriptors. The kernel never frees
+    /// one, so a bit stays set.
     tables: LazyArray<AtomicU64>,
     stripes: Box<[CachePadded<Mutex<Stripe>>]>,
     /// Least recently populated first.
@@ -126,17 +127,17 @@ impl ChunkMap {
         })
     }
 
-    /// Which stripe guards `chunk`.
+    /// The stripe that guards `chunk`.
     fn stripe_of(chunk: Chunk) -> usize {
         chunk / CHUNKS_PER_WAITS_PAGE % STRIPES
     }
 
-    /// The right to change LIVE in `chunk`, and to populate or punch it.
+    /// The lock under which LIVE changes in `chunk`, and under which it is populated or punched.
     pub(super) fn lock(&self, chunk: Chunk) -> MutexGuard<'_, Stripe> {
         self.stripes[Self::stripe_of(chunk)].lock()
     }
 
-    /// [`lock`](Self::lock) for all of `chunks`. Under `reclaiming`: every other thread holds one stripe at most.
+    /// [`lock`](Self::lock) for all of `chunks`. Under `reclaiming`; every other thread holds at most one stripe.
     pub(super) fn lock_all(&self, chunks: &[Chunk]) -> Stripes<'_> {
         let mut stripes: Vec<_> = chunks.iter().copied().map(Self::stripe_of).collect();
         stripes.sort_unstable();
@@ -149,7 +150,8 @@ impl ChunkMap {
         self.stripes.iter().map(|stripe| stripe.lock())
     }
 
-    /// Whether a look at `chunk` costs no page table. Without a lock; the thread that populated it has set the bit.
+    /// Whether a read of `chunk` costs no page of page table. It takes no lock; the thread that populated the chunk
+    /// has set the bit.
     pub(super) fn has_table(&self, chunk: Chunk) -> bool {
         let (word, bit) = Self::table_bit(chunk);
         // ORDERING: Relaxed: a hint. The words it leads to are valid whatever it says.
@@ -171,7 +173,7 @@ impl ChunkMap {
         true
     }
 
-    /// Notes that `chunk` is about to lose its memory. Under `reclaiming`, and taken from the queue.
+    /// Notes that `chunk` is about to lose its memory. Under `reclaiming`; the chunk was taken from the queue.
     pub(super) fn leave(&self, stripes: &mut Stripes<'_>, chunk: Chunk) {
         if let Some(stripe) = stripes.of(chunk) {
             stripe.populated.remove(&(chunk as Entry));
@@ -200,7 +202,7 @@ impl ChunkMap {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many chunks have memory.
+    /// The number of chunks with memory.
     pub(super) fn count(&self) -> usize {
         // ORDERING: Relaxed: a count.
         self.count.load(Ordering::Relaxed)
@@ -231,13 +233,13 @@ impl ChunkMap {
         taken
     }
 
-    /// Queues again what could not be given back.
+    /// Queues the chunks again that could not be given back.
     pub(super) fn put_back(&self, chunks: &[Chunk]) {
         self.queue.lock().extend(chunks.iter().map(|chunk| *chunk as Entry));
     }
 
-    /// The populated chunks of `range`, ascending: each that was entered before its stripe was looked at, one stripe after
-    /// the other.
+    /// The populated chunks of `range`, ascending. The stripes are read one after the other, and a chunk is included
+    /// if it was entered before its stripe was read.
     pub(super) fn populated(&self, range: Range<Chunk>) -> Vec<Chunk> {
         let entries = range.start as Entry..range.end as Entry;
         let of_stripe = |stripe: MutexGuard<'_, Stripe>| -> Vec<Entry> {

@@ -1,19 +1,19 @@
-//! Ranges in which nothing is populated any more, because their region is being detached.
+//! Ranges in which no frame is populated any more, because their region is being detached.
 
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::units::{Pfn, PfnRange};
 
-/// HOLD keeps new pins from populated frames; this keeps frames from being populated past it.
+/// HOLD keeps new pins from populated frames. This keeps other frames of the range from being populated.
 #[derive(Debug, Default)]
 pub(super) struct ClosedRanges {
-    /// How many there are, so that a first touch need not take the lock to learn that there are none.
+    /// The number of ranges, so that a first touch needs no lock if there are none.
     count: AtomicUsize,
     ranges: Mutex<Vec<PfnRange>>,
 }
 
 impl ClosedRanges {
-    /// Closes `range`. Populates under way are over once every stripe has been locked once afterwards.
+    /// Closes `range`. Populates that are under way are over once every stripe has been locked once afterwards.
     pub(super) fn close(&self, range: PfnRange) {
         let mut ranges = self.ranges.lock();
         if !ranges.contains(&range) {

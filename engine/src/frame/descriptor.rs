@@ -1,15 +1,15 @@
-//! The hot record of a frame, and the read-modify-writes that are its transitions (table in [`state`](super::state)).
+//! The hot record of a frame, and the read-modify-writes that change it (table in [`state`](super::state)).
 
 use super::outcome::PinOutcome;
 use super::state::{CLAIM, EXCLUSIVE, LIVE, REFERENCED, SHARED, Snapshot, VERSION, Version};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Zeroed, mutant};
 
-/// Sixteen bytes a frame. Nothing in it is a pointer or local to the process.
+/// Sixteen bytes per frame, without pointers or other values that are local to the process.
 ///
 /// # Fields
-/// `state`: read-modify-writes only. `owner`: written by a thread that has a pin, or has claimed the freeing; zeroed
-/// when the frame is retired.
+/// `state`: changed only by read-modify-writes. `owner`: written by a thread that has a pin or has claimed the
+/// freeing; zeroed when the frame is retired.
 #[derive(Debug)]
 #[repr(C, align(16))]
 pub struct Descriptor {
@@ -33,14 +33,14 @@ unsafe impl Zeroed for Descriptor {
 
 /// The hit path.
 impl Descriptor {
-    /// Counts a pin. `Err`: something is left to be done, by [`FrameTable::settle_pin`](super::FrameTable::settle_pin).
+    /// Counts a pin. `Err`: more is to be done, by [`FrameTable::settle_pin`](super::FrameTable::settle_pin).
     #[inline(always)]
     pub(crate) fn pin(&self) -> Result<(), Snapshot> {
         let word = self.add_pin();
         if word.admits_at_once() { Ok(()) } else { Err(word) }
     }
 
-    /// Takes a pin back. `Err`: something is left to be done, by [`FrameTable::settle_put`](super::FrameTable::settle_put).
+    /// Drops a pin. `Err`: more is to be done, by [`FrameTable::settle`](super::FrameTable::settle).
     #[inline(always)]
     pub(crate) fn unpin(&self) -> Result<(), Snapshot> {
         let before = self.drop_pin();
@@ -55,7 +55,7 @@ impl Descriptor {
     pub(super) fn pin_again(&self) -> PinOutcome {
         let word = self.add_pin_again();
         if word.saturated() || !word.live() {
-            // The caller's own pin is left, or a fork has wiped it: this put is not the last.
+            // The caller still has its own pin, or a fork has wiped it. So this put is not the last one.
             let _ = self.drop_pin();
             return if word.live() { PinOutcome::Saturated } else { PinOutcome::Forked };
         }
@@ -68,7 +68,7 @@ impl Descriptor {
         Snapshot(self.state.load(Ordering::Acquire))
     }
 
-    /// The word with the pin in it. Whether the pin counts is the caller's to see.
+    /// Adds a pin and returns the new word. The caller decides whether the pin counts.
     #[inline(always)]
     pub(super) fn add_pin(&self) -> Snapshot {
         // ORDERING: Acquire: pairs with `populate`, `set` and `drop_exclusive`, so that what was true of the frame
@@ -76,14 +76,14 @@ impl Descriptor {
         Snapshot(self.state.fetch_add(1, Ordering::Acquire).wrapping_add(1))
     }
 
-    /// Another pin for a caller that has one; the word with it.
+    /// Adds a pin for a caller that has one, and returns the new word.
     #[inline(always)]
     pub(super) fn add_pin_again(&self) -> Snapshot {
         // ORDERING: Relaxed: the caller's own pin ordered everything already, as with the count of an `Arc`.
         Snapshot(self.state.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
     }
 
-    /// The word as it was with the pin in it.
+    /// Subtracts a pin, and returns the old word.
     #[inline(always)]
     pub(super) fn drop_pin(&self) -> Snapshot {
         // ORDERING: Release: the holder's accesses end before those of a thread that sees the count at zero begin
@@ -92,7 +92,7 @@ impl Descriptor {
         Snapshot(self.state.fetch_sub(1, order))
     }
 
-    /// As [`Self::drop_pin`], if there is a pin to drop; `None` changed nothing.
+    /// As [`Self::drop_pin`], if there is a pin to drop; with `None` nothing has changed.
     pub(super) fn drop_pin_if_any(&self) -> Option<Snapshot> {
         let mut seen = self.look();
         if mutant("checked_put_in_two_steps") {
@@ -108,13 +108,13 @@ impl Descriptor {
         None
     }
 
-    /// Takes back a put that had no pin to drop: the page of the table was wiped by a fork.
+    /// Undoes a put that had no pin to drop, because a fork wiped the page of the table.
     pub(super) fn undo_stray_put(&self) {
         // ORDERING: Relaxed: nothing depends on a word that was wiped.
         self.state.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Makes the frame live with one pin, wiping the void increments. Under the chunk's lock, LIVE clear.
+    /// Makes the frame live with one pin, and wipes the void increments. Under the chunk's lock, LIVE clear.
     pub(super) fn populate(&self, version: u64) {
         let word = LIVE | VERSION.pack(version) | 1;
         if mutant("populate_by_add") {
@@ -132,7 +132,8 @@ impl Descriptor {
         self.state.swap(0, Ordering::Relaxed);
     }
 
-    /// Turns exactly `seen`, which has no pins, into never touched. Under the chunk's lock. False if it changed.
+    /// Changes exactly the word `seen`, which has no pins, to zero. Under the chunk's lock. False if the word has
+    /// changed.
     pub(super) fn retire_if(&self, seen: Snapshot) -> bool {
         debug_assert!(seen.live() && seen.pins() == 0);
         if mutant("retire_by_store") {
@@ -151,7 +152,7 @@ impl Descriptor {
         true
     }
 
-    /// Makes the freeing of an orphan without pins the caller's, once. Not of one with a latch, which was forgotten: it
+    /// Claims the freeing of an orphan without pins, once. Not of one with a latch, which was forgotten: that one
     /// stays as it is until its region goes.
     pub(super) fn claim_freeing(&self) -> bool {
         if mutant("last_put_without_claim") {
@@ -170,7 +171,7 @@ impl Descriptor {
         false
     }
 
-    /// Sets flags; the word before.
+    /// Sets flags, and returns the old word.
     pub(super) fn set(&self, flags: u64) -> Snapshot {
         // ORDERING: AcqRel: Release so that a thread that is refused by the flag, or finds it, sees what led to it (a
         // changed map word); Acquire so that the thread that sets it sees what the holders counted in the word did
@@ -178,7 +179,7 @@ impl Descriptor {
         Snapshot(self.state.fetch_or(flags, Ordering::AcqRel))
     }
 
-    /// Sets flags where all of `those` are set. False changed nothing.
+    /// Sets flags if all of `those` are set. With false nothing has changed.
     pub(super) fn set_where(&self, flags: u64, those: u64) -> bool {
         let mut seen = self.look();
         while seen.0 & those == those {
@@ -196,20 +197,20 @@ impl Descriptor {
         false
     }
 
-    /// Clears flags; the word before.
+    /// Clears flags, and returns the old word.
     pub(super) fn clear(&self, flags: u64) -> Snapshot {
         // ORDERING: AcqRel, as `set`.
         Snapshot(self.state.fetch_and(!flags, Ordering::AcqRel))
     }
 
-    /// Notes that the frame was pinned more than once. Only where the word does not say so yet: on a hot page a
-    /// blind `fetch_or` costs sixteen times the look.
+    /// Notes that the frame was pinned more than once. Called only if the word does not say so yet: on a hot page a
+    /// blind `fetch_or` costs sixteen times as much as a read.
     pub(super) fn mark_referenced(&self) {
         // ORDERING: Relaxed: a hint.
         self.state.fetch_or(REFERENCED.mask(), Ordering::Relaxed);
     }
 
-    /// Lets the mark fade by one step; how strong it was.
+    /// Lowers the mark by one step, and returns what it was.
     pub(super) fn fade_referenced(&self) -> u32 {
         let seen = self.look().referenced();
         if seen > 0 {
@@ -223,24 +224,26 @@ impl Descriptor {
 
 /// Latches. The caller has a pin.
 impl Descriptor {
-    /// The word with the shared latch in it: void if EXCLUSIVE is set there, or too many share it.
+    /// Adds a shared latch and returns the new word. The latch is void if EXCLUSIVE is set there, or too many share
+    /// it.
     pub(super) fn add_shared(&self) -> Snapshot {
         // ORDERING: Acquire: pairs with `drop_exclusive`.
         Snapshot(self.state.fetch_add(SHARED.one(), Ordering::Acquire).wrapping_add(SHARED.one()))
     }
 
-    /// The word as it was with the shared latch in it.
+    /// Subtracts a shared latch, and returns the old word.
     pub(super) fn drop_shared(&self) -> Snapshot {
         // ORDERING: Release: the reader is done before the next writer begins (`try_exclusive`).
         Snapshot(self.state.fetch_sub(SHARED.one(), Ordering::Release))
     }
 
-    /// Takes the exclusive latch if the frame has no latch. In a forked child the word is wiped, and gives none.
+    /// Takes the exclusive latch if the frame has no latch. In a forked child the word is wiped and never gives a
+    /// latch.
     pub(super) fn try_exclusive(&self) -> bool {
         self.try_exclusive_unless(0)
     }
 
-    /// As [`Self::try_exclusive`], if none of these flags is set.
+    /// As [`Self::try_exclusive`], but only if none of these flags is set.
     #[inline]
     pub(super) fn try_exclusive_unless(&self, flags: u64) -> bool {
         let mut seen = self.look();
@@ -266,25 +269,25 @@ impl Descriptor {
         false
     }
 
-    /// Drops the exclusive latch and bumps the version in one step; the word before.
+    /// Drops the exclusive latch and increments the version in one step, and returns the old word.
     pub(super) fn drop_exclusive(&self) -> Snapshot {
         let order = if mutant("relaxed_unlatch") { Ordering::Relaxed } else { Ordering::Release };
         // ORDERING: Release: the writer's stores are seen by the thread that latches next, and by `version`.
         Snapshot(self.state.fetch_add(VERSION.one().wrapping_sub(EXCLUSIVE), order))
     }
 
-    /// Takes back a release that had no latch to drop: the page of the table was wiped by a fork.
+    /// Undoes a release that had no latch to drop, because a fork wiped the page of the table.
     pub(super) fn undo_stray_release(&self, taken: u64) {
         // ORDERING: Relaxed: nothing depends on a word that was wiped.
         self.state.fetch_add(taken, Ordering::Relaxed);
     }
 
-    /// What to compare later.
+    /// The version, for a later comparison.
     pub(super) fn version(&self) -> Version {
         self.look().version()
     }
 
-    /// Whether the version is still `then`, and everything read since is therefore of one piece.
+    /// Whether the version is still `then`, so that everything read since is consistent.
     pub(super) fn unchanged(&self, then: Version) -> bool {
         // ORDERING: acquire fence, then Relaxed: the reads of the copy come before this load; pairs with the fence in
         // `try_exclusive`, or where another thread stores with `before_stores_under_latches_of_another`.
@@ -293,8 +296,8 @@ impl Descriptor {
     }
 }
 
-/// Stands before the first store to pages that another thread has latched: the fence of `try_exclusive` orders the stores
-/// of that thread alone. The latching happened before this call.
+/// Called before the first store to pages that another thread has latched, because the fence of `try_exclusive`
+/// orders only the stores of that thread. The latches were taken before this call.
 pub fn before_stores_under_latches_of_another() {
     if !mutant("leader_without_fence") {
         // ORDERING: release fence: a thread that reads a byte stored from here on, and then fences (`unchanged`), finds

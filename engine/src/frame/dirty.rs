@@ -1,4 +1,4 @@
-//! Dirty lines: what was stored to a frame since it was last flushed.
+//! Dirty lines: the cache lines of a frame that were stored to since it was last flushed.
 
 use super::pinned::{Home, Pinned};
 use super::state::DIRTY;
@@ -8,10 +8,10 @@ use crate::sync::mutant;
 use crate::units::{Lines, Pfn};
 
 impl<'t, T: Home<'t>> Pinned<'t, T> {
-    /// Notes stores to `lines`, after they were done. True if the frame was clean.
+    /// Notes stores to `lines`, after they were made. True if the frame was clean.
     ///
     /// # Durability
-    /// None: it is what a sync will flush.
+    /// None: a later sync flushes the lines.
     pub fn mark_dirty(self, lines: Lines) -> bool {
         // ORDERING: Release, and an RMW even where the bits are set already: the stores come before the thread that
         // takes the bits flushes the lines. First the lines, then the flag.
@@ -20,11 +20,11 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
         !self.descriptor.set(DIRTY).dirty()
     }
 
-    /// Notes that `lines` are durable as they are; the caller holds the exclusive latch, so no other thread marks them
-    /// meanwhile. The frame stays dirty, perhaps with no line.
+    /// Notes that the present bytes of `lines` are durable. The caller holds the exclusive latch, so no other thread
+    /// marks them meanwhile. The frame stays dirty, perhaps without a dirty line.
     ///
     /// # Durability
-    /// None: a sync need not flush them any more.
+    /// None: a sync no longer needs to flush them.
     pub fn mark_durable(self, lines: Lines) {
         if self.descriptor.look().dirty() {
             // ORDERING: AcqRel: as `take_lines`. A sync that takes the bits before this flushes for nothing; one that
@@ -34,7 +34,7 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
         }
     }
 
-    /// The dirty lines. Lines that a sync has taken are not among them, flushed or not.
+    /// The dirty lines. Lines that a sync has taken are not included, flushed or not.
     #[must_use]
     pub fn dirty_lines(self) -> Lines {
         if !self.descriptor.look().dirty() {
@@ -51,14 +51,15 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
 }
 
 impl FrameTable {
-    /// Takes the dirty lines of a frame: from now on they are the caller's to flush. None if it is clean.
+    /// Takes the dirty lines of a frame; the caller must flush them. No lines if the frame is clean.
     #[must_use]
     pub fn take_dirty(&self, pfn: Pfn) -> Lines {
         let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some())
         else {
             return Lines::NONE;
         };
-        // First the flag, then the lines: marked in between, the frame stays dirty, perhaps with no line.
+        // First the flag, then the lines. If they are marked in between, the frame stays dirty, perhaps without a
+        // dirty line.
         if mutant("lines_before_flag") && descriptor.look().dirty() {
             let lines = self.take_lines(pfn);
             descriptor.clear(DIRTY);
@@ -72,7 +73,8 @@ impl FrameTable {
         Lines::new(self.lines(self.index(pfn)).swap(0, Ordering::AcqRel))
     }
 
-    /// Forgets the lines of a frame that was retired dirty: they are of no object any more. Under its chunk's lock.
+    /// Forgets the lines of a frame that was retired dirty: they no longer belong to an object. Under its chunk's
+    /// lock.
     pub(super) fn forget_lines(&self, index: usize) {
         // ORDERING: Relaxed: the next to mark them comes through the chunk's lock.
         self.lines(index).store(0, Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! Latches: short-term exclusion on the bytes of a frame. Their holders have a pin.
+//! Latches: short-term exclusion on the bytes of a frame. A holder of a latch has a pin.
 //!
-//! A shared latch gives way to a writer that waits, for a while: see [`waiting`](super::waiting). One goes first: a thread
-//! that holds a latch of a page that the writer may be waiting for, be it the same page, which it may know by two names,
-//! or another.
+//! A shared latch gives way to a waiting writer, for a while: see [`waiting`](super::waiting). There is one
+//! exception: a thread that already holds a latch of a page for which the writer may be waiting goes first. That page
+//! may be the same one, which the thread may know by two names, or another.
 
 use super::descriptor::Descriptor;
 use super::outcome::SharedOutcome;
@@ -11,9 +11,10 @@ use super::state::{EXCLUSIVE, SHARED, SHARED_MAX, VERSION, Version, WAITERS};
 use crate::sync::{hint, mutant};
 use std::time::Duration;
 
-/// The ends of latches.
+/// Releasing latches.
 impl Descriptor {
-    /// Drops a shared latch; whether sleepers have to be woken. Where a fork has wiped the word under the latch there is none.
+    /// Drops a shared latch; true if sleepers must be woken. If a fork has wiped the word under the latch, there is
+    /// none to drop.
     #[inline]
     fn unshare(&self) -> bool {
         let before = self.drop_shared();
@@ -25,7 +26,7 @@ impl Descriptor {
         before.waiters() && (before.shared() == 1 || was_full)
     }
 
-    /// As [`Self::unshare`], of the exclusive latch.
+    /// As [`Self::unshare`], for the exclusive latch.
     #[inline]
     fn unlatch(&self) -> bool {
         let before = self.drop_exclusive();
@@ -37,15 +38,15 @@ impl Descriptor {
     }
 }
 
-/// Looks at a taken latch before going to sleep: most are held for less than a microsecond.
+/// Number of looks at a taken latch before a thread goes to sleep. Most latches are held for less than a microsecond.
 const SPINS: u32 = if cfg!(any(pagestone_loom, pagestone_shuttle)) { 0 } else { 100 };
 
-/// How a shared latch treats a writer that waits.
+/// How a shared latch treats a waiting writer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Manner {
-    /// It waits behind it, for a while.
+    /// It waits behind the writer, for a while.
     GivesWay,
-    /// It goes first.
+    /// It goes before the writer.
     GoesFirst,
 }
 
@@ -58,21 +59,21 @@ pub(super) fn spin(mut attempt: impl FnMut() -> bool) -> bool {
 }
 
 impl<'t, T: Home<'t>> Pinned<'t, T> {
-    /// Takes the shared latch, waiting for a writer, and for room where [`SHARED_MAX`] readers have it.
+    /// Takes the shared latch. Waits for a writer, and for room if [`SHARED_MAX`] readers have it.
     pub fn latch_shared(self, manner: Manner) {
         let _ = self.latch_shared_waiting(manner, true);
     }
 
-    /// Takes the shared latch, waiting for a writer; `Full` where [`SHARED_MAX`] readers have it.
+    /// Takes the shared latch. Waits for a writer; `Full` if [`SHARED_MAX`] readers have it.
     pub fn latch_shared_unless_full(self, manner: Manner) -> SharedOutcome {
         if self.latch_shared_waiting(manner, false) { SharedOutcome::Latched } else { SharedOutcome::Full }
     }
 
-    /// Takes the shared latch unless a writer has the latch, [`SHARED_MAX`] readers share it, or a writer waits to which
-    /// it gives way.
+    /// Takes the shared latch, unless a writer has the latch, [`SHARED_MAX`] readers share it, or a writer waits to
+    /// which it gives way.
     ///
-    /// Looked at before it is added to: of the latches that are added in vain there are then no more than threads between
-    /// this look and this addition, and the field has room for [`SHARED_MAX`].
+    /// The word is read before it is added to. So the number of latches that are added in vain at a time is at most
+    /// the number of threads between the read and the addition, and the field has room for another [`SHARED_MAX`].
     #[inline]
     #[must_use]
     pub fn try_latch_shared(self, manner: Manner) -> bool {
@@ -84,14 +85,14 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
         if word.is_shared() && !(word.waiters() && self.gives_way(manner)) {
             return true;
         }
-        // A writer that saw this vain latch may be asleep by now.
+        // A writer that saw this latch may be asleep by now.
         self.release_shared();
         false
     }
 
-    /// As [`Self::try_latch_shared`], for a caller that may keep it for long. It lets each writer that waits go first,
-    /// also in the pauses between the writers' turns: else latches that are kept one after another would keep a writer
-    /// out for ever.
+    /// As [`Self::try_latch_shared`], for a caller that may keep the latch for long. It lets every waiting writer go
+    /// first, also in the pauses between the writers' turns: otherwise kept latches in a row would keep a writer out
+    /// for ever.
     pub(crate) fn try_latch_shared_to_keep(self) -> bool {
         if !self.try_latch_shared(Manner::GivesWay) {
             return false;
@@ -103,7 +104,7 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
         !waited_for
     }
 
-    /// Takes the exclusive latch, waiting for all others.
+    /// Takes the exclusive latch, after waiting for all others.
     pub fn latch_exclusive(self) {
         let _ = self.latch_exclusive_within(None);
     }
@@ -116,13 +117,14 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
             || self.table().wait_in_turn(self.pfn, descriptor, || descriptor.try_exclusive(), limit)
     }
 
-    /// Takes the exclusive latch if the frame has no latch. A reader that is just being refused counts as one.
+    /// Takes the exclusive latch if the frame has no latch. A reader that is being refused at this moment counts as
+    /// one.
     #[must_use]
     pub fn try_latch_exclusive(self) -> bool {
         self.descriptor.try_exclusive()
     }
 
-    /// As [`Self::try_latch_exclusive`], if the latch is not left to a thread that waits.
+    /// As [`Self::try_latch_exclusive`], but not if the latch is left to a waiting thread.
     #[inline]
     pub(crate) fn latch_exclusive_at_once(self) -> bool {
         self.descriptor.try_exclusive_unless(WAITERS) || self.latch_exclusive_beside_waiters()
@@ -130,7 +132,7 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
 
     #[cold]
     fn latch_exclusive_beside_waiters(self) -> bool {
-        // In a forked child the word is wiped, and the frame may lie beyond the end of its table.
+        // In a forked child the word is wiped, and the frame may be beyond the end of the child's table.
         let descriptor = self.descriptor;
         descriptor.look().live() && !self.table().queue(self.pfn).is_left() && descriptor.try_exclusive()
     }
@@ -143,7 +145,7 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
         }
     }
 
-    /// Drops the exclusive latch; the frame has a new version.
+    /// Drops the exclusive latch, which gives the frame a new version.
     pub fn release_exclusive(self) {
         if self.descriptor.unlatch() {
             self.wake();
@@ -155,19 +157,19 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
         self.table().wake(self.pfn, self.descriptor);
     }
 
-    /// What an optimistic reader remembers before it copies.
+    /// The version that an optimistic reader remembers before it copies.
     #[must_use]
     pub fn version(self) -> Version {
         self.descriptor.version()
     }
 
-    /// Whether nothing was stored to the frame since `then`, nor was it detached or retired.
+    /// Whether the frame was neither stored to nor detached nor retired since `then`.
     #[must_use]
     pub fn validate(self, then: Version) -> bool {
         self.descriptor.unchanged(then)
     }
 
-    /// Whether a shared latch of a frame that has WAITERS has to wait for a writer that waits.
+    /// Whether a shared latch of a frame with WAITERS must wait for a waiting writer.
     #[cold]
     fn gives_way(self, manner: Manner) -> bool {
         (manner == Manner::GivesWay || mutant("guards_give_way")) && self.table().queue(self.pfn).is_closed()

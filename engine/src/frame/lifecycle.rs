@@ -1,4 +1,4 @@
-//! Hold, orphan, retire: how pins are kept from beginning, and what becomes of a frame when the last has ended.
+//! Hold, orphan, retire: how new pins are blocked, and what happens to a frame after its last pin.
 
 use super::chunk::chunk_of;
 use super::outcome::{HoldOutcome, OrphanOutcome};
@@ -9,8 +9,8 @@ use crate::units::{Pfn, PfnRange};
 use std::time::Duration;
 
 impl FrameTable {
-    /// Refuses new pins of a populated frame until [`unhold`](Self::unhold), from whichever thread that comes: of
-    /// several holders one may end the hold of another, which then finds it ended.
+    /// Refuses new pins of a populated frame until [`unhold`](Self::unhold), which any thread may call: if there are
+    /// several holders, one may end the hold of another, which then finds it ended.
     pub fn hold(&self, pfn: Pfn) -> HoldOutcome {
         let index = self.index(pfn);
         let _chunk = (!mutant("hold_without_lock")).then(|| self.chunks.lock(chunk_of(index)));
@@ -21,8 +21,8 @@ impl FrameTable {
         }
     }
 
-    /// Admits new pins again. It wakes the threads that wait for that, and those that wait for the frame to be idle: it
-    /// need not become so any more.
+    /// Admits new pins again. It wakes the threads that wait for that, and those that wait for the frame to be idle,
+    /// which may no longer happen.
     pub fn unhold(&self, pfn: Pfn) {
         if let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some()) {
             if descriptor.clear(HOLD).waiters() && !mutant("unhold_without_wake") {
@@ -33,8 +33,8 @@ impl FrameTable {
 
     /// Holds every populated frame of `range`, and refuses to populate the others.
     pub fn hold_range(&self, range: PfnRange) {
-        // Closed first: a thread that looked before that has entered its chunk, and populated its frame, by the time
-        // the walk has locked its stripe.
+        // The range is closed first. A thread that checked before that has entered its chunk and populated its frame
+        // by the time the walk has locked its stripe.
         if !mutant("hold_range_walks_first") {
             self.closed.close(range);
         }
@@ -52,33 +52,34 @@ impl FrameTable {
         self.populated(range).for_each(|pfn| self.unhold(pfn));
     }
 
-    /// Waits until a held frame has no pins, or is no longer held; false if that took longer than `limit`.
+    /// Waits until a held frame has no pins or is no longer held; false if that took longer than `limit`.
     #[must_use]
     pub fn wait_idle(&self, pfn: Pfn, limit: Option<Duration>) -> bool {
         let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some())
         else {
             return true;
         };
-        // A frame that is no longer held was retired, without a pin: the pins it may have are void or of its next life,
-        // whose puts wake no thread.
+        // A frame that is no longer held was retired without a pin. Any pins that it has are void or belong to its
+        // next life, whose puts wake no thread.
         let pinned = |state: Snapshot| state.pins() > 0 && (state.held() || mutant("wait_for_strangers"));
         self.sleep_until(pfn, descriptor, || !pinned(descriptor.look()), pinned, limit)
     }
 
-    /// Marks a frame as detached for good. First change the map words that led to it: a pinner that read an old one
-    /// finds either the mark or, reading again after its pin, the change.
+    /// Marks a frame as detached for good. The caller first changes the map words that led to it. So a thread that
+    /// pins by an old map word finds either the mark or, when it reads the word again after its pin, the change.
     pub fn orphan(&self, pfn: Pfn) -> OrphanOutcome {
         let index = self.index(pfn);
-        // A first touch under way comes before this lock, and is found live, or after it, and sees the map changed.
+        // A concurrent first touch comes before this lock, and the frame is found live, or after it, and that thread
+        // sees the changed map.
         let _chunk = (!mutant("orphan_without_lock")).then(|| self.chunks.lock(chunk_of(index)));
         let Some(descriptor) = self.descriptors.get(index).filter(|_| self.peek(pfn).is_some()) else {
             return OrphanOutcome::Idle;
         };
         let mut seen = Snapshot(descriptor.set(ORPHAN).0 | ORPHAN);
-        // If a vain pin comes between, taking it back is the last put, and its caller frees. So does a thread that has
-        // claimed the freeing already: the owner word then belongs to that thread. A frame with a latch that was
-        // forgotten is not freed. Anything else that changes the word (a sync takes dirt without a pin) leads to no
-        // put: try again.
+        // If a refused pin comes between, taking it back is the last put, and that caller frees the frame. The same
+        // holds for a thread that has already claimed the freeing: the owner word then belongs to that thread. A
+        // frame with a forgotten latch is not freed. Any other change of the word (a sync takes dirty lines without a
+        // pin) leads to no put: then try again.
         while seen.pins() == 0 && !seen.latched() {
             if self.retire(index, descriptor, seen) {
                 return OrphanOutcome::Idle;
@@ -91,7 +92,7 @@ impl FrameTable {
         OrphanOutcome::Busy
     }
 
-    /// Ends the life of an orphan whose freeing the caller has claimed. Its owner word is the caller's until here.
+    /// Retires an orphan whose freeing the caller has claimed. Until here, its owner word belongs to the caller.
     pub fn retire_orphan(&self, pfn: Pfn) {
         let index = self.index(pfn);
         let Some(descriptor) = self.descriptors.get(index) else { return };
@@ -102,12 +103,12 @@ impl FrameTable {
                 return;
             }
             drop(chunk);
-            // A vain pin is about to be taken back; its count must not be lost.
+            // A refused pin is about to be taken back, and its count must not be lost.
             thread::yield_now();
         }
     }
 
-    /// Whether nothing may be populated at `pfn`. Under its chunk's lock.
+    /// Whether `pfn` must not be populated. Under its chunk's lock.
     pub(super) fn is_closed(&self, pfn: Pfn) -> bool {
         self.closed.contains(pfn)
     }

@@ -1,17 +1,17 @@
-//! The frame table: one descriptor for each frame of the process, in a flat array indexed by pfn, whose memory appears
-//! with the first touch of a chunk and goes when the chunk is idle.
+//! The frame table: one descriptor for each frame of the process, in a flat array indexed by pfn. The memory of a
+//! descriptor appears when its chunk is first touched, and goes when the chunk is idle. A *put* is the end of a pin.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
-//! | `state` | the state word: picture, states, table of transitions |
+//! | `state` | the state word: layout, states, table of transitions |
 //! | `descriptor` | the transitions as read-modify-writes |
 //! | `table` | pin, put, peek |
-//! | `pinned` | a frame that its caller has pinned: what needs a pin is a method of it |
+//! | `pinned` | a frame that its caller has pinned, with all operations that need a pin |
 //! | `populate` | first touch: the protocol of void increments |
 //! | `reclaim` | giving chunks back |
 //! | `lifecycle` | hold, orphan, retire |
 //! | `latch` | latches, versions |
-//! | `waiting` | the wait word: sleeping, waking, and whose turn it is |
+//! | `waiting` | the wait word: sleeping, waking, and the order of waiters |
 //! | `dirty` | dirty lines |
 //! | `chunk` | chunk map, stripes, order of population |
 //! | `space`, `closed` | pfns handed out; ranges being detached |
@@ -19,12 +19,12 @@
 //! | `process` | the process's table; forks |
 //!
 //! # Invariants
-//! - A descriptor has one address as long as its pfn is handed out, and no count in it is ever lost.
-//! - Idle is zero pins; a zero word is an unpopulated frame; no half-built descriptor is seen.
-//! - HOLD and ORPHAN admit no new pin.
-//! - Of all the puts of an orphan exactly one learns that it was the last.
+//! - A descriptor has one address as long as its pfn is in use, and no count in it is ever lost.
+//! - An idle frame has zero pins; a zero word is an unpopulated frame; a descriptor is never seen half made.
+//! - HOLD and ORPHAN admit no new pin, except another pin of a caller that already has one.
+//! - Exactly one put of an orphan learns that it was the last.
 //! - `peek` only loads.
-//! - A writer that waits is not passed for ever, and makes no reader wait for ever.
+//! - A waiting writer is not passed for ever, and does not make a reader wait for ever.
 
 mod chunk;
 mod closed;

@@ -1,29 +1,29 @@
-//! What transitions answer. None may be dropped unread: each losing branch leaves something to do.
+//! The results of transitions. None may be ignored: each losing branch leaves something to do.
 
 use super::state::PINS_MAX;
 use crate::error::{Error, Result};
 use crate::units::Pfn;
 
-/// Answer of a pin.
+/// The result of a pin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum PinOutcome {
     /// The frame is pinned.
     Pinned,
-    /// The frame is pinned, and this pin was its first touch: nothing is known about it yet.
+    /// The frame is pinned, and this pin was its first touch: its page is not known yet.
     Populated,
-    /// Not pinned: new pins are refused for now.
+    /// Not pinned: new pins are refused at the moment.
     Held,
     /// Not pinned: the frame was detached for good.
     Orphan,
-    /// Not pinned: the frame was detached for good, and the caller's vain pin was the last to go. **The freeing is
-    /// the caller's**, as after [`UnpinOutcome::LastOfOrphan`].
+    /// Not pinned: the frame was detached for good, and taking back the caller's refused pin was the last put. **The
+    /// caller must free it**, as after [`UnpinOutcome::LastOfOrphan`].
     OrphanClaimed,
     /// Not pinned: the frame has [`PINS_MAX`] pins.
     Saturated,
     /// Not pinned: the frame's medium failed.
     Poisoned,
-    /// Not pinned: the pfn was handed out before a fork, to the parent.
+    /// Not pinned: the pfn was allocated before a fork, by the parent.
     Forked,
     /// Not pinned: the table has no such frame.
     Unknown,
@@ -35,7 +35,7 @@ impl PinOutcome {
     pub const fn is_pinned(self) -> bool {
         matches!(self, Self::Pinned | Self::Populated)
     }
-    /// The error that tells a user why `pfn` was not pinned. See to [`OrphanClaimed`](Self::OrphanClaimed) first.
+    /// The error for a user, if `pfn` was not pinned. Handle [`OrphanClaimed`](Self::OrphanClaimed) first.
     ///
     /// # Errors
     /// Unless the frame is pinned.
@@ -56,34 +56,34 @@ impl PinOutcome {
     }
 }
 
-/// Answer of a put.
+/// The result of a put.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum UnpinOutcome {
-    /// Nothing is left to do; the caller must not touch the frame or its region any more.
+    /// Nothing is left to do. The caller must not access the frame or its region any more.
     Kept,
-    /// It was the last pin of a held frame; the threads that wait for that were woken.
+    /// It was the last pin of a held frame. The threads that wait for that were woken.
     LastOfHeld,
-    /// It was the last pin of an orphan, and **the freeing is the caller's**: queue the frame. The descriptor stays
+    /// It was the last pin of an orphan, and **the caller must free the frame**: queue it. The descriptor stays
     /// populated until [`retire_orphan`](super::FrameTable::retire_orphan), and so does the claim on its region.
     LastOfOrphan,
 }
 
-/// Answer of `orphan`.
+/// The result of `orphan`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum OrphanOutcome {
     /// The frame has no pin and can get none: it is free now.
     Idle,
-    /// Pinned: the last put will answer [`UnpinOutcome::LastOfOrphan`].
+    /// Pinned: the last put will return [`UnpinOutcome::LastOfOrphan`].
     Busy,
 }
 
-/// Answer of `hold`.
+/// The result of `hold`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum HoldOutcome {
-    /// Never touched, or reclaimed: there is nothing to hold.
+    /// Never touched, or reclaimed: nothing to hold.
     Unpopulated,
     /// Held, and without a pin.
     Idle,
@@ -91,7 +91,7 @@ pub enum HoldOutcome {
     Pinned,
 }
 
-/// Answer of a shared latch that waits for no room.
+/// The result of a shared latch that does not wait for room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum SharedOutcome {

@@ -1,7 +1,7 @@
-//! A frame that its caller has pinned: what needs a pin is a method of it.
+//! A frame that its caller has pinned, with all operations that need a pin.
 //!
-//! It counts no pin, and ends none: it is the word of a caller that has one, and is used while that lasts. What it costs is
-//! what it stands for, a frame's number and its descriptor.
+//! It neither adds nor ends a pin. It is the statement of a caller that it has one, and is used only as long as that
+//! is true. It consists of the frame's number and its descriptor.
 
 use super::descriptor::Descriptor;
 use super::outcome::PinOutcome;
@@ -9,7 +9,7 @@ use super::state::{POISONED, WRITEBACK};
 use super::table::FrameTable;
 use crate::units::Pfn;
 
-/// Whose table a pinned frame is of.
+/// The table of a pinned frame.
 pub trait Home<'t>: Copy {
     /// The table.
     fn table(self) -> &'t FrameTable;
@@ -22,8 +22,8 @@ impl<'t> Home<'t> for &'t FrameTable {
     }
 }
 
-/// The process's own table, which is asked for where it is needed and not before: a forked child has another one than the
-/// descriptor is of, or none, and what needs the descriptor alone works there.
+/// The process's own table, which is looked up only where it is needed. A forked child has another table than the one
+/// of the descriptor, or none, and operations that need only the descriptor still work there.
 #[derive(Clone, Copy, Debug)]
 pub struct OfProcess;
 
@@ -34,7 +34,7 @@ impl Home<'static> for OfProcess {
     }
 }
 
-/// A frame on which the caller has a pin, for as long as it uses this. (Latches: `latch`; dirty lines: `dirty`.)
+/// A frame on which the caller has a pin as long as it uses this. (Latches: `latch`; dirty lines: `dirty`.)
 #[derive(Clone, Copy, Debug)]
 pub struct Pinned<'t, T = OfProcess> {
     home: T,
@@ -46,7 +46,7 @@ impl FrameTable {
     /// A frame that the caller has pinned.
     ///
     /// # Panics
-    /// When the table has no such frame: nothing was pinned.
+    /// If the table has no such frame, so that it cannot be pinned.
     #[must_use]
     pub fn pinned(&self, pfn: Pfn) -> Pinned<'_, &Self> {
         Pinned { home: self, pfn, descriptor: self.at(pfn) }
@@ -54,7 +54,7 @@ impl FrameTable {
 }
 
 impl Pinned<'static> {
-    /// A frame of the process's table, which has this descriptor.
+    /// A frame of the process's table with this descriptor.
     #[inline(always)]
     pub(crate) fn of_process(pfn: Pfn, descriptor: &'static Descriptor) -> Self {
         Self { home: OfProcess, pfn, descriptor }
@@ -74,14 +74,14 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
         self.pfn
     }
 
-    /// Another pin: `Pinned` or `Saturated`; in a child of the table's process `Forked`. Holds and orphans do not refuse it,
-    /// since it keeps nothing from ending that the caller's own pin does not.
+    /// Makes another pin: `Pinned` or `Saturated`; in a child of the table's process `Forked`. Holds and orphans do
+    /// not refuse it, because the caller's own pin already keeps everything that it would keep.
     #[inline]
     pub fn pin_again(self) -> PinOutcome {
         self.descriptor.pin_again()
     }
 
-    /// Notes whose page the frame holds, if that is unknown; true if it was.
+    /// Notes which page the frame holds, if that is unknown. True if it was.
     pub fn set_owner_if_unset(self, owner: u64) -> bool {
         self.descriptor.set_owner_if_unset(owner)
     }
@@ -93,12 +93,12 @@ impl<'t, T: Home<'t>> Pinned<'t, T> {
         self.descriptor.look().poisoned()
     }
 
-    /// Notes that the frame's medium failed: no other pin is given any more.
+    /// Notes that the frame's medium failed. The frame accepts no new pin from then on.
     pub fn poison(self) {
         self.descriptor.set(POISONED);
     }
 
-    /// Notes that the frame is on its way to its backing. False if it was already.
+    /// Notes that the frame is being written to its backing. False if it was already.
     #[must_use]
     pub fn begin_writeback(self) -> bool {
         !self.descriptor.set(WRITEBACK).writeback()

@@ -1,7 +1,7 @@
-//! First touch: how a frame gets its descriptor without a lock on the hit path. **Void increments.**
+//! First touch: how a frame gets its descriptor without a lock on the hit path, by **void increments**.
 //!
-//! A pin is a blind `fetch_add(1)`. The table's memory is always mapped, so adding to a word that was never touched,
-//! or whose page was just given back, harms nothing. Only a *lost* count would.
+//! A pin is a blind `fetch_add(1)`. The table's memory is always mapped, so an addition to a word that was never
+//! touched, or whose page was just given back, is harmless. Only a *lost* count would be harmful.
 //!
 //! ```text
 //!   pinner A              pinner B             chunk lock     the word
@@ -28,14 +28,14 @@
 //!   look: not LIVE, swap ...                                  LIVE, v', 1 pin
 //! ```
 //!
-//! The rule: an increment counts if and only if the word it returned was LIVE. One that does not count **never**
-//! counts and is never taken back; it is wiped by the swap of the thread that populates (or refuses to), or by the
-//! punch. LIVE changes only under the chunk's lock, so between the pinner's second look and its second `fetch_add`
-//! nothing can go.
+//! The rule: an increment counts if and only if the word that it returned was LIVE. An increment that does not count
+//! **never** counts and is never subtracted. It is wiped by the swap of the thread that populates (or refuses to), or
+//! by the punch. LIVE changes only under the chunk's lock, so it cannot change between the pinner's second look and
+//! its second `fetch_add`.
 //!
-//! Three ways to break it, which the models must find: populate by *adding* LIVE keeps the voids, and the frame
-//! never becomes idle; retire by *storing* zero over a pin that came after the look loses it; *punching after
-//! unlocking* destroys a populated word.
+//! There are three ways to break it, which the models must find. To populate by *adding* LIVE keeps the void
+//! increments, and the frame never becomes idle. To retire by *storing* zero loses a pin that came after the look. To
+//! *punch after unlocking* destroys a populated word.
 
 use super::chunk::chunk_of;
 use super::descriptor::Descriptor;
@@ -45,17 +45,17 @@ use crate::sync::mutant;
 use crate::units::Pfn;
 
 impl FrameTable {
-    /// The pin of a frame that was not LIVE when the pinner's void increment hit it.
+    /// Pins a frame that was not LIVE when the pinner's increment reached it.
     pub(super) fn first_touch(&self, pfn: Pfn, descriptor: &Descriptor) -> PinOutcome {
         if self.is_of_the_parent(pfn) {
-            // No lock: a thread that the fork did not copy may have held it. Nothing of the parent's is ever populated
-            // here, so nothing depends on the word.
+            // Without a lock, which a thread that the fork did not copy may have held. Frames of the parent are never
+            // populated here, so nothing depends on the word.
             descriptor.void();
             return PinOutcome::Forked;
         }
         let chunk = chunk_of(self.index(pfn));
         let mut stripe = self.chunks.lock(chunk);
-        // Before anything else: the increment alone gave the chunk memory, which must be accounted for.
+        // First of all, because the increment alone gave the chunk memory, which must be accounted for.
         let new_chunk = self.chunks.enter(&mut stripe, chunk);
         let outcome = if descriptor.look().live() && !mutant("populate_without_second_look") {
             self.admit(pfn, descriptor, descriptor.add_pin())

@@ -1,17 +1,17 @@
-//! The process's table, and what a fork does to it.
+//! The process's table, and forks.
 //!
-//! A child gets none of the parent's frames: the kernel wipes the table's pages there (`MADV_WIPEONFORK`), so each pin
-//! is a first touch, and a first touch answers `Forked`. The child's own table starts at pfns above all that the parent
-//! ever handed out, so that a number inherited from the parent never names a frame of the child's.
+//! A child gets none of the parent's frames. The kernel wipes the table's pages there (`MADV_WIPEONFORK`), so each
+//! pin is a first touch, and a first touch returns `Forked`. The child's own table starts above all pfns that the
+//! parent ever allocated, so a pfn of the parent never names a frame of the child.
 
 use super::table::{CHUNK_BUDGET, FRAMES_MAX, FrameTable};
 use crate::error::Result;
 use crate::sync::fork;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// Pfns below belong to a parent.
+/// Pfns below this belong to a parent.
 static FLOOR: AtomicU64 = AtomicU64::new(0);
-/// Null until first used. What it points to is never freed.
+/// Null until first used. The table is never freed.
 static TABLE: AtomicPtr<FrameTable> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The table of one schedule.
@@ -19,10 +19,10 @@ static TABLE: AtomicPtr<FrameTable> = AtomicPtr::new(std::ptr::null_mut());
 static OF_SCHEDULE: crate::sync::Global<FrameTable> =
     crate::sync::Global::new(|| FrameTable::above(FRAMES_MAX, CHUNK_BUDGET, 0).expect("the heap has room"));
 
-/// The least table, for 256 MiB.
+/// The smallest table, for 256 MiB.
 const FRAMES_MIN: u64 = 1 << 16;
 
-/// A child starts without a table.
+/// Called in a forked child, which starts without a table.
 fn leave_to_parent() {
     // ORDERING: Relaxed, all: no other thread exists.
     let table = TABLE.swap(std::ptr::null_mut(), Ordering::Relaxed);
@@ -33,10 +33,10 @@ fn leave_to_parent() {
 }
 
 impl FrameTable {
-    /// Makes sure that there is a table of this process.
+    /// Makes sure that this process has a table.
     ///
     /// # Errors
-    /// When not even the addresses of a small one can be had.
+    /// If not even the addresses of a small table can be reserved.
     pub fn ensure_global() -> Result {
         // ORDERING: Acquire: as in `global`.
         if TABLE.load(Ordering::Acquire).is_null() {
@@ -45,7 +45,7 @@ impl FrameTable {
         Ok(())
     }
 
-    /// As large a table as can be had, and smaller where addresses are scarce: the largest one would take them all.
+    /// Reserves the largest table if possible, otherwise a smaller one that leaves addresses for other uses.
     fn reserve(floor: u64) -> Result<Self> {
         let mut frames = FRAMES_MAX;
         loop {
@@ -64,7 +64,7 @@ impl FrameTable {
     /// The table of this process.
     ///
     /// # Panics
-    /// When not even a small one can be reserved: [`Self::ensure_global`] says that in an error.
+    /// If not even a small table can be reserved. [`Self::ensure_global`] returns an error instead.
     #[inline]
     #[must_use]
     pub fn global() -> &'static Self {
@@ -79,7 +79,7 @@ impl FrameTable {
 
     #[cold]
     fn make_or_panic() -> &'static Self {
-        Self::make_global().expect("whoever attaches a region has made sure of the table")
+        Self::make_global().expect("attaching a region makes sure of the table")
     }
 
     fn make_global() -> Result<&'static Self> {

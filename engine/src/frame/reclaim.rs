@@ -1,6 +1,6 @@
-//! Giving descriptors back: whole chunks of idle frames, least recently populated first, many in one call.
+//! Giving descriptors back: whole chunks of idle frames, least recently populated first, many in one system call.
 //!
-//! Void increments (see [`populate`](super::populate)) are what makes this safe beside pinners that hold no lock.
+//! Void increments (see [`populate`](super::populate)) make this safe beside threads that pin without a lock.
 
 use super::chunk::{CHUNKS_PER_LINES_PAGE, CHUNKS_PER_WAITS_PAGE, Chunk, Stripes, chunk_of, frames_of};
 use super::descriptor::Descriptor;
@@ -12,11 +12,11 @@ use crate::units::{Pfn, PfnRange};
 use std::io;
 use std::ops::Range;
 
-/// Most chunks given back by one call of the kernel: with another thread running, a page costs 0.8 us in a batch of 64
-/// and 12.6 us alone.
+/// Maximum number of chunks that one system call gives back. With another thread running, a page costs 0.8 us in a
+/// batch of 64 and 12.6 us alone.
 const BATCH: usize = 64;
 
-/// What became of a batch.
+/// The results of a batch.
 #[derive(Default)]
 struct Batch {
     gone: Vec<Chunk>,
@@ -24,7 +24,7 @@ struct Batch {
 }
 
 impl FrameTable {
-    /// Gives back the memory of up to `max_chunks` chunks that hold nothing but idle, clean frames; how many it was.
+    /// Gives back the memory of up to `max_chunks` chunks that have only idle, clean frames. Returns their number.
     pub fn reclaim(&self, max_chunks: usize) -> usize {
         let _one_at_a_time = self.chunks.reclaiming.lock();
         let mut unseen = self.chunks.queued();
@@ -40,13 +40,13 @@ impl FrameTable {
         done
     }
 
-    /// Chunks beyond the budget.
+    /// The number of chunks beyond the budget.
     pub(super) fn over_budget(&self) -> usize {
         self.chunks.count().saturating_sub(self.budget())
     }
 
-    /// Brings the table below its budget, by one batch at most and with some room to spare. If another thread is at it,
-    /// that is enough, unless populating has run far ahead.
+    /// Brings the table below its budget, by at most one batch and with some room to spare. If another thread is
+    /// doing it, that is enough, unless populating has run far ahead.
     #[cold]
     pub(super) fn trim(&self) {
         let one_at_a_time = if self.over_budget() > 2 * BATCH {
@@ -61,15 +61,15 @@ impl FrameTable {
         }
     }
 
-    /// Retires every frame of `range`, whatever its flags, and gives the memory back: the region has been detached.
+    /// Retires every frame of `range`, whatever its flags, and gives the memory back. For a region that was detached.
     ///
-    /// First hold the range, wait until each frame is idle, and retire the orphans whose freeing was claimed. A latch
-    /// without a pin is no reason to wait, unless it is such a claim: it was forgotten, and its holder cannot reach the
-    /// bytes any more.
+    /// The caller first holds the range, waits until each frame is idle, and retires the orphans whose freeing was
+    /// claimed. A latch without a pin is no reason to wait, unless it marks such a claim: it was forgotten, and its
+    /// holder can no longer access the bytes.
     ///
     /// # Errors
-    /// The first frame that is pinned, or whose freeing was claimed and not ended by `retire_orphan`; frames of other
-    /// chunks may be retired by then.
+    /// The first frame that is pinned, or whose freeing was claimed and not ended by `retire_orphan`. Frames of other
+    /// chunks may already be retired.
     pub fn retire_range(&self, range: PfnRange) -> Result<(), Pfn> {
         let _one_at_a_time = self.chunks.reclaiming.lock();
         let chunks = self.chunks_of(range);
@@ -80,15 +80,15 @@ impl FrameTable {
         self.populated(range).next().map_or(Ok(()), Err)
     }
 
-    /// The chunks that `range` touches.
+    /// The chunks that overlap `range`.
     pub(super) fn chunks_of(&self, range: PfnRange) -> Range<Chunk> {
         let start = self.index(range.start);
         let end = start.saturating_add(usize::try_from(range.frames).unwrap_or(usize::MAX));
         if end == start { 0..0 } else { chunk_of(start)..chunk_of(end.min(self.descriptors.len()) - 1) + 1 }
     }
 
-    /// Retires and punches those of `candidates` in which every live frame passes `may_go`, and queues the others again.
-    /// Under `reclaiming`; the candidates have left the queue.
+    /// Retires and punches those of `candidates` in which every live frame satisfies `may_go`, and queues the others
+    /// again. Under `reclaiming`; the candidates were taken from the queue.
     fn give_back(&self, candidates: &[Chunk], may_go: impl Fn(Snapshot) -> bool) -> Batch {
         let mut batch = Batch::default();
         let mut stripes = self.chunks.lock_all(candidates);
@@ -101,7 +101,7 @@ impl FrameTable {
             stripes.release();
         }
         if self.punch(&batch.gone, &mut stripes).is_err() {
-            // The frames are retired all the same; only the memory stays.
+            // The frames are retired anyway; only the memory stays.
             batch.gone.iter().for_each(|chunk| self.chunks.return_to(&mut stripes, *chunk));
             batch.kept.append(&mut batch.gone);
         }
@@ -113,18 +113,18 @@ impl FrameTable {
         batch
     }
 
-    /// Retires every live frame of `chunk`, or stops at the first that may not go. Under its lock.
+    /// Retires every live frame of `chunk`, or stops at the first one that must stay. Under its lock.
     fn retire_chunk(&self, chunk: Chunk, may_go: &impl Fn(Snapshot) -> bool) -> bool {
         let live =
             |index: usize| self.descriptors.get(index).map(|d| (index, d, d.look())).filter(|f| f.2.live());
-        // A whole look first: in a chunk that stays, idle frames keep their owners.
+        // All frames are checked first, so that idle frames of a chunk that stays keep their owners.
         frames_of(chunk).filter_map(live).all(|(_, _, state)| may_go(state))
             && frames_of(chunk)
                 .filter_map(live)
                 .all(|(index, d, state)| may_go(state) && self.retire(index, d, state))
     }
 
-    /// Retires one frame that was `seen` without pins. Under its chunk's lock. False if it has changed since.
+    /// Retires a frame that was `seen` without pins. Under its chunk's lock. False if the frame has changed since.
     pub(super) fn retire(&self, index: usize, descriptor: &Descriptor, seen: Snapshot) -> bool {
         if !descriptor.retire_if(seen) {
             return false;
@@ -139,8 +139,8 @@ impl FrameTable {
         true
     }
 
-    /// Gives back the pages of `chunks`, which have left the map, and of their side arrays where no chunk that shares
-    /// them is populated. Under the locks of all of them.
+    /// Gives back the pages of `chunks`, which were removed from the map, and those of their side arrays if no chunk
+    /// that shares them is populated. Under the locks of all of them.
     fn punch(&self, chunks: &[Chunk], stripes: &mut Stripes<'_>) -> io::Result<()> {
         let pages: Vec<_> = chunks.iter().copied().map(frames_of).collect();
         self.descriptors.punch_many(&pages)?;

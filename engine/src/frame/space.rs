@@ -1,4 +1,4 @@
-//! The pfn space: which numbers are handed out to which region.
+//! The pfn space: which regions have which numbers.
 
 use crate::error::{Error, Result};
 use crate::sync::Mutex;
@@ -6,10 +6,10 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::units::{FRAMES_PER_BLOCK, Pfn, PfnRange};
 use std::ops::Range;
 
-/// First fit over what was freed, then on from the highest number ever used. Pfn 0 is never handed out.
+/// First fit among freed runs, then numbers above the highest one ever used. Pfn 0 is never used.
 #[derive(Debug)]
 pub(super) struct PfnSpace {
-    /// Everything from here on was never handed out. Changed under `free`; read without it by a fork's child.
+    /// Numbers from here on were never used. Changed under `free`; a forked child reads it without the lock.
     high: AtomicU64,
     end: u64,
     /// Ascending, never empty, never adjacent.
@@ -25,13 +25,13 @@ impl PfnSpace {
         }
     }
 
-    /// Everything from here on was never handed out.
+    /// Numbers from here on were never used.
     pub(super) fn high(&self) -> u64 {
         // ORDERING: Relaxed: changed under the lock, or read when no other thread exists.
         self.high.load(Ordering::Relaxed)
     }
 
-    /// Hands out a run. `open` makes the descriptors below its end reachable; without that nothing is handed out.
+    /// Allocates a run. `open` makes the descriptors below its end accessible; if that fails, nothing is allocated.
     pub(super) fn allocate(&self, frames: u64, open: impl FnOnce(u64) -> Result) -> Result<PfnRange> {
         let none = || Error::NoAddresses {
             why: format!(
@@ -74,7 +74,7 @@ impl PfnSpace {
         }
     }
 
-    /// Frames handed out now, in whole blocks.
+    /// Number of allocated frames, in whole blocks.
     pub(super) fn allocated(&self) -> u64 {
         let free = self.free.lock();
         let first = FRAMES_PER_BLOCK;

@@ -17,8 +17,8 @@
 //!                             +---------------------------- REFERENCED two bits, for replacement
 //! ```
 //!
-//! Pins are lowest so that a pin is one `fetch_add(1)`, and the flags next so that its verdict is a test of the low
-//! half of the word it returned.
+//! Pins are the lowest field, so that a pin is one `fetch_add(1)`. The flags are next, so that the low half of the
+//! returned word decides whether the pin is admitted.
 //!
 //! ```text
 //!                  first touch                        orphan (pins > 0)
@@ -33,12 +33,12 @@
 //!        +----------------------------- retire_orphan ---------------------+
 //! ```
 //!
-//! Every transition is one read-modify-write: a pin that is about to be taken back may sit in any word at any time,
+//! Every transition is one read-modify-write: a pin that is about to be taken back may be in any word at any time,
 //! and a plain store would lose it. LIVE changes only under the chunk's lock.
 //!
-//! A latch without a pin was forgotten. Its holder may still know the frame's number and give the latch back later. So
-//! a frame with such a latch is not freed: else the late release would drop a latch of the frame's next owner. CLAIM is
-//! what no latch looks like: EXCLUSIVE, and more shared ones than count.
+//! A latch without a pin was forgotten. Its holder may still know the frame's number and release the latch later. So
+//! a frame with such a latch is not freed, because the late release would drop a latch of the frame's next owner.
+//! CLAIM is a value that no latches can produce: EXCLUSIVE, and more shared latches than are allowed.
 //!
 //! | transition | from | to | how | ordering | happens-before it creates |
 //! |---|---|---|---|---|---|
@@ -58,9 +58,9 @@
 
 use std::fmt;
 
-/// Most pins of one frame; few enough in a model to get there.
+/// Maximum number of pins of one frame; small in a model, so that it is reached.
 pub const PINS_MAX: u32 = if cfg!(pagestone_loom) { 7 } else { 0x7fff };
-/// Most shared latches of one frame; as above.
+/// Maximum number of shared latches of one frame; as above.
 pub const SHARED_MAX: u32 = if cfg!(pagestone_loom) { 2 } else { 0x1ff };
 
 /// A run of bits in the word.
@@ -77,7 +77,7 @@ impl Field {
     const fn next(self, bits: u32) -> Self {
         Self { shift: self.shift + self.bits, bits }
     }
-    /// The least value above zero, in place.
+    /// The value 1 of the field, in place.
     pub(super) const fn one(self) -> u64 {
         1 << self.shift
     }
@@ -116,16 +116,18 @@ pub(super) const WRITEBACK: u64 = WRITEBACK_FIELD.one();
 pub(super) const POISONED: u64 = POISONED_FIELD.one();
 pub(super) const WAITERS: u64 = WAITERS_FIELD.one();
 
-/// The mark of a frame whose freeing is claimed. The bit of SHARED that tells it from latches has as much room below as
-/// above: a latch that is given back or added in vain by one without a pin does not hide it.
+/// The mark of a frame whose freeing is claimed. Its bit of SHARED has as much room below as above, so a latch that
+/// is released or added in vain by a thread without a pin does not hide it.
 pub(super) const CLAIM: u64 = EXCLUSIVE | SHARED.pack(0x300);
 const CLAIMED: u64 = EXCLUSIVE | SHARED.pack(0x200);
-/// What an optimistic reader compares: not pins, shared latches or marks, which others may change meanwhile.
+/// The bits that an optimistic reader compares: not pins, shared latches or marks, which other threads may change
+/// meanwhile.
 pub(super) const READER_BITS: u64 = VERSION.mask() | LIVE | ORPHAN | POISONED | EXCLUSIVE;
-/// Set in a word that has more pins than may be counted.
+/// Set in a word with more pins than are allowed.
 const PINS_OVER: u64 = PINS_MAX as u64 + 1;
-/// Most pins of one frame with those that a call of the store makes for itself and drops before it returns: a page that
-/// users have pinned [`PINS_MAX`] times is read and written all the same. The rest of the field is room for blind adds.
+/// Maximum number of pins of one frame, including those that a call of the store makes for itself and drops before it
+/// returns: a page that users have pinned [`PINS_MAX`] times can still be read and written. The rest of the field is
+/// room for blind additions.
 pub(super) const SHORT_PINS_MAX: u32 = PINS_MAX + PINS_MAX.div_ceil(2);
 
 const _: () = assert!(VERSION.shift + VERSION.bits == 64);
@@ -136,36 +138,37 @@ const _: () = assert!(CLAIMED & CLAIM == CLAIMED && (SHARED_MAX as u64) < SHARED
 // The hit path tests its flags in the low half.
 const _: () = assert!((REFERENCED.mask() | WAITERS | POISONED | LIVE) >> 32 == 0);
 
-/// One look at a frame's state.
+/// A frame's state at one moment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot(pub(super) u64);
 
 impl Snapshot {
-    /// Whether a pin that made the word this one is admitted, with nothing left to do.
+    /// Whether a pin that made this word is admitted, with nothing left to do.
     #[inline(always)]
     pub(super) const fn admits_at_once(self) -> bool {
         const TEST: u64 = LIVE | HOLD | ORPHAN | POISONED | PINS_OVER | REFERENCED.mask();
         const WANT: u64 = LIVE | REFERENCED.mask();
         self.0 as u32 & TEST as u32 == WANT as u32
     }
-    /// Whether dropping a pin from this word is all that is to be done, even if it was the last one.
+    /// Whether dropping a pin from this word needs nothing else, even if it was the last one.
     #[inline(always)]
     pub(super) const fn drops_at_once(self) -> bool {
         self.0 as u32 & (LIVE | HOLD | ORPHAN) as u32 == LIVE as u32
     }
-    /// Whether a put that found this word had no pin to drop, since a fork wiped the page of the table: the word is zero,
-    /// or what puts that had none either made of it. No populated frame has all its flags and so many readers.
+    /// Whether a put that found this word had no pin to drop, because a fork wiped the page of the table. Then the
+    /// word is zero, or what other such puts made of it. No populated frame has all its flags set and so many
+    /// readers.
     pub(super) const fn strayed(self) -> bool {
         const ALL: u64 = !(PINS.mask() | VERSION.mask());
         !self.live() || self.0 & ALL == ALL
     }
-    /// Whether a shared latch may be counted in this word: no writer holds the frame, and there is room. What a writer
-    /// that waits says to it is the wait word's to tell. In a forked child the word is wiped, and has none.
+    /// Whether a shared latch may be counted in this word: no writer holds the frame, and there is room. Whether a
+    /// waiting writer allows it is in the wait word. In a forked child the word is wiped, and no latch is allowed.
     #[inline(always)]
     pub(super) const fn has_room_to_share(self) -> bool {
         self.0 & (EXCLUSIVE | LIVE) == LIVE && SHARED.of(self.0) < SHARED_MAX as u64
     }
-    /// Whether a shared latch that made the word this one counts.
+    /// Whether a shared latch that made this word counts.
     #[inline(always)]
     pub(super) const fn is_shared(self) -> bool {
         self.0 & EXCLUSIVE == 0 && SHARED.of(self.0) <= SHARED_MAX as u64
@@ -179,20 +182,20 @@ impl Snapshot {
     pub const fn claimed(self) -> bool {
         self.has(ORPHAN) && self.0 & CLAIMED == CLAIMED
     }
-    /// Whether a thread will come back to the frame: a holder of a pin, or the one that frees it. A latch alone was
-    /// forgotten.
+    /// Whether a thread will access the frame again: a holder of a pin, or the one that frees it. A latch without a
+    /// pin was forgotten.
     #[must_use]
     pub const fn in_use(self) -> bool {
         self.pins() != 0 || self.claimed()
     }
-    /// Whether the frame has state only because it was touched once: nothing is lost by retiring it.
+    /// Whether the frame has state only because it was touched once, so that retiring it loses nothing.
     pub(super) const fn is_reclaimable(self) -> bool {
         self.0 & !(VERSION.mask() | REFERENCED.mask() | WAITERS) == LIVE
     }
     pub(super) const fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
     }
-    /// The number in [`version`](Self::version): it grows, and wraps after 28 bits.
+    /// The number in [`version`](Self::version). It grows, and wraps after 28 bits.
     #[must_use]
     pub const fn version_number(self) -> u64 {
         VERSION.of(self.0)
@@ -203,7 +206,7 @@ impl Snapshot {
     pub const fn live(self) -> bool {
         self.has(LIVE)
     }
-    /// Pins, transient ones included.
+    /// Number of pins, including those that are about to be taken back.
     #[must_use]
     pub const fn pins(self) -> u32 {
         PINS.of(self.0) as u32
@@ -212,7 +215,7 @@ impl Snapshot {
     pub(super) const fn saturated(self) -> bool {
         self.pins() > PINS_MAX
     }
-    /// Holders of the shared latch.
+    /// Number of shared latches.
     #[must_use]
     pub const fn shared(self) -> u32 {
         SHARED.of(self.0) as u32
@@ -222,7 +225,7 @@ impl Snapshot {
     pub const fn exclusive(self) -> bool {
         self.has(EXCLUSIVE)
     }
-    /// Whether new pins are refused for now.
+    /// Whether new pins are refused at the moment.
     #[must_use]
     pub const fn held(self) -> bool {
         self.has(HOLD)
@@ -232,7 +235,7 @@ impl Snapshot {
     pub const fn orphan(self) -> bool {
         self.has(ORPHAN)
     }
-    /// Whether lines were stored to since they were last taken for flushing.
+    /// Whether there are stored lines that no sync has taken.
     #[must_use]
     pub const fn dirty(self) -> bool {
         self.has(DIRTY)
@@ -247,17 +250,17 @@ impl Snapshot {
     pub const fn poisoned(self) -> bool {
         self.has(POISONED)
     }
-    /// Whether a thread may be asleep until the state changes, or a writer waits for the latch.
+    /// Whether a thread may sleep until the state changes, or a writer waits for the latch.
     #[must_use]
     pub const fn waiters(self) -> bool {
         self.has(WAITERS)
     }
-    /// How recently it was pinned, as far as replacement cares: 3 is lately, 0 is long ago or only once.
+    /// How recently the frame was pinned, for a replacement policy: 3 is recently, 0 is long ago or only once.
     #[must_use]
     pub const fn referenced(self) -> u32 {
         REFERENCED.of(self.0) as u32
     }
-    /// Changes with every exclusive latch released.
+    /// Changes with every release of the exclusive latch.
     #[must_use]
     pub const fn version(self) -> Version {
         Version(self.0 & READER_BITS)
@@ -281,12 +284,12 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// What an optimistic reader remembers: equal before and after means nothing was stored in between.
+/// What an optimistic reader remembers. If it is equal before and after, nothing was stored in between.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Version(u64);
 
 impl Version {
-    /// Whether a reader that starts now can succeed: the frame is populated and no writer is at work.
+    /// Whether a reader that starts now can succeed: the frame is populated and no writer holds it.
     pub(crate) const fn stable(self) -> bool {
         self.0 & (LIVE | EXCLUSIVE | POISONED) == LIVE
     }

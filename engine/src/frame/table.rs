@@ -14,26 +14,29 @@ use crate::sync::{LazyArray, fork, hint, mutant};
 use crate::units::{Pfn, PfnRange};
 use std::io;
 
-/// Frames of the process-wide table (256 TiB of media), where the address space allows it. Where the table is made of
-/// heap, few.
+/// Number of frames of the process-wide table (256 TiB of media), if there are enough addresses. A table in heap
+/// memory is small.
 pub const FRAMES_MAX: u64 = match () {
     () if cfg!(any(pagestone_shuttle, miri)) => 1 << 12,
     () => 1 << 36,
 };
-/// Chunks that may have memory before the oldest idle ones give theirs back (256 MiB, for 64 GiB of touched frames).
+/// Number of chunks that may have memory before the oldest idle ones are given back (256 MiB, for 64 GiB of touched
+/// frames).
 pub const CHUNK_BUDGET: usize = 1 << 16;
 
-/// One descriptor for each frame of the process, in a flat array that the kernel populates where it is written.
+/// One descriptor for each frame of the process, in a flat array whose memory the kernel allocates on the first
+/// write.
 ///
-/// The hit path of a pin is one `fetch_add` and of a put one `fetch_sub`. The memory behind a descriptor comes with the
-/// first touch of its chunk and goes when the chunk is idle and the budget exceeded; the addresses stay reserved, so a
-/// word may be looked at whenever one likes.
+/// The hit path of a pin is one `fetch_add`, and of a put one `fetch_sub`. The memory of a descriptor appears when
+/// its chunk is first touched, and goes when the chunk is idle and the budget is exceeded. The addresses stay
+/// reserved, so a word can be read at any time.
 #[derive(Debug)]
 pub struct FrameTable {
     pub(super) descriptors: LazyArray<Descriptor>,
-    /// One bit for each cache line of a frame, written only through `mark_dirty` and `take_dirty`.
+    /// One bit for each cache line of a frame, changed only through `mark_dirty`, `mark_durable` and `take_dirty`.
     pub(super) dirty_lines: LazyArray<AtomicU64>,
-    /// What sleepers sleep on: bumped by a release that sees WAITERS. Never the state word, which every pin changes.
+    /// The words on which threads sleep; a release that sees WAITERS changes them. They are separate from the state
+    /// word, because every pin changes that.
     pub(super) wait_words: LazyArray<AtomicU32>,
     pub(super) chunks: ChunkMap,
     pub(super) versions: Versions,
@@ -51,36 +54,37 @@ pub struct FrameTable {
 /// Counters of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameStats {
-    /// Frames that can be addressed; less than [`FRAMES_MAX`] where the address space was limited.
+    /// Capacity in frames; less than [`FRAMES_MAX`] if addresses are limited.
     pub capacity: u64,
-    /// Frames handed out to regions.
+    /// Frames in use by regions.
     pub reservation_frames: u64,
-    /// Chunks that have memory.
+    /// Chunks with memory.
     pub populated_chunks: u64,
     /// Memory of their descriptors.
     pub bytes: u64,
-    /// Chunks that may have memory before reclaim starts.
+    /// Number of chunks that may have memory before reclaim starts.
     pub budget: u64,
-    /// Frames populated, over all time.
+    /// Frames populated so far.
     pub first_touches: u64,
-    /// Chunks given back, over all time.
+    /// Chunks given back so far.
     pub reclaimed_chunks: u64,
-    /// Chunks that reclaim passed over because a frame was pinned or dirty, over all time.
+    /// Chunks that reclaim skipped so far, because a frame was pinned or dirty.
     pub pinned_chunks_skipped: u64,
 }
 
 impl FrameTable {
-    /// A table of its own for `frames` frames, of which `chunk_budget` chunks may have memory unless pinned.
+    /// A separate table for `frames` frames, of which `chunk_budget` chunks may have memory unless pinned.
     ///
     /// # Errors
-    /// When the addresses cannot be reserved.
+    /// If the addresses cannot be reserved.
     pub fn with_capacity(frames: u64, chunk_budget: usize) -> Result<Self> {
         let table = Self::above(frames, chunk_budget, 0)?;
         table.open(frames)?;
         Ok(table)
     }
 
-    /// A table whose frames below `floor` belong to a parent process. Its descriptors are opened as frames are handed out.
+    /// A table whose frames below `floor` belong to a parent process. Descriptors become accessible as frames are
+    /// handed out.
     pub(super) fn above(frames: u64, chunk_budget: usize, floor: u64) -> Result<Self> {
         let frames =
             usize::try_from(frames).unwrap_or(usize::MAX / CHUNK_BYTES).next_multiple_of(FRAMES_PER_CHUNK);
@@ -102,15 +106,16 @@ impl FrameTable {
         };
         let table = reserve()
             .map_err(|source: io::Error| Error::io("reserving addresses for the frame table", source))?;
-        // A pin of a parent's frame is told that it is one.
+        // A pin of a parent's frame must find a descriptor, to be told that it is one.
         table.open(floor)?;
         Ok(table)
     }
 
-    /// Makes the first `frames` frames' descriptors reachable, for good: a pin of any of them adds before it looks.
+    /// Makes the descriptors of the first `frames` frames accessible for good, because a pin adds to a descriptor
+    /// before it checks anything.
     fn open(&self, frames: u64) -> Result {
         let frames = usize::try_from(frames).unwrap_or(usize::MAX);
-        // The descriptors last: a thread that finds one finds what lies beside it.
+        // The descriptors last: a thread that finds one can rely on the side arrays.
         let opened = self.dirty_lines.open(frames).and_then(|()| self.wait_words.open(frames));
         opened.and_then(|()| self.descriptors.open(frames)).map_err(|error| Error::NoAddresses {
             why: format!(
@@ -120,21 +125,21 @@ impl FrameTable {
         })
     }
 
-    /// Hands out `frames` frames, aligned to a block. They are unpopulated and have no owner.
+    /// Allocates a run of `frames` pfns, aligned to a block. The frames are unpopulated and have no owner.
     ///
     /// # Errors
-    /// [`Error::NoAddresses`] when the pfn space has no such run.
+    /// [`Error::NoAddresses`] if the pfn space has no such run.
     pub fn allocate(&self, frames: u64) -> Result<PfnRange> {
         self.space.allocate(frames, |end| self.open(end))
     }
 
-    /// Takes back what [`allocate`](Self::allocate) handed out, after [`retire_range`](Self::retire_range).
+    /// Frees a run of [`allocate`](Self::allocate), after [`retire_range`](Self::retire_range).
     pub fn free(&self, range: PfnRange) {
         self.closed.open(range);
         self.space.free(range);
     }
 
-    /// Pins a frame, populating its descriptor if need be. May then take a lock and a page of memory.
+    /// Pins a frame, and populates its descriptor if necessary. Then it may take a lock and a page of memory.
     #[inline]
     pub fn pin(&self, pfn: Pfn) -> PinOutcome {
         let Some(descriptor) = self.descriptors.get(self.index(pfn)) else { return PinOutcome::Unknown };
@@ -144,21 +149,21 @@ impl FrameTable {
         }
     }
 
-    /// The descriptors of a run of frames, for a caller that pins by position in it.
+    /// The descriptors of a run of frames, for a caller that pins by position in the run.
     #[must_use]
     pub(crate) fn run(&self, range: PfnRange) -> Option<&[Descriptor]> {
         let start = self.index(range.start);
         self.descriptors.run(start..start.checked_add(usize::try_from(range.frames).ok()?)?)
     }
 
-    /// What is to be done about a pin that made the word `word`.
+    /// The rest of a pin whose increment returned `word`.
     #[cold]
     pub(crate) fn settle_pin(&self, pfn: Pfn, descriptor: &Descriptor, word: Snapshot) -> PinOutcome {
         if word.live() { self.admit(pfn, descriptor, word) } else { self.first_touch(pfn, descriptor) }
     }
 
-    /// As [`Self::pin`], for a pin that is dropped again at once: it is given beyond [`PINS_MAX`](super::PINS_MAX) as well,
-    /// where there is room for some thousands of those.
+    /// As [`Self::pin`], for a pin that is dropped again soon. It is allowed beyond [`PINS_MAX`](super::PINS_MAX),
+    /// where there is room for some thousands of such pins.
     pub fn pin_short(&self, pfn: Pfn) -> PinOutcome {
         let Some(descriptor) = self.descriptors.get(self.index(pfn)) else { return PinOutcome::Unknown };
         match descriptor.pin() {
@@ -170,7 +175,7 @@ impl FrameTable {
         }
     }
 
-    /// Whether a pin of a live frame counts; if not, it is taken back by the one put that there is.
+    /// Decides whether a pin of a live frame is admitted. If not, it is taken back by a put.
     pub(super) fn admit(&self, pfn: Pfn, descriptor: &Descriptor, word: Snapshot) -> PinOutcome {
         self.admit_up_to(PINS_MAX, pfn, descriptor, word)
     }
@@ -197,8 +202,8 @@ impl FrameTable {
         }
     }
 
-    /// Drops a pin if the frame has one; `None` if it has none. For callers whose pins are counted elsewhere, perhaps
-    /// wrongly: of racing drops of one pin exactly one succeeds, and the count never goes below zero.
+    /// Drops a pin if the frame has one; `None` if it has none. It is for callers that count their pins elsewhere,
+    /// perhaps wrongly: if several drops of one pin race, exactly one succeeds, and the count never goes below zero.
     pub fn unpin_checked(&self, pfn: Pfn) -> Option<UnpinOutcome> {
         self.peek(pfn)?;
         let descriptor = self.at(pfn);
@@ -210,7 +215,9 @@ impl FrameTable {
         })
     }
 
-    /// Drops a pin. The one put: every other path comes through here. It never blocks, commits or allocates.
+    /// Drops a pin. There are three entrances to a put: this one, [`Self::unpin_checked`], and the drop of a
+    /// `PageRef`, which calls `Descriptor::unpin` and then [`Self::settle`]. All of them end in `settle_put` unless
+    /// the subtraction was enough. A put never blocks, commits or allocates.
     #[inline]
     pub fn unpin(&self, pfn: Pfn) -> UnpinOutcome {
         let descriptor = self.at(pfn);
@@ -220,12 +227,12 @@ impl FrameTable {
         }
     }
 
-    /// What is to be done about a put in the process's table that found the word `before`, and of which frame.
+    /// The rest of a put in the process's table that found the word `before`. Also returns the frame.
     ///
-    /// From its subtraction on a put has no pin: the frame may be free, another's, or of another region by now, and the
-    /// pages and the region that the pin was of may be gone. So this and all that follows from it touches nothing but the
-    /// table. It may be late: then it claims the freeing of a frame's next life, which is as good a put to do that as
-    /// any, or wakes a sleeper too often.
+    /// After its subtraction a put has no pin. The frame may be free by now, or belong to another page or region, and
+    /// the pages and the region of the pin may be gone. So this function, and all that follows from it, accesses only
+    /// the table. It may be late. Then it claims the freeing of a frame's next life, for which it is as good as any
+    /// other put, or it wakes a sleeper once too often.
     #[cold]
     #[inline(never)]
     pub(crate) fn settle(descriptor: &'static Descriptor, before: Snapshot) -> Option<(Pfn, UnpinOutcome)> {
@@ -239,7 +246,7 @@ impl FrameTable {
         Some((pfn, table.settle_put(pfn, descriptor, before)))
     }
 
-    /// What is to be done about a put that found the word `before`.
+    /// The rest of a put that found the word `before`.
     fn settle_put(&self, pfn: Pfn, descriptor: &Descriptor, before: Snapshot) -> UnpinOutcome {
         if before.strayed() {
             descriptor.undo_stray_put();
@@ -248,7 +255,8 @@ impl FrameTable {
         if before.pins() > 1 {
             return UnpinOutcome::Kept;
         }
-        // A pin that is about to be taken back can make this the last put a second time: one of them gets the claim.
+        // Because of pins that are about to be taken back, several puts may find themselves the last. Only one gets
+        // the claim.
         let claimed = before.orphan() && descriptor.claim_freeing();
         if before.waiters() {
             self.wake(pfn, descriptor);
@@ -260,18 +268,18 @@ impl FrameTable {
         }
     }
 
-    /// What the frame's state is, if it is populated. Only loads: it never populates, sleeps or allocates.
+    /// The state of a populated frame. It only loads: it never populates, sleeps or allocates.
     #[must_use]
     pub fn peek(&self, pfn: Pfn) -> Option<Snapshot> {
         let index = self.index(pfn);
-        // The map first: where nothing was ever touched, even a look costs a page of page table.
+        // The map is read first: where nothing was ever touched, even a read of the word costs a page of page table.
         if !self.chunks.has_table(chunk_of(index)) {
             return None;
         }
         Some(self.descriptors.get(index)?.look()).filter(|state| state.live())
     }
 
-    /// The populated frames of `range`, ascending, each as of some moment during the walk.
+    /// The populated frames of `range`, ascending. Each was populated at some moment during the walk.
     pub fn populated(&self, range: PfnRange) -> impl Iterator<Item = Pfn> + '_ {
         self.chunks
             .populated(self.chunks_of(range))
@@ -281,7 +289,8 @@ impl FrameTable {
             .filter(move |pfn| range.contains(*pfn) && self.peek(*pfn).is_some())
     }
 
-    /// Lets the mark of recent use fade by one step; how strong it was, 0 to 3. For replacement's sweep.
+    /// Lowers the mark of recent use by one step, and returns what it was, 0 to 3. For the sweep of a replacement
+    /// policy.
     #[must_use]
     pub fn fade(&self, pfn: Pfn) -> u32 {
         self.peek(pfn)
@@ -289,25 +298,25 @@ impl FrameTable {
             .map_or(0, Descriptor::fade_referenced)
     }
 
-    /// The owner of a frame that the caller has pinned, or the freeing of which it has claimed; zero if unknown.
+    /// The owner word of a frame that the caller has pinned, or whose freeing it has claimed; zero if unknown.
     #[must_use]
     pub fn owner(&self, pfn: Pfn) -> u64 {
         self.at(pfn).owner()
     }
 
-    /// What the owner word of a populated frame says; the frame need not be pinned. A hint: a put or a pin may just be
+    /// The owner word of a populated frame, which need not be pinned. It is a hint, because a put or a pin may be
     /// changing it.
     #[must_use]
     pub fn idle_owner(&self, pfn: Pfn) -> Option<u64> {
         self.peek(pfn).and_then(|_| self.descriptors.get(self.index(pfn))).map(Descriptor::owner)
     }
 
-    /// Changes what [`owner`](Self::owner) answers; for the same callers.
+    /// Changes the owner word, for the same callers as [`owner`](Self::owner).
     pub fn set_owner(&self, pfn: Pfn, owner: u64) {
         self.at(pfn).set_owner(owner);
     }
 
-    /// Chunks that may have memory before reclaim starts. Pinned and dirty ones are exempt.
+    /// Number of chunks that may have memory before reclaim starts. Pinned and dirty ones are exempt.
     #[must_use]
     pub fn budget(&self) -> usize {
         // ORDERING: Relaxed: a number on its own.
@@ -337,13 +346,13 @@ impl FrameTable {
         }
     }
 
-    /// Where the frame's elements are in the arrays.
+    /// The index of the frame in the arrays.
     #[inline(always)]
     pub(super) fn index(&self, pfn: Pfn) -> usize {
         usize::try_from(pfn.get()).unwrap_or(usize::MAX)
     }
 
-    /// The frame with this descriptor, if it is of this table: a forked child has another one than its parent.
+    /// The frame with this descriptor, if it belongs to this table. A forked child has another table than its parent.
     fn pfn_of(&self, descriptor: &Descriptor) -> Option<Pfn> {
         let first = std::ptr::from_ref(self.descriptors.get(0)?).addr();
         let distance = std::ptr::from_ref(descriptor).addr().checked_sub(first)?;
@@ -351,13 +360,13 @@ impl FrameTable {
         (index < self.descriptors.len()).then(|| Pfn::new(index as u64))
     }
 
-    /// The descriptor of a frame that the caller has pinned, or the freeing of which it has claimed.
+    /// The descriptor of a frame that the caller has pinned, or whose freeing it has claimed.
     #[inline(always)]
     pub(super) fn at(&self, pfn: Pfn) -> &Descriptor {
         self.descriptors.get(self.index(pfn)).expect("a pinned frame is in the table")
     }
 
-    /// Whether the frame was handed out before a fork, to the parent process.
+    /// Whether the frame was allocated before a fork, by the parent process.
     pub(super) fn is_of_the_parent(&self, pfn: Pfn) -> bool {
         pfn.get() < self.floor || self.generation != fork::generation()
     }

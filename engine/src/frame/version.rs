@@ -1,4 +1,4 @@
-//! Where versions start: above every version that any frame ever had.
+//! The first version of a populated frame, which is above every version that any frame ever had.
 
 use super::state::VERSION;
 use crate::sync::atomic::{AtomicU64, Ordering};

@@ -1,13 +1,13 @@
-//! The wait word of a frame: what sleepers sleep on, and whose turn it is.
+//! The wait word of a frame, on which threads sleep and which orders them.
 //!
 //! ```text
 //!  31          17   16      15     14              0
 //! +--------------+-------+---------+-----------------+
 //! |   sequence   | PAUSE | OVERDUE |     writers     |
 //! +--------------+-------+---------+-----------------+
-//!  bumped by a     |         |        that wait for the latch
-//!  release that    |         +-- one was woken in vain for long: others leave the latch to it
-//!  sees WAITERS    +-- they have waited for a turn: readers pass for as long
+//!  changed by a    |         |        waiting for the latch
+//!  release that    |         +-- a thread was woken in vain for long: others leave the latch to it
+//!  sees WAITERS    +-- the writers have waited for a turn: readers pass for as long
 //!
 //!   sleeper                                   releaser
 //!   s = wait word                             state: release, was WAITERS set?
@@ -15,26 +15,28 @@
 //!   sleep while wait word == s                wait word + STEP, wake
 //! ```
 //!
-//! If the sleeper's RMW saw the latch taken, the release comes after it in the word's order and finds WAITERS, so the
-//! wait word changes after the sleeper read it. If another releaser clears WAITERS in between, that one bumps the wait
-//! word after the sleeper read it too: had the sleeper read the bumped word, its WAITERS would come after the clear.
+//! If the sleeper's read-modify-write saw the latch taken, the release comes after it in the order of the word and
+//! finds WAITERS. So the wait word changes after the sleeper read it. If another releaser clears WAITERS in between,
+//! that one also changes the wait word after the sleeper read it: if the sleeper had read the changed word, its
+//! WAITERS would come after the clear.
 //!
-//! **The gate.** While writers wait and it is their turn, the gate is closed: a shared latch that gives way does not come
-//! in. A writer counts itself in the wait word, then sets WAITERS in the state, and the flag stays while one is counted: a
-//! shared latch that finds WAITERS asks the wait word. Every change that opens the gate changes the word that its sleepers
-//! sleep on. While it is closed a release that has not cleared WAITERS wakes the others alone: the writer's own release
-//! finds the flag, and wakes them.
+//! **The gate.** While writers wait and it is their turn, the gate is closed: a shared latch that gives way is not
+//! granted. A writer counts itself in the wait word and then sets WAITERS in the state. The flag stays while a writer
+//! is counted, and a shared latch that finds WAITERS reads the wait word. Every change that opens the gate changes
+//! the word on which readers sleep. While the gate is closed, a release that has not cleared WAITERS wakes only the
+//! others; the writer's own release finds the flag and wakes the readers.
 //!
-//! A turn is [`TURN`] long. After it the gate is open for as long: a reader that the writer's own holders wait for comes
-//! in then. A reader that has waited for a turn of its own, for whatever, is one of the others from then on and comes in
-//! whatever the gate says: none depends on a writer that does not run, or on the end of a stream of writers.
+//! A turn is [`TURN`] long. After it the gate is open for the same time, so that a reader for which the writer's own
+//! holders wait can come in. A reader that has waited for a whole turn, for any reason, counts as one of the others
+//! from then on and ignores the gate. So no reader depends on a writer that does not run, or on the end of a stream
+//! of writers.
 //!
-//! **Overdue threads.** A latch that was released goes to the first thread that comes. Mostly that is a thread that
-//! runs, which is cheaper than to wait until one that sleeps has woken up. But the sleeper is then woken in vain, and
-//! beside a thread that takes the latch again and again this may go on for ever. A thread to which it has happened for
-//! [`PATIENCE`] marks itself as overdue: a writer that is not overdue leaves the latch to those that are, for as long
-//! at most. An overdue thread takes the mark away when it gets the latch or gives up; another one sets it again before
-//! it sleeps.
+//! **Overdue threads.** A released latch goes to the first thread that comes. Usually that is a running thread, which
+//! is cheaper than waiting until a sleeper has woken up. But then the sleeper is woken in vain, and beside a thread
+//! that takes the latch again and again this may go on for ever. A thread that was woken in vain for [`PATIENCE`]
+//! marks itself as overdue. A writer that is not overdue leaves the latch to those that are, for at most the same
+//! time. An overdue thread removes the mark when it gets the latch or gives up; another overdue thread sets it again
+//! before it sleeps.
 
 use super::descriptor::Descriptor;
 use super::state::{HOLD, LIVE, Snapshot, WAITERS};
@@ -46,12 +48,12 @@ use crate::sync::time::Instant;
 use crate::units::Pfn;
 use std::time::Duration;
 
-/// How long a waiting writer keeps readers out at a time. In a model of every interleaving it has no end, unless the
-/// model says so: a thread that depends on the end hangs there.
+/// How long a waiting writer keeps readers out at a time. In a loom model a turn does not end unless the model says
+/// so: a thread that depends on its end hangs there.
 const TURN: Option<Duration> = if cfg!(pagestone_loom) { None } else { Some(Duration::from_millis(50)) };
 
-/// How long a thread is woken in vain before others leave the latch to it. In a model of every interleaving once is
-/// enough, and they wait for it without an end: the mark may promise nothing that does not come.
+/// How long a thread is woken in vain before others leave the latch to it. In a loom model once is enough, and the
+/// others wait without end, because the mark must not promise something that does not come.
 const PATIENCE: Duration = if cfg!(pagestone_loom) { Duration::ZERO } else { Duration::from_millis(1) };
 const LEAVES: Option<Duration> = if cfg!(pagestone_loom) { None } else { Some(PATIENCE) };
 
@@ -61,7 +63,7 @@ const OVERDUE: u32 = 1 << 15;
 const PAUSE: u32 = 1 << 16;
 const STEP: u32 = 1 << 17;
 
-/// One look at a wait word.
+/// A wait word at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Queue(u32);
 
@@ -70,51 +72,51 @@ impl Queue {
     pub(super) const fn has_writers(self) -> bool {
         self.0 & WRITERS != 0
     }
-    /// Whether the writers that wait let readers pass for now.
+    /// Whether the waiting writers let readers pass at the moment.
     const fn is_paused(self) -> bool {
         self.0 & PAUSE != 0
     }
-    /// Whether a shared latch that gives way has to wait.
+    /// Whether a shared latch that gives way must wait.
     pub(super) const fn is_closed(self) -> bool {
         self.has_writers() && !self.is_paused()
     }
-    /// Whether one waits that was woken in vain for long.
+    /// Whether a waiting thread is overdue.
     const fn is_overdue(self) -> bool {
         self.0 & OVERDUE != 0
     }
-    /// Whether a writer that is not overdue itself leaves the latch to one that is.
+    /// Whether a writer that is not overdue must leave the latch to one that is.
     pub(super) fn is_left(self) -> bool {
         self.is_overdue() && !mutant("overdue_are_passed")
     }
-    /// With one writer more. `None` with as many as can be counted: any number of threads may wait by one pin.
+    /// The word with one more writer. `None` at the maximum: any number of threads may wait by one pin.
     const fn joined(self) -> Option<u32> {
         if self.0 & WRITERS == WRITERS { None } else { Some(self.0 + WRITER) }
     }
-    /// With one writer less, if there is one: without a pin the word may have been given back meanwhile, and be zero. The
-    /// pause ends with the last one.
+    /// The word with one writer less, if there is one: without a pin the word may have been given back meanwhile and
+    /// be zero. The pause ends with the last writer.
     const fn left(self) -> u32 {
         let word = if self.has_writers() { self.0 - WRITER } else { self.0 };
         if word & WRITERS == 0 { word & !PAUSE } else { word }
     }
 }
 
-/// The turns of writers that end in a model, as soon as they can; and what a model may know of the threads that wait.
+/// For models: turns of writers that end, as soon as possible, and what a model may ask about waiting threads.
 #[cfg(pagestone_loom)]
 pub mod model {
     use super::{FrameTable, Pfn};
     use std::cell::Cell;
 
-    /// Whether one waits for a latch that was woken in vain.
+    /// Whether an overdue thread waits for a latch.
     pub fn one_is_overdue(table: &FrameTable, pfn: Pfn) -> bool {
         table.queue(pfn).is_overdue()
     }
 
     thread_local! {
-        // A model's threads are all on one.
+        // All threads of a model run on one thread.
         static LEFT: Cell<u32> = const { Cell::new(0) };
     }
 
-    /// From here on so many turns end.
+    /// From now on this many turns end.
     pub fn turns_end(turns: u32) {
         LEFT.set(turns);
     }
@@ -126,14 +128,14 @@ pub mod model {
     }
 }
 
-/// How long the gate has been as it is, as one writer saw it.
+/// How long the gate has been in its present state, as one writer saw it.
 struct Turn {
     paused: bool,
     since: Instant,
 }
 
 impl Turn {
-    /// What is left of it.
+    /// The rest of the turn.
     fn left(&mut self, queue: Queue) -> Option<Duration> {
         #[cfg(pagestone_loom)]
         if model::a_turn_ends() {
@@ -159,18 +161,18 @@ impl Wait {
         Self { since: Instant::now(), overdue: false }
     }
 
-    /// It has slept.
+    /// Called after the thread has slept.
     fn slept(&mut self) {
         self.overdue |= Instant::now().saturating_duration_since(self.since) >= PATIENCE;
     }
 }
 
-/// What is left of a limit.
+/// The rest of a limit.
 fn left(end: Option<Instant>) -> Option<Duration> {
     end.map(|end| end.saturating_duration_since(Instant::now()))
 }
 
-/// When a limit that begins now ends.
+/// The end of a limit that begins now.
 fn end_of(limit: Option<Duration>) -> Option<Instant> {
     limit.and_then(|limit| Instant::now().checked_add(limit))
 }
@@ -180,15 +182,15 @@ impl FrameTable {
         self.wait_words.get(self.index(pfn)).expect("as long as the descriptors")
     }
 
-    /// Whose turn it is at a frame that has WAITERS.
+    /// The wait word of a frame with WAITERS.
     #[cold]
     pub(super) fn queue(&self, pfn: Pfn) -> Queue {
         // ORDERING: Acquire: pairs with `wake`, see the head of this file.
         Queue(self.wait_word(pfn).load(Ordering::Acquire))
     }
 
-    /// Sleeps until `attempt` succeeds, trying whenever the state is no longer `blocked`; false if that took longer than
-    /// `limit`.
+    /// Sleeps until `attempt` succeeds, which is tried whenever the state is no longer `blocked`; false if that took
+    /// longer than `limit`.
     pub(super) fn sleep_until(
         &self,
         pfn: Pfn,
@@ -214,7 +216,7 @@ impl FrameTable {
         }
     }
 
-    /// As [`Self::queue`], with the mark of one that is overdue.
+    /// As [`Self::queue`], and sets the mark if the thread is overdue.
     fn queue_of(&self, pfn: Pfn, wait: &Wait) -> Queue {
         if !wait.overdue {
             return self.queue(pfn);
@@ -223,7 +225,7 @@ impl FrameTable {
         Queue(self.wait_word(pfn).fetch_or(OVERDUE, Ordering::AcqRel) | OVERDUE)
     }
 
-    /// One that waited has the latch, or gives up.
+    /// Called when a thread that waited has the latch, or gives up.
     fn no_longer_overdue(&self, pfn: Pfn, wait: &Wait) {
         if wait.overdue && !mutant("stays_overdue") {
             // ORDERING: Relaxed: the release of the latch publishes it, or the wake by a thread that gives up.
@@ -231,7 +233,7 @@ impl FrameTable {
         }
     }
 
-    /// Waits in turn until `attempt` succeeds, for which the frame must have no latch; false if that took longer than
+    /// Waits in turn until `attempt` succeeds, which needs a frame without latches; false if that took longer than
     /// `limit`. The gate closes before the first look, for readers that come later.
     pub(super) fn wait_in_turn(
         &self,
@@ -297,7 +299,7 @@ impl FrameTable {
         }
     }
 
-    /// A turn has ended: the gate opens, or closes again.
+    /// Ends a turn: the gate opens, or closes again.
     fn pass_the_turn(&self, word: &AtomicU32, seen: Queue) {
         let next = Queue((seen.0 ^ PAUSE).wrapping_add(STEP));
         // ORDERING: Release: as `wake`. On failure others have changed something: the caller looks again.
@@ -311,8 +313,8 @@ impl FrameTable {
         }
     }
 
-    /// Waits for a shared latch until `attempt` succeeds, which is told whether it goes first by now. The state is one
-    /// that refuses it, or the gate is closed and it does not go first. False: there is no room, and `for_room` says not
+    /// Waits for a shared latch until `attempt` succeeds, which gets whether the thread goes first by now. At the
+    /// beginning the state refuses the latch, or the gate is closed. False: there is no room, and `for_room` says not
     /// to wait for that.
     pub(super) fn wait_to_share(
         &self,
@@ -339,7 +341,7 @@ impl FrameTable {
             if state.has_room_to_share() && !gated && !mutant("sleep_without_second_look") {
                 continue;
             }
-            // Also where no writer waits yet: behind those that come, releases leave this one asleep.
+            // Also if no writer waits yet, because releases beside later writers leave this thread asleep.
             let limit = if goes_first { None } else { left(end) };
             let sleepers = if goes_first { Sleepers::Rest } else { Sleepers::Polite };
             let woken = limit != Some(Duration::ZERO) && futex::wait(word, seen.0, sleepers, limit);
@@ -350,15 +352,15 @@ impl FrameTable {
         }
     }
 
-    /// Sleeps while new pins of a frame are refused; the caller has none. False if that took longer than `limit`: the
-    /// chunk may have been given back and its wait word with it, so there must be one outside models.
+    /// Sleeps while new pins of a frame are refused; the caller has no pin. False if that took longer than `limit`.
+    /// The chunk may have been given back, and its wait word with it, so outside of models there must be a limit.
     #[must_use]
     pub fn wait_unheld(&self, pfn: Pfn, limit: Option<Duration>) -> bool {
         let Some(descriptor) = self.descriptors.get(self.index(pfn)) else { return true };
         let end = end_of(limit);
         loop {
             let seen = self.queue(pfn);
-            // A flag in the word of a frame that is not live would never be looked at.
+            // A flag in the word of a frame that is not live would never be noticed.
             if !descriptor.set_where(WAITERS, LIVE | HOLD) {
                 return true;
             }
@@ -370,13 +372,13 @@ impl FrameTable {
         }
     }
 
-    /// Wakes all that sleep on the frame and may go on.
+    /// Wakes all threads that sleep on the frame and may go on.
     pub(super) fn wake(&self, pfn: Pfn, descriptor: &Descriptor) {
         if mutant("put_without_wake") {
             return;
         }
-        // While writers wait, the flag stays, for readers that come; and for those that are left asleep here. While one is
-        // overdue, for writers that come.
+        // While writers wait, the flag stays, for readers that come and for those that are left asleep here. While a
+        // thread is overdue, it stays for writers that come.
         let kept = |queue: Queue| queue.has_writers() || queue.is_left();
         let cleared = !kept(self.queue(pfn)) || mutant("waiters_cleared_under_writers");
         if cleared {
@@ -384,7 +386,7 @@ impl FrameTable {
         }
         let before = self.bump(pfn);
         if cleared && kept(before) && !mutant("waiters_cleared_under_writers") {
-            // One came in between: what it set may be gone.
+            // A thread came in between, and its flag may be gone.
             descriptor.set(WAITERS);
         }
         let cleared = cleared && !mutant("cleared_and_left_asleep");
@@ -392,7 +394,7 @@ impl FrameTable {
         futex::wake(self.wait_word(pfn), if all { Sleepers::All } else { Sleepers::Rest });
     }
 
-    /// As [`Self::wake`], of a frame whose word is gone: it was retired.
+    /// As [`Self::wake`], for a frame whose word is gone because it was retired.
     pub(super) fn wake_retired(&self, pfn: Pfn) {
         if !mutant("retire_without_wake") {
             self.bump(pfn);
@@ -400,7 +402,7 @@ impl FrameTable {
         }
     }
 
-    /// Changes the wait word; as it was before.
+    /// Changes the wait word, and returns the old one.
     fn bump(&self, pfn: Pfn) -> Queue {
         // ORDERING: Release: a thread that reads the new number sets WAITERS after it was cleared.
         Queue(self.wait_word(pfn).fetch_add(STEP, Ordering::Release))

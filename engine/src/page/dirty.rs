@@ -1,30 +1,30 @@
-//! Which frames are dirty, by the object that dirtied them.
+//! Dirty frames, by the object through which they became dirty.
 //!
-//! A frame is noted when its descriptor goes from clean to dirty, by the writer that still holds its exclusive latch: a
-//! second writer that finds it dirty can rely on the note. A note outlives its reason (another sync took the dirt, the
-//! frame went to another object): a sync that follows it asks the descriptor.
+//! A frame is noted when its descriptor changes from clean to dirty, by the writer that still holds its exclusive
+//! latch. So a second writer that finds it dirty can rely on the note. A note may be outdated (another sync took the
+//! dirty lines, or the frame went to another object), so a sync checks the descriptor.
 
 use crate::sync::Mutex;
 use crate::units::FrameNo;
 use std::collections::HashMap;
 
 const SHARDS: usize = 16;
-/// Notes of one object that are too few to look through.
+/// Below this many notes of an object, they are not searched for outdated ones.
 const PRUNE_MIN: usize = 256;
 
-/// Notes of one region.
+/// The notes of one region.
 #[derive(Default)]
 pub(super) struct Dirty {
-    /// By the low bits of the object's number. Object 0: frames whose owner is unknown; every sync takes these.
+    /// By the low bits of the object's number. Object 0 has the frames with an unknown owner, which every sync takes.
     shards: [Mutex<HashMap<u32, Vec<FrameNo>>>; SHARDS],
 }
 
 impl Dirty {
-    /// The object of frames whose owner is unknown.
+    /// The key of frames with an unknown owner.
     pub(super) const UNKNOWN: u32 = 0;
 
-    /// Notes that `frame` became dirty through `object`. Before the notes take more memory, those that have outlived
-    /// their reason go: `is_dirty` says which have not.
+    /// Notes that `frame` became dirty through `object`. Before the list grows, outdated notes are removed;
+    /// `is_dirty` decides.
     pub(super) fn note(&self, object: u32, frame: FrameNo, is_dirty: impl Fn(FrameNo) -> bool) {
         let mut shard = self.shard(object).lock();
         let notes = shard.entry(object).or_default();
@@ -41,7 +41,8 @@ impl Dirty {
         self.shard(object).lock().remove(&object).unwrap_or_default()
     }
 
-    /// Takes the notes of `object`, except those that `stay`: they are never gone, or another sync would miss them.
+    /// Takes the notes of `object`, except those that `stay`. Those are never removed, not even for a moment, because
+    /// another sync would miss them.
     pub(super) fn take_but(&self, object: u32, stay: impl Fn(&FrameNo) -> bool) -> Vec<FrameNo> {
         let mut shard = self.shard(object).lock();
         let notes = shard.remove(&object).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Waiting for pins to end, past those that begin.
+//! Waiting until a frame has no pin, while other threads want to pin it.
 
 use super::pages::Pages;
 use crate::frame::{FrameTable, HoldOutcome};
@@ -7,8 +7,8 @@ use crate::units::FrameNo;
 use std::time::Duration;
 
 impl Pages {
-    /// Waits until the frame has no pin, at one moment at least; false if that took longer than `limit`. Meanwhile new
-    /// pins wait, so the limit is short: a thread that has a pin may want another one.
+    /// Waits until the frame has no pin for at least one moment; false if that took longer than `limit`. Meanwhile
+    /// new pins wait, so the limit is short: a thread that has a pin may need another one.
     pub(crate) fn drain(&self, frame: FrameNo, limit: Duration) -> bool {
         let (table, pfn) = (FrameTable::global(), self.pfn(frame));
         if self.pins(frame) == 0 {
@@ -17,7 +17,8 @@ impl Pages {
         let idle = match table.hold(pfn) {
             HoldOutcome::Unpopulated => return true,
             HoldOutcome::Idle => true,
-            // The end of a hold says nothing, and a hold that is found may be one that began after that: the pins tell.
+            // The end of the wait proves nothing, because the hold may have ended and another one begun. The pins
+            // decide.
             HoldOutcome::Pinned => {
                 let ended = table.wait_idle(pfn, Some(limit));
                 hint::hesitate();

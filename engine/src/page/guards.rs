@@ -1,13 +1,15 @@
-//! Which guards a thread holds.
+//! The guards that each thread holds.
 //!
-//! Each guard is noted by its thread, so that a thread knows two things before it waits. If it holds a guard of the
-//! region, it goes before a writer that waits, which may be waiting for that guard. If it holds a guard of the very
-//! page, it would wait for itself. Noting is a store and an addition; only a thread that has to wait anyway looks.
+//! Each thread notes its guards, so that it knows two things before it waits. If it holds a guard of the region, it
+//! goes before a waiting writer, because that writer may be waiting for this guard. If it holds a guard of the same
+//! page, it would wait for itself. Noting is a store and an addition; only a thread that must wait anyway reads the
+//! notes.
 //!
-//! A guard that is forgotten leaves its note. Its latch may be given back by other means, and the frame's number go to
-//! another page: so a note counts as far as the frame has latches for it.
+//! A forgotten guard leaves its note. Its latch may be released by other means, and the frame may go to another page.
+//! So a note counts only if the frame has a latch for it.
 //!
-//! Latches without a guard belong to no thread: those of a [`ReadRange`](super::ReadRange), and those that `into_raw` left.
+//! Latches without a guard belong to no thread: those of a [`ReadRange`](super::ReadRange), and those that `into_raw`
+//! left.
 
 use super::pages::Pages;
 use crate::error::{Error, Result};
@@ -16,15 +18,15 @@ use crate::units::Pfn;
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-/// Guards of a thread that are known one by one.
+/// Number of a thread's guards that are noted individually.
 const KNOWN: usize = 16;
 
-/// A thread's guards. Those of one page and kind are the same to it: of each, as many are here as the thread holds, known
-/// or beyond.
+/// The notes of a thread. Guards of the same page and kind have equal notes, as many as the thread holds,
+/// individually or in `beyond`.
 struct Guards {
     known: [Cell<u64>; KNOWN],
     len: Cell<usize>,
-    /// Guards that found no room, of whatever page.
+    /// Number of guards for which there was no room.
     beyond: Cell<usize>,
 }
 
@@ -44,7 +46,7 @@ impl Guards {
         }
     }
 
-    /// Mostly the one that came last goes first.
+    /// Usually the last guard is dropped first.
     #[inline]
     fn remove(&self, note: u64) {
         let last = self.len.get().wrapping_sub(1);
@@ -66,7 +68,8 @@ impl Guards {
         }
     }
 
-    /// The first note that `wanted` holds of. Notes for which there are no such `latches` were of forgotten guards, and go.
+    /// The first note that satisfies `wanted`. Notes without as many `latches` belong to forgotten guards and are
+    /// removed.
     #[cold]
     fn find(&self, wanted: impl Fn(u64) -> bool, latches: impl Fn(u64) -> usize) -> Option<u64> {
         let found = self.known().find(|note| wanted(*note))?;
@@ -92,7 +95,7 @@ shuttle::thread_local! {
     static GUARDS: Guards = Guards::new();
 }
 
-/// How a guard of a page is noted.
+/// The note of a guard.
 fn note(pfn: Pfn, alone: bool) -> u64 {
     pfn.get() << 1 | u64::from(alone)
 }
@@ -102,28 +105,29 @@ fn page_of(note: u64) -> Pfn {
     Pfn::new(note >> 1)
 }
 
-/// Part of each guard: it stays with its thread, as a mutex's does.
+/// Part of each guard, which keeps it on its thread, as a mutex guard is.
 pub(super) type Held = PhantomData<std::sync::MutexGuard<'static, ()>>;
 
-/// This thread was given a guard; `alone`: the exclusive one.
+/// Notes a guard of this thread; `alone`: the exclusive one.
 #[inline]
 pub(super) fn given(pfn: Pfn, alone: bool) -> Held {
     GUARDS.with(|guards| guards.add(note(pfn, alone)));
     PhantomData
 }
 
-/// It gave one back.
+/// Removes the note of a guard that was dropped.
 #[inline]
 pub(super) fn returned(pfn: Pfn, alone: bool) {
     GUARDS.with(|guards| guards.remove(note(pfn, alone)));
 }
 
-/// The exclusive latch of the page is given back without a guard: one that this thread is noted to have was forgotten.
+/// Called when the exclusive latch of the page is released without a guard: if this thread has a note of one, that
+/// guard was forgotten.
 pub(super) fn forgotten(pfn: Pfn) {
     let _ = GUARDS.with(|guards| guards.find(|known| known == note(pfn, true), |_| 0));
 }
 
-/// How many latches there are now for guards that are noted so.
+/// The current number of latches for guards with this note.
 fn latches(note: u64) -> usize {
     let now = FrameTable::global().peek(page_of(note));
     now.filter(|now| !now.claimed())
@@ -139,8 +143,8 @@ pub(super) fn manner(pages: &Pages) -> Manner {
     if holds_any { Manner::GoesFirst } else { Manner::GivesWay }
 }
 
-/// An error where this thread is known to hold a guard that keeps it from the latch it is about to wait for; `alone`: the
-/// exclusive one, which waits for all guards of the page.
+/// Returns an error if this thread is known to hold a guard that blocks the latch for which it is about to wait.
+/// `alone`: the exclusive one, which waits for all guards of the page.
 pub(super) fn must_not_wait_for_itself(pfn: Pfn, alone: bool) -> Result {
     let hinders = |held: u64| held == note(pfn, true) || (alone && held == note(pfn, false));
     match GUARDS.with(|guards| guards.find(hinders, latches)) {
@@ -150,7 +154,7 @@ pub(super) fn must_not_wait_for_itself(pfn: Pfn, alone: bool) -> Result {
     }
 }
 
-/// An error where this thread is known to hold a guard on a page of `pages`.
+/// Returns an error if this thread is known to hold a guard on a page of `pages`.
 pub(crate) fn must_hold_none(pages: &Pages) -> Result {
     let range = pages.pfns();
     let held = GUARDS.with(|guards| guards.find(|note| range.contains(page_of(note)), latches));

@@ -1,4 +1,4 @@
-//! Ranges that stay latched for as long as their holder likes; the latches belong to no thread.
+//! Ranges that stay latched as long as their holder wants. Their latches belong to no thread.
 
 use crate::sync::Mutex;
 use crate::units::FrameNo;
@@ -11,7 +11,7 @@ pub(super) struct Kept {
 
 #[derive(Default)]
 struct Ranges {
-    /// By their places; empty places are in `free`.
+    /// Indexed by place; empty places are in `free`.
     places: Vec<Option<Range>>,
     free: Vec<usize>,
 }
@@ -22,7 +22,7 @@ struct Range {
 }
 
 impl Kept {
-    /// Notes a range; its place is what [`Self::remove`] wants.
+    /// Notes a range, and returns its place for [`Self::remove`].
     pub(super) fn add(&self, first: FrameNo, frames: u64) -> usize {
         let mut ranges = self.ranges.lock();
         let range = Some(Range { first, frames });
@@ -38,14 +38,14 @@ impl Kept {
         }
     }
 
-    /// The range is let go.
+    /// Removes a range.
     pub(super) fn remove(&self, place: usize) {
         let mut ranges = self.ranges.lock();
         ranges.places[place] = None;
         ranges.free.push(place);
     }
 
-    /// Whether a kept range has the frame.
+    /// Whether a kept range contains the frame.
     pub(super) fn over(&self, frame: FrameNo) -> bool {
         let has = |range: &Range| {
             let behind = u64::from(frame.0).checked_sub(u64::from(range.first.0));

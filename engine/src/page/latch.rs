@@ -12,20 +12,20 @@ use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::time::Duration;
 
-/// From here on, a piece is stored past the cache: cheaper than storing and flushing its lines.
+/// From this size on, bytes are stored past the cache, which is cheaper than to store and flush their lines.
 const STREAM_MIN: usize = 4 * LINE_SIZE;
 
-/// Most read guards of one page, and most latches of kept ranges with them.
+/// Maximum number of read guards of one page, latches of kept ranges included.
 pub const READERS_MAX: u32 = SHARED_MAX;
 
-/// How long a writer waits for a range that is kept.
+/// How long a writer waits for a kept range.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often one looks for that which must not wait for it.
+/// How often a writer that must not wait for kept ranges looks for one.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A shared latch: no thread writes to the page while it lives.
 ///
-/// The bytes are reached through it and not beyond it, and it not beyond its pin:
+/// The borrow of the bytes ends with the guard, and the guard's with its pin:
 /// ```compile_fail,E0515
 /// # use pagestone::PageRef;
 /// fn bytes(page: &PageRef) -> &[u8] {
@@ -41,31 +41,31 @@ const LOOK: Duration = Duration::from_millis(200);
 /// guard[0]
 /// # }
 /// ```
-#[must_use = "a guard that is dropped at once excludes nobody"]
+#[must_use = "a guard that is dropped at once excludes no thread"]
 pub struct ReadGuard<'p> {
-    // By value, not through the pin: a pin that something points to is kept in memory, and its address is then read back
-    // too late for one page's miss to overlap the next one's.
+    // By value, not through the pin: a pin that something points to is kept in memory, and its address is then read
+    // back too late for one page's miss to overlap the next one's.
     address: NonNull<u8>,
     pinned: Pinned<'static>,
     _page: PhantomData<&'p PageRef>,
     _held: Held,
 }
 
-// SAFETY: a guard shows bytes that no thread writes while it lives, and a count on an atomic word.
+// SAFETY: a guard gives access to bytes that no thread writes while it lives, and to a count in an atomic word.
 unsafe impl Sync for ReadGuard<'_> {}
 
-/// An exclusive latch on a page; it dereferences to the bytes it was asked for.
+/// An exclusive latch on a page. It dereferences to the requested bytes.
 ///
 /// # Durability
-/// On release its lines become dirty. What was stored survives the death of the process at once, and a power loss once
-/// a later sync of the object returned.
+/// On release its cache lines become dirty. The stored bytes survive the death of the process at once, and a power
+/// loss after a later sync of the object.
 #[must_use = "a guard that is dropped at once writes nothing"]
 pub struct WriteGuard<'p> {
     latch: Exclusive<'p>,
     _held: Held,
 }
 
-/// An exclusive latch, and what was stored under it.
+/// An exclusive latch, and the bytes stored under it.
 struct Exclusive<'p> {
     page: &'p PageRef,
     /// Bytes that become dirty on release.
@@ -73,12 +73,13 @@ struct Exclusive<'p> {
 }
 
 impl PageRef {
-    /// Waits for a shared latch: for a writer that has the page; and for one that waits for it, but not for long, and not
-    /// where this thread holds a guard of the region, which that writer may be waiting for.
+    /// Waits for a shared latch. It waits for a writer that has the page. It also waits for a writer that waits for
+    /// the page, but not for long, and not if this thread holds a guard of the region, for which that writer may be
+    /// waiting.
     ///
     /// # Errors
-    /// `PoisonedFrame`; `TooManyReaders` with 511 of them: copy the bytes instead ([`read_at`](crate::store::Object::read_at));
-    /// `WaitsForItself` where this thread holds the page's write guard.
+    /// `PoisonedFrame`; `TooManyReaders` if there are 511: copy the bytes instead
+    /// ([`read_at`](crate::store::Object::read_at)); `WaitsForItself` if this thread holds the page's write guard.
     #[inline]
     pub fn read(&self) -> Result<ReadGuard<'_>> {
         self.readable()?;
@@ -88,8 +89,8 @@ impl PageRef {
         Ok(self.reading())
     }
 
-    /// A shared latch, if it is free: no writer has it, none waits for it to which this thread would give way, and there
-    /// are not as many readers as can be counted.
+    /// Takes a shared latch if it is free: no writer has the page, no writer waits to which this thread would give
+    /// way, and the number of readers is below the maximum.
     ///
     /// # Errors
     /// `PoisonedFrame`.
@@ -102,24 +103,25 @@ impl PageRef {
         Ok(self.share(manner(self.pages())).then(|| self.reading()))
     }
 
-    /// Waits for the exclusive latch; the guard is the whole page and makes all of it dirty. Readers that come while it
-    /// waits let it go first, for 50 ms at a time.
+    /// Waits for the exclusive latch. The guard is the whole page and makes all of it dirty. Readers that come while
+    /// the call waits let it go first, for 50 ms at a time.
     ///
-    /// Bytes of an object's last page that lie beyond its length may be written; they show when the object grows, unless
-    /// it was cut, or opened by its first handle, before its last growth.
+    /// Bytes of an object's last page beyond its length may be written. They become visible when the object grows,
+    /// unless that growth zeroes them: the first growth after a cut, or after the object was opened, does.
     ///
     /// # Durability
     /// See [`WriteGuard`].
     ///
     /// # Errors
-    /// `Detached` when the page was cut off from its object: the write would be lost. `ReadOnly`. `WaitsForItself` where
-    /// this thread holds a guard of the page; `Busy` where a [`ReadRange`](super::ReadRange) of it is kept for seconds.
+    /// `Detached` if the page was cut off from its object, because the write would be lost; `ReadOnly`;
+    /// `WaitsForItself` if this thread holds a guard of the page; `Busy` if a [`ReadRange`](super::ReadRange) of it
+    /// is kept for seconds.
     pub fn write(&self) -> Result<WriteGuard<'_>> {
         self.write_range(0..FRAME_SIZE)
     }
 
-    /// As [`write`](Self::write), for some bytes of the page: the guard is only these, and only their cache lines
-    /// become dirty. The latch excludes others from the whole page.
+    /// As [`write`](Self::write), for some bytes of the page: the guard is only these bytes, and only their cache
+    /// lines become dirty. The latch still excludes other threads from the whole page.
     ///
     /// # Durability
     /// See [`WriteGuard`].
@@ -144,15 +146,16 @@ impl PageRef {
         Ok(Some(latch.writing()))
     }
 
-    /// Stores `bytes` at `at`, under the exclusive latch. `manager`: of the frame's region.
+    /// Stores `bytes` at `at`, under the exclusive latch. `manager` is that of the frame's region.
     ///
     /// # Durability
-    /// Dirty, as after a [`WriteGuard`]; or durable at once, where that is cheaper (`CacheLine`, more than a few lines).
+    /// Dirty, as after a [`WriteGuard`]; or durable at once, if that is cheaper (`CacheLine`, more than a few lines).
     pub(crate) fn store(&self, manager: &dyn SpaceManager, at: usize, bytes: &[u8]) -> Result {
         self.store_from(STREAM_MIN, manager, at, bytes)
     }
 
-    /// As [`Self::store`], for bytes that a record is about to uncover: it only has to publish them.
+    /// As [`Self::store`], for bytes that a record is about to make visible: the record then only has to publish
+    /// them.
     ///
     /// # Durability
     /// Durable at once on `CacheLine`, otherwise dirty.
@@ -160,22 +163,23 @@ impl PageRef {
         self.store_from(0, manager, at, bytes)
     }
 
-    /// On `CacheLine`, from `stream_min` bytes on past the cache and durable at once.
+    /// On `CacheLine`, at least `stream_min` bytes are stored past the cache and are durable at once.
     fn store_from(&self, stream_min: usize, manager: &dyn SpaceManager, at: usize, bytes: &[u8]) -> Result {
         check_range(&(at..at + bytes.len()))?;
         let mut latch = self.exclusive()?;
         let memory = self.pages().region().memory();
         let offset = self.frame().offset() + at as u64;
         if self.pages().region().class() == Durability::CacheLine && bytes.len() >= stream_min {
-            // The fence stands before the release of the latch: a thread that finds the page clean may take it for
-            // durable.
+            // The fence comes before the release of the latch, because a thread that finds the page clean may treat
+            // it as durable.
             memory.write_nt(offset, bytes)?;
             memory.fence();
             if manager.would_replay(self.frame()) {
-                // Durable, but not what a power loss would leave: the next sync sees to that (LOG rule 6).
+                // Durable, but a power loss would replay older bytes over it. The next sync prevents that (LOG rule
+                // 6).
                 latch.note(at..at + bytes.len());
             } else if !bytes.is_empty() {
-                // Earlier stores to these lines went with them.
+                // Earlier stores to these lines are durable now, too.
                 self.pinned().mark_durable(Lines::of(&(at..at + bytes.len())));
             }
         } else {
@@ -198,13 +202,13 @@ impl PageRef {
         if region.admits_stores() { Ok(()) } else { self.prepare() }
     }
 
-    /// The first store of an opening begins here.
+    /// Before the first store of an opening.
     #[cold]
     fn prepare(&self) -> Result {
         self.pages().region().ensure_own()?;
         match self.pages().manager() {
             Ok(manager) => manager.prepare(),
-            // The store has gone and this pin has stayed: its own page is all that can be stored to.
+            // The store has ended and this pin is left: only its own page can be stored to.
             Err(_) => {
                 let start = self.frame().offset();
                 self.pages().region().fill_gaps(std::iter::once(start..start + FRAME_SIZE as u64))
@@ -217,7 +221,7 @@ impl PageRef {
         self.pinned().try_latch_shared(manner)
     }
 
-    /// Waits for the shared latch, and for room among its readers.
+    /// Waits for the shared latch, and for room if there are too many readers.
     pub(super) fn wait_for_a_turn_to_read(&self) -> Result {
         self.pages().region().ensure_own()?;
         must_not_wait_for_itself(self.pfn(), false)?;
@@ -225,7 +229,7 @@ impl PageRef {
         Ok(())
     }
 
-    /// The guard of a shared latch that was just taken.
+    /// The guard for a shared latch that was just taken.
     #[inline]
     fn reading(&self) -> ReadGuard<'_> {
         let pinned = self.pinned();
@@ -239,13 +243,13 @@ impl PageRef {
         Exclusive::taken(self)
     }
 
-    /// Waits for the exclusive latch, of which there is no guard yet.
+    /// Waits for the exclusive latch, without a guard yet.
     pub(super) fn latch_exclusive(&self) -> Result {
         if self.pinned().latch_exclusive_at_once() { Ok(()) } else { self.wait_to_write() }
     }
 
-    /// A latch that a thread holds goes soon. One of a range that is kept may stay for ever, and its keeper may be this
-    /// thread: a wait for that ends with an error.
+    /// A latch that a thread holds is released soon. A latch of a kept range may stay for ever, and its keeper may be
+    /// this thread. So a wait for a kept range ends with an error.
     #[cold]
     fn wait_to_write(&self) -> Result {
         self.pages().region().ensure_own()?;
@@ -256,7 +260,7 @@ impl PageRef {
             if self.pinned().latch_exclusive_within(Some(PATIENCE)) {
                 return Ok(());
             }
-            // Since then none was granted: they let a writer that waits go first.
+            // No kept range was granted in the meantime, because those let a waiting writer go first.
             if before && kept.over(self.frame()) {
                 let why = format!("frame {} is in a ReadRange that is kept: drop that first", self.pfn());
                 return Err(Error::Busy { what: "the page", why });
@@ -264,7 +268,7 @@ impl PageRef {
         }
     }
 
-    /// As [`Self::latch_exclusive`], but it does not wait for a range that is kept: false then.
+    /// As [`Self::latch_exclusive`], but it returns false instead of waiting for a kept range.
     pub(super) fn latch_exclusive_unless_kept(&self) -> Result<bool> {
         if self.pinned().latch_exclusive_at_once() {
             return Ok(true);
@@ -278,20 +282,21 @@ impl PageRef {
         Ok(false)
     }
 
-    /// Waits, as a writer, for the range that is kept over the page.
+    /// Waits, as a writer, for the kept range over the page.
     ///
     /// # Errors
-    /// `Busy` where it is kept for seconds.
+    /// `Busy` if it is kept for seconds.
     pub(crate) fn wait_for_keepers(&self) -> Result {
         self.latch_exclusive()?;
         self.pinned().release_exclusive();
         Ok(())
     }
 
-    /// Makes the lines that hold `bytes` dirty. The caller holds the exclusive latch.
+    /// Makes the lines of `bytes` dirty. The caller holds the exclusive latch.
     fn make_dirty(&self, bytes: Range<usize>) {
         let pages = self.pages();
-        // In a forked child the page is the parent's, and the notes may be locked by a thread that is not there.
+        // In a forked child the page is the parent's, and the notes may be locked by a thread that does not exist
+        // there.
         if bytes.is_empty() || pages.region().forked() {
             return;
         }
@@ -304,24 +309,24 @@ impl PageRef {
         }
     }
 
-    /// Gives a shared latch back that [`ReadGuard::into_raw`] left.
+    /// Releases a shared latch that [`ReadGuard::into_raw`] left.
     ///
     /// # Safety
-    /// There is such a latch, and it is given back once.
+    /// There is such a latch, and it is released once.
     pub unsafe fn release_read(&self) {
         self.pinned().release_shared();
     }
 
-    /// Gives the exclusive latch back that [`WriteGuard::into_raw`] left; `dirty` is what was stored under it.
+    /// Releases the exclusive latch that [`WriteGuard::into_raw`] left. `dirty` are the bytes stored under it.
     ///
     /// # Durability
     /// See [`WriteGuard`].
     ///
     /// # Safety
-    /// There is such a latch, and it is given back once.
+    /// There is such a latch, and it is released once.
     pub unsafe fn release_write(&self, dirty: Range<usize>) -> Result {
         check_range(&dirty)?;
-        // There is one such latch: a guard of it that this thread is noted to have was forgotten.
+        // There is only one such latch. If this thread is noted to have a guard of it, that guard was forgotten.
         forgotten(self.pfn());
         let latch = Exclusive { page: self, stored: dirty };
         drop(latch.writing());
@@ -330,14 +335,14 @@ impl PageRef {
 }
 
 impl<'p> Exclusive<'p> {
-    /// The guard of the latch.
+    /// The guard for the latch.
     fn writing(self) -> WriteGuard<'p> {
         let _held = given(self.page.pfn(), true);
         WriteGuard { latch: self, _held }
     }
 
-    /// The latch has just been taken. A page that was cut off gives it back: ORPHAN is never reversed, and a truncate
-    /// that sets it after this look is ordered after the write.
+    /// For a latch that has just been taken. If the page was cut off, the latch is released again. ORPHAN is never
+    /// cleared, and a truncate that sets it after this check is ordered after the write.
     fn taken(page: &'p PageRef) -> Result<Self> {
         let latch = Self { page, stored: 0..0 };
         if page.is_detached() {
@@ -346,7 +351,7 @@ impl<'p> Exclusive<'p> {
         Ok(latch)
     }
 
-    /// `bytes` were stored through the region's memory.
+    /// Notes that `bytes` were stored through the region's memory.
     fn note(&mut self, bytes: Range<usize>) {
         self.page.make_dirty(bytes);
     }
@@ -354,19 +359,19 @@ impl<'p> Exclusive<'p> {
 
 impl Drop for Exclusive<'_> {
     fn drop(&mut self) {
-        // Noted before the release: the next writer must find the note in place.
+        // Noted before the release, because the next writer must find the note.
         self.page.make_dirty(self.stored.clone());
         self.page.pinned().release_exclusive();
     }
 }
 
 impl<'p> ReadGuard<'p> {
-    /// The guard of a latch that is taken and noted.
+    /// The guard for a latch that is taken and noted.
     pub(super) fn of_taken(page: &'p PageRef) -> Self {
         Self { address: page.bytes(), pinned: page.pinned(), _page: PhantomData, _held: PhantomData }
     }
 
-    /// Leaves the latch taken until [`PageRef::release_read`], by any thread.
+    /// Keeps the latch until [`PageRef::release_read`], by any thread.
     pub fn into_raw(self) {
         returned(self.pinned.pfn(), false);
         std::mem::forget(self);
@@ -374,12 +379,12 @@ impl<'p> ReadGuard<'p> {
 }
 
 impl<'p> WriteGuard<'p> {
-    /// The guard of a latch that is taken and noted; it is these bytes.
+    /// The guard for a latch that is taken and noted, for these bytes.
     pub(super) fn of_taken(page: &'p PageRef, stored: Range<usize>) -> Self {
         Self { latch: Exclusive { page, stored }, _held: PhantomData }
     }
 
-    /// Leaves the latch taken until [`PageRef::release_write`], by any thread, which notes what was stored.
+    /// Keeps the latch until [`PageRef::release_write`], by any thread, which names the stored bytes.
     ///
     /// # Durability
     /// None before that.
@@ -395,7 +400,7 @@ impl Drop for WriteGuard<'_> {
         let Range { start, end } = self.latch.stored.clone();
         let page = self.latch.page;
         if start < end && !page.pages().region().forked() {
-            // Only a recorder listens; a frame is inside the region, so it cannot fail.
+            // Only a recorder uses this. A frame is inside the region, so it cannot fail.
             let _ = page.pages().region().memory().wrote(page.frame().offset() + start as u64, end - start);
         }
     }
@@ -441,7 +446,8 @@ impl DerefMut for WriteGuard<'_> {
     }
 }
 
-/// The shared latch was refused: waits for it. By value, as a guard has it: a pin that is passed by reference lies in memory.
+/// The shared latch was refused. Waits for it. The arguments are values, because a pin that is passed by reference is
+/// kept in memory.
 #[cold]
 #[inline(never)]
 fn wait_to_read(pages: &Pages, pinned: Pinned<'static>) -> Result {

@@ -1,4 +1,4 @@
-//! Pages under the exclusive latch of a holder that does not store to them itself: a batch, whose bytes the log's
+//! Pages under an exclusive latch whose holder does not store to them itself: those of a batch, whose bytes the log's
 //! leader stores.
 
 use super::pin::PageRef;
@@ -16,7 +16,7 @@ impl Latched {
     /// Waits for the exclusive latch.
     ///
     /// # Errors
-    /// `PoisonedFrame`, `ReadOnly`, `Detached`; `WaitsForItself` and `Busy`, as of a write guard.
+    /// `PoisonedFrame`, `ReadOnly`, `Detached`; `WaitsForItself` and `Busy`, as for a write guard.
     pub(crate) fn take(page: PageRef) -> Result<Self> {
         page.readable()?;
         page.writable()?;
@@ -24,7 +24,7 @@ impl Latched {
         Self { page }.attached()
     }
 
-    /// As [`Self::take`], but it does not wait for a range that is kept: the page comes back then.
+    /// As [`Self::take`], but it returns the page instead of waiting for a kept range.
     ///
     /// # Errors
     /// As [`Self::take`], but for `Busy`.
@@ -48,18 +48,18 @@ impl Latched {
 
     /// Copies the page.
     pub(crate) fn copy(&self, into: &mut [u8; FRAME_SIZE]) {
-        // SAFETY: pinned and mapped, `into` is somewhere else, and the exclusive latch keeps writers out: the leader
-        // stores only to pages of appended records, whose batch copies no more.
+        // SAFETY: the frame is pinned and mapped, and `into` is elsewhere. The exclusive latch keeps writers out: the
+        // leader stores only to pages of appended records, whose batch no longer copies.
         unsafe { std::ptr::copy_nonoverlapping(self.page.bytes().as_ptr(), into.as_mut_ptr(), FRAME_SIZE) }
     }
 
-    /// Notes whose page the frame holds from now on.
+    /// Notes which page the frame holds from now on.
     pub(crate) fn set_owner(&self, owner: Owner) {
-        // No other owner can be noted: the frame was handed out to the batch.
+        // No other owner can be noted, because the frame was given to the batch.
         let _ = self.page.set_owner(owner);
     }
 
-    /// Lines that no sync has taken yet.
+    /// The dirty lines that no sync has taken yet.
     pub(crate) fn dirty_lines(&self) -> Lines {
         self.page.pinned().dirty_lines()
     }

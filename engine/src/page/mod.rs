@@ -1,9 +1,9 @@
 //! Pins and latches on pages.
 //!
-//! A [`PageRef`] is a pin: while it lives, its frame is not given to another page, not unmapped, and its address stays.
-//! It keeps no other thread out. Bytes are reached through a latch: [`ReadGuard`] (shared) or [`WriteGuard`]
-//! (exclusive). All pins of a frame, however they were made, count on the frame's one descriptor, and dropping a
-//! `PageRef` is the one way to release any of them.
+//! A [`PageRef`] is a pin. While it lives, its frame is not given to another page and not unmapped, and its address
+//! stays valid. A pin excludes no other thread. Threads access the bytes under a latch: [`ReadGuard`] (shared) or
+//! [`WriteGuard`] (exclusive). All pins of a frame, however they were made, are counted by the frame's one
+//! descriptor, and dropping the `PageRef` releases any of them.
 //!
 //! ```
 //! use pagestone::{PageIndex, Store};
@@ -21,15 +21,17 @@
 //! # }
 //! ```
 //!
-//! While a thread holds a guard, it calls nothing that may want the latch of the same page or wait for a thread that
-//! does: no write, truncate, punch or read of that object, and no commit of a batch on the same store. What would wait
-//! for a guard of its own thread is an error, [`WaitsForItself`](crate::Error::WaitsForItself), as far as it is known:
-//! a thread's first 16 guards are. Where others commit batches, which latch many pages in the order of their frames, it
-//! waits for no other page of the store either, but one of a higher pfn, and changes no object. Pins may be held across
-//! all of them.
+//! While a thread holds a guard, it must not call anything that may need the latch of the same page, or that may wait
+//! for a thread that does: no write, truncate, punch or read of that object, and no commit of a batch on the same
+//! store. A call that would wait for its own thread's guard returns an error,
+//! [`WaitsForItself`](crate::Error::WaitsForItself), as far as the guard is known: the first 16 guards of a thread
+//! are. If other threads commit batches, which latch many pages in the order of their frames, a thread with a guard
+//! must also not wait for another page of the store, except one with a higher pfn, and must not change an object.
+//! Pins may be held across all of these.
 //!
-//! A writer that waits for a page lets no new reader in, but threads that hold a guard of the region: for 50 ms at a time,
-//! after which readers pass for as long. A copy ([`read_at`](crate::store::Object::read_at)) does not wait for it.
+//! A writer that waits for a page keeps new readers out, except threads that already hold a guard of the region: for
+//! 50 ms at a time, after which readers pass for the same time. A copy ([`read_at`](crate::store::Object::read_at))
+//! does not wait for such a writer.
 
 mod copy;
 mod dirty;

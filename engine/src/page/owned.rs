@@ -1,4 +1,4 @@
-//! Guards that own their pin: for values that outlive the place where the pin was made.
+//! Guards that own their pin, for values that outlive the scope of the pin.
 
 use super::guards::Held;
 use super::latch::{ReadGuard, WriteGuard};
@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::mem::forget;
 use std::ops::{Deref, DerefMut, Range};
 
-/// A [`ReadGuard`] and its pin in one value: made by [`PageRef::read_owned`].
+/// A [`ReadGuard`] and its pin in one value, made by [`PageRef::read_owned`].
 ///
 /// ```
 /// # use pagestone::{Object, PageIndex, Store, page::OwnedReadGuard};
@@ -25,9 +25,9 @@ use std::ops::{Deref, DerefMut, Range};
 /// # }
 /// ```
 ///
-/// As every guard it stays with its thread; what is kept for long, or sent to another one, is a
+/// Like every guard it stays with its thread. To keep bytes for long, or to send them to another thread, use a
 /// [`ReadRange`](super::ReadRange).
-#[must_use = "a guard that is dropped at once excludes nobody"]
+#[must_use = "a guard that is dropped at once excludes no thread"]
 pub struct OwnedReadGuard {
     page: PageRef,
     _held: Held,
@@ -51,7 +51,7 @@ impl PageRef {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_owned(self) -> Result<OwnedReadGuard> {
-        // The latch, and the note of it, are the value's.
+        // The new value takes over the latch and its note.
         forget(self.read()?);
         Ok(OwnedReadGuard { page: self, _held: PhantomData })
     }

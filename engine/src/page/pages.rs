@@ -1,4 +1,4 @@
-//! The pages of one attached region: where pins come from.
+//! The pages of one attached region, from which pins are made.
 
 use super::dirty::Dirty;
 use super::kept::Kept;
@@ -13,30 +13,31 @@ use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-/// A thread that waits for a held frame looks this often whether the region is still open.
+/// How often a thread that waits for a held frame checks whether the region is still open.
 const HOLD_LOOK: Duration = Duration::from_millis(50);
 
 /// The pages of one attached region.
 ///
-/// It outlives every pin it gave: a store that goes while there are any leaves it on a list of closing ones.
+/// It outlives every pin that it made: if a store ends while there are pins, its pages stay in the list of closing
+/// regions.
 pub struct Pages {
-    /// What a pin computes its address and pfn from, copied out of the region for the hit path.
+    /// The base from which a pin computes its address and pfn, copied from the region for the hit path.
     base: NonNull<u8>,
     first: Pfn,
-    /// One for each frame of the region's window.
+    /// One descriptor for each frame of the region's window.
     descriptors: &'static [Descriptor],
     region: Arc<Region>,
-    /// Whether writers note what they dirty: there is something to flush at all.
+    /// Whether writers note dirty lines. Not if nothing can be flushed.
     pub(super) tracks_dirt: bool,
     pub(super) dirty: Dirty,
     pub(super) kept: Kept,
-    /// Shared: a raw pin is being validated. Exclusive: frames change their role.
+    /// Shared: a pin by number is being validated. Exclusive: frames change their use.
     pub(super) roles: RwLock<()>,
     manager: OnceLock<Weak<dyn SpaceManager>>,
 }
 
-// SAFETY: `base` is an address inside the region's mapping, which any thread may use; what is behind it is only
-// touched under latches or by atomic loads. All other fields are Send and Sync by themselves.
+// SAFETY: `base` is an address inside the region's mapping, which any thread may use. The bytes there are accessed
+// only under latches or by atomic loads. All other fields are Send and Sync.
 unsafe impl Send for Pages {}
 // SAFETY: as above.
 unsafe impl Sync for Pages {}
@@ -63,9 +64,9 @@ impl Pages {
         }))
     }
 
-    /// Names the manager that vouches for frames. Once.
+    /// Sets the manager that vouches for frames. Called once.
     pub(crate) fn manage(&self, manager: Weak<dyn SpaceManager>) {
-        // A second call would be a bug of the store; the first manager stays.
+        // A second call would be a defect of the store; the first manager stays.
         let _ = self.manager.set(manager);
     }
 
@@ -74,19 +75,20 @@ impl Pages {
         self.manager.get().and_then(Weak::upgrade).ok_or(Error::Closed)
     }
 
-    /// Whether writers note what they dirty: not where nothing can be made durable.
+    /// Whether writers note dirty lines: not if nothing can be made durable.
     pub(crate) fn tracks_dirt(&self) -> bool {
         self.tracks_dirt
     }
 
-    /// How many frames have pins. A detached frame counts until it was taken from the queue, if it ever comes there.
+    /// The number of frames with pins. A detached frame counts until it is taken from the queue of released frames,
+    /// even if it never gets there.
     pub(crate) fn count_pinned(&self) -> usize {
         let table = FrameTable::global();
         let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(Snapshot::in_use);
         table.populated(self.pfns()).filter(in_use).count()
     }
 
-    /// The first frame that is latched and has no pin: the holder of the latch has forgotten it.
+    /// The first frame with a latch and no pin: the holder has forgotten the latch.
     pub(crate) fn forgotten_latch(&self) -> Option<PageInfo> {
         let table = FrameTable::global();
         let latched = |now: Snapshot| !now.in_use() && (now.exclusive() || now.shared() != 0);
@@ -94,7 +96,7 @@ impl Pages {
         found.map(PageInfo::of)
     }
 
-    /// Pins on a frame now.
+    /// The current number of pins on a frame.
     pub(crate) fn pins(&self, frame: FrameNo) -> u32 {
         FrameTable::global().peek(self.pfn(frame)).map_or(0, Snapshot::pins)
     }
@@ -105,7 +107,7 @@ impl Pages {
         &self.region
     }
 
-    /// All pfns the region may come to use.
+    /// All pfns that the region may use when it grows.
     #[must_use]
     pub fn pfns(&self) -> PfnRange {
         PfnRange::new(self.first, self.descriptors.len() as u64)
@@ -126,7 +128,7 @@ impl Pages {
         (number < self.descriptors.len() as u64).then_some(FrameNo(number as u32))
     }
 
-    /// The frame whose bytes hold `address`.
+    /// The frame that contains `address`.
     #[must_use]
     pub(crate) fn frame_at(&self, address: *const u8) -> Option<FrameNo> {
         let offset = address.addr().checked_sub(self.base.addr().get())? as u64;
@@ -134,7 +136,7 @@ impl Pages {
         (number < self.descriptors.len() as u64).then_some(FrameNo(number as u32))
     }
 
-    /// Bytes from the region's first descriptor to this one, which is of this region.
+    /// The distance in bytes from the region's first descriptor to this one, which belongs to the region.
     #[inline(always)]
     fn distance(&self, descriptor: &'static Descriptor) -> usize {
         std::ptr::from_ref(descriptor).addr() - self.descriptors.as_ptr().addr()
@@ -146,10 +148,10 @@ impl Pages {
         FrameNo((self.distance(descriptor) / size_of::<Descriptor>()) as u32)
     }
 
-    /// Where the bytes of the frame with this descriptor are.
+    /// The address of the bytes of the frame with this descriptor.
     #[inline(always)]
     pub(super) fn address_of(&self, descriptor: &'static Descriptor) -> NonNull<u8> {
-        // One multiplication, where a descriptor is as large as it is outside models.
+        // One multiplication with the real size of a descriptor; in models it differs.
         let offset = match FRAME_SIZE % size_of::<Descriptor>() {
             0 => self.distance(descriptor) * (FRAME_SIZE / size_of::<Descriptor>()),
             _ => self.distance(descriptor) / size_of::<Descriptor>() * FRAME_SIZE,
@@ -158,7 +160,7 @@ impl Pages {
         unsafe { self.base.add(offset) }
     }
 
-    /// The descriptor of a frame, if the window reaches so far.
+    /// The descriptor of a frame, if the window contains the frame.
     #[inline(always)]
     pub(super) fn descriptor(&self, frame: FrameNo) -> Option<&'static Descriptor> {
         self.descriptors.get(frame.0 as usize)
@@ -169,7 +171,7 @@ impl Pages {
         Some(Pinned::of_process(self.pfn(frame), self.descriptor(frame)?))
     }
 
-    /// A pin on `frame` if that takes no more than counting it. What the frame is for must be validated after the pin.
+    /// Pins `frame` if that needs only the count. The caller must validate after the pin what the frame is used for.
     #[inline(always)]
     pub(crate) fn try_pin(&self, frame: FrameNo) -> Option<PageRef> {
         let descriptor = self.descriptor(frame)?;
@@ -180,15 +182,15 @@ impl Pages {
         }
     }
 
-    /// The rest of a pin that took more than counting: the frame's second, or one that is refused. A first touch is
-    /// undone: the caller looks the page up again, and can then say whose it is.
+    /// The rest of a pin that needs more than the count: the second pin of a frame, or one that is refused. A first
+    /// touch is undone: the caller looks the page up again and then knows whose frame it is.
     #[cold]
     #[inline(never)]
     fn settle_pin(&self, descriptor: &'static Descriptor, word: Snapshot) -> Option<PageRef> {
         let pfn = self.pfn(self.frame_of(descriptor));
         let table = FrameTable::global();
         if word.live() && table.idle_owner(pfn).is_none_or(|owner| owner == 0) {
-            // It is not known yet whose page the frame holds: it may be none. The lookup will say.
+            // It is not known yet which page the frame holds; it may be none. The lookup will find out.
             drop(PageRef::new(self, descriptor));
             return None;
         }
@@ -202,13 +204,14 @@ impl Pages {
         }
     }
 
-    /// A pin on `frame`, or why not. A frame that is held is waited for: that is not for long.
+    /// Pins `frame`, or returns why not. It waits for a frame that is held, which does not take long.
     #[cold]
     pub(crate) fn pin(&self, frame: FrameNo) -> Result<PageRef> {
         self.pin_by(frame, FrameTable::pin)
     }
 
-    /// As [`Self::pin`], for a call of the store that drops the pin before it returns: given beyond the most as well.
+    /// As [`Self::pin`], for a call of the store that drops the pin before it returns. Such pins are allowed beyond
+    /// the maximum.
     #[cold]
     pub(crate) fn pin_short(&self, frame: FrameNo) -> Result<PageRef> {
         self.pin_by(frame, FrameTable::pin_short)
@@ -229,13 +232,14 @@ impl Pages {
             if outcome != PinOutcome::Held {
                 outcome.into_result(pfn)?;
             }
-            // Of a region that is being closed it stays held.
+            // In a region that is being closed the frame stays held.
             self.region.ensure_usable()?;
             let _ = table.wait_unheld(pfn, Some(HOLD_LOOK));
         }
     }
 
-    /// A pin was not given. Even a vain one may have been the last of a detached frame, or of a region that closes.
+    /// Called when a pin was refused. Even a refused pin, when it is taken back, may have been the last one of a
+    /// detached frame or of a closing region.
     #[cold]
     fn refused<T>(outcome: PinOutcome, pfn: Pfn) -> Option<T> {
         match outcome {

@@ -9,21 +9,21 @@ use crate::units::{FrameNo, PageIndex, Pfn};
 use std::fmt;
 use std::ptr::NonNull;
 
-/// A pin on a page: its frame keeps its identity and its address until this is dropped.
+/// A pin on a page: its frame keeps its page and its address until this is dropped.
 ///
-/// Pins are counted on the frame's descriptor, whichever way they were made (object and index, pfn, address). A pin
-/// keeps no other thread out; bytes are reached through [`read`](Self::read) and [`write`](Self::write).
+/// The frame's descriptor counts the pins, however they were made (by object and index, by pfn, by address). A pin
+/// excludes no other thread. Threads access the bytes by [`read`](Self::read) and [`write`](Self::write).
 ///
-/// When the page is cut off from its object (truncate, punch, unlink) while it is pinned, the pin goes on showing the
-/// frame as it was, [`write`](Self::write) fails with [`Detached`](crate::Error::Detached), and the frame is used again
-/// only after the last pin is dropped.
+/// If the page is cut off from its object (by a truncate, punch or unlink) while it is pinned, the pin still shows
+/// the frame's bytes, [`write`](Self::write) fails with [`Detached`](crate::Error::Detached), and the frame is used
+/// again only after the last pin is dropped.
 #[must_use = "a pin that is dropped at once protects nothing"]
 pub struct PageRef {
-    /// Known before the pin is counted, so that the first access need not wait for that.
+    /// Computed before the pin is counted, so that the first access does not wait for the count.
     address: NonNull<u8>,
-    /// The frame's, which its number follows from.
+    /// The descriptor of the frame, from which its number follows.
     pub(super) descriptor: &'static Descriptor,
-    /// Alive as long as the pin: see [`Pages`].
+    /// Alive as long as the pin, see [`Pages`].
     pub(super) pages: NonNull<Pages>,
 }
 
@@ -32,34 +32,34 @@ unsafe impl Send for PageRef {}
 // SAFETY: as above; access to the bytes goes through latches.
 unsafe impl Sync for PageRef {}
 
-/// What a frame's descriptor says at one moment.
+/// The state of a frame's descriptor at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct PageInfo {
     /// The frame.
     pub pfn: Pfn,
-    /// Pins, all of them.
+    /// Number of pins, of all holders.
     pub pins: u32,
-    /// Shared latches.
+    /// Number of shared latches.
     pub shared: u32,
     /// Whether the exclusive latch is held.
     pub exclusive: bool,
-    /// Whether bytes were stored that no sync has taken yet.
+    /// Whether there are stored bytes that no sync has taken yet.
     pub dirty: bool,
     /// Whether the page was cut off from its object.
     pub detached: bool,
     /// Whether the medium failed here.
     pub poisoned: bool,
-    /// Changes with every exclusive latch that is released; 0 while the frame is unused.
+    /// Changes with every release of the exclusive latch; 0 while the frame is unused.
     pub version: u64,
-    /// The page of an object that the frame holds, as far as it is known.
+    /// The page that the frame holds, if it is known.
     pub owner: Option<PageOwner>,
 }
 
-/// Which page a frame holds, as its descriptor remembers it.
+/// The page that a frame holds, as its descriptor remembers it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct PageOwner {
-    /// The low bits of the object's number, at least 27: a hint.
+    /// The low bits of the object's number, at least 27; a hint.
     pub object: u32,
     /// The page.
     pub index: PageIndex,
@@ -85,15 +85,15 @@ impl PageRef {
         self.pages().pfn(self.frame())
     }
 
-    /// Where the frame's bytes are. The address is good for comparing, for I/O by address, and for C; Rust reads and
-    /// writes through guards.
+    /// The address of the frame's bytes, for comparisons, I/O by address, and C. Rust code reads and writes through
+    /// guards.
     #[must_use]
     #[inline(always)]
     pub fn address(&self) -> *const u8 {
         self.bytes().as_ptr()
     }
 
-    /// One more pin on the same frame.
+    /// Makes another pin on the same frame.
     ///
     /// # Errors
     /// `TooManyPins`.
@@ -108,16 +108,16 @@ impl PageRef {
         FrameTable::global().peek(self.pfn()).is_none_or(|now| now.orphan())
     }
 
-    /// What the descriptor says now.
+    /// The current state of the descriptor.
     #[must_use]
     pub fn info(&self) -> PageInfo {
         PageInfo::of(self.pfn())
     }
 
-    /// The pages this one is of.
+    /// The pages that this one belongs to.
     #[inline(always)]
     pub(crate) fn pages(&self) -> &Pages {
-        // SAFETY: `Pages` outlives the pins it gave (see there), and this is one.
+        // SAFETY: `Pages` outlives the pins that it made (see there), and this is one.
         unsafe { self.pages.as_ref() }
     }
 
@@ -138,13 +138,13 @@ impl PageRef {
         self.address
     }
 
-    /// The page that the frame is known to hold.
+    /// The page that the frame holds, if it is known.
     pub(super) fn owner(&self) -> Option<Owner> {
         owner(self.pfn(), FrameTable::global().peek(self.pfn()))
     }
 
-    /// Notes whose page the frame holds, if that is not noted yet; false if another page is noted. The caller has
-    /// validated that after the pin.
+    /// Notes which page the frame holds, if none is noted yet. False: another page is noted. The caller has validated
+    /// the page after the pin.
     #[inline]
     #[must_use]
     pub(crate) fn set_owner(&self, owner: Owner) -> bool {
@@ -154,7 +154,7 @@ impl PageRef {
 }
 
 impl PageInfo {
-    /// Loads only: a frame that is unused stays so.
+    /// Only loads, so an unused frame stays unused.
     pub(super) fn of(pfn: Pfn) -> Self {
         let now = FrameTable::global().peek(pfn);
         let says = |what: fn(Snapshot) -> bool| now.is_some_and(what);
@@ -172,12 +172,12 @@ impl PageInfo {
     }
 }
 
-/// The page that a frame is known to hold; a frame that is cut off holds none.
+/// The page that a frame holds, if it is known; a frame that was cut off holds none.
 fn owner(pfn: Pfn, now: Option<Snapshot>) -> Option<Owner> {
     now.filter(|now| !now.orphan()).and_then(|_| Owner::of_word(FrameTable::global().owner(pfn)))
 }
 
-/// The rest of a put.
+/// The rest of a drop that needs more than the subtraction.
 #[cold]
 #[inline(never)]
 fn put(descriptor: &'static Descriptor, before: Snapshot) {
@@ -189,7 +189,7 @@ fn put(descriptor: &'static Descriptor, before: Snapshot) {
 impl Drop for PageRef {
     #[inline(always)]
     fn drop(&mut self) {
-        // The pin is gone with the subtraction, and what it kept may be: `pages` is not touched again.
+        // The pin ends with the subtraction, and `pages` may be freed from then on, so it is not accessed again.
         if let Err(before) = self.descriptor.unpin() {
             put(self.descriptor, before);
         }

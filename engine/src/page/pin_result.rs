@@ -1,8 +1,8 @@
-//! A pin's result in two words.
+//! The result of a pin, in two words.
 //!
-//! A pin that is found at once costs an atomic addition that does not wait for the page's own cache miss; a *store* in
-//! front of the next addition would make it wait. `Result<Option<PageRef>>` is too large for registers, and a call that
-//! returns one makes room for it in memory on the way of the found pin too. This returns in registers.
+//! A pin that hits costs an atomic addition, which does not wait for the cache miss of the page. But a *store* before
+//! the next addition would make that one wait. `Result<Option<PageRef>>` is too large for registers, so a call that
+//! returns one stores it to memory, also on the path of a hit. This type is returned in registers.
 
 use super::pages::Pages;
 use super::pin::PageRef;
@@ -11,10 +11,10 @@ use crate::frame::Descriptor;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
-/// What `Result<Option<PageRef>>` says.
+/// The contents of a `Result<Option<PageRef>>`.
 ///
 /// # Invariants
-/// With a descriptor, `rest` is a pin's `Pages`; without, it is null for `None`, or an error's box.
+/// With a descriptor, `rest` is the pin's `Pages`. Without, it is null for `None`, or a boxed error.
 #[must_use = "it holds a pin or an error"]
 pub(crate) struct PinResult {
     descriptor: Option<&'static Descriptor>,
@@ -35,12 +35,12 @@ impl From<Result<Option<PageRef>>> for PinResult {
 }
 
 impl PinResult {
-    /// What it says.
+    /// Converts it back.
     #[inline(always)]
     pub(crate) fn into_result(self) -> Result<Option<PageRef>> {
         match (self.descriptor, NonNull::new(self.rest)) {
             (Some(descriptor), Some(pages)) => {
-                // SAFETY: with a descriptor, `rest` is the `Pages` of the pin that it stands for, which keeps them alive.
+                // SAFETY: with a descriptor, `rest` is the `Pages` of the pin, which keeps them alive.
                 Ok(Some(PageRef::new(unsafe { pages.cast::<Pages>().as_ref() }, descriptor)))
             }
             (_, None) => Ok(None),

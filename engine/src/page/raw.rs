@@ -1,4 +1,4 @@
-//! Pins named by their address, for languages without destructors.
+//! Pins identified by their address, for languages without destructors.
 
 use super::pages::Pages;
 use super::pin::PageRef;
@@ -9,7 +9,7 @@ use crate::region::last_put;
 use crate::units::FRAME_SIZE;
 
 impl PageRef {
-    /// Gives up the value and keeps the pin: its address names it now. [`Pages::adopt`] takes it back.
+    /// Converts the value into its address and keeps the pin. [`Pages::adopt`] converts it back.
     #[must_use]
     pub fn into_raw(self) -> *const u8 {
         let address = self.address();
@@ -19,14 +19,14 @@ impl PageRef {
 }
 
 impl Pages {
-    /// Drops the pin that a [`PageRef::into_raw`] left on the frame at `address`.
+    /// Drops a pin that [`PageRef::into_raw`] left on the frame at `address`.
     ///
     /// # Errors
-    /// `ForeignAddress`; `Invalid` when the frame has no pin at all: it was released already, maybe just now, by another
-    /// thread.
+    /// `ForeignAddress`; `Invalid` if the frame has no pin, because it was already released, possibly just now by
+    /// another thread.
     ///
     /// # Safety
-    /// There is such a pin, or none at all, and its holder is done with the page.
+    /// There is such a pin, or none at all, and its holder no longer uses the page.
     pub unsafe fn release(&self, address: *const u8) -> Result {
         let frame = self.frame_at(address).ok_or(Error::ForeignAddress { address: address.addr() as u64 })?;
         let pfn = self.pfn(frame);
@@ -41,13 +41,13 @@ impl Pages {
         Ok(())
     }
 
-    /// Takes back the pin that a [`PageRef::into_raw`] left on the frame at `address`. It adds none.
+    /// Converts the pin that [`PageRef::into_raw`] left on the frame at `address` back into a value. It adds no pin.
     ///
     /// # Errors
-    /// `ForeignAddress`; `Invalid` when the frame has no pin at all: it was released already.
+    /// `ForeignAddress`; `Invalid` if the frame has no pin, because it was already released.
     ///
     /// # Safety
-    /// There is such a pin, and it is taken back once.
+    /// There is such a pin, and it is converted back only once.
     pub unsafe fn adopt(&self, address: *const u8) -> Result<PageRef> {
         let frame = self.frame_at(address).ok_or(Error::ForeignAddress { address: address.addr() as u64 })?;
         if FrameTable::global().peek(self.pfn(frame)).is_none_or(|now| now.pins() == 0) {
@@ -58,13 +58,13 @@ impl Pages {
         Ok(PageRef::new(self, descriptor))
     }
 
-    /// Takes back the pins that a [`PinnedRange::into_raw`] left on the frames of these bytes.
+    /// Converts the pins that [`PinnedRange::into_raw`] left on the frames of these bytes back into a value.
     ///
     /// # Errors
     /// As [`Self::adopt`].
     ///
     /// # Safety
-    /// There are such pins, and they are taken back once.
+    /// There are such pins, and they are converted back only once.
     pub unsafe fn adopt_range(&self, bytes: *const [u8]) -> Result<PinnedRange> {
         let (address, len) = (bytes.cast::<u8>(), bytes.len());
         let in_page = address.addr() % FRAME_SIZE;

@@ -1,4 +1,4 @@
-//! Pages for callers that only have an address, or a number.
+//! Pins for callers that have only an address, or a pfn.
 
 use super::pages::Pages;
 use super::pin::{PageInfo, PageRef};
@@ -9,12 +9,12 @@ use crate::space::{Owner, SpaceManager};
 use crate::units::{FRAME_SIZE, FrameNo, Pfn, PfnRange};
 use std::sync::Arc;
 
-/// Pins on all frames that hold the `len` bytes at `address`, in order: the same descriptors, counts and release as of
-/// pins made through objects or by pfn.
+/// Pins all frames that have one of the `len` bytes at `address`, in order. The pins use the same descriptors and
+/// counts as pins by object or by pfn, and are released in the same way.
 ///
 /// # Errors
-/// `ForeignAddress` when a byte lies outside every open region; `Invalid` when a frame holds no page of an object;
-/// `Detached` when its page was cut off. No pin is left behind.
+/// `ForeignAddress` if a byte is outside every open region; `Invalid` if a frame holds no page of an object;
+/// `Detached` if its page was cut off. On an error no pin stays.
 pub fn frames_at(address: *const u8, len: usize) -> Result<Vec<PageRef>> {
     let foreign = || Error::ForeignAddress { address: address.addr() as u64 };
     let pages = tenant_at(address).and_then(|tenant| tenant.downcast::<Pages>().ok()).ok_or_else(foreign)?;
@@ -25,28 +25,28 @@ pub fn frames_at(address: *const u8, len: usize) -> Result<Vec<PageRef>> {
 }
 
 impl Pages {
-    /// Lets others find these pages by address.
+    /// Makes these pages reachable by address.
     pub(crate) fn publish(self: &Arc<Self>) {
         let pages = Arc::downgrade(self);
         self.region().let_to(Some(pages));
     }
 
-    /// The opposite.
+    /// Undoes [`Self::publish`].
     pub(crate) fn withdraw(&self) {
-        // In a forked child no address leads to them, and what is locked may be so for ever.
+        // In a forked child no address leads to them, and a lock may be held by a thread that does not exist there.
         if !self.region().forked() {
             self.region().let_to(None);
         }
     }
 
-    /// Pins on all frames of a range.
+    /// Pins all frames of a range.
     ///
     /// # Errors
-    /// As [`frames_at`]; `OutOfRange` for pfns that are not of this region.
+    /// As [`frames_at`]; `OutOfRange` for pfns outside this region.
     pub(crate) fn frames(&self, range: PfnRange) -> Result<Vec<PageRef>> {
         self.region().ensure_usable()?;
         let last = range.start.get().saturating_add(range.frames.saturating_sub(1));
-        // What lies beyond the frames in use has no page, however far the window reaches.
+        // Frames beyond those in use have no page, however far the window reaches.
         let in_use = self.region().len_bytes() / FRAME_SIZE as u64;
         if self.frame(Pfn::new(last)).is_none_or(|frame| u64::from(frame.0) >= in_use) {
             return Err(self.no_frame(last));
@@ -56,7 +56,7 @@ impl Pages {
             .map(|pfn| self.frame(pfn).ok_or_else(|| self.no_frame(pfn.get())))
             .collect::<Result<_>>()?;
         let manager = self.manager()?;
-        // Shared: until the pins are counted, no frame changes its role.
+        // Shared: until the pins are counted, no frame changes its use.
         let _steady = self.roles.read();
         let mut pins = Vec::with_capacity(frames.len());
         for &frame in &frames {
@@ -72,7 +72,7 @@ impl Pages {
         frames.into_iter().zip(pins).map(pin).collect()
     }
 
-    /// What the descriptor of the frame at `address` says, without a pin on it and without touching it.
+    /// The state of the descriptor of the frame at `address`. It takes no pin and changes nothing.
     ///
     /// # Errors
     /// `ForeignAddress`.
@@ -81,10 +81,10 @@ impl Pages {
         Ok(PageInfo::of(self.pfn(frame)))
     }
 
-    /// A pin on a frame whose descriptor knows its page, if the manager confirms it.
+    /// Pins a frame whose descriptor knows its page, if the manager confirms the page.
     fn pin_known(&self, manager: &dyn SpaceManager, frame: FrameNo) -> Result<Option<PageRef>> {
-        // A frame without a noted owner is pinned only where the caller knows whose it is, and not here, by a guess:
-        // once a frame is pinned often, its pins are admitted without a look.
+        // A frame without a noted owner must be pinned only if the caller knows its page, and not by a guess here:
+        // after several pins of a frame, further pins are admitted without a check.
         if FrameTable::global().idle_owner(self.pfn(frame)).is_none_or(|owner| owner == 0) {
             return Ok(None);
         }

@@ -1,8 +1,9 @@
-//! Changing what frames are for, while no frame is being pinned by its number.
+//! Changing the use of frames, while no frame is being pinned by its number.
 //!
-//! A pin through an object is validated against the object's map, which its manager changed *before* it detaches the
-//! frame. A pin by number has only the manager's word that the frame is data; so it is given under the shared side of
-//! a lock whose exclusive side is held from a frame's detachment until the record that frees it is appended.
+//! A pin through an object is validated against the object's map, which the manager changes *before* it detaches the
+//! frame. A pin by number is validated only by the manager's answer that the frame holds a page. So it is made under
+//! the shared side of a lock. The exclusive side is held from the detachment of a frame until the record that frees
+//! it is appended.
 
 use super::pages::Pages;
 use crate::frame::{FrameTable, OrphanOutcome};
@@ -16,18 +17,18 @@ pub(crate) struct Roles<'p> {
     _lock: RwLockWriteGuard<'p, ()>,
 }
 
-/// What a frame was when it was detached.
+/// The state of a frame when it was detached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(crate) enum Detached {
-    /// It has no pin and can get none: it is free at once.
+    /// It has no pin and can get none, so it is free at once.
     Idle,
-    /// It is pinned: it stays out of use until it comes back through [`Roles::take_released`].
+    /// It is pinned, and stays out of use until [`Roles::take_released`] returns it.
     Busy,
 }
 
 impl Pages {
-    /// Waits until no pin by number is being made, and keeps new ones waiting.
+    /// Waits until no pin by number is being made, and blocks new ones.
     pub(crate) fn roles(&self) -> Roles<'_> {
         Roles { pages: self, _lock: self.roles.write() }
     }
@@ -39,8 +40,8 @@ impl Pages {
 }
 
 impl Roles<'_> {
-    /// Cuts a frame off: no new pin is given on it. The manager no longer maps it, and appends the record that says so
-    /// before this right ends.
+    /// Cuts a frame off: it accepts no new pin. The manager no longer maps it, and appends the record that says so
+    /// before this value is dropped.
     pub(crate) fn detach(&mut self, frame: FrameNo) -> Detached {
         match FrameTable::global().orphan(self.pages.pfn(frame)) {
             OrphanOutcome::Idle => Detached::Idle,
@@ -48,8 +49,8 @@ impl Roles<'_> {
         }
     }
 
-    /// Frames that were busy when they were detached and whose last pin is gone. Their descriptors are retired: the
-    /// caller owes them to its free space.
+    /// Frames that were pinned when they were detached, and whose last pin has ended. Their descriptors are retired,
+    /// and the caller must add them to its free space.
     pub(crate) fn take_released(&mut self) -> Vec<FrameNo> {
         let frames = self.pages.region().take_orphans();
         for &frame in &frames {

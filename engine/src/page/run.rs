@@ -1,4 +1,4 @@
-//! Pins on frames that follow each other in memory.
+//! Pins on adjacent frames.
 
 use super::pin::PageRef;
 use crate::error::{Error, Result};
@@ -7,11 +7,12 @@ use crate::units::{FRAME_SIZE, FrameNo};
 use std::fmt;
 use std::ops::Deref;
 
-/// Pins on all frames of a byte range, contiguous in memory. At least 256 bytes behind the range are readable too.
+/// Pins on all frames of a byte range, which is contiguous in memory. At least 256 bytes after the range are
+/// readable, too.
 #[must_use = "a pin that is dropped at once protects nothing"]
 pub struct PinnedRange {
     first: PageRef,
-    /// Frames after the first. Each has one counted pin that no `PageRef` stands for.
+    /// Number of frames after the first. Each has one counted pin without a `PageRef`.
     more: u32,
     /// Where the range begins in the first frame.
     at: usize,
@@ -19,12 +20,12 @@ pub struct PinnedRange {
 }
 
 impl PinnedRange {
-    /// The range of `len` bytes from byte `at` of `first`; further frames come by [`Self::extend`].
+    /// The range of `len` bytes from byte `at` of `first`; [`Self::extend`] adds further frames.
     pub(crate) fn new(first: PageRef, at: usize, len: usize) -> Self {
         Self { first, more: 0, at, len }
     }
 
-    /// Adds the frame right behind the last; any other is handed back.
+    /// Adds the frame directly after the last one; any other is returned.
     pub(crate) fn extend(&mut self, page: PageRef) -> Result<(), PageRef> {
         if u64::from(self.first.frame().0) + u64::from(self.more) + 1 != u64::from(page.frame().0) {
             return Err(page);
@@ -34,7 +35,7 @@ impl PinnedRange {
         Ok(())
     }
 
-    /// Where the range begins.
+    /// The address of the range.
     #[must_use]
     pub fn address(&self) -> *const u8 {
         self.first.address().wrapping_add(self.at)
@@ -46,13 +47,13 @@ impl PinnedRange {
         self.len
     }
 
-    /// Whether the range is empty: it then still pins one frame.
+    /// Whether the range is empty. It then still pins one frame.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// How many frames it pins.
+    /// The number of frames that it pins.
     #[must_use]
     pub fn frames(&self) -> usize {
         self.more as usize + 1
@@ -63,8 +64,7 @@ impl PinnedRange {
         &self.first
     }
 
-    /// Gives up the value and keeps the pins: the bytes name them now.
-    /// [`Pages::adopt_range`](super::Pages::adopt_range) takes them back.
+    /// Converts the value into its bytes and keeps the pins.
     #[must_use]
     pub fn into_raw(self) -> *const [u8] {
         let bytes = std::ptr::slice_from_raw_parts(self.address(), self.len);
@@ -72,8 +72,8 @@ impl PinnedRange {
         bytes
     }
 
-    /// Latches all its pages for reading, to keep. `None`, and the pins are gone, where a page has a writer, or one that
-    /// waits, or as many readers as can be counted: read the range instead.
+    /// Takes shared latches on all its pages, which can be kept. `None`, and the pins are dropped, if a page has a
+    /// writer, or one that waits, or the maximum number of readers: read the range instead.
     ///
     /// # Errors
     /// `PoisonedFrame`.
@@ -81,7 +81,7 @@ impl PinnedRange {
         self.first.pages().region().ensure_own()?;
         let mut read = ReadRange { range: self, latched: 0, place: None };
         for n in 0..read.range.frames() {
-            // Each frame of the range has a pin, and so a descriptor.
+            // Each frame of the range has a pin and therefore a descriptor.
             let Some(frame) = read.range.pinned(n) else { return Ok(None) };
             if frame.is_poisoned() {
                 return Err(Error::PoisonedFrame { pfn: frame.pfn() });
@@ -101,7 +101,7 @@ impl PinnedRange {
         self.first.pages().pinned(FrameNo(self.first.frame().0 + n as u32))
     }
 
-    /// The bytes that this range has in its `n`th frame.
+    /// The bytes of its `n`th frame that belong to this range.
     #[must_use]
     pub fn bytes_in(&self, n: usize) -> std::ops::Range<usize> {
         let start = if n == 0 { self.at } else { 0 };
@@ -129,11 +129,12 @@ impl Drop for PinnedRange {
     }
 }
 
-/// A pinned range under shared latches: its bytes, for as long as it lives.
+/// A pinned range under shared latches; it dereferences to the bytes.
 ///
-/// It is made for content that is written once. It may be kept for long, sent to other threads and dropped there, after
-/// its object was cut or unlinked, and after its store was dropped. Meanwhile a write to one of its pages, or the commit of a
-/// batch, waits for it, and after two seconds is told [`Busy`](crate::Error::Busy): it may be the writer's own.
+/// It is meant for content that is written once. It may be kept for long, sent to other threads and dropped there,
+/// also after its object was cut or unlinked and after its store was dropped. Meanwhile a write to one of its pages,
+/// or the commit of a batch, waits for it, and after two seconds returns [`Busy`](crate::Error::Busy), because the
+/// range may belong to the writer itself.
 ///
 /// ```
 /// # use pagestone::Store;
@@ -148,12 +149,12 @@ impl Drop for PinnedRange {
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a latch that is dropped at once excludes nobody"]
+#[must_use = "a latch that is dropped at once excludes no thread"]
 pub struct ReadRange {
     range: PinnedRange,
-    /// Frames that are latched, from the first: all of them, but while it is made.
+    /// Number of latched frames, from the first on: all of them, except while the range is made.
     latched: usize,
-    /// Where it is noted as kept, once it is whole.
+    /// Its place in the list of kept ranges, once it is complete.
     place: Option<usize>,
 }
 
@@ -161,8 +162,8 @@ impl Deref for ReadRange {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the frames follow each other in memory, are mapped and pinned; their shared latches keep writers out
-        // while `self` lives.
+        // SAFETY: the frames are adjacent, mapped and pinned; their shared latches keep writers out while `self`
+        // lives.
         unsafe { std::slice::from_raw_parts(self.range.address(), self.range.len) }
     }
 }
@@ -170,7 +171,8 @@ impl Deref for ReadRange {
 impl Drop for ReadRange {
     fn drop(&mut self) {
         let pages = self.range.first.pages();
-        // In a forked child a thread that is not there may have the list; and nothing of the parent's is written there.
+        // In a forked child a thread that does not exist there may hold the list, and nothing of the parent's may be
+        // changed.
         if let Some(place) = self.place.filter(|_| !pages.region().forked()) {
             pages.kept.remove(place);
         }

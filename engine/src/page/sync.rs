@@ -1,4 +1,4 @@
-//! Taking dirt, and flushing it.
+//! Taking dirty lines, and flushing them.
 
 use super::dirty::Dirty;
 use super::pages::Pages;
@@ -8,8 +8,8 @@ use crate::space::Owner;
 use crate::units::{FrameNo, Lines, PageIndex};
 use std::ops::Range;
 
-/// Dirty lines that a sync has taken: its duty now. The descriptors call their frames clean already, so a later sync
-/// may not return before this one has flushed them.
+/// Dirty lines that a sync has taken and must flush. The descriptors already call their frames clean, so a later sync
+/// must not return before this one has flushed them.
 #[must_use = "dirt that is taken and not flushed is lost"]
 #[derive(Default)]
 pub(crate) struct Dirt {
@@ -22,7 +22,7 @@ impl Pages {
         self.dirty.note(object, frame, |frame| self.is_dirty(frame));
     }
 
-    /// Takes the dirt of an object, and all dirt of unknown owners.
+    /// Takes the dirty lines of an object, and all of unknown owners.
     pub(crate) fn take_dirt(&self, object: u64) -> Dirt {
         let object = Owner::new(object, PageIndex(0)).object();
         let mut dirt = Dirt::default();
@@ -33,7 +33,7 @@ impl Pages {
         dirt
     }
 
-    /// Takes the dirt of some pages of an object, and all dirt of unknown owners.
+    /// Takes the dirty lines of some pages of an object, and all of unknown owners.
     pub(crate) fn take_dirt_in(&self, object: u64, pages: Range<u64>) -> Dirt {
         let object = Owner::new(object, PageIndex(0)).object();
         let outside = |frame: &FrameNo| {
@@ -49,14 +49,14 @@ impl Pages {
         dirt
     }
 
-    /// Takes all dirt of the region.
+    /// Takes all dirty lines of the region.
     pub(crate) fn take_all_dirt(&self) -> Dirt {
         let mut dirt = Dirt::default();
         self.take_lines(&mut dirt, self.dirty.take_all());
         dirt
     }
 
-    /// The object is gone, and with it the need to flush it.
+    /// Forgets the notes of an object that is gone and need not be flushed.
     pub(crate) fn forget_dirt(&self, object: u64) {
         let object = Owner::new(object, PageIndex(0)).object();
         if object != Dirty::UNKNOWN {

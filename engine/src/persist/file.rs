@@ -1,4 +1,4 @@
-//! Making a file durable, all of it or one range; and giving a range back.
+//! Making a file durable, as a whole or in part; and returning a range to the file system.
 
 use crate::units::FRAME_SIZE;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
-/// `fdatasync`: everything stored before is durable after.
+/// `fdatasync`: everything stored before is durable afterwards.
 pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
     loop {
         // SAFETY: the descriptor is borrowed, hence open.
@@ -21,8 +21,8 @@ pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Writes zeros to the last bytes of a file, durably, and with them what is needed to read them back: the file's length.
-/// Other bytes of the file stay as dirty as they are.
+/// Writes zeros to the last bytes of a file, durably, with the metadata that is needed to read them back: the file's
+/// length. Other bytes of the file stay dirty.
 pub(super) fn sync_end(file: BorrowedFd<'_>, end: Range<u64>) -> io::Result<()> {
     static ZEROS: [u8; FRAME_SIZE] = [0; FRAME_SIZE];
     let len = ZEROS.len().min((end.end - end.start) as usize);
@@ -36,7 +36,7 @@ pub(crate) fn write_and_sync(file: &File, bytes: &[u8], offset: u64) -> io::Resu
     file.sync_data()
 }
 
-/// Makes a hole of a range, in a file that keeps its length.
+/// Makes a range a hole, in a file that keeps its length.
 pub(super) fn punch(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<()> {
     let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     loop {
@@ -51,8 +51,8 @@ pub(super) fn punch(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result
     }
 }
 
-/// `sync_file_range`: the kernel begins to write dirty pages of the range, as it would by itself later. Where it cannot
-/// be told so, it does not.
+/// `sync_file_range`: the kernel begins to write dirty pages of the range, as it would later by itself. If the call
+/// is not supported, nothing happens.
 pub(super) fn start_write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
     let (offset, len) = (offset as libc::off64_t, len as libc::off64_t);
     loop {
@@ -72,20 +72,20 @@ pub(super) fn start_write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> i
     }
 }
 
-/// Makes the names in a directory durable: of a file that was just created there.
+/// Makes the names in a directory durable, such as that of a new file.
 pub(crate) fn sync_directory(directory: &File) -> io::Result<()> {
     directory.sync_all()
 }
 
-/// `syncfs`: makes the whole file system of a file durable, its names as well: for a directory that cannot be opened to
-/// be synced; and to hear of an error of any of its files that was not told to any caller yet (Linux 5.8; older kernels
-/// tell none).
+/// `syncfs`: makes the whole file system of a file durable, names included. It is used for a directory that cannot be
+/// opened to be synced; and to be told of an error of any of its files that no caller was told yet (Linux 5.8; older
+/// kernels report none).
 pub(crate) fn sync_file_system(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the descriptor is borrowed, hence open.
     if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Writes `len` bytes at `from` over the file's same bytes, durably, in one call unless the kernel stops short.
+/// Writes `len` bytes at `from` over the same bytes of the file, durably, in one call unless the kernel writes less.
 ///
 /// # Safety
 /// `len` bytes at `from` are mapped, and nothing writes to them meanwhile.

@@ -1,4 +1,4 @@
-//! Writing cache lines back: which instruction, and the fence that completes it.
+//! Writing cache lines back: the instruction, and the fence that completes it.
 
 use crate::units::LINE_SIZE;
 #[cfg(target_arch = "x86_64")]
@@ -6,8 +6,8 @@ use std::arch::asm;
 
 /// The instruction that writes a cache line back.
 ///
-/// Chosen from CPUID at run time and never at compile time: a processor (or valgrind) that lacks `clwb` kills
-/// the process at the first one.
+/// It is chosen by CPUID at run time, never at compile time: a processor (or valgrind) without `clwb` would kill the
+/// process at the first one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FlushInstruction {
     /// Writes the line back and keeps it cached.
@@ -16,18 +16,18 @@ pub enum FlushInstruction {
     Clflushopt,
     /// As `Clflushopt`, one line at a time.
     Clflush,
-    /// This processor has no known one: only media that need none are safe here.
+    /// This processor has no known instruction. Only media that need none are safe here.
     Nothing,
 }
 
 impl FlushInstruction {
-    /// The best one that this processor has.
+    /// The best instruction of this processor.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[must_use]
     #[allow(unused_unsafe, reason = "newer compilers call CPUID safe, the oldest supported one does not")]
     pub fn detect() -> Self {
         use std::arch::x86_64::{__cpuid, __cpuid_count};
-        // Asked once: in a virtual machine CPUID is answered by the host, which takes tens of microseconds.
+        // Asked only once, because in a virtual machine the host answers CPUID, which takes tens of microseconds.
         static BEST: crate::sync::Global<FlushInstruction> = crate::sync::Global::new(|| {
             // SAFETY: every x86-64 processor has CPUID.
             let (highest, leaf1) = unsafe { (__cpuid(0).eax, __cpuid(1).edx) };
@@ -38,14 +38,14 @@ impl FlushInstruction {
         *BEST.get()
     }
 
-    /// The best one that this processor has.
+    /// The best instruction of this processor.
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     #[must_use]
     pub fn detect() -> Self {
         Self::Nothing
     }
 
-    /// The best one for a processor that answers CPUID leaf 1 with `edx` and leaf 7 with `ebx`.
+    /// The best instruction for a processor that returns `edx` for CPUID leaf 1 and `ebx` for leaf 7.
     #[must_use]
     pub const fn choose(edx: u32, ebx: u32) -> Self {
         if ebx & 1 << 24 != 0 {
@@ -87,7 +87,7 @@ impl FlushInstruction {
 /// Orders this thread's flushes and non-temporal stores before all its later stores, and completes them.
 pub(super) fn fence() {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: `sfence` touches neither registers nor flags; the compiler must not move stores over it (no `nomem`).
+    // SAFETY: `sfence` changes neither registers nor flags; the compiler must not move stores over it (no `nomem`).
     unsafe {
         asm!("sfence", options(nostack, preserves_flags));
     }

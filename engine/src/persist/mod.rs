@@ -1,15 +1,15 @@
-//! The one door to durability: flush, fence, non-temporal copies, file syncs.
+//! The only module that makes bytes durable: flush, fence, non-temporal copies, file syncs.
 //!
-//! No other module flushes or fences. What "durable" takes depends on the region's class:
+//! No other module flushes or fences. How stores become durable depends on the region's class:
 //!
 //! | class | stores become durable by |
 //! |---|---|
-//! | `CacheLine` | flushing their lines (unless the platform saves its caches), then a fence by the thread that flushed; of the dead, [`Persist::sync_caches`] |
-//! | `Fdatasync` | [`Persist::sync_file`], or [`Persist::write_through`] for one range and nothing else |
+//! | `CacheLine` | flushing their lines (unless the platform flushes its caches on power loss), then a fence by the thread that flushed; for stores of a dead process, [`Persist::sync_caches`] |
+//! | `Fdatasync` | [`Persist::sync_file`], or [`Persist::write_through`] for one range only |
 //! | `Volatile` | nothing |
 //!
-//! Calls that a class does not need are no-ops: a protocol is written once, with all of them in place.
-//! A [`Recorder`] hears every call, which is how the crash explorer knows which bytes a power cut may lose.
+//! Calls that a class does not need do nothing. So a protocol is written once, with all of them. A [`Recorder`] is
+//! told every call, so that the crash explorer knows which bytes a power cut may lose.
 
 mod file;
 mod lines;
@@ -28,7 +28,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// The door of one region.
+/// The durability operations of one region.
 #[derive(Debug)]
 pub struct Persist {
     class: Durability,
@@ -42,12 +42,12 @@ pub struct Persist {
     write_throughs: AtomicU64,
 }
 
-/// What went through the door so far.
+/// Counters of the operations so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PersistStats {
     /// Cache lines written back by a flush instruction.
     pub lines_flushed: u64,
-    /// Cache lines written past the cache.
+    /// Cache lines written by non-temporal stores.
     pub lines_streamed: u64,
     /// Store fences.
     pub fences: u64,
@@ -58,8 +58,8 @@ pub struct PersistStats {
 }
 
 impl Persist {
-    /// The door of a region of `class`; `recorder` hears every call. Where the processor's caches survive a power loss
-    /// (eADR), stores are ordered by fences and nothing is flushed.
+    /// The operations for a region of `class`. `recorder` is told every call. If the processor's caches survive a
+    /// power loss (eADR), fences order the stores and nothing is flushed.
     #[must_use]
     pub fn new(class: Durability, caches_survive: bool, recorder: Option<Arc<Recorder>>) -> Self {
         Self {
@@ -75,13 +75,13 @@ impl Persist {
         }
     }
 
-    /// What the region's medium takes.
+    /// The class of the region.
     #[must_use]
     pub fn class(&self) -> Durability {
         self.class
     }
 
-    /// How this processor writes a line back.
+    /// The instruction with which this processor writes a line back.
     #[must_use]
     pub fn instruction(&self) -> FlushInstruction {
         self.instruction
@@ -93,7 +93,7 @@ impl Persist {
         self.caches_survive
     }
 
-    /// The recorder that listens, if there is one.
+    /// The recorder, if there is one.
     #[must_use]
     pub fn recorder(&self) -> Option<&Arc<Recorder>> {
         self.recorder.as_ref()
@@ -112,7 +112,7 @@ impl Persist {
         }
     }
 
-    /// Runs `store`, which puts `bytes` at `offset`, so that recorded order is memory order.
+    /// Runs `store`, which stores `bytes` at `offset`, such that the recorded order is the order in memory.
     fn recorded(&self, offset: u64, bytes: &[u8], non_temporal: bool, store: impl FnOnce()) {
         match &self.recorder {
             Some(recorder) => recorder.store(offset, bytes, non_temporal, store),
@@ -147,17 +147,17 @@ impl Persist {
     pub unsafe fn write(&self, base: *mut u8, offset: u64, bytes: &[u8]) {
         let to = at(base, offset);
         self.recorded(offset, bytes, false, || {
-            // SAFETY: the caller's promise; `bytes` cannot overlap what nothing else accesses.
+            // SAFETY: the caller's promise; `bytes` cannot overlap a range that nothing else accesses.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
         });
     }
 
-    /// Stores bytes past the cache: whole lines non-temporally, a partial first or last line by store and flush.
-    /// Cheaper than storing and flushing from a few lines on.
+    /// Stores bytes past the cache: whole lines by non-temporal stores, a partial first or last line by a store and a
+    /// flush. From a few lines on, this is cheaper than storing and flushing.
     ///
-    /// The fence contract: on `CacheLine` the caller calls [`Self::fence`] before it stores anything that
-    /// tells others of these bytes, since non-temporal stores pass later ordinary ones. On other classes the
-    /// bytes are in order when this returns.
+    /// The fence contract: on `CacheLine` the caller must call [`Self::fence`] before it stores anything that tells
+    /// other threads of these bytes, because non-temporal stores are not ordered before later ordinary ones. On other
+    /// classes the bytes are ordered when this returns.
     ///
     /// # Safety
     /// As [`Self::write`].
@@ -181,7 +181,7 @@ impl Persist {
         unsafe { self.write_partial(base, middle + lines.len() as u64, tail) };
     }
 
-    /// Stores less than a line and starts its write-back.
+    /// Stores a part of a line and starts its write-back.
     ///
     /// # Safety
     /// As [`Self::write`].
@@ -213,7 +213,7 @@ impl Persist {
         self.streamed(len);
     }
 
-    /// Counts streamed bytes, and orders them where the caller's fence would be a no-op.
+    /// Counts streamed bytes, and orders them if the caller's fence would do nothing.
     fn streamed(&self, len: usize) {
         add(&self.lines_streamed, (len / LINE_SIZE) as u64);
         if self.class != Durability::CacheLine {
@@ -221,7 +221,7 @@ impl Persist {
         }
     }
 
-    /// Tells the recorder of bytes that were stored without this door (through a user's guard).
+    /// Tells the recorder of bytes that were stored without this module (through a user's guard).
     ///
     /// # Safety
     /// The range is mapped, and nothing writes to it meanwhile.
@@ -234,7 +234,8 @@ impl Persist {
         }
     }
 
-    /// Tells the recorder what the region holds; from here on it can tell which stores it was not told of.
+    /// Tells the recorder the initial contents of the region. From then on it can find stores that it was not told
+    /// of.
     ///
     /// # Safety
     /// The range is mapped, and nothing writes to it meanwhile.
@@ -246,8 +247,8 @@ impl Persist {
         }
     }
 
-    /// Lets the recorder compare the region with all it was told: what differs was stored without this door, unless it
-    /// is `untold`, as what is stored through a user's guard is until the guard's end.
+    /// Lets the recorder compare the region with the recorded stores. Bytes that differ were stored without this
+    /// module, except `untold` ones: stores through a user's guard are reported only when the guard ends.
     ///
     /// # Safety
     /// The range is mapped, and `base` is aligned as a word is.
@@ -260,22 +261,22 @@ impl Persist {
         }
     }
 
-    /// Starts writing back the lines of a range; each line once.
+    /// Starts writing back the lines of a range, each line once.
     ///
     /// # Safety
     /// The range is mapped.
     ///
     /// # Durability
-    /// On `CacheLine`, what the lines hold is durable after the calling thread's next [`Self::fence`].
+    /// On `CacheLine`, the contents of the lines are durable after the calling thread's next [`Self::fence`].
     pub unsafe fn flush(&self, base: *const u8, offset: u64, len: usize) {
         if self.class != Durability::CacheLine || self.caches_survive || len == 0 {
             return;
         }
-        // Frames, hence regions, begin at line boundaries: lines of the region are lines of memory.
+        // Frames, and therefore regions, begin at line boundaries, so lines of the region are lines of memory.
         let first = offset / LINE_SIZE as u64;
         let count = (offset + len as u64).div_ceil(LINE_SIZE as u64) - first;
         let from = at(base.cast_mut(), first * LINE_SIZE as u64);
-        // SAFETY: a line that holds a byte of the range is mapped, since mappings are made of whole pages.
+        // SAFETY: a line with a byte of the range is mapped, because mappings consist of whole pages.
         let write_back = || unsafe { self.instruction.flush(from, count) };
         match &self.recorder {
             Some(recorder) => recorder.flush(first, count, write_back),
@@ -284,10 +285,10 @@ impl Persist {
         add(&self.lines_flushed, count);
     }
 
-    /// Waits until what this thread flushed or stored past the cache is on the medium.
+    /// Waits until everything that this thread flushed or stored past the cache is on the medium.
     ///
     /// # Durability
-    /// On `CacheLine`, completes this thread's flushes and non-temporal stores; not those of other threads.
+    /// On `CacheLine`, it completes this thread's flushes and non-temporal stores, but not those of other threads.
     pub fn fence(&self) {
         if self.class != Durability::CacheLine {
             return;
@@ -299,8 +300,8 @@ impl Persist {
         add(&self.fences, 1);
     }
 
-    /// Makes the whole file durable. An error leaves everything since the last success in doubt, for good:
-    /// the kernel reports it once and may have dropped the bytes.
+    /// Makes the whole file durable. After an error, everything since the last success is in doubt for good: the
+    /// kernel reports the error once and may have dropped the bytes.
     ///
     /// # Durability
     /// On `Fdatasync`, everything stored before the call is durable when it returns `Ok`.
@@ -311,12 +312,12 @@ impl Persist {
         self.sync_caches(file)
     }
 
-    /// As [`Self::sync_file`], on `CacheLine` too: the kernel knows which pages of a file were stored to, by whomever,
-    /// and writes their lines back.
+    /// As [`Self::sync_file`], but also on `CacheLine`: the kernel knows which pages of a file were stored to, by any
+    /// process, and writes their lines back.
     ///
     /// # Durability
-    /// Unless the class is `Volatile`, everything stored before the call is durable when it returns `Ok`, except what
-    /// another processor has stored past its cache and not fenced.
+    /// Unless the class is `Volatile`, everything stored before the call is durable when it returns `Ok`, except
+    /// bytes that another processor has stored past its cache and not fenced.
     pub fn sync_caches(&self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
         if self.class == Durability::Volatile {
             return Ok(());
@@ -329,9 +330,9 @@ impl Persist {
         }
     }
 
-    /// Writes back all that the file system of `file` has in memory, and syncs the file itself too, whatever the class.
-    /// Each of the two may tell errors that the other does not: it does not know them, or another program was told
-    /// first. The recorder is not told: no caller may count on it.
+    /// Writes back everything that the file system of `file` has in memory, and syncs the file itself, whatever the
+    /// class. Each of the two can report errors that the other does not, because it does not know them or another
+    /// program was told first. The recorder is not told, so no caller may rely on this.
     ///
     /// # Durability
     /// Everything that any process stored before, in any file of the file system, is durable when this returns `Ok`.
@@ -343,8 +344,8 @@ impl Persist {
         })
     }
 
-    /// Lets the kernel begin to write a range of the file, so that a later sync finds less to do. An error is one of a
-    /// failed flush all the same: what could not be written may be gone.
+    /// Lets the kernel begin to write a range of the file, so that a later sync has less to do. An error counts as a
+    /// failed flush, because bytes that could not be written may be gone.
     ///
     /// # Durability
     /// None.
@@ -357,13 +358,13 @@ impl Persist {
         }
     }
 
-    /// Makes the length of a file durable that `grew` by these bytes, which nothing uses yet: by a write-through of the
-    /// last of them, zeros, which waits for no other dirty byte of the file. Whatever else the file system does on the
-    /// way: the recorder is not told of that, and no caller may count on it.
+    /// Makes the length of a file durable that `grew` by these bytes, which nothing uses yet: it writes the last of
+    /// them, zeros, through to the medium, which waits for no other dirty byte of the file. The file system may do
+    /// more, but the recorder is not told of that, and no caller may rely on it.
     ///
     /// # Durability
-    /// Unless the class is `Volatile`, the file's length is durable when this returns `Ok`. Blocks may be lacking after a
-    /// power loss.
+    /// Unless the class is `Volatile`, the file's length is durable when this returns `Ok`. Blocks may be missing
+    /// after a power loss.
     pub fn sync_length(&self, file: Option<BorrowedFd<'_>>, grew: Range<u64>) -> io::Result<()> {
         match file {
             Some(file) if self.class != Durability::Volatile => {
@@ -373,7 +374,7 @@ impl Persist {
         }
     }
 
-    /// Runs an operation on the file that neither stores nor flushes: the recorder may let it fail.
+    /// Runs an operation on the file that neither stores nor flushes. The recorder may let it fail.
     pub(crate) fn attempt<T>(
         &self,
         operation: FileOperation,
@@ -385,13 +386,14 @@ impl Persist {
         }
     }
 
-    /// Gives the blocks of a range back to the file system: it reads as zeros at once. Memory keeps them, and is zeroed.
+    /// Returns the blocks of a range to the file system. The range reads as zeros at once. Memory keeps its blocks
+    /// and is zeroed.
     ///
     /// # Safety
     /// The range is mapped, whole frames, a part of `file` at the same offset, and not used meanwhile.
     ///
     /// # Durability
-    /// None: a power loss before a file sync leaves what was there, or zeros.
+    /// None: a power loss before a file sync leaves the old bytes, or zeros.
     pub unsafe fn punch(
         &self,
         file: Option<BorrowedFd<'_>>,
@@ -403,7 +405,7 @@ impl Persist {
             Some(file) => file::punch(file, offset, len),
             None => {
                 for at in (offset..offset + len as u64).step_by(8) {
-                    // SAFETY: the caller's promise. A late look of an optimistic reader races with no plain store.
+                    // SAFETY: the caller's promise. A late read of an optimistic reader races with no plain store.
                     let word = unsafe { word_at(base, at) };
                     // ORDERING: Relaxed: no other thread uses these bytes.
                     word.store(0, std::sync::atomic::Ordering::Relaxed);
@@ -417,13 +419,13 @@ impl Persist {
         }
     }
 
-    /// Writes one range through to the medium as it stands in memory, and nothing else.
+    /// Writes one range of memory through to the medium, and nothing else.
     ///
     /// # Safety
     /// The range is mapped, a part of `file` at the same offset, and nothing writes to it meanwhile.
     ///
     /// # Durability
-    /// On `Fdatasync`, the range is durable when this returns `Ok`, and no other byte is made so.
+    /// On `Fdatasync`, the range is durable when this returns `Ok`, and no other byte becomes durable by it.
     pub unsafe fn write_through(
         &self,
         file: Option<BorrowedFd<'_>>,
@@ -458,7 +460,8 @@ fn at(base: *mut u8, offset: u64) -> *mut u8 {
     base.wrapping_add(offset as usize)
 }
 
-/// The word at `offset`. A mapped word is always a `std` atomic: loom's cannot lie over mapped memory.
+/// The word at `offset`. A mapped word is always an atomic of `std`, because loom's atomics cannot be placed in
+/// mapped memory.
 ///
 /// # Safety
 /// As for [`Persist::store`].

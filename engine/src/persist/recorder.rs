@@ -1,4 +1,4 @@
-//! The recorder: everything that went through the door, in one order; and the switches that break it.
+//! The recorder: all operations of `persist`, in one order; and switches that break them, for tests.
 
 use super::replica::Replica;
 use crate::sync::Mutex;
@@ -11,32 +11,33 @@ use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-/// One thing that happened. Threads are numbered from 0 in order of their first event; offsets are bytes in
-/// the region.
+/// An event. Threads are numbered from 0 in the order of their first event; offsets are bytes in the region.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the fields mean the same in every variant, as said above")]
 pub enum Event {
-    /// Bytes reached memory. A non-temporal store counts as flushed, too.
+    /// Bytes were stored to memory. A non-temporal store also counts as flushed.
     Store { thread: u32, offset: u64, bytes: Box<[u8]>, non_temporal: bool },
     /// The write-back of the line at `line_offset` was started.
     Flush { thread: u32, line_offset: u64 },
     /// The thread's flushes and non-temporal stores are complete.
     Fence { thread: u32 },
-    /// `fdatasync` begins: what was stored before is durable at its end. No end: it failed, all is in doubt.
+    /// `fdatasync` begins: everything stored before is durable at its end. Without an end it failed, and everything
+    /// is in doubt.
     SyncBegin { thread: u32 },
     /// `fdatasync` succeeded.
     SyncEnd { thread: u32 },
-    /// `pwritev2(RWF_DSYNC)` of the range begins. No end: it failed, the range is in doubt.
+    /// `pwritev2(RWF_DSYNC)` of the range begins. Without an end it failed, and the range is in doubt.
     WriteThroughBegin { thread: u32, offset: u64, len: u64 },
-    /// `pwritev2(RWF_DSYNC)` succeeded: the range is durable as it stood at the beginning.
+    /// `pwritev2(RWF_DSYNC)` succeeded: the contents of the range at the beginning are durable.
     WriteThroughEnd { thread: u32, offset: u64, len: u64 },
     /// The region's length is `bytes`, durably.
     Grow { bytes: u64 },
-    /// The blocks of the range went back to the file system: it reads as zeros. A crash leaves zeros or what was there.
+    /// The blocks of the range were returned to the file system: it reads as zeros. A crash leaves zeros or the old
+    /// bytes.
     Punch { thread: u32, offset: u64, len: u64 },
-    /// A test's own remark: an acknowledgement, a boundary.
+    /// A mark of a test: an acknowledgement, a boundary.
     Mark { thread: u32, label: u64 },
-    /// The region's bytes were found to differ from all that was recorded: a store has gone past the door.
+    /// The region's bytes differ from everything recorded: a store has bypassed `persist`.
     Bypass { thread: u32, offset: u64, len: u64 },
 }
 
@@ -47,21 +48,21 @@ pub enum FileOperation {
     Sync,
     /// `pwritev2(RWF_DSYNC)`.
     WriteThrough,
-    /// `fallocate`, and what goes with it: blocks for a region that grows. No event tells of it.
+    /// `fallocate` and related calls: blocks for a region that grows. Not recorded as an event.
     Allocate,
-    /// `pwritev2(RWF_DSYNC)` at the end of a file that grew, for its length. No event tells of it.
+    /// `pwritev2(RWF_DSYNC)` at the end of a file that grew, for its length. Not recorded as an event.
     Length,
-    /// `syncfs`, by an opening after a death. No event tells of it.
+    /// `syncfs`, by an opening after a death. Not recorded as an event.
     FileSystem,
-    /// `sync_file_range`: a write-back is started, which makes nothing durable. No event tells of it.
+    /// `sync_file_range`: a write-back is started, which makes nothing durable. Not recorded as an event.
     WriteBack,
-    /// A seek to the end: whether the file is as long as it was; or a look at its blocks. No event tells of it.
+    /// A check of the file's length, or of its blocks. Not recorded as an event.
     Look,
-    /// `fallocate` that gives blocks back.
+    /// `fallocate` that returns blocks.
     Punch,
 }
 
-/// What a fault can be planned for.
+/// The kinds of operations for which a fault can be planned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     Flush,
@@ -71,13 +72,13 @@ enum Kind {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {
-    /// Done, but not recorded: as if the code had forgotten it.
+    /// The operation is made but not recorded, as if the code had forgotten it.
     Forget,
-    /// Not done, and this error of the operating system returned.
+    /// The operation is not made, and returns this error of the operating system.
     Fail(i32),
 }
 
-/// A planned fault: it strikes when `after` more operations of its kind have passed.
+/// A planned fault. It strikes after `after` more operations of its kind.
 #[derive(Debug)]
 struct Plan {
     kind: Kind,
@@ -85,14 +86,14 @@ struct Plan {
     after: u64,
 }
 
-/// Hears every store, flush, fence and file operation of the regions it is given to.
+/// Records every store, flush, fence and file operation of its regions.
 #[derive(Debug, Default)]
 pub struct Recorder {
     log: Mutex<Log>,
     hook: OnceLock<Hook>,
 }
 
-/// What is told of each event before it happens.
+/// Called with each event before it happens.
 struct Hook(Box<dyn Fn(&Event) + Send + Sync>);
 
 impl fmt::Debug for Hook {
@@ -112,7 +113,7 @@ struct Log {
     breakdown: Option<Breakdown>,
 }
 
-/// From some file operation on they fail, whatever their kind.
+/// File operations fail from a certain one on, whatever their kind.
 #[derive(Clone, Copy, Debug)]
 struct Breakdown {
     after: usize,
@@ -126,7 +127,7 @@ impl Log {
         *self.threads.entry(thread::current().id()).or_insert(next)
     }
 
-    /// The fault that strikes the operation of `kind` that happens now.
+    /// The fault that strikes this operation of `kind`.
     fn strike(&mut self, kind: Kind) -> Option<Fault> {
         let mut struck = None;
         self.plans.retain_mut(|plan| {
@@ -143,7 +144,7 @@ impl Log {
         struck
     }
 
-    /// As [`Self::strike`], of a file operation, which is counted.
+    /// As [`Self::strike`], for a file operation, which is counted.
     fn strike_file(&mut self, operation: FileOperation) -> Option<Fault> {
         let number = self.files.len();
         self.files.push(operation);
@@ -154,19 +155,19 @@ impl Log {
 }
 
 impl Recorder {
-    /// A recorder that has heard nothing.
+    /// A new recorder.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Tells `hook` of each event (marks excepted) before it happens, on the thread that is about to cause it. The
-    /// hook may block: that is how a test stops a thread at a step and lets others run. The first hook stays.
+    /// Calls `hook` with each event (except marks) before it happens, on the thread that is about to cause it. The
+    /// hook may block: in this way a test stops a thread at a step and lets others run. Only the first hook is kept.
     pub fn on_event(&self, hook: impl Fn(&Event) + Send + Sync + 'static) {
         let _ = self.hook.set(Hook(Box::new(hook)));
     }
 
-    /// Tells the hook, with no lock held.
+    /// Calls the hook, with no lock held.
     fn announce(&self, event: impl FnOnce(u32) -> Event) {
         if let Some(hook) = self.hook.get() {
             let thread = self.log.lock().thread();
@@ -174,20 +175,20 @@ impl Recorder {
         }
     }
 
-    /// Puts a remark between what happened before and after.
+    /// Records a mark between the events before and after.
     pub fn mark(&self, label: u64) {
         let mut log = self.log.lock();
         let thread = log.thread();
         log.events.push(Event::Mark { thread, label });
     }
 
-    /// What happened since the last call, in order. Thread numbers go on.
+    /// The events since the last call, in order. Thread numbers continue.
     #[must_use]
     pub fn take(&self) -> Vec<Event> {
         std::mem::take(&mut self.log.lock().events)
     }
 
-    /// Lets the `nth` next operation fail with `EIO`, undone; 0 is the very next.
+    /// Lets the `nth` next operation fail with `EIO`, without effect; 0 is the next one.
     pub fn fail_next(&self, operation: FileOperation, nth: u64) {
         self.fail_next_with(operation, nth, libc::EIO);
     }
@@ -198,28 +199,28 @@ impl Recorder {
     }
 
     /// Lets the file operation with this number (the first has 0) fail with this error of the operating system,
-    /// undone; if the fault is `lasting`, all that follow as well.
+    /// without effect. If the fault is `lasting`, all later ones fail, too.
     pub fn break_down(&self, after: usize, error: i32, lasting: bool) {
         self.log.lock().breakdown = Some(Breakdown { after, error, lasting });
     }
 
-    /// All file operations so far, also those that failed.
+    /// All file operations so far, including those that failed.
     #[must_use]
     pub fn file_operations(&self) -> Vec<FileOperation> {
         self.log.lock().files.clone()
     }
 
-    /// Hides the `nth` next fence (0: the very next), as if the code had forgotten it.
+    /// Does not record the `nth` next fence (0: the next one), as if the code had forgotten it.
     pub fn drop_fence(&self, nth: u64) {
         self.plan(Kind::Fence, Fault::Forget, nth);
     }
 
-    /// Hides the flush of the `nth` next line (0: the very next), as if the code had forgotten it.
+    /// Does not record the flush of the `nth` next line (0: the next one), as if the code had forgotten it.
     pub fn drop_flush(&self, nth: u64) {
         self.plan(Kind::Flush, Fault::Forget, nth);
     }
 
-    /// Hides the `nth` next file operation (0: the very next), as if the code had forgotten it.
+    /// Does not record the `nth` next file operation (0: the next one), as if the code had forgotten it.
     pub fn drop_file(&self, operation: FileOperation, nth: u64) {
         self.plan(Kind::File(operation), Fault::Forget, nth);
     }
@@ -228,7 +229,7 @@ impl Recorder {
         self.log.lock().plans.push(Plan { kind, fault, after });
     }
 
-    /// Records a store and runs it, as one step: recorded order is memory order.
+    /// Records a store and runs it, as one step, so that the recorded order is the order in memory.
     pub(super) fn store(&self, offset: u64, bytes: &[u8], non_temporal: bool, run: impl FnOnce()) {
         self.announce(|thread| Event::Store { thread, offset, bytes: bytes.into(), non_temporal });
         let mut log = self.log.lock();
@@ -264,7 +265,8 @@ impl Recorder {
         }
     }
 
-    /// Records a punch and runs it, as one step: recorded order is memory order. One that fails may have punched.
+    /// Records a punch and runs it, as one step, so that the recorded order is the order in memory. A punch that
+    /// fails may still have happened.
     pub(super) fn punch(
         &self,
         offset: u64,
@@ -309,7 +311,7 @@ impl Recorder {
         )
     }
 
-    /// Records `begin`, runs, records `end` if it succeeded; other threads go on meanwhile.
+    /// Records `begin`, runs, and records `end` if it succeeded. Other threads go on meanwhile.
     fn around(
         &self,
         operation: FileOperation,
@@ -338,7 +340,7 @@ impl Recorder {
         }
     }
 
-    /// Runs a file operation of which no event tells, unless it is to fail.
+    /// Runs a file operation that is not recorded as an event, unless it is to fail.
     pub(crate) fn attempt<T>(
         &self,
         operation: FileOperation,
@@ -358,12 +360,13 @@ impl Recorder {
         log.events.push(Event::Grow { bytes });
     }
 
-    /// Notes what the region holds before the first event.
+    /// Notes the contents of the region before the first event.
     pub(super) fn begins(&self, bytes: Vec<u8>) {
         self.log.lock().replica = Replica::of(bytes);
     }
 
-    /// Records where `real` differs from what was told, `untold` words excepted. No recorded store runs meanwhile.
+    /// Records where `real` differs from the recorded stores, except in `untold` words. No recorded store runs
+    /// meanwhile.
     pub(super) fn audit(&self, real: &[AtomicU64], untold: impl Fn(u64) -> bool) {
         let mut log = self.log.lock();
         let thread = log.thread();

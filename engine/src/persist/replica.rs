@@ -1,30 +1,30 @@
-//! The recorder's own copy of a region: what the region began with, and every store that went through the door since.
-//! Where the region's bytes differ from it, a store has gone past the door, and no crash image of the run tells the
-//! truth.
+//! The recorder's copy of a region: its initial contents, and every store that went through `persist` since. If the
+//! region differs from it, a store has bypassed `persist`, and the crash images of the run are wrong.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of a word: what is compared at once.
+/// Bytes of a word, the unit of comparison.
 const WORD: usize = size_of::<u64>();
 
-/// The copy; empty before a region was attached.
+/// The copy; empty before a region is attached.
 #[derive(Debug, Default)]
 pub(super) struct Replica(Vec<u8>);
 
 impl Replica {
-    /// The copy of a region that holds `bytes`.
+    /// The copy of a region with these bytes.
     pub(super) fn of(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
-    /// The region has `bytes` bytes; new ones are zeros.
+    /// The region has grown to `bytes` bytes; new ones are zeros.
     pub(super) fn grow(&mut self, bytes: u64) {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.0.resize(bytes.max(self.0.len()), 0);
     }
 
-    /// Bytes were stored. What lies outside was stored before the region was attached: it is in what it began with.
+    /// Bytes were stored. Stores outside of the copy came before the region was attached and are in its initial
+    /// contents.
     pub(super) fn store(&mut self, offset: u64, bytes: &[u8]) {
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         if let Some(end) = start.checked_add(bytes.len()).filter(|&end| end <= self.0.len()) {
@@ -32,7 +32,7 @@ impl Replica {
         }
     }
 
-    /// The ranges in which `real` differs, except words that are `excused`; each is found once.
+    /// The ranges in which `real` differs, except words that are `excused`. Each difference is found once.
     pub(super) fn differences(
         &mut self,
         real: &[AtomicU64],

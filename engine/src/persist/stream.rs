@@ -1,11 +1,11 @@
-//! Stores past the cache: whole lines, never read before they are written.
+//! Stores past the cache: whole lines, which are not read before they are written.
 //!
-//! Non-temporal stores lie outside the language's memory model: they pass later ordinary stores. So every one of them
-//! is in this file, and their users (`Persist::write_nt`, `Persist::zero_nt`) state where a fence has to follow.
+//! Non-temporal stores are outside the language's memory model: later ordinary stores may overtake them. So all of
+//! them are in this file, and their users (`Persist::write_nt`, `Persist::zero_nt`) state where a fence must follow.
 
 use crate::units::{FRAME_SIZE, LINE_SIZE};
 
-/// Bytes from `to` up to its next line boundary, at most `len`.
+/// The number of bytes from `to` to the next line boundary, at most `len`.
 pub(super) fn head_len(to: *const u8, len: usize) -> usize {
     (to.addr().wrapping_neg() % LINE_SIZE).min(len)
 }
@@ -29,7 +29,7 @@ pub(super) unsafe fn copy(to: *mut u8, lines: &[u8]) {
     }
 }
 
-/// Zeroes whole lines: as fast as a copy, since the zeros stay in the first-level cache.
+/// Zeroes whole lines. It is as fast as a copy, because the zeros stay in the first-level cache.
 ///
 /// # Safety
 /// As [`copy`], with `len` bytes.
@@ -43,9 +43,9 @@ pub(super) unsafe fn zero(to: *mut u8, len: usize) {
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86 {
-    //! A line in one store where the processor can (AVX-512), else in four (SSE2, which every x86-64 has).
-    //! `asm!` rather than intrinsics: the AVX-512 ones are younger than the oldest compiler we support.
-    //! Registers 16 and up need no `vzeroupper`.
+    //! Stores a line at once if the processor can (AVX-512), otherwise in four parts (SSE2, which every x86-64 has).
+    //! It uses `asm!` because the intrinsics of AVX-512 are younger than the oldest supported compiler. Registers 16
+    //! and up need no `vzeroupper`.
 
     use crate::units::LINE_SIZE;
     use std::arch::asm;

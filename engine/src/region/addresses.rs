@@ -1,23 +1,24 @@
-//! Addresses: how many a region gets, and how they are taken.
+//! How many addresses a region gets, and how they are reserved.
 
 use super::opening;
 use crate::error::{Error, Result};
 use std::io;
 use std::ptr;
 
-/// What a process has, with the page tables that every processor knows.
+/// The addresses of a process with four-level page tables, which every processor has.
 const ALL: u64 = 1 << 47;
-/// Which part of the addresses that are left a region gets: after a thousand regions more than a third of them are.
+/// A region gets this fraction of the addresses that are left. After a thousand regions, more than a third of them
+/// are still free.
 const SHARE: u64 = 1024;
-/// The least that a region gets where it can be had.
+/// A region gets at least this much, where that much is left.
 const LEAST: u64 = 1 << 30;
 
-/// Bytes of addresses for a region whose largest size is not given: room to grow without ever moving.
+/// Bytes of addresses for a region whose largest size is not given. It can grow in them without ever moving.
 pub(super) fn share() -> u64 {
     (left() / SHARE).max(LEAST)
 }
 
-/// Addresses that this process may still take.
+/// Addresses that this process may still reserve.
 fn left() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: room for the answer.
@@ -28,7 +29,7 @@ fn left() -> u64 {
     may.saturating_sub(pages.saturating_mul(4096))
 }
 
-/// A run of addresses of this process, given back when dropped.
+/// A run of addresses of this process. Dropping it gives them back.
 #[derive(Debug)]
 pub(super) struct Addresses {
     start: *mut u8,
@@ -36,9 +37,9 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// Takes addresses at which nothing can be reached yet, and which are never locked: `mlockall` would fill them.
+    /// Reserves addresses without access, and exempts them from `mlockall`, which would fill them with memory.
     pub(super) fn take(len: usize) -> io::Result<Self> {
-        // Miri knows neither.
+        // Miri supports neither.
         let (access, promise) = if cfg!(miri) {
             (libc::PROT_READ | libc::PROT_WRITE, 0)
         } else {
@@ -55,7 +56,7 @@ impl Addresses {
         Ok(taken)
     }
 
-    /// The first.
+    /// The first address.
     pub(super) fn start(&self) -> *mut u8 {
         self.start
     }
@@ -68,8 +69,9 @@ impl Drop for Addresses {
     }
 }
 
-/// Has the kernel fill none of these bytes before they are touched, nor write them into a core file: a region may be larger than
-/// memory. They are the caller's, and without access: else they are filled already.
+/// Keeps the kernel from filling these bytes before they are touched, and from writing them into a core file: a
+/// region may be larger than memory. The bytes are the caller's and have no access yet: with access, locked memory
+/// would be filled already.
 pub(super) fn keep_unlocked(start: *mut u8, len: usize) -> io::Result<()> {
     if cfg!(miri) {
         return Ok(());
@@ -83,7 +85,7 @@ pub(super) fn keep_unlocked(start: *mut u8, len: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes bytes reachable.
+/// Gives access to the bytes.
 ///
 /// # Safety
 /// The addresses are the caller's, mapped, and not used yet.

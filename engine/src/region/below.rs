@@ -1,7 +1,7 @@
-//! What a file system lies on: whether anything of it is left when the power goes, and whether it writes elsewhere.
+//! What a file system lies on: whether anything of it survives a power loss, and whether it copies on write.
 //!
-//! A file system on a disk, and one that shows others' files, may lie on memory for all that. What cannot be seen from
-//! here is taken to be a disk: to call a disk memory would leave its syncs out.
+//! Even a file system on a block device, or one stacked on another, may lie on memory in the end. Whatever cannot be
+//! seen from this process is taken to be a disk: taking a disk for memory would leave out its syncs.
 
 use super::file_system::FileSystem;
 use super::mounts::Mount;
@@ -15,23 +15,23 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Stacks are not higher: a loop of names, which there cannot be, would end here.
+/// The most layers that are followed. The kernel stacks fewer; the limit ends a loop of names.
 const HEIGHT: usize = 8;
 
-/// What a file lies on, as far as can be told.
+/// What a file lies on, as far as this process can tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Bottom {
-    /// What may keep what is synced.
+    /// It may keep what is synced.
     Disk,
-    /// What keeps nothing.
+    /// It keeps nothing.
     Memory,
-    /// Something out of sight that does not say where its bytes are: memory, as a rule. No more is claimed, and it is synced all
-    /// the same: that costs nothing on memory.
+    /// It cannot be seen from here and does not say where its bytes are: usually memory. It is claimed to be memory,
+    /// and synced all the same, which costs nothing on memory.
     Hidden,
 }
 
 impl Bottom {
-    /// What may be claimed of it.
+    /// The durability that may be claimed of it.
     pub(super) fn class(self) -> Durability {
         match self {
             Self::Disk => Durability::Fdatasync,
@@ -39,7 +39,7 @@ impl Bottom {
         }
     }
 
-    /// Of what is put together of these: as good as the best of them.
+    /// The bottom of a device that consists of these: as good as the best of them.
     fn of_all(parts: impl IntoIterator<Item = Self>) -> Self {
         let mut whole = None;
         for part in parts {
@@ -78,8 +78,8 @@ fn bottom_of_path(path: &Path, height: usize) -> Option<Bottom> {
     bottom_of_file(open_for_looking(path).ok()?.as_fd(), height).ok()
 }
 
-/// The name of the file system that writes elsewhere when this file is overwritten: its own, or the one that its overlay passes
-/// stores on to.
+/// The name of the file system, if overwriting this file writes to other blocks (copy on write): the file's own file
+/// system, or the one to which its overlay passes stores.
 pub(super) fn copies_on_write(file: BorrowedFd<'_>) -> Result<Option<&'static str>> {
     copies_below(file, HEIGHT)
 }
@@ -96,13 +96,14 @@ fn copies_below(file: BorrowedFd<'_>, height: usize) -> Result<Option<&'static s
     }
 }
 
-/// A folder, or a file that is not to be touched.
+/// Opens a folder or a file to be examined only.
 pub(super) fn open_for_looking(path: &Path) -> io::Result<File> {
     opening::file(|| OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path))
 }
 
-/// The folder that an overlay writes to, if this process sees it. The name is that of the process that mounted the
-/// overlay, which may see other folders than this one: the right folder has the size that the overlay reports.
+/// The folder that an overlay writes to, if this process sees it. The mount names it as the process that mounted the
+/// overlay saw it, and that process may see other folders than this one. The right folder has the size that the
+/// overlay reports.
 fn upper_folder(mount: &Mount, found: FileSystem) -> Option<PathBuf> {
     let upper = PathBuf::from(mount.value("upperdir")?);
     let seen = upper.is_absolute() && FileSystem::at(&upper).is_ok_and(|upper| upper.same_size(found));
@@ -124,18 +125,18 @@ fn bottom_of_overlay(mount: &Mount, found: FileSystem, file: BorrowedFd<'_>, hei
     }
 }
 
-/// Whether a file that passes such questions on cannot say where it lies: the file systems that are memory cannot.
+/// Whether the file system below cannot say where a file lies. The file systems in memory cannot.
 fn lies_nowhere(file: BorrowedFd<'_>) -> bool {
     const FS_IOC_FIEMAP: libc::c_ulong = 0xc020_660b;
-    // From 0, one byte, no flags, no room for an answer.
+    // Start 0, length 1, no flags, no room for extents.
     let mut question = [0_u64, 1, 0, 0];
     // SAFETY: an open descriptor, and the 32 bytes that this call reads and fills.
     let rc = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP as _, question.as_mut_ptr()) };
     rc != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EOPNOTSUPP)
 }
 
-/// A block device is memory if it is made of it, alone or through what it is put together of. One that is in part keeps
-/// what its other parts mirror, which is not to be told from here.
+/// A block device is memory if it is made of memory, by itself or through its parts. If only some parts are memory,
+/// the others may mirror it, which cannot be told from here: then it counts as a disk.
 fn bottom_of_device(node: &Node, height: usize) -> Bottom {
     if node.is_memory() {
         return Bottom::Memory;

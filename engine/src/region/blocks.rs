@@ -1,10 +1,10 @@
-//! Blocks of its own for every byte that is stored to.
+//! Every byte that is stored to has a block of its own.
 //!
-//! A store to a byte of a full disk that has no block, or one that another file shares, is a `SIGBUS`. Growth gives
-//! blocks to all of its bytes (`growth`). A file that comes from elsewhere may lack some: copied as a sparse file, or
-//! sharing its extents with a copy. So the first store of an opening waits until the region's manager has asked for
-//! the [gaps](Region::gaps) and filled those that are in use; the others are free space, and are filled before they are
-//! used. Blocks that nothing uses [go back](Region::take_blocks) to the file system.
+//! A store to a byte that has no block, or shares one with another file, is a `SIGBUS` if the disk is full. Growth
+//! gives blocks to all new bytes (`growth`). A file that comes from elsewhere may lack some: it was copied as a
+//! sparse file, or shares its extents with a copy. So the first store after an opening waits until the region's
+//! manager has asked for the [gaps](Region::gaps) and filled those in use. The other gaps are free space and are
+//! filled before they are used. Unused blocks [are given back](Region::take_blocks) to the file system.
 
 use super::Region;
 use super::below;
@@ -19,11 +19,11 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-/// Most bytes that get blocks in one call: others wait for the file system meanwhile.
+/// The most bytes that get blocks in one call: other users of the file system wait meanwhile.
 const PORTION: u64 = 64 << 20;
 
 impl Region {
-    /// Whether stores may begin: all that is in use has blocks of its own, as far as was asked.
+    /// Whether stores may begin: everything in use has blocks of its own, as far as the file system can be asked.
     #[inline]
     #[must_use]
     pub fn admits_stores(&self) -> bool {
@@ -33,29 +33,30 @@ impl Region {
 
     /// Lets stores begin.
     pub fn admit_stores(&self) {
-        // ORDERING: Release: a thread that finds it true stores to blocks that are there.
+        // ORDERING: Release: a thread that reads true stores only to blocks that are there.
         self.stores.store(true, Ordering::Release);
     }
 
-    /// Whether the region's bytes have blocks that a file system gives and takes.
+    /// Whether a file system allocates and frees the blocks of the region's bytes.
     #[must_use]
     pub fn has_blocks(&self) -> bool {
         !self.is_fixed()
     }
 
-    /// Frames that get and lose blocks together: where 2 MiB may be one mapping, these.
+    /// The number of frames that get and lose blocks together: 2 MiB where that can be one mapping, otherwise one
+    /// frame.
     #[must_use]
     pub fn frames_together(&self) -> u32 {
         if self.kind() == MediumKind::DaxFile { (BLOCK / FRAME_SIZE as u64) as u32 } else { 1 }
     }
 
-    /// The parts of `within` that have no blocks of their own, in whole frames.
+    /// The parts of `within` without blocks of their own, in whole frames.
     ///
     /// # Errors
     /// `Io`; nothing was changed.
     pub fn gaps(&self, within: Range<u64>) -> Result<Vec<Gap>> {
         let Some(file) = self.block_file()? else { return Ok(Vec::new()) };
-        // Where there is no page cache, blocks that were never written are as bad as none: see `growth`.
+        // Without a page cache, a block that was never written is as bad as no block: see `growth`.
         let written = self.kind() == MediumKind::DaxFile;
         let asked = || extents::gaps(file, within.clone(), written);
         let mut gaps = self
@@ -67,7 +68,7 @@ impl Region {
         for gap in &mut gaps {
             gap.bytes = gap.bytes.start / frame * frame..gap.bytes.end.next_multiple_of(frame);
         }
-        // What is covered cannot be stored to, whatever else has given it blocks.
+        // A covered part cannot be stored to, even if another program gave it blocks.
         let covered = self.memory.covered(&within).into_iter();
         let apart = |bytes: &Range<u64>| {
             !gaps.iter().any(|gap| gap.bytes.start <= bytes.start && bytes.end <= gap.bytes.end)
@@ -79,10 +80,10 @@ impl Region {
         Ok(gaps)
     }
 
-    /// Gives a gap blocks of its own. What it shows stays. No thread stores to it meanwhile.
+    /// Gives a gap blocks of its own. Its content stays. No thread stores to it meanwhile.
     ///
     /// # Errors
-    /// `NoSpace`: a part of it may have got some.
+    /// `NoSpace`: a part of the gap may have got blocks.
     pub fn fill_gap(&self, gap: &Gap) -> Result {
         let Some(file) = self.block_file()? else { return Ok(()) };
         let direct = self.kind() == MediumKind::DaxFile;
@@ -107,8 +108,8 @@ impl Region {
         self.memory.show(gap.bytes.clone())
     }
 
-    /// Gives blocks of their own to all of `within`, each range ascending and apart from the others. No thread stores
-    /// to them meanwhile.
+    /// Gives all of `within` blocks of their own. The ranges are ascending and apart. No thread stores to them
+    /// meanwhile.
     ///
     /// # Errors
     /// `NoSpace`, `Io`.
@@ -122,14 +123,14 @@ impl Region {
         Ok(())
     }
 
-    /// Gives the blocks of whole frames back to the file system: they read as zeros from now on, and after a crash as
-    /// before or as zeros. Nothing uses them, and none is stored to before its gap was filled.
+    /// Gives the blocks of whole frames back to the file system. From now on they read as zeros; after a crash they
+    /// read as before or as zeros. No frame among them is in use, and none is stored to before its gap is filled.
     ///
     /// # Durability
-    /// None is wanted: nothing that matters lies there.
+    /// None, and none is needed: nothing that matters lies there.
     ///
     /// # Errors
-    /// `Io`: some of them may be gone.
+    /// `Io`: some of the blocks may be given back.
     pub fn take_blocks(&self, bytes: Range<u64>) -> Result {
         self.ensure_usable()?;
         let len = (bytes.end - bytes.start) as usize;
@@ -141,7 +142,7 @@ impl Region {
         })
     }
 
-    /// The file, where blocks can be lacking and stores need them. Memory has them when it is touched.
+    /// The file, if its blocks can be missing and stores need them. Memory gets its pages when it is touched.
     fn block_file(&self) -> Result<Option<BorrowedFd<'_>>> {
         if self.is_fixed() || self.path().is_none() || self.read_only() {
             return Ok(None);
@@ -158,7 +159,7 @@ impl Region {
     }
 }
 
-/// All bytes of either, ascending and apart. None is shared: it is of a file in memory.
+/// All bytes of both lists, ascending and apart. None is shared: they are of a file in memory.
 fn joined(gaps: Vec<Gap>, others: Vec<Gap>) -> Vec<Gap> {
     let mut all: Vec<Gap> = gaps.into_iter().chain(others).collect();
     all.sort_by_key(|gap| gap.bytes.start);
@@ -172,13 +173,14 @@ fn joined(gaps: Vec<Gap>, others: Vec<Gap>) -> Vec<Gap> {
     all
 }
 
-/// Gives blocks of its own to what the file shares with others.
+/// Gives the file blocks of its own where it shares them with other files.
 fn unshare(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     const UNSHARE: libc::c_int = 0x40; // FALLOC_FL_UNSHARE_RANGE
     match fallocate(file, UNSHARE, bytes.start, bytes.end) {
         Err(error) if growth::is_unknown(&error) || error.raw_os_error() == Some(libc::EINVAL) => {
             let writes_elsewhere = below::copies_on_write(file).map_err(io::Error::other)?.is_some();
-            // One that always writes elsewhere would do so again: `copy_on_write` says what that means.
+            // A file system that copies on write would share and copy again: the option `copy_on_write` has accepted
+            // that.
             if writes_elsewhere { Ok(()) } else { growth::rewrite(file, bytes) }
         }
         unshared => unshared,

@@ -1,4 +1,4 @@
-//! Loads and stores of a region's bytes, each told to [`Persist`](crate::persist::Persist).
+//! Loads and stores of a region's bytes. [`Persist`](crate::persist::Persist) hears of each store.
 
 use super::memory::Memory;
 use crate::error::{Error, Result};
@@ -12,13 +12,13 @@ impl Memory {
     #[inline]
     pub fn load(&self, offset: u64) -> Result<u64> {
         self.check_word(offset)?;
-        // SAFETY: mapped and aligned; words of the medium are only accessed atomically while they can race.
+        // SAFETY: mapped and aligned; words of the medium that can race are only accessed atomically.
         let word = unsafe { word_at(self.base(), offset) };
         // ORDERING: Acquire: pairs with the Release of `store`.
         Ok(u64::from_le(word.load(Ordering::Acquire)))
     }
 
-    /// Loads words that follow each other, each with acquire order.
+    /// Loads consecutive words, each with acquire order.
     pub fn load_run(&self, offset: u64, into: &mut [u64]) -> Result {
         if offset % 8 != 0 {
             return Err(Error::corrupt("offset", offset, "it is not a multiple of 8"));
@@ -67,8 +67,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Copies bytes in, past the cache: cheaper than [`Self::write`] and [`Self::flush`] from a few lines on.
-    /// [`Self::fence`] before anything is stored that tells others of them.
+    /// Copies bytes in with non-temporal stores: from a few lines on, that is cheaper than [`Self::write`] and
+    /// [`Self::flush`]. Call [`Self::fence`] before any store that refers to these bytes.
     ///
     /// # Durability
     /// Durable after the next [`Self::fence`] on `CacheLine`; otherwise as [`Self::store`].
@@ -80,7 +80,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Zeroes whole lines past the cache; otherwise as [`Self::write_nt`].
+    /// Zeroes whole lines with non-temporal stores; otherwise as [`Self::write_nt`].
     ///
     /// # Durability
     /// As [`Self::write_nt`].
@@ -108,7 +108,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Completes what this thread flushed or stored past the cache.
+    /// Completes this thread's flushes and non-temporal stores.
     ///
     /// # Durability
     /// On `CacheLine`, what this thread flushed is durable; elsewhere nothing happens.
@@ -125,14 +125,14 @@ impl Memory {
         Ok(())
     }
 
-    /// Tells a recorder what the region holds, of which nothing is known to others yet.
+    /// Tells a recorder what the region holds at the start, when no other thread knows the region yet.
     pub(super) fn tell_beginning(&self) {
         // SAFETY: mapped, and no thread writes before the region is attached or while its recovery begins.
         unsafe { self.persist.begins(self.base(), self.len()) }
     }
 
-    /// Lets a recorder look for stores that it was not told of. What is stored under an exclusive latch is told just
-    /// before the latch is let go.
+    /// Lets a recorder look for stores that it was not told of. A store under an exclusive latch is reported just
+    /// before the latch is released.
     pub(super) fn audit(&self) {
         if self.persist.recorder().is_none() {
             return;
@@ -145,7 +145,7 @@ impl Memory {
         unsafe { self.persist.audit(self.base(), self.len(), latched) }
     }
 
-    /// Before stores to a range that was checked.
+    /// Prepares stores to a range that was checked.
     #[inline]
     fn prepare_store(&self, offset: u64, len: usize) -> Result {
         self.check_writable()?;

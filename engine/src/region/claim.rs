@@ -1,5 +1,5 @@
-//! The claim: one owner per region. An open-file-description lock, which the kernel lets go with the process,
-//! and which a second opener in the same process meets as well.
+//! The claim: one owner per region. It is an open-file-description lock: the kernel releases it when the process
+//! ends, and it also keeps out a second opener in the same process.
 
 use super::fork::Slot;
 use super::holder::{self, Glance, Holding};
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a holder that dies is waited for: to unmap what it has takes the kernel a while.
+/// How long to wait for a holder that is dying: the kernel takes a while to unmap its memory.
 const DYING: Duration = Duration::from_secs(10);
-/// How long one is waited for that only reads, or cannot be found: it may be about to go.
+/// How long to wait for a holder that only reads or cannot be found: it may be about to release the lock.
 const PASSING: Duration = Duration::from_millis(250);
-/// Between two attempts, at most.
+/// The longest pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(8);
 
 /// A file that is locked while this lives.
@@ -27,18 +27,19 @@ pub(super) struct Claim {
     made: Option<Made>,
 }
 
-/// A file that this process has made, and that goes with its claim unless it is to stay.
+/// A file that this process has created. It is removed with its claim unless it is marked to stay.
 #[derive(Debug)]
 struct Made {
     path: PathBuf,
-    /// Device and inode: the path may lead to another file by then.
+    /// Device and inode: the path may name another file by then.
     file: (u64, u64),
     stays: AtomicBool,
 }
 
 impl Claim {
-    /// Locks the file: alone, or together with other readers. Waits as long as `wait` for a holder to let go, and a little
-    /// longer for one that is about to. A file that this process has just `created` and that cannot be locked goes again.
+    /// Locks the file: exclusively, or shared with other readers. Waits up to `wait` for a holder to release it, and
+    /// a little longer for one that is about to. A file that this process has just `created` and cannot lock is
+    /// removed.
     pub(super) fn take(
         file: File,
         path: &Path,
@@ -46,7 +47,7 @@ impl Claim {
         wait: Duration,
         created: bool,
     ) -> Result<Self> {
-        // Before anything is waited for: a child that is forked meanwhile would have the lock as well, for as long as it lives.
+        // Before any wait: a child forked meanwhile would otherwise share the lock for as long as it lives.
         let claim = Self { slot: Slot::keep(OwnedFd::from(file)), made: None };
         let file = borrowed(claim.descriptor()?);
         let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
@@ -76,13 +77,13 @@ impl Claim {
         Ok(claim)
     }
 
-    /// Says that this process has just made the file, at `path`.
+    /// Notes that this process has just created the file at `path`.
     pub(super) fn made(&mut self, path: &Path, found: &Metadata) {
         let file = (found.dev(), found.ino());
         self.made = Some(Made { path: path.into(), file, stays: AtomicBool::new(false) });
     }
 
-    /// Says whether a file that this process has made stays when the claim goes.
+    /// Sets whether a file that this process has created stays when the claim goes.
     pub(super) fn stays(&self, yes: bool) {
         if let Some(made) = &self.made {
             // ORDERING: Release: pairs with the Acquire of the drop.
@@ -90,7 +91,7 @@ impl Claim {
         }
     }
 
-    /// Whether this process has made the file.
+    /// Whether this process has created the file.
     pub(super) fn is_of_new_file(&self) -> bool {
         self.made.is_some()
     }
@@ -119,7 +120,7 @@ impl Drop for Claim {
 }
 
 impl Made {
-    /// Removes the file, unless it stays. While it is locked: nothing of another process can be in it.
+    /// Removes the file, unless it is to stay. The lock is still held, so no other process can have a region in it.
     fn end(&self) {
         // ORDERING: Acquire: pairs with the Release in `stays`.
         if !self.stays.load(Ordering::Acquire) && leads_to(&self.path, self.file) {
@@ -128,13 +129,13 @@ impl Made {
     }
 }
 
-/// Whether a path leads to the file with this device and inode.
+/// Whether a path names the file with this device and inode.
 fn leads_to(path: &Path, file: (u64, u64)) -> bool {
     std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == file)
 }
 
-/// Removes a file that this process has made and could not lock, unless another process has: it may be one that can, and
-/// that has a region there.
+/// Removes a file that this process has created and could not lock. If another process has locked it, the file stays:
+/// that process may have a region in it.
 fn remove_unclaimed(file: &File, path: &Path) {
     let Ok(found) = file.metadata() else { return };
     let is_empty = found.len() == 0 && leads_to(path, (found.dev(), found.ino()));
@@ -143,8 +144,8 @@ fn remove_unclaimed(file: &File, path: &Path) {
     }
 }
 
-/// How long the holder of a lock in the way is waited for without being asked to. The one that was searched for is kept in
-/// `known`: a search takes longer than another attempt.
+/// How much longer than asked to wait for the holder of a lock in the way. `known` keeps the holder that was found: a
+/// search takes longer than another attempt.
 fn patience(file: &File, known: &mut Option<Holding>) -> Duration {
     match holder::glance(file) {
         Glance::Ours => Duration::ZERO,
@@ -171,7 +172,7 @@ fn try_lock(file: &File, path: &Path, kind: libc::c_int) -> Result<bool> {
     let error = io::Error::last_os_error();
     let what = match error.raw_os_error() {
         Some(libc::EAGAIN) => return Ok(false),
-        // POSIX lets this say the same, and so do some file systems; a security policy says it too.
+        // POSIX allows this code for a lock in the way, and some file systems use it; so do security policies.
         Some(libc::EACCES) if another_lock(file, kind) => return Ok(false),
         Some(libc::EACCES) => {
             format!(
@@ -184,7 +185,7 @@ fn try_lock(file: &File, path: &Path, kind: libc::c_int) -> Result<bool> {
     Err(Error::io(what, error))
 }
 
-/// Whether another lock is in the way of one of this kind.
+/// Whether another lock conflicts with one of this kind.
 fn another_lock(file: &File, kind: libc::c_int) -> bool {
     let mut lock = whole_file(kind);
     // SAFETY: an open descriptor and an initialized `flock`, which is also the answer.
@@ -192,19 +193,20 @@ fn another_lock(file: &File, kind: libc::c_int) -> bool {
     asked && lock.l_type != libc::F_UNLCK as libc::c_short
 }
 
-/// The file of a descriptor that stays its owner's.
+/// A `File` of a descriptor that its owner keeps.
 fn borrowed(file: BorrowedFd<'_>) -> ManuallyDrop<File> {
     // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
     ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) })
 }
 
-/// What the file is now.
+/// The file's metadata now.
 pub(super) fn metadata(file: BorrowedFd<'_>) -> io::Result<Metadata> {
     borrowed(file).metadata()
 }
 
-/// How long the file is now. By a seek, not by `stat`: a look at a file's times makes the kernel (multigrain
-/// timestamps, Linux 6.13) stamp the next write anew, and a durable write of the log may then carry the inode along.
+/// The file's length now. By a seek, not by `stat`: looking at a file's times makes the kernel (multigrain
+/// timestamps, Linux 6.13) stamp the next write anew, so that a durable write of the log may have to write the inode
+/// too.
 pub(super) fn length(file: BorrowedFd<'_>) -> io::Result<u64> {
     borrowed(file).seek(SeekFrom::End(0))
 }
@@ -218,7 +220,7 @@ fn whole_file(kind: libc::c_int) -> libc::flock {
     lock
 }
 
-/// Changes the lock on the whole file; on false, the operating system says why.
+/// Changes the lock on the whole file. On false, `errno` says why.
 fn set_lock(descriptor: RawFd, kind: libc::c_int) -> bool {
     let lock = whole_file(kind);
     // SAFETY: an open descriptor and an initialized `flock`.

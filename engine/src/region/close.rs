@@ -1,12 +1,12 @@
-//! Letting a region go: no new pins, wait for the old ones, and only then unmap.
+//! Closing a region: refuse new pins, wait for the old ones, and only then unmap.
 //!
-//! The drop of the last `Arc` of a region unmaps it and lets the claim go. The region map has one `Arc`, until the
-//! region is closed and the last pin has dropped: a pin needs no `Arc` of its own.
+//! Dropping the last `Arc` of a region unmaps it and releases the claim. The region map holds one `Arc` until the
+//! region is closed and its last pin has dropped, so a pin needs no `Arc`.
 //!
-//! A region that is closed while pages are pinned holds their frames, so that each last put of one comes by here
-//! ([`last_put`]). The put that leaves no pin lets the region go itself: it unmaps the window and unlocks the file, work
-//! that is bounded by what is mapped. It flushes nothing and commits nothing, and it waits for no reaper: one that is at
-//! work looks again (`reaper`).
+//! Closing a region while pages are pinned marks their frames as held, so that the last put of each calls
+//! [`last_put`]. The put that leaves no pin releases the region itself: it unmaps the window and unlocks the file,
+//! work that is bounded by what is mapped. It flushes nothing, commits nothing, and waits for no reaper: one at work
+//! looks again (`reaper`).
 
 use super::reaper::REAPER;
 use super::{Region, map};
@@ -18,29 +18,29 @@ use crate::units::{FrameNo, Pfn, PfnRange};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How to detach.
+/// How to detach a region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Detach {
-    /// Wait for the pins to drop by themselves.
+    /// Wait until all pins are dropped.
     Drain {
-        /// At most this long; for ever without.
+        /// At most this long; forever without.
         deadline: Option<Duration>,
     },
 }
 
-/// The time between two looks whether an orphan that another thread is about to free has been freed. Seldom needed.
+/// The pause between two checks whether another thread has freed an orphan it is about to free. Seldom needed.
 const LOOK: Duration = Duration::from_millis(1);
-/// Frames that are looked at one by one before the books are asked which have descriptors.
+/// How many frames are checked one by one before the frame table is asked which have descriptors.
 const NEAR: u64 = 512;
 
-/// What is done, and dropped, when a region that was closed while pinned is let go. It runs in the drop of a pin: it waits
-/// for nothing.
+/// Runs when a region that was closed while pinned is released. It runs inside the drop of a pin, so it must not
+/// wait.
 pub type LastWill = Box<dyn FnOnce() + Send>;
 
-/// What a closing region waits for.
+/// What a closing region still waits for.
 #[derive(Default)]
 pub(super) struct Closing {
-    /// A frame of which a pin was left at the last look. Those before it have none, and get none.
+    /// A frame that was pinned at the last check. Frames before it have no pin and get none.
     pinned: u32,
     will: Option<LastWill>,
 }
@@ -52,8 +52,8 @@ impl std::fmt::Debug for Closing {
 }
 
 impl Region {
-    /// Closes the region and waits for its pins. On `Ok` no pin is left, and the last `Arc` that drops unmaps the
-    /// window and lets the claim go. On an error the region is closed all the same, and let go as after
+    /// Closes the region and waits for its pins. On `Ok` no pin is left, and dropping the last `Arc` unmaps the
+    /// window and releases the claim. On an error the region is closed all the same, and released as after
     /// [`Self::close`].
     ///
     /// # Durability
@@ -76,7 +76,7 @@ impl Region {
         Ok(())
     }
 
-    /// Closes the region without waiting: there are no new pins, and every call says [`Error::Closed`]. If pins are
+    /// Closes the region without waiting: new pins are refused, and every call returns [`Error::Closed`]. If pins are
     /// left, the window and the claim stay until the last one is put.
     ///
     /// # Durability
@@ -86,7 +86,7 @@ impl Region {
         self.finish_alone();
     }
 
-    /// As [`Self::close`], and `will` is done when the region is let go, by the thread that does that.
+    /// As [`Self::close`]; `will` runs when the region is released, on the thread that releases it.
     ///
     /// # Durability
     /// None: sync before.
@@ -103,8 +103,8 @@ impl Region {
         if !self.memory.forked() {
             FrameTable::global().hold_range(self.frames);
         }
-        // ORDERING: SeqCst: a frame that is queued before this is seen by `finish`; a thread that queues one later sees
-        // the region closing (`last_put`).
+        // ORDERING: SeqCst: `finish` sees a frame that was queued before this fence; a thread that queues one later
+        // sees that the region is closing (`last_put`).
         fence(Ordering::SeqCst);
     }
 
@@ -112,14 +112,14 @@ impl Region {
         REAPER.get().alone(|| self.finish())
     }
 
-    /// Lets a closed region without pins go. False: there are pins, or frames that another thread is about to free. One
-    /// thread at a time.
+    /// Releases a closed region without pins. False: it has pins, or frames that another thread is about to free.
+    /// Called by one thread at a time.
     pub(super) fn finish(&self) -> bool {
         if !self.memory.forked() {
             if self.is_pinned() {
                 return false;
             }
-            // First: what the descriptors know of dirt goes with them.
+            // The will runs first: retiring the descriptors loses what they know of dirty pages.
             let will = self.closing.lock().will.take();
             if let Some(will) = will {
                 will();
@@ -134,11 +134,11 @@ impl Region {
         true
     }
 
-    /// Whether a frame of a closed region has pins, or is about to be freed. All looks together pass over each frame
-    /// once: where there is no pin, none begins.
+    /// Whether a frame of a closed region has pins, or is about to be freed. All calls together pass over each frame
+    /// once: a frame without pins gets none.
     fn is_pinned(&self) -> bool {
         let table = FrameTable::global();
-        // These are not freed on the medium here: the next opening does that.
+        // Orphans are not freed on the medium here: the next opening does that.
         self.take_orphans().into_iter().for_each(|frame| table.retire_orphan(self.pfn(frame)));
         let mut closing = self.closing.lock();
         let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(Snapshot::in_use);
@@ -165,9 +165,9 @@ impl Drop for Region {
     }
 }
 
-/// What is left to be done after a put of `pfn` that answered `outcome`. The frame, its pages and its region may be gone
-/// by now: nothing is touched but the table and what the process keeps for good. Never waits for another thread,
-/// and allocates nothing unless it lets a region go.
+/// Finishes a put of `pfn` that returned `outcome`. The frame, its pages and its region may be gone by now: this
+/// touches only the frame table and what the process keeps for good. It never waits for another thread, and allocates
+/// only if it releases a region.
 #[cold]
 pub fn last_put(pfn: Pfn, outcome: UnpinOutcome) {
     match outcome {
@@ -175,7 +175,8 @@ pub fn last_put(pfn: Pfn, outcome: UnpinOutcome) {
         UnpinOutcome::LastOfHeld => {}
         UnpinOutcome::LastOfOrphan => map::queue_orphan(pfn),
     }
-    // ORDERING: SeqCst: as in `refuse_pins`. It is an acquire fence too: what was true when the frame was held is seen.
+    // ORDERING: SeqCst: as in `refuse_pins`. It is an acquire fence too: everything before the frame was marked held
+    // is seen.
     fence(Ordering::SeqCst);
     if REAPER.get().has_closing() {
         REAPER.get().knock();

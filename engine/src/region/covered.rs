@@ -1,8 +1,8 @@
-//! Holes of a file that lies in memory, covered by zeros.
+//! Holes of a file in memory, covered with zero pages.
 //!
-//! On tmpfs a load of a hole through a mapping takes a page of the file system, as a store does, and is a `SIGBUS` where that
-//! is full. So before anything is read, zeros of the process's own are mapped over the holes. An opening that writes
-//! cannot store to them: a hole gets blocks first, and then the file is shown there again.
+//! On tmpfs, a load from a hole through a mapping allocates a page, as a store does, and is a `SIGBUS` if the file
+//! system is full. So before anything is read, private zero pages are mapped over the holes. An opening that writes
+//! cannot store through them: a hole gets blocks first, and then the file is mapped there again.
 
 use super::addresses;
 use super::extents;
@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Holes that are covered at most, the longest first: each is a mapping, of which a process may have 65,530.
+/// The most holes that are covered, the longest first: each is a mapping, and a process may have 65,530.
 const MOST: usize = 8192;
 
 /// The holes that are covered, in whole frames.
@@ -24,10 +24,11 @@ pub(super) struct Covered {
 }
 
 impl Covered {
-    /// Covers the holes among the first `len` bytes of a file that is mapped at `base`; `None` if it needs that nowhere.
+    /// Covers the holes in the first `len` bytes of a file that is mapped at `base`; `None` if there is nothing to
+    /// cover.
     ///
     /// # Safety
-    /// As many bytes at `base` are the caller's, mapped, and not used yet.
+    /// `len` bytes at `base` are the caller's, mapped, and not used yet.
     pub(super) unsafe fn over(
         base: *mut u8,
         len: u64,
@@ -40,7 +41,7 @@ impl Covered {
         let asked = extents::gaps(file, 0..len, false)
             .map_err(|error| Error::io("asking for the holes of the region's file", error))?;
         let frame = FRAME_SIZE as u64;
-        // A part of the last frame is all of it that there is.
+        // If the file ends within a frame, that part counts as a whole frame.
         let end = |end: u64| if end == len { end.next_multiple_of(frame) } else { end / frame * frame };
         let whole = |bytes: Range<u64>| bytes.start.next_multiple_of(frame)..end(bytes.end);
         let mut runs: Vec<_> =
@@ -50,7 +51,7 @@ impl Covered {
         runs.sort_by_key(|run| run.start);
         for run in &runs {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            // Without access at first: what is locked and can be reached is filled at once.
+            // Without access at first: locked memory with access is filled at once.
             // SAFETY: the run lies in the caller's bytes, which are not used yet.
             unsafe { map(base, run, libc::PROT_NONE, flags, -1) }?;
             let (start, len) = (base.wrapping_add(run.start as usize), (run.end - run.start) as usize);
@@ -67,10 +68,10 @@ impl Covered {
         runs.iter().map(part).filter(|part| !part.is_empty()).collect()
     }
 
-    /// Shows the file again where `bytes`, whole frames, are covered: they can be stored to from now on.
+    /// Maps the file again where `bytes`, whole frames, are covered. They can be stored to from now on.
     ///
     /// # Safety
-    /// As for [`Self::over`], with the same `base`; the bytes may be read meanwhile, and read as zeros until then.
+    /// As for [`Self::over`], with the same `base`. The bytes may be read meanwhile, and read as zeros until then.
     pub(super) unsafe fn show(&self, base: *mut u8, bytes: Range<u64>, file: BorrowedFd<'_>) -> Result {
         let mut runs = self.runs.lock();
         let mut left = Vec::with_capacity(runs.len() + 1);
@@ -81,7 +82,8 @@ impl Covered {
                 left.push(run);
                 continue;
             }
-            // Reachable from the first moment: other threads may read there. What is locked is filled: it has blocks.
+            // With access from the start: other threads may be reading there. That locked memory is filled is
+            // harmless: it has blocks.
             let access = libc::PROT_READ | libc::PROT_WRITE;
             // SAFETY: a part of the caller's bytes; the file's are zeros there too.
             shown = unsafe { map(base, &part, access, libc::MAP_SHARED, file.as_raw_fd()) };
@@ -97,10 +99,10 @@ impl Covered {
     }
 }
 
-/// Maps `bytes` of the window at `base` anew, which is never locked, dumped or inherited.
+/// Maps `bytes` of the window at `base` anew. They are never locked, dumped or inherited.
 ///
 /// # Safety
-/// They are the caller's, and nothing is lost with what is mapped there.
+/// The bytes are the caller's, and what is mapped there is not needed.
 unsafe fn map(base: *mut u8, bytes: &Range<u64>, access: i32, flags: i32, file: i32) -> Result {
     let (start, len) = (base.wrapping_add(bytes.start as usize), (bytes.end - bytes.start) as usize);
     let flags = flags | libc::MAP_FIXED | libc::MAP_NORESERVE;

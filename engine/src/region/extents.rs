@@ -1,9 +1,9 @@
-//! What the file system says of a file's blocks.
+//! What the file system says about a file's blocks.
 //!
-//! `FIEMAP` tells holes from blocks that were allocated and never written, and which blocks other files have too.
-//! `SEEK_HOLE` tells neither: it takes what was never written for a hole. So it is asked only where there is no
-//! `FIEMAP`, and only if the file has fewer blocks than bytes; or on tmpfs that gives 2 MiB at a time, where those in use
-//! outweigh the holes.
+//! `FIEMAP` distinguishes holes from blocks that were allocated and never written, and reports shared blocks.
+//! `SEEK_HOLE` does neither: it reports blocks that were never written as holes. So it is used only where `FIEMAP` is
+//! missing, and only if the file has fewer blocks than bytes; or on a tmpfs with huge pages, which allocates 2 MiB at
+//! a time, so that the block count does not reveal holes.
 
 use super::file_system::FileSystem;
 use super::mounts::Mount;
@@ -17,9 +17,9 @@ const FIEMAP: u32 = 0xc020_660b;
 const LAST: u32 = 0x1;
 const UNWRITTEN: u32 = 0x800;
 const SHARED: u32 = 0x2000;
-/// Extents asked for in one call: a question of 3.5 KiB, which is built on the stack.
+/// Extents per call.
 const EXTENTS: usize = 64;
-/// What `st_blocks` counts.
+/// The unit of `st_blocks`.
 const SECTOR: u64 = 512;
 
 /// A run of a file's bytes that have no blocks of their own.
@@ -27,7 +27,7 @@ const SECTOR: u64 = 512;
 pub struct Gap {
     /// The bytes.
     pub bytes: Range<u64>,
-    /// Whether they have blocks, and other files have them too.
+    /// Whether they have blocks that other files share.
     pub shared: bool,
 }
 
@@ -57,7 +57,7 @@ struct Question {
 
 const _: () = assert!(size_of::<Extent>() == 56 && size_of::<Question>() == 32 + EXTENTS * 56);
 
-/// The gaps of the file in `within`, ascending. `written`: blocks that were never written are gaps too.
+/// The gaps of the file in `within`, ascending. With `written`, blocks that were never written are gaps too.
 pub(super) fn gaps(file: BorrowedFd<'_>, within: Range<u64>, written: bool) -> io::Result<Vec<Gap>> {
     match by_extents(file, within.clone(), written) {
         Err(error)
@@ -72,9 +72,9 @@ pub(super) fn gaps(file: BorrowedFd<'_>, within: Range<u64>, written: bool) -> i
     if has_all { Ok(Vec::new()) } else { by_seeks(file, within) }
 }
 
-/// Whether a file may have more blocks than its bytes need, and lack some for all that.
+/// Whether a file may have more blocks than its bytes need and lack some all the same.
 fn gives_more_than_asked(file: BorrowedFd<'_>) -> bool {
-    // What `shmem_enabled` forces on every mount, none of them tells: that is for tests of the kernel.
+    // No mount shows what `shmem_enabled` forces on all of them: that setting is for tests of the kernel.
     let small = |mount: Mount| mount.value("huge").is_none_or(|huge| huge == "never");
     let is_memory = FileSystem::of(file).is_ok_and(FileSystem::is_memory);
     is_memory && !Mount::of(file).ok().flatten().is_some_and(small)
@@ -121,7 +121,7 @@ fn by_extents(file: BorrowedFd<'_>, within: Range<u64>, written: bool) -> io::Re
             break;
         }
         if at == before {
-            // It would say the same for ever.
+            // The answer would be the same forever.
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
     }
@@ -138,7 +138,7 @@ fn by_seeks(file: BorrowedFd<'_>, within: Range<u64>) -> io::Result<Vec<Gap>> {
     Ok(found)
 }
 
-/// Adds bytes to the last gap, or as a new one.
+/// Adds bytes to the last gap if they continue it, or as a new gap.
 fn note(found: &mut Vec<Gap>, bytes: Range<u64>, shared: bool) {
     if bytes.is_empty() {
         return;
@@ -149,9 +149,9 @@ fn note(found: &mut Vec<Gap>, bytes: Range<u64>, shared: bool) {
     }
 }
 
-/// Where data or a hole is next; `None` behind the last.
+/// Where the next data or hole begins; `None` after the last.
 fn seek(file: BorrowedFd<'_>, from: u64, what: libc::c_int) -> io::Result<Option<u64>> {
-    // SAFETY: an open descriptor, on whose position nothing depends.
+    // SAFETY: an open descriptor; nothing depends on its position.
     let at = unsafe { libc::lseek(file.as_raw_fd(), from as libc::off_t, what) };
     if at >= 0 {
         return Ok(Some(at as u64));
@@ -167,7 +167,7 @@ fn seek(file: BorrowedFd<'_>, from: u64, what: libc::c_int) -> io::Result<Option
     }
 }
 
-/// The file's bytes, and the sectors of its blocks. Asked without its times: see `claim::length`.
+/// The file's length, and the sectors of its blocks. Asked without its times: see `claim::length`.
 fn size(file: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     let mut answer = MaybeUninit::<libc::statx>::zeroed();
     let what = libc::STATX_SIZE | libc::STATX_BLOCKS;
@@ -192,7 +192,7 @@ mod tests {
 
     const FRAME: u64 = 4096;
 
-    /// Eight pages, of which the second, and the last three, have no blocks.
+    /// Eight pages. The second and the last three have no blocks.
     fn sparse(at: &str) -> File {
         let file = tempfile::tempfile_in(at).unwrap();
         for page in [0, 2, 3, 4] {
@@ -230,7 +230,7 @@ mod tests {
             super::super::growth::fill(file.as_fd(), 5 * FRAME..7 * FRAME).unwrap();
             let found = |written| gaps(file.as_fd(), 0..8 * FRAME, written).unwrap();
             assert_eq!(found(true), [hole(1..2), hole(5..8)], "{at}");
-            // Without `FIEMAP` they are not told from holes.
+            // Without `FIEMAP` they cannot be told from holes.
             let told = by_extents(file.as_fd(), 0..8 * FRAME, false).is_ok();
             assert_eq!(found(false), [hole(1..2), hole(if told { 7..8 } else { 5..8 })], "{at}");
         }

@@ -1,4 +1,4 @@
-//! The region's file: what is stored reaches the medium by it, where it does not by itself.
+//! The region's file: its syncs and direct writes, which make stores durable where the stores alone do not.
 
 use super::claim::Claim;
 use super::memory::Memory;
@@ -13,26 +13,26 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a file's stores are to the kernel.
+/// How the kernel treats stores to the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Habits {
-    /// They lie in the page cache, and reach the medium by file syncs or by the kernel's own write-back.
+    /// They stay in the page cache, and reach the medium by file syncs or by the kernel's own write-back.
     pub cached: bool,
-    /// They leave the file's times as they are.
+    /// They do not change the file's times.
     pub untimed: bool,
 }
 
-/// What is known of a region's file, or of the lack of one.
+/// The state of a region's file. A region without a file has it too.
 #[derive(Debug)]
 pub(super) struct FileState {
     /// Held while the file is synced or written through.
     at_work: Mutex<()>,
-    /// Whether processes that died may have left stores that are in memory and not on the medium.
+    /// Whether processes that died may have left stores that are in memory but not on the medium.
     inherits: AtomicBool,
     habits: Habits,
-    /// Whether anything was stored since the file's times last told of it.
+    /// Whether anything was stored since the file's times were last updated.
     stored: AtomicBool,
-    /// Of a file whose stores reach the medium by its syncs.
+    /// Present for a file whose stores become durable by file syncs.
     unsynced: Option<Unsynced>,
 }
 
@@ -64,22 +64,23 @@ impl Memory {
         };
         self.alone(format_args!("syncing"), sync)?;
         if self.persist.class() == Durability::Fdatasync {
-            // ORDERING: Release: a thread that finds it false relies on a sync that has ended.
+            // ORDERING: Release: a thread that reads false relies on a sync that has ended.
             self.file.inherits.store(false, Ordering::Release);
         }
         Ok(())
     }
 
-    /// Whether stores of processes that died before this opening may not be on the medium: they are in the page cache,
-    /// or in the caches of the processors, and no dirty bit tells of them.
+    /// Whether stores of processes that died before this opening may be missing on the medium. They may be in the
+    /// page cache or in processor caches, and no dirty bit shows them.
     #[must_use]
     pub fn inherits(&self) -> bool {
         // ORDERING: Acquire: pairs with the Release that follows the sync.
         self.file.inherits.load(Ordering::Acquire)
     }
 
-    /// Makes durable what dead processes have stored, once for each opening: before it changes the medium, so that of
-    /// two copies the one that stays is durable, and before its first sync returns. A failure poisons the region.
+    /// Makes durable what dead processes have stored, once per opening: before this opening changes the medium,
+    /// because recovery may keep one of two copies and that one must be durable; and before its first sync returns. A
+    /// failure poisons the region.
     ///
     /// # Durability
     /// Everything stored before the opening is durable on `Ok`, where the medium is.
@@ -89,13 +90,13 @@ impl Memory {
         }
         self.check_writable()?;
         if self.fixed() {
-            // Of a device the kernel knows nothing: any line of it may have been stored to.
+            // The kernel keeps no dirty pages of a device: any line of it may have been stored to.
             self.flush(0, self.len() as usize)?;
             self.fence();
         } else {
             let file = self.descriptor()?;
             return self.alone(format_args!("syncing what a former process left in"), || {
-                // Another thread may have come first.
+                // Another thread may have done it first.
                 if self.inherits() {
                     self.persist.sync_caches(file)?;
                     self.inherit_nothing();
@@ -107,14 +108,14 @@ impl Memory {
         Ok(())
     }
 
-    /// Has the kernel write back all that its file system has in memory, which tells errors that the file itself no longer
-    /// knows: of pages, and of inodes, that have left memory since. And what the file has, which tells its own errors, though
-    /// another program was told first that the file system has some. An error may be that of another file; the region is not
-    /// poisoned: it is the dead owner's, and not of what this opening does.
+    /// Syncs the whole file system. That reports errors that the file itself no longer knows: those of pages and
+    /// inodes that have left memory since. Also syncs the file, which reports its own errors even if another program
+    /// has already been told of the file system's. An error may be another file's. It does not poison the region: it
+    /// comes from the dead owner's writes, not from this opening's.
     ///
     /// # Durability
-    /// Where the medium is made durable by file syncs, everything stored before is so on `Ok`, also of an opening that only
-    /// reads; elsewhere nothing happens.
+    /// Where the medium is made durable by file syncs, everything stored before is durable on `Ok`, even for an
+    /// opening that only reads; elsewhere nothing happens.
     pub fn sync_file_system(&self) -> Result {
         let Some(file) = self.descriptor()?.filter(|_| self.file.habits.cached) else { return Ok(()) };
         self.persist
@@ -122,8 +123,8 @@ impl Memory {
             .map_err(|error| Error::io(format!("syncing the file system of {}", self.name), error))
     }
 
-    /// Writes to the region's file, past the mapping: that of a region which is open read-only is private, where the process
-    /// may write at all, and in that of another one the bytes may have no block yet.
+    /// Writes to the region's file, not through the mapping. The mapping of a region that is open read-only is
+    /// private, if it is writable at all; and otherwise the bytes may have no block yet.
     ///
     /// # Durability
     /// Durable on `Ok`.
@@ -138,7 +139,7 @@ impl Memory {
         let _alone = self.file.at_work.lock();
         let written = opened.and_then(|file| persist::write_and_sync(&file, bytes, offset));
         written.map_err(|error| Error::io(format!("writing to {}", self.name), error))?;
-        // A shared mapping shows it.
+        // A shared mapping shows the bytes.
         if !self.writable || self.private {
             return Ok(());
         }
@@ -148,9 +149,9 @@ impl Memory {
         self.wrote(offset, bytes.len())
     }
 
-    /// Says that everything that was stored before this opening is on the medium.
+    /// Notes that everything that was stored before this opening is on the medium.
     pub fn inherit_nothing(&self) {
-        // ORDERING: Release: a thread that finds it false relies on a sync that has ended.
+        // ORDERING: Release: a thread that reads false relies on a sync that has ended.
         self.file.inherits.store(false, Ordering::Release);
     }
 
@@ -171,7 +172,7 @@ impl Memory {
     /// Notes that bytes were stored through [`Region::address`](super::Region::address), or will be.
     #[inline]
     pub fn note_store(&self, offset: u64, len: usize) {
-        // ORDERING: Relaxed: the stores themselves are ordered before a sync by what the caller orders them by.
+        // ORDERING: Relaxed: the caller orders the stores themselves before a sync.
         if self.file.habits.untimed && !self.file.stored.load(Ordering::Relaxed) {
             self.file.stored.store(true, Ordering::Relaxed);
         }
@@ -180,40 +181,41 @@ impl Memory {
         }
     }
 
-    /// Bytes of the file that were stored to since it was synced last, in parts of 64 KiB, some perhaps counted twice.
-    /// None where no sync of the file is waited for.
+    /// Bytes of the file stored to since its last sync, in parts of 64 KiB, some perhaps counted twice. 0 if the
+    /// region needs no file syncs.
     #[must_use]
     pub fn stored_since_sync(&self) -> u64 {
         self.file.unsynced.as_ref().map_or(0, Unsynced::bytes)
     }
 
-    /// Has the file's time of change tell of what was stored, once for any number of stores, where the kernel does not do
-    /// that by itself: it learns of no store to memory, and of one to persistent memory only when a page is first touched.
-    /// Best effort.
+    /// Updates the file's times to show that it was stored to, once for any number of stores, where the kernel does
+    /// not do so by itself: it does not see stores to memory, and sees a store to persistent memory only when a page
+    /// is first touched. Best effort.
     pub fn touch(&self) {
-        // ORDERING: Relaxed: as in `note_store`; a store that comes later sets it again.
+        // ORDERING: Relaxed: as in `note_store`; a later store sets it again.
         if !self.file.habits.untimed || !self.file.stored.swap(false, Ordering::Relaxed) {
             return;
         }
         if let Ok(Some(file)) = self.descriptor() {
-            // Both times: to set one of them alone is for the file's owner only.
-            // SAFETY: an open descriptor; no times mean now.
+            // Both times: only the file's owner may set one of them alone.
+            // SAFETY: an open descriptor; a null pointer means now.
             unsafe { libc::futimens(file.as_raw_fd(), std::ptr::null()) };
         }
     }
 
-    /// Gives the blocks of whole frames back: they read as zeros. The caller says that nothing uses them.
+    /// Gives the blocks of whole frames back to the file system: they read as zeros. The caller ensures that they are
+    /// not in use.
     pub(super) fn punch(&self, offset: u64, len: usize) -> Result {
         self.check(offset, len)?;
         self.check_writable()?;
         let file = self.descriptor()?;
-        // SAFETY: mapped, words of whole frames, of the file at the same offset; nothing uses them, says the caller.
+        // SAFETY: whole frames, mapped from the file at the same offset; the caller ensures that they are not in use.
         let punched = unsafe { self.persist.punch(file, self.base(), offset, len) };
         punched.map_err(|error| Error::io(format!("punching {}", self.name), error))
     }
 
-    /// Lets the kernel begin to write a range, so that a later sync of the file has less to wait for. False: another
-    /// operation of the file is under way, for which this does not wait. A failure poisons the region.
+    /// Starts the kernel's write-back of a range, so that a later sync of the file has less to write. False: another
+    /// operation of the file is in progress; this does not wait for it. A failure poisons the region.
     ///
     /// # Durability
     /// None.
@@ -226,8 +228,8 @@ impl Memory {
         Ok(true)
     }
 
-    /// Drops the file's cached pages, so that what is read next comes from the medium: after a failed sync a
-    /// page may be clean in the cache and absent on the medium. Of a private mapping, stores are lost.
+    /// Drops the file's cached pages, so that the next read comes from the medium: after a failed sync, a page may be
+    /// clean in the cache and absent on the medium. In a private mapping, stores are lost.
     pub fn drop_page_cache(&self) -> Result {
         if self.fixed() {
             // A device has no cached pages.
@@ -249,18 +251,18 @@ impl Memory {
         }
     }
 
-    /// Makes the length of the file durable, which `grew` by these bytes.
+    /// Makes the length of the file durable after it grew by the bytes `grew`.
     pub(super) fn sync_length(&self, grew: Range<u64>) -> Result {
         let file = self.descriptor()?;
         self.alone(format_args!("syncing the length of"), || self.persist.sync_length(file, grew))
     }
 
-    /// Parts of `within` that are holes of the file, and that zeros are shown for.
+    /// The parts of `within` that are holes of the file covered by zero pages.
     pub(super) fn covered(&self, within: &Range<u64>) -> Vec<Range<u64>> {
         self.mapping.covered(within)
     }
 
-    /// Shows the file in these whole frames, which have blocks now.
+    /// Maps the file again in these whole frames, which have blocks now.
     pub(super) fn show(&self, frames: Range<u64>) -> Result {
         match self.descriptor()? {
             Some(file) => self.mapping.show(frames, file),
@@ -274,8 +276,9 @@ impl Memory {
 
     /// Runs a sync or a write of the file, one at a time. A failure poisons the region.
     ///
-    /// The kernel tells a page that it could not write to one caller only, whichever looks first: of two syncs at once
-    /// the other one would succeed without its bytes. Alone, it comes before the failure, or finds the region poisoned.
+    /// The kernel reports a page that it could not write to only one caller, the first that asks. Of two syncs at
+    /// once, the other would succeed without its bytes. One at a time, a sync ends before the failure or finds the
+    /// region poisoned.
     fn alone(
         &self,
         doing: std::fmt::Arguments<'_>,
@@ -285,7 +288,7 @@ impl Memory {
         self.done(doing, operation())
     }
 
-    /// What came of an operation of the file, under its lock.
+    /// Checks the outcome of an operation of the file, under its lock. A failure poisons the region.
     fn done(&self, doing: std::fmt::Arguments<'_>, came: std::io::Result<()>) -> Result {
         if let Err(error) = came {
             let what = format!("{doing} {}", self.name);

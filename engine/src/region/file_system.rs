@@ -1,8 +1,7 @@
-//! The file system that a file lies on: its kind, and which mounting of it this is.
+//! The file system of a file: its kind, and which mounting of it this is.
 //!
-//! What a process stored and no process flushed is in the kernel's memory for as long as the file system stays mounted
-//! somewhere. Bind mounts and mount namespaces are further mounts of the same mounting; an unmount of the last one ends
-//! it.
+//! Stores that were not flushed are in the kernel's memory for as long as the file system stays mounted somewhere.
+//! Bind mounts and mount namespaces are further mounts of the same mounting; unmounting the last one ends it.
 
 use super::sysfs::Node;
 use crate::error::{Error, Result};
@@ -29,41 +28,41 @@ const SYSFS: i64 = 0x6265_6572;
 const PROCFS: i64 = 0x9fa0;
 const NILFS2: i64 = 0x3434;
 const UBIFS: i64 = 0x2405_1905;
-/// Further ones of this kernel's own disks: jfs, nilfs2, vfat, exfat, ntfs3, ubifs.
+/// Other file systems on local disks: jfs, nilfs2, vfat, exfat, ntfs3, ubifs.
 const LOCAL: [i64; 6] = [0x3153_464a, NILFS2, 0x4d44, 0x2011_bab0, 0x7366_746e, UBIFS];
 
-/// What a file system says of itself.
+/// What a file system reports about itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct FileSystem {
     magic: i64,
-    /// Of some kinds a random number, made anew at each mounting.
+    /// For some kinds, a random number made at each mounting.
     id: u64,
-    /// Its size, as another file system that passes it on also says it.
+    /// Its size. An overlay over it reports the same size.
     size: (u64, u64, i64),
 }
 
-/// How it is known that a file system was not unmounted in between.
+/// What proves that a file system was not unmounted in between.
 enum Proof {
-    /// By its folder in `/sys/fs`, which each mounting makes anew.
+    /// Its folder in `/sys/fs`, which each mounting creates anew.
     Folder(PathBuf),
-    /// By a random number.
+    /// A random number.
     Number(u64),
-    /// By nothing but a mount that is still there.
+    /// Only a mount that is still there.
     MountOnly,
-    /// Not at all: the bytes are another machine's, or another program's, or may be put back to earlier ones.
+    /// Nothing: the bytes belong to another machine or another program, or may be reset to earlier ones.
     None,
 }
 
-/// A mounting of a file system, as far as it can be told.
+/// One mounting of a file system, as far as it can be identified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Mounting {
-    /// Whether this kernel alone keeps what is stored, so that an equal mount proves anything.
+    /// Whether only this kernel holds unwritten stores, so that an equal mount proves something.
     pub kept_here: bool,
-    /// Told anew for each mounting, and the same for all its mounts; 0: cannot be told.
+    /// A number that differs for each mounting and is the same for all its mounts; 0: unknown.
     pub number: u64,
-    /// The part of it that numbers its inodes by itself.
+    /// The volume in it that numbers its inodes separately.
     pub volume: u64,
-    /// Whether inode numbers and mounts say enough where nothing else of the file is known.
+    /// Whether inode number and mount suffice where nothing else about the file is known.
     pub plain: bool,
 }
 
@@ -85,7 +84,7 @@ impl FileSystem {
         let name = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| Error::Invalid("the path of the region contains a NUL".into()))?;
         let mut answer = MaybeUninit::<libc::statfs>::uninit();
-        // Miri knows no such call.
+        // Miri does not support this call.
         // SAFETY: a NUL-terminated path, and room for the answer.
         if cfg!(miri) || unsafe { libc::statfs(name.as_ptr(), answer.as_mut_ptr()) } != 0 {
             return Err(Error::os(looking()));
@@ -95,7 +94,7 @@ impl FileSystem {
     }
 
     fn read(answer: &libc::statfs) -> Self {
-        // SAFETY: the identity is two integers, and any bytes are some.
+        // SAFETY: the identity is two integers, for which any bytes are valid.
         let id: [u32; 2] = unsafe { std::mem::transmute(answer.f_fsid) };
         Self {
             magic: answer.f_type & 0xffff_ffff,
@@ -104,12 +103,13 @@ impl FileSystem {
         }
     }
 
-    /// Whether it is memory: nothing of it is left after an unmount.
+    /// Whether it is in memory: nothing of it survives an unmount.
     pub(super) fn is_memory(self) -> bool {
         matches!(self.magic, TMPFS | RAMFS | HUGETLBFS)
     }
 
-    /// Its name, if it writes elsewhere when it is overwritten, and a page that has a block may find none to be written to.
+    /// Its name, if it copies on write: then writing a page that has a block needs another block, and there may be
+    /// none.
     pub(super) fn copies_on_write(self) -> Option<&'static str> {
         match self.magic {
             BTRFS => Some("btrfs"),
@@ -121,27 +121,27 @@ impl FileSystem {
         }
     }
 
-    /// Whether its files are those of other file systems, seen through it.
+    /// Whether it shows the files of other file systems (an overlay).
     pub(super) fn is_overlay(self) -> bool {
         self.magic == OVERLAYFS
     }
 
-    /// Whether its files are those of one other file system, changed on the way.
+    /// Whether it shows the files of one other file system, transformed.
     pub(super) fn is_filter(self) -> bool {
         self.magic == ECRYPTFS
     }
 
-    /// Whether it is the kernel's own `/proc`, and not something that was put in its place.
+    /// Whether it is the kernel's own `/proc`, not something mounted in its place.
     pub(super) fn is_proc(self) -> bool {
         self.magic == PROCFS
     }
 
-    /// Whether one that passes this on says the same size.
+    /// Whether the other one reports the same size.
     pub(super) fn same_size(self, other: Self) -> bool {
         self.size == other.size
     }
 
-    /// The block devices that it lies on, as far as they are shown.
+    /// The block devices that it lies on, as far as they are visible.
     pub(super) fn devices(self, file: BorrowedFd<'_>) -> Result<Vec<Node>> {
         if self.magic == BTRFS {
             let folder = btrfs::uuid(file).map(|uuid| Path::new("/sys/fs/btrfs").join(uuid).join("devices"));
@@ -151,7 +151,7 @@ impl FileSystem {
         Ok(Node::of_block(libc::makedev(found.stx_dev_major, found.stx_dev_minor)).into_iter().collect())
     }
 
-    /// Which mounting of it an open file on this device is reached by.
+    /// The mounting by which an open file on this device is reached.
     pub(super) fn mounting(self, file: BorrowedFd<'_>, device: u64) -> Mounting {
         let number = match self.proof(file, device) {
             Proof::None => return Mounting::default(),
@@ -162,7 +162,7 @@ impl FileSystem {
         if self.magic != BTRFS {
             return Mounting { kept_here: true, number, volume: 0, plain: !self.is_overlay() };
         }
-        // A device number, which stands for a volume of it, may be given to another one while it is mounted.
+        // btrfs gives each volume a device number, and may give that number to another volume while it is mounted.
         match btrfs::volume(file) {
             Some(volume) => Mounting { kept_here: true, number, volume, plain: false },
             None => Mounting::default(),
@@ -190,13 +190,13 @@ impl FileSystem {
     }
 }
 
-/// The number by which `/proc/thread-self/mountinfo` shows the mount that a file was reached by.
+/// The number of the mount through which a file was opened, as `/proc/thread-self/mountinfo` shows it.
 pub(super) fn mount_number(file: BorrowedFd<'_>) -> Result<Option<u64>> {
     let found = look(file, libc::STATX_MNT_ID)?;
     Ok((found.stx_mask & libc::STATX_MNT_ID != 0).then_some(found.stx_mnt_id))
 }
 
-/// What the kernel tells of an open file.
+/// What the kernel reports about an open file.
 pub(super) fn look(file: BorrowedFd<'_>, wanted: libc::c_uint) -> Result<libc::statx> {
     let mut answer = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: an open descriptor, an empty path that says to look at it, and room for the answer.
@@ -206,33 +206,33 @@ pub(super) fn look(file: BorrowedFd<'_>, wanted: libc::c_uint) -> Result<libc::s
     if rc != 0 {
         return Err(Error::os("looking at the region's file"));
     }
-    // SAFETY: zeroed before, filled in by the call.
+    // SAFETY: zeroed above and filled in by the call.
     Ok(unsafe { answer.assume_init() })
 }
 
-/// The inode number of a folder of sysfs: the kernel gives none out twice. Of anything else that lies there, nothing.
+/// The inode number of a folder of sysfs: the kernel never reuses one. `None` if something else is mounted there.
 fn inode_in_sysfs(folder: &Path) -> Option<u64> {
     let sysfs = FileSystem::at(folder).is_ok_and(|found| found.magic == SYSFS);
     sysfs.then(|| fs::metadata(folder).ok()).flatten().map(|found| found.ino())
 }
 
-/// What btrfs alone tells.
+/// What only btrfs reports.
 mod btrfs {
     use std::os::fd::{AsRawFd, BorrowedFd};
 
     const FS_INFO: libc::c_ulong = 0x8400_941f;
     const INO_LOOKUP: libc::c_ulong = 0xd000_9412;
-    /// The inode number of a volume's first folder: to ask for it needs no privilege.
+    /// The inode number of a volume's first folder: asking for it needs no privilege.
     const FIRST: u64 = 256;
 
-    /// The file system's, as its folder is called.
+    /// The UUID of the file system, by which its folder in sysfs is named.
     pub(super) fn uuid(file: BorrowedFd<'_>) -> Option<String> {
         let mut answer = [0_u64; 128];
         // SAFETY: an open descriptor, and the 1,024 bytes that this call fills.
         if unsafe { libc::ioctl(file.as_raw_fd(), FS_INFO as _, answer.as_mut_ptr()) } != 0 {
             return None;
         }
-        // The kernel writes bytes: in the order of memory.
+        // The kernel writes bytes, in memory order.
         let digits: String =
             answer[2..4].iter().map(|word| format!("{:016x}", u64::from_be(*word))).collect();
         let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];

@@ -1,18 +1,18 @@
-//! What a forked child must not keep: the claims. A child that kept the descriptor would hold the region after
-//! its parent's death, and one that used the window would write without a claim.
+//! What a forked child must not keep: the claims. A child that kept the descriptor would hold the region after its
+//! parent's death, and one that used the window would write without a claim.
 
 use crate::sync::fork;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-/// Every slot ever made, newest first. A list of atomics, because the child of a threaded process may not lock.
+/// Every slot ever made, newest first. A list of atomics, because the child of a threaded process must not lock.
 static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
 
 const FREE: RawFd = -1;
 
-/// One descriptor that a child closes. Slots are reused and never freed: there are as many as regions were
-/// ever open at once.
+/// One descriptor that a child closes. Slots are reused and never freed: there are as many as regions were ever open
+/// at once.
 #[derive(Debug)]
 pub(super) struct Slot {
     descriptor: AtomicI32,
@@ -25,7 +25,7 @@ unsafe impl Sync for Slot {}
 unsafe impl Send for Slot {}
 
 impl Slot {
-    /// Keeps `descriptor` for this process, and from its children.
+    /// Keeps `descriptor` in this process, and closes it in forked children.
     pub(super) fn keep(descriptor: OwnedFd) -> &'static Self {
         fork::on_child(leave_to_parent);
         let raw = descriptor.into_raw_fd();
@@ -49,11 +49,11 @@ impl Slot {
 
     /// The descriptor; none in a forked child.
     pub(super) fn raw(&self) -> Option<RawFd> {
-        // ORDERING: Relaxed: only the owner asks; a child's handler ran before.
+        // ORDERING: Relaxed: only the owner asks; in a child, the fork handler ran before.
         Some(self.descriptor.load(Ordering::Relaxed)).filter(|raw| *raw != FREE)
     }
 
-    /// Closes the descriptor, unless a fork did.
+    /// Closes the descriptor, unless the fork handler did.
     pub(super) fn release(&self) {
         // ORDERING: Release: see `keep`.
         let raw = self.descriptor.swap(FREE, Ordering::AcqRel);
@@ -75,13 +75,13 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
     })
 }
 
-/// What a child does at once: atomics and `close`. The kernel copies descriptors before memory, so that a slot may name one
-/// which the child has not: that is no error.
+/// Runs in a child right after the fork: only atomics and `close`. The kernel copies descriptors before memory, so a
+/// slot may name a descriptor that the child does not have. That is no error.
 fn leave_to_parent() {
     for slot in slots() {
         // ORDERING: Relaxed: no other thread exists.
         let raw = slot.descriptor.swap(FREE, Ordering::Relaxed);
-        // SAFETY: the slot's, and not the child's to keep.
+        // SAFETY: the slot's descriptor, which the child must not keep.
         unsafe { libc::close(raw) };
     }
 }

@@ -1,7 +1,7 @@
-//! Growth: disk blocks first, then the length, then the frames.
+//! Growth: first disk blocks, then the length, then the frames.
 //!
-//! A store into a hole of a full disk is a `SIGBUS`. So every byte of the region has its block before it can
-//! be used, and a full disk is an error here.
+//! A store into a hole is a `SIGBUS` if the disk is full. So every byte of the region has its block before it can be
+//! used, and a full disk is an error here.
 
 use super::mapping::BLOCK;
 use super::{REGION_MAX, Region, claim};
@@ -19,7 +19,7 @@ impl Region {
     /// Makes the region at least `bytes` long. On an error it keeps its length.
     ///
     /// # Durability
-    /// The length is durable on `Ok`, where the medium is. Blocks that a power loss takes are asked for by the next opening.
+    /// The length is durable on `Ok`, where the medium is. The next opening asks for blocks that a power loss took.
     pub fn grow_to(&self, bytes: u64) -> Result {
         self.ensure_usable()?;
         if self.read_only {
@@ -36,7 +36,8 @@ impl Region {
         if bytes > self.limit {
             return Err(self.at_maximum(bytes));
         }
-        // Else the blocks between a cut and the old end would come back as zeros.
+        // Otherwise a file that another program has cut would regain its length with zeros in place of the lost
+        // bytes.
         self.check_length()?;
         if let Some(file) = self.memory.descriptor()? {
             self.extend(file, old, bytes)?;
@@ -66,12 +67,12 @@ impl Region {
         Error::NoSpace { why: format!("{} has its maximum of {} bytes", self.name(), self.limit) }
     }
 
-    /// Whether the region can be used and its file is as long as it was: no other program may cut it, but one may have,
-    /// and a touch of what is gone ends the process with `SIGBUS`. Asked wherever one look at the file costs little;
-    /// between the look and the touch it can still be cut.
+    /// Checks that the region can be used and that its file still has its length. Other programs must not cut the
+    /// file, but one may have done so, and touching a lost page ends the process with `SIGBUS`. Checked wherever one
+    /// look at the file costs little; the file can still be cut between the check and the touch.
     ///
     /// # Errors
-    /// `Truncated`, and `Poisoned` ever after: what is lost may have been promised.
+    /// `Truncated`, and `Poisoned` ever after: the lost bytes may have been reported durable.
     pub fn check_length(&self) -> Result {
         self.ensure_usable()?;
         let cut = self.compare_length();
@@ -92,7 +93,7 @@ impl Region {
         if self.is_fixed() {
             return Ok(());
         }
-        // In this order: growth makes the file longer before the region.
+        // The region's length is read first: growth lengthens the file before the region.
         let expected = self.len_bytes();
         let file = claim.descriptor()?;
         let looked = self.memory.persist().attempt(FileOperation::Look, || claim::length(file));
@@ -100,13 +101,13 @@ impl Region {
         if found < expected { Err(Error::Truncated { expected, found }) } else { Ok(()) }
     }
 
-    /// Extends the file, or puts it back to its old length.
+    /// Extends the file, or restores its old length.
     fn extend(&self, file: BorrowedFd<'_>, old: u64, new: u64) -> Result {
         let direct = self.kind() == MediumKind::DaxFile;
         let allocate = if direct { allocate_direct } else { allocate };
         let more = || check_file_limit(new).and_then(|()| allocate(file, old, new));
         if let Err(error) = self.memory.persist().attempt(FileOperation::Allocate, more) {
-            // Some file systems stop half-way and keep what they have allocated.
+            // Some file systems stop half-way and keep what they allocated.
             // SAFETY: an open descriptor.
             unsafe { libc::ftruncate(file.as_raw_fd(), old as libc::off_t) };
             return Err(match error.raw_os_error() {
@@ -120,7 +121,8 @@ impl Region {
     }
 }
 
-/// A write or growth past the process's own limit is a signal (`SIGXFSZ`) before it is an error: so it is asked first.
+/// Exceeding the process's file size limit raises a signal (`SIGXFSZ`) before it returns an error, so the limit is
+/// checked first.
 pub(super) fn check_file_limit(bytes: u64) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: room for the answer.
@@ -131,7 +133,7 @@ pub(super) fn check_file_limit(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the file's bytes from `old` to `new`, which are behind its end, their blocks.
+/// Gives blocks to the file's bytes from `old` to `new`, which lie after its end.
 fn allocate(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
     match fallocate(file, 0, old, new) {
         Err(error) if is_unknown(&error) => write_zeros(file, old, new),
@@ -139,7 +141,7 @@ fn allocate(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
     }
 }
 
-/// Gives blocks to bytes of which some have none. What they show stays: others of them may be in use.
+/// Gives blocks to bytes of which some have none. Their content stays: some of them may be in use.
 pub(super) fn fill(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     match fallocate(file, 0, bytes.start, bytes.end) {
         Err(error) if is_unknown(&error) => rewrite(file, bytes),
@@ -147,29 +149,30 @@ pub(super) fn fill(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     }
 }
 
-/// As [`fill`], of a file without a page cache: see `allocate_direct`.
+/// As [`fill`], for a file without a page cache: see `allocate_direct`.
 pub(super) fn fill_direct(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     let (start, end) = (bytes.start / BLOCK * BLOCK, bytes.end.next_multiple_of(BLOCK));
     let _ = fallocate(file, libc::FALLOC_FL_KEEP_SIZE, start, end);
     rewrite(file, bytes)
 }
 
-/// Whether the file system cannot do what it was asked for, wherever it has room.
+/// Whether the error means that the file system does not support the operation at all.
 pub(super) fn is_unknown(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }
 
-/// As [`allocate`], of a file without a page cache. There a store to a block that was allocated and never written makes
-/// the file system change its records at that moment, for which a full disk may have no room (`SIGBUS`): so zeros are
-/// written. Blocks come 2 MiB at a time, so that 2 MiB can be one mapping; what is beyond the end stays for later.
+/// As [`allocate`], for a file without a page cache. There, a store to a block that was allocated but never written
+/// makes the file system update its metadata at that moment, for which a full disk may have no room (`SIGBUS`). So
+/// zeros are written. Blocks come 2 MiB at a time, so that 2 MiB can be one mapping; blocks beyond the end are kept
+/// for later.
 fn allocate_direct(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
-    // Best effort: the disk may have room for what is needed and no more.
+    // Best effort: the disk may have room only for what is needed.
     let _ = fallocate(file, libc::FALLOC_FL_KEEP_SIZE, old, new.next_multiple_of(BLOCK));
     write_zeros(file, old, new)
 }
 
-/// Allocates, all at once; once a signal has come, in ever smaller portions: a file system may undo what it was interrupted in,
-/// and the next signal may be as near.
+/// Allocates all at once; after a signal, in ever smaller portions: a file system may undo an interrupted allocation,
+/// and the next signal may come as soon.
 pub(super) fn fallocate(file: BorrowedFd<'_>, mode: libc::c_int, old: u64, new: u64) -> io::Result<()> {
     let (mut at, mut portion) = (old, new - old);
     while at < new {
@@ -189,7 +192,7 @@ pub(super) fn fallocate(file: BorrowedFd<'_>, mode: libc::c_int, old: u64, new: 
     Ok(())
 }
 
-/// Writes what the file shows over itself: blocks of its own come of that, and no byte changes.
+/// Overwrites the file with its own content, which gives it blocks of its own and changes no byte.
 pub(super) fn rewrite(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()> {
     // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.
     let file = ManuallyDrop::new(unsafe { File::from_raw_fd(file.as_raw_fd()) });
@@ -214,7 +217,7 @@ pub(super) fn rewrite(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<()>
     Ok(())
 }
 
-/// Gives a file blocks that are written.
+/// Gives a file written blocks.
 fn write_zeros(file: BorrowedFd<'_>, old: u64, new: u64) -> io::Result<()> {
     static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     // SAFETY: the descriptor is open, and `ManuallyDrop` keeps it so.

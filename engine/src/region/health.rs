@@ -1,16 +1,16 @@
-//! Whether a region's bytes can be trusted: a failure of its file is for good.
+//! Whether a region's bytes can be trusted: a failure of its file is permanent.
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
 
-/// Why a region failed, if it did. Nothing more is written then before it is opened again.
+/// Why a region failed, if it did. Then nothing more is written before it is opened again.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     failure: OnceLock<String>,
 }
 
 impl Health {
-    /// The region failed. The first failure is the one to tell; later ones follow from it.
+    /// Marks the region as failed. Only the first failure is kept; later ones follow from it.
     pub(super) fn poison(&self, why: String) {
         let _ = self.failure.set(why);
     }

@@ -1,7 +1,8 @@
-//! Which process holds a claim. The kernel does not say whose an open-file-description lock is: `/proc/locks` says that
-//! there is one, and `/proc/PID/fdinfo` lists those of each open file of the processes that we may look into.
+//! Which process holds a claim. The kernel does not name the owner of an open-file-description lock: `/proc/locks`
+//! shows that there is one, and `/proc/PID/fdinfo` lists the locks of each open file, for processes that this one may
+//! inspect.
 //!
-//! A machine may have any number of open files, so the search has an end.
+//! A machine may have any number of open files, so the search is bounded.
 
 use super::{map, opening};
 use std::fs::{DirEntry, File};
@@ -9,26 +10,25 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Most files that a search looks at.
+/// The most files that a search looks at.
 const FILES_MAX: usize = 8192;
-/// Files of each process that are looked at before any process is looked at to its end: one with very many hides none of the
-/// others.
+/// Files per process in the first pass, so that a process with very many files does not hide the others.
 const FIRST_FILES: usize = 256;
 
-/// What one look tells of a lock.
+/// What one look tells about a lock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Glance {
-    /// It is this process's.
+    /// This process holds it.
     Ours,
-    /// It is that of a process that only reads.
+    /// A process that only reads holds it.
     Read,
-    /// It is an owner's, as far as can be told.
+    /// An owner holds it, as far as can be told.
     Owned,
-    /// There is none any more, or it is one that `/proc` does not know.
+    /// It is gone, or `/proc` does not show it.
     Gone,
 }
 
-/// The holder of a lock; a guess at worst.
+/// The holder of a lock: at worst a guess.
 #[derive(Debug)]
 pub(super) struct Holding {
     /// Its process, if it was found.
@@ -38,18 +38,18 @@ pub(super) struct Holding {
 }
 
 impl Holding {
-    /// Whether it is a process that was killed, or has ended, and is about to let go.
+    /// Whether it is a process that was killed or has ended, and is about to release the lock.
     pub(super) fn dies(&self) -> bool {
         self.pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists() && dies(pid))
     }
 
-    /// Whether it is a process that is there no more.
+    /// Whether the process no longer exists.
     pub(super) fn is_gone(&self) -> bool {
         self.pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
     }
 }
 
-/// One look at what holds a lock on `file`.
+/// Looks once at what holds a lock on `file`.
 pub(super) fn glance(file: &File) -> Glance {
     let Ok(found) = file.metadata() else { return Glance::Owned };
     if map::holds(found.dev(), found.ino()) {
@@ -63,7 +63,7 @@ pub(super) fn glance(file: &File) -> Glance {
     }
 }
 
-/// The holder of a lock on `file`: a search that takes a while.
+/// Searches for the holder of a lock on `file`. This takes a while.
 pub(super) fn find(file: &File) -> Holding {
     let found = match glance(file) {
         Glance::Ours => Some(Holding { pid: None, words: "this process".into() }),
@@ -75,15 +75,15 @@ pub(super) fn find(file: &File) -> Holding {
     found.unwrap_or_else(|| Holding { pid: None, words: "another process".into() })
 }
 
-/// Whether a line of `/proc/locks`, or of an `fdinfo`, tells of a lock of our kind on an inode with this number. The
-/// device is no help: some file systems have one for their locks and another for `stat`.
+/// Whether a line of `/proc/locks`, or of an `fdinfo`, shows an open-file-description lock on an inode with this
+/// number. The device is no help: some file systems report one for their locks and another to `stat`.
 fn is_lock(line: &str, inode: u64) -> bool {
     let mut words = line.split_ascii_whitespace().skip_while(|word| *word != "OFDLCK").skip(4);
     let place = words.next().and_then(|place| place.rsplit_once(':'));
     place.is_some_and(|(_, number)| number.parse() == Ok(inode))
 }
 
-/// Looks through the open files of all processes, as far as a search goes.
+/// Looks through the open files of all processes, up to the limit.
 fn search(device: u64, inode: u64) -> Option<Holding> {
     let mut left = FILES_MAX;
     let mut lock = |folder: &Path, files: &mut dyn Iterator<Item = DirEntry>| {
@@ -110,7 +110,8 @@ fn search(device: u64, inode: u64) -> Option<Holding> {
     })
 }
 
-/// Where `/proc` has a process: of one whose first thread has ended, its other threads have what is open.
+/// The folders of a process in `/proc`. If its first thread has ended, the folders of its other threads list the open
+/// files.
 fn folders(pid: u32) -> Vec<PathBuf> {
     let process = PathBuf::from(format!("/proc/{pid}"));
     if list(&process.join("fdinfo")).next().is_some() {
@@ -119,7 +120,7 @@ fn folders(pid: u32) -> Vec<PathBuf> {
     list(&process.join("task")).map(|thread| thread.path()).collect()
 }
 
-/// What is in a folder of `/proc`, if it may be seen.
+/// The entries of a folder of `/proc`, if it may be read.
 fn list(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
     opening::opening(|| std::fs::read_dir(folder)).into_iter().flatten().flatten()
 }
@@ -129,7 +130,7 @@ pub(super) fn processes() -> impl Iterator<Item = u32> {
     list(Path::new("/proc")).filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The line of a lock on the file that an open file of the process in `folder` has.
+/// The line of a lock on the file, if this open file of the process in `folder` has one.
 fn lock_of(folder: &Path, open: &DirEntry, file: (u64, u64)) -> Option<String> {
     let text = first_bytes(&open.path()).ok()?;
     let line = text.lines().find(|line| is_lock(line, file.1))?;
@@ -137,7 +138,7 @@ fn lock_of(folder: &Path, open: &DirEntry, file: (u64, u64)) -> Option<String> {
     ((found.dev(), found.ino()) == file).then(|| line.to_owned())
 }
 
-/// What a small file holds, or the first part of it.
+/// The first bytes of a file.
 fn first_bytes(path: &Path) -> io::Result<String> {
     let mut bytes = [0; 1024];
     let mut file = opening::file(|| File::open(path))?;
@@ -155,8 +156,8 @@ fn described(pid: u32, line: &str) -> Holding {
     Holding { pid: Some(pid), words: format!("process {pid} ({}{how})", command.trim_end()) }
 }
 
-/// Whether the process has ended, ends, or was killed and has not noticed yet. One whose first thread has ended goes on in the
-/// others.
+/// Whether the process has ended, is ending, or has been killed and not noticed yet. A process whose first thread has
+/// ended lives on in its other threads.
 pub(super) fn dies(pid: u32) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
     let goes_on = |folder: &Path| !ends(folder) && !was_killed(folder);
@@ -166,7 +167,7 @@ pub(super) fn dies(pid: u32) -> bool {
     !(ends(&process) && list(&process.join("task")).any(|thread| goes_on(&thread.path())))
 }
 
-/// Whether a process or a thread, which has this folder of `/proc`, has ended or is about to.
+/// Whether the process or thread with this folder of `/proc` has ended or is about to.
 fn ends(folder: &Path) -> bool {
     /// `PF_EXITING` of the kernel.
     const EXITING: u64 = 4;

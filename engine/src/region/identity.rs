@@ -12,52 +12,54 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Which file this is, on which boot, in which mounting of its file system.
 ///
-/// Numbers are given out again: those of inodes, of devices, and of old kernels' mounts. So two identities are the same
-/// only where what tells a reused number from the first is equal as well; what cannot be told is 0 and equals nothing.
+/// Numbers are reused: those of inodes, of devices, and on old kernels of mounts. So two identities are equal only if
+/// whatever distinguishes a reused number from the first is equal too. An unknown part is 0 and equals nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Identity {
-    /// The boot; zeros where it cannot be told.
+    /// The boot; zeros if unknown.
     pub boot: [u8; 16],
     /// The device that holds the file.
     pub device: u64,
     /// The file on it.
     pub inode: u64,
-    /// Which file of that inode number, as its file system counts them; and bit 32, which says that it does; 0: it does not say.
+    /// Which use of that inode number this is, as the file system counts them, plus bit 32, which marks it as known;
+    /// 0: unknown.
     pub generation: u64,
-    /// When the file was made, in nanoseconds since 1970.
+    /// When the file was created, in nanoseconds since 1970.
     pub birth: u64,
-    /// The volume, where a file system has several that number their inodes each by itself.
+    /// The volume, where a file system has several that number their inodes separately.
     pub volume: u64,
-    /// The mount it was reached by, which no other mount of this boot is called. While it is there, the file system is.
+    /// The mount through which it was opened, by a number that no other mount of this boot has. While that mount
+    /// exists, so does the file system.
     pub mount: u64,
-    /// The mounting of the file system, which all its mounts share and an unmount ends.
+    /// The mounting of the file system: all its mounts share it, and an unmount ends it.
     pub mounting: u64,
 }
 
-/// Tells a generation of 0 from one that is not known.
+/// Distinguishes generation 0 from an unknown one.
 const KNOWN: u64 = 1 << 32;
-/// What has no file system has one mounting.
+/// Anything without a file system has this one mounting.
 const NO_FILE_SYSTEM: u64 = u64::MAX;
 
-/// What makes two identities different.
+/// Why two identities differ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Difference {
-    /// The machine was booted in between, or it cannot be told.
+    /// The machine was booted in between, or that is unknown.
     Boot,
     /// It is another file.
     File,
-    /// The file system was unmounted in between, or it cannot be told.
+    /// The file system was unmounted in between, or that is unknown.
     Mounting,
 }
 
 impl Identity {
-    /// Of a file of which nothing is known but its numbers.
+    /// The identity of a file of which only its numbers are known.
     #[must_use]
     pub const fn plain(boot: [u8; 16], device: u64, inode: u64, mount: u64) -> Self {
         Self { boot, device, inode, generation: 0, birth: 0, volume: 0, mount, mounting: 0 }
     }
 
-    /// Of an open file.
+    /// The identity of an open file.
     pub(super) fn of(file: BorrowedFd<'_>) -> Result<Self> {
         let found = look(file, libc::STATX_INO | libc::STATX_BTIME | STATX_MNT_ID_UNIQUE)?;
         let device = libc::makedev(found.stx_dev_major, found.stx_dev_minor);
@@ -79,24 +81,25 @@ impl Identity {
         })
     }
 
-    /// Of a device, whatever name it was reached by.
+    /// The identity of a device, by whatever name it was opened.
     pub(super) fn of_device(device: u64) -> Self {
         Self { boot: *BOOT.get(), device, mount: NO_FILE_SYSTEM, ..Self::default() }
     }
 
-    /// Of memory that is no file.
+    /// The identity of memory that is no file.
     pub(super) fn of_memory() -> Self {
         Self { boot: *BOOT.get(), mount: NO_FILE_SYSTEM, ..Self::default() }
     }
 
-    /// Whether the machine was booted since the identity `left` was noted. One of two boots that cannot be told may be this one.
+    /// Whether the machine was booted since the identity `left` was noted. If either boot is unknown, they may be the
+    /// same one.
     #[must_use]
     pub fn is_after_a_boot(&self, left: &Self) -> bool {
         self.boot != left.boot && self.boot != UNTOLD && left.boot != UNTOLD
     }
 
-    /// What tells this from the identity that a lease names. Nothing: what its owner stored is in the kernel's memory,
-    /// or was written to the medium.
+    /// The difference from the identity `left` that a lease names. `None`: what the lease's owner stored is still in
+    /// the kernel's memory, or was written to the medium.
     #[must_use]
     pub fn difference(&self, left: &Self) -> Option<Difference> {
         let file = |one: &Self| (one.device, one.inode, one.generation, one.birth, one.volume);
@@ -107,7 +110,7 @@ impl Identity {
             return Some(Difference::File);
         }
         let known = |number: u64, other: u64| number != 0 && number == other;
-        // A mount that is still there has kept the file's number, too, unless the file was removed.
+        // A mount that still exists has kept the file's number too, unless the file was removed.
         let named = self.generation != 0 || self.birth != 0;
         let same = known(self.mount, left.mount) || named && known(self.mounting, left.mounting);
         if same { None } else { Some(Difference::Mounting) }
@@ -118,9 +121,9 @@ fn nanoseconds(time: &libc::statx_timestamp) -> u64 {
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.into())
 }
 
-/// The generation of the file's inode number; 0 if the file system does not say.
+/// The generation of the file's inode number; 0 if the file system does not report it.
 fn generation(file: BorrowedFd<'_>) -> u64 {
-    // What is asked for is called a long, and is an int.
+    // The request is declared for a long and answers with an int.
     let mut answer: libc::c_long = 0;
     // SAFETY: an open descriptor, and room for either.
     let rc = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_GETVERSION as _, &raw mut answer) };
@@ -129,17 +132,17 @@ fn generation(file: BorrowedFd<'_>) -> u64 {
 
 /// `_IOR('v', 1, long)`.
 const FS_IOC_GETVERSION: libc::c_ulong = 0x8000_7601 | (size_of::<libc::c_long>() as libc::c_ulong) << 16;
-/// Asks for a number that no other mount of this boot ever has (Linux 6.8; `STATX_MNT_ID` is given out again).
+/// Requests a number that no other mount of this boot ever has (Linux 6.8; `STATX_MNT_ID` is reused).
 const STATX_MNT_ID_UNIQUE: libc::c_uint = 0x4000;
 
-/// This boot. One that cannot be told equals no other, and so costs a recovery as from a power loss.
+/// This boot. An unknown boot equals no other, so it costs a recovery as after a power loss.
 static BOOT: Global<[u8; 16]> = Global::new(|| boot_id(Path::new(BOOT_ID)).unwrap_or(UNTOLD));
-/// A boot that cannot be told.
+/// An unknown boot.
 const UNTOLD: [u8; 16] = [0; 16];
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The kernel's number of this boot. A file that a container has in its place does not tell of the kernel.
+/// The kernel's number of this boot. A file that a container has put in its place is ignored.
 fn boot_id(path: &Path) -> Option<[u8; 16]> {
     if !FileSystem::at(path).ok()?.is_proc() {
         return None;
@@ -150,23 +153,23 @@ fn boot_id(path: &Path) -> Option<[u8; 16]> {
     (digits.len() == 32).then(|| boot.to_be_bytes())
 }
 
-/// A process, as a lease names it: the number alone would be reused.
+/// A process, as a lease names it. The process number alone would be reused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holder {
-    /// Its number.
+    /// Its process number.
     pub pid: u32,
     /// When it started, in clock ticks since the boot; 0 if unknown.
     pub start_time: u64,
-    /// The PID namespace in which that is its number; 0 if unknown.
+    /// The PID namespace of that number; 0 if unknown.
     pub space: u64,
 }
 
-/// What can be told of a process.
+/// What is known about whether a process lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Life {
     Lives,
     Ended,
-    /// It would not be seen from here.
+    /// It would not be visible from here.
     Hidden,
 }
 
@@ -189,14 +192,15 @@ impl Holder {
     /// This process.
     #[must_use]
     pub fn this_process() -> Self {
-        // Asked of the kernel once for each process: a forked child has another number.
+        // The kernel is asked once per process: a forked child has another number.
         static KNOWN: AtomicU32 = AtomicU32::new(0);
         static SINCE: AtomicU64 = AtomicU64::new(0);
         static SPACE: AtomicU64 = AtomicU64::new(0);
         let pid = std::process::id();
-        // ORDERING: Acquire: pairs with the Release below; what finds its process's number finds its time too.
+        // ORDERING: Acquire: pairs with the Release below; a thread that reads the process's number reads its time
+        // too.
         if KNOWN.load(Ordering::Acquire) != pid {
-            // ORDERING: Relaxed, then Release: time and namespace come before the number that vouches for them.
+            // ORDERING: Relaxed, then Release: time and namespace are stored before the number that validates them.
             SINCE.store(start_time(pid).unwrap_or(0), Ordering::Relaxed);
             SPACE.store(space_of("self").unwrap_or(0), Ordering::Relaxed);
             KNOWN.store(pid, Ordering::Release);
@@ -205,8 +209,7 @@ impl Holder {
         Self { pid, start_time: SINCE.load(Ordering::Relaxed), space: SPACE.load(Ordering::Relaxed) }
     }
 
-    /// Whether the process still runs, or may, for all that can be seen from here. One that has ended and of whose end its parent
-    /// has not taken note runs no more.
+    /// Whether the process still runs, or may, as far as can be seen from here. A zombie does not count as running.
     #[must_use]
     pub fn may_live(&self) -> bool {
         self.life() != Life::Ended
@@ -217,14 +220,14 @@ impl Holder {
         let sees_all = start_time(1).is_some();
         let is_it = |pid: u32| start_time(pid) == Some(self.start_time) && !holder::dies(pid);
         let lives = if self.start_time == 0 {
-            // Its number is all that is known, and not in which namespace.
+            // Only its number is known, not its namespace.
             let may_be_it = |pid: u32| numbers(pid).contains(&self.pid) && !holder::dies(pid);
             let none = here == FIRST_SPACE && sees_all && !holder::processes().any(may_be_it);
             return if none { Life::Ended } else { Life::Hidden };
         } else if self.space == here || self.space == 0 {
             is_it(self.pid)
         } else if here == FIRST_SPACE {
-            // Here it has another number.
+            // In this namespace it has another number.
             holder::processes()
                 .any(|pid| is_it(pid) && space_of(&pid.to_string()).is_none_or(|at| at == self.space))
         } else {
@@ -238,23 +241,23 @@ impl Holder {
     }
 }
 
-/// The PID namespace that all others are in, by the number that the kernel always gives it.
+/// The PID namespace that contains all others, by its fixed number in the kernel.
 const FIRST_SPACE: u64 = 0xefff_fffc;
 
-/// The number of the PID namespace of a process in `/proc`; none is given out twice while the first lives.
+/// The number of the PID namespace of a process in `/proc`. It is not reused while the namespace exists.
 fn space_of(process: &str) -> Option<u64> {
     std::fs::metadata(format!("/proc/{process}/ns/pid")).ok().map(|found| found.ino())
 }
 
-/// The numbers that a process has, one in each PID namespace that it is in; none of one that is gone.
+/// The numbers of a process, one in each PID namespace that it is in; none if it is gone.
 fn numbers(pid: u32) -> Vec<u32> {
     let Ok(status) = opening::text(format!("/proc/{pid}/status")) else { return Vec::new() };
-    // Kernels without namespaces do not say.
+    // Kernels without namespaces have no such line.
     let said = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     said.map_or(vec![pid], |all| all.split_ascii_whitespace().filter_map(|one| one.parse().ok()).collect())
 }
 
-/// Field 22 of `/proc/PID/stat`; the second field, the command in parentheses, may hold anything.
+/// Field 22 of `/proc/PID/stat`. The second field, the command in parentheses, may contain anything.
 fn start_time(pid: u32) -> Option<u64> {
     let text = opening::text(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -266,7 +269,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
 
-    /// As ext4 tells it.
+    /// As ext4 reports it.
     fn told() -> Identity {
         Identity { generation: 7 | KNOWN, birth: 8, mounting: 9, ..Identity::plain([1; 16], 2, 3, 4) }
     }
@@ -328,7 +331,7 @@ mod tests {
         }
         let nothing = Identity { mount: 0, mounting: 0, ..left };
         assert_eq!(nothing.difference(&nothing), Some(Difference::Mounting));
-        // Of a file that tells neither generation nor birth, another mount shows perhaps another file.
+        // Without generation and birth, another mount may show another file.
         let bare = Identity { generation: 0, birth: 0, ..left };
         assert_eq!(bare.difference(&bare), None);
         assert_eq!(Identity { mount: 5, ..bare }.difference(&bare), Some(Difference::Mounting));

@@ -1,7 +1,7 @@
-//! The region map: which region has this pfn. (Which has this address: `windows`.)
+//! The region map: finds the region of a pfn. (`windows` finds the region of an address.)
 //!
-//! A snapshot that readers take without a lock. It keeps no region: an old snapshot, which lives as long as its last
-//! reader, would keep a region mapped that was let go. What keeps them is a list beside it.
+//! Readers take a snapshot without a lock. A snapshot does not keep regions alive: an old one lives as long as its
+//! last reader, and would keep a released region mapped. A separate list keeps the regions.
 
 use super::windows::{Tenant, WINDOWS, Window};
 use super::{Identity, Region};
@@ -11,7 +11,7 @@ use crate::units::{Pfn, PfnRange};
 use arc_swap::ArcSwap;
 use std::sync::{Arc, Weak};
 
-/// Where a region is.
+/// The place of a region.
 #[derive(Clone)]
 struct Entry {
     region: Weak<Region>,
@@ -23,7 +23,7 @@ struct Entry {
 struct Map(Vec<Entry>);
 
 static MAP: Global<ArcSwap<Map>> = Global::new(ArcSwap::default);
-/// The one `Arc` that keeps a region attached. Held while the snapshots are replaced, here and in `windows`.
+/// The `Arc` that keeps each region attached. Locked while the snapshots here and in `windows` are replaced.
 static ATTACHED: Global<Mutex<Vec<Arc<Region>>>> = Global::new(Mutex::default);
 
 impl Map {
@@ -47,29 +47,29 @@ pub fn region_of(pfn: Pfn) -> Option<Arc<Region>> {
     MAP.get().load().by_pfn(pfn).and_then(Weak::upgrade)
 }
 
-/// Queues a frame whose freeing the caller has claimed with the region that has its pfn now: the put that claimed it may
-/// be late, and the pin that it ended of the frame's former life.
+/// Queues a frame whose freeing the caller has claimed, with the region that has its pfn now. The put that claimed it
+/// may be late: its pin may have been of the frame's earlier use.
 pub(super) fn queue_orphan(pfn: Pfn) {
     let region = MAP.get().load().by_pfn(pfn).map(Weak::as_ptr);
     if let Some(region) = region {
-        // SAFETY: a region stays attached, and so allocated, while the freeing of one of its frames is claimed and the
-        // frame not queued (`Region::finish`); the push is the last touch. No `Arc` is taken: its drop could be the last,
-        // and unmap what others take for unmapped.
+        // SAFETY: a region stays attached, and so allocated, while the freeing of one of its frames is claimed and
+        // the frame is not queued (`Region::finish`); the push is the last access. No `Arc` is taken: dropping it
+        // could be the last drop, which unmaps the region while other threads still expect it to be mapped.
         unsafe { &*region }.queue_orphan(pfn);
     }
 }
 
-/// Makes a region known, and keeps it.
+/// Adds a region to the map, which keeps it.
 pub(super) fn publish(region: &Arc<Region>) {
     change(|regions| regions.push(Arc::clone(region)));
 }
 
-/// A region has another tenant, or none.
+/// Sets or clears the tenant of a region.
 pub(super) fn let_to(region: &Region, tenant: Option<Weak<Tenant>>) {
     change(|_| region.set_tenant(tenant));
 }
 
-/// Forgets a region; whether it was known.
+/// Removes a region from the map; false if it was not there.
 pub(super) fn withdraw(region: &Region) -> bool {
     change(|regions| {
         let before = regions.len();
@@ -85,19 +85,19 @@ pub(super) fn closed() -> Vec<Arc<Region>> {
     ATTACHED.get().lock().iter().filter(is_closed).cloned().collect()
 }
 
-/// The regions of which only this list still knows. One caller at a time: each would take the other's `Arc` for a
-/// user's.
+/// The regions that only this list still holds. One caller at a time: each would count the other's `Arc` as a user's.
 pub(super) fn forgotten() -> Vec<Arc<Region>> {
     ATTACHED.get().lock().iter().filter(|one| Arc::strong_count(one) == 1).cloned().collect()
 }
 
-/// Whether this process has that file, open or still closing.
+/// Whether this process has that file open or still closing.
 pub(super) fn holds(device: u64, inode: u64) -> bool {
     let is_it = |one: &Region| one.medium.file == Some((device, inode)) && !one.memory().forked();
     ATTACHED.get().lock().iter().any(|region| is_it(region))
 }
 
-/// Whether this process has a region with that identity, open or still closing, and one of the two would write.
+/// Whether this process has a region with that identity open or still closing, and one of the two openings would
+/// write.
 pub(super) fn excludes(identity: Identity, writes: bool) -> bool {
     let is_it = |one: &Region| one.medium.identity == identity && !one.memory().forked();
     ATTACHED.get().lock().iter().any(|region| is_it(region) && (writes || !region.read_only()))

@@ -1,5 +1,5 @@
-//! The window: one run of addresses per region, whatever its file's length. Its parts beyond the file's end are
-//! mapped as well, and become usable as the file grows.
+//! The window: one run of addresses per region, whatever its file's length. Its part beyond the file's end is mapped
+//! as well, and becomes usable as the file grows.
 
 use super::addresses::{self, Addresses};
 use super::covered::Covered;
@@ -21,21 +21,21 @@ pub(super) const BLOCK: u64 = 2 << 20;
 /// A mapped window; unmapped when dropped.
 #[derive(Debug)]
 pub(super) struct Mapping {
-    /// The addresses, a block more than the window so that it can begin at a block. Given back as a whole, whatever
-    /// was mapped over them; not in a forked child.
+    /// The addresses: one block more than the window, so that the window can begin at a block. They are given back as
+    /// a whole, whatever was mapped over them; but not in a forked child.
     addresses: ManuallyDrop<Addresses>,
     base: *mut u8,
     window: usize,
-    /// Whether it is of a device, which has a size of its own.
+    /// Whether it maps a device, whose size is fixed.
     fixed: bool,
-    /// Of a device that is open for private stores.
+    /// For a device that is open for private stores.
     overlay: Option<Overlay>,
-    /// Of a file in memory, its holes.
+    /// For a file in memory: its holes.
     covered: Option<Covered>,
     forks: u32,
 }
 
-// SAFETY: the addresses belong to the process, not to a thread; what may be done at them is `Memory`'s to say.
+// SAFETY: the addresses belong to the process, not to a thread; `Memory` decides what may be done at them.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -46,7 +46,8 @@ impl Mapping {
         let mut mapping = match &opened.backing {
             Backing::File(claim) => {
                 let mapping = Self::reserve(window as usize, BLOCK)?;
-                // Whatever the class is taken to be: the kernel refuses the promise for any other kind.
+                // By the medium's own class too, not only by the assumed one: the kernel refuses `MAP_SYNC` for any
+                // other medium.
                 let synchronous =
                     opened.medium.class == Durability::CacheLine && opened.class == Durability::CacheLine;
                 let sharing = match (options.private, synchronous) {
@@ -78,7 +79,7 @@ impl Mapping {
                 mapping
             }
         };
-        // SAFETY: the window is ours. A child that had it would write without a claim.
+        // SAFETY: the window is ours. (A child that had it would write without a claim.)
         let kept = || unsafe { libc::madvise(mapping.base.cast(), mapping.window, libc::MADV_DONTFORK) } == 0;
         if !cfg!(miri) && !kept() {
             return Err(Error::os("keeping the region from forked children"));
@@ -87,7 +88,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Takes aligned addresses.
+    /// Reserves aligned addresses.
     fn reserve(window: usize, align: u64) -> Result<Self> {
         let slack = align as usize;
         let addresses = Addresses::take(window + slack).map_err(|error| {
@@ -110,7 +111,7 @@ impl Mapping {
     /// Maps the first `len` bytes of the window anew.
     fn cover(&self, len: usize, writable: bool, flags: libc::c_int, descriptor: libc::c_int) -> Result {
         let flags = flags | libc::MAP_NORESERVE | libc::MAP_FIXED;
-        // Without access at first: what is locked and can be reached is filled at once.
+        // Without access at first: locked memory with access is filled at once.
         // SAFETY: replaces a part of the window, which is ours and not in use yet.
         let start = unsafe { libc::mmap(self.base.cast(), len, libc::PROT_NONE, flags, descriptor, 0) };
         if start == libc::MAP_FAILED {
@@ -122,7 +123,7 @@ impl Mapping {
         unsafe { addresses::open(self.base, len, writable) }
     }
 
-    /// Covers the file's holes, where a load of one would take a page: see `covered`.
+    /// Covers the file's holes where a load from one would allocate a page: see `covered`.
     fn cover_holes(&mut self, opened: &Opened, options: &RegionOptions) -> Result {
         if let (Backing::File(claim), Some(_)) = (&opened.backing, &opened.medium.path) {
             let len = opened.len.min(self.window as u64);
@@ -132,21 +133,22 @@ impl Mapping {
         Ok(())
     }
 
-    /// The holes of the file within these bytes that are covered still.
+    /// The holes of the file within these bytes that are still covered.
     pub(super) fn covered(&self, within: &Range<u64>) -> Vec<Range<u64>> {
         self.covered.as_ref().map_or_else(Vec::new, |covered| covered.parts(within))
     }
 
-    /// Shows the file where these bytes, whole frames, were covered: they have blocks now. The mapping is writable and shared.
+    /// Maps the file where these bytes, whole frames, were covered: they have blocks now. The mapping is writable and
+    /// shared.
     pub(super) fn show(&self, bytes: Range<u64>, file: BorrowedFd<'_>) -> Result {
         match &self.covered {
             None => Ok(()),
-            // SAFETY: the window is ours; what is covered reads as zeros, before and after.
+            // SAFETY: the window is ours; covered bytes read as zeros, before and after.
             Some(covered) => unsafe { covered.show(self.base, bytes, file) },
         }
     }
 
-    /// Before stores to a range: makes it this process's own, where the mapping does not do that by itself.
+    /// Prepares stores to a range: makes it private to this process where the mapping does not do so by itself.
     #[inline]
     pub(super) fn own(&self, offset: u64, len: usize) -> Result {
         match &self.overlay {
@@ -156,7 +158,8 @@ impl Mapping {
         }
     }
 
-    /// Copies an image into a new window. Pages of zeros are there already, and cost a fault each if they are touched.
+    /// Copies an image into a new window. Zero pages are skipped: they read as zeros already, and touching one costs
+    /// a fault.
     fn fill(&self, image: &[u8]) {
         let zeros = [0; FRAME_SIZE];
         for (n, page) in image.chunks(FRAME_SIZE).enumerate() {
@@ -179,7 +182,7 @@ impl Mapping {
         self.window as u64
     }
 
-    /// Whether it is of a device.
+    /// Whether it maps a device.
     pub(super) fn fixed(&self) -> bool {
         self.fixed
     }
@@ -190,9 +193,9 @@ impl Mapping {
         self.forks != fork::generation()
     }
 
-    /// Lets the kernel forget which pages it showed here; a file's bytes stay.
+    /// Drops the pages that the kernel has mapped here; a file's bytes stay.
     pub(super) fn forget_pages(&self) -> Result {
-        // SAFETY: the window is ours and mapped; of a shared mapping nothing is lost.
+        // SAFETY: the window is ours and mapped; a shared mapping loses nothing.
         if unsafe { libc::madvise(self.base.cast(), self.window, libc::MADV_DONTNEED) } != 0 {
             return Err(Error::os("dropping the region's pages"));
         }

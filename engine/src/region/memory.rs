@@ -1,12 +1,12 @@
-//! The region's bytes by offset: the only way the medium's structures are read and written.
+//! The region's bytes by offset: all reads and writes of the medium's structures go through here.
 //!
-//! Offsets come from the medium, so every access is checked, and a bad one is [`Error::Corrupt`].
+//! Offsets come from the medium, so every access is checked, and a bad offset is [`Error::Corrupt`].
 //!
 //! | file | holds |
 //! |---|---|
 //! | `memory` | the type, and what bounds an access |
 //! | `bytes` | loads and stores |
-//! | `file` | syncs, writes and looks at the file |
+//! | `file` | syncs, direct writes and checks of the file |
 //! | `health` | why the region failed |
 
 use super::claim::Claim;
@@ -21,11 +21,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bounds-checked access to a region's bytes.
 ///
-/// Words ([`Self::load`], [`Self::store`]) are atomic and may race. For ranges the caller keeps others out: by the
-/// latch of the page, or because no other thread knows the frame yet.
+/// Words ([`Self::load`], [`Self::store`]) are atomic and may race. For ranges, the caller keeps other threads out:
+/// by the page's latch, or because no other thread knows the frame yet.
 #[derive(Debug)]
 pub struct Memory {
-    // In this order: the bytes are unmapped before the claim goes.
+    // The order matters: the bytes are unmapped before the claim is released.
     pub(super) mapping: Mapping,
     pub(super) claim: Option<Claim>,
     len: AtomicU64,
@@ -41,7 +41,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    #[allow(clippy::too_many_arguments, reason = "each is one field, given once, by the one that attaches")]
+    #[allow(clippy::too_many_arguments, reason = "each is one field, and there is one caller")]
     pub(super) fn new(
         mapping: Mapping,
         claim: Option<Claim>,
@@ -66,27 +66,27 @@ impl Memory {
         }
     }
 
-    /// Bytes there are.
+    /// The region's length in bytes.
     #[inline]
     #[must_use]
     pub fn len(&self) -> u64 {
-        // ORDERING: Acquire: pairs with the Release of growth; the new bytes are there.
+        // ORDERING: Acquire: pairs with the Release of growth: the new bytes are there.
         self.len.load(Ordering::Acquire)
     }
 
-    /// Whether there are none.
+    /// Whether the region is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The region's door to durability.
+    /// The region's access to durability: flushes, fences and syncs.
     #[must_use]
     pub fn persist(&self) -> &Persist {
         &self.persist
     }
 
-    /// Whether the medium has a size of its own.
+    /// Whether the medium has a fixed size.
     pub(super) fn fixed(&self) -> bool {
         self.mapping.fixed()
     }
@@ -96,7 +96,7 @@ impl Memory {
         self.mapping.base()
     }
 
-    /// Whether this process is a forked child, which has none of it.
+    /// Whether this process is a forked child, which has nothing of the region.
     pub(super) fn forked(&self) -> bool {
         self.mapping.forked()
     }
@@ -113,7 +113,7 @@ impl Memory {
         self.claim.as_ref()
     }
 
-    /// Publishes more bytes, which are there.
+    /// Publishes a greater length. The bytes are there already.
     pub(super) fn set_len(&self, len: u64) {
         // ORDERING: Release: pairs with `len`.
         self.len.store(len, Ordering::Release);

@@ -1,12 +1,12 @@
-//! Regions: suppliers of frames. A region is a file (or memory) that this process has claimed, mapped into one
-//! window of addresses, and given a run of the pfn space.
+//! Regions supply frames. A region is a file (or memory) that this process has claimed, mapped into one window of
+//! addresses, and given a range of pfns.
 //!
 //! Rules kept here:
-//! - The claim is taken before a byte is read, and let go after the last byte is unmapped.
-//! - Nothing is unmapped while a pin or an `Arc` of the region lives: the region map holds one `Arc` until the
-//!   last pin of a closed region has dropped.
-//! - The window never moves, and the file grows inside it: an address is good for as long as its pin.
-//! - A fork's child owns nothing: no claim, no window ([`Error::Forked`]).
+//! - The claim is taken before a byte is read, and released after the last byte is unmapped.
+//! - Nothing is unmapped while a pin or an `Arc` of the region lives: the region map holds one `Arc` until the last
+//!   pin of a closed region has dropped.
+//! - The window never moves, and the file grows inside it: an address is valid for as long as its pin.
+//! - A forked child has nothing of a region: no claim, no window ([`Error::Forked`]).
 
 mod addresses;
 mod below;
@@ -61,7 +61,7 @@ use source::Backing;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-/// What a region without a file is called.
+/// The name of a region without a file.
 const MEMORY: &str = "the memory region";
 
 /// An attached supplier of frames.
@@ -69,9 +69,9 @@ const MEMORY: &str = "the memory region";
 pub struct Region {
     memory: Memory,
     frames: PfnRange,
-    /// Bytes the region may grow to.
+    /// The size to which the region may grow, in bytes.
     limit: u64,
-    /// Whether that is for want of addresses alone.
+    /// Whether only a lack of addresses limits it.
     limited_by_addresses: bool,
     medium: source::Medium,
     class: Durability,
@@ -88,10 +88,10 @@ pub struct Region {
 }
 
 impl Region {
-    /// Claims and maps `source`, and gives it a run of the pfn space.
+    /// Claims and maps `source`, and gives it a range of pfns.
     ///
     /// # Durability
-    /// A file that this created is empty, and its name is durable where the medium is.
+    /// A file that this creates is empty, and its name is durable where the medium is.
     pub fn attach(source: Source, options: &RegionOptions) -> Result<Arc<Self>> {
         options.validate()?;
         FrameTable::ensure_global()?;
@@ -107,7 +107,7 @@ impl Region {
         let persist = Persist::new(protocol, medium.caches_survive, options.recorder.clone());
         let name = medium.path.as_deref().map_or_else(|| MEMORY.to_owned(), |path| format!("{path:?}"));
         let claim = backing.into_claim();
-        // Memory has a block when it is touched, a device has all of them, and private stores need none.
+        // Memory gets its pages when it is touched, a device has all its blocks, and private stores need none.
         let stores = medium.path.is_none() || mapping.fixed() || !options.writable() || options.private;
         let habits = habits(&medium, options);
         let memory = Memory::new(mapping, claim, len, frames.start, persist, options, habits, name);
@@ -134,16 +134,15 @@ impl Region {
         Ok(region)
     }
 
-    /// Whether a file that this attaching has made stays when the region goes: from now on yes, until a user of it says
-    /// otherwise.
+    /// Sets whether a file that this attaching has created stays when the region goes. Yes at first.
     pub fn keep_file(&self, yes: bool) {
         if let Some(claim) = self.memory.claim() {
             claim.stays(yes);
         }
     }
 
-    /// Makes the name of the region's file durable, before anything in it says that it is a region. Of one that this
-    /// attaching has made it is.
+    /// Makes the name of the region's file durable, before anything in the file says that it is a region. The name of
+    /// a file that this attaching has created is durable already.
     ///
     /// # Durability
     /// The name is durable on `Ok`, where the medium is.
@@ -171,7 +170,7 @@ impl Region {
         self.frames.start
     }
 
-    /// The region's run of the pfn space, as long as its window.
+    /// The region's range of pfns, as long as its window.
     #[must_use]
     pub fn frames(&self) -> PfnRange {
         self.frames
@@ -189,38 +188,39 @@ impl Region {
         self.frames.contains(pfn).then(|| FrameNo((pfn.get() - self.frames.start.get()) as u32))
     }
 
-    /// Where the frame's bytes are. Beyond [`Self::len_bytes`] there are none: only a pin makes it good to use.
+    /// The address of the frame's bytes. Beyond [`Self::len_bytes`] there are none. Only a pin makes the address
+    /// valid to use.
     #[must_use]
     pub fn address(&self, frame: FrameNo) -> *mut u8 {
         self.memory.base().wrapping_add(frame.0 as usize * FRAME_SIZE)
     }
 
-    /// Bytes the region has: its file's length.
+    /// The region's length in bytes: its file's length.
     #[must_use]
     pub fn len_bytes(&self) -> u64 {
         self.memory.len()
     }
 
-    /// Bytes the region can have while it is attached.
+    /// The size of the window, in bytes: the most the region can have while it is attached.
     #[must_use]
     pub fn window_bytes(&self) -> u64 {
         self.memory.window()
     }
 
-    /// Bytes that the region may have, by its options and its addresses.
+    /// The most bytes the region may have, by its options and its window.
     #[must_use]
     pub fn max_bytes(&self) -> u64 {
         self.limit
     }
 
-    /// How durable the region takes its syncs to be: the medium's own class, or what was assumed.
+    /// How durable the region's syncs are taken to be: the medium's own class, or the assumed one.
     #[must_use]
     pub fn class(&self) -> Durability {
         self.class
     }
 
-    /// The class by whose rules the region is written to: [`Self::class`], but `Fdatasync` where it is only a guess that the
-    /// medium is memory.
+    /// The class by whose rules the region is written: [`Self::class`], but `Fdatasync` where it is only a guess that
+    /// the medium is memory.
     #[must_use]
     pub fn protocol(&self) -> Durability {
         self.memory.persist().class()
@@ -232,43 +232,43 @@ impl Region {
         self.assumed
     }
 
-    /// How durable the medium is by itself, as far as can be told.
+    /// How durable the medium itself is, as far as can be told.
     #[must_use]
     pub fn medium_class(&self) -> Durability {
         self.medium.class
     }
 
-    /// What the region lies on.
+    /// The kind of medium.
     #[must_use]
     pub fn kind(&self) -> MediumKind {
         self.medium.kind
     }
 
-    /// Whether the medium has a size of its own (a device): the region can neither grow beyond it nor be shorter.
+    /// Whether the medium has a fixed size (a device): the region can neither grow beyond it nor be shorter.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         self.memory.fixed()
     }
 
-    /// Whether nothing reaches the medium through this region.
+    /// Whether this opening never writes to the medium.
     #[must_use]
     pub fn read_only(&self) -> bool {
         self.read_only
     }
 
-    /// Whether the last owner's end is to be taken for a power loss, whatever can be told of it.
+    /// Whether recovery must treat the last owner's end as a power loss, whatever is known about it.
     #[must_use]
     pub fn assumes_power_loss(&self) -> bool {
         self.assumes_power_loss
     }
 
-    /// The file; `None` for memory.
+    /// The path of the file; `None` for memory.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.medium.path.as_deref()
     }
 
-    /// As [`Self::path`], to keep.
+    /// As [`Self::path`], shared.
     #[must_use]
     pub fn shared_path(&self) -> Option<Arc<Path>> {
         self.medium.path.clone()
@@ -286,30 +286,32 @@ impl Region {
         Holder::this_process()
     }
 
-    /// Whether this process is a forked child of the one that attached the region, and has none of it.
+    /// Whether this process is a forked child of the one that attached the region, and has nothing of it.
     #[must_use]
     pub(crate) fn forked(&self) -> bool {
         self.memory.forked()
     }
 
-    /// An error in a forked child: all that the region has is its parent's there. What another thread of the parent had
-    /// locked stays locked, so this is asked before any lock of the region, its pages or its store.
+    /// An error in a forked child, where everything of the region is the parent's. A lock that another thread of the
+    /// parent held stays locked in the child, so this is checked before any lock of the region, its pages or its
+    /// store.
     #[inline]
     pub(crate) fn ensure_own(&self) -> Result {
         if self.forked() { Err(Error::Forked) } else { Ok(()) }
     }
 
-    /// Whether the region can be used: an error says why not.
+    /// Checks that the region can be used; the error says why not.
     #[inline]
     pub fn ensure_usable(&self) -> Result {
-        // ORDERING: Acquire: pairs with the Release in `close`; a stale `false` is caught by the pins' HOLD.
+        // ORDERING: Acquire: pairs with the Release in `refuse_pins`; the HOLD flag of the frames catches a stale
+        // `false`.
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }
         self.memory.ensure_usable()
     }
 
-    /// Whether its bytes can be used, closed or not: it has not failed, and is this process's.
+    /// Checks that its bytes can be used, closed or not: it has not failed, and belongs to this process.
     #[inline]
     pub fn ensure_sound(&self) -> Result {
         self.memory.ensure_usable()
@@ -323,7 +325,7 @@ impl Region {
         }
     }
 
-    /// Lets others find `tenant`, which stands on the region, by an address of it ([`tenant_at`]); without one, nothing.
+    /// Makes `tenant`, which uses the region, findable by any address of it ([`tenant_at`]); `None` removes it.
     pub fn let_to(&self, tenant: Option<Weak<Tenant>>) {
         map::let_to(self, tenant);
     }
@@ -336,7 +338,7 @@ impl Region {
         *self.tenant.lock() = tenant;
     }
 
-    /// Whether frames are queued.
+    /// Whether orphaned frames are queued.
     #[inline]
     #[must_use]
     pub fn has_orphans(&self) -> bool {
@@ -350,8 +352,8 @@ impl Region {
         self.orphans.take(FrameTable::global(), |frame| self.pfn(frame))
     }
 
-    /// Marks the region as failed, for good: nothing more is written before it is opened again. The first
-    /// reason stays.
+    /// Marks the region as failed for good: nothing more is written before it is opened again. The first reason
+    /// stays.
     pub fn poison(&self, why: impl Into<String>) {
         self.memory.poison(why.into());
     }
@@ -367,7 +369,7 @@ impl Region {
         self.memory.base().addr()
     }
 
-    /// The name in messages.
+    /// The region's name in messages.
     pub(crate) fn name(&self) -> &str {
         self.memory.name()
     }
@@ -376,16 +378,16 @@ impl Region {
 /// How the kernel treats stores to this medium.
 fn habits(medium: &source::Medium, options: &RegionOptions) -> Habits {
     let file = medium.path.is_some() && medium.kind != MediumKind::DevDax;
-    // Whatever an opening that only reads takes it for.
+    // Whatever class an opening that only reads works with.
     let class = options.assume.unwrap_or(medium.protocol());
-    // A file sync makes the kernel look for stores anew; what is never synced so keeps its times.
+    // A file sync makes the kernel detect later stores anew. A file that is never synced keeps its times.
     let synced = class == Durability::Fdatasync && medium.protocol() == Durability::Fdatasync;
     let writes = !(options.read_only || options.private);
     Habits { cached: file && class == Durability::Fdatasync, untimed: file && writes && !synced }
 }
 
-/// Maps the source into its window and gives it its run of the pfn space; both narrower where addresses are scarce: the
-/// widest would take them all. A region that outgrows its window says so.
+/// Maps the source into its window and gives it its range of pfns. Both are made smaller where addresses are scarce,
+/// and then smaller again, to leave some for others. A region that outgrows its window gets an error.
 fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, PfnRange)> {
     let len = opened.len;
     let mut window = match &opened.backing {
@@ -394,10 +396,11 @@ fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, P
         Backing::Image(_) => options.window(len, true)?,
     };
     let table = FrameTable::global();
-    // Whole blocks, as windows are: else the smallest window would still seem to be too wide.
+    // Whole blocks, as windows are: otherwise the smallest window would still seem too wide.
     let least = len.max(mapping::BLOCK).next_multiple_of(mapping::BLOCK);
     let smaller = |window: u64, by: u64| (window / by).next_multiple_of(mapping::BLOCK).max(least);
-    // Room to grow comes before what is left to others: else a region that fills its window would get the same one again.
+    // Room to grow comes before leaving addresses to others: otherwise a region that fills its window would get the
+    // same one again.
     let roomy = least.saturating_mul(2);
     let mut scarce = false;
     loop {
@@ -417,11 +420,12 @@ fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, P
     }
 }
 
-/// Whether fewer addresses might be had.
+/// Whether asking for fewer addresses might succeed.
 fn is_shortage(error: &Error) -> bool {
     match error {
         Error::NoAddresses { .. } => true,
-        // EINVAL: valgrind's word for addresses that it has not. EAGAIN: more than may be locked, under `mlockall`.
+        // EINVAL: valgrind's code for addresses that it does not have. EAGAIN: more than may be locked, under
+        // `mlockall`.
         Error::Io { source, .. } => {
             matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EINVAL | libc::EAGAIN))
         }

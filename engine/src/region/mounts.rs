@@ -1,4 +1,4 @@
-//! What the kernel says of a mount.
+//! What the kernel reports about a mount.
 
 use super::{file_system, opening};
 use crate::error::Result;
@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 
 const MOUNTS: &str = "/proc/thread-self/mountinfo";
 
-/// A mount, as a line of `/proc/thread-self/mountinfo` tells of it.
+/// A mount, as a line of `/proc/thread-self/mountinfo` describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Mount {
     /// What was mounted: a device, a folder, or just a word.
@@ -16,13 +16,13 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// The one that an open file was reached by; `None` if the kernel does not show it.
+    /// The mount through which an open file was reached; `None` if the kernel does not show it.
     pub(super) fn of(file: BorrowedFd<'_>) -> Result<Option<Self>> {
         let Some(number) = file_system::mount_number(file)? else { return Ok(None) };
         Ok(opening::text(MOUNTS).ok().and_then(|text| Self::find(&text, number)))
     }
 
-    /// The line of this mount. Behind a `-` of its own come kind, source and options.
+    /// The line of this mount. After a field `-` come kind, source and options.
     fn find(text: &str, number: u64) -> Option<Self> {
         let number = number.to_string();
         let line = text.lines().find(|line| line.split(' ').next() == Some(&number))?;
@@ -35,14 +35,15 @@ impl Mount {
         self.options.split(',').any(|option| option == name)
     }
 
-    /// What an option was set to.
+    /// The value of an option.
     pub(super) fn value(&self, name: &str) -> Option<String> {
         let value = |option: &str| Some(plain(option.strip_prefix(name)?.strip_prefix('=')?));
         self.options.split(',').find_map(value)
     }
 }
 
-/// The text that the kernel shows with blanks and some other bytes as octal numbers, and a comma behind a backslash.
+/// Decodes text in which the kernel shows blanks and some other bytes as octal numbers. A comma comes after a
+/// backslash.
 fn plain(shown: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = shown.as_bytes();

@@ -1,9 +1,9 @@
-//! The one door through which files are opened: none is ever descriptor 0, 1 or 2.
+//! Opens files such that no descriptor is ever 0, 1 or 2.
 //!
-//! A program may have closed one of the three and still write its messages there, into whatever has the number by then: a
-//! region would be written over. So those that are free are filled while a file is opened, and given back afterwards: a
-//! program that closes one and opens a file may count on its number. What fills them can be neither read nor
-//! written, as what is closed cannot.
+//! A program may have closed one of the three and still write messages to that number. If the number belonged to a
+//! region's file, the region would be overwritten. So free numbers among the three are filled while a file is opened,
+//! and freed afterwards, because a program that closes one and opens a file may count on its number. The fillers can
+//! be neither read nor written, just as closed descriptors cannot.
 
 use crate::sync::fork;
 use std::fs::{self, File, OpenOptions};
@@ -16,38 +16,38 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// Standard input, output and errors.
 const STANDARD: std::ops::Range<RawFd> = 0..3;
 
-/// Held for as long as the numbers are filled or given back, a few calls that wait for nothing. No `Mutex`: a forked child
-/// takes it from a thread that the fork did not copy.
+/// Held while the numbers are filled or freed: a few calls that wait for nothing. Not a `Mutex`, because a forked
+/// child must take it over from a thread that the fork did not copy.
 static CHANGING: AtomicBool = AtomicBool::new(false);
-/// How many openings are under way. Changed under `CHANGING`.
+/// How many openings are in progress. Changed under `CHANGING`.
 static OPENINGS: AtomicU32 = AtomicU32::new(0);
-/// The numbers that are filled, a bit each. Changed under `CHANGING`.
+/// The numbers that are filled, one bit each. Changed under `CHANGING`.
 static FILLED: AtomicU32 = AtomicU32::new(0);
 
-/// Opens a file, above the three whatever happens.
+/// Opens a file; its descriptor is always above the three.
 pub(super) fn file(how: impl FnOnce() -> io::Result<File>) -> io::Result<File> {
     let opened = opening(how)?;
-    // One that the program closed in this very moment.
+    // The program may have closed one of the three at this very moment.
     if STANDARD.contains(&opened.as_raw_fd()) { opened.try_clone() } else { Ok(opened) }
 }
 
-/// Runs something that opens files, of which it may return some.
+/// Runs `how`, which opens files and may return some.
 pub(super) fn opening<T>(how: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let _under_way = Opening::begin()?;
     how()
 }
 
-/// A small file of the kernel's, whole.
+/// Reads a small file of the kernel, whole.
 pub(super) fn text(path: impl AsRef<Path>) -> io::Result<String> {
     opening(|| fs::read_to_string(path))
 }
 
-/// A folder, open to be synced or listed.
+/// Opens a folder to be synced or listed.
 pub(super) fn folder(path: &Path) -> io::Result<File> {
     file(|| OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path))
 }
 
-/// While one of these lives, no free number is below 3.
+/// While one of these exists, no free number is below 3.
 struct Opening;
 
 impl Opening {
@@ -57,7 +57,7 @@ impl Opening {
         }
         fork::on_child(end_in_child);
         let _changing = Changing::wait();
-        // A later one looks again: what was open when an earlier one began may be closed by now.
+        // Each opening checks again: a number that was in use when an earlier one began may be free by now.
         let filled = STANDARD.filter(|number| is_free(*number)).try_for_each(fill);
         // ORDERING: Relaxed: changed under `CHANGING`.
         match filled {
@@ -84,7 +84,7 @@ impl Drop for Opening {
     }
 }
 
-/// The right to fill and to give back.
+/// The lock on `CHANGING`.
 struct Changing;
 
 impl Changing {
@@ -99,17 +99,17 @@ impl Changing {
 
 impl Drop for Changing {
     fn drop(&mut self) {
-        // ORDERING: Release: what was changed comes before the next one's look.
+        // ORDERING: Release: the changes come before the next holder's look.
         CHANGING.store(false, Ordering::Release);
     }
 }
 
 fn is_free(number: RawFd) -> bool {
-    // SAFETY: a question about a number, whether it is open or not.
+    // SAFETY: a query about a number, whether it is open or not.
     unsafe { libc::fcntl(number, libc::F_GETFD) == -1 }
 }
 
-/// Takes the lowest free number, until `number` is taken by this or by anything else.
+/// Opens fillers on the lowest free numbers until `number` is in use, by a filler or by anything else.
 fn fill(number: RawFd) -> io::Result<()> {
     while is_free(number) {
         let flags = libc::O_PATH | libc::O_CLOEXEC;
@@ -129,21 +129,22 @@ fn fill(number: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes what fills the three. Of one that the program has replaced meanwhile nothing is left to close.
+/// Closes the fillers. If the program has replaced one meanwhile, nothing is left to close.
 fn give_back() {
-    // ORDERING: Relaxed: changed under `CHANGING`, or by a forked child's one thread.
+    // ORDERING: Relaxed: changed under `CHANGING`, or by the one thread of a forked child.
     let filled = FILLED.swap(0, Ordering::Relaxed);
     for number in STANDARD.filter(|number| filled & (1 << number) != 0) {
-        // SAFETY: a question about a number, whether it is open or not.
+        // SAFETY: a query about a number, whether it is open or not.
         let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
         if flags != -1 && flags & libc::O_PATH != 0 {
-            // SAFETY: the end of what `fill` opened.
+            // SAFETY: closes what `fill` opened.
             unsafe { libc::close(number) };
         }
     }
 }
 
-/// Ends in a forked child what its parent's threads were at. Only what a child of a threaded process may do.
+/// Ends in a forked child what its parent's threads had in progress. Only calls that a child of a threaded process
+/// may make.
 fn end_in_child() {
     give_back();
     // ORDERING: Relaxed: no other thread exists.

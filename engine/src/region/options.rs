@@ -10,57 +10,59 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most bytes of a region (16 TiB).
+/// The largest size of a region in bytes (16 TiB).
 pub(super) const REGION_MAX: u64 = REGION_FRAMES_MAX * FRAME_SIZE as u64;
-/// Addresses that an image gets: tests attach them by the million. In a model a frame's descriptor is heap.
+/// Addresses for an image: tests attach images by the million. In a model, the descriptor of each frame is heap
+/// memory.
 const IMAGE_ROOM: u64 = if cfg!(any(pagestone_shuttle, miri)) { 4 << 20 } else { 64 << 20 };
 
 /// A supplier of frames.
 #[derive(Debug)]
 pub enum Source {
-    /// A file, with or without a page cache, or a devdax device: which of them is found out.
+    /// A file, with or without a page cache, or a devdax device: attaching finds out which.
     File {
         /// Its path.
         path: PathBuf,
     },
     /// Anonymous memory, gone with the process.
     Memory {
-        /// Its first length.
+        /// Its initial length.
         bytes: u64,
     },
-    /// Private memory that begins with these bytes: crash states, damaged regions.
+    /// Private memory with these initial bytes: for crash states and damaged regions.
     Image(Vec<u8>),
 }
 
 /// How to attach a region.
 #[derive(Clone, Debug, Default)]
 pub struct RegionOptions {
-    /// Create the file if there is none.
+    /// Create the file if it does not exist.
     pub create: bool,
-    /// With `create`: fail if there is one.
+    /// With `create`: fail if it exists.
     pub create_new: bool,
-    /// Rights of a file that is created, less what the process masks (umask).
+    /// Permissions of a file that is created, less the process's umask.
     pub mode: Option<u32>,
-    /// How long a holder of the claim is waited for.
+    /// How long to wait for the holder of the claim.
     pub wait: Duration,
     /// Neither write nor exclude other readers.
     pub read_only: bool,
-    /// As `read_only`, but stores go to private memory: how an unclean region is read without changing it.
+    /// As `read_only`, but stores go to private memory: this is how a region that was not closed cleanly is read
+    /// without changing it.
     pub private: bool,
-    /// The region never grows beyond this, and its window is as wide.
+    /// The region never grows beyond this, and its window has this size.
     pub max_bytes: Option<u64>,
-    /// Fail if the medium is weaker.
+    /// Fail if the medium is weaker than this.
     pub required: Option<Durability>,
-    /// Take the medium to be of this class, whatever it is.
+    /// Treat the medium as this class, whatever it is.
     pub assume: Option<Durability>,
-    /// Allow storage that writes elsewhere when overwritten. There a store can meet a full disk, which is a
-    /// `SIGBUS`, although its block was allocated.
+    /// Allow storage that copies on write. There, a store can meet a full disk, which is a `SIGBUS`, although its
+    /// block was allocated.
     pub copy_on_write: bool,
-    /// Take whatever the last owner left for what a power loss leaves, whatever can be told of its end.
+    /// Treat the last owner's end as a power loss, whatever is known about it.
     pub assume_power_loss: bool,
-    /// Hears everything that goes through the region's door.
+    /// Records everything that goes through the region's [`Persist`](crate::persist::Persist).
     pub recorder: Option<Arc<Recorder>>,
-    /// Says it is this file on this boot (tests of recovery).
+    /// Overrides the identity: this file on this boot (for tests of recovery).
     pub identity: Option<Identity>,
 }
 
@@ -93,7 +95,7 @@ impl RegionOptions {
             return Err(Error::OutOfRange { what: "file length", value: len, limit: REGION_MAX });
         }
         let room = || if image || cfg!(pagestone_shuttle) { IMAGE_ROOM } else { addresses::share() };
-        // Twice what it has: an opening of a region that has filled its window gives it a wider one.
+        // Twice its length: reopening a region that has filled its window gives it a wider one.
         let window = self.max_bytes.unwrap_or_else(|| room().max(2 * len)).max(len).clamp(1, REGION_MAX);
         Ok(window.next_multiple_of(BLOCK))
     }

@@ -1,5 +1,5 @@
-//! Private stores to a device that only knows shared mappings (devdax): a block is replaced by a copy of its own
-//! before the first store to it. That is how an unclean region is read without changing it.
+//! Private stores to a device that only supports shared mappings (devdax): a block is replaced by a private copy
+//! before the first store to it. This is how a region that was not closed cleanly is read without changing it.
 
 use super::addresses;
 use crate::error::{Error, Result};
@@ -8,21 +8,21 @@ use memmap2::{Advice, MmapMut};
 use std::collections::BTreeSet;
 use std::{io, ptr};
 
-/// Which blocks are copies.
+/// The blocks that are private copies.
 #[derive(Debug)]
 pub(super) struct Overlay {
-    /// What the device can be mapped in, and so replaced in.
+    /// The unit in which the device is mapped, and so replaced.
     block: usize,
     copied: Mutex<BTreeSet<usize>>,
 }
 
 impl Overlay {
-    /// Over a device whose mappings are whole blocks.
+    /// An overlay over a device whose mappings are whole blocks.
     pub(super) fn new(block: u64) -> Self {
         Self { block: block as usize, copied: Mutex::default() }
     }
 
-    /// Makes a range of the mapping at `base` this process's own.
+    /// Makes a range of the mapping at `base` private to this process.
     ///
     /// # Safety
     /// The range lies in a mapping of whole blocks at `base`, readable, and the caller's to replace.
@@ -42,25 +42,25 @@ impl Overlay {
     }
 }
 
-/// Puts a private copy of `len` bytes in their place, in one step for the threads that read them meanwhile.
+/// Replaces `len` bytes by a private copy, in one step for threads that read them meanwhile.
 ///
 /// # Safety
 /// The bytes are whole pages, readable, and the caller's to replace.
 unsafe fn replace(at: *mut u8, len: usize) -> Result {
     let failed = |source| Error::io(format!("copying {len} bytes of the region to private memory"), source);
     let mut copy = MmapMut::map_anon(len).map_err(failed)?;
-    // As the rest of the window.
+    // As for the rest of the window.
     addresses::keep_unlocked(copy.as_mut_ptr(), len).map_err(failed)?;
     // SAFETY: `len` readable bytes, and as many new ones.
     unsafe { ptr::copy_nonoverlapping(at, copy.as_mut_ptr(), len) };
-    // A child that had it would hold what its parent reads.
+    // A child that inherited the copy would keep what its parent reads.
     copy.advise(Advice::DontFork).map_err(failed)?;
     let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
     // SAFETY: moves the mapping made above over bytes that are the caller's to replace.
     if unsafe { libc::mremap(copy.as_mut_ptr().cast(), len, len, how, at) } == libc::MAP_FAILED {
         return Err(failed(io::Error::last_os_error()));
     }
-    // It has no first place any more that a drop could unmap.
+    // The copy has moved: dropping it would unmap its old place.
     std::mem::forget(copy);
     Ok(())
 }
@@ -94,7 +94,7 @@ mod tests {
         let mut found = [0; 4 * BLOCK];
         file.read_exact_at(&mut found, 0).unwrap();
         assert_eq!(found, [7; 4 * BLOCK], "the medium was changed");
-        // What is not a copy still shows the medium.
+        // A block that is not copied still shows the medium.
         file.write_all_at(&[8], 0).unwrap();
         // SAFETY: mapped.
         assert_eq!(unsafe { base.read() }, 8);
@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// What the kernel says of the mapping that begins at or before this address.
+    /// The kernel's flags of the mapping that begins at or before this address.
     fn flags_of(address: usize) -> String {
         let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let begins = |line: &str| usize::from_str_radix(line.split_once('-')?.0, 16).ok();

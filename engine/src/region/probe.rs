@@ -1,4 +1,4 @@
-//! What a path leads to: a medium that a region can lie on, of which class, or something else.
+//! What a path names: a medium for a region, and its class; or something else.
 
 use super::below::{self, Bottom};
 use super::file_system::look;
@@ -14,20 +14,20 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Makes a mapping whose stores need nothing but flush and fence, or none at all.
+/// The flags of a mapping whose stores need only flush and fence, or nothing.
 pub(super) const SYNCHRONOUS: libc::c_int = libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC;
 
-/// What was found.
+/// What was found at a path.
 #[derive(Debug)]
 pub(super) struct Probe {
     pub kind: MediumKind,
-    /// How durable the medium is by itself.
+    /// How durable the medium itself is.
     pub class: Durability,
-    /// Whether that is a guess: what lies out of sight may keep what is synced.
+    /// Whether the class is a guess: a medium that cannot be seen may keep what is synced.
     pub guessed: bool,
-    /// Whether the processor's caches belong to what survives a power loss.
+    /// Whether the processor caches survive a power loss.
     pub caches_survive: bool,
-    /// Of a device: its length and alignment are given.
+    /// For a device: its length and alignment.
     pub geometry: Option<Geometry>,
 }
 
@@ -38,7 +38,7 @@ impl Probe {
         Self { kind, class, guessed: false, caches_survive: false, geometry: None }
     }
 
-    /// An open file or device at `path`, which `refuse` has let pass.
+    /// Examines an open file or device at `path`, which `refuse` has accepted.
     pub(super) fn of(
         path: &Path,
         file: BorrowedFd<'_>,
@@ -77,7 +77,7 @@ impl Probe {
     }
 }
 
-/// The class of a file that is to be made in `directory`.
+/// The class of a file that is to be created in `directory`.
 pub(super) fn class_of_new_file(directory: &Path, options: &RegionOptions) -> Result<Durability> {
     let looking = |error| Error::io(format!("looking at the folder {directory:?}"), error);
     let folder = below::open_for_looking(directory).map_err(looking)?;
@@ -85,7 +85,8 @@ pub(super) fn class_of_new_file(directory: &Path, options: &RegionOptions) -> Re
     if class == Durability::Volatile || options.required != Some(Durability::CacheLine) {
         return Ok(class);
     }
-    // Only a file can tell: one without a name, that goes with its descriptor. Every file system that has DAX has those.
+    // Only a file can show it: one without a name, which goes with its descriptor. Every file system with DAX
+    // supports those.
     let nameless = opening::file(|| {
         OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open(directory)
     });
@@ -97,7 +98,7 @@ pub(super) fn class_of_new_file(directory: &Path, options: &RegionOptions) -> Re
 
 const DEVICE: &str = "it is a device, and not persistent memory (devdax); name a file or a devdax device";
 
-/// Refuses what no region can lie on, before it is opened: to open a device may be to act on it.
+/// Refuses whatever no region can lie on, before it is opened: opening a device may already have effects.
 pub(super) fn refuse(path: &Path, found: &Metadata) -> Result {
     let kind = found.file_type();
     let hint = if kind.is_file() {
@@ -122,12 +123,13 @@ fn unfit(path: &Path, hint: &str) -> Error {
     Error::NotARegion { path: path.into(), hint: hint.into() }
 }
 
-/// Whether this processor's stores can be made durable one by one. Else only the kernel's file sync will do.
+/// Whether this processor can make single stores durable. If not, only the kernel's file sync can.
 fn can_flush(caches_survive: bool) -> bool {
     caches_survive || FlushInstruction::detect() != FlushInstruction::Nothing
 }
 
-/// Whether the kernel promises that a mapping's blocks are durably the file's once they can be stored to.
+/// Whether the kernel guarantees that the blocks of a mapping belong to the file durably before they can be stored
+/// to.
 fn maps_synchronously(file: BorrowedFd<'_>) -> Result<bool> {
     // SAFETY: a new mapping at an address of the kernel's choice. It is never touched, so the file may be empty.
     let at = unsafe {
@@ -140,7 +142,7 @@ fn maps_synchronously(file: BorrowedFd<'_>) -> Result<bool> {
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        // EINVAL: kernels before 4.15, and valgrind, know no such mapping.
+        // EINVAL: kernels before 4.15, and valgrind, do not support such mappings.
         Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ENODEV) => Ok(false),
         _ => Err(Error::io("asking whether the region's file can be mapped synchronously", error)),
     }
@@ -151,8 +153,8 @@ fn has_dax_attribute(file: BorrowedFd<'_>) -> bool {
     look(file, 0).is_ok_and(|found| found.stx_attributes & libc::STATX_ATTR_DAX as u64 != 0)
 }
 
-/// What the file system of an open file or folder at `path` lies on. One that writes elsewhere is refused, unless that is
-/// allowed.
+/// What the file system of an open file or folder at `path` lies on. A file system that copies on write is refused,
+/// unless it is allowed.
 fn bottom_of_file_system(path: &Path, file: BorrowedFd<'_>, options: &RegionOptions) -> Result<Bottom> {
     match below::copies_on_write(file)? {
         Some(name) if !options.copy_on_write && !options.private && !options.read_only => {

@@ -1,43 +1,43 @@
-//! The reaper: which thread lets closed regions go. What a region waits for, and how it goes, is `close`'s.
+//! The reaper: which thread releases closed regions. `close` has what a region waits for and how it is released.
 
 use super::map;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::sync::{Global, Mutex};
 
-/// Lets closed regions go, on one thread at a time: a thread that comes second finds them gone, and not merely in the
-/// hands of the first.
+/// Releases closed regions, on one thread at a time. A second thread waits, so that it finds them released, not
+/// merely in the hands of the first.
 #[derive(Default)]
 pub(super) struct Reaper {
     at_work: Mutex<()>,
-    /// Regions that are closed and not let go.
+    /// The number of regions that are closed and not yet released.
     closing: AtomicUsize,
-    /// A thread came while another was at work: that one looks again.
+    /// Set when a thread came while another was at work: the other one then looks again.
     knocked: AtomicBool,
 }
 
 pub(super) static REAPER: Global<Reaper> = Global::new(Reaper::default);
 
 impl Reaper {
-    /// One more region closes.
+    /// One more region is closing.
     pub(super) fn closes(&self) {
-        // ORDERING: Release: a put that finds its frame held finds this too (`last_put`).
+        // ORDERING: Release: a put that sees its frame held sees this count too (`last_put`).
         self.closing.fetch_add(1, Ordering::Release);
     }
 
-    /// One of them is gone.
+    /// One of them has been released.
     pub(super) fn has_gone(&self) {
-        // ORDERING: Relaxed: too many is a look in vain.
+        // ORDERING: Relaxed: a count that is too high costs one unneeded look.
         self.closing.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether there are closed regions. Behind a fence, after a last put.
+    /// Whether there are closed regions. Called after a fence that follows a last put.
     pub(super) fn has_closing(&self) -> bool {
-        // ORDERING: Relaxed: the fence.
+        // ORDERING: Relaxed: the fence orders it.
         self.closing.load(Ordering::Relaxed) != 0
     }
 
-    /// Runs `work` while no other thread is at it. A last put that came meanwhile found the lock taken and left the region
-    /// to this thread, whatever `work` had already seen of it: so this looks again.
+    /// Runs `work` while no other thread is at it. A last put that came meanwhile found the lock taken and left the
+    /// region to this thread, whatever `work` had already seen of it: so this thread looks again.
     pub(super) fn alone<R>(&self, work: impl FnOnce() -> R) -> R {
         let alone = self.at_work.lock();
         let done = work();
@@ -50,10 +50,10 @@ impl Reaper {
         done
     }
 
-    /// Lets go of what may be let go, or has the thread that is at it look again.
+    /// Releases the regions that can be released, or makes the thread at work look again.
     pub(super) fn knock(&self) {
-        // ORDERING: SeqCst, with the fences: one thread knocks and finds the lock taken, another lets the lock go and
-        // then looks for a knock; one of the two sees the other.
+        // ORDERING: SeqCst, with the fences: one thread knocks and finds the lock taken; another releases the lock
+        // and then looks for a knock. One of the two sees the other.
         self.knocked.store(true, Ordering::SeqCst);
         while self.knocked.load(Ordering::SeqCst) {
             fence(Ordering::SeqCst);
@@ -65,7 +65,7 @@ impl Reaper {
     }
 
     fn look(&self) {
-        // ORDERING: SeqCst: see `knock`. Lowered first: a knock that comes during the look leads to another look.
+        // ORDERING: SeqCst: see `knock`. Cleared first: a knock that comes during the look leads to another look.
         self.knocked.store(false, Ordering::SeqCst);
         for region in map::closed() {
             region.finish();
@@ -73,7 +73,7 @@ impl Reaper {
     }
 }
 
-/// Lets go of what was closed while pinned, and of what was dropped without being closed.
+/// Releases regions that were closed while pinned, and regions that were dropped without being closed.
 pub(super) fn reap() {
     let reaper = REAPER.get();
     reaper.alone(|| {

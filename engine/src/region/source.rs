@@ -1,4 +1,4 @@
-//! What a source is: opened, claimed, and classed.
+//! Opens, claims and classifies a source.
 
 use super::claim::{self, Claim};
 use super::growth;
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a region knows of its medium.
+/// What a region knows about its medium.
 #[derive(Debug)]
 pub(super) struct Medium {
     pub path: Option<Arc<Path>>,
@@ -33,13 +33,14 @@ pub(super) struct Medium {
 }
 
 impl Medium {
-    /// The class by whose rules this medium is written to: what may be a disk is synced, though nothing is claimed of it.
+    /// The class by whose rules this medium is written: what may be a disk is synced, although it is not claimed to
+    /// be durable.
     pub(super) fn protocol(&self) -> Durability {
         if self.guessed { Durability::Fdatasync } else { self.class }
     }
 }
 
-/// A source that is open and ours.
+/// A source that is open and claimed.
 pub(super) struct Opened {
     pub medium: Medium,
     /// The class to work with.
@@ -51,7 +52,7 @@ pub(super) struct Opened {
 /// Where the bytes are.
 pub(super) enum Backing {
     File(Claim),
-    /// A device that is mapped in multiples of `align`.
+    /// A device, mapped in multiples of `align`.
     Device {
         claim: Claim,
         align: u64,
@@ -60,7 +61,7 @@ pub(super) enum Backing {
 }
 
 impl Backing {
-    /// The claim, where there is something to claim.
+    /// The claim, if there is one.
     pub(super) fn claim(&self) -> Option<&Claim> {
         match self {
             Self::File(claim) | Self::Device { claim, .. } => Some(claim),
@@ -68,7 +69,7 @@ impl Backing {
         }
     }
 
-    /// As [`Self::claim`], to keep.
+    /// As [`Self::claim`], by value.
     pub(super) fn into_claim(self) -> Option<Claim> {
         match self {
             Self::File(claim) | Self::Device { claim, .. } => Some(claim),
@@ -77,7 +78,7 @@ impl Backing {
     }
 }
 
-/// Opens and claims a source, and names its class.
+/// Opens and claims a source, and determines its class.
 pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
     let (path, probe, backing) = match source {
         Source::File { path } => {
@@ -88,7 +89,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
             };
             (Some(path), probe, backing)
         }
-        // Miri maps no files.
+        // Miri cannot map files.
         Source::Memory { bytes } if cfg!(miri) => {
             (None, Probe::memory(), Backing::Image(vec![0; bytes as usize]))
         }
@@ -127,7 +128,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
         (None, Some(claim), _) => Identity::of(claim.descriptor()?)?,
         (None, None, _) => Identity::of_memory(),
     };
-    // Locks are of a name in /dev, and a device may have several.
+    // A lock belongs to one node in /dev, and a device may have several nodes.
     let writes = !(options.read_only || options.private);
     if let Some(path) =
         path.as_deref().filter(|_| probe.geometry.is_some() && map::excludes(identity, writes))
@@ -148,7 +149,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
 
 /// The class to work with: the medium's or the assumed one; an error if it is weaker than required.
 fn effective(path: Option<&Path>, medium: Durability, options: &RegionOptions) -> Result<Durability> {
-    // Of an opening that only reads this is asked for as well, although its own stores are private.
+    // An opening that only reads is checked as well, although its own stores are private.
     let available = options.assume.unwrap_or(medium);
     match options.required {
         Some(required) if available < required => Err(Error::TooWeak {
@@ -164,12 +165,12 @@ fn effective(path: Option<&Path>, medium: Durability, options: &RegionOptions) -
     }
 }
 
-/// Rights of a file that is created, where nothing else was asked for.
+/// The default permissions of a file that is created.
 const MODE: u32 = 0o644;
 /// How often a file may be replaced while it is being claimed.
 const REPLACED_MAX: u32 = 100;
 
-/// Opens, claims and probes a file or device; creates a file where asked to, unless it would be too weak.
+/// Opens, claims and probes a file or device. Creates a file if asked to, unless its medium would be too weak.
 fn open_path(path: &Path, options: &RegionOptions) -> Result<(Claim, Probe)> {
     let start = Instant::now();
     for _ in 0..REPLACED_MAX {
@@ -211,14 +212,15 @@ fn claim_path(path: &Path, options: &RegionOptions, wait: Duration) -> Result<(C
     let look = |file: BorrowedFd<'_>| {
         claim::metadata(file).map_err(|error| Error::io(format!("looking at {path:?}"), error))
     };
-    // Looked at again: the path may have changed hands between the two calls.
+    // Checked again: another file may have taken the path between the two calls.
     let found = look(file.as_fd())?;
     probe::refuse(path, &found)?;
     let mut claim = Claim::take(file, path, exclusive, wait, created)?;
     if !created {
         return Ok((claim, found));
     }
-    // Another process may have had the claim before, and have made a region of the file: then that process has made it.
+    // Another process may have claimed the file first and made a region of it: then the file counts as that
+    // process's.
     let found = look(claim.descriptor()?)?;
     if found.len() == 0 {
         claim.made(path, &found);
@@ -233,10 +235,10 @@ fn exists(path: &Path) -> Error {
     Error::io(format!("creating {path:?}, which must not be there"), why)
 }
 
-/// Makes the name of an open file durable. A directory that may be written and not be read cannot be synced by itself, and on
-/// some file systems none can: the file system is synced then.
+/// Makes the name of an open file durable. A directory that is writable but not readable cannot be synced by itself,
+/// and some file systems sync no directories: then the file system is synced.
 pub(super) fn sync_name(path: &Path, file: BorrowedFd<'_>) -> Result {
-    // The name may be a link to the file's own.
+    // The name may be a link to the file's own name.
     let real = std::fs::canonicalize(path);
     let synced = match opening::folder(parent(real.as_deref().unwrap_or(path))) {
         Ok(directory) => match persist::sync_directory(&directory) {
@@ -249,10 +251,11 @@ pub(super) fn sync_name(path: &Path, file: BorrowedFd<'_>) -> Result {
     synced.map_err(|error| Error::io(format!("making the name of {path:?} durable"), error))
 }
 
-/// Opens the file; `true` if it did not exist.
+/// Opens the file; `true` if this call created it.
 fn open_or_create(path: &Path, write: bool, options: &RegionOptions) -> io::Result<(File, bool)> {
     let mut how = OpenOptions::new();
-    // Neither flag matters to a regular file; whatever else the path has become must not block or be adopted.
+    // Neither flag matters for a regular file. If the path has become something else, opening it must not block, nor
+    // make it the controlling terminal.
     how.read(true).write(write).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     match opening::file(|| how.open(path)) {
         Err(error) if options.create && error.kind() == io::ErrorKind::NotFound => {}

@@ -1,4 +1,4 @@
-//! What sysfs says of devices: a devdax device's geometry, and what the platform saves when the power fails.
+//! What sysfs reports about devices: a devdax device's geometry, and what the platform saves when the power fails.
 
 use super::opening;
 use crate::error::{Error, Result};
@@ -15,30 +15,30 @@ pub(super) struct Node(PathBuf);
 /// The geometry of a devdax device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Geometry {
-    /// Bytes of it.
+    /// Its size in bytes.
     pub size: u64,
-    /// What addresses, offsets and lengths of its mappings are multiples of.
+    /// The addresses, offsets and lengths of its mappings are multiples of this.
     pub align: u64,
 }
 
 impl Node {
-    /// Of a character device.
+    /// The directory of a character device.
     pub(super) fn of_character(device: u64) -> Option<Self> {
         Self::find(Path::new(ROOT), "char", device)
     }
 
-    /// Of a block device.
+    /// The directory of a block device.
     pub(super) fn of_block(device: u64) -> Option<Self> {
         Self::find(Path::new(ROOT), "block", device)
     }
 
-    /// The true path, so that its parents are the device's parents.
+    /// The path without links, so that its parents are the device's parents.
     fn find(root: &Path, class: &str, device: u64) -> Option<Self> {
         let (major, minor) = (libc::major(device), libc::minor(device));
         fs::canonicalize(root.join("dev").join(class).join(format!("{major}:{minor}"))).ok().map(Self)
     }
 
-    /// What the kernel calls it.
+    /// The kernel's name for it.
     pub(super) fn name(&self) -> Option<String> {
         Some(self.0.file_name()?.to_str()?.to_owned())
     }
@@ -50,7 +50,7 @@ impl Node {
         links.filter_map(|link| fs::canonicalize(link.path()).ok().map(Self)).collect()
     }
 
-    /// The disk that it is a part of, or itself.
+    /// The disk that it is a partition of, or itself.
     fn disk(&self) -> &Path {
         let parent = self.0.parent().filter(|_| self.0.join("partition").exists());
         parent.unwrap_or(&self.0)
@@ -63,13 +63,13 @@ impl Node {
         numbered("ram") || numbered("zram")
     }
 
-    /// The file that it shows as a disk.
+    /// The file behind a loop device.
     pub(super) fn backing_file(&self) -> Option<PathBuf> {
         let path = opening::text(self.disk().join("loop/backing_file")).ok()?;
         Some(path.trim_end_matches('\n').into())
     }
 
-    /// The devices that it is put together of.
+    /// The devices that it consists of.
     pub(super) fn parts(&self) -> Vec<Self> {
         Self::all_in(&self.disk().join("slaves"))
     }
@@ -79,7 +79,7 @@ impl Node {
         fs::read_link(self.0.join("subsystem")).is_ok_and(|link| link.ends_with("dax"))
     }
 
-    /// A devdax device's size and alignment; neither is ever assumed.
+    /// A devdax device's size and alignment. Neither is ever assumed.
     pub(super) fn geometry(&self) -> Result<Geometry> {
         let found = Geometry { size: self.number("size")?, align: self.number("align")? };
         if !found.align.is_power_of_two() || found.align < 4096 || found.size % found.align != 0 {
@@ -89,8 +89,8 @@ impl Node {
         Ok(found)
     }
 
-    /// Whether what is in the processor's caches survives a power loss (eADR): then stores need a fence and no flush.
-    /// False where the kernel does not say so.
+    /// Whether the contents of the processor caches survive a power loss (eADR): then stores need a fence and no
+    /// flush. False if the kernel does not say so.
     pub(super) fn caches_survive(&self) -> bool {
         let said = self.0.ancestors().find_map(|at| opening::text(at.join("persistence_domain")).ok());
         said.is_some_and(|domain| domain.trim_end() == "cpu_cache")

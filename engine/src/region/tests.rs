@@ -171,7 +171,7 @@ fn an_identity_names_file_and_boot() {
     assert_ne!(holder.start_time, 0);
 }
 
-/// Starts a file sync that fails, stops it inside, and begins `other` meanwhile.
+/// Starts a file sync that fails, stops it midway, and runs `other` meanwhile.
 fn while_a_sync_fails(other: impl Fn(&Memory) -> Result + Send + Sync) -> Result {
     use std::sync::mpsc::channel;
     let (region, recorder) = recorded(Durability::Fdatasync, 8192);
@@ -197,7 +197,7 @@ fn while_a_sync_fails(other: impl Fn(&Memory) -> Result + Send + Sync) -> Result
     })
 }
 
-/// The kernel tells an error of write-back once: to the sync that failed, or to one that ran beside it.
+/// The kernel reports a write-back error once: to the sync that failed, or to one that ran beside it.
 #[test]
 fn no_file_operation_succeeds_beside_one_that_fails() {
     let sync = while_a_sync_fails(Memory::sync_file);

@@ -1,20 +1,21 @@
-//! How much of a file was stored to since it was synced last: a hint of what its next sync will wait for.
+//! How much of a file was stored to since its last sync: an estimate of the work of its next sync.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Bytes that are counted as one.
+/// Bytes that are counted as one part.
 const PART: u64 = 1 << 16;
-/// Parts that are told apart. Those a multiple of so many apart push each other out, and are counted anew each time.
+/// Parts that are remembered. Two parts whose numbers differ by a multiple of this share a slot, and each is counted
+/// anew when it replaces the other.
 const SLOTS: usize = 512;
 
-/// Parts that were stored to since the last sync began, counted at least once each.
+/// The parts that were stored to since the last sync began, each counted at least once.
 ///
-/// A store notes its part with two loads, unless it is the part's first since the sync. Nothing but speed depends on it.
+/// A store costs two loads, unless it is its part's first since the sync. Only speed depends on the count.
 #[derive(Debug)]
 pub(super) struct Unsynced {
-    /// The round in which a part was last noted, and the part's number above it.
+    /// The round in which a part was last noted, with the part's number in the upper bits.
     slots: Box<[AtomicU64]>,
-    /// One for each sync, from 1 on: an empty slot is of no round.
+    /// Counts the syncs, from 1: an empty slot belongs to no round.
     round: AtomicU32,
     parts: AtomicU64,
 }
@@ -25,10 +26,10 @@ impl Unsynced {
         Self { slots, round: AtomicU32::new(1), parts: AtomicU64::new(0) }
     }
 
-    /// Bytes are stored.
+    /// Notes a store.
     #[inline]
     pub fn note(&self, offset: u64, len: usize) {
-        // ORDERING: Relaxed, here and below: a hint, and no other memory is found by it.
+        // ORDERING: Relaxed, here and below: an estimate, which publishes no other memory.
         let round = self.round.load(Ordering::Relaxed);
         let last = (offset + len.saturating_sub(1) as u64) / PART;
         for part in offset / PART..=last {
@@ -41,16 +42,16 @@ impl Unsynced {
         }
     }
 
-    /// A sync of the whole file begins: what is stored from now on is the next one's.
+    /// A sync of the whole file begins: later stores count for the next one.
     pub fn begin_round(&self) {
         // ORDERING: Relaxed: a store between the two is counted for one of the rounds, or for none.
         self.round.fetch_add(1, Ordering::Relaxed);
         self.parts.store(0, Ordering::Relaxed);
     }
 
-    /// Bytes of the parts that were stored to.
+    /// The bytes of the parts that were stored to.
     pub fn bytes(&self) -> u64 {
-        // ORDERING: Relaxed: a hint.
+        // ORDERING: Relaxed: an estimate.
         self.parts.load(Ordering::Relaxed).saturating_mul(PART)
     }
 }

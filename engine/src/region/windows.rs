@@ -1,7 +1,7 @@
-//! The address map: whose window an address lies in.
+//! The address map: finds the region whose window contains an address.
 //!
-//! A snapshot that every look-up by address reads without a lock. One that was replaced is freed when no reader is in it
-//! any more. It keeps nothing alive: a region that was let go is gone, and so is its tenant, whatever an old snapshot says.
+//! Each look-up by address reads a snapshot without a lock. A replaced snapshot is freed once no reader uses it. A
+//! snapshot keeps nothing alive: a released region is gone, and so is its tenant, whatever an old snapshot says.
 
 use super::Region;
 use crate::sync::Global;
@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
-/// What stands on a region, and is found by an address of it.
+/// What uses a region (a store), and can be found by any address of it.
 pub type Tenant = dyn Any + Send + Sync;
 
 /// The addresses of an attached region.
@@ -38,13 +38,13 @@ impl Window {
 }
 
 impl Windows {
-    /// From now on these are all. One thread at a time.
+    /// Replaces all windows. One thread at a time.
     pub(super) fn replace(&self, mut windows: Vec<Window>) {
         windows.sort_by_key(|window| window.start);
         self.0.store(Arc::new(windows));
     }
 
-    /// What `take` makes of the window that holds this address, and of the byte's place in it.
+    /// Calls `take` with the window that contains this address, and the offset in it.
     fn find<R>(&self, address: usize, take: impl FnOnce(&Window, u64) -> Option<R>) -> Option<R> {
         let windows = self.0.load();
         let after = windows.partition_point(|window| window.start <= address);
@@ -54,13 +54,13 @@ impl Windows {
     }
 }
 
-/// The region whose window holds this address, and the byte offset there.
+/// The region whose window contains this address, and the byte offset in it.
 #[must_use]
 pub fn region_at(address: *const u8) -> Option<(Arc<Region>, u64)> {
     WINDOWS.get().find(address.addr(), |window, offset| Some((window.region.upgrade()?, offset)))
 }
 
-/// What stands on the region whose window holds this address, as far as it was published.
+/// The tenant of the region whose window contains this address, if it was published.
 #[must_use]
 pub fn tenant_at(address: *const u8) -> Option<Arc<Tenant>> {
     WINDOWS.get().find(address.addr(), |window, _| window.tenant.as_ref()?.upgrade())

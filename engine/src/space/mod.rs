@@ -1,13 +1,12 @@
-//! Space managers: they say what a frame is for.
+//! Space managers: they know what each frame is used for.
 //!
-//! Pins, latches and guards ([`page`](crate::page)) know frames; what a frame holds is the business of a space
-//! manager. The object [`store`](crate::store) is the built-in one. The split of work:
+//! Pins, latches and guards ([`page`](crate::page)) know only frames. A space manager knows what a frame holds. The
+//! object [`store`](crate::store) is the built-in one. They share the work as follows:
 //!
-//! - The manager changes the role of frames only inside `Pages::roles`. There it asks for
-//!   each frame it wants back whether it is pinned (`Roles::detach`). An idle frame
-//!   it may free at once; a busy one stays out of use until its last pin has dropped and
-//!   `Roles::take_released` hands it over.
-//! - A pin by frame number or address is only given after the manager vouched for the frame.
+//! - The manager changes the use of frames only inside `Pages::roles`. There it asks for each frame that it wants
+//!   back whether the frame is pinned (`Roles::detach`). It may free an idle frame at once. A pinned frame stays out
+//!   of use until its last pin is dropped and `Roles::take_released` returns it.
+//! - A pin by frame number or address is made only after the manager has vouched for the frame.
 #![forbid(unsafe_code)]
 
 mod owner;
@@ -19,17 +18,18 @@ pub(crate) use source::{PageSource, Place};
 use crate::error::Result;
 use crate::units::FrameNo;
 
-/// What pins must know of the space they work on.
+/// What pins must ask the space manager.
 pub trait SpaceManager: Send + Sync {
-    /// The frame that holds this page now; `None` for a hole, and for a page of no open object.
+    /// The frame that holds this page now; `None` for a hole, and for a page of an object that is not open.
     fn map(&self, page: Owner) -> Result<Option<FrameNo>>;
 
-    /// Before the first store of an opening: sees to it that all that is in use has blocks of its own, and admits stores.
+    /// Before the first store of an opening: gives everything in use its own blocks, and admits stores.
     fn prepare(&self) -> Result;
 
-    /// Whether a power loss would store former bytes over what is stored in this frame now. The caller has latched it.
+    /// Whether recovery after a power loss would store older bytes over the bytes that are now stored in this frame.
+    /// The caller has latched it.
     fn would_replay(&self, frame: FrameNo) -> bool;
 
-    /// For each frame the page that it holds; `None` for free frames, metadata, and pages that were cut off.
+    /// The page of each frame; `None` for free frames, metadata, and pages that were cut off.
     fn owners(&self, frames: &[FrameNo]) -> Result<Vec<Option<Owner>>>;
 }

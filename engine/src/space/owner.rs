@@ -1,16 +1,17 @@
-//! The owner word of a descriptor: which page a frame holds.
+//! The owner word of a descriptor: the page that a frame holds.
 
 use crate::units::PageIndex;
 
-/// Bits of a page's index; the object's number has the rest.
+/// Bits of the page's index; the other bits are the object's number.
 const INDEX_BITS: u32 = 36;
 const OBJECT_MASK: u64 = (1 << (64 - INDEX_BITS)) - 1;
 const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 
 /// A page of an object, as a descriptor remembers it.
 ///
-/// It is a hint: it says where a frame's dirt is noted and which page a frame shows. The word 0 means "unknown"; of an
-/// object's number it keeps the low 28 bits, so that two objects may look alike after 2^28 creations.
+/// It is a hint: it says under which object a frame's dirty lines are noted and which page a frame shows. The word 0
+/// means "unknown". It keeps only the low 28 bits of an object's number, so two objects may look alike after 2^28
+/// creations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Owner {
     object: u32,
@@ -18,7 +19,7 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Pages an object may have.
+    /// Maximum number of pages of an object.
     pub const PAGES_MAX: u64 = 1 << INDEX_BITS;
 
     /// Page `index` of the object with number `object`.
@@ -36,12 +37,12 @@ impl Owner {
     pub const fn index(self) -> PageIndex {
         PageIndex(self.index)
     }
-    /// As the descriptor stores it.
+    /// The word as the descriptor stores it.
     #[must_use]
     pub const fn word(self) -> u64 {
         (self.object as u64) << INDEX_BITS | self.index
     }
-    /// From a descriptor's word; `None` when it is unknown or shared by several.
+    /// From a descriptor's word; `None` if it is unknown or shared by several.
     #[must_use]
     pub const fn of_word(word: u64) -> Option<Self> {
         match word >> INDEX_BITS {

@@ -1,28 +1,28 @@
-//! Where the pages of one object are: what a look-up asks that misses.
+//! The places of the pages of one object, for lookups that miss the cache.
 
 use crate::error::Result;
 use crate::units::{FrameNo, PageIndex};
 
-/// Where a page is.
+/// The place of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
     /// In this frame.
     Frame(FrameNo),
-    /// Nowhere: it has no content, and reads as zeros.
+    /// In no frame: it has no content and reads as zeros.
     Hole,
-    /// It has content that is in no frame now.
+    /// It has content that is not in a frame at the moment.
     #[allow(dead_code, reason = "what is stored in objects is in frames; a cache will have such pages")]
     Absent,
 }
 
-/// What says where the pages of one object are.
+/// A source of the places of one object's pages.
 pub(crate) trait PageSource {
-    /// Where a page is.
+    /// The place of a page.
     fn place(&self, page: PageIndex) -> Result<Place>;
 
-    /// Where the `count` pages from `first` on are.
+    /// The places of `count` pages from `first` on.
     fn places(&self, first: PageIndex, count: usize) -> Result<Vec<Place>>;
 
-    /// A frame that was named is about to be taken for a page's: an error says what else it is used for.
+    /// Checks a frame that is about to be used for a page. An error says what else it is used for.
     fn meet(&self, frame: FrameNo) -> Result;
 }

@@ -1,4 +1,4 @@
-//! Failure-atomic batches: bytes of any number of objects, all or nothing. How they are committed: `commit`.
+//! Failure-atomic batches: changes of any number of objects, all or nothing. The commit is in `engine/commit.rs`.
 
 use super::Store;
 use super::object::Object;
@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Writes to objects of one store that happen together or not at all, whatever the moment of a crash.
+/// Writes to objects of one store that are made together or not at all, whenever a crash may come.
 ///
-/// Bytes are staged in memory until [`commit`](Self::commit); dropping a batch forgets them. Readers see each page as it
-/// was or as it will be, never a mix; between pages they may see some new and some old, unless the caller keeps them out.
-/// Only lines that differ from what the objects hold are logged.
+/// Bytes are staged in memory until [`commit`](Self::commit); dropping a batch discards them. Readers see each page
+/// before or after the batch, never a mix. Of several pages they may see some old and some new, unless the caller
+/// keeps readers out. Only cache lines that differ from the objects are logged.
 ///
 /// ```
 /// use pagestone::Store;
@@ -31,9 +31,9 @@ use std::sync::Arc;
 #[must_use = "a batch that is dropped writes nothing"]
 pub struct Batch {
     engine: Arc<Engine>,
-    /// By the objects' numbers.
+    /// By the numbers of the objects.
     targets: BTreeMap<u64, Target>,
-    /// Bytes of all of them; where writes overlap, those that count.
+    /// Staged bytes of all objects; overlapping writes count once.
     staged: u64,
 }
 
@@ -45,18 +45,18 @@ impl Store {
 }
 
 impl Batch {
-    /// Bytes that a batch may have staged: a quarter of a GiB.
+    /// Maximum number of staged bytes: a quarter of a GiB.
     pub const BYTES_MAX: u64 = 256 << 20;
 
-    /// Stages `bytes` at `offset` of an object of this store; what was staged there before is replaced. Past its end the
-    /// object will grow.
+    /// Stages `bytes` at `offset` of an object of this store, and replaces what was staged there. A write past the
+    /// end will grow the object.
     ///
     /// # Durability
     /// None before [`commit`](Self::commit).
     ///
     /// # Errors
     /// `OutOfRange` beyond [`Object::LEN_MAX`] and [`BYTES_MAX`](Self::BYTES_MAX); `Invalid` for an object of another
-    /// store; `Io` (`ENOMEM`) without memory for the bytes. The batch is as before.
+    /// store; `Io` (`ENOMEM`) if there is no memory for the bytes. The batch is unchanged.
     pub fn write_at(&mut self, object: &Object, offset: u64, bytes: &[u8]) -> Result {
         check_end(offset, bytes.len() as u64)?;
         let (staged, len) = (self.staged, bytes.len() as u64);
@@ -72,14 +72,14 @@ impl Batch {
         Ok(())
     }
 
-    /// Extends an object to at least `len` bytes; what no write covers reads as zeros.
+    /// Stages a growth of an object to at least `len` bytes. Bytes that no write covers read as zeros.
     ///
     /// # Durability
     /// None before [`commit`](Self::commit).
     ///
     /// # Errors
-    /// `Invalid` when the object is longer already: a batch does not cut. `OutOfRange`, and `Invalid` for an object of
-    /// another store.
+    /// `Invalid` if the object is already longer, because a batch does not cut, or for an object of another store;
+    /// `OutOfRange`.
     pub fn set_len(&mut self, object: &Object, len: u64) -> Result {
         check_end(len, 0)?;
         let target = self.target(object)?;
@@ -91,7 +91,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Bytes staged; where writes overlap, those that count.
+    /// The number of staged bytes; overlapping writes count once.
     #[must_use]
     pub fn staged_bytes(&self) -> u64 {
         self.staged
@@ -105,22 +105,22 @@ impl Batch {
         Ok(self.targets.entry(object.id()).or_insert_with(fresh))
     }
 
-    /// Writes everything that is staged, together.
+    /// Writes everything that is staged, atomically.
     ///
-    /// The caller holds no guard on any page of the store: a commit waits for latches of its pages, and others may wait
-    /// for the caller's.
+    /// The calling thread must hold no guard on any page of the store: a commit waits for the latches of its pages,
+    /// and other threads may wait for the caller's.
     ///
     /// # Durability
-    /// On return all of it survives a power loss (a `Volatile` region survives none). If the process or the power dies
-    /// before, all of it is there afterwards, or nothing.
+    /// On return all of it survives a power loss (in a `Volatile` region nothing does). If the process dies or the
+    /// power fails before, all of it is there afterwards, or nothing.
     ///
     /// # Errors
-    /// `NoSpace`, also where a large batch would have to be written to too many places of a fragmented region that
-    /// cannot grow; `Io` (`ENOMEM`) without memory for its pages; `OutOfRange` when it lets more objects grow than the region's log has room for (255 with a log of the
-    /// usual size; those that only change are not counted): nothing has changed. `WaitsForItself` when this thread
-    /// holds a guard on a page of the store; `Busy` when a [`ReadRange`](crate::page::ReadRange) of a page it changes
-    /// is kept: nothing has changed. A failed flush poisons the region: whether the batch happened is known only when
-    /// the region is opened again.
+    /// `NoSpace`, also if a large batch would need too many separate runs of a fragmented region that cannot grow;
+    /// `Io` (`ENOMEM`) if there is no memory for its pages; `OutOfRange` if more objects grow than a record of the
+    /// log holds (255 with the default log; objects that only change do not count); `WaitsForItself` if this thread
+    /// holds a guard on a page of the store; `Busy` if a [`ReadRange`](crate::page::ReadRange) of a page that it
+    /// changes is kept. In all these cases nothing has changed. A failed flush poisons the region; then only the next
+    /// opening shows whether the batch happened.
     pub fn commit(self) -> Result {
         let Self { engine, targets, .. } = self;
         let engine = &engine;
@@ -132,7 +132,7 @@ impl Batch {
             return Ok(());
         }
         engine.ensure_whole()?;
-        // An equal line that a dead process stored is durable only after that.
+        // Before this, an equal line that a dead process stored may not be durable.
         engine.pages.region().memory().sync_inherited()?;
         engine.with_room(|| commit(engine, &mut targets))
     }

@@ -1,10 +1,10 @@
-//! The end of a store.
+//! Closing a store.
 
 use super::Store;
 use crate::error::{Error, Result};
 use std::{fmt, io};
 
-/// A store that was not closed, and why not. `?` makes the [`Error`] of it, and drops the store as its last handle is.
+/// A store that was not closed, and the reason. `?` converts it into the [`Error`] and drops the store.
 ///
 /// ```
 /// # use pagestone::{Store, store::CloseError};
@@ -21,9 +21,9 @@ use std::{fmt, io};
 /// ```
 #[derive(Debug)]
 pub struct CloseError {
-    /// The store, as it was: to be closed again, or dropped.
+    /// The store, unchanged. Close it again or drop it.
     pub store: Store,
-    /// Why it is not closed.
+    /// The reason.
     pub error: Error,
 }
 
@@ -52,14 +52,15 @@ impl From<CloseError> for io::Error {
 }
 
 impl Store {
-    /// Ends the store in order: everything is durable, the region is marked clean, unmapped and free for others.
+    /// Closes the store: everything is made durable, the region is marked clean and unmapped, and other processes can
+    /// open it.
     ///
     /// # Durability
     /// As [`sync`](Self::sync).
     ///
     /// # Errors
-    /// `Busy` while there are other handles, open objects, pinned pages or a latch that was forgotten; the store comes
-    /// back, unharmed. Any other error is of what was tried; the store comes back too, to be closed again or dropped.
+    /// `Busy` while there are other handles, open objects, pinned pages or a forgotten latch. With every error the
+    /// store is returned, to be closed again or dropped.
     pub fn close(self) -> Result<(), CloseError> {
         match self.engine.close() {
             Ok(()) => Ok(()),
@@ -67,11 +68,11 @@ impl Store {
         }
     }
 
-    /// Whether [`close`](Self::close) would be refused now, for a caller that cannot give the store away to ask. It counts
-    /// this handle as the one that would be closed.
+    /// Checks whether [`close`](Self::close) would be refused now, for a caller that cannot give up its handle to
+    /// ask. This handle counts as the one that would be closed.
     ///
     /// # Errors
-    /// `Busy`, as by [`close`](Self::close). Whatever else speaks against it, that one tells.
+    /// `Busy`, as from [`close`](Self::close). Other errors are left to `close`.
     pub fn refuse_in_use(&self) -> Result {
         match self.engine.ready_to_close() {
             Err(busy @ Error::Busy { .. }) => Err(busy),

@@ -1,4 +1,4 @@
-//! What a store says of itself.
+//! Facts, counters and checks of a store.
 
 use super::{Object, Store};
 use crate::error::Result;
@@ -11,80 +11,81 @@ use crate::units::{Durability, FRAME_SIZE, MediumKind, PageIndex, PfnRange};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Pages looked at in one go by [`Object::mapped`].
+/// Number of pages that [`Object::mapped`] reads at once.
 const MAPPED_BATCH: usize = 4096;
 
-/// A named object, as [`Store::list`] shows it.
+/// A named object in the result of [`Store::list`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Entry {
     /// Its name.
     pub name: Vec<u8>,
-    /// Its number; never used twice in a region.
+    /// Its number, which is never used again in the region.
     pub id: u64,
     /// Its length in bytes.
     pub len: u64,
-    /// What it is for; 1 is plain content.
+    /// Its kind; 1 is plain content.
     pub kind: u8,
 }
 
-/// What a store is.
+/// Facts about a store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Info {
     /// The file; `None` for memory.
     pub path: Option<Arc<Path>>,
-    /// Which file that is; of memory, what stands for one.
+    /// The identity of the file; memory has a substitute.
     pub file: FileId,
-    /// What the store lies on.
+    /// The kind of its medium.
     pub kind: MediumKind,
-    /// How durable a sync is taken to be.
+    /// The durability that a sync gives.
     pub durability: Durability,
-    /// Whether that was assumed, and is not known of the medium.
+    /// Whether that was assumed, and is not a property of the medium.
     pub assumed: bool,
-    /// How durable the medium is by itself, as far as can be told.
+    /// The durability of the medium itself, as far as it is known.
     pub medium: Durability,
-    /// Whether the processor's caches survive a power loss (eADR): cache lines are fenced then, and not flushed.
+    /// Whether the processor's caches survive a power loss (eADR). Then a fence is enough, and cache lines are not
+    /// flushed.
     pub caches_survive: bool,
-    /// Whether nothing reaches the medium.
+    /// Whether the store is open read-only.
     pub read_only: bool,
-    /// Frames the region has now.
+    /// Current number of frames of the region.
     pub frames: u64,
-    /// All pfns the region may come to use.
+    /// All pfns that the region may use when it grows.
     pub pfns: PfnRange,
     /// Frames of the redo log.
     pub log_frames: u32,
     /// The region's identity, made when it was formatted.
     pub uuid: [u8; 16],
-    /// How often the region was opened and changed.
+    /// How many openings have changed the region.
     pub generation: u64,
 }
 
-/// A file, whatever its names are.
+/// Identifies a file independently of its names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FileId {
-    /// The device it is on, as `stat` says.
+    /// Its device, as in `stat`.
     pub device: u64,
-    /// Its number there.
+    /// Its inode number.
     pub inode: u64,
 }
 
-/// How much of an object has frames, as [`Object::mapped`] finds it.
+/// How much of an object has frames, as returned by [`Object::mapped`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Mapped {
     /// Pages that have a frame.
     pub pages: u64,
-    /// Runs of pages whose frames follow each other in memory.
+    /// Runs of pages with adjacent frames.
     pub runs: u64,
 }
 
-/// A kind of defect that [`Store::check`] knows.
+/// A kind of defect that [`Store::check`] can find.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Defect {
-    /// What a [`Finding`](super::Finding) of it is called.
+    /// The name that a [`Finding`](super::Finding) of it has.
     pub name: &'static str,
-    /// What it means.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 
@@ -94,7 +95,7 @@ pub fn defects() -> impl Iterator<Item = Defect> {
 }
 
 impl Store {
-    /// What the store is.
+    /// Facts about the store.
     #[must_use]
     pub fn info(&self) -> Info {
         let (region, log) = (self.engine.pages.region(), &self.engine.log);
@@ -115,25 +116,26 @@ impl Store {
         }
     }
 
-    /// How the last owner's life ended, and what this opening made of it: which of the two columns of
-    /// [`durability`](crate::durability) counts for what was not synced. The same for as long as the store is open.
+    /// How the last owner ended, and what this opening did about it. It decides which of the two columns of
+    /// [`durability`](crate::durability) applies to data that was not synced. The value does not change while the
+    /// store is open.
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.engine.log.recovery()
     }
 
-    /// Whether the store's file is still as long as it was. No other program may cut it while it is open; where one
-    /// has, a touch of a page that is gone ends the process (`SIGBUS`): a server asks before each piece of work. It is
-    /// one system call.
+    /// Checks that the store's file is still as long as it was, by one system call. No other program may cut the file
+    /// while it is open. If one did, an access to a page that is gone ends the process (`SIGBUS`), so a server calls
+    /// this before each piece of work.
     ///
     /// # Errors
-    /// `Truncated`, and `Poisoned` ever after.
+    /// `Truncated` once, and `Poisoned` from then on.
     pub fn check_length(&self) -> Result {
         self.engine.ensure_whole()
     }
 
-    /// Counters. The way of a pin that hits counts nothing; its pins are in each page's
-    /// [`info`](crate::page::PageRef::info). In a forked child those of the store's work are zero.
+    /// Counters. A pin that hits counts nothing here; the number of pins of a page is in its
+    /// [`info`](crate::page::PageRef::info). In a forked child the counters of the store's work are zero.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let table = FrameTable::global().stats();
@@ -171,18 +173,19 @@ impl Store {
         }
     }
 
-    /// Lets nothing more change the region until it is opened again: for a border that has caught a panic, behind which the
-    /// state in memory may be half made. What is stored is as a crash at this moment would leave it.
+    /// Poisons the region, so that nothing changes it before it is opened again. It is for a language boundary that
+    /// has caught a panic, after which the state in memory may be incomplete. The bytes on the medium stay as a crash
+    /// at this moment would leave them.
     pub fn poison(&self, why: &str) {
         self.engine.pages.region().poison(why);
     }
 
-    /// Walks everything on the medium, as it was when this began, and names each defect. Changes go on meanwhile, and frames
-    /// that they free are used again when it is done; a change that finds no other room ends that, and changes wait for a
-    /// second walk.
+    /// Walks all structures on the medium, in the state at the beginning of the call, and names each defect. Changes
+    /// go on meanwhile, and frames that they free are used again after the check. If a change finds no other room,
+    /// the first walk ends, and changes wait for a second one.
     ///
     /// # Errors
-    /// Of reading, not of what was found.
+    /// Errors of reading. Defects are not errors.
     pub fn check(&self) -> Result<Report> {
         self.engine.ensure_whole()?;
         let mut report = self.engine.ledger.check()?;
@@ -190,7 +193,7 @@ impl Store {
         Ok(report)
     }
 
-    /// Why the region takes no more changes, once a commit has failed.
+    /// Why the region accepts no more changes, after a commit has failed.
     #[must_use]
     pub fn poisoned(&self) -> Option<String> {
         self.engine.pages.region().poisoned()
@@ -198,7 +201,7 @@ impl Store {
 }
 
 impl Object {
-    /// How many pages have a frame, and in how many runs of frames that follow each other.
+    /// The number of pages with a frame, and of runs of adjacent frames.
     ///
     /// # Errors
     /// `Corrupt`.

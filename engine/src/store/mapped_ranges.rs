@@ -1,18 +1,18 @@
-//! The bytes of an object that are no holes.
+//! The ranges of an object that are not holes.
 
 use super::Object;
 use crate::error::Result;
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::ops::Range;
 
-/// Pages asked for at once.
+/// Number of pages that are read at once.
 const BATCH: usize = 4096;
 /// Bytes of a page.
 const PAGE: u64 = FRAME_SIZE as u64;
 
 impl Object {
-    /// The ranges of `bytes` whose pages have frames, ascending, apart from each other, and cut off at the object's end. What
-    /// lies between them reads as zeros. It costs what is mapped, not how long the object is.
+    /// The ranges of `bytes` whose pages have frames, ascending, not adjacent, and cut off at the object's end. The
+    /// bytes between them read as zeros. The cost depends on what is mapped, not on the length of the object.
     ///
     /// ```
     /// use pagestone::Store;
@@ -27,8 +27,8 @@ impl Object {
     /// ```
     ///
     /// # Errors
-    /// An item is `Corrupt` where the map cannot be read; nothing follows it. What other threads change meanwhile is seen or
-    /// not.
+    /// An item is `Corrupt` if the map cannot be read; no item follows it. Concurrent changes of other threads may be
+    /// seen or not.
     #[must_use]
     pub fn mapped_ranges(&self, bytes: Range<u64>) -> MappedRanges {
         let end = bytes.end.min(self.len());
@@ -41,18 +41,18 @@ impl Object {
     }
 }
 
-/// What [`Object::mapped_ranges`] returns.
+/// The iterator of [`Object::mapped_ranges`].
 #[derive(Debug)]
 pub struct MappedRanges {
     object: Object,
     bytes: Range<u64>,
-    /// Those that no batch has shown yet.
+    /// The pages that no batch has returned yet.
     pages: Range<u64>,
     batch: std::vec::IntoIter<(PageIndex, FrameNo)>,
 }
 
 impl MappedRanges {
-    /// The next page that has a frame, if `wanted` takes it.
+    /// The next page with a frame, if `wanted` accepts it.
     fn next_page(&mut self, wanted: impl Fn(u64) -> bool) -> Result<Option<u64>> {
         if self.batch.len() == 0 && !self.pages.is_empty() {
             let engine = &self.object.shared.engine;

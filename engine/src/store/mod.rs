@@ -1,4 +1,4 @@
-//! The object store: named, sparse, byte-addressed objects whose pages are pinned where they lie.
+//! The object store: named, sparse, byte-addressed objects whose pages are pinned in place.
 //!
 //! ```
 //! use pagestone::Store;
@@ -19,8 +19,9 @@
 //! # }
 //! ```
 //!
-//! What a call changed survives the death of the process when it returns. A power loss survives what was synced; what
-//! was not may be there or not, operation by operation, and no page ever shows what it held for another object.
+//! The changes of a call that returned survive the death of the process. They survive a power loss once they are
+//! synced. Without a sync, a power loss may keep or lose them, operation by operation, but a page never shows bytes
+//! that it held for another object.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -48,12 +49,12 @@ use crate::units::PfnRange;
 use std::fmt;
 use std::sync::Arc;
 
-/// An open store. Clones are handles of the same one.
+/// An open store. Clones are handles of the same store.
 ///
-/// Open objects keep their store open. [`close`](Self::close) ends it in order and says what went wrong; dropping the
-/// last handle does the same as well as it can. Pins that outlive the store keep its memory mapped and the region
-/// claimed; the last of them to drop unmaps it and ends the claim. What was stored through them after the store had gone is
-/// there at the next opening, and survives a power loss as what was never synced.
+/// Open objects keep their store open. [`close`](Self::close) ends the store and reports errors; dropping the last
+/// handle does the same as far as possible. Pins that outlive the store keep its memory mapped and the region
+/// claimed; the last of them to drop unmaps it and ends the claim. Bytes that were stored through them after the
+/// store had gone are there at the next opening, and after a power loss they count as not synced.
 #[derive(Clone)]
 pub struct Store {
     engine: Arc<Engine>,
@@ -61,30 +62,30 @@ pub struct Store {
 }
 
 impl Store {
-    /// How to open a store.
+    /// The options of an opening, to be set and opened.
     pub fn options() -> Options {
         Options::new()
     }
 
-    /// Pins on the frames of a range of pfns, in order: the same descriptors, counts and release as of pins made
-    /// through objects or by address.
+    /// Pins the frames of a range of pfns, in order. The pins use the same descriptors and counts as pins by object
+    /// or by address, and are released in the same way.
     ///
     /// # Errors
-    /// `OutOfRange` for pfns that are not of this store; `Invalid` when a frame holds no page of an object; `Detached`
-    /// when its page was cut off. No pin is left behind.
+    /// `OutOfRange` for pfns outside this store; `Invalid` if a frame holds no page of an object; `Detached` if its
+    /// page was cut off. On an error no pin stays.
     pub fn frames(&self, range: PfnRange) -> Result<Vec<PageRef>> {
         self.engine.pages.frames(range)
     }
 
-    /// The pages of the store's region, for a caller that passes pins around by address.
+    /// The pages of the store's region, for callers that pass pins around by address.
     #[must_use]
     pub fn pages(&self) -> &Pages {
         &self.engine.pages
     }
 
-    /// Gives free space back to the file system: how many bytes. The region's file keeps its length and gets holes; what is
-    /// stored later takes its space from the disk again. Some of this happens by itself, where more than 16 MiB and an
-    /// eighth of the region is free.
+    /// Returns free space to the file system, and returns the number of bytes. The region's file keeps its length and
+    /// gets holes; later writes take space from the disk again. The engine does a part of this by itself if more than
+    /// 16 MiB and 1/8 of the region is free.
     ///
     /// ```
     /// # use pagestone::Store;
@@ -97,21 +98,22 @@ impl Store {
     /// # }
     /// ```
     ///
-    /// Each free run is one call of the file system: of milliseconds on a disk that is told of it, so that a region with very
-    /// many small holes takes minutes. Other calls go on meanwhile.
+    /// Each free run is one call of the file system. That takes milliseconds if the disk is told of it, so a region
+    /// with very many small free runs takes minutes. Other calls go on meanwhile.
     ///
     /// # Durability
-    /// What went back was freed durably before. Names and sizes are durable on return, as far as they were changed before.
+    /// The returned space had been freed durably before. Names and sizes that were changed before are durable on
+    /// return.
     ///
     /// # Errors
-    /// `ReadOnly`; `Io` where the file system cannot make holes. What is stored is as before.
+    /// `ReadOnly`; `Io` if the file system cannot make holes. No stored byte changes.
     pub fn compact(&self) -> Result<u64> {
         self.engine.begin_walk_and_change()?;
         self.engine.settle()?;
         self.engine.ledger.compact()
     }
 
-    /// Makes everything durable that was written before, to any object.
+    /// Makes everything durable that was written to any object before.
     ///
     /// # Durability
     /// On return it survives a power loss (a `Volatile` region survives none).

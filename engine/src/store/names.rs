@@ -1,4 +1,4 @@
-//! Names: create, open, rename, unlink, list.
+//! Names of objects: create, open, rename, unlink, list.
 
 use super::object::Object;
 use super::{Entry, Store};
@@ -8,8 +8,8 @@ use crate::media::{ObjectKind, ObjectSlot};
 use crate::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
 
-/// The lock of a store's names: they, and which objects are open, change together under it. Handles of the store and of its
-/// objects share it.
+/// The lock of a store's names. Names, and the set of open objects, change together under it. Handles of the store
+/// and of its objects share it.
 #[derive(Default)]
 pub(super) struct Names(Mutex<()>);
 
@@ -20,10 +20,11 @@ impl Names {
 }
 
 impl Store {
-    /// Makes an empty object.
+    /// Creates an empty object.
     ///
     /// # Durability
-    /// On return it survives the death of the process; after a sync of the object, or of the store, a power loss.
+    /// On return the object survives the death of the process. After a sync of the object or of the store, it
+    /// survives a power loss.
     ///
     /// # Errors
     /// `Exists`, `BadName`, `NoSpace`.
@@ -49,7 +50,7 @@ impl Store {
         }
     }
 
-    /// Opens an object, made if there is none.
+    /// Opens an object, and creates it if it does not exist.
     ///
     /// # Durability
     /// As [`create`](Self::create).
@@ -72,7 +73,7 @@ impl Store {
         })
     }
 
-    /// The length of an object, if there is one of this name.
+    /// The length of the object of this name, if there is one.
     pub fn exists(&self, name: impl AsRef<[u8]>) -> Result<Option<u64>> {
         self.engine.ensure_whole()?;
         let _names = self.names.lock();
@@ -82,10 +83,10 @@ impl Store {
         }
     }
 
-    /// Gives an object another name. An object of that name is replaced, as by [`unlink`](Self::unlink).
+    /// Renames an object. An existing object of the new name is replaced, as by [`unlink`](Self::unlink).
     ///
     /// # Durability
-    /// As [`create`](Self::create). After a crash the new name means the old object or the new one, never nothing.
+    /// As [`create`](Self::create). After a crash the new name means the old object or the new one, never none.
     ///
     /// # Errors
     /// `NotFound`, `BadName`.
@@ -100,7 +101,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes an object's name away. Open handles and pins go on working; the object goes with the last handle.
+    /// Removes the name of an object. Open handles and pins still work; the object ends with its last handle.
     ///
     /// # Durability
     /// As [`create`](Self::create).
@@ -117,13 +118,14 @@ impl Store {
         Ok(())
     }
 
-    /// The objects that have a name, in the order of their names. Others may change names meanwhile: one that is there
-    /// from the beginning to the end is given once; one that comes or goes meanwhile is given once or not at all.
+    /// The objects that have a name, in the order of their names. If names change meanwhile, an object that is there
+    /// from the beginning to the end is listed once; one that comes or goes is listed once or not at all.
     pub fn list(&self) -> Result<Vec<Entry>> {
         self.list_prefix("")
     }
 
-    /// As [`list`](Self::list), of the names that begin with `prefix`. It looks at all names: the directory is a hash.
+    /// As [`list`](Self::list), for names that begin with `prefix`. It reads all names, because the directory is a
+    /// hash table.
     ///
     /// ```
     /// # use pagestone::Store;
@@ -152,7 +154,7 @@ impl Store {
         Ok(entries)
     }
 
-    /// Makes an object while `names` is held. Nothing of a former life lies behind its end.
+    /// Creates an object while `names` is held. A new object has nothing beyond its end.
     fn create_named(&self, name: &[u8]) -> Result<Object> {
         let slot = self.engine.ledger.create_object(name, ObjectKind::PLAIN)?;
         let object = self.object(slot)?;
@@ -160,12 +162,13 @@ impl Store {
         Ok(object)
     }
 
-    /// A handle of the object in a slot, which is opened if it is not open. `names` is held.
+    /// A handle of the object in a slot, which is opened if necessary. `names` is held.
     fn object(&self, slot: ObjectSlot) -> Result<Object> {
         Ok(Object { shared: self.engine.share(slot)?, names: Arc::clone(&self.names) })
     }
 
-    /// An object has lost its name. `names` is held, so no thread opens it meanwhile, and none can later.
+    /// Handles an object that has lost its name. `names` is held, so no thread opens it meanwhile, and none can
+    /// later.
     fn abandon(&self, slot: ObjectSlot) -> Gone {
         match self.engine.open.get(slot) {
             Some(shared) => {
@@ -176,7 +179,8 @@ impl Store {
         }
     }
 
-    /// A nameless object goes: now, or with its last handle. A thread that wants a name does not wait for that.
+    /// Removes a nameless object, now or with its last handle. Threads that need the lock of the names do not wait
+    /// for it.
     fn let_go(&self, gone: Gone) {
         match gone {
             Gone::Open(shared) => drop(shared),
@@ -188,7 +192,7 @@ impl Store {
 
 /// An object without a name.
 enum Gone {
-    /// It had handles: this may be the last holder now.
+    /// It had handles; this may be the last one now.
     Open(Arc<OpenObject>),
     /// It is not open.
     Closed(ObjectSlot, Result<Option<(u64, bool)>>),

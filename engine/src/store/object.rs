@@ -1,4 +1,4 @@
-//! Objects: named content.
+//! Objects: named arrays of bytes and pages.
 
 use super::Store;
 use super::names::Names;
@@ -10,17 +10,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What [`Object::pin_range`] finds. Others may change the object meanwhile: it is what was true.
+/// The result of [`Object::pin_range`]. Other threads may change the object meanwhile, so it may be outdated.
 #[derive(Debug)]
 #[must_use = "a pin that is dropped at once protects nothing"]
 pub enum PinRange {
-    /// The range, all of it pinned.
+    /// The whole range, pinned.
     Pinned(PinnedRange),
-    /// A page of it was never written, and has no frame: [`Object::allocate`] gives it one.
+    /// A page of it was never written and has no frame; [`Object::allocate`] gives it one.
     Hole,
     /// It reaches past the object's end.
     PastEnd,
-    /// All its pages have frames, which do not follow each other in memory: a smaller range may.
+    /// All its pages have frames, but the frames are not adjacent in memory. A smaller range may be pinned.
     Scattered,
 }
 
@@ -37,8 +37,8 @@ impl PinRange {
 
 /// An open object: a sparse array of bytes, and of pages that can be pinned.
 ///
-/// Clones, and handles opened by name, are the same object with the same pages. An object that is unlinked while it is
-/// open lives until its last handle is dropped.
+/// Clones, and handles opened by name, refer to the same object and the same pages. An object that is unlinked while
+/// it is open lives until its last handle is dropped.
 ///
 /// ```
 /// use pagestone::Store;
@@ -63,10 +63,10 @@ pub struct Object {
 }
 
 impl Object {
-    /// The greatest length: 2^36 pages.
+    /// The maximum length: 2^36 pages.
     pub const LEN_MAX: u64 = LEN_MAX;
 
-    /// The object's number; never used twice in a region.
+    /// The number of the object, which is never used again in the region.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.shared.id
@@ -91,37 +91,37 @@ impl Object {
         self.len() == 0
     }
 
-    /// Whether its name is gone: it goes with its last handle.
+    /// Whether its name was removed. The object then ends with its last handle.
     #[must_use]
     pub fn is_unlinked(&self) -> bool {
         self.shared.is_unlinked()
     }
 
-    /// Copies bytes from `offset` on; says how many. Fewer than asked for only at the object's end. Holes read as
-    /// zeros. Of each page a read sees a concurrent write whole or not at all. It needs no latch that may be refused for
-    /// long: any number of threads, or of guards, may be reading the page.
+    /// Copies bytes from `offset` on, and returns their number, which is smaller than requested only at the object's
+    /// end. Holes read as zeros. Within a page, a read sees a concurrent write completely or not at all. It needs no
+    /// latch that other readers could exhaust: any number of threads or guards may read the page.
     ///
     /// # Errors
-    /// `WaitsForItself` where this thread holds the write guard of a page.
+    /// `WaitsForItself` if this thread holds the write guard of a page.
     pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
         self.shared.read_at(offset, into)
     }
 
-    /// Stores all of `bytes` at `offset`. Past the end the object grows; the gap reads as zeros. Others see what falls
-    /// into one page whole or not at all, page by page.
+    /// Stores all of `bytes` at `offset`. A write past the end grows the object, and the gap reads as zeros. Within
+    /// each page, readers see the write completely or not at all.
     ///
     /// # Durability
-    /// On return the bytes survive the death of the process; after [`sync`](Self::sync), a power loss. Until then a
-    /// power loss may leave any of them.
+    /// On return the bytes survive the death of the process. After [`sync`](Self::sync) they survive a power loss;
+    /// before that, a power loss may keep any part of them.
     ///
     /// # Errors
-    /// `NoSpace`, `OutOfRange`: the object is as before, except that bytes inside its old length may be new.
+    /// `NoSpace`, `OutOfRange`: the object is unchanged, except that bytes inside its old length may be new.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result {
         let mut progress = Progress::default();
         self.shared.engine.with_room(|| self.shared.write_at(offset, bytes, &mut progress))
     }
 
-    /// Stores `bytes` at the end; says where that was. Appends of several threads do not overlap.
+    /// Stores `bytes` at the end, and returns their position. Appends of several threads do not overlap.
     ///
     /// # Durability
     /// As [`write_at`](Self::write_at).
@@ -129,8 +129,9 @@ impl Object {
         self.shared.engine.with_room(|| self.shared.append(bytes))
     }
 
-    /// Cuts or extends the object. Bytes cut off are gone at once, and read as zeros if it grows again; pages that are
-    /// pinned meanwhile stay as they are for their holders, and their frames are used again after the last pin.
+    /// Cuts or extends the object. Bytes that are cut off are gone at once, and read as zeros if the object grows
+    /// again. Pages that are pinned meanwhile keep their bytes for their pins, and their frames are used again after
+    /// the last pin.
     ///
     /// ```
     /// # use pagestone::{Error, PageIndex, Store};
@@ -154,9 +155,9 @@ impl Object {
         self.shared.engine.with_room(|| self.shared.set_len(len))
     }
 
-    /// As [`set_len`](Self::set_len), but first waits, at most for `wait`, until no page that is cut off is pinned.
-    /// Each page is looked at by itself: a pin that is taken later does not hold the cut up. While its pins are waited
-    /// for, new ones wait, for 50 ms at a time.
+    /// As [`set_len`](Self::set_len), but first waits, for at most `wait`, until no page that is cut off is pinned.
+    /// Each page is checked separately: a pin that is taken after its check does not delay the cut. While the call
+    /// waits for a page's pins, new pins of the page wait, for 50 ms at a time.
     ///
     /// # Durability
     /// As [`write_at`](Self::write_at).
@@ -169,49 +170,50 @@ impl Object {
         self.shared.engine.with_room(|| self.shared.set_len(len))
     }
 
-    /// Gives every hole of a range a frame of zeros, beyond the end too; the length stays. Writes into the range then
-    /// need no space and change no map: an object that is appended to grows ahead this way.
+    /// Fills every hole of a range with a frame of zeros, also beyond the end; the length stays. Later writes into
+    /// the range need no space and change no map, so an object that is appended to can grow ahead in this way.
     ///
     /// # Durability
     /// As [`write_at`](Self::write_at).
     ///
     /// # Errors
-    /// `NoSpace`: some holes inside the length may have been filled, and read as before; nothing beyond it stays.
+    /// `NoSpace`: some holes inside the length may be filled, and read as before. Nothing beyond the length stays
+    /// allocated.
     pub fn allocate(&self, offset: u64, len: u64) -> Result {
         self.shared.engine.with_room(|| self.shared.allocate(offset, len))
     }
 
-    /// Makes a range read as zeros, and gives its whole pages back. The length stays.
+    /// Makes a range read as zeros and frees its whole pages. The length stays.
     ///
     /// # Durability
     /// As [`write_at`](Self::write_at).
     ///
     /// # Errors
-    /// `NoSpace` when the region is full and thousands of pages are cut off and still pinned: part of the range may be
-    /// zeros.
+    /// `NoSpace` if the region is full and thousands of pages are cut off and still pinned: a part of the range may
+    /// be zeros.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result {
         self.shared.engine.with_room(|| self.shared.punch_hole(offset, len))
     }
 
-    /// As [`punch_hole`](Self::punch_hole), but first waits, at most for `wait`, until none of the pages that it gives back is
-    /// pinned: as [`set_len_wait`](Self::set_len_wait).
+    /// As [`punch_hole`](Self::punch_hole), but first waits, for at most `wait`, until none of the pages that it
+    /// frees is pinned, as [`set_len_wait`](Self::set_len_wait) does.
     ///
     /// # Durability
     /// As [`write_at`](Self::write_at).
     ///
     /// # Errors
-    /// `TimedOut`: nothing has changed. As [`punch_hole`](Self::punch_hole).
+    /// `TimedOut`: nothing has changed. Also those of [`punch_hole`](Self::punch_hole).
     pub fn punch_hole_wait(&self, offset: u64, len: u64, wait: Duration) -> Result {
         let end = check_end(offset, len)?;
         self.shared.wait_for_pins(self.shared.whole_pages(offset, end), wait)?;
         self.punch_hole(offset, len)
     }
 
-    /// Makes everything durable that was written to the object before, by whatever thread and through whatever
-    /// handle, pin or address. Its cost is what is dirty, not what is large.
+    /// Makes everything durable that was written to the object before, by any thread and through any handle, pin or
+    /// address. The cost depends on the number of dirty bytes, not on the size of the object.
     ///
     /// # Durability
-    /// On return bytes, length and name survive a power loss (a `Volatile` region survives none).
+    /// On return bytes, length and name survive a power loss (in a `Volatile` region nothing does).
     ///
     /// # Errors
     /// A failed flush poisons the region: this and all later calls fail until it is opened again.
@@ -219,7 +221,7 @@ impl Object {
         self.shared.engine.sync_object(self.shared.id)
     }
 
-    /// As [`sync`](Self::sync), for the bytes of a range; more may become durable.
+    /// As [`sync`](Self::sync), for the bytes of a range. More may become durable.
     ///
     /// # Durability
     /// As [`sync`](Self::sync), for the range.
@@ -228,9 +230,9 @@ impl Object {
         self.shared.engine.sync_pages(self.shared.id, pages)
     }
 
-    /// Pins a page. `None` for a hole, and past the end: nothing is allocated to read.
+    /// Pins a page. `None` for a hole and past the end: reading allocates nothing.
     ///
-    /// A page that is in use costs one atomic addition and a few loads.
+    /// A pin of a page that is in use costs one atomic addition and a few loads.
     ///
     /// # Errors
     /// `TooManyPins`, `PoisonedFrame`, `Corrupt`.
@@ -242,7 +244,7 @@ impl Object {
         }
     }
 
-    /// Pins a page to write to it. A hole is filled with a frame of zeros. Past the end, the object grows to the end of
+    /// Pins a page for writing. A hole is filled with a frame of zeros. Past the end, the object grows to the end of
     /// that page.
     ///
     /// # Durability
@@ -258,8 +260,8 @@ impl Object {
         }
     }
 
-    /// Pins the pages of a byte range, if their frames follow each other in memory. What cannot be pinned can be read
-    /// ([`read_at`](Self::read_at)).
+    /// Pins the pages of a byte range, if their frames are adjacent in memory. A range that cannot be pinned can be
+    /// read ([`read_at`](Self::read_at)).
     ///
     /// ```
     /// # use pagestone::{Store, store::PinRange};
@@ -289,13 +291,13 @@ impl Object {
         let mut scattered = false;
         for index in (index.0 + 1..PageIndex::pages_for(end)).map(PageIndex) {
             let Some(page) = self.pin(index)? else { return Ok(self.nothing_at(index)) };
-            // A hole that follows is what the caller can do something about.
+            // A later hole is reported instead, because the caller can fill it.
             scattered |= !scattered && range.extend(page).is_err();
         }
         Ok(if scattered { PinRange::Scattered } else { PinRange::Pinned(range) })
     }
 
-    /// Why a page has no frame: it may lie past the end by now.
+    /// Why a page has no frame. It may be past the end by now.
     #[cold]
     fn nothing_at(&self, index: PageIndex) -> PinRange {
         if index.0 < PageIndex::pages_for(self.len()) { PinRange::Hole } else { PinRange::PastEnd }

@@ -1,4 +1,4 @@
-//! How to open a store.
+//! Options for opening a store.
 
 use super::Store;
 use crate::engine::{Engine, let_go};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How to open a store; made by [`Store::options`].
+/// Options for opening a store, made by [`Store::options`].
 ///
 /// ```
 /// use pagestone::{Durability, Error, Store};
@@ -33,93 +33,95 @@ pub struct Options {
 }
 
 impl Options {
-    /// To open an existing store for reading and writing.
+    /// Options to open an existing store for reading and writing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Make the store if the file is missing, empty, or was never formatted to the end.
+    /// Creates the store if the file is missing, empty, or was never completely formatted.
     pub fn create(mut self, yes: bool) -> Self {
         self.region.create = yes;
         self
     }
 
-    /// With [`create`](Self::create), fail if there is a file already. One that was made goes again when the opening fails.
+    /// With [`create`](Self::create): fails if the file exists. If the opening fails later, the new file is removed.
     pub fn create_new(mut self, yes: bool) -> Self {
         self.region.create_new = yes;
         self
     }
 
-    /// The rights of a file that is made, such as `0o600`, less what the process's umask takes; without, `0o644`.
+    /// The permissions of a new file, such as `0o600`, before the process's umask is applied. The default is `0o644`.
     pub fn mode(mut self, rights: u32) -> Self {
         self.region.mode = Some(rights);
         self
     }
 
-    /// Wait at the opening for as long as another process, or this one, has the store open. Without, only an owner that
-    /// was killed and is still being cleared away is waited for, and for a moment one that reads.
+    /// How long the opening waits while another process, or this one, has the store open. By default it waits only
+    /// for an owner that was killed and has not gone yet, and for a moment for a reader.
     pub fn wait(mut self, time: Duration) -> Self {
         self.region.wait = time;
         self
     }
 
-    /// With [`create`](Self::create), make a new store on a device (devdax), whatever it holds. A store that is there is
-    /// lost. Without this, a device that holds anything is refused; to find that out, it is read to its end.
+    /// With [`create`](Self::create): creates a new store on a device (devdax), whatever the device holds. An
+    /// existing store is lost. Without this, a device that holds anything is refused; to find out, the opening reads
+    /// it to its end.
     pub fn overwrite(mut self, yes: bool) -> Self {
         self.overwrite = yes;
         self
     }
 
-    /// Only read: nothing is written to the medium, other readers are let in. What a crash left is replayed in memory. (The one
-    /// exception: a disk that refused what a dead owner had stored. The kernel tells it once, so the region is marked.)
+    /// Opens read-only: nothing is written to the medium, and other readers are allowed. The log that a crash left is
+    /// replayed in memory. (There is one exception: if a disk refused the bytes of a dead owner, the region is marked
+    /// as failed, because the kernel reports this only once.)
     pub fn read_only(mut self, yes: bool) -> Self {
         // Private, so that the replay of an unclean region stays in this process.
         (self.region.read_only, self.region.private) = (yes, yes);
         self
     }
 
-    /// The region never grows beyond this, and takes as many addresses. Without it a region takes a 1,024th of the addresses
-    /// that the process has left, at least 1 GiB; one that outgrows them answers `NoAddresses`, and its next opening gives it
-    /// more.
+    /// The region never grows beyond this size, and reserves as many addresses. By default a region reserves 1/1024
+    /// of the addresses that the process has left, and at least 1 GiB. A region that outgrows its addresses returns
+    /// `NoAddresses`, and its next opening reserves more.
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.region.max_bytes = Some(bytes);
         self
     }
 
-    /// Fail with `TooWeak` if the medium is weaker.
+    /// Fails with `TooWeak` if the medium does not have this durability.
     pub fn require(mut self, class: Durability) -> Self {
         self.region.required = Some(class);
         self
     }
 
-    /// Take the medium to be of this class, whatever it is. [`Info`](super::Info) shows it.
+    /// Treats the medium as this class, whatever it is. [`Info`](super::Info) reports it as assumed.
     pub fn assume(mut self, class: Durability) -> Self {
         self.region.assume = Some(class);
         self
     }
 
-    /// Recover as after a loss of power, however the last owner's life ended: for a file whose bytes were put back to earlier
-    /// ones, under which the same file is still the same (`cp backup region`). The bytes would else be taken for those that
-    /// a process which died has left. An opening that may write makes it final.
+    /// Recovers as after a loss of power, whatever the region says about its last owner. Use it for a file whose
+    /// bytes were replaced by older ones without a new inode (`cp backup region`). Without it the bytes would be
+    /// taken for those of a process that died. If the opening may write, the result is permanent.
     pub fn assume_power_loss(mut self, yes: bool) -> Self {
         self.region.assume_power_loss = yes;
         self
     }
 
-    /// Use storage that writes elsewhere when it is overwritten (copy on write). There a full disk can end the process
-    /// with `SIGBUS` although space was allocated.
+    /// Allows copy-on-write storage. There a full disk can end the process with `SIGBUS` although space was
+    /// allocated.
     pub fn copy_on_write(mut self, yes: bool) -> Self {
         self.region.copy_on_write = yes;
         self
     }
 
-    /// Frames of the redo log of a store that is made.
+    /// Frames of the redo log of a new store.
     pub fn log_frames(mut self, frames: u32) -> Self {
         self.log_frames = Some(frames);
         self
     }
 
-    /// Hears everything that goes to the medium (tests).
+    /// Records everything that is written to the medium (for tests).
     #[cfg(any(test, feature = "internals"))]
     #[doc(hidden)]
     pub fn recorder(mut self, recorder: Arc<Recorder>) -> Self {
@@ -127,7 +129,7 @@ impl Options {
         self
     }
 
-    /// Says it is this file on this boot (tests).
+    /// Replaces the identity of file and boot (for tests).
     #[cfg(any(test, feature = "internals"))]
     #[doc(hidden)]
     pub fn identity(mut self, identity: Identity) -> Self {
@@ -135,7 +137,7 @@ impl Options {
         self
     }
 
-    /// Breaks rules of the medium's protocol (tests).
+    /// Breaks rules of the medium's protocol (for tests).
     #[cfg(any(test, feature = "internals"))]
     #[doc(hidden)]
     pub fn rules(mut self, rules: Rules) -> Self {
@@ -146,18 +148,18 @@ impl Options {
     /// Opens the store in a file, or on a devdax device.
     ///
     /// # Durability
-    /// A store that was made, and what was recovered after a crash, is durable on return. A clean store is not written
-    /// to before its first change.
+    /// A new store, and a recovery after a crash, are durable on return. A clean store is not written to before its
+    /// first change.
     ///
     /// # Errors
-    /// `InUse` when another process, or this one, has it open; `NotARegion`, `Version`, `Features`, `Truncated`,
+    /// `InUse` if another process, or this one, has it open; `NotARegion`, `Version`, `Features`, `Truncated`,
     /// `Corrupt`, `TooWeak`, `Io`.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let source = Source::File { path: path.as_ref().to_path_buf() };
         self.attach(source, self.region.create)
     }
 
-    /// Makes a store in memory of at first `bytes` bytes. It is gone with its last handle and pin.
+    /// Creates a store in memory with an initial size of `bytes` bytes. It ends with its last handle and pin.
     ///
     /// # Errors
     /// `Invalid` for too few bytes, `OutOfRange` for more than a region can have; `NoSpace`, `NoAddresses`.
@@ -169,7 +171,7 @@ impl Options {
         options.attach(Source::Memory { bytes }, true)
     }
 
-    /// Opens the store whose bytes these are, in private memory (crash states, damaged regions).
+    /// Opens a store with these bytes, in private memory (for crash states and damaged regions).
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -183,16 +185,16 @@ impl Options {
 
     fn attach(&self, source: Source, create: bool) -> Result<Store> {
         if create {
-            // Before a file is made for it.
+            // Checked before a file is created.
             format::check_log_frames(self.log_frames.unwrap_or(LOG_FRAMES_DEFAULT))?;
         }
-        // New memory may have any length and holds nothing.
+        // New memory may have any length and is empty.
         let fresh = matches!(source, Source::Memory { .. });
         let region = Region::attach(source, &self.region)?;
         let opened = self.open_region(&region, create, fresh);
         if opened.is_err() {
             region.keep_file(false);
-            // No caller has seen a pin of it.
+            // No caller can have a pin of it.
             let _ = let_go(region);
         }
         opened
@@ -212,7 +214,8 @@ impl Options {
         }
         let (log, _) = format::open(Arc::clone(region), self.rules)?;
         if region.is_fixed() && !region.read_only() {
-            // At once, not with the first change: a process that comes by another name meets nothing but the lease.
+            // Now, not with the first change, because a process that opens the device by another name finds only the
+            // lease.
             log.take_lease()?;
         }
         let log = Arc::new(log);
@@ -222,7 +225,7 @@ impl Options {
     }
 }
 
-/// What a store in memory begins with, in whole frames.
+/// The initial size of a store in memory, in whole frames.
 fn memory_bytes(bytes: u64, log_frames: u32) -> Result<u64> {
     let limit = REGION_FRAMES_MAX * FRAME_SIZE as u64;
     if bytes > limit {
@@ -238,7 +241,7 @@ fn memory_bytes(bytes: u64, log_frames: u32) -> Result<u64> {
     Ok(bytes.next_multiple_of(FRAME_SIZE as u64))
 }
 
-/// A file that holds something is not formatted over, even if its head is blank.
+/// Refuses to format a file that holds data, even if its head is blank.
 fn refuse_foreign(region: &Region, log_frames: u32) -> Result {
     if format::is_unfinished(region, log_frames)? {
         return Ok(());

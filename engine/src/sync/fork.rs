@@ -1,21 +1,22 @@
-//! What a fork does to the state of a process.
+//! Process-wide state and forks.
 //!
-//! The child of a threaded process has one thread. What another thread of the parent had locked stays locked in the child, and
-//! what it was about to make is never made. So a child uses no process-wide state of its parent's: each [`Global`](super::Global) is
-//! made anew there when it is first asked for, and what cannot wait for that is done by the handlers that are registered here.
-//! All process-wide state with a lock in it is a `Global`; the rest are plain atomics.
+//! The child of a threaded process has one thread. A lock that another thread of the parent held stays locked in the
+//! child, and an unfinished change is never finished. So a child uses no process-wide state of its parent: each
+//! [`Global`](super::Global) is made again there when it is first used, and the handlers registered here do what
+//! cannot wait for that. All process-wide state with a lock in it is a `Global`; other state consists of plain
+//! atomics.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
-/// How many forks lie between this process and the first that watched them.
+/// The number of forks between this process and the first one that watched them.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
-/// Functions that a child calls before `fork` returns in it.
+/// The functions that a child calls before `fork` returns in it.
 static HANDLERS: [AtomicPtr<()>; 4] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 4];
 
-/// What a child does at once. It may only do what is async-signal-safe: it locks and allocates nothing.
+/// A function that a child calls at once. It must be async-signal-safe: it locks and allocates nothing.
 pub type Handler = fn();
 
-/// A number that differs between this process and any that it forks, once [`watch`] or [`on_child`] was called.
+/// A number that differs between this process and any child that it forks, once [`watch`] or [`on_child`] was called.
 #[inline]
 #[must_use]
 pub fn generation() -> u32 {
@@ -23,7 +24,7 @@ pub fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// From here on children have another [`generation`].
+/// From now on, children have another [`generation`].
 pub fn watch() {
     static WATCHING: AtomicBool = AtomicBool::new(false);
     // ORDERING: Acquire, and Release below: a thread that sees `true` forks only after the registration. Two threads that
@@ -31,16 +32,16 @@ pub fn watch() {
     if cfg!(any(miri, pagestone_loom, pagestone_shuttle)) || WATCHING.load(Ordering::Acquire) {
         return;
     }
-    // SAFETY: `in_child` does nothing that a child may not do. If it cannot be registered (no memory), a child finds its
-    // parent's state: a wiped table, whose pages it populates for itself alone, and locks that may be taken.
+    // SAFETY: `in_child` does only what a child may do. If it cannot be registered (no memory), a child finds its
+    // parent's state: a wiped table, whose pages it populates for itself alone, and locks that may be held.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     WATCHING.store(true, Ordering::Release);
 }
 
-/// Has each child call `handler`, and watches forks. To register one twice is to register it once.
+/// Makes each child call `handler`, and watches forks. Registering a handler twice has no further effect.
 ///
 /// # Panics
-/// With more handlers than there is room for: their number is fixed when the engine is compiled.
+/// If there are more handlers than places. Their number is fixed when the engine is compiled.
 pub fn on_child(handler: Handler) {
     let new = handler as *mut ();
     let is_there = |slot: &AtomicPtr<()>| {

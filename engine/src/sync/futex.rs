@@ -3,26 +3,26 @@
 use super::atomic::AtomicU32;
 use std::time::Duration;
 
-/// As what a sleeper sleeps, so that some can be woken and others left alone. A bit each.
+/// The kind of a sleeper, so that some can be woken without others. One bit for each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sleepers {
-    /// Those that give way to others.
+    /// Threads that give way to others.
     Polite = 1,
-    /// The rest.
+    /// All others.
     Rest = 2,
-    /// To wake: both.
+    /// For waking: both.
     All = 3,
 }
 
-/// Sleeps while `word` holds `expected`, until woken as one of these `sleepers` or for at most `limit`.
+/// Sleeps while `word` is `expected`, until woken as one of these `sleepers`, for at most `limit`.
 ///
-/// It may return early for no reason: look again. False only when the time ran out.
+/// It may return early without a reason, so the caller looks again. False only if the time has passed.
 #[must_use]
 pub fn wait(word: &AtomicU32, expected: u32, sleepers: Sleepers, limit: Option<Duration>) -> bool {
     imp::wait(word, expected, sleepers, limit)
 }
 
-/// Wakes all of these `sleepers` that sleep on `word`. Change the word first.
+/// Wakes all of these `sleepers` that sleep on `word`. The caller changes the word first.
 pub fn wake(word: &AtomicU32, sleepers: Sleepers) {
     imp::wake(word, sleepers);
 }
@@ -32,7 +32,7 @@ mod imp {
     use super::{AtomicU32, Duration, Sleepers};
     use std::ptr;
 
-    /// A moment of the kernel's clock, so far from now.
+    /// A time of the kernel's clock, this far from now.
     fn moment(from_now: Duration) -> libc::timespec {
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: it writes the timespec behind the pointer.
@@ -65,7 +65,7 @@ mod imp {
     }
 
     pub(super) fn wake(word: &AtomicU32, sleepers: Sleepers) {
-        // SAFETY: FUTEX_WAKE_BITSET uses the word's address as a name and does not touch the word.
+        // SAFETY: FUTEX_WAKE_BITSET uses the word's address as a name and does not access the word.
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
@@ -80,9 +80,9 @@ mod imp {
     }
 }
 
-/// The kernel's promise and no more: the comparison and the falling asleep are one step against a wake-up. All words
-/// share one queue for each kind of sleepers, which adds wake-ups for no reason; a lost one is a deadlock that the model
-/// reports, and where there is a limit, its end.
+/// Models exactly what the kernel promises: the comparison and falling asleep are one step with respect to a wake-up.
+/// All words share one queue for each kind of sleepers, which adds spurious wake-ups. A lost wake-up is a deadlock,
+/// which the model reports, or the end of the limit.
 #[cfg(any(pagestone_loom, pagestone_shuttle))]
 mod imp {
     use super::super::imp::{
@@ -91,7 +91,7 @@ mod imp {
     };
     use super::{AtomicU32, Duration, Sleepers};
 
-    /// One for each kind of sleepers.
+    /// One value for each kind of sleepers.
     type Kinds<T> = [T; 2];
 
     lazy_static! {
@@ -99,7 +99,7 @@ mod imp {
             (Mutex::new([0; 2]), [Condvar::new(), Condvar::new()]);
     }
 
-    /// The places of the kinds.
+    /// The indexes of the kinds.
     fn kinds(sleepers: Sleepers) -> impl Iterator<Item = usize> {
         [Sleepers::Polite, Sleepers::Rest]
             .into_iter()
@@ -110,7 +110,7 @@ mod imp {
 
     #[cfg(pagestone_loom)]
     fn limited(_: &AtomicU32, _: u32, _: usize, _: Duration) -> bool {
-        // The limit was over at once. To be woken within it is the case without one.
+        // The limit passes at once. To be woken within it is the same as without a limit.
         super::super::thread::yield_now();
         false
     }

@@ -1,12 +1,13 @@
-//! Values that a process has once.
+//! Values that exist once per process.
 
-/// A value that is made when it is first asked for and stays as long as the process. A forked child makes its own (see
-/// [`fork`](super::fork)), and so does each schedule under shuttle, since its locks mean nothing to the next.
+/// A value that is made when it is first used and stays as long as the process. A forked child makes its own (see
+/// `sync/fork.rs`), and so does each schedule under shuttle, because locks of one schedule mean nothing in the
+/// next.
 #[derive(Debug)]
 pub struct Global<T: Send + Sync + 'static>(imp::Lazy<T>);
 
 impl<T: Send + Sync + 'static> Global<T> {
-    /// The value that `make` is going to make. Several threads may make it at once; one of the values is kept.
+    /// The value that `make` will make. Several threads may make it at once; one of the values is kept.
     #[must_use]
     pub const fn new(make: fn() -> T) -> Self {
         Self(imp::Lazy::new(make))
@@ -27,7 +28,7 @@ mod imp {
 
     #[derive(Debug)]
     pub(super) struct Lazy<T> {
-        /// Null, or of this process, or of one that forked it. What it points to is never freed.
+        /// Null, or a value of this process or of one that forked it. The value is never freed.
         made: AtomicPtr<Made<T>>,
         make: fn() -> T,
     }
@@ -43,7 +44,7 @@ mod imp {
             Self { made: AtomicPtr::new(ptr::null_mut()), make }
         }
 
-        /// Replaces what was found by a value of this process.
+        /// Replaces the value that was found by one of this process.
         #[cold]
         fn renew(&'static self, found: *mut Made<T>) -> &'static T {
             fork::watch();

@@ -1,10 +1,10 @@
-//! An array as long as the address space allows, whose memory appears where it is written.
+//! An array that may be as long as the address space allows. Its memory appears where it is written.
 //!
-//! All of it reads as zeros until then; a punch makes whole pages zero again and gives them back. The kernel's page
+//! Until then it reads as zeros. A punch makes whole pages zero again and gives their memory back. The kernel's page
 //! table is the only index. Its pages are not dumped with a core, and a forked child finds them all zero.
 //!
-//! Addresses are reserved without access and opened as far as they are needed: what is open counts as memory where promises
-//! of memory are counted (`RLIMIT_DATA`, strict overcommit). They are never locked: `mlockall` would fill them.
+//! Addresses are reserved without access and made accessible as needed: accessible memory counts under limits on
+//! promised memory (`RLIMIT_DATA`, strict overcommit). It is never locked, because `mlockall` would fill it.
 
 use super::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::io;
@@ -13,12 +13,12 @@ use std::ops::Range;
 /// A type whose all-zero bytes are a valid value, shared by reference only.
 ///
 /// # Safety
-/// All-zero bytes are a valid `Self`, `Self` has no destructor that matters, and every field is an atomic: elements
-/// may turn to zero at any time, under any number of references.
+/// All-zero bytes are a valid `Self`, `Self` needs no destructor, and every field is an atomic: elements may become
+/// zero at any time, under any number of references.
 pub unsafe trait Zeroed: Sync {
     /// The all-zero value.
     fn zeroed() -> Self;
-    /// What a punch does, where no kernel does it: each word becomes zero in one step.
+    /// What a punch does without a kernel: each word becomes zero in one step.
     fn wipe(&self);
 }
 
@@ -49,47 +49,47 @@ unsafe impl Zeroed for AtomicU64 {
 pub struct LazyArray<T: Zeroed>(imp::Array<T>);
 
 impl<T: Zeroed> LazyArray<T> {
-    /// Reserves addresses for `len` elements; no memory yet.
+    /// Reserves addresses for `len` elements, without memory.
     ///
     /// # Errors
-    /// When the addresses cannot be had (`RLIMIT_AS`, strict overcommit).
+    /// If the addresses cannot be reserved (`RLIMIT_AS`, strict overcommit).
     pub fn reserve(len: usize) -> io::Result<Self> {
         let array = Self::reserve_shut(len)?;
         array.open(len)?;
         Ok(array)
     }
-    /// As [`reserve`](Self::reserve), but no element can be reached before it is [opened](Self::open).
+    /// As [`reserve`](Self::reserve), but no element is accessible before it is [opened](Self::open).
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
     pub fn reserve_shut(len: usize) -> io::Result<Self> {
         imp::Array::reserve(len).map(Self)
     }
-    /// Opens the first `len` elements, for good. One caller at a time.
+    /// Makes the first `len` elements accessible, for good. One caller at a time.
     ///
     /// # Errors
-    /// When the kernel promises no memory for so many.
+    /// If the kernel promises no memory for so many.
     pub fn open(&self, len: usize) -> io::Result<()> {
         self.0.open(len)
     }
-    /// Element `index`, if the array is open so far. Reading it costs no memory but perhaps a page of page table.
+    /// Element `index`, if it is accessible. Reading it costs no memory, but perhaps a page of page table.
     #[inline(always)]
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.0.get(index)
     }
-    /// The elements of `range`, if the array is open so far.
+    /// The elements of `range`, if they are accessible.
     #[must_use]
     pub fn run(&self, range: Range<usize>) -> Option<&[T]> {
         self.0.run(range)
     }
-    /// How many elements there are.
+    /// The number of elements.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
-    /// Whether there are none.
+    /// Whether the array is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -97,12 +97,12 @@ impl<T: Zeroed> LazyArray<T> {
     /// Zeroes the whole pages inside `range` and gives their memory back.
     ///
     /// # Errors
-    /// When the kernel refuses (memory locked by `mlockall`): nothing was lost and nothing given back.
+    /// If the kernel refuses (memory locked by `mlockall`); nothing was lost and nothing was given back.
     pub fn punch(&self, range: Range<usize>) -> io::Result<()> {
         self.punch_many(std::slice::from_ref(&range))
     }
-    /// [`punch`](Self::punch) for many ranges at little more than the cost of one: the other threads' processors are
-    /// interrupted once.
+    /// [`punch`](Self::punch) for many ranges at little more than the cost of one: the processors of other threads
+    /// are interrupted only once.
     ///
     /// # Errors
     /// As [`punch`](Self::punch); some ranges may then be punched and others not.
@@ -120,9 +120,9 @@ mod imp {
     /// Unit in which memory appears and is given back.
     const PAGE_BYTES: usize = 4096;
 
-    /// The calling process, to kernels from 6.14 on; earlier ones answer EBADF.
+    /// The calling process, for kernels from 6.14 on; earlier ones return EBADF.
     const PIDFD_SELF: libc::c_int = -10001;
-    /// Most ranges the kernel takes at once.
+    /// Maximum number of ranges that the kernel takes at once.
     const RANGES_MAX: usize = 1024;
 
     #[derive(Debug)]
@@ -130,7 +130,7 @@ mod imp {
         /// Start of a private anonymous mapping of `len` elements, ours until drop.
         base: NonNull<T>,
         len: usize,
-        /// Elements that can be reached: a part of the mapping that is readable and writable.
+        /// Number of accessible elements: a part of the mapping that is readable and writable.
         open: AtomicUsize,
     }
 
@@ -159,10 +159,11 @@ mod imp {
             }
             let base_of = NonNull::new(base.cast()).ok_or_else(too_long)?;
             let array = Self { base: base_of, len, open: AtomicUsize::new(0) };
-            // A huge page would make one touch cost 2 MiB. Refused where the kernel has none, which serves as well.
+            // A huge page would make one touch cost 2 MiB. If the kernel has no huge pages, it refuses, which is as
+            // good.
             // SAFETY: advice about our own mapping.
             unsafe { libc::madvise(base, bytes, libc::MADV_NOHUGEPAGE) };
-            // Under `mlockall` new mappings are locked, and a locked one is filled when it becomes accessible.
+            // Under `mlockall` new mappings are locked, and a locked mapping is filled when it becomes accessible.
             // SAFETY: our own mapping.
             if unsafe { libc::munlock(base, bytes) } != 0 {
                 return Err(io::Error::last_os_error());
@@ -250,7 +251,7 @@ mod imp {
         }
     }
 
-    /// One call for all `vectors`; false where the kernel is too old for it (before 6.14), or did only a part.
+    /// One call for all `vectors`; false if the kernel is too old for it (before 6.14), or did only a part.
     fn discard_together(vectors: &[libc::iovec]) -> bool {
         let bytes: usize = vectors.iter().map(|v| v.iov_len).sum();
         // SAFETY: the vectors lie in a mapping of ours whose elements may turn to zero at any time (`Zeroed`).
@@ -296,7 +297,7 @@ mod imp {
     }
 }
 
-/// The atomics of loom and shuttle are more than memory, and Miri has no punch: the elements live on the heap.
+/// The atomics of loom and shuttle are more than memory, and Miri has no punch, so the elements are in heap memory.
 #[cfg(any(pagestone_loom, pagestone_shuttle, miri))]
 mod imp {
     use super::{Range, Zeroed, io};

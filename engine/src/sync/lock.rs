@@ -1,7 +1,7 @@
-//! Locks whose guards come without ceremony.
+//! Locks without poisoning.
 //!
-//! Poison is ignored: what a panicking holder leaves behind must still be closable, and no structure here is left
-//! half-changed across a call that can panic.
+//! Poison is ignored: the state that a panicking holder leaves must still be closable, and no structure is left half
+//! changed across a call that can panic.
 
 use super::atomic::{AtomicUsize, Ordering};
 use super::imp::sync as imp;
@@ -37,7 +37,7 @@ impl<T> Mutex<T> {
             Err(std::sync::TryLockError::WouldBlock) => None,
         }
     }
-    /// The value, when no other thread can reach the lock any more.
+    /// The value, once no other thread can access the lock.
     pub fn into_inner(self) -> T {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,19 +68,19 @@ impl<T> RwLock<T> {
     }
 }
 
-/// Waiting for a change of what a [`Mutex`] guards. To notify when no thread waits costs no system call.
+/// Waiting for a change of the data that a [`Mutex`] guards. A notification costs no system call if no thread waits.
 ///
-/// A thread changes what the mutex guards under the mutex, and notifies after that.
+/// A thread changes the data under the mutex, and notifies after that.
 #[derive(Debug, Default)]
 pub struct Condvar {
     condition: imp::Condvar,
-    /// How many threads wait. Counted under the mutex: one that came before the change is counted by then, one that
-    /// comes after it sees the change.
+    /// The number of waiting threads, counted under the mutex: a thread that came before the change is counted by
+    /// then, and one that comes after it sees the change.
     waiting: AtomicUsize,
 }
 
 impl Condvar {
-    /// Unlocks, sleeps until notified (or for no reason), locks again.
+    /// Unlocks, sleeps until notified (or without a reason), and locks again.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         // ORDERING: Relaxed, here and below: the mutex orders them.
         self.waiting.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,10 @@
-//! The one seam to `std`, loom or shuttle: what synchronizes threads is named here and nowhere else, so that a model
-//! runs the code that ships. `--cfg pagestone_loom` is for every interleaving of a few steps of the frame table,
-//! `--cfg pagestone_shuttle` for very many schedules of a whole store.
+//! The interface to `std`, loom or shuttle: locks, atomics and threads of the code that models run are named here, so
+//! that a model runs the real code. `--cfg pagestone_loom` is for every interleaving of a few steps of the frame
+//! table, `--cfg pagestone_shuttle` for very many schedules of a whole store. (`std`'s atomics are used directly for
+//! words of mapped memory, for state of fork handlers, and for counters and flags of `region`, which no model
+//! schedules.)
 //!
-//! The cfgs have names of their own because `--cfg loom` would switch every dependency too.
+//! The cfgs have their own names, because `--cfg loom` would switch every dependency, too.
 
 pub mod fork;
 pub mod futex;
@@ -29,12 +31,12 @@ pub mod atomic {
     pub use super::imp::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }
 
-/// Which thread runs, and giving way to others.
+/// The current thread, and yielding to others.
 pub mod thread {
     pub use super::imp::thread::{ThreadId, current, yield_now};
     use std::time::Duration;
 
-    /// Lets others run for about so long. In a model time stands still: it only gives way.
+    /// Sleeps for about this time. In a model time stands still, and it only yields.
     pub fn sleep(time: Duration) {
         if cfg!(any(pagestone_loom, pagestone_shuttle)) {
             yield_now();
@@ -49,7 +51,7 @@ pub mod hint {
     pub use super::imp::hint::spin_loop;
 
     /// A place where a thread may lose the processor for long at the worst moment. Under `--cfg pagestone_hesitate`,
-    /// which a sanitizer's run sets, it mostly does; otherwise this is nothing.
+    /// which the run of a sanitizer sets, it usually does; otherwise this does nothing.
     #[inline(always)]
     pub fn hesitate() {
         #[cfg(pagestone_hesitate)]
@@ -59,8 +61,8 @@ pub mod hint {
     }
 }
 
-/// Whether the run breaks the rule `name` on purpose (`PAGESTONE_MUTANT=name`): a model that does not then fail
-/// proves nothing. Constant `false` outside models.
+/// Whether this run breaks the rule `name` on purpose (`PAGESTONE_MUTANT=name`): a model that does not fail then
+/// proves nothing. Always `false` outside models.
 #[inline(always)]
 #[must_use]
 pub fn mutant(name: &str) -> bool {

@@ -1,23 +1,23 @@
 //! Reading several words as of one moment, without a lock.
 //!
-//! A change stores many words; a reader that walks from word to word must not meet half of it. Writers bump a version
-//! around the moment at which their words appear; a reader that saw the same even version before and after its walk saw
-//! one moment, whatever it met.
+//! A change stores many words, and a reader that walks from word to word must not see a part of it. Writers increment
+//! a version around the moment at which their words appear. A reader that saw the same even version before and after
+//! its walk saw the words of one moment, whatever it met.
 
 use super::atomic::{AtomicU64, Ordering};
 use super::{Mutex, MutexGuard, thread};
 
-/// Looks without a lock before a reader asks the writers to wait.
+/// Number of tries without a lock before a reader makes the writers wait.
 const TRIES: u32 = 64;
 
-/// The version, and the mutex of those that change it. What `read` loads are atomic words.
+/// The version, and the mutex of the threads that change it. The words that `read` loads are atomic.
 #[derive(Debug, Default)]
 pub struct Seqlock {
     version: AtomicU64,
     changing: Mutex<()>,
 }
 
-/// A change in progress: readers retry until it is dropped.
+/// A change in progress. Readers retry until it is dropped.
 #[must_use = "readers see the change as soon as this is dropped"]
 #[derive(Debug)]
 pub struct Change<'a> {
@@ -26,7 +26,7 @@ pub struct Change<'a> {
 }
 
 impl Seqlock {
-    /// Begins a change, around the moment at which its words appear: a short one, and the last lock that is taken.
+    /// Begins a change, around the moment at which its words appear. It is short, and its lock is taken last.
     pub fn change(&self) -> Change<'_> {
         let changing = self.changing.lock();
         // ORDERING: Acquire so that no store of the change moves before the odd version; a reader that sees such a
@@ -35,13 +35,13 @@ impl Seqlock {
         Change { version: &self.version, _changing: changing }
     }
 
-    /// Makes writers wait, and readers none.
+    /// Makes writers wait, but not readers.
     pub fn pause(&self) -> MutexGuard<'_, ()> {
         self.changing.lock()
     }
 
-    /// What `look` finds in one moment. It may run several times; what it found counts only if it saw one moment. Each of its
-    /// loads is an Acquire.
+    /// The result of `look` as of one moment. `look` may run several times, and only a run that saw one moment
+    /// counts. Each of its loads is an Acquire.
     pub fn read<R>(&self, look: impl Fn() -> R) -> R {
         for _ in 0..TRIES {
             // ORDERING: Acquire: the loads of `look` come after.

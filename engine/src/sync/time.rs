@@ -1,4 +1,4 @@
-//! What time it is, for waits that have a limit.
+//! The clock, for waits with a limit.
 
 #[cfg(not(pagestone_shuttle))]
 pub use std::time::Instant;
@@ -6,7 +6,7 @@ pub use std::time::Instant;
 #[cfg(pagestone_shuttle)]
 pub use counted::Instant;
 
-/// Time that is counted by the looks at it, a millisecond each, so that a schedule repeats.
+/// A clock that advances by a millisecond each time it is read, so that a schedule can be repeated.
 #[cfg(pagestone_shuttle)]
 mod counted {
     use super::super::Global;
@@ -20,18 +20,18 @@ mod counted {
     pub struct Instant(Duration);
 
     impl Instant {
-        /// This moment.
+        /// The present moment.
         #[must_use]
         pub fn now() -> Self {
             // ORDERING: Relaxed: a counter of one schedule, whose threads take turns.
             Self(Duration::from_millis(LOOKS.get().fetch_add(1, Ordering::Relaxed)))
         }
-        /// The moment so much later.
+        /// The moment this much later.
         #[must_use]
         pub fn checked_add(self, time: Duration) -> Option<Self> {
             self.0.checked_add(time).map(Self)
         }
-        /// How long ago `earlier` was.
+        /// The time since `earlier`.
         #[must_use]
         pub fn saturating_duration_since(self, earlier: Self) -> Duration {
             self.0.saturating_sub(earlier.0)

@@ -1,10 +1,10 @@
-//! Cache lines of a frame, as a set.
+//! A set of cache lines of a frame.
 
 use super::{LINE_SIZE, LINES_PER_FRAME};
 use std::fmt;
 use std::ops::Range;
 
-/// Some of a frame's cache lines: bit n is line n.
+/// A set of a frame's cache lines: bit n is line n.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Lines(u64);
 
@@ -19,34 +19,34 @@ impl Lines {
     pub const fn new(bits: u64) -> Self {
         Self(bits)
     }
-    /// One bit for each.
+    /// The bits, one for each line.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
-    /// The lines that hold these bytes of a frame, of which there is one at least.
+    /// The lines that contain these bytes of a frame, which must not be empty.
     #[must_use]
     #[inline]
     pub const fn of(bytes: &Range<usize>) -> Self {
         let (first, last) = (bytes.start / LINE_SIZE, (bytes.end - 1) / LINE_SIZE);
         Self((u64::MAX << first) & (u64::MAX >> (LINES_PER_FRAME - 1 - last)))
     }
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
-    /// These and the others.
+    /// The union with `others`.
     #[must_use]
     pub const fn with(self, others: Self) -> Self {
         Self(self.0 | others.0)
     }
-    /// Those of these that are among the others.
+    /// The intersection with `others`.
     #[must_use]
     pub const fn among(self, others: Self) -> Self {
         Self(self.0 & others.0)
     }
-    /// Lines that follow each other, run by run in order: the bytes of the frame that each run is.
+    /// The runs of adjacent lines, in order, as byte ranges of the frame.
     pub fn runs(self) -> impl Iterator<Item = Range<usize>> {
         let mut left = self.0;
         std::iter::from_fn(move || {

@@ -4,7 +4,7 @@ use crate::slices::Slice;
 use stable_deref_trait::StableDeref;
 use std::ops::Deref;
 
-/// Bytes in the region, which stay what they are until this is dropped.
+/// Bytes in the region that do not change until this is dropped.
 pub(crate) struct PinnedBytes(pub(crate) Slice);
 
 impl Deref for PinnedBytes {
@@ -15,7 +15,7 @@ impl Deref for PinnedBytes {
     }
 }
 
-// SAFETY: `deref` gives an address in the region's mapping, which the pins keep where it is, however the value is moved;
-// it keeps them for as long as it lives.
+// SAFETY: `deref` returns an address in the region's mapping. The pins keep it valid as long as the value lives,
+// however it is moved.
 #[allow(unsafe_code, reason = "the marker that tantivy asks for; it has no code")]
 unsafe impl StableDeref for PinnedBytes {}

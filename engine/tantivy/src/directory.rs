@@ -1,4 +1,4 @@
-//! The directory: names, and what the directories of one name share.
+//! The directory: its file names, and the state that directories of one name share.
 
 use crate::file::File;
 use crate::locks::Locks;
@@ -20,10 +20,11 @@ use tantivy::directory::{
 
 /// The file whose replacement is a commit.
 const META: &str = "meta.json";
-/// The new content of a file that is being replaced. What a crash leaves of it goes with the next replacement.
+/// The object with the new content of a file that is being replaced. If a crash leaves it, the next replacement
+/// removes it.
 const REPLACING: &str = ".replacing";
 
-/// What the directories of one region and name have in common.
+/// The shared state of all directories of one region and name.
 static SHARED: Global<Mutex<HashMap<Place, Weak<Shared>>>> = Global::new(Mutex::default);
 
 /// The first page frame of a region, which no other open region has, and a name.
@@ -39,9 +40,9 @@ struct Shared {
     replacing: Mutex<()>,
 }
 
-/// A tantivy directory in a region: a file `path` is the object `name/path`.
+/// A tantivy directory in a region. The file `path` is the object `name/path`.
 ///
-/// Clones, and directories that are opened with the same store and name, are the same one.
+/// Clones, and directories opened with the same store and name, are the same directory.
 #[derive(Clone)]
 pub struct PagestoneDirectory {
     store: Store,
@@ -50,10 +51,10 @@ pub struct PagestoneDirectory {
 }
 
 impl PagestoneDirectory {
-    /// The directory of this name. It is there as soon as a file is.
+    /// The directory of this name. It exists as soon as it has a file.
     ///
     /// # Errors
-    /// `BadName`: with it, no file could be named.
+    /// `BadName`: no file of the directory could have a valid name.
     pub fn open(store: &Store, name: impl AsRef<[u8]>) -> pagestone::Result<Self> {
         let name = name.as_ref().to_vec();
         let place = (store.pages().pfns().start.get(), name.clone());
@@ -67,7 +68,7 @@ impl PagestoneDirectory {
         Ok(directory)
     }
 
-    /// What was read so far, and whether it was copied.
+    /// Counts of the reads so far, pinned and copied.
     #[must_use]
     pub fn reads(&self) -> Reads {
         self.shared.counters.read()
@@ -84,7 +85,7 @@ impl PagestoneDirectory {
         })
     }
 
-    /// Makes the object that will replace another, and its bytes.
+    /// Creates the object that will replace another one, with its bytes.
     fn create_replacement(&self, name: &[u8], data: &[u8]) -> pagestone::Result<Object> {
         let object = match self.store.create(name) {
             Err(Error::Exists { .. }) => {
@@ -97,13 +98,14 @@ impl PagestoneDirectory {
         Ok(object)
     }
 
-    /// The log keeps the order of names and bytes: the new name means the new bytes, whole, or the old ones.
+    /// Replaces a file. The log keeps the order of names and bytes, so after a crash the name means the new bytes,
+    /// complete, or the old ones.
     fn replace(&self, path: &Path, data: &[u8]) -> pagestone::Result<()> {
         let _alone = self.shared.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let new = self.object_name(Path::new(REPLACING));
         let object = self.create_replacement(&new, data)?;
         self.store.rename(&new, self.object_name(path))?;
-        // All that was written before becomes durable with the name, but only a commit has to wait for that.
+        // Everything written before becomes durable with the name, but only a commit must wait for that.
         if path == Path::new(META) { object.sync() } else { Ok(()) }
     }
 }
@@ -149,7 +151,7 @@ impl Directory for PagestoneDirectory {
     fn atomic_write(&self, path: &Path, data: &[u8]) -> io::Result<()> {
         self.replace(path, data)?;
         if path == Path::new(META) {
-            // Each watcher is called on a thread of its own; nothing here waits for them.
+            // Each watcher is called on its own thread, and nothing here waits for it.
             drop(self.shared.watchers.broadcast());
         }
         Ok(())
@@ -161,7 +163,7 @@ impl Directory for PagestoneDirectory {
 
     fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
         let held = self.shared.locks.take(lock).ok_or(LockError::LockBusy)?;
-        // A held lock keeps the table that others look it up in, also when the directory is dropped before it.
+        // A held lock keeps the table in which others look it up, even if the directory is dropped first.
         Ok(DirectoryLock::from(Box::new((held, self.clone()))))
     }
 

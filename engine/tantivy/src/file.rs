@@ -1,4 +1,4 @@
-//! A file that is read.
+//! Reading a file.
 
 use crate::bytes::PinnedBytes;
 use crate::reads::Counters;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tantivy::HasLen;
 use tantivy::directory::{FileHandle, OwnedBytes};
 
-/// An object as it was when it was opened. It stays while the handle lives, whatever becomes of its name.
+/// An object with its length when it was opened. It stays while the handle lives, even if its name is removed.
 pub(crate) struct File {
     object: Object,
     len: usize,
@@ -28,8 +28,8 @@ impl File {
         Self { object, len, counters, runs }
     }
 
-    /// The bytes of a range, which is not empty, where they lie; if the frames of its pages follow each other, and are
-    /// shared already or can take one more reader.
+    /// The bytes of a non-empty range in place, if the frames of its pages are adjacent and their latch is already
+    /// shared or can take another reader.
     fn pin(&self, range: &Range<usize>) -> io::Result<Option<Slice>> {
         let pages = range.start / FRAME_SIZE..range.end.div_ceil(FRAME_SIZE);
         let start = pages.start * FRAME_SIZE;

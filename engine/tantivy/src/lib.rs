@@ -1,7 +1,7 @@
 //! The search engine library [tantivy](https://docs.rs/tantivy) on Pagestone.
 //!
-//! A [`PagestoneDirectory`] keeps the files of an index as objects of a region, beside other objects, other indexes and
-//! databases. What tantivy reads is not copied: it gets the pages where they lie, pinned until it drops them.
+//! A [`PagestoneDirectory`] keeps the files of an index as objects of a region, which may have other objects, indexes
+//! and databases. Reads do not copy: tantivy gets the pages in place, pinned until it drops them.
 //!
 //! ```
 //! use pagestone::Store;
@@ -33,19 +33,19 @@
 //! ```
 //!
 //! # What survives
-//! A commit of tantivy that returned survives the death of the process, and a power loss as far as the region's medium
-//! does. A file that was terminated, or replaced, survives the death of the process at once, and a power loss after
-//! `sync_directory` or the next commit.
+//! A commit of tantivy that returned survives the death of the process, and a power loss as far as the region's
+//! medium does. A file that was terminated or replaced survives the death of the process at once, and a power loss
+//! after `sync_directory` or the next commit.
 //!
 //! # Locks
-//! One process owns a region, so tantivy's locks are kept in memory: none is left behind by a process that died. All
+//! One process owns a region, so tantivy's locks are kept in memory, and a process that died leaves none behind. All
 //! directories of one process with the same region and name share them.
 //!
 //! # Limits
-//! Bytes whose frames do not follow each other in memory are copied after all; [`PagestoneDirectory::reads`] counts them.
-//! Slices of the same pages of a file share a pin and a latch, so that a searcher may keep any number of them.
-//! Nothing writes to a file of an index behind tantivy's back: what tries waits for its readers, and is an error after two
-//! seconds.
+//! If the frames of a range are not adjacent in memory, its bytes are copied; [`PagestoneDirectory::reads`] counts
+//! them. Slices of the same pages of a file share a pin and a latch, so a searcher may keep any number of slices. No
+//! other caller can write to a file of the index while tantivy reads it: the write waits for the readers and fails
+//! after two seconds.
 #![deny(unsafe_code)]
 
 mod bytes;

@@ -1,4 +1,4 @@
-//! Locks of an index, between the directories of this process. Other processes are kept out by the region's claim.
+//! Locks of an index, between the directories of this process. The region's claim keeps other processes out.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub(crate) struct Held {
 }
 
 impl Locks {
-    /// Takes a lock. `None` where it is held already and is not one to wait for.
+    /// Takes a lock. `None` if it is held and the caller does not want to wait.
     pub(crate) fn take(self: &Arc<Self>, lock: &Lock) -> Option<Held> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         while held.contains(&lock.filepath) {

@@ -1,16 +1,16 @@
-//! What was read, and how.
+//! Counters of reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What was read through the directories of one region and name, since the first of them was opened.
+/// Counts of reads through the directories of one region and name, since the first of them was opened.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Reads {
-    /// Reads that were answered by the pages themselves.
+    /// Reads that returned the pages in place.
     pub pinned: u64,
     /// Their bytes.
     pub pinned_bytes: u64,
-    /// Reads that were answered by a copy.
+    /// Reads that returned a copy.
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn pinned(&self, bytes: usize) {
-        // Relaxed, here and below: nothing is read because of a count.
+        // Relaxed, here and below: no decision depends on a counter.
         self.pinned.fetch_add(1, Ordering::Relaxed);
         self.pinned_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }

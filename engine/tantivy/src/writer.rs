@@ -1,11 +1,11 @@
-//! A file that is being written.
+//! Writing a file.
 
 use pagestone::Object;
 use std::io::{self, Write};
 use tantivy::directory::{AntiCallToken, TerminatingWrite};
 
-/// What is stored in one go: its frames follow each other where the region has so many together, and what is read within
-/// them later is not copied.
+/// Number of bytes stored at once. Their frames are adjacent if the region has so many together, and reads within
+/// them are then not copied.
 const CHUNK: usize = 1 << 20;
 
 /// Appends to an object, in large pieces.
@@ -15,7 +15,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Of a new, empty object.
+    /// A writer for a new, empty object.
     pub(crate) fn new(object: Object) -> Self {
         Self { object, pending: Vec::new() }
     }
@@ -38,7 +38,7 @@ impl Write for Writer {
         Ok(taken.len())
     }
 
-    /// Nothing is read from a file before it is terminated: pieces stay large.
+    /// Keeps the bytes: nothing reads a file before it is terminated, and larger pieces are better.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

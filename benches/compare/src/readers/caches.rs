@@ -1,5 +1,5 @@
-//! Caches and maps from a number to a page. All hold the same pages, by `Arc`: a page that is handed out stays, as a
-//! pinned one does. Each has room for twice the pages, so that every read is a hit.
+//! Caches and maps from a number to a page. All hold the same pages, by `Arc`: a page that was handed out stays, like
+//! a pinned one. Each has room for twice the pages, so that every read is a hit.
 
 use super::{PAGE, Reader, Ring, gone, word};
 use std::sync::Arc;

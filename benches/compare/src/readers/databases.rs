@@ -1,4 +1,4 @@
-//! Databases that keep a page as a value under its number. A read's transaction is what keeps the value where it is.
+//! Databases that keep a page as a value under its number. The read transaction keeps the value in place.
 
 use super::{Reader, Ring, gone, word};
 use heed::byteorder::BigEndian;
@@ -10,14 +10,14 @@ use std::path::Path;
 
 /// Room for the rest of a database.
 const OVERHEAD: usize = 1 << 30;
-/// A value of LMDB fills one overflow page but for that page's header.
+/// A value of LMDB fills one overflow page except for that page's header.
 const LMDB_VALUE: usize = 4096 - 16;
-/// Values that LMDB takes in one transaction: it has room for so many changed pages.
+/// Values that LMDB takes in one transaction: it has room for this many changed pages.
 const LMDB_PUTS: u64 = 65536;
 /// A value of redb fills one leaf with its key and the leaf's header.
 const REDB_VALUE: usize = 4096 - 32;
 
-/// Reads in a transaction of its own each time.
+/// Reads in a new transaction each time.
 pub struct ReadEach<'a, T>(pub &'a T);
 
 /// LMDB: mapped, one writer, readers that take no lock.
@@ -34,7 +34,7 @@ impl Lmdb {
     /// LMDB's.
     pub fn make(folder: &Path, ring: &Ring) -> Result<Self, Box<dyn Error>> {
         std::fs::create_dir(folder)?;
-        // One thread has a transaction for all reads open beside one for each.
+        // One thread has a transaction for all reads open beside one for each read.
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size((ring.pages() as usize * 4096 * 9 / 8 + OVERHEAD).next_multiple_of(1 << 20));
         // SAFETY: a folder of this run, opened once.

@@ -26,7 +26,7 @@ pub fn write_pages(path: &Path, ring: &Ring) -> io::Result<File> {
     Ok(file)
 }
 
-/// The file, mapped: nothing keeps a page there, and an error of the disk is a signal.
+/// The mapped file: nothing keeps a page there, and an error of the disk is a signal.
 pub struct Mapped(Mmap);
 
 impl Mapped {
@@ -35,7 +35,7 @@ impl Mapped {
     /// # Errors
     /// The mapping's.
     pub fn of(file: &File) -> io::Result<Self> {
-        // SAFETY: a file of this run, which nothing cuts or writes any more.
+        // SAFETY: a file of this run; nothing truncates or writes it any more.
         Ok(Self(unsafe { Mmap::map(file) }?))
     }
 }

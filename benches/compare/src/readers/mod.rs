@@ -1,8 +1,8 @@
 //! Ways to read a page by its number, and how each is measured.
 //!
-//! Every page holds the number of another one in its first word: all of them together are one ring, so that a dependent
-//! chain of reads visits each. What is read is that word; what is measured is all that it takes to get at it safely and
-//! to give it back.
+//! The first word of every page is the number of another page. All pages form one ring, so a dependent chain of reads
+//! visits each. The read is of that word; the measurement covers everything needed to reach it safely and to release
+//! it.
 
 mod bare;
 mod caches;
@@ -29,12 +29,12 @@ pub const PAGE: usize = 4096;
 pub const BURSTS: usize = 11;
 /// Reads of a burst.
 const READS: u64 = 100_000;
-/// Longer than this, a burst ends early: of a contender that makes system calls.
+/// After this time a burst ends early: for contenders that make system calls.
 const ENOUGH_NS: f64 = 1e8;
 
 /// A way to read a page.
 pub trait Reader {
-    /// The first word of a page, which is there.
+    /// The first word of a page, which is in memory.
     fn read(&self, page: u64) -> u64;
 }
 
@@ -64,11 +64,11 @@ impl Ring {
     pub fn pages(&self) -> u64 {
         self.0.len() as u64
     }
-    /// What the first word of a page says.
+    /// The expected first word of a page.
     pub fn next(&self, page: u64) -> u64 {
         self.0[page as usize].into()
     }
-    /// Stores that into a page.
+    /// Stores that word into a page.
     pub fn fill(&self, page: u64, frame: &mut [u8]) {
         frame[..8].copy_from_slice(&self.next(page).to_le_bytes());
     }
@@ -77,11 +77,11 @@ impl Ring {
 /// How reads follow each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Of random pages, known beforehand.
+    /// Random pages, known in advance.
     Independent,
-    /// Each page says which one is next.
+    /// Each page names the next one.
     Dependent,
-    /// Of one page.
+    /// One page.
     Hot,
 }
 
@@ -90,12 +90,12 @@ impl Kind {
     pub const ALL: [Self; 3] = [Self::Independent, Self::Dependent, Self::Hot];
 }
 
-/// Reads these pages, or as many, in the way of a kind; nanoseconds of a read.
+/// Reads these pages, or as many, in the order of a kind. Returns nanoseconds per read.
 type Burst<'a> = dyn Fn(Kind, &[u32]) -> f64 + 'a;
 
 /// One row: a reader, and the nanoseconds of its bursts by [`Kind::ALL`].
 pub struct Contender<'a> {
-    /// What it is called.
+    /// The name.
     pub name: String,
     /// Nanoseconds of a read, burst by burst.
     pub bursts: [Vec<f64>; 3],
@@ -103,12 +103,12 @@ pub struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    /// A contender that reads by `reader`, after a look whether it answers what the ring says.
+    /// A contender that reads by `reader`, after a check that it returns what the ring says.
     ///
     /// # Errors
     /// When it does not.
     pub fn new(name: &str, ring: &Ring, reader: impl Reader + 'a) -> Result<Self, String> {
-        // All pages: what was never touched is no hit.
+        // All pages are read once: the first read of a page is not a hit.
         for page in 0..ring.pages() {
             let found = reader.read(page);
             if found != ring.next(page) {
@@ -129,7 +129,7 @@ impl<'a> Contender<'a> {
         self.bursts.each_ref().map(|bursts| median(&mut bursts.clone()))
     }
 
-    /// Medians of the ratios to another's bursts, which ran next to these.
+    /// Median ratios to another contender's adjacent bursts.
     pub fn beside(&self, other: &Self) -> [f64; 3] {
         [0, 1, 2].map(|kind| {
             let pairs = self.bursts[kind].iter().zip(&other.bursts[kind]);
@@ -138,8 +138,8 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// Runs bursts of all contenders in turn. Each has pages of its own in each burst, so that none finds in the cache what
-/// another has fetched.
+/// Runs bursts of all contenders in turn. Each burst of each has its own pages, so that none finds lines in the cache
+/// that another has loaded.
 pub fn measure(contenders: &mut [Contender<'_>], pages: u64) {
     let mut random = Random::new(2);
     for _ in 0..BURSTS {
@@ -152,7 +152,7 @@ pub fn measure(contenders: &mut [Contender<'_>], pages: u64) {
     }
 }
 
-/// Nanoseconds of a read; in parts of a tenth, until it was enough.
+/// Nanoseconds per read. Runs in tenths, until it took long enough.
 fn in_parts(reads: usize, mut work: impl FnMut(std::ops::Range<usize>)) -> f64 {
     let part = reads.div_ceil(10).max(1);
     let first = timed(part as u64, || work(0..part));
@@ -189,7 +189,7 @@ fn hot(reader: &impl Reader, reads: usize) {
     }
 }
 
-/// A page that was there is not there any more.
+/// The error for a page that has disappeared.
 #[cold]
 #[inline(never)]
 fn gone() -> ! {

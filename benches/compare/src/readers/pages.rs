@@ -4,7 +4,7 @@ use super::{PAGE, Reader, Ring, gone};
 use pagestone::store::{Object, Store};
 use pagestone::units::PageIndex;
 
-/// An object whose pages are pinned, and read under a latch as well if they are `GUARDED`.
+/// An object whose pages are pinned; if `GUARDED`, they are also read under a latch.
 pub struct Pages<const GUARDED: bool>(Object);
 
 impl Pages<false> {

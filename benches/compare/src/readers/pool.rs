@@ -1,9 +1,9 @@
-//! The pool in the manner of vmcache, read in its two ways.
+//! The pool like vmcache, read in its two ways.
 
 use super::Reader;
 use crate::pool::Pool;
 
-/// By version: read, and read again if a writer came between.
+/// Optimistically: read, and read again if a writer interfered.
 pub struct Optimistic<'a>(pub &'a Pool);
 
 /// Under a shared latch.
@@ -13,7 +13,7 @@ impl Reader for Optimistic<'_> {
     #[inline(always)]
     fn read(&self, page: u64) -> u64 {
         self.0.read_optimistic(page, |address| {
-            // SAFETY: a page of the pool, which lives; a volatile read, whose answer is thrown away if a writer came between.
+            // SAFETY: a page of a live pool; a volatile read whose result is discarded if a writer interfered.
             u64::from_le(unsafe { address.read_volatile() })
         })
     }

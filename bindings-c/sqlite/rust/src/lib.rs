@@ -1,4 +1,4 @@
-//! SQLite on Pagestone: the VFS of `bindings-c/sqlite` in one static piece with SQLite and the C ABI it stands on.
+//! SQLite on Pagestone: the VFS of `bindings-c/sqlite`, linked statically with SQLite and the C ABI below it.
 //!
 //! After [`register`], a connection opened with the VFS name `pagestone` keeps its database, its journal and its WAL in
 //! one region file:
@@ -9,7 +9,7 @@
 //! // rusqlite::Connection::open_with_flags_and_vfs("x.pgs", flags, pagestone_sqlite::VFS)
 //! ```
 
-// Nothing of them is called from Rust: the VFS calls the one and is called by the other, and the linker needs both.
+// Rust calls neither of them, but the linker needs both: the VFS calls the C ABI, and SQLite calls the VFS.
 use libsqlite3_sys as ffi;
 use pagestone_ffi as _;
 use std::ffi::c_int;
@@ -21,10 +21,10 @@ unsafe extern "C" {
     fn pagestone_vfs_register(make_default: c_int) -> c_int;
 }
 
-/// Registers the VFS with the SQLite of this program, not as the default. Again is harmless.
+/// Registers the VFS with the SQLite of this program, not as the default. Another call is harmless.
 ///
 /// # Errors
-/// SQLite's result code, in words, when SQLite itself cannot start.
+/// SQLite's result code, in words, if SQLite cannot start or refuses the VFS.
 pub fn register() -> Result<(), String> {
     // SAFETY: no arguments, and SQLite guards its own initialization.
     let started = unsafe { ffi::sqlite3_initialize() };

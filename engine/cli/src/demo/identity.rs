@@ -1,4 +1,4 @@
-//! One page reached in three ways, and what the descriptors cost.
+//! One page, reached in three ways: one descriptor and one pin count.
 
 use crate::failure::Failure;
 use pagestone::store::frames_at;
@@ -12,14 +12,14 @@ pub struct Identity {
     pub index: u64,
     /// Its frame.
     pub pfn: Pfn,
-    /// Where its bytes lie.
+    /// The address of its bytes.
     pub address: usize,
-    /// The count on its descriptor after each way in, and after all were dropped.
+    /// The pin count after each of the three pins, and after all were dropped.
     pub pins: [u32; 4],
 }
 
 impl Identity {
-    /// Whether the three ways led to one descriptor, with one count.
+    /// Whether the three ways led to one descriptor with one count.
     pub fn holds(&self) -> bool {
         self.pins == [1, 2, 3, 0]
     }
@@ -36,7 +36,7 @@ pub fn three_ways(store: &Store, object: &Object, index: u64) -> Result<Identity
     let by_address = frames_at(address, 1)?;
     let third = only(&by_address, pfn)?.info().pins;
     drop((by_object, by_pfn, by_address));
-    // Pinned once more to look, and that pin taken off.
+    // Pinned again to read the count; that pin is subtracted.
     let last = object.pin(PageIndex(index))?.ok_or_else(hole)?.info().pins - 1;
     Ok(Identity { index, pfn, address: address as usize, pins: [first, second, third, last] })
 }

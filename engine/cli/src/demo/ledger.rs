@@ -1,11 +1,11 @@
-//! What the worker said before it was killed: the parent's own account, against which the database is held.
+//! The messages of the worker before it was killed, with which the database is compared.
 
 use std::collections::BTreeMap;
 
-/// One message of the worker, one line on its pipe. A line is written after what it reports is done.
+/// A message of the worker, one line on its pipe. A line is written after the reported event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
-    /// So many rows of the data set are committed, all told.
+    /// This many rows of the data set are committed in total.
     Rows(u64),
     /// The data set is complete; readers and writers start.
     Ready,
@@ -26,12 +26,12 @@ pub enum Message {
 pub struct Writer {
     /// Which writer.
     pub thread: u32,
-    /// Its how-many-eth transaction.
+    /// The number of its transaction.
     pub transaction: u64,
 }
 
 impl Message {
-    /// The line that says it.
+    /// The line for it.
     pub fn line(&self) -> String {
         match self {
             Self::Rows(n) => format!("rows {n}\n"),
@@ -44,7 +44,7 @@ impl Message {
         }
     }
 
-    /// The message that a line says; `None` for a line torn by the kill.
+    /// The message of a line; `None` for a line that the kill cut off.
     pub fn parse(line: &str) -> Option<Self> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let writer = || {
@@ -64,7 +64,7 @@ impl Message {
     }
 }
 
-/// The sum of the messages.
+/// The sum of all messages.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// Rows of the data set acknowledged.
@@ -86,7 +86,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes one message down.
+    /// Records one message.
     pub fn enter(&mut self, message: Message) {
         match message {
             Message::Rows(n) => {

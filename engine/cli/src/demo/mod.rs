@@ -1,4 +1,4 @@
-//! `pagestone demo`: the main job on real data, in one command.
+//! `pagestone demo`: the main purpose, on real data, in one command.
 
 mod identity;
 mod ledger;
@@ -23,14 +23,14 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// The kill comes this long after the readers and writers started, plus a random part.
+/// The kill comes this long after the readers and writers have started, plus a random part.
 const WORK: Duration = Duration::from_millis(700);
 const WORK_RANDOM: Duration = Duration::from_millis(900);
-/// A worker that says nothing for so long is stuck.
+/// A worker that is silent for this long is stuck.
 const SILENCE: Duration = Duration::from_secs(120);
 const SIGKILL: i32 = 9;
 
-/// How the worker's life went.
+/// What the worker did.
 struct Life {
     ledger: Ledger,
     worked: Duration,
@@ -115,7 +115,7 @@ fn bring(file: &Path, region: &Path) -> Result<Own, Failure> {
     Ok(Own { file: file.to_owned(), counts, bytes, stamp })
 }
 
-/// Starts the worker, listens, and kills it at a moment drawn from `seed`.
+/// Starts the worker, reads its messages, and kills it at a moment drawn from `seed`.
 fn live_and_die(region: &Path, own: bool, seed: u64) -> Result<Life, Failure> {
     let mut worker = start(region, own)?;
     let messages = listen(worker.stdout.take());
@@ -123,7 +123,7 @@ fn live_and_die(region: &Path, own: bool, seed: u64) -> Result<Life, Failure> {
     let mut ledger = Ledger::default();
     let mut import = Duration::ZERO;
     let mut deadline: Option<Instant> = None;
-    // However much there is to hear: the moment of the kill is not put off.
+    // However many messages arrive, they do not delay the kill.
     while deadline.is_none_or(|d| Instant::now() < d) {
         let wait = deadline.map_or(SILENCE, |d| d.saturating_duration_since(Instant::now()));
         match messages.recv_timeout(wait) {
@@ -137,14 +137,14 @@ fn live_and_die(region: &Path, own: bool, seed: u64) -> Result<Life, Failure> {
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
-    // SIGKILL: the worker gets no chance to tidy up.
+    // SIGKILL: the worker cannot clean up.
     worker.kill().map_err(|e| Failure::Other(format!("killing the worker: {e}")))?;
     let status = worker.wait().map_err(|e| Failure::Other(format!("waiting for the worker: {e}")))?;
-    // What it had said before it died is still in the pipe.
+    // Its last messages are still in the pipe.
     messages.iter().for_each(|m| ledger.enter(m));
     match &ledger.failed {
         Some(why) => Err(Failure::Other(format!("the worker failed: {why}"))),
-        // What is proven is proven of a kill: a worker that crashed by itself is a defect.
+        // The proof is about a kill. A worker that crashed by itself is a defect.
         None if status.signal() != Some(SIGKILL) => {
             Err(Failure::Other(format!("the worker ended by itself: {status}")))
         }

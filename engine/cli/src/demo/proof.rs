@@ -1,4 +1,4 @@
-//! What the database says after the kill, held against what the worker had acknowledged.
+//! Compares the database after the kill with the transactions that the worker had acknowledged.
 
 use super::ledger::Ledger;
 use super::worker::{ROWS_PER_WRITE, connect, quote, tables};
@@ -10,24 +10,25 @@ use std::time::{Duration, Instant};
 /// Rows of each of the user's tables, by name.
 pub type Counts = BTreeMap<String, i64>;
 
-/// What was found, and what should have been.
+/// The results, and the expected values.
 #[derive(Debug)]
 pub struct Proof {
     /// Time from opening to the first answer, recovery included.
     pub reopened_in: Duration,
-    /// What `PRAGMA integrity_check` says.
+    /// The result of `PRAGMA integrity_check`.
     pub integrity: String,
     /// Rows of data found, and expected.
     pub rows: (u64, u64),
-    /// Tables whose rows differ from what they were.
+    /// Tables whose number of rows has changed.
     pub changed_tables: Vec<String>,
     /// Acknowledged transactions found whole, and expected.
     pub acknowledged: (u64, u64),
     /// Transactions found in part.
     pub torn: u64,
-    /// Transactions that were open at the kill and are found whole: committed, the acknowledgement cut off.
+    /// Transactions that were open at the kill and are complete: they were committed, and the acknowledgement was cut
+    /// off.
     pub unacknowledged: u64,
-    /// Transactions found that were never begun, or numbers left out.
+    /// Transactions that were never begun, and gaps in the numbers.
     pub strange: u64,
 }
 
@@ -54,8 +55,8 @@ pub fn count(db: &Connection) -> rusqlite::Result<Counts> {
         .collect()
 }
 
-/// Opens the region again and compares. `own` has the rows of the user's tables before the work; without it the
-/// database holds our data set.
+/// Opens the region again and compares. `own` has the numbers of rows of the user's tables before the work. Without
+/// it the database has the built-in data.
 pub fn prove(region: &Path, ledger: &Ledger, own: Option<&Counts>) -> rusqlite::Result<Proof> {
     let start = Instant::now();
     let db = connect(region)?;
@@ -86,7 +87,7 @@ fn compare(before: &Counts, after: &Counts) -> ((u64, u64), Vec<String>) {
     ((sum(after), sum(before)), changed)
 }
 
-/// Our data set: its rows, and that each row a writer added marked one character.
+/// Checks the built-in data: the number of rows, and that each row of a writer marked one character.
 fn unicode(db: &Connection, ledger: &Ledger) -> rusqlite::Result<((u64, u64), Vec<String>)> {
     let (rows, seen): (u64, u64) =
         db.query_row("SELECT count(*), sum(seen) FROM chars", [], |r| Ok((r.get(0)?, r.get(1)?)))?;
@@ -95,7 +96,7 @@ fn unicode(db: &Connection, ledger: &Ledger) -> rusqlite::Result<((u64, u64), Ve
     Ok(((rows, ledger.rows), changed))
 }
 
-/// Goes through the writers' transactions one by one.
+/// Checks the writers' transactions one by one.
 fn weigh(db: &Connection, ledger: &Ledger, proof: &mut Proof) -> rusqlite::Result<()> {
     let mut statement = db.prepare(
         "SELECT thread, number, count(*) FROM pagestone_demo GROUP BY thread, number ORDER BY 1, 2",

@@ -1,4 +1,4 @@
-//! What the demo shows.
+//! The report of the demo.
 
 use super::identity::Identity;
 use super::proof::Proof;
@@ -10,7 +10,7 @@ use pagestone::store::Finding;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Everything there is to tell.
+/// The contents of the report.
 pub struct Results<'a> {
     pub region: &'a Path,
     pub durability: Durability,
@@ -117,7 +117,7 @@ fn three_ways(i: &Identity) -> Section {
     s
 }
 
-/// The engine's counters, as the worker last told them.
+/// The engine's counters, as the worker last reported them.
 fn what_it_took(words: &str) -> Section {
     let all: BTreeMap<_, u64> = words
         .split_whitespace()

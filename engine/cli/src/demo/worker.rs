@@ -1,4 +1,4 @@
-//! The process that does the demo's work, and is killed doing it.
+//! The process that does the demo's work and is killed meanwhile.
 
 use super::ledger::{Message, Writer};
 use super::unicode;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Rows that each writing transaction adds; half of one is a torn transaction.
+/// Number of rows that each writing transaction adds. A part of them is a torn transaction.
 pub const ROWS_PER_WRITE: u64 = 8;
 /// The table that the writers add to.
 const SCHEMA: &str = "
@@ -18,7 +18,7 @@ const SCHEMA: &str = "
                                 PRIMARY KEY(thread, number, part)) WITHOUT ROWID;";
 const BUSY: Duration = Duration::from_secs(30);
 
-/// What the worker is told.
+/// The arguments of the worker.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Orders {
     /// The region that holds the database.
@@ -44,7 +44,7 @@ pub fn connect(region: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// Works until killed; returns only when something went wrong.
+/// Works until it is killed; returns only after a failure.
 pub fn work(orders: &Orders) -> Result<(), String> {
     let result = pagestone_sqlite::register().and_then(|()| labour(orders).map_err(|e| e.to_string()));
     if let Err(why) = &result {
@@ -53,10 +53,10 @@ pub fn work(orders: &Orders) -> Result<(), String> {
     result
 }
 
-/// One line, written whole at once.
+/// Writes one line by one write.
 fn say(message: &Message) {
     let mut out = std::io::stdout().lock();
-    // Nothing reads this any more: the parent is gone, and so is the reason to go on.
+    // The parent is gone, so there is no reason to go on.
     if out.write_all(message.line().as_bytes()).and_then(|()| out.flush()).is_err() {
         std::process::exit(1);
     }
@@ -104,7 +104,7 @@ fn import(db: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// For a database that we know nothing about: count the rows of each table.
+/// For an unknown database: counts the rows of each table.
 fn count_queries(db: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(tables(db)?.iter().map(|t| format!("SELECT count(*) FROM {}", quote(t))).collect())
 }
@@ -128,7 +128,7 @@ fn stopped(stop: &AtomicBool) -> bool {
     stop.load(Ordering::Relaxed)
 }
 
-/// Sets `stop` when a thread ends early, so that the others end too and the failure is heard.
+/// Sets `stop` when a thread ends early, so that the other threads end, too, and the failure is reported.
 struct StopOthers<'a>(&'a AtomicBool);
 
 impl Drop for StopOthers<'_> {
@@ -167,7 +167,7 @@ fn write(orders: &Orders, thread: u32, stop: &AtomicBool) -> rusqlite::Result<()
     Ok(())
 }
 
-/// One transaction: rows added, and (in our own data set) as many characters marked as seen.
+/// One transaction: adds rows, and (in the built-in data) marks as many characters as seen.
 fn write_once(db: &mut Connection, writer: Writer, own: bool) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     for part in 0..ROWS_PER_WRITE {
@@ -192,7 +192,7 @@ fn write_once(db: &mut Connection, writer: Writer, own: bool) -> rusqlite::Resul
     transaction.commit()
 }
 
-/// Passes the engine's counters on until told to stop.
+/// Reports the engine's counters until it is stopped.
 fn report_stats(db: &Connection, stop: &AtomicBool) -> rusqlite::Result<()> {
     while !stopped(stop) {
         if let Some(words) = stats(db)? {
@@ -203,7 +203,7 @@ fn report_stats(db: &Connection, stop: &AtomicBool) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The engine's counters as the VFS tells them, `name=value` words.
+/// The engine's counters from the VFS, as `name=value` words.
 pub fn stats(db: &Connection) -> rusqlite::Result<Option<String>> {
     let mut statement = db.prepare("PRAGMA pagestone_stats")?;
     let mut rows = statement.query([])?;

@@ -514,7 +514,7 @@ fn an_object_is_exported_to_standard_output() {
     s.ok(&["import", "x", "r.pgs:db"]);
     s.ok(&["import", "--force", "x", "r.pgs:db-wal"]);
     assert!(s.fails(1, &["export", "r.pgs", "-"]).contains("db-wal"));
-    assert!(s.fails(1, &["export", "--force", "r.pgs:x", "/dev/stdout"]).contains("no plain file"));
+    assert!(s.fails(1, &["export", "--force", "r.pgs:x", "/dev/stdout"]).contains("not a plain file"));
 }
 
 #[test]
