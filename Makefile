@@ -114,11 +114,11 @@ bench-sqlite: vfs ## SQLite commits on its own VFS and on Pagestone's, and speed
 bench-tantivy: ## a tantivy index on Pagestone and on mapped files, and the bytes that were not copied (DOCUMENTS=100000)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin tantivy -- $(DOCUMENTS)
 
-test-sqlite: ## SQLite's own tests on the VFS; failures must match the list tests/sqlite_suite/expected (PARTS="veryquick mmap crash threads programs", STOCK=1, ONLY=scripts; fetches its sources)
-	@PARTS="$(PARTS)" STOCK="$(STOCK)" ONLY="$(ONLY)" sh tests/sqlite_suite/suite.sh
+test-sqlite: ## SQLite's own tests on the VFS; failures must match the list tests/suites/sqlite/expected (PARTS="veryquick mmap crash threads programs", STOCK=1, ONLY=scripts; fetches its sources)
+	@PARTS="$(PARTS)" STOCK="$(STOCK)" ONLY="$(ONLY)" sh tests/suites/sqlite/suite.sh
 
-test-redb: ## redb's own tests, with every database in a region; failures must match the list tests/redb/expected
-	@CARGO="$(CARGO)" sh tests/redb/suite.sh
+test-redb: ## redb's own tests, with every database in a region; failures must match the list tests/suites/redb/expected
+	@CARGO="$(CARGO)" sh tests/suites/redb/suite.sh
 
 test-dax: ## a virtual machine with persistent memory: MAP_SYNC, devdax, the test suites, power cuts (CUTS=20, SEED=n, ONLY=part of a name; apt and 500 MB)
 	@$(CARGO) run --quiet --locked --release -p pagestone-dax -- run --cuts $(CUTS) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")

@@ -5,9 +5,9 @@ use pagestone::media::rules::Rule;
 use pagestone::persist::Event;
 use pagestone::store::{Object, Store};
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_explorer::{Crash, Judge, Plan, Report, State, explore};
 use pagestone_tests::crash::life::{HOME, rebooted, scaled, touches_log};
 use pagestone_tests::crash::run::{Live, Rig};
-use pagestone_tests::crash::{Crash, Judge, Plan, Report, State, explore};
 use std::thread;
 use std::time::Duration;
 

@@ -3,11 +3,11 @@
 
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_explorer::{Plan, Report, explore};
 use pagestone_tests::crash::life::scaled;
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Live, Rig};
 use pagestone_tests::crash::script::Op;
-use pagestone_tests::crash::{Plan, Report, explore};
 
 const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
 /// Media whose sectors may be torn.
@@ -24,7 +24,7 @@ fn lives(rig: Rig, cell: usize, seed: u64, limit: u64) -> Report {
         Op::Write(0, 1000, 80),
         Op::Touch(0, 5000, 100),
         Op::SetLen(0, 6000),
-        Op::Append(0, 6000, 300),
+        Op::Append(0, 300),
     ] {
         live.run(0, op).expect("the operation succeeds");
     }

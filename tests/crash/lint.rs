@@ -6,14 +6,14 @@ use pagestone::media::rules::{Rule, Rules};
 use pagestone::persist::{Event, Recorder};
 use pagestone::units::Durability::{CacheLine, Fdatasync};
 use pagestone::units::{Durability, FRAME_SIZE, PageIndex};
+use pagestone_explorer::medium::Medium;
+use pagestone_explorer::{Plan, Trace, explore};
 use pagestone_kit::random::mix;
 use pagestone_tests::crash::life::{HOME, rebooted, scaled};
-use pagestone_tests::crash::medium::Medium;
 use pagestone_tests::crash::place::log_range;
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Live, Rig};
 use pagestone_tests::crash::script::{Op, Script, Shape};
-use pagestone_tests::crash::{Plan, Trace, explore};
 use pagestone_tests::lint::known::{Kind, explanation, unexplained};
 use pagestone_tests::lint::{Finding, Setting, lint};
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,7 +201,7 @@ fn broken(class: Durability, rules: Rules, break_it: impl Fn(&mut Vec<Event>)) -
         for op in [Op::Create(n, name.clone()), Op::Write(n, 0, 9000), Op::SyncAll, Op::Write(n, 40, 8)] {
             live.run(0, op).expect("the operation succeeds");
         }
-        for op in [Op::Sync(n), Op::SetLen(n, 100), Op::SyncAll, Op::Unlink(name, n, true)] {
+        for op in [Op::Sync(n), Op::SetLen(n, 100), Op::SyncAll, Op::Unlink(name, true)] {
             live.run(0, op).expect("the operation succeeds");
         }
     }

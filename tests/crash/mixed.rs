@@ -4,12 +4,12 @@ use pagestone::Error;
 use pagestone::media::rules::Rule;
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_explorer::{Judge, Plan, Report, State, explore};
 use pagestone_tests::crash::life::{HOME, rebooted, scaled};
 use pagestone_tests::crash::recover::{StoreJudge, check};
 use pagestone_tests::crash::run::{Live, Rig, record};
 use pagestone_tests::crash::script::{Op, Script, Shape};
-use pagestone_tests::crash::shrink::shrink;
-use pagestone_tests::crash::{Judge, Plan, Report, State, explore};
+use pagestone_tests::crash::shrink::{shrink, tell};
 use std::time::Duration;
 
 const MEDIA: [(Durability, usize); 4] = [(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
@@ -144,8 +144,8 @@ fn a_failing_workload_is_shrunk_to_a_readable_story() {
         .next()
         .expect("one of a hundred workloads grows what was cut");
     let small = shrink(&script, story, Duration::from_secs(60), fails);
-    println!("{}", small.tell());
-    let ops = small.script.parts[0].ops.len();
-    assert!(ops <= 6, "{ops} operations are left: {}", small.tell());
+    let (ops, told) = (small.list.len(), tell(&small));
+    println!("{told}");
+    assert!(ops <= 6, "{ops} operations are left: {told}");
     assert!(small.story.contains("its own") && small.story.contains("lawful are"), "{}", small.story);
 }

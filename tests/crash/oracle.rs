@@ -1,8 +1,9 @@
 //! The oracle against plain views: lawful ones pass, each kind of damage is named.
 
-use pagestone_tests::crash::Crash;
+use pagestone_explorer::Crash;
 use pagestone_tests::crash::oracle::{Oracle, View, label};
-use pagestone_tests::crash::script::{Fill, Op, Script, Shape, pattern};
+use pagestone_tests::crash::script::{Fill, Op, Script, Shape};
+use pagestone_workload::pattern::words;
 use std::collections::{BTreeMap, HashMap};
 
 /// A store that is nothing but bytes: the state after some operations of each thread.
@@ -18,7 +19,7 @@ impl Plain {
                 for v in script.objects[object as usize].versions.iter().filter(|v| v.op < count) {
                     let range = v.range.start.min(size)..v.range.end.min(size);
                     let new = match v.fill {
-                        Fill::Pattern(op) => pattern(object, op, range.clone()),
+                        Fill::Pattern(op) => words(object, op, range.clone()),
                         _ => vec![0; (range.end - range.start) as usize],
                     };
                     bytes[range.start as usize..range.end as usize].copy_from_slice(&new);
@@ -92,7 +93,7 @@ fn half_a_batch_is_named_and_a_lost_one() {
     script.push(0, Op::Batch(vec![(0, 0, 64), (0, 128, 64)]));
     let (none, all) = (Plain::after(&script, &[5]), Plain::after(&script, &[6]));
     let mut half = none.clone();
-    half.0.get_mut("t0.a").unwrap().1[..64].copy_from_slice(&pattern(0, 5, 0..64));
+    half.0.get_mut("t0.a").unwrap().1[..64].copy_from_slice(&words(0, 5, 0..64));
     for crash in [Crash::Power, Crash::Death] {
         for mut lawful in [none.clone(), all.clone()] {
             oracle(&script).check(11, crash, &mut lawful).expect("it has begun and not returned");
@@ -135,7 +136,7 @@ fn truncated_bytes_do_not_come_back() {
     let script = small();
     let mut view = Plain::after(&script, &[5]);
     oracle(&script).check(10, Crash::Power, &mut view).unwrap();
-    view.0.get_mut("t0.a").unwrap().1[104..112].copy_from_slice(&pattern(0, 1, 104..112));
+    view.0.get_mut("t0.a").unwrap().1[104..112].copy_from_slice(&words(0, 1, 104..112));
     let why = oracle(&script).check(10, Crash::Power, &mut view).unwrap_err();
     assert!(why.contains("its own"), "{why}");
 }

@@ -8,11 +8,11 @@ use crate::log_rules::{
 use crate::store_rules::{PAGE, START, Schedule, name, object};
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability::CacheLine;
+use pagestone_explorer::{Event, Plan, explore};
 use pagestone_tests::crash::life::{Case, Found, Life, NEW, touches_log, word};
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Live, Rig};
 use pagestone_tests::crash::script::Op;
-use pagestone_tests::crash::{Event, Plan, explore};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::thread;
@@ -90,7 +90,7 @@ fn the_cursor_is_not_believed_after_a_power_loss() {
 fn a_size_is_not_published_before_its_bytes() {
     fn act(live: &Live) -> Result<(), String> {
         let a = object(live, 0, "a", 1);
-        live.run(0, Op::Append(a, PAGE, 3 * PAGE)).unwrap();
+        live.run(0, Op::Append(a, 3 * PAGE)).unwrap();
         live.run(0, Op::Sync(a)).unwrap();
         Ok(())
     }
@@ -182,8 +182,8 @@ fn a_rename_does_not_lose_the_old_name_before_the_new_one_is_in() {
 #[test]
 fn the_list_of_orphans_is_not_cut_in_mid_step() {
     fn act(live: &Live) -> Result<(), String> {
-        let a = object(live, 0, "a", 3);
-        live.run(0, Op::Unlink(name(0, "a"), a, true)).unwrap();
+        object(live, 0, "a", 3);
+        live.run(0, Op::Unlink(name(0, "a"), true)).unwrap();
         live.run(0, Op::SyncAll).unwrap();
         Ok(())
     }

@@ -6,12 +6,13 @@ use pagestone::media::rules::Rule;
 use pagestone::persist::Event;
 use pagestone::store::Store;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_explorer::{Crash, Judge, Plan, Report, State, Trace, explore};
 use pagestone_tests::crash::life::{HOME, rebooted, scaled};
 use pagestone_tests::crash::oracle::label;
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Live, Rig};
-use pagestone_tests::crash::script::{Op, pattern};
-use pagestone_tests::crash::{Crash, Judge, Plan, Report, State, Trace, explore};
+use pagestone_tests::crash::script::Op;
+use pagestone_workload::pattern::words;
 use std::thread;
 use std::time::Duration;
 
@@ -167,7 +168,7 @@ fn rule_3_growth_uncovers_zeros() {
 fn rule_3_non_temporal_stores_are_fenced_before_the_append() {
     fn act(live: &Live) -> Result<(), String> {
         object(live, 0, "former", 8);
-        live.run(0, Op::Unlink(name(0, "former"), 0, true)).unwrap();
+        live.run(0, Op::Unlink(name(0, "former"), true)).unwrap();
         wrap(live, 0);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -245,7 +246,7 @@ fn a_detached_frame_is_not_reused_before_its_last_unpin() {
         drop(pin);
         live.run(0, Op::SetLen(a, 8)).unwrap();
         live.run(0, Op::SyncAll).unwrap();
-        if seen[..] == pattern(a, 1, PAGE..PAGE + 64) {
+        if seen[..] == words(a, 1, PAGE..PAGE + 64) {
             Ok(())
         } else {
             Err("the pinned page shows another object's bytes".into())

@@ -7,14 +7,14 @@ use crate::store_rules::{PAGE, name, object};
 use pagestone::media::layout::BITMAP_FRAMES;
 use pagestone::region::Identity;
 use pagestone::units::Durability;
+use pagestone_explorer::medium::Medium;
+use pagestone_explorer::{Crash, Event, Plan, Trace, explore};
 use pagestone_tests::crash::life::{HOME, LOG_FRAMES, rebooted, scaled};
-use pagestone_tests::crash::medium::Medium;
 use pagestone_tests::crash::oracle::label;
 use pagestone_tests::crash::place;
 use pagestone_tests::crash::recover::{Recovered, StoreJudge};
 use pagestone_tests::crash::run::{Live, Rig, Run, outcome};
 use pagestone_tests::crash::script::Op;
-use pagestone_tests::crash::{Crash, Event, Plan, Trace, explore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
@@ -115,7 +115,7 @@ const PROTOCOLS: &[Protocol] = &[
             object(live, 0, "b", 2);
             live.run(0, Op::Rename(name(0, "a"), name(0, "b"))).unwrap();
             live.run(0, Op::SyncAll).unwrap();
-            live.run(0, Op::Unlink(name(0, "b"), 0, true)).unwrap();
+            live.run(0, Op::Unlink(name(0, "b"), true)).unwrap();
             live.run(0, Op::SyncAll).unwrap();
         },
     },

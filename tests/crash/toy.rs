@@ -1,8 +1,8 @@
 //! The test of the tests: a toy protocol with planted bugs, each of which the explorer must find.
 
 use pagestone::units::Durability;
-use pagestone_tests::crash::event::Event;
-use pagestone_tests::crash::{Crash, Judge, Plan, Report, State, Trace, explore};
+use pagestone_explorer::Event;
+use pagestone_explorer::{Crash, Judge, Plan, Report, State, Trace, explore};
 
 const SLOTS: u64 = 4;
 const T: u32 = 0;

@@ -4,7 +4,7 @@ use crate::bench::{Bench, Case};
 use crate::door::assert_clear;
 use crate::script::{PAGE, script};
 use crate::store::{Player, options};
-use crate::world::{Ending, matches};
+use crate::world::{Ending, applies, matches};
 use pagestone::Error;
 use pagestone::region::{Difference, Region, RegionOptions, Source};
 use pagestone::store::{Object, Options, Store};
@@ -110,7 +110,7 @@ fn fill(folder: &Path, class: Durability) {
 fn play_in_little_room(options: &Options, path: &Path) -> Result<Player, String> {
     let mut player = Player::new(options.clone(), path);
     for (number, op) in script().iter().enumerate() {
-        if !op.applies(player.history.now()) {
+        if !applies(op, player.history.now()) {
             continue;
         }
         match player.play(number, op) {

@@ -5,7 +5,7 @@ use crate::child::{BEGIN, Ended, finish};
 use crate::door::ending;
 use crate::script::script;
 use crate::store::{Player, options, told};
-use crate::world::{Ending, History};
+use crate::world::{Ending, History, after};
 use pagestone::units::Durability;
 use pagestone_kit::child::{again, say, under};
 use pagestone_kit::disk::quick;
@@ -121,11 +121,11 @@ fn run(folder: &Path, injection: &str) -> (Ended, History) {
     let (mut history, script) = (History::new(), script());
     let done = ended.said.iter().filter(|line| line.starts_with("ok ")).count();
     for (number, op) in script.iter().enumerate().take(done) {
-        let after = op.after(history.now(), number);
+        let after = after(op, history.now(), number);
         told(&mut history, op, after);
     }
     if let Some(op) = script.get(done) {
-        let after = op.after(history.now(), done);
+        let after = after(op, history.now(), done);
         history.doubt(after);
     }
     (ended, history)

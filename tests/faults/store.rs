@@ -1,11 +1,11 @@
 //! The script, played on a real store and told to the model.
 
-use crate::script::{Op, PAGE, pattern};
-use crate::world::{Ending, History, World};
+use crate::script::Step;
+use crate::world::{Ending, History, after, outline};
 use pagestone::Error;
-use pagestone::page::PageRef;
-use pagestone::store::{CloseError, Object, Options, Store};
-use pagestone::units::{Durability, PageIndex};
+use pagestone::store::{CloseError, Options, Store};
+use pagestone::units::Durability;
+use pagestone_workload::{Hands, Model, Op, PAGE, pattern};
 use std::path::{Path, PathBuf};
 
 /// A store that takes its file for one of `class`, with a log that soon wraps.
@@ -19,9 +19,7 @@ pub struct Player {
     pub path: PathBuf,
     pub history: History,
     store: Option<Store>,
-    pins: Vec<PageRef>,
-    /// Objects that stay open although they have lost their names, while a page of theirs is pinned.
-    kept: Vec<Object>,
+    hands: Hands,
 }
 
 impl Player {
@@ -31,21 +29,18 @@ impl Player {
 
     /// A player that knows what others have done.
     pub fn after(history: History, options: Options, path: &Path) -> Self {
-        Self { options, path: path.to_owned(), history, store: None, pins: Vec::new(), kept: Vec::new() }
+        let mut hands = Hands::new(pattern::bytes, false);
+        history.now().names.iter().for_each(|(name, object)| hands.knows(name, *object));
+        Self { options, path: path.to_owned(), history, store: None, hands }
     }
 
-    /// Plays `op`, the script's `number`-th; an error leaves its outcome in doubt.
-    pub fn play(&mut self, number: usize, op: &Op) -> Result<(), Error> {
-        let after = op.after(self.history.now(), number);
+    /// Plays a step, the script's `number`-th; an error leaves its outcome in doubt.
+    pub fn play(&mut self, number: usize, step: &Step) -> Result<(), Error> {
+        let after = after(step, self.history.now(), number);
         self.history.doubt(after.clone());
-        self.perform(number, op)?;
-        self.heard(op, after);
+        self.perform(number, step)?;
+        told(&mut self.history, step, after);
         Ok(())
-    }
-
-    /// An operation has returned.
-    fn heard(&mut self, op: &Op, after: World) {
-        told(&mut self.history, op, after);
     }
 
     /// The store, opened if it is not open.
@@ -60,49 +55,19 @@ impl Player {
         self.store.is_some()
     }
 
-    fn perform(&mut self, number: usize, op: &Op) -> Result<(), Error> {
+    fn perform(&mut self, number: usize, step: &Step) -> Result<(), Error> {
         let store = self.store()?;
-        match *op {
-            Op::Create(name) => store.create(name).map(drop),
-            Op::Write(name, at, len) => store.open(name)?.write_at(at, &pattern(number, len)),
-            Op::Append(name, len) => store.open(name)?.append(&pattern(number, len)).map(drop),
-            Op::Store(name, page, at, len) => {
-                let page = store.open(name)?.pin_mut(PageIndex(page))?;
-                page.write_range(at..at + len)?.copy_from_slice(&pattern(number, len as u64));
-                Ok(())
-            }
-            Op::SetLen(name, len) => store.open(name)?.set_len(len),
-            Op::Punch(name, at, len) => store.open(name)?.punch_hole(at, len),
-            Op::Allocate(name, at, len) => store.open(name)?.allocate(at, len),
-            Op::Rename(from, to) => store.rename(from, to),
-            Op::Unlink(name) => store.unlink(name),
-            Op::Pin(name, page) => {
-                let object = store.open(name)?;
-                self.pins.extend(object.pin(PageIndex(page))?);
-                self.kept.push(object);
-                Ok(())
-            }
-            Op::Unpin => {
-                self.let_go();
-                Ok(())
-            }
-            Op::Sync(name) => store.open(name)?.sync(),
-            Op::SyncPages(name, page, pages) => store.open(name)?.sync_range(page * PAGE, pages * PAGE),
-            Op::SyncAll => store.sync(),
-            Op::Check => match store.check()? {
+        match step {
+            Step::Do(op) => self.hands.act(&store, op, number as u16),
+            Step::Check => match store.check()? {
                 report if report.is_clean() => Ok(()),
                 report => panic!("check found {:?}", report.findings),
             },
-            Op::Reopen => {
+            Step::Reopen => {
                 drop(store);
                 self.close()
             }
         }
-    }
-
-    fn let_go(&mut self) {
-        self.kept.clear();
-        self.pins.clear();
     }
 
     /// Closes the store in order; one that cannot be closed stays.
@@ -118,7 +83,7 @@ impl Player {
 
     /// Drops all handles, as they are, in an order that a program may have.
     pub fn leave(&mut self) {
-        self.let_go();
+        self.hands.let_go();
         self.store = None;
     }
 
@@ -135,7 +100,7 @@ impl Player {
         refused("unlink", store.unlink("a"));
         refused("open", store.open("a").map(drop));
         refused("check", store.check().map(drop));
-        for object in &self.kept {
+        for (_, object) in self.hands.open() {
             refused("write", object.write_at(0, b"never"));
             refused("append", object.append(b"never").map(drop));
             refused("set_len", object.set_len(1 << 20));
@@ -148,7 +113,7 @@ impl Player {
     pub fn refused(&mut self) -> Result<(), String> {
         let store = self.store().map_err(|error| error.to_string())?;
         let found = self.history.judge(&store, Ending::Death)?;
-        if !found.same_outline(self.history.now()) {
+        if outline(&found) != outline(self.history.now()) {
             return Err(format!("it was refused and has changed names or lengths: {found:?}"));
         }
         self.history.acknowledge(found);
@@ -159,7 +124,7 @@ impl Player {
     }
 
     /// Opens the store without faults, holds it against the history, and sees that it takes changes.
-    pub fn judge(&self, options: &Options, ending: Ending) -> Result<World, String> {
+    pub fn judge(&self, options: &Options, ending: Ending) -> Result<Model, String> {
         let told = |doing: &str| {
             let doing = doing.to_owned();
             move |error: Error| format!("{doing}: {error}")
@@ -179,12 +144,12 @@ impl Player {
     }
 }
 
-/// Tells a history of an operation that has returned.
-pub fn told(history: &mut History, op: &Op, after: World) {
+/// Tells a history of a step that has returned.
+pub fn told(history: &mut History, step: &Step, after: Model) {
     history.acknowledge(after);
-    match *op {
-        Op::Sync(name) => history.synced_one(name),
-        Op::SyncAll | Op::Reopen => history.synced(),
+    match step {
+        Step::Do(Op::Sync(object)) => history.synced_one(*object),
+        Step::Do(Op::SyncAll) | Step::Reopen => history.synced(),
         _ => {}
     }
 }

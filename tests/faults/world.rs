@@ -1,57 +1,43 @@
-//! What a store holds, as a plain model; and what may be found after a fault.
+//! What may be found after a fault.
 
+use crate::script::Step;
 use pagestone::store::{Object, Store};
+use pagestone_workload::content::Content;
+use pagestone_workload::{Model, ObjectNo, pattern};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-/// Objects that have a name: number and bytes. Numbers are the model's own, so that a renamed object stays itself.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct World {
-    pub names: BTreeMap<String, u32>,
-    pub bytes: BTreeMap<u32, Arc<Vec<u8>>>,
-    pub next: u32,
+/// The state after a step, the script's `number`-th.
+pub fn after(step: &Step, model: &Model, number: usize) -> Model {
+    let mut model = model.clone();
+    if let Step::Do(op) = step {
+        model.apply(op, number as u16, pattern::bytes);
+        model.forget_nameless();
+    }
+    model
 }
 
-impl World {
-    pub fn has(&self, name: &str) -> bool {
-        self.names.contains_key(name)
+/// Whether the step makes sense: what an earlier one did not do, for want of space, a later one may lack.
+pub fn applies(step: &Step, model: &Model) -> bool {
+    match step {
+        Step::Do(op) => model.sensible(op.clone()).is_some(),
+        Step::Check | Step::Reopen => true,
     }
+}
 
-    pub fn bytes(&self, name: &str) -> &[u8] {
-        self.names.get(name).and_then(|id| self.bytes.get(id)).map_or(&[], |bytes| bytes)
-    }
-
-    pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(bytes) = self.names.get(name).and_then(|id| self.bytes.get_mut(id)) {
-            edit(Arc::make_mut(bytes));
-        }
-    }
-
-    pub fn create(&mut self, name: &str) {
-        self.next += 1;
-        self.names.insert(name.to_owned(), self.next);
-        self.bytes.insert(self.next, Arc::default());
-    }
-
-    pub fn same_outline(&self, other: &Self) -> bool {
-        self.outline() == other.outline()
-    }
-
-    /// Names and lengths: what the log makes whole or absent.
-    fn outline(&self) -> BTreeMap<&str, usize> {
-        self.names.iter().map(|(name, id)| (name.as_str(), self.bytes[id].len())).collect()
-    }
+/// Names and lengths: what the log makes whole or absent.
+pub fn outline(model: &Model) -> BTreeMap<&str, u64> {
+    model.names.iter().map(|(name, id)| (name.as_str(), model.objects[id].len)).collect()
 }
 
 /// What happened to the store so far.
 #[derive(Clone, Default)]
 pub struct History {
     /// After each operation that returned; the first is what is durable at least.
-    states: Vec<World>,
+    states: Vec<Model>,
     /// No state before this one may come back.
     floor: usize,
     /// What the operation that failed, or had not returned, would have made.
-    doubt: Option<World>,
+    doubt: Option<Model>,
 }
 
 /// What the store went through before it was opened again.
@@ -65,10 +51,10 @@ pub enum Ending {
 
 impl History {
     pub fn new() -> Self {
-        Self { states: vec![World::default()], ..Self::default() }
+        Self { states: vec![Model::default()], ..Self::default() }
     }
 
-    pub fn now(&self) -> &World {
+    pub fn now(&self) -> &Model {
         self.states.last().expect("there is always a state")
     }
 
@@ -78,16 +64,16 @@ impl History {
     }
 
     /// An operation returned.
-    pub fn acknowledge(&mut self, world: World) {
+    pub fn acknowledge(&mut self, model: Model) {
         self.doubt = None;
-        if world != *self.now() {
-            self.states.push(world);
+        if model != *self.now() {
+            self.states.push(model);
         }
     }
 
     /// An operation failed, or was not heard of.
-    pub fn doubt(&mut self, world: World) {
-        self.doubt = Some(world);
+    pub fn doubt(&mut self, model: Model) {
+        self.doubt = Some(model);
     }
 
     /// Everything so far is durable.
@@ -97,17 +83,16 @@ impl History {
     }
 
     /// This object's bytes, and all names and lengths so far, are durable.
-    pub fn synced_one(&mut self, name: &str) {
+    pub fn synced_one(&mut self, object: ObjectNo) {
         self.floor = self.states.len() - 1;
-        let now = self.now().clone();
-        let Some(id) = now.names.get(name) else { return };
+        let Some(content) = self.now().objects.get(&object).cloned() else { return };
         for state in &mut self.states {
-            state.bytes.insert(*id, Arc::clone(&now.bytes[id]));
+            state.objects.insert(object, content.clone());
         }
     }
 
     /// Holds the store against the history; returns what is there.
-    pub fn judge(&self, store: &Store, ending: Ending) -> Result<World, String> {
+    pub fn judge(&self, store: &Store, ending: Ending) -> Result<Model, String> {
         let report = store.check().map_err(|error| format!("check: {error}"))?;
         if !report.is_clean() {
             return Err(format!("check found {:?}", report.findings));
@@ -116,19 +101,20 @@ impl History {
         let since = if ending == Ending::Death { last } else { self.floor };
         let lawful: Vec<_> = self.states[since..].iter().chain(&self.doubt).collect();
         let found = read(store)?;
-        let outline: BTreeMap<_, _> =
-            found.iter().map(|(name, bytes)| (name.as_str(), bytes.len())).collect();
-        let Some(state) = lawful.iter().rev().find(|state| state.outline() == outline) else {
-            let lawful: Vec<_> = lawful.iter().map(|state| state.outline()).collect();
-            return Err(format!("found {outline:?}, which is none of {lawful:?}"));
+        let shown: BTreeMap<_, _> =
+            found.iter().map(|(name, bytes)| (name.as_str(), bytes.len() as u64)).collect();
+        let Some(state) = lawful.iter().rev().find(|state| outline(state) == shown) else {
+            let lawful: Vec<_> = lawful.iter().map(|state| outline(state)).collect();
+            return Err(format!("found {shown:?}, which is none of {lawful:?}"));
         };
         // Bytes are stored in place: those of every state that is not durable may be there, page by page.
         let stored = if ending == Ending::Death { &self.states[last..] } else { &self.states[..] };
         let stored: Vec<_> = stored.iter().chain(&self.doubt).collect();
-        let mut world = World { next: self.now().next, ..World::default() };
+        let mut model = Model::default();
         for (name, bytes) in found {
             let id = state.names[&name];
-            let candidates: Vec<_> = stored.iter().filter_map(|state| state.bytes.get(&id)).collect();
+            let candidates: Vec<_> =
+                stored.iter().filter_map(|state| state.objects.get(&id)).map(whole).collect();
             let lawful =
                 |(at, byte): (usize, &u8)| candidates.iter().any(|bytes| bytes.get(at) == Some(byte));
             if let Some(at) = bytes.iter().enumerate().position(|found| !lawful(found)) {
@@ -138,11 +124,14 @@ impl History {
                     bytes[at]
                 ));
             }
-            world.names.insert(name, id);
-            world.bytes.insert(id, Arc::new(bytes));
+            model.found(&name, id, &bytes);
         }
-        Ok(world)
+        Ok(model)
     }
+}
+
+fn whole(content: &Content) -> Vec<u8> {
+    content.read(0, content.len as usize)
 }
 
 /// Names and bytes.
@@ -163,7 +152,7 @@ fn read(store: &Store) -> Result<Vec<(String, Vec<u8>)>, String> {
     entries.into_iter().map(|entry| one(entry.name)).collect()
 }
 
-/// Whether the bytes of an open object are those of the model.
+/// Whether the bytes of an open object are these.
 pub fn matches(object: &Object, bytes: &[u8]) -> bool {
     let mut found = vec![0; bytes.len() + 1];
     object.read_at(0, &mut found).is_ok_and(|n| found[..n] == *bytes)

@@ -5,6 +5,7 @@ use pagestone_tests::oracle::prelude::*;
 
 #[test]
 fn a_full_region_takes_a_punch() {
+    use Op::*;
     use Step::*;
     let case = Case::Alone(
         Setup {
@@ -14,13 +15,14 @@ fn a_full_region_takes_a_punch() {
             frames_max: Some(130),
             broken: None,
         },
-        vec![Fill { object: 0 }, Punch { object: 0, at: 0, len: 4097 }],
+        vec![Fill { object: 0 }, Do(Punch(0, 0, 4097))],
     );
     replay(&case).unwrap();
 }
 
 #[test]
 fn a_full_region_takes_a_cut_of_a_pinned_page() {
+    use Op::*;
     use Step::*;
     let case = Case::Alone(
         Setup {
@@ -30,7 +32,7 @@ fn a_full_region_takes_a_cut_of_a_pinned_page() {
             frames_max: Some(130),
             broken: None,
         },
-        vec![PinMut { object: 0, page: 23 }, Fill { object: 0 }, SetLen { object: 0, len: 0 }],
+        vec![PinMut { object: 0, page: 23 }, Fill { object: 0 }, Do(SetLen(0, 0))],
     );
     replay(&case).unwrap();
 }

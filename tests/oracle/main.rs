@@ -18,15 +18,15 @@ fn passes(outcome: Outcome) {
 
 #[test]
 fn a_store_behaves_like_its_model() {
-    passes(explore(&step::alone(), Search::of(1000, SEED)));
+    passes(explore(step::alone, Search::of(1000, SEED)));
 }
 
 #[test]
 fn a_store_whose_files_may_not_grow_behaves_like_its_model() {
-    passes(explore(&step::squeezed(), Search::of(200, SEED)));
+    passes(explore(step::squeezed, Search::of(200, SEED)));
 }
 
 #[test]
 fn a_store_of_several_threads_behaves_like_its_model() {
-    passes(explore(&step::together(), Search::of(200, SEED)));
+    passes(explore(step::together, Search::of(200, SEED)));
 }

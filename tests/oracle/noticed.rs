@@ -4,12 +4,11 @@ use pagestone::media::rules::Rule;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
 use pagestone_tests::oracle::run::{Outcome, Search, explore};
 use pagestone_tests::oracle::step::{Medium, Setup, alone_on};
-use proptest::prelude::*;
 use std::time::Duration;
 
 fn without(rule: Rule, class: Durability, shrinking: Duration) -> Outcome {
     let setup = Setup { medium: Medium::Image, class, recorded: true, frames_max: None, broken: Some(rule) };
-    explore(&alone_on(Just(setup)), Search { cases: 600, seed: 1, shrinking })
+    explore(|random| alone_on(setup, random), Search { cases: 600, seed: 1, shrinking })
 }
 
 #[test]

@@ -6,7 +6,7 @@ use pagestone::page::PageOwner;
 use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Batch, Object, Store};
 use pagestone::units::{Durability, PageIndex};
-use pagestone_tests::crash::gate::Gate;
+use pagestone_explorer::gate::Gate;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

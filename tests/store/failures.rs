@@ -6,7 +6,7 @@ use pagestone::media::layout::LEASE_OFFSET;
 use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{CloseError, Options, Store};
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
-use pagestone_tests::crash::gate::Gate;
+use pagestone_explorer::gate::Gate;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;

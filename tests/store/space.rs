@@ -4,7 +4,7 @@ use crate::{PAGE, check, content};
 use pagestone::Error;
 use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
-use pagestone_tests::crash::gate::Gate;
+use pagestone_explorer::gate::Gate;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;

@@ -43,14 +43,19 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("operations", operations),
 ];
 
-/// The input that `bytes` stand for. With `PAGESTONE_FUZZ_SHOW` set, it is shown.
+/// The input that `bytes` stand for.
 fn decode<'a, T: Arbitrary<'a> + Debug>(bytes: &'a [u8]) -> Option<T> {
-    static SHOW: LazyLock<bool> = LazyLock::new(|| std::env::var_os("PAGESTONE_FUZZ_SHOW").is_some());
     let input = T::arbitrary_take_rest(Unstructured::new(bytes)).ok()?;
+    show(&input);
+    Some(input)
+}
+
+/// Shows an input, or a part of it, if `PAGESTONE_FUZZ_SHOW` is set.
+fn show(input: &impl Debug) {
+    static SHOW: LazyLock<bool> = LazyLock::new(|| std::env::var_os("PAGESTONE_FUZZ_SHOW").is_some());
     if *SHOW {
         println!("{input:#?}");
     }
-    Some(input)
 }
 
 /// A list as long as the input has bytes for: arbitrary's own lists end at every other element.

@@ -1,83 +1,81 @@
 //! Every operation against a plain model, with pins, reopening and the death of the process in between, on every class
 //! of medium, with a region that can become full.
 
-use crate::lives;
-use crate::{Many, decode};
-use arbitrary::Arbitrary;
+use crate::{lives, show};
+use arbitrary::Unstructured;
 use pagestone::page::{PageRef, frames_at};
 use pagestone::store::{CloseError, Object, Options, Store};
 use pagestone::units::{Durability, PageIndex, PfnRange};
 use pagestone::{Error, Result};
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::Rc;
+use pagestone_workload::content::Content;
+use pagestone_workload::{Choices, Hands, Kind, Model, ObjectNo, Op, PAGE, Space, pattern};
 
-const PAGE: usize = 4096;
 /// Pages that an operation can begin at.
-const PAGES: u8 = 40;
-/// Handles that are open at once.
+const PAGES: u64 = 40;
+const SPACE: Space = Space { pages: PAGES, far: false };
+/// Names in play.
+const NAMES: u8 = 5;
+/// Handles that are open at once, and pins.
 const HANDLES: usize = 8;
+const PINS: usize = 16;
+/// Steps of an input at most.
+const STEPS_MAX: u16 = 64;
 
-#[derive(Arbitrary, Debug)]
-struct Input {
-    class: Class,
-    /// The region's largest size: so many frames more than a fresh one.
-    room: u8,
-    steps: Many<Step>,
-}
+/// The fuzzer's bytes, as a source of choices.
+struct Bytes<'a>(Unstructured<'a>);
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Class {
-    Volatile,
-    Fdatasync,
-    CacheLine,
-}
-
-#[derive(Arbitrary, Clone, Debug)]
-enum Step {
-    Open { name: u8 },
-    Create { name: u8 },
-    Close { handle: u8 },
-    Write { handle: u8, at: At, len: u16, value: u8 },
-    Append { handle: u8, len: u16, value: u8 },
-    Read { handle: u8, at: At, len: u16 },
-    SetLen { handle: u8, at: At },
-    Punch { handle: u8, at: At, len: u16 },
-    Allocate { handle: u8, at: At, len: u16 },
-    PinWrite { handle: u8, page: u8, at: u16, len: u8, value: u8 },
-    HoldPin { handle: u8, page: u8 },
-    Alias { pin: u8 },
-    DropPin { pin: u8 },
-    Sync { handle: u8 },
-    SyncRange { handle: u8, at: At, len: u16 },
-    SyncStore,
-    Unlink { name: u8 },
-    Rename { from: u8, to: u8 },
-    Reopen,
-    Kill,
-    Batch { handle: u8, at: At, other: u8, then: At, len: u16, value: u8 },
-    Grow { handle: u8, to: At, other: u8, then: At, len: u8, value: u8 },
-}
-
-#[derive(Arbitrary, Clone, Copy, Debug)]
-struct At {
-    page: u8,
-    byte: u16,
-}
-
-impl At {
-    fn get(self) -> u64 {
-        u64::from(self.page % PAGES) * PAGE as u64 + u64::from(self.byte) % PAGE as u64
+impl Choices for Bytes<'_> {
+    fn below(&mut self, limit: u64) -> u64 {
+        limit.checked_sub(1).map_or(0, |last| self.0.int_in_range(0..=last).unwrap_or(0))
     }
 }
 
-/// What an object holds.
-type Bytes = Rc<RefCell<Vec<u8>>>;
-
-struct Handle {
-    object: Object,
-    bytes: Bytes,
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Do(Kind),
+    /// As an operation, on an object that is open and has no name any more.
+    Nameless(Kind),
+    /// A name that is taken is asked for, or one that is not there.
+    Refused,
+    Open,
+    Close,
+    Grow,
+    PinWrite,
+    HoldPin,
+    Alias,
+    DropPin,
+    Reopen,
+    Kill,
 }
+
+const STEPS: &[(u64, Step)] = &[
+    (3, Step::Do(Kind::Create)),
+    (6, Step::Do(Kind::Write)),
+    (3, Step::Do(Kind::Append)),
+    (3, Step::Do(Kind::SetLen)),
+    (3, Step::Do(Kind::Punch)),
+    (2, Step::Do(Kind::Allocate)),
+    (2, Step::Do(Kind::Sync)),
+    (2, Step::Do(Kind::SyncRange)),
+    (2, Step::Do(Kind::SyncAll)),
+    (2, Step::Do(Kind::Unlink)),
+    (2, Step::Do(Kind::Rename)),
+    (4, Step::Do(Kind::Batch)),
+    (1, Step::Do(Kind::Compact)),
+    (1, Step::Nameless(Kind::Write)),
+    (1, Step::Nameless(Kind::SetLen)),
+    (1, Step::Nameless(Kind::Punch)),
+    (2, Step::Refused),
+    (1, Step::Open),
+    (1, Step::Close),
+    (2, Step::Grow),
+    (3, Step::PinWrite),
+    (3, Step::HoldPin),
+    (2, Step::Alias),
+    (2, Step::DropPin),
+    (2, Step::Reopen),
+    (2, Step::Kill),
+];
 
 /// A pin, and what it must go on showing once it is detached.
 struct Held {
@@ -88,189 +86,170 @@ struct Held {
 struct World {
     options: Options,
     store: Option<Store>,
-    handles: Vec<Handle>,
+    hands: Hands,
     pins: Vec<Held>,
-    model: BTreeMap<u8, Bytes>,
+    model: Model,
+    fresh: ObjectNo,
+    number: u16,
 }
 
 impl World {
-    fn new(class: Class, room: u8) -> Option<Self> {
-        let class = match class {
-            Class::Volatile => Durability::Volatile,
-            Class::Fdatasync => Durability::Fdatasync,
-            Class::CacheLine => Durability::CacheLine,
-        };
-        let bytes = (60 + u64::from(room) * 4) * PAGE as u64;
-        let options = lives::options().assume(class).log_frames(4).max_size(bytes);
+    fn new(class: u64, room: u64) -> Option<Self> {
+        let class = [Durability::Volatile, Durability::Fdatasync, Durability::CacheLine][class as usize];
+        let options = lives::options().assume(class).log_frames(4).max_size((60 + room * 4) * PAGE);
         let store = options.clone().create(true).open_image(Vec::new()).ok()?;
-        let (handles, pins, model) = Default::default();
-        Some(Self { options, store: Some(store), handles, pins, model })
+        let hands = Hands::new(pattern::bytes, true);
+        let (pins, model) = Default::default();
+        Some(Self { options, store: Some(store), hands, pins, model, fresh: 0, number: 0 })
     }
 
     fn store(&self) -> &Store {
         self.store.as_ref().expect("it is open between the steps")
     }
 
-    /// An open object; the first name is opened if there is none.
-    fn handle(&mut self, n: u8) -> Result<(Object, Bytes)> {
-        if self.handles.is_empty() {
-            self.open(n)?;
-        }
-        let handle = &self.handles[usize::from(n) % self.handles.len()];
-        Ok((handle.object.clone(), Rc::clone(&handle.bytes)))
-    }
-
-    fn open(&mut self, name: u8) -> Result {
-        let object = self.store().open_or_create(name_of(name))?;
-        let bytes = Rc::clone(self.model.entry(name % 5).or_default());
-        if self.handles.len() == HANDLES {
-            self.handles.remove(0);
-        }
-        self.handles.push(Handle { object, bytes });
-        Ok(())
-    }
-
     /// An operation that finds no room has changed nothing; any other error is a broken promise.
-    fn step(&mut self, step: &Step) {
-        match self.try_step(step) {
+    fn step(&mut self, step: Step, from: &mut Bytes<'_>) {
+        self.number += 1;
+        match self.try_step(step, from) {
             Ok(()) | Err(Error::NoSpace { .. }) => self.check_pins(),
             Err(error) => panic!("{step:?}: {error}"),
         }
     }
 
-    fn try_step(&mut self, step: &Step) -> Result {
-        match *step {
-            Step::Open { name } => self.open(name)?,
-            Step::Create { name } => match self.store().create(name_of(name)) {
-                Ok(_) => assert!(self.model.insert(name % 5, Bytes::default()).is_none(), "created twice"),
-                Err(Error::Exists { .. }) => assert!(self.model.contains_key(&(name % 5))),
-                Err(error) => return Err(error),
-            },
-            Step::Close { handle } => {
-                if !self.handles.is_empty() {
-                    self.handles.remove(usize::from(handle) % self.handles.len());
+    fn try_step(&mut self, step: Step, from: &mut Bytes<'_>) -> Result {
+        match step {
+            Step::Do(kind) => {
+                let kind = if self.model.names.is_empty() { Kind::Create } else { kind };
+                let choice = SPACE.draw(kind, from);
+                self.model.meaning(&choice, PAGES, self.fresh, name_of).map_or(Ok(()), |op| self.act(&op))?;
+            }
+            Step::Nameless(kind) => {
+                let choice = SPACE.draw(kind, from);
+                let nameless = |no: &ObjectNo| self.model.name_of(*no).is_none();
+                let Some(object) = self.hands.open().map(|(no, _)| no).filter(nameless).min() else {
+                    return Ok(());
+                };
+                choice.meant(|_| Some(object), |n| Some(name_of(n))).map_or(Ok(()), |op| self.act(&op))?;
+            }
+            Step::Refused => self.refused(from)?,
+            Step::Open => {
+                let name = name_of(from.choice());
+                if let (Some(no), true) = (self.model.names.get(&name), self.hands.open().count() < HANDLES) {
+                    let store = self.store.as_ref().expect("open");
+                    self.hands.find(store, &name, *no)?;
                 }
             }
-            Step::Write { handle, at, len, value } => {
-                let (object, bytes) = self.handle(handle)?;
-                object.write_at(at.get(), &vec![value; len_of(len)])?;
-                write(&mut bytes.borrow_mut(), at.get(), len_of(len), value);
+            Step::Close => {
+                let open: Vec<_> = self.hands.open().map(|(no, _)| no).collect();
+                let at = from.below(open.len() as u64) as usize;
+                open.get(at).into_iter().for_each(|no| self.hands.close(*no));
             }
-            Step::Append { handle, len, value } => {
-                let (object, bytes) = self.handle(handle)?;
-                let end = bytes.borrow().len() as u64;
-                assert_eq!(object.append(&vec![value; len_of(len)])?, end);
-                write(&mut bytes.borrow_mut(), end, len_of(len), value);
-            }
-            Step::Read { handle, at, len } => {
-                let (object, bytes) = self.handle(handle)?;
-                read(&object, &bytes.borrow(), at.get(), len_of(len));
-            }
-            Step::SetLen { handle, at } => {
-                let (object, bytes) = self.handle(handle)?;
-                object.set_len(at.get())?;
-                bytes.borrow_mut().resize(at.get() as usize, 0);
-            }
-            Step::Punch { handle, at, len } => {
-                let (object, bytes) = self.handle(handle)?;
-                object.punch_hole(at.get(), len.into())?;
-                let mut bytes = bytes.borrow_mut();
-                let end = bytes.len().min(at.get() as usize + usize::from(len));
-                let start = end.min(at.get() as usize);
-                bytes[start..end].fill(0);
-            }
-            Step::Allocate { handle, at, len } => self.handle(handle)?.0.allocate(at.get(), len.into())?,
-            Step::PinWrite { handle, page, at, len, value } => {
-                return self.pin_write(handle, page % PAGES, at, len, value);
-            }
-            Step::HoldPin { handle, page } => {
-                let (object, _) = self.handle(handle)?;
-                if let Some(page) = object.pin(PageIndex((page % PAGES).into()))? {
+            Step::Grow => self.grow(from)?,
+            Step::PinWrite => self.pin_write(from)?,
+            Step::HoldPin => {
+                if let Some((no, page)) = self.some_object(from).zip(Some(from.below(PAGES)))
+                    && let Some(page) = self.object(no)?.pin(PageIndex(page))?
+                {
                     self.hold(page);
                 }
             }
-            Step::Alias { pin } => return self.alias(pin),
-            Step::DropPin { pin } => {
+            Step::Alias => self.alias(from)?,
+            Step::DropPin => {
                 if !self.pins.is_empty() {
-                    self.pins.swap_remove(usize::from(pin) % self.pins.len());
+                    self.pins.swap_remove(from.below(self.pins.len() as u64) as usize);
                 }
             }
-            Step::Sync { handle } => self.handle(handle)?.0.sync()?,
-            Step::SyncRange { handle, at, len } => self.handle(handle)?.0.sync_range(at.get(), len.into())?,
-            Step::SyncStore => self.store().sync()?,
-            Step::Unlink { name } => match self.store().unlink(name_of(name)) {
-                Ok(()) => assert!(self.model.remove(&(name % 5)).is_some(), "nothing had this name"),
-                Err(Error::NotFound { .. }) => assert!(!self.model.contains_key(&(name % 5))),
-                Err(error) => return Err(error),
-            },
-            Step::Rename { from, to } => match self.store().rename(name_of(from), name_of(to)) {
-                Ok(()) => {
-                    let bytes = self.model.remove(&(from % 5)).expect("nothing had this name");
-                    self.model.insert(to % 5, bytes);
-                }
-                Err(Error::NotFound { .. }) => assert!(!self.model.contains_key(&(from % 5))),
-                Err(error) => return Err(error),
-            },
             Step::Reopen => self.reopen(),
             Step::Kill => self.kill(),
-            Step::Batch { handle, at, other, then, len, value } => {
-                let (first, second) = (self.handle(handle)?, self.handle(other)?);
-                let mut batch = self.store().batch();
-                for ((object, _), at) in [(&first, at), (&second, then)] {
-                    batch.write_at(object, at.get(), &vec![value; len_of(len)])?;
-                }
-                batch.commit()?;
-                for ((_, bytes), at) in [(first, at), (second, then)] {
-                    write(&mut bytes.borrow_mut(), at.get(), len_of(len), value);
-                }
-            }
-            Step::Grow { handle, to, other, then, len, value } => {
-                let (first, second) = (self.handle(handle)?, self.handle(other)?);
-                let mut batch = self.store().batch();
-                match batch.set_len(&first.0, to.get()) {
-                    Ok(()) => (),
-                    Err(Error::Invalid(_)) if first.0.len() > to.get() => return Ok(()),
-                    Err(error) => return Err(error),
-                }
-                batch.write_at(&second.0, then.get(), &vec![value; len.into()])?;
-                batch.commit()?;
-                let len_now = first.1.borrow().len().max(to.get() as usize);
-                first.1.borrow_mut().resize(len_now, 0);
-                write(&mut second.1.borrow_mut(), then.get(), len.into(), value);
-            }
         }
         Ok(())
     }
 
-    fn pin_write(&mut self, handle: u8, page: u8, at: u16, len: u8, value: u8) -> Result {
-        let (object, bytes) = self.handle(handle)?;
-        let pin = object.pin_mut(PageIndex(page.into()))?;
-        let start = usize::from(page) * PAGE;
-        let mut bytes = bytes.borrow_mut();
-        if bytes.len() <= start {
-            bytes.resize(start + PAGE, 0);
+    fn act(&mut self, op: &Op) -> Result {
+        if let Op::Create(..) = op {
+            self.fresh += 1;
         }
-        assert_eq!(object.len(), bytes.len() as u64, "the length after a pin for writing");
-        let end = (usize::from(at) % PAGE + usize::from(len)).min(PAGE).min(bytes.len() - start);
-        let at = (usize::from(at) % PAGE).min(end);
-        pin.write_range(at..end)?.fill(value);
-        bytes[start + at..start + end].fill(value);
+        self.hands.act(self.store.as_ref().expect("open"), op, self.number)?;
+        self.model.apply(op, self.number, pattern::bytes);
+        Ok(())
+    }
+
+    fn some_object(&self, from: &mut Bytes<'_>) -> Option<ObjectNo> {
+        self.model.names.values().nth(from.below(self.model.names.len() as u64) as usize).copied()
+    }
+
+    fn object(&self, object: ObjectNo) -> Result<Object> {
+        self.hands.object(self.store(), object)
+    }
+
+    fn refused(&mut self, from: &mut Bytes<'_>) -> Result {
+        let (name, other) = (name_of(from.choice()), name_of(from.choice()));
+        if self.model.names.contains_key(&name) {
+            assert!(matches!(self.store().create(&name), Err(Error::Exists { .. })), "created twice");
+            return Ok(());
+        }
+        let missing = |result: Result| assert!(matches!(result, Err(Error::NotFound { .. })), "{result:?}");
+        missing(self.store().unlink(&name));
+        missing(self.store().open(&name).map(drop));
+        if name != other {
+            missing(self.store().rename(&name, &other));
+        }
+        Ok(())
+    }
+
+    /// A batch that makes one object longer and writes to another one, or the same.
+    fn grow(&mut self, from: &mut Bytes<'_>) -> Result {
+        let (Some(first), Some(second)) = (self.some_object(from), self.some_object(from)) else {
+            return Ok(());
+        };
+        let (to, at, len) = (from.below(PAGES * PAGE), from.below(PAGES * PAGE), from.below(256));
+        let mut batch = self.store().batch();
+        match batch.set_len(&self.object(first)?, to) {
+            Ok(()) => (),
+            Err(Error::Invalid(_)) if self.model.len_of(first) > Some(to) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        batch.write_at(&self.object(second)?, at, &pattern::bytes(second, self.number, at..at + len))?;
+        batch.commit()?;
+        let to = to.max(self.model.len_of(first).unwrap_or(0));
+        self.model.apply(&Op::SetLen(first, to), self.number, pattern::bytes);
+        self.model.apply(&Op::Write(second, at, len), self.number, pattern::bytes);
+        Ok(())
+    }
+
+    /// A pin for writing makes the object longer, up to the end of its page.
+    fn pin_write(&mut self, from: &mut Bytes<'_>) -> Result {
+        let Some(no) = self.some_object(from) else { return Ok(()) };
+        let (page, at, len) = (from.below(PAGES), from.below(PAGE), from.below(256));
+        let object = self.object(no)?;
+        let pin = object.pin_mut(PageIndex(page))?;
+        let start = page * PAGE;
+        if self.model.len_of(no) <= Some(start) {
+            self.model.apply(&Op::SetLen(no, start + PAGE), self.number, pattern::bytes);
+        }
+        let end = self.model.len_of(no).unwrap_or(0);
+        assert_eq!(object.len(), end, "the length after a pin for writing");
+        let to = (at + len).min(PAGE).min(end - start);
+        let at = at.min(to);
+        let bytes = pattern::bytes(no, self.number, start + at..start + to);
+        pin.write_range(at as usize..to as usize)?.copy_from_slice(&bytes);
+        self.model.apply(&Op::Touch(no, start + at, to - at), self.number, pattern::bytes);
         Ok(())
     }
 
     fn hold(&mut self, page: PageRef) {
-        if self.pins.len() < 16 {
+        if self.pins.len() < PINS {
             let bytes = page.read().expect("a pinned page can be read").to_vec();
             self.pins.push(Held { page, bytes });
         }
     }
 
     /// A page reached by its number and by its address is the page, and all pins are one count.
-    fn alias(&mut self, pin: u8) -> Result {
+    fn alias(&mut self, from: &mut Bytes<'_>) -> Result {
         if self.pins.is_empty() {
             return Ok(());
         }
-        let held = &self.pins[usize::from(pin) % self.pins.len()].page;
+        let held = &self.pins[from.below(self.pins.len() as u64) as usize].page;
         let before = held.info().pins;
         let by_pfn = self.store().frames(PfnRange::new(held.pfn(), 1));
         let by_address = frames_at(held.address(), 1);
@@ -301,7 +280,7 @@ impl World {
 
     fn let_go(&mut self) {
         self.pins.clear();
-        self.handles.clear();
+        self.hands.let_go();
     }
 
     fn reopen(&mut self) {
@@ -327,6 +306,7 @@ impl World {
         let store = self.options.open_image(image).expect("what was left can be opened");
         assert!(store.stats().log_recovered <= recovered, "a region closed in order was recovered");
         self.store = Some(store);
+        self.model.forget_nameless();
         self.check();
     }
 
@@ -335,45 +315,35 @@ impl World {
         assert!(report.is_clean(), "{:?}", report.findings);
         let names: Vec<_> =
             self.store().list().expect("a clean region").into_iter().map(|e| e.name).collect();
-        assert_eq!(names, self.model.keys().map(|name| name_of(*name)).collect::<Vec<_>>());
-        for (name, bytes) in &self.model {
-            let object = self.store().open(name_of(*name)).expect("it was listed");
-            read(&object, &bytes.borrow(), 0, bytes.borrow().len() + 100);
+        assert!(names.iter().eq(self.model.names.keys().map(String::as_bytes)), "{names:?}");
+        for (name, no) in &self.model.names {
+            read(&self.store().open(name).expect("it was listed"), &self.model.objects[no]);
         }
     }
 }
 
-fn name_of(name: u8) -> Vec<u8> {
-    vec![b'a' + name % 5]
-}
-
-fn len_of(len: u16) -> usize {
-    usize::from(len) % (5 * PAGE)
-}
-
-fn write(bytes: &mut Vec<u8>, at: u64, len: usize, value: u8) {
-    if len > 0 {
-        let end = at as usize + len;
-        bytes.resize(bytes.len().max(end), 0);
-        bytes[at as usize..end].fill(value);
-    }
+fn name_of(n: u8) -> String {
+    char::from(b'a' + n % NAMES).into()
 }
 
 /// The object reads as its model, and nothing is written past what was read.
-fn read(object: &Object, bytes: &[u8], at: u64, len: usize) {
-    let mut found = vec![0xEE; len];
-    let n = object.read_at(at, &mut found).expect("a whole region");
-    let there = bytes.get(at as usize..).unwrap_or(&[]);
-    assert_eq!(n, there.len().min(len), "bytes read");
-    assert!(found[..n] == there[..n], "wrong bytes from {at}");
-    assert!(found[n..] == vec![0xEE; len - n][..], "bytes past the end were written");
+fn read(object: &Object, content: &Content) {
+    let mut found = vec![0xEE; content.len as usize + 100];
+    let n = object.read_at(0, &mut found).expect("a whole region");
+    assert_eq!(n as u64, content.len, "bytes read");
+    assert!(found[..n] == content.read(0, n), "wrong bytes");
+    assert!(found[n..] == [0xEE; 100], "bytes past the end were written");
 }
 
 /// Runs one input.
 pub fn run(bytes: &[u8]) {
-    let Some(input) = decode::<Input>(bytes) else { return };
-    let Some(mut world) = World::new(input.class, input.room) else { return };
-    input.steps.0.iter().for_each(|step| world.step(step));
+    let mut from = Bytes(Unstructured::new(bytes));
+    let Some(mut world) = World::new(from.below(3), from.below(256)) else { return };
+    while !from.0.is_empty() && world.number < STEPS_MAX {
+        let step = from.weighted(STEPS);
+        show(&step);
+        world.step(step, &mut from);
+    }
     world.check();
     world.kill();
     world.reopen();

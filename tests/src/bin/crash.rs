@@ -13,12 +13,12 @@
 
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
-use pagestone_tests::crash::pick::Effort;
+use pagestone_explorer::pick::Effort;
+use pagestone_explorer::{Plan, Report, explore};
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Rig, record};
 use pagestone_tests::crash::script::{Script, Shape};
-use pagestone_tests::crash::shrink::shrink;
-use pagestone_tests::crash::{Plan, Report, explore};
+use pagestone_tests::crash::shrink::{shrink, tell};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,7 +103,7 @@ fn one(seed: u64, options: &Options) -> Report {
         let fails = |script: &Script| attempt(script, MEDIA[medium], seed, options).violation;
         // A bug that was planted is known.
         let patience = if options.broken.is_some() { Duration::ZERO } else { PATIENCE };
-        report.violation = Some(shrink(&script, story, patience, fails).tell());
+        report.violation = Some(tell(&shrink(&script, story, patience, fails)));
     }
     report
 }

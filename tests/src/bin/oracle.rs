@@ -41,9 +41,9 @@ fn options() -> Result<Options, String> {
 /// The cases of a seed.
 fn one(seed: u64) -> Outcome {
     match seed % 8 {
-        0..=4 => explore(&step::alone(), Search::of(CASES, seed)),
-        5 => explore(&step::squeezed(), Search::of(CASES / 4, seed)),
-        _ => explore(&step::together(), Search::of(CASES, seed)),
+        0..=4 => explore(step::alone, Search::of(CASES, seed)),
+        5 => explore(step::squeezed, Search::of(CASES / 4, seed)),
+        _ => explore(step::together, Search::of(CASES, seed)),
     }
 }
 

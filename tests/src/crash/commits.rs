@@ -4,11 +4,11 @@
 use super::life::{HOME, rebooted, scaled};
 use super::recover::check;
 use super::run::{Rig, outcome};
-use super::{Crash, Event, Judge, Plan, Report, State, Trace, explore};
 use pagestone::persist::Recorder;
 use pagestone::region::Identity;
 use pagestone::store::{Options, Store};
 use pagestone::units::Durability;
+use pagestone_explorer::{Crash, Event, Judge, Plan, Report, State, Trace, explore};
 use std::sync::Arc;
 
 /// What work or its judge comes to.

@@ -1,9 +1,5 @@
 //! Lives of a region: recorded, crashed, recovered by the real code, lived on, and crashed again.
 
-use super::event::Event;
-use super::explore::{Crash, Judge, Plan, Report, State, Trace, explore, explore_on};
-use super::gate::Gate;
-use super::pick::Effort;
 use super::place;
 use super::run::outcome;
 use crate::lint::known::{self, Kind};
@@ -17,6 +13,10 @@ use pagestone::media::rules::{Rule, Rules};
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::region::{Identity, Region, RegionOptions, Source};
 use pagestone::units::{Durability, FrameNo};
+use pagestone_explorer::Event;
+use pagestone_explorer::gate::Gate;
+use pagestone_explorer::pick::Effort;
+use pagestone_explorer::{Crash, Judge, Plan, Report, State, Trace, explore, explore_on};
 use pagestone_kit::random::Random;
 use std::collections::BTreeSet;
 use std::ops::Range;

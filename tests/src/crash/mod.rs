@@ -1,24 +1,15 @@
-//! The crash-state explorer: from a recorded run to every lawful crash image, each recovered by the real code and
-//! compared with an oracle.
+//! Recorded runs and what must hold after a crash of one. The explorer (`pagestone_explorer`, and its page) shows every
+//! lawful crash image; each is recovered here by the real code and judged.
 //!
-//! [`medium`] says what may survive, [`pick`] which of that to try, [`explore`] walks a run, [`story`] tells what
-//! went wrong. [`script`] draws mixed workloads, [`oracle`] knows what must hold after a crash of one, [`shrink`] makes one
-//! that fails small.
+//! [`life`] has cases written by hand over records of the log, [`script`] draws mixed workloads of a store, [`run`] records
+//! them, [`oracle`] knows what must hold, [`recover`] asks it, [`shrink`] makes one that fails small, [`commits`] is for
+//! databases on a store.
 
 pub mod commits;
-pub mod event;
-pub mod explore;
-pub mod gate;
 pub mod life;
-pub mod medium;
 pub mod oracle;
-pub mod pick;
 pub mod place;
 pub mod recover;
 pub mod run;
 pub mod script;
 pub mod shrink;
-pub mod story;
-
-pub use event::Event;
-pub use explore::{Crash, Judge, Plan, Report, State, Trace, explore, explore_on};

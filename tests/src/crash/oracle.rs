@@ -6,8 +6,9 @@
 //! acknowledged sync of it, no older than what the metadata found rules out. After the death of the process
 //! everything that returned is there. A batch that had not returned is there whole or not at all; one that had is there.
 
-use super::explore::Crash;
-use super::script::{Fill, Names, ObjectNo, Op, Script, Subject, owner_of, pattern_word};
+use super::script::{Fill, Names, ObjectNo, Op, Script, Subject, owner_of};
+use pagestone_explorer::Crash;
+use pagestone_workload::pattern;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -374,11 +375,11 @@ fn word_of(bytes: &[u8], at: u64, next: u64) -> (u64, u64) {
 fn fits(fill: Fill, object: ObjectNo, index: u64, word: u64, mask: u64, found: &[u8]) -> bool {
     let expected = match fill {
         Fill::Zero => 0,
-        Fill::Pattern(op) => pattern_word(object, op, index),
+        Fill::Pattern(op) => pattern::word(object, op, index),
         Fill::Found => word_of(found, index * 8, index * 8 + 8).0,
         // Each byte is zero or what the object holds there, of whatever operation.
         Fill::Own => {
-            let own = pattern_word(object, 0, index).to_le_bytes();
+            let own = pattern::word(object, 0, index).to_le_bytes();
             let is_own = |(i, &byte): (usize, &u8)| byte == 0 || matches!(i, 4 | 5) || byte == own[i];
             return (word & mask).to_le_bytes().iter().enumerate().all(is_own);
         }

@@ -1,14 +1,14 @@
 //! Recovers crash images with the real store and lets the oracle compare.
 
-use super::explore::{Crash, Judge, Plan, State, Trace, explore_on};
 use super::life::{failed_lease, rebooted, snapshot};
 use super::oracle::{Oracle, View};
-use super::pick::Effort;
 use super::place;
 use super::run::{Live, Rig, play};
 use super::script::Shape;
 use pagestone::region::Identity;
 use pagestone::store::Store;
+use pagestone_explorer::pick::Effort;
+use pagestone_explorer::{Crash, Judge, Plan, State, Trace, explore_on};
 use pagestone_kit::random::Random;
 use std::ops::Range;
 

@@ -1,21 +1,21 @@
 //! Runs a script on the real store and records what reaches the medium.
 
-use super::gate::Gate;
 use super::life::HOME;
-use super::medium::Medium;
 use super::oracle::{Oracle, label};
-use super::script::{ObjectNo, Op, Script, pattern};
-use super::{Event, Trace};
+use super::script::{ObjectNo, Op, Script};
 use crate::lint::known::{self, Kind};
 use crate::lint::{Setting, lint};
 use pagestone::error::{Error, Result};
 use pagestone::media::rules::{Rule, Rules};
-use pagestone::page::PageRef;
 use pagestone::persist::Recorder;
 use pagestone::region::Identity;
-use pagestone::store::{Object, Options, Store};
-use pagestone::units::{Durability, PageIndex};
+use pagestone::store::{Options, Store};
+use pagestone::units::Durability;
+use pagestone_explorer::gate::Gate;
+use pagestone_explorer::medium::Medium;
+use pagestone_explorer::{Event, Trace};
 use pagestone_kit::random::mix;
+use pagestone_workload::{Hands, pattern};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +66,7 @@ impl Rig {
         let store = rig.options(HOME).recorder(Arc::clone(&recorder)).open_image(base.clone())?;
         for n in 0..3 {
             let object = store.create(format!("former{n}"))?;
-            object.write_at(0, &pattern(FORMER, n, 0..FORMER_BYTES))?;
+            object.write_at(0, &pattern::words(FORMER, n, 0..FORMER_BYTES))?;
         }
         store.sync()?;
         for n in 0..3 {
@@ -92,37 +92,22 @@ impl Rig {
 #[must_use]
 pub fn outcome(trace: &Trace) -> Vec<u8> {
     let mut medium = Medium::new(&trace.base, trace.class, 8);
-    trace.events.iter().for_each(|event| medium.step(event));
+    medium.play(&trace.events);
     medium.current().0.to_vec()
 }
 
-/// What one thread holds.
-#[derive(Default)]
-struct Hands {
-    objects: HashMap<ObjectNo, Object>,
-    names: HashMap<String, ObjectNo>,
-    /// Objects without a name whose handles are still open.
-    nameless: Vec<ObjectNo>,
-    pins: Vec<(ObjectNo, PageRef)>,
-}
-
-impl Hands {
-    /// Drops the pins. What they show is their object's to the last, though it was cut off meanwhile.
-    ///
-    /// # Errors
-    /// Another object's bytes are there.
-    fn let_go(&mut self) -> Result<(), String> {
-        for (object, pin) in self.pins.drain(..) {
-            let page = pin.read().map_err(|e| e.to_string())?;
-            let [low, high] = (object + 1).to_le_bytes();
-            // Operations end anywhere: any byte of a word may still be zero.
-            let own = |word: &[u8]| [0, low].contains(&word[6]) && [0, high].contains(&word[7]);
-            if let Some(word) = page.chunks_exact(8).find(|word| !own(word)) {
-                return Err(format!("a pinned page of object {object} shows foreign bytes: {word:x?}"));
-            }
+/// What the pinned pages show is their objects' to the last, though they were cut off meanwhile.
+fn show_their_own(hands: &Hands) -> Result<(), String> {
+    for (object, pin) in &hands.pins {
+        let page = pin.read().map_err(|e| e.to_string())?;
+        let [low, high] = (object + 1).to_le_bytes();
+        // Operations end anywhere: any byte of a word may still be zero.
+        let own = |word: &[u8]| [0, low].contains(&word[6]) && [0, high].contains(&word[7]);
+        if let Some(word) = page.chunks_exact(8).find(|word| !own(word)) {
+            return Err(format!("a pinned page of object {object} shows foreign bytes: {word:x?}"));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// A store that is being recorded.
@@ -192,11 +177,11 @@ impl Live {
         let store = rig.options(identity).recorder(Arc::clone(&recorder)).open_image(base.clone())?;
         let mut hands = Vec::new();
         for part in &script.parts {
-            let mut hand = Hands::default();
-            for (name, &(object, _)) in part.names.iter().flatten() {
-                hand.objects.insert(object, store.open(name)?);
-                hand.names.insert(name.clone(), object);
-            }
+            let mut hand = Hands::new(pattern::words, true);
+            part.names
+                .iter()
+                .flatten()
+                .try_for_each(|(name, &(object, _))| hand.find(&store, name, object))?;
             hands.push(Mutex::new(hand));
         }
         Ok(Self {
@@ -263,7 +248,10 @@ impl Live {
             parts[t].ops.iter().enumerate().try_for_each(|(number, op)| {
                 self.perform(t, number, op).map_err(|e| format!("t{t} op {number} {op:?} failed: {e}"))
             })?;
-            lock(&self.hands[t]).let_go()
+            let mut hands = lock(&self.hands[t]);
+            show_their_own(&hands)?;
+            hands.pins.clear();
+            Ok(())
         };
         let play = &play;
         if parts.len() == 1 {
@@ -294,80 +282,23 @@ impl Live {
 
     fn act(&self, hands: &mut Hands, number: u16, op: &Op) -> Result {
         match op {
-            Op::Create(object, name) => {
-                let made = self.store.create(name)?;
-                lock(&self.ids).insert(*object, made.id());
-                hands.objects.insert(*object, made);
-                hands.names.insert(name.clone(), *object);
-                Ok(())
+            // Another thread's object, by the name that it has in the end.
+            Op::Sync(object) | Op::SyncRange(object, ..) if hands.open().all(|(own, _)| own != *object) => {
+                let name = lock(&self.script).name_of(*object);
+                let theirs = self.store.open(name.unwrap_or_default())?;
+                return match op {
+                    Op::SyncRange(_, at, len) => theirs.sync_range(*at, *len),
+                    _ => theirs.sync(),
+                };
             }
-            Op::Write(object, offset, len) => {
-                hands.objects[object].write_at(*offset, &pattern(*object, number, *offset..offset + len))
-            }
-            Op::Append(object, offset, len) => {
-                let at = hands.objects[object].append(&pattern(*object, number, *offset..offset + len))?;
-                assert_eq!(at, *offset, "an append lands at the end");
-                Ok(())
-            }
-            Op::Touch(object, offset, len) => {
-                let page = hands.objects[object].pin_mut(PageIndex::of_byte(*offset))?;
-                let at = (offset % 4096) as usize;
-                let range = at..at + *len as usize;
-                let mut guard = page.write_range(range)?;
-                guard.copy_from_slice(&pattern(*object, number, *offset..offset + len));
-                Ok(())
-            }
-            Op::SetLen(object, len) => hands.objects[object].set_len(*len),
-            Op::Punch(object, offset, len) => hands.objects[object].punch_hole(*offset, *len),
-            Op::Allocate(object, offset, len) => hands.objects[object].allocate(*offset, *len),
-            Op::Rename(from, to) => {
-                self.store.rename(from, to)?;
-                let moved = hands.names.remove(from).expect("the script knows the name");
-                hands.nameless.extend(hands.names.insert(to.clone(), moved));
-                Ok(())
-            }
-            Op::Unlink(name, object, close) => {
-                if *close {
-                    hands.objects.remove(object);
-                }
-                self.store.unlink(name)?;
-                hands.nameless.extend(hands.names.remove(name));
-                Ok(())
-            }
-            Op::Pin(object, page) => {
-                let pin = hands.objects[object].pin(PageIndex(*page))?;
-                hands.pins.extend(pin.map(|pin| (*object, pin)));
-                Ok(())
-            }
-            Op::Unpin => {
-                hands.let_go().map_err(Error::Invalid)?;
-                for object in std::mem::take(&mut hands.nameless) {
-                    hands.objects.remove(&object);
-                }
-                Ok(())
-            }
-            Op::Batch(pieces) => {
-                let mut batch = self.store.batch();
-                for (object, offset, len) in pieces {
-                    let bytes = pattern(*object, number, *offset..offset + len);
-                    batch.write_at(&hands.objects[object], *offset, &bytes)?;
-                }
-                batch.commit()
-            }
-            Op::Sync(object) => self.object(hands, *object)?.sync(),
-            Op::SyncRange(object, offset, len) => self.object(hands, *object)?.sync_range(*offset, *len),
-            Op::SyncAll => self.store.sync(),
-            Op::Compact => self.store.compact().map(drop),
+            Op::Unpin => show_their_own(hands).map_err(Error::Invalid)?,
+            _ => {}
         }
-    }
-
-    /// The thread's own handle, or one by name of another thread's object.
-    fn object(&self, hands: &Hands, object: ObjectNo) -> Result<Object> {
-        if let Some(own) = hands.objects.get(&object) {
-            return Ok(own.clone());
+        hands.act(&self.store, op, number)?;
+        if let Op::Create(object, _) = op {
+            lock(&self.ids).insert(*object, hands.object(&self.store, *object)?.id());
         }
-        let name = lock(&self.script).name_of(object);
-        self.store.open(name.unwrap_or_default())
+        Ok(())
     }
 
     /// Ends the recording, with everything still open: as a crash finds it.

@@ -4,14 +4,17 @@ use super::history::{Clock, Done, judge};
 use super::{Shape, on_threads, store};
 use pagestone::store::Object;
 use pagestone_kit::random::Random;
+use pagestone_workload::{Choices, Kind, Op, PAGE, Space};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use todc_utils::specifications::Specification;
 
 /// Bytes of a cell: in one page, and a page is not a multiple of it from its start on.
 const CELL: u64 = 1024;
-/// Cells in play: three pages.
-const CELLS: u64 = 12;
+/// Cells in play.
+const CELLS: u64 = SPACE.pages * PAGE / CELL;
+const SPACE: Space = Space { pages: 3, far: false };
+const KINDS: &[(u64, Kind)] = &[(2, Kind::Write), (1, Kind::Append), (2, Kind::SetLen), (3, Kind::Read)];
 
 /// A call's part in one cell.
 #[derive(Clone, Debug)]
@@ -72,22 +75,27 @@ fn of_cell(done: &[Done<Steps>], cell: u64) -> Vec<Done<Step>> {
 }
 
 fn step(object: &Object, random: &mut Random, word: u64) -> Steps {
-    let first = random.below(CELLS);
-    let cells = first..first + 1 + random.below((CELLS - first).min(5));
+    let op = SPACE.draw(random.weighted(KINDS), random);
+    let (first, len) = match op {
+        Op::Write(_, at, len) | Op::Read(_, at, len) => (at / CELL, len / CELL),
+        Op::SetLen(_, at) => (at / CELL, 0),
+        _ => (0, 0),
+    };
+    let cells = first..CELLS.min(first + 1 + len % 5);
     let bytes = |cells: &Range<u64>| {
         word.to_le_bytes().repeat((cells.end - cells.start) as usize * CELL as usize / size_of::<u64>())
     };
-    match random.below(8) {
-        0..2 => {
+    match op {
+        Op::Write(..) => {
             object.write_at(first * CELL, &bytes(&cells)).expect("room");
             // Twice: a cut that it overlaps may come in between.
             cells.flat_map(|cell| [(cell, Step::Store(word)), (cell, Step::Store(word))]).collect()
         }
-        2 if object.len() < CELLS * CELL => {
+        Op::Append(..) if object.len() < CELLS * CELL => {
             let cell = object.append(&bytes(&(0..1))).expect("room") / CELL;
             vec![(cell, Step::Store(word))]
         }
-        3..5 => {
+        Op::SetLen(..) => {
             object.set_len(first * CELL).expect("room");
             // Far enough for the appends of all threads.
             (first..2 * CELLS).map(|cell| (cell, Step::Store(0))).collect()

@@ -4,10 +4,15 @@ use super::history::{Clock, judge};
 use super::{Shape, on_threads, store};
 use pagestone::store::Object;
 use pagestone_kit::random::Random;
+use pagestone_workload::{Choices, Kind, Op, PAGE, Space};
 use todc_utils::specifications::Specification;
 
-/// Lengths stay below; several pages, so that cuts detach some.
-const MAX: u64 = 5 * 4096;
+/// Several pages, so that cuts detach some.
+const SPACE: Space = Space { pages: 5, far: false };
+/// No append begins behind this.
+const MAX: u64 = SPACE.pages * PAGE;
+const KINDS: &[(u64, Kind)] =
+    &[(3, Kind::Append), (1, Kind::Write), (1, Kind::SetLen), (2, Kind::Read), (1, Kind::Len)];
 
 /// A call, with what it answered.
 #[derive(Clone, Debug)]
@@ -62,21 +67,20 @@ pub fn run(shape: Shape, seed: u64) -> Result<(), String> {
 }
 
 fn step(object: &Object, random: &mut Random) -> Step {
-    let (at, bytes) = (random.below(MAX), random.below(5000));
-    match random.below(8) {
-        0..3 if object.len() < MAX => {
+    match SPACE.draw(random.weighted(KINDS), random) {
+        Op::Append(_, bytes) if object.len() < MAX => {
             Step::Append(bytes, object.append(&vec![1; bytes as usize]).expect("room"))
         }
-        3 => {
+        Op::Write(_, at, bytes) => {
             object.write_at(at, &vec![2; bytes as usize]).expect("room");
             // Writing nothing makes nothing longer.
             Step::Write(if bytes == 0 { 0 } else { at + bytes })
         }
-        4 => {
-            object.set_len(at).expect("room");
-            Step::Set(at)
+        Op::SetLen(_, len) => {
+            object.set_len(len).expect("room");
+            Step::Set(len)
         }
-        5..7 => {
+        Op::Read(_, at, bytes) => {
             let mut into = vec![0; bytes as usize];
             Step::Read(at, bytes, object.read_at(at, &mut into).expect("readable") as u64)
         }

@@ -5,11 +5,15 @@ use super::{Shape, on_threads, store};
 use pagestone::Error;
 use pagestone::store::Store;
 use pagestone_kit::random::Random;
+use pagestone_workload::{Choices, Kind, Op, Space};
 use std::collections::BTreeMap;
 use todc_utils::specifications::Specification;
 
 /// Names in play.
 const NAMES: u64 = 3;
+const SPACE: Space = Space { pages: 1, far: false };
+const KINDS: &[(u64, Kind)] =
+    &[(4, Kind::Create), (4, Kind::Exists), (3, Kind::Rename), (2, Kind::Unlink), (1, Kind::List)];
 
 /// A call, with what it answered; objects by their numbers, which are never used twice.
 #[derive(Clone, Debug)]
@@ -75,10 +79,11 @@ pub fn run(shape: Shape, seed: u64) -> Result<(), String> {
 }
 
 fn step(store: &Store, random: &mut Random) -> Step {
-    let name = random.below(NAMES);
     let text = |name: u64| format!("name {name}");
-    match random.below(7) {
-        0..2 => Step::Create(
+    let op = SPACE.draw(random.weighted(KINDS), random);
+    let named = op.meant(|_| Some(()), |choice| Some(u64::from(choice) % NAMES));
+    match named.expect("each choice is a name") {
+        Op::Create(_, name) => Step::Create(
             name,
             match store.create(text(name)) {
                 Ok(object) => Some(object.id()),
@@ -86,13 +91,14 @@ fn step(store: &Store, random: &mut Random) -> Step {
                 Err(error) => panic!("{error}"),
             },
         ),
-        2 => Step::Open(name, found(store.open(text(name))).map(|object| object.id())),
-        3 => Step::Exists(name, store.exists(text(name)).expect("readable").is_some()),
-        4 => {
-            let to = (name + 1 + random.below(NAMES - 1)) % NAMES;
+        Op::Exists(name) if random.once_in(2) => {
+            Step::Open(name, found(store.open(text(name))).map(|object| object.id()))
+        }
+        Op::Exists(name) => Step::Exists(name, store.exists(text(name)).expect("readable").is_some()),
+        Op::Rename(name, to) if name != to => {
             Step::Rename(name, to, found(store.rename(text(name), text(to))).is_some())
         }
-        5 => Step::Unlink(name, found(store.unlink(text(name))).is_some()),
+        Op::Unlink(name, _) => Step::Unlink(name, found(store.unlink(text(name))).is_some()),
         _ => {
             let number = |name: &[u8]| u64::from(name.last().expect("not empty") - b'0');
             let entries = store.list().expect("readable");

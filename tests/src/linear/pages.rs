@@ -6,11 +6,15 @@ use pagestone::Error;
 use pagestone::store::Object;
 use pagestone::units::{FRAME_SIZE, PageIndex};
 use pagestone_kit::random::Random;
+use pagestone_workload::{Choices, Kind, Op, Space};
 use std::ops::Range;
 use todc_utils::specifications::Specification;
 
 /// Pages in play. They share few frames: what one gives up another gets.
-const PAGES: u64 = 3;
+const PAGES: u64 = SPACE.pages;
+const SPACE: Space = Space { pages: 3, far: false };
+const KINDS: &[(u64, Kind)] =
+    &[(3, Kind::Write), (2, Kind::Read), (3, Kind::Pin), (1, Kind::Touch), (1, Kind::Punch)];
 /// Parts of a page that are told apart.
 const PARTS: usize = 4;
 const PART: usize = FRAME_SIZE / PARTS;
@@ -145,26 +149,33 @@ fn moving(object: &Object, thread: usize, _: &mut Random, word: u64) -> Steps {
 
 /// One operation, chosen by `random`.
 fn step(object: &Object, random: &mut Random, word: u64) -> Steps {
-    let all = PAGES as usize * PARTS;
-    let first = random.below(all as u64) as usize;
-    let end = first + 1 + random.below(((all - first) as u64).min(6)) as usize;
-    let page = PageIndex(random.below(PAGES));
+    let op = SPACE.draw(random.weighted(KINDS), random);
+    let (at, len) = match op {
+        Op::Write(_, at, len) | Op::Touch(_, at, len) | Op::Read(_, at, len) | Op::Punch(_, at, len) => {
+            (at, len)
+        }
+        Op::Pin(_, page) => (page * FRAME_SIZE as u64, 0),
+        _ => (0, 0),
+    };
+    let first = at as usize / PART;
+    let end = (PAGES as usize * PARTS).min(first + 1 + len as usize / PART % 6);
+    let page = PageIndex::of_byte(at);
     let at = (first * PART) as u64;
-    match random.below(10) {
-        0..3 => {
+    match op {
+        Op::Write(..) => {
             object.write_at(at, &bytes(word, end - first)).expect("room");
             stored(first..end, word)
         }
-        3..5 => {
+        Op::Read(..) => {
             let mut into = vec![0; (end - first) * PART];
             assert_eq!(object.read_at(at, &mut into).expect("readable"), into.len());
             loaded(first, &words(&into))
         }
-        5..7 => match object.pin(page).expect("readable") {
+        Op::Pin(..) if !random.once_in(3) => match object.pin(page).expect("readable") {
             Some(pin) => loaded(page.0 as usize * PARTS, &words(&pin.read().expect("readable"))),
             None => loaded(page.0 as usize * PARTS, &[0; PARTS]),
         },
-        7 => {
+        Op::Pin(..) => {
             let (pin, mut copy) = (object.pin(page).expect("readable"), [0; FRAME_SIZE]);
             match pin.map(|pin| pin.read_optimistic(&mut copy).expect("readable")) {
                 Some(true) => loaded(page.0 as usize * PARTS, &words(&copy)),
@@ -172,7 +183,7 @@ fn step(object: &Object, random: &mut Random, word: u64) -> Steps {
                 None => loaded(page.0 as usize * PARTS, &[0; PARTS]),
             }
         }
-        8 => {
+        Op::Touch(..) => {
             let (part, pin) = (first % PARTS, object.pin_mut(page).expect("room"));
             let guard = pin.write_range(part * PART..(part + 1) * PART);
             match guard {

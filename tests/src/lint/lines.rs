@@ -1,11 +1,11 @@
 //! Which stores are not durable yet, and which flushes and fences made nothing so.
 //!
-//! The rules are those of [`medium`](crate::crash::medium); here they are kept per store, so that a store can be named
+//! The rules are those of [`medium`](pagestone_explorer::medium); here they are kept per store, so that a store can be named
 //! that was relied on too early. Cells are cache lines, or words where `fdatasync` and write-through rule.
 
 use super::Findings;
-use crate::crash::Event;
 use pagestone::units::Durability;
+use pagestone_explorer::Event;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 

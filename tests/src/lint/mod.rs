@@ -28,12 +28,13 @@ mod lines;
 mod promises;
 
 use crate::crash::oracle::Oracle;
-use crate::crash::{Event, Trace, place};
+use crate::crash::place;
 use chain::{Chain, Stored};
 use copies::Copies;
 use frames::Frames;
 use lines::Lines;
 use pagestone::units::FRAME_SIZE;
+use pagestone_explorer::{Event, Trace};
 use promises::{Promises, Run};
 use std::fmt;
 
@@ -109,7 +110,7 @@ pub fn lint(trace: &Trace, setting: Setting<'_>) -> Vec<Finding> {
     let mut frames = Frames::new(&trace.base, setting.log_frames);
     let mut copies = Copies::new(&trace.base);
     let mut promises = Promises::new(setting.oracle, setting.log_frames);
-    let failed = crate::crash::explore::failures(&trace.events).into_iter().min();
+    let failed = pagestone_explorer::medium::failures(&trace.events).into_iter().min();
     let events = &trace.events[..failed.unwrap_or(trace.events.len())];
     for (at, event) in events.iter().enumerate() {
         findings.at = at;

@@ -4,11 +4,11 @@ use super::Findings;
 use super::chain::Chain;
 use super::frames::Frames;
 use super::lines::{Lines, OpId, Open};
-use crate::crash::Event;
 use crate::crash::oracle::{Oracle, parts_of};
 use crate::crash::script::{ObjectNo, Op, Script};
 use pagestone::media::layout::{CURSOR_OFFSET, LOG_FRAME, ROOT_FRAME, first_free_frame};
 use pagestone::units::FRAME_SIZE;
+use pagestone_explorer::Event;
 use std::collections::{BTreeSet, HashMap};
 
 /// What is known of the medium when an operation returns.

@@ -1,7 +1,6 @@
 //! A thread's objects after the end of a life: what must be there, and what a power loss may have left.
 
 use super::compare::shown_pages;
-use super::content::{Content, Frame, PAGE, Tail};
 use super::hands::Hands;
 use super::objects::{Object, State, Uid};
 use super::outcome::{Verdict, ensure};
@@ -9,6 +8,8 @@ use super::step::{NAMES, name};
 use super::tally::Event;
 use pagestone::store::{Entry, Store};
 use pagestone::units::PageIndex;
+use pagestone_workload::PAGE;
+use pagestone_workload::content::{Content, Frame, Tail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,26 +1,26 @@
 //! Steps that change several objects at once.
 
 use super::bytes::too_far;
-use super::content::bytes;
 use super::hands::Hands;
 use super::objects::Uid;
 use super::outcome::{Got, Verdict};
+use super::prelude::bytes;
 use super::scene::Scene;
-use super::step::Part;
 use super::tally::Event;
 
 /// What a batch stores: in which object by which handle, where, and what.
 type Staged = (usize, Uid, u64, Vec<u8>);
 
 impl Hands {
-    pub(super) fn batch(&mut self, scene: &Scene<'_>, parts: &[Part]) -> Verdict {
+    pub(super) fn batch(&mut self, scene: &Scene<'_>, parts: &[(u8, u64, u64)]) -> Verdict {
         self.unlatch_all();
         let var = self.code.variable('b');
         self.code.line(|| format!("let mut {var} = store.batch();"));
         let mut batch = scene.store.batch();
         let mut staged: Vec<Staged> = Vec::new();
-        for &Part { object, at, len, seed } in parts {
+        for (n, &(object, at, len)) in parts.iter().enumerate() {
             let h = usize::from(object) % self.handles.len();
+            let (len, seed) = (len as usize, self.seed().wrapping_add(n as u8));
             let (handle, stored) = (&self.handles[h], bytes(seed, len));
             self.code.line(|| format!("{var}.write_at(&{}, {at}, &bytes({seed}, {len}))", handle.var));
             let result = batch.write_at(&handle.object, at, &stored);

@@ -1,13 +1,15 @@
 //! Steps on bytes and lengths.
 
-use super::content::{PAGE, bytes, pieces};
 use super::hands::Hands;
 use super::history::Hides;
 use super::objects::Uid;
 use super::outcome::{Got, Kind, Verdict, ensure, kind};
+use super::prelude::bytes;
 use super::scene::Scene;
 use pagestone::store::Object;
 use pagestone::units::PageIndex;
+use pagestone_workload::PAGE;
+use pagestone_workload::content::pieces;
 use std::time::Duration;
 
 /// More pages than a region has that may be full.
@@ -19,7 +21,8 @@ pub(super) fn too_far(at: u64, len: u64) -> Option<Kind> {
 }
 
 impl Hands {
-    pub(super) fn write(&mut self, scene: &Scene<'_>, h: usize, at: u64, len: usize, seed: u8) -> Verdict {
+    pub(super) fn write(&mut self, scene: &Scene<'_>, h: usize, at: u64, len: usize) -> Verdict {
+        let seed = self.seed();
         let (var, uid) = (self.handles[h].var.clone(), self.handles[h].uid);
         self.code.line(|| format!("{var}.write_at({at}, &bytes({seed}, {len}))"));
         let stored = bytes(seed, len);
@@ -36,7 +39,8 @@ impl Hands {
         Ok(())
     }
 
-    pub(super) fn append(&mut self, scene: &Scene<'_>, h: usize, len: usize, seed: u8) -> Verdict {
+    pub(super) fn append(&mut self, scene: &Scene<'_>, h: usize, len: usize) -> Verdict {
+        let seed = self.seed();
         let (var, uid) = (self.handles[h].var.clone(), self.handles[h].uid);
         self.code.line(|| format!("{var}.append(&bytes({seed}, {len}))"));
         let (at, stored) = (self.model.get(uid).content.len, bytes(seed, len));
@@ -58,12 +62,12 @@ impl Hands {
     /// Appends until a region that may be full is.
     pub(super) fn fill(&mut self, scene: &Scene<'_>, h: usize) -> Verdict {
         let uid = self.handles[h].uid;
-        for n in 0..PAGES_ENOUGH {
+        for _ in 0..PAGES_ENOUGH {
             let before = self.model.get(uid).content.len;
             if !scene.full || self.broken || before > PAGES_ENOUGH * PAGE {
                 break;
             }
-            self.append(scene, h, PAGE as usize, n as u8)?;
+            self.append(scene, h, PAGE as usize)?;
             if self.model.get(uid).content.len == before {
                 break;
             }

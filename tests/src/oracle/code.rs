@@ -96,7 +96,7 @@ pub fn test_of(case: &Case, lines: &[String], why: &str) -> String {
             let _ = writeln!(out, "// {line}");
         }
     }
-    out.push_str("#[test]\nfn found_by_the_oracle_as_steps() {\n    use Step::*;\n");
+    out.push_str("#[test]\nfn found_by_the_oracle_as_steps() {\n    use Op::*;\n    use Step::*;\n");
     let _ = writeln!(out, "    let case = {};", case_of(case));
     out.push_str("    replay(&case).unwrap();\n}\n");
     out
@@ -112,7 +112,7 @@ fn setup_of(setup: Setup) -> String {
 }
 
 fn step_of(step: &super::step::Step) -> String {
-    format!("{step:?}").replace("way: ", "way: Way::").replace("parts: [", "parts: vec![")
+    format!("{step:?}").replace("way: ", "way: Way::").replace("Batch([", "Batch(vec![")
 }
 
 fn case_of(case: &Case) -> String {

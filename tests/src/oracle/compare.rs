@@ -1,6 +1,5 @@
 //! What a thread sees, compared with the model.
 
-use super::content::{PAGE, pieces};
 use super::hands::{Hands, Latch, Pin};
 use super::objects::Uid;
 use super::outcome::{Verdict, ensure};
@@ -8,6 +7,8 @@ use super::scene::Scene;
 use pagestone::page::PageOwner;
 use pagestone::store::Object;
 use pagestone::units::PageIndex;
+use pagestone_workload::PAGE;
+use pagestone_workload::content::pieces;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Objects of up to so many pages are read whole.

@@ -1,18 +1,16 @@
 //! Where a case's store lies, and what becomes of that between its lives.
 
 use super::step::{Medium, Setup};
-use crate::crash::event::Event;
-use crate::crash::explore::failures;
 use crate::crash::life::{HOME, LOG_FRAMES, failed_lease, rebooted, snapshot};
-use crate::crash::medium;
-use crate::crash::pick::{Effort, Open, picks};
 use pagestone::media::rules::Rules;
 use pagestone::persist::{FileOperation, Recorder};
 use pagestone::region::Identity;
 use pagestone::store::{Options, Store};
 use pagestone::units::Durability;
+use pagestone_explorer::Event;
+use pagestone_explorer::explore::by_chance;
+use pagestone_explorer::medium;
 use pagestone_kit::disk::quick;
-use pagestone_kit::random::Random;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -116,10 +114,8 @@ impl Ground {
     }
 
     fn hear(&mut self, events: &[Event]) {
-        let failed = failures(events);
-        let Some(medium) = &mut self.medium else { return };
-        for (i, event) in events.iter().enumerate() {
-            if failed.contains(&i) { medium.fail(event) } else { medium.step(event) }
+        if let Some(medium) = &mut self.medium {
+            medium.play(events);
         }
     }
 
@@ -216,32 +212,7 @@ impl Ground {
 
     /// One image that a power loss may leave.
     fn survivors(&self, seed: u64) -> Vec<u8> {
-        let Some(medium) = &self.medium else { return Vec::new() };
-        let cells: Vec<_> = medium.pending().collect();
-        let open: Vec<Open> = cells
-            .iter()
-            .map(|(offset, history)| {
-                let newest = history.back().map_or(0, |stored| stored.serial);
-                Open { offset: *offset, stores: history.len() as u32, newest }
-            })
-            .collect();
-        let mut dice = Random::new(seed);
-        let effort = Effort { exhaustive: 0, adversarial: 8, random: 8 };
-        let mut left = dice.below(18);
-        let mut chosen = Vec::new();
-        picks(&open, effort, &mut dice, |pick| {
-            chosen = pick.to_vec();
-            left = left.saturating_sub(1);
-            left != 0
-        });
-        let mut image = medium.durable().0.to_vec();
-        for ((_, history), &survive) in cells.iter().zip(&chosen) {
-            for stored in history.iter().take(survive as usize) {
-                medium::set_word(&mut image, stored.word as usize, stored.value);
-            }
-        }
-        image.truncate(medium.length());
-        image
+        self.medium.as_ref().map_or_else(Vec::new, |medium| by_chance(medium, seed))
     }
 }
 

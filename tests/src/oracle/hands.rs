@@ -1,14 +1,16 @@
 //! One thread of a case: its real handles and pins beside the model of its objects.
 
 use super::code::Code;
-use super::content::{Frame, PAGE, Page, Tokens};
 use super::objects::{Objects, Uid};
 use super::outcome::{Got, Kind, Verdict, ensure};
+use super::prelude::bytes;
 use super::scene::Scene;
-use super::step::{NAMES, Step, name};
+use super::step::{NAMES, Step, name, slot};
 use super::tally::Event;
 use pagestone::page::PageRef;
 use pagestone::store::Object;
+use pagestone_workload::content::{Frame, Page, Tokens};
+use pagestone_workload::{Choice, Op, PAGE};
 use std::sync::Arc;
 
 /// Most handles and pins of a thread.
@@ -106,20 +108,20 @@ impl Hands {
     /// The object that the step was about.
     fn act(&mut self, scene: &Scene<'_>, step: &Step) -> Verdict<Option<Uid>> {
         match *step {
-            Step::Create { name } => self.create(scene, name),
+            Step::Do(Op::Create(_, name)) => self.create(scene, slot(name)),
+            Step::Do(Op::Exists(name)) => self.exists(scene, slot(name)),
+            Step::Do(Op::Rename(from, to)) => self.rename(scene, slot(from), slot(to)),
+            Step::Do(Op::Unlink(name, _)) => self.unlink(scene, slot(name)),
+            Step::Do(Op::SyncAll) => self.sync_all(scene),
             Step::Open { name } => self.open(scene, name),
             Step::OpenOrCreate { name } => self.open_or_create(scene, name),
-            Step::Exists { name } => self.exists(scene, name),
-            Step::Rename { from, to } => self.rename(scene, from, to),
-            Step::Unlink { name } => self.unlink(scene, name),
             Step::DropHandle { object } => Ok(self.drop_handle(usize::from(object))),
             Step::DropPin { pin } => Ok(self.drop_pin(usize::from(pin))),
-            Step::Store { pin, at, len, seed } => self.store(scene, usize::from(pin), at, len, seed),
+            Step::Store { pin, at, len } => self.store(scene, usize::from(pin), at, len),
             Step::Latch { pin, exclusive } => self.latch(usize::from(pin), exclusive),
             Step::Unlatch { pin } => self.unlatch_chosen(usize::from(pin)),
             Step::PinAgain { pin, way } => self.pin_again(scene, usize::from(pin), way),
             Step::Raw { pin } => self.raw(scene, usize::from(pin)),
-            Step::SyncAll => self.sync_all(scene),
             Step::Reclaim { chunks } => {
                 self.code.line(|| format!("FrameTable::global().reclaim({chunks});"));
                 pagestone::frame::FrameTable::global().reclaim(chunks);
@@ -130,23 +132,18 @@ impl Hands {
     }
 
     fn act_on_object(&mut self, scene: &Scene<'_>, step: &Step) -> Verdict<Option<Uid>> {
-        let (Step::CloneHandle { object }
-        | Step::Write { object, .. }
-        | Step::Append { object, .. }
-        | Step::Batch { object, .. }
-        | Step::Read { object, .. }
-        | Step::SetLen { object, .. }
-        | Step::SetLenWait { object, .. }
-        | Step::Punch { object, .. }
-        | Step::Allocate { object, .. }
-        | Step::Pin { object, .. }
-        | Step::PinMut { object, .. }
-        | Step::PinRange { object, .. }
-        | Step::Fill { object }
-        | Step::Sync { object }
-        | Step::SyncRange { object, .. }) = *step
-        else {
-            return Ok(None);
+        let object = match *step {
+            Step::CloneHandle { object }
+            | Step::SetLenWait { object, .. }
+            | Step::PinMut { object, .. }
+            | Step::PinRange { object, .. }
+            | Step::Fill { object } => object,
+            Step::Do(Op::Write(object, ..) | Op::Append(object, _) | Op::Read(object, ..)) => object,
+            Step::Do(Op::SetLen(object, _) | Op::Punch(object, ..) | Op::Allocate(object, ..)) => object,
+            Step::Do(Op::Pin(object, _) | Op::Sync(object) | Op::SyncRange(object, ..)) => object,
+            // One of its objects makes sure that there is one.
+            Step::Do(Op::Batch(ref parts)) => parts.first().map_or(0, |part| part.0),
+            _ => return Ok(None),
         };
         if self.handles.is_empty() {
             self.open_or_create(scene, object % NAMES)?;
@@ -160,29 +157,40 @@ impl Hands {
         let uid = self.handles[h].uid;
         self.unlatch_object(uid);
         match *step {
-            Step::Batch { ref parts, .. } => self.batch(scene, parts),
-            Step::CloneHandle { .. } => {
+            Step::Do(ref op) => self.operate(scene, h, op),
+            Step::SetLenWait { len, .. } => self.set_len(scene, h, len, true),
+            Step::PinMut { page, .. } => self.pin_mut(scene, h, page),
+            Step::PinRange { at, len, .. } => self.pin_range(scene, h, at, len),
+            Step::Fill { .. } => self.fill(scene, h),
+            _ => {
                 let (object, from) = (self.handles[h].object.clone(), self.handles[h].var.clone());
                 let var = self.code.variable('o');
                 self.code.line(|| format!("let {var} = {from}.clone();"));
                 self.keep(var, object, uid);
                 Ok(())
             }
-            Step::Write { at, len, seed, .. } => self.write(scene, h, at, len, seed),
-            Step::Append { len, seed, .. } => self.append(scene, h, len, seed),
-            Step::Read { at, len, .. } => self.read(scene, h, at, len),
-            Step::SetLen { len, .. } => self.set_len(scene, h, len, false),
-            Step::SetLenWait { len, .. } => self.set_len(scene, h, len, true),
-            Step::Punch { at, len, .. } => self.punch(scene, h, at, len),
-            Step::Allocate { at, len, .. } => self.allocate(scene, h, at, len),
-            Step::Pin { page, .. } => self.pin(scene, h, page),
-            Step::PinMut { page, .. } => self.pin_mut(scene, h, page),
-            Step::PinRange { at, len, .. } => self.pin_range(scene, h, at, len),
-            Step::Fill { .. } => self.fill(scene, h),
-            Step::SyncRange { at, len, .. } => self.sync_range(scene, h, at, len),
-            _ => self.sync(scene, h),
         }?;
         Ok(Some(uid))
+    }
+
+    fn operate(&mut self, scene: &Scene<'_>, h: usize, op: &Choice) -> Verdict {
+        match *op {
+            Op::Batch(ref parts) => self.batch(scene, parts),
+            Op::Write(_, at, len) => self.write(scene, h, at, len as usize),
+            Op::Append(_, len) => self.append(scene, h, len as usize),
+            Op::Read(_, at, len) => self.read(scene, h, at, len as usize),
+            Op::SetLen(_, len) => self.set_len(scene, h, len, false),
+            Op::Punch(_, at, len) => self.punch(scene, h, at, len),
+            Op::Allocate(_, at, len) => self.allocate(scene, h, at, len),
+            Op::Pin(_, page) => self.pin(scene, h, page),
+            Op::SyncRange(_, at, len) => self.sync_range(scene, h, at, len),
+            _ => self.sync(scene, h),
+        }
+    }
+
+    /// What the bytes of this operation begin with.
+    pub(super) fn seed(&self) -> u8 {
+        self.model.op as u8
     }
 
     /// Keeps a handle; the oldest makes room.
@@ -324,7 +332,7 @@ impl Hands {
             let pin = &self.pins[n];
             let (uid, index) = (pin.uid, pin.index);
             let range = self.writable(uid, index, 100..100 + usize::from(seed));
-            let stored = super::content::bytes(seed, range.len());
+            let stored = bytes(seed, range.len());
             let var = &pin.var;
             self.code.line(|| {
                 format!(

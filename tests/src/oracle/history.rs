@@ -3,7 +3,8 @@
 //! Bytes stored in place may reach the medium at any time or never, in any order. What the names and sizes found after
 //! a power loss publish is durable before they are (LOG rule 3): such a layer is a floor, and hides what is older.
 
-use super::content::{Content, PAGE, Page, pieces};
+use pagestone_workload::PAGE;
+use pagestone_workload::content::{Content, Page, pieces};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;

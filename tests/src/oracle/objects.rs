@@ -1,7 +1,8 @@
 //! The plain model of a thread's objects and names, and of their past as far as a power loss may bring it back.
 
-use super::content::{Content, PAGE, Tail};
 use super::history::{Hides, History};
+use pagestone_workload::PAGE;
+use pagestone_workload::content::{Content, Tail};
 use std::collections::BTreeMap;
 
 /// A number of the model's own for an object; its name may change, and its real number is unknown at first.

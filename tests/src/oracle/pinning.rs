@@ -1,9 +1,9 @@
 //! Steps on pins and latches.
 
-use super::content::{PAGE, Tail, bytes};
 use super::hands::{Hands, Latch, Pin};
 use super::objects::{Object, Uid};
 use super::outcome::{Got, Kind, Verdict, ensure};
+use super::prelude::bytes;
 use super::prelude::{around_by_address, unlatch_exclusive, unlatch_shared};
 use super::scene::Scene;
 use super::step::Way;
@@ -11,6 +11,8 @@ use super::tally::Event;
 use pagestone::page::PageRef;
 use pagestone::store::{PinRange, frames_at};
 use pagestone::units::{PageIndex, PfnRange};
+use pagestone_workload::PAGE;
+use pagestone_workload::content::Tail;
 use std::ops::Range;
 
 const LEN_MAX: u64 = pagestone::store::Object::LEN_MAX;
@@ -158,8 +160,8 @@ impl Hands {
         n: usize,
         at: usize,
         len: usize,
-        seed: u8,
     ) -> Verdict<Option<Uid>> {
+        let seed = self.seed();
         if self.pins.is_empty() {
             return Ok(None);
         }

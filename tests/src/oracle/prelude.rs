@@ -2,10 +2,9 @@
 
 pub use libc::RLIMIT_FSIZE;
 
-pub use super::content::bytes;
 pub use super::ground::Ground;
 pub use super::run::replay;
-pub use super::step::{Case, Medium, Part, Round, Setup, Step, Way, name};
+pub use super::step::{Case, Medium, Round, Setup, Step, Way, name};
 pub use super::world::check;
 pub use pagestone::frame::FrameTable;
 pub use pagestone::media::rules::Rule;
@@ -13,7 +12,14 @@ pub use pagestone::page::PageRef;
 pub use pagestone::store::{Object, Store, frames_at};
 pub use pagestone::units::{Durability, PageIndex, PfnRange};
 pub use pagestone_kit::limit::Limit;
+pub use pagestone_workload::Op;
 pub use std::time::Duration;
+
+/// The bytes that a test stores: none is zero, and neighbours differ.
+#[must_use]
+pub fn bytes(seed: u8, len: usize) -> Vec<u8> {
+    pagestone_workload::pattern::bytes(0, seed.into(), 0..len as u64)
+}
 
 /// One byte of an object.
 ///

@@ -1,12 +1,12 @@
-//! Draws cases, runs them, shrinks the first that fails, and tells it as code.
+//! Runs cases, shrinks the first that fails, and tells it as code.
 
 use super::code::{Code, test_of};
 use super::step::Case;
 use super::world::World;
-use proptest::strategy::Strategy;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use pagestone_kit::random::Random;
+use pagestone_workload::shrink::shrink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -83,47 +83,39 @@ impl Search {
     }
 }
 
-/// Runs cases of `strategy`.
-pub fn explore(strategy: &impl Strategy<Value = Case>, search: Search) -> Outcome {
+/// Runs cases that `draw` draws.
+pub fn explore(draw: impl Fn(&mut Random) -> Case, search: Search) -> Outcome {
     let Search { cases, seed, shrinking } = search;
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: if shrinking.is_zero() { 0 } else { 100_000 },
-        max_shrink_time: shrinking.as_millis() as u32,
-        ..Config::default()
-    };
-    let mut seeds = [0; 32];
-    seeds[..8].copy_from_slice(&seed.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seeds);
-    let mut runner = TestRunner::new_with_rng(config, rng);
     let watch = Watch::default();
-    let (ran, steps, failing) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    let result = std::thread::scope(|scope| {
+    let mut outcome = Outcome::default();
+    std::thread::scope(|scope| {
         scope.spawn(|| watch.guard());
-        let result = runner.run(strategy, |case| {
-            watch.begin(&case);
-            let repeats = if failing.load(Ordering::Relaxed) && case.threads() > 1 { REPEATS } else { 1 };
-            for _ in 0..repeats {
-                let (done, verdict) = attempt(&case, Code::default());
-                ran.fetch_add(1, Ordering::Relaxed);
-                steps.fetch_add(done, Ordering::Relaxed);
-                if let Err(why) = verdict {
-                    failing.store(true, Ordering::Relaxed);
-                    return Err(TestCaseError::fail(why));
-                }
+        for n in 0..cases {
+            let case = draw(&mut Random::of(seed, n.into()));
+            if let Some(why) = fails(&case, 1, &watch, &mut outcome) {
+                let repeats = if case.threads() > 1 { REPEATS } else { 1 };
+                let small = shrink(case.listed(), why, shrinking, |steps| {
+                    let case = case.with(steps);
+                    fails(&case, repeats, &watch, &mut outcome).map(|why| (case.listed(), why))
+                });
+                outcome.failure = Some(tell(&case.with(&small.list), &small.story));
+                break;
             }
-            Ok(())
-        });
+        }
         watch.end();
-        result
     });
-    let failure = match result {
-        Ok(()) => None,
-        Err(TestError::Fail(why, case)) => Some(tell(&case, &why.to_string())),
-        Err(TestError::Abort(why)) => Some(format!("no case could be drawn: {why}")),
-    };
-    Outcome { cases: ran.into_inner(), steps: steps.into_inner(), failure }
+    outcome
+}
+
+/// Why the case fails, if it does in so many runs.
+fn fails(case: &Case, runs: usize, watch: &Watch, outcome: &mut Outcome) -> Option<String> {
+    watch.begin(case);
+    (0..runs).find_map(|_| {
+        let (done, verdict) = attempt(case, Code::default());
+        outcome.cases += 1;
+        outcome.steps += done;
+        verdict.err()
+    })
 }
 
 /// A failing case as code. It is run again to learn its calls; if it then passes, its first reason is told.

@@ -1,11 +1,11 @@
 //! What a case consists of, and how cases are drawn. A step means something in any state: objects, handles and pins are
 //! chosen by number among those there are, so that steps can be left out when a failure shrinks.
 
-use super::content::PAGE;
 use pagestone::media::rules::Rule;
-use pagestone::store::Object;
-use pagestone::units::Durability;
-use proptest::prelude::*;
+use pagestone::units::Durability::{self, CacheLine, Fdatasync, Volatile};
+use pagestone_kit::random::Random;
+use pagestone_workload::draw::length;
+use pagestone_workload::{Choice, Choices, Kind, PAGE, Space};
 
 /// Where a store lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,30 +45,16 @@ pub enum Way {
     Address,
 }
 
-/// A write of a batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "as a write's")]
-pub struct Part {
-    pub object: u8,
-    pub at: u64,
-    pub len: usize,
-    pub seed: u8,
-}
-
 /// One step. `name`, `object` and `pin` are numbers that choose among those there are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the calls of the engine have these names and arguments")]
 pub enum Step {
-    Create {
-        name: u8,
-    },
+    /// An operation as any workload has it.
+    Do(Choice),
     Open {
         name: u8,
     },
     OpenOrCreate {
-        name: u8,
-    },
-    Exists {
         name: u8,
     },
     CloneHandle {
@@ -77,48 +63,9 @@ pub enum Step {
     DropHandle {
         object: u8,
     },
-    Write {
-        object: u8,
-        at: u64,
-        len: usize,
-        seed: u8,
-    },
-    /// One batch; `object` makes sure that there is one.
-    Batch {
-        object: u8,
-        parts: Vec<Part>,
-    },
-    Append {
-        object: u8,
-        len: usize,
-        seed: u8,
-    },
-    Read {
-        object: u8,
-        at: u64,
-        len: usize,
-    },
-    SetLen {
-        object: u8,
-        len: u64,
-    },
     SetLenWait {
         object: u8,
         len: u64,
-    },
-    Punch {
-        object: u8,
-        at: u64,
-        len: u64,
-    },
-    Allocate {
-        object: u8,
-        at: u64,
-        len: u64,
-    },
-    Pin {
-        object: u8,
-        page: u64,
     },
     PinMut {
         object: u8,
@@ -140,7 +87,6 @@ pub enum Step {
         pin: u8,
         at: usize,
         len: usize,
-        seed: u8,
     },
     Latch {
         pin: u8,
@@ -152,22 +98,6 @@ pub enum Step {
     Raw {
         pin: u8,
     },
-    Rename {
-        from: u8,
-        to: u8,
-    },
-    Unlink {
-        name: u8,
-    },
-    Sync {
-        object: u8,
-    },
-    SyncRange {
-        object: u8,
-        at: u64,
-        len: u64,
-    },
-    SyncAll,
     Reclaim {
         chunks: usize,
     },
@@ -270,147 +200,216 @@ pub fn name(thread: usize, n: u8) -> Vec<u8> {
     }
 }
 
-/// Stores of all kinds.
-pub fn setups() -> impl Strategy<Value = Setup> {
-    use Durability::{CacheLine, Fdatasync, Volatile};
-    let setup = |medium, class, recorded| Setup { medium, class, recorded, frames_max: None, broken: None };
-    let plain = prop_oneof![
-        3 => Just(setup(Medium::Image, CacheLine, true)),
-        3 => Just(setup(Medium::Image, Fdatasync, true)),
-        1 => Just(setup(Medium::File, CacheLine, true)),
-        1 => Just(setup(Medium::File, Fdatasync, true)),
-        3 => Just(setup(Medium::File, CacheLine, false)),
-        2 => Just(setup(Medium::File, Fdatasync, false)),
-        1 => Just(setup(Medium::File, Volatile, false)),
-        1 => Just(setup(Medium::Memory, Volatile, false)),
-        1 => Just(setup(Medium::Memory, CacheLine, false)),
-    ];
-    let most = prop_oneof![3 => Just(None), 1 => (130..200u64).prop_map(Some)];
-    (plain, most).prop_map(|(setup, frames_max)| Setup { frames_max, ..setup })
+/// The number of the name that a choice stands for: one in play, or now and then one that is refused.
+#[must_use]
+pub fn slot(choice: u8) -> u8 {
+    if choice < 248 { choice % NAMES } else { NAMES + choice % 2 }
 }
 
-fn offset() -> impl Strategy<Value = u64> + Clone {
-    prop_oneof![
-        6 => 0..PAGE * 3,
-        6 => 0..PAGE * 24,
-        6 => (0..24u64).prop_map(|page| page * PAGE),
-        1 => (0..4u64).prop_map(|n| (1 << 31) + n * 1000),
-        1 => (0..3u64).prop_map(|n| Object::LEN_MAX - n * 2000),
-    ]
+/// A store of any kind.
+pub fn setup(from: &mut impl Choices) -> Setup {
+    let (medium, class, recorded) = from.weighted(&[
+        (3, (Medium::Image, CacheLine, true)),
+        (3, (Medium::Image, Fdatasync, true)),
+        (1, (Medium::File, CacheLine, true)),
+        (1, (Medium::File, Fdatasync, true)),
+        (3, (Medium::File, CacheLine, false)),
+        (2, (Medium::File, Fdatasync, false)),
+        (1, (Medium::File, Volatile, false)),
+        (1, (Medium::Memory, Volatile, false)),
+        (1, (Medium::Memory, CacheLine, false)),
+    ]);
+    let frames_max = from.once_in(4).then(|| 130 + from.below(70));
+    Setup { medium, class, recorded, frames_max, broken: None }
 }
 
-fn length() -> impl Strategy<Value = usize> + Clone {
-    prop_oneof![3 => 0..200usize, 3 => 0..5 * PAGE as usize, 1 => Just(PAGE as usize)]
+/// What a step can be.
+#[derive(Clone, Copy)]
+enum Draw {
+    Do(Kind),
+    Open,
+    OpenOrCreate,
+    CloneHandle,
+    DropHandle,
+    SetLenWait,
+    PinMut,
+    PinRange,
+    PinAgain,
+    DropPin,
+    Store,
+    Latch,
+    Unlatch,
+    Raw,
+    Reclaim,
+    Fill,
 }
 
-fn page() -> impl Strategy<Value = u64> + Clone {
-    prop_oneof![20 => 0..24u64, 1 => Just(Object::LEN_MAX / PAGE - 1), 1 => Just(1 << 36)]
-}
+/// Steps that a thread takes beside others: on names, on contents, on pins, and the rest.
+const OWN: &[(u64, Draw)] = &[
+    (36, Draw::Do(Kind::Create)),
+    (27, Draw::Open),
+    (36, Draw::OpenOrCreate),
+    (9, Draw::Do(Kind::Exists)),
+    (36, Draw::Do(Kind::Rename)),
+    (36, Draw::Do(Kind::Unlink)),
+    (18, Draw::CloneHandle),
+    (45, Draw::DropHandle),
+    (96, Draw::Do(Kind::Write)),
+    (48, Draw::Do(Kind::Batch)),
+    (48, Draw::Do(Kind::Append)),
+    (24, Draw::Do(Kind::Read)),
+    (72, Draw::Do(Kind::SetLen)),
+    (12, Draw::SetLenWait),
+    (48, Draw::Do(Kind::Punch)),
+    (36, Draw::Do(Kind::Allocate)),
+    (54, Draw::Do(Kind::Pin)),
+    (45, Draw::PinMut),
+    (18, Draw::PinRange),
+    (27, Draw::PinAgain),
+    (36, Draw::DropPin),
+    (72, Draw::Store),
+    (18, Draw::Latch),
+    (9, Draw::Unlatch),
+    (9, Draw::Raw),
+    (32, Draw::Do(Kind::Sync)),
+    (16, Draw::Do(Kind::SyncRange)),
+    (16, Draw::Do(Kind::SyncAll)),
+    (16, Draw::Reclaim),
+    (16, Draw::Fill),
+];
 
-fn taken_name() -> impl Strategy<Value = u8> + Clone {
-    prop_oneof![30 => 0..NAMES, 1 => NAMES..NAMES + 2]
-}
+const SPACE: Space = Space { pages: 24, far: true };
 
 /// A step that a thread takes beside others.
-pub fn own_step() -> impl Strategy<Value = Step> {
-    let (name, object, pin, seed) = (taken_name, any::<u8>(), any::<u8>(), any::<u8>());
-    let object = move || object;
-    let pin = move || pin;
-    let names = prop_oneof![
-        4 => name().prop_map(|name| Step::Create { name }),
-        3 => name().prop_map(|name| Step::Open { name }),
-        4 => name().prop_map(|name| Step::OpenOrCreate { name }),
-        1 => name().prop_map(|name| Step::Exists { name }),
-        4 => (name(), name()).prop_map(|(from, to)| Step::Rename { from, to }),
-        4 => name().prop_map(|name| Step::Unlink { name }),
-        2 => object().prop_map(|object| Step::CloneHandle { object }),
-        5 => object().prop_map(|object| Step::DropHandle { object }),
-    ];
-    let part = (object(), offset(), length(), seed).prop_map(|(object, at, len, seed)| Part {
-        object,
-        at,
-        len,
-        seed,
-    });
-    let content = prop_oneof![
-        8 => (object(), offset(), length(), seed)
-            .prop_map(|(object, at, len, seed)| Step::Write { object, at, len, seed }),
-        4 => (object(), prop::collection::vec(part, 1..5))
-            .prop_map(|(object, parts)| Step::Batch { object, parts }),
-        4 => (object(), length(), seed).prop_map(|(object, len, seed)| Step::Append { object, len, seed }),
-        2 => (object(), offset(), length()).prop_map(|(object, at, len)| Step::Read { object, at, len }),
-        6 => (object(), offset()).prop_map(|(object, len)| Step::SetLen { object, len }),
-        1 => (object(), offset()).prop_map(|(object, len)| Step::SetLenWait { object, len }),
-        4 => (object(), offset(), offset()).prop_map(|(object, at, len)| Step::Punch { object, at, len }),
-        3 => (object(), 0..24 * PAGE, 0..24 * PAGE)
-            .prop_map(|(object, at, len)| Step::Allocate { object, at, len }),
-    ];
-    let pins = prop_oneof![
-        6 => (object(), page()).prop_map(|(object, page)| Step::Pin { object, page }),
-        5 => (object(), page()).prop_map(|(object, page)| Step::PinMut { object, page }),
-        2 => (object(), offset(), length()).prop_map(|(object, at, len)| Step::PinRange { object, at, len }),
-        3 => (pin(), prop_oneof![Just(Way::Clone), Just(Way::Number), Just(Way::Address)])
-            .prop_map(|(pin, way)| Step::PinAgain { pin, way }),
-        4 => pin().prop_map(|pin| Step::DropPin { pin }),
-        8 => (pin(), 0..PAGE as usize, 0..900usize, seed)
-            .prop_map(|(pin, at, len, seed)| Step::Store { pin, at, len, seed }),
-        2 => (pin(), any::<bool>()).prop_map(|(pin, exclusive)| Step::Latch { pin, exclusive }),
-        1 => pin().prop_map(|pin| Step::Unlatch { pin }),
-        1 => pin().prop_map(|pin| Step::Raw { pin }),
-    ];
-    let rest = prop_oneof![
-        4 => object().prop_map(|object| Step::Sync { object }),
-        2 => (object(), offset(), offset()).prop_map(|(object, at, len)| Step::SyncRange { object, at, len }),
-        2 => Just(Step::SyncAll),
-        2 => (1..64usize).prop_map(|chunks| Step::Reclaim { chunks }),
-        2 => object().prop_map(|object| Step::Fill { object }),
-    ];
-    prop_oneof![5 => names, 8 => content, 6 => pins, 2 => rest]
+pub fn own_step(from: &mut impl Choices) -> Step {
+    let (draw, object, pin, name) = (from.weighted(OWN), from.choice(), from.choice(), slot(from.choice()));
+    match draw {
+        Draw::Do(kind) => Step::Do(SPACE.draw(kind, from)),
+        Draw::Open => Step::Open { name },
+        Draw::OpenOrCreate => Step::OpenOrCreate { name },
+        Draw::CloneHandle => Step::CloneHandle { object },
+        Draw::DropHandle => Step::DropHandle { object },
+        Draw::SetLenWait => Step::SetLenWait { object, len: SPACE.offset(from) },
+        Draw::PinMut => Step::PinMut { object, page: SPACE.page(from) },
+        Draw::PinRange => Step::PinRange { object, at: SPACE.offset(from), len: length(from) as usize },
+        Draw::PinAgain => {
+            let way = [Way::Clone, Way::Number, Way::Address][from.below(3) as usize];
+            Step::PinAgain { pin, way }
+        }
+        Draw::DropPin => Step::DropPin { pin },
+        Draw::Store => Step::Store { pin, at: from.below(PAGE) as usize, len: from.below(900) as usize },
+        Draw::Latch => Step::Latch { pin, exclusive: from.once_in(2) },
+        Draw::Unlatch => Step::Unlatch { pin },
+        Draw::Raw => Step::Raw { pin },
+        Draw::Reclaim => Step::Reclaim { chunks: 1 + from.below(63) as usize },
+        Draw::Fill => Step::Fill { object },
+    }
 }
 
 /// A step that ends the work of all.
-pub fn common_step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => Just(Step::Compare),
-        1 => Just(Step::CloseBusy),
-        2 => Just(Step::Reopen),
-        2 => any::<u8>().prop_map(|seed| Step::Abandon { seed }),
-        1 => any::<bool>().prop_map(|died| Step::ReadOnly { died }),
-        3 => Just(Step::Die),
-        4 => any::<u64>().prop_map(|seed| Step::LosePower { seed }),
-        4 => (any::<bool>(), 0..3u64).prop_map(|(sync, nth)| Step::Fault { sync, nth }),
-    ]
+pub fn common_step(from: &mut impl Choices) -> Step {
+    match from.below(20) {
+        0..=2 => Step::Compare,
+        3 => Step::CloseBusy,
+        4 | 5 => Step::Reopen,
+        6 | 7 => Step::Abandon { seed: from.choice() },
+        8 => Step::ReadOnly { died: from.once_in(2) },
+        9..=11 => Step::Die,
+        12..=15 => Step::LosePower { seed: from.below(u64::MAX) },
+        _ => Step::Fault { sync: from.once_in(2), nth: from.below(3) },
+    }
 }
 
 /// A step that makes files hit the process's limit, or ends that.
-fn limit_step() -> impl Strategy<Value = Step> {
-    prop_oneof![(0..64u64).prop_map(|kib| Step::Squeeze { more: kib << 10 }), Just(Step::Relax)]
+fn limit_step(from: &mut impl Choices) -> Step {
+    if from.once_in(2) { Step::Relax } else { Step::Squeeze { more: from.below(64) << 10 } }
 }
 
 /// Cases of one thread.
-pub fn alone() -> impl Strategy<Value = Case> {
-    alone_on(setups())
+pub fn alone(from: &mut Random) -> Case {
+    let setup = setup(from);
+    alone_on(setup, from)
 }
 
-/// Cases of one thread, on these stores.
-pub fn alone_on(setups: impl Strategy<Value = Setup>) -> impl Strategy<Value = Case> {
-    let step = prop_oneof![20 => own_step(), 1 => common_step()];
-    (setups, prop::collection::vec(step, 1..120)).prop_map(|(setup, steps)| Case::Alone(setup, steps))
+/// Cases of one thread, on this store.
+pub fn alone_on(setup: Setup, from: &mut Random) -> Case {
+    let step = |from: &mut Random| if from.once_in(21) { common_step(from) } else { own_step(from) };
+    Case::Alone(setup, some(1, 120, from, step))
 }
 
 /// Cases of one thread in which files stop growing.
-pub fn squeezed() -> impl Strategy<Value = Case> {
-    let step = prop_oneof![20 => own_step(), 1 => common_step(), 2 => limit_step()];
-    let setup = setups().prop_map(|setup| Setup { medium: Medium::File, frames_max: None, ..setup });
-    (setup, prop::collection::vec(step, 1..120)).prop_map(|(setup, steps)| Case::Alone(setup, steps))
+pub fn squeezed(from: &mut Random) -> Case {
+    let setup = Setup { medium: Medium::File, frames_max: None, ..setup(from) };
+    let step = |from: &mut Random| match from.below(23) {
+        0 => common_step(from),
+        1 | 2 => limit_step(from),
+        _ => own_step(from),
+    };
+    Case::Alone(setup, some(1, 120, from, step))
 }
 
 /// Cases of two or three threads.
-pub fn together() -> impl Strategy<Value = Case> {
-    let rounds = (2..4usize).prop_flat_map(|threads| {
-        let parts = prop::collection::vec(prop::collection::vec(own_step(), 0..30), threads);
-        let round = (parts, common_step()).prop_map(|(parts, then)| Round { parts, then });
-        prop::collection::vec(round, 1..5)
-    });
-    (setups(), rounds).prop_map(|(setup, rounds)| Case::Together(setup, rounds))
+pub fn together(from: &mut Random) -> Case {
+    let (setup, threads) = (setup(from), 2 + from.below(2));
+    let round = |from: &mut Random| Round {
+        parts: some(threads, threads + 1, from, |from| some(0, 30, from, own_step)),
+        then: common_step(from),
+    };
+    Case::Together(setup, some(1, 5, from, round))
+}
+
+/// At least `least` and fewer than `most`.
+fn some<T>(least: u64, most: u64, from: &mut Random, one: impl Fn(&mut Random) -> T) -> Vec<T> {
+    (0..least + from.below(most - least)).map(|_| one(from)).collect()
+}
+
+/// A step of a case by itself: its round, and the thread that takes it; `None` if it ends the round.
+pub type Taken = (usize, Option<usize>, Step);
+
+impl Case {
+    /// Its steps one by one.
+    #[must_use]
+    pub fn listed(&self) -> Vec<Taken> {
+        let part = |round: usize, thread: usize, steps: &[Step]| {
+            steps.iter().map(|step| (round, Some(thread), step.clone())).collect::<Vec<_>>()
+        };
+        match self {
+            Self::Alone(_, steps) => part(0, 0, steps),
+            Self::Together(_, rounds) => {
+                let of_round = |(n, round): (usize, &Round)| {
+                    let parts = round.parts.iter().enumerate();
+                    let own: Vec<_> = parts.flat_map(|(thread, steps)| part(n, thread, steps)).collect();
+                    own.into_iter().chain([(n, None, round.then.clone())])
+                };
+                rounds.iter().enumerate().flat_map(of_round).collect()
+            }
+        }
+    }
+
+    /// The case of these steps and no others, on the same store; a round whose last step is missing ends with a comparison.
+    #[must_use]
+    pub fn with(&self, taken: &[Taken]) -> Self {
+        match self {
+            Self::Alone(setup, _) => {
+                Self::Alone(*setup, taken.iter().map(|(.., step)| step.clone()).collect())
+            }
+            Self::Together(setup, _) => {
+                let mut rounds: Vec<Round> = Vec::new();
+                let mut last = None;
+                for (n, thread, step) in taken {
+                    if last != Some(*n) {
+                        last = Some(*n);
+                        rounds.push(Round { parts: vec![Vec::new(); self.threads()], then: Step::Compare });
+                    }
+                    if let Some(round) = rounds.last_mut() {
+                        match thread {
+                            Some(thread) => round.parts[*thread].push(step.clone()),
+                            None => round.then = step.clone(),
+                        }
+                    }
+                }
+                Self::Together(*setup, rounds)
+            }
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! A case at work: one store over all its lives, and the threads that use it.
 
 use super::code::Code;
-use super::content::PAGE;
 use super::ground::Ground;
 use super::hands::Hands;
 use super::outcome::{Kind, Verdict, ensure, kind};
@@ -11,6 +10,7 @@ use super::tally::Event;
 use pagestone::store::{CloseError, Store};
 use pagestone::units::{Durability, PageIndex};
 use pagestone_kit::limit::Limit;
+use pagestone_workload::PAGE;
 
 /// What a crash may leave of sectors that were being written: the other copy stands.
 const TORN: [&str; 3] = ["superblock-copy", "log-header-copy", "lease"];

@@ -3,15 +3,15 @@
 use super::{Choice, Sweep, alone, sweep};
 use crate::crash::life::HOME;
 use crate::crash::oracle::label;
-use crate::crash::pick::Effort;
 use crate::crash::recover::StoreJudge;
 use crate::crash::run::{Live, Rig, Run};
 use crate::crash::script::{Op, Script};
-use crate::crash::{Event, Plan, Report, explore};
 use crate::lint::known::{self, Kind};
 use crate::lint::{Setting, lint};
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability;
+use pagestone_explorer::pick::Effort;
+use pagestone_explorer::{Event, Plan, Report, explore};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 

@@ -64,7 +64,7 @@ fn tail_moves() -> Case {
     let lengths = |object, from: u64, count| (from..from + count).map(move |n| SetLen(object, n));
     let threads = vec![
         lengths(0, 1000, 4).chain([SyncAll]).chain(lengths(0, 2000, 30)).collect(),
-        lengths(1, 500, 6).chain([Append(1, 505, 5000), Sync(1)]).collect(),
+        lengths(1, 500, 6).chain([Append(1, 5000), Sync(1)]).collect(),
     ];
     Case { name: "tail moves", before, threads }
 }
@@ -85,7 +85,7 @@ fn frames_change_hands() -> Case {
     let mut before: Vec<_> = [made(0, 0, 3), made(1, 1, 1)].into_iter().flatten().collect();
     before.push((0, SyncAll));
     let threads = vec![
-        vec![Unlink(name(0, 0), 0, true), Create(2, name(0, 2)), Write(2, 0, 2 * PAGE), SyncAll],
+        vec![Unlink(name(0, 0), true), Create(2, name(0, 2)), Write(2, 0, 2 * PAGE), SyncAll],
         vec![Create(3, name(1, 3)), Write(3, 0, 2 * PAGE), Sync(3), SetLen(3, 10)],
     ];
     Case { name: "frames change hands", before, threads }
@@ -97,7 +97,7 @@ fn pinned_cuts() -> Case {
     before.push((0, SyncAll));
     let threads = vec![
         vec![Pin(0, 0), Pin(0, 1), SetLen(0, 0), Unpin, Write(0, 0, PAGE), Sync(0)],
-        vec![Append(1, PAGE, 2 * PAGE), Sync(1)],
+        vec![Append(1, 2 * PAGE), Sync(1)],
     ];
     Case { name: "pinned cuts", before, threads }
 }

@@ -1,3 +1,0 @@
-//! What the recorder saw, in one total order.
-
-pub use pagestone::persist::Event;
