@@ -431,3 +431,61 @@ fn a_sync_gives_back_a_part_of_what_others_freed_and_later_ones_the_rest() {
     assert!(all as u64 >= expected / 2, "{all} of {expected} runs have gone back in {syncs} syncs");
     check(&store);
 }
+
+/// Faults of this thread so far for which nothing was read.
+fn faults() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    // Behind the name, which stands in parentheses.
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    fields.clone().nth(7).unwrap().parse().unwrap()
+}
+
+/// Whether the file is in a folder whose file system protects what it has written.
+fn is_on_a_disk(path: &std::path::Path) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let place = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?.to_owned(), words.next()?.to_owned()))
+    });
+    let kind = place.filter(|(folder, _)| path.starts_with(folder)).max_by_key(|(folder, _)| folder.len());
+    kind.is_some_and(|(_, kind)| {
+        ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "overlay"].contains(&&*kind)
+    })
+}
+
+#[test]
+fn the_first_store_to_a_page_after_a_sync_is_no_fault_and_a_page_stored_to_often_takes_one() {
+    const PAGES: u64 = 200;
+    let folder = tempfile::tempdir().unwrap();
+    if !is_on_a_disk(&folder.path().canonicalize().unwrap()) {
+        skipped("stores after a sync", "the folder for temporary files is on no disk");
+        return;
+    }
+    let options = Store::options().create(true).assume(Durability::Fdatasync);
+    let store = options.open(folder.path().join("faults.pgs")).unwrap();
+    let object = store.create("a").unwrap();
+    object.write_at(0, &vec![1; (PAGES * PAGE) as usize]).unwrap();
+    let mut all = vec![0; (PAGES * PAGE) as usize];
+    let mut round = |stores: u64, value: u8| {
+        object.sync().unwrap();
+        // Mapped, so that no fault but that of a store is left.
+        object.read_at(0, &mut all).unwrap();
+        let before = faults();
+        for n in 0..stores {
+            (0..PAGES).for_each(|page| object.write_at(page * PAGE + n, &[value]).unwrap());
+        }
+        let taken = faults() - before;
+        object.read_at(0, &mut all).unwrap();
+        assert!(
+            (0..PAGES).all(|page| all[(page * PAGE) as usize] == value),
+            "a mapping shows what a call stored"
+        );
+        taken
+    };
+    round(1, 2);
+    assert!(round(1, 3) < PAGES / 10);
+    assert!(round(3, 4) < PAGES / 10);
+    let often = round(20, 5);
+    assert!((PAGES / 2..PAGES * 3 / 2).contains(&often), "{often} faults");
+    check(&store);
+}

@@ -30,6 +30,28 @@ pub(super) fn sync_end(file: BorrowedFd<'_>, end: Range<u64>) -> io::Result<()> 
     unsafe { write_through(file, ZEROS.as_ptr(), end.end - len as u64, len) }
 }
 
+/// `pwrite` of all the bytes.
+pub(super) fn write(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let rest = &bytes[done..];
+        let at = (offset + done as u64) as libc::off_t;
+        // SAFETY: bytes that are borrowed; the descriptor is borrowed, hence open.
+        let n = unsafe { libc::pwrite(file.as_raw_fd(), rest.as_ptr().cast(), rest.len(), at) };
+        match n {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            1.. => done += n as usize,
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Writes a few bytes, durably.
 pub(crate) fn write_and_sync(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(bytes, offset)?;

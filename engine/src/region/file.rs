@@ -3,6 +3,7 @@
 use super::claim::Claim;
 use super::memory::Memory;
 use super::opening;
+use super::protected::Protected;
 use super::unsynced::Unsynced;
 use crate::error::{Error, Result};
 use crate::persist;
@@ -20,6 +21,8 @@ pub(super) struct Habits {
     pub cached: bool,
     /// They do not change the file's times.
     pub untimed: bool,
+    /// The first store to a page after a sync is a fault. A system call can store instead, and the mapping shows it at once.
+    pub faults: bool,
 }
 
 /// The state of a region's file. A region without a file has it too.
@@ -34,6 +37,8 @@ pub(super) struct FileState {
     stored: AtomicBool,
     /// Present for a file whose stores become durable by file syncs.
     unsynced: Option<Unsynced>,
+    /// Of a file whose pages are protected against stores after a sync.
+    protected: Option<Protected>,
 }
 
 impl FileState {
@@ -44,6 +49,7 @@ impl FileState {
             habits,
             stored: AtomicBool::new(false),
             unsynced: habits.cached.then(Unsynced::new),
+            protected: habits.faults.then(Protected::new),
         }
     }
 }
@@ -60,6 +66,7 @@ impl Memory {
         let file = self.descriptor()?;
         let sync = || {
             self.file.unsynced.iter().for_each(Unsynced::begin_round);
+            self.file.protected.iter().for_each(Protected::begin_round);
             self.persist.sync_file(file)
         };
         self.alone(format_args!("syncing"), sync)?;
@@ -166,7 +173,26 @@ impl Memory {
         let file = self.descriptor()?;
         // SAFETY: mapped from the file at the same offset; the caller keeps writers out, as the type says.
         let write = || unsafe { self.persist.write_through(file, self.base(), offset, len) };
-        self.alone(format_args!("writing {len} bytes at {offset:#x} to"), write)
+        self.alone(format_args!("writing {len} bytes at {offset:#x} to"), write)?;
+        self.file.protected.iter().for_each(|protected| protected.synced(offset, len));
+        Ok(())
+    }
+
+    /// Stores bytes by a system call if that is cheaper than a store through the mapping; false if it is not. The caller has
+    /// checked the range, and keeps other threads out of it. A failure poisons the region: any of the bytes may be stored.
+    #[inline]
+    pub(super) fn store_by_call(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+        match &self.file.protected {
+            Some(protected) if protected.by_call(offset, bytes.len()) => {
+                let Some(file) = self.descriptor()? else { return Ok(false) };
+                let stored = self.persist.write_by_call(file, offset, bytes);
+                if stored.is_err() {
+                    self.done(format_args!("storing {} bytes at {offset:#x} to", bytes.len()), stored)?;
+                }
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Notes that bytes were stored through [`Region::address`](super::Region::address), or will be.

@@ -121,6 +121,12 @@ impl FileSystem {
         }
     }
 
+    /// Whether it protects a mapped page against stores once it has written the page, and keeps mappings and calls in one
+    /// cache, so that a mapping shows at once what a call stored.
+    pub(super) fn protects_what_it_wrote(self) -> bool {
+        matches!(self.magic, EXT4 | XFS | F2FS | BTRFS | OVERLAYFS)
+    }
+
     /// Whether it shows the files of other file systems (an overlay).
     pub(super) fn is_overlay(self) -> bool {
         self.magic == OVERLAYFS
