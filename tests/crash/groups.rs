@@ -7,9 +7,9 @@ use pagestone::persist::Recorder;
 use pagestone::region::Identity;
 use pagestone::store::Options;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
+use pagestone_explorer::{Crash, Judge, Plan, Report, State, Trace, explore};
 use pagestone_tests::crash::life::{HOME, rebooted, scaled};
 use pagestone_tests::crash::recover::check;
-use pagestone_tests::crash::{Crash, Judge, Plan, Report, State, Trace, explore};
 use std::sync::Arc;
 
 const PAGE: u64 = 4096;
