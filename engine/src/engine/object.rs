@@ -6,7 +6,7 @@ use super::map::Map;
 use crate::error::{Error, Result};
 use crate::lookup::Lookaside;
 use crate::media::{ObjectRecord, ObjectSlot};
-use crate::page::{PageRef, Pages, PinResult};
+use crate::page::{PageRef, Pages, PinResult, Window};
 use crate::space::{Owner, PageSource, Place};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{Mutex, RwLock};
@@ -25,6 +25,8 @@ pub(crate) struct OpenObject {
     pub(crate) id: u64,
     pub(crate) slot: ObjectSlot,
     pub(super) pages: Arc<Pages>,
+    /// What a hit pins through; each handle has a copy.
+    window: Window,
     pub(super) lookaside: Lookaside,
     /// The length that readers see. Changed under `layout`, after the bytes that it uncovers are in place.
     len: AtomicU64,
@@ -67,6 +69,7 @@ impl OpenObject {
             id: record.id,
             slot: record.slot,
             pages: Arc::clone(&engine.pages),
+            window: engine.pages.window(),
             lookaside: Lookaside::new(engine.pages.pfns().frames.min(Owner::PAGES_MAX) as usize),
             len: AtomicU64::new(record.size),
             page_count: AtomicU64::new(PageIndex::pages_for(record.size)),
@@ -116,8 +119,19 @@ impl OpenObject {
     // Inlined: as a call it would return the pin through memory, and stores before the next atomic addition keep the
     // miss of one page from overlapping the next one's.
     #[inline(always)]
-    pub(crate) fn hit(&self, index: PageIndex) -> Option<PageRef> {
-        self.lookaside.pin(index, |frame| self.pages.try_pin(frame))
+    pub(crate) fn hit_through(&self, window: &Window, index: PageIndex) -> Option<PageRef> {
+        self.lookaside.pin(index, |frame| window.try_pin(frame))
+    }
+
+    /// As [`Self::hit_through`], for a call that has no window of its own.
+    #[inline(always)]
+    pub(super) fn hit(&self, index: PageIndex) -> Option<PageRef> {
+        self.hit_through(&self.window, index)
+    }
+
+    /// What a handle pins through.
+    pub(crate) fn window(&self) -> Window {
+        self.window.clone()
     }
 
     /// As [`Self::miss`], kept out of the code of a hit.
