@@ -102,7 +102,7 @@ bench-hit: ## the cost of a pin, of a plain read of a random page, and of the st
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin hit
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --features internals --bin touch
 
-bench-laws: ## costs that must not grow with unrelated sizes: tails, batches, freeing, cuts (PLACE=folder)
+bench-laws: ## costs that must not grow with unrelated sizes: tails, batches, freeing, cuts, syncs (PLACE=folder)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin laws -- $(PLACE)
 
 bench-redb: ## redb on Pagestone and on its own file backend: commits, reads, scans (PLACE=folder)

@@ -63,6 +63,11 @@ pub mod media {
 }
 #[cfg(not(pagestone_loom))]
 pub mod page;
+#[cfg(pagestone_loom)]
+pub mod page {
+    mod dirty;
+    pub use dirty::DirtMap;
+}
 #[cfg(not(feature = "internals"))]
 mod persist;
 #[cfg(feature = "internals")]

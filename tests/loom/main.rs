@@ -4,6 +4,7 @@
 //! transitions race in which model, and why others are in none: `pairs`.
 #![cfg(pagestone_loom)]
 
+mod dirt;
 mod frames;
 mod hits;
 mod holds;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const TABLE: &str = include_str!("pairs");
 const MODELS: &[&str] = &[
+    include_str!("dirt.rs"),
     include_str!("frames.rs"),
     include_str!("hits.rs"),
     include_str!("holds.rs"),

@@ -1,7 +1,8 @@
-//! What a batch takes of the heap, counted by the allocator.
+//! What batches and dirt take of the heap, counted by the allocator.
 
 use crate::PAGE;
 use pagestone::store::Store;
+use pagestone::units::Durability;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -86,4 +87,26 @@ fn a_large_batch_is_held_in_memory_once() {
     let mut last = [0];
     object.read_at(STAGED as u64 - 1, &mut last).unwrap();
     assert_eq!(last, [8]);
+}
+
+#[test]
+fn what_was_dirty_once_is_not_remembered() {
+    const ROUNDS: isize = 2_000;
+    let store = crate::memory(Durability::CacheLine);
+    let kept = crate::filled(&store, "kept", 2);
+    let round = |_| {
+        let object = crate::filled(&store, "gone", 2);
+        object.write_at(0, b"dirty").unwrap();
+        object.write_at(PAGE, b"dirty").unwrap();
+        object.sync_range(0, 1).unwrap();
+        drop(object);
+        store.unlink("gone").unwrap();
+        kept.write_at(PAGE, b"dirty").unwrap();
+        kept.sync().unwrap();
+    };
+    (0..ROUNDS).for_each(round);
+    let before = TAKEN.get();
+    (0..ROUNDS).for_each(round);
+    let each = (TAKEN.get() - before) / ROUNDS;
+    assert!(each < 8, "{each} bytes of heap a removed object");
 }

@@ -95,6 +95,25 @@ fn a_range_syncs_its_pages_and_leaves_the_others_dirty() {
     assert_eq!(cost(&store, || object.sync().unwrap()).0, 2);
 }
 
+/// Of fewer pages than there are dirty ones each is asked; of more, the dirty ones are.
+#[test]
+fn a_range_of_any_length_syncs_all_of_its_dirt() {
+    let store = memory(Durability::CacheLine);
+    let object = filled(&store, "a", 40);
+    for pages in [1, 2, 9, 10, 11, 39, 40] {
+        object.sync().unwrap();
+        (0..40).step_by(4).for_each(|page| object.write_at(page * PAGE, b"x").unwrap());
+        let dirty =
+            |from: u64| (from..from + pages).filter(|page| page % 4 == 0 && *page < 40).count() as u64;
+        for from in [0, 3, 8] {
+            let flushed = cost(&store, || object.sync_range(from * PAGE, pages * PAGE).unwrap()).0;
+            assert_eq!(flushed, dirty(from), "{pages} pages from {from}");
+            (0..40).step_by(4).for_each(|page| object.write_at(page * PAGE, b"x").unwrap());
+        }
+        assert_eq!(cost(&store, || object.sync_range(0, u64::MAX).unwrap()).0, 10);
+    }
+}
+
 #[test]
 fn a_failed_sync_is_final() {
     let recorder = Recorder::new();

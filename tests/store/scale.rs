@@ -2,7 +2,7 @@
 
 use crate::{PAGE, check, content, filled};
 use pagestone::store::Store;
-use pagestone::units::{FRAME_SIZE, PageIndex};
+use pagestone::units::{Durability, FRAME_SIZE, PageIndex};
 use pagestone_kit::skip::skipped;
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -165,4 +165,32 @@ fn a_commit_takes_the_same_time_however_long_ago_the_tail_of_the_log_moved() {
     let (early, late) = (median(&took[..400]), median(&took[took.len() - 400..]));
     println!("a commit took {early:?}, and {late:?} after {COMMITS} of them");
     assert!(late < 5 * early, "{late:?} and {early:?}");
+}
+
+/// A sync of one page does not look at what else of its object is dirty.
+#[test]
+fn a_sync_of_few_pages_takes_the_same_time_however_many_others_are_dirty() {
+    const OTHERS: u64 = 20_000;
+    let store = crate::memory(Durability::CacheLine);
+    let object = store.create("a").unwrap();
+    (0..=OTHERS / 200).for_each(|_| assert!(object.append(&[1; 200 * PAGE as usize]).is_ok()));
+    object.sync().unwrap();
+    let median = || {
+        let mut took: Vec<Duration> = (0..99)
+            .map(|_| {
+                object.write_at(0, b"x").unwrap();
+                let start = Instant::now();
+                object.sync_range(0, 1).unwrap();
+                start.elapsed()
+            })
+            .collect();
+        took.sort();
+        took[49]
+    };
+    let alone = median();
+    (1..=OTHERS).for_each(|page| object.write_at(page * PAGE, b"x").unwrap());
+    let beside = median();
+    println!("a sync of a page: {alone:?} alone, {beside:?} beside {OTHERS} dirty pages of its object");
+    assert!(beside <= 5 * alone + Duration::from_micros(5), "{beside:?}, alone {alone:?}");
+    assert!(object.pin(PageIndex(OTHERS)).unwrap().unwrap().info().dirty);
 }

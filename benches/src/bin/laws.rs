@@ -1,7 +1,7 @@
 //! `make bench-laws PLACE=folder`: costs that must not grow with unrelated sizes: calls, and the longest time of one.
 #![forbid(unsafe_code)]
 
-use pagestone::{Object, Result, Store};
+use pagestone::{Durability, Object, Result, Store};
 use pagestone_benches::Machine;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,11 @@ fn main() -> Result<()> {
     println!("{}", Machine::look());
     let place = std::env::args().nth(1).unwrap_or_else(|| std::env::temp_dir().display().to_string());
     let path = Path::new(&place).join(format!("bench-laws.{}.pgs", std::process::id()));
-    let measured =
-        tails(&path).and_then(|()| batches(&path)).and_then(|()| freeing(&path)).and_then(|()| cuts(&path));
+    let measured = tails(&path)
+        .and_then(|()| batches(&path))
+        .and_then(|()| freeing(&path))
+        .and_then(|()| cuts(&path))
+        .and_then(|()| dirt());
     let _ = std::fs::remove_file(&path);
     measured
 }
@@ -130,6 +133,51 @@ fn cuts(path: &Path) -> Result<()> {
         store.stats().log_commits - before.log_commits
     );
     Ok(())
+}
+
+/// Dirty pages beside the one that is synced.
+const DIRTY: u64 = 150_000;
+
+/// Syncs of one dirty page, alone and beside many of another object, whose number is so many apart. The map of dirt has 16
+/// bitmaps by the number, and 1,024 trails through them; in the same trail an object of fewer pages than there is dirt is asked
+/// for each of its pages. In memory and by cache lines, where nothing else of a sync counts.
+fn dirt() -> Result<()> {
+    for apart in [1, 16, 1_024] {
+        let store = Store::options().assume(Durability::CacheLine).open_memory(1 << 20)?;
+        let one = filled(&store, "one", 1)?;
+        // A number for each: the next object's is then so many apart.
+        (1..apart).try_for_each(|n| store.create(format!("between {n}")).map(drop))?;
+        let other = filled(&store, "other", (DIRTY * PAGE).div_ceil(MIB as u64) as usize)?;
+        let alone = page_syncs(&one, || one.sync())?;
+        (0..DIRTY).try_for_each(|page| other.write_at(page * PAGE, &[3; 8]))?;
+        let beside = page_syncs(&one, || one.sync())?;
+        let begun = Instant::now();
+        other.sync()?;
+        let all = micros(begun) / DIRTY as f64;
+        println!(
+            "sync of a dirty page: {alone:.2} us alone, {beside:.2} us beside {DIRTY} of the object {apart} further on; of those \
+             {all:.3} us each"
+        );
+        if apart == 1 {
+            (0..DIRTY).try_for_each(|page| other.write_at(page * PAGE, &[3; 8]))?;
+            let range = page_syncs(&other, || other.sync_range(0, PAGE))?;
+            println!("sync_range of a page beside {DIRTY} dirty ones of its object: {range:.2} us");
+        }
+    }
+    Ok(())
+}
+
+/// The middle of many syncs of an object whose first page was just stored to, in microseconds.
+fn page_syncs(object: &Object, sync: impl Fn() -> Result<()>) -> Result<f64> {
+    let one = |n: u64| {
+        object.write_at(n % 64 * 64, &n.to_le_bytes())?;
+        let begun = Instant::now();
+        sync()?;
+        Ok::<_, pagestone::Error>(micros(begun))
+    };
+    let mut took = (0..1_001).map(one).collect::<Result<Vec<f64>>>()?;
+    took.sort_by(f64::total_cmp);
+    Ok(took[took.len() / 2])
 }
 
 fn micros(begun: Instant) -> f64 {

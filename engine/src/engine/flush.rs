@@ -1,6 +1,6 @@
 //! Sync: makes everything written before durable.
 
-use super::Engine;
+use super::{Engine, OpenObject};
 use crate::error::Result;
 use crate::media::rules::Rule;
 use crate::page::Dirt;
@@ -8,12 +8,24 @@ use crate::units::Durability;
 use std::ops::Range;
 
 impl Engine {
-    pub(crate) fn sync_object(&self, id: u64) -> Result {
-        self.sync(|| self.pages.take_dirt(id))
+    pub(crate) fn sync_object(&self, object: &OpenObject) -> Result {
+        self.sync_few_or(object, 0..object.page_count(), 0..u64::MAX)
     }
 
-    pub(crate) fn sync_pages(&self, id: u64, pages: Range<u64>) -> Result {
-        self.sync(|| self.pages.take_dirt_in(id, pages))
+    pub(crate) fn sync_pages(&self, object: &OpenObject, pages: Range<u64>) -> Result {
+        self.sync_few_or(object, pages.clone(), pages)
+    }
+
+    /// Pages fewer than the dirt that would be looked at are asked one by one. What cannot be said of them at once, the
+    /// dirt of `all` pages says.
+    fn sync_few_or(&self, object: &OpenObject, few: Range<u64>, all: Range<u64>) -> Result {
+        self.ensure_usable()?;
+        let exceeds = self.pages.dirt_exceeds(object.id, few.end.saturating_sub(few.start));
+        let frames = exceeds.then(|| object.frames_at_once(few)).flatten();
+        self.sync(|| match frames {
+            Some(frames) => self.pages.take_dirt_of(frames.into_iter()),
+            None => self.pages.take_dirt_in(object.id, all),
+        })
     }
 
     pub(crate) fn sync_everything(&self) -> Result {

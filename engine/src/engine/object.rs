@@ -11,6 +11,7 @@ use crate::space::{Owner, PageSource, Place};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{Mutex, RwLock};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The greatest length of an object.
@@ -209,6 +210,16 @@ impl OpenObject {
         Ok(found)
     }
 
+    /// The frames of these pages, if that can be said at once: a caller that holds a latch waits for no cut. The pages may
+    /// be cut off by the time they are used.
+    pub(super) fn frames_at_once(&self, pages: Range<u64>) -> Option<Vec<FrameNo>> {
+        self.engine.ensure_whole().ok()?;
+        let _steady = self.shape.try_read()?;
+        let end = pages.end.min(Owner::PAGES_MAX);
+        let frames = self.locate_run(PageIndex(pages.start), end.saturating_sub(pages.start));
+        Some(frames.ok()?.into_iter().flatten().collect())
+    }
+
     /// The source that is asked if the lookaside does not know a page.
     fn source(&self) -> Map<'_> {
         Map { ledger: &self.engine.ledger, slot: self.slot }
@@ -227,7 +238,7 @@ impl OpenObject {
     }
 
     /// The number of pages up to the length.
-    fn page_count(&self) -> u64 {
+    pub(super) fn page_count(&self) -> u64 {
         // ORDERING: Acquire, as the length.
         self.page_count.load(Ordering::Acquire)
     }
@@ -312,7 +323,6 @@ impl Drop for OpenObject {
         }
         self.engine.open.forget(self.slot);
         if self.is_unlinked() {
-            self.pages.forget_dirt(self.id);
             self.engine.drop_object(self.slot, self.id);
             self.engine.return_surplus(false);
         }

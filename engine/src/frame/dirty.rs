@@ -1,5 +1,6 @@
 //! Dirty lines: the cache lines of a frame that were stored to since it was last flushed.
 
+use super::descriptor::Descriptor;
 use super::pinned::{Home, Pinned};
 use super::state::DIRTY;
 use super::table::FrameTable;
@@ -66,6 +67,14 @@ impl FrameTable {
             return lines;
         }
         if descriptor.clear(DIRTY).dirty() { self.take_lines(pfn) } else { Lines::NONE }
+    }
+
+    /// The owner word of a frame, if the frame is dirty; it need not be pinned. Of a frame that no thread makes dirty or
+    /// takes out of use meanwhile it is the word that its last writer knew.
+    #[must_use]
+    pub fn dirty_owner(&self, pfn: Pfn) -> Option<u64> {
+        self.peek(pfn).filter(|now| now.dirty())?;
+        self.descriptors.get(self.index(pfn)).map(Descriptor::owner)
     }
 
     fn take_lines(&self, pfn: Pfn) -> Lines {

@@ -295,16 +295,12 @@ impl PageRef {
     /// Makes the lines of `bytes` dirty. The caller holds the exclusive latch.
     fn make_dirty(&self, bytes: Range<usize>) {
         let pages = self.pages();
-        // In a forked child the page is the parent's, and the notes may be locked by a thread that does not exist
-        // there.
+        // In a forked child the page is the parent's.
         if bytes.is_empty() || pages.region().forked() {
             return;
         }
         pages.region().memory().note_store(self.frame().offset() + bytes.start as u64, bytes.len());
-        if !pages.tracks_dirt {
-            return;
-        }
-        if self.pinned().mark_dirty(Lines::of(&bytes)) {
+        if pages.tracks_dirt() && self.pinned().mark_dirty(Lines::of(&bytes)) {
             pages.note_dirty(self.owner(), self.frame());
         }
     }

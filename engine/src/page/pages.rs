@@ -1,6 +1,6 @@
 //! The pages of one attached region, from which pins are made.
 
-use super::dirty::Dirty;
+use super::dirty::DirtMap;
 use super::kept::Kept;
 use super::pin::{PageInfo, PageRef};
 use super::window::{Places, Window};
@@ -26,9 +26,8 @@ pub struct Pages {
     places: Places,
     first: Pfn,
     region: Arc<Region>,
-    /// Whether writers note dirty lines. Not if nothing can be flushed.
-    pub(super) tracks_dirt: bool,
-    pub(super) dirty: Dirty,
+    /// Where writers note what they dirty; none where nothing can be made durable.
+    pub(super) dirty: Option<DirtMap>,
     pub(super) kept: Kept,
     /// Shared: a pin by number is being validated. Exclusive: frames change their use.
     pub(super) roles: RwLock<()>,
@@ -44,12 +43,19 @@ impl Pages {
             .run(region.frames())
             .ok_or_else(|| Error::internal("the region's frames are not in the frame table"))?;
         let tracks_dirt = region.protocol() != Durability::Volatile && !region.read_only();
+        let dirty = tracks_dirt.then(|| DirtMap::reserve(descriptors.len())).transpose();
+        let dirty = dirty.map_err(|error| Error::NoAddresses {
+            why: format!(
+                "the map of what is dirty among {} frames needs addresses ({error}): raise the limit (`ulimit -v`, `ulimit -d`, \
+                 `vm.overcommit_memory`), or say with `max_size` how large the region may become",
+                descriptors.len()
+            ),
+        })?;
         Ok(Arc::new(Self {
             places: Places::new(base, descriptors),
             first: region.base(),
             region,
-            tracks_dirt,
-            dirty: Dirty::default(),
+            dirty,
             kept: Kept::default(),
             roles: RwLock::new(()),
             manager: OnceLock::new(),
@@ -69,7 +75,7 @@ impl Pages {
 
     /// Whether writers note dirty lines: not if nothing can be made durable.
     pub(crate) fn tracks_dirt(&self) -> bool {
-        self.tracks_dirt
+        self.dirty.is_some()
     }
 
     /// The number of frames with pins. A detached frame counts until it is taken from the queue of released frames,

@@ -1,6 +1,6 @@
 //! Taking dirty lines, and flushing them.
 
-use super::dirty::Dirty;
+use super::dirty::DirtMap;
 use super::pages::Pages;
 use crate::error::Result;
 use crate::frame::FrameTable;
@@ -17,62 +17,65 @@ pub(crate) struct Dirt {
 }
 
 impl Pages {
+    /// Notes that `frame` has become dirty, through a writer that knows it as `owner`'s.
     pub(super) fn note_dirty(&self, owner: Option<Owner>, frame: FrameNo) {
-        let object = owner.map_or(Dirty::UNKNOWN, Owner::object);
-        self.dirty.note(object, frame, |frame| self.is_dirty(frame));
-    }
-
-    /// Takes the dirty lines of an object, and all of unknown owners.
-    pub(crate) fn take_dirt(&self, object: u64) -> Dirt {
-        let object = Owner::new(object, PageIndex(0)).object();
-        let mut dirt = Dirt::default();
-        self.take_lines(&mut dirt, self.dirty.take(object));
-        if object != Dirty::UNKNOWN {
-            self.take_lines(&mut dirt, self.dirty.take(Dirty::UNKNOWN));
+        if let Some(map) = &self.dirty {
+            map.note(number(owner), frame);
         }
-        dirt
     }
 
     /// Takes the dirty lines of some pages of an object, and all of unknown owners.
     pub(crate) fn take_dirt_in(&self, object: u64, pages: Range<u64>) -> Dirt {
-        let object = Owner::new(object, PageIndex(0)).object();
-        let outside = |frame: &FrameNo| {
-            let owner = Owner::of_word(FrameTable::global().owner(self.pfn(*frame)));
-            owner.is_some_and(|o| o.object() == object && !pages.contains(&o.index().0))
-        };
-        let taken = self.dirty.take_but(object, outside);
-        let mut dirt = Dirt::default();
-        self.take_lines(&mut dirt, taken);
-        if object != Dirty::UNKNOWN {
-            self.take_lines(&mut dirt, self.dirty.take(Dirty::UNKNOWN));
-        }
+        let object = number_of(object);
+        self.take(|map| {
+            map.take(object, |frame| {
+                let owner = Owner::of_word(FrameTable::global().dirty_owner(self.pfn(frame))?);
+                let wanted = owner.is_some_and(|o| o.object() == object && pages.contains(&o.index().0));
+                (!wanted).then(|| number(owner))
+            })
+        })
+    }
+
+    /// Takes the dirt of these frames, and all dirt of unknown owners.
+    pub(crate) fn take_dirt_of(&self, frames: impl Iterator<Item = FrameNo>) -> Dirt {
+        let mut dirt = self.take(|map| map.take(DirtMap::UNKNOWN, |_| None));
+        self.take_lines(&mut dirt, frames);
         dirt
     }
 
     /// Takes all dirty lines of the region.
     pub(crate) fn take_all_dirt(&self) -> Dirt {
+        self.take(DirtMap::take_all)
+    }
+
+    /// Whether more frames would have to be looked at for the dirt of an object than these.
+    pub(crate) fn dirt_exceeds(&self, object: u64, frames: u64) -> bool {
+        self.dirty.as_ref().is_some_and(|map| map.exceeds(number_of(object), frames))
+    }
+
+    fn take(&self, take: impl FnOnce(&DirtMap) -> Vec<FrameNo>) -> Dirt {
         let mut dirt = Dirt::default();
-        self.take_lines(&mut dirt, self.dirty.take_all());
+        if let Some(map) = &self.dirty {
+            self.take_lines(&mut dirt, take(map).into_iter());
+        }
         dirt
     }
 
-    /// Forgets the notes of an object that is gone and need not be flushed.
-    pub(crate) fn forget_dirt(&self, object: u64) {
-        let object = Owner::new(object, PageIndex(0)).object();
-        if object != Dirty::UNKNOWN {
-            drop(self.dirty.take(object));
-        }
-    }
-
-    fn is_dirty(&self, frame: FrameNo) -> bool {
-        FrameTable::global().peek(self.pfn(frame)).is_some_and(|now| now.dirty())
-    }
-
-    fn take_lines(&self, dirt: &mut Dirt, frames: Vec<FrameNo>) {
+    fn take_lines(&self, dirt: &mut Dirt, frames: impl Iterator<Item = FrameNo>) {
         let table = FrameTable::global();
-        let lines = frames.into_iter().map(|frame| (frame, table.take_dirty(self.pfn(frame))));
+        let lines = frames.map(|frame| (frame, table.take_dirty(self.pfn(frame))));
         dirt.frames.extend(lines.filter(|(_, lines)| !lines.is_empty()));
     }
+}
+
+/// An owner's object, as the map knows it.
+fn number(owner: Option<Owner>) -> u32 {
+    owner.map_or(DirtMap::UNKNOWN, Owner::object)
+}
+
+/// An object, as the map knows it.
+fn number_of(object: u64) -> u32 {
+    Owner::new(object, PageIndex(0)).object()
 }
 
 impl Dirt {

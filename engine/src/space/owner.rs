@@ -11,7 +11,7 @@ const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 ///
 /// It is a hint: it says under which object a frame's dirty lines are noted and which page a frame shows. The word 0
 /// means "unknown". It keeps only the low 28 bits of an object's number, so two objects may look alike after 2^28
-/// creations.
+/// creations. A sync of one then flushes the other's dirty lines too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Owner {
     object: u32,

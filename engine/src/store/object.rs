@@ -225,7 +225,7 @@ impl Object {
     /// # Errors
     /// A failed flush poisons the region: this and all later calls fail until it is opened again.
     pub fn sync(&self) -> Result {
-        self.shared.engine.sync_object(self.shared.id)
+        self.shared.engine.sync_object(&self.shared)
     }
 
     /// As [`sync`](Self::sync), for the bytes of a range. More may become durable.
@@ -234,7 +234,7 @@ impl Object {
     /// As [`sync`](Self::sync), for the range.
     pub fn sync_range(&self, offset: u64, len: u64) -> Result {
         let pages = offset / FRAME_SIZE as u64..PageIndex::pages_for(offset.saturating_add(len));
-        self.shared.engine.sync_pages(self.shared.id, pages)
+        self.shared.engine.sync_pages(&self.shared, pages)
     }
 
     /// Pins a page. `None` for a hole and past the end: reading allocates nothing.

@@ -2,7 +2,8 @@
 
 use super::{Object, Store};
 use crate::error::Error;
-use crate::units::{FRAME_SIZE, PageIndex};
+use crate::media::layout::RootWord;
+use crate::units::{Durability, FRAME_SIZE, PageIndex};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -259,4 +260,32 @@ fn what_a_write_stored_before_it_found_no_room_is_not_stored_again() {
         assert_eq!((shows(mapped), shows(hole)), (expected, 1), "{mapped}, {spare} frames");
     }
     assert!(overwritten >= 2, "{overwritten}");
+}
+
+/// Owner words keep the low bits of an object's number: those of two objects may be the same.
+#[test]
+fn dirt_outlives_an_object_whose_number_has_the_same_low_bits() {
+    for apart in [1 << 28, 1 << 32] {
+        let store = Store::options().assume(Durability::CacheLine).open_memory(1 << 20).unwrap();
+        let made = |name| {
+            let object = store.create(name).unwrap();
+            object.append(&[1; PAGE as usize]).unwrap();
+            object
+        };
+        let object = made("a");
+        let id = object.shared.id;
+        store.engine.log.append(|txn| txn.write(RootWord::NextObject.offset(), id + apart)).unwrap();
+        let other = made("b");
+        assert_eq!(other.shared.id, id + apart);
+        store.sync().unwrap();
+        [&object, &other].iter().for_each(|object| object.write_at(0, b"dirty").unwrap());
+        store.unlink("b").unwrap();
+        drop(other);
+        // The records are durable, and what was dirty is so still.
+        store.create("c").unwrap().sync().unwrap();
+        let before = store.stats().lines_flushed;
+        object.sync().unwrap();
+        assert_eq!(store.stats().lines_flushed - before, 1, "the line of the object that is left");
+        assert!(!object.pin(PageIndex(0)).unwrap().expect("no hole").info().dirty);
+    }
 }
