@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Batches: together or not at all. */
+/* Batches: all changes or none. */
 #include "check.h"
 
 static void reads(pgs_object *object, uint64_t offset, const char *expected, size_t len) {

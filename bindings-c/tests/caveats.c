@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What the CAVEATS of pagestone(7) say that can be tried: threads, signals, forks, copies. */
+/* The testable CAVEATS of pagestone(7): threads, signals, forks, copies. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -19,7 +19,7 @@ static int threads(void) {
     return count;
 }
 
-/* The handlers are as they were before, whatever they were. */
+/* The signal handlers are unchanged. */
 static void handlers(struct sigaction *found) {
     for (int number = 1; number < NSIG; number++) {
         memset(&found[number], 0, sizeof found[number]);
@@ -34,7 +34,7 @@ static void on_alarm(int number) {
     alarms = alarms + 1;
 }
 
-/* Signals without SA_RESTART, all the time: no call fails of it. */
+/* Signals without SA_RESTART come all the time, and no call fails because of them. */
 static void interrupted(pgs_object *object) {
     struct sigaction action, before;
     memset(&action, 0, sizeof action);
@@ -47,13 +47,13 @@ static void interrupted(pgs_object *object) {
         OK(pgs_object_sync(object));
     }
     CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
-    /* One that is on its way, valgrind's last for instance, is still to be caught. */
+    /* A signal may still be pending (valgrind's last one), and must be caught. */
     usleep(10000);
     CHECK(sigaction(SIGALRM, &before, NULL) == 0);
     CHECK(alarms > 0);
 }
 
-/* A child that lives on, forked or started, does not keep the region from its next owner. */
+/* A surviving child, forked or started, does not keep the next owner from the region. */
 static pgs_store *without_the_child(pgs_store *store, const char *path, int starts_a_program) {
     int end[2];
     char byte;
@@ -80,7 +80,7 @@ static pgs_store *without_the_child(pgs_store *store, const char *path, int star
     return next;
 }
 
-/* A region that was closed is its file: a copy of it is a region, beside the first one. */
+/* A copy of a closed region's file is a second region, usable beside the first. */
 static void copied(const char *path, const char *copy, pgs_store *store) {
     static char bytes[1 << 20];
     OK(pgs_close(store));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What the C tests share: each is a program that is given a scratch directory and stops at the first broken promise. */
+/* Helpers of the C tests. Each test is a program that gets a scratch directory and stops at the first failed check. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -19,7 +19,7 @@
         }                                                                                                            \
     } while (0)
 
-/* Stops the test unless `call` answers `code`, and, where that is a failure, says why. */
+/* Stops the test unless `call` returns `code`, and prints why it failed. */
 #define ANSWERS(code, call) answers((code), (call), #call, __FILE__, __LINE__)
 #define OK(call) ANSWERS(PGS_OK, call)
 
@@ -43,7 +43,7 @@ static inline const char *in(const char *directory, const char *name) {
     return path;
 }
 
-/* Options with nothing but flags. */
+/* Options with flags only. */
 static inline pgs_options with(uint32_t flags) {
     pgs_options options;
     memset(&options, 0, sizeof options);
@@ -52,7 +52,7 @@ static inline pgs_options with(uint32_t flags) {
     return options;
 }
 
-/* The store in `path`, made if it is missing. */
+/* Opens the store at `path`; creates it if it is missing. */
 static inline pgs_store *open_store(const char *path, uint32_t flags) {
     pgs_options options = with(flags);
     pgs_store *store = NULL;
@@ -61,7 +61,7 @@ static inline pgs_store *open_store(const char *path, uint32_t flags) {
     return store;
 }
 
-/* The object `name`, made if it is missing. */
+/* Opens the object `name`; creates it if it is missing. */
 static inline pgs_object *open_object(pgs_store *store, const char *name) {
     pgs_object *object = NULL;
     OK(pgs_object_open(store, name, PGS_CREATE, &object));
@@ -69,7 +69,7 @@ static inline pgs_object *open_object(pgs_store *store, const char *name) {
     return object;
 }
 
-/* What the descriptor at `address` says. */
+/* The state of the descriptor of `address`. */
 static inline pgs_page_info page_at(pgs_store *store, const void *address) {
     pgs_page_info page;
     memset(&page, 0, sizeof page);

@@ -10,7 +10,7 @@ static uint64_t size_of(pgs_object *object) {
     return size;
 }
 
-/* The object holds exactly `expected` at `offset`, as far as it reaches. */
+/* Checks that the object holds the `len` bytes of `expected` at `offset`. */
 static void holds(pgs_object *object, uint64_t offset, const char *expected, size_t len) {
     static char back[4 * PGS_FRAME_SIZE];
     size_t done = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Damaged files: pgs_check() names defects, an opening refuses, nothing crashes. */
+/* Damaged files: pgs_check() names defects, an opening refuses the file, and nothing crashes. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Handles that have ended, of another kind, or of nothing: errors, and nothing happens to what is alive. */
+/* Ended handles, handles of another kind, and values that are no handles: calls fail, and live handles are unaffected. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Every call that takes an object, on one that is not there. */
+/* Every call that takes an object, with an invalid handle. */
 static void object_answers(int code, pgs_object *object) {
     char buf[8];
     size_t done = 0;
@@ -32,7 +32,7 @@ static int no_visit(void *arg, const pgs_entry *entry) {
     return 1;
 }
 
-/* Every call that takes a store, on one that is not there. */
+/* Every call that takes a store, with an invalid handle. */
 static void store_answers(int code, pgs_store *store, const void *address) {
     pgs_object *object = NULL;
     pgs_batch *batch = NULL;
@@ -64,7 +64,7 @@ static void store_answers(int code, pgs_store *store, const void *address) {
     ANSWERS(code, pgs_close(store));
 }
 
-/* Every call that takes a batch, on one that is not there; a live object is no help. */
+/* Every call that takes a batch, with an invalid handle and a live object. */
 static void batch_answers(int code, pgs_batch *batch, pgs_object *object) {
     ANSWERS(code, pgs_batch_write(batch, object, 0, "x", 1));
     ANSWERS(code, pgs_batch_extend(batch, object, 1));
@@ -79,7 +79,7 @@ static void holds(pgs_object *object, const char *expected) {
     CHECK(done == strlen(expected) && memcmp(back, expected, done) == 0);
 }
 
-/* What comes after an object in the same place is not taken for it. */
+/* An ended handle never refers to a later object in the same slot. */
 static void objects(pgs_store *store) {
     pgs_object *a = open_object(store, "a");
     OK(pgs_object_write(a, 0, "of a", 4));
@@ -132,7 +132,7 @@ static void stores(const char *path) {
     OK(pgs_close(next));
 }
 
-/* A close that is refused leaves the handle as it was. */
+/* A refused close leaves the handle as it was. */
 static void busy(const char *path) {
     pgs_store *store = open_store(path, 0);
     pgs_object *object = open_object(store, "o");
@@ -163,7 +163,7 @@ static void *goes_on(void *argument) {
     return NULL;
 }
 
-/* While a close is refused, to other threads the handle is what it was. */
+/* While a close is being refused, other threads can still use the handle. */
 static void refused_beside_others(const char *path) {
     enum { CLOSES = 3000 };
     pgs_store *store = open_store(path, 0);
@@ -185,7 +185,7 @@ static void refused_beside_others(const char *path) {
     OK(pgs_close(store));
 }
 
-/* A store that fails is closed no earlier than another: what is pinned can be given back, and then it ends. */
+/* A store that has failed is closed no earlier than another: its pins can be released, and then it closes. */
 static void failed_while_pinned(const char *path) {
     pgs_store *store = open_store(path, PGS_CREATE);
     pgs_object *object = open_object(store, "o");
@@ -205,7 +205,7 @@ static void failed_while_pinned(const char *path) {
     ANSWERS(PGS_E_TRUNCATED, pgs_open(path, &options, &store));
 }
 
-/* The message names what it is and what it should be. */
+/* The message names the actual and the expected kind. */
 static void named(const char *is, const char *wanted) {
     CHECK(strstr(pgs_message(), is) != NULL && strstr(pgs_message(), wanted) != NULL);
 }
@@ -227,12 +227,12 @@ static void kinds(pgs_store *store) {
     batch_answers(PGS_E_INVALID, (pgs_batch *)object, object);
     ANSWERS(PGS_E_INVALID, pgs_batch_write(batch, (pgs_object *)store, 0, "x", 1));
     named("a store", "an object");
-    /* What no function gave. */
+    /* A value that no function returned. */
     object_answers(PGS_E_INVALID, (pgs_object *)(void *)words);
     store_answers(PGS_E_INVALID, (pgs_store *)(void *)words, words);
     batch_answers(PGS_E_INVALID, (pgs_batch *)(void *)words, object);
     object_answers(PGS_E_INVALID, NULL);
-    /* All three are as they were. */
+    /* All three handles still work. */
     OK(pgs_batch_write(batch, object, 0, "whole", 5));
     OK(pgs_batch_commit(batch));
     holds(object, "whole");
@@ -241,7 +241,7 @@ static void kinds(pgs_store *store) {
     OK(pgs_store_sync(store));
 }
 
-/* Only what pgs_latch() took is given back, once. */
+/* Only a latch that pgs_latch() took can be released, and only once. */
 static void latches(pgs_store *store) {
     pgs_object *object = open_object(store, "latched");
     void *p = NULL;
@@ -266,7 +266,7 @@ static void latches(pgs_store *store) {
     pgs_object_close(object);
 }
 
-/* A latch that outlives its pin keeps the store open, and the latch's end is still possible. */
+/* A latch that outlives its pin keeps the store open, and can still be released. */
 static void forgotten_latch(const char *path) {
     pgs_store *store = open_store(path, PGS_CREATE);
     pgs_object *object = open_object(store, "o");
@@ -286,7 +286,7 @@ static void forgotten_latch(const char *path) {
     OK(pgs_close(store));
 }
 
-/* In a child: what the parent holds is the parent's, what has ended has ended, and what is new is the child's. */
+/* In a child, the parent's handles are refused, ended handles stay ended, and new handles work. */
 static void forked(const char *path) {
     pgs_store *store = open_store(path, 0);
     pgs_object *object = open_object(store, "o"), *ended = open_object(store, "o");

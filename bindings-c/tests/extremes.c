@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Numbers at their extremes are answers: every call that takes one, and nothing happens to what is stored. */
+/* Extreme numbers, in every call that takes one: each gets a result or an error, and stored data does not change. */
 #include "check.h"
 
 #define FRAME PGS_FRAME_SIZE
@@ -8,7 +8,7 @@ static const uint64_t far[] = {UINT64_MAX,     UINT64_MAX - 1,     UINT64_MAX - 
                                (uint64_t)1 << 63, (uint64_t)1 << 62};
 enum { FAR = sizeof far / sizeof *far };
 
-/* The call answers one of these codes. */
+/* The call returns one of these codes. */
 static void one_of(int status, const int *codes, int line) {
     for (; *codes != PGS_OK; codes++)
         if (status == *codes) return;
@@ -105,7 +105,7 @@ static void openings(const char *path) {
         REFUSED(pgs_open_memory(far[i], &store), PGS_E_OUT_OF_RANGE, PGS_E_NO_SPACE, PGS_E_NO_ADDRESSES);
     REFUSED(pgs_open_memory(0, &store), PGS_E_INVALID);
     CHECK(store == NULL);
-    /* Nothing is there, and nothing is in the way of an opening with a wait that never ends. */
+    /* The refused openings left no file. The region is not in use, so an opening with an endless wait does not wait. */
     options = with(PGS_CREATE | PGS_EXCLUSIVE);
     options.wait_ms = UINT64_MAX;
     OK(pgs_open(path, &options, &store));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Opening and closing: each answer that pgs_open() and pgs_close() document. */
+/* Opening and closing: each documented result of pgs_open() and pgs_close(). */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -41,7 +41,7 @@ static void bad_arguments(const char *path) {
     ANSWERS(PGS_E_INVALID, pgs_open(path, &options, &store));
     CHECK(store == NULL);
 
-    /* A caller from the future: fine while it asks for nothing that this release lacks. */
+    /* A caller compiled with a later header works if it asks for nothing that this release lacks. */
     struct {
         pgs_options known;
         uint64_t future;

@@ -37,7 +37,7 @@ static void refused(pgs_store *store, pgs_object *object) {
     ANSWERS(PGS_E_INVALID, pgs_pin(object, 0, 1, 0, NULL));
     ANSWERS(PGS_E_INVALID, pgs_pin(NULL, 0, 1, 0, &address));
     ANSWERS(PGS_E_FOREIGN, pgs_pin_frame(store, UINT64_MAX, &address));
-    /* Behind the file there are addresses and numbers, and no frames. */
+    /* After the end of the file there are addresses and frame numbers, but no frames. */
     pgs_store_info region = {.size = sizeof region};
     OK(pgs_info(store, &region));
     OK(pgs_pin(object, 0, 1, 0, &address));
@@ -56,7 +56,7 @@ static void refused(pgs_store *store, pgs_object *object) {
     ANSWERS(PGS_E_FOREIGN, pgs_peek(store, &stack, &page));
     CHECK(address == NULL);
 
-    /* A range of which only the front is pinned is refused whole. */
+    /* A range is refused if only its beginning is pinned. */
     OK(pgs_pin(object, 0, 1, 0, &address));
     ANSWERS(PGS_E_INVALID, pgs_unpin(store, address, FRAME + 1));
     CHECK(page_at(store, address).pins == 1);
@@ -78,7 +78,7 @@ static void holes_are_filled_for_writing(pgs_store *store, pgs_object *object) {
     OK(pgs_pin(object, FRAME, FRAME, PGS_PIN_WRITE, &address));
     for (int i = 0; i < FRAME; i++)
         CHECK(((char *)address)[i] == 0);
-    /* The bytes behind the range can be read. */
+    /* The bytes after the range can be read. */
     volatile const char *behind = (const char *)address + FRAME;
     for (int i = 0; i < PGS_PIN_SLACK; i++)
         (void)behind[i];
@@ -89,7 +89,7 @@ static void scattered(pgs_store *store) {
     pgs_object *a = open_object(store, "a"), *b = open_object(store, "b");
     static char frame[FRAME];
     void *address = NULL;
-    /* Written last page first, and another object's between: no run can hold them in order. */
+    /* The last page is written first, with another object's page between: the frames cannot be in order. */
     for (int i = 7; i >= 0; i--) {
         OK(pgs_object_write(a, (uint64_t)i * 2 * FRAME, frame, FRAME));
         OK(pgs_object_write(b, (uint64_t)i * FRAME, frame, FRAME));
@@ -175,7 +175,7 @@ static void latches(pgs_store *store, pgs_object *object) {
     ANSWERS(PGS_E_INVALID, pgs_latch(store, p, PGS_LATCH_SHARED));
 }
 
-/* All frames of a range, or none; what is stored over the border of two is dirty in both. */
+/* All frames of a range are latched, or none. A store across two frames is dirty in both. */
 static void latched_ranges(pgs_store *store) {
     pgs_object *object = open_object(store, "range");
     void *p = NULL;
@@ -196,7 +196,7 @@ static void latched_ranges(pgs_store *store) {
         pgs_page_info page = page_at(store, bytes + n * FRAME - 100);
         CHECK(page.exclusive == 0 && page.dirty == (n < 2));
     }
-    /* One that is taken: those in front of it are given back. */
+    /* One frame's latch is taken: the latches of the frames before it are released. */
     OK(pgs_latch(store, bytes + 2 * FRAME - 100, PGS_LATCH_EXCLUSIVE));
     ANSWERS(PGS_E_BUSY, pgs_latch_range(store, p, 2 * FRAME, PGS_LATCH_EXCLUSIVE | PGS_LATCH_TRY));
     CHECK(page_at(store, p).exclusive == 0 && page_at(store, bytes + FRAME - 100).exclusive == 0);
@@ -216,7 +216,7 @@ static void latched_ranges(pgs_store *store) {
     OK(pgs_unlink(store, "range"));
 }
 
-/* What the process has in memory, in bytes. */
+/* The resident memory of the process, in bytes. */
 static uint64_t resident(void) {
     unsigned long all = 0, pages = 0;
     FILE *file = fopen("/proc/self/statm", "r");
@@ -224,14 +224,14 @@ static uint64_t resident(void) {
     return (uint64_t)pages * 4096;
 }
 
-/* A latch costs the memory of a latch, however far the addresses of its store reach. */
+/* A latch costs the memory of one latch, however many addresses its store has. */
 static void a_latch_is_small(const char *path) {
     pgs_options options = with(PGS_CREATE);
     pgs_store *store = NULL;
     void *p = NULL;
     options.max_bytes = (uint64_t)8 << 40;
     int status = pgs_open(path, &options, &store);
-    if (status == PGS_E_NO_ADDRESSES) return; /* of those that a checker leaves */
+    if (status == PGS_E_NO_ADDRESSES) return; /* a checker such as valgrind leaves too few */
     OK(status);
     pgs_object *object = open_object(store, "o");
     OK(pgs_object_write(object, 0, "x", 1));

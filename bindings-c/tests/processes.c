@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Two processes and one region: fork with an open store, an owner elsewhere, an owner that is killed. */
+/* Two processes and one region: a fork with an open store, an owner in another process, an owner that is killed. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -47,7 +47,7 @@ static void forked(const char *path) {
     OK(pgs_close(store));
 }
 
-/* How the last owner's life ended, to an opening with these flags that only reads, and to one that may write. */
+/* Checks how an opening with these flags reports the last owner's end: first read-only, then for writing. */
 static void expect_ending(const char *path, uint32_t flags, uint32_t ending, uint32_t why) {
     pgs_store *store = open_store(path, flags);
     pgs_store_info region = {.size = sizeof region};
@@ -67,7 +67,7 @@ static void killed_owner(const char *path) {
     if (owner == 0) {
         pgs_store *store = open_store(path, 0);
         pgs_object *object = open_object(store, "o");
-        /* The lease is taken with the first record of the log: an owner that only stores in place leaves no sign of itself. */
+        /* The lease is written with the first log record: an owner that only stores in place leaves no trace. */
         pgs_object_close(open_object(store, "another"));
         /* Not synced: what returned survives the death of the process. */
         OK(pgs_object_write(object, 0, "killed", 6));

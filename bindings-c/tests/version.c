@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Versions and layouts: what a program was compiled with is what it runs with. */
+/* Versions and layouts: the library matches the header that the program was compiled with. */
 #include "check.h"
 
 _Static_assert(PGS_VERSION_MAJOR == 0 && PGS_VERSION_MINOR == 1 && PGS_VERSION_PATCH == 0, "the release");
@@ -7,7 +7,7 @@ _Static_assert(PGS_VERSION >> 16 == PGS_VERSION_MAJOR, "major");
 _Static_assert((PGS_VERSION >> 8 & 0xff) == PGS_VERSION_MINOR, "minor");
 _Static_assert((PGS_VERSION & 0xff) == PGS_VERSION_PATCH, "patch");
 
-/* The layout of the first release: a change here is a change of the soname. */
+/* The layout of the first release: a change here needs a new soname. */
 _Static_assert(sizeof(pgs_options) == 64 && offsetof(pgs_options, max_bytes) == 24, "pgs_options");
 _Static_assert(sizeof(pgs_page_info) == 88 && offsetof(pgs_page_info, pins) == 32, "pgs_page_info");
 _Static_assert(sizeof(pgs_store_info) == 88 && offsetof(pgs_store_info, durability) == 40, "pgs_store_info");

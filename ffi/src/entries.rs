@@ -277,7 +277,7 @@ mod tests {
         assert!(vacate(Kind::Store, value).is_some());
         assert_eq!((find(Kind::Store, value), why_absent(value)), (None, Absent::Ended));
         assert!(vacate(Kind::Store, value).is_none());
-        // What an unused entry holds is no handle, whatever it is taken for.
+        // The content of an unused entry is never a handle.
         assert_eq!(find(Kind::Store, Value::unused(value.generation() + 1, value.index())), None);
     }
 

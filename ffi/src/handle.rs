@@ -64,7 +64,7 @@ pub(crate) fn take_if<T: Handle>(
     Ok((take(handle)?, turn))
 }
 
-/// What the handle stands for.
+/// The object behind the handle.
 ///
 /// # Errors
 /// NULL, an ended handle, a handle of another kind or process, a value that is no handle.
@@ -142,13 +142,13 @@ mod tests {
         give(Box::new(Fake(RefCell::default()))).expect("a handle")
     }
 
-    /// What a call on the handle answers.
+    /// The status of a call on the handle.
     fn answer<T: Handle>(handle: *const T) -> c_int {
         // SAFETY: a handle that no other thread ends, or no live one.
         unsafe { on(handle, |_| Ok(())) }
     }
 
-    /// What ending the handle answers.
+    /// The status of a call that ends the handle.
     fn end<T: Handle>(handle: *mut T) -> c_int {
         take(handle).map_or_else(Failure::tell, |_| code::PGS_OK)
     }

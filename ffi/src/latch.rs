@@ -321,7 +321,7 @@ mod tests {
     use super::*;
     use std::ffi::c_int;
 
-    /// What a frame's latches are, and what giving one back that C does not hold answers.
+    /// The status of releasing a latch that C does not hold, and the frame's latches after it.
     fn given_back(store: *mut Store, page: &PageRef, mode: u32) -> (c_int, u32, bool) {
         // SAFETY: a live store, a pinned page.
         let status = unsafe { pgs_unlatch(store, page.address().cast(), mode, 0, 0) };

@@ -57,29 +57,29 @@ impl Value {
         Self(generation << INDEX_BITS | index as u64)
     }
 
-    /// What C gave.
+    /// The value of a handle that C passed.
     #[inline]
     pub(crate) fn from_c<T>(pointer: *const T) -> Self {
         Self(pointer.addr() as u64)
     }
 
-    /// What C gets.
+    /// The handle that C gets.
     pub(crate) fn to_c<T>(self) -> *mut T {
         ptr::without_provenance_mut(self.0 as usize)
     }
 
-    /// Whether it says that it is of this kind.
+    /// Whether its kind is this one.
     #[inline]
     pub(crate) const fn is_of(self, kind: Kind) -> bool {
         self.0 >> KIND_SHIFT == kind as u64
     }
 
-    /// The kind that it says.
+    /// Its kind; `None` if its bits name no kind.
     pub(crate) fn kind(self) -> Option<Kind> {
         [Kind::Store, Kind::Object, Kind::Batch].into_iter().find(|kind| self.is_of(*kind))
     }
 
-    /// Which use of its entry.
+    /// The generation: counts the uses of its entry.
     pub(crate) const fn generation(self) -> u64 {
         self.0 >> INDEX_BITS & Self::LAST
     }

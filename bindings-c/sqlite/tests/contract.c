@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Runs the contract tests, and what they share. */
+/* Runs the contract tests; also has their helpers. */
 #include "contract.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* ---- SQLite's log, of this thread: tests run side by side ---- */
+/* ---- SQLite's log, per thread: tests run in parallel ---- */
 
 static _Thread_local char logged[2048];
 
@@ -28,7 +28,7 @@ void contract_forget_log(void)
     logged[0] = 0;
 }
 
-/* ---- SQLite's memory, of this thread ---- */
+/* ---- SQLite's memory, per thread ---- */
 
 static sqlite3_mem_methods below;
 static _Thread_local long allocations;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Contract tests of the VFS: what SQLite relies on and its own test suite does not notice when it is missing. */
+/* Contract tests of the VFS: properties that SQLite relies on and its own test suite does not check. */
 #ifndef PAGESTONE_VFS_CONTRACT_H
 #define PAGESTONE_VFS_CONTRACT_H
 
@@ -11,7 +11,7 @@
 
 #include "sqlite3.h"
 
-/* A test gets an empty directory of its own and returns NULL, or what did not hold. */
+/* A test gets a new empty directory. It returns NULL, or the check that failed. */
 typedef const char *contract_test(const char *directory);
 struct contract {
     const char *name;
@@ -25,7 +25,7 @@ extern const struct contract contract_of_files[], contract_of_paths[], contract_
     do {                                                                                                             \
         if (!(condition)) return __FILE__ ":" CONTRACT_TEXT(__LINE__) ": " #condition;                               \
     } while (0)
-/* The first failure inside a helper that tests itself. */
+/* The first failure inside a helper that makes checks. */
 #define PASSES(call)                                                                                                 \
     do {                                                                                                             \
         const char *failure_ = (call);                                                                               \
@@ -49,20 +49,20 @@ int contract_close(struct opened *opened);
 bool contract_all(const void *bytes, unsigned char value, size_t length);
 const char *contract_logged(void);
 void contract_forget_log(void);
-long contract_allocations(void); /* that this thread made through SQLite */
+long contract_allocations(void); /* made by this thread through SQLite */
 
 /* Prepares SQLite (its log, its memory), which has not started yet. Returns SQLite's result code. */
 int pagestone_vfs_contract_start(void);
 /* Runs one test by name; NULL if it passes. */
 const char *pagestone_vfs_contract(const char *name, const char *directory);
-/* The process dies when the VFS "unix" is about to remove a file, or has just done so: at the moment when a transaction
+/* Ends the process when the VFS "unix" is about to remove a file, or has just done so: the moment when a transaction
  * over several databases commits. */
 void pagestone_vfs_contract_die_at_unlink(int after);
-/* Registers the VFS "liar" (liar.c), by way of a database in `directory`. Returns SQLite's result code. */
+/* Registers the VFS "liar" (liar.c), using a database in `directory`. Returns SQLite's result code. */
 int pagestone_vfs_contract_register_liar(const char *directory);
-/* What the VFS "liar" changes from now on in this thread: an `enum lie`. */
+/* Sets what the VFS "liar" changes in this thread: an `enum lie`. */
 void pagestone_vfs_contract_lie(int number);
-/* The name of test number `index`, NULL after the last. */
+/* The name of test number `index`; NULL after the last. */
 const char *pagestone_vfs_contract_name(int index);
 
 #endif

@@ -34,7 +34,7 @@ static sqlite3_int64 size_of(struct opened *opened)
     return METHOD(*opened, xFileSize, &size) == SQLITE_OK ? size : -1;
 }
 
-/* A counter of the region, as PRAGMA pagestone_stats tells it. */
+/* A counter of the region, from PRAGMA pagestone_stats. */
 static long long counter(struct opened *opened, const char *name)
 {
     char *words[] = {NULL, "pagestone_stats", NULL, NULL};
@@ -58,13 +58,13 @@ static const char *batch_shows_all_or_nothing(const char *directory)
     HOLDS(METHOD(a, xFileControl, SQLITE_FCNTL_SIZE_HINT, &hint) == SQLITE_OK);
     HOLDS(write_pages(&a, 2, 1, 6) == SQLITE_OK);
     HOLDS(size_of(&b) == 4 * 4096 && page_is(&b, 1, 1) && page_is(&b, 3, 1));
-    /* Another connection's writes are its own. */
+    /* Another connection's writes do not belong to the batch. */
     HOLDS(write_pages(&b, 3, 0, 1) == SQLITE_OK && page_is(&a, 0, 3));
     HOLDS(COMMIT(a) == SQLITE_OK);
     HOLDS(size_of(&b) == 7 * 4096 && page_is(&b, 0, 3) && page_is(&b, 1, 2) && page_is(&b, 6, 2));
     HOLDS(BEGIN(a) == SQLITE_OK && write_pages(&a, 4, 2, 9) == SQLITE_OK && ROLLBACK(a) == SQLITE_OK);
     HOLDS(size_of(&b) == 7 * 4096 && page_is(&b, 2, 2));
-    /* Writes after the end of a batch are in none. */
+    /* Writes after the end of a batch belong to no batch. */
     HOLDS(write_pages(&a, 5, 2, 1) == SQLITE_OK && page_is(&b, 2, 5));
     HOLDS(BEGIN(a) == SQLITE_OK && write_pages(&a, 6, 2, 1) == SQLITE_OK);
     HOLDS(contract_close(&a) == SQLITE_OK && page_is(&b, 2, 5));
@@ -72,7 +72,7 @@ static const char *batch_shows_all_or_nothing(const char *directory)
     return NULL;
 }
 
-/* What the class `fdatasync` pays: one write of the log for the commit, nothing for the sync behind it. */
+/* The cost in class `fdatasync`: one write of the log for the commit, and nothing for the sync that follows. */
 static const char *sync_behind_a_batch_costs_nothing(const char *directory)
 {
     struct opened db;
@@ -83,7 +83,7 @@ static const char *sync_behind_a_batch_costs_nothing(const char *directory)
         long long batches = counter(&db, "batches"), writes = counter(&db, "write_throughs");
         long long syncs = counter(&db, "file_syncs"), moves = counter(&db, "log_tail_moves");
         HOLDS(batches == round + 1 && writes > 0);
-        /* Pages that are there, and pages that are new. */
+        /* Existing pages and new pages. */
         HOLDS(BEGIN(db) == SQLITE_OK && write_pages(&db, (unsigned char)(3 + round), round * 3, 3) == SQLITE_OK);
         HOLDS(COMMIT(db) == SQLITE_OK && METHOD(db, xSync, SQLITE_SYNC_NORMAL) == SQLITE_OK);
         HOLDS(counter(&db, "batches") == batches + 1 && counter(&db, "write_throughs") == writes + 1);
@@ -112,14 +112,14 @@ static const char *batch_that_fails_asks_for_a_journal(const char *directory)
     HOLDS(strstr(contract_logged(), "SQLITE_FCNTL_COMMIT_ATOMIC_WRITE"));
     HOLDS(ROLLBACK(db) == SQLITE_OK);
     HOLDS(size_of(&db) == 4 * 4096 && page_is(&db, 0, 1));
-    /* Neither twice at once, nor ended twice, nor for a journal. */
+    /* A batch cannot begin twice, end twice, or be for a journal. */
     HOLDS(BEGIN(db) == SQLITE_OK && asks_for_a_journal(BEGIN(db)) && COMMIT(db) == SQLITE_OK);
     HOLDS(asks_for_a_journal(COMMIT(db)) && asks_for_a_journal(BEGIN(journal)));
     HOLDS(contract_close(&journal) == SQLITE_OK && contract_close(&db) == SQLITE_OK);
     return NULL;
 }
 
-/* SQLite does not sync that journal, and needs it: the pages are then written one by one. */
+/* SQLite needs that journal but does not sync it: then the pages are written one by one. */
 static const char *journal_of_a_failed_batch_is_durable_first(const char *directory)
 {
     struct opened db, journal;

@@ -68,7 +68,7 @@ static const char *bytes_cut_off_never_come_back(const char *directory)
         int cut = cuts[i];
         HOLDS(WRITE(db, fresh(0x5a, 40000), 40000, 0) == SQLITE_OK);
         HOLDS(METHOD(db, xTruncate, cut) == SQLITE_OK && size_of(&db) == cut);
-        /* Grown by a truncate, and by a write behind. */
+        /* Grown by a truncate, and by a write after the end. */
         if (i % 2) HOLDS(METHOD(db, xTruncate, 40000) == SQLITE_OK);
         else HOLDS(WRITE(db, fresh(0, 1), 1, 39999) == SQLITE_OK);
         HOLDS(size_of(&db) == 40000);
@@ -112,7 +112,7 @@ static const char *fetch_follows_limit_and_end(const char *directory)
     return NULL;
 }
 
-/* SQLite may read up to 256 bytes behind a page; the last page of all is the one that could have nothing there. */
+/* SQLite may read up to 256 bytes after a page; after the very last page there could be nothing. */
 static const char *bytes_behind_a_fetched_page_are_readable(const char *directory)
 {
     struct opened db;
@@ -134,7 +134,7 @@ static const char *bytes_behind_a_fetched_page_are_readable(const char *director
 }
 
 /* Pages below 4 KiB share a frame. The same thread writes the neighbour, and the pinned page itself: a write that waited
- * for the pin would hang here. What the pin shows follows at once. */
+ * for the pin would hang here. The pin shows the new bytes at once. */
 static const char *pinned_frame_stays_writable(const char *directory)
 {
     static const int sizes[] = {512, 1024, 2048, 4096};
@@ -156,7 +156,7 @@ static const char *pinned_frame_stays_writable(const char *directory)
     return NULL;
 }
 
-/* The old frame stays what it was for its pin, and goes to no other page meanwhile; a fetch never gives it again. */
+/* The old frame keeps its bytes for its pin and is not reused meanwhile; a fetch never returns it again. */
 static const char *truncate_leaves_no_stale_page(const char *directory)
 {
     struct opened db;
@@ -200,7 +200,7 @@ static const char *controls_are_answered(const char *directory)
     HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_PERSIST_WAL, &number) == SQLITE_OK && number == 1);
     HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_LAST_ERRNO, &number) == SQLITE_OK && number == 0);
     HOLDS(METHOD(db, xFileControl, 987654, NULL) == SQLITE_NOTFOUND);
-    /* No flag is claimed that no power cut has shown; psow=0 takes one back. */
+    /* Only flags that power-cut tests confirm are claimed; psow=0 withdraws one. */
     HOLDS(METHOD(db, xDeviceCharacteristics) == (SQLITE_IOCAP_POWERSAFE_OVERWRITE | SQLITE_IOCAP_BATCH_ATOMIC));
     number = 0;
     HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_POWERSAFE_OVERWRITE, &number) == SQLITE_OK);
@@ -217,7 +217,7 @@ static int synchronous_off(struct opened *opened)
     return result;
 }
 
-/* Where SQLite asks it, a journal is about to be opened, and the setting stays what it was. */
+/* SQLite asks this when it is about to open a journal; the setting does not change. */
 static const char *question_whether_a_file_has_moved_begins_no_transaction(const char *directory)
 {
     struct opened db;
@@ -250,7 +250,7 @@ static const char *locks_of_three_connections(const char *directory)
     HOLDS(METHOD(a, xLock, SQLITE_LOCK_SHARED) == SQLITE_OK && METHOD(b, xLock, SQLITE_LOCK_SHARED) == SQLITE_OK);
     HOLDS(METHOD(a, xLock, SQLITE_LOCK_RESERVED) == SQLITE_OK);
     HOLDS(METHOD(b, xLock, SQLITE_LOCK_RESERVED) == SQLITE_BUSY);
-    /* Any holder is seen, the asking one too. */
+    /* Every holder counts, also the caller. */
     HOLDS(METHOD(b, xCheckReservedLock, &reserved) == SQLITE_OK && reserved == 1);
     HOLDS(METHOD(a, xCheckReservedLock, &reserved) == SQLITE_OK && reserved == 1);
     /* A refused EXCLUSIVE stays PENDING and keeps new readers out. */
@@ -259,17 +259,17 @@ static const char *locks_of_three_connections(const char *directory)
     HOLDS(METHOD(b, xUnlock, SQLITE_LOCK_NONE) == SQLITE_OK);
     HOLDS(METHOD(a, xLock, SQLITE_LOCK_EXCLUSIVE) == SQLITE_OK && lock_state(&a) == SQLITE_LOCK_EXCLUSIVE);
     HOLDS(METHOD(b, xLock, SQLITE_LOCK_SHARED) == SQLITE_BUSY);
-    /* Back to SHARED lets readers in and holds nothing more. */
+    /* Back in SHARED, the connection admits readers and holds nothing else. */
     HOLDS(METHOD(a, xUnlock, SQLITE_LOCK_SHARED) == SQLITE_OK && lock_state(&a) == SQLITE_LOCK_SHARED);
     HOLDS(METHOD(b, xLock, SQLITE_LOCK_SHARED) == SQLITE_OK);
     HOLDS(METHOD(b, xCheckReservedLock, &reserved) == SQLITE_OK && reserved == 0);
-    /* SHARED to EXCLUSIVE at once: the rollback of a hot journal. Refused, it leaves no trace. */
+    /* SHARED to EXCLUSIVE in one step: the rollback of a hot journal. A refusal changes nothing. */
     HOLDS(METHOD(b, xLock, SQLITE_LOCK_EXCLUSIVE) == SQLITE_BUSY && lock_state(&b) == SQLITE_LOCK_SHARED);
     HOLDS(METHOD(a, xCheckReservedLock, &reserved) == SQLITE_OK && reserved == 0);
     HOLDS(METHOD(c, xLock, SQLITE_LOCK_SHARED) == SQLITE_OK && METHOD(c, xUnlock, SQLITE_LOCK_NONE) == SQLITE_OK);
     HOLDS(METHOD(a, xUnlock, SQLITE_LOCK_NONE) == SQLITE_OK);
     HOLDS(METHOD(b, xLock, SQLITE_LOCK_EXCLUSIVE) == SQLITE_OK);
-    /* Closing gives everything back. */
+    /* Closing releases everything. */
     HOLDS(contract_close(&b) == SQLITE_OK);
     HOLDS(METHOD(c, xLock, SQLITE_LOCK_SHARED) == SQLITE_OK);
     HOLDS(contract_close(&a) == SQLITE_OK && contract_close(&c) == SQLITE_OK);
@@ -289,7 +289,7 @@ static const char *wal_index_is_shared_zeroed_and_still(const char *directory)
     for (int piece = 1; piece < 200; piece++) HOLDS(METHOD(a, xShmMap, piece, 32768, 1, &other) == SQLITE_OK && other);
     HOLDS(METHOD(b, xShmMap, 0, 32768, 0, &again) == SQLITE_OK && again == first);
     METHOD(b, xShmBarrier);
-    /* Gone with its last user, not before. */
+    /* It is removed with its last user, not before. */
     HOLDS(METHOD(a, xShmUnmap, 1) == SQLITE_OK);
     HOLDS(METHOD(b, xShmMap, 0, 32768, 0, &again) == SQLITE_OK && again == first);
     HOLDS(METHOD(b, xShmUnmap, 0) == SQLITE_OK);
@@ -310,7 +310,7 @@ static const char *wal_index_locks_are_all_or_none(const char *directory)
     HOLDS(contract_open_main(&b, directory, "a.db") == SQLITE_OK);
     HOLDS(METHOD(a, xShmMap, 0, 32768, 1, &piece) == SQLITE_OK && METHOD(b, xShmMap, 0, 32768, 1, &piece) == SQLITE_OK);
     HOLDS(SHM(a, 5, 1, LOCK, SHARED) == SQLITE_OK && SHM(b, 5, 1, LOCK, SHARED) == SQLITE_OK);
-    /* The run 3..7 meets a's shared lock on 5: none of it is taken. */
+    /* The run 3..7 conflicts with a's shared lock on 5: no lock of it is taken. */
     HOLDS(SHM(b, 3, 5, LOCK, EXCLUSIVE) == SQLITE_BUSY);
     HOLDS(SHM(a, 3, 2, LOCK, EXCLUSIVE) == SQLITE_OK && SHM(a, 3, 2, UNLOCK, EXCLUSIVE) == SQLITE_OK);
     /* Releasing the other kind releases nothing. */
@@ -324,7 +324,7 @@ static const char *wal_index_locks_are_all_or_none(const char *directory)
     return NULL;
 }
 
-/* Grown in steps of zeros, and gone when emptied. */
+/* It grows in steps of zeros, and is removed when it is emptied. */
 static const char *wal_grows_ahead_in_zeros(const char *directory)
 {
     struct opened db, wal;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Contract tests: what opens, what is found by path alone, what is refused. */
+/* Contract tests: paths that open, files found by path alone, paths that are refused. */
 #include "contract.h"
 
 #include <errno.h>
@@ -56,10 +56,10 @@ static const char *journal_comes_and_goes(const char *directory)
     HOLDS(journal.file->pMethods == NULL);
     contract_close(&journal);
     HOLDS(contract_open(&journal, JOURNAL_OF(db), flags | RW_CREATE) == SQLITE_OK);
-    /* Empty, it does not exist. */
+    /* An empty journal counts as missing. */
     HOLDS(exists(JOURNAL_OF(db)) == 0);
     HOLDS(METHOD(journal, xWrite, "journal", 7, 0) == SQLITE_OK && exists(JOURNAL_OF(db)) == 1);
-    /* Open or not, it is deleted: SQLITE_IOCAP_UNDELETABLE_WHEN_OPEN is not claimed. */
+    /* It is deleted even if it is open: SQLITE_IOCAP_UNDELETABLE_WHEN_OPEN is not claimed. */
     HOLDS(delete(JOURNAL_OF(db), 1) == SQLITE_OK && exists(JOURNAL_OF(db)) == 0);
     HOLDS(METHOD(journal, xWrite, "journal", 7, 0) == SQLITE_OK && exists(JOURNAL_OF(db)) == 1);
     HOLDS(contract_open(&again, JOURNAL_OF(db), flags | SQLITE_OPEN_READONLY) == SQLITE_OK);
@@ -89,7 +89,7 @@ static const char *journal_is_found_by_path_alone(const char *directory)
     return NULL;
 }
 
-/* The URI that allowed it is not what SQLite asks with. Run once more on a file system that writes elsewhere (`space`). */
+/* SQLite asks without the URI that allowed it. Run once more on a copy-on-write file system (`space`). */
 static const char *journal_is_found_by_path_alone_where_copy_on_write_was_allowed(const char *directory)
 {
     struct opened db, journal;
@@ -103,7 +103,7 @@ static const char *journal_is_found_by_path_alone_where_copy_on_write_was_allowe
     return NULL;
 }
 
-/* "Absent" would make SQLite take one half of a transaction over two databases for committed. */
+/* If the answer were "absent", SQLite would count half of a transaction over two databases as committed. */
 static const char *region_that_cannot_be_opened_is_not_absent(const char *directory)
 {
     struct opened db;
@@ -115,7 +115,7 @@ static const char *region_that_cannot_be_opened_is_not_absent(const char *direct
     int other = open(path_of(path, directory, "a.db"), O_RDWR | O_CLOEXEC);
     HOLDS(other >= 0 && fcntl(other, F_OFD_SETLK, &lock) == 0);
     path_of(path, directory, "a.db-journal");
-    /* Which SQLite waits for. */
+    /* SQLite waits for it. */
     HOLDS(exists(path) == -SQLITE_BUSY && delete(path, 0) == SQLITE_BUSY);
     contract_forget_log();
     HOLDS(open_with(&db, directory, "a.db", "wait", "0") == SQLITE_BUSY && db.file->pMethods == NULL);
@@ -126,7 +126,7 @@ static const char *region_that_cannot_be_opened_is_not_absent(const char *direct
     return NULL;
 }
 
-/* A journal may be in what was a region: an error everywhere, and nothing that the default VFS could answer. */
+/* A damaged region may contain a journal: every call is an error, and is not passed to the default VFS. */
 static const char *region_without_its_head_is_not_absent(const char *directory)
 {
     struct opened db, journal;
@@ -201,7 +201,7 @@ static const char *file_without_write_permission_opens_read_only(const char *dir
     HOLDS(result == SQLITE_OK && (db.out_flags & SQLITE_OPEN_READONLY) && !(db.out_flags & SQLITE_OPEN_READWRITE));
     HOLDS(METHOD(db, xRead, got, 5, 0) == SQLITE_OK && memcmp(got, "bytes", 5) == 0);
     HOLDS(METHOD(db, xWrite, "other", 5, 0) == SQLITE_READONLY);
-    /* There is no WAL, and none can be made: an empty one will do. */
+    /* There is no WAL and none can be created: an empty one is enough. */
     HOLDS(result_of_wal == SQLITE_OK && METHOD(wal, xFileSize, &size) == SQLITE_OK && size == 0);
     HOLDS(METHOD(wal, xRead, got, 5, 0) == SQLITE_IOERR_SHORT_READ && contract_all(got, 0, 5));
     HOLDS(METHOD(wal, xSync, SQLITE_SYNC_NORMAL) == SQLITE_OK);
@@ -209,7 +209,7 @@ static const char *file_without_write_permission_opens_read_only(const char *dir
     return NULL;
 }
 
-/* A wish for durability is a writer's. For root, as another user. */
+/* `durability=` applies to writers only. As root, run as another user. */
 static const char *reader_is_refused_for_no_durability(const char *directory)
 {
     struct opened db, again;
@@ -245,7 +245,7 @@ static const char *unlinked_database_keeps_its_journal(const char *directory)
     return NULL;
 }
 
-/* The same letters are a connection's own name only where they lie behind its database's. SQLite asks with others for the
+/* A journal's name belongs to a connection only if the string lies after its database's name. SQLite passes other strings for the
  * journals that a super-journal names. */
 static const char *name_of_a_journal_leads_to_the_database_that_is_at_the_path(const char *directory)
 {
@@ -270,7 +270,7 @@ static const char *name_of_a_journal_leads_to_the_database_that_is_at_the_path(c
     return NULL;
 }
 
-/* Two paths, one region: links and symbolic links meet in the same locks. */
+/* Two paths, one region: links and symbolic links lead to the same locks. */
 static const char *database_is_known_by_device_and_inode(const char *directory)
 {
     struct opened a, b;
@@ -284,7 +284,7 @@ static const char *database_is_known_by_device_and_inode(const char *directory)
     return NULL;
 }
 
-/* One that "unix" has open and locked stays locked: looking at a file must not drop this process's POSIX locks. */
+/* A file that "unix" has open and locked stays locked: examining a file must not drop this process's POSIX locks. */
 static const char *foreign_file_is_refused_and_unharmed(const char *directory)
 {
     char path[4096];
@@ -346,14 +346,14 @@ static const char *wishes_are_met_or_refused(const char *directory)
     HOLDS(result == SQLITE_FULL);
     int number = 0;
     HOLDS(METHOD(db, xFileControl, SQLITE_FCNTL_LAST_ERRNO, &number) == SQLITE_OK && number == ENOSPC);
-    /* Full is no lasting failure. */
+    /* A full region is not a permanent failure. */
     HOLDS(METHOD(db, xTruncate, 0) == SQLITE_OK && METHOD(db, xWrite, megabyte, sizeof megabyte, 0) == SQLITE_OK);
     HOLDS(contract_close(&db) == SQLITE_OK);
     HOLDS(open_with(&db, directory, "w.db", "durability", "volatile") == SQLITE_OK && contract_close(&db) == SQLITE_OK);
     return NULL;
 }
 
-/* A demand whose value was lost, as from a variable that is not set, is none that was met. */
+/* A parameter without a value (from an unset variable, for instance) is refused, not ignored. */
 static const char *parameter_with_nothing_behind_it_is_refused_by_name(const char *directory)
 {
     static const char *const keys[] = {"region", "durability", "max_size", "assume", "foreign", "wait", "copy_on_write"};
@@ -370,7 +370,7 @@ static const char *parameter_with_nothing_behind_it_is_refused_by_name(const cha
     return NULL;
 }
 
-/* A region that is being opened in another thread keeps the registry for as long as its recovery takes. */
+/* An opening in another thread may hold the registry's lock. A child that is forked meanwhile must still work. */
 static const char *fork_while_a_region_opens_leaves_the_child_able(const char *directory)
 {
     extern pthread_mutex_t pgsv_registry;
@@ -388,7 +388,7 @@ static const char *fork_while_a_region_opens_leaves_the_child_able(const char *d
     return NULL;
 }
 
-/* 1.2 million calls in one run of SQLite's tests, some while memory is made short: a failure must not look like "none". */
+/* SQLite's tests make 1.2 million such calls, some with memory made scarce: a failure must not look like "none". */
 static const char *access_takes_no_memory_of_sqlite(const char *directory)
 {
     struct opened db;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Contract tests: what others put in the way, and what users get wrong. */
+/* Contract tests: files that other programs put in the way, and mistakes of users. */
 #include "contract.h"
 
 #include <dirent.h>
@@ -51,7 +51,7 @@ static int entries(const char *directory)
     return count - 2;
 }
 
-/* A process that may write to the folder knows the database's name and the process. */
+/* Another process with write access to the folder knows the database's name and the process number. */
 static const char *link_is_made_under_a_name_that_nobody_knows(const char *directory)
 {
     struct opened db;
@@ -63,7 +63,7 @@ static const char *link_is_made_under_a_name_that_nobody_knows(const char *direc
     HOLDS(link(victim, planted) == 0);
     HOLDS(open_with(&db, directory, "a.db", "region", region) == SQLITE_OK && contract_close(&db) == SQLITE_OK);
     HOLDS(holds_text(victim, "precious"));
-    /* victim, planted, a.db, r.pgs: nothing else is left. */
+    /* Only victim, planted, a.db and r.pgs are left. */
     HOLDS(access(planted, F_OK) == 0 && entries(directory) == 4);
     HOLDS(contract_open_main(&db, directory, "a.db") == SQLITE_OK && contract_close(&db) == SQLITE_OK);
     return NULL;
@@ -100,7 +100,7 @@ static bool make_ordinary(const char *path)
     return sqlite3_close(db) == SQLITE_OK && done;
 }
 
-/* While an opening waits for the region, the path gets an owner of its own. */
+/* While an opening waits for the region, another opening creates the path. */
 static const char *link_replaces_nothing_that_came_while_it_was_waited_for(const char *directory)
 {
     static const char *const names[] = {"absent.db", "empty.db", "text.db", "same.db"};
@@ -116,7 +116,7 @@ static const char *link_replaces_nothing_that_came_while_it_was_waited_for(const
     HOLDS(make_file(path_of(path, directory, "text.db"), "precious"));
     HOLDS(METHOD(db[3], xLock, SQLITE_LOCK_SHARED) == SQLITE_BUSY);
     close(owner);
-    /* The link that another opening made is as good. */
+    /* The link that the other opening made is used. */
     HOLDS(open_with(&other, directory, "same.db", "region", region) == SQLITE_OK);
     for (int i = 0; i < 3; i++) {
         contract_forget_log();
@@ -146,7 +146,7 @@ static const char *empty_file_that_another_connection_has_locked_is_not_taken(co
     HOLDS(sqlite3_exec(plain, "begin exclusive; create table t(x); insert into t values(1)", 0, 0, 0) == SQLITE_OK);
     int watch = open(path, O_RDWR | O_CLOEXEC); /* open until the last look: closing it would drop the lock */
     HOLDS(stat(path, &before) == 0 && before.st_size == 0);
-    /* As a database, by a link, and as the region of another one. */
+    /* Opened as a database, by a link, and as the region of another database. */
     const char *const keys[] = {"wait", "region", "region"}, *const leaves[] = {"a.db", "a.db", "b.db"};
     const char *const values[] = {"0", region, path};
     for (int i = 0; i < 3; i++) {
@@ -160,16 +160,16 @@ static const char *empty_file_that_another_connection_has_locked_is_not_taken(co
     HOLDS(sqlite3_exec(plain, "commit", 0, 0, 0) == SQLITE_OK && sqlite3_close(plain) == SQLITE_OK);
     close(watch);
     HOLDS(is_ordinary_with_rows(path, 1));
-    /* One that nothing has locked gives way to its link. */
+    /* An empty file that is not locked is replaced by the link. */
     HOLDS(make_file(path_of(path, directory, "free.db"), ""));
     HOLDS(open_with(&db, directory, "free.db", "region", region) == SQLITE_OK && contract_close(&db) == SQLITE_OK);
     HOLDS(contract_open_main(&db, directory, "free.db") == SQLITE_OK && contract_close(&db) == SQLITE_OK);
-    /* a.db, r.pgs, free.db: nothing else is left. */
+    /* Only a.db, r.pgs and free.db are left. */
     HOLDS(entries(directory) == 3);
     return NULL;
 }
 
-/* A database that "unix" has open and locked stays locked when another connection calls it a region. */
+/* A database that "unix" has open and locked stays locked when another connection names it as a region. */
 static const char *ordinary_database_that_is_called_a_region_is_refused_and_unharmed(const char *directory)
 {
     struct opened db;
@@ -197,7 +197,7 @@ static const char *ordinary_database_that_is_called_a_region_is_refused_and_unha
 
 static _Thread_local int file_systems_synced, sync_error;
 
-/* In the place of the C library's, for all of this program. */
+/* Replaces the C library's function in the whole program. */
 int syncfs(int descriptor)
 {
     file_systems_synced++;
@@ -205,7 +205,7 @@ int syncfs(int descriptor)
     return sync_error ? -1 : (int)syscall(SYS_syncfs, descriptor);
 }
 
-/* A folder that may be written and not be read. */
+/* A folder that is writable but not readable. */
 static const char *link_in_a_folder_that_cannot_be_read_is_durable_or_not_there(const char *directory)
 {
     struct opened db;
@@ -218,7 +218,7 @@ static const char *link_in_a_folder_that_cannot_be_read_is_durable_or_not_there(
     bool there[2];
     for (int fails = 1; fails >= 0; fails--) {
         setfsuid(65534);
-        /* The region first: it has a name as well. */
+        /* The region comes first: it has a name too. */
         int before = open_with(&db, free, "first.db", "region", region);
         contract_close(&db);
         file_systems_synced = 0;
@@ -237,7 +237,7 @@ static const char *link_in_a_folder_that_cannot_be_read_is_durable_or_not_there(
     return NULL;
 }
 
-/* The rights that count are those by which files are opened. For root, in this thread only. */
+/* The permissions by which files are opened count. As root, changed in this thread only. */
 static const char *rights_are_those_of_the_effective_user(const char *directory)
 {
     struct opened db, waits;
@@ -334,7 +334,7 @@ static const char *names_that_are_misspelt_are_refused_by_name(const char *direc
         contract_close(&db);
     }
     HOLDS(entries(directory) == 0);
-    /* What is nothing like ours is another program's. */
+    /* A parameter that resembles none of ours belongs to another program. */
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         HOLDS(open_with(&db, directory, "a.db", others[i], "0") == SQLITE_OK);
         HOLDS(contract_close(&db) == SQLITE_OK);
@@ -342,7 +342,7 @@ static const char *names_that_are_misspelt_are_refused_by_name(const char *direc
     return NULL;
 }
 
-/* For root, which may write anywhere: as another user, in this thread only. */
+/* Root may write anywhere: so this runs as another user, in this thread only. */
 static const char *folder_that_cannot_be_written_is_what_is_told(const char *directory)
 {
     struct opened db, linked;
@@ -366,7 +366,7 @@ static const char *folder_that_cannot_be_written_is_what_is_told(const char *dir
     return NULL;
 }
 
-/* For root, which has every right: as another user, in this thread only. */
+/* Root has every permission: so this runs as another user, in this thread only. */
 static const char *rights_that_are_missing_are_told(const char *directory)
 {
     sqlite3 *dark, *plain;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The VFS "liar": the VFS "pagestone" with one thing changed, so that a test of what the device is said to do can be seen
- * to fail when that is not true. What it changes is chosen per thread.
+ * The VFS "liar": the VFS "pagestone" with one thing changed, so that a test of a claimed device property
+ * can be seen to fail when the claim is false. The change is chosen per thread.
  */
 #include "contract.h"
 
@@ -10,7 +10,7 @@
 enum lie {
     NOTHING,        /* the VFS as it is */
     NO_BATCH,       /* batches are not offered: SQLite keeps a journal */
-    BATCH_IN_PLACE, /* a batch is not atomic: its writes go to their places one by one */
+    BATCH_IN_PLACE, /* a batch is not atomic: its writes are made in place, one by one */
     SECTORS,        /* no batches, and a write destroys the rest of its sector for a moment */
     SAFE_APPEND,    /* no batches, and SAFE_APPEND is claimed */
     NO_SYNC         /* no batches, and a sync does nothing */
@@ -36,7 +36,7 @@ static int characteristics(sqlite3_file *file)
     return lie == SAFE_APPEND ? flags | SQLITE_IOCAP_SAFE_APPEND : flags;
 }
 
-/* The sector that holds the first byte becomes zeros, then what it should be. */
+/* The sector with the first byte is first zeroed, then written. */
 static int write_by_sectors(sqlite3_file *file, const void *bytes, int length, sqlite3_int64 offset)
 {
     static const unsigned char zeros[4096];
@@ -70,7 +70,7 @@ static int open_file(sqlite3_vfs *self, const char *path, sqlite3_file *file, in
     return result;
 }
 
-/* Files that belong to another VFS are left alone: the methods of ours are those of a database in `directory`. */
+/* Files of another VFS are left alone. Ours are recognized by the methods of a database in `directory`. */
 int pagestone_vfs_contract_register_liar(const char *directory)
 {
     struct opened sample;

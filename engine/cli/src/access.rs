@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(narrowed(own.clone(), access(0o640, 1, 11)), (0o600, Some(1), 10));
         assert_eq!(narrowed(own.clone(), access(0o644, 1, 11)), (0o640, Some(1), 10));
         assert_eq!(narrowed(access(0o664, 1, 10), access(0o604, 1, 11)), (0o600, Some(1), 10));
-        // What the other's owner alone may read does not become this one's owner's.
+        // Permissions of another owner do not become the new owner's.
         assert_eq!(narrowed(own.clone(), access(0o600, 2, 10)), (0o600, None, 10));
         assert_eq!(narrowed(own.clone(), access(0o640, 2, 11)), (0o600, None, 10));
         assert_eq!(narrowed(own, access(0o644, 2, 10)), (0o640, Some(1), 10));

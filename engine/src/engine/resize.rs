@@ -201,7 +201,8 @@ impl OpenObject {
             let mapped = ledger.mapped(self.slot, part, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = mapped.last() else {
                 let name = self.pages.region().name();
-                let why = format!("{name} has room for {most} pages more at most, and {holes} are asked for");
+                let why =
+                    format!("{name} has room for at most {most} more pages, and the call needs {holes}");
                 return Err(Error::NoSpace { why });
             };
             holes -= mapped.len() as u64;

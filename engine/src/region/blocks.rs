@@ -152,8 +152,8 @@ impl Region {
 
     fn lacking(&self, error: &io::Error) -> String {
         format!(
-            "{} has bytes without a block of their own (it was copied with holes, shares blocks with a copy, or gave \
-             them back), and they get none: {error}",
+            "{} has bytes without blocks of their own (it was copied with holes, shares blocks with a copy, or gave blocks \
+             back), and it gets no blocks for them: {error}",
             self.name()
         )
     }

@@ -67,7 +67,7 @@ pub(super) struct Mounting {
 }
 
 impl FileSystem {
-    /// Of an open file.
+    /// The file system of an open file.
     pub(super) fn of(file: BorrowedFd<'_>) -> Result<Self> {
         let mut answer = MaybeUninit::<libc::statfs>::uninit();
         // SAFETY: an open descriptor, and room for the answer.
@@ -78,7 +78,7 @@ impl FileSystem {
         Ok(Self::read(&unsafe { answer.assume_init() }))
     }
 
-    /// Of what is at `path`.
+    /// The file system at `path`.
     pub(super) fn at(path: &Path) -> Result<Self> {
         let looking = || format!("looking at the file system of {path:?}");
         let name = CString::new(path.as_os_str().as_bytes())

@@ -54,13 +54,13 @@ impl Region {
             let (name, window) = (self.name(), self.window_bytes());
             let next = match self.path() {
                 Some(_) => {
-                    "close it and open it again, which gives it more as far as this process has addresses left"
+                    "close it and open it again: then it gets more, if this process has more addresses left"
                 }
-                None => "say with `max_size` how large it may become when you make it",
+                None => "create it with a `max_size` that is large enough",
             };
             return Error::NoAddresses {
                 why: format!(
-                    "{name} was given addresses for {window} bytes when it was opened and needs {bytes}: {next}"
+                    "{name} got addresses for {window} bytes when it was opened, and needs {bytes}: {next}"
                 ),
             };
         }

@@ -178,8 +178,8 @@ impl fmt::Display for Holder {
         if self.life() == Life::Hidden {
             return write!(
                 f,
-                "process {} of another container, or of a hidden /proc, if that process still lives: to find out, open it \
-                 once where all processes of the machine are seen",
+                "process {} of another container or of a hidden /proc, if that process still lives: to find out, open it \
+                 once where all processes of the machine are visible",
                 self.pid
             );
         }

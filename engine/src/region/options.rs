@@ -70,11 +70,11 @@ impl RegionOptions {
     pub(super) fn validate(&self) -> Result {
         if self.create && (self.read_only || self.private) {
             return Err(Error::Invalid(
-                "a region opened for reading cannot be created: drop one of both".into(),
+                "a region opened for reading cannot be created: drop one of the two options".into(),
             ));
         }
         if self.create_new && !self.create {
-            return Err(Error::Invalid("`create_new` says how to create: ask for `create` as well".into()));
+            return Err(Error::Invalid("`create_new` needs `create`: ask for that as well".into()));
         }
         match self.max_bytes {
             Some(max) if max > REGION_MAX => {

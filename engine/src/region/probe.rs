@@ -68,8 +68,8 @@ impl Probe {
         let (geometry, caches_survive) = (node.geometry()?, node.caches_survive());
         if !can_flush(caches_survive) {
             return Err(Error::Invalid(format!(
-                "{path:?}: this release cannot flush the caches of this processor, and devdax has no other way: \
-                 put a file system on the memory"
+                "{path:?}: this release cannot flush the caches of this processor, and devdax has no other way \
+                 to make stores durable: put a file system on the memory"
             )));
         }
         let (kind, class) = (MediumKind::DevDax, Durability::CacheLine);
@@ -159,7 +159,7 @@ fn bottom_of_file_system(path: &Path, file: BorrowedFd<'_>, options: &RegionOpti
     match below::copies_on_write(file)? {
         Some(name) if !options.copy_on_write && !options.private && !options.read_only => {
             Err(Error::Invalid(format!(
-                "{path:?} lies on {name}, which writes elsewhere when overwritten: a full disk would kill the process \
+                "{path:?} lies on {name}, which copies on write: a full disk would kill the process \
              (SIGBUS); use a file system that overwrites in place, or allow it with `copy_on_write`"
             )))
         }

@@ -115,7 +115,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
         growth::check_file_limit(len).map_err(|error| {
             Error::io(
                 format!(
-                    "opening {:?} of {len} bytes to write, with a lower RLIMIT_FSIZE: raise it",
+                    "opening {:?} for writing: it has {len} bytes, more than RLIMIT_FSIZE allows; raise the limit",
                     path.as_deref().unwrap_or(Path::new(""))
                 ),
                 error,
