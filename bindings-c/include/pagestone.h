@@ -146,6 +146,9 @@
 /// The library found its own state inconsistent: a defect in it. Close the store and open it again.
 #define PGS_E_INTERNAL (-10031)
 
+/// As many names as the directory can hold in one place have the hash of this one: choose another name.
+#define PGS_E_NAME_COLLISION (-10032)
+
 /// A failure for which this header has no code; see the message.
 #define PGS_E_OTHER (-10099)
 
@@ -468,7 +471,7 @@ int pgs_compact(struct pgs_store *store, uint64_t *bytes);
 /// Renames the object `from` to `to`, atomically for all callers. If an object is named `to`, it loses its
 /// name, as by pgs_unlink(). Open handles keep their object.
 ///
-/// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.
+/// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE; PGS_E_NAME_COLLISION.
 ///
 /// Durability: after pgs_store_sync(), or a sync of either object.
 int pgs_rename(struct pgs_store *store, const char *from, const char *to);
@@ -490,7 +493,7 @@ int pgs_exists(const struct pgs_store *store, const char *name, int *exists, uin
 /// Opens the object `name`. `flags`: PGS_CREATE, PGS_EXCLUSIVE. All handles of an object share its contents.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_EXISTS; PGS_E_BAD_NAME; PGS_E_READ_ONLY (it would have to be created);
-/// PGS_E_NO_SPACE.
+/// PGS_E_NO_SPACE; PGS_E_NAME_COLLISION.
 ///
 /// Durability: a new name is durable after a sync of the object or of the store.
 int pgs_object_open(struct pgs_store *store, const char *name, uint32_t flags, struct pgs_object **object);

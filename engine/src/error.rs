@@ -128,6 +128,15 @@ pub enum Error {
         /// Its length.
         len: usize,
     },
+    /// As many names as one place of the directory takes have the hash of this one. That does not happen by chance: whoever
+    /// made them has read the region's file.
+    #[error("{names} names have the place of {name:?} in the directory, as many as fit: choose another name")]
+    NameCollision {
+        /// The name.
+        name: String,
+        /// How many there are.
+        names: usize,
+    },
     /// An argument is out of its range.
     #[error("{what} is out of range: {value:#x}, the limit is {limit:#x}")]
     OutOfRange {
@@ -293,7 +302,10 @@ impl From<Error> for io::Error {
             Error::TimedOut { .. } => Kind::TimedOut,
             Error::InUse { .. } | Error::Busy { .. } | Error::TooManyReaders { .. } => Kind::ResourceBusy,
             Error::WaitsForItself { .. } => Kind::Deadlock,
-            Error::OutOfRange { .. } | Error::BadName { .. } | Error::Invalid(_) => Kind::InvalidInput,
+            Error::OutOfRange { .. }
+            | Error::BadName { .. }
+            | Error::NameCollision { .. }
+            | Error::Invalid(_) => Kind::InvalidInput,
             Error::NotARegion { .. } | Error::Corrupt { .. } | Error::Truncated { .. } => Kind::InvalidData,
             _ => Kind::Other,
         };

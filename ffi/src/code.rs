@@ -70,6 +70,8 @@ pub const PGS_E_TOO_MANY_READERS: i32 = -10029;
 pub const PGS_E_NO_ADDRESSES: i32 = -10030;
 /// The library found its own state inconsistent: a defect in it. Close the store and open it again.
 pub const PGS_E_INTERNAL: i32 = -10031;
+/// As many names as the directory can hold in one place have the hash of this one: choose another name.
+pub const PGS_E_NAME_COLLISION: i32 = -10032;
 /// A failure for which this header has no code; see the message.
 pub const PGS_E_OTHER: i32 = -10099;
 
@@ -108,6 +110,7 @@ pub(crate) fn name(code: i32) -> &'static CStr {
         PGS_E_TOO_MANY_READERS => c"PGS_E_TOO_MANY_READERS",
         PGS_E_NO_ADDRESSES => c"PGS_E_NO_ADDRESSES",
         PGS_E_INTERNAL => c"PGS_E_INTERNAL",
+        PGS_E_NAME_COLLISION => c"PGS_E_NAME_COLLISION",
         PGS_E_OTHER => c"PGS_E_OTHER",
         ERRNO_LAST..0 => c"errno",
         _ => c"unknown",
@@ -133,6 +136,7 @@ pub(crate) fn of(error: &Error) -> i32 {
         Error::NotFound { .. } => PGS_E_NOT_FOUND,
         Error::Exists { .. } => PGS_E_EXISTS,
         Error::BadName { .. } => PGS_E_BAD_NAME,
+        Error::NameCollision { .. } => PGS_E_NAME_COLLISION,
         Error::OutOfRange { .. } => PGS_E_OUT_OF_RANGE,
         Error::Invalid(_) => PGS_E_INVALID,
         Error::TooManyPins { .. } => PGS_E_TOO_MANY_PINS,

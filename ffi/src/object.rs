@@ -26,7 +26,7 @@ impl Handle for Object {
 /// Opens the object `name`. `flags`: PGS_CREATE, PGS_EXCLUSIVE. All handles of an object share its contents.
 ///
 /// Errors: PGS_E_NOT_FOUND; PGS_E_EXISTS; PGS_E_BAD_NAME; PGS_E_READ_ONLY (it would have to be created);
-/// PGS_E_NO_SPACE.
+/// PGS_E_NO_SPACE; PGS_E_NAME_COLLISION.
 ///
 /// Durability: a new name is durable after a sync of the object or of the store.
 // # Safety: that of the crate.

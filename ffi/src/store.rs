@@ -174,7 +174,7 @@ pub unsafe extern "C" fn pgs_compact(store: *mut Store, bytes: *mut u64) -> c_in
 /// Renames the object `from` to `to`, atomically for all callers. If an object is named `to`, it loses its
 /// name, as by pgs_unlink(). Open handles keep their object.
 ///
-/// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE.
+/// Errors: PGS_E_NOT_FOUND; PGS_E_BAD_NAME; PGS_E_READ_ONLY; PGS_E_NO_SPACE; PGS_E_NAME_COLLISION.
 ///
 /// Durability: after pgs_store_sync(), or a sync of either object.
 // # Safety: that of the crate.

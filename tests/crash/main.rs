@@ -8,6 +8,7 @@ mod log_rules;
 mod mixed;
 mod oracle;
 mod planted;
+mod record_rules;
 mod store_rules;
 mod sweep;
 mod toy;

@@ -13,8 +13,10 @@ pub const BEGIN: &str = "/pagestone-faults-begin";
 /// A child that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(100);
 
+type Act = fn(&Role);
+
 /// What a child can be.
-const ROLES: &[(&str, fn(&Role))] = &[
+const ROLES: &[(&str, Act)] = &[
     ("script", |role| play(&role.place)),
     ("make", |role| crate::inject::make(&role.place, &role.about)),
     ("change", |role| crate::blocks::change(&role.place)),

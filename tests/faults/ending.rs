@@ -159,7 +159,7 @@ impl Owner {
     /// SIGKILL; the last batch that it had said until then.
     fn kill(mut self) -> u8 {
         self.0.kill().unwrap();
-        self.0.rest().iter().filter_map(|line| number(line)).last().unwrap_or(0)
+        self.0.rest().iter().rev().find_map(|line| number(line)).unwrap_or(0)
     }
 }
 

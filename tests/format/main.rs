@@ -5,6 +5,7 @@
 use pagestone::media::check::Report;
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::PageIndex;
+use pagestone_fuzzing::format::name_key;
 use pagestone_fuzzing::{contents, fixture};
 use std::collections::BTreeMap;
 use std::fs;
@@ -63,9 +64,11 @@ impl Content {
 
 /// What was synced before the owner was killed.
 fn synced() -> Objects {
+    // The three fixtures are one region.
+    let key = name_key(fixture::closed());
     let named = contents::synced().into_iter().map(|(name, pieces)| (name.into(), Content::of(&pieces)));
     let mut objects: Objects = named.collect();
-    objects.extend(contents::crowd().into_iter().map(|name| (name.clone(), Content::of(&[(0, name)]))));
+    objects.extend(contents::crowd(&key).into_iter().map(|name| (name.clone(), Content::of(&[(0, name)]))));
     objects.insert(b"cut".to_vec(), Content::of(&[(0, vec![7; 3 * PAGE])]));
     objects.insert(b"gone".to_vec(), Content::of(&[(0, vec![8; 3 * PAGE])]));
     objects
@@ -122,9 +125,9 @@ fn fixtures_are_the_bytes_that_were_released() {
     assert_eq!(crc32c::crc32c(fixture::closed()), CLOSED_CRC);
 }
 
-const KILLED_CRC: u32 = 0x6eb8_7abf;
-const BATCHED_CRC: u32 = 0x9971_12d2;
-const CLOSED_CRC: u32 = 0xeb47_01c3;
+const KILLED_CRC: u32 = 0x9327_fad3;
+const BATCHED_CRC: u32 = 0xf7de_e4e1;
+const CLOSED_CRC: u32 = 0xd6cb_319b;
 
 #[test]
 fn format_1_closed_in_order_opens_checks_and_reads() {

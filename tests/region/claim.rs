@@ -4,7 +4,8 @@ use crate::child;
 use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::{Holder, Region, RegionOptions};
-use pagestone_kit::child::under;
+use pagestone_kit::child::{under, wait_for_death};
+use pagestone_kit::fork::beside;
 use pagestone_kit::skip::skipped;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -235,21 +236,15 @@ pub fn fork_with_a_region(path: &Path) {
     let mut pipe = [0; 2];
     // SAFETY: room for two descriptors.
     assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
-    // SAFETY: the child only loads atomics, writes a byte and waits: all of it is safe after a fork.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
+    let child = beside(0, || {
         let refused = matches!(region.ensure_usable(), Err(Error::Forked))
             && matches!(region.memory().load(0), Err(Error::Forked))
             && matches!(region.memory().sync_file(), Err(Error::Forked))
             && matches!(region.grow_to(2 << 20), Err(Error::Forked));
         // SAFETY: one byte of a local.
         unsafe { libc::write(pipe[1], (&raw const refused).cast(), 1) };
-        // SAFETY: waits until it is killed.
-        unsafe { libc::pause() };
-        // SAFETY: ends the child without running what belongs to its parent.
-        unsafe { libc::_exit(1) };
-    }
-    assert!(child > 0, "fork failed");
+        wait_for_death()
+    });
     // SAFETY: our own copy of the end that the child writes to: without it, a dead child is an end of file.
     unsafe { libc::close(pipe[1]) };
     let mut refused = 0u8;

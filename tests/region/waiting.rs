@@ -5,6 +5,8 @@ use crate::refusal::refuse;
 use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::RegionOptions;
+use pagestone_kit::child::wait_for_death;
+use pagestone_kit::fork::beside;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -108,15 +110,7 @@ pub fn fork_while_an_opening_waits(path: &Path) {
         }
         // What it has opened it waits for by now.
         std::thread::sleep(Duration::from_millis(50));
-        // SAFETY: the child only waits, which is safe after a fork.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: waits until it is killed.
-            unsafe { libc::pause() };
-            // SAFETY: ends the child without running what belongs to its parent.
-            unsafe { libc::_exit(1) };
-        }
-        assert!(child > 0, "fork failed");
+        let child = beside(0, || wait_for_death());
         std::fs::write(path.with_extension("child"), child.to_string()).unwrap();
         owned.close();
         drop(owned);

@@ -3,6 +3,7 @@
 use crate::processes::start;
 use crate::{opened, run, value};
 use pagestone_kit::child::say;
+use pagestone_kit::fork::{beside, wait};
 use rusqlite::Connection;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,12 +28,15 @@ fn wait_for_the_end_of(parent: i32) {
 }
 
 /// The child: a connection of its own, and the parent's, which answers nothing but errors and can be closed.
-fn in_child(place: &str, inherited: Connection, parent: i32) -> rusqlite::Result<u32> {
+fn in_child(place: &str, inherited: Option<Connection>, parent: i32) -> rusqlite::Result<u32> {
     let own =
         Connection::open_with_flags_and_vfs(place, rusqlite::OpenFlags::default(), pagestone_sqlite::VFS)?;
     own.busy_timeout(Duration::ZERO)?;
     say(&format!("beside {}", refusal(&own, "INSERT INTO t VALUES(2)")));
-    say(&format!("inherited {}", refusal(&inherited, "INSERT INTO t VALUES(3)")));
+    say(&format!(
+        "inherited {}",
+        refusal(inherited.as_ref().expect("the parent's"), "INSERT INTO t VALUES(3)")
+    ));
     drop(inherited);
     say("go");
     wait_for_the_end_of(parent);
@@ -47,21 +51,18 @@ pub fn abandon_and_open_anew(place: &str) {
     run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES(1)");
     // SAFETY: has no condition.
     let parent = unsafe { libc::getpid() };
-    // SAFETY: this process has no thread that holds anything; the child ends by `_exit`.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // SAFETY: ends a child that waits for ever.
-        unsafe { libc::alarm(30) };
-        match in_child(place, db, parent) {
-            Ok(rows) => say(&format!("rows {rows}")),
-            Err(error) => say(&format!("rows {error}")),
-        }
-        // SAFETY: ends the child.
-        unsafe { libc::_exit(0) };
-    }
+    let mut inherited = Some(db);
+    let child = beside(HANGS, || tell(in_child(place, inherited.take(), parent)));
     // A child that ends before its parent is killed has failed, and says nothing more.
-    // SAFETY: a child of this process, and no room for its status is wanted.
-    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    wait(child);
+}
+
+/// A child that takes longer waits for ever.
+const HANGS: u32 = 30;
+
+fn tell(rows: rusqlite::Result<u32>) -> Result<(), String> {
+    say(&rows.map_or_else(|error| format!("rows {error}"), |rows| format!("rows {rows}")));
+    Ok(())
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn a_child_opens_anew_what_its_parent_had_when_the_parent_is_gone() {
 }
 
 /// The child, when its parent is gone: a WAL of its own, beside the parent's connection, which is closed.
-fn with_a_wal(place: &str, inherited: Connection, parent: i32) -> rusqlite::Result<u32> {
+fn with_a_wal(place: &str, inherited: Option<Connection>, parent: i32) -> rusqlite::Result<u32> {
     wait_for_the_end_of(parent);
     let own =
         Connection::open_with_flags_and_vfs(place, rusqlite::OpenFlags::default(), pagestone_sqlite::VFS)?;
@@ -107,17 +108,8 @@ pub fn leave_to_a_child(place: &str) {
     assert_eq!(value::<u32>(&db, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
     // SAFETY: has no condition.
     let parent = unsafe { libc::getpid() };
-    // SAFETY: this process has no thread that holds anything; the child ends by `_exit`.
-    if unsafe { libc::fork() } == 0 {
-        // SAFETY: ends a child that waits for ever.
-        unsafe { libc::alarm(30) };
-        match with_a_wal(place, db, parent) {
-            Ok(rows) => say(&format!("rows {rows}")),
-            Err(error) => say(&format!("rows {error}")),
-        }
-        // SAFETY: ends the child.
-        unsafe { libc::_exit(0) };
-    }
+    let mut inherited = Some(db);
+    beside(HANGS, || tell(with_a_wal(place, inherited.take(), parent)));
     // SAFETY: ends the process, which closes no connection.
     unsafe { libc::_exit(0) };
 }

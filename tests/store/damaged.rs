@@ -4,7 +4,9 @@ use crate::{PAGE, content, filled, pin};
 use pagestone::Error;
 use pagestone::media::layout::{BITMAP_FRAMES, RootWord};
 use pagestone::store::{Report, Store};
-use pagestone_fuzzing::format::{HEIGHT, Seal, mend_tally, name_hash, offset, salt, set_word, word};
+use pagestone_fuzzing::format::{
+    HEIGHT, Seal, mend_tally, name_hash, name_key, offset, salt, set_word, word,
+};
 use std::path::PathBuf;
 
 /// A region that was closed, and its bytes.
@@ -39,7 +41,7 @@ impl Region {
 fn record(image: &[u8], name: &str) -> usize {
     // The hash of its name, and the name: no other bytes say both.
     let is_it = |record: &usize| {
-        word(image, record + 40) == name_hash(name.as_bytes())
+        word(image, record + 40) == name_hash(&name_key(image), name.as_bytes())
             && image[record + 128..].starts_with(name.as_bytes())
     };
     (0..image.len()).step_by(512).find(is_it).expect("a record with this name")

@@ -3,7 +3,7 @@
 use crate::{PAGE, check, content, filled, pin, shown, store};
 use pagestone::Error;
 use pagestone::store::Store;
-use pagestone_fuzzing::format::name_hash;
+use pagestone_fuzzing::format::{name_hash, name_key};
 
 #[test]
 fn an_unlinked_open_object_lives_until_its_last_handle() {
@@ -104,22 +104,32 @@ fn two_handles_are_one_object() {
 }
 
 #[test]
-fn a_chain_that_one_record_cannot_spread_takes_names_all_the_same() {
-    let store = Store::options().max_size(2 << 20).log_frames(4).open_memory(1 << 20).unwrap();
+fn a_chain_is_never_longer_than_one_record_can_spread() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = Store::options().create(true).max_size(2 << 20).log_frames(4).open(&path).unwrap();
+    let key = name_key(&std::fs::read(&path).unwrap());
     // Slots that are free, and no frame besides: the directory gets no node to spread names over.
-    (0..160).for_each(|n| drop(store.create(format!("for a moment {n}")).unwrap()));
-    (0..160).for_each(|n| store.unlink(format!("for a moment {n}")).unwrap());
+    let some: Vec<_> = (0..64).map(|n| store.create(format!("for a moment {n}")).unwrap()).collect();
+    (0..64).for_each(|n| store.unlink(format!("for a moment {n}")).unwrap());
+    drop(some);
     let filler = store.create("filler").unwrap();
     for pages in [64, 8, 1] {
         while filler.append(&vec![1; pages * 4096]).is_ok() {}
     }
-    let names = (0..).map(|n: u32| n.to_string()).filter(|name| name_hash(name.as_bytes()) % 512 == 7);
-    let names: Vec<_> = names.take(130).collect();
-    let make = |names: &[String]| names.iter().for_each(|name| drop(store.create(name).unwrap()));
-    make(&names[..125]);
+    let names = (0..).map(|n: u32| n.to_string()).filter(|name| name_hash(&key, name.as_bytes()) % 512 == 7);
+    let mut names = names.take(70);
+    let mut made: Vec<_> = names.by_ref().take_while(|name| store.create(name).is_ok()).collect();
+    assert!((8..60).contains(&made.len()), "{} names", made.len());
+    let next = names.next().unwrap();
+    let refused = store.create(&next).err();
+    assert!(matches!(&refused, Some(Error::NoSpace { why }) if why.contains("spread")), "{refused:?}");
+    // With frames again, one record spreads them.
     filler.set_len(0).unwrap();
-    make(&names[125..]);
-    assert!(names.iter().all(|name| store.exists(name).unwrap() == Some(0)));
-    assert_eq!(store.list().unwrap().len(), names.len() + 1);
+    made.push(next);
+    made.extend(names);
+    made.iter().for_each(|name| drop(store.open_or_create(name).unwrap()));
+    assert!(made.iter().all(|name| store.exists(name).unwrap() == Some(0)));
+    assert_eq!(store.list().unwrap().len(), made.len() + 1);
     check(&store);
 }

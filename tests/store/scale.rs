@@ -3,6 +3,7 @@
 use crate::{PAGE, check, content, filled};
 use pagestone::store::Store;
 use pagestone::units::{Durability, FRAME_SIZE, PageIndex};
+use pagestone_kit::child;
 use pagestone_kit::skip::skipped;
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -12,7 +13,6 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 /// One frame less than the largest region.
 const LARGEST: u64 = 16 * TIB - FRAME_SIZE as u64;
-const MEASURE: &str = "PAGESTONE_TEST_MEASURE";
 
 /// The middle one of five openings.
 fn median(open: impl Fn() -> Store) -> Duration {
@@ -120,14 +120,12 @@ fn a_file_grown_behind_our_back_to_fifteen_tebibytes_is_the_store_it_was() {
 fn a_huge_store_opens_as_fast_as_a_small_one_and_takes_no_memory() {
     // In a process of its own: memory is the process's, and other tests would disturb.
     let this = "scale::a_process_that_measures";
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    let status = command.args(["--exact", this, "--nocapture"]).env(MEASURE, "1").status().unwrap();
-    assert!(status.success());
+    assert!(child::again_as(this, "measure", Path::new("")).status().unwrap().success());
 }
 
 #[test]
 fn a_process_that_measures() {
-    if std::env::var_os(MEASURE).is_none() {
+    if child::role().is_none() {
         return;
     }
     let memory = |bytes| Store::options().open_memory(bytes).unwrap();

@@ -156,7 +156,7 @@ fn room_that_was_asked_for_ahead_and_refused_is_room_for_others() {
     let refused = one.allocate(PAGE, 8 * MIB);
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
     other.write_at(0, &vec![1; 3 * MIB as usize]).unwrap();
-    assert_eq!(one.mapped().unwrap().pages, 5, "what was had before stays");
+    assert_eq!(one.mapped().unwrap(), 5, "what was had before stays");
     assert_eq!(content(&one), b"one");
     one.append(&[2; PAGE as usize]).unwrap();
     check(&store);
@@ -196,7 +196,7 @@ fn a_growth_is_seen_whole_or_not_at_all() {
         });
         let whole = if room { LEN } else { 0 };
         assert!(seen.iter().all(|&len| len == 0 || len == whole), "{seen:?}");
-        assert_eq!((object.len(), object.mapped().unwrap().pages), (whole, whole / PAGE));
+        assert_eq!((object.len(), object.mapped().unwrap()), (whole, whole / PAGE));
         assert!(content(&object) == vec![2; whole as usize]);
         store.unlink("object").unwrap();
         store.unlink("filler").unwrap();
@@ -213,7 +213,7 @@ fn a_growth_that_fails_leaves_what_was_allocated_ahead() {
     for offset in [3, PAGE, 2 * PAGE + 5] {
         let refused = one.write_at(offset, &vec![9; 8 * MIB as usize]);
         assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
-        assert_eq!((one.mapped().unwrap().pages, one.len()), (5, 3));
+        assert_eq!((one.mapped().unwrap(), one.len()), (5, 3));
     }
     one.set_len(6 * PAGE).unwrap();
     let mut expected = vec![0; 6 * PAGE as usize];
@@ -237,11 +237,11 @@ fn a_call_that_fails_between_two_of_its_records_keeps_no_room() {
         let records = store.stats().log_records;
         // Over the end of a leaf: a later record needs one more node than the first ones.
         match one.allocate(256 * PAGE, 512 * PAGE) {
-            Ok(()) => assert_eq!(one.mapped().unwrap().pages, 513),
+            Ok(()) => assert_eq!(one.mapped().unwrap(), 513),
             Err(Error::NoSpace { .. }) => {
                 failed += 1;
                 linked += u64::from(store.stats().log_records > records);
-                assert_eq!(one.mapped().unwrap().pages, 1, "{spare} frames more than it needs for its pages");
+                assert_eq!(one.mapped().unwrap(), 1, "{spare} frames more than it needs for its pages");
             }
             Err(other) => panic!("{other}"),
         }

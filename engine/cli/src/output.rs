@@ -8,6 +8,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use serde_json::json;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::MetadataExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes `text` to standard output. A reader that closed the pipe has read enough.
 pub fn print(text: &str) -> Result<(), Failure> {
@@ -125,6 +126,21 @@ pub fn count(n: u64) -> String {
     out
 }
 
+/// A moment, as a date and a time of day of UTC.
+pub fn moment(at: SystemTime) -> String {
+    let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March end with the day that some of them lack; 719,468 days of them lie before 1970.
+    let (era, day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// An object's name for a terminal: control characters and stray bytes escaped.
 pub fn name(bytes: &[u8]) -> String {
     let mut out = String::new();
@@ -142,6 +158,7 @@ pub fn name(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn sizes_are_short_and_counts_are_exact() {
@@ -153,6 +170,20 @@ mod tests {
         assert_eq!(count(1), "1");
         assert_eq!(count(1234), "1,234");
         assert_eq!(count(123_456_789), "123,456,789");
+    }
+
+    #[test]
+    fn moments_are_dates() {
+        for (seconds, shown) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (1_796_083_199, "2026-11-30T23:59:59Z"),
+        ] {
+            assert_eq!(moment(UNIX_EPOCH + Duration::from_secs(seconds)), shown);
+        }
+        assert_eq!(moment(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
     }
 
     #[test]

@@ -5,7 +5,6 @@ use crate::failure::Failure;
 use crate::place::{self, Place};
 use crate::{output, sqlite};
 use pagestone::Store;
-use pagestone::store::Mapped;
 use pagestone::units::FRAME_SIZE;
 use serde_json::{Map, json};
 use std::ffi::OsStr;
@@ -36,13 +35,13 @@ fn of_region(store: &Store, as_json: bool) -> Result<(), Failure> {
 fn of_object(store: &Store, name: &OsStr, as_json: bool) -> Result<(), Failure> {
     let object = store.open(name.as_bytes())?;
     let len = object.len();
-    let Mapped { pages, runs } = object.mapped()?;
+    let (pages, runs, created) = (object.mapped()?, object.runs()?, object.created()?);
     let shown = output::name(name.as_bytes());
     let role = if name == sqlite::MAIN { Some("main database of the SQLite VFS") } else { None };
     if as_json {
         return output::print_json(&json!({
             "name": shown, "id": object.id(), "bytes": len, "pages": len.div_ceil(FRAME_SIZE as u64),
-            "mapped_pages": pages, "runs": runs,
+            "mapped_pages": pages, "runs": runs, "created": output::moment(created),
         }));
     }
     let mut rows = vec![
@@ -52,6 +51,7 @@ fn of_object(store: &Store, name: &OsStr, as_json: bool) -> Result<(), Failure> 
         ("pages", output::count(len.div_ceil(FRAME_SIZE as u64))),
         ("mapped", format!("{} ({})", output::count(pages), output::size(pages * FRAME_SIZE as u64))),
         ("runs", output::count(runs)),
+        ("created", output::moment(created)),
     ];
     if let Some(role) = role {
         rows.push(("role", role.into()));

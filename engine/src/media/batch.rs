@@ -167,6 +167,7 @@ fn append_part(t: &mut Txn<'_>, shape: Shape, part: &BatchPart, spare: &mut Vec<
     }
     bitmap::set(t, shape, part.links.iter().map(|&(_, frame)| frame))?;
     head.set_root(map.root);
+    head.note_linked(part.links.iter().map(|&(page, frame)| (page.0, frame)));
     if let Some(size) = part.size {
         head.set_size(size);
     }

@@ -52,10 +52,14 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ("directory-word", "a word of a directory node is neither record nor node"),
     ("directory-depth", "the directory has more levels than a hash has bits"),
     ("directory-empty-node", "a directory node holds nothing"),
-    ("directory-chain", "a chain of the directory comes back to a record, or leads to a free one"),
+    (
+        "directory-chain",
+        "a chain of the directory comes back to a record, leads to a free one, or is longer than one may be",
+    ),
     ("record-checksum", "the head of an object record does not match its checksum"),
     ("record-name", "the name of an object record does not match checksum, length or hash"),
     ("record-bucket", "an object record is in the bucket of another hash"),
+    ("record-field", "an object record says something that no feature of the region explains"),
     ("record-lost", "an object record is neither named, nor an orphan, nor free"),
     ("name-twice", "two objects have the same name"),
     ("name-unlinked", "an object that is marked unlinked has a name"),
@@ -69,6 +73,11 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ("map-check", "a word of an object's map was not written for this object and place"),
     ("map-frame", "a word of an object's map names a frame that does not exist or is a fixed one"),
     ("map-empty-node", "a node of an object's map holds nothing"),
+    (
+        "map-seal",
+        "an object's map does not have the pages, or the frames, that its record says: a part of it is as it was some time \
+         ago, or damaged",
+    ),
     ("busy-table", "the busy table does not hold together"),
     (
         "set-aside",

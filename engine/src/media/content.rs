@@ -85,6 +85,7 @@ impl Ledger {
         pages.sort_unstable();
         self.verify_links(slot, &pages, size)?;
         let mut left = &pages[..];
+        let splits = self.log.rules().broken(Rule::SealSplits);
         loop {
             let map = map_at(&self.head(slot)?);
             let (n, nodes) = self.part(map, left)?;
@@ -102,12 +103,22 @@ impl Ledger {
                 }
                 bitmap::set(t, shape, now.iter().map(|&(_, frame)| frame))?;
                 head.set_root(map.root);
+                if !splits {
+                    head.note_linked(now.iter().copied());
+                }
                 if let Some(size) = size {
                     head.set_size(size);
                 }
                 t.publishes();
                 head.write(t).map(|()| t.noted())
             })?;
+            if splits {
+                self.change(|t, _| {
+                    let mut head = Head::live(t, slot)?;
+                    head.note_linked(now.iter().copied());
+                    head.write(t)
+                })?;
+            }
             if left.is_empty() {
                 return Ok(Moment { sequence, noted });
             }
@@ -185,6 +196,11 @@ impl Ledger {
         self.log.uses().expect_page(frame)
     }
 
+    /// How many pages have a frame, those included that a truncate in progress has cut off.
+    pub fn pages(&self, slot: ObjectSlot) -> Result<u64> {
+        Ok(self.head(slot)?.map_seal().pages())
+    }
+
     /// Sets the size and nothing else: what lies beyond stays mapped. `publishes`: bytes of mapped pages become
     /// visible that were not, zeros stored a moment ago.
     ///
@@ -241,14 +257,14 @@ impl Ledger {
 
 /// The map in a head.
 pub(super) fn map_at(head: &Head) -> Map {
-    Map { salt: head.salt, id: head.id(), root: head.root(), at: head.slot.offset() + 24 }
+    Map { salt: head.salt, id: head.tree(), root: head.root(), at: head.slot.offset() + 24 }
 }
 
 /// The map and the cut mark without the checksum of the head: every word of a map is sealed, and this is the way of
 /// a page miss.
 fn map_of(words: &impl Words, slot: ObjectSlot) -> Result<(Map, Option<u64>)> {
-    let (id, root, cut) = record::map_words(words, slot)?;
-    Ok((Map { salt: words.salt(), id, root, at: slot.offset() + 24 }, cut))
+    let (tree, root, cut) = record::map_words(words, slot)?;
+    Ok((Map { salt: words.salt(), id: tree, root, at: slot.offset() + 24 }, cut))
 }
 
 fn in_range(first: PageIndex, n: u64) -> Result {

@@ -2,12 +2,16 @@
 //!
 //! Each level resolves 9 bits of the name's hash. A word of a node is nothing, the first record of a chain, or a
 //! node of the next level. A chain that would grow beyond eight records is spread over a new node in the same
-//! transaction, if a frame is to be had; if not, or below the last level, it grows. Nodes that become empty go.
+//! transaction, if a frame is to be had; if not, or below the last level, it grows, up to 64. Nodes that become empty go.
+//!
+//! The hash is keyed, so that names which meet on the last level cannot be made without the file. Who has the file can: then
+//! the 65th of them is refused, and those before cost what 64 records cost to read.
 
 use super::bitmap;
 use super::layout::{DIRECTORY_FRAME, RootWord};
-use super::log::Txn;
+use super::log::{Log, Txn};
 use super::record::{Head, ObjectSlot};
+use super::rules::Rule;
 use super::words::{Shape, WORDS, Words};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
@@ -15,11 +19,13 @@ use crate::units::FrameNo;
 const WHAT: &str = "directory";
 /// Records in a chain before it is spread.
 const CHAIN: usize = 8;
-/// Longest chain that is followed, and made: names with equal hashes do not occur by chance. A test makes do with fewer.
-pub(crate) const CHAIN_MAX: usize = if cfg!(test) { 64 } else { 1 << 16 };
+/// Longest chain that is made, and followed.
+pub(crate) const CHAIN_MAX: usize = 64;
 /// Changes of a record for each one that is spread (its link, its checksum, the word of the node), and besides.
 const SPREAD: usize = 3;
 const SPREAD_BESIDES: usize = 32;
+/// Changes that come before those: a name, a frame of free slots.
+const BEFORE_SPREAD: usize = 80;
 const BITS: u32 = 9;
 /// Levels of nodes: 63 bits of the hash.
 pub(crate) const LEVELS: u32 = 7;
@@ -117,7 +123,7 @@ fn chain(words: &impl Words, shape: Shape, first: Option<ObjectSlot>) -> Result<
     let (mut found, mut next) = (Vec::new(), first);
     while let Some(slot) = next {
         if found.len() == CHAIN_MAX {
-            return Err(Error::corrupt(WHAT, slot.offset(), "a chain does not end"));
+            return Err(Error::corrupt(WHAT, slot.offset(), "a chain of more records than one may have"));
         }
         let head = Head::live(words, slot)?;
         next = head.chain(shape)?;
@@ -128,7 +134,7 @@ fn chain(words: &impl Words, shape: Shape, first: Option<ObjectSlot>) -> Result<
 
 /// The record named `name`.
 pub(crate) fn find(words: &impl Words, shape: Shape, name: &[u8]) -> Result<Option<Head>> {
-    let hash = super::record::name_hash(name);
+    let hash = words.hash(name);
     for head in chain(words, shape, bucket(words, shape, hash)?.first)? {
         if head.hash() == hash && head.name(words)? == name {
             return Ok(Some(head));
@@ -149,31 +155,50 @@ pub(crate) fn nodes_towards(words: &impl Words, shape: Shape, hash: u64) -> Resu
     Ok(bucket(words, shape, hash)?.path.into_iter().map(|(_, node)| node).collect())
 }
 
-/// Puts the record into the bucket of its hash; the caller writes its head. With a frame of `spare`, a chain that is
-/// full is spread over a new node. A chain that is as long as one may be takes no more: what is put into the directory
-/// can be read back.
-pub(crate) fn insert(t: &mut Txn<'_>, shape: Shape, head: &mut Head, spare: &mut Vec<FrameNo>) -> Result {
+/// Puts the record, whose name is `name`, into the bucket of its hash; the caller writes its head. With a frame of `spare`, a
+/// chain that is full is spread over a new node. A chain that is as long as one may be takes no more: what is put into the
+/// directory can be read back.
+///
+/// # Errors
+/// `NameCollision` on the last level; `NoSpace` where a node is lacking.
+pub(crate) fn insert(
+    t: &mut Txn<'_>,
+    shape: Shape,
+    head: &mut Head,
+    name: &[u8],
+    spare: &mut Vec<FrameNo>,
+) -> Result {
     let bucket = bucket(t, shape, head.hash())?;
-    let level = bucket.path.len() as u32 + 1;
+    let mut level = bucket.path.len() as u32 + 1;
     let mut at = bucket.at;
     let chain = chain(t, shape, bucket.first)?;
     let mut beside = chain.len();
-    // One record takes no more than it has room for: a chain that became too long without frames to spread it goes on.
     if chain.len() >= CHAIN && level < LEVELS && SPREAD * chain.len() + SPREAD_BESIDES <= t.room() {
         if let Some(node) = add_node(t, shape, at, spare)? {
             at = word_at(node, head.hash(), level);
-            beside = chain.iter().filter(|other| word_at(node, other.hash(), level) == at).count();
+            level += 1;
+            beside = chain.iter().filter(|other| word_at(node, other.hash(), level - 1) == at).count();
             for mut head in chain {
-                add_to_chain(t, shape, word_at(node, head.hash(), level), &mut head)?;
+                add_to_chain(t, shape, word_at(node, head.hash(), level - 1), &mut head)?;
                 head.write(t)?;
             }
         }
     }
-    if beside >= CHAIN_MAX {
-        let why = format!("{beside} names have the place of this one in the directory: choose another name");
-        return Err(Error::NoSpace { why });
+    if beside >= longest(t.log()) && !t.log().rules().broken(Rule::ChainUnbounded) {
+        return Err(if level < LEVELS {
+            let why =
+                format!("{beside} names lie where this one belongs, and no frame is left to spread them");
+            Error::NoSpace { why }
+        } else {
+            Error::NameCollision { name: String::from_utf8_lossy(name).into_owned(), names: beside }
+        });
     }
     add_to_chain(t, shape, at, head)
+}
+
+/// The longest chain that is made in a region with this log: one record must be able to spread it.
+pub(crate) fn longest(log: &Log) -> usize {
+    (log.entries_max().saturating_sub(BEFORE_SPREAD + SPREAD_BESIDES) / SPREAD).clamp(CHAIN, CHAIN_MAX)
 }
 
 /// Puts the record in front of the chain at `at`.

@@ -14,6 +14,7 @@ use super::loaded::Purpose;
 use super::log::record::Sequence;
 use super::log::{Log, Txn};
 use super::record::{Head, ObjectSlot};
+use super::slots::GivenBack;
 use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -38,6 +39,7 @@ pub struct Ledger {
     /// Threads that wait for it to change names.
     changers: AtomicU32,
     objects: Vec<Mutex<()>>,
+    pub(super) given_back: GivenBack,
 }
 
 impl Ledger {
@@ -53,6 +55,7 @@ impl Ledger {
             directory: Mutex::default(),
             changers: AtomicU32::new(0),
             objects: (0..OBJECT_LOCKS).map(|_| Mutex::default()).collect(),
+            given_back: GivenBack::default(),
         })
     }
 

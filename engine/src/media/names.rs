@@ -6,9 +6,10 @@ use super::log::{Log, Txn};
 use super::record::{self, Head, ObjectKind, ObjectRecord, ObjectSlot};
 use super::rules::Rule;
 use super::words::Shape;
-use super::{bitmap, directory, orphans};
+use super::{bitmap, directory, orphans, slots};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Records that a list reads while it holds the lock of name changes.
 const LISTED_AT_ONCE: usize = 256;
@@ -18,6 +19,9 @@ impl Ledger {
     ///
     /// # Durability
     /// One record, appended.
+    ///
+    /// # Errors
+    /// `Exists`, `BadName`, `NoSpace`, `NameCollision`.
     pub fn create_object(&self, name: &[u8], kind: ObjectKind) -> Result<ObjectSlot> {
         record::verify_name(name)?;
         let _names = self.names();
@@ -25,19 +29,21 @@ impl Ledger {
             if directory::find(log, shape, name)?.is_some() {
                 return Err(Error::Exists { name: String::from_utf8_lossy(name).into_owned() });
             }
-            let welcome = directory::wants(log, shape, record::name_hash(name))?;
-            Ok((usize::from(record::readable_free(log, shape)?.is_none()), welcome))
+            let welcome = directory::wants(log, shape, log.name_hash(name))?;
+            Ok((usize::from(slots::readable_free(log, shape)?.is_none()), welcome))
         })?;
-        let made = self.change_with(self.spares(needed, welcome)?, |t, shape, spare| {
+        let birth = now();
+        let (slot, _) = self.change_with(self.spares(needed, welcome)?, |t, shape, spare| {
             let mut head = new_record(t, shape, spare)?;
             head.become_object(new_number(t)?, kind);
-            head.set_name(t, name)?;
-            directory::insert(t, shape, &mut head, spare)?;
+            head.first_name(t, name, birth)?;
+            directory::insert(t, shape, &mut head, name, spare)?;
             head.write(t)?;
             count(t, 1)?;
             Ok(head.slot)
         })?;
-        Ok(made.0)
+        self.given_back.remove(slot.frame());
+        Ok(slot)
     }
 
     /// The object with this name.
@@ -57,7 +63,7 @@ impl Ledger {
         let _names = self.names();
         let (slot, welcome, nodes) = self.read(|log, shape| {
             let head = named(log, shape, from)?;
-            let to = record::name_hash(to);
+            let to = log.name_hash(to);
             let mut nodes = directory::nodes_towards(log, shape, head.hash())?;
             nodes.extend(directory::nodes_towards(log, shape, to)?);
             Ok((head.slot, directory::wants(log, shape, to)?, nodes))
@@ -82,7 +88,7 @@ impl Ledger {
                     freed.extend(directory::remove(t, shape, &mut head)?);
                 }
                 head.set_name(t, to)?;
-                directory::insert(t, shape, &mut head, spare)?;
+                directory::insert(t, shape, &mut head, to, spare)?;
                 head.write(t)?;
                 Ok((replaced.map(|head| head.slot), freed))
             })?;
@@ -168,13 +174,19 @@ fn named(log: &Log, shape: Shape, name: &[u8]) -> Result<Head> {
 /// The head of a free slot, of a new record frame if there is none.
 fn new_record(t: &mut Txn<'_>, shape: Shape, spare: &mut Vec<FrameNo>) -> Result<Head> {
     let none = || Error::NoSpace { why: "no frame for object records".into() };
-    if let Some(head) = record::take_free(t, shape)? {
+    if let Some(head) = slots::take_free(t, shape)? {
         return Ok(head);
     }
     let frame = spare.pop().ok_or_else(none)?;
     bitmap::set(t, shape, [frame].into_iter())?;
-    record::add_frame(t, shape, frame)?;
-    record::take_free(t, shape)?.ok_or_else(none)
+    slots::add_frame(t, shape, frame)?;
+    slots::take_free(t, shape)?.ok_or_else(none)
+}
+
+/// Nanoseconds since 1970; 0 for a clock that stands before.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
 /// A number that no object has had.

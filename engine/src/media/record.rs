@@ -1,27 +1,32 @@
 //! Object records: 512 bytes each, eight to a record frame.
 //!
 //! ```text
-//! word  0 id            8 list previous      16..48 name, zero-filled
-//!       1 kind|flags|   9..15 zero           48..63 zero
-//!         name length  15 crc32c of 0..15    63 crc32c of 16..63
-//!       2 size
-//!       3 map root      Both checksums are bound to the slot, so that a record found
-//!       4 cut mark      in another place does not pass. The head changes often and is
-//!       5 name hash     two cache lines; the name changes with create and rename.
-//!       6 chain next
-//!       7 list next     Slots are stored as number + nothing: slot 0 cannot exist.
+//! word  0 number                           8 previous of the list
+//!       1 kind 8, flags 8, length of       9 tree: what the words of the map are sealed for
+//!         the name 16, zero 32            10 seal of the map: pages 37, digest 27
+//!       2 size                            11..15 zero
+//!       3 root word of the map            15 sum of 0..15
+//!       4 mark of a cut, + 1              16..48 name, zero-filled
+//!       5 hash of the name                48 time of the creation, ns since 1970
+//!       6 next of the directory chain     49..63 zero
+//!       7 next of the list                63 sum of 16..63
 //! ```
-//! A record frame never returns to the allocator: a slot number stays a slot for the life of the region.
+//! Both sums are of the region's salt and the slot too, so that a record found in another place, or of a former region, does
+//! not pass. The head changes often and is two cache lines; the name changes with create and rename. The list is that of
+//! orphans, or that of free slots ([`slots`](super::slots)). Slots are stored as number + nothing: slot 0 cannot exist. What
+//! is zero here is checked to be zero.
+//!
+//! A slot is good while its object is open, or while names are locked, and no longer.
 
-use super::layout::RootWord;
 use super::log::Txn;
-use super::seal::{Salt, mix};
-use super::words::{Shape, WORDS, Words};
+use super::map_seal::{MapSeal, Parts};
+use super::seal::Salt;
+use super::words::{Shape, Words};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 
 /// Bytes of a record.
-const RECORD: u64 = 512;
+pub(crate) const RECORD: u64 = 512;
 /// Records in a record frame.
 pub(crate) const SLOTS: u64 = 8;
 /// Longest name, in bytes.
@@ -30,10 +35,19 @@ pub const NAME_MAX: usize = 255;
 pub const SIZE_MAX: u64 = super::tree::PAGES_MAX * crate::units::FRAME_SIZE as u64;
 
 const HEAD_WORDS: usize = 16;
-const HEAD_CRC: usize = HEAD_WORDS - 1;
+const HEAD_SUM: usize = HEAD_WORDS - 1;
 const NAME_WORDS: usize = 48;
-const NAME_CRC: usize = NAME_WORDS - 1;
+const NAME_SUM: usize = NAME_WORDS - 1;
+/// Word of the name part that holds the time of the creation: the name is in those before it.
+const BIRTH: usize = 32;
+/// Words of the head and of the name part that mean nothing.
+const ZERO_HEAD: std::ops::Range<usize> = 11..HEAD_SUM;
+const ZERO_NAME: std::ops::Range<usize> = BIRTH + 1..NAME_SUM;
 const UNLINKED: u8 = 1;
+/// The object is not all there, and is known not to be.
+const DAMAGED: u8 = 2;
+
+const _: () = assert!(NAME_MAX < BIRTH * 8);
 
 /// Where an object's record lies: record frame * 8 + place in it. It never changes while the object exists.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -107,6 +121,10 @@ pub struct ObjectRecord {
     pub unlinked: bool,
     /// It is being truncated: pages from this one on are gone, though their frames may not be freed yet.
     pub truncating: Option<u64>,
+    /// Pages that have a frame, those included that are being cut off.
+    pub pages: u64,
+    /// When it was made, in nanoseconds since 1970.
+    pub birth: u64,
 }
 
 /// The changing part of a record, verified when read; only words that changed are written back.
@@ -130,7 +148,7 @@ impl Head {
         let mut found = [0; HEAD_WORDS];
         words.run(slot.offset(), &mut found)?;
         let salt = words.salt();
-        if found[HEAD_CRC] != salt.head_sum(slot.0, &found[..HEAD_CRC]) {
+        if found[HEAD_SUM] != salt.head_sum(slot.0, &found[..HEAD_SUM]) {
             return Err(Error::corrupt(
                 "object record",
                 slot.offset(),
@@ -155,7 +173,7 @@ impl Head {
 
     /// Writes the words that changed, checksum included.
     pub(crate) fn write(&mut self, t: &mut Txn<'_>) -> Result {
-        self.words[HEAD_CRC] = self.salt.head_sum(self.slot.0, &self.words[..HEAD_CRC]);
+        self.words[HEAD_SUM] = self.salt.head_sum(self.slot.0, &self.words[..HEAD_SUM]);
         for i in (0..HEAD_WORDS).filter(|&i| self.words[i] != self.found[i]) {
             t.write(self.slot.offset() + i as u64 * 8, self.words[i])?;
         }
@@ -168,12 +186,12 @@ impl Head {
         self.words = [0; HEAD_WORDS];
         self.words[0] = id;
         self.words[1] = u64::from(kind.0);
+        self.words[9] = id;
     }
 
-    /// Becomes a free slot in front of `next`.
-    pub(crate) fn become_free(&mut self, next: Option<ObjectSlot>) {
+    /// Becomes a free slot, on no list yet.
+    pub(crate) fn become_free(&mut self) {
         self.words = [0; HEAD_WORDS];
-        self.words[7] = ObjectSlot::stored(next);
     }
 
     pub(crate) const fn id(&self) -> u64 {
@@ -204,6 +222,26 @@ impl Head {
     pub(crate) fn set_root(&mut self, word: u64) {
         self.words[3] = word;
     }
+    /// What the words of the map are sealed for.
+    pub(crate) const fn tree(&self) -> u64 {
+        self.words[9]
+    }
+    /// The seal of the map.
+    pub(crate) const fn map_seal(&self) -> MapSeal {
+        MapSeal::of_word(self.words[10])
+    }
+    /// Pages were linked, by the record that says so here.
+    pub(crate) fn note_linked(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
+        let (parts, mut seal) = (Parts::of(self.salt, self.tree()), self.map_seal());
+        pages.for_each(|(page, frame)| seal.link(parts, page, frame));
+        self.words[10] = seal.word();
+    }
+    /// Pages were cut, by the record that says so here.
+    pub(crate) fn note_cut(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
+        let (parts, mut seal) = (Parts::of(self.salt, self.tree()), self.map_seal());
+        pages.for_each(|(page, frame)| seal.cut(parts, page, frame));
+        self.words[10] = seal.word();
+    }
     /// The first page that a truncate in progress has cut off.
     pub(crate) const fn cut(&self) -> Option<u64> {
         self.words[4].checked_sub(1)
@@ -228,7 +266,7 @@ impl Head {
     pub(crate) fn set_next(&mut self, next: Option<ObjectSlot>) {
         self.words[7] = ObjectSlot::stored(next);
     }
-    /// The record before it on the list of orphans.
+    /// The record before it on that list.
     pub(crate) fn previous(&self, shape: Shape) -> Result<Option<ObjectSlot>> {
         ObjectSlot::read(shape, self.words[8], "record list", self.slot.offset() + 64)
     }
@@ -236,17 +274,29 @@ impl Head {
         self.words[8] = ObjectSlot::stored(previous);
     }
 
-    /// Writes `name` and what the head says of it.
-    pub(crate) fn set_name(&mut self, t: &mut Txn<'_>, name: &[u8]) -> Result {
-        self.words[1] = self.words[1] & !(0xffff << 16) | (name.len() as u64) << 16;
-        self.words[5] = name_hash(name);
+    /// Gives a new object its name and the time of its creation. What the slot's name part held before counts for nothing.
+    pub(crate) fn first_name(&mut self, t: &mut Txn<'_>, name: &[u8], birth: u64) -> Result {
         let mut new = [0; NAME_WORDS];
+        new[BIRTH] = birth;
+        self.write_name(t, name, new)
+    }
+
+    /// Gives an object another name. What else the name part holds is verified and kept.
+    pub(crate) fn set_name(&mut self, t: &mut Txn<'_>, name: &[u8]) -> Result {
+        let mut new = self.name_part(t)?;
+        new[..BIRTH].fill(0);
+        self.write_name(t, name, new)
+    }
+
+    fn write_name(&mut self, t: &mut Txn<'_>, name: &[u8], mut new: [u64; NAME_WORDS]) -> Result {
+        self.words[1] = self.words[1] & !(0xffff << 16) | (name.len() as u64) << 16;
+        self.words[5] = t.hash(name);
         for (word, bytes) in new.iter_mut().zip(name.chunks(8)) {
             let mut padded = [0; 8];
             padded[..bytes.len()].copy_from_slice(bytes);
             *word = u64::from_le_bytes(padded);
         }
-        new[NAME_CRC] = self.salt.head_sum(self.slot.0, &new[..NAME_CRC]);
+        new[NAME_SUM] = self.salt.head_sum(self.slot.0, &new[..NAME_SUM]);
         let mut old = [0; NAME_WORDS];
         t.read_run(self.name_at(0), &mut old)?;
         for i in (0..NAME_WORDS).filter(|&i| old[i] != new[i]) {
@@ -255,23 +305,62 @@ impl Head {
         Ok(())
     }
 
-    /// The name, verified.
-    pub(crate) fn name(&self, words: &impl Words) -> Result<Vec<u8>> {
+    /// The words behind the head, verified.
+    fn name_part(&self, words: &impl Words) -> Result<[u64; NAME_WORDS]> {
         let mut found = [0; NAME_WORDS];
         words.run(self.name_at(0), &mut found)?;
-        let why = if found[NAME_CRC] != self.salt.head_sum(self.slot.0, &found[..NAME_CRC]) {
-            "checksum of the name does not match"
-        } else if self.name_len() == 0 || self.name_len() > NAME_MAX {
-            "impossible length of the name"
-        } else {
-            let mut name: Vec<u8> = found.iter().flat_map(|word| word.to_le_bytes()).collect();
-            name.truncate(self.name_len());
-            if name_hash(&name) == self.hash() {
-                return Ok(name);
-            }
-            "the name has another hash"
-        };
-        Err(Error::corrupt("object record", self.name_at(0), why))
+        if found[NAME_SUM] != self.salt.head_sum(self.slot.0, &found[..NAME_SUM]) {
+            return Err(self.bad_name("checksum of the name does not match"));
+        }
+        Ok(found)
+    }
+
+    fn bad_name(&self, why: &str) -> Error {
+        Error::corrupt("object record", self.name_at(0), why)
+    }
+
+    /// The name, verified, and when the object was made.
+    pub(crate) fn name_and_birth(&self, words: &impl Words) -> Result<(Vec<u8>, u64)> {
+        let found = self.name_part(words)?;
+        if self.name_len() == 0 || self.name_len() > NAME_MAX {
+            return Err(self.bad_name("impossible length of the name"));
+        }
+        let mut name: Vec<u8> = found[..BIRTH].iter().flat_map(|word| word.to_le_bytes()).collect();
+        name.truncate(self.name_len());
+        if words.hash(&name) != self.hash() {
+            return Err(self.bad_name("the name has another hash"));
+        }
+        Ok((name, found[BIRTH]))
+    }
+
+    /// The name, verified.
+    pub(crate) fn name(&self, words: &impl Words) -> Result<Vec<u8>> {
+        Ok(self.name_and_birth(words)?.0)
+    }
+
+    /// What no release that wrote this record can have put there, where there is such a thing. It is looked for by `check`
+    /// alone.
+    pub(crate) fn unknown_field(&self, words: &impl Words) -> Result<Option<(u64, &'static str)>> {
+        let at = |word: usize| self.slot.offset() + word as u64 * 8;
+        let (kind, flags) = (self.words[1] as u8, (self.words[1] >> 8) as u8);
+        if self.words[1] >> 32 != 0 || kind > ObjectKind::PLAIN.0 || flags & !(UNLINKED | DAMAGED) != 0 {
+            return Ok(Some((at(1), "a kind or a flag that is not known")));
+        }
+        if let Some(word) = ZERO_HEAD.into_iter().find(|&word| self.words[word] != 0) {
+            return Ok(Some((at(word), "a word that means nothing is not zero")));
+        }
+        if kind == 0 {
+            let used = (0..HEAD_SUM).find(|word| ![7, 8].contains(word) && self.words[*word] != 0);
+            return Ok(used.map(|word| (at(word), "a word of a free slot is not zero")));
+        }
+        let mut found = [0; NAME_WORDS];
+        words.run(self.name_at(0), &mut found)?;
+        let bytes = found[..BIRTH].iter().flat_map(|word| word.to_le_bytes());
+        if bytes.skip(self.name_len()).any(|byte| byte != 0) {
+            return Ok(Some((self.name_at(0), "a byte behind the name is not zero")));
+        }
+        let word = ZERO_NAME.into_iter().find(|&word| found[word] != 0);
+        Ok(word.map(|word| (self.name_at(word), "a word that means nothing is not zero")))
     }
 
     /// The record for users.
@@ -281,14 +370,17 @@ impl Head {
         if self.size() > SIZE_MAX {
             return Err(Error::corrupt("object record", at + 16, "impossible size"));
         }
+        let (name, birth) = self.name_and_birth(words)?;
         Ok(ObjectRecord {
             slot: self.slot,
             id: self.id(),
             kind,
             size: self.size(),
-            name: self.name(words)?,
+            name,
             unlinked: self.unlinked(),
             truncating: self.cut(),
+            pages: self.map_seal().pages(),
+            birth,
         })
     }
 
@@ -297,17 +389,11 @@ impl Head {
     }
 }
 
-/// Id, root word and cut mark, unverified.
+/// Tree, root word and cut mark, unverified.
 pub(crate) fn map_words(words: &impl Words, slot: ObjectSlot) -> Result<(u64, u64, Option<u64>)> {
-    let mut head = [0; 5];
+    let mut head = [0; 10];
     words.run(slot.offset(), &mut head)?;
-    Ok((head[0], head[3], head[4].checked_sub(1)))
-}
-
-/// Hash of a name: FNV-1a (64 bits) and a finalizer that spreads it. Part of the format: it never changes.
-pub(crate) fn name_hash(name: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    mix(name.iter().fold(0xcbf2_9ce4_8422_2325, step))
+    Ok((head[9], head[3], head[4].checked_sub(1)))
 }
 
 /// Refuses what is no name: names are 1 to 255 bytes without NUL.
@@ -318,66 +404,9 @@ pub(crate) fn verify_name(name: &[u8]) -> Result {
     Ok(())
 }
 
-const FREE_SLOTS: u64 = RootWord::FreeSlots.offset();
-
-/// The first free slot.
-pub(crate) fn first_free(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
-    const WHAT: &str = "list of free slots";
-    let value = words.salt().place(FREE_SLOTS).open(words.word(FREE_SLOTS)?);
-    let value =
-        value.ok_or_else(|| Error::corrupt(WHAT, FREE_SLOTS, "check bits of its head do not match"))?;
-    ObjectSlot::read(shape, value, WHAT, FREE_SLOTS)
-}
-
-fn set_first_free(t: &mut Txn<'_>, first: Option<ObjectSlot>) -> Result {
-    t.write(FREE_SLOTS, t.salt().place(FREE_SLOTS).close(ObjectSlot::stored(first)))
-}
-
-/// The head of the first free slot. A list that cannot be read there has none: new slots begin another one.
-pub(crate) fn readable_free(words: &impl Words, shape: Shape) -> Result<Option<Head>> {
-    let head = first_free(words, shape).and_then(|slot| slot.map(|slot| Head::read(words, slot)).transpose());
-    match head {
-        Ok(Some(head)) if head.kind().is_some() || head.next(shape).is_err() => Ok(None),
-        Err(Error::Corrupt { .. }) => Ok(None),
-        head => head,
-    }
-}
-
-/// Takes the first free slot; its head still is that of a free one.
-pub(crate) fn take_free(t: &mut Txn<'_>, shape: Shape) -> Result<Option<Head>> {
-    let Some(head) = readable_free(t, shape)? else { return Ok(None) };
-    set_first_free(t, head.next(shape)?)?;
-    Ok(Some(head))
-}
-
-/// Gives the slot of `head` back.
-pub(crate) fn put_free(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
-    head.become_free(readable_free(t, shape)?.map(|first| first.slot));
-    set_first_free(t, Some(head.slot))?;
-    head.write(t)
-}
-
-/// Makes `frame` a record frame: eight free slots, lowest first.
-pub(crate) fn add_frame(t: &mut Txn<'_>, shape: Shape, frame: FrameNo) -> Result {
-    t.zero(frame)?;
-    let first = u64::from(frame.0) * SLOTS;
-    debug_assert_eq!(SLOTS * RECORD, WORDS * 8);
-    let salt = t.salt();
-    (first..first + SLOTS)
-        .rev()
-        .try_for_each(|slot| put_free(t, shape, &mut Head::fresh(salt, ObjectSlot(slot))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_hash_of_names_never_changes() {
-        assert_eq!(name_hash(b"a"), mix(0xaf63_dc4c_8601_ec8c));
-        assert_eq!(name_hash(b"main.db"), 0x8931_72b9_2276_580d);
-        assert_eq!(mix(1), 0xb456_bcfc_34c2_cb2c);
-    }
 
     #[test]
     fn names_are_1_to_255_bytes_without_nul() {

@@ -58,6 +58,10 @@ pub enum Rule {
     TallyApart,
     TallyUnchecked,
     BitmapLater,
+    NamesUnkeyed,
+    ChainUnbounded,
+    SlotsSplit,
+    SealSplits,
 }
 
 impl Rule {
@@ -113,6 +117,10 @@ impl Rule {
         Self::TallyApart,
         Self::TallyUnchecked,
         Self::BitmapLater,
+        Self::NamesUnkeyed,
+        Self::ChainUnbounded,
+        Self::SlotsSplit,
+        Self::SealSplits,
     ];
 }
 

@@ -7,6 +7,7 @@
 //! word seal   42 bits of value, 22 of check    words of maps, directory nodes, busy table, heads of lists
 //! head sum    32 bits over 15 words            heads of object records; names with 47
 //! tally       16 bits of count, 48 of seal     a group's bitmap, 512 words
+//! map seal    count 37, digest 27              one an object, over all pages of its map (`map_seal`)
 //! ```
 //! The check of a word is linear in its value, so four flipped bits never pass, whichever they are; garbage passes once in
 //! four million times.
@@ -19,6 +20,7 @@ const PLACE: u64 = 0x70_6c61_6365;
 const BITMAP: u64 = 0x62_6974_6d61_70;
 const TALLY_BITS: u32 = 48;
 const TALLY_MASK: u64 = (1 << TALLY_BITS) - 1;
+const MAP_SEAL: u64 = 0x6d61_7073_6561_6c00;
 
 /// What all checks of a region are bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +53,11 @@ impl Salt {
     /// Of the bitmap of `group`, wherever that lies.
     pub(crate) const fn bitmap(self, group: u64) -> BitmapSeal {
         BitmapSeal { base: mix(self.0 ^ mix(group ^ BITMAP)) }
+    }
+
+    /// What the parts of the seal of a map are made of: those of the map of `tree`.
+    pub(crate) const fn map_parts(self, tree: u64) -> u64 {
+        mix(self.0 ^ mix(tree ^ MAP_SEAL))
     }
 
     /// The sum of a part of the object record in `slot`: its head, or its name.

@@ -9,8 +9,9 @@ use super::content::{ENTRIES_BESIDES, map_at};
 use super::ledger::Ledger;
 use super::log::Txn;
 use super::orphans;
-use super::record::{self, Head, ObjectSlot};
+use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
+use super::slots;
 use super::tree::{self, Cleared, Found};
 use super::words::Shape;
 use crate::error::{Error, Result};
@@ -50,7 +51,8 @@ impl Ledger {
             None => Ok(true),
             Some(first) => self.free_step(slot, first..tree::PAGES_MAX, fate, |t, shape, head| {
                 head.set_cut(None);
-                if orphans::belongs(head) { Ok(()) } else { orphans::remove(t, shape, head) }
+                if orphans::belongs(head) { Ok(()) } else { orphans::remove(t, shape, head) }?;
+                Ok(None)
             }),
         }
     }
@@ -64,9 +66,10 @@ impl Ledger {
         if !self.head(slot)?.unlinked() {
             return Err(Error::Busy { what: "object", why: "it still has a name".into() });
         }
+        self.allocator.load(std::iter::once(slot.frame()))?;
         self.free_step(slot, 0..tree::PAGES_MAX, fate, |t, shape, head| {
             orphans::remove(t, shape, head)?;
-            record::put_free(t, shape, head)
+            slots::put_free(t, shape, head)
         })
     }
 
@@ -84,7 +87,7 @@ impl Ledger {
             cut.push((page, frame));
             Fate::Busy
         };
-        let done = self.free_step(slot, pages.start.0..end, busy, |_, _, _| Ok(()))?;
+        let done = self.free_step(slot, pages.start.0..end, busy, |_, _, _| Ok(None))?;
         cut.retain(|&(page, frame)| fate(page, frame) == Fate::Free);
         self.free_busy(&cut.into_iter().map(|(_, frame)| frame).collect::<Vec<_>>())?;
         Ok(done)
@@ -99,7 +102,7 @@ impl Ledger {
         pages.max(room / (ENTRIES_PER_PAGE + FRAMES_PER_PAGE)).min(STEP_MAX)
     }
 
-    /// Makes holes of the first mapped pages in `pages`; `last` joins the record that leaves none.
+    /// Makes holes of the first mapped pages in `pages`; `last` joins the record that leaves none, and may free a frame.
     ///
     /// Where there is no frame to note pinned pages in, the idle ones go alone: they make room for that note.
     fn free_step(
@@ -107,7 +110,7 @@ impl Ledger {
         slot: ObjectSlot,
         mut pages: Range<u64>,
         fate: AskFate<'_>,
-        last: impl FnOnce(&mut Txn<'_>, Shape, &mut Head) -> Result,
+        last: impl Last,
     ) -> Result<bool> {
         let shape = self.shape();
         let map = map_at(&self.head(slot)?);
@@ -137,15 +140,15 @@ impl Ledger {
             if lacks <= spare.len() {
                 let new = spare.split_off(spare.len() - lacks);
                 self.release(&spare)?;
-                let cut = Cut { cleared, idle: frames(&idle), busy: frames(&busy), new };
+                let cut = Cut { cleared, idle, busy, new };
                 self.append_step(slot, table, cut, all.then_some(last))?;
                 return Ok(all);
             }
             self.release(&spare)?;
             if !idle.is_empty() {
                 let cleared = map.clear(&*self.log, shape, &idle)?;
-                let cut = Cut { cleared, idle: frames(&idle), busy: Vec::new(), new: Vec::new() };
-                self.append_step(slot, table, cut, None::<fn(&mut Txn<'_>, Shape, &mut Head) -> Result>)?;
+                let cut = Cut { cleared, idle, busy: Vec::new(), new: Vec::new() };
+                self.append_step(slot, table, cut, None::<NoLast>)?;
                 return Ok(false);
             }
             (pages.start, skipped) = (behind, true);
@@ -158,29 +161,38 @@ impl Ledger {
         slot: ObjectSlot,
         table: &mut BusyTable,
         cut: Cut,
-        last: Option<impl FnOnce(&mut Txn<'_>, Shape, &mut Head) -> Result>,
+        last: Option<impl Last>,
     ) -> Result {
-        let Cut { cleared, idle: mut freed, busy, new } = cut;
-        freed.extend(&cleared.nodes);
-        let splits = self.log.rules().broken(Rule::StepSplits);
-        if splits {
+        let Cut { cleared, idle, busy, new } = cut;
+        let mut freed: Vec<_> = frames(&idle).chain(cleared.nodes.iter().copied()).collect();
+        let noted: Vec<_> = frames(&busy).collect();
+        let rules = self.log.rules();
+        if rules.broken(Rule::StepSplits) {
             self.change(|t, shape| bitmap::clear(t, shape, freed.iter().copied()))?;
         }
-        let ((), sequence) = self.change_with(new.clone(), |t, shape, unused| {
+        let gone = || idle.iter().chain(&busy).map(|&(page, frame)| (page.0, frame));
+        let (given_back, sequence) = self.change_with(new.clone(), |t, shape, unused| {
             unused.clear();
-            table.add(t, shape, &new, &busy)?;
-            if !splits {
+            table.add(t, shape, &new, &noted)?;
+            if !rules.broken(Rule::StepSplits) {
                 bitmap::clear(t, shape, freed.iter().copied())?;
             }
             cleared.words.iter().try_for_each(|&at| t.write(at, 0))?;
             let mut head = Head::live(t, slot)?;
             head.set_root(cleared.root);
-            if let Some(last) = last {
-                last(t, shape, &mut head)?;
-            }
-            head.write(t)
+            head.note_cut(gone());
+            let given_back = last.map_or(Ok(None), |last| last(t, shape, &mut head))?;
+            head.write(t)?;
+            Ok(given_back)
         })?;
-        table.added(&new, &busy);
+        table.added(&new, &noted);
+        if let Some(frame) = given_back {
+            self.given_back.add(frame);
+            if rules.broken(Rule::SlotsSplit) {
+                self.change(|t, shape| bitmap::clear(t, shape, [frame].into_iter()))?;
+            }
+            freed.push(frame);
+        }
         self.allocator.quarantine(sequence, freed);
         Ok(())
     }
@@ -239,20 +251,29 @@ impl Ledger {
         })
     }
 
-    /// The number of the object in a slot, and whether it has lost its name; `None` for a free slot.
+    /// The number of the object in a slot, and whether it has lost its name; `None` for a free slot, and for one that is
+    /// none any more. The caller keeps slots from being freed.
     pub fn resident(&self, slot: ObjectSlot) -> Result<Option<(u64, bool)>> {
+        if self.given_back.has(slot) {
+            return Ok(None);
+        }
         let head = self.read(|log, _| Head::read(log, slot))?;
         Ok(head.kind().map(|_| (head.id(), head.unlinked())))
     }
 }
 
+/// What joins the last record of a walk over an object's pages; a frame that it frees.
+trait Last: FnOnce(&mut Txn<'_>, Shape, &mut Head) -> Result<Option<FrameNo>> {}
+impl<F: FnOnce(&mut Txn<'_>, Shape, &mut Head) -> Result<Option<FrameNo>>> Last for F {}
+type NoLast = fn(&mut Txn<'_>, Shape, &mut Head) -> Result<Option<FrameNo>>;
+
 /// What one step takes from an object.
 struct Cut {
     cleared: Cleared,
-    /// Frames to be freed.
-    idle: Vec<FrameNo>,
-    /// Frames to be noted in the busy table, and the frames it grows by for that.
-    busy: Vec<FrameNo>,
+    /// Pages whose frames are to be freed.
+    idle: Found,
+    /// Pages whose frames are to be noted in the busy table, and the frames it grows by for that.
+    busy: Found,
     new: Vec<FrameNo>,
 }
 
@@ -261,6 +282,6 @@ fn part(found: Found, mut pinned: impl FnMut(PageIndex, FrameNo) -> bool) -> (Fo
     found.into_iter().partition(|&(page, frame)| pinned(page, frame))
 }
 
-fn frames(found: &Found) -> Vec<FrameNo> {
-    found.iter().map(|&(_, frame)| frame).collect()
+fn frames(found: &Found) -> impl Iterator<Item = FrameNo> {
+    found.iter().map(|&(_, frame)| frame)
 }

@@ -33,6 +33,9 @@ pub(crate) trait Words {
 
     /// What the checks of the words are bound to.
     fn salt(&self) -> Salt;
+
+    /// The hash of a name, by the region's key.
+    fn hash(&self, name: &[u8]) -> u64;
 }
 
 impl Words for Log {
@@ -51,6 +54,9 @@ impl Words for Log {
     fn salt(&self) -> Salt {
         self.salt()
     }
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.name_hash(name)
+    }
 }
 
 impl Words for Txn<'_> {
@@ -68,6 +74,9 @@ impl Words for Txn<'_> {
     }
     fn salt(&self) -> Salt {
         self.log().salt()
+    }
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.log().name_hash(name)
     }
 }
 
@@ -89,6 +98,9 @@ impl Words for Snapshot<'_> {
     }
     fn salt(&self) -> Salt {
         self.salt()
+    }
+    fn hash(&self, name: &[u8]) -> u64 {
+        self.log().name_hash(name)
     }
 }
 

@@ -10,8 +10,9 @@ use crate::sync::atomic::Ordering;
 use crate::units::{Durability, FRAME_SIZE, MediumKind, PageIndex, PfnRange};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Number of pages that [`Object::mapped`] reads at once.
+/// Number of pages that [`Object::runs`] reads at once.
 const MAPPED_BATCH: usize = 4096;
 
 /// A named object in the result of [`Store::list`].
@@ -68,15 +69,6 @@ pub struct FileId {
     pub device: u64,
     /// Its inode number.
     pub inode: u64,
-}
-
-/// How much of an object has frames, as returned by [`Object::mapped`].
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Mapped {
-    /// Pages that have a frame.
-    pub pages: u64,
-    /// Runs of pages with adjacent frames.
-    pub runs: u64,
 }
 
 /// A kind of defect that [`Store::check`] can find.
@@ -201,25 +193,44 @@ impl Store {
 }
 
 impl Object {
-    /// The number of pages with a frame, and of runs of adjacent frames.
+    /// The number of pages with a frame. It is read from the object's record, so it costs the same for every object. Pages that
+    /// were cut off and could not be freed yet are counted.
     ///
     /// # Errors
     /// `Corrupt`.
-    pub fn mapped(&self) -> Result<Mapped> {
+    pub fn mapped(&self) -> Result<u64> {
         self.shared.engine.ensure_whole()?;
-        let (mut mapped, mut from, mut next) = (Mapped::default(), 0, None);
+        self.shared.engine.ledger.pages(self.shared.slot)
+    }
+
+    /// The number of runs of adjacent frames. It reads the whole map.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn runs(&self) -> Result<u64> {
+        self.shared.engine.ensure_whole()?;
+        let (mut runs, mut from, mut next) = (0, 0, None);
         loop {
             let range = PageIndex(from)..PageIndex(u64::MAX);
             let batch = self.shared.engine.ledger.mapped(self.shared.slot, range, MAPPED_BATCH)?;
             for (index, frame) in &batch {
-                mapped.runs += u64::from(next != Some((index.0, u64::from(frame.0))));
+                runs += u64::from(next != Some((index.0, u64::from(frame.0))));
                 next = Some((index.0 + 1, u64::from(frame.0) + 1));
                 from = index.0 + 1;
             }
-            mapped.pages += batch.len() as u64;
             if batch.len() < MAPPED_BATCH {
-                return Ok(mapped);
+                return Ok(runs);
             }
         }
+    }
+
+    /// When the object was created. Other times are not kept, because each write would have to store one.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn created(&self) -> Result<SystemTime> {
+        self.shared.engine.ensure_whole()?;
+        let birth = self.shared.engine.ledger.record(self.shared.slot)?.birth;
+        Ok(UNIX_EPOCH + Duration::from_nanos(birth))
     }
 }

@@ -37,7 +37,7 @@ pub use crate::media::ending::{Ending, Recovery, Why};
 pub use crate::page::frames_at;
 pub use batch::Batch;
 pub use close::CloseError;
-pub use info::{Defect, Entry, FileId, Info, Mapped, defects};
+pub use info::{Defect, Entry, FileId, Info, defects};
 pub use mapped_ranges::MappedRanges;
 pub use object::{Object, PinRange};
 pub use options::Options;

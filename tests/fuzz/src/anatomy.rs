@@ -185,7 +185,7 @@ impl Anatomy {
         self.records.push(at);
         let id = word(image, at);
         // The rest is zero, check sums and the middle of names.
-        for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16] {
+        for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 48] {
             let holds = match n {
                 3 => Holds::Root,
                 6..=8 => Holds::Slot,

@@ -39,9 +39,9 @@ pub fn batches() -> [Vec<(&'static str, u64, Vec<u8>)>; 2] {
 /// What came last, and was never synced: the death of a process leaves it, a replay of the batches covers it.
 pub const LAST: (&str, u64, &[u8]) = ("greeting", 0, b"at last!");
 
-/// Names that fall into one bucket of the directory.
+/// Names that fall into one bucket of the directory, in a region with this key.
 #[must_use]
-pub fn crowd() -> Vec<Vec<u8>> {
+pub fn crowd(key: &[u8; 16]) -> Vec<Vec<u8>> {
     let names = (0..).map(|n: u32| format!("crowd {n}").into_bytes());
-    names.filter(|name| name_hash(name) % 512 == BUCKET).take(CROWD).collect()
+    names.filter(|name| name_hash(key, name) % 512 == BUCKET).take(CROWD).collect()
 }

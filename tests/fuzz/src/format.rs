@@ -3,6 +3,7 @@
 
 use pagestone::media::layout::{BITMAP_FRAMES, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, SECTOR_SIZE};
 use pagestone::units::FRAME_SIZE;
+use siphasher::sip::SipHasher13;
 
 /// Bytes of an object record.
 pub const RECORD: usize = 512;
@@ -123,11 +124,22 @@ const fn mix(mut x: u64) -> u64 {
     x ^ x >> 33
 }
 
-/// Hash of a name.
+/// The key of the hash of names.
 #[must_use]
-pub fn name_hash(name: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    mix(name.iter().fold(0xcbf2_9ce4_8422_2325, step))
+pub fn name_key(image: &[u8]) -> [u8; 16] {
+    image.get(112..128).and_then(|key| key.try_into().ok()).unwrap_or_default()
+}
+
+/// Hash of a name in a region with this key.
+#[must_use]
+pub fn name_hash(key: &[u8; 16], name: &[u8]) -> u64 {
+    SipHasher13::new_with_key(key).hash(name)
+}
+
+/// What a page adds to the seal of its object's map.
+#[must_use]
+pub const fn map_part(salt: u64, tree: u64, page: u64, frame: u64) -> u64 {
+    mix(mix(mix(salt ^ mix(tree ^ 0x6d61_7073_6561_6c00)) ^ page) ^ frame) & ((1 << 27) - 1)
 }
 
 /// The word at `at`; 0 beyond the end.

@@ -30,51 +30,48 @@ impl Choices for Bytes<'_> {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Do(Kind),
-    /// As an operation, on an object that is open and has no name any more.
-    Nameless(Kind),
-    /// A name that is taken is asked for, or one that is not there.
-    Refused,
-    Open,
-    Close,
-    Grow,
-    PinWrite,
-    HoldPin,
-    Alias,
-    DropPin,
-    Reopen,
-    Kill,
-}
+type Step = fn(&mut World, &mut Bytes<'_>) -> Result;
 
-const STEPS: &[(u64, Step)] = &[
-    (3, Step::Do(Kind::Create)),
-    (6, Step::Do(Kind::Write)),
-    (3, Step::Do(Kind::Append)),
-    (3, Step::Do(Kind::SetLen)),
-    (3, Step::Do(Kind::Punch)),
-    (2, Step::Do(Kind::Allocate)),
-    (2, Step::Do(Kind::Sync)),
-    (2, Step::Do(Kind::SyncRange)),
-    (2, Step::Do(Kind::SyncAll)),
-    (2, Step::Do(Kind::Unlink)),
-    (2, Step::Do(Kind::Rename)),
-    (4, Step::Do(Kind::Batch)),
-    (1, Step::Do(Kind::Compact)),
-    (1, Step::Nameless(Kind::Write)),
-    (1, Step::Nameless(Kind::SetLen)),
-    (1, Step::Nameless(Kind::Punch)),
-    (2, Step::Refused),
-    (1, Step::Open),
-    (1, Step::Close),
-    (2, Step::Grow),
-    (3, Step::PinWrite),
-    (3, Step::HoldPin),
-    (2, Step::Alias),
-    (2, Step::DropPin),
-    (2, Step::Reopen),
-    (2, Step::Kill),
+const STEPS: &[(u64, (&str, Step))] = &[
+    (3, ("create", |world, from| world.operate(Kind::Create, from))),
+    (6, ("write", |world, from| world.operate(Kind::Write, from))),
+    (3, ("append", |world, from| world.operate(Kind::Append, from))),
+    (3, ("set_len", |world, from| world.operate(Kind::SetLen, from))),
+    (3, ("punch", |world, from| world.operate(Kind::Punch, from))),
+    (2, ("allocate", |world, from| world.operate(Kind::Allocate, from))),
+    (2, ("sync", |world, from| world.operate(Kind::Sync, from))),
+    (2, ("sync_range", |world, from| world.operate(Kind::SyncRange, from))),
+    (2, ("sync of all", |world, from| world.operate(Kind::SyncAll, from))),
+    (2, ("unlink", |world, from| world.operate(Kind::Unlink, from))),
+    (2, ("rename", |world, from| world.operate(Kind::Rename, from))),
+    (4, ("batch", |world, from| world.operate(Kind::Batch, from))),
+    (1, ("compact", |world, from| world.operate(Kind::Compact, from))),
+    (1, ("write without a name", |world, from| world.nameless(Kind::Write, from))),
+    (1, ("set_len without a name", |world, from| world.nameless(Kind::SetLen, from))),
+    (1, ("punch without a name", |world, from| world.nameless(Kind::Punch, from))),
+    (2, ("read", World::read)),
+    (2, ("names that are refused", World::refused)),
+    (1, ("open", World::open)),
+    (1, ("close of a handle", World::close)),
+    (2, ("growth in a batch", World::grow)),
+    (3, ("store through a pin", World::pin_write)),
+    (3, ("pin", World::hold_pin)),
+    (2, ("pins by number and address", World::alias)),
+    (2, ("unpin", World::drop_pin)),
+    (
+        2,
+        ("reopening", |world, _| {
+            world.reopen();
+            Ok(())
+        }),
+    ),
+    (
+        2,
+        ("kill", |world, _| {
+            world.kill();
+            Ok(())
+        }),
+    ),
 ];
 
 /// A pin, and what it must go on showing once it is detached.
@@ -108,59 +105,67 @@ impl World {
     }
 
     /// An operation that finds no room has changed nothing; any other error is a broken promise.
-    fn step(&mut self, step: Step, from: &mut Bytes<'_>) {
+    fn step(&mut self, from: &mut Bytes<'_>) {
+        let (name, step) = from.weighted(STEPS);
+        show(&name);
         self.number += 1;
-        match self.try_step(step, from) {
+        match step(self, from) {
             Ok(()) | Err(Error::NoSpace { .. }) => self.check_pins(),
-            Err(error) => panic!("{step:?}: {error}"),
+            Err(error) => panic!("{name}: {error}"),
         }
     }
 
-    fn try_step(&mut self, step: Step, from: &mut Bytes<'_>) -> Result {
-        match step {
-            Step::Do(kind) => {
-                let kind = if self.model.names.is_empty() { Kind::Create } else { kind };
-                let choice = SPACE.draw(kind, from);
-                self.model.meaning(&choice, PAGES, self.fresh, name_of).map_or(Ok(()), |op| self.act(&op))?;
+    fn operate(&mut self, kind: Kind, from: &mut Bytes<'_>) -> Result {
+        let kind = if self.model.names.is_empty() { Kind::Create } else { kind };
+        let choice = SPACE.draw(kind, from);
+        self.model.meaning(&choice, PAGES, self.fresh, name_of).map_or(Ok(()), |op| self.act(&op))
+    }
+
+    /// As an operation, on an object that is open and has no name any more.
+    fn nameless(&mut self, kind: Kind, from: &mut Bytes<'_>) -> Result {
+        let choice = SPACE.draw(kind, from);
+        let nameless = |no: &ObjectNo| self.model.name_of(*no).is_none();
+        let object = self.hands.open().map(|(no, _)| no).filter(nameless).min();
+        choice.meant(|_| object, |n| Some(name_of(n))).map_or(Ok(()), |op| self.act(&op))
+    }
+
+    fn read(&mut self, from: &mut Bytes<'_>) -> Result {
+        if let Some(no) = self.some_object(from) {
+            let (at, len) = (from.below(PAGES * PAGE), from.below(5 * PAGE) as usize);
+            read(&self.object(no)?, &self.model.objects[&no], at, len);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, from: &mut Bytes<'_>) -> Result {
+        let name = name_of(from.choice());
+        match (self.model.names.get(&name), &self.store) {
+            (Some(no), Some(store)) if self.hands.open().count() < HANDLES => {
+                self.hands.find(store, &name, *no)
             }
-            Step::Nameless(kind) => {
-                let choice = SPACE.draw(kind, from);
-                let nameless = |no: &ObjectNo| self.model.name_of(*no).is_none();
-                let Some(object) = self.hands.open().map(|(no, _)| no).filter(nameless).min() else {
-                    return Ok(());
-                };
-                choice.meant(|_| Some(object), |n| Some(name_of(n))).map_or(Ok(()), |op| self.act(&op))?;
-            }
-            Step::Refused => self.refused(from)?,
-            Step::Open => {
-                let name = name_of(from.choice());
-                if let (Some(no), true) = (self.model.names.get(&name), self.hands.open().count() < HANDLES) {
-                    let store = self.store.as_ref().expect("open");
-                    self.hands.find(store, &name, *no)?;
-                }
-            }
-            Step::Close => {
-                let open: Vec<_> = self.hands.open().map(|(no, _)| no).collect();
-                let at = from.below(open.len() as u64) as usize;
-                open.get(at).into_iter().for_each(|no| self.hands.close(*no));
-            }
-            Step::Grow => self.grow(from)?,
-            Step::PinWrite => self.pin_write(from)?,
-            Step::HoldPin => {
-                if let Some((no, page)) = self.some_object(from).zip(Some(from.below(PAGES)))
-                    && let Some(page) = self.object(no)?.pin(PageIndex(page))?
-                {
-                    self.hold(page);
-                }
-            }
-            Step::Alias => self.alias(from)?,
-            Step::DropPin => {
-                if !self.pins.is_empty() {
-                    self.pins.swap_remove(from.below(self.pins.len() as u64) as usize);
-                }
-            }
-            Step::Reopen => self.reopen(),
-            Step::Kill => self.kill(),
+            _ => Ok(()),
+        }
+    }
+
+    fn close(&mut self, from: &mut Bytes<'_>) -> Result {
+        let mut open: Vec<_> = self.hands.open().map(|(no, _)| no).collect();
+        open.sort_unstable();
+        open.get(from.below(open.len() as u64) as usize).into_iter().for_each(|no| self.hands.close(*no));
+        Ok(())
+    }
+
+    fn hold_pin(&mut self, from: &mut Bytes<'_>) -> Result {
+        if let Some(no) = self.some_object(from)
+            && let Some(page) = self.object(no)?.pin(PageIndex(from.below(PAGES)))?
+        {
+            self.hold(page);
+        }
+        Ok(())
+    }
+
+    fn drop_pin(&mut self, from: &mut Bytes<'_>) -> Result {
+        if !self.pins.is_empty() {
+            self.pins.swap_remove(from.below(self.pins.len() as u64) as usize);
         }
         Ok(())
     }
@@ -317,7 +322,9 @@ impl World {
             self.store().list().expect("a clean region").into_iter().map(|e| e.name).collect();
         assert!(names.iter().eq(self.model.names.keys().map(String::as_bytes)), "{names:?}");
         for (name, no) in &self.model.names {
-            read(&self.store().open(name).expect("it was listed"), &self.model.objects[no]);
+            let (object, content) =
+                (self.store().open(name).expect("it was listed"), &self.model.objects[no]);
+            read(&object, content, 0, content.len as usize + 100);
         }
     }
 }
@@ -327,12 +334,11 @@ fn name_of(n: u8) -> String {
 }
 
 /// The object reads as its model, and nothing is written past what was read.
-fn read(object: &Object, content: &Content) {
-    let mut found = vec![0xEE; content.len as usize + 100];
-    let n = object.read_at(0, &mut found).expect("a whole region");
-    assert_eq!(n as u64, content.len, "bytes read");
-    assert!(found[..n] == content.read(0, n), "wrong bytes");
-    assert!(found[n..] == [0xEE; 100], "bytes past the end were written");
+fn read(object: &Object, content: &Content, at: u64, len: usize) {
+    let mut found = vec![0xEE; len];
+    let n = object.read_at(at, &mut found).expect("a whole region");
+    assert!(found[..n] == content.read(at, len), "wrong bytes from {at}");
+    assert!(found[n..] == vec![0xEE; len - n], "bytes past the end were written");
 }
 
 /// Runs one input.
@@ -340,9 +346,7 @@ pub fn run(bytes: &[u8]) {
     let mut from = Bytes(Unstructured::new(bytes));
     let Some(mut world) = World::new(from.below(3), from.below(256)) else { return };
     while !from.0.is_empty() && world.number < STEPS_MAX {
-        let step = from.weighted(STEPS);
-        show(&step);
-        world.step(step, &mut from);
+        world.step(&mut from);
     }
     world.check();
     world.kill();

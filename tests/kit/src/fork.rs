@@ -3,38 +3,47 @@
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `body` in a forked child, which ends by a signal after so many seconds.
-///
-/// # Errors
-/// How the child ended, unless well: the signal and the exit code. Why `body` failed it says on standard error.
+/// Forks a child that runs `body` beside this process and then ends, or ends by a signal after so many seconds (0: never).
+/// Why `body` failed it says on standard error. Its number.
 ///
 /// # Panics
 /// There can be no child.
-pub fn in_child(seconds: u32, body: impl FnOnce() -> Result<(), String>) -> Result<(), (i32, i32)> {
+pub fn beside(seconds: u32, body: impl FnOnce() -> Result<(), String>) -> libc::pid_t {
     // SAFETY: the child runs what the caller wants to see in one, and leaves by `_exit`.
-    match unsafe { libc::fork() } {
-        -1 => panic!("no child: {}", std::io::Error::last_os_error()),
-        0 => {
-            // SAFETY: ends a child that hangs, whatever the parent does at this signal.
-            unsafe { libc::signal(libc::SIGALRM, libc::SIG_DFL) };
-            // SAFETY: as above.
-            unsafe { libc::alarm(seconds) };
-            let done = catch_unwind(AssertUnwindSafe(body));
-            let why = done.unwrap_or_else(|_| Err("a panic".to_owned()));
-            if let Err(why) = &why {
-                let _ = writeln!(std::io::stderr(), "a child: {why}");
-            }
-            // SAFETY: ends the child without what its parent runs at its end.
-            unsafe { libc::_exit(i32::from(why.is_err())) }
-        }
-        child => {
-            let status = wait(child);
-            if status == 0 { Ok(()) } else { Err((libc::WTERMSIG(status), libc::WEXITSTATUS(status))) }
-        }
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "no child: {}", std::io::Error::last_os_error());
+    if child != 0 {
+        return child;
+    }
+    // SAFETY: ends a child that hangs, whatever the parent does at this signal.
+    unsafe { libc::signal(libc::SIGALRM, libc::SIG_DFL) };
+    // SAFETY: as above.
+    unsafe { libc::alarm(seconds) };
+    let done = catch_unwind(AssertUnwindSafe(body));
+    let why = done.unwrap_or_else(|_| Err("a panic".to_owned()));
+    if let Err(why) = &why {
+        let _ = writeln!(std::io::stderr(), "a child: {why}");
+    }
+    // SAFETY: ends the child without what its parent runs at its end.
+    unsafe { libc::_exit(i32::from(why.is_err())) }
+}
+
+/// Runs `body` in a forked child, which ends by a signal after so many seconds.
+///
+/// # Errors
+/// How the child ended, unless well: the signal and the exit code.
+pub fn in_child(seconds: u32, body: impl FnOnce() -> Result<(), String>) -> Result<(), (i32, i32)> {
+    match wait(beside(seconds, body)) {
+        0 => Ok(()),
+        status => Err((libc::WTERMSIG(status), libc::WEXITSTATUS(status))),
     }
 }
 
-fn wait(child: libc::pid_t) -> i32 {
+/// Waits for the end of a child.
+///
+/// # Panics
+/// It is no child of this process.
+pub fn wait(child: libc::pid_t) -> i32 {
     loop {
         let mut status = -1;
         // SAFETY: a child of ours, and room for its status.

@@ -44,11 +44,11 @@ impl Hands {
         ensure(known.id.is_none_or(|id| id == object.id()), || {
             format!("assert_eq!({var}.id(), {:?}); // it is {}", known.id, object.id())
         })?;
-        let mapped = object.mapped().map_err(|e| e.to_string())?.pages;
+        let mapped = object.mapped().map_err(|e| e.to_string())?;
         let (inside, beyond) = content.mapped();
         let fits = if content.ahead_known { mapped == inside + beyond } else { mapped >= inside };
         ensure(fits, || {
-            format!("assert_eq!({var}.mapped().unwrap().pages, {inside} + {beyond}); // it is {mapped}")
+            format!("assert_eq!({var}.mapped().unwrap(), {inside} + {beyond}); // it is {mapped}")
         })?;
         let writer = |pin: &Pin| pin.uid == uid && pin.latch == Some(Latch::Exclusive);
         if self.pins.iter().any(writer) {

@@ -207,7 +207,7 @@ pub fn slot(choice: u8) -> u8 {
 }
 
 /// A store of any kind.
-pub fn setup(from: &mut impl Choices) -> Setup {
+pub fn setup(from: &mut Random) -> Setup {
     let (medium, class, recorded) = from.weighted(&[
         (3, (Medium::Image, CacheLine, true)),
         (3, (Medium::Image, Fdatasync, true)),
@@ -223,91 +223,61 @@ pub fn setup(from: &mut impl Choices) -> Setup {
     Setup { medium, class, recorded, frames_max, broken: None }
 }
 
-/// What a step can be.
-#[derive(Clone, Copy)]
-enum Draw {
-    Do(Kind),
-    Open,
-    OpenOrCreate,
-    CloneHandle,
-    DropHandle,
-    SetLenWait,
-    PinMut,
-    PinRange,
-    PinAgain,
-    DropPin,
-    Store,
-    Latch,
-    Unlatch,
-    Raw,
-    Reclaim,
-    Fill,
-}
+const SPACE: Space = Space { pages: 24, far: true };
+
+type Draw = fn(&mut Random) -> Step;
 
 /// Steps that a thread takes beside others: on names, on contents, on pins, and the rest.
 const OWN: &[(u64, Draw)] = &[
-    (36, Draw::Do(Kind::Create)),
-    (27, Draw::Open),
-    (36, Draw::OpenOrCreate),
-    (9, Draw::Do(Kind::Exists)),
-    (36, Draw::Do(Kind::Rename)),
-    (36, Draw::Do(Kind::Unlink)),
-    (18, Draw::CloneHandle),
-    (45, Draw::DropHandle),
-    (96, Draw::Do(Kind::Write)),
-    (48, Draw::Do(Kind::Batch)),
-    (48, Draw::Do(Kind::Append)),
-    (24, Draw::Do(Kind::Read)),
-    (72, Draw::Do(Kind::SetLen)),
-    (12, Draw::SetLenWait),
-    (48, Draw::Do(Kind::Punch)),
-    (36, Draw::Do(Kind::Allocate)),
-    (54, Draw::Do(Kind::Pin)),
-    (45, Draw::PinMut),
-    (18, Draw::PinRange),
-    (27, Draw::PinAgain),
-    (36, Draw::DropPin),
-    (72, Draw::Store),
-    (18, Draw::Latch),
-    (9, Draw::Unlatch),
-    (9, Draw::Raw),
-    (32, Draw::Do(Kind::Sync)),
-    (16, Draw::Do(Kind::SyncRange)),
-    (16, Draw::Do(Kind::SyncAll)),
-    (16, Draw::Reclaim),
-    (16, Draw::Fill),
+    (36, |from| own(Kind::Create, from)),
+    (27, |from| Step::Open { name: slot(from.choice()) }),
+    (36, |from| Step::OpenOrCreate { name: slot(from.choice()) }),
+    (9, |from| own(Kind::Exists, from)),
+    (36, |from| own(Kind::Rename, from)),
+    (36, |from| own(Kind::Unlink, from)),
+    (18, |from| Step::CloneHandle { object: from.choice() }),
+    (45, |from| Step::DropHandle { object: from.choice() }),
+    (96, |from| own(Kind::Write, from)),
+    (48, |from| own(Kind::Batch, from)),
+    (48, |from| own(Kind::Append, from)),
+    (24, |from| own(Kind::Read, from)),
+    (72, |from| own(Kind::SetLen, from)),
+    (12, |from| Step::SetLenWait { object: from.choice(), len: SPACE.offset(from) }),
+    (48, |from| own(Kind::Punch, from)),
+    (36, |from| own(Kind::Allocate, from)),
+    (54, |from| own(Kind::Pin, from)),
+    (45, |from| Step::PinMut { object: from.choice(), page: SPACE.page(from) }),
+    (18, |from| Step::PinRange { object: from.choice(), at: SPACE.offset(from), len: length(from) as usize }),
+    (27, |from| Step::PinAgain {
+        pin: from.choice(),
+        way: *from.one_of(&[Way::Clone, Way::Number, Way::Address]),
+    }),
+    (36, |from| Step::DropPin { pin: from.choice() }),
+    (72, |from| {
+        let (at, len) = (from.below(PAGE) as usize, from.below(900) as usize);
+        Step::Store { pin: from.choice(), at, len }
+    }),
+    (18, |from| Step::Latch { pin: from.choice(), exclusive: from.once_in(2) }),
+    (9, |from| Step::Unlatch { pin: from.choice() }),
+    (9, |from| Step::Raw { pin: from.choice() }),
+    (32, |from| own(Kind::Sync, from)),
+    (16, |from| own(Kind::SyncRange, from)),
+    (16, |from| own(Kind::SyncAll, from)),
+    (16, |from| Step::Reclaim { chunks: 1 + from.below(63) as usize }),
+    (16, |from| Step::Fill { object: from.choice() }),
 ];
 
-const SPACE: Space = Space { pages: 24, far: true };
+fn own(kind: Kind, from: &mut Random) -> Step {
+    Step::Do(SPACE.draw(kind, from))
+}
 
 /// A step that a thread takes beside others.
-pub fn own_step(from: &mut impl Choices) -> Step {
-    let (draw, object, pin, name) = (from.weighted(OWN), from.choice(), from.choice(), slot(from.choice()));
-    match draw {
-        Draw::Do(kind) => Step::Do(SPACE.draw(kind, from)),
-        Draw::Open => Step::Open { name },
-        Draw::OpenOrCreate => Step::OpenOrCreate { name },
-        Draw::CloneHandle => Step::CloneHandle { object },
-        Draw::DropHandle => Step::DropHandle { object },
-        Draw::SetLenWait => Step::SetLenWait { object, len: SPACE.offset(from) },
-        Draw::PinMut => Step::PinMut { object, page: SPACE.page(from) },
-        Draw::PinRange => Step::PinRange { object, at: SPACE.offset(from), len: length(from) as usize },
-        Draw::PinAgain => {
-            let way = [Way::Clone, Way::Number, Way::Address][from.below(3) as usize];
-            Step::PinAgain { pin, way }
-        }
-        Draw::DropPin => Step::DropPin { pin },
-        Draw::Store => Step::Store { pin, at: from.below(PAGE) as usize, len: from.below(900) as usize },
-        Draw::Latch => Step::Latch { pin, exclusive: from.once_in(2) },
-        Draw::Unlatch => Step::Unlatch { pin },
-        Draw::Raw => Step::Raw { pin },
-        Draw::Reclaim => Step::Reclaim { chunks: 1 + from.below(63) as usize },
-        Draw::Fill => Step::Fill { object },
-    }
+pub fn own_step(from: &mut Random) -> Step {
+    from.weighted(OWN)(from)
 }
 
 /// A step that ends the work of all.
-pub fn common_step(from: &mut impl Choices) -> Step {
+pub fn common_step(from: &mut Random) -> Step {
     match from.below(20) {
         0..=2 => Step::Compare,
         3 => Step::CloseBusy,
@@ -321,7 +291,7 @@ pub fn common_step(from: &mut impl Choices) -> Step {
 }
 
 /// A step that makes files hit the process's limit, or ends that.
-fn limit_step(from: &mut impl Choices) -> Step {
+fn limit_step(from: &mut Random) -> Step {
     if from.once_in(2) { Step::Relax } else { Step::Squeeze { more: from.below(64) << 10 } }
 }
 

@@ -4,25 +4,48 @@ use super::Walk;
 use crate::error::Result;
 use crate::media::content::map_at;
 use crate::media::layout::WORD_SIZE;
+use crate::media::map_seal::{MapSeal, Parts};
 use crate::media::tree::Map;
 use crate::media::words::Words;
 use crate::units::FrameNo;
 
+/// Bytes from the root word of a map to its seal, in a record.
+const SEAL_BEHIND_ROOT: u64 = 7 * WORD_SIZE;
+
+/// What the seal of a map comes to, by the pages that are met.
+struct Met {
+    parts: Parts,
+    seal: MapSeal,
+}
+
 impl<W: Words> Walk<'_, W> {
     pub(super) fn maps(&mut self) -> Result {
-        let maps: Vec<_> = self.objects.values().map(|(head, _)| map_at(head)).collect();
-        maps.into_iter().try_for_each(|map| {
+        let maps: Vec<_> = self.objects.values().map(|(head, _)| (map_at(head), head.map_seal())).collect();
+        maps.into_iter().try_for_each(|(map, said)| {
+            let mut met = Met { parts: Parts::of(self.words.salt(), map.id), seal: MapSeal::default() };
             let root = map.root(self.shape);
             let name = self.map_defect(&map, map.root, 0, map.height());
-            match self.report.take(name, root)? {
-                Some(Some(root)) => self.below(&map, root.frame, 0, root.height),
-                _ => Ok(()),
+            if let Some(Some(root)) = self.report.take(name, root)? {
+                self.below(&map, root.frame, 0, root.height, &mut met)?;
             }
+            if met.seal != said {
+                let (pages, digest) = (met.seal.pages(), met.seal.digest());
+                let detail = format!(
+                    "it has {pages} pages, digest {digest:#x}; the record says {}, {:#x}",
+                    said.pages(),
+                    said.digest()
+                );
+                self.report.find("map-seal", map.at + SEAL_BEHIND_ROOT, detail);
+            }
+            Ok(())
         })
     }
 
     /// A page (level 0), or a node whose words cover pages from `first` on. A frame is entered once: it ends.
-    fn below(&mut self, map: &Map, frame: FrameNo, first: u64, level: u32) -> Result {
+    fn below(&mut self, map: &Map, frame: FrameNo, first: u64, level: u32, met: &mut Met) -> Result {
+        if level == 0 {
+            met.seal.link(met.parts, first, frame);
+        }
         let what = if level == 0 { "a page" } else { "a node" };
         if !self.claim(frame, &format!("{what} of object {}", map.id)) {
             return Ok(());
@@ -38,7 +61,7 @@ impl<W: Words> Walk<'_, W> {
             let name = self.map_defect(map, word, page, level - 1);
             let opened = map.opened(self.shape, word, at, page, level - 1);
             if let Some(Some(child)) = self.report.take(name, opened)? {
-                self.below(map, child, page, level - 1)?;
+                self.below(map, child, page, level - 1, met)?;
             }
         }
         if empty {

@@ -2,10 +2,11 @@
 
 use super::Walk;
 use crate::error::Result;
-use crate::media::directory::{self, LEVELS, Slot};
+use crate::media::directory::{self, CHAIN_MAX, LEVELS, Slot};
 use crate::media::layout::{RootWord, WORD_SIZE};
 use crate::media::orphans;
 use crate::media::record::{self, Head, ObjectSlot, SLOTS};
+use crate::media::slots;
 use crate::media::words::Words;
 use crate::units::FrameNo;
 use std::collections::{BTreeSet, HashSet};
@@ -64,9 +65,13 @@ impl<W: Words> Walk<'_, W> {
     }
 
     fn chain(&mut self, first: ObjectSlot, level: u32, hash: u64, names: &mut HashSet<Vec<u8>>) -> Result {
-        let mut next = Some(first);
+        let (mut next, mut beside) = (Some(first), 0);
         while let Some(slot) = next {
             let at = slot.offset();
+            beside += 1;
+            if beside == CHAIN_MAX + 1 {
+                self.report.find("directory-chain", at, format!("it has more than {CHAIN_MAX} records"));
+            }
             if !self.slots.insert(slot.0) {
                 self.report.find("directory-chain", at, "the record has been met before");
                 return Ok(());
@@ -105,6 +110,7 @@ impl<W: Words> Walk<'_, W> {
         if head.id() == 0 || head.id() >= next || !self.numbers.insert(head.id()) {
             self.report.find("object-number", at, format!("{}, the next new one is {next}", head.id()));
         }
+        self.unknown_field(&head)?;
         if head.size() > record::SIZE_MAX {
             self.report.find("object-size", at, format!("{} bytes", head.size()));
         }
@@ -152,9 +158,16 @@ impl<W: Words> Walk<'_, W> {
         Ok(())
     }
 
+    fn unknown_field(&mut self, head: &Head) -> Result {
+        if let Some((at, what)) = head.unknown_field(self.words)? {
+            self.report.find("record-field", at, what);
+        }
+        Ok(())
+    }
+
     pub(super) fn free_slots(&mut self) -> Result {
         const LIST: &str = "free-slot-list";
-        let mut next = record::first_free(self.words, self.shape);
+        let (mut previous, mut next) = (None, slots::first_free(self.words, self.shape));
         while let Some(Some(slot)) = self.report.take(LIST, next)? {
             if !self.slots.insert(slot.0) {
                 self.report.find(LIST, slot.offset(), "the record has been met before");
@@ -166,7 +179,12 @@ impl<W: Words> Walk<'_, W> {
                 self.report.find(LIST, slot.offset(), "a record in use is on it");
                 break;
             }
-            next = head.next(self.shape);
+            let back = head.previous(self.shape);
+            if self.report.take(LIST, back)?.is_some_and(|back| back != previous) {
+                self.report.find(LIST, slot.offset(), "the record does not name the one before it");
+            }
+            self.unknown_field(&head)?;
+            (previous, next) = (Some(slot), head.next(self.shape));
         }
         Ok(())
     }

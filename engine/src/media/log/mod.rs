@@ -164,6 +164,11 @@ impl Snapshot<'_> {
         }
     }
 
+    /// The log that keeps them.
+    pub(crate) fn log(&self) -> &Log {
+        self.log
+    }
+
     /// What the checks of the words are bound to.
     #[must_use]
     pub fn salt(&self) -> Salt {
@@ -428,6 +433,11 @@ impl Log {
     #[must_use]
     pub fn uuid(&self) -> [u8; 16] {
         self.drawn.uuid
+    }
+
+    /// The hash of a name, by the region's key. With the broken rule it is one that anyone can make equal.
+    pub(crate) fn name_hash(&self, name: &[u8]) -> u64 {
+        if self.rules.broken(Rule::NamesUnkeyed) { name.len() as u64 } else { self.drawn.name_hash(name) }
     }
 
     /// How often the region was opened and changed.

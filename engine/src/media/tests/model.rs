@@ -283,6 +283,8 @@ impl Model {
         for (name, object) in &self.named {
             let record = &listed[name];
             assert_eq!((record.slot, record.size, record.truncating), (object.slot, object.size, object.cut));
+            assert_eq!(record.pages, object.pages.len() as u64);
+            assert_eq!(ledger.pages(object.slot).unwrap(), record.pages);
             assert_eq!(ledger.lookup(name).unwrap(), Some(object.slot));
         }
         for object in self.named.values().chain(&self.unlinked) {

@@ -104,3 +104,29 @@ fn no_record_of_a_step_leaves_a_frame_with_two_owners_or_none() {
         ledger.log().stats().records == before + 1
     });
 }
+
+#[test]
+fn no_record_leaves_a_map_and_its_seal_apart() {
+    needs(Rule::SealSplits, 1 << 20, |ledger| {
+        let slot = create(&ledger, b"a");
+        let frames = ledger.allocate(2, None).unwrap();
+        let before = ledger.log().stats().records;
+        ledger.link(slot, &[(PageIndex(0), frames[0]), (PageIndex(9), frames[1])], None).unwrap();
+        ledger.log().stats().records == before + 1
+    });
+}
+
+#[test]
+fn no_record_leaves_a_frame_of_slots_neither_listed_nor_free() {
+    needs(Rule::SlotsSplit, 1 << 20, |ledger| {
+        let slots: Vec<_> = (0..100_u8).map(|i| create(&ledger, &[i + 1])).collect();
+        let mut most = 0;
+        for (i, slot) in (0..100_u8).zip(slots) {
+            ledger.unlink(&[i + 1]).unwrap();
+            let before = ledger.log().stats().records;
+            finish(|| ledger.drop_step(slot, &mut all_free));
+            most = most.max(ledger.log().stats().records - before);
+        }
+        most == 1
+    });
+}

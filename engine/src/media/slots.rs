@@ -1,0 +1,226 @@
+//! Slots for object records that are free, and the frames they lie in.
+//!
+//! Free slots are a list through their records, doubly linked, so that a whole frame of them leaves it in one record. A frame
+//! whose eight slots are free while more than 64 others are goes back to the allocator with the record that frees the last
+//! one: names that come and go keep no frame for ever. So a slot is not a slot for the life of the region; nothing but the
+//! directory's chains, the lists and open objects names one.
+
+use super::bitmap;
+use super::layout::RootWord;
+use super::log::Txn;
+use super::record::{Head, ObjectSlot, RECORD, SLOTS};
+use super::rules::Rule;
+use super::words::{Shape, WORDS, Words};
+use crate::error::{Error, Result};
+use crate::sync::Mutex;
+use crate::units::FrameNo;
+use std::collections::HashSet;
+
+const WHAT: &str = "list of free slots";
+const FREE_SLOTS: u64 = RootWord::FreeSlots.offset();
+/// Free slots that are kept for the next objects, beside those of the frame that may go.
+const KEPT: usize = 64;
+/// Changes that taking a frame off the list may need: two neighbours of each run of its slots, their links and their sums, the
+/// head of the list, the bit and the slot that becomes free.
+const CHANGES: usize = 56;
+
+/// The first free slot.
+pub(crate) fn first_free(words: &impl Words, shape: Shape) -> Result<Option<ObjectSlot>> {
+    let value = words.salt().place(FREE_SLOTS).open(words.word(FREE_SLOTS)?);
+    let value =
+        value.ok_or_else(|| Error::corrupt(WHAT, FREE_SLOTS, "check bits of its head do not match"))?;
+    ObjectSlot::read(shape, value, WHAT, FREE_SLOTS)
+}
+
+fn set_first(t: &mut Txn<'_>, first: Option<ObjectSlot>) -> Result {
+    t.write(FREE_SLOTS, t.salt().place(FREE_SLOTS).close(ObjectSlot::stored(first)))
+}
+
+/// The head of a slot that is said to be free.
+fn read_free(words: &impl Words, slot: ObjectSlot) -> Result<Head> {
+    let head = Head::read(words, slot)?;
+    match head.kind() {
+        None => Ok(head),
+        Some(_) => Err(Error::corrupt(WHAT, slot.offset(), "a record in use is on it")),
+    }
+}
+
+/// The head of the first free slot. A list that cannot be read there has none: new slots begin another one.
+pub(crate) fn readable_free(words: &impl Words, shape: Shape) -> Result<Option<Head>> {
+    let first = first_free(words, shape).and_then(|slot| slot.map(|slot| read_free(words, slot)).transpose());
+    match first {
+        Ok(Some(head)) if head.next(shape).is_err() => Ok(None),
+        Err(Error::Corrupt { .. }) => Ok(None),
+        first => first,
+    }
+}
+
+/// Takes the first free slot; its head still is that of a free one.
+pub(crate) fn take_free(t: &mut Txn<'_>, shape: Shape) -> Result<Option<Head>> {
+    let Some(head) = readable_free(t, shape)? else { return Ok(None) };
+    // What is behind it and cannot be read is left behind: new slots begin another list.
+    let next = head.next(shape)?.map(|next| read_free(t, next)).transpose();
+    let mut next = if let Err(Error::Corrupt { .. }) = next { None } else { next? };
+    if let Some(next) = &mut next {
+        next.set_previous(None);
+        next.write(t)?;
+    }
+    set_first(t, next.map(|next| next.slot))?;
+    Ok(Some(head))
+}
+
+/// Gives the slot of `head` back; the frame that goes with it, if one does: its bit is cleared.
+pub(crate) fn put_free(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result<Option<FrameNo>> {
+    head.become_free();
+    let Some(gaps) = gaps(t, shape, head.slot)? else {
+        push(t, shape, head)?;
+        return Ok(None);
+    };
+    // Written all the same: who looks for records in frames that nothing names shall find none there.
+    head.write(t)?;
+    gaps.into_iter().try_for_each(|gap| gap.close(t))?;
+    let frame = head.slot.frame();
+    if !t.log().rules().broken(Rule::SlotsSplit) {
+        bitmap::clear(t, shape, [frame].into_iter())?;
+    }
+    Ok(Some(frame))
+}
+
+/// Puts a slot in front of the list.
+fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
+    let first = readable_free(t, shape)?;
+    head.set_next(first.as_ref().map(|first| first.slot));
+    if let Some(mut first) = first {
+        first.set_previous(Some(head.slot));
+        first.write(t)?;
+    }
+    set_first(t, Some(head.slot))?;
+    head.write(t)
+}
+
+/// Where the list is to be closed when the frame of a slot that becomes free goes; `None` when it stays: it holds something
+/// else, too few slots are free without it, or not all that would change can be read.
+fn gaps(t: &Txn<'_>, shape: Shape, freed: ObjectSlot) -> Result<Option<Vec<Gap>>> {
+    if t.room() < CHANGES {
+        return Ok(None);
+    }
+    let mut gaps = Vec::new();
+    let mut look = || {
+        for slot in others(freed) {
+            if Head::read(t, slot)?.kind().is_some() {
+                return Ok(false);
+            }
+        }
+        if !has_others(t, shape, freed.frame())? {
+            return Ok(false);
+        }
+        others(freed).try_for_each(|slot| Gap::behind(t, shape, slot).map(|gap| gaps.extend(gap)))?;
+        Ok(true)
+    };
+    match look() {
+        Ok(true) => Ok(Some(gaps)),
+        Ok(false) | Err(Error::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether more than [`KEPT`] slots of other frames are on the list, which is walked only as far as that takes. It has no
+/// cycle: each record on the way names the one before it, and the first names none.
+fn has_others(t: &Txn<'_>, shape: Shape, frame: FrameNo) -> Result<bool> {
+    let (mut elsewhere, mut previous, mut next) = (0, None, first_free(t, shape)?);
+    while let Some(slot) = next {
+        let head = read_free(t, slot)?;
+        if head.previous(shape)? != previous {
+            return Err(Error::corrupt(WHAT, slot.offset(), "the record does not name the one before it"));
+        }
+        elsewhere += usize::from(slot.frame() != frame);
+        if elsewhere > KEPT {
+            return Ok(true);
+        }
+        (previous, next) = (Some(slot), head.next(shape)?);
+    }
+    Ok(false)
+}
+
+/// The other slots of a slot's frame.
+fn others(slot: ObjectSlot) -> impl Iterator<Item = ObjectSlot> {
+    let first = slot.0 / SLOTS * SLOTS;
+    (first..first + SLOTS).map(ObjectSlot).filter(move |other| *other != slot)
+}
+
+/// A run of the list that lies in one frame: what is before it, and what is behind it.
+struct Gap {
+    previous: Option<ObjectSlot>,
+    next: Option<ObjectSlot>,
+}
+
+impl Gap {
+    /// The run that begins with `first`, if one does.
+    fn behind(t: &Txn<'_>, shape: Shape, first: ObjectSlot) -> Result<Option<Self>> {
+        let inside = |slot: Option<ObjectSlot>| slot.filter(|slot| slot.frame() == first.frame());
+        let previous = read_free(t, first)?.previous(shape)?;
+        if inside(previous).is_some() {
+            return Ok(None);
+        }
+        let named = match previous {
+            None => first_free(t, shape)?,
+            Some(previous) => read_free(t, previous)?.next(shape)?,
+        };
+        let (mut last, mut next) = (first, read_free(t, first)?.next(shape)?);
+        for _ in 0..SLOTS {
+            let Some(slot) = inside(next) else { break };
+            (last, next) = (slot, read_free(t, slot)?.next(shape)?);
+        }
+        let back = next.map(|next| read_free(t, next)?.previous(shape)).transpose()?;
+        if named != Some(first) || inside(next).is_some() || back.is_some_and(|back| back != Some(last)) {
+            return Err(Error::corrupt(WHAT, first.offset(), "a neighbour does not name the record"));
+        }
+        Ok(Some(Self { previous, next }))
+    }
+
+    /// Lets the neighbours name each other.
+    fn close(self, t: &mut Txn<'_>) -> Result {
+        match self.previous {
+            None => set_first(t, self.next)?,
+            Some(previous) => {
+                let mut previous = read_free(t, previous)?;
+                previous.set_next(self.next);
+                previous.write(t)?;
+            }
+        }
+        if let Some(next) = self.next {
+            let mut next = read_free(t, next)?;
+            next.set_previous(self.previous);
+            next.write(t)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes `frame` a record frame: eight free slots, lowest first.
+pub(crate) fn add_frame(t: &mut Txn<'_>, shape: Shape, frame: FrameNo) -> Result {
+    t.zero(frame)?;
+    let first = u64::from(frame.0) * SLOTS;
+    debug_assert_eq!(SLOTS * RECORD, WORDS * 8);
+    let salt = t.salt();
+    (first..first + SLOTS).rev().try_for_each(|slot| push(t, shape, &mut Head::fresh(salt, ObjectSlot(slot))))
+}
+
+/// Record frames that were given back in this opening: a slot in one of them is none any more, whatever its bytes say.
+#[derive(Default)]
+pub(super) struct GivenBack(Mutex<HashSet<FrameNo>>);
+
+impl GivenBack {
+    /// The frame was given back. To be said before it can be used for anything else.
+    pub(super) fn add(&self, frame: FrameNo) {
+        self.0.lock().insert(frame);
+    }
+    /// The frame holds records again.
+    pub(super) fn remove(&self, frame: FrameNo) {
+        self.0.lock().remove(&frame);
+    }
+    /// Whether a slot lies in one of them.
+    pub(super) fn has(&self, slot: ObjectSlot) -> bool {
+        self.0.lock().contains(&slot.frame())
+    }
+}
