@@ -9,8 +9,10 @@ use pagestone_tests::crash::script::Op;
 
 const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (Fdatasync, 512)];
 const LINES: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8)];
-/// More objects than there are slots kept free, and those of some frames more.
-const MANY: usize = 88;
+/// Objects of eleven frames of records, unlinked in the order in which they were made: the tenth frame is the first that goes
+/// back, for 64 slots are kept beside it, and it goes with its last object.
+const OBJECTS: usize = 88;
+const UNLINKED: usize = 80;
 
 /// What a map comes to, and what the object's record says of it, change in one record.
 #[test]
@@ -33,20 +35,18 @@ fn a_frame_of_slots_goes_with_its_bit() {
             let object = live.fresh();
             live.run(0, Op::Create(object, name(0, &n.to_string()))).unwrap();
         };
-        (0..MANY).for_each(make);
+        (0..OBJECTS).for_each(make);
         live.run(0, Op::SyncAll).unwrap();
-        for n in 0..MANY {
+        for n in 0..UNLINKED {
             live.run(0, Op::Unlink(name(0, &n.to_string()), true)).unwrap();
         }
         live.run(0, Op::SyncAll).unwrap();
-        // The frames become something else.
+        // The frame becomes something else.
         let a = live.fresh();
         live.run(0, Op::Create(a, name(0, "a"))).unwrap();
-        live.run(0, Op::Write(a, 0, 40 * PAGE)).unwrap();
-        live.run(0, Op::SyncAll).unwrap();
+        live.run(0, Op::Write(a, 0, 4 * PAGE)).unwrap();
         Ok(())
     }
-    // From a little before the first unlink on that gives a frame back.
-    let since = label(0, MANY + 65, false);
+    let since = label(0, OBJECTS + UNLINKED, false);
     Schedule { rule: Rule::SlotsSplit, media: LINES, since, act }.holds_only_with_its_rule();
 }

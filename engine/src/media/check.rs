@@ -1,7 +1,7 @@
 //! `check`: walks everything on the medium, read-only, and names each defect.
 //!
 //! It trusts nothing: every frame is entered once, every record once, every number is held against its bounds, so it
-//! ends on any bytes. Each kind of defect has a name of its own, listed in [`DEFECTS`]; tests plant each.
+//! ends on any bytes. Each kind of defect has a name of its own, listed in `DEFECTS`; tests plant each.
 
 mod claims;
 mod head;
@@ -91,7 +91,7 @@ const LISTED: usize = 1000;
 /// One defect.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
-    /// Its kind: a name from [`DEFECTS`].
+    /// Its kind: a name from `DEFECTS`.
     pub name: &'static str,
     /// Byte offset in the region.
     pub at: u64,
@@ -124,7 +124,7 @@ pub struct Report {
     /// The defects, in the order in which they were met; at most a thousand.
     pub findings: Vec<Finding>,
     /// What a crash may leave: a copy or a sector that was being written. It harms nothing, and the next change, close
-    /// or move of the log's tail writes it anew. Their names are from [`DEFECTS`], too.
+    /// or move of the log's tail writes it anew. Their names are from `DEFECTS`, too.
     pub repairable: Vec<Finding>,
     /// Defects that were met and are not listed.
     pub unlisted: u64,

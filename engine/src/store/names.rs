@@ -94,7 +94,7 @@ impl Store {
         let replaced = self.engine.with_room(|| {
             self.engine.begin_walk_and_change()?;
             let _names = self.names.lock();
-            let replaced = self.engine.ledger.rename(from.as_ref(), to.as_ref())?;
+            let replaced = self.engine.rename(from.as_ref(), to.as_ref())?;
             Ok(replaced.map(|slot| self.abandon(slot)))
         })?;
         replaced.into_iter().for_each(|gone| self.let_go(gone));
