@@ -76,16 +76,18 @@ impl Engine {
         self.ledger.orphans()?.into_iter().try_for_each(|slot| self.walk(slot))
     }
 
-    /// Takes in the frames of one object. No lock is held between two batches.
+    /// Takes in the frames of one object. No lock is held between two batches: if the object goes meanwhile and another gets
+    /// its slot, the walk goes on in that one, which does no harm.
     fn walk(&self, slot: ObjectSlot) -> Result {
-        let Some((id, _)) = self.ledger.resident(slot)? else { return Ok(()) };
         let mut from = PageIndex(0);
         loop {
-            let batch = match self.ledger.mapped(slot, from..PageIndex(Owner::PAGES_MAX), BATCH) {
-                Ok(batch) => batch,
-                // The object is gone. If another has its slot, that one's links are noted.
-                Err(_) if self.ledger.resident(slot)?.is_none_or(|now| now.0 != id) => return Ok(()),
-                Err(error) => return Err(error),
+            let batch = {
+                // Roles are kept, so the slot is not freed and its frame holds records.
+                let _steady = self.pages.steady();
+                match self.ledger.resident(slot)? {
+                    Some(_) => self.ledger.mapped(slot, from..PageIndex(Owner::PAGES_MAX), BATCH)?,
+                    None => return Ok(()),
+                }
             };
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             self.reverse.fill(slot, &batch);
