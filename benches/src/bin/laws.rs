@@ -1,7 +1,8 @@
 //! `make bench-laws PLACE=folder`: costs that must not grow with unrelated sizes: calls, and the longest time of one.
 #![forbid(unsafe_code)]
 
-use pagestone::{Durability, Object, Result, Store};
+use pagestone::store::frames_at;
+use pagestone::{Durability, Object, PageIndex, Result, Store};
 use pagestone_benches::Machine;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,8 @@ fn main() -> Result<()> {
         .and_then(|()| batches(&path))
         .and_then(|()| freeing(&path))
         .and_then(|()| cuts(&path))
-        .and_then(|()| dirt());
+        .and_then(|()| dirt())
+        .and_then(|()| frames());
     let _ = std::fs::remove_file(&path);
     measured
 }
@@ -163,6 +165,31 @@ fn dirt() -> Result<()> {
             let range = page_syncs(&other, || other.sync_range(0, PAGE))?;
             println!("sync_range of a page beside {DIRTY} dirty ones of its object: {range:.2} us");
         }
+    }
+    Ok(())
+}
+
+/// Pins by address of pages that no descriptor knows: the first, which walks all maps, and the later ones.
+fn frames() -> Result<()> {
+    for pages in [10_000, 100_000, 400_000_u64] {
+        let store = Store::options().open_memory(1 << 20)?;
+        let object = store.create("a")?;
+        object.allocate(0, pages * PAGE)?;
+        let asks = (pages - 1_001).max(1);
+        let first = object.pin(PageIndex(0))?.map_or(std::ptr::null(), |page| page.address());
+        let ask = |n: u64| {
+            let address = first.wrapping_add(((1 + n * (asks / 1_001)) * PAGE) as usize);
+            let begun = Instant::now();
+            frames_at(address, 1)?;
+            Ok::<_, pagestone::Error>(micros(begun))
+        };
+        let walk = ask(0)?;
+        let mut later = (1..1_001).map(ask).collect::<Result<Vec<f64>>>()?;
+        later.sort_by(f64::total_cmp);
+        println!(
+            "frames_at of a page of {pages} that no descriptor knows: {walk:.0} us the first, {:.2} us the later ones",
+            later[later.len() / 2]
+        );
     }
     Ok(())
 }

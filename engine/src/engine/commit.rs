@@ -364,7 +364,9 @@ impl Commit<'_> {
         let touched = pages.iter().filter(|p| p.fresh || !p.logged.is_empty());
         let data = listed(touched.map(|p| p.latched.frame()))?;
         let mut all_logged = room(pages.len())?;
-        let sequence = ledger.append_batch(&parts, &zeros, images, &data)?;
+        let links =
+            || parts.iter().map(|part| (part.slot, &part.links[..])).filter(|part| !part.1.is_empty());
+        let sequence = engine.linking(links, || ledger.append_batch(&parts, &zeros, images, &data))?;
         self.appended = true;
         ledger.retire_payload(sequence, std::mem::take(&mut self.payload));
         let logged =

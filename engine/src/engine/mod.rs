@@ -25,6 +25,7 @@ pub(crate) use stage::Stage;
 pub(crate) use write::Progress;
 
 use crate::error::{Error, Result};
+use crate::lookup::Reverse;
 use crate::media::log::Log;
 use crate::media::rules::{Rule, Rules};
 use crate::media::{AskFate, Fate, Ledger, ObjectSlot};
@@ -48,6 +49,10 @@ pub(crate) struct Engine {
     /// The number of batches committed.
     pub(crate) batches: AtomicU64,
     pub(crate) open: OpenObjects,
+    /// Which pages frames hold.
+    reverse: Reverse,
+    /// Held by the thread that walks all maps for `reverse`.
+    walking: Mutex<()>,
     /// Held only briefly: the thread that does the work holds `settling`.
     pending: Mutex<Pending>,
     /// Whether `pending` has anything to be done soon.
@@ -72,6 +77,8 @@ impl Engine {
             syncs: Syncs::default(),
             batches: AtomicU64::new(0),
             open: OpenObjects::default(),
+            reverse: Reverse::default(),
+            walking: Mutex::new(()),
             closed: AtomicBool::new(false),
         });
         let manager: Weak<dyn SpaceManager> = Arc::<Self>::downgrade(&engine);

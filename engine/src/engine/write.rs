@@ -263,7 +263,8 @@ impl OpenObject {
             if !self.engine.rules.broken(Rule::NtFence) {
                 self.pages.region().memory().fence();
             }
-            match ledger.link(self.slot, fresh, len) {
+            let pages = || std::iter::once((self.slot, fresh));
+            match self.engine.linking(pages, || ledger.link(self.slot, fresh, len)) {
                 Ok(moment) => moment,
                 Err(error) => {
                     self.give_back(fresh);

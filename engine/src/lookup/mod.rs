@@ -5,5 +5,9 @@
 
 mod first_run;
 mod lookaside;
+#[cfg(not(pagestone_loom))]
+mod reverse;
 
 pub use lookaside::Lookaside;
+#[cfg(not(pagestone_loom))]
+pub(crate) use reverse::{Hint, Reverse};

@@ -1,13 +1,14 @@
 //! `check`: walks everything on the medium, read-only, and names each defect.
 //!
 //! It trusts nothing: every frame is entered once, every record once, every number is held against its bounds, so it
-//! ends on any bytes. Each kind of defect has a name of its own, listed in [`DEFECTS`]; tests plant each.
+//! ends on any bytes. Each kind of defect has a name of its own, listed in `DEFECTS`; tests plant each.
 
 mod claims;
 mod head;
 mod maps;
 mod names;
 
+use super::groups;
 use super::log::Log;
 use super::record;
 use super::words::{Shape, Words};
@@ -34,6 +35,15 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "root-word",
         "an unused word of the root frame is not zero, or a counter there is beyond what can be reached",
     ),
+    (
+        "group-table",
+        "the table of groups does not say where a bitmap lies, or names a frame that cannot hold one",
+    ),
+    (
+        "group-tally",
+        "a group's bitmap does not match its seal and its count of free frames: nothing of the group is taken or freed",
+    ),
+    ("group-ahead", "the group behind the last has no bitmap: the region cannot grow into it"),
     ("bitmap-fixed", "the bitmap says that a fixed frame is free"),
     ("bitmap-beyond-end", "the bitmap says that a frame beyond the region's end is allocated"),
     ("frame-owned-twice", "a frame belongs to two owners"),
@@ -81,7 +91,7 @@ const LISTED: usize = 1000;
 /// One defect.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
-    /// Its kind: a name from [`DEFECTS`].
+    /// Its kind: a name from `DEFECTS`.
     pub name: &'static str,
     /// Byte offset in the region.
     pub at: u64,
@@ -114,7 +124,7 @@ pub struct Report {
     /// The defects, in the order in which they were met; at most a thousand.
     pub findings: Vec<Finding>,
     /// What a crash may leave: a copy or a sector that was being written. It harms nothing, and the next change, close
-    /// or move of the log's tail writes it anew. Their names are from [`DEFECTS`], too.
+    /// or move of the log's tail writes it anew. Their names are from `DEFECTS`, too.
     pub repairable: Vec<Finding>,
     /// Defects that were met and are not listed.
     pub unlisted: u64,
@@ -155,6 +165,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
         objects: BTreeMap::new(),
         numbers: HashSet::new(),
         slots: HashSet::new(),
+        entries: Vec::new(),
     };
     walk.directory()?;
     walk.orphans()?;
@@ -162,6 +173,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
     walk.lost_slots()?;
     walk.maps()?;
     walk.busy_table()?;
+    walk.groups()?;
     walk.bitmap()?;
     Ok(walk.report)
 }
@@ -178,6 +190,8 @@ struct Walk<'a, W> {
     numbers: HashSet<u64>,
     /// Slots met: live and free ones.
     slots: HashSet<u64>,
+    /// Of groups whose bitmap was found, ascending.
+    entries: Vec<groups::Entry>,
 }
 
 impl Report {

@@ -2,15 +2,18 @@
 
 use crate::error::{Error, Result};
 use crate::media::ending::Recovery;
+use crate::media::groups;
 use crate::media::layout::{
-    BITMAP_FRAME, DIRECTORY_FRAME, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS,
-    ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE, file_bytes, first_free_frame, initial_frames,
+    BITMAP_FRAMES, DIRECTORY_FRAME, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS,
+    ROOT_FRAME, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE, WORDS_PER_FRAME, file_bytes, first_free_frame,
+    initial_frames,
 };
 use crate::media::log::header::{FORMAT_WRITES, Header};
 use crate::media::log::recovery::recover;
 use crate::media::log::ring::Ring;
 use crate::media::log::{Log, new_epoch};
 use crate::media::rules::Rules;
+use crate::media::seal::Salt;
 use crate::media::superblock::{Drawn, Superblock};
 use crate::region::Region;
 use crate::units::{FRAME_SIZE, REGION_FRAMES_MAX};
@@ -61,7 +64,8 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     for offset in (LOG_HEADER_OFFSETS[0]..first_free_frame(log_frames).offset()).step_by(FRAME_SIZE) {
         memory.write(offset, &zeros)?;
     }
-    for (offset, word) in words(log_frames) {
+    let drawn = Drawn::at_random()?;
+    for (offset, word) in words(log_frames, Salt::new(drawn.salt)) {
         memory.store(offset, word)?;
     }
     let head = LOG_HEADER_OFFSETS[0]..first_free_frame(log_frames).offset();
@@ -73,7 +77,7 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
     for _ in 0..FORMAT_WRITES {
         header.advance(memory, tail, Rules::default())?;
     }
-    let mut superblock = Superblock::of_format(log_frames, Drawn::at_random()?);
+    let mut superblock = Superblock::of_format(log_frames, drawn);
     superblock.write(region, 1)?;
     superblock.sequence = 2;
     superblock.write(region, 0)
@@ -147,20 +151,28 @@ fn may_be_left(log_frames: u32) -> BTreeMap<u64, Option<u64>> {
         let places = (offset..).step_by(WORD_SIZE as usize);
         places.zip(values.map(|(one, other)| (one == other).then_some(one)))
     });
-    words(log_frames).map(|(offset, word)| (offset, Some(word))).chain(of_sectors).collect()
+    let [one, other] = [0, u64::MAX].map(|salt| words(log_frames, Salt::new(salt)));
+    let of_words = one.into_iter().zip(other);
+    let of_words = of_words.map(|((at, one), (_, other))| (at, (one == other).then_some(one)));
+    of_words.chain(of_sectors).collect()
 }
 
-/// The root's words and those of the first bitmap, with their places.
-fn words(log_frames: u32) -> impl Iterator<Item = (u64, u64)> {
+/// Words of the root, of the table of groups and of the first bitmap, with their places.
+fn words(log_frames: u32, salt: Salt) -> Vec<(u64, u64)> {
     let root = [
         (RootWord::Frames.offset(), initial_frames(log_frames).into()),
         (RootWord::NextObject.offset(), 1),
         (RootWord::Directory.offset(), DIRECTORY_FRAME.0.into()),
     ];
-    let bitmap = BITMAP_FRAME.offset();
     let fixed = u64::from(first_free_frame(log_frames).0);
-    let bits = move |word: u64| u64::MAX >> (64 - (fixed - word * 64).min(64));
-    root.into_iter().chain((0..fixed.div_ceil(64)).map(move |word| (bitmap + word * WORD_SIZE, bits(word))))
+    let bits = |word: u64| match fixed.saturating_sub(word * 64) {
+        0 => 0,
+        front => u64::MAX >> (64 - front.min(64)),
+    };
+    let bitmap: Vec<_> = (0..WORDS_PER_FRAME).map(bits).collect();
+    let places = (BITMAP_FRAMES[0].offset()..).step_by(WORD_SIZE as usize);
+    let used = places.zip(bitmap.iter().copied()).filter(|(_, bits)| *bits != 0);
+    root.into_iter().chain(groups::of_format(salt, &bitmap)).chain(used).collect()
 }
 
 /// Opens a formatted region: recovers its log.

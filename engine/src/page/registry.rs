@@ -56,20 +56,32 @@ impl Pages {
             .map(|pfn| self.frame(pfn).ok_or_else(|| self.no_frame(pfn.get())))
             .collect::<Result<_>>()?;
         let manager = self.manager()?;
+        loop {
+            if let Some(pins) = self.pin_all(&*manager, &frames)? {
+                return Ok(pins);
+            }
+            manager.learn_owners()?;
+        }
+    }
+
+    /// Pins all of these frames, if it is known which pages they hold.
+    fn pin_all(&self, manager: &dyn SpaceManager, frames: &[FrameNo]) -> Result<Option<Vec<PageRef>>> {
         // Shared: until the pins are counted, no frame changes its use.
         let _steady = self.roles.read();
         let mut pins = Vec::with_capacity(frames.len());
-        for &frame in &frames {
-            pins.push(self.pin_known(&*manager, frame)?);
+        for &frame in frames {
+            pins.push(self.pin_known(manager, frame)?);
         }
         let unknown: Vec<_> =
             frames.iter().zip(&pins).filter(|(_, pin)| pin.is_none()).map(|(f, _)| *f).collect();
-        let mut owners = if unknown.is_empty() { Vec::new() } else { manager.owners(&unknown)? }.into_iter();
-        let pin = |(frame, pin): (FrameNo, Option<PageRef>)| match pin {
+        let owners = if unknown.is_empty() { Some(Vec::new()) } else { manager.owners(&unknown)? };
+        let Some(owners) = owners else { return Ok(None) };
+        let mut owners = owners.into_iter();
+        let pin = |(frame, pin): (&FrameNo, Option<PageRef>)| match pin {
             Some(pin) => Ok(pin),
-            None => self.pin_owned(frame, owners.next().flatten()),
+            None => self.pin_owned(*frame, owners.next().flatten()),
         };
-        frames.into_iter().zip(pins).map(pin).collect()
+        frames.iter().zip(pins).map(pin).collect::<Result<_>>().map(Some)
     }
 
     /// The state of the descriptor of the frame at `address`. It takes no pin and changes nothing.

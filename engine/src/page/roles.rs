@@ -7,7 +7,7 @@
 
 use super::pages::Pages;
 use crate::frame::{FrameTable, OrphanOutcome};
-use crate::sync::RwLockWriteGuard;
+use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
 use crate::units::FrameNo;
 
 /// The right to take frames out of use.
@@ -31,6 +31,11 @@ impl Pages {
     /// Waits until no pin by number is being made, and blocks new ones.
     pub(crate) fn roles(&self) -> Roles<'_> {
         Roles { pages: self, _lock: self.roles.write() }
+    }
+
+    /// Keeps frames from changing their use. Briefly: those that cut pages off wait.
+    pub(crate) fn steady(&self) -> RwLockReadGuard<'_, ()> {
+        self.roles.read()
     }
 
     /// Whether detached frames wait in the queue.

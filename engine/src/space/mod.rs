@@ -30,6 +30,10 @@ pub trait SpaceManager: Send + Sync {
     /// The caller has latched it.
     fn would_replay(&self, frame: FrameNo) -> bool;
 
-    /// The page of each frame; `None` for free frames, metadata, and pages that were cut off.
-    fn owners(&self, frames: &[FrameNo]) -> Result<Vec<Option<Owner>>>;
+    /// The page of each frame; `None` for free frames, metadata, and pages that were cut off. `None` for all of them if
+    /// [`learn_owners`](Self::learn_owners) has to find it out first.
+    fn owners(&self, frames: &[FrameNo]) -> Result<Option<Vec<Option<Owner>>>>;
+
+    /// Finds out which pages frames hold. It may take long, so the caller keeps no role from changing meanwhile.
+    fn learn_owners(&self) -> Result;
 }

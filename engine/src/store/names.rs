@@ -94,7 +94,7 @@ impl Store {
         let replaced = self.engine.with_room(|| {
             self.engine.begin_walk_and_change()?;
             let _names = self.names.lock();
-            let replaced = self.engine.ledger.rename(from.as_ref(), to.as_ref())?;
+            let replaced = self.engine.rename(from.as_ref(), to.as_ref())?;
             Ok(replaced.map(|slot| self.abandon(slot)))
         })?;
         replaced.into_iter().for_each(|gone| self.let_go(gone));
@@ -164,7 +164,7 @@ impl Store {
 
     /// A handle of the object in a slot, which is opened if necessary. `names` is held.
     fn object(&self, slot: ObjectSlot) -> Result<Object> {
-        Ok(Object { shared: self.engine.share(slot)?, names: Arc::clone(&self.names) })
+        Ok(Object::new(self.engine.share(slot)?, Arc::clone(&self.names)))
     }
 
     /// Handles an object that has lost its name. `names` is held, so no thread opens it meanwhile, and none can

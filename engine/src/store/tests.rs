@@ -1,5 +1,7 @@
 //! What the engine promises beside its own work, shown through a store.
 
+mod frames;
+
 use super::{Object, Store};
 use crate::error::Error;
 use crate::media::layout::RootWord;

@@ -2,14 +2,13 @@
 //! region.
 
 use crate::anatomy::SECTORS;
-use crate::format::{mend_sector, set_word};
+use crate::format::{mend_sector, set_word, write_groups};
 use crate::lives::{self, blames_the_medium};
 use crate::{Many, decode};
 use arbitrary::Arbitrary;
 use pagestone::Error;
 use pagestone::media::layout::{
-    BITMAP_FRAME, DIRECTORY_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAME, RootWord, first_free_frame,
-    initial_frames,
+    DIRECTORY_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAME, RootWord, first_free_frame, initial_frames,
 };
 use pagestone::media::superblock::DRAFT;
 
@@ -79,8 +78,7 @@ impl Input {
             for (n, value) in root.into_iter().enumerate() {
                 set_word(&mut image, RootWord::Frames.offset() as usize + n * 8, value);
             }
-            let fixed = (1 << first_free_frame(LOG_FRAMES_MIN).0) - 1;
-            set_word(&mut image, BITMAP_FRAME.offset() as usize, fixed);
+            write_groups(&mut image, first_free_frame(LOG_FRAMES_MIN).0.into());
         }
         for sector in self.sectors.0.iter().take(8) {
             sector.write(&mut image);

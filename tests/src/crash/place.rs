@@ -1,8 +1,8 @@
 //! What lies where, for stories and for schedules that wait for an event at some place.
 
 use pagestone::media::layout::{
-    BITMAP_FRAME, CURSOR_OFFSET, DIRECTORY_FRAME, LEASE_OFFSET, LOG_FRAME, LOG_HEADER_OFFSETS, ROOT_FRAME,
-    SUPERBLOCK_OFFSETS, first_free_frame,
+    BITMAP_FRAMES, CURSOR_OFFSET, DIRECTORY_FRAME, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, LEASE_OFFSET,
+    LOG_FRAME, LOG_HEADER_OFFSETS, ROOT_FRAME, SUPERBLOCK_OFFSETS, first_free_frame,
 };
 use pagestone::units::{FRAME_SIZE, FrameNo};
 use std::ops::Range;
@@ -36,7 +36,14 @@ pub fn name(offset: u64, log_frames: u32) -> String {
     if log_range(log_frames).contains(&offset) {
         return format!("log byte {:#x}", offset - LOG_FRAME.offset());
     }
-    let named = [(ROOT_FRAME, "root"), (BITMAP_FRAME, "bitmap"), (DIRECTORY_FRAME, "directory root")];
+    let named = [
+        (ROOT_FRAME, "root"),
+        (GROUP_ROOT_FRAME, "root of the groups"),
+        (GROUP_TABLE_FRAME, "table of groups"),
+        (BITMAP_FRAMES[0], "bitmap"),
+        (BITMAP_FRAMES[1], "bitmap ahead"),
+        (DIRECTORY_FRAME, "directory root"),
+    ];
     match named.iter().find(|(f, _)| u64::from(f.0) == frame) {
         Some((_, name)) => (*name).into(),
         None => format!("frame {frame}"),

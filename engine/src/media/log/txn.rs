@@ -6,7 +6,7 @@ use super::shadow::place_of;
 use crate::error::{Error, Result};
 use crate::media::rules::Rule;
 use crate::units::FrameNo;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One operation being built, under the append lock.
 pub struct Txn<'a> {
@@ -17,6 +17,10 @@ pub struct Txn<'a> {
     changed: HashMap<FrameNo, Fresh>,
     /// Data frames of which the record carries bytes.
     images: Vec<FrameNo>,
+    /// Bitmaps and frames of the table of groups that it changes.
+    of_groups: HashSet<FrameNo>,
+    /// Where tallies of groups lie that it changes.
+    tallies: HashSet<u64>,
     bytes_left: u64,
     publishes: bool,
     noted: Sequence,
@@ -28,6 +32,10 @@ pub(super) struct Built {
     pub(super) entries: Vec<Entry>,
     /// Data frames of which the record carries bytes.
     pub(super) images: Vec<FrameNo>,
+    /// Bitmaps and frames of the table of groups that it changes.
+    pub(super) of_groups: HashSet<FrameNo>,
+    /// Words that a record behind this one changes: none, but for a broken rule.
+    pub(super) apart: Vec<Entry>,
     pub(super) publishes: bool,
 }
 
@@ -48,6 +56,8 @@ impl<'a> Txn<'a> {
             entries: Vec::new(),
             changed: HashMap::new(),
             images: Vec::new(),
+            of_groups: HashSet::new(),
+            tallies: HashSet::new(),
             bytes_left: log.record_room(),
             publishes: false,
             noted,
@@ -56,7 +66,12 @@ impl<'a> Txn<'a> {
 
     /// Its end.
     pub(super) fn built(self) -> Built {
-        Built { entries: self.entries, images: self.images, publishes: self.publishes }
+        let apart = |entry: &Entry| matches!(entry, Entry::Word(at, _) if self.tallies.contains(at));
+        let (apart, entries) = match self.log.rules.broken(Rule::TallyApart) {
+            true => self.entries.into_iter().partition(apart),
+            false => (Vec::new(), self.entries),
+        };
+        Built { entries, images: self.images, of_groups: self.of_groups, apart, publishes: self.publishes }
     }
 
     /// The word at byte `offset`, this operation's own changes included.
@@ -120,6 +135,24 @@ impl<'a> Txn<'a> {
         self.changed.entry(frame).or_default().zeroed = true;
         self.entries.push(Entry::Zero(frame));
         Ok(())
+    }
+
+    /// As [`write`](Self::write), a word of a bitmap or of the table of groups.
+    pub(crate) fn write_of_groups(&mut self, offset: u64, value: u64) -> Result {
+        self.of_groups.insert(place_of(offset)?.0);
+        self.write(offset, value)
+    }
+
+    /// As [`write_of_groups`](Self::write_of_groups), the tally of a group.
+    pub(crate) fn write_tally(&mut self, offset: u64, value: u64) -> Result {
+        self.tallies.insert(offset);
+        self.write_of_groups(offset, value)
+    }
+
+    /// As [`zero`](Self::zero), a new bitmap or frame of the table of groups.
+    pub(crate) fn zero_of_groups(&mut self, frame: FrameNo) -> Result {
+        self.of_groups.insert(frame);
+        self.zero(frame)
     }
 
     /// Gives whole lines of a data frame these bytes. The caller holds the frame's exclusive latch until the record is
