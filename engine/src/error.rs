@@ -98,8 +98,9 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
-    /// No frame is free and the region cannot grow.
-    #[error("no space: {why}; nothing was changed, delete something or enlarge the medium")]
+    /// No frame is free and the region cannot grow. Nothing was allocated. A write may have stored bytes to pages that were
+    /// there before.
+    #[error("no space: {why}; delete something or enlarge the medium")]
     NoSpace {
         /// Whether the region or the disk is full.
         why: String,

@@ -1,6 +1,7 @@
 //! Crash states: the explorer's own tests, the mixed workload, and every schedule of the log's rules by name.
 
 mod batches;
+mod groups;
 mod later_lives;
 mod lint;
 mod log_rules;

@@ -216,6 +216,18 @@ fn rule_12_a_step_clears_word_and_bit_together() {
     Schedule { rule: Rule::StepSplits, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
+/// LOG rule 12: a record that changes a bitmap changes what the table of groups says of it.
+#[test]
+fn rule_12_a_bit_and_its_tally_change_together() {
+    fn act(live: &Live) -> Result<(), String> {
+        let a = object(live, 0, "a", 3);
+        live.run(0, Op::SetLen(a, PAGE)).unwrap();
+        live.run(0, Op::SyncAll).unwrap();
+        Ok(())
+    }
+    Schedule { rule: Rule::TallyApart, media: BOTH, since: START, act }.holds_only_with_its_rule();
+}
+
 /// A detached frame is not used again before its last pin is gone: its holder goes on seeing what it pinned.
 #[test]
 fn a_detached_frame_is_not_reused_before_its_last_unpin() {

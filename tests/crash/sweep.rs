@@ -4,7 +4,7 @@
 
 use crate::log_rules::BOTH;
 use crate::store_rules::{PAGE, name, object};
-use pagestone::media::layout::BITMAP_FRAME;
+use pagestone::media::layout::BITMAP_FRAMES;
 use pagestone::region::Identity;
 use pagestone::units::Durability;
 use pagestone_explorer::medium::Medium;
@@ -140,7 +140,7 @@ fn wrap_in_many_threads(live: &Live) {
 /// Why what a step left open at a place may be lost, by the protocol's own rules. `then` is the region at that step.
 fn excuse(place: &str, then: &[u8]) -> Option<&'static str> {
     let free = |frame: usize| {
-        let word = BITMAP_FRAME.offset() as usize + frame / 64 * 8;
+        let word = BITMAP_FRAMES[0].offset() as usize + frame / 64 * 8;
         then[word + frame % 64 / 8] >> (frame % 8) & 1 == 0
     };
     let frame = place.strip_prefix("frame ").and_then(|n| n.parse().ok());

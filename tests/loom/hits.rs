@@ -59,7 +59,7 @@ impl World {
         })
     }
 
-    /// As `Pages::try_pin`: a first touch is undone.
+    /// As `Window::try_pin`: a first touch is undone.
     fn try_pin(&self, frame: FrameNo) -> Option<Pin<'_>> {
         assert_eq!(frame, FRAME);
         match self.table.pin(PFN) {

@@ -3,12 +3,12 @@
 use crate::{PAGE, content, filled, pin};
 use pagestone::Error;
 use pagestone::media::format;
-use pagestone::media::layout::{BITMAP_FRAME, RootWord};
+use pagestone::media::layout::{BITMAP_FRAMES, RootWord};
 use pagestone::media::rules::Rules;
 use pagestone::region::{self, RegionOptions, Source};
 use pagestone::store::{Report, Store};
 use pagestone_fuzzing::format::{
-    HEIGHT, Seal, name_hash, name_key, offset, root, salt, set_root, set_word, word,
+    HEIGHT, Seal, mend_tally, name_hash, name_key, offset, root, salt, set_root, set_word, word,
 };
 use std::path::PathBuf;
 
@@ -73,6 +73,14 @@ fn map_to(image: &mut [u8], name: &str, page: usize, frame: u64) {
     let (id, leaf) = leaf(image, name);
     let sealed = Seal::Map { id, prefix: page as u64, level: 0 }.close(salt(image), frame);
     set_word(image, leaf + page * 8, sealed);
+}
+
+/// Lets the first bitmap say that a frame which is used is free. Only where the group's tally says so too is it believed.
+fn call_free(image: &mut [u8], frame: u64) {
+    let at = offset(BITMAP_FRAMES[0].0.into()) + (frame / 64 * 8) as usize;
+    let bits = word(image, at);
+    assert!(bits & 1 << (frame % 64) != 0);
+    set_word(image, at, bits & !(1 << (frame % 64)));
 }
 
 fn flip(image: &mut [u8], at: usize) {
@@ -310,12 +318,9 @@ fn a_frame_that_the_bitmap_calls_free_is_not_given_to_others_under_a_guard() {
     let region = Region::new(|store| drop((filled(store, "a", 40), filled(store, "b", 3))));
     let mut damaged = 0;
     region.edit(|image| {
-        let bitmap = offset(BITMAP_FRAME.0.into());
         damaged = frame(image, "a", 7);
-        let at = bitmap + (damaged / 64 * 8) as usize;
-        let bits = word(image, at);
-        assert!(bits & 1 << (damaged % 64) != 0);
-        set_word(image, at, bits & !(1 << (damaged % 64)));
+        call_free(image, damaged);
+        mend_tally(image);
     });
     let store = region.open();
     let guarded = Guarded::new(&store, "a", 7).unwrap();
@@ -335,6 +340,35 @@ fn a_frame_that_the_bitmap_calls_free_is_not_given_to_others_under_a_guard() {
         drop(page);
         store.unlink("again").unwrap();
     }
+}
+
+#[test]
+fn a_rotten_bitmap_gives_and_takes_nothing_and_no_other_call_fails() {
+    let region = Region::new(|store| drop((filled(store, "a", 40), filled(store, "b", 3))));
+    region.edit(|image| {
+        let rotten = frame(image, "a", 7);
+        call_free(image, rotten);
+    });
+    let store = region.open();
+    assert!(names(&store.check().unwrap()).contains(&"group-tally"));
+    let before = content(&store.open("a").unwrap());
+    // New pages come of the next group.
+    drop((filled(&store, "c", 30), filled(&store, "d", 3)));
+    store.open("a").unwrap().write_at(3, b"in place").unwrap();
+    store.open("b").unwrap().append(&[7; 9 * PAGE as usize]).unwrap();
+    store.rename("d", "e").unwrap();
+    use_it(&store, "c");
+    assert_eq!(content(&store.open("a").unwrap())[PAGE as usize..], before[PAGE as usize..]);
+    let aside = store.stats().set_aside;
+    assert_eq!(aside, 1, "the group");
+    store.unlink("a").unwrap();
+    assert_eq!(store.stats().set_aside, 2, "and what is to be freed there");
+    use_it(&store, "c");
+    store.close().unwrap();
+    let store = region.open();
+    use_it(&store, "c");
+    assert_eq!(names(&store.check().unwrap()).iter().filter(|name| **name == "group-tally").count(), 1);
+    store.close().unwrap();
 }
 
 #[test]
@@ -487,13 +521,11 @@ fn a_used_frame_that_the_allocator_meets_while_something_is_freed_says_nothing_o
         drop((filled(store, "a", 40), filled(store, "b", 3), filled(store, "c", 3)));
     });
     region.edit(|image| {
-        let bitmap = offset(BITMAP_FRAME.0.into());
         for page in [6, 7] {
             let used = frame(image, "a", page);
-            let at = bitmap + (used / 64 * 8) as usize;
-            let bits = word(image, at);
-            set_word(image, at, bits & !(1 << (used % 64)));
+            call_free(image, used);
         }
+        mend_tally(image);
     });
     let store = region.open();
     let a = store.open("a").unwrap();

@@ -5,9 +5,8 @@ use super::lengths::Lengths;
 use super::map::Map;
 use crate::error::{Error, Result};
 use crate::lookup::Lookaside;
-use crate::media::layout::rank_of;
 use crate::media::{ObjectRecord, ObjectSlot};
-use crate::page::{PageRef, Pages, PinResult};
+use crate::page::{PageRef, Pages, PinResult, Window};
 use crate::space::{Owner, PageSource, Place};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{Mutex, RwLock};
@@ -27,6 +26,8 @@ pub(crate) struct OpenObject {
     pub(crate) id: u64,
     pub(crate) slot: ObjectSlot,
     pub(super) pages: Arc<Pages>,
+    /// What a hit pins through; each handle has a copy.
+    window: Window,
     pub(super) lookaside: Lookaside,
     /// The length that readers see. Changed under `layout`, after the bytes that it uncovers are in place.
     len: AtomicU64,
@@ -69,6 +70,7 @@ impl OpenObject {
             id: record.id,
             slot: record.slot,
             pages: Arc::clone(&engine.pages),
+            window: engine.pages.window(),
             lookaside: Lookaside::new(engine.pages.pfns().frames.min(Owner::PAGES_MAX) as usize),
             len: AtomicU64::new(record.size),
             page_count: AtomicU64::new(PageIndex::pages_for(record.size)),
@@ -118,8 +120,19 @@ impl OpenObject {
     // Inlined: as a call it would return the pin through memory, and stores before the next atomic addition keep the
     // miss of one page from overlapping the next one's.
     #[inline(always)]
-    pub(crate) fn hit(&self, index: PageIndex) -> Option<PageRef> {
-        self.lookaside.pin(index, |frame| self.pages.try_pin(frame))
+    pub(crate) fn hit_through(&self, window: &Window, index: PageIndex) -> Option<PageRef> {
+        self.lookaside.pin(index, |frame| window.try_pin(frame))
+    }
+
+    /// As [`Self::hit_through`], for a call that has no window of its own.
+    #[inline(always)]
+    pub(super) fn hit(&self, index: PageIndex) -> Option<PageRef> {
+        self.hit_through(&self.window, index)
+    }
+
+    /// What a handle pins through.
+    pub(crate) fn window(&self) -> Window {
+        self.window.clone()
     }
 
     /// As [`Self::miss`], kept out of the code of a hit.
@@ -322,8 +335,8 @@ fn met_run(source: &impl PageSource, places: &[Place]) -> Vec<FrameNo> {
     let mut run: Vec<FrameNo> = Vec::new();
     for place in places {
         let Place::Frame(frame) = *place else { break };
-        let rank = run.first().map(|first| rank_of(*first).wrapping_add(run.len() as u32));
-        if rank.is_some_and(|rank| rank_of(frame) != rank) || source.meet(frame).is_err() {
+        let next = run.last().map(|last| last.0.wrapping_add(1));
+        if next.is_some_and(|next| frame.0 != next) || source.meet(frame).is_err() {
             break;
         }
         run.push(frame);

@@ -242,8 +242,8 @@ impl Engine {
         for aside in &self.pending.lock().aside {
             report.set_aside(aside.at, &aside.detail);
         }
-        for (frame, why) in self.ledger.frames_aside() {
-            report.set_aside(frame.offset(), &why);
+        for (at, why) in self.ledger.frames_aside() {
+            report.set_aside(at, &why);
         }
     }
 }

@@ -1,10 +1,8 @@
 //! The first run of an object: the pages from 0 on whose frames follow each other.
 //!
 //! A page in it is found without memory of its own: one word, which every pin shares, says where page 0 is and how
-//! many pages follow. Under a random access to many pages that saves a cache miss per pin. The bitmaps that begin each
-//! group of frames interrupt a run of frames but no run of *ranks*, so the run is counted in these.
+//! many pages follow. Under a random access to many pages that saves a cache miss per pin.
 
-use crate::media::layout::{RANKS_MAX, frame_of_rank, rank_of};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::mutant;
 use crate::units::{FrameNo, PageIndex};
@@ -15,7 +13,7 @@ const PAGES_MASK: u64 = (1 << PAGES_BITS) - 1;
 /// Filled and cut under the same locks as the [`Lookaside`](super::lookaside::Lookaside) it is part of.
 #[derive(Default)]
 pub(super) struct FirstRun {
-    /// Rank of page 0 in the upper half, pages in the lower.
+    /// Frame of page 0 in the upper half, pages in the lower.
     word: AtomicU64,
     /// Pages of the run when it was seen to end there; all ones when that is unknown.
     ends_at: AtomicU32,
@@ -27,8 +25,7 @@ impl FirstRun {
     pub(super) fn find(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
         // ORDERING: Acquire: as a word of the lookaside.
         let word = self.word.load(Ordering::Acquire);
-        let frame = || frame_of_rank(((word >> PAGES_BITS) + index.0) as u32);
-        (index.0 < word & PAGES_MASK).then(|| (frame(), word))
+        (index.0 < word & PAGES_MASK).then(|| (FrameNo(((word >> PAGES_BITS) + index.0) as u32), word))
     }
 
     /// Whether the word is still this one.
@@ -42,16 +39,15 @@ impl FirstRun {
     pub(super) fn push(&self, index: PageIndex, frame: FrameNo) -> bool {
         // ORDERING: Acquire, as `find`.
         let word = self.word.load(Ordering::Acquire);
-        let (rank, pages) = (word >> PAGES_BITS, word & PAGES_MASK);
+        let (first, pages) = (word >> PAGES_BITS, word & PAGES_MASK);
         if index.0 < pages {
             return true;
         }
-        let expected = if pages == 0 { u64::from(rank_of(frame)) } else { rank + pages };
-        let possible = expected != 0 && expected <= RANKS_MAX.into() && pages < PAGES_MASK;
-        if index.0 != pages || u64::from(rank_of(frame)) != expected || !possible {
+        let first = if pages == 0 { u64::from(frame.0) } else { first };
+        if index.0 != pages || u64::from(frame.0) != first + pages || first == 0 || pages == PAGES_MASK {
             return false;
         }
-        let longer = ((expected - pages) << PAGES_BITS) | (pages + 1);
+        let longer = (first << PAGES_BITS) | (pages + 1);
         // ORDERING: Release: a thread that finds the frame here sees the bytes it was linked with. On a failure another
         // thread has pushed: the page is then found another way.
         let order = if mutant("relaxed_fill") { Ordering::Relaxed } else { Ordering::AcqRel };
@@ -104,11 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn a_bitmap_between_two_groups_does_not_end_a_first_run() {
+    fn the_end_of_a_group_does_not_end_a_first_run_and_the_last_frame_is_part_of_one() {
         let run = FirstRun::default();
-        for (index, frame) in [(0, 32766), (1, 32767), (2, 32769)] {
+        for (index, frame) in (0..).zip(u32::MAX - 3..=u32::MAX) {
             assert!(run.push(PageIndex(index), FrameNo(frame)));
         }
-        assert_eq!(run.find(PageIndex(2)).map(|found| found.0), Some(FrameNo(32769)));
+        assert_eq!(run.find(PageIndex(3)).map(|found| found.0), Some(FrameNo(u32::MAX)));
+        run.cut(0);
+        for (index, frame) in [(0, 32766), (1, 32767), (2, 32768)] {
+            assert!(run.push(PageIndex(index), FrameNo(frame)));
+        }
+        assert_eq!(run.find(PageIndex(2)).map(|found| found.0), Some(FrameNo(32768)));
     }
 }

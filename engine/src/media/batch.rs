@@ -3,6 +3,7 @@
 use super::bitmap;
 use super::content::{map_at, new_node};
 use super::ledger::{Ledger, OBJECT_LOCKS};
+use super::loaded::Purpose;
 use super::log::Txn;
 use super::log::payload::{self, Writer};
 use super::log::record::{ENTRY_BYTES, Extent, NODE_ENTRIES, Sequence};
@@ -60,7 +61,7 @@ impl Ledger {
     /// Bytes of entries that a record with these parts and `zeros` frames to zero has left for images; `None` when the
     /// parts alone do not fit one.
     pub fn batch_room(&self, parts: &[BatchPart], zeros: usize) -> Result<Option<u64>> {
-        let mut entries = zeros;
+        let (mut entries, mut changed) = (zeros, 0);
         for part in parts.iter().filter(|part| part.changes_head()) {
             let (pages, map) = (part.pages(), map_at(&self.head(part.slot)?));
             let mut nodes = BTreeSet::new();
@@ -70,7 +71,9 @@ impl Ledger {
             }
             // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
             entries += HEAD_ENTRIES + 2 * pages.len() + (NODE_ENTRIES + 2) * nodes.len();
+            changed += pages.len() + nodes.len();
         }
+        entries += bitmap::tallies_max(self.shape(), changed);
         Ok(self.log.record_room().checked_sub(entries as u64 * ENTRY_BYTES))
     }
 
@@ -121,7 +124,7 @@ impl Ledger {
         }
         self.release(&frames)?;
         let scattered = self.allocator.free_with_blocks()?;
-        let frames = self.allocator.allocate(wanted, None, scattered)?;
+        let frames = self.allocator.allocate(wanted, Purpose::Pages(None), scattered)?;
         if payload::extents_of(&frames).count() as u64 <= pieces {
             return Ok(frames);
         }

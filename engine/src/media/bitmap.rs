@@ -1,15 +1,18 @@
-//! The bitmap: one bit per frame, 1 = allocated, in groups of 32,768 frames with a bitmap frame each.
+//! The bitmap: one bit per frame, 1 = allocated, in groups of 32,768 frames with a bitmap frame each, which the table of groups
+//! names. A change of bits changes the tally of their group in the same record.
 //!
 //! What the medium says and what may be handed out are two things: a frame that was taken but is not linked yet, and
 //! a frame whose freeing record is not passed yet, are free on the medium and busy in the volatile copy of the group.
 //! The copy is made on first use, before any bit of the group changes, so it always covers the medium's.
 
+use super::groups;
 use super::layout::GROUP_FRAMES;
-use super::log::Txn;
+use super::log::{Log, Txn};
+use super::rules::Rule;
 use super::runs::Runs;
 use super::words::{Shape, WORDS, Words};
 use crate::error::{Error, Result};
-use crate::units::FrameNo;
+use crate::units::{FRAMES_PER_BLOCK, FrameNo};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -17,28 +20,34 @@ use std::ops::Range;
 pub(crate) const GROUP_WORDS: u64 = GROUP_FRAMES / 64;
 const _: () = assert!(GROUP_WORDS == WORDS);
 
-/// Byte offset of the word that holds the bit of `frame`, and the bit.
-pub(crate) const fn bit_of(shape: Shape, frame: FrameNo) -> (u64, u64) {
+/// Where the bit of a frame lies: its group, the word of that, and the bit.
+const fn place_of(frame: FrameNo) -> (u64, u64, u64) {
     let (group, place) = (frame.0 as u64 / GROUP_FRAMES, frame.0 as u64 % GROUP_FRAMES);
-    (shape.bitmap(group).offset() + place / 64 * 8, 1 << (place % 64))
+    (group, place / 64, 1 << (place % 64))
+}
+
+/// Byte offset of the word that holds the bit of `frame`, and the bit.
+pub(crate) fn bit_of(words: &impl Words, shape: Shape, frame: FrameNo) -> Result<(u64, u64)> {
+    let (group, place, bit) = place_of(frame);
+    Ok((groups::find(words, shape, group)?.word(place), bit))
 }
 
 /// Whether the medium says that `frame` is allocated.
 pub(crate) fn allocated(words: &impl Words, shape: Shape, frame: FrameNo) -> Result<bool> {
-    let (at, bit) = bit_of(shape, frame);
+    let (at, bit) = bit_of(words, shape, frame)?;
     Ok(words.word(at)? & bit != 0)
 }
 
-/// The bits of `frames`, word by word.
-fn masks(shape: Shape, frames: impl Iterator<Item = FrameNo>) -> Result<BTreeMap<u64, u64>> {
-    let mut masks = BTreeMap::new();
+/// The bits of `frames`, by group and word.
+fn masks(shape: Shape, frames: impl Iterator<Item = FrameNo>) -> Result<BTreeMap<u64, BTreeMap<u64, u64>>> {
+    let mut masks: BTreeMap<u64, BTreeMap<u64, u64>> = BTreeMap::new();
     for frame in frames {
-        let (at, bit) = bit_of(shape, frame);
-        let mask = masks.entry(at).or_insert(0);
+        let (group, place, bit) = place_of(frame);
+        let mask = masks.entry(group).or_default().entry(place).or_insert(0);
         if !shape.ordinary(frame) || *mask & bit != 0 {
             return Err(Error::corrupt(
                 "bitmap",
-                at,
+                frame.offset(),
                 format!("frame {} is fixed, or changes twice", frame.0),
             ));
         }
@@ -47,26 +56,46 @@ fn masks(shape: Shape, frames: impl Iterator<Item = FrameNo>) -> Result<BTreeMap
     Ok(masks)
 }
 
+/// How many tallies change at most where the bits of so many frames do.
+pub(crate) fn tallies_max(shape: Shape, frames: usize) -> usize {
+    frames.min(usize::try_from(shape.groups()).unwrap_or(usize::MAX))
+}
+
 /// Marks `frames` allocated.
 pub(crate) fn set(t: &mut Txn<'_>, shape: Shape, frames: impl Iterator<Item = FrameNo>) -> Result {
-    for (at, mask) in masks(shape, frames)? {
-        let word = t.read(at)?;
-        if word & mask != 0 {
-            return Err(Error::corrupt("bitmap", at, "a frame to be linked is allocated already"));
-        }
-        t.write(at, word | mask)?;
-    }
-    Ok(())
+    change(t, shape, frames, |word, mask| match word & mask {
+        0 => Ok(word | mask),
+        _ => Err("a frame to be linked is allocated already"),
+    })
 }
 
 /// Marks `frames` free.
 pub(crate) fn clear(t: &mut Txn<'_>, shape: Shape, frames: impl Iterator<Item = FrameNo>) -> Result {
-    for (at, mask) in masks(shape, frames)? {
-        let word = t.read(at)?;
-        if word & mask != mask {
-            return Err(Error::corrupt("bitmap", at, "a frame to be freed is free already"));
+    change(t, shape, frames, |word, mask| match word & mask {
+        all if all == mask => Ok(word & !mask),
+        _ => Err("a frame to be freed is free already"),
+    })
+}
+
+/// Changes bits, and the tallies of their groups by the difference of the words as they are read here: a word that rotted
+/// since its group was compared stays one that the seal does not know.
+fn change(
+    t: &mut Txn<'_>,
+    shape: Shape,
+    frames: impl Iterator<Item = FrameNo>,
+    new: impl Fn(u64, u64) -> std::result::Result<u64, &'static str>,
+) -> Result {
+    for (group, words) in masks(shape, frames)? {
+        t.log().uses().expect_group(group)?;
+        let mut entry = groups::find(t, shape, group)?;
+        for (place, mask) in words {
+            let at = entry.word(place);
+            let old = t.read(at)?;
+            let new = new(old, mask).map_err(|why| Error::corrupt("bitmap", at, why))?;
+            t.write_of_groups(at, new)?;
+            entry.change(t, place, old, new);
         }
-        t.write(at, word & !mask)?;
+        entry.write(t)?;
     }
     Ok(())
 }
@@ -79,23 +108,53 @@ pub(crate) struct Group {
     free: u32,
     /// Where they lie side by side.
     runs: Runs,
+    /// The frame of its bitmap.
+    bitmap: Option<FrameNo>,
 }
 
 impl Group {
-    /// The copy of group `group`; frames beyond the region are not to be handed out.
-    pub(crate) fn load(words: &impl Words, shape: Shape, group: u64) -> Result<Self> {
-        let mut copy = vec![0; GROUP_WORDS as usize].into_boxed_slice();
-        words.run(shape.bitmap(group).offset(), &mut copy)?;
+    /// The copy of group `group`; frames beyond the region are not to be handed out. The bitmap is compared with its tally:
+    /// of one that differs, or that cannot be found, no frame is handed out, none is taken back, and no record changes
+    /// its bits.
+    pub(crate) fn load(log: &Log, shape: Shape, group: u64) -> Result<Self> {
+        match Self::compared(log, shape, group) {
+            Err(Error::Corrupt { what, at, why }) => {
+                log.uses().refuse_group(group, at, format!("{what}: {why}"));
+                let all = vec![!0; GROUP_WORDS as usize];
+                Ok(Self { bitmap: None, ..Self::of(all.into()) })
+            }
+            loaded => loaded,
+        }
+    }
+
+    fn compared(log: &Log, shape: Shape, group: u64) -> Result<Self> {
+        let entry = groups::find(log, shape, group)?;
+        let mut copy = log.frame(entry.bitmap)?;
+        if !log.rules().broken(Rule::TallyUnchecked) {
+            entry.compare(log, &copy)?;
+        }
         for (i, word) in copy.iter_mut().enumerate() {
             let (fixed, beyond) = shape.outside(group * GROUP_WORDS + i as u64);
             *word |= fixed | beyond;
         }
-        Ok(Self::of(copy))
+        Ok(Self { bitmap: Some(entry.bitmap), ..Self::of(Box::new(copy)) })
     }
 
     fn of(words: Box<[u64]>) -> Self {
         let free = words.iter().map(|word| word.count_zeros()).sum();
-        Self { runs: Runs::of(&words), words, free }
+        Self { runs: Runs::of(&words), words, free, bitmap: Some(FrameNo(0)) }
+    }
+
+    /// The frame of its bitmap; `None` of a group that is left alone.
+    pub(crate) const fn bitmap(&self) -> Option<FrameNo> {
+        self.bitmap
+    }
+
+    /// The first block of which every frame is free.
+    pub(crate) fn whole_block(&self) -> Option<u32> {
+        const WORDS: usize = (FRAMES_PER_BLOCK / 64) as usize;
+        let mut blocks = self.words.chunks(WORDS);
+        blocks.position(|block| block.iter().all(|&word| word == 0)).map(|n| n as u32)
     }
 
     /// Frames that may be handed out.
@@ -126,6 +185,9 @@ impl Group {
 
     /// Takes `places` back; how many of them were out.
     pub(crate) fn give(&mut self, places: Range<u32>) -> u32 {
+        if self.bitmap.is_none() {
+            return 0;
+        }
         let before = self.free;
         for (n, mask) in masks_of(places) {
             self.free += (self.words[n] & mask).count_ones();
@@ -255,6 +317,14 @@ mod tests {
         assert_eq!(group.parts(70..80), (vec![], alone(70..80)));
         assert_eq!(group.next_free(65), 65..70);
         assert!(Group::of(vec![!0; GROUP_WORDS as usize].into()).next_free(9).is_empty());
+    }
+
+    #[test]
+    fn the_first_whole_block_is_one_that_begins_at_a_multiple() {
+        let mut group = group(&[5..1023, 1100..1700, 2048..2560, 3072..32_768]);
+        assert_eq!(group.whole_block(), Some(4));
+        group.take(2048..2049);
+        assert_eq!(group.whole_block(), Some(6));
     }
 
     #[test]

@@ -7,10 +7,11 @@
 //! - Free runs whose freeing records are passed go back to the disk and become holes: all of them when that is asked
 //!   for, else what is beyond a [limit]. While a run is being punched it is taken, so no thread stores to it.
 
-use super::allocator::{Allocator, Groups, KEPT_FOR_FREEING};
+use super::allocator::{Allocator, KEPT_FOR_FREEING};
 use super::bitmap::Group;
 use super::claim;
 use super::layout::GROUP_FRAMES;
+use super::loaded::Groups;
 use super::rules::Rule;
 use super::words::Shape;
 use crate::error::{Error, Result};
@@ -326,7 +327,7 @@ impl Allocator {
         if !all_free {
             return Ok(0);
         }
-        run.clone().for_each(|frame| self.log.uses().free(FrameNo(frame)));
+        run.clone().for_each(|frame| _ = self.log.uses().free(FrameNo(frame)));
         if matches!(&taken, Err(Error::Io { source, .. }) if source.raw_os_error() == Some(EOPNOTSUPP)) {
             // ORDERING: Relaxed: see `Blocks::found_full`.
             self.blocks.refused.store(true, Ordering::Relaxed);
@@ -348,7 +349,7 @@ impl Allocator {
         for part in unused.chunk_by(|a, b| a + 1 == *b) {
             let _ = self.log.region().take_blocks(bytes_of(&(part[0]..part[part.len() - 1] + 1)));
         }
-        unused.into_iter().for_each(|frame| self.log.uses().free(FrameNo(frame)));
+        unused.into_iter().for_each(|frame| _ = self.log.uses().free(FrameNo(frame)));
     }
 }
 

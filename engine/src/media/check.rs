@@ -9,6 +9,7 @@ mod maps;
 mod names;
 mod root;
 
+use super::groups;
 use super::log::Log;
 use super::record;
 use super::words::{Shape, Words};
@@ -40,6 +41,15 @@ pub const DEFECTS: &[(&str, &str)] = &[
         "root-word",
         "an unused word of the root is not zero, a counter there is beyond what can be reached, or it contradicts the superblock",
     ),
+    (
+        "group-table",
+        "the table of groups does not say where a bitmap lies, or names a frame that cannot hold one",
+    ),
+    (
+        "group-tally",
+        "a group's bitmap does not match its seal and its count of free frames: nothing of the group is taken or freed",
+    ),
+    ("group-ahead", "the group behind the last has no bitmap: the region cannot grow into it"),
     ("bitmap-fixed", "the bitmap says that a fixed frame is free"),
     ("bitmap-beyond-end", "the bitmap says that a frame beyond the region's end is allocated"),
     ("frame-owned-twice", "a frame belongs to two owners"),
@@ -161,6 +171,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
         objects: BTreeMap::new(),
         numbers: HashSet::new(),
         slots: HashSet::new(),
+        entries: Vec::new(),
     };
     walk.roots();
     walk.directory()?;
@@ -169,6 +180,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
     walk.lost_slots()?;
     walk.maps()?;
     walk.busy_table()?;
+    walk.groups()?;
     walk.bitmap()?;
     Ok(walk.report)
 }
@@ -185,6 +197,8 @@ struct Walk<'a, W> {
     numbers: HashSet<u64>,
     /// Slots met: live and free ones.
     slots: HashSet<u64>,
+    /// Of groups whose bitmap was found, ascending.
+    entries: Vec<groups::Entry>,
 }
 
 impl Report {
@@ -217,11 +231,5 @@ impl Report {
             }
             Err(error) => Err(error),
         }
-    }
-}
-
-impl<W: Words> Walk<'_, W> {
-    fn word(&self, at: u64) -> Result<u64> {
-        self.words.word(at)
     }
 }

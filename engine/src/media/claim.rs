@@ -84,7 +84,7 @@ pub(super) fn take_unused(log: &Log, frame: FrameNo) -> bool {
     fence(Ordering::SeqCst);
     let unused = FrameTable::global().peek(log.region().pfn(frame)).is_none();
     if !unused {
-        log.uses().free(frame);
+        let _ = log.uses().free(frame);
     }
     unused
 }

@@ -133,8 +133,9 @@ impl Ledger {
         let mut n = numbers.len();
         loop {
             let nodes = map.missing_nodes(&*self.log, self.shape(), &numbers[..n])?.len();
-            // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit.
-            if n <= 1 || 2 * n + (NODE_ENTRIES + 2) * nodes <= room {
+            // A page: its word and a word of the bitmap. A node: itself, the word that names it, its bit. And the tallies.
+            let tallies = bitmap::tallies_max(self.shape(), n + nodes);
+            if n <= 1 || 2 * n + (NODE_ENTRIES + 2) * nodes + tallies <= room {
                 return Ok((n, nodes));
             }
             n /= 2;

@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::media::ending::Recovery;
+use crate::media::groups;
 use crate::media::layout::{
-    BITMAP_FRAME, DIRECTORY_FRAME, LEASE_OFFSET, LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS,
-    ROOT_FRAMES, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE, WORDS_PER_FRAME, file_bytes, first_free_frame,
-    initial_frames,
+    BITMAP_FRAMES, DIRECTORY_FRAME, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, LEASE_OFFSET, LOG_FRAMES_MAX,
+    LOG_FRAMES_MIN, LOG_HEADER_OFFSETS, ROOT_FRAMES, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE,
+    WORDS_PER_FRAME, file_bytes, first_free_frame, initial_frames,
 };
 use crate::media::log::header::{FORMAT_WRITES, Header};
 use crate::media::log::recovery::recover;
@@ -156,7 +157,7 @@ fn may_be_left(log_frames: u32) -> BTreeMap<u64, (u64, u64)> {
     words.chain(of_sectors).collect()
 }
 
-/// The words of the roots, of the first bitmap and of the directory's root, with their places, and which of their bits are
+/// The words of the roots, of the table of groups, of the first bitmap and of the directory's root, with their places, and which of their bits are
 /// the same in every region.
 fn words(superblock: &Superblock) -> impl Iterator<Item = (u64, u64, u64)> {
     let (salt, log_frames) = (superblock.anchor(Rules::KEPT).salt, superblock.log_frames);
@@ -175,11 +176,23 @@ fn words(superblock: &Superblock) -> impl Iterator<Item = (u64, u64, u64)> {
         (at, word, same)
     });
     let fixed = u64::from(first_free_frame(log_frames).0);
-    let bits = move |word: u64| u64::MAX >> (64 - (fixed - word * 64).min(64));
-    let bitmap = frame(BITMAP_FRAME).zip((0..fixed.div_ceil(64)).map(bits));
+    let bits = |word: u64| match fixed.saturating_sub(word * 64) {
+        0 => 0,
+        front => u64::MAX >> (64 - front.min(64)),
+    };
+    let bitmap: Vec<_> = (0..WORDS_PER_FRAME).map(bits).collect();
+    let groups = groups::of_format(salt, &bitmap).into_iter().flat_map(move |(at, words)| {
+        let entries = at == GROUP_TABLE_FRAME;
+        frame(at).zip(words).enumerate().map(move |(place, (at, word))| match (entries, place) {
+            (true, 1 | 3) => (at, word, !seal::TALLY_MASK),
+            _ => (at, word, seal::VALUE_MASK),
+        })
+    });
+    let bitmap = frame(BITMAP_FRAMES[0]).zip(bitmap).filter(|(_, bits)| *bits != 0);
     let mut directory = [0; WORDS_PER_FRAME as usize];
     salt.blank(DIRECTORY_FRAME, Blank::Node(Node::PLACES), 0, &mut directory);
     roots
+        .chain(groups)
         .chain(bitmap.map(|(at, word)| (at, word, u64::MAX)))
         .chain(frame(DIRECTORY_FRAME).zip(directory).map(|(at, word)| (at, word, seal::VALUE_MASK)))
 }
@@ -195,6 +208,7 @@ fn root_words(superblock: &Superblock) -> Vec<(RootWord, u64)> {
         nothing(RootWord::Orphans),
         nothing(RootWord::BusyTable),
         (RootWord::Directory, DIRECTORY_FRAME.0.into()),
+        (RootWord::GroupRoot, GROUP_ROOT_FRAME.0.into()),
     ];
     own.into_iter().chain(superblock.repeated()).collect()
 }

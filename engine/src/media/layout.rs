@@ -8,14 +8,19 @@
 //! frame 4          lease (first sector)
 //! frame 5          applied cursor (first word)
 //! frames 6, 7      root, twice: the words everything else hangs on
+//! frame 8          root of the table of groups
+//! frame 9          the first frame of that table
 //! frame 10         bitmap of group 0
+//! frame 11         bitmap of group 1, which a region has before the group begins
 //! frame 12         root node of the directory
 //! frames 16 ..     the log, L frames
-//! frames 16 + L .. data and nodes
-//! frame 32768 * g  bitmap of group g, for g >= 1
+//! frames 16 + L .. data, nodes, records, and the bitmaps and tables of later groups
 //! ```
-//! Frames 8, 9, 11 and 13 to 15 are reserved: zero. Frames 0 to 5 are where they are in every region; all else is found by a
-//! word, so that a bad frame can be left.
+//! Frames 13 to 15 are reserved: zero. Frames 0 to 5 are where they are in every region; all else is found by a word, so
+//! that a bad frame can be left.
+//!
+//! No frame of a later group is at a fixed place: the table of groups says where a bitmap lies (`media/groups.rs`), so
+//! that a run of data crosses from one group into the next, and a group or a block of it can be whole.
 //!
 //! What must survive each other lies in different frames, and what the kernel writes by itself, as it does the cursor,
 //! shares none with a sector that must not tear: the kernel and many disks write 4096 bytes at a time.
@@ -33,6 +38,10 @@ pub const WORD_SIZE: u64 = 8;
 pub const WORDS_PER_FRAME: u64 = FRAME_SIZE as u64 / WORD_SIZE;
 /// Frames in an allocation group: the bits of one bitmap frame.
 pub const GROUP_FRAMES: u64 = 8 * FRAME_SIZE as u64;
+/// Groups that one frame of the table of groups describes.
+pub const TABLE_GROUPS: u64 = WORDS_PER_FRAME / 2;
+/// Groups that a region can have.
+pub const GROUPS_MAX: u64 = WORDS_PER_FRAME * TABLE_GROUPS;
 
 /// Byte offsets of the superblock's two copies.
 pub const SUPERBLOCK_OFFSETS: [u64; 2] = [0, FRAME_SIZE as u64];
@@ -46,12 +55,16 @@ pub const CURSOR_OFFSET: u64 = 5 * FRAME_SIZE as u64;
 pub const FIRST_MOVABLE: FrameNo = FrameNo(6);
 /// The two roots in a fresh region.
 pub const ROOT_FRAMES: [FrameNo; 2] = [FrameNo(6), FrameNo(7)];
-/// The bitmap of group 0.
-pub const BITMAP_FRAME: FrameNo = FrameNo(10);
+/// The root of the table of groups in a fresh region.
+pub const GROUP_ROOT_FRAME: FrameNo = FrameNo(8);
+/// The frame of that table for the first groups.
+pub const GROUP_TABLE_FRAME: FrameNo = FrameNo(9);
+/// The bitmaps that a fresh region has: of group 0, and of the group behind it.
+pub const BITMAP_FRAMES: [FrameNo; 2] = [FrameNo(10), FrameNo(11)];
 /// The directory's root node in a fresh region.
 pub const DIRECTORY_FRAME: FrameNo = FrameNo(12);
 /// Frames that hold nothing yet.
-pub const RESERVED_FRAMES: [u32; 6] = [8, 9, 11, 13, 14, 15];
+pub const RESERVED_FRAMES: [u32; 3] = [13, 14, 15];
 /// First frame of the log.
 pub const LOG_FRAME: FrameNo = FrameNo(16);
 
@@ -91,7 +104,7 @@ pub enum RootWord {
     Objects = 5,
     /// Root node of the directory.
     Directory = 8,
-    /// Where the groups' bitmaps are found. There is no such frame yet: 0.
+    /// Root of the table of groups, which says where their bitmaps lie.
     GroupRoot = 9,
     /// Reserved for frames with several owners: 0.
     Shares = 10,
@@ -135,35 +148,6 @@ impl RootWord {
     }
 }
 
-/// The bitmap frame of a group.
-#[must_use]
-pub const fn bitmap_frame(group: u64) -> FrameNo {
-    if group == 0 { BITMAP_FRAME } else { FrameNo((group * GROUP_FRAMES) as u32) }
-}
-
-/// The frame's number among those that are no bitmap of a later group: a run of data that crosses into the next group
-/// stays a run of ranks.
-#[must_use]
-#[inline(always)]
-pub const fn rank_of(frame: FrameNo) -> u32 {
-    frame.0 - frame.0 / GROUP_FRAMES as u32
-}
-
-/// The greatest rank that [`frame_of_rank`] takes: 4 TiB.
-pub const RANKS_MAX: u32 = (1 << 30) - 1;
-
-/// The frame with this rank, which is neither 0 nor above [`RANKS_MAX`].
-///
-/// A pin comes through here, so the division by the 2^15 - 1 ranks of a group is two shifts. With `n = q * (2^15 - 1) + r`
-/// and `q <= 2^15`, `n >> 15` is `q`, or `q - 1` where `r < q`; either way `n + 1 + (n >> 15)` lies between `q * 2^15` and
-/// `q * 2^15 + 2^15 - 1`.
-#[must_use]
-#[inline(always)]
-pub const fn frame_of_rank(rank: u32) -> FrameNo {
-    const SHIFT: u32 = GROUP_FRAMES.trailing_zeros();
-    FrameNo(rank + ((rank + ((rank - 1) >> SHIFT)) >> SHIFT))
-}
-
 /// The first frame that may hold data or nodes; those before it are never given out.
 #[must_use]
 pub const fn first_free_frame(log_frames: u32) -> FrameNo {
@@ -192,31 +176,6 @@ pub const fn file_bytes(frames: u64) -> u64 {
 }
 
 const _: () = assert!(GROUP_FRAMES == 32768 && WORDS_PER_FRAME == 512);
+const _: () = assert!(GROUPS_MAX * GROUP_FRAMES == 1 << u32::BITS);
 const _: () = assert!(file_bytes(initial_frames(LOG_FRAMES_DEFAULT) as u64) <= 512 * 1024);
 const _: () = assert!((first_free_frame(LOG_FRAMES_MAX).0 as u64) < GROUP_FRAMES);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranks_count_every_frame_but_the_bitmaps_of_later_groups() {
-        let mut rank = 0;
-        for number in 0..40 * GROUP_FRAMES as u32 {
-            if number > 0 && u64::from(number) % GROUP_FRAMES == 0 {
-                continue;
-            }
-            assert_eq!(rank_of(FrameNo(number)), rank);
-            assert!(rank == 0 || frame_of_rank(rank) == FrameNo(number));
-            rank += 1;
-        }
-        // Around every group's end, where a rounding error would show.
-        for group in 1..u64::from(RANKS_MAX) / (GROUP_FRAMES - 1) {
-            for frame in [group * GROUP_FRAMES - 1, group * GROUP_FRAMES + 1] {
-                let frame = FrameNo(frame as u32);
-                assert_eq!(frame_of_rank(rank_of(frame)), frame);
-            }
-        }
-        assert_eq!(rank_of(frame_of_rank(RANKS_MAX)), RANKS_MAX);
-    }
-}

@@ -10,6 +10,7 @@
 use super::allocator::{Allocator, KEPT_FOR_FREEING};
 use super::busy::BusyTable;
 use super::check::Report;
+use super::loaded::Purpose;
 use super::log::record::Sequence;
 use super::log::{Log, Txn};
 use super::record::{Head, ObjectSlot};
@@ -67,12 +68,12 @@ impl Ledger {
     /// Takes `n` frames that nothing uses: behind `near` and in one run where that is possible. They are taken in
     /// memory only; `link` them or `release` them.
     pub fn allocate(&self, n: usize, near: Option<FrameNo>) -> Result<Vec<FrameNo>> {
-        self.allocator.allocate(n, near, KEPT_FOR_FREEING)
+        self.allocator.allocate(n, Purpose::Pages(near), KEPT_FOR_FREEING)
     }
 
     /// As [`Self::allocate`], up to the last frame of the region: for what frees more than it takes.
     pub(super) fn allocate_to_free(&self, n: usize) -> Result<Vec<FrameNo>> {
-        self.allocator.allocate(n, None, 0)
+        self.allocator.allocate(n, Purpose::Structures, 0)
     }
 
     /// Takes `welcome` frames of those if there are any. One that turns out to be used is set aside and named by `check`; it
@@ -98,8 +99,9 @@ impl Ledger {
         self.allocator.release_when_unpinned(frames);
     }
 
-    /// Frames that the bitmap calls free and that were found in use: they are out of use in this opening.
-    pub fn frames_aside(&self) -> Vec<(FrameNo, String)> {
+    /// What is out of use in this opening: frames that the bitmap calls free and that were found in use, and groups of frames
+    /// whose bitmap does not match its seal. Each with its byte offset and the reason.
+    pub fn frames_aside(&self) -> Vec<(u64, String)> {
         self.allocator.set_aside()
     }
 
@@ -167,8 +169,9 @@ impl Ledger {
 
     /// Takes `needed` frames, and `welcome` more if there are any.
     pub(super) fn spares(&self, needed: usize, welcome: usize) -> Result<Vec<FrameNo>> {
-        match self.allocate(needed + welcome, None) {
-            Err(error) if error.is_full() && welcome > 0 => self.allocate(needed, None),
+        let take = |n| self.allocator.allocate(n, Purpose::Structures, KEPT_FOR_FREEING);
+        match take(needed + welcome) {
+            Err(error) if error.is_full() && welcome > 0 => take(needed),
             taken => taken,
         }
     }

@@ -7,6 +7,7 @@
 //! word seal   42 bits of value, 22 of check    words of maps, directory nodes, busy table, heads of lists
 //! line sum    32 bits over 7 words and a count lines of the root
 //! head sum    32 bits over 15 words            heads of object records; names with 47
+//! tally       16 bits of count, 48 of seal     a group's bitmap, 512 words
 //! map seal    count 37, digest 27              one an object, over all pages of its map (`map_seal`)
 //! ```
 //! The check of a word is linear in its value, so four flipped bits never pass, whichever they are; garbage passes once in
@@ -23,6 +24,10 @@ pub(crate) const VALUE_BITS: u32 = 42;
 pub(crate) const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
 const MAP: u64 = 0x6d_6170;
 const PLACE: u64 = 0x70_6c61_6365;
+const BITMAP: u64 = 0x62_6974_6d61_70;
+const TALLY_BITS: u32 = 48;
+/// Bits of a tally that are its seal.
+pub(crate) const TALLY_MASK: u64 = (1 << TALLY_BITS) - 1;
 const MAP_SEAL: u64 = 0x6d61_7073_6561_6c00;
 
 /// What all checks of a region are bound to.
@@ -123,6 +128,11 @@ impl Salt {
         crc32c::crc32c_append(sum, &count.to_le_bytes())
     }
 
+    /// Of the bitmap of `group`, wherever that lies.
+    pub(crate) const fn bitmap(self, group: u64) -> BitmapSeal {
+        BitmapSeal { base: mix(self.drawn ^ mix(group ^ BITMAP)) }
+    }
+
     /// What the parts of the seal of a map are made of: those of the map of `tree`.
     pub(crate) const fn map_parts(self, tree: u64) -> u64 {
         mix(self.drawn ^ mix(tree ^ MAP_SEAL))
@@ -155,6 +165,47 @@ impl Seal {
 
     fn check(self, value: u64) -> u64 {
         u64::from(linear(value) >> (u32::BITS - (u64::BITS - VALUE_BITS))) ^ mix(self.seed) >> VALUE_BITS
+    }
+}
+
+/// What the bitmap of a group is compared with: how many bits are zero, and a seal over its words by their places.
+///
+/// Each word has a part of its own in the seal, so a change of some words changes the seal by their parts. A word of zeros
+/// has none: the seal of a bitmap of zeros is known without reading it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct BitmapSeal {
+    base: u64,
+}
+
+impl BitmapSeal {
+    /// The tally of a bitmap of zeros with so many bits.
+    pub(crate) const fn of_zeros(self, bits: u64) -> u64 {
+        bits << TALLY_BITS | self.base & TALLY_MASK
+    }
+
+    /// The tally of these words.
+    pub(crate) fn of(self, words: &[u64]) -> u64 {
+        let zeros = self.of_zeros(u64::from(u64::BITS) * words.len() as u64);
+        let words = words.iter().enumerate();
+        words.fold(zeros, |tally, (place, &word)| self.changed(tally, place as u64, 0, word))
+    }
+
+    /// The tally after the word at `place`, which was `old`, became `new`.
+    pub(crate) const fn changed(self, tally: u64, place: u64, old: u64, new: u64) -> u64 {
+        let seal = (tally ^ self.part(place, old) ^ self.part(place, new)) & TALLY_MASK;
+        // A count that damage made wrong stays so.
+        let free = Self::free(tally) + new.count_zeros() as u64 + (1 << 16) - old.count_zeros() as u64;
+        free << TALLY_BITS | seal
+    }
+
+    /// The zero bits that a tally counts.
+    pub(crate) const fn free(tally: u64) -> u64 {
+        tally >> TALLY_BITS
+    }
+
+    const fn part(self, place: u64, word: u64) -> u64 {
+        let seed = mix(self.base ^ place);
+        mix(seed ^ word) ^ mix(seed)
     }
 }
 
@@ -291,6 +342,41 @@ mod tests {
         assert_eq!(salt.head_sum(9, &[1, 2, 3]), 0xd11c_aa7e);
     }
 
+    /// The tally of a group after these words were changed one by one, and what the words are then.
+    fn changed(seal: BitmapSeal, changes: &[(u64, u64)]) -> (u64, Vec<u64>) {
+        let mut words = vec![0; 512];
+        let mut tally = seal.of_zeros(512 * 64);
+        for &(place, word) in changes {
+            let old = std::mem::replace(&mut words[place as usize], word);
+            tally = seal.changed(tally, place, old, word);
+        }
+        (tally, words)
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_two_words_in_each_others_place_change_the_tally() {
+        let seal = SALT.bitmap(7);
+        let words: Vec<u64> = (0..512).map(|n| if n % 3 == 0 { 0 } else { mix(n) }).collect();
+        let tally = seal.of(&words);
+        assert_eq!(
+            BitmapSeal::free(tally),
+            words.iter().map(|word| u64::from(word.count_zeros())).sum::<u64>()
+        );
+        for (place, &word) in words.iter().enumerate() {
+            for bit in 0..64 {
+                let flipped = seal.changed(tally, place as u64, word, word ^ 1 << bit);
+                assert_ne!(flipped & TALLY_MASK, tally & TALLY_MASK, "word {place}, bit {bit}");
+            }
+            let other = words[(place + 1) % 512];
+            let moved = seal.changed(tally, place as u64, word, other);
+            let moved = seal.changed(moved, (place as u64 + 1) % 512, other, word);
+            assert_eq!(moved == tally, word == other, "word {place}");
+        }
+        for group in (0..2000).filter(|group| *group != 7) {
+            assert_ne!(SALT.bitmap(group).of(&words), tally, "the bitmap of group {group}");
+        }
+    }
+
     proptest! {
         #[test]
         fn flipped_bits_do_the_same_to_every_word(
@@ -315,6 +401,20 @@ mod tests {
             let place = at.index(words.len());
             words[place] ^= 1 << bit;
             prop_assert_ne!(sum, salt(drawn).head_sum(slot, &words));
+        }
+
+        #[test]
+        fn a_tally_by_difference_is_that_of_all_words_and_keeps_what_rotted(
+            changes in prop::collection::vec((0u64..512, any::<u64>()), 1..200), group in 0u64..1 << 17,
+            rot in prop::collection::btree_set(0u64..512 * 64, 1..4), then in (0u64..512, any::<u64>())
+        ) {
+            let seal = SALT.bitmap(group);
+            let (tally, mut words) = changed(seal, &changes);
+            prop_assert_eq!(tally, seal.of(&words));
+            rot.iter().for_each(|bit| words[(bit / 64) as usize] ^= 1 << (bit % 64));
+            prop_assert_ne!(tally, seal.of(&words));
+            let old = std::mem::replace(&mut words[then.0 as usize], then.1);
+            prop_assert_ne!(seal.changed(tally, then.0, old, then.1), seal.of(&words), "it was sealed in");
         }
     }
 }

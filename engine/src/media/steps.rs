@@ -22,6 +22,8 @@ use std::ops::Range;
 const STEP_MAX: usize = 512;
 /// What a page may cost: its bit or table entry, its word or that of its highest freed node, the bits of three nodes.
 const ENTRIES_PER_PAGE: usize = 5;
+/// Frames that a page may free: its own, and three nodes.
+const FRAMES_PER_PAGE: usize = 4;
 
 /// What became of a page that was cut off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +95,11 @@ impl Ledger {
 
     /// How many pages a step takes with this log.
     fn step(&self) -> usize {
-        ((self.log.entries_max() - ENTRIES_BESIDES) / ENTRIES_PER_PAGE).min(STEP_MAX)
+        let room = self.log.entries_max() - ENTRIES_BESIDES;
+        // Each of four frames of a page may lie in a group of its own.
+        let tallies = bitmap::tallies_max(self.shape(), room);
+        let pages = (room - tallies.min(room)) / ENTRIES_PER_PAGE;
+        pages.max(room / (ENTRIES_PER_PAGE + FRAMES_PER_PAGE)).min(STEP_MAX)
     }
 
     /// Makes holes of the first mapped pages in `pages`; `last` joins the record that leaves none, and may free a frame.
@@ -122,7 +128,7 @@ impl Ledger {
             found.iter().try_for_each(|&(_, frame)| self.log.uses().page(frame))?;
             let all = found.len() < self.step() && !skipped;
             self.allocator
-                .load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
+                .load_sound(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
             // Before the fates are asked: nothing but a failing log may come between them and their record.
             let mut spare = self.spares_to_free(table.lacks(found.len()))?;
             let behind = found.last().map_or(pages.end, |&(page, _)| page.0 + 1);
@@ -201,7 +207,7 @@ impl Ledger {
         for part in table.known(frames).chunks(self.step()) {
             part.iter().try_for_each(|&frame| self.log.uses().page(frame))?;
             let freed: Vec<_> = part.iter().chain(table.surplus(part.len())).copied().collect();
-            self.allocator.load(freed.iter().copied())?;
+            self.allocator.load_sound(freed.iter().copied())?;
             let ((), sequence) = self.change(|t, shape| table.remove(t, shape, part))?;
             table.removed(part);
             self.allocator.quarantine(sequence, freed);

@@ -8,15 +8,15 @@
 //!  24 .. to one that only reads        84 log: first frame, 88 frames
 //!  32 .. to none                      104 salt
 //!  40 sequence of the copy            112 key of the hash of names (16 bytes)
-//!  48 uuid (16 bytes)                 128 hints for a repair, as of this opening: frames (64 bits), 140 directory root
+//!  48 uuid (16 bytes)                 128 hints for a repair, as of this opening: frames (64 bits), 136 table of groups, 140 directory root
 //!  64 generation                      508 checksum; all else is zero
 //! ```
 
 use crate::error::{Error, Result};
 use crate::media::layout::{
-    COUNTER_MAX, DIRECTORY_FRAME, FIRST_MOVABLE, GROUP_FRAMES, LEASE_OFFSET, LEAST_BYTES, LOG_FRAME,
-    LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAMES, RootWord, SECTOR_SIZE, SUPERBLOCK_OFFSETS, file_bytes,
-    first_free_frame, initial_frames,
+    COUNTER_MAX, DIRECTORY_FRAME, FIRST_MOVABLE, GROUP_FRAMES, GROUP_ROOT_FRAME, LEASE_OFFSET, LEAST_BYTES,
+    LOG_FRAME, LOG_FRAMES_MAX, LOG_FRAMES_MIN, ROOT_FRAMES, RootWord, SECTOR_SIZE, SUPERBLOCK_OFFSETS,
+    file_bytes, first_free_frame, initial_frames,
 };
 use crate::media::log::header::Header;
 use crate::media::root::Anchor;
@@ -33,7 +33,7 @@ const MAGIC: &[u8; 8] = b"PAGESTN\x01";
 pub const VERSION: u32 = 1;
 /// The draft of format 1 that this build reads and writes, in the upper byte of the features that every opening must know.
 /// The settled format has none, and refuses each of them.
-pub const DRAFT: u64 = 4 << 56;
+pub const DRAFT: u64 = 5 << 56;
 const DRAFTS: u64 = 0xff << 56;
 
 /// What a format draws at random.
@@ -76,6 +76,8 @@ impl Drawn {
 pub struct Hints {
     /// Frames of the region.
     pub frames: u64,
+    /// The root of the table of groups.
+    pub groups: u32,
     /// The directory's root node.
     pub directory: u32,
 }
@@ -145,7 +147,7 @@ impl Superblock {
             drawn: Drawn { uuid: sector.bytes(48), salt: sector.u64(104), name_key: sector.bytes(112) },
             log_frames: sector.u32(88),
             roots: [76, 80].map(|at| FrameNo(sector.u32(at))),
-            hints: Hints { frames: sector.u64(128), directory: sector.u32(140) },
+            hints: Hints { frames: sector.u64(128), groups: sector.u32(136), directory: sector.u32(140) },
             found: sector.clone(),
         }
     }
@@ -173,7 +175,8 @@ impl Superblock {
         s.put_u32(88, log_frames);
         s.put_u64(104, drawn.salt);
         s.put(112, &drawn.name_key);
-        let hints = Hints { frames: initial_frames(log_frames).into(), directory: DIRECTORY_FRAME.0 };
+        let (groups, directory) = (GROUP_ROOT_FRAME.0, DIRECTORY_FRAME.0);
+        let hints = Hints { frames: initial_frames(log_frames).into(), groups, directory };
         Self { sequence: 1, drawn, generation: 0, log_frames, roots: ROOT_FRAMES, hints, found: s }
     }
 
@@ -184,6 +187,7 @@ impl Superblock {
         s.put_u64(40, self.sequence);
         s.put_u64(64, self.generation);
         s.put_u64(128, self.hints.frames);
+        s.put_u32(136, self.hints.groups);
         s.put_u32(140, self.hints.directory);
         s
     }
@@ -231,7 +235,7 @@ impl Superblock {
         if self.found.u64(16) != 0 {
             return None;
         }
-        let spare = [92..104, 136..140, 144..SECTOR_SIZE - 4];
+        let spare = [92..104, 144..SECTOR_SIZE - 4];
         spare.into_iter().flatten().find(|&at| self.found.bytes::<1>(at) != [0])
     }
 

@@ -1,4 +1,4 @@
-//! What each frame is used for, as far as this opening has met it: two bits a frame, in memory.
+//! What each frame is used for, as far as this opening has met it: four bits a frame, in memory.
 //!
 //! The medium says it in several places, which may contradict each other where it is damaged or was forged: a free bit of
 //! a frame that holds a page, two words that name one frame, a word of a map that names a node. Bytes of pages lie under
@@ -8,22 +8,28 @@
 //! | use | stated by | when |
 //! |---|---|---|
 //! | page | a lookup | before the frame of a page is remembered or pinned, under a lock that keeps the page from being cut off |
+//! | of the groups | a look at their table | before a bitmap or a frame of the table is read |
 //! | structure | an append | before a record changes words of the frame |
 //! | taken | the allocator | when it hands the frame out, which has no use yet |
 //! | page | a link | before the record that maps the frame |
 //! | nothing | the allocator | when the frame may be handed out again |
 //!
 //! A walk that only reads structures states nothing: it may be of a moment that has passed.
+//!
+//! What a group is refused for is stated here too: no record changes bits of one that does not match its seal.
 
 use super::layout::GROUP_FRAMES;
 use crate::error::{Error, Result};
+use crate::sync::RwLock;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::units::FrameNo;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Frames in a word.
-const PER_WORD: u64 = 32;
-const BITS: u64 = 0b11;
+const PER_WORD: u64 = 64 / WIDTH;
+const WIDTH: u64 = 4;
+const BITS: u64 = (1 << WIDTH) - 1;
 
 /// What a frame is used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +42,8 @@ pub(crate) enum Use {
     Structure,
     /// Handed out, and not linked yet.
     Taken,
+    /// A bitmap, or words of the table of groups.
+    Groups,
 }
 
 impl Use {
@@ -44,7 +52,8 @@ impl Use {
             0 => Self::Unmet,
             1 => Self::Page,
             2 => Self::Structure,
-            _ => Self::Taken,
+            3 => Self::Taken,
+            _ => Self::Groups,
         }
     }
     /// In words.
@@ -54,6 +63,7 @@ impl Use {
             Self::Page => "a page of an object",
             Self::Structure => "a structure of the region",
             Self::Taken => "what is being written just now",
+            Self::Groups => "a bitmap or a part of the table of groups",
         }
     }
 }
@@ -64,12 +74,33 @@ type Words = Box<[AtomicU64]>;
 pub(crate) struct Uses {
     /// One for each group; made when a frame of it is met.
     groups: Box<[OnceLock<Words>]>,
+    /// Groups whose bitmap is not what its seal says, and why.
+    refused: RwLock<BTreeMap<u64, (u64, String)>>,
 }
 
 impl Uses {
     /// Of a region that may have `frames` frames: none was met.
     pub(crate) fn new(frames: u64) -> Self {
-        Self { groups: (0..frames.div_ceil(GROUP_FRAMES)).map(|_| OnceLock::new()).collect() }
+        let groups = (0..frames.div_ceil(GROUP_FRAMES)).map(|_| OnceLock::new()).collect();
+        Self { groups, refused: RwLock::default() }
+    }
+
+    /// States that no record changes bits of `group` in this opening: of what is wrong at a byte, and why.
+    pub(crate) fn refuse_group(&self, group: u64, at: u64, why: String) {
+        self.refused.write().entry(group).or_insert((at, why));
+    }
+
+    /// The groups of which that was stated: where, and why.
+    pub(crate) fn refused_groups(&self) -> Vec<(u64, String)> {
+        self.refused.read().values().cloned().collect()
+    }
+
+    /// Refuses a group of which that was stated.
+    pub(crate) fn expect_group(&self, group: u64) -> Result {
+        match self.refused.read().get(&group) {
+            Some((at, why)) => Err(Error::corrupt("group", *at, why.clone())),
+            None => Ok(()),
+        }
     }
 
     /// What `frame` was met as.
@@ -95,6 +126,11 @@ impl Uses {
         self.state(frame, Use::Structure, &[Use::Unmet, Use::Taken, Use::Structure])
     }
 
+    /// States that `frame` holds a bitmap, or words of the table of groups.
+    pub(crate) fn of_groups(&self, frame: FrameNo) -> Result {
+        self.state(frame, Use::Groups, &[Use::Unmet, Use::Taken, Use::Groups])
+    }
+
     /// States that `frame` is handed out.
     pub(crate) fn take(&self, frame: FrameNo) -> Result {
         self.state(frame, Use::Taken, &[Use::Unmet])
@@ -108,17 +144,17 @@ impl Uses {
         }
     }
 
-    /// Refuses a frame that was met as a page.
-    pub(crate) fn refuse_page(&self, frame: FrameNo) -> Result {
+    /// Refuses a frame that was met as what is no node.
+    pub(crate) fn refuse_as_node(&self, frame: FrameNo) -> Result {
         match self.of(frame) {
-            Use::Page => Err(contradiction(frame, Use::Page, Use::Structure)),
+            met @ (Use::Page | Use::Groups) => Err(contradiction(frame, met, Use::Structure)),
             _ => Ok(()),
         }
     }
 
-    /// `frame` is used for nothing any more.
-    pub(crate) fn free(&self, frame: FrameNo) {
-        self.change(frame, |_| Some(Use::Unmet));
+    /// `frame` is used for nothing any more; what it was.
+    pub(crate) fn free(&self, frame: FrameNo) -> Use {
+        self.change(frame, |_| Some(Use::Unmet))
     }
 
     fn state(&self, frame: FrameNo, new: Use, fits: &[Use]) -> Result {
@@ -151,7 +187,7 @@ impl Uses {
 /// Group, word and shift of a frame.
 const fn place(frame: FrameNo) -> (usize, usize, u64) {
     let (group, rest) = (frame.0 as u64 / GROUP_FRAMES, frame.0 as u64 % GROUP_FRAMES);
-    (group as usize, (rest / PER_WORD) as usize, rest % PER_WORD * 2)
+    (group as usize, (rest / PER_WORD) as usize, rest % PER_WORD * WIDTH)
 }
 
 #[cold]
@@ -168,30 +204,32 @@ mod tests {
     fn a_second_use_that_does_not_fit_is_refused_and_changes_nothing() {
         let uses = Uses::new(GROUP_FRAMES + 9);
         type State = fn(&Uses, FrameNo) -> Result;
-        let states: [(State, &[Use], Use); 4] = [
+        let states: [(State, &[Use], Use); 5] = [
             (Uses::page, &[Use::Unmet, Use::Page], Use::Page),
             (Uses::link, &[Use::Unmet, Use::Taken], Use::Page),
             (Uses::structure, &[Use::Unmet, Use::Taken, Use::Structure], Use::Structure),
             (Uses::take, &[Use::Unmet], Use::Taken),
+            (Uses::of_groups, &[Use::Unmet, Use::Taken, Use::Groups], Use::Groups),
         ];
         type Begin = fn(&Uses, FrameNo);
-        let begin: [(Use, Begin); 4] = [
+        let begin: [(Use, Begin); 5] = [
             (Use::Unmet, |_, _| ()),
             (Use::Page, |uses, frame| uses.page(frame).unwrap()),
             (Use::Structure, |uses, frame| uses.structure(frame).unwrap()),
             (Use::Taken, |uses, frame| uses.take(frame).unwrap()),
+            (Use::Groups, |uses, frame| uses.of_groups(frame).unwrap()),
         ];
         for frame in [0, 31, 32, 32_767, 32_768, 32_776].map(FrameNo) {
             for (old, begin) in begin {
                 for (state, fits, new) in states {
-                    uses.free(frame);
+                    let _ = uses.free(frame);
                     begin(&uses, frame);
                     let refused = state(&uses, frame).is_err();
                     assert_eq!(refused, !fits.contains(&old), "{old:?} to {new:?}");
                     assert_eq!(uses.of(frame), if refused { old } else { new });
                 }
             }
-            uses.free(frame);
+            let _ = uses.free(frame);
         }
         assert!([0, 1, 30, 33, 40_000].iter().all(|frame| uses.of(FrameNo(*frame)) == Use::Unmet));
     }

@@ -28,6 +28,10 @@ pub(crate) trait Words {
     /// `frame`, whose words are to be read as a node's: not one that was met as a page.
     fn node(&self, frame: FrameNo) -> Result<FrameNo>;
 
+    /// `frame`, whose words are to be read as a bitmap's or those of the table of groups: not one that was met as anything
+    /// else. It is that from now on.
+    fn of_groups(&self, frame: FrameNo) -> Result<FrameNo>;
+
     /// Where the words of the root are.
     fn roots(&self) -> &Roots;
 
@@ -60,7 +64,10 @@ impl Words for Log {
         self.read_run(at, into)
     }
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
-        self.uses().refuse_page(frame).map(|()| frame)
+        self.uses().refuse_as_node(frame).map(|()| frame)
+    }
+    fn of_groups(&self, frame: FrameNo) -> Result<FrameNo> {
+        self.uses().of_groups(frame).map(|()| frame)
     }
     fn roots(&self) -> &Roots {
         self.roots()
@@ -78,7 +85,10 @@ impl Words for Txn<'_> {
         self.read_run(at, into)
     }
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
-        self.log().uses().refuse_page(frame).map(|()| frame)
+        self.log().uses().refuse_as_node(frame).map(|()| frame)
+    }
+    fn of_groups(&self, frame: FrameNo) -> Result<FrameNo> {
+        self.log().uses().of_groups(frame).map(|()| frame)
     }
     fn roots(&self) -> &Roots {
         self.log().roots()
@@ -102,6 +112,9 @@ impl Words for Snapshot<'_> {
     }
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
         // What the frame is used for now says nothing of that moment.
+        Ok(frame)
+    }
+    fn of_groups(&self, frame: FrameNo) -> Result<FrameNo> {
         Ok(frame)
     }
     fn roots(&self) -> &Roots {
@@ -134,14 +147,15 @@ impl Shape {
         self.frames.div_ceil(layout::GROUP_FRAMES)
     }
 
-    /// The frame that holds group `group`'s bits.
-    pub(crate) const fn bitmap(self, group: u64) -> FrameNo {
-        layout::bitmap_frame(group)
+    /// Whether `frame` is part of what a format makes: head, log, the first bitmaps, the directory's root.
+    pub(crate) const fn fixed(self, frame: FrameNo) -> bool {
+        frame.0 < layout::first_free_frame(self.log_frames).0
     }
 
-    /// Whether `frame` is part of the fixed furniture: head, log, directory root, bitmaps.
-    pub(crate) const fn fixed(self, frame: FrameNo) -> bool {
-        frame.0 < layout::first_free_frame(self.log_frames).0 || frame.0 as u64 % layout::GROUP_FRAMES == 0
+    /// Whether `frame` exists and may be a structure that is found by a word: an ordinary one, or one that a format makes.
+    pub(crate) const fn found(self, frame: FrameNo) -> bool {
+        let made = frame.0 >= layout::GROUP_ROOT_FRAME.0 && frame.0 < layout::LOG_FRAME.0;
+        made || self.ordinary(frame)
     }
 
     /// Whether `frame` exists and may belong to an object, a node or a record.
@@ -152,11 +166,11 @@ impl Shape {
     /// The bits of the `word`-th word of all bitmaps that belong to fixed frames, and those beyond the region's end.
     pub(crate) fn outside(self, word: u64) -> (u64, u64) {
         let first = word * 64;
-        // Fixed frames are at the front of group 0 and the first of each other group.
-        let fixed = if first < layout::GROUP_FRAMES { first..first + 64 } else { first..first + 1 };
-        let fixed = fixed
-            .filter(|&frame| frame < self.frames && self.fixed(FrameNo(frame as u32)))
-            .fold(0, |bits, frame| bits | 1 << (frame - first));
+        let fixed = match u64::from(layout::first_free_frame(self.log_frames).0).saturating_sub(first) {
+            0 => 0,
+            front @ 1..64 => !(!0 << front),
+            _ => !0,
+        };
         let beyond = match self.frames.saturating_sub(first) {
             0 => !0,
             inside @ 1..64 => !0 << inside,
@@ -182,9 +196,11 @@ mod tests {
     fn shape_knows_the_fixed_frames() {
         let shape = Shape { log_frames: 64, frames: layout::GROUP_FRAMES + 10 };
         assert_eq!(shape.groups(), 2);
-        assert_eq!((shape.bitmap(0), shape.bitmap(1)), (FrameNo(10), FrameNo(layout::GROUP_FRAMES as u32)));
         assert!(!shape.ordinary(FrameNo(79)) && shape.ordinary(FrameNo(80)));
-        assert!(!shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32)));
+        assert!(shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32)));
+        for (frame, found) in [(7, false), (8, true), (15, true), (16, false), (79, false), (80, true)] {
+            assert_eq!(shape.found(FrameNo(frame)), found, "{frame}");
+        }
         assert!(shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32 + 9)));
         assert!(!shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32 + 10)));
         for word in 0..2 * layout::GROUP_FRAMES / 64 {

@@ -49,6 +49,7 @@ mod registry;
 mod roles;
 mod run;
 mod sync;
+mod window;
 
 pub use crate::frame::PINS_MAX;
 pub(crate) use guards::must_hold_none;
@@ -62,3 +63,4 @@ pub use registry::frames_at;
 pub(crate) use roles::{Detached, Roles};
 pub use run::{PinnedRange, ReadRange};
 pub(crate) use sync::Dirt;
+pub(crate) use window::Window;

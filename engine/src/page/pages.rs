@@ -3,6 +3,7 @@
 use super::dirty::DirtMap;
 use super::kept::Kept;
 use super::pin::{PageInfo, PageRef};
+use super::window::{Places, Window};
 use crate::error::{Error, Result};
 use crate::frame::{Descriptor, FrameTable, PinOutcome, Pinned, Snapshot, UnpinOutcome};
 use crate::region::{Region, last_put};
@@ -21,11 +22,9 @@ const HOLD_LOOK: Duration = Duration::from_millis(50);
 /// It outlives every pin that it made: if a store ends while there are pins, its pages stay in the list of closing
 /// regions.
 pub struct Pages {
-    /// The base from which a pin computes its address and pfn, copied from the region for the hit path.
-    base: NonNull<u8>,
+    /// Where bytes and descriptors of frames are.
+    places: Places,
     first: Pfn,
-    /// One descriptor for each frame of the region's window.
-    descriptors: &'static [Descriptor],
     region: Arc<Region>,
     /// Where writers note what they dirty; none where nothing can be made durable.
     pub(super) dirty: Option<DirtMap>,
@@ -34,12 +33,6 @@ pub struct Pages {
     pub(super) roles: RwLock<()>,
     manager: OnceLock<Weak<dyn SpaceManager>>,
 }
-
-// SAFETY: `base` is an address inside the region's mapping, which any thread may use. The bytes there are accessed
-// only under latches or by atomic loads. All other fields are Send and Sync.
-unsafe impl Send for Pages {}
-// SAFETY: as above.
-unsafe impl Sync for Pages {}
 
 impl Pages {
     /// The pages of `region`. No thread finds them by address before [`Self::publish`].
@@ -59,9 +52,8 @@ impl Pages {
             ),
         })?;
         Ok(Arc::new(Self {
-            base,
+            places: Places::new(base, descriptors),
             first: region.base(),
-            descriptors,
             region,
             dirty,
             kept: Kept::default(),
@@ -116,7 +108,7 @@ impl Pages {
     /// All pfns that the region may use when it grows.
     #[must_use]
     pub fn pfns(&self) -> PfnRange {
-        PfnRange::new(self.first, self.descriptors.len() as u64)
+        PfnRange::new(self.first, self.places.len() as u64)
     }
 
     /// The pfn of a frame of this region.
@@ -131,45 +123,38 @@ impl Pages {
     #[inline]
     pub(crate) fn frame(&self, pfn: Pfn) -> Option<FrameNo> {
         let number = pfn.get().checked_sub(self.first.get())?;
-        (number < self.descriptors.len() as u64).then_some(FrameNo(number as u32))
+        (number < self.places.len() as u64).then_some(FrameNo(number as u32))
     }
 
     /// The frame that contains `address`.
     #[must_use]
     pub(crate) fn frame_at(&self, address: *const u8) -> Option<FrameNo> {
-        let offset = address.addr().checked_sub(self.base.addr().get())? as u64;
+        let offset = address.addr().checked_sub(self.places.base().addr().get())? as u64;
         let number = offset / FRAME_SIZE as u64;
-        (number < self.descriptors.len() as u64).then_some(FrameNo(number as u32))
-    }
-
-    /// The distance in bytes from the region's first descriptor to this one, which belongs to the region.
-    #[inline(always)]
-    fn distance(&self, descriptor: &'static Descriptor) -> usize {
-        std::ptr::from_ref(descriptor).addr() - self.descriptors.as_ptr().addr()
+        (number < self.places.len() as u64).then_some(FrameNo(number as u32))
     }
 
     /// The frame with this descriptor.
     #[inline(always)]
     pub(super) fn frame_of(&self, descriptor: &'static Descriptor) -> FrameNo {
-        FrameNo((self.distance(descriptor) / size_of::<Descriptor>()) as u32)
+        self.places.frame_of(descriptor)
     }
 
-    /// The address of the bytes of the frame with this descriptor.
+    /// Where the bytes of the frame with this descriptor are.
     #[inline(always)]
     pub(super) fn address_of(&self, descriptor: &'static Descriptor) -> NonNull<u8> {
-        // One multiplication with the real size of a descriptor; in models it differs.
-        let offset = match FRAME_SIZE % size_of::<Descriptor>() {
-            0 => self.distance(descriptor) * (FRAME_SIZE / size_of::<Descriptor>()),
-            _ => self.distance(descriptor) / size_of::<Descriptor>() * FRAME_SIZE,
-        };
-        // SAFETY: the window is mapped whole, and has a frame for each of its descriptors.
-        unsafe { self.base.add(offset) }
+        self.places.address_of(descriptor)
+    }
+
+    /// What a handle pins through.
+    pub(crate) fn window(self: &Arc<Self>) -> Window {
+        Window::new(self.places, Arc::clone(self))
     }
 
     /// The descriptor of a frame, if the window contains the frame.
     #[inline(always)]
     pub(super) fn descriptor(&self, frame: FrameNo) -> Option<&'static Descriptor> {
-        self.descriptors.get(frame.0 as usize)
+        self.places.descriptor(frame)
     }
 
     /// A frame that the caller has pinned.
@@ -177,22 +162,11 @@ impl Pages {
         Some(Pinned::of_process(self.pfn(frame), self.descriptor(frame)?))
     }
 
-    /// Pins `frame` if that needs only the count. The caller must validate after the pin what the frame is used for.
-    #[inline(always)]
-    pub(crate) fn try_pin(&self, frame: FrameNo) -> Option<PageRef> {
-        let descriptor = self.descriptor(frame)?;
-        let address = self.address_of(descriptor);
-        match descriptor.pin() {
-            Ok(()) => Some(PageRef::at(address, self, descriptor)),
-            Err(word) => self.settle_pin(descriptor, word),
-        }
-    }
-
     /// The rest of a pin that needs more than the count: the second pin of a frame, or one that is refused. A first
     /// touch is undone: the caller looks the page up again and then knows whose frame it is.
     #[cold]
     #[inline(never)]
-    fn settle_pin(&self, descriptor: &'static Descriptor, word: Snapshot) -> Option<PageRef> {
+    pub(super) fn settle_pin(&self, descriptor: &'static Descriptor, word: Snapshot) -> Option<PageRef> {
         let pfn = self.pfn(self.frame_of(descriptor));
         let table = FrameTable::global();
         if word.live() && table.idle_owner(pfn).is_none_or(|owner| owner == 0) {

@@ -164,7 +164,7 @@ impl Store {
 
     /// A handle of the object in a slot, which is opened if necessary. `names` is held.
     fn object(&self, slot: ObjectSlot) -> Result<Object> {
-        Ok(Object { shared: self.engine.share(slot)?, names: Arc::clone(&self.names) })
+        Ok(Object::new(self.engine.share(slot)?, Arc::clone(&self.names)))
     }
 
     /// Handles an object that has lost its name. `names` is held, so no thread opens it meanwhile, and none can

@@ -4,7 +4,7 @@ use super::Store;
 use super::names::Names;
 use crate::engine::{LEN_MAX, OpenObject, Progress, check_end};
 use crate::error::Result;
-use crate::page::{PageRef, PinnedRange};
+use crate::page::{PageRef, PinnedRange, Window};
 use crate::units::{FRAME_SIZE, PageIndex};
 use std::fmt;
 use std::sync::Arc;
@@ -59,10 +59,17 @@ impl PinRange {
 #[derive(Clone)]
 pub struct Object {
     pub(super) shared: Arc<OpenObject>,
+    /// By value, for hits.
+    window: Window,
     pub(super) names: Arc<Names>,
 }
 
 impl Object {
+    /// A handle of an open object.
+    pub(super) fn new(shared: Arc<OpenObject>, names: Arc<Names>) -> Self {
+        Self { window: shared.window(), shared, names }
+    }
+
     /// The maximum length: 2^36 pages.
     pub const LEN_MAX: u64 = LEN_MAX;
 
@@ -238,7 +245,7 @@ impl Object {
     /// `TooManyPins`, `PoisonedFrame`, `Corrupt`.
     #[inline(always)]
     pub fn pin(&self, index: PageIndex) -> Result<Option<PageRef>> {
-        match self.shared.hit(index) {
+        match self.shared.hit_through(&self.window, index) {
             Some(page) => Ok(Some(page)),
             None => self.shared.miss_outlined(index).into_result(),
         }
@@ -254,7 +261,7 @@ impl Object {
     /// `OutOfRange` beyond 2^36 pages, `NoSpace`, `ReadOnly`, and as [`pin`](Self::pin).
     #[inline]
     pub fn pin_mut(&self, index: PageIndex) -> Result<PageRef> {
-        match self.shared.hit(index) {
+        match self.shared.hit_through(&self.window, index) {
             Some(page) => Ok(page),
             None => self.shared.engine.with_room(|| self.shared.make(index)),
         }

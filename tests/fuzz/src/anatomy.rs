@@ -2,7 +2,8 @@
 
 use crate::format::{HEIGHT, RECORD, Seal, TAG, offset, root, roots, salt, word};
 use pagestone::media::layout::{
-    BITMAP_FRAME, CURSOR_OFFSET, LEASE_OFFSET, LOG_HEADER_OFFSETS, RootWord, SUPERBLOCK_OFFSETS,
+    BITMAP_FRAMES, CURSOR_OFFSET, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, LEASE_OFFSET, LOG_HEADER_OFFSETS,
+    RootWord, SUPERBLOCK_OFFSETS,
 };
 use pagestone::units::FRAME_SIZE;
 use std::collections::BTreeSet;
@@ -113,7 +114,13 @@ impl Anatomy {
             let holds = holds.map_or(if seal { Holds::Slot } else { Holds::Number }, |(holds, _)| *holds);
             found.add(roots(image)[0] + n as usize * 8, bond, holds);
         }
-        found.bare(BITMAP_FRAME.offset() as usize, 4);
+        found.bare(BITMAP_FRAMES[0].offset() as usize, 4);
+        let table = GROUP_TABLE_FRAME.offset() as usize;
+        for at in [GROUP_ROOT_FRAME.offset() as usize, table, table + 16] {
+            found.add(at, Bond::Seal(Seal::Place(at as u64)), Holds::Frame);
+        }
+        found.bare(table + 8, 1);
+        found.bare(table + 24, 1);
         let mut slots = BTreeSet::new();
         found.directory(image, root(image, RootWord::Directory), &mut slots);
         for list in [RootWord::FreeSlots, RootWord::Orphans] {

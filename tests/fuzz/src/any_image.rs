@@ -2,13 +2,15 @@
 //! region.
 
 use crate::anatomy::SECTORS;
-use crate::format::{Seal, empty_node, mend_root, mend_sector, roots, salt, set_root, set_word};
+use crate::format::{
+    Seal, empty_node, mend_root, mend_sector, roots, salt, set_root, set_word, write_groups,
+};
 use crate::lives::{self, blames_the_medium};
 use crate::{Many, decode};
 use arbitrary::Arbitrary;
 use pagestone::Error;
 use pagestone::media::layout::{
-    BITMAP_FRAME, DIRECTORY_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAMES, RootWord, first_free_frame,
+    DIRECTORY_FRAME, GROUP_ROOT_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAMES, RootWord, first_free_frame,
     initial_frames,
 };
 use pagestone::media::superblock::DRAFT;
@@ -75,8 +77,6 @@ impl Input {
         if self.fresh {
             (0..SECTORS.len())
                 .for_each(|which| Sector { which: which as u8, fields: Many(vec![]) }.write(&mut image));
-            let fixed = (1 << first_free_frame(LOG_FRAMES_MIN).0) - 1;
-            set_word(&mut image, BITMAP_FRAME.offset() as usize, fixed);
         }
         for sector in self.sectors.0.iter().take(8) {
             sector.write(&mut image);
@@ -123,12 +123,14 @@ fn fresh(image: &mut [u8]) {
         (RootWord::Frames, FRAMES.into()),
         (RootWord::NextObject, 1),
         (RootWord::Directory, DIRECTORY_FRAME.0.into()),
+        (RootWord::GroupRoot, GROUP_ROOT_FRAME.0.into()),
         (RootWord::Salt, salt),
         (RootWord::Incompat, DRAFT),
     ];
     own.into_iter().chain(heads).for_each(|(which, value)| set_root(image, which, value));
     let root = roots(image)[0];
     (0..4096).step_by(64).for_each(|line| mend_root(image, root.saturating_add(line)));
+    write_groups(image, first_free_frame(LOG_FRAMES_MIN).0.into());
     let node = empty_node(salt, DIRECTORY_FRAME.0.into(), 0, 0);
     let at = DIRECTORY_FRAME.offset() as usize;
     if let Some(frame) = image.get_mut(at..at + node.len()) {

@@ -2,9 +2,11 @@
 
 use crate::anatomy::{Anatomy, Bond, Holds, Place, SECTORS};
 use crate::fixture;
-use crate::format::{HEIGHT, RECORD, Seal, TAG, mend_record, mend_root, mend_sector, set_word, word};
+use crate::format::{
+    HEIGHT, RECORD, Seal, TAG, mend_record, mend_root, mend_sector, mend_tally, set_word, word,
+};
 use arbitrary::Arbitrary;
-use pagestone::media::layout::SECTOR_SIZE;
+use pagestone::media::layout::{BITMAP_FRAMES, SECTOR_SIZE};
 use pagestone::units::FRAME_SIZE;
 use std::sync::LazyLock;
 
@@ -152,6 +154,9 @@ fn mend(image: &mut [u8], anatomy: &Anatomy, at: usize) {
     let frame = at / FRAME_SIZE * FRAME_SIZE;
     if anatomy.records.contains(&frame) {
         mend_record(image, at / RECORD * RECORD);
+    }
+    if frame == BITMAP_FRAMES[0].offset() as usize {
+        mend_tally(image);
     }
 }
 

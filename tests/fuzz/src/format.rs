@@ -1,7 +1,7 @@
 //! The check sums and check bits of format 1, written from its description and not from the engine's code: a fuzzer
 //! that repairs them gets past them, and an engine that changes them without a new format is found out.
 
-use pagestone::media::layout::{RootWord, SECTOR_SIZE};
+use pagestone::media::layout::{BITMAP_FRAMES, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, RootWord, SECTOR_SIZE};
 use pagestone::units::FRAME_SIZE;
 use siphasher::sip::SipHasher13;
 
@@ -59,6 +59,48 @@ impl Seal {
 #[must_use]
 pub fn salt(image: &[u8]) -> u64 {
     word(image, 104)
+}
+
+/// What the table of groups says of the bitmap of a group: its zero bits, and a seal over its words by their places.
+#[must_use]
+pub fn tally(salt: u64, group: u64, bitmap: &[u64]) -> u64 {
+    let base = mix(salt ^ mix(group ^ 0x62_6974_6d61_70));
+    let part = |(place, word): (u64, &u64)| mix(mix(base ^ place) ^ word) ^ mix(mix(base ^ place));
+    let seal = (0..).zip(bitmap).map(part).fold(base, |seal, part| seal ^ part);
+    let free: u64 = bitmap.iter().map(|word| u64::from(word.count_zeros())).sum();
+    free << 48 | seal & ((1 << 48) - 1)
+}
+
+/// Makes the table of groups say of the first group what its bitmap says.
+pub fn mend_tally(image: &mut [u8]) {
+    let bitmap: Vec<_> = (0..512).map(|n| word(image, BITMAP_FRAMES[0].offset() as usize + n * 8)).collect();
+    let tally = tally(salt(image), 0, &bitmap);
+    set_word(image, GROUP_TABLE_FRAME.offset() as usize + 8, tally);
+}
+
+/// Writes the table of groups and the first bitmap of a region whose first frames are in use.
+pub fn write_groups(image: &mut [u8], used: u64) {
+    let named = [
+        (GROUP_ROOT_FRAME.offset(), GROUP_TABLE_FRAME),
+        (GROUP_TABLE_FRAME.offset(), BITMAP_FRAMES[0]),
+        (GROUP_TABLE_FRAME.offset() + 16, BITMAP_FRAMES[1]),
+    ];
+    let salt = salt(image);
+    for frame in [GROUP_ROOT_FRAME, GROUP_TABLE_FRAME] {
+        let node = empty_node(salt, frame.0.into(), 0, 0);
+        if let Some(bytes) = image.get_mut(frame.offset() as usize..frame.offset() as usize + FRAME_SIZE) {
+            bytes.copy_from_slice(&node);
+        }
+    }
+    for (at, frame) in named {
+        set_word(image, at as usize, Seal::Place(at).close(salt, frame.0.into()));
+    }
+    set_word(image, GROUP_TABLE_FRAME.offset() as usize + 24, tally(salt, 1, &[0; 512]));
+    for n in 0..512 {
+        let bits = (0..64).filter(|bit| n * 64 + bit < used).fold(0, |bits, bit| bits | 1 << bit);
+        set_word(image, BITMAP_FRAMES[0].offset() as usize + n as usize * 8, bits);
+    }
+    mend_tally(image);
 }
 
 /// The applied cursor: the low 40 bits of a record's number, and 24 over the region's salt, the log's epoch and the number.

@@ -174,8 +174,30 @@ impl World {
         if let Op::Create(..) = op {
             self.fresh += 1;
         }
-        self.hands.act(self.store.as_ref().expect("open"), op, self.number)?;
-        self.model.apply(op, self.number, pattern::bytes);
+        let done = self.hands.act(self.store.as_ref().expect("open"), op, self.number);
+        match (&done, op) {
+            (Ok(()), _) => self.model.apply(op, self.number, pattern::bytes),
+            (Err(Error::NoSpace { .. }), Op::Write(object, at, len)) => {
+                self.half_written(*object, *at, at + len)?
+            }
+            _ => (),
+        }
+        done
+    }
+
+    /// A write found no room: inside the old length, pages that were there may show its bytes.
+    fn half_written(&mut self, no: ObjectNo, at: u64, end: u64) -> Result {
+        let content = &self.model.objects[&no];
+        let end = end.min(content.len).max(at);
+        let old = content.read(at, (end - at) as usize);
+        let new = pattern::bytes(no, self.number, at..end);
+        let mut found = vec![0; old.len()];
+        self.object(no)?.read_at(at, &mut found)?;
+        assert!(
+            (0..found.len()).all(|i| found[i] == old[i] || found[i] == new[i]),
+            "a third byte after {at}"
+        );
+        self.model.store(no, at, &found);
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! What lies where, for stories and for schedules that wait for an event at some place.
 
 use pagestone::media::layout::{
-    BITMAP_FRAME, CURSOR_OFFSET, DIRECTORY_FRAME, LEASE_OFFSET, LOG_FRAME, LOG_HEADER_OFFSETS, ROOT_FRAMES,
-    SUPERBLOCK_OFFSETS, first_free_frame,
+    BITMAP_FRAMES, CURSOR_OFFSET, DIRECTORY_FRAME, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, LEASE_OFFSET,
+    LOG_FRAME, LOG_HEADER_OFFSETS, ROOT_FRAMES, SUPERBLOCK_OFFSETS, first_free_frame,
 };
 use pagestone::units::{FRAME_SIZE, FrameNo};
 use std::ops::Range;
@@ -40,7 +40,10 @@ pub fn name(offset: u64, log_frames: u32) -> String {
     let named = [
         (first, "first root"),
         (second, "second root"),
-        (BITMAP_FRAME, "bitmap"),
+        (GROUP_ROOT_FRAME, "root of the groups"),
+        (GROUP_TABLE_FRAME, "table of groups"),
+        (BITMAP_FRAMES[0], "bitmap"),
+        (BITMAP_FRAMES[1], "bitmap ahead"),
         (DIRECTORY_FRAME, "directory root"),
     ];
     match named.iter().find(|(f, _)| u64::from(f.0) == frame) {

@@ -1,9 +1,9 @@
 //! What frames are for, as the records appended so far say: free, data, or words of the medium's own.
 
 use super::Findings;
-use pagestone::media::layout::{GROUP_FRAMES, bitmap_frame, first_free_frame};
+use pagestone::media::layout::{GROUP_FRAMES, GROUP_ROOT_FRAME, TABLE_GROUPS, first_free_frame};
 use pagestone::media::log::record::Entry;
-use pagestone::units::{FRAME_SIZE, FrameNo, LINE_SIZE};
+use pagestone::units::{FRAME_SIZE, LINE_SIZE};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -12,8 +12,11 @@ pub struct Frames {
     log_frames: u32,
     /// Whether a record was appended: from there on records say all.
     begun: bool,
-    /// Words of the bitmaps, by offset.
-    bitmaps: HashMap<u64, u64>,
+    /// Frames of the table of groups, and the first group of each; bitmaps, and their groups.
+    tables: HashMap<u32, u64>,
+    bitmaps: HashMap<u32, u64>,
+    /// Words of the bitmaps, by group and place.
+    bits: HashMap<(u64, u64), u64>,
     /// Frames that were zeroed by a record, or of which a record changed a word.
     own: HashSet<u32>,
     /// Of free frames: the lines that were stored whole since they were freed.
@@ -25,23 +28,56 @@ pub struct Frames {
 impl Frames {
     /// As the medium holds them before the run.
     pub fn new(base: &[u8], log_frames: u32) -> Self {
-        let (bitmaps, own) = (HashMap::new(), HashSet::new());
-        let (filled, freed) = (HashMap::new(), HashMap::new());
-        let mut frames = Self { log_frames, begun: false, bitmaps, own, filled, freed };
-        for group in 0..(base.len() as u64).div_ceil(GROUP_FRAMES * FRAME_SIZE as u64) {
-            let start = bitmap_frame(group).offset() as usize;
+        let mut frames = Self {
+            log_frames,
+            begun: false,
+            tables: HashMap::new(),
+            bitmaps: HashMap::new(),
+            bits: HashMap::new(),
+            own: HashSet::new(),
+            filled: HashMap::new(),
+            freed: HashMap::new(),
+        };
+        let words = |frame: u32| -> Vec<(u64, u64)> {
+            let start = frame as usize * FRAME_SIZE;
             let words = base.get(start..start + FRAME_SIZE).unwrap_or_default().chunks_exact(8);
             let words = words.map(|word| word.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)));
-            frames.bitmaps.extend((start as u64..).step_by(8).zip(words));
+            (start as u64..).step_by(8).zip(words).collect()
+        };
+        words(GROUP_ROOT_FRAME.0).into_iter().for_each(|(at, word)| frames.note_table(at, word));
+        let tables: Vec<_> = frames.tables.keys().copied().collect();
+        tables.into_iter().flat_map(words).for_each(|(at, word)| frames.note_table(at, word));
+        let bitmaps: Vec<_> = frames.bitmaps.keys().copied().collect();
+        for (at, word) in bitmaps.into_iter().flat_map(words) {
+            let place = frames.place_of(at);
+            if let Some(place) = place {
+                frames.bits.insert(place, word);
+            }
         }
         frames
     }
 
+    /// A word of the table of groups: what it names is known from here on.
+    fn note_table(&mut self, at: u64, word: u64) {
+        let (frame, place, named) =
+            ((at / FRAME_SIZE as u64) as u32, at % FRAME_SIZE as u64 / 8, word as u32);
+        if named == 0 {
+            return;
+        }
+        if frame == GROUP_ROOT_FRAME.0 {
+            self.tables.insert(named, place * TABLE_GROUPS);
+        } else if let (Some(first), 0) = (self.tables.get(&frame), place % 2) {
+            self.bitmaps.insert(named, first + place / 2);
+        }
+    }
+
     /// Bytes are stored. The bitmap's own words are known from records, but for those that a format or a recovery stores.
     pub fn store(&mut self, offset: u64, bytes: &[u8]) {
-        if let (Some(_), Ok(word)) = (self.group_of(offset), <[u8; 8]>::try_from(bytes)) {
-            if !self.begun {
-                self.bitmaps.insert(offset, u64::from_le_bytes(word));
+        if let (false, Ok(word)) = (self.begun, <[u8; 8]>::try_from(bytes)) {
+            let word = u64::from_le_bytes(word);
+            self.note_table(offset, word);
+            if let Some(place) = self.place_of(offset) {
+                self.bits.insert(place, word);
             }
         }
         let line = LINE_SIZE as u64;
@@ -75,11 +111,16 @@ impl Frames {
         let (mut taken, mut freed) = (Vec::new(), Vec::new());
         let (mut own, mut carried) = (Vec::new(), Vec::new());
         for entry in entries {
+            if let Entry::Word(offset, value) = *entry {
+                self.note_table(offset, value);
+            }
+        }
+        for entry in entries {
             match *entry {
-                Entry::Word(offset, value) => match self.group_of(offset) {
-                    Some(group) => {
-                        let old = self.bitmaps.insert(offset, value).unwrap_or(0);
-                        let first = group * GROUP_FRAMES + offset % FRAME_SIZE as u64 * 8;
+                Entry::Word(offset, value) => match self.place_of(offset) {
+                    Some((group, place)) => {
+                        let old = self.bits.insert((group, place), value).unwrap_or(0);
+                        let first = group * GROUP_FRAMES + place * 64;
                         let frames = |bits: u64| (0..64).filter(move |bit| bits >> bit & 1 == 1);
                         taken.extend(frames(value & !old).map(|bit| (first + bit) as u32));
                         freed.extend(frames(old & !value).map(|bit| (first + bit) as u32));
@@ -126,15 +167,12 @@ impl Frames {
 
     fn is_used(&self, frame: u32) -> bool {
         let (group, bit) = (u64::from(frame) / GROUP_FRAMES, u64::from(frame) % GROUP_FRAMES);
-        let word = bitmap_frame(group).offset() + bit / 64 * 8;
-        self.bitmaps.get(&word).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        self.bits.get(&(group, bit / 64)).is_some_and(|word| word >> (bit % 64) & 1 == 1)
     }
 
-    /// The group whose bitmap holds this byte.
-    fn group_of(&self, offset: u64) -> Option<u64> {
-        let frame = offset / FRAME_SIZE as u64;
-        let group = if frame < GROUP_FRAMES { 0 } else { frame / GROUP_FRAMES };
-        let bitmap: FrameNo = bitmap_frame(group);
-        (u64::from(bitmap.0) == frame).then_some(group)
+    /// The group, and the place in its bitmap, of the word at this byte.
+    fn place_of(&self, offset: u64) -> Option<(u64, u64)> {
+        let group = self.bitmaps.get(&((offset / FRAME_SIZE as u64) as u32))?;
+        Some((*group, offset % FRAME_SIZE as u64 / 8))
     }
 }

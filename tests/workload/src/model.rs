@@ -48,11 +48,9 @@ impl Model {
 
     /// Adds an object that is there when the work begins.
     pub fn found(&mut self, name: &str, object: ObjectNo, bytes: &[u8]) {
-        let mut content = Content::new();
-        content.grow(bytes.len() as u64);
-        content.store(0, bytes, &mut self.tokens);
         self.names.insert(name.to_owned(), object);
-        self.objects.insert(object, content);
+        self.objects.insert(object, Content::new());
+        self.store(object, 0, bytes);
     }
 
     /// Forgets the objects that have no name.
@@ -199,9 +197,14 @@ impl Model {
     }
 
     fn write(&mut self, object: ObjectNo, at: u64, len: u64, number: u16, pattern: Pattern) {
-        if let Some(content) = self.objects.get_mut(&object).filter(|_| len > 0) {
-            content.grow(at + len);
-            content.store(at, &pattern(object, number, at..at + len), &mut self.tokens);
+        self.store(object, at, &pattern(object, number, at..at + len));
+    }
+
+    /// These bytes are in an object now.
+    pub fn store(&mut self, object: ObjectNo, at: u64, bytes: &[u8]) {
+        if let Some(content) = self.objects.get_mut(&object).filter(|_| !bytes.is_empty()) {
+            content.grow(at + bytes.len() as u64);
+            content.store(at, bytes, &mut self.tokens);
         }
     }
 }

@@ -4,9 +4,11 @@ use super::Walk;
 use crate::error::Result;
 use crate::media::bitmap::GROUP_WORDS;
 use crate::media::busy::{self, Entry};
-use crate::media::layout::{GROUP_FRAMES, WORD_SIZE};
-use crate::media::words::{Shape, Words};
+use crate::media::groups;
+use crate::media::layout::{GROUP_FRAMES, GROUPS_MAX, TABLE_GROUPS, WORD_SIZE};
+use crate::media::words::{Shape, WORDS, Words};
 use crate::units::FrameNo;
+use std::collections::BTreeSet;
 
 /// One bit per frame of the region: it has an owner.
 pub(super) struct Claims {
@@ -60,13 +62,49 @@ impl<W: Words> Walk<'_, W> {
         self.report.take("busy-table", walked).map(drop)
     }
 
+    /// The table of groups, and its claims: of the region's groups and of the one behind them.
+    pub(super) fn groups(&mut self) -> Result {
+        let (mut tables, groups) = (BTreeSet::new(), self.shape.groups());
+        let root = groups::root(self.words, self.shape);
+        let Some(root) = self.report.take("group-table", root)? else { return Ok(()) };
+        self.claim(root, "the root of the table of groups");
+        for group in 0..(groups + 1).min(GROUPS_MAX) {
+            let at = root.offset() + group / TABLE_GROUPS * WORD_SIZE;
+            let table = groups::table(self.words, self.shape, group);
+            if let Some(table) = self.report.take("group-table", table)?.flatten() {
+                if tables.insert(table) {
+                    self.claim(table, "a part of the table of groups");
+                }
+                let entry = groups::look(self.words, self.shape, group);
+                if let Some(Some(entry)) = self.report.take("group-table", entry)? {
+                    self.claim(entry.bitmap, "a bitmap");
+                    self.entries.push(entry);
+                    continue;
+                }
+            }
+            let name = if group < groups { "group-table" } else { "group-ahead" };
+            self.report.find(name, at, format!("group {group} has no bitmap"));
+        }
+        Ok(())
+    }
+
     /// Holds what was claimed against what is allocated.
     pub(super) fn bitmap(&mut self) -> Result {
         let mut runs = Runs::default();
-        for word in 0..self.shape.groups() * GROUP_WORDS {
-            let (group, place) = (word / GROUP_WORDS, word % GROUP_WORDS);
-            let at = self.shape.bitmap(group).offset() + place * WORD_SIZE;
-            let bits = self.word(at)?;
+        for entry in std::mem::take(&mut self.entries) {
+            let bits = self.words.frame(entry.bitmap)?;
+            self.report.take("group-tally", entry.compare(self.words, &bits))?;
+            self.bits_of(&mut runs, &entry, &bits);
+        }
+        runs.end(&mut self.report, (self.shape.groups() * GROUP_FRAMES).min(self.shape.frames));
+        Ok(())
+    }
+
+    fn bits_of(&mut self, runs: &mut Runs, entry: &groups::Entry, bits: &[u64; WORDS as usize]) {
+        runs.end(&mut self.report, entry.group * GROUP_FRAMES);
+        for (place, &bits) in bits.iter().enumerate() {
+            let word = entry.group * GROUP_WORDS + place as u64;
+            let at = entry.word(place as u64);
             let (fixed, beyond) = self.shape.outside(word);
             if bits & fixed != fixed {
                 self.report.find("bitmap-fixed", at, format!("bits {:#x}", fixed & !bits));
@@ -77,7 +115,7 @@ impl<W: Words> Walk<'_, W> {
             let used = u64::from((bits & !beyond).count_ones());
             self.report.counts.used += used;
             self.report.counts.free += u64::from((!beyond).count_ones()) - used;
-            let claimed = self.claims.bits[word as usize];
+            let claimed = self.claims.bits.get(word as usize).copied().unwrap_or(0);
             let mixed = (bits ^ claimed) & !fixed & !beyond;
             if mixed == 0 {
                 runs.end(&mut self.report, word * 64);
@@ -92,8 +130,6 @@ impl<W: Words> Walk<'_, W> {
                 runs.step(&mut self.report, word * 64 + i, defect);
             }
         }
-        runs.end(&mut self.report, (self.shape.groups() * GROUP_FRAMES).min(self.shape.frames));
-        Ok(())
     }
 }
 

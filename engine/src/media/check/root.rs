@@ -70,7 +70,7 @@ fn reserved(log: &Log, report: &mut Report, number: u64, line: &Line) {
         2 => 5,
         _ => 0,
     };
-    let reserved = [RootWord::GroupRoot, RootWord::Shares, RootWord::PageSums];
+    let reserved = [RootWord::Shares, RootWord::PageSums];
     for (n, _) in line.words.iter().enumerate().filter(|&(_, &word)| word != 0) {
         let here = |word: &RootWord| (word.line(), word.place()) == (number, n);
         if n >= used || reserved.iter().any(here) {

@@ -327,11 +327,11 @@ impl Log {
         let mut chain = self.chain_with_space()?;
         let mut txn = Txn::new(self, chain.next.sequence, chain.noted);
         let result = change(&mut txn)?;
-        let Built { entries, images, publishes } = txn.built();
+        let Built { entries, images, of_groups, apart, publishes } = txn.built();
         if entries.is_empty() && !publishes {
             return Ok((result, chain.last_change));
         }
-        self.state_uses(&entries, &images)?;
+        self.state_uses(&entries, &images, &of_groups)?;
         if !chain.begun {
             self.begin(&mut chain)?;
         }
@@ -350,18 +350,37 @@ impl Log {
         }
         chain.stats.records += 1;
         chain.stats.record_bytes += bytes;
+        if !apart.is_empty() {
+            self.append_apart(&mut chain, apart)?;
+        }
         Ok((result, sequence))
+    }
+
+    /// Appends what the record before should have said (a broken rule).
+    #[cold]
+    fn append_apart(&self, chain: &mut Chain, entries: Vec<Entry>) -> Result {
+        let sequence = chain.next.sequence;
+        self.push(chain, Content::Changes(entries))?;
+        if let Some(record) = chain.live.back() {
+            self.shadow.append(self.region.memory(), sequence, &record.entries)?;
+        }
+        chain.last_change = sequence;
+        Ok(())
     }
 
     /// States which frames the record changes words of. Their bytes change without a latch when the record is applied: no
     /// page may lie there.
-    fn state_uses(&self, entries: &[Entry], images: &[FrameNo]) -> Result {
+    fn state_uses(&self, entries: &[Entry], images: &[FrameNo], of_groups: &HashSet<FrameNo>) -> Result {
         let data: HashSet<_> = images.iter().collect();
+        let state = |frame| match of_groups.contains(&frame) {
+            true => self.uses.of_groups(frame),
+            false => self.uses.structure(frame),
+        };
         entries.iter().try_for_each(|entry| match entry {
-            Entry::Word(offset, _) => self.uses.structure(FrameNo((offset / FRAME_SIZE as u64) as u32)),
-            Entry::Node(frame, _) => self.uses.structure(*frame),
+            Entry::Word(offset, _) => state(FrameNo((offset / FRAME_SIZE as u64) as u32)),
             // A batch begins a new page with zeros; everything else that does is a structure.
-            Entry::Zero(frame) if !data.contains(frame) => self.uses.structure(*frame),
+            Entry::Zero(frame) if !data.contains(frame) => state(*frame),
+            Entry::Node(frame, _) => state(*frame),
             Entry::Zero(_) | Entry::Lines(..) | Entry::Payload(_) | Entry::Root(..) => Ok(()),
         })
     }
@@ -550,8 +569,10 @@ impl Log {
             memory.sync_inherited()?;
         }
         self.roots.mend(memory)?;
-        let (frames, directory) = (self.root(RootWord::Frames)?, self.root(RootWord::Directory)? as u32);
-        chain.superblock.advance(&self.region, Hints { frames, directory }, self.rules)?;
+        let frame = |word| self.root(word).map(|frame| frame as u32);
+        let (groups, directory) = (frame(RootWord::GroupRoot)?, frame(RootWord::Directory)?);
+        let hints = Hints { frames: self.root(RootWord::Frames)?, groups, directory };
+        chain.superblock.advance(&self.region, hints, self.rules)?;
         // ORDERING: Relaxed: a number on its own.
         self.generation.store(chain.superblock.newest.generation, Ordering::Relaxed);
         let mut link = chain.next;

@@ -376,13 +376,15 @@ fn reopened(lines: u64, structure: Option<u64>) -> Result<(Log, Recovery)> {
 
 #[test]
 fn a_record_carries_bytes_of_data_frames_and_of_no_others() {
-    use crate::media::layout::{BITMAP_FRAME, DIRECTORY_FRAME, LOG_FRAME, ROOT_FRAMES};
+    use crate::media::layout::{BITMAP_FRAMES, DIRECTORY_FRAME, GROUP_TABLE_FRAME, LOG_FRAME, ROOT_FRAMES};
     let data = word(512);
     let (after, _) = reopened(data, None).unwrap();
     assert_eq!(after.read(data).unwrap(), 0x0707_0707_0707_0707);
     assert!(reopened(data, Some(word(1024))).is_ok());
     let last = after.region().len_bytes() - FRAME_SIZE as u64;
-    for frame in [LOG_FRAME, ROOT_FRAMES[0], ROOT_FRAMES[1], BITMAP_FRAME, DIRECTORY_FRAME] {
+    for frame in
+        [LOG_FRAME, ROOT_FRAMES[0], ROOT_FRAMES[1], GROUP_TABLE_FRAME, BITMAP_FRAMES[0], DIRECTORY_FRAME]
+    {
         assert!(
             matches!(reopened(frame.offset(), None), Err(Error::Corrupt { what: "log", .. })),
             "{frame:?}"

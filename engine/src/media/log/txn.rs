@@ -9,7 +9,7 @@ use crate::media::root::{self, Line};
 use crate::media::rules::Rule;
 use crate::media::seal::{Blank, Node};
 use crate::units::FrameNo;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// One operation being built, under the append lock.
 pub struct Txn<'a> {
@@ -22,6 +22,10 @@ pub struct Txn<'a> {
     lines: BTreeMap<u64, (root::Found, Line)>,
     /// Data frames of which the record carries bytes.
     images: Vec<FrameNo>,
+    /// Bitmaps and frames of the table of groups that it changes.
+    of_groups: HashSet<FrameNo>,
+    /// Where tallies of groups lie that it changes.
+    tallies: HashSet<u64>,
     bytes_left: u64,
     publishes: bool,
     noted: Sequence,
@@ -33,6 +37,10 @@ pub(super) struct Built {
     pub(super) entries: Vec<Entry>,
     /// Data frames of which the record carries bytes.
     pub(super) images: Vec<FrameNo>,
+    /// Bitmaps and frames of the table of groups that it changes.
+    pub(super) of_groups: HashSet<FrameNo>,
+    /// Words that a record behind this one changes: none, but for a broken rule.
+    pub(super) apart: Vec<Entry>,
     pub(super) publishes: bool,
 }
 
@@ -54,6 +62,8 @@ impl<'a> Txn<'a> {
             changed: HashMap::new(),
             lines: BTreeMap::new(),
             images: Vec::new(),
+            of_groups: HashSet::new(),
+            tallies: HashSet::new(),
             bytes_left: log.record_room(),
             publishes: false,
             noted,
@@ -66,7 +76,12 @@ impl<'a> Txn<'a> {
             let words = line.changes(&found, self.log.salt(), number);
             self.entries.extend(words.into_iter().map(|(offset, value)| Entry::Root(offset, value)));
         }
-        Built { entries: self.entries, images: self.images, publishes: self.publishes }
+        let apart = |entry: &Entry| matches!(entry, Entry::Word(at, _) if self.tallies.contains(at));
+        let (apart, entries) = match self.log.rules.broken(Rule::TallyApart) {
+            true => self.entries.into_iter().partition(apart),
+            false => (Vec::new(), self.entries),
+        };
+        Built { entries, images: self.images, of_groups: self.of_groups, apart, publishes: self.publishes }
     }
 
     /// The word at byte `offset`, this operation's own changes included.
@@ -141,6 +156,30 @@ impl<'a> Txn<'a> {
         self.changed.entry(frame).or_default().blank = Some(blank);
         self.entries.push(entry);
         Ok(())
+    }
+
+    /// As [`write`](Self::write), a word of a bitmap or of the table of groups.
+    pub(crate) fn write_of_groups(&mut self, offset: u64, value: u64) -> Result {
+        self.of_groups.insert(place_of(offset)?.0);
+        self.write(offset, value)
+    }
+
+    /// As [`write_of_groups`](Self::write_of_groups), the tally of a group.
+    pub(crate) fn write_tally(&mut self, offset: u64, value: u64) -> Result {
+        self.tallies.insert(offset);
+        self.write_of_groups(offset, value)
+    }
+
+    /// As [`zero`](Self::zero), a new bitmap.
+    pub(crate) fn zero_of_groups(&mut self, frame: FrameNo) -> Result {
+        self.of_groups.insert(frame);
+        self.zero(frame)
+    }
+
+    /// As [`node`](Self::node), a new frame of the table of groups.
+    pub(crate) fn table_of_groups(&mut self, frame: FrameNo) -> Result {
+        self.of_groups.insert(frame);
+        self.node(frame, Node::PLACES)
     }
 
     /// A word of the root, this operation's own changes included. Its line is verified.

@@ -163,9 +163,27 @@ impl Fixture {
         let table = FrameNo(self.root(RootWord::BusyTable) as u32);
         (1..512).map(|i| table.offset() + i * 8).find(|&at| Self::value(self.word(at)) != 0).unwrap()
     }
+    /// Changes a word of the bitmap and the group's tally with it, as a mistake of the engine would.
+    fn bits(&self, place: u64, flip: u64) {
+        let change = |t: &mut Txn<'_>| {
+            let mut entry = groups::find(t, self.ledger.shape(), 0)?;
+            let at = entry.word(place);
+            let old = t.read(at)?;
+            t.write_of_groups(at, old ^ flip)?;
+            entry.change(t, place, old, old ^ flip);
+            entry.write(t)
+        };
+        self.ledger.log().append(change).unwrap();
+    }
     fn bit(&self, frame: FrameNo) {
-        let (at, bit) = bitmap::bit_of(self.ledger.shape(), frame);
-        self.poke(at, self.word(at) ^ bit);
+        self.bits(u64::from(frame.0) / 64, 1 << (frame.0 % 64));
+    }
+    /// Changes a word of a bitmap or of the table of groups.
+    fn poke_groups(&self, at: u64, value: u64) {
+        self.ledger.log().append(|t| t.write_of_groups(at, value)).unwrap();
+    }
+    fn flip_groups(&self, at: u64) {
+        self.poke_groups(at, self.word(at) ^ 1);
     }
 }
 
@@ -179,17 +197,32 @@ const PLANTS: &[(&str, Plant)] = &[
     ("unknown-features", |f| f.edit_superblocks(32, 4)),
     ("lease", |f| f.smash(LEASE_OFFSET)),
     ("log-header-copy", |f| f.smash(LOG_HEADER_OFFSETS[0])),
+    ("reserved-frame", |f| f.poke(13 * 4096 + 8, 1)),
+    ("group-table", |f| f.flip_groups(GROUP_ROOT_FRAME.offset())),
+    ("group-table", |f| f.flip_groups(groups::entry_at(GROUP_TABLE_FRAME, 0))),
+    ("group-table", |f| f.poke_groups(groups::entry_at(GROUP_TABLE_FRAME, 0), 0)),
+    ("group-table", |f| f.poke_root(RootWord::GroupRoot, 3)),
+    ("group-table", |f| {
+        let at = groups::entry_at(GROUP_TABLE_FRAME, 0);
+        f.poke_groups(at, f.ledger.log().salt().place(at).close(7));
+    }),
+    ("group-tally", |f| f.flip_groups(groups::entry_at(GROUP_TABLE_FRAME, 0) + 8)),
+    ("group-tally", |f| f.flip_groups(BITMAP_FRAMES[0].offset() + 64)),
+    ("group-tally", |f| f.flip_groups(BITMAP_FRAMES[1].offset())),
+    ("group-ahead", |f| {
+        let at = groups::entry_at(GROUP_TABLE_FRAME, 1);
+        f.poke_groups(at, f.ledger.log().salt().place(at).close(0));
+    }),
+    ("bitmap-fixed", |f| f.bits(0, 1)),
+    ("bitmap-beyond-end", |f| f.bits(511, 1 << 63)),
     ("frames-word", |f| f.poke_root(RootWord::Frames, 1 << 40)),
     ("frames-word", |f| f.poke_root(RootWord::Frames, 3)),
-    ("reserved-frame", |f| f.poke(9 * 4096 + 8, 1)),
     ("root-word", |f| f.poke_root(RootWord::Shares, 1)),
     ("root-word", |f| f.poke_root(RootWord::NextObject, COUNTER_MAX)),
     ("root-word", |f| f.flip_root(RootWord::NameKey1)),
     ("root-copy", |f| f.wear_root(&[0], RootWord::Objects)),
     ("root-copy", |f| f.wear_root(&[1], RootWord::Incompat)),
     ("root-line", |f| f.wear_root(&[0, 1], RootWord::Objects)),
-    ("bitmap-fixed", |f| f.flip(f.ledger.shape().bitmap(0).offset())),
-    ("bitmap-beyond-end", |f| f.poke(f.ledger.shape().bitmap(0).offset() + 4088, 1 << 63)),
     ("frame-owned-twice", |f| {
         f.poke(f.leaf().1 + 8, f.seal_of_many(1).close(u64::from(f.frames[0].0)));
     }),
@@ -433,7 +466,7 @@ fn a_stale_node_is_noticed_by_the_seal_of_the_map_alone() {
     assert_eq!(frames.len(), 10);
     frames.iter().for_each(|&frame| f.bit(frame));
     let pages: Vec<_> = (1000..).map(PageIndex).zip(frames.iter().copied()).collect();
-    frames.iter().for_each(|&frame| f.ledger.log().uses().free(frame));
+    frames.iter().for_each(|&frame| _ = f.ledger.log().uses().free(frame));
     f.ledger.link(f.one, &pages, None).unwrap();
     let report = f.ledger.check().unwrap();
     let names: Vec<_> = report.findings.iter().map(|finding| finding.name).collect();

@@ -1,6 +1,7 @@
 //! What the structures promise, through the ledger's door.
 
 mod basics;
+mod bitmaps;
 mod concurrent;
 mod damage;
 mod model;

@@ -2,7 +2,7 @@
 //! proves nothing.
 
 use super::*;
-use crate::media::layout::{DIRECTORY_FRAME, RootWord, file_bytes, initial_frames};
+use crate::media::layout::{DIRECTORY_FRAME, GROUP_FRAMES, RootWord, file_bytes, initial_frames};
 use crate::media::rules::Rule;
 
 fn with(rules: Rules, max_bytes: u64) -> Ledger {
@@ -59,6 +59,24 @@ fn pages_that_were_linked_after_a_truncate_outlive_its_recovery() {
         }
         ledger.map(slot, PageIndex(9)).unwrap() == Some(frame[0])
     });
+}
+
+#[test]
+fn a_group_begins_with_one_record_and_no_bit_changes_without_its_tally() {
+    let records = |ledger: &Ledger, run: &dyn Fn()| {
+        let before = ledger.log().head().0;
+        run();
+        ledger.log().head().0 - before
+    };
+    for rule in [Rule::BitmapLater, Rule::TallyApart] {
+        needs(rule, file_bytes(2 * GROUP_FRAMES), |ledger| {
+            // One record: there is no state between the group and the bitmap ahead, or between bit and tally.
+            records(&ledger, &|| {
+                let frames = ledger.allocate(GROUP_FRAMES as usize, None).unwrap();
+                ledger.release(&frames).unwrap();
+            }) == 1
+        });
+    }
 }
 
 #[test]

@@ -1,0 +1,188 @@
+//! Growth: blocks and length of the file first, then one record that makes the frames part of the region.
+//!
+//! The record that begins a group takes the bitmap of the group behind it, too. A crash before the record leaves a file that
+//! is longer than the region, which is no defect.
+
+use super::allocator::{Allocator, KEPT_FOR_FREEING};
+use super::bitmap;
+use super::groups;
+use super::layout::{GROUP_FRAMES, GROUPS_MAX, RootWord, TABLE_GROUPS, file_bytes};
+use super::loaded::Purpose;
+use super::log::Txn;
+use super::rules::Rule;
+use super::words::Shape;
+
+use crate::error::{Error, Result};
+use crate::sync::atomic::Ordering;
+use crate::units::{FRAME_SIZE, FrameNo, REGION_FRAMES_MAX};
+use std::collections::BTreeSet;
+
+/// Least and most bytes by which the region grows, where there is room for them.
+const STEP_MIN: u64 = 256 << 10;
+const STEP_MAX: u64 = 64 << 20;
+/// Groups that one record begins at most.
+const GROUPS_BEGUN: u64 = 32;
+/// Frames that growth adds beyond those that are wanted and those that the groups cost which it begins.
+const BESIDES: u64 = 4;
+
+/// What a growth makes beside frames.
+struct Ahead {
+    /// Groups that get a bitmap, ascending.
+    groups: Vec<u64>,
+    /// One group of each part of the table that has no frame yet.
+    tables: Vec<u64>,
+    /// The frames for both, tables first.
+    frames: Vec<FrameNo>,
+}
+
+impl Allocator {
+    /// Adds at least `missing` frames to the `seen` ones; nothing to do if another thread did.
+    pub(super) fn grow(&self, seen: Shape, missing: u64) -> Result {
+        let _one_at_a_time = self.growing.lock();
+        let old = self.shape();
+        if old != seen {
+            return Ok(());
+        }
+        // Each group that begins costs the bitmap of another one, and some of them a frame of the table.
+        let least = missing + 2 * missing / GROUP_FRAMES + BESIDES + self.left_alone(old);
+        let wanted = step(old).max(least);
+        let mut step = wanted;
+        let frames = loop {
+            let frames = (old.frames + step).min(REGION_FRAMES_MAX - 1);
+            let longer = self.log.region().grow_to(file_bytes(frames));
+            match longer.and_then(|()| self.fill_growth(old.frames..frames + 1)) {
+                Ok(()) if frames > old.frames => {
+                    if step == wanted {
+                        self.blocks.found_room();
+                    }
+                    break frames;
+                }
+                Ok(()) => return Err(Error::NoSpace { why: "a region cannot have more frames".into() }),
+                Err(error) if error.is_full() && step > missing => step = (step / 2).max(missing),
+                Err(error) => {
+                    // Blocks that were refused change nothing; a length that could not be synced is a failed flush.
+                    if self.log.region().poisoned().is_some() {
+                        self.log.fail(&error);
+                    }
+                    return Err(error);
+                }
+            }
+        };
+        let mut now = old;
+        while now.frames < frames {
+            let part = frames.min((now.groups() + GROUPS_BEGUN) * GROUP_FRAMES);
+            self.add(now, Shape { frames: part, ..now })?;
+            now.frames = part;
+        }
+        Ok(())
+    }
+
+    /// Frames that growth adds in vain first: those of the last group, if it is left alone.
+    fn left_alone(&self, shape: Shape) -> u64 {
+        match self.log.uses().expect_group(shape.groups() - 1) {
+            Ok(()) => 0,
+            Err(_) => shape.groups() * GROUP_FRAMES - shape.frames,
+        }
+    }
+
+    /// Makes the frames between two ends part of the region, whose file has room for them.
+    fn add(&self, old: Shape, new: Shape) -> Result {
+        let ahead = self.ahead(old, new)?;
+        let later = self.log.rules().broken(Rule::BitmapLater);
+        let change = |t: &mut Txn<'_>| {
+            t.set_root(RootWord::Frames, new.frames)?;
+            if later { Ok(()) } else { ahead.begin(t, new) }
+        };
+        let mut added = self.log.append_as_one(change, || self.seqlock.change()).map(drop);
+        if later && added.is_ok() {
+            added = self.log.append(|t| ahead.begin(t, new)).map(drop);
+        }
+        let is_new = |frame: &&FrameNo| u64::from(frame.0) >= old.frames;
+        let mut groups = self.groups.lock();
+        if let Err(error) = added {
+            let old_ones: Vec<_> = ahead.frames.iter().filter(|frame| !is_new(frame)).copied().collect();
+            self.give(&mut groups, &old_ones);
+            return Err(error);
+        }
+        // ORDERING: Release, see `shape`. Under the lock of the groups, so that none is loaded with the old end now.
+        self.frames.store(new.frames, Ordering::Release);
+        groups.extend(old, new);
+        for frame in ahead.frames.iter().filter(is_new) {
+            let (group, place) = (u64::from(frame.0) / GROUP_FRAMES, frame.0 % GROUP_FRAMES as u32);
+            // One that is not loaded finds it taken when it is.
+            groups.take_run((group, place..place + 1), &mut Vec::new());
+        }
+        ahead.frames.iter().for_each(|frame| groups.note_structure(*frame));
+        Ok(())
+    }
+
+    /// What the record needs that makes `old` `new`, with its frames taken in memory.
+    fn ahead(&self, old: Shape, new: Shape) -> Result<Ahead> {
+        let log = &*self.log;
+        if old.groups() < new.groups() {
+            groups::find(log, old, old.groups())?;
+        }
+        let (mut lacking, mut tables) = (Vec::new(), BTreeSet::new());
+        for group in old.groups() + 1..(new.groups() + 1).min(GROUPS_MAX) {
+            if groups::look(log, old, group)?.is_none() {
+                lacking.push(group);
+            }
+            if groups::table(log, old, group)?.is_none() {
+                tables.insert(group / TABLE_GROUPS * TABLE_GROUPS);
+            }
+        }
+        let frames = self.frames_ahead(old, new, lacking.len() + tables.len())?;
+        Ok(Ahead { groups: lacking, tables: tables.into_iter().collect(), frames })
+    }
+
+    /// Frames for `n` structures: free ones, among others of the kind, or where nothing else is free the first of the new ones.
+    fn frames_ahead(&self, old: Shape, new: Shape, n: usize) -> Result<Vec<FrameNo>> {
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let free = {
+            let (mut groups, _) = self.settled()?;
+            match groups.free >= n as u64 + KEPT_FOR_FREEING {
+                true => groups.take(&self.log, old, n as u64, Purpose::Structures)?.unwrap_or_default(),
+                false => Vec::new(),
+            }
+        };
+        // One that turns out to be used is set aside, and named by `check`.
+        if let (false, Ok(Some(free))) = (free.is_empty(), self.ask(free)) {
+            return Ok(free);
+        }
+        let last = old.groups() - 1;
+        let mut first = old.frames;
+        if first < old.groups() * GROUP_FRAMES {
+            self.groups.lock().group(&self.log, old, last)?;
+            if self.log.uses().expect_group(last).is_err() {
+                first = old.groups() * GROUP_FRAMES;
+            }
+        }
+        let frames: Vec<_> = (first..new.frames).take(n).map(|frame| FrameNo(frame as u32)).collect();
+        if frames.len() < n {
+            return Err(Error::NoSpace { why: "no frame for the bitmap of the next group".into() });
+        }
+        Ok(frames)
+    }
+}
+
+impl Ahead {
+    /// Changes the table and the bits.
+    fn begin(&self, t: &mut Txn<'_>, shape: Shape) -> Result {
+        let (tables, bitmaps) = self.frames.split_at(self.tables.len());
+        self.tables
+            .iter()
+            .zip(tables)
+            .try_for_each(|(&group, &frame)| groups::begin_table(t, shape, group, frame))?;
+        for (&group, &frame) in self.groups.iter().zip(bitmaps) {
+            groups::begin(t, shape, group, frame)?;
+        }
+        bitmap::set(t, shape, self.frames.iter().copied())
+    }
+}
+
+/// How many frames the region grows by when it can.
+pub(super) fn step(shape: Shape) -> u64 {
+    (shape.frames * FRAME_SIZE as u64 / 8).clamp(STEP_MIN, STEP_MAX) / FRAME_SIZE as u64
+}

@@ -1,0 +1,334 @@
+//! What is known in memory of the groups: which frames may be handed out, and which of them are taken first.
+//!
+//! A group is loaded when a frame of it is wanted, or before a record changes its bits; one that the table calls full is
+//! not even that.
+//!
+//! Frames for pages are taken in runs: behind the last one, else where a run is long enough. Frames for structures are
+//! taken from blocks that structures have broken, lowest first, and then from the lowest block that is whole: so they
+//! break few blocks, and bitmaps of groups that begin one after the other lie side by side.
+
+use super::bitmap::Group;
+use super::blocks;
+use super::groups;
+use super::holes::Holes;
+use super::layout::GROUP_FRAMES;
+use super::log::Log;
+use super::log::record::Sequence;
+use super::runs::Longest;
+use super::words::Shape;
+use crate::error::Result;
+use crate::units::{FRAMES_PER_BLOCK, FrameNo};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::Range;
+
+/// Groups read for one contiguous run before scattered frames are good enough; of those read before the runs are known.
+const GROUPS_TRIED: usize = 32;
+/// Of more frames than these the long runs are taken first, and of fewer what is free, lowest first.
+const FEW: u64 = 256;
+
+/// What frames are wanted for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// Pages; behind this frame, if there is one.
+    Pages(Option<FrameNo>),
+    /// Nodes, records and tables.
+    Structures,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    pub(super) loaded: HashMap<u64, Group>,
+    /// Frames of loaded groups that may be handed out.
+    pub(super) free: u64,
+    pub(super) longest: Longest,
+    /// Free frames without blocks: they are taken in the groups.
+    pub(super) holes: Holes,
+    /// No group below this one has a free frame.
+    pub(super) low: u64,
+    /// Groups that the table calls full, and that are not loaded.
+    full: HashSet<u64>,
+    /// Blocks with structures in them, as far as they were met; and those of them that may have free frames.
+    structured: HashSet<u64>,
+    broken: BTreeSet<u64>,
+    /// Freed by records that are not passed: a frame named by a live record keeps its role (LOG rule 2).
+    pub(super) quarantine: VecDeque<(Sequence, Vec<FrameNo>)>,
+    /// The frames in it.
+    pub(super) quarantined: HashSet<FrameNo>,
+    /// Frames that were pinned when they were to be handed out, most likely in vain: not before their last pin is gone.
+    pub(super) vain: Vec<FrameNo>,
+    /// Frames that are going back to the file system at this moment: they come back as holes.
+    pub(super) returning: u64,
+}
+
+impl Groups {
+    /// Whether `n` frames wait for the tail, and for nothing else: a look at one moment is given up for them only when they
+    /// are so many that the region would grow much for its sake.
+    pub(super) fn has_waiting(&self, n: u64, shape: Shape, log: &Log) -> bool {
+        let waiting = self.quarantined.len() as u64;
+        waiting >= n && (waiting >= blocks::kept(shape) || !log.has_snapshot())
+    }
+
+    /// The group, loaded.
+    pub(super) fn group(&mut self, log: &Log, shape: Shape, group: u64) -> Result<&mut Group> {
+        use std::collections::hash_map::Entry;
+        match self.loaded.entry(group) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let mut loaded = Group::load(log, shape, group)?;
+                let first = (group * GROUP_FRAMES) as u32;
+                let end = shape.frames.min((group + 1) * GROUP_FRAMES) as u32;
+                // Of a group that is left alone no frame is free.
+                if let Some(bitmap) = loaded.bitmap() {
+                    for run in self.holes.within(first..end) {
+                        loaded.take(run.start - first..run.end - first);
+                    }
+                    self.structured.insert(block_of(bitmap));
+                    self.broken.insert(block_of(bitmap));
+                }
+                self.full.remove(&group);
+                self.longest.extend(shape.groups());
+                self.longest.set(group, loaded.longest());
+                self.free += u64::from(loaded.free());
+                Ok(entry.insert(loaded))
+            }
+        }
+    }
+
+    /// As [`Self::group`], unless no frame of it is free as far as the table says: then it need not be read.
+    pub(super) fn unless_full(&mut self, log: &Log, shape: Shape, group: u64) -> Result<Option<&mut Group>> {
+        if self.full.contains(&group) {
+            return Ok(None);
+        }
+        // What cannot be read there is said when the group is loaded.
+        let full = !self.loaded.contains_key(&group)
+            && matches!(groups::find(log, shape, group), Ok(entry) if entry.free() == 0);
+        if full {
+            self.longest.extend(shape.groups());
+            self.longest.set(group, 0);
+            self.full.insert(group);
+            return Ok(None);
+        }
+        self.group(log, shape, group).map(Some)
+    }
+
+    /// As [`Self::take`], if `keep` more frames are free.
+    pub(super) fn take_but(
+        &mut self,
+        log: &Log,
+        shape: Shape,
+        n: u64,
+        purpose: Purpose,
+        keep: u64,
+    ) -> Result<Result<Vec<FrameNo>, u64>> {
+        let frames = match self.take(log, shape, n, purpose)? {
+            Ok(frames) => frames,
+            Err(missing) => return Ok(Err(missing + keep)),
+        };
+        if frames.is_empty() || self.has_free(log, shape, keep)? {
+            return Ok(Ok(frames));
+        }
+        let left = self.free;
+        self.give(&frames);
+        Ok(Err(keep - left))
+    }
+
+    /// Whether `n` frames may be handed out; loads groups only as far as that takes.
+    fn has_free(&mut self, log: &Log, shape: Shape, n: u64) -> Result<bool> {
+        let mut unloaded = 0..shape.groups();
+        while self.free < n && ((self.loaded.len() + self.full.len()) as u64) < shape.groups() {
+            let known = |group: &u64| self.loaded.contains_key(group) || self.full.contains(group);
+            let Some(group) = unloaded.find(|group| !known(group)) else { break };
+            self.unless_full(log, shape, group)?;
+        }
+        Ok(self.free >= n)
+    }
+
+    /// `n` frames, or how many are missing.
+    pub(super) fn take(
+        &mut self,
+        log: &Log,
+        shape: Shape,
+        n: u64,
+        purpose: Purpose,
+    ) -> Result<Result<Vec<FrameNo>, u64>> {
+        let mut frames = Vec::new();
+        if n == 0 {
+            return Ok(Ok(frames));
+        }
+        let mut near = match purpose {
+            Purpose::Pages(near) => near,
+            Purpose::Structures => {
+                self.take_for_structures(log, shape, n as usize, &mut frames)?;
+                None
+            }
+        };
+        while (frames.len() as u64) < n {
+            let Some(run) = self.best_run(log, shape, n - frames.len() as u64, near.take())? else { break };
+            self.take_run(run, &mut frames);
+            if n - frames.len() as u64 <= FEW {
+                break;
+            }
+        }
+        self.longest.extend(shape.groups());
+        while (frames.len() as u64) < n {
+            // Sweep: whatever is free, lowest first.
+            let Some(low) = self.longest.first(self.low, 1) else { break };
+            self.low = low;
+            let left = n - frames.len() as u64;
+            let Some(group) = self.unless_full(log, shape, low)? else { continue };
+            if let Some(frame) = group.first(0, 1) {
+                let run = group.extent(frame.start, left);
+                self.take_run((low, run), &mut frames);
+            }
+        }
+        let missing = n - frames.len() as u64;
+        if missing > 0 {
+            self.give(&frames);
+            return Ok(Err(missing));
+        }
+        Ok(Ok(frames))
+    }
+
+    /// A run of `n` frames: behind `near`, else the first; else the longest of those known, if worth starting with.
+    fn best_run(
+        &mut self,
+        log: &Log,
+        shape: Shape,
+        n: u64,
+        near: Option<FrameNo>,
+    ) -> Result<Option<(u64, Range<u32>)>> {
+        let wanted = u32::try_from(n).unwrap_or(u32::MAX).min(GROUP_FRAMES as u32);
+        let behind = near.filter(|&near| shape.ordinary(near)).map(|near| u64::from(near.0) + 1);
+        if let Some(behind) = behind.filter(|&behind| behind < shape.frames) {
+            let (group, place) = (behind / GROUP_FRAMES, (behind % GROUP_FRAMES) as u32);
+            let run = self.unless_full(log, shape, group)?.and_then(|group| group.first(place, wanted));
+            if let Some(run) = run {
+                return Ok(Some((group, run)));
+            }
+        }
+        self.longest.extend(shape.groups());
+        let mut best = (0, 0);
+        for _ in 0..GROUPS_TRIED {
+            let Some(group) = self.longest.first(self.low, wanted) else {
+                best = self.longest.greatest().unwrap_or(best);
+                break;
+            };
+            let Some(loaded) = self.unless_full(log, shape, group)? else { continue };
+            match loaded.first(0, wanted) {
+                Some(run) => return Ok(Some((group, run))),
+                // It was unknown.
+                None if loaded.longest() > best.1 => best = (group, loaded.longest()),
+                None => {}
+            }
+        }
+        let (group, longest) = best;
+        if longest == 0 || longest < wanted / 4 {
+            return Ok(None);
+        }
+        let run = self.group(log, shape, group)?.first(0, longest);
+        Ok(run.map(|run| (group, run)))
+    }
+
+    /// Takes up to `n` frames of blocks that structures have broken, lowest first, and then breaks the lowest whole ones.
+    pub(super) fn take_for_structures(
+        &mut self,
+        log: &Log,
+        shape: Shape,
+        n: usize,
+        frames: &mut Vec<FrameNo>,
+    ) -> Result {
+        let mut from = 0;
+        while frames.len() < n {
+            let broken = self.broken.range(from..).next().copied();
+            let Some(block) = broken.map_or_else(|| self.whole_block(log, shape), |block| Ok(Some(block)))?
+            else {
+                break;
+            };
+            let (group, first) =
+                (block * FRAMES_PER_BLOCK / GROUP_FRAMES, block * FRAMES_PER_BLOCK % GROUP_FRAMES);
+            let end = (first + FRAMES_PER_BLOCK) as u32;
+            while frames.len() < n && block * FRAMES_PER_BLOCK < shape.frames {
+                let Some(loaded) = self.unless_full(log, shape, group)? else { break };
+                let Some(run) = loaded.first(first as u32, 1).filter(|run| run.start < end) else { break };
+                let run = loaded.extent(run.start, (n - frames.len()) as u64);
+                self.take_run((group, run.start..run.end.min(end)), frames);
+            }
+            self.structured.insert(block);
+            if frames.len() < n {
+                self.broken.remove(&block);
+            } else {
+                self.broken.insert(block);
+            }
+            from = block + 1;
+        }
+        Ok(())
+    }
+
+    /// The lowest block that is whole, of the groups that are looked at first.
+    fn whole_block(&mut self, log: &Log, shape: Shape) -> Result<Option<u64>> {
+        self.longest.extend(shape.groups());
+        let mut from = self.low;
+        for _ in 0..GROUPS_TRIED {
+            let Some(group) = self.longest.first(from, FRAMES_PER_BLOCK as u32) else { break };
+            if let Some(block) = self.unless_full(log, shape, group)?.and_then(|group| group.whole_block()) {
+                return Ok(Some(group * (GROUP_FRAMES / FRAMES_PER_BLOCK) + u64::from(block)));
+            }
+            from = group + 1;
+        }
+        Ok(None)
+    }
+
+    /// A structure lies, or lay, in this frame.
+    pub(super) fn note_structure(&mut self, frame: FrameNo) {
+        self.structured.insert(block_of(frame));
+        self.broken.insert(block_of(frame));
+    }
+
+    pub(super) fn take_run(&mut self, (group, run): (u64, Range<u32>), frames: &mut Vec<FrameNo>) {
+        if let Some(loaded) = self.loaded.get_mut(&group) {
+            loaded.take(run.clone());
+            self.free -= run.len() as u64;
+            self.longest.set(group, loaded.longest());
+            frames.extend(run.map(|place| FrameNo((group * GROUP_FRAMES) as u32 + place)));
+        }
+    }
+
+    /// Takes frames back, those of groups that are not loaded excepted: they are free there already.
+    pub(super) fn give(&mut self, frames: &[FrameNo]) {
+        for run in frames.chunk_by(|a, b| a.0 + 1 == b.0) {
+            self.give_run(u64::from(run[0].0)..u64::from(run[0].0) + run.len() as u64);
+        }
+    }
+
+    pub(super) fn give_run(&mut self, frames: Range<u64>) {
+        let blocks = frames.start / FRAMES_PER_BLOCK..frames.end.div_ceil(FRAMES_PER_BLOCK);
+        self.broken.extend(blocks.filter(|block| self.structured.contains(block)));
+        let mut first = frames.start;
+        while first < frames.end {
+            let (group, place) = (first / GROUP_FRAMES, first % GROUP_FRAMES);
+            let count = (GROUP_FRAMES - place).min(frames.end - first);
+            if let Some(loaded) = self.loaded.get_mut(&group) {
+                let given = loaded.give(place as u32..(place + count) as u32);
+                if given > 0 {
+                    self.low = self.low.min(group);
+                    self.free += u64::from(given);
+                }
+                self.longest.set(group, loaded.longest());
+            }
+            first += count;
+        }
+    }
+
+    /// The region grew: the frames between the old and the new end of a loaded group may be handed out.
+    pub(super) fn extend(&mut self, old: Shape, new: Shape) {
+        let group = old.groups() - 1;
+        self.longest.extend(new.groups());
+        self.give_run(old.frames..new.frames.min(old.groups() * GROUP_FRAMES));
+        self.low = self.low.min(group);
+    }
+}
+
+/// The number of a frame's block.
+const fn block_of(frame: FrameNo) -> u64 {
+    frame.0 as u64 / FRAMES_PER_BLOCK
+}
