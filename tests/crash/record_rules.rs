@@ -8,7 +8,7 @@ use pagestone_tests::crash::run::Live;
 use pagestone_tests::crash::script::Op;
 
 const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (Fdatasync, 512)];
-const LINES: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8)];
+const LINES: &[(Durability, usize)] = &[(CacheLine, 64)];
 /// Objects of eleven frames of records, unlinked in the order in which they were made: the tenth frame is the first that goes
 /// back, for 64 slots are kept beside it, and it goes with its last object.
 const OBJECTS: usize = 88;

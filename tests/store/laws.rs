@@ -489,3 +489,25 @@ fn the_first_store_to_a_page_after_a_sync_is_no_fault_and_a_page_stored_to_often
     assert!((PAGES / 2..PAGES * 3 / 2).contains(&often), "{often} faults");
     check(&store);
 }
+
+#[test]
+fn a_store_to_a_file_that_was_cut_is_refused_and_gives_it_no_length_back() {
+    const PAGES: usize = 256;
+    let folder = tempfile::tempdir().unwrap();
+    if !is_on_a_disk(&folder.path().canonicalize().unwrap()) {
+        skipped("a store to a file that was cut", "the folder for temporary files is on no disk");
+        return;
+    }
+    let path = folder.path().join("cut.pgs");
+    let store = Store::options().create(true).assume(Durability::Fdatasync).open(&path).unwrap();
+    let object = store.create("a").unwrap();
+    object.write_at(0, &vec![1; PAGES * PAGE as usize]).unwrap();
+    object.sync().unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let half = file.metadata().unwrap().len() / 2;
+    file.set_len(half).unwrap();
+    let refused = object.write_at((PAGES as u64 - 1) * PAGE, &vec![2; PAGE as usize]);
+    assert!(matches!(refused, Err(pagestone::Error::Truncated { .. })), "{refused:?}");
+    assert_eq!(file.metadata().unwrap().len(), half);
+    assert!(object.sync().is_err());
+}

@@ -166,7 +166,8 @@ impl Roots {
         Ok(Found { line, in_both: a == b })
     }
 
-    /// Writes what is bad or older anew, from what counts: before the first change of an opening.
+    /// Writes what is bad or older anew, from what counts: before the first change of an opening. A line is verified here
+    /// as well: what counted at the opening may be worn by now, and is not copied over what is whole.
     ///
     /// # Durability
     /// Durable on return; what counts is not touched.
@@ -175,18 +176,30 @@ impl Roots {
             return Ok(());
         }
         for number in (0..ROOT_LINES).filter(|number| (self.bad | self.differing) >> number & 1 == 1) {
-            let [a, b] = self.anchor.places(number * LINE_SIZE as u64);
-            let (from, to) = if self.second >> number & 1 == 0 { (a, b) } else { (b, a) };
-            let mut words = [0; LINE_WORDS];
-            memory.load_run(from, &mut words)?;
-            for (at, word) in (to..).step_by(WORD_SIZE as usize).zip(words) {
-                memory.store(at, word)?;
+            let found = self.line(number, |at, into| memory.load_run(at, into))?;
+            if !found.in_both {
+                let words = found.line.close(self.anchor.salt, number);
+                for at in self.anchor.places(number * LINE_SIZE as u64) {
+                    replace(memory, at, &words)?;
+                }
             }
-            memory.flush(to, LINE_SIZE)?;
         }
         memory.fence();
         memory.sync_file()
     }
+}
+
+/// Stores a line where it is not so already.
+fn replace(memory: &Memory, at: u64, words: &[u64; LINE_WORDS]) -> Result {
+    let mut there = [0; LINE_WORDS];
+    memory.load_run(at, &mut there)?;
+    if there != *words {
+        for (at, word) in (at..).step_by(WORD_SIZE as usize).zip(words) {
+            memory.store(at, *word)?;
+        }
+        memory.flush(at, LINE_SIZE)?;
+    }
+    Ok(())
 }
 
 /// A line as each root has it.
@@ -316,6 +329,18 @@ mod tests {
         roots.mend(region.memory()).unwrap();
         assert!(frames_are_one(&region));
         assert_eq!(value(&region), 7);
+    }
+
+    #[test]
+    fn what_is_worn_since_the_opening_is_not_copied_over_what_is_whole() {
+        let region = region();
+        set(&region, 0, 1, 5);
+        set(&region, 1, 2, 6);
+        let roots = read(&region).unwrap();
+        region.memory().store(roots.at(WORD), 9).unwrap();
+        roots.mend(region.memory()).unwrap();
+        assert!(frames_are_one(&region));
+        assert_eq!(value(&region), 1, "the older line is what is left");
     }
 
     #[test]

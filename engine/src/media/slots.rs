@@ -6,7 +6,7 @@
 //! directory's chains, the lists and open objects names one.
 
 use super::bitmap;
-use super::layout::RootWord;
+use super::layout::{GROUP_FRAMES, RootWord};
 use super::log::Txn;
 use super::record::{Head, ObjectSlot, RECORD, SLOTS};
 use super::rules::Rule;
@@ -105,6 +105,11 @@ fn gaps(t: &Txn<'_>, shape: Shape, freed: ObjectSlot) -> Result<Option<Vec<Gap>>
     }
     let mut gaps = Vec::new();
     let mut look = || {
+        // In a group that is left alone the frame stays what it is, and its object is dropped all the same.
+        t.log().uses().expect_group(u64::from(freed.frame().0) / GROUP_FRAMES)?;
+        if !bitmap::allocated(t, shape, freed.frame())? {
+            return Ok(false);
+        }
         for slot in others(freed) {
             if Head::read(t, slot)?.kind().is_some() {
                 return Ok(false);

@@ -252,13 +252,17 @@ impl Ledger {
     }
 
     /// The number of the object in a slot, and whether it has lost its name; `None` for a free slot, and for one that is
-    /// none any more. The caller keeps slots from being freed.
+    /// none any more.
     pub fn resident(&self, slot: ObjectSlot) -> Result<Option<(u64, bool)>> {
         if self.given_back.has(slot) {
             return Ok(None);
         }
-        let head = self.read(|log, _| Head::read(log, slot))?;
-        Ok(head.kind().map(|_| (head.id(), head.unlinked())))
+        match self.read(|log, _| Head::read(log, slot)) {
+            Ok(head) => Ok(head.kind().map(|_| (head.id(), head.unlinked()))),
+            // It was given back meanwhile, which is said before it is used for anything else.
+            Err(Error::Corrupt { .. }) if self.given_back.has(slot) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -122,6 +122,8 @@ impl DirtMap {
             // ORDERING: AcqRel: as in `note`.
             word.fetch_or(bit(at), Ordering::AcqRel);
             pass();
+        } else {
+            pass_without_change();
         }
     }
 
@@ -267,6 +269,18 @@ fn pass() {
     if !mutant("dirt_without_fence") {
         // ORDERING: SeqCst: orders a store before a load of another word.
         fence(Ordering::SeqCst);
+    }
+}
+
+/// Comes between a look that found nothing to change and the next one. Without it the next look could be made first: before
+/// a sync cleared that word, and so before another writer set the word of this look anew for a frame of its own.
+fn pass_without_change() {
+    if cfg!(all(target_arch = "x86_64", not(any(pagestone_loom, pagestone_shuttle)))) {
+        // ORDERING: Acquire: this processor keeps loads in order, and `pass` stands before the first one. The compiler is
+        // kept from changing their order.
+        fence(Ordering::Acquire);
+    } else {
+        pass();
     }
 }
 

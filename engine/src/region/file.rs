@@ -1,6 +1,7 @@
 //! The region's file: its syncs and direct writes, which make stores durable where the stores alone do not.
 
-use super::claim::Claim;
+use super::claim::{self, Claim};
+use super::growth;
 use super::memory::Memory;
 use super::opening;
 use super::protected::Protected;
@@ -178,20 +179,40 @@ impl Memory {
         Ok(())
     }
 
-    /// Stores bytes by a system call if that is cheaper than a store through the mapping; false if it is not. The caller has
-    /// checked the range, and keeps other threads out of it. A failure poisons the region: any of the bytes may be stored.
+    /// Stores bytes by a system call if that is cheaper than a store through the mapping; false if the mapping is to be used.
+    /// The caller has checked the range, and keeps other threads out of it.
+    ///
+    /// # Errors
+    /// `Truncated` if the file is shorter than the region: the call would make it longer again, with zeros for what is lost.
+    /// An error of the medium poisons the region: any of the bytes may be stored.
     #[inline]
     pub(super) fn store_by_call(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
         match &self.file.protected {
-            Some(protected) if protected.by_call(offset, bytes.len()) => {
-                let Some(file) = self.descriptor()? else { return Ok(false) };
-                let stored = self.persist.write_by_call(file, offset, bytes);
-                if stored.is_err() {
-                    self.done(format_args!("storing {} bytes at {offset:#x} to", bytes.len()), stored)?;
-                }
+            Some(protected) if protected.by_call(offset, bytes.len()) => self.call(offset, bytes),
+            _ => Ok(false),
+        }
+    }
+
+    #[inline(never)]
+    fn call(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+        let Some(file) = self.descriptor()? else { return Ok(false) };
+        // A store through the mapping has no such limit, and beyond it a call is a signal.
+        if growth::check_file_limit(offset + bytes.len() as u64).is_err() {
+            return Ok(false);
+        }
+        let (expected, found) = (self.len(), claim::length(file).unwrap_or(u64::MAX));
+        if found < expected {
+            return Err(Error::Truncated { expected, found });
+        }
+        let stored = self.persist.write_by_call(file, offset, bytes);
+        match stored.as_ref().map_err(std::io::Error::raw_os_error) {
+            Ok(()) => Ok(true),
+            Err(Some(libc::EIO | libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::ESTALE)) => {
+                self.done(format_args!("storing {} bytes at {offset:#x} to", bytes.len()), stored)?;
                 Ok(true)
             }
-            _ => Ok(false),
+            // No error of the medium: the mapping takes the bytes.
+            Err(_) => Ok(false),
         }
     }
 

@@ -386,8 +386,9 @@ fn habits(medium: &source::Medium, claim: Option<&claim::Claim>, options: &Regio
     let synced = class == Durability::Fdatasync && medium.protocol() == Durability::Fdatasync;
     let writes = !(options.read_only || options.private);
     let one_cache = || {
-        let file = claim.and_then(|claim| claim.descriptor().ok());
-        file.and_then(|file| FileSystem::of(file).ok()).is_some_and(FileSystem::protects_what_it_wrote)
+        let Some(file) = claim.and_then(|claim| claim.descriptor().ok()) else { return false };
+        FileSystem::of(file).is_ok_and(FileSystem::protects_what_it_wrote)
+            && !FileSystem::syncs_each_write(file)
     };
     Habits {
         cached: file && class == Durability::Fdatasync,

@@ -69,10 +69,12 @@ impl Protected {
     pub fn synced(&self, offset: u64, len: usize) {
         let pages = offset / FRAME_SIZE as u64..(offset + len as u64).div_ceil(FRAME_SIZE as u64);
         // ORDERING: Relaxed: a hint, as above.
+        let freed = (pages.end - pages.start).min(SLOTS as u64) * CALLS;
         for page in pages.take(SLOTS) {
             self.slot(page).store(0, Ordering::Relaxed);
         }
-        self.calls.store(0, Ordering::Relaxed);
+        let calls = self.calls.load(Ordering::Relaxed);
+        self.calls.store(calls.saturating_sub(freed as u32), Ordering::Relaxed);
     }
 
     fn slot(&self, page: u64) -> &AtomicU64 {

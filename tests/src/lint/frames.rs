@@ -1,7 +1,7 @@
 //! What frames are for, as the records appended so far say: free, data, or words of the medium's own.
 
 use super::Findings;
-use pagestone::media::layout::{GROUP_FRAMES, GROUP_ROOT_FRAME, TABLE_GROUPS, first_free_frame};
+use pagestone::media::layout::{GROUP_FRAMES, GROUP_ROOT_FRAME, RootWord, TABLE_GROUPS, first_free_frame};
 use pagestone::media::log::record::Entry;
 use pagestone::units::{FRAME_SIZE, LINE_SIZE};
 use std::collections::{HashMap, HashSet};
@@ -19,6 +19,9 @@ pub struct Frames {
     bits: HashMap<(u64, u64), u64>,
     /// Frames that were zeroed by a record, or of which a record changed a word.
     own: HashSet<u32>,
+    /// Frames of the busy table; and those it names: pages that were cut off while they were pinned.
+    busy: HashSet<u32>,
+    cut: HashSet<u32>,
     /// Of free frames: the lines that were stored whole since they were freed.
     filled: HashMap<u32, u64>,
     /// At which event a record was appended that freed the frame, the last one.
@@ -35,6 +38,8 @@ impl Frames {
             bitmaps: HashMap::new(),
             bits: HashMap::new(),
             own: HashSet::new(),
+            busy: HashSet::new(),
+            cut: HashSet::new(),
             filled: HashMap::new(),
             freed: HashMap::new(),
         };
@@ -111,10 +116,15 @@ impl Frames {
         let (mut taken, mut freed) = (Vec::new(), Vec::new());
         let (mut own, mut carried) = (Vec::new(), Vec::new());
         for entry in entries {
-            if let Entry::Word(offset, value) = *entry {
-                self.note_table(offset, value);
+            match *entry {
+                Entry::Word(offset, value) => self.note_table(offset, value),
+                Entry::Root(offset, value) if offset == RootWord::BusyTable.offset() => {
+                    self.busy.insert(value as u32);
+                }
+                _ => {}
             }
         }
+        self.note_cuts(entries);
         for entry in entries {
             match *entry {
                 Entry::Word(offset, value) => match self.place_of(offset) {
@@ -137,6 +147,8 @@ impl Frames {
         }
         for frame in &freed {
             self.own.remove(frame);
+            self.cut.remove(frame);
+            self.busy.remove(frame);
             self.filled.remove(frame);
             self.freed.insert(*frame, at);
         }
@@ -145,14 +157,37 @@ impl Frames {
         taken
     }
 
+    /// What a record says in the busy table: the first word of each frame names the next frame of it, the others name pages.
+    fn note_cuts(&mut self, entries: &[Entry]) {
+        let first = |offset: u64| offset % FRAME_SIZE as u64 == 0;
+        let words = || {
+            entries.iter().filter_map(|entry| match *entry {
+                Entry::Word(offset, value) => {
+                    Some((offset, (offset / FRAME_SIZE as u64) as u32, value as u32))
+                }
+                _ => None,
+            })
+        };
+        for (_, _, next) in words()
+            .filter(|&(offset, frame, next)| first(offset) && next != 0 && self.busy.contains(&frame))
+            .collect::<Vec<_>>()
+        {
+            self.busy.insert(next);
+        }
+        let named = words().filter(|&(offset, frame, _)| !first(offset) && self.busy.contains(&frame));
+        let named: Vec<_> = named.map(|(_, _, page)| page).filter(|&page| page != 0).collect();
+        self.cut.extend(named);
+    }
+
     /// Whether all bytes of a frame were stored since it was free.
     pub fn is_filled(&self, frame: u32) -> bool {
         self.filled.get(&frame) == Some(&u64::MAX)
     }
 
-    /// Whether a frame holds bytes of an object.
+    /// Whether a frame holds bytes of an object: a page that was cut off is no object's any more.
     pub fn is_data(&self, frame: u32) -> bool {
-        frame >= first_free_frame(self.log_frames).0 && self.is_used(frame) && !self.own.contains(&frame)
+        let fixed = frame < first_free_frame(self.log_frames).0;
+        !fixed && self.is_used(frame) && !self.own.contains(&frame) && !self.cut.contains(&frame)
     }
 
     /// Whether what was stored at an event to a frame went with its former owner.
