@@ -303,10 +303,10 @@ mod tests {
 
     #[test]
     fn one_root_that_is_worn_or_zero_costs_nothing_and_is_written_anew() {
-        for root in 0..2 {
+        for root in ROOT_FRAMES {
             for fill in [0, 0x40, 0xff] {
                 let region = region();
-                region.memory().write(ROOT_FRAMES[root].offset(), &[fill; FRAME_SIZE]).unwrap();
+                region.memory().write(root.offset(), &[fill; FRAME_SIZE]).unwrap();
                 let roots = read(&region).unwrap();
                 assert_eq!((roots.bad(), roots.differing()), (u64::MAX, 0));
                 assert_eq!(value(&region), 7);

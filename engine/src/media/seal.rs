@@ -24,7 +24,7 @@ pub(crate) const VALUE_BITS: u32 = 42;
 pub(crate) const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
 const MAP: u64 = 0x6d_6170;
 const PLACE: u64 = 0x70_6c61_6365;
-const BITMAP: u64 = 0x62_6974_6d61_70;
+const BITMAP: u64 = 0x6269_746d_6170;
 const TALLY_BITS: u32 = 48;
 /// Bits of a tally that are its seal.
 pub(crate) const TALLY_MASK: u64 = (1 << TALLY_BITS) - 1;

@@ -64,7 +64,7 @@ pub fn salt(image: &[u8]) -> u64 {
 /// What the table of groups says of the bitmap of a group: its zero bits, and a seal over its words by their places.
 #[must_use]
 pub fn tally(salt: u64, group: u64, bitmap: &[u64]) -> u64 {
-    let base = mix(salt ^ mix(group ^ 0x62_6974_6d61_70));
+    let base = mix(salt ^ mix(group ^ 0x6269_746d_6170));
     let part = |(place, word): (u64, &u64)| mix(mix(base ^ place) ^ word) ^ mix(mix(base ^ place));
     let seal = (0..).zip(bitmap).map(part).fold(base, |seal, part| seal ^ part);
     let free: u64 = bitmap.iter().map(|word| u64::from(word.count_zeros())).sum();

@@ -139,7 +139,7 @@ impl Hands {
                 self.code.line(|| format!("zero_tail(&{var});"));
                 page.write_range(from..PAGE as usize)?.fill(0);
             }
-            Ok(object.mapped()?)
+            object.mapped()
         };
         let mapped = match zero_tail() {
             Ok(mapped) => mapped,
