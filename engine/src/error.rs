@@ -129,8 +129,8 @@ pub enum Error {
         /// Its length.
         len: usize,
     },
-    /// As many names as one place of the directory takes have the hash of this one. That does not happen by chance: whoever
-    /// made them has read the region's file.
+    /// As many names as one place of the directory takes have the hash of this one. That does not happen by chance: such names
+    /// can be made only with the key of the hash, which is in the region's file.
     #[error("{names} names have the place of {name:?} in the directory, as many as fit: choose another name")]
     NameCollision {
         /// The name.

@@ -4,8 +4,8 @@
 //! node of the next level. A chain that would grow beyond eight records is spread over a new node in the same
 //! transaction, if a frame is to be had; if not, or below the last level, it grows, up to 64. Nodes that become empty go.
 //!
-//! The hash is keyed, so that names which meet on the last level cannot be made without the file. Who has the file can: then
-//! the 65th of them is refused, and those before cost what 64 records cost to read.
+//! The hash is keyed, so that names which meet on the last level cannot be made without the file. With
+//! the file they can: then the 65th of them is refused, and those before cost what 64 records cost to read.
 
 use super::bitmap;
 use super::layout::{DIRECTORY_FRAME, RootWord};

@@ -75,7 +75,7 @@ pub(crate) fn put_free(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result
         push(t, shape, head)?;
         return Ok(None);
     };
-    // Written all the same: who looks for records in frames that nothing names shall find none there.
+    // Written all the same: a search for records in frames that nothing names must find none there.
     head.write(t)?;
     gaps.into_iter().try_for_each(|gap| gap.close(t))?;
     let frame = head.slot.frame();
