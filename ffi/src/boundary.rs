@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_nobody_set_is_refused() {
+    fn a_size_that_was_not_set_is_refused() {
         for size in [0, 8, 15, 5000, u64::MAX] {
             let words = [size, 0, 0];
             // SAFETY: the size is there; nothing else is read when it is refused.

@@ -1,5 +1,5 @@
-//! The ABI, compared with a snapshot: what a program that was compiled before relies on. Sizes and offsets are the
-//! compiler's, by a probe made from the header; symbols and soname are those of the shared library.
+//! The ABI, compared with a snapshot: a program that was compiled before relies on it. A probe made from the header asks
+//! the compiler for sizes and offsets. Symbols and soname are read from the shared library.
 
 use crate::build::{Prefix, compiler, root, run, source};
 use crate::header::{HEADER, Header, name_of, type_of};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const SNAPSHOT: &str = "tests/c_abi/snapshot/abi";
 
-/// Facts by what they are of: `field pgs_page_info.pfn` is `at 8, 8 bytes, uint64_t`.
+/// Facts by their subject: `field pgs_page_info.pfn` is `at 8, 8 bytes, uint64_t`.
 type Abi = BTreeMap<String, String>;
 
 /// One fact a line: `what: how`.
@@ -95,16 +95,16 @@ fn of_library(library: &Path) -> Abi {
 /// What changed, each in words.
 #[derive(Default)]
 struct Changes {
-    /// Programs that were compiled before no longer work.
+    /// Changes after which programs that were compiled before no longer work.
     breaks: Vec<String>,
-    /// They do; newer ones can do more.
+    /// Changes after which they still work, and newer programs can do more.
     additions: Vec<String>,
 }
 
 fn compare(old: &Abi, new: &Abi) -> Changes {
     let mut changes = Changes::default();
     for (what, was) in old {
-        // What a release has set aside, a later one may use: the size of the struct says whether it fits.
+        // A later release may use what this one has set aside: the size of the struct says whether it fits.
         let reserved = what.ends_with(".reserved");
         match new.get(what) {
             Some(is) if is == was => {}

@@ -44,7 +44,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Runs a command and gives its standard output; anything but success ends the test with all it said.
+/// Runs a command and returns its standard output. If it fails, the test ends with all that it printed.
 pub fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -67,7 +67,7 @@ impl Prefix {
         PREFIX.get_or_init(|| Self::install(|_| ()))
     }
 
-    /// One of a library that is not optimized.
+    /// An installation of a library that is not optimized.
     pub fn unoptimized() -> Self {
         Self::install(|make| {
             make.env("CARGO_TARGET_DIR", target().join("unoptimized"))
@@ -121,7 +121,7 @@ pub fn compiler(variable: &str, usual: &str) -> Command {
     Command::new(env::var_os(variable).unwrap_or_else(|| usual.into()))
 }
 
-/// As [`compiler`], for C++; none, and `what` is skipped aloud, where there is none: the library itself needs only C.
+/// As [`compiler`], for C++. The library itself needs only C: without a C++ compiler, `what` is skipped aloud.
 pub fn cxx_compiler(what: &str) -> Option<Command> {
     let mut cxx = compiler("CXX", "c++");
     if cxx.arg("--version").output().is_err() {

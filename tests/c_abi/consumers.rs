@@ -20,7 +20,7 @@ fn project(name: &str) -> TempDir {
     copy
 }
 
-/// Where one installation is looked for.
+/// A place where consumers look for an installation.
 struct Found {
     lib: PathBuf,
     prefix: PathBuf,
@@ -135,7 +135,7 @@ fn library_folder() -> String {
 
 #[test]
 fn a_staged_installation_is_whole_is_found_where_it_lies_and_can_be_removed() {
-    // What cargo has to do is done once, for all.
+    // Cargo's part of the work is done once for all tests.
     Prefix::installed();
     let stage = TempDir::new().unwrap();
     let lib = library_folder();

@@ -1,11 +1,11 @@
-//! What the documents show is what is compiled and run.
+//! The C code in the documents is compiled and run.
 
 use crate::build::{Prefix, files, run, source};
 use std::fs;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// What each program of `bindings-c/examples` says, given a path for a region.
+/// What each program of `bindings-c/examples` prints when it is given a path for a region.
 const SAID: &[(&str, &str)] = &[
     (
         "aliasing",
@@ -35,7 +35,7 @@ fn every_example_does_what_it_says_and_again_after_a_restart() {
     }
 }
 
-/// Code in a manual page, as it is shown.
+/// The code in a manual page, as a reader sees it.
 fn in_manual(page: &str) -> Vec<String> {
     let blocks = page.split(".Bd -literal").skip(1);
     blocks.map(|b| b.split_once('\n').unwrap().1.split(".Ed").next().unwrap().replace("\\e", "\\")).collect()
@@ -46,7 +46,7 @@ fn in_document(text: &str) -> Vec<String> {
     text.split("```c\n").skip(1).map(|b| b.split("```").next().unwrap().to_owned()).collect()
 }
 
-/// Whether the lines of `snippet` stand in `program` in this order with no code between, whatever their indentation.
+/// Whether the lines of `snippet` are in `program`, in this order and with no code in between. Indentation does not count.
 fn quotes(program: &str, snippet: &str) -> bool {
     let is_code = |line: &&str| !(line.is_empty() || line.starts_with("/*") && line.ends_with("*/"));
     let lines =

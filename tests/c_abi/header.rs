@@ -41,7 +41,7 @@ impl Header {
         Self::of(&source(HEADER))
     }
 
-    /// What this text declares. What it cannot read ends the test.
+    /// What this text declares. A declaration that cannot be parsed ends the test.
     pub fn of(text: &str) -> Self {
         let mut header = Self::default();
         for statement in statements(&plain(text, &mut header.constants)) {

@@ -1,4 +1,4 @@
-//! What the library promises on paper: header, symbols, manual.
+//! The documented interface: header, symbols and manual agree.
 
 use crate::build::{Prefix, compiler, cxx_compiler, files, root, run, source};
 use crate::header::{Function, HEADER, Header};

@@ -1,5 +1,5 @@
-//! The schedules of the log's rules that concern batches. Each runs the real store as it is, when no crash may break it,
-//! and with its one rule switched off, when the explorer must find the crash that does.
+//! The schedules of the log's rules that concern batches. Each runs the real store twice: as it is, where no crash may
+//! break it; and with one rule switched off, where the explorer must find a crash that does.
 
 use pagestone::media::rules::Rule;
 use pagestone::persist::Event;
@@ -19,7 +19,7 @@ const PAGE: usize = 4096;
 const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
 const LINES: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8)];
 
-/// What a schedule has to work with: two objects of a page each, full of ones and synced.
+/// What a schedule works with: two objects of one page each, full of ones and synced.
 struct Stage<'l> {
     live: &'l Live,
     a: Object,
@@ -27,7 +27,7 @@ struct Stage<'l> {
 }
 
 impl Stage<'_> {
-    /// From here on, what the checker calls `n` holds.
+    /// Marks the place from which on the checker may rely on the `n`th fact.
     fn say(&self, n: u64) {
         self.live.recorder.mark(2 * n);
     }
@@ -127,7 +127,7 @@ impl Schedule {
     }
 }
 
-/// Whether byte 2 in `b`, which only the batch puts there, came with all of `a`.
+/// Only the batch puts byte 2 into `b`. If it is there, all of the batch's bytes must be in `a`.
 fn b_comes_with_a(found: &Found<'_>) -> Result<(), String> {
     match found.both()? {
         (2, 2) => Ok(()),
@@ -137,7 +137,8 @@ fn b_comes_with_a(found: &Found<'_>) -> Result<(), String> {
     }
 }
 
-/// LOG rule 5: a staged line that is equal and not durable is logged: else the batch is torn by a loss of the page's.
+/// LOG rule 5: a staged line that is equal but not durable is logged. Otherwise a power loss takes the line, and the
+/// batch is torn.
 #[test]
 fn rule_5_an_equal_line_that_is_dirty_is_logged() {
     fn act(stage: &Stage<'_>) {
@@ -169,7 +170,7 @@ fn rule_5_an_equal_line_that_a_sync_has_taken_is_logged() {
         .holds_only_with_its_rule();
 }
 
-/// LOG rule 5: lines are compared under the latch: a pending batch may be about to change them.
+/// LOG rule 5: lines are compared under the latch, because another batch may be about to change them.
 #[test]
 fn rule_5_lines_are_compared_under_the_latch() {
     fn act(stage: &Stage<'_>) {
@@ -198,10 +199,10 @@ fn rule_5_lines_are_compared_under_the_latch() {
     Schedule { rule: Rule::BatchUnlatched, media: BOTH, act, check }.holds_only_with_its_rule();
 }
 
-/// LOG rule 10: latches are held until the cursor has moved: a kill between two homes must not replay the first over
-/// what another thread has stored there since.
+/// LOG rule 10: latches are held until the cursor has moved. Otherwise another thread could store to the first home while
+/// the batch stores to its second; after a kill then, the replay would overwrite that store.
 #[test]
-fn rule_10_nobody_stores_between_the_homes_of_a_batch() {
+fn rule_10_no_thread_stores_between_the_homes_of_a_batch() {
     fn act(stage: &Stage<'_>) {
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -256,7 +257,7 @@ fn rule_6_a_sync_is_not_undone_by_a_replay() {
     fn act(stage: &Stage<'_>) {
         stage.batch(8, 2, 2);
         stage.a.write_at(0, &[3; LINE]).unwrap();
-        // Enough to be stored past the cache, where there is one.
+        // Long enough to be stored past the cache, on media where that is done.
         stage.b.write_at(0, &[3; 8 * LINE]).unwrap();
         stage.a.sync().unwrap();
         stage.b.sync().unwrap();

@@ -13,16 +13,16 @@ use pagestone_tests::crash::recover::check;
 use std::sync::Arc;
 
 const PAGE: u64 = 4096;
-/// Frames that the region lacks to a whole group before it grows beyond it.
+/// Frames that are missing to a whole group when the growth begins.
 const LACKING: u64 = 40;
-/// Pages of an object that takes it there.
+/// Pages of the object that makes the region grow into the next group.
 const PAGES: u64 = 90;
 
 fn options(class: Durability, rules: Rules, identity: Identity) -> Options {
     Store::options().assume(class).identity(identity).rules(rules).max_size(file_bytes(GROUP_FRAMES + 4_000))
 }
 
-/// The bytes of a region that all but fills its first group, most of them zeros.
+/// The bytes of a region that nearly fills its first group. Most of them are zeros.
 fn base() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("region");
@@ -35,7 +35,7 @@ fn base() -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// A region at any moment of growth opens, is sound, and grows on.
+/// Whenever growth was interrupted, the region opens, is sound, and can grow further.
 struct GrowsOn {
     class: Durability,
     rules: Rules,

@@ -1,5 +1,5 @@
-//! What one life owes to the next: a process dies with stores in the caches, the next one works on, and then the power
-//! fails. Each case with its rule kept and broken.
+//! What one life owes to the next. A process dies with stores in the caches, the next one works on, and then the power
+//! fails. Each case runs with its rule kept and with its rule broken.
 
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
@@ -13,8 +13,8 @@ const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasy
 /// Media whose sectors may be torn.
 const TORN: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 8)];
 
-/// The first life's operations; every state in which they leave the medium when the process dies is lived on, and each
-/// of those lives crashed.
+/// Runs the first life's operations. The process may die anywhere in them: from each state that this leaves, a second life
+/// begins, and is crashed everywhere too.
 fn lives(rig: Rig, cell: usize, seed: u64, limit: u64) -> Report {
     let live = Live::start(&rig, 1).expect("the store opens");
     for op in [
@@ -51,16 +51,16 @@ fn holds_only_with(rule: Rule, media: &[(Durability, usize)], fails: &[(Durabili
     }
 }
 
-/// A sync makes durable what was written before it, also what a process has written that died since: its dirty bits died
-/// with it, its stores did not.
+/// A sync makes durable what was written before it, even by a process that has died since. Its dirty bits died with it; its
+/// stores did not.
 #[test]
 fn a_sync_covers_what_a_dead_process_stored() {
     holds_only_with(Rule::DisownStores, BOTH, BOTH);
 }
 
-/// The copy that the new life leaves alone may be one that the dead has stored and not made durable: it is made durable
-/// before the other copy is touched.
+/// A new life overwrites one of two copies and leaves the other alone. That one may have been stored by the dead process
+/// and not be durable: it is made durable before the first is touched.
 #[test]
-fn of_two_copies_the_one_that_stands_is_durable_whoever_wrote_it() {
+fn of_two_copies_the_one_that_stands_is_durable_whichever_life_wrote_it() {
     holds_only_with(Rule::DisownCopies, BOTH, TORN);
 }

@@ -1,5 +1,5 @@
-//! What can be seen in a recorded run without crashing it: stores past the door of `persist`, and what it flushes and
-//! fences for nothing or too late.
+//! What can be seen in a recorded run without crashing it: stores that do not go through `persist`, and flushes and fences
+//! that are needless or too late. A store that does not go through `persist` is called "past the door".
 
 use pagestone::media::layout::{ROOT_FRAMES, RootWord};
 use pagestone::media::rules::{Rule, Rules};
@@ -39,7 +39,7 @@ fn bypasses(live: &Live) -> Vec<(u64, u64)> {
     events.filter_map(bypass).collect()
 }
 
-/// Stores one word at `at` of a page, without latch and door.
+/// Stores one word at `at` of a page, without a latch and past the door.
 fn past_the_door(page: &pagestone::page::PageRef, at: usize) -> u64 {
     let word = page.address().wrapping_add(at).cast_mut().cast::<u64>();
     // SAFETY: the page is pinned, the word lies in it, and this test has the store for itself.
@@ -48,7 +48,7 @@ fn past_the_door(page: &pagestone::page::PageRef, at: usize) -> u64 {
     offset + at as u64
 }
 
-/// The recorder's image is compared with the real one, so that a store past the door is found.
+/// At each sync the recorder's image is compared with the real bytes. So a store past the door is found.
 #[test]
 fn a_store_past_the_door_is_found_at_the_next_sync_by_its_place() {
     for class in [CacheLine, Fdatasync] {
@@ -66,7 +66,7 @@ fn a_store_past_the_door_is_found_at_the_next_sync_by_its_place() {
     }
 }
 
-/// The explorer does not explore a run of which it does not know everything.
+/// The explorer refuses a run with stores that it does not know.
 #[test]
 fn a_run_with_a_store_past_the_door_is_a_violation() {
     let (live, object) = with_an_object(CacheLine);
@@ -81,7 +81,7 @@ fn a_run_with_a_store_past_the_door_is_a_violation() {
     assert!(story.contains("PAST THE DOOR") && story.contains(&format!("{offset:#x}")), "{story}");
 }
 
-/// What is stored through a guard is told to the recorder when the guard ends: until then the silence is no fault.
+/// The recorder learns of stores through a guard when the guard ends. Until then their absence is no finding.
 #[test]
 fn a_guard_that_is_still_held_is_no_store_past_the_door() {
     for class in [CacheLine, Fdatasync] {
@@ -132,8 +132,8 @@ fn afterlife(trace: &Trace, rig: &Rig) -> Vec<Finding> {
     lint(trace, Setting { log_frames: rig.log_frames, closed: true, inherited: true, oracle: None })
 }
 
-/// What is left of a run when all that was stored survives up to an event (process death), or nothing that is not
-/// certain (power loss).
+/// The bytes after a crash at an event: all that was stored (the death of the process), or only what is certain to be
+/// durable (a power loss).
 fn left(trace: &Trace, upto: usize, death: bool) -> Vec<u8> {
     let mut medium = Medium::new(&trace.base, trace.class, 8);
     trace.events[..upto].iter().for_each(|event| medium.step(event));
@@ -153,7 +153,7 @@ fn next_life(rig: &Rig, image: Vec<u8>, death: bool) -> Trace {
     Trace { base: image, events: recorder.take(), class: rig.class }
 }
 
-/// Findings that nothing explains; counts the others.
+/// Findings that the list of known ones does not explain. Counts those that it does.
 fn defects(found: Vec<Finding>, kind: Kind, known: &mut Counts) -> Vec<Finding> {
     for finding in found.iter().filter(|finding| explanation(finding, kind).is_some()) {
         *known.entry((finding.name, finding.place.clone())).or_default() += 1;
@@ -163,8 +163,8 @@ fn defects(found: Vec<Finding>, kind: Kind, known: &mut Counts) -> Vec<Finding> 
 
 type Counts = BTreeMap<(&'static str, String), u64>;
 
-/// Every life of the mixed workloads, their formats and recoveries: no promise of the log's rules is broken, and
-/// nothing is flushed or fenced for nothing, except what the list of known findings explains.
+/// In every life of the mixed workloads, with formats and recoveries, the rules of the log hold, and no flush or fence is
+/// needless, except for what the list of known findings explains.
 #[test]
 fn nothing_is_found_that_the_list_does_not_explain() {
     for class in [CacheLine, Fdatasync] {
@@ -192,7 +192,8 @@ fn nothing_is_found_that_the_list_does_not_explain() {
     }
 }
 
-/// A life of one thread with small and large stores, syncs and a truncate; then what `break_it` makes of its record.
+/// Findings in the record of a life after `break_it` has changed the record. The life has one thread, small and large
+/// stores, syncs and a truncate.
 fn broken(class: Durability, rules: Rules, break_it: impl Fn(&mut Vec<Event>)) -> Vec<&'static str> {
     let rig = Rig { rules, ..Rig::new(class) };
     let live = Live::start(&rig, 1).expect("the store opens");
@@ -236,7 +237,7 @@ fn is_flush(event: &Event) -> bool {
     matches!(event, Event::Flush { .. })
 }
 
-/// Page-sized stores past the cache: fresh frames.
+/// Page-sized stores past the cache: the bytes of fresh frames.
 fn is_fresh(event: &Event) -> bool {
     matches!(event, Event::Store { bytes, non_temporal: true, .. } if bytes.len() == FRAME_SIZE)
 }
@@ -261,7 +262,7 @@ fn a_publication_without_its_fence_is_found() {
 
 #[test]
 fn a_promise_without_its_flush_is_found() {
-    // The small store of `Write(n, 40, 8)` is flushed and fenced by the sync that follows, and by nothing else.
+    // Only the sync that follows flushes and fences the small store of `Write(n, 40, 8)`.
     let forget = |events: &mut Vec<Event>| {
         let small = |event: &Event| matches!(event, Event::Store { offset, bytes, .. } if bytes.len() == 8 && offset % 4096 == 40);
         let small = nth(events, 0, small);
@@ -274,7 +275,7 @@ fn a_promise_without_its_flush_is_found() {
         events.drain(end - 1..=end);
     };
     assert!(edited(Fdatasync, forget).contains(&"unfenced-publish"));
-    // The write-through of the mark: what it covers is durable, and not committed.
+    // Without the write-through of the mark, what the mark covers is durable but not committed.
     let forget = |events: &mut Vec<Event>| {
         let log =
             |event: &Event| matches!(event, Event::WriteThroughEnd { offset, .. } if touches_log_at(*offset));
@@ -337,7 +338,7 @@ fn what_a_close_leaves_unflushed_is_found() {
     assert!(edited(CacheLine, last(is_fence)).contains(&"unflushed-at-close"));
     assert!(edited(CacheLine, last(is_flush)).contains(&"unflushed-at-close"));
     let synced = |event: &Event| matches!(event, Event::SyncEnd { .. });
-    // An operation without its end has failed, so the beginning goes, too.
+    // An operation without its end counts as failed, so its beginning is removed too.
     let whole = |events: &mut Vec<Event>| {
         let at = events.iter().rposition(synced).expect("the lease is written last");
         events.drain(at - 1..=at);

@@ -1,5 +1,5 @@
-//! The schedules of the log's rules that the log can show by itself. Each runs the real log twice: as it is, when
-//! no crash may break it, and with its one rule switched off, when the explorer must find the crash that does.
+//! The schedules of the log's rules that need nothing but the log. Each runs the real log twice: as it is, where no crash
+//! may break it; and with one rule switched off, where the explorer must find a crash that does.
 
 use pagestone::media::rules::Rule;
 use pagestone::persist::{Event, FileOperation};
@@ -8,14 +8,14 @@ use pagestone_tests::crash::life::{Case, Found, Life, scaled, touches_log, word}
 use std::thread;
 use std::time::Duration;
 
-/// Long enough for a thread to come to its gate, or to show that it waits for another.
+/// Long enough for a thread to come to its gate, or to show that it waits for another thread.
 pub const SOON: Duration = Duration::from_millis(150);
 pub const LATER: Duration = Duration::from_secs(10);
 
 pub const FILE: &[(Durability, usize)] = &[(Fdatasync, 512), (Fdatasync, 8)];
 pub const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
 
-/// The real code has no violation on any of `media`; with `rule` switched off each of them has one.
+/// The code as it is has no violation on any of `media`. With `rule` switched off, there is one on each.
 pub fn holds_only_with(rule: Rule, case: &Case, media: &[(Durability, usize)]) {
     holds_but_fails_without(rule, case, media, media);
 }
@@ -34,7 +34,7 @@ fn holds_but_fails_without(
         }
         assert!(report.distinct >= 4, "only {} states", report.distinct);
     }
-    // Crashes in a row are many: the smallest cells, of which there are most, are left to the long run.
+    // Two crashes in a row make many states: the smallest cells, which make the most, are left to the long run.
     let quick = |&&(class, cell): &&(Durability, usize)| {
         case.crashes == 1
             || scaled(1) > 1
@@ -44,14 +44,15 @@ fn holds_but_fails_without(
     for &(class, cell) in fails.iter().filter(quick) {
         let report = case.explore(class, cell, Some(rule));
         println!("{rule:?} broken, {class:10} {cell:3}: {report}");
-        let story =
-            report.violation.unwrap_or_else(|| panic!("{class}, {cell}: {rule:?} is broken, nobody saw it"));
+        let story = report
+            .violation
+            .unwrap_or_else(|| panic!("{class}, {cell}: {rule:?} is broken, and the explorer found nothing"));
         println!("    {}", story.lines().next().unwrap_or_default());
     }
 }
 
-/// LOG rule 1: a log full of unmarked records can never be marked. Between the leader's look at the head and its mark,
-/// another thread fills the log to the brim; then the process dies, and recovery's own mark needs room.
+/// LOG rule 1: a log that is full of unmarked records has no room for a mark. Here another thread fills the log between the
+/// leader's look at the head and its mark. Then the process dies, and recovery needs room for its own mark.
 #[test]
 fn rule_1_room_for_two_marks() {
     fn run(life: &Life) {
@@ -76,7 +77,7 @@ fn rule_1_room_for_two_marks() {
     holds_only_with(Rule::OneMark, &case, FILE);
 }
 
-/// LOG rule 3: a record that was appended during the leader's flush is not covered by the leader's mark, for what the
+/// LOG rule 3: the leader's mark does not cover a record that was appended during the leader's flush: the data that this
 /// record publishes was not flushed.
 #[test]
 fn rule_3_the_mark_covers_the_noted_head_only() {
@@ -101,11 +102,12 @@ fn rule_3_the_mark_covers_the_noted_head_only() {
     holds_only_with(Rule::CoverLate, &Case::once(run, check), FILE);
 }
 
-/// LOG rule 3: the mark is not even in the log's memory before the data is durable: the kernel may write it by itself.
+/// LOG rule 3: the mark is not even stored in the log's memory before the data is durable, because the kernel may write
+/// that memory by itself.
 #[test]
 fn rule_3_the_mark_comes_after_the_data() {
     fn run(life: &Life) {
-        // The first change of a life syncs what the dead have left, and anything else that is there.
+        // The first change of a life syncs what the dead process has left, and all else that is dirty.
         life.commit(life.set(&[(1, 1)]));
         let first = life.publish(0, &[(0, 1)]);
         life.commit(first);
@@ -118,7 +120,8 @@ fn rule_3_the_mark_comes_after_the_data() {
     holds_only_with(Rule::MarkFirst, &Case::once(run, check), FILE);
 }
 
-/// LOG rule 4: two writers of one bitmap word. The second computes it from what the first appended, not from its home.
+/// LOG rule 4: two writers change one bitmap word. The second computes it from what the first appended, not from the word's
+/// home.
 #[test]
 fn rule_4_words_are_computed_from_the_shadow() {
     fn run(life: &Life) {
@@ -132,7 +135,8 @@ fn rule_4_words_are_computed_from_the_shadow() {
     holds_only_with(Rule::StaleShadow, &Case::once(run, |found| found.needs("both", 0, &[3])), BOTH);
 }
 
-/// One thread commits a record and is stopped in mid-write; another one needs the same record and says when it has it.
+/// One thread commits a record and is stopped in the middle of the write. Another thread waits for the same record and says
+/// when its wait has ended.
 pub fn two_wait_for_one_mark(life: &Life) {
     let first = life.set(&[(0, 1)]);
     thread::scope(|scope| {
@@ -157,7 +161,7 @@ fn rule_6_a_mark_in_flight_is_waited_for() {
     holds_only_with(Rule::SyncUncommitted, &case, BOTH);
 }
 
-/// Laps of large records, each committed and acknowledged, the tail moved as the log needs it.
+/// Goes round the log several times with large records, each committed and acknowledged. The tail moves as needed.
 pub fn laps(life: &Life) {
     const SAID: [&str; 9] = ["1", "2", "3", "4", "5", "6", "7", "8", "9"];
     for (value, fact) in (1..).zip(SAID) {
@@ -194,9 +198,8 @@ fn rule_7_homes_are_flushed_before_the_tail_moves() {
     holds_only_with(Rule::TailNotFlushed, &Case::once(laps, laps_are_whole), BOTH);
 }
 
-/// LOG rule 7: the header is never torn: the copy that stands is not touched. Falling back to a tail that was passed
-/// long ago would replay a word into a frame that is data by now. (A sector cannot tear by itself: the cells must be
-/// smaller.)
+/// LOG rule 7: the header is never torn, because the newer copy is not touched. A recovery from a tail that was passed long
+/// ago would replay a word into a frame that is data by now. (A sector does not tear: the cells here are smaller.)
 #[test]
 fn rule_7_the_header_is_never_torn() {
     const DATA: [(&str, u64); 3] = [("data", 0), ("other data", 64), ("more data", 128)];
@@ -219,8 +222,8 @@ fn rule_7_the_header_is_never_torn() {
     holds_but_fails_without(Rule::HeaderTorn, &Case::once(run, check), BOTH, &torn);
 }
 
-/// A committed record that makes a frame all zero. After the death of a process recovery leaves the frame alone when
-/// the cursor has passed the record: after a power loss the cursor may be there and the zeros not.
+/// A committed record that makes a frame all zero. After the death of a process, recovery does not repeat it if the cursor
+/// has passed the record. After a power loss the cursor does not count: it may be durable where the zeros are not.
 pub fn zeroed(life: &Life) {
     life.commit(life.zero(1));
     life.say("zeroed");
@@ -250,15 +253,15 @@ pub fn y(life: &Life) {
     life.say("y");
 }
 
-/// LOG rule 8: recovery stores homes only under a durable mark, or it would leave half a transaction.
+/// LOG rule 8: recovery stores homes only when their mark is durable. Otherwise it could leave half a transaction.
 #[test]
 fn rule_8_recovery_marks_before_it_stores_home() {
     let case = Case { after: y, crashes: 2, ..Case::once(linked, linked_whole) };
     holds_only_with(Rule::RecoveryNoMark, &case, BOTH);
 }
 
-/// LOG rule 8: recovery's own mark covers only what recovery accepts. A record that was appended between the noted head
-/// and the mark is not accepted after a power loss; a crash in the middle of recovery must not find it marked.
+/// LOG rule 8: recovery's own mark covers only what recovery accepts. After a power loss, a record between the noted head
+/// and the mark is not accepted. If the recovery is interrupted, the next one must not find that record marked.
 #[test]
 fn rule_8_recovery_marks_only_what_it_accepts() {
     fn run(life: &Life) {
@@ -284,8 +287,8 @@ fn rule_8_recovery_marks_only_what_it_accepts() {
     holds_only_with(Rule::RecoveryMarksAll, &case, FILE);
 }
 
-/// LOG rule 8: the lease is written last. Written first, it would say "same boot" of records that a power loss has
-/// already cut off from their data.
+/// LOG rule 8: the lease is written last. If it were written first, it would say "same boot" of records whose data a power
+/// loss has taken.
 #[test]
 fn rule_8_the_lease_is_written_last() {
     fn run(life: &Life) {
@@ -296,7 +299,8 @@ fn rule_8_the_lease_is_written_last() {
     holds_only_with(Rule::LeaseFirst, &case, BOTH);
 }
 
-/// LOG rule 8: the application repeats a torn operation byte for byte; its dead successor must not join the chain.
+/// LOG rule 8: after a crash the application repeats a lost operation byte for byte. What followed it in the dead life must
+/// not join the chain.
 #[test]
 fn rule_8_each_life_has_an_epoch_of_its_own() {
     fn big(life: &Life) {
@@ -332,7 +336,7 @@ fn rule_9_a_snapshot_on_the_same_boot_is_a_power_loss() {
     holds_only_with(Rule::IgnoreIdentity, &Case::once(run, linked_whole), BOTH);
 }
 
-/// LOG rule 11: after a failed flush nothing is acknowledged any more, and the next opening trusts the medium only.
+/// LOG rule 11: after a failed flush nothing is acknowledged any more, and the next opening trusts only the medium.
 #[test]
 fn rule_11_a_failed_flush_leaves_everything_in_doubt() {
     fn run(life: &Life) {
@@ -347,7 +351,7 @@ fn rule_11_a_failed_flush_leaves_everything_in_doubt() {
     holds_only_with(Rule::IgnoreFailure, &Case::once(run, linked_whole), FILE);
 }
 
-/// LOG rule 13: the copy of the superblock that stands is not touched before the other is durable.
+/// LOG rule 13: the valid copy of the superblock is not touched before the other copy is durable.
 #[test]
 fn rule_13_the_live_superblock_is_not_overwritten() {
     fn run(life: &Life) {

@@ -25,7 +25,7 @@ fn one(shape: Shape, seed: u64, class: Durability, cell: usize, limit: u64) -> R
     report
 }
 
-/// What hides one operation of the run from the medium.
+/// Leaves one operation of a run out: the medium does not see it.
 type Drop = fn(&Recorder, u64);
 
 /// Whether the explorer finds that the `nth` operation is missing.
@@ -49,7 +49,7 @@ fn finds(class: Durability, cell: usize, nth: u64, drop: Drop) -> bool {
     explore(&run.trace, &Plan { limit: 600, ..Plan::wide(cell, 1) }, &mut judge).violation.is_some()
 }
 
-/// The test of the tests, on the real store: an operation that the run leaves out is found.
+/// A test of the explorer, with the real store: it finds that an operation is missing.
 #[test]
 fn forgotten_flushes_fences_syncs_and_writes_are_found() {
     let kinds: [(&str, Durability, usize, u64, Drop); 4] = [
@@ -61,7 +61,7 @@ fn forgotten_flushes_fences_syncs_and_writes_are_found() {
     for (name, class, cell, count, drop) in kinds {
         let found: Vec<u64> = (0..count).filter(|&nth| finds(class, cell, nth, drop)).collect();
         println!("forgotten {name}: of the first {count}, found are {found:?}");
-        // Some are needed only together with others: a flush of a line that is flushed again, a header's second copy.
+        // Not each one is needed by itself: a line may be flushed again, and the header has two copies.
         assert!(
             found.len() as u64 * 4 >= count,
             "of {count} forgotten operations ({name}) only {found:?} were found"
@@ -69,7 +69,7 @@ fn forgotten_flushes_fences_syncs_and_writes_are_found() {
     }
 }
 
-/// What is left of a format that was cut short opens as no store, or as an empty one.
+/// A format that was cut short leaves what opens as no store, or as an empty store.
 struct Formatting(Rig);
 
 impl Judge for Formatting {
@@ -128,7 +128,7 @@ fn three_threads_work_survives_every_crash() {
     explore_all(shape, 0..3, scaled(250));
 }
 
-/// A workload that fails is told as the few operations that it takes.
+/// A workload that fails is reduced to the few operations that the failure needs.
 #[test]
 fn a_failing_workload_is_shrunk_to_a_readable_story() {
     let shape = Shape { threads: 1, ops: 40, objects: 4, pages: 5, sync_every: 6, batch_every: 8 };

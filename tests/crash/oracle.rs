@@ -1,4 +1,4 @@
-//! The oracle against plain views: lawful ones pass, each kind of damage is named.
+//! The oracle, tested with made-up views of a store: lawful ones pass, and each kind of damage is named.
 
 use pagestone_explorer::Crash;
 use pagestone_tests::crash::oracle::{Oracle, View, label};
@@ -6,7 +6,7 @@ use pagestone_tests::crash::script::{Fill, Op, Script, Shape};
 use pagestone_workload::pattern::words;
 use std::collections::{BTreeMap, HashMap};
 
-/// A store that is nothing but bytes: the state after some operations of each thread.
+/// A made-up store of plain bytes: the state after some operations of each thread.
 #[derive(Clone, Default)]
 struct Plain(BTreeMap<String, (u64, Vec<u8>)>);
 
@@ -40,7 +40,7 @@ impl View for Plain {
     }
 }
 
-/// Thread by thread, operation by operation: marks of a run without overlap.
+/// The marks of a run in which one thread after the other does its operations.
 fn serial(script: &Script) -> Vec<u64> {
     let part =
         |t: usize| (0..script.parts[t].ops.len()).flat_map(move |i| [label(t, i, false), label(t, i, true)]);
@@ -73,7 +73,7 @@ fn every_prefix_since_the_last_sync_is_lawful_and_none_before() {
         for (done, op) in ops.iter().enumerate() {
             match op {
                 Op::Sync(_) | Op::SyncRange(..) | Op::SyncAll => synced = done,
-                // Its own commit covers itself.
+                // A batch is durable when it returns.
                 Op::Batch(_) => synced = done + 1,
                 _ => {}
             }
@@ -146,7 +146,7 @@ fn what_one_thread_shows_binds_the_others() {
     let mut script = Script::empty(2);
     script.push(0, Op::Create(0, "t0.a".into()));
     script.push(1, Op::Create(1, "t1.a".into()));
-    // Thread 1 began after thread 0 had returned: its object without the other's is no prefix of the log.
+    // Thread 1 began after thread 0 had returned. Its object without the other one is no prefix of the log.
     let mut oracle = oracle(&script);
     oracle.check(4, Crash::Power, &mut Plain::after(&script, &[1, 0])).unwrap();
     oracle.check(4, Crash::Power, &mut Plain::after(&script, &[1, 1])).unwrap();

@@ -1,5 +1,5 @@
-//! More planted bugs, beyond the schedules of the rules: each protocol with one step left out, or done too early. Kept,
-//! no crash may do harm; broken, the explorer must find the crash that does.
+//! More planted bugs, beyond the schedules of the rules: in each, a protocol has one step left out or done too early. With
+//! the step as it should be, no crash may do harm. Without it, the explorer must find a crash that does.
 
 use crate::log_rules::{
     BOTH, FILE, LATER, SOON, holds_only_with, laps, laps_are_whole, linked_whole, two_wait_for_one_mark, y,
@@ -25,7 +25,7 @@ fn x(life: &Life) {
     life.say("x");
 }
 
-/// Group commit: a thread that waits for the leader is woken when the mark is durable, not when it is appended.
+/// Group commit: a thread that waits for the leader is woken when the mark is durable, not already when it is appended.
 #[test]
 fn a_follower_is_not_woken_before_the_mark_is_durable() {
     let case = Case::once(two_wait_for_one_mark, |found| found.needs("first", 0, &[1]));
@@ -64,13 +64,15 @@ fn the_tail_is_not_stored_before_the_homes_are_flushed() {
     holds_only_with(Rule::TailThenHomes, &Case::once(laps, laps_are_whole), BOTH);
 }
 
-/// The new life's epoch is durable before its first record: else what it acknowledges is another epoch's, and lost.
+/// The new life's epoch is durable before its first record. Otherwise what it acknowledges belongs to another epoch after a
+/// crash, and is lost.
 #[test]
 fn the_epoch_is_durable_before_the_first_record() {
     holds_only_with(Rule::EpochNotDurable, &Case::once(x, |found| found.needs("x", 128, &[1])), BOTH);
 }
 
-/// Recovery flushes the homes before it moves the tail: else the next power loss takes them, and no record is left.
+/// Recovery flushes the homes before it moves the tail. Otherwise the next power loss takes the homes, and no record of
+/// them is left.
 #[test]
 fn recovery_flushes_homes_before_it_moves_the_tail() {
     let case = Case { after: y, crashes: 2, ..Case::once(x, linked_whole) };
@@ -80,13 +82,13 @@ fn recovery_flushes_homes_before_it_moves_the_tail() {
     holds_only_with(Rule::RecoveryNotFlushed, &Case { check, ..case }, BOTH);
 }
 
-/// LOG rule 10: the cursor is believed after the death of a process only. A power loss may keep it and not the homes.
+/// LOG rule 10: the cursor counts only after the death of a process. A power loss may keep the cursor and lose the homes.
 #[test]
 fn the_cursor_is_not_believed_after_a_power_loss() {
     holds_only_with(Rule::CursorAlways, &Case::once(zeroed, linked_whole), BOTH);
 }
 
-/// LOG rule 3: a size is not published before the bytes that it uncovers, nor a frame before its own.
+/// LOG rule 3: a size is not published before the bytes that it uncovers are durable, nor a frame before its bytes are.
 #[test]
 fn a_size_is_not_published_before_its_bytes() {
     fn act(live: &Live) -> Result<(), String> {
@@ -98,7 +100,7 @@ fn a_size_is_not_published_before_its_bytes() {
     Schedule { rule: Rule::SizeFirst, media: FILE, since: START, act }.holds_only_with_its_rule();
 }
 
-/// A sync that takes dirty bits flushes what they stand for.
+/// A sync that takes dirty bits flushes the lines that they stand for.
 #[test]
 fn dirty_bits_that_are_taken_are_flushed() {
     fn act(live: &Live) -> Result<(), String> {
@@ -110,7 +112,8 @@ fn dirty_bits_that_are_taken_are_flushed() {
     Schedule { rule: Rule::DirtForgotten, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// The same of a cut below a length that a crash may show, while the growth between is not committed.
+/// LOG rule 3, where a length changes several times without a commit: a crash may show each of the lengths, and must not
+/// show one with zeros below it.
 #[test]
 fn a_tail_below_a_length_that_a_crash_may_show_is_not_zeroed_early() {
     fn act(live: &Live) -> Result<(), String> {
@@ -143,7 +146,7 @@ fn a_tail_is_not_zeroed_before_its_cut_is_committed() {
     Schedule { rule: Rule::ZeroEarly, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 2: a frame comes to its third role, each committed, while a record of its first is live: replay from the
+/// LOG rule 2: a frame does not take a third role while a record of its first role is live. Otherwise a replay from the
 /// older tail makes a map node of it again.
 #[test]
 fn a_frame_has_no_third_role_while_a_record_of_its_first_is_live() {
@@ -166,7 +169,7 @@ fn a_frame_has_no_third_role_while_a_record_of_its_first_is_live() {
     Schedule { rule: Rule::ReuseCommitted, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// A rename is one record: the old name goes with it and not before.
+/// A rename is one record: the old name goes when the new one comes, and not before.
 #[test]
 fn a_rename_does_not_lose_the_old_name_before_the_new_one_is_in() {
     fn act(live: &Live) -> Result<(), String> {
@@ -178,8 +181,8 @@ fn a_rename_does_not_lose_the_old_name_before_the_new_one_is_in() {
     Schedule { rule: Rule::RenameSplits, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 12: the list of orphans learns of an object in the record that takes its name: cut in between, it would
-/// never be freed.
+/// LOG rule 12: the record that takes an object's name also puts the object on the list of orphans. With two records, a
+/// crash in between would leave an object that is never freed.
 #[test]
 fn the_list_of_orphans_is_not_cut_in_mid_step() {
     fn act(live: &Live) -> Result<(), String> {
@@ -212,13 +215,13 @@ fn growth_is_durable_before_its_frames_are_handed_out() {
         println!("growth forgotten {forgotten}: {report}");
         match report.violation {
             Some(story) => assert!(forgotten && story.contains("opening fails"), "{story}"),
-            None => assert!(!forgotten, "nobody saw that the growth was not durable"),
+            None => assert!(!forgotten, "no judge saw that the growth was not durable"),
         }
     }
 }
 
-/// LOG rule 3: the kernel writes the mark by itself. The explorer shows images in which the mark of a commit is on the
-/// medium while the write that should bring it there has not ended, and the data that it vouches for is in all of them.
+/// LOG rule 3: the kernel may write the mark by itself. There are images in which the mark of a commit is on the medium
+/// although the write of the mark has not ended. In all of them the data that the mark covers must be there.
 #[test]
 fn rule_3_the_kernel_writes_the_mark_by_itself() {
     fn run(life: &Life) {
@@ -229,9 +232,9 @@ fn rule_3_the_kernel_writes_the_mark_by_itself() {
         life.say("after");
     }
     fn check(found: &Found<'_>) -> Result<(), String> {
-        // The word without its acknowledgement, after a power loss: only the mark can have brought it.
+        // The word is there after a power loss, and was not acknowledged: so the mark was on the medium.
         if found.life.word(0) == 1 && !found.has("after") && found.life.content(0) != NEW {
-            return Err("the mark is there and not the data that it vouches for".into());
+            return Err("the mark is there, and the data that it covers is not".into());
         }
         found.needs("x", 128, &[1])?;
         found.no_leak(0, 0)
@@ -239,9 +242,9 @@ fn rule_3_the_kernel_writes_the_mark_by_itself() {
     holds_only_with(Rule::MarkFirst, &Case::once(run, check), FILE);
 }
 
-/// LOG rule 8: after a power loss the application finds its operation missing and repeats it byte for byte. What
-/// followed the torn one in the dead life is still in the log, and continues the repeated one in everything but its
-/// epoch.
+/// LOG rule 8: after a power loss the application finds its operation missing and repeats it byte for byte. In the log
+/// there is still what followed that operation in the dead life. It would continue the repeated record; only its epoch
+/// differs.
 #[test]
 fn rule_8_the_application_repeats_a_torn_operation_byte_for_byte() {
     fn operation(life: &Life) {
@@ -271,12 +274,12 @@ fn rule_8_the_application_repeats_a_torn_operation_byte_for_byte() {
     holds_only_with(Rule::SameEpoch, &case, BOTH);
 }
 
-/// LOG rule 1: space is reserved after the latches, never before: the holder of a latch may need space, and gets none
-/// while a thread that has reserved it waits for that latch. The engine cannot do it the wrong way round: only `media`
-/// appends, and `media` cannot name a latch. So the order is broken here, in an operation of the test's own.
+/// LOG rule 1: space is reserved after the latches, never before. Otherwise a thread that holds a latch may need space,
+/// while the thread that has reserved the space waits for that latch. The engine cannot get the order wrong: only `media`
+/// appends, and `media` cannot name a latch. So an operation of this test gets it wrong.
 #[test]
 fn rule_1_space_is_reserved_after_the_latches() {
-    assert!(!stuck(false), "latch first: nobody waits for ever");
+    assert!(!stuck(false), "latch first: no thread waits for ever");
     assert!(
         stuck(true),
         "reserved first: the holder of the latch waits for the append lock, and its owner for the latch"
@@ -296,8 +299,8 @@ fn rule_1_space_is_reserved_after_the_latches() {
     }
 }
 
-/// One thread holds a latch and appends more than the log has room for; another needs the latch, and reserves space
-/// before or after it has it. Whether the second gave up waiting.
+/// One thread holds a latch and appends more than the log has room for. Another needs the latch, and reserves space
+/// before or after it has the latch. Returns whether the second thread gave up.
 fn stuck(reserved_first: bool) -> bool {
     static CASE: Mutex<Option<(bool, bool)>> = Mutex::new(None);
     fn run(life: &Life) {

@@ -1,4 +1,5 @@
-//! The schedules of object records: the seal of a map, frames of slots that go back. As those of `store_rules`.
+//! The schedules of object records: the seal of a map, and frames of slots that are given back. They work like those of
+//! `store_rules`.
 
 use crate::store_rules::{PAGE, START, Schedule, name, object};
 use pagestone::media::rules::Rule;
@@ -9,12 +10,13 @@ use pagestone_tests::crash::script::Op;
 
 const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (Fdatasync, 512)];
 const LINES: &[(Durability, usize)] = &[(CacheLine, 64)];
-/// Objects of eleven frames of records, unlinked in the order in which they were made: the tenth frame is the first that goes
-/// back, for 64 slots are kept beside it, and it goes with its last object.
+/// Objects whose records fill eleven frames. They are unlinked in the order in which they were made. A frame of slots
+/// goes back with its last object, if 64 free slots are left elsewhere: the tenth frame is the first for which that is
+/// so.
 const OBJECTS: usize = 88;
 const UNLINKED: usize = 80;
 
-/// What a map comes to, and what the object's record says of it, change in one record.
+/// A map, and the seal of it in the object's record, change in one log record.
 #[test]
 fn a_map_and_its_seal_change_together() {
     fn act(live: &Live) -> Result<(), String> {
@@ -27,7 +29,7 @@ fn a_map_and_its_seal_change_together() {
     Schedule { rule: Rule::SealSplits, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// A frame of free slots leaves their list, and its bit is cleared, in one record.
+/// One log record takes a frame of free slots from their list and clears the frame's bit.
 #[test]
 fn a_frame_of_slots_goes_with_its_bit() {
     fn act(live: &Live) -> Result<(), String> {

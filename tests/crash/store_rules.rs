@@ -1,6 +1,6 @@
-//! The schedules that need objects: frames that change roles, growth, truncation, syncs of several threads, pins.
-//! Each runs the real store as it is, when no crash may break it, and with its one rule switched off, when the explorer
-//! must find the crash that does.
+//! The schedules that need objects: frames that change roles, growth, truncation, syncs of several threads, pins. Each
+//! runs the real store twice: as it is, where no crash may break it; and with one rule switched off, where the explorer
+//! must find a crash that does.
 
 use pagestone::media::rules::Rule;
 use pagestone::persist::Event;
@@ -25,13 +25,13 @@ pub const START: u64 = 0;
 const BOTH: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8), (Fdatasync, 512), (Fdatasync, 8)];
 const LINES: &[(Durability, usize)] = &[(CacheLine, 64), (CacheLine, 8)];
 
-/// What a schedule is called, and what it does with two threads' hands.
+/// A schedule: its rule, and what it does with two threads.
 pub struct Schedule {
     pub rule: Rule,
     pub media: &'static [(Durability, usize)],
-    /// The mark from which on it is crashed: what lies before only prepares it.
+    /// Crashes begin at this mark. What comes before is preparation.
     pub since: u64,
-    /// Says what it saw go wrong by itself, if anything.
+    /// The operations. An error: something went wrong without a crash.
     pub act: fn(&Live) -> Result<(), String>,
 }
 
@@ -87,7 +87,7 @@ pub fn object(live: &Live, thread: usize, letter: &str, pages: u64) -> u16 {
     object
 }
 
-/// Operations enough that the log wraps, and its tail passes what was appended before.
+/// Does enough operations that the log wraps and its tail passes all that was appended before.
 pub fn wrap(live: &Live, thread: usize) {
     let object = object(live, thread, "wrap", 0);
     for round in 1..=140 {
@@ -96,7 +96,7 @@ pub fn wrap(live: &Live, thread: usize) {
     live.run(thread, Op::SyncAll).unwrap();
 }
 
-/// LOG rule 2: a map node is freed and becomes data; an older record, still live, must not store its words into the
+/// LOG rule 2: a map node is freed and becomes data. An older record that is still live must not store its words into the
 /// data.
 #[test]
 fn rule_2_a_map_node_does_not_become_data_too_early() {
@@ -116,8 +116,8 @@ fn rule_2_a_map_node_does_not_become_data_too_early() {
     Schedule { rule: Rule::RoleReuse, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 2: data is freed and used again before the record that freed it is passed: the former owner, still there
-/// after a power loss, would show the new owner's bytes.
+/// LOG rule 2: freed data is not used again before the record that freed it is passed. Otherwise the former owner, if a
+/// power loss brings it back, shows the new owner's bytes.
 #[test]
 fn rule_2_freed_data_is_not_reused_too_early() {
     fn act(live: &Live) -> Result<(), String> {
@@ -131,8 +131,8 @@ fn rule_2_freed_data_is_not_reused_too_early() {
     Schedule { rule: Rule::RoleReuse, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 2, of blocks: a run goes back to the disk only when the records that freed it are passed: the former owner,
-/// still there after a power loss, would show zeros.
+/// LOG rule 2, for blocks: a run goes back to the disk only when the records that freed it are passed. Otherwise the former
+/// owner, if a power loss brings it back, shows zeros.
 #[test]
 fn rule_2_freed_data_is_not_punched_too_early() {
     fn act(live: &Live) -> Result<(), String> {
@@ -162,8 +162,8 @@ fn rule_3_growth_uncovers_zeros() {
     Schedule { rule: Rule::GrowthTail, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 3: a thread that stored past the cache fences before the record that publishes it: another thread's commit
-/// cannot reach what this processor still buffers.
+/// LOG rule 3: a thread that has stored past the cache fences before it appends the record that publishes the bytes.
+/// Another thread's commit cannot reach what this processor still buffers.
 #[test]
 fn rule_3_non_temporal_stores_are_fenced_before_the_append() {
     fn act(live: &Live) -> Result<(), String> {
@@ -183,7 +183,7 @@ fn rule_3_non_temporal_stores_are_fenced_before_the_append() {
     Schedule { rule: Rule::NtFence, media: LINES, since: label(1, 0, false), act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 6: a sync returns only when those that took dirty bits before it have completed.
+/// LOG rule 6: a sync returns only when the syncs that took dirty bits before it have completed.
 #[test]
 fn rule_6_a_sync_waits_for_bits_that_another_took() {
     fn act(live: &Live) -> Result<(), String> {
@@ -204,7 +204,7 @@ fn rule_6_a_sync_waits_for_bits_that_another_took() {
     Schedule { rule: Rule::SyncEarlier, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 12: a step clears leaf word and bitmap bit together.
+/// LOG rule 12: a step clears the word in the leaf and the bit in the bitmap together.
 #[test]
 fn rule_12_a_step_clears_word_and_bit_together() {
     fn act(live: &Live) -> Result<(), String> {
@@ -216,7 +216,7 @@ fn rule_12_a_step_clears_word_and_bit_together() {
     Schedule { rule: Rule::StepSplits, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// LOG rule 12: a record that changes a bitmap changes what the table of groups says of it.
+/// LOG rule 12: a record that changes a bitmap also changes the bitmap's entry in the table of groups.
 #[test]
 fn rule_12_a_bit_and_its_tally_change_together() {
     fn act(live: &Live) -> Result<(), String> {
@@ -228,7 +228,7 @@ fn rule_12_a_bit_and_its_tally_change_together() {
     Schedule { rule: Rule::TallyApart, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
-/// A detached frame is not used again before its last pin is gone: its holder goes on seeing what it pinned.
+/// A detached frame is not used again before its last pin has gone: a thread that has a pin still sees the bytes it pinned.
 #[test]
 fn a_detached_frame_is_not_reused_before_its_last_unpin() {
     fn act(live: &Live) -> Result<(), String> {
@@ -237,7 +237,7 @@ fn a_detached_frame_is_not_reused_before_its_last_unpin() {
             live.store.open(name(0, "a")).unwrap().pin(pagestone::units::PageIndex(1)).unwrap().unwrap();
         live.run(0, Op::SetLen(a, 0)).unwrap();
         wrap(live, 0);
-        // Small ones: they get the lowest frames that are free.
+        // Small objects: they get the lowest free frames.
         for letter in ["b", "c", "d", "e"] {
             object(live, 0, letter, 1);
         }
@@ -256,8 +256,8 @@ fn a_detached_frame_is_not_reused_before_its_last_unpin() {
         .holds_only_with_its_rule();
 }
 
-/// LOG rule 12: an object does not grow while it is being truncated. Truncate, crash, write beyond the cut, crash: the
-/// third life must not go on truncating what the second wrote.
+/// LOG rule 12: an object does not grow while it is being truncated. The first life truncates and dies, the second writes
+/// beyond the cut and dies. The third must not truncate what the second wrote.
 #[test]
 fn rule_12_growth_finishes_the_truncation_first() {
     for broken in [false, true] {
@@ -284,7 +284,7 @@ fn rule_12_growth_finishes_the_truncation_first() {
     }
 }
 
-/// Opens the truncated object, grows it, syncs, and is crashed in turn.
+/// Opens the truncated object, grows it and syncs. This life is crashed too.
 struct SecondLife {
     rig: Rig,
 }
@@ -292,7 +292,8 @@ struct SecondLife {
 impl Judge for SecondLife {
     fn judge(&mut self, state: &State<'_>) -> Result<(), String> {
         let recorder = pagestone::persist::Recorder::new();
-        // What matters is a crash between the cut and its first step: that only the death of a process leaves behind.
+        // The interesting crash is the one between the cut and its first step. Only the death of a process leaves it
+        // behind.
         let identity = if state.crash == Crash::Death { HOME } else { rebooted(HOME) };
         let options = self.rig.options(identity).recorder(recorder.clone());
         let store = options.open_image(state.image.to_vec()).map_err(|e| format!("opening fails: {e}"))?;
@@ -311,7 +312,7 @@ impl Judge for SecondLife {
     }
 }
 
-/// Lets recovery go on with whatever it finds, then looks for what the second life has synced.
+/// Lets recovery finish, then looks for what the second life has synced.
 struct ThirdLife {
     rig: Rig,
 }

@@ -1,6 +1,6 @@
-//! The sweep: in the recorded run of each protocol, every single fence, flush, file sync, write-through and growth is
-//! left out in turn. The explorer must find each, or it made nothing durable that another step does not, or what it left
-//! open may be lost by its own rules ([`excuse`]).
+//! The sweep: in the recorded run of each protocol, every fence, flush, file sync, write-through and growth is left out,
+//! one at a time. For each one, the explorer must find a crash that does harm; or the step made nothing durable that
+//! another step does not; or the protocol's own rules allow the loss of what the step left open ([`excuse`]).
 
 use crate::log_rules::BOTH;
 use crate::store_rules::{PAGE, name, object};
@@ -18,39 +18,39 @@ use pagestone_tests::crash::script::Op;
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
-/// Of a header that is written just before the lease.
+/// For a header that is written just before the lease.
 const LEASE_FOLLOWS: &str =
     "the lease's own fence completes it before the first record; another epoch's lease is not believed";
 
-/// The same.
+/// For the same header, where a commit follows.
 const COMMIT_FOLLOWS: &str =
     "the file sync of what the commit publishes covers it (`the_epoch_is_durable_before_the_first_record`)";
 
-/// Of the header that recovery writes.
+/// For the header that recovery writes.
 const BEGINNING_FOLLOWS: &str = "no record is appended before the next beginning has made a header of its own durable; \
     until then a recovery from the older tail stores the same words, and the frames it zeroes are nodes, which only \
     records change (the run has no batches, whose lines a sync in place may follow)";
 
-/// Of the second header, that of a region at rest.
+/// For the second header of a region at rest.
 const THE_OTHER_STANDS: &str =
     "the other copy is durable and has the same tail: this one is for a frame that is destroyed at rest";
 
-/// Of a commit inside a move of the tail.
-const PASSED_AT_ONCE: &str = "nobody is told before its homes are flushed and the tail is past it; torn homes are healed \
+/// For a commit inside a move of the tail.
+const PASSED_AT_ONCE: &str = "no caller is told before its homes are flushed and the tail is past it; torn homes are healed \
 by older records of the same words, live until then";
 
-/// Steps of a protocol that are left out where not all are.
+/// How many steps of a protocol are left out, where it would take too long to leave out each.
 const SAMPLED: usize = 10;
 
-/// Events that follow at once.
+/// So many events count as following at once.
 const SOON: usize = 120;
 
-/// A protocol: what thread 0 does, and from which of its operations on the run is swept.
+/// A protocol: what thread 0 does, and the operation at which the sweep begins.
 struct Protocol {
     name: &'static str,
     since: usize,
     act: fn(&Live),
-    /// A kind of step and a place that it may leave open here and nowhere else, and why.
+    /// A kind of step, a place that it may leave open in this protocol alone, and why.
     spared: &'static [(&'static str, &'static str, &'static str)],
 }
 
@@ -121,8 +121,8 @@ const PROTOCOLS: &[Protocol] = &[
     },
 ];
 
-/// The log wraps, and each change has a thread of its own: whichever moves the tail, another commits next, and its
-/// fences do not complete what the first has flushed and not fenced.
+/// The log wraps, and each change has a thread of its own. So the thread that commits after a move of the tail is another
+/// one, and its fences do not complete what the first has flushed but not fenced.
 fn wrap_in_many_threads(live: &Live) {
     let long = object(live, 0, "long", 0);
     for round in 1..=240 {
@@ -137,7 +137,7 @@ fn wrap_in_many_threads(live: &Live) {
     live.run(0, Op::SyncAll).unwrap();
 }
 
-/// Why what a step left open at a place may be lost, by the protocol's own rules. `then` is the region at that step.
+/// Why the protocol's own rules allow the loss of what a step left open at a place. `then` is the region at that step.
 fn excuse(place: &str, then: &[u8]) -> Option<&'static str> {
     let free = |frame: usize| {
         let word = BITMAP_FRAMES[0].offset() as usize + frame / 64 * 8;
@@ -145,9 +145,9 @@ fn excuse(place: &str, then: &[u8]) -> Option<&'static str> {
     };
     let frame = place.strip_prefix("frame ").and_then(|n| n.parse().ok());
     Some(match place {
-        _ if frame.is_some_and(free) => "the frame is free by then, and whoever gets it stores it whole",
+        _ if frame.is_some_and(free) => "the frame is free by then, and its next owner stores it whole",
         "lease" => "an older lease makes the next opening assume a power loss, which it was",
-        "cursor" => "the cursor is believed after the death of a process only, and then it is in the cache",
+        "cursor" => "the cursor counts only after the death of a process, and then it is in the cache",
         p if p.starts_with("superblock") => {
             "the older copy differs in its generation; recovery does not need it"
         }
@@ -155,7 +155,7 @@ fn excuse(place: &str, then: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The trace without event `at`; a file operation goes with its end.
+/// The trace without event `at`. A file operation is removed together with its end.
 fn without(events: &[Event], at: usize) -> Vec<Event> {
     let mut left = events.to_vec();
     let end = |e: &Event| match (&events[at], e) {
@@ -170,7 +170,7 @@ fn without(events: &[Event], at: usize) -> Vec<Event> {
     left
 }
 
-/// What is open at each store and each mark of a run: cells, and how many of their stores.
+/// What is open at each store and each mark of a run: the cells, and for each the number of open stores.
 fn open_cells(trace: &Trace) -> Vec<BTreeSet<(u64, usize)>> {
     let mut medium = Medium::new(&trace.base, trace.class, 64);
     let mut seen = Vec::new();
@@ -222,7 +222,7 @@ fn sweep(
     sums: &mut BTreeMap<&'static str, Sums>,
 ) -> Vec<String> {
     let step = if scaled(1) > 1 { 1 } else { 7 };
-    // Flushes are many, and alike in their neighbours.
+    // There are many flushes, and neighbours are alike.
     let kept = |i: &usize| match drops(rig.class, &run.trace.events[*i]) {
         Some(kind) => kind != "flush" || i % step == 0,
         None => false,
@@ -244,7 +244,7 @@ fn sweep(
             sum.redundant += 1;
             continue;
         }
-        // First what follows at once, then all that follows.
+        // First the events that follow at once, then all that follow.
         let mut found = false;
         for events in [less.events.len().min(at + SOON), less.events.len()] {
             let less =
@@ -257,7 +257,7 @@ fn sweep(
             sum.found += 1;
             continue;
         }
-        let story = format!("{kind} at event {at}, left out, leaves {open:?} open, and nobody saw it");
+        let story = format!("{kind} at event {at}, left out, leaves {open:?} open, and no judge saw it");
         let before = Trace { base: less.base, events: less.events[..at].to_vec(), class: rig.class };
         let then = outcome(&before);
         for place in open {
@@ -271,7 +271,7 @@ fn sweep(
     unexplained
 }
 
-/// A life that begins with a recovery: of the one before, a power loss has left what was durable, and no more.
+/// A life that begins with a recovery. A power loss has left only what was durable of the life before.
 fn recovery(rig: &Rig) -> Run {
     let live = Live::start(rig, 1).expect("the store opens");
     object(&live, 0, "a", 3);

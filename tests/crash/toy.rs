@@ -1,4 +1,4 @@
-//! The test of the tests: a toy protocol with planted bugs, each of which the explorer must find.
+//! A test of the explorer: a toy protocol with planted bugs, each of which it must find.
 
 use pagestone::units::Durability;
 use pagestone_explorer::Event;
@@ -17,7 +17,7 @@ enum Bug {
     ForeignFlush,
 }
 
-/// Slots of two sectors: payload in the second, then the sequence number in the first; each persisted in turn.
+/// Slots of two sectors. First the payload in the second sector is made durable, then the sequence number in the first.
 struct Toy {
     class: Durability,
     events: Vec<Event>,
@@ -183,7 +183,7 @@ fn an_acknowledgement_that_comes_too_early_is_found() {
     found(Bug::AckEarly);
 }
 
-/// The sync of the third update fails; `retry` syncs again before it acknowledges, without storing again.
+/// The sync of the third update fails. With `retry`, a second sync follows before the acknowledgement, without a new store.
 fn failed_sync(retry: bool) -> Report {
     let mut toy = Toy { class: Durability::Fdatasync, events: Vec::new() };
     toy.update(0, 1, Bug::None);

@@ -15,7 +15,7 @@ pub struct Case {
     pub run: fn(&Bench),
 }
 
-/// What the cases run on. Clones count together.
+/// What the cases run on. Clones share their counters.
 #[derive(Clone)]
 pub struct Bench {
     /// Every operation of every sweep, and not a sample.
@@ -24,7 +24,7 @@ pub struct Bench {
     skipped: Arc<AtomicU64>,
 }
 
-/// Longest that a case takes on a busy machine: what takes longer hangs.
+/// A case that takes longer, even on a busy machine, hangs.
 const QUICK_LIMIT: Duration = Duration::from_secs(240);
 const LONG_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -54,7 +54,7 @@ impl Bench {
         picked
     }
 
-    /// Whether the case, on its thread, may mount small disks; if not, that is said aloud.
+    /// Whether a case may mount small disks. If not, that is said aloud.
     pub fn may_mount(&self, what: &str) -> bool {
         private_mounts().map_err(|why| self.skip(what, why)).is_ok()
     }
@@ -89,7 +89,7 @@ impl Bench {
         if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    /// Whether the case held. One that hangs is left behind: its thread goes with the process.
+    /// Runs a case; returns whether it passed. A case that hangs is left behind: its thread ends with the process.
     fn run_one(&self, case: &Case) -> bool {
         let (told, verdict) = channel();
         let (bench, run) = (self.clone(), case.run);

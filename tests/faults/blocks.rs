@@ -61,7 +61,7 @@ fn ext4(bench: &Bench, what: &str, folder: &Path, bytes: u64) -> Option<Mounted>
     }
 }
 
-/// Takes all the room that a disk has left.
+/// Takes all the room on a disk.
 fn fill_disk(folder: &Path) {
     let mut ballast = File::create(folder.join("ballast")).expect("a name");
     for step in [1 << 20, 4096] {
@@ -80,7 +80,7 @@ fn fill_disk(folder: &Path) {
 
 fn let_go(folder: &Path) {
     std::fs::remove_file(folder.join("ballast")).expect("it is there");
-    // XFS frees what was removed a moment later.
+    // XFS frees the blocks a moment after the removal.
     for _ in 0..400 {
         if available(folder) > 2 * MIB {
             return;
@@ -127,7 +127,7 @@ fn copy(how: &[&str], from: &Path, to: &Path) {
 /// A change of a store that is open, and its name.
 type Change = (&'static str, fn(&Store, &Object) -> Result);
 
-/// Each is the first change of an opening once.
+/// Each of them is made once as the first change of an opening.
 const CHANGES: [Change; 8] = [
     ("append", |_, object| object.append(&[1; 8 * PAGE as usize]).map(drop)),
     ("overwrite", |_, object| object.write_at(0, &[3; PAGE as usize])),
@@ -138,7 +138,7 @@ const CHANGES: [Change; 8] = [
     }),
     ("try_write", |_, object| {
         let page = object.pin(PageIndex(4))?.expect("no hole");
-        page.try_write()?.expect("nobody has it").fill(3);
+        page.try_write()?.expect("it is not latched").fill(3);
         Ok(())
     }),
     ("batch", |store, object| {
@@ -151,7 +151,7 @@ const CHANGES: [Change; 8] = [
     ("compact", |store, _| store.compact().map(drop)),
 ];
 
-/// The change meets a full disk, is refused and changes nothing, and succeeds once there is room.
+/// On a full disk the change is refused and changes nothing. When there is room, it succeeds.
 fn refused_then_done(options: &Options, path: &Path, (name, change): Change) {
     let disk = path.parent().expect("a folder");
     fill_disk(disk);
@@ -192,7 +192,7 @@ fn sparse_copy(bench: &Bench) {
             refused_then_done(&options, &path, change);
             bench.state();
         }
-        // It is for the holes that they were refused: a copy without any takes what needs no room.
+        // The holes were the reason for the refusals: a copy without holes takes changes that need no room.
         let path = disk.path().join("copy.pgs");
         copy(&["--sparse=never"], &original, &path);
         fill_disk(disk.path());
@@ -208,7 +208,7 @@ fn sparse_copy(bench: &Bench) {
     }
 }
 
-/// What a recovery stores to needs blocks too.
+/// A recovery stores, too, and needs blocks for that.
 fn sparse_unclean_copy(bench: &Bench) {
     let what = "a sparse copy of an unclean region";
     if !bench.may_mount(what) {
@@ -240,7 +240,7 @@ fn sparse_unclean_copy(bench: &Bench) {
     bench.state();
 }
 
-/// There a load of a hole takes a page as well: what only reads must need none.
+/// On tmpfs even a load from a hole takes a page. An opening that only reads must not need any.
 fn sparse_copy_in_memory(bench: &Bench) {
     let what = "a sparse copy on a full tmpfs";
     if !bench.may_mount(what) {
@@ -280,7 +280,7 @@ fn sparse_copy_in_memory(bench: &Bench) {
     }
 }
 
-/// A region on a full disk is read and checked, and its file takes nothing for it.
+/// A region on a full disk is read and checked, and its file takes no room for that.
 fn reads_without_room(options: &Options, path: &Path, content: &[u8]) {
     let disk = path.parent().expect("a folder");
     fill_disk(disk);
@@ -332,7 +332,7 @@ fn reflinked(bench: &Bench) {
         make(&path, &options);
         copy(&["--reflink=always"], &path, &backup);
         refused_then_done(&options, &path, change);
-        // The copy is what the region was.
+        // The copy still holds what the region held.
         let store = options.open(&backup).expect("it is a region");
         assert!(matches(&store.open("o").expect("it is there"), &content()));
         drop(store);
@@ -408,7 +408,7 @@ pub fn change(path: &Path) {
     say("changed");
 }
 
-/// A disk of XFS, full but for what a region and a copy take that share their blocks.
+/// A full disk of XFS with a region and a copy of it that shares its blocks.
 fn full_of_reflinks(bench: &Bench, what: &str, folder: &Path) -> Option<(Mounted, PathBuf, PathBuf)> {
     let (image, at) = (folder.join("image"), folder.join("disk"));
     let disk = match make_xfs(&image, 320 * MIB).and_then(|()| Mounted::loop_on(&image, &at)) {
@@ -425,7 +425,7 @@ fn full_of_reflinks(bench: &Bench, what: &str, folder: &Path) -> Option<(Mounted
     Some((disk, path, backup))
 }
 
-/// As ocfs2, which shares blocks and knows no call that gives a file blocks of its own.
+/// A file system as ocfs2, which shares blocks and has no call that gives a file blocks of its own.
 fn never_unshared(bench: &Bench) {
     let what = "a file system that unshares nothing";
     if !bench.may_mount(what) || !crate::inject::available(bench, what) {
@@ -450,7 +450,7 @@ fn never_unshared(bench: &Bench) {
     bench.state();
 }
 
-/// The lease says that a flush has failed, and the region has no blocks of its own yet.
+/// A flush fails before the region has blocks of its own: the lease says so all the same.
 fn fails_before_a_change(bench: &Bench) {
     let what = "a sync that fails before the first change";
     if !bench.may_mount(what) {
@@ -531,7 +531,7 @@ fn failed_transaction(bench: &Bench) {
         before >> 10,
         on_disk(&path) >> 10
     );
-    // Written piece by piece, and taken back by a cut.
+    // Room is taken piece by piece, and given back by a cut.
     while object.append(&[1; 64 * PAGE as usize]).is_ok() {}
     object.set_len(64 * PAGE).expect("a cut needs no room");
     assert!(
@@ -541,7 +541,7 @@ fn failed_transaction(bench: &Bench) {
         on_disk(&path) >> 10
     );
     assert!(matches(&object, &content()));
-    // Room that is asked for ahead and is too much.
+    // Too much room is asked for ahead.
     let refused = object.allocate(object.len(), 64 << 20);
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
     assert!(
@@ -571,7 +571,7 @@ fn compacted(bench: &Bench) {
     assert!(store.compact().expect("ext4 makes holes") >= 12 * MIB);
     assert!(on_disk(&path) < 2 * MIB, "{} KiB", on_disk(&path) >> 10);
     for life in 0..2 {
-        // Another file takes the room: what is left is an error, and no signal.
+        // Another file takes the room. Then a write is an error, and no signal.
         fill_disk(disk.path());
         let big = store.create("big").expect("a few frames are kept");
         let refused = big.write_at(0, &vec![2; 8 << 20]);

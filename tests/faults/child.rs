@@ -1,4 +1,4 @@
-//! This program once more, as a process that may be killed, limited or stopped.
+//! Children: this program once more, as a process that may be killed, limited or stopped.
 
 use crate::script::script;
 use crate::store::{Player, options};
@@ -8,14 +8,14 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-/// What a child looks for when it begins, so that its trace shows where. There is no such file.
+/// A path that does not exist. A child looks for it when the script begins, so that a trace shows the place.
 pub const BEGIN: &str = "/pagestone-faults-begin";
 /// A child that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(100);
 
 type Act = fn(&Role);
 
-/// What a child can be.
+/// The roles of children.
 const ROLES: &[(&str, Act)] = &[
     ("script", |role| play(&role.place)),
     ("make", |role| crate::inject::make(&role.place, &role.about)),
@@ -38,14 +38,14 @@ pub fn run(role: &Role) {
     }
 }
 
-/// How a child ended, and what it said.
+/// How a child ended, and what it printed.
 pub struct Ended {
     pub status: ExitStatus,
     pub said: Vec<String>,
     pub complained: String,
 }
 
-/// Runs a child to its end; one that hangs is killed, and `None`.
+/// Runs a child to its end. A child that hangs is killed; then `None`.
 pub fn finish(mut command: Command) -> Option<Ended> {
     let ended = child::finish(&mut command, LIMIT)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -53,7 +53,7 @@ pub fn finish(mut command: Command) -> Option<Ended> {
     Some(Ended { status: ended.status, said, complained: text(&ended.stderr) })
 }
 
-/// Plays the script and says of each operation that it returned. After the first error it says what it was, and leaves.
+/// Plays the script and prints a line for each operation that has returned. After the first error it prints that, and ends.
 fn play(path: &Path) {
     let _ = std::fs::metadata(BEGIN);
     let mut player = Player::new(options(Durability::Fdatasync), path);

@@ -1,4 +1,4 @@
-//! Disks that are full, and a disk that promises room which it has not.
+//! Disks that are full, and a disk that has less room than it says.
 
 use crate::bench::{Bench, Case};
 use crate::door::assert_clear;
@@ -79,13 +79,13 @@ fn fill(folder: &Path, class: Durability) {
     let big = store.create("big").unwrap();
     let pages = append_until_full(&big, &path);
     assert!(matches(&big, &vec![0xB1; (pages * PAGE) as usize]));
-    // What needs no room goes on.
+    // Writes that need no room go on.
     keep.write_at(PAGE, b"in place").unwrap();
     keep.sync().unwrap();
     store.rename("keep", "kept").unwrap();
     store.sync().unwrap();
     assert!(store.check().unwrap().is_clean());
-    // A page that is pinned while its object goes: its frame is owed, the others are room.
+    // A page is pinned while its object is unlinked: its frame is freed later, the other frames at once.
     let page = big.pin(PageIndex(3)).unwrap().unwrap();
     store.unlink("big").unwrap();
     drop(big);
@@ -106,7 +106,7 @@ fn fill(folder: &Path, class: Durability) {
     std::fs::remove_file(path).unwrap();
 }
 
-/// Plays all of the script that the room allows.
+/// Plays as much of the script as there is room for.
 fn play_in_little_room(options: &Options, path: &Path) -> Result<Player, String> {
     let mut player = Player::new(options.clone(), path);
     for (number, op) in script().iter().enumerate() {
@@ -171,21 +171,21 @@ fn sizes_of_region(bench: &Bench) {
 
 /// A file system on a device that has fewer blocks than it says: stores and growth succeed, and write-back fails.
 ///
-/// With a journal: without one this file system was seen to lose what `fdatasync` had acknowledged, also to a plain
-/// program, when a later write-back failed.
+/// It has a journal. Without one, this file system was seen to lose bytes that `fdatasync` had acknowledged when a later
+/// write-back failed, even for a plain program.
 pub struct ThinDisk {
-    // In this order: the file system goes before the device under it.
+    // The order of the fields matters: the file system is dropped before the device under it.
     top: Option<Mounted>,
     below: Mounted,
     folder: PathBuf,
 }
 
 impl ThinDisk {
-    /// A device that takes `spare` bytes more than its empty file system.
+    /// A device with room for the empty file system and `spare` bytes.
     pub fn new(folder: &Path, spare: u64) -> io::Result<Self> {
         let below = Mounted::tmpfs(&folder.join("below"), 64 * MIB)?;
         let mut disk = Self { top: None, below, folder: folder.to_owned() };
-        // The device has the blocks of the journal, or it would always be the first to miss some.
+        // The device has the blocks of the journal. Otherwise the journal would always be the first to fail.
         std::fs::write(disk.image(), vec![0; 8 << 20])?;
         make_ext4(&disk.image(), 48 * MIB, &["-J", "size=4", "-E", "nodiscard"])?;
         disk.top = Some(Mounted::loop_on(&disk.image(), &disk.folder.join("top"))?);
@@ -209,7 +209,7 @@ impl ThinDisk {
         self.folder.join("top/thin.pgs")
     }
 
-    /// From now on the device has room; the file system, which has seen it fail, is mended and mounted again.
+    /// From now on the device has room. The file system has seen failures, so it is repaired and mounted again.
     pub fn heal(&mut self) -> io::Result<()> {
         self.below.resize(128 * MIB)?;
         drop(self.top.take());
@@ -246,7 +246,7 @@ fn thin_disk(bench: &Bench) {
         }
         player.leave();
         disk.heal().expect("a disk that has room again can be mounted");
-        // Whatever the lease says: it may have been one of the writes that failed, and the unmount has dropped the rest.
+        // The lease does not matter here: its write may have failed too, and the unmount has dropped the rest.
         let judged = player.judge(&options(Durability::Fdatasync), Ending::FailedFlush);
         judged.unwrap_or_else(|why| panic!("{spare} bytes to spare: {why}"));
         bench.state();
@@ -254,7 +254,7 @@ fn thin_disk(bench: &Bench) {
     assert!(failed > 2, "the device must fail at least in some runs");
 }
 
-/// What a dead process has left in the page cache is gone after an unmount. The numbers of mounts are given out again.
+/// An unmount drops what a dead process has left in the page cache. The kernel gives the numbers of mounts out again.
 fn mounted_again(bench: &Bench) {
     let what = "a disk that is mounted again";
     if !bench.may_mount(what) {
@@ -267,7 +267,7 @@ fn mounted_again(bench: &Bench) {
         let options = RegionOptions { create: true, ..RegionOptions::default() };
         let region = Region::attach(Source::File { path: mounted.path().join("r.pgs") }, &options);
         let region = region.expect("it attaches");
-        // What is still mapped would keep the file system, whatever its mounts say.
+        // A region that is still mapped would keep the file system alive without a mount.
         region.close();
         io::Result::Ok(region.identity())
     };
@@ -278,7 +278,7 @@ fn mounted_again(bench: &Bench) {
             Ok(identity) => seen.push(identity),
             Err(error) => return bench.skip(what, &error.to_string()),
         }
-        // The kernel takes the number back a moment later.
+        // The kernel frees the number a moment later.
         std::thread::sleep(Duration::from_millis(30));
     }
     assert!(seen.iter().all(|one| (one.boot, one.inode) == (seen[0].boot, seen[0].inode)));

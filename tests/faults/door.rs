@@ -1,4 +1,4 @@
-//! The n-th operation on the file fails, behind the engine's own door: for every n, every kind, once and for good.
+//! The n-th operation on the file fails, inside the engine's `persist`: for every n and every kind, once and for good.
 
 use crate::bench::{Bench, Case};
 use crate::script::script;
@@ -35,7 +35,7 @@ pub fn ending(path: &Path) -> Ending {
     if bytes.get(LEASE_STATE) == Some(&FAILED) { Ending::FailedFlush } else { Ending::Death }
 }
 
-/// An error names the file, unless it says that an earlier one did, and says what next where that is not plain.
+/// Asserts that an error names the file, and that a store that failed says what to do next.
 pub fn assert_clear(error: &Error, path: &Path) {
     let (text, name) = (error.to_string(), path.file_name().unwrap_or_default().to_string_lossy());
     match error {
@@ -45,7 +45,7 @@ pub fn assert_clear(error: &Error, path: &Path) {
     }
 }
 
-/// How a run behind the door went.
+/// The result of a run with a failing operation.
 struct Run {
     operations: Vec<FileOperation>,
     /// The first error, and what it meant.
@@ -93,7 +93,8 @@ fn picks(bench: &Bench, operations: &[FileOperation]) -> Vec<usize> {
         .collect()
 }
 
-/// Plays the script. After the first error it is tried again and the script goes on, if the store is not final.
+/// Plays the script. After the first error the step is tried again and the script goes on, unless the store has failed
+/// for good.
 fn play(class: Durability, path: &Path, plan: impl FnOnce(&Recorder)) -> Run {
     let recorder = Recorder::new();
     plan(&recorder);
@@ -149,7 +150,7 @@ fn plain(options: &Options) -> Options {
     options.clone().recorder(Recorder::new())
 }
 
-/// Where the script is stopped to leave something to recover.
+/// The places where the script stops, to leave something to recover.
 const STOPS: [usize; 5] = [4, 17, 26, 60, 93];
 
 fn recovery(bench: &Bench) {
@@ -174,7 +175,7 @@ fn recovery(bench: &Bench) {
                     if let Err(error) = &opened {
                         assert_clear(error, &path);
                     }
-                    // A file system that refuses something after a death: the opening takes it for a power loss.
+                    // A file system that refuses an operation after a death: the opening counts the death as a power loss.
                     let doubted = matches!(opened, Ok(store::Ending::PowerLoss));
                     let ending = if doubted { Ending::FailedFlush } else { ending(&path) };
                     let player = Player::after(history.clone(), options.clone(), &path);
@@ -187,7 +188,7 @@ fn recovery(bench: &Bench) {
     }
 }
 
-/// What a process leaves that dies after each of the `STOPS`, and what it has said until then.
+/// What a process leaves if it dies after each of the `STOPS`, and its history until then.
 fn unclean(class: Durability, folder: &Path, identity: Identity) -> Vec<(Vec<u8>, History)> {
     let path = folder.join(format!("{class}-dies"));
     let mut player = Player::new(options(class).identity(identity), &path);

@@ -1,5 +1,5 @@
-//! How an owner's life ended: what a process that died had stored is relied on where it is certainly there, and nowhere
-//! else; and the opening says which it was.
+//! How an owner's life ended. An opening relies on what a dead process had stored only where that is certainly there, and
+//! it says how the life ended.
 
 use crate::bench::{Bench, Case};
 use crate::child::{Ended, finish};
@@ -34,18 +34,18 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Records and objects that a life leaves, none of them synced.
+/// The number of records and objects that a life leaves, none of them synced.
 const RECORDS: u64 = 1000;
 const OBJECTS: usize = 10;
 /// Pages of each of the two objects that a batch changes.
 const PAGES: u64 = 24;
 
-/// A store that takes its medium for what it is.
+/// A store that finds out its medium's class by itself.
 fn plain() -> Options {
     Store::options().create(true).copy_on_write(true)
 }
 
-/// Changes much, syncs nothing, and waits for its death.
+/// Makes many changes, syncs nothing, and waits for its death.
 pub fn life(path: &Path) {
     let store = plain().open(path).expect("it opens");
     let records = store.create("records").expect("room");
@@ -59,14 +59,15 @@ pub fn life(path: &Path) {
     wait_for_death();
 }
 
-/// Commits one batch after the other, each over all pages of two objects; waits for a line before the first, if it is to.
+/// Commits one batch after the other, each over all pages of two objects. If `how` says so, waits for a line before the
+/// first.
 pub fn batches(path: &Path, how: &str) {
-    // A small log takes the bytes of a batch outside of it, and so on blocks that a thin disk may not have.
+    // With a small log the bytes of a batch lie outside the log, on blocks that a thin disk may not have.
     let thin = options(Durability::Fdatasync).log_frames(640);
     let options = if how == "thin" { thin } else { plain().log_frames(16) };
     let store = options.open(path).expect("it opens");
     let both = ["a", "b"].map(|name| store.create(name).expect("room"));
-    // The region grows by more than it needs: pages of a batch then lie on blocks that were never written.
+    // The region grows by more than this needs, so that pages of a batch lie on blocks that were never written.
     store.create("c").and_then(|c| c.write_at(0, &[1; 60 * PAGE as usize])).expect("room");
     store.sync().expect("a disk");
     say("ready");
@@ -86,7 +87,7 @@ pub fn batches(path: &Path, how: &str) {
     }
 }
 
-/// Opens the region that a life left, and says what is there. `how`: words that say how.
+/// Opens the region that a life left, as the words of `how` say, and prints what is there.
 pub fn look(path: &Path, how: &str) {
     let has = |word: &str| how.split(' ').any(|one| one == word);
     let path = match path.parent().filter(|_| has("rooted")) {
@@ -123,7 +124,7 @@ fn records(store: &Store) -> String {
     format!("{} whole {whole} objects {}", bytes.len() / 8, (0..OBJECTS).filter(there).count())
 }
 
-/// The batch that is there, or that none is there whole.
+/// The batch that is there, or a note that none is there whole.
 fn batch(store: &Store) -> String {
     let mut all = Vec::new();
     for object in ["a", "b"].iter().filter_map(|name| store.open(name).ok()) {
@@ -156,19 +157,19 @@ impl Owner {
         (0..count).map(|_| self.0.line().as_deref().and_then(number).expect("a batch")).last().expect("some")
     }
 
-    /// SIGKILL; the last batch that it had said until then.
+    /// Kills the owner. Returns the last batch that it had printed.
     fn kill(mut self) -> u8 {
         self.0.kill().unwrap();
         self.0.rest().iter().rev().find_map(|line| number(line)).unwrap_or(0)
     }
 }
 
-/// Of the batch that the line tells of.
+/// The number of the batch that a line names.
 fn number(line: &str) -> Option<u8> {
     line.strip_prefix("batch ")?.parse().ok()
 }
 
-/// What `look` says, run under a program with its options; without one if there is none.
+/// What `look` prints, run under a program with its options, or without a program.
 fn looks(program: &[&str], path: &Path, how: &str) -> String {
     let look = again(&format!("look {how}"), path);
     let command = match program.split_first() {
@@ -185,7 +186,7 @@ fn on_disk() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("there is room for a folder")
 }
 
-/// Binds one place to another one in a name space of its own, and goes on there.
+/// Binds one place to another in a name space of its own, and goes on there.
 const BIND: &str = "mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"";
 
 fn kept(bench: &Bench) {
@@ -277,7 +278,7 @@ impl Scene {
         self.owner.as_mut().expect("it has an owner")
     }
 
-    /// What the disk holds at one moment, at which the owner is stopped; and the last batch that it had said before.
+    /// Copies what the disk holds while the owner is stopped. Returns the last batch that it had printed before.
     fn snapshot(&mut self, to: &Path, batches: usize) -> u8 {
         let last = self.owner().batches(batches);
         self.owner().0.signal(libc::SIGSTOP);
@@ -292,7 +293,8 @@ impl Scene {
     }
 }
 
-/// Makes a life end in some way, and opens the region again: the batch that must be there at least, and what was said.
+/// Makes a life end in some way, and opens the region again. Returns the batch that must be there at least, and what the
+/// opening printed.
 type Way = fn(&mut Scene, usize) -> std::io::Result<(u8, String)>;
 
 fn remounted(scene: &mut Scene, batches: usize) -> std::io::Result<(u8, String)> {
@@ -354,7 +356,7 @@ fn assumed(scene: &mut Scene, batches: usize) -> std::io::Result<(u8, String)> {
     std::fs::OpenOptions::new().write(true).open(scene.path())?.write_all(&put_back)?;
     let looked = looks(&[], &scene.path(), "read assume");
     let said = looks(&[], &scene.path(), "write assume");
-    assert_eq!(looked, said, "to look decides nothing");
+    assert_eq!(looked, said, "a read-only opening decides nothing");
     let after = looks(&[], &scene.path(), "write");
     assert_eq!(found(&after), found(&said), "what was decided is final: {after}");
     Ok((last, said))
@@ -383,11 +385,11 @@ fn lost(bench: &Bench, why: &str, way: Way) {
     }
 }
 
-/// What was refused leaves memory, and no program is told: neither of these asks for errors.
+/// Bytes that the disk refused leave memory, and no program is told: neither command asks for errors.
 const FORGET: &str = "sync; echo 3 > /proc/sys/vm/drop_caches";
 
-/// The bytes of a batch that no disk has taken: they come from the log, or the opening says that it cannot. `before` it a shell does
-/// something to the region's path.
+/// The disk has refused the bytes of a batch. Either they come from the log, or the opening is an error. A shell runs
+/// `before` the opening, with the region's path.
 fn refused(bench: &Bench, before: &str) {
     let what = "write-back that is refused after a death";
     if !bench.may_mount(what) {

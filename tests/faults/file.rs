@@ -1,4 +1,4 @@
-//! The file changes under an open store: its name goes, another file takes it, its mode changes, it is cut.
+//! The file changes under an open store: it is removed, replaced, no longer writable, or cut.
 
 use crate::bench::{Bench, Case};
 use crate::child::finish;
@@ -49,7 +49,7 @@ fn removed(bench: &Bench) {
     let (store, object) = filled(&path, 1);
     std::fs::remove_file(&path).unwrap();
     works(&store, &object, 1);
-    // The name is free: a store that is made there is another one.
+    // The name is free: a store that is made there is a new one.
     let (other, content) = filled(&path, 2);
     works(&store, &object, 1);
     works(&other, &content, 2);
@@ -95,7 +95,7 @@ fn forbidden(bench: &Bench) {
     bench.state();
 }
 
-/// What a child does to a store whose file was cut, and whether the operating system's signal is a lawful end of it.
+/// What a child does to a store whose file was cut, and whether it may end by the operating system's signal.
 const ACCESSES: &[(&str, bool)] = &[
     ("sync", false),
     ("sync of the object", false),

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub const CASES: &[Case] = &[
     Case { name: "strace: each system call fails", run: errors },
-    Case { name: "strace: calls are interrupted, cut short, slow: nobody notices", run: nuisances },
+    Case { name: "strace: calls are interrupted, cut short, slow: no caller notices", run: nuisances },
     Case { name: "strace: SIGKILL at each system call", run: kills },
     Case {
         name: "strace: a file that another process fills before it is locked is that process's",
@@ -25,7 +25,7 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Which errors a system call is given.
+/// System calls and the errors that they are made to return.
 const ERRORS: &[(&str, &[&str])] = &[
     ("fdatasync", &["EIO", "ENOSPC", "EDQUOT"]),
     ("pwritev2", &["EIO", "ENOSPC"]),
@@ -42,7 +42,7 @@ const ERRORS: &[(&str, &[&str])] = &[
     ("fadvise64", &["EIO"]),
 ];
 
-/// What the engine has to get over by itself.
+/// Disturbances that the engine must handle by itself.
 const NUISANCES: &[(&str, &str)] = &[
     ("fdatasync", "error=EINTR"),
     ("pwritev2", "error=EINTR"),
@@ -54,9 +54,9 @@ const NUISANCES: &[(&str, &str)] = &[
     ("pwritev2", "delay_enter=30000"),
 ];
 
-/// The system calls of a run without faults, those before the script left out of the counts.
+/// The system calls of a run without faults. Those before the script do not count.
 struct Calls {
-    /// By name: how many came before, and the lines of those after.
+    /// By name: the number of calls before the script, and the lines of the trace from then on.
     calls: BTreeMap<String, (usize, Vec<String>)>,
 }
 
@@ -108,7 +108,7 @@ impl Calls {
     }
 }
 
-/// Runs the script with one injection, and the history as far as it was told.
+/// Runs the script with one injection. Returns how it ended, and the history as far as it was printed.
 fn run(folder: &Path, injection: &str) -> (Ended, History) {
     let path = folder.join("traced");
     let _ = std::fs::remove_file(&path);
@@ -137,7 +137,7 @@ fn judge(folder: &Path, history: History, injection: &str, ending: Ending) {
     player.judge(&options, ending).unwrap_or_else(|why| panic!("{injection}: {why}"));
 }
 
-/// Memory of the allocator's is another matter: only what the engine maps.
+/// Whether the engine made this call. Of calls for memory, most are the allocator's.
 fn is_ours(call: &str, line: &str) -> bool {
     call != "mmap" || line.contains("MAP_NORESERVE") || line.contains("MAP_SHARED")
 }
@@ -166,7 +166,7 @@ fn errors(bench: &Bench) {
                 }
                 if matches!(call, "fdatasync" | "pwritev2") && history.opened() {
                     let heard = told.is_some_and(|told| told.starts_with("final "));
-                    // The last handle's drop syncs as well, and can tell only the lease.
+                    // The drop of the last handle syncs too. It can note a failure only in the lease.
                     let dropping =
                         told.is_none() && ending(&folder.path().join("traced")) == Ending::FailedFlush;
                     assert!(heard || dropping, "{injection}: {told:?}");
@@ -205,7 +205,7 @@ fn kills(bench: &Bench) {
     let folder = quick();
     let calls = Calls::of_script(folder.path());
     let plain = |name: &&String| name.chars().all(|c| c.is_alphanumeric() || c == '_');
-    // How often the heap grows depends on where it begins, which differs from run to run.
+    // The number of growths of the heap depends on its address, which differs from run to run.
     for name in calls.calls.keys().filter(plain).filter(|name| *name != "brk") {
         let numbers = calls.numbers(name, |_| true);
         for pick in bench.sweep(numbers.len(), 3) {
@@ -221,10 +221,10 @@ fn kills(bench: &Bench) {
     }
 }
 
-/// How long the maker of a file is held up before it can lock it.
+/// How long the process that makes a file is held up before it can lock the file.
 const HELD_UP: Duration = Duration::from_secs(2);
 
-/// Runs in a process of its own: makes a store. `how`: words that say how.
+/// Runs in a process of its own: makes a store, as the words of `how` say.
 pub fn make(path: &Path, how: &str) {
     let _ = std::fs::metadata(BEGIN);
     match options(Durability::Fdatasync).create_new(how == "new").open(path) {
@@ -233,7 +233,7 @@ pub fn make(path: &Path, how: &str) {
     }
 }
 
-/// What another process puts into the file.
+/// Puts another process's bytes into the file.
 type Filling = fn(&Path);
 
 fn overtaken(bench: &Bench) {

@@ -24,7 +24,7 @@ pub const CASES: &[Case] = &[
 
 const CLASS: Durability = Durability::Fdatasync;
 
-/// A child that plays the script under a limit. It ends well, whatever it was told.
+/// Runs a child that plays the script under a limit. It must end without a signal, whatever errors it got.
 fn limited(limit: &str, value: u64, path: &Path) -> Ended {
     let ended = finish(again(&format!("limited {limit} {value}"), path));
     let ended = ended.unwrap_or_else(|| panic!("{limit} {value}: it hangs"));
@@ -48,7 +48,7 @@ fn sound(path: &Path) {
 
 fn addresses(bench: &Bench) {
     let folder = quick();
-    // Mebibytes beside what the program has already. With less it is the allocator that ends the program.
+    // Mebibytes more than the program has already. With fewer, the allocator ends the program.
     for more in (12..if bench.long { 80 } else { 20 }).chain([100, 500, 3 << 10, 1 << 20]) {
         let path = folder.path().join(format!("as-{more}"));
         let ended = limited("as", more << 20, &path);
@@ -64,7 +64,7 @@ fn addresses(bench: &Bench) {
     sound(&path);
     let path = folder.path().join("large");
     drop(options(CLASS).open(&path).unwrap());
-    // Not the region's, but mapped with it.
+    // These bytes are not the region's, but are mapped with it.
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4 << 30).unwrap();
     for (more, enough) in [(64, false), (1 << 10, false), (5 << 10, true), (1 << 20, true)] {
         let ended = limited("as", more << 20, &path);
@@ -79,7 +79,8 @@ fn addresses(bench: &Bench) {
     }
 }
 
-/// A region whose length is no whole number of blocks of addresses, with too few addresses for it: told, and not tried for ever.
+/// A region whose length is no whole number of blocks of addresses, and too few addresses for it: an error, and no
+/// endless loop.
 fn odd_length(bench: &Bench) {
     let folder = quick();
     let path = folder.path().join("odd");
@@ -98,7 +99,7 @@ fn odd_length(bench: &Bench) {
     }
 }
 
-/// How much memory a batch takes is its writer's choice: too much is an error, and the batch and the store go on.
+/// The caller decides how much memory a batch takes. Too much is an error, and the batch and the store go on.
 fn large_batch(bench: &Bench) {
     let folder = quick();
     let path = folder.path().join("batch");
@@ -114,7 +115,7 @@ fn large_batch(bench: &Bench) {
     }
 }
 
-/// Stages as much as there is memory for, at most 200 MiB, and then commits a batch for which there is enough.
+/// Stages as much as there is memory for, at most 200 MiB, and then commits a batch for which the memory is enough.
 pub fn batch_under_a_limit(value: &str, path: &Path) {
     const PIECE: u64 = 1 << 20;
     let store = options(CLASS).open(path).unwrap();
@@ -123,7 +124,7 @@ pub fn batch_under_a_limit(value: &str, path: &Path) {
     set_limit(libc::RLIMIT_AS, pages_mapped() * PAGE + value.parse::<u64>().expect("a number"));
     let mut batch = store.batch();
     for n in 0..200 {
-        // Across the edge of two pieces: all of it is staged, or nothing.
+        // The write crosses the border of two pieces: all of it is staged, or nothing.
         if let Err(error) = batch.write_at(&object, n * PIECE + 5000, &piece) {
             assert_eq!(batch.staged_bytes(), n * PIECE);
             say(&format!("error {error}"));
@@ -159,7 +160,7 @@ fn locked_memory(bench: &Bench) {
 /// Locks all its memory, present and future, and then opens stores.
 pub fn lock(path: &Path, processes: &str) {
     fs::write(processes, std::process::id().to_string()).expect("the group takes this process");
-    // SAFETY: a wish about this process's memory.
+    // SAFETY: it changes how this process's memory is kept, and no bytes.
     if unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) } != 0 {
         return say(&format!("skip mlockall: {}", std::io::Error::last_os_error()));
     }
@@ -172,7 +173,7 @@ pub fn lock(path: &Path, processes: &str) {
         store.sync().unwrap();
     }
     drop((file, memory));
-    // One that only reads has pages of its own, and would get them all at once.
+    // A region that is opened to be read is copied into pages of its own, and would get all of them at once.
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4 * LOCKED_LIMIT).unwrap();
     let looked = options(CLASS).create(false).read_only(true).open(path).unwrap();
     assert_eq!(looked.exists("locked").unwrap(), Some(3 * PAGE));
@@ -211,7 +212,7 @@ fn file_sizes(bench: &Bench) {
             assert!(error.contains("no space") && error.contains("File too large"), "{bytes}: {error}");
         }
         sound(&path);
-        // The same limit on a region that is larger already: refused, not killed by the first write beyond.
+        // The same limit for a region that is larger already: an error, and no signal at the first write beyond.
         let (fresh, large) = (folder.path().join("fresh"), folder.path().join("large"));
         let _ = (fs::remove_file(&fresh), fs::remove_file(&large));
         let mut player = Player::new(options(CLASS), &large);
@@ -241,13 +242,13 @@ pub fn in_child(limit: &str, path: &Path) {
     match limit {
         "as" => set_limit(libc::RLIMIT_AS, pages_mapped() * PAGE + value),
         "nofile" => set_limit(libc::RLIMIT_NOFILE, lowest_free_descriptor() + value),
-        // The signal stays as it is: it must not come.
+        // The signal keeps its default action, which would end the process: it must not come.
         "fsize" => set_limit(libc::RLIMIT_FSIZE, value),
         other => panic!("no such limit: {other}"),
     }
     let mut player = Player::new(options(CLASS), path);
     if path.exists() {
-        // What is there is not the script's.
+        // The region that is there was not made by the script.
         match player.store().and_then(|store| {
             store.create("more").and_then(|more| more.append(&[1; 100])).and_then(|_| store.sync())
         }) {
@@ -280,7 +281,7 @@ fn pages_mapped() -> u64 {
 struct Group(PathBuf);
 
 impl Group {
-    /// With a limit of `bytes`, in whichever hierarchy there is.
+    /// Makes one with a limit of `bytes`, in either hierarchy of cgroups.
     fn new(bytes: u64) -> Result<Self, String> {
         let name = format!("pagestone-faults-{}", std::process::id());
         let roots = [
@@ -313,7 +314,7 @@ const WORKING_SET: u64 = 32 << 20;
 
 fn memory(bench: &Bench) {
     let what = "little memory";
-    // On a disk: what is kept in memory counts as memory.
+    // On a disk: a file in memory would count as memory.
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let path = folder.path().join("large.pgs");
     let group = match Group::new(LIMIT) {

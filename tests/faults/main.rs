@@ -1,13 +1,13 @@
-//! Faults: disks that are full or fail, files that are cut or replaced, limits of the process, signals, clocks, slowness.
-//! After each: an error that says what, where and what next; final where it must be; the data whole when it is opened
-//! again; and nothing hangs.
+//! Faults: disks that are full or fail, files that are cut or replaced, limits of the process, signals, clocks, slow
+//! disks. After each fault there is an error that says what happened, where, and what to do next. It is final where it
+//! must be. The data is whole at the next opening, and nothing hangs.
 //!
 //! ```text
 //! faults [--long] [WORD...]      the cases whose names have all these words; --long: every operation of every sweep
 //! ```
 //!
-//! Not the usual harness: a case that cannot run on this machine says so aloud, which a captured test could not, and
-//! the same program is its own child processes.
+//! This is not the usual harness, for two reasons. A case that cannot run on this machine says so aloud; the output of a
+//! test is captured. And the program is its own child processes.
 
 mod bench;
 mod blocks;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let long = args.iter().any(|arg| arg == "--long")
         || std::env::var("PAGESTONE_FAULTS").is_ok_and(|v| v == "long");
-    // What is meant for the usual harness says nothing here.
+    // Options of the usual harness have no meaning here.
     args.retain(|arg| !arg.starts_with('-'));
     Bench::new(long).run(CASES, &args)
 }

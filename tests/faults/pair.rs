@@ -1,4 +1,4 @@
-//! Several syncs fail at once. The kernel tells each failed page to one of them; none may return as if nothing was.
+//! Several syncs fail at once. The kernel reports each failed page to only one of them, but none may succeed.
 
 use crate::bench::{Bench, Case};
 use crate::disk::{ThinDisk, store_on};
@@ -18,12 +18,12 @@ fn page(thread: usize, round: usize) -> [u8; PAGE as usize] {
     page
 }
 
-/// Appends pages, each synced, until that fails. How many syncs returned.
+/// Appends pages and syncs each, until that fails. Returns the number of syncs that succeeded.
 fn work(store: &Store, thread: usize) -> usize {
     let Ok(object) = store.create(format!("t{thread}")) else { return 0 };
     for round in 0.. {
         let synced = object.append(&page(thread, round)).and_then(|_| {
-            // Some by the object's own sync, some by the store's.
+            // Some by a sync of the object, some by a sync of the store.
             if round % 3 == 0 { store.sync() } else { object.sync() }
         });
         if synced.is_err() {

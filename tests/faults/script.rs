@@ -1,4 +1,5 @@
-//! The workload of the sweeps: a bit of everything, always the same, so that its n-th operation can be made to fail.
+//! The workload of the sweeps: some of every operation, always the same, so that its n-th file operation can be made to
+//! fail.
 
 use pagestone_workload::Op;
 pub use pagestone_workload::PAGE;
@@ -50,7 +51,7 @@ pub fn script() -> Vec<Step> {
     .map(Step::Do)
     .into();
     script.push(Step::Check);
-    // `d` is the object that was called `b`, and then another one.
+    // `d` first names the object that was called `b`, and then another one.
     let d = e;
     script.extend([SyncAll, Unpin, create(e, "e"), rename("e", "d")].map(Step::Do));
     // Small changes until the log has wrapped.

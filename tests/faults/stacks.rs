@@ -1,4 +1,4 @@
-//! File systems over others: no class is claimed that what lies at the bottom has not.
+//! File systems on top of others: no class is claimed that the lowest one does not have.
 
 use crate::bench::{Bench, Case};
 use pagestone::Error;
@@ -28,7 +28,7 @@ fn class(folder: &Path) -> Durability {
     class
 }
 
-/// How often the kernel is asked to sync, when a region in this folder is synced once.
+/// How often the kernel is asked to sync when a region in this folder is synced once.
 fn syncs(folder: &Path) -> u64 {
     let options = RegionOptions { create: true, ..RegionOptions::default() };
     let region = Region::attach(Source::File { path: folder.join("s.pgs") }, &options).expect("it attaches");
@@ -60,7 +60,7 @@ fn overlays(bench: &Bench) -> io::Result<()> {
     let memory = Mounted::tmpfs(&at("memory"), 4 << 20)?;
     assert_eq!(syncs(memory.path()), 0, "what is known to be memory is not synced");
     assert_eq!(over("over memory", &memory.path().join("upper"), "")?, Durability::Volatile);
-    // An upper folder that is seen no more, as from inside a container.
+    // An upper folder that cannot be seen, as from inside a container.
     let hidden = Mounted::overlay(&at("hidden"), &memory.path().join("hidden"), "")?;
     drop(memory);
     assert_eq!(class(hidden.path()), Durability::Volatile, "over memory that is not to be seen");

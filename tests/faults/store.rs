@@ -1,4 +1,4 @@
-//! The script, played on a real store and told to the model.
+//! Plays the script on a real store and on the model.
 
 use crate::script::Step;
 use crate::world::{Ending, History, after, outline};
@@ -27,7 +27,7 @@ impl Player {
         Self::after(History::new(), options, path)
     }
 
-    /// A player that knows what others have done.
+    /// A player that goes on after a history.
     pub fn after(history: History, options: Options, path: &Path) -> Self {
         let mut hands = Hands::new(pattern::bytes, false);
         history.now().names.iter().for_each(|(name, object)| hands.knows(name, *object));
@@ -70,7 +70,7 @@ impl Player {
         }
     }
 
-    /// Closes the store in order; one that cannot be closed stays.
+    /// Closes the store in order. If that fails, the player keeps the store.
     fn close(&mut self) -> Result<(), Error> {
         match self.store.take().map(Store::close) {
             Some(Err(CloseError { store, error })) => {
@@ -81,13 +81,13 @@ impl Player {
         }
     }
 
-    /// Drops all handles, as they are, in an order that a program may have.
+    /// Drops all handles without closing the store, in an order that is possible in a program.
     pub fn leave(&mut self) {
         self.hands.let_go();
         self.store = None;
     }
 
-    /// After an error: whether the store is final, and if so, whether it is so for every caller.
+    /// Whether the store has failed for good. If it has, asserts that every kind of call is refused.
     pub fn poisoned(&mut self) -> bool {
         let Some(store) = self.store.clone() else { return false };
         let Some(why) = store.poisoned() else { return false };
@@ -109,7 +109,8 @@ impl Player {
         true
     }
 
-    /// After `NoSpace`: nothing has changed but, at most, bytes of pages that were there. The script may go on.
+    /// After `NoSpace`: asserts that nothing has changed except, at most, bytes of pages that were there. The script may
+    /// go on.
     pub fn refused(&mut self) -> Result<(), String> {
         let store = self.store().map_err(|error| error.to_string())?;
         let found = self.history.judge(&store, Ending::Death)?;
@@ -123,7 +124,7 @@ impl Player {
         }
     }
 
-    /// Opens the store without faults, holds it against the history, and sees that it takes changes.
+    /// Opens the store without faults, compares it with the history, and makes changes to it.
     pub fn judge(&self, options: &Options, ending: Ending) -> Result<Model, String> {
         let told = |doing: &str| {
             let doing = doing.to_owned();
@@ -144,7 +145,7 @@ impl Player {
     }
 }
 
-/// Tells a history of a step that has returned.
+/// Adds a step that has returned to a history.
 pub fn told(history: &mut History, step: &Step, after: Model) {
     history.acknowledge(after);
     match step {

@@ -1,4 +1,4 @@
-//! A disk that takes its time, an owner that is stopped, clocks that jump.
+//! A slow disk, an owner that is stopped, clocks that jump.
 
 use crate::bench::{Bench, Case};
 use crate::child::finish;
@@ -17,17 +17,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
-    Case { name: "time: nobody who needs no disk waits for a slow one", run: slow },
+    Case { name: "time: what needs no disk waits for no slow one", run: slow },
     Case { name: "time: a stopped owner is an owner, a dead one is none", run: stopped },
     Case { name: "time: an owner's clocks do not matter", run: clocks },
 ];
 
 const CLASS: Durability = Durability::Fdatasync;
 
-/// How long the disk takes.
+/// How long the disk takes for a sync.
 const SLOW: Duration = Duration::from_millis(600);
 
-/// While one thread syncs, and its disk takes its time, another one reads, pins, stores and makes objects.
+/// While one thread waits for a sync of the slow disk, another one reads, pins, stores and makes objects.
 fn slow(bench: &Bench) {
     for wanted in [
         |event: &Event| matches!(event, Event::SyncBegin { .. }),
@@ -54,7 +54,7 @@ fn slow(bench: &Bench) {
                 thread::yield_now();
             }
             let longest = work_beside(&store, &during);
-            assert!(longest < SLOW / 2, "somebody waited {longest:?} for the disk");
+            assert!(longest < SLOW / 2, "a call waited {longest:?} for the disk");
             syncer.join().unwrap().unwrap();
         });
         assert!(store.check().unwrap().is_clean());
@@ -62,7 +62,7 @@ fn slow(bench: &Bench) {
     }
 }
 
-/// The longest that any call took, of those made while `during`.
+/// The longest time that any call took while `during` was true.
 fn work_beside(store: &Store, during: &AtomicBool) -> Duration {
     let object = store.open("a").unwrap();
     let (mut longest, mut rounds) = (Duration::ZERO, 0);
@@ -84,7 +84,7 @@ fn work_beside(store: &Store, during: &AtomicBool) -> Duration {
     longest
 }
 
-/// Opens a store, leaves something unsynced in it, says so, and waits for its end.
+/// Opens a store, leaves something unsynced in it, prints a line, and waits for its end.
 pub fn hold(path: &Path) -> ! {
     let store = options(CLASS).open(path).unwrap();
     let object = store.open_or_create("held").unwrap();
@@ -137,8 +137,8 @@ fn stopped(bench: &Bench) {
     bench.state();
 }
 
-/// An owner lives years after its boot, the next one just after it, a third where we are: each takes over from the one
-/// before, and a living one is never taken for dead.
+/// Three owners follow each other: by its clock, one lives years after the boot, one just after it, and one at our time.
+/// Each succeeds the one before, and a living owner is never taken for dead.
 fn clocks(bench: &Bench) {
     const TEN_YEARS: &str = "315360000";
     let folder = quick();
@@ -168,7 +168,7 @@ fn clocks(bench: &Bench) {
     }
 }
 
-/// The one in the name space dies with its parent, a moment later.
+/// The owner in the name space dies a moment after its parent.
 fn wait_until_free(path: &Path) {
     let start = Instant::now();
     while matches!(options(CLASS).open(path), Err(Error::InUse { .. })) {

@@ -16,7 +16,7 @@ pub fn after(step: &Step, model: &Model, number: usize) -> Model {
     model
 }
 
-/// Whether the step makes sense: what an earlier one did not do, for want of space, a later one may lack.
+/// Whether the step makes sense: an earlier step may have failed for want of space, so that something is missing.
 pub fn applies(step: &Step, model: &Model) -> bool {
     match step {
         Step::Do(op) => model.sensible(op.clone()).is_some(),
@@ -24,7 +24,7 @@ pub fn applies(step: &Step, model: &Model) -> bool {
     }
 }
 
-/// Names and lengths: what the log makes whole or absent.
+/// Names and lengths: the log makes each change of them whole, or not at all.
 pub fn outline(model: &Model) -> BTreeMap<&str, u64> {
     model.names.iter().map(|(name, id)| (name.as_str(), model.objects[id].len)).collect()
 }
@@ -32,11 +32,11 @@ pub fn outline(model: &Model) -> BTreeMap<&str, u64> {
 /// What happened to the store so far.
 #[derive(Clone, Default)]
 pub struct History {
-    /// After each operation that returned; the first is what is durable at least.
+    /// The state after each operation that returned. The first one is durable.
     states: Vec<Model>,
     /// No state before this one may come back.
     floor: usize,
-    /// What the operation that failed, or had not returned, would have made.
+    /// The state that the last operation would have made; it failed, or did not return.
     doubt: Option<Model>,
 }
 
@@ -71,7 +71,7 @@ impl History {
         }
     }
 
-    /// An operation failed, or was not heard of.
+    /// An operation failed, or is not known to have returned.
     pub fn doubt(&mut self, model: Model) {
         self.doubt = Some(model);
     }
@@ -91,7 +91,7 @@ impl History {
         }
     }
 
-    /// Holds the store against the history; returns what is there.
+    /// Compares the store with the history; returns what is there.
     pub fn judge(&self, store: &Store, ending: Ending) -> Result<Model, String> {
         let report = store.check().map_err(|error| format!("check: {error}"))?;
         if !report.is_clean() {
@@ -107,7 +107,7 @@ impl History {
             let lawful: Vec<_> = lawful.iter().map(|state| outline(state)).collect();
             return Err(format!("found {shown:?}, which is none of {lawful:?}"));
         };
-        // Bytes are stored in place: those of every state that is not durable may be there, page by page.
+        // Bytes are stored in place: each page may show the bytes of any state that is not durable.
         let stored = if ending == Ending::Death { &self.states[last..] } else { &self.states[..] };
         let stored: Vec<_> = stored.iter().chain(&self.doubt).collect();
         let mut model = Model::default();

@@ -1,4 +1,5 @@
-//! What lonely first touches cost in memory. Alone in its process, because it measures the process.
+//! The memory that first touches cost when each is the only one in its chunk. This test is alone in its process, because it
+//! measures the process.
 
 use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
 use pagestone::units::Pfn;
@@ -6,7 +7,7 @@ use pagestone_kit::random::Random;
 use std::collections::HashSet;
 
 const TOUCHES: usize = 10_000;
-/// What each chunk may cost besides its page: its places in the set of populated chunks and in the queue.
+/// The bytes that a chunk may cost besides its page: its places in the set of populated chunks and in the queue.
 const BOOKS: u64 = 24;
 const FRAMES: u64 = 1 << 32;
 const PAGE: u64 = 4096;
@@ -36,7 +37,7 @@ fn ten_thousand_lonely_first_touches_cost_a_page_each_and_give_it_back() {
     }
     let touched = status("VmRSS") - rss;
     println!(
-        "{TOUCHES} touches: {} bytes resident and {} of page table each; {BOOKS} of them may be books",
+        "{TOUCHES} touches: {} bytes resident and {} of page table each; {BOOKS} of them may be bookkeeping",
         touched / TOUCHES as u64,
         (status("VmPTE") - tables) / TOUCHES as u64,
     );

@@ -1,4 +1,4 @@
-//! What a forked child sees of the table. Alone in its process, because it forks.
+//! What a forked child sees of the table. This test is alone in its process, because it forks.
 
 use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
 use pagestone::units::Pfn;

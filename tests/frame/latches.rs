@@ -1,4 +1,4 @@
-//! Latches that are refused leave no trace, however many are refused at once.
+//! Refused latches leave no trace, however many are refused at once.
 
 use pagestone::frame::{FrameTable, Manner, SHARED_MAX, SharedOutcome};
 use pagestone::units::Pfn;
@@ -12,8 +12,8 @@ fn pinned() -> FrameTable {
     table
 }
 
-/// The field has room for as many more that are counted in vain: threads beyond that would overflow it if each that is
-/// refused were counted for a moment.
+/// The field has some room beyond the most latches. If each refused latch were counted for a moment, more threads than that
+/// would overflow the field.
 #[test]
 fn of_thousands_that_are_refused_none_is_counted() {
     let table = pinned();

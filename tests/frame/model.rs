@@ -84,7 +84,7 @@ struct Model {
     memory: [bool; 3],
 }
 
-/// Applies `op` to both and compares the answers; what callers may not do is left out.
+/// Applies `op` to both and compares the answers. Operations that callers must not make are left out.
 fn step(table: &FrameTable, model: &mut Model, at: usize, op: Op) {
     let pfn = Pfn::new(FRAMES[at]);
     let frame = &mut model.frames[at];
@@ -170,7 +170,7 @@ fn step(table: &FrameTable, model: &mut Model, at: usize, op: Op) {
 }
 
 impl Model {
-    /// Takes the memory of the chunks in which every live frame may go; how many.
+    /// Takes the memory of the chunks in which every live frame may go. Returns their number.
     fn give_back(&mut self, may_go: impl Fn(&Frame) -> bool) -> usize {
         let before = self.memory;
         for chunk in 0..3 {
@@ -192,7 +192,7 @@ impl Frame {
                 *self = Self { live: true, pins: 1, ..Self::default() };
                 return PinOutcome::Populated;
             }
-            // A vain pin of an orphan without pins finds the freeing claimed: nothing else leaves it without pins.
+            // An orphan without pins is one whose freeing was claimed: a pin of it is in vain.
             Self { orphan: true, .. } => return PinOutcome::Orphan,
             Self { held: true, .. } => return PinOutcome::Held,
             Self { poisoned: true, .. } => return PinOutcome::Poisoned,

@@ -24,12 +24,12 @@ fn no_count_is_lost_beside_real_punches() {
         }
         while done.load(Ordering::Acquire) < THREADS {
             table.reclaim(usize::MAX);
-            // Locks are not fair: let the others have theirs.
+            // Locks are not fair: the other threads need a pause to get them.
             std::thread::sleep(Duration::from_micros(5));
         }
     });
     let stats = table.stats();
-    assert!(stats.reclaimed_chunks > 1000, "{stats:?}: punches were the point");
+    assert!(stats.reclaimed_chunks > 1000, "{stats:?}: too few punches");
     for pfn in table.populated(PfnRange::new(Pfn::new(0), CHUNKS * 256)) {
         assert_eq!(table.peek(pfn).expect("live").pins(), 0, "{pfn}");
     }
@@ -37,8 +37,8 @@ fn no_count_is_lost_beside_real_punches() {
     assert_eq!(table.stats().populated_chunks, 0, "all idle");
 }
 
-/// Keeps a few frames pinned and checks that each has the pins that this thread knows of. However the threads are
-/// scheduled, it goes on until there were punches enough.
+/// Keeps a few frames pinned and checks that each has at least the pins of this thread. It goes on until there were enough
+/// punches, however the threads are scheduled.
 fn hold_and_drop(table: &FrameTable, chunks: u64, thread: u64) {
     let mut random = Random::new(thread);
     let mut held = Vec::new();

@@ -1,5 +1,5 @@
-//! Histories of real threads are explained by what the operations promise (`pagestone_tests::linear`), and a history
-//! that is not is found out. `make linear` runs many more, and schedules of shuttle.
+//! Each history of real threads can be explained by what the operations promise (`pagestone_tests::linear`). A history
+//! that cannot is found. `make linear` runs many more histories, and schedules of shuttle.
 
 use pagestone_tests::linear::pages::{self, Step};
 use pagestone_tests::linear::{KINDS, Kind, Shape};
@@ -38,7 +38,7 @@ fn the_names_are_one_register() {
     kind("names");
 }
 
-/// A lookaside without a second look would do this: now and then a page is read as it was some time ago.
+/// Now and then a page is read as it was some time ago, as a lookaside without a second look would do.
 #[test]
 fn a_stale_read_is_found() {
     let stale = |past: &mut Vec<Vec<(u64, Step)>>, steps: Vec<(u64, Step)>| {
@@ -60,7 +60,7 @@ fn a_stale_read_is_found() {
     assert_eq!(found, 5, "histories of five");
 }
 
-/// A write that is done in two parts: what is seen in between is in no order of whole writes.
+/// A write is done in two parts. A read in between fits no order of whole writes.
 #[test]
 fn a_write_that_is_not_whole_is_found() {
     let half = |_: &mut Vec<Vec<(u64, Step)>>, steps: Vec<(u64, Step)>| {

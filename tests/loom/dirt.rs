@@ -1,5 +1,5 @@
-//! The map of dirty frames: writers that note beside syncs that take. A word of these models has two bits, and objects
-//! whose numbers are both odd share a trail.
+//! The map of dirty frames: writers note frames while syncs take them. In these models a word has two bits, and objects
+//! with odd numbers share a trail.
 
 use super::{PFN, explore, must_pin, put, table};
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,14 +10,14 @@ use pagestone::units::{FrameNo, Lines};
 use std::sync::Arc;
 
 const OBJECT: u32 = 1;
-/// Of the same trail.
+/// Another object of the same trail.
 const OTHER: u32 = 3;
 
 fn map(frames: usize) -> Arc<DirtMap> {
     Arc::new(DirtMap::reserve(frames).expect("heap"))
 }
 
-/// A thread that notes a frame of `OBJECT`; `noted` counts those that are done.
+/// A thread that notes a frame of `OBJECT`. `noted` counts the notes that have returned.
 fn writer(map: &Arc<DirtMap>, noted: &Arc<AtomicUsize>, frame: FrameNo) -> thread::JoinHandle<()> {
     let (map, noted) = (map.clone(), noted.clone());
     thread::spawn(move || {
@@ -26,7 +26,7 @@ fn writer(map: &Arc<DirtMap>, noted: &Arc<AtomicUsize>, frame: FrameNo) -> threa
     })
 }
 
-/// Each sync of two finds what was noted before it began, under any word that an earlier one has cleared.
+/// Each of two syncs finds what was noted before it began, even under a word that an earlier sync has cleared.
 fn syncs_find_what_was_noted(frames: usize, preemptions: usize, dirty: &'static [FrameNo]) {
     explore(preemptions, move || {
         let (map, noted) = (map(frames), Arc::new(AtomicUsize::new(0)));
@@ -43,7 +43,7 @@ fn syncs_find_what_was_noted(frames: usize, preemptions: usize, dirty: &'static 
     });
 }
 
-/// The second writer finds a bit in its word and relies on nothing that the first has not done yet.
+/// The second writer finds a bit in its word, and must not rely on steps that the first writer has not done yet.
 #[test]
 fn two_frames_of_a_word_are_found_by_the_next_sync() {
     syncs_find_what_was_noted(4, 4, &[FrameNo(0), FrameNo(1)]);
@@ -58,7 +58,7 @@ fn two_frames_under_a_step_are_found_by_the_next_sync() {
 fn a_frame_beside_a_sync_is_found_by_the_next_one() {
     explore(5, || {
         let (map, noted) = (map(8), Arc::new(AtomicUsize::new(0)));
-        // A trail that leads to the frame's word already.
+        // The trail leads to the frame's word already.
         map.note(OBJECT, FrameNo(1));
         let writer = writer(&map, &noted, FrameNo(0));
         let mut taken = map.take(OBJECT, |_| None).len();
@@ -70,7 +70,8 @@ fn a_frame_beside_a_sync_is_found_by_the_next_one() {
     });
 }
 
-/// What a sync leaves, another one finds at every moment: neither a bit nor a step is gone for a while.
+/// A bit that one sync leaves can be found by another at every moment: neither the bit nor a step to it is absent for a
+/// while.
 #[test]
 fn two_syncs_of_a_trail_find_their_own_each() {
     explore(4, || {
@@ -103,7 +104,8 @@ fn dirt_of_unknown_owners_is_taken_by_any_sync_once() {
     });
 }
 
-/// A writer that finds its frame dirty notes nothing: its line is taken by a sync that has taken the bit, or that will.
+/// A writer that finds its frame dirty notes nothing. Its line is flushed by the sync that has taken the frame's bit, or
+/// by the next one.
 #[test]
 fn a_line_stored_beside_a_sync_is_flushed_by_it_or_found_by_the_next() {
     const LINE: Lines = Lines::new(0b01);

@@ -5,7 +5,7 @@ use loom::thread;
 use pagestone::frame::FrameTable;
 use pagestone::units::Pfn;
 
-/// One thread's visit: while it has its pin, what it wrote to the descriptor stays.
+/// One thread's visit: while it has its pin, its mark in the descriptor stays.
 fn visit(table: &FrameTable, pfn: Pfn, mark: u64) -> bool {
     let populated = must_pin(table, pfn);
     table.set_owner(pfn, mark);
@@ -32,7 +32,7 @@ fn racing_first_touches_populate_a_frame_once_and_lose_no_pin() {
         assert_eq!(pins(&table, PFN), 2);
         put(&table, PFN);
         put(&table, PFN);
-        assert_eq!(pins(&table, PFN), 0, "void increments were wiped");
+        assert_eq!(pins(&table, PFN), 0, "increments in vain were wiped");
         assert_eq!(table.stats().first_touches, 1);
     });
 }
@@ -111,7 +111,7 @@ fn a_chunk_over_budget_takes_the_place_of_the_oldest() {
         visit(&table, PFN, 7);
         other.join().expect("no panic");
         table.reclaim(2);
-        assert_eq!(table.stats().populated_chunks, 0, "nothing is pinned, so nothing resists");
+        assert_eq!(table.stats().populated_chunks, 0, "nothing is pinned, so all can be reclaimed");
     });
 }
 

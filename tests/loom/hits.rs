@@ -1,4 +1,4 @@
-//! A hit beside a cut: what the lookaside remembers leads to no frame that went to another owner.
+//! A hit beside a cut: the lookaside leads no hit to a frame that went to another owner.
 
 use super::{explore, table};
 use loom::cell::UnsafeCell;
@@ -10,13 +10,13 @@ use pagestone::sync::mutant;
 use pagestone::units::{FrameNo, PageIndex, Pfn};
 use std::sync::Arc;
 
-/// Frame 0 is never a page's.
+/// Not 0: frame 0 holds no page.
 const FRAME: FrameNo = FrameNo(1);
 const PFN: Pfn = Pfn::new(1);
 const MINE: u64 = 0;
 const THEIRS: u64 = 2;
 
-/// An object that knows where one of its pages is, and the frame's bytes.
+/// An object that knows where one of its pages is, and the bytes of that frame.
 struct World {
     table: Arc<FrameTable>,
     lookaside: Lookaside,
@@ -42,12 +42,12 @@ impl Drop for Pin<'_> {
 }
 
 impl World {
-    /// Page 0 goes into the extent, any other gets a word of its own.
+    /// Page 0 goes into the first run. Any other page gets a word of its own.
     fn new(page: u64) -> Arc<Self> {
         let lookaside = Lookaside::new(4);
         lookaside.fill(PageIndex(page), FRAME);
         let table = table(1);
-        // The second pin of a frame makes later ones need no more than counting.
+        // After the second pin of a frame, a further pin only counts.
         (0..2).for_each(|_| assert!(table.pin(PFN).is_pinned()));
         (0..2).for_each(|_| assert_eq!(table.unpin(PFN), UnpinOutcome::Kept));
         Arc::new(Self {
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    /// The frame goes to another owner, which pins it like any page of its own, and stores to it.
+    /// Gives the frame to another owner, which pins it like any page of its own, and stores to it.
     fn reuse(&self) {
         self.table.retire_orphan(PFN);
         (0..2).for_each(|_| assert!(self.table.pin(PFN).is_pinned()));
@@ -134,7 +134,7 @@ fn hit_model(preemptions: usize, readers: usize, page: u64, pages: std::ops::Ran
 }
 
 #[test]
-fn a_hit_of_the_extent_and_a_cut_see_each_other() {
+fn a_hit_of_the_first_run_and_a_cut_see_each_other() {
     hit_model(4, 1, 0, 0..u64::MAX);
 }
 
@@ -157,7 +157,7 @@ fn two_hits_and_a_cut_see_each_other() {
 fn a_hit_of_what_a_cut_leaves_is_not_disturbed() {
     explore(4, || {
         let world = World::new(0);
-        // A second page in the extent, and a third beyond it.
+        // A second page in the first run, and a third outside it.
         world.lookaside.fill(PageIndex(1), FrameNo(2));
         world.lookaside.fill(PageIndex(3), FrameNo(9));
         let cutter = thread::spawn({
@@ -171,7 +171,7 @@ fn a_hit_of_what_a_cut_leaves_is_not_disturbed() {
     });
 }
 
-/// Two lookups link a page's frame and note where it is, and a hit finds it before they return.
+/// Two lookups each link a page's frame and note where it is. A hit may find it before they return.
 fn fill_model(pages: [u64; 2], frames: [u32; 2]) {
     struct Linked(Lookaside, [UnsafeCell<u64>; 2]);
     // SAFETY: loom reports every access that the lookaside's words do not order.
@@ -180,7 +180,7 @@ fn fill_model(pages: [u64; 2], frames: [u32; 2]) {
     unsafe impl Send for Linked {}
     explore(4, move || {
         let linked = Linked(Lookaside::new(4), [UnsafeCell::new(0), UnsafeCell::new(0)]);
-        // The words are reserved under a lock of `std`, which loom does not know: before there are threads.
+        // The words are reserved under a lock of `std`, which loom does not know. So that happens before there are threads.
         linked.0.fill(PageIndex(2), FrameNo(20));
         let linked = Arc::new(linked);
         let fillers = [0, 1].map(|n: usize| {
@@ -207,7 +207,7 @@ fn fill_model(pages: [u64; 2], frames: [u32; 2]) {
 }
 
 #[test]
-fn a_hit_beside_the_lookups_that_make_an_extent_finds_linked_frames() {
+fn a_hit_beside_the_lookups_that_make_a_first_run_finds_linked_frames() {
     fill_model([0, 1], [1, 2]);
 }
 

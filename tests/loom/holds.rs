@@ -1,4 +1,4 @@
-//! Hold and wait, ranges that are detached, and counts at their limits.
+//! Holds and waits, ranges that are detached, and counts at their limits.
 
 use super::{PFN, explore, must_pin, pins, put, table};
 use loom::cell::UnsafeCell;
@@ -8,7 +8,8 @@ use pagestone::units::PfnRange;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a holder may do with a frame that is not pinned: unmap it, say.
+/// The bytes of a frame. A thread that holds the frame may do anything with them while it is not pinned, such as unmap
+/// them.
 struct Bytes(UnsafeCell<u64>);
 
 // SAFETY: loom reports every access that pins do not order.
@@ -21,13 +22,13 @@ impl Bytes {
         Arc::new(Self(UnsafeCell::new(0)))
     }
 
-    /// With a pin.
+    /// Reads with a pin.
     fn read(&self) {
         // SAFETY: the pin keeps the frame, or loom reports it.
         self.0.with(|bytes| assert_eq!(unsafe { *bytes }, 0, "taken from under a pin"));
     }
 
-    /// Of an idle frame that admits no pin.
+    /// Takes the bytes of an idle frame that admits no pin.
     fn take(&self) {
         // SAFETY: no other thread uses the frame, or loom reports it.
         self.0.with_mut(|bytes| unsafe { *bytes = 1 });
@@ -98,7 +99,7 @@ fn a_holder_that_gives_up_lets_pins_begin_again() {
             }
         });
         assert_ne!(table.hold(PFN), HoldOutcome::Unpopulated);
-        // In a model time is over at once.
+        // In a model every wait with a limit times out at once.
         let idle = table.wait_idle(PFN, Some(Duration::from_secs(1)));
         if idle {
             bytes.take();
@@ -115,7 +116,7 @@ fn a_holder_that_gives_up_lets_pins_begin_again() {
 }
 
 #[test]
-fn a_holder_and_who_waits_for_a_latch_share_the_bell() {
+fn a_hold_and_a_wait_for_a_latch_share_the_bell() {
     explore(1, || {
         let (table, bytes) = (table(1), Bytes::new());
         must_pin(&table, PFN);
@@ -202,7 +203,7 @@ fn a_vain_pin_of_a_held_range_delays_its_retirement_and_is_not_lost() {
         table.hold_range(range);
         assert!(table.populated(range).all(|pfn| table.wait_idle(pfn, None)));
         bytes.take();
-        // As `Region::detach`: the vain pin that is in the way is about to go.
+        // As `Region::detach`: the vain pin that prevents it is about to go.
         while let Err(pfn) = table.retire_range(range) {
             assert_eq!(pfn, PFN);
             thread::yield_now();
@@ -226,7 +227,7 @@ fn reclaim_beside_a_range_that_is_held_opens_no_door() {
         let pinner = visitor(&table, &bytes);
         table.hold_range(range);
         assert!(table.populated(range).all(|pfn| table.wait_idle(pfn, None)));
-        // As `Region::detach`. What was reclaimed meanwhile is ordered by the lock that this takes.
+        // As `Region::detach`. The lock that this takes orders it behind what was reclaimed meanwhile.
         while table.retire_range(range).is_err() {
             thread::yield_now();
         }
@@ -253,7 +254,7 @@ fn a_range_that_is_no_longer_held_is_pinned_again() {
 }
 
 #[test]
-fn a_range_is_not_retired_under_who_claimed_a_freeing() {
+fn a_range_is_not_retired_under_a_claim_of_a_freeing() {
     const LINK: u64 = 77;
     explore(4, || {
         let table = table(1);
@@ -263,7 +264,7 @@ fn a_range_is_not_retired_under_who_claimed_a_freeing() {
         let last = thread::spawn({
             let table = table.clone();
             move || {
-                // Or the range is retired between this put and its claim.
+                // The range may have been retired between this put and its claim.
                 if table.unpin(PFN) == UnpinOutcome::LastOfOrphan {
                     table.set_owner(PFN, LINK);
                     assert_eq!(table.owner(PFN), LINK, "the link of a queue");
@@ -329,7 +330,7 @@ fn a_pin_beyond_the_most_may_be_the_last_of_an_orphan() {
     });
 }
 
-/// Whichever thread ends the frame's life, the holder's wait ends: it must not wait for pins of the next one.
+/// Whichever thread ends the frame's life, the wait of the holder ends. It must not wait for pins of the frame's next life.
 #[test]
 fn a_hold_beside_a_truncate_ends_its_wait() {
     explore(3, || {
@@ -338,7 +339,7 @@ fn a_hold_beside_a_truncate_ends_its_wait() {
         let freed = |last: bool, table: &FrameTable| {
             if last {
                 table.retire_orphan(PFN);
-                // The next owner's visit, unless the hold came so late that it is of that life.
+                // A visit by the next owner, unless the hold came so late that it holds the frame in its next life.
                 match table.pin(PFN) {
                     PinOutcome::Held => {}
                     outcome => {

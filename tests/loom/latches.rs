@@ -1,4 +1,4 @@
-//! Latches, versions, and waits for them.
+//! Latches, versions, and waits for latches.
 
 use super::{PFN, explore, must_pin, put, table};
 use loom::cell::UnsafeCell;
@@ -8,7 +8,7 @@ use pagestone::frame::before_stores_under_latches_of_another;
 use pagestone::frame::{FrameTable, Manner, OrphanOutcome, PinOutcome, SHARED_MAX, UnpinOutcome};
 use std::sync::Arc;
 
-/// A page's bytes, raced for under loom's eyes.
+/// A page's bytes. Loom watches the accesses to them.
 struct Bytes(UnsafeCell<u64>);
 
 // SAFETY: loom reports every access that the latch does not order.
@@ -106,7 +106,7 @@ fn an_optimistic_copy_that_validates_is_of_one_piece() {
     });
 }
 
-/// As the log's leader stores the pages of a batch: its thread latches them, and waits for the leader.
+/// As for a batch: its thread latches the pages and waits, and the log's leader stores to them.
 #[test]
 fn an_optimistic_copy_beside_a_batch_that_another_stores_is_of_one_piece() {
     explore(5, || {
@@ -137,7 +137,7 @@ fn an_optimistic_copy_beside_a_batch_that_another_stores_is_of_one_piece() {
     });
 }
 
-/// One of the readers stays: a reader that waits for room must not wait for that one.
+/// One of the readers stays. A reader that waits for room must not wait for that one.
 #[test]
 fn readers_beyond_the_most_wait_for_the_first_that_goes() {
     assert_eq!(SHARED_MAX, 2, "a model's");
@@ -163,7 +163,7 @@ fn readers_beyond_the_most_wait_for_the_first_that_goes() {
 }
 
 #[test]
-fn a_writer_that_only_tries_waits_for_nobody_and_harms_nobody() {
+fn a_writer_that_only_tries_waits_for_no_thread_and_harms_none() {
     explore(4, || {
         let table = table(1);
         must_pin(&table, PFN);
@@ -186,8 +186,8 @@ fn a_writer_that_only_tries_waits_for_nobody_and_harms_nobody() {
     });
 }
 
-/// A truncate sets ORPHAN whichever thread has the latch: the writer looks for it under the latch, and the frame is
-/// freed once, after the latch and the pin are gone.
+/// A truncate sets ORPHAN even if a writer has the latch. The writer looks for ORPHAN under the latch, and the frame is
+/// freed once, when latch and pin have gone.
 #[test]
 fn a_writer_and_a_truncate_see_each_other() {
     explore(4, || {
@@ -219,7 +219,7 @@ fn a_writer_and_a_truncate_see_each_other() {
     });
 }
 
-/// A writer's latch beside vain pins: EXCLUSIVE without a pin would be a claim of the freeing.
+/// A writer's latch beside vain pins. EXCLUSIVE without a pin would mean that the freeing is claimed.
 #[test]
 fn a_latch_beside_a_vain_pin_of_an_orphan_is_no_claim() {
     explore(4, || {

@@ -27,7 +27,7 @@ impl Object {
         Arc::new(Self { map: AtomicU64::new(1), bytes: UnsafeCell::new(0), freed: AtomicUsize::new(0) })
     }
 
-    /// The frame goes to another owner, which stores to it at once.
+    /// Gives the frame to another owner, which stores to it at once.
     fn free(&self) {
         // SAFETY: the frame is free: no other thread may touch it, or loom reports it.
         self.bytes.with_mut(|bytes| unsafe { *bytes = 2 });
@@ -211,8 +211,8 @@ fn a_vain_pin_does_not_keep_a_holder_waiting() {
     });
 }
 
-/// Last puts on two threads push, a third party takes: each frame comes out once, and then its owner word is the
-/// taker's to end.
+/// Last puts on two threads push frames onto the queue, and a third thread takes them. Each frame is taken once. From
+/// then on its owner word belongs to the thread that took it.
 #[test]
 fn each_orphan_that_is_queued_is_taken_once() {
     explore(4, || {
@@ -241,7 +241,7 @@ fn each_orphan_that_is_queued_is_taken_once() {
     });
 }
 
-/// What a pin is of: pages and a region that go when nothing is pinned any more. Loom reports a touch of what is gone.
+/// The pages and the region of a pin, which go when nothing is pinned any more. Loom reports a touch of what is gone.
 struct Home {
     orphans: Orphans,
     alive: UnsafeCell<()>,
@@ -252,7 +252,7 @@ unsafe impl Sync for Home {}
 // SAFETY: as for Sync.
 unsafe impl Send for Home {}
 
-/// The two regions that have the frame one after the other, and which it is now: the region map.
+/// The region map: the two regions that have the frame one after the other, and which one has it now.
 struct Homes {
     homes: [Home; 2],
     now: AtomicUsize,
@@ -264,8 +264,8 @@ impl Homes {
         Arc::new(Self { homes: [home(), home()], now: AtomicUsize::new(0) })
     }
 
-    /// A put of a pin that was made in region `of`, as `PageRef` drops it: the put that claims the freeing finds
-    /// the region by the pfn.
+    /// Drops a pin that was made in region `of`, as `PageRef` does. A put that claims the freeing finds the region by the
+    /// pfn.
     fn put(&self, table: &FrameTable, of: usize) {
         self.settle(of, table.unpin(PFN) == UnpinOutcome::LastOfOrphan, table);
     }
@@ -282,7 +282,7 @@ impl Homes {
         }
     }
 
-    /// Lets region `of` go once its one frame was freed; whether it was.
+    /// Lets region `of` go if its one frame was freed. Returns whether it was.
     fn reap(&self, table: &FrameTable, of: usize) -> bool {
         let taken = self.homes[of].orphans.take(table, |_| PFN);
         for _ in &taken {
@@ -294,9 +294,9 @@ impl Homes {
     }
 }
 
-/// Two pins of a page that is cut off; both are put, and a third pin is refused and taken back, while the region goes and
-/// the next one gets the frame: pins it, cuts it off, puts it. A put that looks late may claim what the next life is to
-/// free. Each life is freed once, by the region whose it is.
+/// A page with two pins is cut off. Both pins are put, and a third pin is refused and taken back. Meanwhile the region
+/// goes, and the next region gets the frame, pins it, cuts it off and puts it. A put that looks late may claim a freeing
+/// in the frame's next life. The frame is freed once in each life, by the region that has it then.
 #[test]
 fn a_late_put_touches_no_region_but_the_one_that_has_the_frame() {
     explore(3, || {
@@ -313,7 +313,7 @@ fn a_late_put_touches_no_region_but_the_one_that_has_the_frame() {
             move || match table.pin(PFN) {
                 PinOutcome::Orphan => {}
                 PinOutcome::OrphanClaimed => homes.settle(0, true, &table),
-                // The next life admits it.
+                // The frame's next life has admitted it.
                 outcome if outcome.is_pinned() => homes.put(&table, 1),
                 other => panic!("{other:?}"),
             }
@@ -334,6 +334,6 @@ fn a_late_put_touches_no_region_but_the_one_that_has_the_frame() {
         assert!(lives == 1 || lives == 2, "{lives}");
         assert_eq!(pins(&table, PFN), 0);
         // The third pin may have been the first touch of a life that was not ended.
-        assert!(table.peek(PFN).is_none_or(|state| !state.orphan()), "freed, and not forgotten");
+        assert!(table.peek(PFN).is_none_or(|state| !state.orphan()), "an orphan was not freed");
     });
 }

@@ -1,7 +1,7 @@
 //! Models: every interleaving of a few threads over the real code, within a bound on preemptions.
 //!
-//! Run by `tests/loom/run.sh`, which also breaks each rule once (`mutants`) and demands that a model notices. Which
-//! transitions race in which model, and why others are in none: `pairs`.
+//! `tests/loom/run.sh` runs them. It also breaks each rule once (`mutants`) and demands that a model fails. The table
+//! `pairs` says which transitions race in which model, and why some are in none.
 #![cfg(pagestone_loom)]
 
 mod dirt;
@@ -24,8 +24,8 @@ use std::time::Instant;
 /// Preemptions beyond a model's own in the deep run (`PAGESTONE_LOOM=deep`).
 const DEEPER: usize = 2;
 
-/// Runs `model` under loom with at most `preemptions` a history, or `LOOM_MAX_PREEMPTIONS` where that is set; for at
-/// most `LOOM_MAX_DURATION` seconds. Says how many histories that were.
+/// Runs `model` under loom with at most `preemptions` in a history, or `LOOM_MAX_PREEMPTIONS` where that is set, for at
+/// most `LOOM_MAX_DURATION` seconds. Prints the number of histories.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let deep = std::env::var("PAGESTONE_LOOM").is_ok_and(|how| how == "deep");
     let mut builder = loom::model::Builder::new();
@@ -49,14 +49,14 @@ fn table(chunks: u64) -> Arc<FrameTable> {
 
 const PFN: Pfn = Pfn::new(0);
 
-/// Pins `pfn`, which must be admitted; whether it was the first touch.
+/// Pins `pfn`, which must be admitted. Returns whether it was the first touch.
 fn must_pin(table: &FrameTable, pfn: Pfn) -> bool {
     let outcome = table.pin(pfn);
     assert!(outcome.is_pinned(), "{outcome:?}");
     outcome == PinOutcome::Populated
 }
 
-/// Drops a pin that cannot be the last of anything.
+/// Drops a pin that is not the last one of a held or orphaned frame.
 fn put(table: &FrameTable, pfn: Pfn) {
     assert_eq!(table.unpin(pfn), UnpinOutcome::Kept);
 }

@@ -69,7 +69,7 @@ fn a_line_that_looks_clean_beside_no_sync_is_durable() {
 }
 
 #[test]
-fn who_takes_a_line_sees_what_was_stored_to_it() {
+fn a_thread_that_takes_a_line_sees_what_was_stored_to_it() {
     explore(4, || {
         let table = dirty_table();
         let bytes = Arc::new(AtomicU64::new(0));
@@ -110,7 +110,7 @@ fn a_sync_flushes_a_line_or_finds_it_durable() {
             }
         });
         if table.take_dirty(PFN).among(LINE).is_empty() {
-            assert!(durable.load(Ordering::Relaxed), "nobody flushes the line");
+            assert!(durable.load(Ordering::Relaxed), "no sync flushes the line");
         }
         writer.join().expect("no panic");
         assert_eq!(table.take_dirty(PFN), Lines::NONE);
@@ -138,7 +138,7 @@ fn a_sync_beside_a_truncate_leaves_no_frame_behind() {
             let table = table.clone();
             move || table.take_dirty(PFN)
         });
-        assert_eq!(table.orphan(PFN), OrphanOutcome::Idle, "nobody pins it: no put would ever free it");
+        assert_eq!(table.orphan(PFN), OrphanOutcome::Idle, "it has no pin, so no put would ever free it");
         sync.join().expect("no panic");
         assert!(table.peek(PFN).is_none());
         must_pin(&table, PFN);
@@ -193,7 +193,7 @@ fn reclaim_beside_a_sync_takes_the_frame_or_leaves_it_clean() {
             move || table.take_dirty(PFN)
         });
         let reclaimed = table.reclaim(1);
-        assert_eq!(sync.join().expect("no panic"), LINE, "whoever reclaims, the sync has the line to flush");
+        assert_eq!(sync.join().expect("no panic"), LINE, "the sync has the line to flush, reclaimed or not");
         assert_eq!(reclaimed + table.reclaim(1), 1);
     });
 }
@@ -271,7 +271,7 @@ fn reclaim_does_not_forget_a_poison() {
 }
 
 #[test]
-fn reclaim_leaves_an_orphan_to_who_claimed_its_freeing() {
+fn reclaim_leaves_an_orphan_to_the_claim_of_its_freeing() {
     const LINK: u64 = 77;
     explore(5, || {
         let table = table(1);

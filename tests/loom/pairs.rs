@@ -1,4 +1,5 @@
-//! The table of transition pairs, `pairs`, says of each what it must: a model that exists, or why there is none.
+//! The table of transition pairs, `pairs`, is complete: for each pair it names a model that exists, or says why there is
+//! none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +27,7 @@ const FRAME_TABLE: &[&str] = &[
 /// Transitions by name, each with its methods.
 type Transitions = BTreeMap<&'static str, BTreeSet<&'static str>>;
 
-/// The table's public methods: what is not named otherwise is a transition of its own name.
+/// The public methods of the frame table. A method that the table of pairs does not name is a transition of its own name.
 fn transitions() -> Transitions {
     let mut named: Transitions = BTreeMap::new();
     for line in TABLE.lines().filter(|line| !line.starts_with('#') && !line.contains('|')) {
@@ -84,7 +85,7 @@ fn every_pair_of_transitions_has_a_model_or_a_reason() {
 fn every_model_is_in_the_table() {
     let tests = MODELS.iter().flat_map(|source| source.split("#[test]\nfn ").skip(1));
     let names = tests.map(|test| &test[..test.find('(').expect("a function")]);
-    // One that shows what a cut leaves alone, and races with nothing that changes a frame.
+    // This model shows what a cut leaves alone. It races with nothing that changes a frame.
     let alone = ["a_hit_of_what_a_cut_leaves_is_not_disturbed"];
     let lost: Vec<_> = names.filter(|name| !TABLE.contains(name) && !alone.contains(name)).collect();
     assert_eq!(lost, [""; 0]);

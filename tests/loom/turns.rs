@@ -1,11 +1,11 @@
-//! Turns: a writer that waits comes before readers that come later, and keeps none out that it may be waiting for.
+//! Turns: a writer that waits goes before readers that come later, but keeps no reader out that it may be waiting for.
 
 use super::{PFN, explore, must_pin, put, table};
 use loom::thread;
 use pagestone::frame::{FrameTable, HoldOutcome, Manner, OrphanOutcome, PinOutcome, SharedOutcome, model};
 use std::sync::Arc;
 
-/// A table with a frame that is pinned and shared, by the caller.
+/// A table with a frame that the caller has pinned and latched shared.
 fn shared() -> Arc<FrameTable> {
     let table = table(1);
     must_pin(&table, PFN);
@@ -23,7 +23,8 @@ fn writer(table: &Arc<FrameTable>) -> thread::JoinHandle<()> {
     })
 }
 
-/// The state says that one waits: nothing else sets that flag in these models, and it stays until the writer was there.
+/// Whether the state says that a writer waits. In these models nothing else sets that flag, and it stays until the writer
+/// had its turn.
 fn one_waits(table: &FrameTable) -> bool {
     table.peek(PFN).expect("live").waiters()
 }
@@ -58,7 +59,7 @@ fn a_reader_that_comes_after_a_waiting_writer_gives_way() {
 }
 
 #[test]
-fn a_writer_readers_and_those_who_wait_behind_it_all_get_their_turn() {
+fn a_writer_readers_and_the_threads_behind_it_all_get_their_turn() {
     explore(3, || {
         let table = shared();
         let writer = writer(&table);
@@ -78,7 +79,7 @@ fn a_writer_readers_and_those_who_wait_behind_it_all_get_their_turn() {
     });
 }
 
-/// A release wakes the writer, and until that has run the gate stays closed.
+/// A release wakes the writer. Until the writer has run, the gate stays closed.
 #[test]
 fn a_writer_that_was_woken_is_not_passed_before_it_runs() {
     explore(4, || {
@@ -121,7 +122,7 @@ fn a_reader_and_a_writer_that_wait_for_a_writer_both_get_their_turn() {
 }
 
 #[test]
-fn two_writers_and_one_who_gives_way_all_get_their_turn() {
+fn two_writers_and_a_thread_that_gives_way_all_get_their_turn() {
     explore(2, || {
         let table = shared();
         let writers = [writer(&table), writer(&table)];
@@ -133,9 +134,9 @@ fn two_writers_and_one_who_gives_way_all_get_their_turn() {
     });
 }
 
-/// The writer waits for the latch that this thread holds: if it waited for the writer, both would for ever.
+/// The writer waits for the latch that this thread holds. If this thread waited for the writer, both would wait for ever.
 #[test]
-fn a_thread_that_holds_a_guard_is_not_locked_out_by_who_waits_for_it() {
+fn a_thread_that_holds_a_guard_is_not_locked_out_by_one_that_waits_for_it() {
     explore(4, || {
         let table = shared();
         let writer = writer(&table);
@@ -155,7 +156,7 @@ fn a_writer_that_gives_up_lets_readers_in() {
             let table = table.clone();
             move || {
                 must_pin(&table, PFN);
-                // In a model time is over at once.
+                // In a model every wait with a limit times out at once.
                 if table.pinned(PFN).latch_exclusive_within(Some(std::time::Duration::from_secs(1))) {
                     table.pinned(PFN).release_exclusive();
                 }
@@ -178,7 +179,7 @@ fn a_writer_that_gives_up_lets_readers_in() {
     });
 }
 
-/// In a model once in vain is enough.
+/// In a model one vain wake-up is enough.
 #[test]
 fn a_writer_that_was_woken_in_vain_is_not_passed_again() {
     explore(3, || {
@@ -199,7 +200,7 @@ fn a_writer_that_was_woken_in_vain_is_not_passed_again() {
     });
 }
 
-/// The reader that the writer's holder waits for: no turn of its own ends in a model.
+/// The reader is one that the holder of the latch waits for. In a model, time does not end the writer's turn.
 #[test]
 fn a_reader_passes_a_writer_whose_turn_has_ended() {
     explore(2, || {
@@ -222,7 +223,7 @@ fn a_reader_passes_a_writer_whose_turn_has_ended() {
     });
 }
 
-/// The second of two turns closes the gate under a reader that the first has let go on.
+/// The second of two turns closes the gate for a reader that the end of the first has let go on.
 #[test]
 fn a_writer_readers_and_the_turns_between_them_all_come_to_an_end() {
     explore(2, || {
@@ -246,7 +247,7 @@ fn a_writer_readers_and_the_turns_between_them_all_come_to_an_end() {
 }
 
 #[test]
-fn who_waits_for_a_frame_to_be_idle_is_woken_by_the_end_of_the_hold() {
+fn a_wait_for_an_idle_frame_is_woken_by_the_end_of_the_hold() {
     explore(4, || {
         let table = table(1);
         must_pin(&table, PFN);
@@ -262,7 +263,7 @@ fn who_waits_for_a_frame_to_be_idle_is_woken_by_the_end_of_the_hold() {
 }
 
 #[test]
-fn who_waits_for_a_hold_to_end_is_woken_by_that() {
+fn a_wait_for_the_end_of_a_hold_is_woken_by_that_end() {
     explore(4, || {
         let table = table(1);
         must_pin(&table, PFN);
@@ -283,7 +284,7 @@ fn who_waits_for_a_hold_to_end_is_woken_by_that() {
 }
 
 #[test]
-fn who_waits_for_a_hold_to_end_is_woken_by_the_end_of_the_frame() {
+fn a_wait_for_the_end_of_a_hold_is_woken_by_the_end_of_the_frame() {
     explore(4, || {
         let table = table(1);
         must_pin(&table, PFN);
@@ -298,7 +299,7 @@ fn who_waits_for_a_hold_to_end_is_woken_by_the_end_of_the_frame() {
     });
 }
 
-/// The store's own short pins are counted where a user's are refused.
+/// The store's own short pins are counted even where a user's pin is refused.
 #[test]
 fn a_short_pin_of_a_full_frame_counts_beside_one_that_is_refused() {
     use pagestone::frame::{PINS_MAX, UnpinOutcome};

@@ -1,5 +1,5 @@
-//! What Miri runs: real threads on the frame table and on a store in heap memory, its rules about memory and its weak
-//! memory included. `make miri` tries several seeds. Without Miri they are ordinary tests.
+//! Tests for Miri: real threads on the frame table and on a store in heap memory, under Miri's rules about memory and
+//! with its weak memory. `make miri` tries several seeds. Without Miri they are ordinary tests.
 
 use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, UnpinOutcome};
 use pagestone::store::{Object, Store};
@@ -39,7 +39,7 @@ fn latches_order_plain_accesses() {
     struct Cell(std::cell::UnsafeCell<u64>);
     // SAFETY: accessed under the frame's latch; Miri reports it otherwise.
     unsafe impl Sync for Cell {}
-    // Pinned once for all: a pin and an unpin of each thread would order them as well.
+    // Pinned once for all threads: a pin and an unpin in each thread would order their accesses too.
     assert!(table.pin(PFN).is_pinned());
     thread::scope(|scope| {
         for _ in 0..3 {
@@ -132,7 +132,7 @@ fn a_store_in_memory_is_read_and_written_by_threads() {
     store.close().expect("nothing is open");
 }
 
-/// A page as its readers see it: every byte the same.
+/// A byte of a page, whose bytes a reader must always see all equal.
 fn of_one_value(object: &Object) -> u8 {
     let page = object.pin(PageIndex(0)).expect("readable").expect("written");
     let bytes = page.read().expect("readable");
@@ -151,7 +151,7 @@ fn batches_in_opposite_orders_beside_a_reader_and_a_sync() {
             let store = &store;
             scope.spawn(move || {
                 let mut batch = store.batch();
-                // Two pages of lines are more than the log takes: the record names a payload.
+                // Two pages of lines are more than a record takes: it names a payload.
                 for object in objects {
                     batch.write_at(object, 0, &[value; 4096]).expect("staged");
                 }

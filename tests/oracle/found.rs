@@ -1,5 +1,5 @@
-//! Failures as they were printed: those of the engine, mended since, and one of a rule that is broken here on purpose,
-//! which shows that what is printed compiles and fails.
+//! Failures as `make oracle` printed them. Those of the engine were mended since. In one a rule is broken on purpose: it
+//! shows that printed tests compile and fail.
 
 use pagestone_tests::oracle::prelude::*;
 

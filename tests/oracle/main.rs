@@ -1,5 +1,5 @@
-//! The whole store against a plain model, in the short form. `make oracle` runs the long one. A failure is printed as a
-//! test: it belongs into `found.rs`.
+//! The whole store compared with a plain model: the short run. `make oracle` is the long one. A failure is printed as a
+//! test, to be added to `found.rs`.
 
 mod found;
 mod noticed;
@@ -7,7 +7,7 @@ mod noticed;
 use pagestone_tests::oracle::run::{Outcome, Search, explore};
 use pagestone_tests::oracle::step;
 
-/// Where the cases come from: the same each time.
+/// The seed of the cases: the same each time.
 const SEED: u64 = 4;
 
 fn passes(outcome: Outcome) {

@@ -1,4 +1,4 @@
-//! The model notices what it is there for: a store with one rule broken fails, and the failure is told in calls.
+//! The model notices faults: a store with one rule broken fails, and the failure is printed as calls.
 
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
@@ -18,7 +18,7 @@ fn a_broken_rule_is_noticed() {
         (Rule::GrowthTail, Fdatasync),
         // A node's frame becomes data before its record is passed, and is zeroed by the replay.
         (Rule::RoleReuse, CacheLine),
-        // What was in the page cache when a sync failed is believed.
+        // After a failed sync, what is in the page cache counts as durable.
         (Rule::IgnoreFailure, Fdatasync),
         // A copy of the device is taken for the device.
         (Rule::IgnoreIdentity, Fdatasync),

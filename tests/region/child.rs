@@ -1,4 +1,4 @@
-//! Other processes: this test binary once more, in a role.
+//! Other processes: this test program once more, in a role.
 
 use pagestone_kit::child::{self, Child, again_as, say, wait_for_death};
 use pagestone_kit::limit::Limit;
@@ -13,7 +13,7 @@ pub fn command(role: &str, path: &Path) -> Command {
     again_as("child::a_role_that_another_test_gives", role, path)
 }
 
-/// Starts a process in `role` on `path`, and waits until it has begun, or has ended well.
+/// Starts a process in `role` on `path`, and waits until the role has begun.
 pub fn start(role: &str, path: &Path) -> Child {
     begun(&mut command(role, path))
 }
@@ -25,14 +25,14 @@ pub fn begun(command: &mut Command) -> Child {
     child
 }
 
-/// Lets this process have so many files open. False, said aloud, if it may not.
+/// Lets this process have so many files open. Returns false, and says so aloud, if it may not.
 pub fn may_open(what: &str, files: u64) -> bool {
     let limit = Limit::set(libc::RLIMIT_NOFILE, files);
     let refused = |_| skipped(what, "it needs the right to raise RLIMIT_NOFILE; run this test as root");
     limit.map(Limit::for_good).map_err(refused).is_ok()
 }
 
-/// Says that the role has begun, and waits for the end.
+/// Prints that the role has begun, and waits for the end.
 pub fn stay() -> ! {
     say(READY);
     wait_for_death()
@@ -58,9 +58,9 @@ fn a_role_that_another_test_gives() {
             let _owns = crate::waiting::own_with_much_memory(path);
             stay();
         }
-        "passer-by" => {
+        "looks" => {
             say(READY);
-            crate::waiting::look_in_passing(path);
+            crate::waiting::look_again_and_again(path);
         }
         "unreadable-folder" => crate::naming::in_an_unreadable_folder(path),
         "unsynced-name" => crate::naming::that_cannot_be_synced(path),

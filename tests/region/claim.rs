@@ -24,7 +24,7 @@ fn reading() -> RegionOptions {
 }
 
 #[test]
-fn of_two_openers_through_two_names_one_wins_and_the_other_learns_who() {
+fn of_two_openers_through_two_names_one_wins_and_the_other_is_told_which() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     let owner = child::start("owner", &path);
@@ -123,7 +123,7 @@ fn the_search_for_an_owner_reads_few_files_however_many_are_open() {
     child::start("refused", &path);
 }
 
-/// The process that a child said it is.
+/// The process that a child says it is.
 fn said_by(path: &Path) -> Holder {
     let said = std::fs::read_to_string(path).unwrap();
     let numbers: Vec<u64> = said.split(' ').map(|number| number.parse().unwrap()).collect();
@@ -163,7 +163,7 @@ pub fn go_on_without_the_first_thread(path: &Path) -> ! {
     // SAFETY: a question.
     let this = unsafe { libc::gettid() } as u32;
     if this != first {
-        // The harness has a first thread that waits for this one: it is ended by a signal whose handler ends the thread.
+        // The first thread is the harness's and waits for this one. A signal ends it, by a handler that ends the thread.
         extern "C" fn end(_: libc::c_int) {
             // SAFETY: ends this thread alone, and none of its destructors run.
             unsafe { libc::syscall(libc::SYS_exit, 0) };
@@ -193,7 +193,7 @@ fn an_owner_in_another_pid_namespace_is_not_taken_for_dead() {
     assert_ne!(holder.space, Holder::this_process().space);
     assert!(holder.may_live(), "{holder:?}");
     owner.kill().unwrap();
-    // From where all processes are seen it is known to be dead, from elsewhere it is not.
+    // A process that sees all others knows that it is dead. A process in another name space cannot know.
     let last = || !holder.may_live() || holder.to_string().contains("if that process still lives");
     let start = std::time::Instant::now();
     while !last() {
@@ -228,7 +228,7 @@ pub fn refused_after_few_reads(path: &Path) {
     assert!(count < MANY, "{count} reads");
 }
 
-/// Runs in a process of its own: a fork copies whatever the other tests are at.
+/// Runs in a process of its own: a fork in this one would copy the state of the other tests.
 pub fn fork_with_a_region(path: &Path) {
     let region = attach(path).unwrap();
     region.grow_to(1 << 20).unwrap();

@@ -1,4 +1,4 @@
-//! Numbers of open files: 0, 1 and 2 are the program's, open or closed.
+//! Descriptors 0, 1 and 2 belong to the program, whether they are open or closed.
 
 use crate::attach;
 use crate::child;
@@ -22,7 +22,7 @@ fn is_open(number: i32) -> bool {
 }
 
 fn close(number: i32) {
-    // SAFETY: closes one of the three, which this process does without.
+    // SAFETY: closes one of the three, which this process does not need.
     unsafe { libc::close(number) };
 }
 
@@ -57,7 +57,7 @@ pub fn without_standard_files(path: &Path) {
     assert!(failures.is_empty(), "{failures:?}");
 }
 
-/// While threads open regions, another looks whether a number below 3 can ever be written.
+/// While threads open regions, another thread looks whether a number below 3 can be written at any moment.
 fn taken_for_a_moment(path: &Path) -> Vec<String> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

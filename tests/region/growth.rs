@@ -1,4 +1,4 @@
-//! Growing into what is not there, and files that shrink.
+//! Growth without room, and files that shrink.
 
 use crate::child;
 use crate::refusal::refuse_beyond;
@@ -14,7 +14,7 @@ use std::time::Duration;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Fills the disk and looks that nothing is lost; the file system has more than 1.5 MiB and less than 64.
+/// Fills the disk and asserts that nothing is lost. The file system has more than 1.5 MiB and less than 64 MiB.
 fn fill(disk: &Mounted) {
     let path = disk.path().join("region");
     let region = attach(&path).unwrap();
@@ -28,7 +28,7 @@ fn fill(disk: &Mounted) {
     let mut found = vec![0; MIB as usize];
     region.memory().read(0, &mut found).unwrap();
     assert!(found == pattern);
-    // What is left of the disk is still there to be had, to the last byte that was promised.
+    // The rest of the disk can still be had, and each byte of it can be stored to.
     region.grow_to(MIB + 512 * KIB).unwrap();
     region.memory().write(MIB, &pattern[..512 * 1024]).unwrap();
     assert!(matches!(region.memory().load(2 * MIB), Err(Error::Corrupt { .. })));
@@ -47,7 +47,7 @@ fn a_full_memory_file_system_is_an_error_and_loses_nothing() {
 fn a_full_disk_is_an_error_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
-    // It keeps what it allocated when it fails half-way.
+    // This file system keeps what it has allocated when an allocation fails half-way.
     let make = || make_ext4(&image, 8 * MIB, &["-O", "^has_journal"]);
     if let Some(disk) = mounted("a full ext4", || make().and_then(|()| Mounted::loop_on(&image, &at))) {
         fill(&disk);
@@ -83,8 +83,8 @@ fn a_growth_that_is_interrupted_wherever_it_is_long_ends() {
     child::start("interrupted", &directory.path().join("region"));
 }
 
-/// Runs in a process of its own, whose signals are so near to each other that no long allocation comes to its end, and those
-/// that were interrupted are undone.
+/// Runs in a process of its own. It gets signals so often that no long allocation comes to its end. An interrupted
+/// allocation is undone.
 pub fn with_long_calls_interrupted(path: &Path) {
     std::thread::spawn(|| {
         std::thread::sleep(Duration::from_secs(20));

@@ -49,7 +49,7 @@ fn detach_returns_when_the_last_pin_drops_and_not_before() {
         region.detach(DRAIN).unwrap();
         assert!(dropped.load(Ordering::SeqCst), "returned before the pin dropped");
     });
-    // Not `region_of`: its frames' numbers may be another region's by now.
+    // Not `region_of`: the numbers of its frames may be another region's by now.
     assert_eq!(left.strong_count(), 0);
     attach(&path).unwrap();
 }
@@ -160,10 +160,10 @@ fn a_last_put_that_finds_the_closing_thread_at_work_lets_the_region_go() {
             region.close();
             drop(region);
         });
-        // Another test's thread may be at that; then it is not for long.
+        // A thread of another test may be letting it go right now. That does not take long.
         let end = Instant::now() + Duration::from_secs(5);
         while left.strong_count() != 0 {
-            assert!(Instant::now() < end, "round {round}: nobody lets it go");
+            assert!(Instant::now() < end, "round {round}: no thread lets it go");
             std::thread::yield_now();
         }
     }

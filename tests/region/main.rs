@@ -1,4 +1,4 @@
-//! Regions against a hostile world: other processes, forks, full disks, files cut short, media of absurd size.
+//! Regions beside other processes, forks, full disks, files that are cut, and media of absurd size.
 
 mod child;
 mod claim;

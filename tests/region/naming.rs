@@ -1,4 +1,4 @@
-//! The name of a region's file: durable before the region says that it is one, or not there.
+//! The name of a region's file is durable before the file says that it is a region; or the name is not there.
 
 use crate::attach;
 use crate::child;
@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-/// One that no account has been given.
+/// A user and group without rights.
 const NOBODY: u32 = 65534;
 
 fn on_disk() -> tempfile::TempDir {
@@ -51,7 +51,7 @@ pub fn in_an_unreadable_folder(folder: &Path) {
     fs::File::create("empty").unwrap();
     let refused = Store::options().create(true).open("empty").unwrap_err().to_string();
     assert!(refused.contains("making the name"), "{refused}");
-    assert_eq!(fs::metadata("empty").unwrap().len(), 0, "it is not this opening's to remove, nor to fill");
+    assert_eq!(fs::metadata("empty").unwrap().len(), 0, "this opening must neither remove nor fill it");
 }
 
 /// Runs in a process of its own, in which no folder can be synced.
@@ -103,7 +103,7 @@ pub fn that_cannot_be_locked(folder: &Path) {
         assert!(refused.contains("locking"), "{refused}");
         assert!(!path.exists(), "a file was left");
         assert!(options.open(&owned).is_err());
-        assert!(owned.exists(), "it is not this opening's to remove");
+        assert!(owned.exists(), "this opening must not remove it");
     }
 }
 

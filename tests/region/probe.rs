@@ -1,4 +1,4 @@
-//! What a path may lead to: each kind is taken for what it is, or refused with a reason and left alone.
+//! What a path may lead to. Each kind is recognized as what it is, or refused with a reason and left alone.
 //!
 //! DAX files and devdax are tested where they exist: `make test-dax`.
 
@@ -67,7 +67,7 @@ fn what_no_region_can_lie_on_is_refused_with_a_reason() {
 #[test]
 fn a_device_is_refused_before_it_is_opened() {
     let directory = tempfile::tempdir().unwrap();
-    // Numbers that no driver has: opening these would be another error.
+    // The numbers of no driver: an opening would be another error.
     for (kind, reason) in [("c", "not persistent memory"), ("b", "it is a block device; make a file system")]
     {
         let node = directory.path().join(kind);
@@ -92,7 +92,7 @@ fn a_required_class_is_asked_of_the_medium_and_not_of_its_name() {
         }
         other => panic!("{other:?}"),
     };
-    // A file that is to be made, asked by one without a name; and one that is there.
+    // A file that is to be made: the medium is asked by a file without a name. Then a file that is there.
     refused(attach_with(&path, options(true)));
     assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0, "the question left something");
     attach(&path).unwrap().close();
@@ -118,7 +118,7 @@ fn a_boot_that_cannot_be_told_at_all_equals_no_other() {
 
 /// Runs in a process of its own: in a folder without `/proc` and `/dev`, and with a kernel that has no random numbers.
 pub fn without_random_numbers(folder: &Path) {
-    // The library's own maps have theirs by now.
+    // The standard library's maps have their random numbers by now.
     drop(std::collections::HashMap::<u8, u8>::new());
     if let Err(error) = std::os::unix::fs::chroot(folder) {
         return skipped(

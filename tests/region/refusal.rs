@@ -1,11 +1,11 @@
-//! System calls that the kernel refuses a process, from some moment on.
+//! Makes the kernel refuse system calls of this process from some moment on.
 
-/// Has the kernel answer `errno` to each `call` of this process, or to those whose second argument is `argument`.
+/// Makes the kernel answer `errno` to each `call` of this process, or only to calls whose second argument is `argument`.
 pub fn refuse(call: libc::c_long, argument: Option<u32>, errno: libc::c_int) {
     answer(call, argument.map(|argument| (SECOND, EQUAL, argument)), errno);
 }
 
-/// As [`refuse`], to those whose fourth argument is greater than `most`.
+/// As [`refuse`], for calls whose fourth argument is greater than `most`.
 pub fn refuse_beyond(call: libc::c_long, most: u32, errno: libc::c_int) {
     answer(call, Some((FOURTH, GREATER, most)), errno);
 }
@@ -14,7 +14,7 @@ const LOAD: u16 = 0x20;
 const EQUAL: u16 = 0x15;
 const GREATER: u16 = 0x25;
 const ANSWER: u16 = 0x06;
-/// The number of the call, and the low halves of arguments, in what a filter is shown.
+/// Where a filter finds the number of the call, and the low halves of its arguments.
 const NUMBER: u32 = 0;
 const SECOND: u32 = 24;
 const FOURTH: u32 = 40;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
-/// The quickest of many: what the work takes when nothing disturbs it.
+/// The quickest of many openings: the time when nothing disturbs them.
 fn quickest(mut attach: impl FnMut() -> std::sync::Arc<Region>) -> Duration {
     let once = |_| {
         let start = Instant::now();
@@ -51,7 +51,7 @@ fn the_largest_sparse_file_attaches_as_fast_as_a_small_one_and_takes_no_memory()
     child::start("attacher", &large);
 }
 
-/// Runs in a process of its own: memory is the process's.
+/// Runs in a process of its own, because it measures the process's memory.
 pub fn attach_the_largest(path: &Path) {
     drop(Region::attach(Source::Memory { bytes: GIB }, &RegionOptions::default()).unwrap());
     let before = resident();
@@ -108,7 +108,7 @@ fn a_region_that_outgrows_its_addresses_says_so_and_gets_more_at_its_next_openin
     let narrow = RegionOptions { max_bytes: Some(GIB), ..Default::default() };
     let region = attach_with(&path, narrow).unwrap();
     assert_eq!(region.window_bytes(), GIB);
-    assert!(matches!(region.grow_to(GIB + 4096), Err(Error::NoSpace { .. })), "it was told so");
+    assert!(matches!(region.grow_to(GIB + 4096), Err(Error::NoSpace { .. })), "the region has said so");
     region.close();
     drop(region);
     std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(window)).unwrap();
@@ -125,7 +125,7 @@ pub fn outgrow_few_addresses() {
     let left = 96 << 20;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("region");
-    // What the process has once and for all.
+    // The first region makes what the process keeps for ever.
     let region = attach_with(&path, RegionOptions { max_bytes: Some(1 << 20), ..creating() }).unwrap();
     region.close();
     drop(region);
@@ -162,7 +162,7 @@ fn a_core_file_has_no_page_of_a_region_and_none_of_the_table() {
     child::start("dumped", Path::new(""));
 }
 
-/// Runs in a process of its own: looks what the kernel would write into a core file.
+/// Runs in a process of its own: asks what the kernel would write into a core file.
 pub fn hold_little_that_is_dumped() {
     let memory = RegionOptions { max_bytes: Some(8 * GIB), ..Default::default() };
     let region = Region::attach(Source::Memory { bytes: 8 * GIB }, &memory).unwrap();

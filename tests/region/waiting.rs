@@ -10,7 +10,7 @@ use pagestone_kit::fork::beside;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Longer than any wait that a test expects to end before.
+/// Longer than any wait takes that must end by itself.
 const LONG: Duration = Duration::from_secs(60);
 
 fn waiting(wait: Duration) -> RegionOptions {
@@ -57,11 +57,11 @@ fn an_endless_wait_is_no_mistake() {
 }
 
 #[test]
-fn one_that_looks_in_passing_refuses_no_start() {
+fn a_short_look_at_the_lock_refuses_no_opening() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     attach(&path).unwrap().close();
-    let _passes = child::start("passer-by", &path);
+    let _passes = child::start("looks", &path);
     for start in 0..100 {
         let opened = attach(&path).map(|region| region.close());
         opened.unwrap_or_else(|error| panic!("start {start}: {error}"));
@@ -74,7 +74,7 @@ fn an_owner_that_was_killed_is_waited_for_until_it_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     for _ in 0..5 {
-        // It has much to unmap: the kernel clears it away after the signal was sent.
+        // It has much memory to unmap, which the kernel does after the signal was sent.
         let owner = child::start("large-owner", &path);
         owner.signal(libc::SIGKILL);
         attach(&path).unwrap_or_else(|error| panic!("{error}")).close();
@@ -95,7 +95,7 @@ fn a_child_that_is_forked_while_an_opening_waits_has_no_part_of_the_claim() {
     outcome.unwrap();
 }
 
-/// Runs in a process of its own: a fork copies whatever the other tests are at.
+/// Runs in a process of its own: a fork in this one would copy the state of the other tests.
 pub fn fork_while_an_opening_waits(path: &Path) {
     let owned = attach(path).unwrap();
     let open = || {
@@ -108,7 +108,7 @@ pub fn fork_while_an_opening_waits(path: &Path) {
         while open() == before {
             std::thread::sleep(Duration::from_millis(1));
         }
-        // What it has opened it waits for by now.
+        // By now it has opened the file and waits for the lock.
         std::thread::sleep(Duration::from_millis(50));
         let child = beside(0, || wait_for_death());
         std::fs::write(path.with_extension("child"), child.to_string()).unwrap();
@@ -116,7 +116,7 @@ pub fn fork_while_an_opening_waits(path: &Path) {
         drop(owned);
         waits.join().unwrap()
     });
-    // It is still open when this process is killed.
+    // The region is still open when this process is killed.
     std::mem::forget(region);
 }
 
@@ -140,8 +140,8 @@ pub fn without_locks(path: &Path) {
     assert!(words.contains("forbids") && !words.contains("in use"), "{words}");
 }
 
-/// Runs in a process of its own: looks again and again.
-pub fn look_in_passing(path: &Path) -> ! {
+/// Runs in a process of its own: looks at the lock again and again.
+pub fn look_again_and_again(path: &Path) -> ! {
     loop {
         let options = RegionOptions { read_only: true, wait: LONG, ..Default::default() };
         let region = attach_with(path, options).unwrap();
@@ -152,7 +152,7 @@ pub fn look_in_passing(path: &Path) -> ! {
     }
 }
 
-/// Runs in a process of its own: an owner that it takes a while to clear away.
+/// Runs in a process of its own: an owner whose memory takes the kernel a while to unmap.
 pub fn own_with_much_memory(path: &Path) -> impl Sized {
     let region = attach(path).unwrap();
     let mut much = vec![0_u8; 1 << 29];

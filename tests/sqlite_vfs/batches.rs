@@ -1,18 +1,18 @@
-//! Commits by batch: what SQLite does where it was built for them, what it pays, and where it goes on with a journal.
+//! Commits by batch: what SQLite does where it was built for them, what they cost, and where SQLite still uses a journal.
 
 use crate::{assert_whole, files, opened, run, value};
 use rusqlite::{Connection, ErrorCode};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Counters of the region, as `PRAGMA pagestone_stats` tells them.
+/// Counters of the region, from `PRAGMA pagestone_stats`.
 fn counters(db: &Connection) -> HashMap<String, i64> {
     let words: String = value(db, "PRAGMA pagestone_stats");
     let pairs = words.split(' ').filter_map(|word| word.split_once('='));
     pairs.map(|(name, n)| (name.to_owned(), n.parse().expect("a number"))).collect()
 }
 
-/// By how much batches, writes through the log and syncs of the file grew.
+/// How many batches, writes through the log and syncs of the file the statements cost.
 fn cost(db: &Connection, statements: &str) -> [i64; 3] {
     let before = counters(db);
     run(db, statements);
@@ -68,7 +68,7 @@ fn where_sqlite_wants_a_journal_there_is_no_batch() {
     let db = begun(&path);
     let batches = |statements: &str| cost(&db, statements)[0];
     assert_eq!(batches("INSERT INTO t(v) VALUES(1)"), 1);
-    // For good: see `unsynced` in the VFS.
+    // This lasts: see `unsynced` in the VFS.
     let off = opened(&path);
     for synchronous in ["OFF", "FULL"] {
         run(&off, &format!("PRAGMA synchronous={synchronous}"));
@@ -89,7 +89,7 @@ fn where_sqlite_wants_a_journal_there_is_no_batch() {
     assert_whole(&db);
 }
 
-/// A batch that does not fit is an I/O error to SQLite, which then tries with a journal and learns that the disk is full.
+/// A batch that does not fit is an I/O error for SQLite. It then tries with a journal and finds that the disk is full.
 #[test]
 fn a_full_region_is_full_also_by_batch() {
     let (_directory, path) = place();
@@ -137,7 +137,7 @@ fn a_reader_by_pins_sees_each_batch() {
     assert_whole(&reader);
 }
 
-/// A journal in memory is none once syncs are off: SQLite then writes the pages in place without it.
+/// When syncs are off, a journal in memory protects nothing, because SQLite then writes the pages in place.
 #[test]
 fn without_syncs_the_journal_is_an_object() {
     for locking in ["normal", "exclusive"] {
@@ -159,7 +159,8 @@ fn without_syncs_the_journal_is_an_object() {
     }
 }
 
-/// SQLite tells no VFS of such a rollback: where syncs are then not switched off, it says so, and what helps does.
+/// SQLite does not tell the VFS of such a rollback. Syncs cannot be switched off then; the error says so, and what it
+/// advises helps.
 #[test]
 fn why_syncs_are_not_switched_off_after_a_rollback_that_keeps_its_lock_is_said() {
     let (_directory, path) = place();
@@ -172,7 +173,8 @@ fn why_syncs_are_not_switched_off_after_a_rollback_that_keeps_its_lock_is_said()
     assert_whole(&db);
 }
 
-/// Without locks nothing tells that a statement writes: syncs can be switched off, and the journal must not be in memory.
+/// Without locks the VFS does not know that a statement writes. So syncs can be switched off at any time, and the journal
+/// must not be in memory.
 #[test]
 fn without_locks_the_journal_is_an_object_when_syncs_are_switched_off_while_a_statement_writes() {
     let (_directory, path) = place();

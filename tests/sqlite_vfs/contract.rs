@@ -1,4 +1,4 @@
-//! The contract of single calls, tested in C.
+//! The contract of single calls of the VFS. The tests themselves are in C.
 
 use pagestone_tests::sqlite;
 
@@ -51,7 +51,7 @@ contract! {
     sync_behind_a_batch_costs_nothing
     batch_that_fails_asks_for_a_journal
     journal_of_a_failed_batch_is_durable_first
-    link_is_made_under_a_name_that_nobody_knows
+    link_is_made_under_a_name_that_is_known_to_no_other
     link_replaces_nothing_that_came_while_it_was_waited_for
     empty_file_that_another_connection_has_locked_is_not_taken
     ordinary_database_that_is_called_a_region_is_refused_and_unharmed

@@ -96,7 +96,7 @@ fn every_page_size_reads_copies_and_pins_alike() {
             append(&db, 300);
             let copied: i64 = value(&db, "SELECT sum(length(v)) + sum(id) FROM t");
             drop(db);
-            // With a small cache and fetches allowed, reads come by pins, and writes meet them.
+            // With a small cache and fetches allowed, SQLite reads by pins, and writes meet pinned pages.
             let db = opened(&path);
             run(&db, "PRAGMA mmap_size=1073741824; PRAGMA cache_size=3");
             assert_eq!(value::<i64>(&db, "PRAGMA page_size"), size);
@@ -137,7 +137,7 @@ fn a_writer_keeps_writers_out_and_readers_keep_a_commit_waiting() {
     assert_eq!(count(&b), 10);
     run(&b, "BEGIN; SELECT count(*) FROM t");
     assert!(is_busy(a.execute_batch("COMMIT")));
-    // The commit that was refused keeps new readers out.
+    // The refused commit keeps new readers out.
     let c = opened(&path);
     run(&c, "PRAGMA busy_timeout=0");
     assert!(is_busy(c.execute_batch("SELECT count(*) FROM t")));
@@ -197,14 +197,14 @@ fn threads_share_a_database_and_lose_no_row() {
 
 #[test]
 fn a_copy_of_the_file_is_the_whole_database() {
-    // Where nothing can be made durable, a sync still makes the file complete.
+    // A sync makes the file complete even where nothing can be made durable.
     for parameters in ["", "?assume=volatile"] {
         for mode in ["delete", "wal"] {
             let (directory, path) = place();
             let db = filled(Path::new(&format!("file:{}{parameters}", path.display())), mode, 100);
             run(&db, "PRAGMA wal_autocheckpoint=0; PRAGMA synchronous=full");
             append(&db, 50);
-            // The database is open, and with a WAL the last rows are in that only.
+            // The database is open. With a WAL the last rows are only in the WAL.
             let copy = directory.path().join("copy.db");
             std::fs::copy(&path, &copy).expect("a copy");
             let other = opened(&copy);
@@ -278,7 +278,7 @@ fn a_backup_follows_its_source() {
     let mut steps = 0;
     while backup.step(20).expect("a step") != rusqlite::backup::StepResult::Done {
         steps += 1;
-        // It begins again after the change of another connection: let it get on.
+        // A change by another connection makes it begin again. After some of them it gets the time to end.
         if steps % 200 == 50 && steps < 1000 {
             run(&writer, "UPDATE t SET v=randomblob(300) WHERE id%100=1; INSERT INTO t(v) VALUES('more')");
         }
@@ -289,7 +289,7 @@ fn a_backup_follows_its_source() {
     assert_whole(&target);
 }
 
-/// What the two have in common is SQLite; its own VFS keeps one of them.
+/// One database is on SQLite's own VFS, the other on Pagestone's.
 #[test]
 fn a_plain_database_is_attached_and_backed_up_both_ways() {
     let (directory, path) = place();
@@ -333,7 +333,7 @@ fn pages_are_pinned_by_readers_and_only_where_mmap_size_allows() {
         word.and_then(|n| n.parse::<u64>().ok()).expect("a number")
     };
     run(&db, "PRAGMA cache_size=2");
-    // The default is SQLite's; more than it can do is cut down; less than a page is none.
+    // The default is SQLite's. A size beyond its limit is reduced to that, and less than a page is none.
     assert_eq!(value::<i64>(&db, "PRAGMA mmap_size"), 0);
     for (wanted, given, pins) in
         [(1_i64 << 30, 1_i64 << 30, true), (0, 0, false), (1 << 40, 0x7fff_0000, true), (4095, 4095, false)]
@@ -350,7 +350,7 @@ fn pages_are_pinned_by_readers_and_only_where_mmap_size_allows() {
     }
 }
 
-/// Sets the flag also when its thread panics.
+/// Sets the flag when it is dropped, even if its thread panics.
 struct Set<'a>(&'a AtomicBool);
 
 impl Drop for Set<'_> {

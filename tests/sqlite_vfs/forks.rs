@@ -1,4 +1,4 @@
-//! A child of `fork` abandons what its parent had open, as SQLite says, and opens the database anew.
+//! A child of `fork` abandons what its parent had open, as SQLite's documentation demands, and opens the database anew.
 
 use crate::processes::start;
 use crate::{opened, run, value};
@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How the statement fails, and what the VFS says to it.
+/// How a statement fails, and the reason that the VFS gives.
 fn refusal(db: &Connection, statement: &str) -> String {
     let code = match db.execute_batch(statement) {
         Ok(()) => "none".to_owned(),
@@ -18,7 +18,7 @@ fn refusal(db: &Connection, statement: &str) -> String {
     format!("{code}: {why}")
 }
 
-/// Of the parent of this process.
+/// Waits until this process's parent has ended.
 fn wait_for_the_end_of(parent: i32) {
     let end = Instant::now() + Duration::from_secs(20);
     // SAFETY: has no condition.
@@ -27,7 +27,7 @@ fn wait_for_the_end_of(parent: i32) {
     }
 }
 
-/// The child: a connection of its own, and the parent's, which answers nothing but errors and can be closed.
+/// Runs in the child: it opens a connection of its own. The inherited one answers only with errors and can be closed.
 fn in_child(place: &str, inherited: Option<Connection>, parent: i32) -> rusqlite::Result<u32> {
     let own =
         Connection::open_with_flags_and_vfs(place, rusqlite::OpenFlags::default(), pagestone_sqlite::VFS)?;
@@ -45,7 +45,7 @@ fn in_child(place: &str, inherited: Option<Connection>, parent: i32) -> rusqlite
     own.query_row("SELECT count(*) FROM t", [], |row| row.get(0))
 }
 
-/// What the process does that the tests below start.
+/// The role of the process that the tests below start.
 pub fn abandon_and_open_anew(place: &str) {
     let db = opened(place);
     run(&db, "CREATE TABLE t(x); INSERT INTO t VALUES(1)");
@@ -53,11 +53,11 @@ pub fn abandon_and_open_anew(place: &str) {
     let parent = unsafe { libc::getpid() };
     let mut inherited = Some(db);
     let child = beside(HANGS, || tell(in_child(place, inherited.take(), parent)));
-    // A child that ends before its parent is killed has failed, and says nothing more.
+    // If the child ends before its parent is killed, it has failed, and the parent must not hide that.
     wait(child);
 }
 
-/// A child that takes longer waits for ever.
+/// A child that takes longer hangs.
 const HANGS: u32 = 30;
 
 fn tell(rows: rusqlite::Result<u32>) -> Result<(), String> {
@@ -85,7 +85,7 @@ fn a_child_opens_anew_what_its_parent_had_when_the_parent_is_gone() {
     assert_eq!(value::<u32>(&opened(&path), "SELECT count(*) FROM t"), 2);
 }
 
-/// The child, when its parent is gone: a WAL of its own, beside the parent's connection, which is closed.
+/// Runs in the child when its parent has gone: it makes a WAL of its own, and closes the inherited connection.
 fn with_a_wal(place: &str, inherited: Option<Connection>, parent: i32) -> rusqlite::Result<u32> {
     wait_for_the_end_of(parent);
     let own =
@@ -96,7 +96,7 @@ fn with_a_wal(place: &str, inherited: Option<Connection>, parent: i32) -> rusqli
     own.query_row("SELECT count(*) FROM t", [], |row| row.get(0))
 }
 
-/// A process that has the database for itself alone, with a WAL that is empty, and ends.
+/// A process that has the database with an exclusive lock and an empty WAL, forks a child, and ends.
 pub fn leave_to_a_child(place: &str) {
     let db = opened(place);
     let mode: String = value(&db, "PRAGMA locking_mode=EXCLUSIVE");
@@ -114,7 +114,7 @@ pub fn leave_to_a_child(place: &str) {
     unsafe { libc::_exit(0) };
 }
 
-/// SQLite removes the WAL by its path, which leads to the child's by then.
+/// SQLite removes the WAL by its path, which by then leads to the child's WAL.
 #[test]
 fn an_inherited_connection_with_an_exclusive_lock_is_closed_and_leaves_the_childs_wal_alone() {
     let directory = tempfile::tempdir().expect("a directory");

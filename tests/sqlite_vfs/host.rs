@@ -1,11 +1,11 @@
-//! Programs of others: with an SQLite of their own that loads the extension, or that has the VFS linked; Python.
+//! Programs of users: ones with an SQLite of their own that loads the extension, ones that link the VFS, and Python.
 
 use pagestone_kit::skip::skipped;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// A program that loads the extension, says what SQLite logs, and uses a database.
+/// A program that loads the extension, prints what SQLite logs, and uses a database.
 const PROGRAM: &str = r#"
 #include <sqlite3.h>
 #include <stdio.h>
@@ -48,7 +48,7 @@ fn run(command: &mut Command) -> String {
     said.into_owned()
 }
 
-/// What `make vfs` built, once, and said: the folder, and its words.
+/// The folder in which `make vfs` built, once for all tests, and what it printed.
 fn built() -> &'static (PathBuf, String) {
     static BUILT: OnceLock<(PathBuf, String)> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -113,7 +113,7 @@ fn the_extension_says_once_what_the_host_lacks() {
     }
 }
 
-/// A program that knows of no VFS: its SQLite registers the one that it was linked with.
+/// A program that does not name the VFS: its SQLite registers the VFS that it was linked with.
 const LINKED: &str = r#"
 #include <sqlite3.h>
 #include <stdio.h>
@@ -209,7 +209,8 @@ fn threads_that_register_the_vfs_at_once_register_it_once() {
     assert_eq!(run(Command::new(program).arg(directory.path().join("plain.db"))), "0 failed\n");
 }
 
-/// A program of the shell's kind: loads an extension by an entry point, opens a database, says what went wrong.
+/// A program that loads an extension by an entry point, as SQLite's shell does, opens a database, and prints what went
+/// wrong.
 const ENTRIES: &str = r#"
 #include <sqlite3.h>
 #include <stdio.h>
@@ -235,8 +236,8 @@ int main(int argc, char **argv)
 }
 "#;
 
-/// Each entry point that README names; and the reason of an opening that left no connection, by the function and on standard
-/// error.
+/// Tries each entry point that README names. Where an opening left no connection, the reason comes by the function and on
+/// standard error.
 #[test]
 fn each_entry_point_registers_the_vfs_and_says_why_an_opening_failed() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -267,7 +268,7 @@ fn each_entry_point_registers_the_vfs_and_says_why_an_opening_failed() {
     }
 }
 
-/// Says the default VFS, and ours, which nothing but SQLite's start has registered.
+/// A program that prints the default VFS, and ours, which only the start of SQLite has registered.
 const VFS_NAMES: &str = r#"
 #include <sqlite3.h>
 #include <stdio.h>
@@ -280,7 +281,7 @@ int main(void)
 }
 "#;
 
-/// The example that README quotes, by each Python there is; one of them may have been built without extensions.
+/// Runs the example that README quotes with each Python on the machine. One may have been built without extensions.
 #[test]
 fn pythons_example_does_what_readme_says() {
     let example = root().join("bindings-c/sqlite/examples/app.py");

@@ -1,4 +1,4 @@
-//! SQLite on regions: what databases rely on, from single calls of the VFS up to processes that are killed.
+//! SQLite on regions: from single calls of the VFS up to processes that are killed.
 
 mod batches;
 mod contract;

@@ -1,11 +1,11 @@
-//! What is opened in the place of a path, or what happens before it is opened.
+//! Tests can open something else than a path leads to, or do something before it is opened.
 
 use pagestone::store::Store;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Called when the path is opened: a store, or nothing, which leaves the path to the engine.
+/// Called when the path is opened. It returns a store; or nothing, and then the engine opens the path.
 type Opener = Arc<dyn Fn() -> Option<pagestone::Result<Store>> + Send + Sync>;
 
 fn openers() -> &'static Mutex<HashMap<PathBuf, Opener>> {
@@ -17,7 +17,7 @@ fn openers() -> &'static Mutex<HashMap<PathBuf, Opener>> {
     })
 }
 
-/// From now on `open` is asked about this path.
+/// From now on `open` is called for this path.
 pub fn set(path: &Path, open: impl Fn() -> Option<pagestone::Result<Store>> + Send + Sync + 'static) {
     openers().lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), Arc::new(open));
 }

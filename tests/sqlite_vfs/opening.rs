@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A door that an opening waits at.
+/// A door at which an opening waits.
 #[derive(Default)]
 struct Door {
     open: Mutex<bool>,
@@ -38,7 +38,7 @@ impl Door {
     }
 }
 
-/// More than any of it takes, and less than for ever.
+/// Longer than any of this takes.
 const LONG: Duration = Duration::from_secs(20);
 
 #[test]
@@ -73,7 +73,7 @@ fn an_opening_that_takes_long_delays_no_other_database() {
         let visitors = door.visitors.load(Ordering::SeqCst);
         door.unlock();
         assert!(others.is_ok(), "another database waits for the opening");
-        // The second one waits for the first, and its file is not opened for it again.
+        // The second opening waits for the first, and does not open the file again.
         assert_eq!(visitors, 1);
         first.join().expect("it opens");
         second.join().expect("it opens as well");
@@ -82,7 +82,7 @@ fn an_opening_that_takes_long_delays_no_other_database() {
     assert_eq!(value::<u32>(&opened(&slow), "SELECT count(*) FROM t"), 2);
 }
 
-/// One file by two paths that no text tells to be one.
+/// One file by two paths: the text of the paths does not show that they are one.
 #[test]
 fn two_openings_that_make_one_file_by_two_paths_share_it() {
     for _ in 0..40 {
@@ -147,7 +147,7 @@ fn beside_another_process_the_busy_timeout_counts_from_the_first_statement_on() 
     });
     run(&db, "INSERT INTO t VALUES(2)");
     assert_eq!(value::<u32>(&db, "PRAGMA mmap_size"), 1_000_000);
-    // It has met the others of its process, and their locks.
+    // The connection shares the region with others of this process, and meets their locks.
     let second = opened(&path);
     run(&second, "PRAGMA busy_timeout=0; BEGIN IMMEDIATE");
     db.busy_timeout(Duration::ZERO).expect("none");
@@ -162,7 +162,7 @@ fn an_opening_waits_as_long_as_its_parameter_says() {
     let start = Instant::now();
     assert!(is_busy(open(uri("300"))), "a little");
     assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
-    // Where SQLite takes no lock there is nothing to wait at.
+    // Where SQLite takes no lock, there is nothing to wait for.
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let reading = format!("file:{}?immutable=1", path.display());
     assert!(is_busy(Connection::open_with_flags_and_vfs(reading, flags, pagestone_sqlite::VFS)));
@@ -175,7 +175,7 @@ fn an_opening_waits_as_long_as_its_parameter_says() {
     });
 }
 
-/// A database that waits is what it is once it is there: another page size, WAL mode.
+/// A database that was waited for is read as it is then: another page size, WAL mode.
 #[test]
 fn a_database_that_was_waited_for_is_read_as_it_is() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -198,7 +198,7 @@ fn a_database_that_was_waited_for_is_read_as_it_is() {
     }
 }
 
-/// What a process does that the test below starts: it may write files of a megabyte, and reads a larger one.
+/// The role of the process that the test below starts: it may write files of at most a megabyte, and reads a larger one.
 pub fn read_below_a_limit(place: &str) {
     Limit::set(libc::RLIMIT_FSIZE, 1 << 20).expect("less").for_good();
     for parameter in ["mode=ro", "mode=rw"] {

@@ -29,7 +29,7 @@ fn place() -> (tempfile::TempDir, PathBuf, PathBuf, PathBuf) {
 }
 
 #[test]
-fn databases_of_one_region_are_strangers() {
+fn databases_of_one_region_do_not_touch_each_other() {
     let (directory, a, b, region) = place();
     let one = in_region(&a, &region).expect("it opens");
     let other = in_region(&b, &region).expect("it opens");
@@ -48,7 +48,7 @@ fn the_link_alone_finds_the_database() {
     let (directory, a, b, region) = place();
     run(&in_region(&a, &region).expect("it opens"), "CREATE TABLE t(x); INSERT INTO t VALUES('one')");
     assert_eq!(value::<String>(&opened(&a), "SELECT x FROM t"), "one");
-    // By a second name of the file, it still does, and meets the other path's locks.
+    // A second name of the link finds it too, and meets the locks of the first path.
     let held = opened(&a);
     run(&held, "BEGIN IMMEDIATE");
     fs::hard_link(&a, &b).expect("a second name");
@@ -62,7 +62,7 @@ fn the_link_alone_finds_the_database() {
     assert_eq!(value::<String>(&opened(directory.path().join("c.db")), "SELECT x FROM t"), "one");
 }
 
-/// A renamed link keeps its database, also where the next one gets its old name.
+/// A renamed link keeps its database, even if another link then gets its old name.
 #[test]
 fn a_new_database_takes_none_that_a_link_had_before_it() {
     let (_directory, a, archive, region) = place();
@@ -82,7 +82,7 @@ fn a_new_database_takes_none_that_a_link_had_before_it() {
     }
 }
 
-/// Which of them makes it makes no difference.
+/// It does not matter which of the openings makes the database.
 #[test]
 fn openings_that_make_one_database_at_once_share_it() {
     let (directory, a, b, region) = place();
@@ -118,7 +118,7 @@ fn a_copied_link_is_refused_and_says_what_makes_it_a_link() {
     }
     assert!(in_region(&copy, &region).is_err(), "its region does not make it another link");
     drop(db);
-    // With its region, and as the reason has it.
+    // With a copy of its region, and changed as the reason says.
     fs::copy(&region, &copied).expect("a copy");
     let link = fs::read_to_string(&copy).expect("a text");
     let mut lines: Vec<&str> = link.lines().take(3).collect();
@@ -132,7 +132,9 @@ fn a_copied_link_is_refused_and_says_what_makes_it_a_link() {
 #[test]
 fn a_region_name_is_absolute_from_the_first_opening() {
     let (directory, a, _, _) = place();
-    // Relative names are relative to the process; this test cannot change that for the others, so it spells it out.
+    // Relative names depend on the folder of the process. This test must not change that for the other tests, so it
+    // spells the name
+    // out.
     let here = std::env::current_dir().expect("a directory");
     let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
     let relative = up.join(directory.path().strip_prefix("/").expect("absolute")).join("r.pgs");
@@ -169,7 +171,7 @@ fn a_region_that_is_cut_while_open_is_an_error_and_no_signal() {
     is_an_error_when_cut("PRAGMA journal_mode = DELETE");
 }
 
-/// There the lock of the database stays SHARED from one transaction to the next.
+/// In WAL mode the lock of the database stays SHARED from one transaction to the next.
 #[test]
 fn a_region_that_is_cut_in_wal_mode_is_an_error_and_no_signal() {
     is_an_error_when_cut("PRAGMA journal_mode = WAL");
@@ -199,7 +201,7 @@ fn two_in(place: &str) -> (PathBuf, PathBuf) {
     (Path::new(place).join("a.db"), Path::new(place).join("r.pgs"))
 }
 
-/// What a process does that the test below starts: it dies by a signal when it writes the link, the first file that it
+/// The role of the process that the test below starts: a signal kills it when it writes the link, the first file that it
 /// makes longer.
 pub fn die_while_a_link_is_made(place: &str) {
     let (a, region) = two_in(place);
@@ -219,16 +221,16 @@ fn a_process_that_dies_while_it_makes_a_link_leaves_none() {
     assert_eq!(files(directory.path()), ["r.pgs"]);
 }
 
-/// What a process does that the test below starts: it has closed what it prints to, and prints all the same.
+/// The role of the process that the test below starts: it has closed its standard files, and prints all the same.
 pub fn link_without_standard_descriptors(place: &str) {
     let (a, region) = two_in(place);
     let keeps = opened(&region);
     run(&keeps, "CREATE TABLE t(x)");
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        // SAFETY: the numbers are used by nothing but the thread below, and by what is opened wrongly.
+        // SAFETY: only the thread below uses the numbers, and files that are opened wrongly.
         let said = unsafe { libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 10) };
-        // Again and again: SQLite's own VFS fills them when it opens a file.
+        // They are closed again and again, because SQLite's own VFS fills them when it opens a file.
         let close = || {
             (0..3).for_each(|number| {
                 // SAFETY: as above.
@@ -258,7 +260,7 @@ pub fn link_without_standard_descriptors(place: &str) {
     say("done");
 }
 
-/// The link, its folder, the log: never descriptor 0, 1 or 2, not for a moment.
+/// The link, its folder and the log are never descriptor 0, 1 or 2, not even for a moment.
 #[test]
 fn what_a_program_prints_to_closed_descriptors_is_in_no_link_and_no_log() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -275,7 +277,8 @@ fn what_a_program_prints_to_closed_descriptors_is_in_no_link_and_no_log() {
     assert_eq!(files(&place).len(), 301);
 }
 
-/// What a process does that the test below starts: a failure is logged, with standard input and errors closed.
+/// The role of the process that the test below starts: it logs a failure while standard input and standard error are
+/// closed.
 pub fn open_without_standard_descriptors(place: &str) {
     pagestone_tests::sqlite::start();
     [0, 2].into_iter().for_each(|number| {
@@ -291,7 +294,8 @@ pub fn open_without_standard_descriptors(place: &str) {
     ));
 }
 
-/// The engine opens a region in another thread, and has found the number filled: given back, the region would have it.
+/// The engine may be opening a region in another thread, and has found the number filled. If it were given back, the region
+/// would get it.
 #[test]
 fn a_closed_descriptor_that_was_filled_is_not_given_back() {
     let directory = tempfile::tempdir().expect("a directory");

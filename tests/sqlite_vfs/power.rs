@@ -1,8 +1,8 @@
 //! SQLite's own commits under the crash explorer: power cut and process death at every step, on every class.
 //!
-//! A database runs on a recorded region; each crash image is opened by the VFS again, so that the region's recovery and
-//! then SQLite's own have their turn. What the VFS claims of the device is held against this, and each claim against a
-//! VFS that makes it falsely (`Lie`).
+//! A database runs on a recorded region. The VFS opens each crash image again, so that the region is recovered first and
+//! then SQLite's database. This tests what the VFS claims of the device. For each claim there is also a VFS that makes it
+//! falsely (`Lie`), which must be noticed.
 
 use crate::{openers, run, value};
 use pagestone::persist::Recorder;
@@ -22,7 +22,7 @@ const MEDIA: [(Durability, usize); 4] = [(CacheLine, 64), (CacheLine, 8), (Fdata
 
 type Opener = Arc<dyn Fn() -> pagestone::Result<Store> + Send + Sync>;
 
-/// A database whose region is whatever `open` gives.
+/// A database whose region is what `open` returns.
 struct Place {
     _directory: tempfile::TempDir,
     path: PathBuf,
@@ -32,7 +32,7 @@ impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.db");
-        // SQLite looks whether its file is still there.
+        // SQLite checks that its file is still there.
         std::fs::write(&path, "").expect("an empty file");
         Self { path, _directory: directory }
     }
@@ -58,7 +58,7 @@ struct Case {
 }
 
 impl Case {
-    /// Everything that a connection is told.
+    /// The settings of a connection.
     fn settings(&self) -> String {
         format!("PRAGMA synchronous={}; PRAGMA journal_mode={}", self.synchronous, self.journal)
     }
@@ -80,7 +80,7 @@ impl Case {
         let trace = Trace { base, events: recorder.take(), class };
         drop(db);
         let power = class != Durability::Volatile && self.synchronous != "OFF";
-        // What is not true is looked for longer.
+        // A false claim is searched for longer.
         let limit = match self.lie {
             Lie::Nothing | Lie::NoBatch => scaled(250),
             Lie::SafeAppend => 30_000,
@@ -170,7 +170,7 @@ impl Judge for DatabaseJudge {
     }
 }
 
-/// No crash breaks it, on any class.
+/// Asserts that no crash breaks it, on any class.
 fn holds(case: Case) {
     let Case { journal, synchronous, lie } = case;
     for (class, cell) in MEDIA {
@@ -183,14 +183,15 @@ fn holds(case: Case) {
     }
 }
 
-/// On each of these media some crash breaks it.
+/// Asserts that some crash breaks it on each of these media.
 fn fails(case: Case, media: &[(Durability, usize)]) {
     let Case { journal, synchronous, lie } = case;
     for &(class, cell) in media {
         let report = case.explore(class, cell);
         println!("{journal:8} {synchronous:6} {lie:?} {class:10} {cell:3}: {report}");
-        let story =
-            report.violation.unwrap_or_else(|| panic!("{journal} {lie:?} {class} {cell}: nobody saw it"));
+        let story = report
+            .violation
+            .unwrap_or_else(|| panic!("{journal} {lie:?} {class} {cell}: the explorer found nothing"));
         println!("    {}", story.lines().next().unwrap_or_default());
     }
 }
@@ -202,7 +203,8 @@ fn batch_atomic_is_true() {
     }
 }
 
-/// Where batches are offered and not used, SQLite keeps its journal in memory: a death in mid-commit would tear.
+/// Where batches are offered but not used, SQLite keeps its journal in memory: a death during a commit would tear the
+/// database.
 #[test]
 fn without_syncs_a_death_loses_and_tears_nothing() {
     for journal in ["DELETE", "PERSIST", "WAL"] {
@@ -215,7 +217,7 @@ fn a_batch_that_is_not_atomic_is_noticed() {
     fails(Case { journal: "DELETE", synchronous: "FULL", lie: Lie::BatchInPlace }, &MEDIA);
 }
 
-/// SQLite does not journal the neighbours of a page in its sector, nor pad the WAL to sectors.
+/// With this claim SQLite does not journal the other pages of a page's sector, and does not pad the WAL to sectors.
 #[test]
 fn powersafe_overwrite_is_true() {
     for journal in ["DELETE", "PERSIST", "TRUNCATE", "WAL"] {
@@ -230,8 +232,9 @@ fn a_write_that_harms_its_neighbours_is_noticed() {
     }
 }
 
-/// Why `SAFE_APPEND` is not claimed: SQLite then trusts a journal that it has not synced, as far as the checksums go, which
-/// cover one byte in 200. Where a journal grows, its bytes are there before its length is; one that stays is written over.
+/// The reason why `SAFE_APPEND` is not claimed. With it SQLite trusts a journal that it has not synced, except for
+/// checksums over one byte in 200. Where a journal grows, its bytes are there before its length is. But a journal that
+/// stays is written over.
 #[test]
 fn a_journal_that_is_written_over_is_no_safe_append() {
     let media = [(CacheLine, 8), (Fdatasync, 512)];

@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 use std::path::Path;
 use std::process::Command;
 
-/// Not a test: what the processes do that other tests start.
+/// Not a test: the roles of the processes that other tests start.
 #[test]
 fn child() {
     let Some(role) = child::role() else { return };
@@ -95,7 +95,7 @@ fn the_restart_of_a_container_loses_no_commit() {
     assert_eq!(said, Some(format!("rows {COMMITS}")), "commits that returned survive the process");
 }
 
-/// A transaction larger than the cache: database and journal are half written when the process dies.
+/// A transaction that is larger than the cache: database and journal are half written when the process dies.
 fn spill(place: &str) {
     let db = opened(place);
     run(
@@ -167,7 +167,7 @@ fn a_kill_loses_no_acknowledged_row_whatever_synchronous_says() {
     }
 }
 
-/// Two databases, a transaction over both that dies at its commit: when SQLite removes the super-journal.
+/// A transaction over two databases, during which the process dies: when SQLite removes the super-journal.
 fn commit_two(place: &str, after: bool) {
     let (a, b) = place.split_once('|').expect("two places");
     let db = opened(a);
@@ -181,7 +181,7 @@ fn commit_two(place: &str, after: bool) {
     panic!("the transaction needed no super-journal");
 }
 
-/// Opens the databases one after the other, by path alone, and looks at what the commit left.
+/// Opens the databases one after the other, by their paths alone, and examines what the commit left.
 fn assert_both(first: &Path, second: &Path, rows: u32, what: &str) {
     for path in [first, second] {
         let db = opened(path);
@@ -191,7 +191,8 @@ fn assert_both(first: &Path, second: &Path, rows: u32, what: &str) {
     }
 }
 
-/// The one that this process has open was replaced: whether the super-journal is still needed is said by the other one.
+/// The database that this process has open was replaced at its path. Whether the super-journal is still needed depends on
+/// the database that is at the path now.
 #[test]
 fn a_transaction_dies_whole_also_where_a_replaced_database_is_still_open() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -207,7 +208,7 @@ fn a_transaction_dies_whole_also_where_a_replaced_database_is_still_open() {
     assert_eq!(files(directory.path()), ["a.db", "b.db"]);
 }
 
-/// To learn whether the super-journal is still needed, SQLite asks for the other database's journal.
+/// To learn whether the super-journal is still needed, SQLite looks for the other database's journal.
 #[test]
 fn a_transaction_is_rolled_back_also_while_another_process_has_the_other_database() {
     let directory = tempfile::tempdir().expect("a directory");

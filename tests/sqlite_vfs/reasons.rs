@@ -1,4 +1,4 @@
-//! Why something failed, where programs can read it; and what the environment may say.
+//! Where programs can read why something failed, and what the environment may set.
 
 use crate::processes::{command, start};
 use crate::{open, opened, run, value};
@@ -44,12 +44,12 @@ fn the_reason_is_the_last_failures_own_and_is_forgotten_by_an_opening_that_succe
     assert!(open(directory.path()).is_err());
     assert!(reason().contains("directory"), "{}", reason());
     drop(opened(at("b.db")));
-    // Another thread's may be what is told now.
+    // By now it may be the reason of a failure in another thread.
     let said = reason();
     assert!(!said.contains(directory.path().to_str().expect("a text")), "{said}");
 }
 
-/// What the processes do that the tests below start: opens the database by the default VFS and by ours.
+/// The role of the processes that the tests below start: opens the database by the default VFS and by ours.
 pub fn try_to_open(place: &str) {
     sqlite::start();
     let by_default = Connection::open(format!("{place}-by-default"))
@@ -63,7 +63,7 @@ pub fn try_to_open(place: &str) {
     }
 }
 
-/// What a process says of its default VFS and of its opening with these variables.
+/// What a process with these variables prints about its default VFS and about its opening.
 fn tried(command: &mut Command, variables: &[(&str, &str)]) -> (String, String) {
     let mut helper = Child::start(command.envs(variables.iter().copied()));
     let default = helper.hears("default ").expect("it has a default VFS");
@@ -84,7 +84,7 @@ fn the_environment_makes_it_the_default_vfs() {
     }
 }
 
-/// What it can mean is not guessed: a program that was to have regions would make ordinary files.
+/// The VFS does not guess what such a value means: a program that was to have regions would make ordinary files.
 #[test]
 fn a_wish_for_the_default_vfs_that_is_not_understood_fails_the_registration() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -115,7 +115,7 @@ fn variables_that_are_misspelt_are_refused_by_name() {
     assert!(!place.exists(), "nothing was made");
 }
 
-/// What a process does that the test below starts.
+/// The role of the process that the test below starts.
 pub fn open_after_the_environment_changed(place: &str) {
     sqlite::start();
     // SAFETY: the process has no other thread that asks the environment.
@@ -126,7 +126,7 @@ pub fn open_after_the_environment_changed(place: &str) {
     });
 }
 
-/// Another thread may be changing it when a database is opened.
+/// Another thread may be changing the environment when a database is opened.
 #[test]
 fn names_in_the_environment_are_looked_at_once() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -134,7 +134,7 @@ fn names_in_the_environment_are_looked_at_once() {
     assert_eq!(helper.hears("tried ").as_deref(), Some("tried ok"));
 }
 
-/// What is no failure, and what an opening found: in the log, and not what `PRAGMA pagestone_error` answers.
+/// What an opening found is no failure: it is in the log, and `PRAGMA pagestone_error` does not answer with it.
 #[test]
 fn a_recovery_is_told_in_the_log() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -154,7 +154,7 @@ fn a_recovery_is_told_in_the_log() {
     assert!(value::<String>(&db, "PRAGMA pagestone_stats").contains(" set_aside=0 "));
 }
 
-/// A log that lies where others can put things is written only if it is the user's own.
+/// A log in a folder where other users can make files is written only if the file is the user's own.
 #[test]
 fn the_log_goes_to_a_file_of_ones_own_and_through_no_link() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -182,7 +182,7 @@ fn the_log_goes_to_a_file_of_ones_own_and_through_no_link() {
     }
 }
 
-/// The caller of a program that runs with more rights than the caller has says nothing by the environment.
+/// A program that runs with more rights than its caller takes no settings from the caller's environment.
 #[test]
 fn a_set_user_id_program_hears_nothing_from_its_callers_environment() {
     const NOBODY: u32 = 65534;

@@ -14,7 +14,7 @@ fn on_disk(path: &Path) -> u64 {
     path.metadata().expect("it is there").blocks() * 512
 }
 
-/// Fills a database with 10 MB, empties and vacuums it; what it takes before and after.
+/// Fills a database with 10 MB, then empties and vacuums it. Returns what it takes before, in between and after.
 fn emptied(mode: &str) -> (u64, u64, u64) {
     let folder = tempfile::tempdir().expect("a directory");
     let (path, empty) = (folder.path().join("a.pgs"), folder.path().join("empty.pgs"));
@@ -57,7 +57,8 @@ fn a_database_that_is_emptied_and_vacuumed_takes_no_more_than_an_empty_one() {
     }
 }
 
-/// One is in WAL mode, and what it frees is free when a checkpoint has cut it; the other one commits before that.
+/// One database is in WAL mode: what it frees is free only after a checkpoint has cut it. The other one commits before
+/// that.
 #[test]
 fn a_database_is_vacuumed_whatever_others_in_its_region_commit() {
     let folder = tempfile::tempdir().expect("a directory");
@@ -101,7 +102,7 @@ fn storage_that_writes_elsewhere_is_used_where_copy_on_write_allows_it() {
     let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
     let make = || make_btrfs(&image, 256 * MIB).and_then(|()| Mounted::loop_on(&image, &at));
     let Some(disk) = mounted(what, make) else { return };
-    // A process of its own, which began where the disk is: all its threads see it.
+    // A process of its own, started where the disk is mounted, so that all its threads see it.
     let mut helper = start("elsewhere", disk.path());
     let said = helper.hears("elsewhere: ").expect("it says how it went");
     assert_eq!(said, "elsewhere: refused, then allowed");

@@ -1,4 +1,5 @@
-//! Busy handlers: which connection waits for a lock, which is refused it after asking, and which is told at once.
+//! Busy handlers: which connection waits for a lock, which is refused after its handler was asked, and which is refused
+//! at once.
 
 use crate::{assert_whole, opened, run, value};
 use rusqlite::{Connection, ErrorCode};
@@ -18,7 +19,7 @@ fn three_times(before: i32) -> bool {
     before < 2
 }
 
-/// A connection waits patiently.
+/// A connection waits until it has the lock.
 static WAITS: AtomicBool = AtomicBool::new(false);
 
 fn patiently(_: i32) -> bool {
@@ -43,7 +44,7 @@ fn place(mode: &str) -> (tempfile::TempDir, PathBuf) {
 
 fn with(path: &Path, handler: fn(i32) -> bool) -> Connection {
     let mut db = opened(path);
-    // A statement of its own would meet the others' locks.
+    // A later statement would meet the locks of the others.
     assert_eq!(value::<u32>(&db, "SELECT count(*) FROM t"), 1);
     db.busy_handler(Some(handler)).expect("a handler");
     db
@@ -55,7 +56,8 @@ fn is_refused(db: &Connection, statements: &str) {
     assert_eq!(refused.sqlite_error_code(), Some(ErrorCode::DatabaseBusy), "{statements}: {refused}");
 }
 
-/// In each of SQLite's lock states: what another connection does, what one then wants, and what it says when it gives up.
+/// For each of SQLite's lock states: what another connection does, what this one then wants, and what it says when it
+/// gives up.
 const CONFLICTS: [(&str, &str, &str, &str); 6] = [
     ("delete", "BEGIN IMMEDIATE", "BEGIN IMMEDIATE", ""),
     ("delete", "BEGIN EXCLUSIVE", "SELECT * FROM t", ""),
@@ -66,7 +68,7 @@ const CONFLICTS: [(&str, &str, &str, &str); 6] = [
 ];
 
 #[test]
-fn who_is_refused_a_lock_was_asked_before() {
+fn the_busy_handler_is_asked_before_a_lock_is_refused() {
     for (mode, held, wanted, after) in CONFLICTS {
         let (_directory, path) = place(mode);
         let (holder, db) = (opened(&path), with(&path, three_times));
@@ -83,7 +85,7 @@ fn who_is_refused_a_lock_was_asked_before() {
 }
 
 #[test]
-fn who_waits_gets_the_lock_when_the_other_is_done() {
+fn a_waiting_connection_gets_the_lock_when_the_other_is_done() {
     for (mode, held, wanted, _) in CONFLICTS {
         let (_directory, path) = place(mode);
         let (holder, db) = (opened(&path), with(&path, patiently));
@@ -105,7 +107,7 @@ fn who_waits_gets_the_lock_when_the_other_is_done() {
     }
 }
 
-/// Neither can go on before the other gives way: SQLite asks no handler.
+/// Neither can go on before the other gives way, so SQLite asks no handler.
 #[test]
 fn two_readers_that_both_want_to_write_are_not_left_waiting() {
     for mode in ["delete", "wal"] {
@@ -137,7 +139,7 @@ fn a_checkpoint_asks_its_handler_about_readers() {
         assert_eq!(value::<i64>(&db, &checkpoint), 1, "{kind}");
         assert_eq!(asked(), 3, "{kind}");
         assert_eq!(value::<u32>(&reader, "SELECT count(*) FROM t"), 1, "{kind}: its snapshot");
-        // The passive one asks no handler, and does what it can.
+        // A passive checkpoint asks no handler, and does what it can.
         assert_eq!(value::<i64>(&db, "PRAGMA wal_checkpoint(passive)"), 0);
         assert_eq!(asked(), 0);
         run(&reader, "COMMIT");

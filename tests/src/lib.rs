@@ -1,4 +1,4 @@
-//! Harnesses that the integration tests share.
+//! Harnesses that several tests share.
 
 pub mod crash;
 pub mod linear;
@@ -10,4 +10,3 @@ pub mod schedules;
 #[cfg(not(pagestone_shuttle))]
 pub mod sqlite;
 
-pub use pagestone_kit::skip;

@@ -162,7 +162,7 @@ fn what_cannot_be_done_is_refused_and_nothing_has_changed() {
 
 /// A batch pins the frames of holes before anything is linked. One that fails leaves none of them marked as ownerless.
 #[test]
-fn frames_of_a_batch_that_failed_belong_to_whom_they_go_to() {
+fn frames_of_a_batch_that_failed_belong_to_the_object_they_go_to() {
     let store = Store::options().max_size(2 << 20).open_memory(2 << 20).unwrap();
     let (a, b) = (store.create("a").unwrap(), store.create("b").unwrap());
     let mut batch = store.batch();
@@ -273,7 +273,7 @@ fn each_page_shows_a_batch_whole_or_not_at_all() {
 
 /// The log's leader stores one line of a page, and not yet the other.
 #[test]
-fn nobody_reads_a_page_while_a_batch_is_stored_to_it() {
+fn no_thread_reads_a_page_while_a_batch_is_stored_to_it() {
     const LINE: [u8; 64] = [9; 64];
     let (recorder, gate) = (Recorder::new(), Gate::new());
     let passer = Arc::clone(&gate);

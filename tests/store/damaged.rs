@@ -194,7 +194,7 @@ fn a_cut_that_cannot_be_finished_is_set_aside_at_the_next_opening() {
 }
 
 #[test]
-fn lists_of_what_is_to_be_freed_that_cannot_be_read_keep_nobody_from_changing_anything_else() {
+fn lists_of_what_is_to_be_freed_that_cannot_be_read_stop_no_other_change() {
     let region = Region::new(|store| drop((filled(store, "a", 3), filled(store, "other", 4))));
     let path = region.path.clone();
     let store = region.open();

@@ -70,7 +70,7 @@ fn an_fdatasync_store_syncs_its_file_once_for_data() {
 }
 
 #[test]
-fn dirt_through_a_raw_pin_is_everybodys() {
+fn dirt_through_a_raw_pin_is_flushed_by_the_sync_of_its_owner_alone() {
     let store = memory(Durability::CacheLine);
     let object = filled(&store, "a", 2);
     let other = filled(&store, "b", 2);

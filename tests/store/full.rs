@@ -39,7 +39,7 @@ fn fill(store: &Store) -> Object {
 }
 
 #[test]
-fn an_unlinked_page_that_is_pinned_stops_nobody_else() {
+fn an_unlinked_page_that_is_pinned_stops_no_other_object() {
     let store = small();
     let (pinned, other) = (filled(&store, "pinned", 1), filled(&store, "other", 3));
     let (page, crowd) = (pin(&pinned, 0), crowd(&store));

@@ -153,7 +153,7 @@ fn a_forked_child_is_told_so() {
 }
 
 #[test]
-fn a_region_is_free_when_its_last_pin_has_gone_whoever_lets_it_go() {
+fn a_region_is_free_when_its_last_pin_has_gone_whichever_thread_drops_it() {
     let folder = tempfile::tempdir().unwrap();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -163,7 +163,7 @@ fn room_that_was_asked_for_ahead_and_refused_is_room_for_others() {
 }
 
 #[test]
-fn who_reads_only_gives_nothing_back() {
+fn a_store_that_only_reads_gives_nothing_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.pgs");
     close(fresh(&path));
@@ -282,7 +282,7 @@ fn about_to_punch() -> (Store, Arc<Gate>) {
 }
 
 #[test]
-fn beside_a_compact_room_that_comes_back_is_waited_for_and_what_goes_is_given_to_nobody() {
+fn beside_a_compact_room_that_comes_back_is_waited_for_and_what_goes_is_not_given_out() {
     let (store, gate) = about_to_punch();
     std::thread::scope(|scope| {
         let compact = scope.spawn(|| {

@@ -236,7 +236,7 @@ fn a_cut_is_made_even_if_there_is_no_room_to_note_all_pins() {
 }
 
 #[test]
-fn an_object_that_cannot_go_yet_keeps_nobody_from_what_takes_no_space() {
+fn an_object_that_cannot_go_yet_stops_nothing_that_takes_no_space() {
     let (store, object, pins) = noted_out();
     let other = store.create("b").unwrap();
     store.unlink("a").unwrap();

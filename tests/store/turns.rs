@@ -103,7 +103,7 @@ fn a_writer_has_its_turn_among_eight_threads_that_hold_guards_in_a_loop() {
 /// Each reader holds what the other wants, a writer waits for one page and a batch for the other: a guard's thread goes
 /// before them.
 #[test]
-fn readers_that_want_each_others_pages_go_before_those_who_wait_for_them() {
+fn readers_that_want_each_others_pages_go_before_the_writers_that_wait_for_them() {
     in_time(|| {
         let store = store();
         let object = filled(&store, "a", 2);
@@ -276,7 +276,7 @@ fn a_reader_that_came_first_comes_in_beside_writers_that_hand_the_page_over() {
 
 /// Threads that wait are woken by a release, and are still on their way when the page is taken again.
 #[test]
-fn who_waits_is_not_kept_out_by_those_who_take_the_page_again_and_again() {
+fn a_waiting_thread_is_not_kept_out_by_others_that_take_the_page_again_and_again() {
     const MOST: u64 = 100;
     in_time(|| {
         let store = store();

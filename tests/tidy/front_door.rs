@@ -203,7 +203,7 @@ fn long_unfinished_and_local_files_are_found() {
 }
 
 #[test]
-fn a_stranger_in_the_root_folder_is_found() {
+fn an_unexpected_file_in_the_root_folder_is_found() {
     let tree = Tree { sources: vec![], top_level: vec!["engine".into(), "notes.txt".into()] };
     assert_eq!(top_level(&tree).len(), 1);
 }

@@ -11,7 +11,7 @@ pub fn named(name: &str) -> String {
 }
 
 #[test]
-fn a_version_is_found_and_a_stranger_has_none() {
+fn a_version_is_found_and_an_unknown_package_has_none() {
     assert!(named("redb").starts_with("redb 4."));
     assert_eq!(named("no-such-crate"), "no-such-crate");
 }

@@ -140,9 +140,9 @@ fn cuts(path: &Path) -> Result<()> {
 /// Dirty pages beside the one that is synced.
 const DIRTY: u64 = 150_000;
 
-/// Syncs of one dirty page, alone and beside many of another object, whose number is so many apart. The map of dirt has 16
-/// bitmaps by the number, and 1,024 trails through them; in the same trail an object of fewer pages than there is dirt is asked
-/// for each of its pages. In memory and by cache lines, where nothing else of a sync counts.
+/// Syncs of one dirty page, alone and beside many dirty pages of another object. The numbers of the two objects are 1, 16
+/// or 1,024 apart: the map of dirt has 16 bitmaps and 1,024 trails, each for the objects whose numbers are equal in the
+/// low bits. In memory and by cache lines, where a sync costs little else.
 fn dirt() -> Result<()> {
     for apart in [1, 16, 1_024] {
         let store = Store::options().assume(Durability::CacheLine).open_memory(1 << 20)?;

@@ -52,7 +52,7 @@ static int entries(const char *directory)
 }
 
 /* Another process with write access to the folder knows the database's name and the process number. */
-static const char *link_is_made_under_a_name_that_nobody_knows(const char *directory)
+static const char *link_is_made_under_a_name_that_is_known_to_no_other(const char *directory)
 {
     struct opened db;
     char victim[4096], planted[4200], region[4096];
@@ -394,7 +394,7 @@ static const char *rights_that_are_missing_are_told(const char *directory)
 }
 
 const struct contract contract_of_strangers[] = {
-    {"link_is_made_under_a_name_that_nobody_knows", link_is_made_under_a_name_that_nobody_knows},
+    {"link_is_made_under_a_name_that_is_known_to_no_other", link_is_made_under_a_name_that_is_known_to_no_other},
     {"link_replaces_nothing_that_came_while_it_was_waited_for", link_replaces_nothing_that_came_while_it_was_waited_for},
     {"empty_file_that_another_connection_has_locked_is_not_taken", empty_file_that_another_connection_has_locked_is_not_taken},
     {"ordinary_database_that_is_called_a_region_is_refused_and_unharmed",

@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_unchanged_until_somebody_writes() {
+    fn a_version_is_unchanged_until_a_writer_begins() {
         let descriptor = pinned();
         let then = descriptor.version();
         descriptor.add_pin();

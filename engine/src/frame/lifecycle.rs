@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_detached_again_stays_with_who_claimed_its_freeing() {
+    fn a_frame_that_is_detached_again_stays_with_the_claim_of_its_freeing() {
         let table = FrameTable::with_capacity(4096, 8).expect("address space");
         let pfn = Pfn::new(700);
         assert_eq!(table.pin(pfn), PinOutcome::Populated);

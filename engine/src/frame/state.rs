@@ -399,7 +399,7 @@ mod tests {
         }
 
         #[test]
-        fn a_put_is_done_at_once_unless_somebody_holds_or_frees(word: u64) {
+        fn a_put_is_done_at_once_unless_the_frame_is_held_or_being_freed(word: u64) {
             for word in [word, word & !(HOLD | ORPHAN) | LIVE] {
                 let state = Snapshot(word);
                 prop_assert_eq!(state.drops_at_once(), state.live() && !state.held() && !state.orphan(), "{:?}", state);

@@ -1,7 +1,7 @@
 //! The first run of an object: the pages from 0 on whose frames follow each other.
 //!
-//! A page in it is found without memory of its own: one word, which every pin shares, says where page 0 is and how
-//! many pages follow. Under a random access to many pages that saves a cache miss per pin.
+//! A page of the run needs no word of its own. One word, which all pins share, says in which frame page 0 is and how many
+//! pages follow. That saves a cache miss per pin where many pages are accessed at random.
 
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::mutant;
@@ -10,17 +10,17 @@ use crate::units::{FrameNo, PageIndex};
 const PAGES_BITS: u32 = 32;
 const PAGES_MASK: u64 = (1 << PAGES_BITS) - 1;
 
-/// Filled and cut under the same locks as the [`Lookaside`](super::lookaside::Lookaside) it is part of.
+/// It is filled and cut under the same locks as the [`Lookaside`](super::lookaside::Lookaside) that it is part of.
 #[derive(Default)]
 pub(super) struct FirstRun {
-    /// Frame of page 0 in the upper half, pages in the lower.
+    /// The frame of page 0 in the upper half, the number of pages in the lower half.
     word: AtomicU64,
-    /// Pages of the run when it was seen to end there; all ones when that is unknown.
+    /// One more than the number of pages at which the run was seen to end; 0 where that is unknown.
     ends_at: AtomicU32,
 }
 
 impl FirstRun {
-    /// The frame of a page of the run, and the word that says so; its lower half is not zero.
+    /// The frame of a page of the run, and the word that was read. The word's lower half is not zero.
     #[inline(always)]
     pub(super) fn find(&self, index: PageIndex) -> Option<(FrameNo, u64)> {
         // ORDERING: Acquire: as a word of the lookaside.
@@ -35,7 +35,7 @@ impl FirstRun {
         self.word.load(Ordering::Acquire) == word
     }
 
-    /// Takes in a page if it continues the run; whether it is part of it now.
+    /// Adds a page if it continues the run. Returns whether the page is in the run now.
     pub(super) fn push(&self, index: PageIndex, frame: FrameNo) -> bool {
         // ORDERING: Acquire, as `find`.
         let word = self.word.load(Ordering::Acquire);
@@ -48,29 +48,29 @@ impl FirstRun {
             return false;
         }
         let longer = (first << PAGES_BITS) | (pages + 1);
-        // ORDERING: Release: a thread that finds the frame here sees the bytes it was linked with. On a failure another
-        // thread has pushed: the page is then found another way.
+        // ORDERING: Release: a thread that finds the frame here sees the bytes it was linked with. If the exchange fails,
+        // another thread has added a page, and this page gets a word of its own.
         let order = if mutant("relaxed_fill") { Ordering::Relaxed } else { Ordering::AcqRel };
         self.word.compare_exchange(word, longer, order, Ordering::Relaxed).is_ok()
     }
 
-    /// The page that may continue the run, unless it was seen that none does.
+    /// The page that may continue the run; none if the run was seen to end.
     pub(super) fn next(&self) -> Option<PageIndex> {
         // ORDERING: Relaxed: a hint; a stale one costs a lookup.
         let pages = self.word.load(Ordering::Relaxed) & PAGES_MASK;
         (u64::from(self.ends_at.load(Ordering::Relaxed)) != pages + 1).then_some(PageIndex(pages))
     }
 
-    /// Notes that the run does not go on for now.
+    /// Notes that the run was seen to end. The next cut forgets this.
     pub(super) fn ends(&self) {
-        // ORDERING: Relaxed: a hint, as in `next`. Counted from one, so that zero says nothing.
+        // ORDERING: Relaxed: a hint, as in `next`.
         let pages = self.word.load(Ordering::Relaxed) & PAGES_MASK;
         self.ends_at.store((pages + 1) as u32, Ordering::Relaxed);
     }
 
-    /// Cuts the run: no page from `first` on is in it.
+    /// Cuts the run: afterwards no page from `first` on is in it.
     pub(super) fn cut(&self, first: u64) {
-        // ORDERING: Acquire and Release: as the lookaside's `clear`. No thread pushes meanwhile: the caller is alone.
+        // ORDERING: Acquire and Release: as the lookaside's `wipe`. No other thread adds a page: the caller excludes them.
         let word = self.word.load(Ordering::Acquire);
         if first < word & PAGES_MASK {
             let shorter = if first == 0 { 0 } else { (word & !PAGES_MASK) | first };

@@ -1,4 +1,4 @@
-//! What a pin reads instead of the map: the object's first run, and one word per page beyond it.
+//! What a pin reads instead of the map: the object's first run, and one word for each page outside the run.
 
 use super::first_run::FirstRun;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -7,27 +7,28 @@ use crate::units::{FrameNo, PageIndex};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Words in a page of memory; a model makes do with two.
+/// Words in a page of memory. Models use two, so that they stay small.
 const MEMORY_PAGE: u64 = if cfg!(pagestone_loom) { 2 } else { 1024 };
 
-/// Page to frame, as far as pages were looked up; a lazily faulted array.
+/// From pages to frames, for the pages that were looked up.
 ///
-/// A word is filled under the shared side of the object's `shape` lock and cleared under its exclusive side, before
-/// the frame is detached. A hit takes no lock: it pins the frame it read and reads the word again. Pin and detachment
-/// are read-modify-writes of one descriptor: either the detacher sees the pin, or the pinner sees the word cleared.
+/// A word is filled under the shared side of the object's `shape` lock. It is cleared under the exclusive side, before
+/// the frame is detached. A hit takes no lock: it pins the frame that it read, and then reads the word again. Pin and
+/// detachment are read-modify-writes of one descriptor. So either the detachment sees the pin, or the second look of
+/// the pin sees that the word was cleared.
 pub struct Lookaside {
     first_run: FirstRun,
-    /// Frame numbers; 0, the superblock's, says that the page was not looked up. Reserved when the first page outside
-    /// the first run is remembered: a handle alone costs no addresses.
+    /// Frame numbers. 0, the superblock's frame, says that the page was not looked up. The array is reserved when the
+    /// first page outside the first run is remembered, so that a handle by itself takes no addresses.
     words: OnceLock<Option<LazyArray<AtomicU32>>>,
-    /// Pages to have words for.
+    /// The number of pages that may have words.
     room: usize,
-    /// All filled words lie below.
+    /// No word from this page on is filled.
     filled: AtomicU64,
 }
 
 impl Lookaside {
-    /// Room for `pages` pages, or for fewer where addresses are scarce: pages beyond are looked up each time.
+    /// Room for `pages` pages, or for fewer where addresses are scarce. Pages without room are looked up each time.
     pub fn new(pages: usize) -> Self {
         Self {
             first_run: FirstRun::default(),
@@ -37,11 +38,11 @@ impl Lookaside {
         }
     }
 
-    /// A pin of a page that was looked up before, counted by `pin` on the frame found; none if the page was cut off
-    /// meanwhile, and `pin`'s is then dropped.
+    /// Pins a page that was looked up before: calls `pin` with its frame. None if the page is not known, or if it was cut
+    /// off meanwhile; the pin is dropped then.
     ///
-    /// The first run has a path of its own, and the shortest: what a processor does not fetch ahead of one page's cache
-    /// miss does not overlap it.
+    /// The path of the first run is kept short on purpose: a processor overlaps the cache misses of several pins only as
+    /// far as it can look ahead, and each instruction counts against that.
     #[inline(always)]
     pub fn pin<P>(&self, index: PageIndex, pin: impl Fn(FrameNo) -> Option<P>) -> Option<P> {
         match self.first_run.find(index) {
@@ -53,8 +54,8 @@ impl Lookaside {
                 let word = self.word(index.0)?;
                 let frame = known(word)?;
                 let page = pin(frame)?;
-                // The second look, behind the pin, whose read-modify-write acquires: a hit that reads a cleared word
-                // sees what its clearer did before.
+                // The second look. It comes after the pin, whose read-modify-write acquires. A hit that reads a
+                // cleared word sees what the clearing thread did before.
                 (known(word) == Some(frame) || mutant("hit_without_second_look")).then_some(page)
             }
         }
@@ -73,7 +74,7 @@ impl Lookaside {
         self.words.get()?.as_ref()?.get(usize::try_from(index).ok()?)
     }
 
-    /// As [`Self::word`], when there is something to put into it.
+    /// As [`Self::word`], but reserves the array if need be.
     fn word_to_fill(&self, index: u64) -> Option<&AtomicU32> {
         let words = self.words.get_or_init(|| {
             let lengths =
@@ -83,12 +84,12 @@ impl Lookaside {
         words.as_ref()?.get(usize::try_from(index).ok()?)
     }
 
-    /// The page from which on the map may show more of the first run, if that is not known.
+    /// The page at which the map may show more of the first run; none if the run is known to end.
     pub(crate) fn run_to_look_for(&self) -> Option<PageIndex> {
         self.first_run.next()
     }
 
-    /// Takes in what the map shows from `first` on, as far as it continues the first run. The caller holds `shape` shared.
+    /// Adds what the map shows from `first` on, as far as it continues the first run. The caller holds `shape` shared.
     pub(crate) fn extend_run(&self, first: PageIndex, frames: &[FrameNo]) {
         let continued =
             frames.iter().zip(first.0..).all(|(frame, index)| self.first_run.push(PageIndex(index), *frame));
@@ -122,7 +123,8 @@ impl Lookaside {
         }
     }
 
-    /// Clears words. Memory that holds nothing else is given back: a sparse object would populate it to clear it.
+    /// Clears words. Memory that holds no other words is given back, not written: in a sparse object a store would populate
+    /// memory only to clear it.
     fn wipe(&self, pages: Range<u64>) {
         let whole = pages.start.next_multiple_of(MEMORY_PAGE)..pages.end / MEMORY_PAGE * MEMORY_PAGE;
         let Some(Some(words)) = self.words.get() else { return };
@@ -135,7 +137,7 @@ impl Lookaside {
                 continue;
             }
             if let Some(word) = self.word(index) {
-                // ORDERING: Release; ordered before the detachment by that read-modify-write, which releases.
+                // ORDERING: Release. The detachment comes later, and its read-modify-write orders this store before it.
                 word.store(0, Ordering::Release);
             }
             index += 1;

@@ -1,6 +1,7 @@
-//! Where the pages of an open object are, as far as they were looked up: what a pin that hits reads instead of the map.
+//! Where the pages of an open object are, as far as they were looked up. A pin that hits reads this instead of the map.
+//! The way back, from frames to pages, is here too.
 //!
-//! All of it is a hint that is looked at again behind the pin: see [`Lookaside`].
+//! All of it is hints. A hit looks at its hint again after the pin: see [`Lookaside`].
 #![forbid(unsafe_code)]
 
 mod first_run;

@@ -1,15 +1,15 @@
-//! From frames to pages: the page that each frame was last linked for.
+//! From frames to pages: the page that each frame was last linked to.
 //!
-//! Nothing on the medium leads from a frame to its page. An entry here is a hint, which the map of its object confirms or
-//! not. But after one walk over all maps no page is missing: a frame without a hint, or with one that is not confirmed,
-//! holds no page. Nothing is kept before a walk begins.
+//! Nothing on the medium leads from a frame to its page. An entry here is a hint: the map of the object confirms it, or
+//! does not. But after one walk over all maps no page is missing: a frame that has no hint, or one that is not confirmed,
+//! holds no page. Nothing is noted before the first walk begins.
 //!
 //! # Invariants
-//! - A thread that links a page notes it before the frame can be taken from the page again. So a hint is that of the
+//! - A thread that links a page notes that before the frame can be taken from the page again. So a hint is that of the
 //!   frame's last link. A walk fills only entries that have no hint.
-//! - A walk that begins beside a link finds the page, or the link is noted.
-//! - An object that is renamed beside a walk is walked again, since the walk may have looked for it under each name while
-//!   it had the other.
+//! - If a walk begins beside a link, the walk finds the page, or the link is noted.
+//! - An object that is renamed beside a walk is walked again: the walk may have looked for it under each name while it had
+//!   the other name.
 
 use crate::media::ObjectSlot;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
@@ -24,23 +24,23 @@ pub(crate) type Hint = (ObjectSlot, PageIndex);
 /// The hints of one region.
 #[derive(Default)]
 pub(crate) struct Reverse {
-    /// Two words a frame: the object's slot, 0 where nothing is known, and the page. Changed and read under `state`.
+    /// Two words for each frame: the object's slot (0 where nothing is known) and the page. Read and changed under `state`.
     words: OnceLock<LazyArray<AtomicU64>>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Counts the beginnings and the ends of walks: odd during one.
+    /// The number of beginnings and ends of walks; odd during a walk.
     walks: u64,
-    /// Whether a walk has come to its end.
+    /// Whether one walk has gone over all maps.
     complete: bool,
     /// Objects to be walked once more.
     again: Vec<ObjectSlot>,
 }
 
 impl Reverse {
-    /// A walk begins, over `frames` frames; from now on links are noted. False: nothing is left to be walked.
+    /// Begins a walk over `frames` frames; from now on links are noted. Returns false if nothing is left to be walked.
     ///
     /// # Errors
     /// When the addresses for so many hints cannot be had.
@@ -54,23 +54,23 @@ impl Reverse {
             let _ = self.words.set(LazyArray::reserve(words)?);
         }
         state.walks += 1;
-        // ORDERING: SeqCst: the words are there before a map is read; pairs with `note`.
+        // ORDERING: SeqCst: the words are there before the walk reads a map; pairs with `note`.
         fence(Ordering::SeqCst);
         Ok(true)
     }
 
-    /// The walk that began has come to its end, or to an error.
+    /// Ends the walk; `complete`: it has gone over all maps.
     pub(crate) fn end(&self, complete: bool) {
         let mut state = self.state.lock();
         state.walks += 1;
         state.complete |= complete;
     }
 
-    /// Notes pages that are about to be linked, or just were; false where no walk has begun. The caller keeps the pages from
-    /// being cut off.
+    /// Notes pages that are about to be linked, or were just linked. Returns false if no walk has begun. The caller keeps
+    /// the pages from being cut off.
     pub(crate) fn note(&self, slot: ObjectSlot, pages: &[(PageIndex, FrameNo)]) -> bool {
-        // ORDERING: SeqCst: what this thread has linked comes before the look for the words; a walk does it the other way
-        // round.
+        // ORDERING: SeqCst: this thread links first and then looks for the words. A walk makes the words first and then
+        // looks for links.
         fence(Ordering::SeqCst);
         if self.words.get().is_none() {
             return false;
@@ -80,7 +80,7 @@ impl Reverse {
         true
     }
 
-    /// Takes in what a walk has found, where nothing is known.
+    /// Adds what a walk has found, for frames of which nothing is known.
     pub(crate) fn fill(&self, slot: ObjectSlot, pages: &[(PageIndex, FrameNo)]) {
         let _state = self.state.lock();
         for &(index, frame) in pages {
@@ -90,24 +90,24 @@ impl Reverse {
         }
     }
 
-    /// The hints for these frames; none before a walk has ended that missed nothing.
+    /// The hints for these frames; none until a walk has ended that missed nothing.
     pub(crate) fn get(&self, frames: &[FrameNo]) -> Option<Vec<Option<Hint>>> {
         let state = self.state.lock();
         let whole = state.complete && state.again.is_empty();
         whole.then(|| frames.iter().map(|frame| self.known(*frame)).collect())
     }
 
-    /// How many walks have begun and ended: what a change of names begins with.
+    /// The number of beginnings and ends of walks. A change of names reads it first, and asks [`Self::walked_since`] last.
     pub(crate) fn walks(&self) -> u64 {
         self.state.lock().walks
     }
 
-    /// Whether there was a walk, or a part of one, since there were so many.
+    /// Whether a walk has run, even in part, since `walks` was read.
     pub(crate) fn walked_since(&self, walks: u64) -> bool {
         walks % 2 == 1 || self.walks() != walks
     }
 
-    /// An object is to be walked once more.
+    /// Notes an object that is to be walked once more.
     pub(crate) fn walk_again(&self, slot: Option<ObjectSlot>) {
         self.state.lock().again.extend(slot);
     }
@@ -117,7 +117,7 @@ impl Reverse {
         self.state.lock().again.clone()
     }
 
-    /// The first `count` of these were walked.
+    /// Forgets the first `count` of them: they were walked.
     pub(crate) fn walked_again(&self, count: usize) {
         self.state.lock().again.drain(..count);
     }
@@ -168,7 +168,7 @@ mod tests {
     fn what_a_walk_finds_late_does_not_hide_a_later_link() {
         let reverse = Reverse::default();
         reverse.begin(10).unwrap();
-        // The walk has read one object's map; then the frame goes to another.
+        // The walk has read one object's map. Then the frame goes to another object.
         reverse.note(ObjectSlot(9), &[(PAGE, FrameNo(3))]);
         reverse.fill(ObjectSlot(8), &[(PAGE, FrameNo(3))]);
         reverse.end(true);

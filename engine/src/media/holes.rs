@@ -100,7 +100,7 @@ mod tests {
     proptest! {
         /// The same as a set of frames.
         #[test]
-        fn it_is_a_set(steps in prop::collection::vec((any::<bool>(), 0u32..200, 1u32..20), 1..60)) {
+        fn holes_are_a_set(steps in prop::collection::vec((any::<bool>(), 0u32..200, 1u32..20), 1..60)) {
             let (mut holes, mut set) = (Holes::default(), BTreeSet::new());
             for (add, start, len) in steps {
                 let run = start..start + len;

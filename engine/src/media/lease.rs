@@ -110,9 +110,9 @@ impl Lease {
         self.encode().store(region.memory(), LEASE_OFFSET)
     }
 
-    /// Says that bytes of the region may be lost: its last owner's, or its own. Best effort. The kernel tells an error once, and
-    /// it was told to this opening: a later one must hear of it. Past the mapping where that is private, and where it may have no
-    /// blocks to store to yet.
+    /// Says that bytes of the region may be lost: its last owner's, or its own. Best effort. The kernel tells an error
+    /// once, and it was told to this opening: a later one must hear of it. Past the mapping where that is private, and
+    /// where it may have no blocks to store to yet.
     ///
     /// # Durability
     /// Durable on `Ok`.
@@ -148,8 +148,8 @@ impl Lease {
         s
     }
 
-    /// The process that has this region open, if it lives or may: not this one, and not one of another boot or device. Nothing
-    /// but numbers tells it from this one where it knew no more of itself.
+    /// The process that has this region open, if it lives or may: not this one, and not one of another boot or device.
+    /// Nothing but numbers tells it from this one where it knew no more of itself.
     #[must_use]
     pub fn living_owner(found: &Found<Self>, region: &Region) -> Option<Holder> {
         let Found::Whole(lease) = found else { return None };
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_names_an_owner_only_while_he_lives_where_the_region_is() {
+    fn a_lease_names_an_owner_only_while_it_lives_where_the_region_is() {
         let region = region();
         let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = sleeper.id();

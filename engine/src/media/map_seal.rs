@@ -1,8 +1,8 @@
 //! The seal of an object's map: how many pages it has, and a digest of which frame each lies in.
 //!
 //! Each word of a map is sealed by itself, so a node that came back as it was some time ago, after a lost write, is whole
-//! and wrong. The record of the object says what the map has to come to. It goes by difference: a page that is linked or cut
-//! goes into the digest or out of it, and what was lost before a change is still seen behind it.
+//! and wrong. The record of the object says what the map has to come to. It goes by difference: a page that is linked or
+//! cut goes into the digest or out of it, and what was lost before a change is still seen behind it.
 
 use super::seal::{Salt, mix};
 use crate::units::FrameNo;
@@ -81,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn by_difference_it_is_what_it_is_anew(
+        fn a_seal_changed_by_difference_is_the_one_computed_anew(
             salt: u64, tree: u64,
             steps in prop::collection::vec((0..50u64, any::<u32>(), any::<bool>()), 0..200)
         ) {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_pages_frames_trees_and_regions_apart() {
+    fn a_seal_tells_pages_frames_trees_and_regions_apart() {
         let one = |salt, tree, page, frame| {
             let mut seal = MapSeal::default();
             seal.link(Parts::of(Salt::new(salt, Rules::KEPT), tree), page, FrameNo(frame));

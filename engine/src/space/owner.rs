@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_shared_are_nobody() {
+    fn unknown_and_shared_are_no_owner() {
         assert_eq!(Owner::of_word(0), None);
         assert_eq!(Owner::of_word(7), None);
         assert_eq!(Owner::of_word(u64::MAX), None);

@@ -79,7 +79,7 @@ fn what_is_owed_is_owed_to_an_object_and_not_to_the_next_one_in_its_slot() {
 }
 
 #[test]
-fn who_does_no_owed_work_waits_for_none() {
+fn a_call_that_does_no_owed_work_waits_for_none() {
     let store = Store::options().open_memory(1 << 20).unwrap();
     let engine = &store.engine;
     let object = store.create("a").unwrap();

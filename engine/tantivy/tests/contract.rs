@@ -117,7 +117,7 @@ fn pinned_bytes_stay_after_a_truncate_and_after_the_store_was_dropped() {
 }
 
 #[test]
-fn who_writes_to_bytes_that_are_read_waits_for_the_reader() {
+fn a_write_to_bytes_that_are_read_waits_for_the_reader() {
     let store = memory();
     let directory = directory(&store);
     write(&directory, path(), &content(3 * FRAME));

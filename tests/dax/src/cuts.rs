@@ -1,4 +1,4 @@
-//! Power cuts: a machine works, loses its power, is judged, works on, and so forth.
+//! Power cuts: a machine works, loses its power, is judged, works on, and so on.
 
 use crate::judge::{JUDGING, VERDICT};
 use crate::load::WORKED;
@@ -8,23 +8,24 @@ use pagestone_kit::random::Random;
 use std::path::Path;
 use std::time::Duration;
 
-/// The most operations of a machine before its power is cut: a busy host cuts it later, and not after less work.
+/// The most operations of a machine before its power is cut. Operations are counted, so that on a busy host the cut comes
+/// later and not after less work.
 const LIFE: u64 = 160;
-/// Microseconds for which it then works on at most, or recovers where the cut is to hit that.
+/// The most microseconds between the cue and the cut, in which the machine works on, or recovers.
 const AFTER_US: u64 = 300_000;
 /// Emulators that may die by themselves in one chain of cuts.
 const DEATHS: u32 = 5;
 
 /// When the power is cut.
 struct Cut {
-    /// The line to wait for, and how often it must come.
+    /// The line to wait for, and how often it must appear.
     cue: &'static str,
     times: u32,
-    /// How long then.
+    /// The time from then to the cut.
     after: Duration,
 }
 
-/// What one life came to.
+/// The results of one life.
 struct Life {
     console: Vec<String>,
     /// What the judge said of the life before.
@@ -92,7 +93,7 @@ fn task(medium: Medium, n: u32, last: bool) -> String {
     format!("{first} && {} && {judge} && {work}\n", medium.mount())
 }
 
-/// Boots and listens; after the cue and some time, cuts. The inner error: the emulator died by itself.
+/// Boots, listens, and cuts the power some time after the cue. The inner error: the emulator died by itself.
 fn live(machine: &Machine, task: &str, cut: Option<&Cut>) -> Result<Result<Life, String>, String> {
     let mut running = machine.boot(task)?;
     let mut life = Life { console: Vec::new(), verdict: None, cues: 0 };
@@ -120,7 +121,7 @@ fn live(machine: &Machine, task: &str, cut: Option<&Cut>) -> Result<Result<Life,
     Ok(Ok(life))
 }
 
-/// Looks at what the judge said. `false`: something is lost or broken.
+/// Looks at the judge's verdict. False: something is lost or broken.
 fn weigh(medium: Medium, n: u32, life: &Life, before: &mut u64, tally: &mut Tally) -> bool {
     let said = |word| life.verdict.as_deref().and_then(|verdict| number(verdict, word));
     let (Some(acknowledged), Some(0)) = (said("acknowledged="), said("findings=")) else { return false };

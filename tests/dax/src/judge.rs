@@ -1,4 +1,4 @@
-//! After a power cut: what was acknowledged is there and right, and what lies on the medium has no defect.
+//! After a power cut: what was acknowledged is there and right, and the region has no defect.
 
 use crate::pattern::{self, KEPT, Ledger, PAGES, RECORD_HEAD, ROTATION, WRITERS};
 use crate::together;
@@ -7,15 +7,15 @@ use pagestone::store::{Object, Store};
 use pagestone::units::Durability;
 use std::path::Path;
 
-/// Begins the line that tells the host.
+/// The beginning of the line with the verdict, for the host.
 pub const VERDICT: &str = "@@verdict";
 
-/// Said before each opening: what the host waits for when the cut is to hit the recovery.
+/// Printed before each opening. The host waits for it where a cut is to hit the recovery.
 pub const JUDGING: &str = "@@judging";
 
-/// What a writer's journal holds.
+/// The content of a writer's journal.
 pub struct Journal {
-    /// The first record's operation, and one behind the last whole one's.
+    /// The operations of its records: of the first one, and of the first that is not whole.
     operations: std::ops::Range<u64>,
     /// Where each record ends.
     ends: Vec<u64>,
@@ -60,7 +60,7 @@ pub fn judge(region: &Path, class: Durability) -> Result<bool, String> {
     let ledger = Ledger::open().map_err(|error| format!("the ledger: {error}"))?;
     let mut findings = Vec::new();
     println!("{JUDGING}");
-    // As it lies there first, then after the recovery of an opening that may write.
+    // First read-only, then after the recovery of an opening that may write.
     inspect(region, None, &ledger, &mut findings)?;
     println!("{JUDGING}");
     let acknowledged = inspect(region, Some(class), &ledger, &mut findings)?;
@@ -69,7 +69,7 @@ pub fn judge(region: &Path, class: Durability) -> Result<bool, String> {
     Ok(findings.is_empty())
 }
 
-/// Opens it to write if there is a class to require.
+/// Opens the region, to write if there is a class to require.
 fn inspect(
     region: &Path,
     class: Option<Durability>,
@@ -107,7 +107,7 @@ fn inspect(
     Ok(all)
 }
 
-/// One writer's objects against what it was told.
+/// Compares one writer's objects with what was acknowledged to it.
 fn weigh(store: &Store, writer: u64, acknowledged: u64, findings: &mut Vec<String>) -> pagestone::Result {
     let mut find =
         |what: String| findings.push(format!("writer {writer}, {acknowledged} acknowledged: {what}"));

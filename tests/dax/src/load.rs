@@ -1,4 +1,5 @@
-//! Work that is cut off: two writers on one store, each operation synced and then acknowledged on a disk that keeps it.
+//! Work until the power is cut: two writers on one store. Each operation is synced and then acknowledged on another disk,
+//! which keeps its bytes.
 
 use crate::judge::journal;
 use crate::pattern::{self, KEPT, Ledger, PAGES, ROTATION, WRITERS};
@@ -8,10 +9,10 @@ use pagestone::store::Store;
 use pagestone::units::{Durability, PageIndex};
 use std::path::Path;
 
-/// Said at the beginning and after each acknowledgement: by these the host chooses the moment of the cut.
+/// Printed at the beginning and after each acknowledgement. The host counts these to choose the moment of the cut.
 pub const WORKED: &str = "@@worked";
 
-/// Never returns but with an error.
+/// Works until the power is cut. Returns only with an error.
 pub fn until_the_power_goes(region: &Path, class: Durability) -> Result<(), String> {
     let store = open(region, class).map_err(|error| error.to_string())?;
     let ledger = Ledger::open().map_err(|error| format!("the ledger: {error}"))?;
@@ -45,14 +46,14 @@ fn write(store: &Store, ledger: &Ledger, writer: u64) -> Result<(), String> {
     }
 }
 
-/// Takes back what the life before left of the operation after `n`.
+/// Removes what the life before left of the operation after `n`.
 fn tidy_up(store: &Store, writer: u64, n: u64) -> pagestone::Result {
     let object = store.open_or_create(pattern::journal_name(writer))?;
     let found = journal(&object, writer)?;
     object.set_len(found.end_of(n))
 }
 
-/// A record, a file, what all that pushes out, and a page in a batch or through a pin.
+/// One operation: a record, a file, the removal of the oldest file, and a page by a batch or through a pin.
 fn operate(store: &Store, writer: u64, n: u64) -> pagestone::Result {
     let name = pattern::journal_name(writer);
     if n.is_multiple_of(ROTATION) {
@@ -80,7 +81,7 @@ fn operate(store: &Store, writer: u64, n: u64) -> pagestone::Result {
         large.punch_hole(100_000, 500_000)?;
         large.set_len(n % 5 * 10_000)?;
     }
-    // Last: whatever else is published after a store to a page makes that durable too, and would hide a missing sync.
+    // Last: anything that is published after a store to a page makes the store durable too, and would hide a missing sync.
     if together::has_batch(n) {
         together::commit(store, writer, n)?;
     } else {

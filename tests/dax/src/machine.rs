@@ -1,4 +1,4 @@
-//! The guest as the host sees it: a process that is started, listened to, and killed, which is its power cut.
+//! The guest as the host sees it: a process that is started, listened to, and killed. The kill is the power cut.
 
 use pagestone_kit::child::Child;
 use std::fs;
@@ -11,15 +11,15 @@ use std::time::Duration;
 const MEMORY: u64 = 514 << 20;
 /// Bytes of the disk beside it.
 const DISK: u64 = 128 << 20;
-/// No guest is silent for that long, on however busy a host, or something hangs.
+/// A guest that is silent for longer hangs, however busy the host is.
 const LIMIT: Duration = Duration::from_secs(1800);
-/// What a guest says that has come to the end of its task.
+/// What a guest prints at the end of its task.
 const ENDED: &str = "@@ended ";
 
 /// `guest.sh`, where the sources are.
 const GUEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest.sh");
 
-/// Fetches and builds what guests are booted from. `Err`: it cannot be had here.
+/// Fetches and builds what guests are booted from. An error: that is not possible here.
 pub fn set_up() -> Result<(), String> {
     let output =
         Command::new("sh").args([GUEST, "setup"]).output().map_err(|e| format!("starting sh: {e}"))?;
@@ -37,7 +37,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A new one. `kind` is what `guest.sh` calls its memory; `files` are laid into its `/bin`.
+    /// Makes a machine. `kind` is what `guest.sh` calls its memory; `files` are copied into its `/bin`.
     pub fn new(kind: &'static str, files: &[&Path]) -> Result<Self, String> {
         let told = |error: std::io::Error| format!("making a machine: {error}");
         let home = tempfile::tempdir().map_err(told)?;
@@ -93,7 +93,7 @@ pub enum Ended {
     Badly,
     /// A panic of its kernel.
     GuestDied,
-    /// An assertion of QEMU's own, say: seldom, and nothing that the guest can do anything about.
+    /// QEMU itself failed, by an assertion for instance. That is rare, and not caused by the guest.
     EmulatorDied(String),
 }
 
@@ -106,13 +106,13 @@ impl Running {
         self.0.line()
     }
 
-    /// Of a machine that is off: how the emulator died, if it was by a signal that was not sent from here.
+    /// How the emulator of a machine that is off died, if that was by a signal not sent from here.
     pub fn killed_itself(&mut self) -> Option<String> {
         self.0.end().signal().map(|signal| format!("the emulator died by itself (signal {signal})"))
     }
 
-    /// Cuts the power: SIGKILL to the emulator, which gets no chance to do anything more. One that died by itself a moment
-    /// before has lost its power as well.
+    /// Cuts the power by SIGKILL to the emulator, which then does nothing more. A machine whose emulator died by itself
+    /// just before has lost its power as well.
     pub fn cut(mut self) {
         let _ = self.0.kill();
     }

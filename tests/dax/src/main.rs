@@ -1,6 +1,6 @@
 //! `make test-dax`: the store on real DAX, in a guest whose persistent memory is emulated.
 //!
-//! One program in two places. On the host it starts the guest (`guest.sh`), tells it what to do, and cuts its power; in the
+//! One program runs in two places. On the host it starts the guest (`guest.sh`), gives it tasks, and cuts its power. In the
 //! guest it is the cases, the load and the judge.
 
 mod cases;

@@ -1,11 +1,11 @@
-//! What the load writes: bytes that name their writer and their operation, so that nothing passes for anything else.
+//! The bytes that the load writes. They name their writer and their operation, so that none can be taken for others.
 
 use pagestone_kit::random::Random;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-/// How many write at the same time.
+/// How many writers there are.
 pub const WRITERS: u64 = 2;
 /// Files of a writer that are kept.
 pub const KEPT: u64 = 8;
@@ -52,7 +52,7 @@ pub fn file_name(writer: u64, n: u64) -> String {
     format!("file-{writer}-{n}")
 }
 
-/// What was acknowledged, outside of the memory that loses power: a block for each writer on a disk of the host's.
+/// What was acknowledged, kept outside of the memory that loses power: a block for each writer on a disk of the host.
 pub struct Ledger(File);
 
 impl Ledger {

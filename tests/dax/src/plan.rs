@@ -7,9 +7,9 @@ use pagestone_kit::random::{fresh_seed, mix};
 use std::path::Path;
 use std::process::Command;
 
-/// Suites that run on DAX as they do on a disk; what they say of the disk's own class is left out.
+/// Suites that run on DAX as they do on a disk, without their tests about the class of the disk itself.
 const SUITES: &[(&str, &[&str])] = &[("store", &[]), ("region", &["medium::", "probe::"])];
-/// How the run ends where it cannot begin.
+/// Printed where the run is not possible.
 const SKIPPED: &str = "SKIPPED: make test-dax";
 
 /// What the persistent memory is made into.
@@ -20,14 +20,14 @@ pub enum Medium {
     DevDax,
     Virtio,
     CpuCache,
-    /// A file system that keeps its page cache, of which a power cut leaves nothing.
+    /// A file system with a page cache, of which a power cut leaves nothing.
     PageCache,
 }
 
 impl Medium {
     const ALL: [Self; 6] =
         [Self::Ext4, Self::Xfs, Self::DevDax, Self::Virtio, Self::CpuCache, Self::PageCache];
-    /// Those whose power is cut. The last is no persistent memory, and comes on top.
+    /// The media whose power is cut. The last one is no persistent memory; its cuts come on top of the others'.
     const CUT: [Self; 4] = [Self::Ext4, Self::DevDax, Self::Xfs, Self::PageCache];
 
     pub fn name(self) -> &'static str {
@@ -60,11 +60,11 @@ impl Medium {
         }
     }
 
-    /// Makes it, once.
+    /// The commands that make it, once.
     pub fn make(self) -> String {
         let namespace =
             |mode| format!("ndctl create-namespace -f -e namespace0.0 -m {mode} -M mem -a 2M >/dev/null");
-        // File systems that think in 2 MiB give files 2 MiB at a time, which then are one mapping.
+        // With this stride the file system gives files 2 MiB at a time, which can then be mapped as one.
         let ext4 = "mkfs.ext4 -q -b 4096 -E stride=512,stripe_width=512 /dev/pmem0";
         match self {
             Self::Ext4 | Self::CpuCache | Self::PageCache => format!("{} && {ext4}", namespace("fsdax")),
@@ -79,7 +79,7 @@ impl Medium {
         }
     }
 
-    /// Makes it accessible, at each boot.
+    /// The commands that make it accessible, at each boot.
     pub fn mount(self) -> &'static str {
         match self {
             Self::Ext4 | Self::Virtio | Self::CpuCache => "mount -t ext4 -o dax=always /dev/pmem0 /mnt",
@@ -89,12 +89,12 @@ impl Medium {
         }
     }
 
-    /// Both.
+    /// Both commands.
     pub fn prepare(self) -> String {
         format!("{} && {}", self.make(), self.mount())
     }
 
-    /// Takes away what a case left.
+    /// The command that removes what a case left.
     fn clean(self) -> &'static str {
         if self == Self::DevDax { "dax part zero /dev/dax0.0" } else { "rm -rf /mnt/*" }
     }
@@ -145,7 +145,7 @@ pub fn run(cuts: u32, seed: Option<u64>, only: Option<&str>) -> Result<bool, Str
     for (n, medium) in (0..).zip(Medium::CUT) {
         if wanted(&format!("{} cut", medium.name())) {
             println!("power cuts: {}, seed {seed}", medium.name());
-            // The rest goes to the first ones.
+            // The remainder goes to the first media.
             let share = if medium == Medium::PageCache { cuts.div_ceil(4) } else { (cuts + 2 - n) / 3 };
             cuts::cut_power(medium, share, seed ^ mix(u64::from(n)), &program, &mut tally)?;
         }
@@ -193,7 +193,7 @@ fn run_cases(
     let missing: Vec<_> =
         names.iter().filter(|name| !passed.iter().any(|one| one == *name)).copied().collect();
     if let (Ended::EmulatorDied(how), true) = (&ended, tries > 1) {
-        println!("        {:12} {how}: not the project's fault, once more", medium.name());
+        println!("        {:12} {how}: not a fault of the project, runs once more", medium.name());
         return run_cases(medium, &missing, program, tries - 1, tally);
     }
     tally.cases += missing.len() as u32;
@@ -209,13 +209,13 @@ fn run_cases(
 /// One of the project's suites, started by cargo with this program as its runner.
 fn run_suite(suite: &str, skipped: &[&str], program: &Path, tally: &mut Tally) -> Result<(), String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Not quietly: a guest that says nothing for long is taken to hang.
+    // Not with `--quiet`: a guest that prints nothing for long counts as hanging.
     command.args(["test", "--locked", "-p", "pagestone-tests", "--test", suite, "--"]);
     command.args(skipped.iter().flat_map(|name| ["--skip", name]));
     command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", format!("{} suite", program.display()));
     let output = command.output().map_err(|error| format!("starting cargo: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout);
-    // The last one: tests that start this program again to be alone show that one's result before.
+    // The last line: a test that starts this program again, to be alone, prints a result before.
     let result = said.lines().rfind(|line| line.starts_with("test result:"));
     let count = |word: &str| {
         let words: Vec<_> = result.unwrap_or_default().split_whitespace().collect();

@@ -9,7 +9,7 @@ pub fn in_guest(command: &[String]) -> Result<bool, String> {
     let [program, arguments @ ..] = command else { return Err("no program".into()) };
     let program = Path::new(program);
     let name = program.file_name().unwrap_or_default().to_string_lossy();
-    // Where cargo puts programs is `deps`; what tests know as CARGO_TARGET_TMPDIR is `tmp` two folders up.
+    // Cargo puts the program into `deps`. CARGO_TARGET_TMPDIR, which the tests were built with, is `tmp`, two folders up.
     let Some(target) = program.ancestors().nth(3) else {
         return Err(format!("{program:?}: no target folder"));
     };

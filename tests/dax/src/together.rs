@@ -1,15 +1,15 @@
-//! What a writer changes in batches: parts of several objects that change together, so that half a batch shows.
+//! What a writer changes in batches: parts of several objects that change together, so that half a batch can be seen.
 
 use crate::pattern::{PAGES, bytes, page, pages_name};
 use pagestone::store::Store;
 
 /// Every so many operations there is a batch, beginning with the first.
 const EVERY: u64 = 3;
-/// Bytes that each batch writes to one object, over those of the last.
+/// Bytes that each batch writes to one object, over those of the batch before.
 const NARROW: usize = 1000;
-/// Bytes that each batch lets another object grow by.
+/// Bytes by which each batch makes another object grow.
 const STEP: usize = 100;
-/// Bytes that every second batch writes to a third one, more than the log likes to carry itself.
+/// Bytes that every second batch writes to a third object: enough that they lie outside the log.
 const WIDE: usize = 24_000;
 /// Where they begin: in the middle of a line.
 const WIDE_AT: u64 = 777;
@@ -24,7 +24,7 @@ fn last(n: u64) -> u64 {
     (n - 1) / EVERY * EVERY + 1
 }
 
-/// The last one that wrote the wide part.
+/// The last batch that wrote the wide part.
 fn last_wide(n: u64) -> Option<u64> {
     let (every, first) = (2 * EVERY, EVERY + 1);
     n.checked_sub(first).map(|after| after / every * every + first)
@@ -46,7 +46,7 @@ fn names(writer: u64) -> [String; 4] {
     [format!("narrow-{writer}"), format!("steps-{writer}"), format!("wide-{writer}"), pages_name(writer)]
 }
 
-/// The batch of operation `n`; the same once more if it is there already.
+/// Commits the batch of operation `n`, once more if it is there already.
 pub fn commit(store: &Store, writer: u64, n: u64) -> pagestone::Result {
     let [to_narrow, to_steps, to_wide, to_pages] = names(writer).map(|name| store.open_or_create(name));
     let mut batch = store.batch();
@@ -60,11 +60,12 @@ pub fn commit(store: &Store, writer: u64, n: u64) -> pagestone::Result {
     batch.commit()
 }
 
-/// What is wrong after a cut: a batch that was acknowledged is there, the one that was under way wholly or not at all.
+/// What is wrong after a cut. Each acknowledged batch must be there, and the one under way must be there whole or not at
+/// all.
 pub fn findings(store: &Store, writer: u64, acknowledged: u64) -> pagestone::Result<Option<String>> {
     let next = acknowledged + 1;
     let under_way = has_batch(next);
-    // The page that the next batch writes over; which other one holds what, the judge looks at anyway.
+    // The page that the next batch overwrites. The judge looks at the other pages anyway.
     let overwritten = if under_way && next > PAGES { next - PAGES } else { acknowledged };
     let before = parts(store, writer, last(acknowledged), overwritten)?;
     if before.iter().all(|part| part.1) {
@@ -84,7 +85,7 @@ pub fn findings(store: &Store, writer: u64, acknowledged: u64) -> pagestone::Res
     Ok(Some(format!("batch {old} was acknowledged, {new} may be there whole: {}", said.join(", "))))
 }
 
-/// Which parts are as batch `n` and those before it left them, with the page of operation `of` in its place.
+/// For each part, whether it is as batch `n` and the ones before it left it. The page is that of operation `of`.
 fn parts(store: &Store, writer: u64, n: u64, of: u64) -> pagestone::Result<[(&'static str, bool); 4]> {
     let [in_narrow, in_steps, in_wide, in_pages] = names(writer).map(|name| {
         let object = store.open(name)?;

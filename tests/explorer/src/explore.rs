@@ -1,4 +1,4 @@
-//! Walks a recorded run and shows a judge every crash image worth seeing.
+//! Goes through a recorded run and shows a judge the crash images that matter.
 
 use crate::Event;
 use crate::medium::{Medium, Stored, failures, hash_word, set_word, word_at};
@@ -25,7 +25,7 @@ pub struct Trace {
 /// How a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Crash {
-    /// The machine lost power: only what the medium guarantees, and anything else it may have kept.
+    /// The machine lost power: what the medium guarantees is there, and any of the rest may be.
     Power,
     /// The process died: every store is in the page cache.
     Death,
@@ -48,8 +48,8 @@ pub struct State<'a> {
 }
 
 impl State<'_> {
-    /// The medium on which the next life begins: of a power loss the image is left; what a dead process has stored is
-    /// still where it was, durable or not.
+    /// The medium on which the next life begins. A power loss leaves the image. After the death of a process all that it
+    /// stored is still there, durable or not.
     #[must_use]
     pub fn next_life(&self) -> Medium {
         match self.crash {
@@ -66,22 +66,22 @@ pub struct Plan {
     pub cell: usize,
     /// Picks per crash point.
     pub effort: Effort,
-    /// One event in so many is a crash point although nothing becomes durable there (0: none).
+    /// One event in this many is a crash point although nothing becomes durable there (0: none).
     pub between: u64,
     /// Whether to look at power losses.
     pub power: bool,
     /// Whether to look at process deaths.
     pub death: bool,
-    /// At most about so many distinct states, spread evenly over the run.
+    /// About the most distinct states, spread evenly over the run.
     pub limit: u64,
     /// Seed of everything left to chance.
     pub seed: u64,
-    /// Events before this one are history: no crash there.
+    /// No crash comes before this event.
     pub from: usize,
 }
 
 impl Plan {
-    /// Everything a small case has to offer.
+    /// Every state, for small cases.
     #[must_use]
     pub fn thorough(cell: usize, seed: u64) -> Self {
         let effort = Effort { exhaustive: 4096, adversarial: 96, random: 64 };
@@ -104,12 +104,12 @@ pub struct Report {
     pub images: u64,
     /// Distinct pairs of image and acknowledgements, each judged.
     pub distinct: u64,
-    /// States of crashes inside recovery and after it. (Not compared with each other: each recovery draws a random
-    /// epoch, so that nearly all differ.)
+    /// States of crashes inside recovery and after it. (They are not compared with each other: each recovery draws a
+    /// random epoch, so nearly all differ.)
     pub deeper: u64,
     /// The first violation, as a story.
     pub violation: Option<String>,
-    /// Time it took.
+    /// The time that it took.
     pub elapsed: Duration,
 }
 
@@ -141,16 +141,16 @@ pub trait Judge {
     /// # Errors
     /// What was lost, leaked or contradictory.
     fn judge(&mut self, state: &State<'_>) -> Result<(), String>;
-    /// What a mark stands for, in a story.
+    /// The words for a mark in a story.
     fn label(&self, label: u64) -> String {
         format!("mark {label}")
     }
-    /// After a file operation has failed and the process has died: what an opening has read by the time it drops the
-    /// page cache, or `None` if it would not drop it. `cached` is the page cache.
+    /// For the death of a process after a failed file operation: the bytes that the next opening has read when it drops
+    /// the page cache, or `None` if it does not drop it. `cached` is the page cache.
     fn read_before_drop(&self, _cached: &[u8]) -> Option<Range<usize>> {
         None
     }
-    /// What lies at a byte offset, in a story.
+    /// The words for a byte offset in a story.
     fn place(&self, offset: u64) -> String {
         format!("frame {}", offset / 4096)
     }
@@ -161,7 +161,7 @@ pub fn explore(trace: &Trace, plan: &Plan, judge: &mut dyn Judge) -> Report {
     explore_on(Medium::new(&trace.base, trace.class, plan.cell), trace, plan, judge)
 }
 
-/// As [`explore`], of a life that begins on `medium`, whose bytes are the trace's base and not all durable.
+/// As [`explore`], for a life that begins on `medium`: its bytes are the trace's base, but not all of them are durable.
 pub fn explore_on(medium: Medium, trace: &Trace, plan: &Plan, judge: &mut dyn Judge) -> Report {
     if let Some(point) = trace.events.iter().position(|event| matches!(event, Event::Bypass { .. })) {
         return Report { violation: Some(story::bypass(trace, point, judge)), ..Report::default() };
@@ -219,7 +219,7 @@ impl Walk<'_> {
         self.report.violation.is_some() || u128::from(self.report.distinct) >= share
     }
 
-    /// Looks at the crashes here: all that the plan asks for, or when the run has had its share only the extremes.
+    /// Shows the crashes at this point: all that the plan asks for, or only the extremes when the run has had its share.
     fn point(&mut self, point: usize, dice: &mut Random) {
         self.report.points += 1;
         let dropped =
@@ -246,7 +246,7 @@ impl Walk<'_> {
         let mut image = self.medium.durable().0.to_vec();
         let extremes = Effort { exhaustive: 0, adversarial: 0, random: 0 };
         let effort = if self.sated(point) { extremes } else { self.plan.effort };
-        // All states of one moment are not worth most of what all moments may have.
+        // One moment must not use up most of the states that the plan allows for all moments.
         let exhaustive = effort.exhaustive.min((self.plan.limit / 16).max(8));
         let effort = Effort { exhaustive, ..effort };
         let (seen, report, judge) = (&mut self.seen, &mut self.report, &mut *self.judge);
@@ -264,7 +264,7 @@ impl Walk<'_> {
     }
 }
 
-/// A moment at which the power may fail: what is certain, and what is open.
+/// A moment at which the power may fail: what is durable for certain, and what is open.
 pub(crate) struct Scene<'m> {
     medium: &'m Medium,
     histories: Vec<&'m VecDeque<Stored>>,
@@ -286,7 +286,9 @@ impl<'m> Scene<'m> {
         Self { medium, histories, open: open.collect(), read, crash, marks, point }
     }
 
-    /// Shows the image in which so many stores of each cell survived. `image` holds what is durable, before and after.
+    /// Shows the image in which the given number of stores of each cell survived. `image` holds what is durable, before
+    /// the call
+    /// and after it.
     pub(crate) fn show<R>(
         &self,
         image: &mut [u8],

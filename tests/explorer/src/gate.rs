@@ -1,5 +1,5 @@
-//! Scripted interleavings: a thread stops just before an event of its own, others go on, then it is let go.
-//! The engine knows nothing of it: the recorder asks before each event.
+//! Scripted interleavings: a thread stops just before an event of its own, others go on, and then it goes on too. The
+//! engine knows nothing of this: the recorder asks the gate before each event.
 
 use crate::Event;
 use std::fmt;
@@ -63,7 +63,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// To be called by the recorder before each event, on the thread that is about to cause it.
+    /// The recorder calls this before each event, on the thread that is about to cause it.
     pub fn pass(&self, event: &Event) {
         let mut state = self.lock();
         let me = thread::current().id();

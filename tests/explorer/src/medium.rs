@@ -67,7 +67,7 @@ pub struct Medium {
     pending: BTreeMap<u32, VecDeque<Stored>>,
     /// Per thread: cells and the serial up to which its next fence makes them durable.
     marked: HashMap<u32, Vec<(u32, u64)>>,
-    /// As above: the end of its file operation.
+    /// Per thread: cells and the serial up to which the end of its file operation makes them durable.
     through: HashMap<u32, Vec<(u32, u64)>>,
     /// Pages whose write failed: clean in the cache, open on the medium.
     forsaken: HashSet<u32>,
@@ -109,7 +109,7 @@ impl Medium {
         next
     }
 
-    /// What is on the medium for certain, and its hash: as long as the file is in memory.
+    /// What is on the medium for certain, and its hash. It has the length that the file has in memory.
     #[must_use]
     pub fn durable(&self) -> (&[u8], u64) {
         (&self.durable, self.durable_hash)
@@ -127,13 +127,13 @@ impl Medium {
         self.cell
     }
 
-    /// What becomes durable how.
+    /// The class, which says how stores become durable.
     #[must_use]
     pub fn class(&self) -> Durability {
         self.class
     }
 
-    /// Every store so far: what survives the death of the process, and its hash.
+    /// The bytes after every store so far, and their hash: this survives the death of the process.
     #[must_use]
     pub fn current(&self) -> (&[u8], u64) {
         (&self.current, self.current_hash)
@@ -151,7 +151,7 @@ impl Medium {
         self.failed
     }
 
-    /// Lets a file operation begin that is going to fail.
+    /// Begins a file operation that will fail.
     pub fn fail(&mut self, begin: &Event) {
         let (offset, len) = match begin {
             Event::SyncBegin { .. } => (0, self.current.len() as u64),
@@ -163,7 +163,7 @@ impl Medium {
         self.forsaken.extend(pages);
     }
 
-    /// Lets a whole run take effect, with the file operations that have failed in it.
+    /// Applies a whole run, with the file operations that have failed in it.
     pub fn play(&mut self, events: &[Event]) {
         let failed = failures(events);
         for (i, event) in events.iter().enumerate() {
@@ -175,7 +175,7 @@ impl Medium {
         (cell as usize * self.cell / 4096) as u32
     }
 
-    /// Lets one event take effect.
+    /// Applies one event.
     pub fn step(&mut self, event: &Event) {
         let lines = self.class == Durability::CacheLine;
         match event {
@@ -197,7 +197,7 @@ impl Medium {
                 self.through.insert(*thread, cells);
             }
             Event::WriteThroughEnd { thread, .. } if !lines => self.end_through(*thread),
-            // The frames read as zeros; their blocks go when the file system writes that down.
+            // The frames read as zeros. Their blocks go when the file system records that.
             Event::Punch { thread, offset, len } => {
                 self.store(*thread, *offset, &vec![0; *len as usize], false);
             }
@@ -251,7 +251,9 @@ impl Medium {
         }
     }
 
-    /// The last store of `cell` that a flush by `thread` reaches: none that another CPU still buffers, or after it.
+    /// The last store of `cell` that a flush by `thread` reaches: it reaches no store that another CPU still buffers, and
+    /// none
+    /// after that.
     fn reach(&self, thread: u32, cell: u32) -> u64 {
         let history = &self.pending[&cell];
         let foreign = history.iter().find(|s| s.buffered.is_some_and(|t| t != thread));

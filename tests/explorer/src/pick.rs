@@ -1,4 +1,4 @@
-//! Which survivors to try: all of them when they are few, else the nasty ones and a seeded sample.
+//! Which combinations of surviving stores to try: all if there are few, else the nasty ones and a seeded sample.
 
 use pagestone_kit::random::Random;
 
@@ -9,18 +9,18 @@ pub struct Open {
     pub offset: u64,
     /// Stores in its history.
     pub stores: u32,
-    /// When the last of them happened: what was stored last is nearest to the crash.
+    /// When the last of them happened.
     pub newest: u64,
 }
 
 /// How many picks to make at one crash point.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Up to this many states a point is explored exhaustively.
+    /// A point with at most this many states is explored exhaustively.
     pub exhaustive: u64,
-    /// Beyond it: how many adversarial picks (spread evenly over all of them).
+    /// At other points: the number of adversarial picks, spread over all of them.
     pub adversarial: usize,
-    /// Beyond it: how many random picks.
+    /// At other points: the number of random picks.
     pub random: usize,
 }
 
@@ -74,19 +74,19 @@ fn exhaustive(open: &[Open], total: u64, mut each: impl FnMut(&[u32]) -> bool) {
     }
 }
 
-/// A pick with an intention: some cells are treated unlike the rest.
+/// An adversarial pick: some cells survive and the others do not.
 #[derive(Clone, Copy, Debug)]
 struct Nasty {
     cells: Cells,
-    /// These survive and nothing else, or the reverse.
+    /// True: these cells survive and no others. False: the reverse.
     survives: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cells {
-    /// Neighbours, by their places in the list.
+    /// Neighbouring cells, by their places in the list.
     Run(usize, usize),
-    /// Those stored to since this moment: what was stored last overtakes what was stored before.
+    /// Cells stored to since this moment: what was stored last reaches the medium first.
     Since(u64),
 }
 
@@ -103,8 +103,8 @@ impl Nasty {
     }
 }
 
-/// Each once so and once reversed: only the frame stored to last; only what was stored since some moment; only one
-/// frame; everything up to a frame; only one cell.
+/// All adversarial picks, each with its reverse: the frame stored to last; what was stored since some moment; one frame;
+/// everything up to a frame; one cell.
 fn adversarial(open: &[Open]) -> Vec<Nasty> {
     let mut frames: Vec<(usize, usize)> = Vec::new();
     for (i, c) in open.iter().enumerate() {

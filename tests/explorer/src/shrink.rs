@@ -1,4 +1,4 @@
-//! Of a crash image that is wrong, the mildest that still is.
+//! From a wrong crash image to the one that lost the least and is still wrong.
 
 use crate::explore::{Judge, Scene};
 use std::ops::Range;
@@ -6,8 +6,8 @@ use std::ops::Range;
 /// Open cells up to which an image is shrunk cell by cell.
 const CELLS_SHRUNK: usize = 256;
 
-/// The least loss that is still wrong: frame by frame, then (where they are few) cell by cell, what was lost is
-/// given back as long as the judge objects.
+/// The least loss that is still wrong. Lost stores are given back as long as the judge objects: frame by frame, then cell
+/// by cell if there are few.
 pub(crate) fn least(
     scene: &Scene<'_>,
     image: &mut [u8],

@@ -1,4 +1,4 @@
-//! A failing crash told so that a person can follow it.
+//! A failing crash, told so that a reader can follow it.
 
 use crate::Event;
 use crate::explore::{Judge, Trace};
@@ -6,7 +6,7 @@ use crate::pick::Open;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Events told before the crash; flushes of neighbouring lines are one.
+/// How many events before the crash are told. Flushes of neighbouring lines count as one.
 const TOLD: usize = 80;
 
 /// Which stores of which cells survived.
@@ -17,7 +17,7 @@ pub struct Survivors<'a> {
     pub pick: &'a [u32],
 }
 
-/// The story of a store that the recorder was not told of.
+/// The story of a store that the recorder does not know.
 #[must_use]
 pub fn bypass(trace: &Trace, point: usize, judge: &dyn Judge) -> String {
     let what = tell(&trace.events[point], judge);

@@ -1,4 +1,4 @@
-//! Where the structures of a valid image lie: what an edit aims at, so that it hits more than free frames.
+//! Where the structures of a valid image lie. Edits aim at them; at random they would mostly hit free frames.
 
 use crate::format::{HEIGHT, RECORD, Seal, TAG, offset, root, roots, salt, word};
 use pagestone::media::layout::{
@@ -8,7 +8,7 @@ use pagestone::media::layout::{
 use pagestone::units::FRAME_SIZE;
 use std::collections::BTreeSet;
 
-/// Sectors that vouch for themselves.
+/// Sectors that have a check sum of their own.
 pub const SECTORS: [usize; 5] = [
     SUPERBLOCK_OFFSETS[0] as usize,
     SUPERBLOCK_OFFSETS[1] as usize,
@@ -24,14 +24,14 @@ const SPARE_WORDS: usize = 4;
 pub enum Bond {
     /// There are none.
     Bare,
-    /// This.
+    /// A seal.
     Seal(Seal),
-    /// The root of this object's map, which names its own level.
+    /// The root of this object's map: the word itself says its level.
     Root(u64),
 }
 
 impl Bond {
-    /// The word that says `value`.
+    /// The word with the value `value`.
     #[must_use]
     pub fn close(self, salt: u64, value: u64) -> u64 {
         match self {
@@ -43,7 +43,7 @@ impl Bond {
         }
     }
 
-    /// What `word` says.
+    /// The value of `word`.
     #[must_use]
     pub const fn value(self, word: u64) -> u64 {
         match self {
@@ -68,7 +68,7 @@ pub enum Holds {
     Root,
 }
 
-/// One word that means something.
+/// One word that has a meaning.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// Its byte offset.
@@ -82,7 +82,7 @@ pub struct Place {
 /// The structures of an image.
 #[derive(Clone, Debug, Default)]
 pub struct Anatomy {
-    /// Every word that means something.
+    /// Every word that has a meaning.
     pub places: Vec<Place>,
     /// Those of them that name something.
     pub links: Vec<Place>,
@@ -95,7 +95,7 @@ pub struct Anatomy {
 }
 
 impl Anatomy {
-    /// Of an image that is valid.
+    /// The structures of a valid image.
     #[must_use]
     pub fn of(image: &[u8]) -> Self {
         let frames = root(image, RootWord::Frames);
@@ -104,7 +104,7 @@ impl Anatomy {
             found.bare(sector, 16);
         }
         found.bare(CURSOR_OFFSET as usize, 1);
-        // Three lines, a reserved one and an area.
+        // Three lines, a reserved line and an area.
         for n in (0..24).chain([40, 80]) {
             let sealed = [RootWord::FreeSlots, RootWord::Orphans, RootWord::BusyTable];
             let seal = sealed.iter().any(|word| *word as u64 == n);
@@ -146,7 +146,7 @@ impl Anatomy {
         (0..words).for_each(|n| self.add(at + n * 8, Bond::Bare, Holds::Number));
     }
 
-    /// The used words of a node and some others; what the used ones say.
+    /// Adds the used words of a node and some others. Returns the values of the used ones.
     fn node(
         &mut self,
         image: &[u8],
@@ -185,7 +185,7 @@ impl Anatomy {
         self.records.push(at);
         // A free slot has the number 0, and no map.
         let (id, live) = (word(image, at), word(image, at) != 0);
-        // The rest is zero, check sums and the middle of names.
+        // The rest is zeros, check sums and the middle of names.
         for n in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 48] {
             let holds = match n {
                 3 => Holds::Root,

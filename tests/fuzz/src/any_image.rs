@@ -1,5 +1,4 @@
-//! Opening arbitrary bytes: an error or a store, never anything else, whether they are to be read, written or made a
-//! region.
+//! Opening arbitrary bytes, to read, to write or to make a region: the result is an error or a store, never anything else.
 
 use crate::anatomy::SECTORS;
 use crate::format::{
@@ -24,7 +23,7 @@ const MAGICS: [&[u8; 8]; 5] = [b"PAGESTN\x01", b"PAGESTN\x01", b"PGSLEASE", b"PG
 #[derive(Arbitrary, Debug)]
 struct Input {
     create: bool,
-    /// Begin with what a fresh region has.
+    /// Start from a fresh region.
     fresh: bool,
     len: Len,
     sectors: Many<Sector>,
@@ -42,7 +41,7 @@ enum Len {
     Any(u32),
 }
 
-/// A sector that is whole, whatever it says; where nothing is said, what a fresh region has there.
+/// A sector with a right check sum and any values; values that are not given are those of a fresh region.
 #[derive(Arbitrary, Debug)]
 struct Sector {
     which: u8,
@@ -51,7 +50,7 @@ struct Sector {
 
 #[derive(Arbitrary, Debug)]
 enum Field {
-    /// What a fresh region has there, but for one bit.
+    /// The word of a fresh region, with one bit flipped.
     Power(u8),
     Small(u8),
     Word(u64),
@@ -81,7 +80,7 @@ impl Input {
         for sector in self.sectors.0.iter().take(8) {
             sector.write(&mut image);
         }
-        // What is bound to the salt comes last.
+        // Words that are bound to the salt come last.
         if self.fresh {
             fresh(&mut image);
         }
@@ -162,7 +161,7 @@ pub fn run(bytes: &[u8]) {
         Ok(store) => {
             let _ = store.check();
             let _ = store.list();
-            // A region that was there was not made anew: then reading it succeeds as well.
+            // If the region was there before, and not made just now, an opening that only reads succeeds as well.
             let made = input.create && store.info().generation == 0;
             assert!(made || examined.is_ok(), "only a writer can open this: {:?}", examined.err());
         }

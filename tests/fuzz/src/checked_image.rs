@@ -1,4 +1,4 @@
-//! `check` of mutated images: it ends, says the same twice, changes nothing, and knows of everything that using the
+//! `check` of mutated images: it ends, finds the same twice, changes nothing, and finds every defect that using the
 //! region would meet.
 
 use crate::edit::{Base, Edit, edited};

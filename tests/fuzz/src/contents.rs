@@ -1,10 +1,10 @@
-//! What the fixtures hold.
+//! The contents of the fixtures.
 
 use crate::format::name_hash;
 
 /// The directory's bucket in which the names of [`crowd`] meet.
 pub const BUCKET: u64 = 77;
-/// How many there are: two more than a chain takes.
+/// The number of these names: two more than a chain takes.
 const CROWD: usize = 10;
 
 /// Bytes and where they were written.
@@ -36,7 +36,7 @@ pub fn batches() -> [Vec<(&'static str, u64, Vec<u8>)>; 2] {
     ]
 }
 
-/// What came last, and was never synced: the death of a process leaves it, a replay of the batches covers it.
+/// The last write, which was never synced. It survives the death of a process; a replay of the batches would overwrite it.
 pub const LAST: (&str, u64, &[u8]) = ("greeting", 0, b"at last!");
 
 /// Names that fall into one bucket of the directory, in a region with this key.

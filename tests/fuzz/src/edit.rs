@@ -1,4 +1,5 @@
-//! Changes to an image: aimed at structures, and repaired so that their check sums do not stop them at the door.
+//! Changes to an image. They are aimed at structures, and check sums are mostly repaired, so that the changes get past
+//! them.
 
 use crate::anatomy::{Anatomy, Bond, Holds, Place, SECTORS};
 use crate::fixture;
@@ -53,8 +54,8 @@ impl Base {
 pub struct Edit {
     target: Target,
     value: Value,
-    /// One in eight times the word does not get the check bits that it should have, and one in eight times the check
-    /// sum of what holds it is not repaired.
+    /// In one of eight cases the word gets wrong check bits. In one of eight cases the check sum of its line or sector is
+    /// not repaired.
     flaws: u8,
 }
 
@@ -62,7 +63,7 @@ pub struct Edit {
 enum Target {
     /// A word that names something.
     Link(u16),
-    /// A word that means something.
+    /// A word that has a meaning.
     Place(u16),
     /// Any word.
     Word(u16),
@@ -70,9 +71,9 @@ enum Target {
 
 #[derive(Arbitrary, Clone, Debug)]
 enum Value {
-    /// Another one of what the word names.
+    /// Another thing of the kind that the word names.
     Fitting(u8),
-    /// The same, further away from what is right.
+    /// The same, chosen among more.
     FittingAny(u16),
     Raw(u64),
     Small(u8),
@@ -80,7 +81,7 @@ enum Value {
     Power(u8, bool),
     Add(i8),
     Flip(u8),
-    /// What another place says.
+    /// The value of another place.
     Copy(u16),
 }
 
@@ -101,7 +102,7 @@ impl Value {
     }
 }
 
-/// A value that such a word may have. Frames may lie just behind the region.
+/// A value that such a word may have. A frame may lie just behind the region.
 fn fitting(n: usize, old: u64, holds: Holds, anatomy: &Anatomy) -> u64 {
     let frame = n as u64 % (anatomy.frames + 2);
     let slot = (pick(&anatomy.records, n).copied().unwrap_or(0) / RECORD) as u64;
@@ -132,7 +133,7 @@ impl Edit {
         }
     }
 
-    /// What it aims at.
+    /// The place that the edit aims at.
     pub fn place(&self, len: usize, anatomy: &Anatomy) -> Option<Place> {
         match self.target {
             Target::Link(n) => pick(&anatomy.links, n.into()).copied(),
@@ -145,7 +146,7 @@ impl Edit {
     }
 }
 
-/// Repairs what vouches for the word at `at`.
+/// Repairs the check sum over the word at `at`.
 fn mend(image: &mut [u8], anatomy: &Anatomy, at: usize) {
     if let Some(sector) = SECTORS.iter().find(|sector| (**sector..**sector + SECTOR_SIZE).contains(&at)) {
         mend_sector(image, *sector);
@@ -160,7 +161,7 @@ fn mend(image: &mut [u8], anatomy: &Anatomy, at: usize) {
     }
 }
 
-/// An image: a valid one, edited.
+/// A valid image, edited.
 #[must_use]
 pub fn edited(base: Base, edits: &[Edit]) -> Vec<u8> {
     let mut image = base.image();

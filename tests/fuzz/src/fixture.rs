@@ -1,16 +1,16 @@
-//! The regions of format 1 that were kept: what this and every later release must open. They are also what the fuzz
-//! targets start from.
+//! Regions of format 1 that are kept: this release and every later one must open them. The fuzz targets start from them
+//! too.
 //!
-//! They are never made again. `cargo run -p pagestone-fuzzing --bin fixture` made them, and makes those of a later
-//! format; it overwrites nothing.
+//! They are never made again. `cargo run -p pagestone-fuzzing --bin fixture` made them, and will make those of a later
+//! format. It overwrites nothing.
 
 use flate2::read::GzDecoder;
 use pagestone::region::Identity;
 use std::io::Read;
 use std::sync::LazyLock;
 
-/// Where the fixtures were written: an image that is opened with this identity is the file that its owner left, and
-/// the page cache still has what that owner stored.
+/// The identity with which the fixtures were written. An image that is opened with it counts as the same file on the same
+/// boot: the page cache still has what the owner stored.
 pub const IDENTITY: Identity = Identity::plain(*b"fixture-format-1", 1, 2, 3);
 
 static KILLED: LazyLock<Vec<u8>> =
@@ -20,8 +20,8 @@ static BATCHED: LazyLock<Vec<u8>> =
 static CLOSED: LazyLock<Vec<u8>> =
     LazyLock::new(|| unpack(include_bytes!("../../fixtures/format-1.closed.gz")));
 
-/// A region whose owner was killed: records in the log, some of them under no mark, an object half truncated, one
-/// without a name, a busy frame.
+/// A region whose owner was killed. It has records in the log, some of them not marked, a half truncated object, an object
+/// without a name, and a busy frame.
 #[must_use]
 pub fn killed() -> &'static [u8] {
     &KILLED
@@ -33,7 +33,7 @@ pub fn closed() -> &'static [u8] {
     &CLOSED
 }
 
-/// The first region after a few batches more of the killed owner: lines and a payload in the log.
+/// The killed owner's region after a few more batches: there are lines and a payload in the log.
 #[must_use]
 pub fn batched() -> &'static [u8] {
     &BATCHED

@@ -1,5 +1,5 @@
-//! The check sums and check bits of format 1, written from its description and not from the engine's code: a fuzzer
-//! that repairs them gets past them, and an engine that changes them without a new format is found out.
+//! The check sums and check bits of format 1, written from its description and not from the engine's code. A fuzzer
+//! repairs them to get past them. And an engine that changes them without a new format is found.
 
 use pagestone::media::layout::{BITMAP_FRAMES, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, RootWord, SECTOR_SIZE};
 use pagestone::units::FRAME_SIZE;
@@ -7,19 +7,19 @@ use siphasher::sip::SipHasher13;
 
 /// Bytes of an object record.
 pub const RECORD: usize = 512;
-/// Bytes of its head, which has a check sum of its own, as the name behind it has.
+/// Bytes of the head of a record. It has its own check sum; the name behind it has another.
 const HEAD: usize = 128;
 
 /// What a sealed word is bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Seal {
-    /// The map of object `id`: the first page the word covers without the low `9 * level` bits, and the level.
+    /// The map of object `id`, by the word's level and its first page without the low `9 * level` bits.
     Map {
         /// The object's number.
         id: u64,
         /// The pages.
         prefix: u64,
-        /// 0 maps a page.
+        /// The level: a word of level 0 maps a page.
         level: u32,
     },
     /// The place of the word.
@@ -29,9 +29,9 @@ pub enum Seal {
 /// Bits of a sealed word that hold its value.
 const VALUE_BITS: u32 = 42;
 const VALUE: u64 = (1 << VALUE_BITS) - 1;
-/// Where a word of the directory says what it names, and a root word of a map its height.
+/// The lowest bit of the field in which a word of the directory says what it names.
 pub const TAG: u32 = 40;
-/// See [`TAG`].
+/// The lowest bit of the field in which the root word of a map has its height.
 pub const HEIGHT: u32 = 39;
 
 impl Seal {
@@ -48,20 +48,21 @@ impl Seal {
         (u64::from(linear(value)) >> 10 ^ mix(seed) >> VALUE_BITS) << VALUE_BITS | value
     }
 
-    /// What the word says, were its check bits right.
+    /// The value of a word, whether its check bits are right or not.
     #[must_use]
     pub const fn value(word: u64) -> u64 {
         word & VALUE
     }
 }
 
-/// What every check of a region is bound to.
+/// The salt of a region: all its checks are bound to it.
 #[must_use]
 pub fn salt(image: &[u8]) -> u64 {
     word(image, 104)
 }
 
-/// What the table of groups says of the bitmap of a group: its zero bits, and a seal over its words by their places.
+/// A group's entry in the table of groups: the number of zero bits in its bitmap, and a seal over the bitmap's words and
+/// their places.
 #[must_use]
 pub fn tally(salt: u64, group: u64, bitmap: &[u64]) -> u64 {
     let base = mix(salt ^ mix(group ^ 0x6269_746d_6170));
@@ -71,7 +72,7 @@ pub fn tally(salt: u64, group: u64, bitmap: &[u64]) -> u64 {
     free << 48 | seal & ((1 << 48) - 1)
 }
 
-/// Makes the table of groups say of the first group what its bitmap says.
+/// Makes the entry of the first group match its bitmap.
 pub fn mend_tally(image: &mut [u8]) {
     let bitmap: Vec<_> = (0..512).map(|n| word(image, BITMAP_FRAMES[0].offset() as usize + n * 8)).collect();
     let tally = tally(salt(image), 0, &bitmap);
@@ -138,7 +139,7 @@ pub fn name_hash(key: &[u8; 16], name: &[u8]) -> u64 {
     SipHasher13::new_with_key(key).hash(name)
 }
 
-/// What a page adds to the seal of its object's map.
+/// The part of a page in the seal of its object's map.
 #[must_use]
 pub const fn map_part(salt: u64, tree: u64, page: u64, frame: u64) -> u64 {
     mix(mix(mix(salt ^ mix(tree ^ 0x6d61_7073_6561_6c00)) ^ page) ^ frame) & ((1 << 27) - 1)
@@ -158,7 +159,7 @@ pub fn set_word(image: &mut [u8], at: usize, value: u64) {
     }
 }
 
-/// Makes the sector at `at` whole.
+/// Repairs the check sum of the sector at `at`.
 pub fn mend_sector(image: &mut [u8], at: usize) {
     let Some(sector) = image.get_mut(at..at + SECTOR_SIZE) else { return };
     let (body, sum) = sector.split_at_mut(SECTOR_SIZE - 4);
@@ -173,11 +174,11 @@ pub fn roots(image: &[u8]) -> [usize; 2] {
     [76, 80].map(|at| offset(word(image, at) & u64::from(u32::MAX)))
 }
 
-/// Bytes of a line of the root, and where its sum stands.
+/// Bytes of a line of the root, and the place of its sum.
 const LINE: usize = 64;
 const SUM: usize = LINE - 8;
 
-/// The word that vouches for the line at `at` of the root that begins at `root`: how often it was changed, and its sum.
+/// The check word of the line at `at` of the root that begins at `root`: the number of changes, and the sum.
 fn line_sum(image: &[u8], root: usize, at: usize) -> Option<u64> {
     let line = image.get(at..at + LINE)?;
     let count = &line[SUM + 4..];
@@ -196,7 +197,8 @@ pub fn roots_are_whole(image: &[u8]) -> bool {
     (0..FRAME_SIZE).step_by(LINE).all(|line| roots.iter().any(|root| is_whole(*root, line)))
 }
 
-/// Makes the line of a root whole that holds the byte at `at`, and that of the second root what that of the first one is.
+/// Repairs the line of the root that holds the byte at `at`, and makes the line of the second root equal to that of the
+/// first.
 pub fn mend_root(image: &mut [u8], at: usize) {
     let roots = roots(image);
     let Some(root) = roots.into_iter().find(|root| (*root..root + FRAME_SIZE).contains(&at)) else { return };
@@ -215,14 +217,14 @@ pub fn root(image: &[u8], which: RootWord) -> u64 {
     word(image, roots(image)[0] + which.offset() as usize)
 }
 
-/// Lets both roots say so, and be whole.
+/// Sets a word of both roots, and repairs their lines.
 pub fn set_root(image: &mut [u8], which: RootWord, value: u64) {
     let at = roots(image)[0] + which.offset() as usize;
     set_word(image, at, value);
     mend_root(image, at);
 }
 
-/// The words of a node of the directory, of the busy table or of a map in which nothing is.
+/// The words of an empty node of the directory, of the busy table or of a map.
 #[must_use]
 pub fn empty_node(salt: u64, frame: u64, tree: u64, first: u64) -> Vec<u8> {
     let seal = |n: u64| match tree {
@@ -232,7 +234,7 @@ pub fn empty_node(salt: u64, frame: u64, tree: u64, first: u64) -> Vec<u8> {
     (0..FRAME_SIZE as u64 / 8).flat_map(|n| seal(n).close(salt, 0).to_le_bytes()).collect()
 }
 
-/// Makes both parts of the object record at `at` whole; one that was never used has no name.
+/// Repairs the check sums of both parts of the object record at `at`. A record that was never used has no name.
 pub fn mend_record(image: &mut [u8], at: usize) {
     let seed = [salt(image), (at / RECORD) as u64];
     let seed = seed.iter().fold(0, |sum, word| crc32c::crc32c_append(sum, &word.to_le_bytes()));

@@ -1,4 +1,4 @@
-//! A valid region, damaged, and then used beside guards: whatever a bitmap, a map or a table says, bytes under a shared
+//! A valid region is damaged and then used beside guards: whatever a bitmap, a map or a table says, bytes under a shared
 //! latch do not change.
 
 use crate::edit::{Base, Edit, edited};
@@ -17,7 +17,7 @@ struct Input {
     acts: Many<Act>,
 }
 
-/// One use. Those that change an object leave alone the ones of which a page is guarded: they would wait for the guard.
+/// One operation. Operations that change an object skip objects with a guarded page: they would wait for the guard.
 #[derive(Arbitrary, Clone, Debug)]
 enum Act {
     Guard { object: u8, page: u8 },
@@ -38,7 +38,7 @@ enum Act {
 const LEN_MAX: usize = 50_000;
 static BYTES: [u8; LEN_MAX] = [0xA7; LEN_MAX];
 
-/// A page that is guarded, and what it showed at first.
+/// A guarded page, and its bytes when the guard was taken.
 struct Guarded {
     object: u64,
     range: ReadRange,
@@ -57,7 +57,7 @@ impl Session {
         self.store.open(&names[at].name).map(Some)
     }
 
-    /// An object that may be changed. Two of one number, which only damage makes, are one to the engine.
+    /// An object that may be changed. Damage can give two objects one number; to the engine they are one object.
     fn unguarded(&self, n: u8) -> Result<Option<Object>> {
         let alike = |object: &Object, guarded: &Guarded| (object.id() ^ guarded.object) << 36 == 0;
         Ok(self.open(n)?.filter(|object| !self.guards.iter().any(|guarded| alike(object, guarded))))

@@ -1,5 +1,5 @@
-//! What the fuzz targets do with their input. `fuzz/` lets libFuzzer drive them, `tests/corpus.rs` runs what is kept in
-//! `fuzz/corpus` on stable Rust.
+//! What the fuzz targets do with their input. In `fuzz/` libFuzzer drives them; `tests/corpus.rs` runs the inputs that
+//! are kept in `fuzz/corpus` on stable Rust.
 
 mod anatomy;
 mod any_image;
@@ -43,7 +43,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("operations", operations),
 ];
 
-/// The input that `bytes` stand for.
+/// The input that `bytes` encode.
 fn decode<'a, T: Arbitrary<'a> + Debug>(bytes: &'a [u8]) -> Option<T> {
     let input = T::arbitrary_take_rest(Unstructured::new(bytes)).ok()?;
     show(&input);
@@ -62,7 +62,7 @@ fn show(input: &impl Debug) {
 #[derive(Debug)]
 struct Many<T>(Vec<T>);
 
-/// Elements of a list at most.
+/// The most elements of a list.
 const MANY: usize = 64;
 
 impl<'a, T: Arbitrary<'a>> Arbitrary<'a> for Many<T> {

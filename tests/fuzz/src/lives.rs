@@ -1,4 +1,4 @@
-//! One image, opened again and again: what a life leaves is the next one's image, and no file is needed.
+//! One image, opened again and again: the next life opens what a life leaves. No file is needed.
 
 use crate::fixture;
 use pagestone::Error;
@@ -6,7 +6,7 @@ use pagestone::region::{Region, region_of};
 use pagestone::store::{CloseError, Options, Report, Store};
 use std::sync::Arc;
 
-/// Images stay small: what grows beyond is `NoSpace`.
+/// Images stay small: a growth beyond this is `NoSpace`.
 pub const BYTES_MAX: u64 = 4 << 20;
 
 /// How the targets open an image.
@@ -25,10 +25,10 @@ pub fn killed(store: &Store) -> Vec<u8> {
     bytes(&region(store))
 }
 
-/// Closes the store in order; what it leaves.
+/// Closes the store in order. Returns what it leaves.
 ///
 /// # Errors
-/// The store comes back when it is in use, and with any other error that the close tells.
+/// The close was refused: the error has the store.
 pub fn closed(store: Store) -> Result<Vec<u8>, CloseError> {
     let region = region(&store);
     store.close()?;
@@ -41,7 +41,7 @@ fn bytes(region: &Region) -> Vec<u8> {
     image
 }
 
-/// What opening an image for reading and then `check` say of it.
+/// Opens an image to read it and checks it.
 pub fn examine(image: &[u8]) -> pagestone::Result<Report> {
     options().read_only(true).open_image(image.to_vec())?.check()
 }

@@ -1,5 +1,5 @@
-//! Every operation against a plain model, with pins, reopening and the death of the process in between, on every class
-//! of medium, with a region that can become full.
+//! Every operation is compared with a plain model, with pins, reopenings and deaths of the process in between, on every
+//! class of medium, in a region that can become full.
 
 use crate::{lives, show};
 use arbitrary::Unstructured;
@@ -15,10 +15,10 @@ const PAGES: u64 = 40;
 const SPACE: Space = Space { pages: PAGES, far: false };
 /// Names in play.
 const NAMES: u8 = 5;
-/// Handles that are open at once, and pins.
+/// The most handles that are open at once, and the most pins.
 const HANDLES: usize = 8;
 const PINS: usize = 16;
-/// Steps of an input at most.
+/// The most steps of an input.
 const STEPS_MAX: u16 = 64;
 
 /// The fuzzer's bytes, as a source of choices.
@@ -74,7 +74,7 @@ const STEPS: &[(u64, (&str, Step))] = &[
     ),
 ];
 
-/// A pin, and what it must go on showing once it is detached.
+/// A pin, and the bytes that it must still show after its page is detached.
 struct Held {
     page: PageRef,
     bytes: Vec<u8>,
@@ -104,7 +104,7 @@ impl World {
         self.store.as_ref().expect("it is open between the steps")
     }
 
-    /// An operation that finds no room has changed nothing; any other error is a broken promise.
+    /// Does a step. An operation that finds no room must change nothing. Any other error is a broken promise.
     fn step(&mut self, from: &mut Bytes<'_>) {
         let (name, step) = from.weighted(STEPS);
         show(&name);
@@ -121,7 +121,7 @@ impl World {
         self.model.meaning(&choice, PAGES, self.fresh, name_of).map_or(Ok(()), |op| self.act(&op))
     }
 
-    /// As an operation, on an object that is open and has no name any more.
+    /// As an operation, but on an open object that has lost its name.
     fn nameless(&mut self, kind: Kind, from: &mut Bytes<'_>) -> Result {
         let choice = SPACE.draw(kind, from);
         let nameless = |no: &ObjectNo| self.model.name_of(*no).is_none();
@@ -185,7 +185,7 @@ impl World {
         done
     }
 
-    /// A write found no room: inside the old length, pages that were there may show its bytes.
+    /// A write found no room: pages that were there before, inside the old length, may show its bytes.
     fn half_written(&mut self, no: ObjectNo, at: u64, end: u64) -> Result {
         let content = &self.model.objects[&no];
         let end = end.min(content.len).max(at);
@@ -224,7 +224,7 @@ impl World {
         Ok(())
     }
 
-    /// A batch that makes one object longer and writes to another one, or the same.
+    /// A batch that makes one object longer and writes to the same or to another one.
     fn grow(&mut self, from: &mut Bytes<'_>) -> Result {
         let (Some(first), Some(second)) = (self.some_object(from), self.some_object(from)) else {
             return Ok(());
@@ -271,7 +271,7 @@ impl World {
         }
     }
 
-    /// A page reached by its number and by its address is the page, and all pins are one count.
+    /// A page is the same by its number and by its address, and all its pins are in one count.
     fn alias(&mut self, from: &mut Bytes<'_>) -> Result {
         if self.pins.is_empty() {
             return Ok(());
@@ -293,7 +293,7 @@ impl World {
         Ok(())
     }
 
-    /// A pin that is not detached shows its object; one that is shows what it showed last.
+    /// A pin shows the bytes of its object; after its page is detached, the last bytes that it showed.
     fn check_pins(&mut self) {
         for held in &mut self.pins {
             let now = held.page.read().expect("a pinned page can be read").to_vec();
@@ -315,13 +315,13 @@ impl World {
         let store = self.store.take().expect("open");
         match lives::closed(store) {
             Ok(image) => self.live(image, 0),
-            // A full region that owes work cannot do it before something is deleted: it is left as it stands.
+            // In a full region, work that is owed may need room that only a deletion gives. The store stays as it is.
             Err(CloseError { store, error: Error::NoSpace { .. } }) => self.store = Some(store),
             Err(error) => panic!("closing: {error}"),
         }
     }
 
-    /// The process dies, pins, handles and all; another one opens what it left.
+    /// The process dies, with its pins and handles. Another one opens what it left.
     fn kill(&mut self) {
         let image = lives::killed(self.store());
         self.let_go();
@@ -355,7 +355,7 @@ fn name_of(n: u8) -> String {
     char::from(b'a' + n % NAMES).into()
 }
 
-/// The object reads as its model, and nothing is written past what was read.
+/// Asserts that a read shows the model's bytes, and writes nothing behind them.
 fn read(object: &Object, content: &Content, at: u64, len: usize) {
     let mut found = vec![0xEE; len];
     let n = object.read_at(at, &mut found).expect("a whole region");

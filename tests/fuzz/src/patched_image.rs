@@ -1,4 +1,4 @@
-//! A valid region, damaged, and then used at length as if nothing had happened.
+//! A valid region is damaged, and then used at length as if nothing had happened.
 
 use crate::edit::{Base, Edit, edited};
 use crate::lives;

@@ -1,4 +1,4 @@
-//! What recovery must make of a log, computed as the description of the log says, without the engine.
+//! What recovery must make of a log. It is computed from the description of the log, without the engine.
 
 use crate::format::{empty_node, roots, roots_are_whole, salt, set_word, word};
 use pagestone::media::layout::{FIRST_MOVABLE, LOG_FRAME, LOG_FRAMES_MIN, first_free_frame};
@@ -17,7 +17,7 @@ const PAYLOAD_MAX: usize = 256 * FRAME_SIZE;
 pub struct Valid {
     /// Its number.
     pub sequence: u64,
-    /// Of a mark: what it covers.
+    /// For a mark: the last record that it covers.
     pub covers: Option<u64>,
     /// What it changes.
     pub entries: Vec<Entry>,
@@ -28,17 +28,17 @@ pub enum Entry {
     Word(u64, u64),
     Zero(u64),
     Lines(u64, Vec<u8>),
-    /// Lines that stand in these bytes, which have this sum.
+    /// Lines that lie in these bytes, which have this sum.
     Payload(u64, u32, u32),
     /// An empty node, by its tree and its first word.
     Node(u64, u64, u64),
     /// A word of both roots.
     Root(u64, u64),
-    /// What no opening may take: the last one of its record.
+    /// An entry of a kind that is not known, which no opening may accept. It is the last one of its record.
     Unknown,
 }
 
-/// What the words of a record's entries mean; `None` where they mean nothing. An entry of a kind that is not known is the
+/// Decodes the words of a record's entries; `None` if they have no meaning. An entry of a kind that is not known is the
 /// last one.
 pub fn entries(mut words: &[u64]) -> Option<Vec<Entry>> {
     let mut entries = Vec::new();
@@ -82,13 +82,13 @@ pub fn entries(mut words: &[u64]) -> Option<Vec<Entry>> {
     Some(entries)
 }
 
-/// Whether the byte at this offset lies in a frame that may hold data: not the furniture, not the spare frame at the end.
+/// Whether the bytes lie in frames that may hold data: not in the fixed frames, nor in the spare frame at the end.
 pub fn ordinary(at: u64, len: usize) -> bool {
     let frame = at / FRAME_SIZE as u64;
     frame >= first_free_frame(LOG_FRAMES_MIN).0.into() && frame + 1 < (len / FRAME_SIZE) as u64
 }
 
-/// The lines in a payload; `None` where it is none.
+/// The lines in a payload; `None` if it is not valid.
 fn payload(image: &[u8], at: u64, bytes: u32, sum: u32) -> Option<Vec<(u64, Vec<u8>)>> {
     let bytes =
         image.get(at as usize..at as usize + bytes as usize).filter(|_| bytes as usize <= PAYLOAD_MAX)?;
@@ -126,7 +126,7 @@ impl Targets {
             Entry::Root(..) => return true,
             Entry::Unknown => return false,
             Entry::Lines(at, _) => return self.lines(*at, image.len()),
-            // The payload of a record that is not replayed is not looked at.
+            // The payload of a record that is not replayed is not read.
             Entry::Payload(..) if !accepted => return true,
             Entry::Payload(at, bytes, sum) => {
                 let frames = (0..u64::from(*bytes)).step_by(FRAME_SIZE).map(|n| at + n);
@@ -146,8 +146,8 @@ impl Targets {
     }
 }
 
-/// What recovery must make of the image, `None` if it must refuse it; and how many operations it replays. After the death
-/// of a process it is known which record was the last that was stored.
+/// What recovery must make of the image (`None` if it must refuse it), and how many operations it replays. After the
+/// death of a process, `stored` is the last record whose homes are stored.
 pub fn recovered(image: &[u8], mut records: Vec<Valid>, stored: Option<u64>) -> (Option<Vec<u8>>, u64) {
     if records.iter().any(|record| matches!(record.entries.last(), Some(Entry::Unknown))) {
         return (None, 0);
@@ -183,8 +183,8 @@ pub fn recovered(image: &[u8], mut records: Vec<Valid>, stored: Option<u64>) -> 
     (Some(out).filter(|out| roots_are_whole(out)), replayed)
 }
 
-/// Makes one change; bytes and zeros only where they are `due`. A payload that an earlier record has overwritten is one
-/// that no owner has named.
+/// Makes one change; bytes and zeros only where they are `due`. No owner writes a payload that an earlier record has
+/// overwritten: then `None`.
 fn replay(out: &mut [u8], entry: &Entry, due: bool) -> Option<()> {
     let (salt, roots) = (salt(out), roots(out));
     let mut write = |at: u64, bytes: &[u8]| {
@@ -212,7 +212,7 @@ fn replay(out: &mut [u8], entry: &Entry, due: bool) -> Option<()> {
     Some(())
 }
 
-/// The two images are one, but for the sectors and the log.
+/// Asserts that the two images are equal, except for the sectors and the log.
 pub fn assert_same(found: &[u8], expected: &[u8], who: &str) {
     let root = FIRST_MOVABLE.offset() as usize;
     if found[root..LOG.start] != expected[root..LOG.start] || found[LOG.end..] != expected[LOG.end..] {

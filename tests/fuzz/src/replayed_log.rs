@@ -1,7 +1,7 @@
-//! Recovery of logs that a real owner would not have written: records of any content, chained and summed rightly or
-//! wrongly, behind any header and lease.
+//! Recovery of logs that no real owner would write: records of any content, with right or wrong chains and check sums,
+//! behind any header and lease.
 //!
-//! What must come out is computed in `redo`.
+//! The expected result is computed in `redo`.
 
 use crate::anatomy::Anatomy;
 use crate::edit::{Base, Edit};
@@ -25,7 +25,7 @@ struct Input {
     base: Base,
     tail: Tail,
     lease: Lease,
-    /// Records that were stored home before the crash.
+    /// The number of records that were stored home before the crash.
     applied: u8,
     records: Many<Record>,
     acts: Many<Act>,
@@ -40,7 +40,7 @@ struct Tail {
     position: Number,
 }
 
-/// Most numbers are small, and some are at the end of what there is.
+/// A number: mostly a small one, sometimes one at the end of its range.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Number {
     Small(u16),
@@ -60,15 +60,15 @@ impl Number {
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Lease {
-    /// As the image has it.
+    /// The image's own.
     Left,
-    /// Of this file on this boot, and of this log: the page cache is still there.
+    /// This file on this boot, and this log: the page cache is still there.
     Alive,
     /// The same, after a flush that failed.
     Failed,
-    /// Of another boot.
+    /// Another boot.
     Elsewhere,
-    /// Of an older log.
+    /// An older log.
     Older,
     Torn,
 }
@@ -81,7 +81,7 @@ struct Record {
 
 #[derive(Arbitrary, Debug)]
 enum Content {
-    /// What turns the image into an edited one.
+    /// The changes that make an edited image of this one.
     Edits(Many<Edit>),
     /// Words anywhere.
     Words(Many<(u32, u64)>),
@@ -93,9 +93,9 @@ enum Content {
         prefix: u16,
         level: u8,
     },
-    /// Words of the roots, whatever becomes of their lines.
+    /// Words of the roots, without regard to the sums of their lines.
     Root(Many<(u16, u64)>),
-    /// Covers all records so far, but so many.
+    /// A mark that covers all records so far except the last few.
     Mark(u8),
     MarkAny(u64),
     /// Entries of any bytes.
@@ -120,7 +120,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// An entry. Frames may lie just behind the region, and lines, rarely, behind their frame.
+    /// An entry. A frame may lie just behind the region, and lines, rarely, behind their frame.
     fn words(self, frames: u64) -> Vec<u64> {
         let at = u64::from(self.frame) % (frames + 2) * FRAME_SIZE as u64 + u64::from(self.first % 64) * 64;
         let room = if self.count > 250 { 64 } else { 64 - self.first % 64 };
@@ -145,11 +145,11 @@ enum Flaw {
     Count(u8),
 }
 
-/// Writes records into the image, and keeps those that hold together.
+/// Writes records into the image, and keeps those that form a chain.
 struct Writer<'a> {
     image: &'a mut Vec<u8>,
     anatomy: &'a Anatomy,
-    /// The image as the records so far would leave it.
+    /// The image after the records so far.
     ahead: Vec<u8>,
     epoch: u64,
     sequence: u64,
@@ -215,11 +215,11 @@ impl Writer<'_> {
         self.predecessor = sum;
     }
 
-    /// Edits what the records so far lead to; the words that are other ones now.
+    /// Edits the image after the records so far. Returns the words that have changed.
     fn edit(&mut self, edits: &[Edit]) -> Vec<(u64, u64)> {
         let mut before = BTreeMap::new();
         for edit in edits {
-            // What vouches for a word lies in the same sector.
+            // The check sum over a word lies in the same sector.
             let Some(at) = edit.place(self.ahead.len(), self.anatomy).map(|place| place.at & !511) else {
                 continue;
             };
@@ -239,7 +239,7 @@ impl Writer<'_> {
             Content::Edits(edits) => {
                 let (changed, [first, second]) = (self.edit(&edits.0), roots(self.image));
                 let in_frame = |root: usize, at: u64| (root..root + FRAME_SIZE).contains(&(at as usize));
-                // The second root follows the first.
+                // The second root is changed like the first.
                 let changed = changed.into_iter().filter(|(at, _)| !in_frame(second, *at));
                 let change = |(at, value): (u64, u64)| match in_frame(first, at) {
                     true => vec![6 << 56 | (at - first as u64), value],
@@ -278,7 +278,7 @@ impl Writer<'_> {
         pieces.iter().map(|piece| piece.words(self.anatomy.frames)).collect()
     }
 
-    /// Writes a payload, where nothing but ordinary frames are hit, and gives the entry that names it.
+    /// Writes a payload, if it lies in frames that may hold data, and returns the entry that names it.
     fn payload(&mut self, frame: u64, pieces: &[Piece], rotten: u8) -> Vec<u64> {
         let at = frame % (self.anatomy.frames + 2) * FRAME_SIZE as u64;
         let bytes: Vec<u8> = self.lines(pieces).concat().iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -300,7 +300,7 @@ impl Writer<'_> {
 }
 
 impl Input {
-    /// The image, the records in it that form a chain, and the last one that the cursor calls stored.
+    /// The image, the records in it that form a chain, and the last one whose homes are stored by the cursor's word.
     fn build(&self) -> (Vec<u8>, Vec<Valid>, u64) {
         let mut image = self.base.image();
         let ahead = image.clone();
@@ -404,7 +404,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// The opening after a recovery finds nothing left to do.
+/// Asserts that the opening after a recovery finds nothing left to do.
 fn recovers_once(image: Vec<u8>, expected: &[u8]) {
     match lives::options().open_image(image) {
         Ok(store) => {

@@ -1,5 +1,5 @@
-//! Using a store that may be damaged: whatever happens to it, calls return, with errors at worst. One that `check`
-//! found clean gives none that blames the medium, and stays clean.
+//! Uses a store that may be damaged. Calls always return, with errors at worst. In a store that `check` found clean, no
+//! error blames the medium, and the store stays clean.
 
 use crate::lives::{self, blames_the_medium};
 use arbitrary::Arbitrary;
@@ -8,7 +8,7 @@ use pagestone::store::{CloseError, Object, Store};
 use pagestone::units::{PageIndex, Pfn, PfnRange};
 use pagestone::{Error, Result};
 
-/// One use.
+/// One operation.
 #[derive(Arbitrary, Clone, Debug)]
 pub enum Act {
     Open { object: u8 },
@@ -54,9 +54,9 @@ impl At {
     }
 }
 
-/// Most bytes that one act writes or reads.
+/// The most bytes that one operation writes or reads.
 const LEN_MAX: usize = 9000;
-/// What a buffer holds before it is read into.
+/// The content of a buffer before a read.
 static UNREAD: [u8; LEN_MAX] = [0xEE; LEN_MAX];
 
 /// A store in use.
@@ -64,18 +64,18 @@ pub struct Session {
     store: Option<Store>,
     objects: Vec<Object>,
     pins: Vec<PageRef>,
-    /// `check` found nothing: what blames the medium from now on is a finding of the fuzzer.
+    /// `check` found nothing: from now on, an error that blames the medium is a finding of the fuzzer.
     trusted: bool,
 }
 
 impl Session {
-    /// Begins to use `store`, which is what `check` says.
+    /// Begins to use `store`. `trusted`: `check` found it clean.
     #[must_use]
     pub fn new(store: Store, trusted: bool) -> Self {
         Self { store: Some(store), objects: Vec::new(), pins: Vec::new(), trusted }
     }
 
-    /// Does all of it, looks at everything, and closes the store.
+    /// Does all the operations, reads everything, and closes the store.
     pub fn run(mut self, acts: &[Act]) {
         for act in acts {
             let done = self.act(act);
@@ -110,7 +110,7 @@ impl Session {
         self.store.as_ref().ok_or(Error::Closed)
     }
 
-    /// An open object, or the one of the store's that this number picks.
+    /// An open object, or another object of the store, picked by this number.
     fn object(&mut self, n: u8) -> Result<Object> {
         if let Some(object) = pick(&self.objects, n) {
             return Ok(object.clone());
@@ -209,7 +209,7 @@ impl Session {
         Ok(())
     }
 
-    /// Dies, and lives on with what that leaves.
+    /// Lets the process die, and opens what that leaves.
     fn kill(&mut self) -> Result {
         let image = lives::killed(self.store()?);
         self.let_go();
@@ -248,13 +248,13 @@ impl Session {
     }
 }
 
-/// Reads, and sees that nothing but what was read is written to the buffer.
+/// Reads, and asserts that nothing behind the read bytes is written to the buffer.
 fn read(object: &Object, at: At, len: usize) -> Result {
     let mut bytes = UNREAD[..len.min(LEN_MAX)].to_vec();
     let at = at.of(object.len());
     let n = object.read_at(at, &mut bytes)?;
     assert_eq!(n as u64, (bytes.len() as u64).min(object.len().saturating_sub(at)), "a short read");
-    // One comparison of two slices: a loop over bytes would be most of what the fuzzer does.
+    // One comparison of two slices: a loop over bytes would take most of the fuzzer's time.
     assert!(bytes[n..] == UNREAD[n..bytes.len()], "bytes past the end were written");
     Ok(())
 }

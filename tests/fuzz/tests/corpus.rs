@@ -1,12 +1,12 @@
-//! Every input that is kept runs on stable Rust as well: what the fuzzer has found once stays fixed, and a target that
-//! does not build or run is noticed without nightly.
+//! Every kept input runs on stable Rust too. So a fault that the fuzzer has found stays mended, and a target that does
+//! not build or run is noticed without a nightly compiler.
 
 use pagestone_fuzzing::TARGETS;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Bytes of all that is kept.
+/// The most bytes of all kept inputs.
 const BYTES_MAX: u64 = 1 << 20;
 
 fn corpus() -> PathBuf {
@@ -21,7 +21,7 @@ fn inputs(target: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// Runs a target's inputs; one that fails is named.
+/// Runs a target's inputs, and names the one that fails.
 fn run(target: &str) {
     let (_, run) = TARGETS.iter().find(|(name, _)| *name == target).expect("a target");
     let inputs = inputs(target);
@@ -81,7 +81,7 @@ fn the_corpus_is_small_and_every_target_has_its_part() {
     assert_eq!(folders.collect::<BTreeSet<_>>(), BTreeSet::from(targets));
 }
 
-/// The targets of libFuzzer are these.
+/// The targets here are those that libFuzzer has.
 #[test]
 fn every_target_is_built_for_the_fuzzer() {
     let manifest = fs::read_to_string(corpus().join("../Cargo.toml")).unwrap();

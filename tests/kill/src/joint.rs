@@ -1,13 +1,14 @@
 //! Transactions over several databases: the round's own, one in another region, and a plain file of SQLite's own VFS.
 //!
-//! What SQLite promises of them depends on the journal: with `DELETE` or `TRUNCATE` and not `synchronous=OFF` there is a
-//! super-journal, and they are in all databases or in none. Else each database has them whole or not, by itself.
+//! What SQLite promises for them depends on the journal. With `DELETE` or `TRUNCATE`, and not with `synchronous=OFF`,
+//! there is a super-journal, and each is in all databases or in none. Otherwise each database by itself has it whole or
+//! not at all.
 
 use crate::workload::{Orders, payload};
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 
-/// One transaction in so many is joint.
+/// One transaction in this many is joint.
 const EVERY: u64 = 8;
 /// The databases, by the names they are attached under.
 pub const DATABASES: [&str; 3] = ["main", "other", "plain"];
@@ -24,17 +25,17 @@ pub fn last_joint(number: u64) -> u64 {
     number - number % EVERY
 }
 
-/// Whether all databases have a transaction or none.
+/// Whether SQLite promises that all databases have a transaction or none.
 pub fn is_promised(journal: &str, sync: &str) -> bool {
     journal != "WAL" && sync != "OFF"
 }
 
-/// Where the other two are, beside the round's own.
+/// The paths of the other two databases.
 pub fn companions(region: &Path) -> [PathBuf; 2] {
     [region.with_extension("other.pgs"), region.with_extension("plain.sqlite")]
 }
 
-/// Attaches the other two to a connection of the first. `parameters` are those of its region.
+/// Attaches the other two to a connection of the first. `parameters` are those of the region.
 pub fn attach(db: &Connection, region: &Path, parameters: &str) -> rusqlite::Result<()> {
     let [other, plain] = companions(region);
     let uris =
@@ -45,7 +46,7 @@ pub fn attach(db: &Connection, region: &Path, parameters: &str) -> rusqlite::Res
     Ok(())
 }
 
-/// Makes the tables, each by a transaction of its own; and has every database journal as told.
+/// Makes the tables, each in a transaction of its own, and sets the journal mode of every database.
 pub fn prepare(db: &Connection, orders: &Orders) -> rusqlite::Result<()> {
     for name in DATABASES {
         db.pragma_update(Some(name), "journal_mode", &orders.journal)?;
@@ -55,7 +56,7 @@ pub fn prepare(db: &Connection, orders: &Orders) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Writes the transaction to all three; `more` is what else it does in the first one.
+/// Writes the transaction to all three databases. `more` is the rest of its work in the first one.
 pub fn write(
     db: &mut Connection,
     writer: u32,
@@ -73,7 +74,7 @@ pub fn write(
     transaction.commit()
 }
 
-/// The last joint transaction of a writer that a database has; 0 if it has none. The error is what is wrong with it.
+/// The last joint transaction of a writer that a database has; 0 if it has none. An error says what is wrong with it.
 pub fn head(db: &Connection, name: &str, writer: u32) -> Result<u64, String> {
     let table = format!("SELECT count(*) FROM {name}.sqlite_schema WHERE name = 'joint'");
     let words = |e: rusqlite::Error| format!("{name}: {e}");
@@ -104,7 +105,7 @@ pub struct Said {
 }
 
 impl Said {
-    /// What is wrong with its heads in the three databases, if anything is: `own` is its last transaction in the first one.
+    /// What is wrong with its heads in the three databases, if anything. `own` is its last transaction in the first one.
     pub fn weigh(&self, heads: [u64; 3], own: u64, promised: bool) -> Option<String> {
         let lawful = |(head, known): (&u64, u64)| {
             (known.max(self.acknowledged)..=last_joint(self.begun)).contains(head)
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(said([16; 3], 0, 24).weigh([16, 16, 16], 23, true), None);
         assert!(said([16; 3], 0, 24).weigh([24, 16, 24], 24, true).is_some());
         assert_eq!(said([16; 3], 0, 24).weigh([24, 16, 24], 24, false), None);
-        // And stays torn in the next round.
+        // A torn transaction stays torn in the next round.
         assert_eq!(said([24, 16, 24], 0, 26).weigh([24, 16, 24], 25, false), None);
     }
 

@@ -1,4 +1,4 @@
-//! After the kill: what is in the region, held against what was acknowledged.
+//! After the kill: compares what is in the region with what was acknowledged.
 
 use crate::joint;
 use crate::life::Ledger;
@@ -9,8 +9,8 @@ use pagestone::units::Durability;
 use rusqlite::Connection;
 use std::path::Path;
 
-/// What a kill may leave of sectors that were being written, the last step of formatting first of all; their other
-/// copies stand, and the recovery repairs them.
+/// Findings about sectors that a kill may leave torn, above all in the last step of a format. Their other copies are
+/// whole, and the recovery repairs them.
 const TORN: [&str; 3] = ["superblock-copy", "log-header-copy", "lease"];
 
 /// What is known to be in a region after a round.
@@ -71,7 +71,7 @@ impl Verdict {
     }
 }
 
-/// Looks at the region before, during and after its recovery.
+/// Examines the region before, during and after its recovery.
 pub fn judge(plan: &Plan, region: &Path, ledger: &Ledger, known: &mut Known) -> Verdict {
     let Ledger { vacuums, checkpoints, batches, .. } = *ledger;
     let mut verdict = Verdict { vacuums, checkpoints, batches, ..Verdict::default() };
@@ -85,7 +85,7 @@ pub fn judge(plan: &Plan, region: &Path, ledger: &Ledger, known: &mut Known) -> 
         verdict.broken(format!("the worker {why}"));
     }
     if !region.exists() {
-        // Killed before it made the region: nothing was acknowledged, or it is lost.
+        // The process was killed before it made the region. Anything acknowledged is lost.
         verdict.lost += ledger.acknowledged.iter().sum::<u64>();
         if verdict.lost > 0 {
             verdict.findings.push("the region is gone".into());
@@ -103,7 +103,7 @@ pub fn judge(plan: &Plan, region: &Path, ledger: &Ledger, known: &mut Known) -> 
     verdict
 }
 
-/// `pagestone check`, which changes nothing.
+/// Runs `pagestone check`, which changes nothing.
 fn check(plan: &Plan, region: &Path, when: &str, allowed: &[&str], verdict: &mut Verdict) {
     if !region.exists() {
         // The other region is made after the first one.
@@ -152,7 +152,7 @@ fn open_and_weigh(
     let tables: u64 =
         db.query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table'", [], |r| r.get(0))?;
     if tables == 0 {
-        // Killed before its first transaction.
+        // The process was killed before its first transaction.
         let lost = ledger.acknowledged.iter().sum::<u64>();
         if lost > 0 {
             verdict.lost += lost;
@@ -192,7 +192,8 @@ fn weigh_joint(
     known.joint[w] = heads;
 }
 
-/// One writer's rows: each transaction that should be there is, whole, and no other. Returns its head.
+/// Examines one writer's rows: each transaction that should be there is there, whole, and no other is. Returns the
+/// writer's head.
 fn weigh(db: &Connection, writer: u32, ledger: &Ledger, verdict: &mut Verdict) -> rusqlite::Result<u64> {
     let w = writer as usize;
     let head = head(db, writer)?;

@@ -10,15 +10,15 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// What each writer said.
+/// What each writer has printed.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// Last transaction begun, by writer.
     pub begun: [u64; WRITERS as usize],
     /// Last transaction acknowledged, by writer.
     pub acknowledged: [u64; WRITERS as usize],
-    /// Last joint transaction acknowledged in this round, by writer. (A later one of its own does not acknowledge it: where
-    /// nothing is promised, one that was torn by a kill stays so.)
+    /// Last joint transaction acknowledged in this round, by writer. (A later transaction in one database does not
+    /// acknowledge it: where nothing is promised, a transaction that a kill tore stays torn.)
     pub joint: [u64; WRITERS as usize],
     /// VACUUMs done.
     pub vacuums: u64,
@@ -26,7 +26,7 @@ pub struct Ledger {
     pub checkpoints: u64,
     /// Batches committed, at least.
     pub batches: u64,
-    /// Why the worker gave up, if it did: never expected.
+    /// Why the worker failed, if it did.
     pub failed: Option<String>,
 }
 
@@ -36,7 +36,7 @@ impl Ledger {
         Self { begun: known.heads, acknowledged: known.heads, ..Self::default() }
     }
 
-    /// Takes one line down.
+    /// Notes one line.
     fn enter(&mut self, line: &str) {
         match line {
             VACUUMED => return self.vacuums += 1,
@@ -63,8 +63,8 @@ impl Ledger {
         match kind {
             Some("begin") => {
                 let acknowledged = self.acknowledged[w];
-                // A second life of the round goes on behind what the first one acknowledged, or that was lost: the
-                // same rows would be written again and nothing would be missing in the end.
+                // A second life of the round begins behind what the first one acknowledged. If it begins earlier, that
+                // was lost; the same rows would be written again, and nothing would be missing in the end.
                 if transaction <= acknowledged {
                     self.failed = Some(format!(
                         "began {transaction} of writer {writer} again: {acknowledged} was acknowledged and is lost"
@@ -83,7 +83,7 @@ impl Ledger {
     }
 }
 
-/// Starts a worker, kills it `after` its start, and takes down what it had said.
+/// Starts a worker, kills it `after` its start, and notes what it has printed.
 pub fn live_and_die(plan: &Plan, region: &Path, after: Duration, ledger: &mut Ledger) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|e| format!("finding this program: {e}"))?;
     let (parameters, seed) = (plan.parameters(), plan.seed.to_string());
@@ -94,7 +94,7 @@ pub fn live_and_die(plan: &Plan, region: &Path, after: Duration, ledger: &mut Le
     thread::sleep(after);
     let killed = worker.kill();
     worker.rest().iter().for_each(|line| ledger.enter(line));
-    // A panic, an abort or a signal of its own is a finding, and not the kill that was asked for.
+    // If the worker ended by a panic, an abort or another signal, and not by this kill, that is a finding.
     ledger.failed = ledger.failed.take().or(killed.err());
     Ok(())
 }

@@ -17,7 +17,7 @@ use std::io::{ErrorKind, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// A run of so many rounds is not without maintenance by chance.
+/// In a run of this many rounds maintenance must have happened: its absence is no chance.
 const TELLING: u32 = 50;
 
 /// Kill a database process at random moments, and look at what is left.
@@ -76,7 +76,7 @@ fn run(cli: &Cli) -> Result<bool, String> {
         if !verdict.clean() {
             println!("round {round} ({plan}):");
             verdict.findings.iter().for_each(|f| println!("  {f}"));
-            // What is wrong stays wrong: the next round of this plan starts from nothing.
+            // A broken region stays broken, so the next round of this plan starts without one.
             media.set_aside(&region, round)?;
             done.remove(&region);
         }
@@ -104,7 +104,7 @@ fn run(cli: &Cli) -> Result<bool, String> {
     Ok(sum.clean() && !idle)
 }
 
-/// One round: one kill, or two with the second one in mid-recovery; then the verdict.
+/// One round: one kill, or two of which the second comes during the recovery; then the verdict.
 fn play(plan: &Plan, region: &Path, known: &mut judge::Known) -> Result<Verdict, String> {
     let mut ledger = life::Ledger::starting_from(known);
     for moment in &plan.kills {
@@ -117,7 +117,7 @@ fn play(plan: &Plan, region: &Path, known: &mut judge::Known) -> Result<Verdict,
 struct Media {
     disk: PathBuf,
     memory: Option<tempfile::TempDir>,
-    /// Ends with the run; there is none if the regions are kept.
+    /// The folder that ends with the run; none if the regions are kept.
     temporary: Option<tempfile::TempDir>,
 }
 
@@ -135,7 +135,7 @@ impl Media {
         Ok(Self { disk: disk.path().to_owned(), memory, temporary: Some(disk) })
     }
 
-    /// If the regions are kept, those in memory join the others; the medium is part of their names.
+    /// If the regions are kept, copies those in memory to the others. The medium is part of their names.
     fn keep(&self) -> Result<(), String> {
         let (None, Some(memory)) = (&self.temporary, &self.memory) else { return Ok(()) };
         let copy = || -> std::io::Result<()> {

@@ -18,7 +18,7 @@ const EARLY_US: u64 = 30_000;
 pub enum Medium {
     /// A file of a disk file system, made durable by `fdatasync`.
     File,
-    /// A file of tmpfs that is told to count as persistent memory.
+    /// A file of tmpfs that is to count as persistent memory.
     CacheLine,
 }
 
@@ -33,14 +33,14 @@ pub struct Plan {
     pub medium: Medium,
     /// Whether SQLite reads by pins (`mmap_size`).
     pub pins: bool,
-    /// Seeds what the worker does.
+    /// The seed of the worker's choices.
     pub seed: u64,
     /// When to kill, after each start.
     pub kills: Vec<Duration>,
 }
 
 impl Plan {
-    /// Round `number`: all combinations come in turn, the rest is drawn.
+    /// The plan of round `number`: all combinations come in turn, the rest is drawn.
     pub fn draw(seed: u64, number: u32, memory: bool) -> Self {
         let mut random = Random::of(seed, u64::from(number));
         let n = number as usize;
@@ -59,12 +59,12 @@ impl Plan {
         }
     }
 
-    /// The region's file: rounds of one combination go on with one region.
+    /// The name of the region's file. Rounds of one combination use the same region.
     pub fn name(&self) -> String {
         format!("{}-{}-{:?}.pgs", self.journal, self.sync, self.medium).to_lowercase()
     }
 
-    /// How SQLite is asked to open it: query parameters.
+    /// The query parameters with which SQLite opens it.
     pub fn parameters(&self) -> String {
         let assume = if self.medium == Medium::CacheLine { "&assume=cacheline" } else { "" };
         format!("vfs={}{assume}", pagestone_sqlite::VFS)

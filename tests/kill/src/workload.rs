@@ -1,4 +1,4 @@
-//! What the process does that is killed: writers, a reader, checkpoints and VACUUM, all at once.
+//! The work of the process that is killed: writers, a reader, checkpoints and VACUUM, all at once.
 
 use crate::joint;
 use pagestone_kit::child::say;
@@ -10,25 +10,25 @@ use std::time::Duration;
 
 /// Writing threads.
 pub const WRITERS: u32 = 2;
-/// Each writer keeps the rows of so many of its last transactions.
+/// Each writer keeps the rows of this many of its last transactions.
 pub const KEPT: u64 = 60;
 const BUSY: Duration = Duration::from_secs(60);
-/// So small a cache spills in mid-transaction.
+/// A cache so small that a transaction spills before its commit.
 const CACHE_PAGES: i64 = 24;
 
-/// Said of a VACUUM that was done.
+/// Printed after a VACUUM.
 pub const VACUUMED: &str = "vacuumed";
-/// Said of a checkpoint that completed.
+/// Printed after a checkpoint that completed.
 pub const CHECKPOINTED: &str = "checkpointed";
-/// Said with the number of batches that the first region has committed in this life.
+/// Printed before the number of batches that the first region has committed in this life.
 pub const BATCHED: &str = "batched ";
 
-/// What the process is told.
+/// The orders for the process.
 #[derive(clap::Args, Clone)]
 pub struct Orders {
     /// The region.
     pub region: PathBuf,
-    /// How to open it: query parameters.
+    /// The query parameters with which to open it.
     #[arg(long)]
     pub parameters: String,
     /// `PRAGMA journal_mode`.
@@ -40,7 +40,7 @@ pub struct Orders {
     /// Read by pins.
     #[arg(long)]
     pub pins: bool,
-    /// What maintenance does when.
+    /// The seed of what maintenance does and when.
     #[arg(long)]
     pub seed: u64,
 }
@@ -60,12 +60,12 @@ pub fn payload(writer: u32, transaction: u64, part: u64) -> Vec<u8> {
     (0..len).map(|i| (seed >> (i % 7 * 8)) as u8 ^ i as u8).collect()
 }
 
-/// What SQLite is asked to open.
+/// The URI that SQLite opens.
 pub fn uri(region: &Path, parameters: &str) -> String {
     format!("file:{}?{parameters}", region.display())
 }
 
-/// A connection as all of them have it.
+/// A connection, set up as all of them.
 pub fn connect(uri: &str) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
@@ -134,8 +134,8 @@ fn prepare(orders: &Orders) -> rusqlite::Result<()> {
     joint::prepare(&db, orders)
 }
 
-/// A connection for joint transactions. Others must not have the databases attached: SQLite begins a transaction in all
-/// of them, and commits none by batch.
+/// A connection for joint transactions. Other connections must not have the databases attached: SQLite would begin a
+/// transaction in all of them, and commit none by batch.
 fn connect_jointly(orders: &Orders) -> rusqlite::Result<Connection> {
     let db = connect_as_told(orders)?;
     joint::attach(&db, &orders.region, &orders.parameters)?;
@@ -228,13 +228,13 @@ fn batches(db: &Connection) -> rusqlite::Result<u64> {
     Ok(found.and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
-/// Waits as long as writers do: between them and the reader, a short wait never ends well.
+/// Waits as long as writers do: beside the writers and the reader, a shorter wait would nearly always time out.
 fn vacuum(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(BUSY)?;
     db.execute_batch("VACUUM")
 }
 
-/// What is said of a checkpoint that completed; one that was blocked, or had nothing to do, is not told of.
+/// The line about a checkpoint that completed; none if it was blocked, or had nothing to do.
 fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<Option<&'static str>> {
     db.busy_timeout(Duration::from_millis(20))?;
     let (busy, frames, copied): (i64, i64, i64) =

@@ -1,4 +1,5 @@
-//! Processes that work, say what they did, and are killed: this program once more in a role, or another program.
+//! Child processes that work, print what they did, and are killed. A child is this program once more, in a role, or another
+//! program.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,15 +11,15 @@ use std::time::{Duration, Instant};
 
 const ROLE: &str = "PAGESTONE_TEST_ROLE";
 const PLACE: &str = "PAGESTONE_TEST_PLACE";
-/// A process that says nothing for so long hangs, unless it is said to be slower.
+/// A process that prints nothing for so long hangs, unless [`Child::silent_for`] says otherwise.
 const SILENCE: Duration = Duration::from_secs(240);
 
-/// What a process was started for.
+/// The role in which a process was started.
 #[derive(Clone, Debug)]
 pub struct Role {
-    /// What it is.
+    /// Its name.
     pub name: String,
-    /// What it has to know; perhaps nothing.
+    /// Its arguments; may be empty.
     pub about: String,
     /// The file or folder that it works on.
     pub place: PathBuf,
@@ -35,7 +36,7 @@ pub fn role() -> Option<Role> {
     Some(Role { name: name.to_owned(), about: about.to_owned(), place })
 }
 
-/// This program in a role: its name, and behind a blank what it has to know.
+/// A command that runs this program in a role: the role's name and, behind a blank, its arguments.
 ///
 /// # Panics
 /// The program has no path.
@@ -51,7 +52,7 @@ pub fn play<'c>(command: &'c mut Command, role: &str, place: &Path) -> &'c mut C
     command.env(ROLE, role).env(PLACE, place)
 }
 
-/// As [`again`], of a program with the usual test harness: the test named `test` asks for its [`role`].
+/// As [`again`], for a program with the usual test harness: the test named `test` asks for its [`role`].
 #[must_use]
 pub fn again_as(test: &str, role: &str, place: &Path) -> Command {
     let mut command = again(role, place);
@@ -68,10 +69,10 @@ pub fn under(program: &str, options: &[impl AsRef<OsStr>], command: &Command) ->
     whole
 }
 
-/// Says something to the process that listens, at once: the next moment may be the last. A line is one write.
+/// Prints a line for the process that listens, at once and by one write: this process may be killed at any moment.
 ///
 /// # Panics
-/// The listener has gone.
+/// When no process listens any more.
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush()).expect("there is a listener");
@@ -84,7 +85,7 @@ pub fn wait_for_death() -> ! {
     }
 }
 
-/// A process that is listened to. Killed when dropped.
+/// A process whose output is read. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Child {
     process: process::Child,
@@ -109,7 +110,7 @@ impl Child {
         Self { process, input, lines, silence: SILENCE }
     }
 
-    /// It may say nothing for so long.
+    /// Allows it to be silent for so long.
     #[must_use]
     pub fn silent_for(mut self, silence: Duration) -> Self {
         self.silence = silence;
@@ -122,10 +123,10 @@ impl Child {
         self.process.id()
     }
 
-    /// Its next line; `None` when it will say nothing more.
+    /// Its next line; `None` when it has closed its output.
     ///
     /// # Panics
-    /// It hangs.
+    /// When it hangs.
     pub fn line(&mut self) -> Option<String> {
         match self.lines.recv_timeout(self.silence) {
             Ok(line) => Some(line),
@@ -136,7 +137,7 @@ impl Child {
         }
     }
 
-    /// Its next line that starts so; `None` when there will be none.
+    /// Its next line with this beginning; `None` if there will be none.
     pub fn hears(&mut self, start: &str) -> Option<String> {
         std::iter::from_fn(|| self.line()).find(|line| line.starts_with(start))
     }
@@ -149,7 +150,7 @@ impl Child {
     /// Writes a line to its standard input.
     ///
     /// # Panics
-    /// It does not listen.
+    /// When it does not read.
     pub fn tell(&mut self, line: &str) {
         let told = self.input.as_mut().map(|input| writeln!(input, "{line}").and_then(|()| input.flush()));
         told.expect("it has an input").expect("it listens");
@@ -161,10 +162,10 @@ impl Child {
         unsafe { libc::kill(self.id() as libc::pid_t, signal) };
     }
 
-    /// SIGKILL: it gets no chance to tidy up.
+    /// Kills it by SIGKILL, so that it cannot tidy up.
     ///
     /// # Errors
-    /// It had ended by itself.
+    /// When it had ended by itself.
     pub fn kill(&mut self) -> Result<(), String> {
         let status = self.process.kill().and_then(|()| self.process.wait());
         match status {
@@ -173,10 +174,10 @@ impl Child {
         }
     }
 
-    /// How it ends by itself.
+    /// Waits until it ends by itself.
     ///
     /// # Panics
-    /// It cannot be waited for.
+    /// When it cannot be waited for.
     pub fn end(&mut self) -> ExitStatus {
         self.input = None;
         self.process.wait().expect("it ends")
@@ -190,7 +191,7 @@ impl Drop for Child {
     }
 }
 
-/// Whole lines only: what a kill tore off at the end was not said. Empty ones say nothing.
+/// Calls `each` for every whole line that is not empty. A line that a kill has torn does not count.
 fn hear(from: impl Read, mut each: impl FnMut(String) -> bool) {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
@@ -203,10 +204,10 @@ fn hear(from: impl Read, mut each: impl FnMut(String) -> bool) {
     }
 }
 
-/// Runs a process to its end, and collects what it says; one that takes longer than `limit` is killed, and `None`.
+/// Runs a process to its end, and collects what it prints. If it takes longer than `limit`, it is killed; then `None`.
 ///
 /// # Panics
-/// It cannot be started.
+/// When it cannot be started.
 pub fn finish(command: &mut Command, limit: Duration) -> Option<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

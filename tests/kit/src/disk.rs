@@ -1,4 +1,4 @@
-//! Small disks: folders in memory, and file systems of a test's own, which no other thread sees.
+//! Small disks: folders in memory, and file systems that only the test's own thread sees.
 
 use crate::skip::skipped;
 use std::ffi::CString;
@@ -9,25 +9,25 @@ use std::process::Command;
 use std::ptr;
 use tempfile::TempDir;
 
-/// A folder in memory; none where there is no such thing.
+/// A folder in memory; none where that is not possible.
 #[must_use]
 pub fn memory() -> Option<TempDir> {
     tempfile::tempdir_in("/dev/shm").ok()
 }
 
-/// A folder in memory, where there is such a thing: a sync costs nothing there.
+/// A folder in memory where that is possible, since a sync costs nothing there; otherwise a folder on the disk.
 ///
 /// # Panics
-/// There is no room for a folder.
+/// When there is no room for a folder.
 #[must_use]
 pub fn quick() -> TempDir {
     memory().unwrap_or_else(|| tempfile::tempdir().expect("there is room for a folder"))
 }
 
-/// Takes the calling thread into a name space of mounts of its own: nothing is left behind however it ends.
+/// Gives the calling thread a name space of mounts of its own, so that nothing stays mounted however the thread ends.
 ///
 /// # Errors
-/// Why that is not allowed.
+/// Says why that is not possible.
 pub fn private_mounts() -> Result<(), &'static str> {
     // SAFETY: plain calls; the strings are constants that end in NUL.
     let rc = unsafe { libc::unshare(libc::CLONE_NEWNS) };
@@ -41,7 +41,7 @@ pub fn private_mounts() -> Result<(), &'static str> {
     if rc == 0 { Ok(()) } else { Err("the mounts of this machine cannot be made private") }
 }
 
-/// A disk for a test, mounted for the calling thread alone; `None`, said aloud, where `make` cannot have it.
+/// A disk for a test, mounted for the calling thread alone; `None`, said aloud, where it cannot be made.
 pub fn mounted(what: &str, make: impl FnOnce() -> io::Result<Mounted>) -> Option<Mounted> {
     let disk =
         private_mounts().map_err(str::to_owned).and_then(|()| make().map_err(|error| error.to_string()));
@@ -59,7 +59,7 @@ fn c_path(path: &Path) -> CString {
 }
 
 impl Mounted {
-    /// A file system in memory that takes `bytes`.
+    /// A file system in memory with room for `bytes`.
     ///
     /// # Errors
     /// It cannot be mounted.
@@ -67,7 +67,7 @@ impl Mounted {
         Self::tmpfs_with(at, &format!("size={bytes}"))
     }
 
-    /// One with options.
+    /// A file system in memory with options.
     ///
     /// # Errors
     /// It cannot be mounted.
@@ -104,7 +104,7 @@ impl Mounted {
         Ok(Self { at: at.to_owned() })
     }
 
-    /// Folders over each other: what is written goes to `upper`.
+    /// An overlay of folders: what is written goes to `upper`.
     ///
     /// # Errors
     /// It cannot be mounted.
@@ -119,7 +119,7 @@ impl Mounted {
         Ok(Self { at: at.to_owned() })
     }
 
-    /// A folder, seen at another place too.
+    /// Shows a folder at another place too.
     ///
     /// # Errors
     /// It cannot be mounted.
@@ -174,7 +174,7 @@ pub fn make_btrfs(image: &Path, bytes: u64) -> io::Result<()> {
     run(Command::new("mkfs.btrfs").args(["-q", "-f"]).arg(image), 0)
 }
 
-/// What an administrator does with a file system that has seen errors.
+/// Repairs an `ext4` that has seen errors, as an administrator would.
 ///
 /// # Errors
 /// The program is missing, or failed.
@@ -182,7 +182,7 @@ pub fn mend_ext4(image: &Path) -> io::Result<()> {
     run(Command::new("e2fsck").args(["-fy"]).arg(image), 1)
 }
 
-/// Runs a program that ends with at most `code`.
+/// Runs a program whose exit code is at most `code`.
 fn run(command: &mut Command, code: i32) -> io::Result<()> {
     let ended = command.output()?;
     if ended.status.code().is_some_and(|ended| ended <= code) {

@@ -1,21 +1,21 @@
-//! Children made by `fork`: what a thread of theirs inherits, and what the process lacks.
+//! Children made by `fork`.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Forks a child that runs `body` beside this process and then ends, or ends by a signal after so many seconds (0: never).
-/// Why `body` failed it says on standard error. Its number.
+/// Forks a child that runs `body` beside this process and then ends. After so many seconds a signal ends it (0: never).
+/// If `body` fails, the child prints why on standard error. Returns the child's number.
 ///
 /// # Panics
-/// There can be no child.
+/// When there can be no child.
 pub fn beside(seconds: u32, body: impl FnOnce() -> Result<(), String>) -> libc::pid_t {
-    // SAFETY: the child runs what the caller wants to see in one, and leaves by `_exit`.
+    // SAFETY: the child runs only the caller's `body`, and leaves by `_exit`.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no child: {}", std::io::Error::last_os_error());
     if child != 0 {
         return child;
     }
-    // SAFETY: ends a child that hangs, whatever the parent does at this signal.
+    // SAFETY: the default action of the signal ends a child that hangs, whatever handler the parent has.
     unsafe { libc::signal(libc::SIGALRM, libc::SIG_DFL) };
     // SAFETY: as above.
     unsafe { libc::alarm(seconds) };
@@ -24,14 +24,14 @@ pub fn beside(seconds: u32, body: impl FnOnce() -> Result<(), String>) -> libc::
     if let Err(why) = &why {
         let _ = writeln!(std::io::stderr(), "a child: {why}");
     }
-    // SAFETY: ends the child without what its parent runs at its end.
+    // SAFETY: ends the child without the parent's exit handlers.
     unsafe { libc::_exit(i32::from(why.is_err())) }
 }
 
-/// Runs `body` in a forked child, which ends by a signal after so many seconds.
+/// Runs `body` in a forked child. After so many seconds a signal ends it.
 ///
 /// # Errors
-/// How the child ended, unless well: the signal and the exit code.
+/// If the child failed: the signal and the exit code.
 pub fn in_child(seconds: u32, body: impl FnOnce() -> Result<(), String>) -> Result<(), (i32, i32)> {
     match wait(beside(seconds, body)) {
         0 => Ok(()),
@@ -42,7 +42,7 @@ pub fn in_child(seconds: u32, body: impl FnOnce() -> Result<(), String>) -> Resu
 /// Waits for the end of a child.
 ///
 /// # Panics
-/// It is no child of this process.
+/// When it is no child of this process.
 pub fn wait(child: libc::pid_t) -> i32 {
     loop {
         let mut status = -1;

@@ -1,4 +1,4 @@
-//! What test programs and benchmarks share, and what knows nothing of Pagestone.
+//! Helpers that test programs and benchmarks share. They know nothing of Pagestone.
 
 pub mod child;
 pub mod disk;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// A limit that was changed; as it was before when this is dropped.
+/// A limit that was changed. A drop restores the limit as it was before.
 #[derive(Debug)]
 pub struct Limit {
     what: libc::__rlimit_resource_t,
@@ -10,7 +10,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Sets the limit `what` (`libc::RLIMIT_...`). Beyond what the process may ask for needs the rights of root.
+    /// Sets the limit `what` (`libc::RLIMIT_...`). Beyond the process's hard limit this needs the rights of root.
     ///
     /// # Errors
     /// The operating system's.
@@ -24,7 +24,7 @@ impl Limit {
         Ok(Self { what, before })
     }
 
-    /// The limit is to last as long as the process.
+    /// Keeps the limit for as long as the process lives.
     pub fn for_good(self) {
         std::mem::forget(self);
     }
@@ -32,7 +32,7 @@ impl Limit {
 
 impl Drop for Limit {
     fn drop(&mut self) {
-        // What was allowed before is allowed again.
+        // This cannot fail: the limit before was allowed.
         let _ = change(self.what, self.before);
     }
 }

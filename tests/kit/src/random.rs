@@ -15,7 +15,7 @@ impl Random {
         Self(mix(seed ^ GAMMA))
     }
 
-    /// One of many sequences of `seed`: a thread's, a round's.
+    /// One of many sequences of `seed`, as for a thread or a round.
     #[must_use]
     pub const fn of(seed: u64, stream: u64) -> Self {
         Self::new(seed ^ mix(!stream))
@@ -28,7 +28,7 @@ impl Random {
         mix(self.0)
     }
 
-    /// A number below `limit`, without a division; 0 if there is none.
+    /// A number below `limit`, without a division; 0 if `limit` is 0.
     #[inline]
     pub fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.next_u64()) * u128::from(limit)) >> 64) as u64
@@ -42,12 +42,12 @@ impl Random {
     /// One of `items`.
     ///
     /// # Panics
-    /// There is none.
+    /// When there are none.
     pub fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as u64) as usize]
     }
 
-    /// Puts `items` in an order that nothing guesses.
+    /// Puts `items` into a random order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last as u64 + 1) as usize);
@@ -63,7 +63,7 @@ impl Random {
     }
 }
 
-/// Spreads each bit over all others, and no two numbers to one (the finaliser of SplitMix64).
+/// Spreads each bit over all others. No two numbers give the same result. (The finaliser of SplitMix64.)
 #[must_use]
 #[inline]
 pub const fn mix(z: u64) -> u64 {

@@ -1,4 +1,5 @@
-//! Rounds of a process that is this program again, commits, says what it did, and is killed.
+//! Rounds in which a process commits, prints what it did, and is killed. The process, the victim, is this program once
+//! more.
 
 use crate::child::{Child, again, role, say};
 use crate::disk;
@@ -8,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-/// What work, or a look at it, comes to.
+/// The result of work, or of a look at it.
 pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// What a round, or its victim, works with.
+/// The orders for a round and its victim.
 #[derive(Debug)]
 pub struct Orders {
     /// The region's file.
@@ -22,7 +23,7 @@ pub struct Orders {
     pub manner: usize,
 }
 
-/// What a victim said before it was killed.
+/// What a victim printed before it was killed.
 #[derive(Debug)]
 pub struct Said {
     /// The last transaction begun; 0: none.
@@ -43,7 +44,7 @@ impl Said {
     /// Whether a transaction may be the last that is there.
     ///
     /// # Errors
-    /// It was not acknowledged, or one behind it was.
+    /// When it was never begun, or a later one was acknowledged.
     pub fn allows(&self, head: u64) -> Outcome {
         if head < self.acknowledged || (self.begun != 0 && head > self.begun) {
             return Err(format!("transaction {head} is the last that is there; {self:?}").into());
@@ -52,12 +53,12 @@ impl Said {
     }
 }
 
-/// Says that a transaction begins.
+/// Prints that a transaction begins.
 pub fn begin(number: u64) {
     say(&format!("begin {number}"));
 }
 
-/// Says that a transaction has returned.
+/// Prints that a transaction has returned.
 pub fn acknowledge(number: u64) {
     say(&format!("ack {number}"));
 }
@@ -83,7 +84,7 @@ pub fn play(
     let seed = fresh_seed();
     println!("seed {seed:#x}");
     let (disk, memory) = (tempfile::tempdir()?, disk::memory());
-    // By medium: what is there.
+    // By medium: the last transaction that is known to be there.
     let mut heads = [0; 2];
     for round in 0..rounds {
         let lines = round % 2 == 1 && memory.is_some();
@@ -102,7 +103,7 @@ fn live_and_die(orders: &Orders, head: u64, mut chance: Random) -> Outcome<Said>
     let medium = if orders.lines { "lines" } else { "file" };
     let mut victim = Child::start(&mut again(&format!("{medium} {}", orders.manner), &orders.region));
     let mut said = Said { begun: 0, acknowledged: head };
-    // So many lines later, soon: where there are none, it opens, or recovers from the last kill.
+    // The kill comes some lines later. After no line at all, the victim is still opening or recovering.
     for _ in 0..chance.below(8) {
         said.enter(&victim.line().ok_or("the victim says nothing more")?);
     }

@@ -1,11 +1,12 @@
-//! The long run of the crash-state explorer: mixed workloads of ever new seeds, on every medium, until so many distinct
-//! crash states were recovered and found lawful. `make crash`.
+//! `make crash`: the long run of the crash-state explorer. Mixed workloads of new seeds run on every medium until the given
+//! number of distinct crash states were recovered and found lawful.
 //!
-//! With `--break RULE` the store breaks a rule, and the run shows whether mixed work alone would find that. It does, by
-//! seed 20, also for those that need luck: a mark before its data (`MarkFirst`) by the picks that keep what was stored
-//! last; a torn header (`HeaderTorn`) because the store was used before, so that its other copy is really an older one; a
-//! frame reused under a pin (`ReuseBeforeUnpin`) because pins are held over cuts and looked at; a sync that returns before
-//! another's flush (`SyncEarlier`) by three threads that mostly sync, held up at fences.
+//! With `--break RULE` the store breaks a rule, and the run shows whether mixed work alone finds that. It does, by seed
+//! 20, even for rules that need luck. A mark before its data (`MarkFirst`) is found by picks that keep what was stored
+//! last. A torn header (`HeaderTorn`) is found because the store was used before, so that the other copy is really an
+//! older one. A frame reused under a pin (`ReuseBeforeUnpin`) is found because pins are held over cuts and looked at. A
+//! sync that returns before another sync's flush (`SyncEarlier`) is found by three threads that mostly sync, held up at
+//! fences.
 //!
 //! ```text
 //! crash [--states 60000] [--seed 1] [--only SEED] [--break RULE]
@@ -57,8 +58,8 @@ struct Options {
 }
 
 impl Options {
-    /// One image in so many begins a life that is crashed, too. In a very long run they are fewer: its time is for the
-    /// states of the first life.
+    /// One image in this many begins a life that is crashed too. In a very long run there are fewer of these: its time is
+    /// for the states of the first life.
     fn deeper_every(&self) -> u64 {
         if self.states > 200_000 { 256 } else { 48 }
     }
@@ -101,7 +102,7 @@ fn one(seed: u64, options: &Options) -> Report {
     let mut report = attempt(&script, MEDIA[medium], seed, options);
     if let Some(story) = report.violation.take() {
         let fails = |script: &Script| attempt(script, MEDIA[medium], seed, options).violation;
-        // A bug that was planted is known.
+        // A planted bug is known: its workload need not be shrunk.
         let patience = if options.broken.is_some() { Duration::ZERO } else { PATIENCE };
         report.violation = Some(tell(&shrink(&script, story, patience, fails)));
     }

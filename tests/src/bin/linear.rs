@@ -1,5 +1,5 @@
-//! `make linear`: many histories of each kind, of real threads; built with `--cfg pagestone_shuttle`, on schedules that
-//! are chosen. `linear [histories of each kind] [first seed] [kind]`
+//! `make linear`: many histories of each kind, of real threads. Built with `--cfg pagestone_shuttle`, shuttle chooses the
+//! schedules. `linear [histories of each kind] [first seed] [kind]`
 
 use pagestone_tests::linear::{KINDS, Kind, Shape};
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 #[cfg(not(pagestone_shuttle))]
 const WHAT: &str = "histories of real threads";
 
-/// Histories that were explained, and the first that was not.
+/// The number of histories that could be explained, and the first that could not.
 #[cfg(not(pagestone_shuttle))]
 fn explore(kind: Kind, rounds: u64, seed: u64) -> (u64, Option<String>) {
     for n in 0..rounds {
@@ -41,7 +41,7 @@ fn explore(kind: Kind, rounds: u64, seed: u64) -> (u64, Option<String>) {
 #[cfg(pagestone_shuttle)]
 const WHAT: &str = "schedules";
 
-/// As without shuttle; each workload on a few dozen schedules.
+/// As without shuttle, but each workload runs on a few dozen schedules.
 #[cfg(pagestone_shuttle)]
 fn explore(kind: Kind, rounds: u64, seed: u64) -> (u64, Option<String>) {
     use pagestone_tests::schedules::{Choice, Sweep, sweep};

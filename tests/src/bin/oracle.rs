@@ -1,5 +1,5 @@
-//! The long run of the whole-store model: cases of ever new seeds until so many steps were taken, or one went wrong.
-//! `make oracle`.
+//! `make oracle`: the long run of the whole-store model. Cases of new seeds run until the given number of steps were
+//! taken, or one failed.
 //!
 //! ```text
 //! oracle [--steps 2000000] [--seed 1] [--threads 2]
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Cases that one seed stands for.
+/// The number of cases of one seed.
 const CASES: u32 = 200;
 
 struct Options {

@@ -1,5 +1,5 @@
-//! Schedules of several threads on one store, and the crash states of each; then one rule after the other is switched
-//! off, and a case must notice. `make shuttle`.
+//! `make shuttle`: schedules of several threads on one store, and the crash states of each. Then one rule after the other
+//! is switched off, and a case must fail.
 //!
 //! ```text
 //! shuttle [--schedules 100] [--seed 1] [--only WORDS]
@@ -64,7 +64,7 @@ mod run {
         }
     }
 
-    /// Runs the turns: how many there were, their schedules, and those that were not as they must be.
+    /// Runs the cases about turns. Returns how many there were, how many schedules, and how many cases failed.
     fn take_turns(options: &Options) -> (usize, u64, u64) {
         let mut turns = turns();
         turns.retain(|one| options.only.as_ref().is_none_or(|words| one.name.contains(words)));

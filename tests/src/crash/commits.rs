@@ -1,5 +1,4 @@
-//! Power cuts under the commits of a database on a store: every sort of crash image is opened again by the database's
-//! own code.
+//! Power cuts during the commits of a database on a store: the database's own code opens each crash image again.
 
 use super::life::{HOME, rebooted, scaled};
 use super::recover::check;
@@ -11,13 +10,13 @@ use pagestone::units::Durability;
 use pagestone_explorer::{Crash, Event, Judge, Plan, Report, State, Trace, explore};
 use std::sync::Arc;
 
-/// What work or its judge comes to.
+/// The result of work or of its judge.
 pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// Work that commits on a store. It marks in the recorder that it begins, with nothing committed but what commits need
-/// to be made, and then each commit that returned.
+/// Work that commits on a store. First it makes what commits need. Then it puts a mark into the recorder: one when the
+/// commits begin, and one for each commit that has returned.
 pub type Work = fn(&Store, &Recorder) -> Outcome;
-/// Which commit is the last that is there; they are numbered from 1. Everything of it and of those before must be whole.
+/// Returns the last commit that is there; commits are numbered from 1. That commit and all before it must be whole.
 pub type Weigh = fn(&Store) -> Outcome<u64>;
 
 struct Commits {
@@ -25,7 +24,7 @@ struct Commits {
     weigh: Weigh,
 }
 
-/// As the rig's, with room for a database.
+/// The rig's options, with room for a database.
 fn options(rig: &Rig, identity: Identity) -> Options {
     rig.options(identity).max_size(32 << 20)
 }
@@ -73,7 +72,7 @@ pub fn cut_power(class: Durability, states: u64, work: Work, weigh: Weigh) -> Re
 /// Demands that no image contradicts the commits that had returned.
 ///
 /// # Panics
-/// With the story of the first that does.
+/// With the story of the first image that does.
 pub fn holds(class: Durability, states: u64, work: Work, weigh: Weigh) {
     let report = cut_power(class, states, work, weigh);
     if let Some(story) = report.violation {

@@ -1,4 +1,5 @@
-//! Lives of a region: recorded, crashed, recovered by the real code, lived on, and crashed again.
+//! Lives of a region: each is recorded, crashed and recovered by the real code; then the next life begins, and is crashed
+//! too.
 
 use super::place;
 use super::run::outcome;
@@ -22,14 +23,14 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Something that a case says at some moment: an acknowledgement, or anything its check wants to know. What begins
-/// with `~` is known only as long as no power loss happens.
+/// Something that a case says at some moment: an acknowledgement, or anything that its check needs. A fact that begins
+/// with `~` is forgotten at a power loss.
 pub type Fact = &'static str;
 
-/// Frames of the log in these cases: the fewest, so that it wraps soon.
+/// Frames of the log in these cases: the fewest possible, so that it wraps soon.
 pub const LOG_FRAMES: u32 = 4;
 
-/// Where the region's first life is lived.
+/// The identity of the region's first life.
 pub const HOME: Identity = Identity::plain([1; 16], 7, 8, 9);
 
 /// The same file after the machine has started again.
@@ -56,11 +57,11 @@ pub fn options(class: Durability, identity: Identity, recorder: Option<Arc<Recor
     }
 }
 
-/// One life of a log: what a case's actors work with.
+/// One life of a log, with which the threads of a case work.
 pub struct Life {
     /// The real log.
     pub log: Log,
-    /// What hears it.
+    /// What records it.
     pub recorder: Arc<Recorder>,
     /// Where its threads can be stopped.
     pub gate: Arc<Gate>,
@@ -104,7 +105,8 @@ impl Life {
         self.set(&words)
     }
 
-    /// Stores a frame's first word as its new owner's and appends the record that links it: `words` say so.
+    /// Stores the new owner's value to a frame's first word, and appends the record that links the frame by setting
+    /// `words`.
     pub fn publish(&self, frame: u32, words: &[(u64, u64)]) -> Sequence {
         let memory = self.log.region().memory();
         let offset = scratch(frame).offset();
@@ -129,7 +131,7 @@ impl Life {
         self.log.commit(upto).expect("the commit succeeds");
     }
 
-    /// A word as recovered, or as appended.
+    /// A word, as recovered or as appended.
     #[must_use]
     pub fn word(&self, n: u64) -> u64 {
         self.log.read(word(n)).expect("inside the region")
@@ -141,15 +143,15 @@ impl Life {
         self.log.region().memory().load(scratch(frame).offset()).expect("inside the region")
     }
 
-    /// Lets the next file operation of this kind fail.
+    /// Makes the next file operation of this kind fail.
     pub fn fail(&self, operation: FileOperation) {
         self.recorder.fail_next(operation, 0);
     }
 }
 
-/// What a frame's first word holds before it is linked anew.
+/// The first word of a frame before the frame is linked anew.
 pub const OLD: u64 = 0x01d;
-/// What its new owner stores there.
+/// The word that its new owner stores there.
 pub const NEW: u64 = 0x2e3;
 
 /// Byte offset of a case's word `n`.
@@ -164,11 +166,11 @@ pub fn scratch(frame: u32) -> FrameNo {
     FrameNo(place::FIRST_FREE.0 + 4 + frame)
 }
 
-/// What a check looks at: a life just after its recovery.
+/// What a check examines: a life just after its recovery.
 pub struct Found<'a> {
     /// The recovered log.
     pub life: &'a Life,
-    /// Everything said and still known.
+    /// All facts that were said and are still known.
     pub facts: &'a BTreeSet<Fact>,
 }
 
@@ -178,10 +180,10 @@ impl Found<'_> {
     pub fn has(&self, fact: Fact) -> bool {
         self.facts.contains(fact)
     }
-    /// An acknowledged word is there.
+    /// Checks that an acknowledged word is there.
     ///
     /// # Errors
-    /// It is lost.
+    /// When it is lost.
     pub fn needs(&self, fact: Fact, n: u64, lawful: &[u64]) -> Result<(), String> {
         let value = self.life.word(n);
         if self.has(fact) && !lawful.contains(&value) {
@@ -189,10 +191,10 @@ impl Found<'_> {
         }
         Ok(())
     }
-    /// A frame that a word links does not show its former owner's bytes.
+    /// Checks that a frame that a word links does not show its former owner's bytes.
     ///
     /// # Errors
-    /// It does.
+    /// When it does.
     pub fn no_leak(&self, n: u64, frame: u32) -> Result<(), String> {
         let content = self.life.content(frame);
         if self.life.word(n) != 0 && content == OLD {
@@ -202,16 +204,16 @@ impl Found<'_> {
     }
 }
 
-/// A schedule: which thread does what, and what must hold at every end.
+/// A schedule: which thread does what, and what must hold after every crash.
 #[derive(Clone, Copy)]
 pub struct Case {
     /// A life before the first, with all rules kept and an end in order.
     pub before: fn(&Life),
     /// The first life.
     pub run: fn(&Life),
-    /// What a later life does before it is crashed, too.
+    /// What a later life does before it is crashed too.
     pub after: fn(&Life),
-    /// Crashes in a row.
+    /// The number of crashes in a row.
     pub crashes: u32,
     /// What must hold whenever the region is opened.
     pub check: fn(&Found<'_>) -> Result<(), String>,
@@ -257,7 +259,7 @@ impl Case {
                 return Report { violation: Some(format!("{first}")), ..Report::default() };
             }
         }
-        // What is broken is looked for until it is found.
+        // A broken rule is searched for until a crash shows it.
         let limit = match (broken, self.crashes) {
             (Some(_), 1) => 4000,
             (Some(_), _) => 1000,
@@ -281,7 +283,7 @@ impl Case {
     }
 }
 
-/// So many states, or in a long run (`PAGESTONE_CRASH=long`) many more.
+/// The number of states, or many more in a long run (`PAGESTONE_CRASH=long`).
 #[must_use]
 pub fn scaled(states: u64) -> u64 {
     let long = std::env::var_os("PAGESTONE_CRASH").is_some_and(|value| value == "long");
@@ -307,15 +309,15 @@ struct Judgement<'a> {
     class: Durability,
     cell: usize,
     rules: Rules,
-    /// Where the life that is judged was lived.
+    /// The identity of the life that is judged.
     identity: Identity,
     /// Crashes still allowed, the one being judged included.
     left: u32,
-    /// What former lives have said.
+    /// The facts of former lives.
     known: BTreeSet<Fact>,
     said: Vec<Fact>,
     deeper: u64,
-    /// One state in so many is lived on and crashed again.
+    /// From one state in this many a next life begins and is crashed.
     deeper_every: u64,
     /// States of each such life.
     limit_below: u64,

@@ -1,9 +1,9 @@
-//! Recorded runs and what must hold after a crash of one. The explorer (`pagestone_explorer`, and its page) shows every
-//! lawful crash image; each is recovered here by the real code and judged.
+//! Recorded runs, and what must hold after a crash of one. The explorer (`pagestone_explorer`, see its README) shows
+//! crash images that the medium allows. Here the real code recovers each, and the result is judged.
 //!
-//! [`life`] has cases written by hand over records of the log, [`script`] draws mixed workloads of a store, [`run`] records
-//! them, [`oracle`] knows what must hold, [`recover`] asks it, [`shrink`] makes one that fails small, [`commits`] is for
-//! databases on a store.
+//! [`life`] has cases written by hand over records of the log. [`script`] draws mixed workloads of a store, [`run`]
+//! records them, [`oracle`] says what must hold, [`recover`] asks it, and [`shrink`] makes a failing workload small.
+//! [`commits`] is for databases on a store.
 
 pub mod commits;
 pub mod life;

@@ -1,10 +1,11 @@
 //! What must hold after a crash of a scripted workload.
 //!
-//! The log is one sequence and a commit covers a prefix of it. So the names and sizes found must be those after
-//! some number of operations of each thread, no fewer than the last acknowledged sync covers, and closed under
-//! "returned before the other began". A byte shows a version that its object wrote there: no older than the last
-//! acknowledged sync of it, no older than what the metadata found rules out. After the death of the process
-//! everything that returned is there. A batch that had not returned is there whole or not at all; one that had is there.
+//! The log is one sequence, and a commit covers a prefix of it. So the names and sizes that are found must be those after
+//! some number of operations of each thread. The numbers are not smaller than the last acknowledged sync covers. If an
+//! operation is among them, so is each one that had returned before it began. A byte shows a version that its object
+//! wrote there: not older than the last acknowledged sync of the object, and not older than the metadata that was found
+//! allows. After the death of the process everything that had returned is there. A batch that had returned is there, and
+//! one that had not is there whole or not at all.
 
 use super::script::{Fill, Names, ObjectNo, Op, Script, Subject, owner_of};
 use pagestone_explorer::Crash;
@@ -37,12 +38,12 @@ pub(crate) fn parts_of(label: u64) -> (usize, usize, bool) {
     ((label >> 32) as usize, (label as u32 >> 1) as usize, label & 1 == 1)
 }
 
-/// What is known after so many marks. All numbers count operations of a thread.
+/// What is known after a number of marks. All numbers count operations of a thread.
 #[derive(Clone, Debug, Default)]
 struct Known {
     begun: Vec<usize>,
     ended: Vec<usize>,
-    /// Covered by an acknowledged sync: metadata of each thread, and bytes of each object.
+    /// What an acknowledged sync covers: metadata of each thread, and bytes of each object.
     committed: Vec<usize>,
     synced: Vec<usize>,
     /// Whether what this life found is durable: the metadata, and each object's bytes.
@@ -54,9 +55,9 @@ struct Known {
 pub struct Oracle {
     script: Script,
     known: Vec<Known>,
-    /// For each thread and operation: what had returned, per thread, when it began.
+    /// For each thread and operation: how many operations of each thread had returned when it began.
     before: Vec<Vec<Vec<usize>>>,
-    /// Identities that the run was given for its objects.
+    /// The identities that the store gave to the run's objects.
     ids: HashMap<ObjectNo, u64>,
     allowed: HashMap<(ObjectNo, Place), Vec<Segment>>,
 }
@@ -79,8 +80,8 @@ struct Segment {
 }
 
 impl Oracle {
-    /// The oracle of a run whose marks came in this order. `durable`: what the script begins with would survive a
-    /// power loss; else it is only what the death of a process has left.
+    /// The oracle of a run whose marks came in this order. `durable`: what the script begins with would survive a power
+    /// loss. Otherwise only the death of a process has left it.
     #[must_use]
     pub fn new(script: Script, marks: &[u64], ids: HashMap<ObjectNo, u64>, durable: bool) -> Self {
         let threads = script.parts.len();
@@ -128,8 +129,8 @@ impl Oracle {
         format!("t{thread} op {number} {verb}: {:?}", self.script.parts[thread].ops[number])
     }
 
-    /// Compares a recovered store with what must hold after `marks` marks. On `Ok`, how many operations of each thread
-    /// the store shows; `None` if that cannot be told, because nothing of what this life found need be durable yet.
+    /// Compares a recovered store with what must hold after `marks` marks. Returns how many operations of each thread the
+    /// store shows; `None` if that is unknown, because what this life found need not be durable yet.
     ///
     /// # Errors
     /// The first thing that does not hold.
@@ -198,7 +199,7 @@ impl Oracle {
     ) -> Result<Vec<usize>, String> {
         let threads = self.script.parts.len();
         if let Some((name, ..)) = listing.iter().find(|l| owner_of(&l.0).is_none_or(|t| t >= threads)) {
-            return Err(format!("nobody ever made an object named {name:?}"));
+            return Err(format!("no operation made an object named {name:?}"));
         }
         let fits = |thread: usize, count: usize| {
             let names = &self.script.parts[thread].names[count];
@@ -216,7 +217,7 @@ impl Oracle {
             Crash::Power | Crash::Dropped => known.committed.clone(),
             Crash::Death => known.ended.clone(),
         };
-        // The least fixpoint: what one thread shows can only ask for more of the others.
+        // The least fixpoint: what one thread shows can only demand more of the others.
         loop {
             let start = prefix.clone();
             for thread in 0..threads {
@@ -267,7 +268,7 @@ impl Oracle {
         let (mut there, mut missing) = (None, None);
         for &(object, offset, len) in pieces {
             let bytes = shown.get(&object).map_or(&[][..], Vec::as_slice);
-            // Of a word, bytes 4 and 5 say whose it is.
+            // Bytes 4 and 5 of a word name its operation.
             for at in (offset / 8 * 8..offset + len)
                 .step_by(8)
                 .filter(|at| at + 4 >= offset && at + 6 <= offset + len)
@@ -312,9 +313,9 @@ fn acknowledge(script: &Script, op: &Op, covered: &[usize], now: &mut Known) {
     let objects = match op {
         Op::Sync(object) => *object as usize..*object as usize + 1,
         Op::SyncAll => 0..script.objects.len(),
-        // A range covers names and sizes, and too few bytes to be worth keeping account of.
+        // The range covers names and sizes, and too few bytes to keep account of.
         Op::SyncRange(..) => 0..0,
-        // Its own bytes are accounted for as such.
+        // The bytes of a batch are accounted for as those of a batch.
         Op::Batch(_) => 0..0,
         _ => return,
     };
@@ -377,7 +378,7 @@ fn fits(fill: Fill, object: ObjectNo, index: u64, word: u64, mask: u64, found: &
         Fill::Zero => 0,
         Fill::Pattern(op) => pattern::word(object, op, index),
         Fill::Found => word_of(found, index * 8, index * 8 + 8).0,
-        // Each byte is zero or what the object holds there, of whatever operation.
+        // Each byte is zero, or what any operation has written there.
         Fill::Own => {
             let own = pattern::word(object, 0, index).to_le_bytes();
             let is_own = |(i, &byte): (usize, &u8)| byte == 0 || matches!(i, 4 | 5) || byte == own[i];

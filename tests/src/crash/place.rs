@@ -1,4 +1,4 @@
-//! What lies where, for stories and for schedules that wait for an event at some place.
+//! Names of places in a region, for stories and for schedules that wait for an event at some place.
 
 use pagestone::media::layout::{
     BITMAP_FRAMES, CURSOR_OFFSET, DIRECTORY_FRAME, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, LEASE_OFFSET,

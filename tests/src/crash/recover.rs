@@ -1,4 +1,4 @@
-//! Recovers crash images with the real store and lets the oracle compare.
+//! Recovers crash images with the real store, and compares the result with the oracle.
 
 use super::life::{failed_lease, rebooted, snapshot};
 use super::oracle::{Oracle, View};
@@ -12,11 +12,10 @@ use pagestone_explorer::{Crash, Judge, Plan, State, Trace, explore_on};
 use pagestone_kit::random::Random;
 use std::ops::Range;
 
-/// What a power loss may leave of sectors that were being written; their other copies stand, and the next change
-/// repairs them.
+/// Findings about sectors that a power loss may leave torn. Their other copies are whole, and the next change repairs them.
 const TORN: [&str; 3] = ["superblock-copy", "log-header-copy", "lease"];
 
-/// What the next life does before it is crashed, too: few operations, most of them to be synced.
+/// What the next life does before it is crashed too: few operations, most of them synced.
 const NEXT_LIFE: Shape = Shape { threads: 1, ops: 7, objects: 4, pages: 4, sync_every: 3, batch_every: 8 };
 
 /// Judges crash images of one run.
@@ -25,18 +24,18 @@ pub struct StoreJudge<'a> {
     pub rig: Rig,
     /// What must hold.
     pub oracle: &'a mut Oracle,
-    /// Where the life that crashed was lived.
+    /// The identity of the life that crashed.
     pub identity: Identity,
-    /// One image in so many is recovered with a recorder, worked with, and crashed again; 0: none.
+    /// One image in this many is recovered with a recorder, worked with, and crashed again; 0: none.
     pub deeper_every: u64,
-    /// One image in so many is walked whole.
+    /// One image in this many is checked whole.
     pub check_every: u64,
-    /// Distinct states of those second crashes.
+    /// The distinct states of those second crashes.
     pub deeper: u64,
-    /// What must hold after a power loss while this life has not begun to change anything, if it is the life after the
-    /// death of a process: the former life's oracle, and its marks.
+    /// For a life after the death of a process: the former life's oracle and its marks. They say what must hold after a
+    /// power loss before this life has changed anything.
     pub former: Option<(&'a mut Oracle, usize)>,
-    /// Decides which images those are.
+    /// Chooses those images.
     pub dice: Random,
 }
 
@@ -56,8 +55,8 @@ impl<'a> StoreJudge<'a> {
         }
     }
 
-    /// Recovers the image once more, works, and crashes that life everywhere, its recovery included. The next life has
-    /// an oracle of its own: it begins with what this one's oracle has found lawful.
+    /// Recovers the image once more, works, and crashes that life everywhere, even in its recovery. The next life has an
+    /// oracle of its own, which begins with what this one's oracle has found lawful.
     fn again(&mut self, state: &State<'_>, identity: Identity, prefix: &[usize]) -> Result<(), String> {
         let medium = state.next_life();
         let base = medium.current().0.to_vec();
@@ -92,7 +91,7 @@ impl<'a> StoreJudge<'a> {
         report.violation.map_or(Ok(()), |story| Err(format!("IN THE NEXT LIFE: {story}\n  AND BEFORE THAT:")))
     }
 
-    /// What the oracle says to a recovered store.
+    /// Compares a recovered store with the oracle.
     fn compare(&mut self, store: &Store, state: &State<'_>) -> Result<Option<Vec<usize>>, String> {
         let mut view = Recovered(store);
         match &mut self.former {
@@ -108,7 +107,7 @@ fn open(rig: &Rig, identity: Identity, image: &[u8]) -> Result<Store, String> {
     rig.options(identity).open_image(image.to_vec()).map_err(|e| format!("opening fails: {e}"))
 }
 
-/// Walks the whole medium.
+/// Checks the whole medium.
 ///
 /// # Errors
 /// The first defect that no crash may leave.

@@ -22,14 +22,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Whose bytes lie in the free frames of a used store: no object of a script's.
+/// The object whose bytes lie in the free frames of a used store. No script has this object.
 const FORMER: ObjectNo = 0x7fff;
 const FORMER_BYTES: u64 = 8 << 12;
 
 /// The store of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Rig {
-    /// The class its region is taken to have.
+    /// The class that its region is assumed to have.
     pub class: Durability,
     /// Frames of its log.
     pub log_frames: u32,
@@ -50,7 +50,7 @@ impl Rig {
         Self { rules: self.rules.breaking(rule), ..self }
     }
 
-    /// How its region is opened at `identity`.
+    /// The options with which its region is opened at `identity`.
     pub fn options(&self, identity: Identity) -> Options {
         Store::options().assume(self.class).identity(identity).rules(self.rules).max_size(4 << 20)
     }
@@ -76,7 +76,7 @@ impl Rig {
         Ok(outcome(&Trace { base, events: recorder.take(), class: self.class }))
     }
 
-    /// Everything that making an empty store does to an empty file.
+    /// Records how an empty store is made of an empty file.
     ///
     /// # Errors
     /// The store's.
@@ -88,7 +88,7 @@ impl Rig {
     }
 }
 
-/// The bytes that a trace leaves behind when nothing crashes.
+/// The bytes that a trace leaves without a crash.
 #[must_use]
 pub fn outcome(trace: &Trace) -> Vec<u8> {
     let mut medium = Medium::new(&trace.base, trace.class, 8);
@@ -96,12 +96,12 @@ pub fn outcome(trace: &Trace) -> Vec<u8> {
     medium.current().0.to_vec()
 }
 
-/// What the pinned pages show is their objects' to the last, though they were cut off meanwhile.
+/// Asserts that pinned pages show bytes of their objects until the end, even if they were cut off meanwhile.
 fn show_their_own(hands: &Hands) -> Result<(), String> {
     for (object, pin) in &hands.pins {
         let page = pin.read().map_err(|e| e.to_string())?;
         let [low, high] = (object + 1).to_le_bytes();
-        // Operations end anywhere: any byte of a word may still be zero.
+        // Operations end anywhere in a word: any byte of it may still be zero.
         let own = |word: &[u8]| [0, low].contains(&word[6]) && [0, high].contains(&word[7]);
         if let Some(word) = page.chunks_exact(8).find(|word| !own(word)) {
             return Err(format!("a pinned page of object {object} shows foreign bytes: {word:x?}"));
@@ -114,7 +114,7 @@ fn show_their_own(hands: &Hands) -> Result<(), String> {
 pub struct Live {
     /// The store.
     pub store: Store,
-    /// What hears it.
+    /// What records it.
     pub recorder: Arc<Recorder>,
     /// Where its threads can be stopped.
     pub gate: Arc<Gate>,
@@ -141,8 +141,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Live {
-    /// A store for `threads` threads that was used before: nothing is left in it, but its free frames hold what
-    /// they held, and both copies of everything that has two were written.
+    /// A store for `threads` threads that was used before: it is empty, but its free frames hold old bytes, and where
+    /// there are two copies, both were written.
     ///
     /// # Errors
     /// The store's.
@@ -197,18 +197,19 @@ impl Live {
         })
     }
 
-    /// Lets the gate stop threads.
+    /// From now on the gate can stop threads.
     pub fn gated(&self) {
         let gate = Arc::clone(&self.gate);
         self.recorder.on_event(move |event| gate.pass(event));
     }
 
-    /// Lets threads lose their turn now and then, so that runs of one seed interleave in many ways.
+    /// From now on threads pause now and then, so that runs of one seed interleave in many ways.
     pub fn shaken(&self, seed: u64) {
         let count = AtomicU64::new(seed);
         self.recorder.on_event(move |event| {
             let roll = mix(count.fetch_add(1, Ordering::Relaxed));
-            // A sync that has taken dirty bits and not made them durable is worth waiting at: others may rely on it.
+            // A pause is worth most when a sync has taken dirty bits and not yet made the lines durable: others may rely
+            // on it.
             let settling = matches!(event, Event::Fence { .. } | Event::SyncEnd { .. });
             match roll % 64 {
                 0 => thread::sleep(Duration::from_micros(50)),
@@ -282,7 +283,7 @@ impl Live {
 
     fn act(&self, hands: &mut Hands, number: u16, op: &Op) -> Result {
         match op {
-            // Another thread's object, by the name that it has in the end.
+            // Another thread's object, by its last name.
             Op::Sync(object) | Op::SyncRange(object, ..) if hands.open().all(|(own, _)| own != *object) => {
                 let name = lock(&self.script).name_of(*object);
                 let theirs = self.store.open(name.unwrap_or_default())?;
@@ -301,7 +302,7 @@ impl Live {
         Ok(())
     }
 
-    /// Ends the recording, with everything still open: as a crash finds it.
+    /// Ends the recording with everything still open, as a crash finds it.
     #[must_use]
     pub fn finish(self) -> Run {
         let events = self.recorder.take();
@@ -309,7 +310,7 @@ impl Live {
         Run::of(trace, self.script, self.ids, self.durable)
     }
 
-    /// Lets go of everything, closes the store in order, and ends the recording.
+    /// Drops all handles and pins, closes the store in order, and ends the recording.
     ///
     /// # Errors
     /// The store's.
@@ -337,7 +338,7 @@ fn mark_of(event: &Event) -> Option<u64> {
     }
 }
 
-/// Records a script from the first operation to the last. What its lint finds is a failure, too.
+/// Records a script from the first operation to the last. A finding of the lint is a failure too.
 ///
 /// # Errors
 /// The store's, when it cannot even be made.

@@ -1,7 +1,7 @@
 //! Mixed workloads: what each thread does, drawn from a seed, and what that means for names, sizes and bytes.
 //!
-//! Each object belongs to one thread, so that its operations have one order; log, bitmap, directory and syncs are
-//! shared by all.
+//! Each object belongs to one thread, so that its operations have one order. All threads share the log, the bitmaps, the
+//! directory and the syncs.
 
 use pagestone_kit::random::Random;
 use pagestone_workload::{Choices, Kind, Model, PAGE, Space, pattern};
@@ -16,9 +16,9 @@ pub enum Fill {
     Zero,
     /// The pattern of the thread's operation with this number.
     Pattern(u16),
-    /// What was found there when this life began.
+    /// The bytes that were found there when this life began.
     Found,
-    /// Whatever the object ever held there: what was found survived a process, and perhaps not a loss of power.
+    /// Any bytes that the object ever held there: what was found survived a process, but need not survive a power loss.
     Own,
 }
 
@@ -31,8 +31,8 @@ pub struct Version {
     pub range: Range<u64>,
     /// Their content.
     pub fill: Fill,
-    /// Whether the metadata of that operation rules out everything older: the range was freed or not yet covered,
-    /// and what it shows afterwards is durable before the record that shows it.
+    /// Whether the metadata of that operation rules out everything older: the range was freed, or was beyond the end, and
+    /// its new bytes are durable before the record that shows them.
     pub floor: bool,
     /// Whether it is durable as soon as the operation has returned.
     pub durable: bool,
@@ -46,9 +46,9 @@ pub type Names = BTreeMap<String, (ObjectNo, u64)>;
 pub struct Part {
     /// Its operations.
     pub ops: Vec<Op>,
-    /// Its names after so many operations.
+    /// Its names after each number of operations.
     pub names: Vec<Names>,
-    /// What all of them come to.
+    /// The state after all of them.
     model: Model,
 }
 
@@ -57,14 +57,14 @@ pub struct Part {
 pub struct Subject {
     /// The thread whose operations change it.
     pub owner: usize,
-    /// What these operations make of its bytes.
+    /// The versions of its bytes that these operations make.
     pub versions: Vec<Version>,
     /// Its bytes when this life began.
     pub found: Vec<u8>,
 }
 
 impl Subject {
-    /// Operation `op` writes `fill`, whose number is that of its pattern; `durable`: in a batch. The size that this leaves.
+    /// Operation `op` writes `fill`. `durable`: in a batch. Returns the size that this leaves.
     fn write(&mut self, size: u64, range: Range<u64>, op: usize, fill: Fill, durable: bool) -> u64 {
         self.grow(op, size, range.end);
         let end = range.end.max(size);
@@ -91,11 +91,11 @@ pub struct Script {
     pub parts: Vec<Part>,
     /// Every object, those of former lives included.
     pub objects: Vec<Subject>,
-    /// Operations of former lives: patterns are numbered on from there.
+    /// The number of operations of former lives: the numbers of patterns go on from there.
     pub past: u16,
 }
 
-/// How large a workload is, and how it leans.
+/// The size of a workload, and which operations it favours.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Threads.
@@ -106,13 +106,13 @@ pub struct Shape {
     pub objects: usize,
     /// Pages of an object, at most.
     pub pages: u64,
-    /// One operation in so many is a sync of some kind.
+    /// One operation in this many is a sync of some kind.
     pub sync_every: u64,
-    /// One of the others in so many is a batch (0: none).
+    /// One in this many of the others is a batch (0: none).
     pub batch_every: u64,
 }
 
-/// What is drawn where no sync and no batch is.
+/// What is drawn besides syncs and batches.
 const CHANGES: &[(u64, Kind)] = &[
     (8, Kind::Create),
     (14, Kind::Write),
@@ -198,8 +198,8 @@ impl Script {
         script
     }
 
-    /// The script of these operations and no others, from the same beginning: objects are numbered anew, and an
-    /// operation that makes no sense without those that are missing is left out.
+    /// A script of these operations alone, from the same beginning. Objects are numbered anew. An operation that makes no
+    /// sense without the missing ones is left out.
     #[must_use]
     pub fn with(&self, ops: &[(usize, Op)]) -> Self {
         let made = self.parts.iter().flat_map(|part| &part.ops).filter(|op| matches!(op, Op::Create(..)));
@@ -275,7 +275,7 @@ impl Script {
             Op::Punch(object, offset, len) => {
                 let subject = &mut objects[*object as usize];
                 let (from, to) = (*offset, offset + len);
-                // Pieces of pages are zeroed in place, like any store; whole pages are unlinked by a record.
+                // Parts of pages are zeroed in place, like any store. A record unlinks whole pages.
                 let whole = from.next_multiple_of(PAGE)..to / PAGE * PAGE;
                 subject.zero(number, from..to, false);
                 if whole.start < whole.end {
@@ -290,7 +290,7 @@ impl Script {
     }
 }
 
-/// A thread's `n`th name; some fill more than a line of the record that they lie in.
+/// A thread's `n`th name. Some names are longer than a line of the record that they lie in.
 fn name(thread: usize, n: usize) -> String {
     let long =
         if n % 4 == 3 { "-with-a-name-that-fills-more-than-a-line-of-the-record-it-lies-in" } else { "" };

@@ -1,12 +1,12 @@
-//! A workload that fails, made small: operations are left out, and what then makes no sense any more goes with them.
+//! Makes a failing workload small: operations are left out, together with those that make no sense without them.
 
 use super::script::{Op, Script};
 use pagestone_workload::shrink::{self, Small};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Shrinks `script`, whose failure is `story`, as long as `fails` has something to tell and there is time: the operations
-/// that are left, by their threads.
+/// Shrinks `script`, whose failure is `story`, while it still fails and there is time. Returns the operations that are
+/// left, each with its thread.
 pub fn shrink(
     script: &Script,
     story: String,

@@ -518,7 +518,7 @@ fn an_object_is_exported_to_standard_output() {
 }
 
 #[test]
-fn an_import_that_was_killed_is_in_no_ones_way() {
+fn what_a_killed_import_leaves_is_removed_by_the_next() {
     let s = Scene::new();
     fs::write(s.path("large"), vec![7; 8 << 20]).expect("a file");
     set_mode(&s.path("large"), 0o600);

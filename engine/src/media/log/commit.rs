@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn who_commits_beside_a_leader_waits_until_he_is_done() {
+    fn a_commit_beside_a_leader_waits_until_that_is_done() {
         let log = fresh();
         let sequence = set(&log, 0, 1);
         log.leadership.lock().led = true;

@@ -31,8 +31,8 @@ fn names_of_1_and_255_bytes_and_of_any_byte_but_nul_work_and_others_are_refused(
     assert_sound(&ledger);
 }
 
-/// Frames of free slots that stay when objects go in the order in which they were made: 64 slots, and those of the frame that
-/// may not go yet.
+/// Frames of free slots that stay when objects go in the order in which they were made: 64 slots, and those of the frame
+/// that may not go yet.
 const SLOT_FRAMES_KEPT: u64 = 9;
 
 #[test]
@@ -243,7 +243,7 @@ fn names_that_come_and_go_leave_no_frames_of_records() {
 }
 
 #[test]
-fn a_slot_of_a_frame_that_was_given_back_is_nobodys() {
+fn a_slot_of_a_frame_that_was_given_back_belongs_to_no_object() {
     let ledger = fresh();
     let name = |i: u32| i.to_string().into_bytes();
     let slots: Vec<_> = (0..160).map(|i| create(&ledger, &name(i))).collect();

@@ -80,7 +80,7 @@ fn a_group_begins_with_one_record_and_no_bit_changes_without_its_tally() {
 }
 
 #[test]
-fn a_pinned_frame_is_nobody_elses() {
+fn a_pinned_frame_is_given_to_no_other_object() {
     needs(Rule::ReuseBeforeUnpin, file_bytes(initial_frames(LOG_FRAMES_DEFAULT).into()), |ledger| {
         let slot = create(&ledger, b"a");
         let pinned = fill(&ledger, slot, 0..1)[0].1;
@@ -105,8 +105,8 @@ fn no_record_of_a_step_leaves_a_frame_with_two_owners_or_none() {
     });
 }
 
-/// What an object shows of a page, and what `create` says to its name, when a leaf of its map, or the root of the directory,
-/// comes back as zeros.
+/// What an object shows of a page, and what `create` says to its name, when a leaf of its map, or the root of the
+/// directory, comes back as zeros.
 fn with_zeroed_nodes(rules: Rules) -> (Result<Option<FrameNo>>, Result<ObjectSlot>) {
     let ledger = with(rules, 1 << 24);
     let slot = create(&ledger, b"a");

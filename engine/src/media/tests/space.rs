@@ -307,7 +307,7 @@ fn a_region_does_not_grow_much_for_a_look_at_one_moment() {
 }
 
 #[test]
-fn the_groups_are_others_between_the_bitmaps_that_a_count_of_free_frames_reads() {
+fn the_groups_are_free_for_other_calls_between_the_bitmaps_that_a_count_reads() {
     const GROUPS: u64 = 40;
     let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
     let most = ledger.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();

@@ -1,4 +1,4 @@
-//! What holds for DAX files and devdax alike.
+//! Promises that hold for DAX files and for devdax.
 
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
@@ -26,7 +26,7 @@ pub fn creating() -> Options {
     Store::options().create(true)
 }
 
-/// What the kernel says of the mapping that holds `address`: the lines of its entry in smaps.
+/// The lines of smaps about the mapping that holds `address`.
 pub fn mapping_of(address: *const u8) -> Vec<String> {
     let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let mut lines = text.lines().map(str::to_owned);
@@ -87,13 +87,13 @@ fn minor_faults() -> i64 {
     usage.ru_minflt
 }
 
-/// smaps does not show it for DAX: so faults are counted.
+/// For DAX, smaps does not show the size of the pages. So faults are counted.
 pub fn two_mebibytes_are_one_fault(place: &Path) {
     const BYTES: u64 = 64 * MIB;
     let path = region_at(place);
     let options = RegionOptions { create: true, ..Default::default() };
     let attach = || Region::attach(Source::File { path: path.clone() }, &options).unwrap();
-    // Twice: in a file that grows, and in one that is there. Of growth, only whole blocks count.
+    // Twice: while a file grows, and in the same file later. While it grows, only whole blocks count.
     for round in ["new", "old"] {
         let region = attach();
         region.grow_to(BYTES).unwrap();
@@ -170,7 +170,7 @@ pub fn a_full_medium_is_an_error_and_no_signal(place: &Path) {
     store.close().unwrap();
 }
 
-/// A process of this program that is a part of a case.
+/// Starts a part of a case, as a process of this program.
 pub fn start(part: &str, region: &Path) -> Child {
     Child::start(Command::new(std::env::current_exe().unwrap()).args(["part", part]).arg(region))
 }
@@ -182,7 +182,7 @@ pub fn start_owner(region: &Path) -> Child {
     owner
 }
 
-/// Changes what is in the log only: nothing is synced, nothing is closed.
+/// Makes changes that are in the log alone: nothing is synced or closed.
 pub fn own_until_killed(region: &Path) -> ! {
     let store = creating().open(region).unwrap();
     let object = store.create("kept").unwrap();
@@ -213,7 +213,7 @@ pub fn looking_at_an_unclean_region_changes_nothing(place: &Path) {
     start_owner(&path).kill().unwrap();
     let before = snapshot(&path);
     let reading = || Store::options().read_only(true).open(&path).unwrap();
-    // Readers share, and each replays for itself.
+    // Readers share the region, and each replays the log for itself.
     for store in [reading(), reading()] {
         assert!(store.stats().log_recovered > 0, "the region is not unclean");
         assert_eq!(store.exists("kept").unwrap(), Some(24));
@@ -224,7 +224,7 @@ pub fn looking_at_an_unclean_region_changes_nothing(place: &Path) {
     assert!(snapshot(&path) == before, "the medium was changed");
 }
 
-/// The first bytes of a region: all of it that was ever written here. A device is mapped, since it cannot be read.
+/// The first bytes of a region, as far as these cases write. A device is mapped, because it cannot be read.
 fn snapshot(path: &Path) -> Vec<u8> {
     let options = RegionOptions { read_only: true, ..Default::default() };
     let region = Region::attach(Source::File { path: path.into() }, &options).unwrap();

@@ -1,4 +1,4 @@
-//! What holds for devices.
+//! Promises that hold for devices.
 
 use super::common::{creating, start, start_owner};
 use pagestone::Error;
@@ -92,11 +92,11 @@ pub fn a_device_that_holds_something_is_refused(device: &Path) {
         assert_eq!(store.check().unwrap().findings, []);
         store.close().unwrap();
     }
-    // Without the word, what is there is opened.
+    // Without `create`, the store that is there is opened.
     assert_eq!(creating().open(device).unwrap().exists("sparse").unwrap(), Some((12 << 20) + 1));
 }
 
-/// Another name of the same device, as a container or a careless administrator makes one.
+/// Another name of the same device, as a container may have one.
 fn second_name(device: &Path) -> std::path::PathBuf {
     let other = Path::new("/tmp/other-name").to_path_buf();
     let name = CString::new(other.as_os_str().as_bytes()).unwrap();
@@ -126,7 +126,7 @@ pub fn one_owner_whatever_the_name(device: &Path) {
     owner.kill().unwrap();
     let store = Store::options().open(&other).unwrap();
     assert_eq!(store.exists("kept").unwrap(), Some(24));
-    // Nothing was changed yet, and still no other opening is let in, not even one of this process.
+    // Nothing was changed yet. Still no other opening is let in, not even one of this process.
     for name in [device, &other] {
         assert_eq!(claimed_by(creating().open(name)), "this process");
         let said = start("racer", name).line();
@@ -138,7 +138,7 @@ pub fn one_owner_whatever_the_name(device: &Path) {
 
 const HELD: &str = "/tmp/held";
 
-/// Opens the device, and says whether that worked. Two processes that hold it at once would meet in the file.
+/// Opens the device, and says whether that worked. If two processes have it at once, they find each other's file.
 pub fn race(device: &Path) {
     match creating().open(device) {
         Ok(store) => {
@@ -163,7 +163,7 @@ pub fn of_many_that_race_one_wins(device: &Path) {
     }
 }
 
-/// Zeroes the device: what a case left is gone.
+/// Zeroes the device, so that nothing of a case is left.
 pub fn zero(device: &Path) {
     let region = Region::attach(Source::File { path: device.into() }, &RegionOptions::default()).unwrap();
     region.memory().zero_nt(0, region.len_bytes() as usize).unwrap();

@@ -1,4 +1,4 @@
-//! What holds for files.
+//! Promises that hold for files.
 
 use super::common::{creating, has_flag, mapping_of, region_at};
 use pagestone::Error;
@@ -11,7 +11,8 @@ use std::path::Path;
 
 const MIB: u64 = 1 << 20;
 
-/// Neither a hole nor a block that was allocated and never written: a store to one makes the file system work.
+/// A grown file has neither holes nor blocks that were allocated and never written: a store to such a block would be work
+/// for the file system.
 pub fn grown_bytes_are_written_blocks(place: &Path) {
     let path = region_at(place);
     let options = RegionOptions { create: true, ..Default::default() };
@@ -55,7 +56,7 @@ pub fn a_full_disk_is_full_at_allocation(place: &Path) {
     };
     println!("@@note the disk was full after {whole} MiB: {error}");
     assert!(matches!(&error, Error::NoSpace { .. }), "{error}");
-    // Every byte that was given can be stored to, in any order, with no block left on the disk.
+    // Every byte that was given can be stored to, in any order, although the disk has no block left.
     for n in (0..whole).rev() {
         for page in (0..CHUNK as u64 / 4096).rev() {
             let page = object.pin_mut(PageIndex(n * CHUNK as u64 / 4096 + page)).unwrap();

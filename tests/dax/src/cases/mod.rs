@@ -1,4 +1,4 @@
-//! Cases: each is a process in the guest, and passes if that ends well. What it finds wrong is a panic.
+//! Cases: each is a process in the guest, and passes if the process succeeds. A failure is a panic.
 
 mod common;
 mod device;
@@ -14,7 +14,7 @@ pub enum Place {
     Directory,
     /// A devdax device, zeroed before each case.
     Device,
-    /// A directory on memory of the host's that cannot promise MAP_SYNC.
+    /// A directory on memory of the host that cannot promise MAP_SYNC.
     Virtio,
     /// As `Directory`, where the caches survive a power loss.
     CpuCache,

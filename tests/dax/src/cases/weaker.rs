@@ -43,7 +43,7 @@ pub fn caches_that_survive_are_not_flushed(place: &Path) {
     assert_eq!(stats.lines_flushed, 0);
 }
 
-/// The same memory, mounted without DAX: the medium is what the mapping is, whatever is under it.
+/// The same memory, mounted without DAX. The mapping decides the class of the medium, not what lies under it.
 pub fn memory_behind_a_page_cache_is_a_disk(place: &Path) {
     let path = region_at(place);
     match creating().require(Durability::CacheLine).open(&path) {

@@ -1,4 +1,4 @@
-//! Makes the fixtures of a format, once, into the folder that is named. It overwrites nothing.
+//! Makes the fixtures of a format, once, in the folder that is named. It overwrites nothing.
 
 use flate2::{Compression, GzBuilder};
 use pagestone::media::superblock::VERSION;
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(fs::remove_file(region)?)
 }
 
-/// Writes a region and copies what a SIGKILL would leave of it, before and after the batches.
+/// Writes a region and copies what a SIGKILL would leave of it: once before the batches and once after them.
 fn killed(options: &Options, region: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     let store = options.open(region)?;
     for (name, pieces) in contents::synced() {

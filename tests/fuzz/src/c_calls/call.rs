@@ -2,7 +2,7 @@
 
 use arbitrary::Arbitrary;
 
-/// One call. Handles are numbers of places in the program's memory: a place may be empty, which is NULL.
+/// One call. Handles are named by their places in the program's memory. An empty place is NULL.
 #[derive(Arbitrary, Clone, Debug)]
 pub enum Call {
     Open {
@@ -19,7 +19,7 @@ pub enum Call {
     Close {
         store: u8,
     },
-    /// All calls on a handle that has ended, or of another kind, or of nothing.
+    /// All calls on a handle that has ended, is of another kind, or was never given.
     Wrong {
         object: bool,
         n: u8,
@@ -89,7 +89,7 @@ pub enum Call {
     Unpin {
         pin: u8,
     },
-    /// Any address, which may have none.
+    /// Any address, pinned or not.
     UnpinAt {
         store: u8,
         address: Address,
@@ -189,13 +189,13 @@ pub enum Struct<T> {
     Null,
     /// As it should be.
     Right(T),
-    /// Another size than the library's, with so many bytes really there.
+    /// Another size than the library's. As many bytes are there as it says.
     Sized(u16, T),
     /// A size that was not set.
     Unset(u64),
 }
 
-/// What goes into pgs_options.
+/// The content of pgs_options.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub struct Opening {
     pub flags: Flags,
@@ -267,7 +267,7 @@ pub enum Bytes {
 /// An address.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Address {
-    /// So many bytes into something pinned.
+    /// A pin, and an offset in it.
     Pinned(u8, u16),
     /// Somewhere in the store's region: frame and byte.
     Region(u8, u16),
@@ -279,7 +279,7 @@ pub enum Address {
 /// A frame's number.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Pfn {
-    /// From the store's first one.
+    /// Counted from the store's first one.
     Near(u8),
     Any(u64),
 }

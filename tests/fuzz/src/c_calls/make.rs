@@ -1,4 +1,4 @@
-//! Making the calls on stores and objects, and knowing what they must answer.
+//! Makes the calls on stores and objects, and checks their answers.
 
 use super::call::{At, Call, Flags, Inside, Len, Name, Opening, Path, Range, Room, Struct};
 use super::world::{OBJECTS, OpenObject, STORES, World, told};
@@ -8,7 +8,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem;
 use std::ptr;
 
-/// What an output holds that was not written to.
+/// The value of an output that was not written.
 pub const UNTOUCHED: usize = 0x5ead_beef;
 
 impl Flags {
@@ -28,7 +28,7 @@ impl Room {
         match self {
             Self::Usual => 4 << 20,
             Self::Little(n) => n as u64 * 4096,
-            // A length that no region can have, or none: memory that is really taken must stay small.
+            // A length that no region can have, or none at all. Memory that is really taken must stay small.
             Self::TooMuch(n) => n | 1 << 45,
         }
     }
@@ -75,7 +75,7 @@ pub fn out<T>(place: &mut T, none: bool) -> *mut T {
     if none { ptr::null_mut() } else { ptr::from_mut(place) }
 }
 
-/// A struct with its size in front, as words: exactly as many bytes as it says are there.
+/// A struct with its size in front, as words. Exactly as many bytes are there as it says.
 pub fn sized<T: Copy>(how: Struct<T>, real: usize, fill: impl FnOnce(T, &mut [u64])) -> Option<Vec<u64>> {
     match how {
         Struct::Null => None,
@@ -93,7 +93,7 @@ pub fn sized<T: Copy>(how: Struct<T>, real: usize, fill: impl FnOnce(T, &mut [u6
             words[0] = size as u64;
             Some(words)
         }
-        // Beyond what any struct has, so that nothing behind it may be looked at.
+        // Larger than any struct, so that the library must not read beyond the size.
         Struct::Unset(size) => Some(vec![if size > 7 { size | 1 << 13 } else { size }]),
     }
 }
@@ -103,7 +103,7 @@ fn options(opening: Struct<Opening>) -> Option<Vec<u64>> {
         words[1] = u64::from(opening.flags.get()) | u64::from(opening.required % 5) << 32;
         words[2] = u64::from(opening.assume % 5) | u64::from(opening.log_frames) << 32;
         words[3] = opening.room.get();
-        // Mostly what must be there.
+        // Mostly zero, as it must be.
         words[4] = u64::from(opening.reserved / 255);
     })
 }
@@ -134,7 +134,7 @@ impl World {
                 self.object_open(*store, name, *flags, *no_out)
             }
             Call::ObjectClose { object } => self.object_close(*object),
-            // One in many: it takes a thousand times as long as the others.
+            // Rarely: it takes a thousand times as long as the others.
             Call::Fork { store, object, really: 7 } => self.fork(*store, *object),
             Call::Fork { .. } => (),
             Call::Check { path, visit } => self.check(*path, *visit),
@@ -248,7 +248,7 @@ impl World {
         self.closed_objects.extend(taken.map(|object| object.handle));
     }
 
-    /// Calls that move bytes. False: it is none of them.
+    /// Makes a call that moves bytes. Returns false if the call is none of these.
     fn make_content(&mut self, call: &Call) -> bool {
         match *call {
             Call::Read { object, at, len, no_buffer, no_out } => {
@@ -315,7 +315,7 @@ impl World {
         }
     }
 
-    /// Calls on names and on stores as a whole. False: it is none of them.
+    /// Makes a call on names or on a store as a whole. Returns false if the call is none of these.
     fn make_named(&mut self, call: &Call) -> bool {
         match call {
             // SAFETY: NULL or a live store.
@@ -380,7 +380,7 @@ impl World {
         told(unsafe { pgs_check(pointer(&path), visit, ptr::null_mut(), ptr::null_mut()) });
     }
 
-    /// A child that uses what its parent opened is told so, and its own handles are its own. Once a program.
+    /// Forks a child. It gets an error for what its parent opened, and can use handles of its own. Once for each program.
     fn fork(&mut self, store: u8, object: u8) {
         let (store, object) = (self.store(store), self.object(object));
         if mem::replace(&mut self.forked, true) || store.is_null() {
@@ -417,7 +417,7 @@ fn as_a_child(store: *mut Store, object: *mut Object) -> bool {
 /// What a buffer is filled with.
 const FILL: u8 = 0xEE;
 
-/// A buffer, and its length as the call is told.
+/// A buffer, and the length that the call is given.
 fn buffer(len: Len) -> (Vec<u8>, usize) {
     match len {
         Len::Some(len) => (vec![FILL; len.into()], len.into()),
@@ -425,7 +425,7 @@ fn buffer(len: Len) -> (Vec<u8>, usize) {
     }
 }
 
-/// What a visitor answers that has seen enough.
+/// The answer of a visitor that stops the listing.
 const STOPPED: c_int = 4711;
 
 struct Visitor {
@@ -468,10 +468,10 @@ unsafe extern "C" fn visit(arg: *mut c_void, entry: *const Entry) -> c_int {
     PGS_OK
 }
 
-/// A defect of a region that was not damaged.
+/// The visitor of a check that must find nothing.
 ///
 /// # Safety
 /// None is needed.
 unsafe extern "C" fn found(_: *mut c_void, _: *const Finding) -> c_int {
-    panic!("a region that nobody damaged has a defect")
+    panic!("a region that was not damaged has a defect")
 }

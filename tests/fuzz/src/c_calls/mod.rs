@@ -2,7 +2,8 @@
 //! ended or are of another kind, wrong sizes and lengths, addresses and frames of no store, calls in the wrong order,
 //! use after a fork.
 //!
-//! What C may not do is not done here: no handle is ended beside a call on it, no memory is promised that is not there.
+//! Mistakes that the library cannot refuse are not made here: no handle is ended beside a call on it, and every buffer is
+//! as long as the call is told.
 
 #![allow(
     clippy::multiple_unsafe_ops_per_block,
@@ -30,7 +31,7 @@ struct Input {
     calls: Many<Call>,
 }
 
-/// Where the regions are that have a file: one folder a process, in memory where that can be.
+/// The folder for regions that have a file: one for each process, in memory where possible.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| pagestone_kit::disk::quick().keep());
 
 /// Runs one input.

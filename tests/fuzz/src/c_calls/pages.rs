@@ -1,5 +1,5 @@
-//! Making the calls on pins and latches. A pin is a number on a frame, whichever call made it: the program's own counts
-//! say what the library must answer.
+//! Makes the calls on pins and latches. Pins are counted for each frame, whichever call made them. The program's own
+//! counts say what the library must answer.
 
 use super::call::{Address, At, Bytes, Call, Flags, Pfn, Struct};
 use super::make::{UNTOUCHED, out, sized};
@@ -75,7 +75,7 @@ impl World {
         let ours = self.pins.iter().any(|pin| pin.store == store);
         let known = Self::frames(address, len)
             .is_some_and(|frames| frames.take(4096).all(|frame| self.count(frame) > 0));
-        // Pins of another store's frames are not this store's to drop, and latched frames stay pinned.
+        // Pins of another store's frames must not be dropped by this store, and latched frames stay pinned.
         let other = self.pins.iter().any(|pin| pin.store != store);
         if self.would_uncover_a_latch(address, len) || (known && ours && other) {
             return;
@@ -136,10 +136,10 @@ impl World {
         let status = unsafe { pgs_latch(self.stores[place], address as *const c_void, mode) };
         told(status);
         if status == PGS_OK {
-            assert!(self.count(frame) > 0, "a frame that nobody pinned was latched");
+            assert!(self.count(frame) > 0, "a frame that was not pinned was latched");
             let exclusive = mode & PGS_LATCH_EXCLUSIVE != 0;
             let taken = |latch: &&Latch| latch.frame == frame && (exclusive || latch.exclusive);
-            assert!(self.latches.iter().find(taken).is_none(), "two have the same latch");
+            assert!(self.latches.iter().find(taken).is_none(), "one latch was given twice");
             self.latches.push(Latch { store: place, frame, exclusive });
         }
     }
@@ -157,7 +157,7 @@ impl World {
             assert!(mode == PGS_LATCH_SHARED || mode == PGS_LATCH_EXCLUSIVE);
             let fits = (address % PGS_FRAME_SIZE).saturating_add(from).saturating_add(len) <= PGS_FRAME_SIZE;
             assert!(len == 0 || (fits && held.exclusive), "bytes that are not the latch's were stored");
-            self.latches.swap_remove(at.expect("a latch was given back that nobody had"));
+            self.latches.swap_remove(at.expect("a latch was given back that was not held"));
         }
     }
 

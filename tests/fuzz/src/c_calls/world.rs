@@ -1,4 +1,4 @@
-//! What a C program knows: its handles and pins, and so what the library must answer.
+//! What a C program knows: its handles and pins. From these follows what the library must answer.
 
 use super::call::Address;
 use pagestone_ffi::{
@@ -30,7 +30,7 @@ pub struct Pin {
     pub len: usize,
 }
 
-/// A latch that the program holds: on a frame, how, and where it was taken.
+/// A latch that the program holds: its frame, its mode, and the store that gave it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Latch {
     pub store: usize,
@@ -44,7 +44,7 @@ pub struct World {
     pub stores: [*mut Store; STORES],
     pub objects: [Option<OpenObject>; OBJECTS],
     pub pins: Vec<Pin>,
-    /// Pins of each frame, by its first address: those of `pins`, less what was unpinned once too often.
+    /// Pins of each frame, by its first address. Less than in `pins` where a frame was unpinned by its address.
     pub counts: BTreeMap<usize, u32>,
     pub latches: Vec<Latch>,
     pub closed_stores: Vec<*mut Store>,
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// First addresses of the frames of a range, if it is one.
+    /// The first addresses of the frames of a range; none if it is no valid range.
     pub fn frames(address: usize, len: usize) -> Option<impl Iterator<Item = usize>> {
         let last = address.checked_add(len.checked_sub(1)?)?;
         let first = frame_of(address);
@@ -136,14 +136,14 @@ impl World {
         self.counts.retain(|_, count| *count > 0);
     }
 
-    /// Whether unpinning the range would let go of a frame that is latched: no program may do that.
+    /// Whether unpinning the range would drop the last pin of a latched frame, which no program may do.
     pub fn would_uncover_a_latch(&self, address: usize, len: usize) -> bool {
         let end = address.saturating_add(len);
         let covered = |latch: &Latch| latch.frame < end && address < latch.frame + PGS_FRAME_SIZE;
         self.latches.iter().any(covered)
     }
 
-    /// The library counts as the program does.
+    /// Asserts that the library's counts are the program's.
     pub fn compare_counts(&self) {
         for pin in &self.pins {
             let mut page = PageInfo { size: mem::size_of::<PageInfo>(), ..page() };
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// Gives back every latch: what touches contents would wait for them.
+    /// Gives back every latch: calls on contents would wait for them.
     pub fn unlatch_all(&mut self) {
         for latch in mem::take(&mut self.latches) {
             let mode = if latch.exclusive { 2 } else { 1 };
@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    /// Ends as a good program does, however it went on.
+    /// Ends the program in order, whatever it did before.
     pub fn end(mut self) {
         self.unlatch_all();
         for pin in mem::take(&mut self.pins) {
@@ -194,7 +194,7 @@ impl World {
     }
 }
 
-/// A page struct with nothing in it.
+/// An empty page struct.
 pub const fn page() -> PageInfo {
     PageInfo {
         size: 0,
@@ -215,7 +215,7 @@ pub const fn frame_of(address: usize) -> usize {
     address / PGS_FRAME_SIZE * PGS_FRAME_SIZE
 }
 
-/// A status is one that the header has, and no defect; a failure has words, on one line.
+/// Asserts that a status is in the header and is no internal error, and that a failure has a message of one line.
 pub fn told(status: c_int) {
     if status == PGS_OK {
         return;

@@ -1,5 +1,5 @@
-//! Making calls on handles that have ended, that are of another kind, or that no function gave: each is an error, and the
-//! counts and contents that the program compares afterwards are what they were.
+//! Calls on handles that have ended, that are of another kind, or that no function gave. Each is an error, and changes no
+//! count and no content; the program compares these afterwards.
 
 use super::world::{World, told};
 use pagestone_ffi::*;
@@ -8,7 +8,7 @@ use std::mem;
 use std::ptr;
 
 impl World {
-    /// Every call on one handle that is wrong: of an object, or of a store.
+    /// Makes every call with one wrong handle, for an object or for a store.
     pub fn call_wrongly(&self, object: bool, n: u8) {
         let (at, n) = (usize::from(n / 3), n % 3);
         if object {
@@ -29,7 +29,7 @@ impl World {
         }
     }
 
-    /// Open and closed.
+    /// Stores that are open, and ones that were closed.
     fn some_stores(&self) -> Vec<*mut Store> {
         self.stores.iter().chain(&self.closed_stores).copied().filter(|store| !store.is_null()).collect()
     }
@@ -40,13 +40,13 @@ fn nth<T>(handles: &[*mut T], n: usize) -> *mut T {
     if handles.is_empty() { ptr::null_mut() } else { handles[n % handles.len()] }
 }
 
-/// An address, or numbers near to handles.
+/// A value that is no handle: an address, or a number close to a handle.
 fn no_handle(n: usize) -> *mut c_void {
     let word = 0_u64;
     match n % 4 {
         0 => (&raw const word).cast_mut().cast(),
         1 => ptr::without_provenance_mut(usize::MAX - n),
-        // The kinds' numbers, with an entry that has not come so far, or none.
+        // The number of a kind, with a generation that no entry has reached, or with no entry.
         _ => ptr::without_provenance_mut((n % 16) << 60 | 0xffff_ffff << 24 | n),
     }
 }
@@ -79,7 +79,7 @@ fn on_object(object: *mut Object, expected: c_int) {
                 pgs_pin(object, 0, 1, 0, &raw mut address),
             ],
         );
-        // A batch it is never.
+        // The handle is never one of a batch.
         pgs_batch_cancel(object.cast());
         answers(PGS_E_INVALID, &[pgs_batch_commit(object.cast())]);
     }
