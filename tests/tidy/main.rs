@@ -11,6 +11,7 @@ mod locks;
 mod oldest;
 mod openings;
 mod references;
+mod tables;
 mod tree;
 mod unsafety;
 mod wording;
@@ -101,6 +102,11 @@ fn a_reference_to_a_rule_of_the_log_leads_to_it() {
 #[test]
 fn every_document_that_is_named_is_there() {
     hold(references::documents(&Tree::of_project()));
+}
+
+#[test]
+fn a_row_of_a_table_breaks_something_and_names_a_test() {
+    hold(tables::problems(&Tree::of_project()));
 }
 
 #[test]
