@@ -9,4 +9,3 @@ pub mod oracle;
 pub mod schedules;
 #[cfg(not(pagestone_shuttle))]
 pub mod sqlite;
-

@@ -14,7 +14,7 @@ unsafe extern "C" {
     fn pagestone_vfs_contract_lie(number: c_int);
 }
 
-/// Starts SQLite, prepared for the contract tests, and registers the VFS. Every test of a program calls it first.
+/// Starts SQLite, prepared for the contract tests, and registers the VFS. Each test calls it first.
 pub fn start() {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
@@ -39,7 +39,7 @@ pub fn contract_names() -> Vec<String> {
     }
 }
 
-/// Runs one contract test in an empty directory: what did not hold, if anything.
+/// Runs one contract test in an empty directory. An error says what did not hold.
 pub fn contract(name: &str, directory: &Path) -> Result<(), String> {
     start();
     let name = CString::new(name).expect("names have no NUL");
@@ -53,7 +53,7 @@ pub fn contract(name: &str, directory: &Path) -> Result<(), String> {
     Err(unsafe { CStr::from_ptr(failure) }.to_string_lossy().into_owned())
 }
 
-/// From now on the process dies when SQLite removes a file of the default VFS: `after` it is gone, or before.
+/// From now on the process dies when SQLite removes a file of the default VFS: `after` the file is gone, or before.
 pub fn die_at_unlink(after: bool) {
     // SAFETY: SQLite runs (tests call `start` first); the call replaces a function pointer of the VFS "unix".
     unsafe { pagestone_vfs_contract_die_at_unlink(c_int::from(after)) }
@@ -77,7 +77,7 @@ pub enum Lie {
     NoSync,
 }
 
-/// The name of a VFS that tells this lie to the calling thread from now on.
+/// The name of a VFS. From now on it tells this lie to the calling thread.
 pub fn lie(lie: Lie) -> &'static str {
     static REGISTERED: OnceLock<()> = OnceLock::new();
     start();

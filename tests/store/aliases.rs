@@ -90,7 +90,7 @@ fn a_range_of_pins_is_contiguous_or_nothing() {
     let store = store();
     let object = store.create("a").unwrap();
     let other = store.create("b").unwrap();
-    // Written in turns, the frames of one object do not follow each other.
+    // The objects are written in turns, so the frames of one do not follow each other.
     for page in 0..4 {
         object.write_at(page * PAGE, &[1; 4096]).unwrap();
         other.write_at(page * PAGE, &[2; 4096]).unwrap();
@@ -107,7 +107,7 @@ fn a_range_of_pins_is_contiguous_or_nothing() {
     assert!(matches!(whole, PinRange::Scattered) != in_one_piece, "{whole:?}");
     drop(whole);
     object.set_len(6 * PAGE).unwrap();
-    // A hole is told whatever the frames in front of it.
+    // A hole is reported wherever the frames before it lie.
     assert!(matches!(object.pin_range(0, 5 * PAGE as usize).unwrap(), PinRange::Hole));
     assert!(matches!(object.pin_range(5 * PAGE, 1).unwrap(), PinRange::Hole));
     assert_eq!(store.stats().pinned_pages, 1);

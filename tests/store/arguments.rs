@@ -107,7 +107,7 @@ fn offsets_and_lengths_at_their_extremes_are_answers() {
         assert!(!path.exists(), "a file was left");
     }
     assert!(Store::options().max_size(u64::MAX).open_memory(1 << 20).is_err());
-    // It does not grow; it has what it needs already.
+    // A maximum of 0: it cannot grow, but has what it needs.
     drop(Store::options().max_size(0).open_memory(1 << 20).unwrap());
     assert!(store.check().unwrap().is_clean());
 }

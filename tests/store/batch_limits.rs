@@ -1,4 +1,4 @@
-//! How much one batch can carry, and what is said where it is more.
+//! How much one batch can carry, and the errors where it is more.
 
 use crate::{PAGE, check, content, memory};
 use pagestone::Error;
@@ -40,7 +40,7 @@ fn too_many_objects_that_grow_are_refused_and_nothing_has_changed() {
     check(&store);
 }
 
-/// A store in memory whose free frames, 24 MiB of them, lie one by one, and an object of 20 MiB.
+/// A store in memory with 24 MiB of free frames of which no two are neighbours, and an object of 20 MiB.
 fn fragmented(class: Durability, limit: u64) -> (Store, Object) {
     let store = Store::options().assume(class).max_size(limit).open_memory(1 << 20).unwrap();
     let (holes, object) = (store.create("holes").unwrap(), store.create("a").unwrap());
@@ -74,7 +74,7 @@ fn a_large_batch_is_refused_where_a_fragmented_region_cannot_grow() {
     let Err(Error::NoSpace { why }) = batch.commit() else { panic!("there is no room in large pieces") };
     assert!(!why.is_empty());
     assert!(content(&object).iter().all(|&byte| byte == 1));
-    // A batch that the free frames can hold goes on.
+    // A batch for which the free frames are enough succeeds.
     let mut batch = store.batch();
     batch.write_at(&object, 0, &vec![3; 1 << 20]).unwrap();
     batch.commit().unwrap();

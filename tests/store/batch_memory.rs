@@ -1,4 +1,4 @@
-//! What batches and dirt take of the heap, counted by the allocator.
+//! The heap that batches and dirt take, counted by the allocator.
 
 use crate::PAGE;
 use pagestone::store::Store;
@@ -55,7 +55,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The most heap that `run` takes beyond what there was.
+/// The most heap that `run` takes.
 fn most(run: impl FnOnce()) -> isize {
     let before = TAKEN.get();
     MOST.set(before);
@@ -68,9 +68,9 @@ fn a_large_batch_is_held_in_memory_once() {
     const STAGED: usize = 96 << 20;
     let store = Store::options().open_memory(1 << 20).unwrap();
     let object = store.create("a").unwrap();
-    // No power of two of these is what is staged: ranges that grow to twice their size would take more.
+    // The staged bytes are not a power of two of these pieces: a range that grows by doubling would take more.
     let piece = vec![7; 5 * PAGE as usize];
-    // New pages, then the same ones again, by writes in a row and all at once.
+    // New pages, then the same pages again: by many writes, and by one.
     for whole in [false, false, true] {
         let bytes = if whole { vec![8; STAGED] } else { Vec::new() };
         let taken = most(|| {

@@ -1,4 +1,4 @@
-//! What a batch promises while nothing crashes: everything or nothing, what it costs, what it refuses.
+//! What a batch promises without crashes: all or nothing, its cost, and what it refuses.
 
 use crate::{PAGE, check, content, filled, memory, pin};
 use pagestone::Error;
@@ -91,7 +91,7 @@ fn only_lines_that_change_are_logged() {
         let mut batch = store.batch();
         batch.write_at(&a, 0, &bytes).unwrap();
         let (_, _, _, logged) = cost(&store, || batch.commit().unwrap());
-        // A record's frame, and two lines with their heads.
+        // A record without entries, and two lines with their heads.
         assert_eq!(logged, 48 + 2 * 72, "{class}");
         assert!(content(&a) == bytes);
     }
@@ -160,13 +160,14 @@ fn what_cannot_be_done_is_refused_and_nothing_has_changed() {
     check(&store);
 }
 
-/// A batch pins the frames of holes before anything is linked. One that fails leaves none of them marked as ownerless.
+/// A batch pins the frames of holes before it links them. If it fails, none of them may stay marked as a frame without an
+/// owner.
 #[test]
 fn frames_of_a_batch_that_failed_belong_to_the_object_they_go_to() {
     let store = Store::options().max_size(2 << 20).open_memory(2 << 20).unwrap();
     let (a, b) = (store.create("a").unwrap(), store.create("b").unwrap());
     let mut batch = store.batch();
-    // Room for the pages, and none for a payload as large.
+    // There is room for the pages, but none for a payload as large.
     batch.write_at(&a, 0, &vec![1; 300 << 12]).unwrap();
     assert!(matches!(batch.commit(), Err(Error::NoSpace { .. })));
     b.write_at(0, &vec![2; 300 << 12]).unwrap();
@@ -231,8 +232,8 @@ fn a_guard_of_the_same_store_is_noticed() {
     assert!(commit(&store).is_ok());
 }
 
-/// Batches of two pages each fill both with one value. Each page, read under a latch, by copy or optimistically, is all of
-/// one value; and a thread that has seen a batch in a page sees no older one there.
+/// Each batch fills two pages with one value. A page that is read under a latch, by copy or optimistically is all of one
+/// value. And a thread that has seen a batch in a page sees no older batch there.
 #[test]
 fn each_page_shows_a_batch_whole_or_not_at_all() {
     for class in CLASSES {
@@ -271,7 +272,7 @@ fn each_page_shows_a_batch_whole_or_not_at_all() {
     }
 }
 
-/// The log's leader stores one line of a page, and not yet the other.
+/// The log's leader has stored one line of a page, and not yet the other.
 #[test]
 fn no_thread_reads_a_page_while_a_batch_is_stored_to_it() {
     const LINE: [u8; 64] = [9; 64];
@@ -301,11 +302,11 @@ fn no_thread_reads_a_page_while_a_batch_is_stored_to_it() {
         gate.open();
         writer.join().unwrap().unwrap();
         let seen = reader.join().unwrap();
-        assert_eq!((seen[0], seen[1024]), (9, 9), "he waited for the batch");
+        assert_eq!((seen[0], seen[1024]), (9, 9), "the reader waited for the batch");
     });
 }
 
-/// Group commit: batches that come while one is committed are served by the next commit, all together.
+/// Group commit: the next commit serves all batches that came while one was committed.
 #[test]
 fn batches_that_wait_for_a_commit_share_the_next_one() {
     const WAITING: u64 = 3;
@@ -458,7 +459,7 @@ fn a_large_batch_that_fails_keeps_no_room() {
     let (a, b) = (filled(&store, "a", 1), store.create("b").unwrap());
     a.allocate(PAGE, PAGE).unwrap();
     let mut batch = store.batch();
-    // Its pages find frames, and its payload finds none.
+    // There are frames for its pages, and none for its payload.
     batch.write_at(&a, 2 * PAGE, &vec![7; 2_000 * PAGE as usize]).unwrap();
     let refused = batch.commit();
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");

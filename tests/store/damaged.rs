@@ -1,4 +1,4 @@
-//! A damaged region: the damage is named, stays where it is, and leads to no bytes of anything else.
+//! A damaged region: the damage is named, does not spread, and shows no bytes of other objects.
 
 use crate::{PAGE, content, filled, pin};
 use pagestone::Error;
@@ -19,7 +19,7 @@ struct Region {
 }
 
 impl Region {
-    /// What `make` leaves.
+    /// A region with what `make` made in it.
     fn new(make: impl FnOnce(&Store)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
@@ -40,9 +40,9 @@ impl Region {
     }
 }
 
-/// Where the record of an object lies.
+/// The offset of an object's record.
 fn record(image: &[u8], name: &str) -> usize {
-    // The hash of its name, and the name: no other bytes say both.
+    // Only the record has both the hash of the name and the name.
     let is_it = |record: &usize| {
         word(image, record + 40) == name_hash(&name_key(image), name.as_bytes())
             && image[record + 128..].starts_with(name.as_bytes())
@@ -68,14 +68,14 @@ fn frame(image: &[u8], name: &str, page: usize) -> u64 {
     Seal::value(word(image, leaf(image, name).1 + page * 8))
 }
 
-/// Lets a page's word of the map name another frame.
+/// Makes a page's word of the map name another frame.
 fn map_to(image: &mut [u8], name: &str, page: usize, frame: u64) {
     let (id, leaf) = leaf(image, name);
     let sealed = Seal::Map { id, prefix: page as u64, level: 0 }.close(salt(image), frame);
     set_word(image, leaf + page * 8, sealed);
 }
 
-/// Lets the first bitmap say that a frame which is used is free. Only where the group's tally says so too is it believed.
+/// Marks a used frame as free in the first bitmap, and in the group's tally too: otherwise the damage would be noticed.
 fn call_free(image: &mut [u8], frame: u64) {
     let at = offset(BITMAP_FRAMES[0].0.into()) + (frame / 64 * 8) as usize;
     let bits = word(image, at);
@@ -88,7 +88,7 @@ fn flip(image: &mut [u8], at: usize) {
     set_word(image, at, old ^ 1);
 }
 
-/// What the death of the region's owner leaves when its log is recovered, and nothing else is done.
+/// The region after the death of its owner and a recovery of its log, without any other change.
 fn recovered(path: &std::path::Path) -> Vec<u8> {
     let copy = path.with_extension("recovered");
     std::fs::copy(path, &copy).unwrap();
@@ -97,7 +97,7 @@ fn recovered(path: &std::path::Path) -> Vec<u8> {
     std::fs::read(copy).unwrap()
 }
 
-/// In both roots, whose lines are whole then.
+/// Flips a word in both roots, and repairs their lines.
 fn flip_root(image: &mut [u8], which: RootWord) {
     let old = root(image, which);
     set_root(image, which, old ^ 1);
@@ -107,7 +107,7 @@ fn names(report: &Report) -> Vec<&str> {
     report.findings.iter().map(|finding| finding.name).collect()
 }
 
-/// Has the log pass what was changed: no recovery stores it anew.
+/// Makes the log pass what was changed, so that no recovery stores it again.
 fn pass(store: &Store) {
     let moves = store.stats().log_tail_moves;
     while store.stats().log_tail_moves < moves + 2 {
@@ -117,7 +117,7 @@ fn pass(store: &Store) {
     }
 }
 
-/// Every kind of change that needs nothing of what is damaged.
+/// Makes every kind of change that does not need the damaged structure.
 fn use_it(store: &Store, other: &str) {
     let object = store.open(other).unwrap();
     object.append(&[9; 3 * PAGE as usize + 5]).unwrap();
@@ -155,7 +155,7 @@ fn an_object_that_cannot_be_freed_is_set_aside_and_no_other_change_fails() {
     });
     let store = region.open();
     store.unlink("rotten").unwrap();
-    // Unlinked while it is open: its last handle is what drops it.
+    // This one is unlinked while it is open: the drop of its last handle frees it.
     let open = store.open("open").unwrap();
     store.unlink("open").unwrap();
     drop(open);
@@ -166,7 +166,7 @@ fn an_object_that_cannot_be_freed_is_set_aside_and_no_other_change_fails() {
     assert_eq!(named.count(), 2, "{:?}", report.findings);
     assert!(names(&report).contains(&"map-check"));
     store.close().unwrap();
-    // The medium still says that they are to be freed.
+    // On the medium they are still marked as to be freed.
     let store = region.open();
     use_it(&store, "other");
     assert_eq!(store.stats().set_aside, 2);
@@ -202,7 +202,8 @@ fn lists_of_what_is_to_be_freed_that_cannot_be_read_stop_no_other_change() {
     let _pins = (pin(&object, 1), pin(&object, 2));
     object.set_len(PAGE).unwrap();
     pass(&store);
-    // Dies with two busy frames. A recovery leaves them, and no record that would store the root's sums again.
+    // The process dies with two busy frames. A recovery keeps them, and leaves no record that would store the root's sums
+    // again.
     let mut image = recovered(&path);
     let busy = offset(Seal::value(root(&image, RootWord::BusyTable)));
     let entry = (1..512).map(|n| busy + n * 8).find(|at| Seal::value(word(&image, *at)) != 0).unwrap();
@@ -255,7 +256,7 @@ fn a_batch_with_two_pages_in_one_frame_is_an_error_and_waits_for_nothing() {
     batch.write_at(&a, 3 * PAGE, b"x").unwrap();
     batch.write_at(&b, 3 * PAGE, b"y").unwrap();
     assert!(is_corrupt(batch.commit()));
-    // What shares no frame goes on.
+    // Pages that share no frame can be changed.
     let mut batch = store.batch();
     batch.write_at(&a, 0, b"a").unwrap();
     batch.write_at(&b, 0, b"b").unwrap();
@@ -263,7 +264,7 @@ fn a_batch_with_two_pages_in_one_frame_is_an_error_and_waits_for_nothing() {
     assert_eq!((content(&a)[0], content(&b)[0]), (b'a', b'b'));
 }
 
-/// A page under a shared latch, and what it showed at first: nothing may change that.
+/// A page under a shared latch, and its bytes at first: nothing may change them.
 struct Guarded {
     range: pagestone::page::ReadRange,
     before: Vec<u8>,
@@ -280,8 +281,8 @@ impl Guarded {
         self.range[..] == self.before
     }
 
-    /// Uses the rest of the store, and what is freed again and again; how many calls met the damage. None may change
-    /// what is guarded.
+    /// Uses the rest of the store, and makes and frees objects again and again. No call may change the guarded bytes.
+    /// Returns how many calls met the damage.
     fn beside(&self, store: &Store, others: &[&str]) -> usize {
         let mut corrupt = 0;
         let mut told = |result: Result<(), Error>| {
@@ -324,11 +325,15 @@ fn a_frame_that_the_bitmap_calls_free_is_not_given_to_others_under_a_guard() {
     });
     let store = region.open();
     let guarded = Guarded::new(&store, "a", 7).unwrap();
-    assert_eq!(guarded.beside(&store, &["b"]), 1, "who meets it is told, and from then on it is out of use");
+    assert_eq!(
+        guarded.beside(&store, &["b"]),
+        1,
+        "the call that meets the frame is an error, and from then on the frame is out of use"
+    );
     assert_eq!(store.stats().set_aside, 1);
     let report = store.check().unwrap();
     assert!(names(&report).contains(&"set-aside") && names(&report).contains(&"frame-used-but-free"));
-    // A pin without a latch is enough, and so is one that was there.
+    // A pin without a latch protects the frame too, even one from before.
     drop((guarded, store));
     for held in [true, false] {
         let store = region.open();
@@ -352,7 +357,7 @@ fn a_rotten_bitmap_gives_and_takes_nothing_and_no_other_call_fails() {
     let store = region.open();
     assert!(names(&store.check().unwrap()).contains(&"group-tally"));
     let before = content(&store.open("a").unwrap());
-    // New pages come of the next group.
+    // New pages are taken from the next group.
     drop((filled(&store, "c", 30), filled(&store, "d", 3)));
     store.open("a").unwrap().write_at(3, b"in place").unwrap();
     store.open("b").unwrap().append(&[7; 9 * PAGE as usize]).unwrap();
@@ -383,7 +388,7 @@ fn a_page_whose_frame_is_a_structure_is_refused_or_its_guard_keeps_the_structure
             let structure = structure(image);
             map_to(image, "a", 9, structure);
         });
-        // The guard first: then what would change the structure is refused.
+        // First the guard, then the change: what would change the structure is refused.
         let store = region.open();
         let guarded = Guarded::new(&store, "a", 9);
         if let Ok(guarded) = guarded {
@@ -391,7 +396,7 @@ fn a_page_whose_frame_is_a_structure_is_refused_or_its_guard_keeps_the_structure
             assert!(corrupt > 0);
         }
         drop(store);
-        // The change first: then the page is refused, by its object, by its number and by its address.
+        // First the change, then the page: it is refused by its object, by its number and by its address.
         let store = region.open();
         store.create("c").unwrap();
         for name in ["b", "a"] {
@@ -437,7 +442,7 @@ fn two_objects_that_name_one_frame_do_not_wait_for_each_other_nor_share_it() {
     let guarded = Guarded::new(&store, "a", 7).unwrap();
     assert!(is_corrupt(store.open("b").unwrap().write_at(8 * PAGE, b"into the other's page")));
     assert!(guarded.is_unchanged());
-    // The one object goes, and with it the frame: the other's page is then a free frame.
+    // The first object is freed, and its frame with it: then the other object's page is a free frame.
     drop(guarded);
     let b = store.open("b").unwrap();
     store.unlink("a").unwrap();
@@ -453,7 +458,7 @@ fn two_objects_that_name_one_frame_do_not_wait_for_each_other_nor_share_it() {
     }
 }
 
-/// A copy of a region whose process died with a nameless object, `first`, on its list of orphans, after this edit.
+/// A region whose process died with an object without a name, `first`, on the list of orphans; changed by `edit`.
 fn with_an_orphan(edit: impl FnOnce(&mut Vec<u8>)) -> (Region, Store) {
     let region = Region::new(|store| drop((filled(store, "first", 3), filled(store, "other", 9))));
     let store = region.open();
@@ -482,13 +487,13 @@ fn a_list_that_cannot_be_read_keeps_nothing_from_being_put_on_it() {
         let (_region, store) = with_an_orphan(edit);
         println!("{what}");
         let other = store.open("other").unwrap();
-        // Each puts an object on the list of orphans: a cut, an unlink, a replaced name.
+        // Each of these puts an object on the list of orphans: a cut, an unlink, a replaced name.
         other.set_len(5 * PAGE).unwrap();
         drop((filled(&store, "gone", 3), filled(&store, "old", 3), filled(&store, "new", 3)));
         store.unlink("gone").unwrap();
         store.rename("new", "old").unwrap();
         use_it(&store, "other");
-        // More than there are slots in a frame.
+        // More objects than there are slots in a frame.
         for n in 0..20 {
             drop(filled(&store, &format!("made {n}"), 1));
         }
@@ -550,7 +555,7 @@ fn a_frame_that_is_known_to_be_a_structure_is_not_freed_as_a_page() {
         });
         let store = region.open();
         let b = store.open("b").unwrap();
-        // This changes the structure.
+        // This append changes the structure.
         b.append(b"more").unwrap();
         store.unlink("a").unwrap();
         assert_eq!(store.stats().set_aside, 1);

@@ -7,7 +7,7 @@ use pagestone::persist::{FileOperation, Recorder};
 use pagestone::store::Store;
 use pagestone::units::{Durability, PageIndex};
 
-/// What went to the medium during `f`: lines flushed, fences, file syncs, write-throughs.
+/// The cost of `f`: lines flushed, fences, file syncs, write-throughs.
 fn cost(store: &Store, f: impl FnOnce()) -> (u64, u64, u64, u64) {
     let before = store.stats();
     f();
@@ -95,7 +95,8 @@ fn a_range_syncs_its_pages_and_leaves_the_others_dirty() {
     assert_eq!(cost(&store, || object.sync().unwrap()).0, 2);
 }
 
-/// Of fewer pages than there are dirty ones each is asked; of more, the dirty ones are.
+/// If the range has fewer pages than are dirty, the sync looks at each page of the range. Otherwise it looks at the dirty
+/// ones.
 #[test]
 fn a_range_of_any_length_syncs_all_of_its_dirt() {
     let store = memory(Durability::CacheLine);
@@ -165,7 +166,7 @@ fn a_failed_sync_is_told_to_the_next_opening() {
     object.write_at(0, b"lost?").unwrap();
     recorder.fail_next(FileOperation::Sync, 0);
     assert!(object.sync().is_err());
-    // The lease's state, as the medium's layout has it: 3 is "failed".
+    // The state in the lease: 3 is "failed".
     assert_eq!(std::fs::read(&path).unwrap()[LEASE_OFFSET as usize + 8], 3);
 }
 
@@ -177,7 +178,7 @@ fn the_first_sync_of_an_opening_covers_what_a_dead_process_stored_in_place() {
     let store = options.open(&path).unwrap();
     filled(&store, "a", 2).sync().unwrap();
     store.close().unwrap();
-    // Stores in place are not in the log: nothing but the page cache knows of those of a former process.
+    // Stores in place are not in the log: those of a dead process are known only to the page cache.
     let store = options.open(&path).unwrap();
     let object = store.open("a").unwrap();
     assert_eq!(cost(&store, || object.sync().unwrap()).2, 1);

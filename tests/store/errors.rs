@@ -53,7 +53,7 @@ fn a_used_region_with_both_superblocks_gone_is_not_formatted_over() {
     store.close().unwrap();
     let whole = std::fs::read(&path).unwrap();
     assert!(whole.len() <= 512 << 10, "the file has not grown: its length alone says nothing");
-    // The superblocks; the lease as well; the log's headers instead; one of them; all of these.
+    // The superblocks, then also the lease, the log's headers, one of these with the lease, and all together.
     let frames: [&[usize]; 5] = [&[0, 1], &[0, 1, 4], &[0, 1, 2, 3], &[0, 1, 2, 4], &[0, 1, 2, 3, 4]];
     for blank in frames {
         let mut bytes = whole.clone();

@@ -1,4 +1,4 @@
-//! What happens at the same time as a failure, or as work that a former one left.
+//! What happens beside a failure, or beside work that an earlier failure left.
 
 use crate::{PAGE, filled, pin};
 use pagestone::Error;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Long enough for a thread to come to its end, or to show that it waits for another.
+/// Long enough for a thread to end, or to show that it waits for another thread.
 const SOON: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(10);
-/// The lease, its state, and the word for a region that failed.
+/// The lease, its state, and the value of a region that failed.
 const LEASE: u64 = LEASE_OFFSET;
 const STATE: usize = LEASE as usize + 8;
 const FAILED: u8 = 3;
@@ -74,8 +74,8 @@ fn a_close_that_cannot_say_so_says_that_the_region_failed() {
     crate::check(&store);
 }
 
-/// Pages can be given back only while there is a store: with pins, the close of a failed one is refused. A page that
-/// was given back and could not be freed any more keeps no store open.
+/// C gives pins back through their store, so the close of a failed store is refused while there are pins. A page whose
+/// pin was given back, but whose frame could not be freed any more, does not keep the store open.
 #[test]
 fn a_store_that_failed_is_not_closed_before_its_pins_are_back() {
     let store = Rig::new(Fdatasync).open();
@@ -91,8 +91,8 @@ fn a_store_that_failed_is_not_closed_before_its_pins_are_back() {
     assert!(matches!(error, Error::Poisoned { .. }), "{error}");
 }
 
-/// A sync of a range takes the notes of its own pages: those of the others are there at every moment for another
-/// thread's sync.
+/// A sync of a range takes only the notes of its own pages. Another thread's sync finds those of other pages at every
+/// moment.
 #[test]
 fn a_sync_of_a_range_hides_no_other_page_from_a_sync_meanwhile() {
     let rig = Rig::new(CacheLine);

@@ -1,4 +1,4 @@
-//! Forks amid everything that other threads do. Alone in its process, because it forks.
+//! Forks at any moment of other threads' work. This test is alone in its process, because it forks.
 
 use pagestone::Error;
 use pagestone::page::{PageRef, PinnedRange, ReadGuard, ReadRange, WriteGuard};
@@ -10,9 +10,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Forks in which the state of the parent's threads is copied as it happens to be.
+/// How many forks copy the state of the parent's threads as it happens to be.
 const FORKS: u64 = 200;
-/// A child that takes longer waits for a thread that it lacks, even on a busy machine.
+/// A child that takes longer, even on a busy machine, waits for a thread that it does not have.
 const HANGS: u32 = 60;
 
 /// Opens, changes, lists and closes stores, so that every process-wide lock is taken often.
@@ -49,12 +49,13 @@ fn work(store: &Store, object: &Object, stop: &AtomicBool, done: &AtomicU64) {
     }
 }
 
-/// What a child inherits, of the thread that forks.
+/// What a child inherits from the thread that forks.
 struct Inherited<'p> {
     store: Store,
     object: Object,
     page: &'p PageRef,
-    /// One in each of many objects: whatever part of what the parent notes of dirt is locked, one is noted there.
+    /// One guard in each of many objects. So whichever part of the parent's notes of dirt is locked, one of them is noted
+    /// there.
     writers: Vec<WriteGuard<'p>>,
     reader: ReadGuard<'p>,
     range: PinnedRange,
@@ -64,7 +65,7 @@ struct Inherited<'p> {
     last: [Object; 2],
 }
 
-/// What each call on what was inherited says. None touches a byte of it.
+/// The answer of each call on what was inherited. No call touches a byte of it.
 fn refusals(inherited: &Inherited<'_>) -> Vec<(&'static str, Option<Error>)> {
     let Inherited { store, object, page, .. } = inherited;
     let mut batch = store.batch();
@@ -109,7 +110,7 @@ fn refusals(inherited: &Inherited<'_>) -> Vec<(&'static str, Option<Error>)> {
     ]
 }
 
-/// What a child does; why it failed, if it did.
+/// The work of a child. An error says why it failed.
 fn child(inherited: Inherited<'_>, path: &Path) -> Result<(), String> {
     for (call, error) in refusals(&inherited) {
         if !matches!(error, Some(Error::Forked)) {
@@ -117,7 +118,7 @@ fn child(inherited: Inherited<'_>, path: &Path) -> Result<(), String> {
         }
     }
     let Inherited { store, object, page, writers, reader, range, kept, batch, last } = inherited;
-    // What cannot fail answers.
+    // Calls that cannot fail have an answer.
     let (info, stats) = (store.info(), store.stats());
     if info.frames == 0 || stats.open_objects != 0 || !page.is_detached() {
         return Err(format!("{info:?}, {stats:?}"));
@@ -189,7 +190,7 @@ fn a_child_forked_at_any_moment_never_hangs_and_opens_regions_of_its_own() {
                 batch,
                 last,
             };
-            // The parent's own are dropped when the child has ended.
+            // The parent drops its own when the child has ended.
             let mut inherited = Some(inherited);
             let ended =
                 in_child(HANGS, || inherited.take().map_or(Ok(()), |inherited| child(inherited, &own)));
@@ -204,7 +205,7 @@ fn a_child_forked_at_any_moment_never_hangs_and_opens_regions_of_its_own() {
     assert!(object.len() < u64::MAX, "the parent goes on");
 }
 
-/// Its table is smaller than its parent's, whose frames' numbers lie beyond its end.
+/// The child's table is smaller than the parent's: the numbers of the parent's frames lie beyond its end.
 #[test]
 fn a_child_with_few_addresses_drops_what_it_inherited() {
     let mut stores = Vec::new();

@@ -1,11 +1,11 @@
-//! A full store gives up what it can, and refuses nothing that needs no room.
+//! A full store frees what it can, and refuses nothing that needs no room.
 
 use crate::{PAGE, check, content, filled, pin};
 use pagestone::Error;
 use pagestone::page::PageRef;
 use pagestone::store::{Object, Store};
 
-/// Pinned pages that are noted in the four frames which a full store keeps for freeing.
+/// How many pinned pages can be noted in the four frames that a full store keeps for freeing.
 const NOTES: u64 = 4 * 511;
 
 /// A store that cannot grow, with a small log.
@@ -13,12 +13,12 @@ fn small() -> Store {
     Store::options().max_size(12 << 20).log_frames(8).open_memory(1 << 20).unwrap()
 }
 
-/// Pins on pages that will need all of these frames: of objects so small that nothing else becomes free with them.
+/// Pins of pages that will need all of these frames. Their objects are so small that nothing else becomes free with them.
 fn crowd(store: &Store) -> Vec<PageRef> {
     (0..NOTES).map(|n| pin(&filled(store, &format!("crowd {n}"), 1), 0)).collect()
 }
 
-/// Fills the store, and lets the crowd use up what it kept.
+/// Fills the store, and makes the crowd use up the frames that it kept.
 fn fill_up(store: &Store) -> Object {
     let filler = fill(store);
     (0..NOTES).for_each(|n| store.open(format!("crowd {n}")).unwrap().set_len(0).unwrap());
@@ -46,7 +46,7 @@ fn an_unlinked_page_that_is_pinned_stops_no_other_object() {
     let _filler = fill_up(&store);
     store.unlink("pinned").unwrap();
     drop(pinned);
-    // There is no frame to note the pinned one in: that is owed, and asks nothing of these.
+    // There is no frame in which the pinned one could be noted. That work is owed, and these calls do not need it.
     other.write_at(0, b"in place").unwrap();
     store.rename("other", "renamed").unwrap();
     check(&store);
@@ -94,7 +94,7 @@ fn a_cut_in_a_full_store_is_a_cut() {
     store.create("b").unwrap();
     assert_eq!(store.check().unwrap().counts.orphans, 0, "what was left of the cut is done");
     let object = store.open("a").unwrap();
-    // The notes' frames stay with the busy table, and as many as before are kept for freeing.
+    // The busy table keeps the frames of the notes, and as many frames as before are kept for freeing.
     filler.set_len(filler.len() - 5 * PAGE).unwrap();
     object.append(&[3; PAGE as usize]).unwrap();
     assert_eq!(content(&object)[..10], [1; 10]);
@@ -108,7 +108,7 @@ fn an_object_that_was_cut_short_and_then_unlinked_is_freed_once() {
     let (pins, crowd) = ([pin(&object, 0), pin(&object, 1)], crowd(&store));
     let _filler = fill_up(&store);
     object.set_len(10).unwrap();
-    // What is left of the cut is owed, and then that it is dropped.
+    // The rest of the cut is owed, and then the drop of the object.
     drop(object);
     store.unlink("a").unwrap();
     drop((pins, crowd));

@@ -1,4 +1,4 @@
-//! What a thread has in hand, and what it is told when it would wait for itself.
+//! The guards that a thread holds, and the error when it would wait for itself.
 
 use crate::turns::{in_time, until_one_waits};
 use crate::{PAGE, filled, pin, store};
@@ -78,7 +78,7 @@ fn a_guard_that_was_forgotten_is_held_against_its_thread_as_long_as_its_latch() 
                 forget(&page);
                 assert!(matches!(batch(&store, &object), Err(Error::WaitsForItself { .. })));
                 if round == 1 {
-                    // The latch goes with the store, and the next one may have the frame's number.
+                    // The latch goes with the store, and the next store may have the same frame numbers.
                     continue;
                 }
                 if alone {
@@ -100,7 +100,7 @@ fn a_guard_that_was_forgotten_is_held_against_its_thread_as_long_as_its_latch() 
     }
 }
 
-/// Guards beyond those that are known one by one are counted, and go first too.
+/// A few guards of a thread are noted one by one. Further guards are only counted, and they go before a writer too.
 #[test]
 fn of_many_guards_each_is_given_back() {
     in_time(|| {

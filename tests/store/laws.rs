@@ -1,4 +1,4 @@
-//! No cost grows with what has nothing to do with it: counted, not timed.
+//! No cost grows with things that it has nothing to do with. Costs are counted here, not timed.
 
 use crate::{PAGE, check, killed};
 use pagestone::persist::{FileOperation, Recorder};
@@ -8,7 +8,7 @@ use pagestone_kit::skip::skipped;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A store in a file after its process died with `objects` objects of `pages` pages each on its list of orphans.
+/// A store in a file. Its process died with `objects` objects of `pages` pages each on the list of orphans.
 fn with_orphans(options: &Options, objects: u64, pages: usize) -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("laws.pgs");
@@ -27,7 +27,7 @@ fn with_orphans(options: &Options, objects: u64, pages: usize) -> (tempfile::Tem
     left
 }
 
-/// Ends what other threads are at when it is dropped, by a failure too: the test waits for their end.
+/// Makes other threads end when it is dropped, by a failed test too, which waits for their end.
 struct Stop<'s>(&'s AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -51,7 +51,7 @@ fn the_first_change_after_a_death_does_a_part_of_what_is_owed_and_the_next_ones_
     assert!(most <= 20, "a change appended {most} records");
     assert!((ORPHANS / 20..=ORPHANS).contains(&changes), "{changes} changes");
     check(&store);
-    // What is left at the end goes then.
+    // The close does what is left.
     let (_folder, store) = with_orphans(&Options::new(), ORPHANS, 1);
     store.create("last").unwrap();
     assert!(store.check().unwrap().counts.orphans > ORPHANS / 2);
@@ -70,11 +70,12 @@ fn a_change_that_needs_the_room_of_what_is_owed_gets_it() {
     check(&store);
 }
 
-/// What lies beside the batches of [`moves_of_the_tail`]: eight parts of the least stride in which write-back is started.
+/// Bytes that lie beside the batches of [`moves_of_the_tail`]: eight times the least stride in which write-back is started.
 const LARGE: u64 = 8 << 20;
 
-/// Of each move of the tail under small batches but the first: parts of the file whose write-back was started before it,
-/// commits since the last of them, and bytes of the log in use, of `LOG`. Beside each batch `store_beside` is called.
+/// For each move of the tail under small batches, except the first: parts of the file whose write-back was started before
+/// it, commits since the last of these, and bytes of the log in use, of `LOG`. Beside each batch `store_beside` is
+/// called.
 fn moves_of_the_tail(store_beside: impl Fn(&Object, u64)) -> Vec<(usize, u64, u64)> {
     /// Bytes of a mark in the log.
     const MARK: u64 = 48;
@@ -111,7 +112,7 @@ fn moves_of_the_tail(store_beside: impl Fn(&Object, u64)) -> Vec<(usize, u64, u6
         }
     }
     assert!(found.len() > 4, "{found:?}");
-    // Until a tail has moved, what was done before counts.
+    // The first move also depends on what was done before.
     found.split_off(1)
 }
 
@@ -193,7 +194,7 @@ fn changes_go_on_beside_a_check() {
         };
         (0..CHECKS).map(beside).min()
     });
-    // Hundreds are made before it has its locks: while it walks, tens of thousands.
+    // Hundreds are made before the check has its locks, and tens of thousands while it walks.
     assert!(beside > Some(5_000), "{beside:?} changes beside a check");
 }
 
@@ -257,9 +258,9 @@ fn a_list_shows_each_name_that_stays_once_whatever_comes_and_goes() {
     check(&store);
 }
 
-/// Runs a call of many records beside much that is dirty; how often the write-back was started, and the tail moved.
+/// Runs a call of many records beside many dirty pages. Returns how often the write-back was started, and the tail moved.
 fn ahead_of_need(store: &Store, recorder: &Recorder, object: &Object, run: impl FnOnce()) -> (u64, u64) {
-    // Moves the tail: nothing of what was done before counts.
+    // This moves the tail, so that what was done before does not count.
     store.compact().unwrap();
     object.write_at(0, &vec![2; object.len() as usize]).unwrap();
     let (moves, seen) = (store.stats().log_tail_moves, recorder.file_operations().len());
@@ -311,7 +312,7 @@ fn pages_are_found_while_others_are_punched() {
             let punch = scope.spawn(|| object.punch_hole(0, PAGES * PAGE).unwrap());
             let mut seen = false;
             while !punch.is_finished() {
-                // The first page first: it goes first.
+                // The first page is looked at first, because it is punched first.
                 let gone = object.pin(PageIndex(0)).unwrap().is_none();
                 seen |= gone && object.pin(PageIndex(PAGES - 1)).unwrap().is_some();
             }
@@ -379,7 +380,7 @@ fn the_first_growth_through_a_handle_waits_for_no_sync() {
     }
     let syncs = store.stats().file_syncs - before;
     assert!(syncs <= 4, "{syncs} file syncs for 400 growths, none of which asked for one");
-    // What was cut off is gone before the end moves over it, whatever a crash shows of the length.
+    // What was cut off is gone before the end moves over it, whichever length a crash shows.
     let object = store.open("grown").unwrap();
     object.write_at(0, &[1; 200]).unwrap();
     object.set_len(200).unwrap();
@@ -432,15 +433,16 @@ fn a_sync_gives_back_a_part_of_what_others_freed_and_later_ones_the_rest() {
     check(&store);
 }
 
-/// Faults of this thread so far for which nothing was read.
+/// Page faults of this thread so far for which nothing was read.
 fn faults() -> u64 {
     let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-    // Behind the name, which stands in parentheses.
+    // The fields behind the name, which is in parentheses.
     let fields = stat.rsplit(')').next().unwrap().split_whitespace();
     fields.clone().nth(7).unwrap().parse().unwrap()
 }
 
-/// A folder whose file system protects what it has written; none, said aloud, where files for tests are in memory.
+/// A folder whose file system write-protects pages after writing them back; none, said aloud, where the folder for tests
+/// is in memory.
 fn folder_on_a_disk(what: &str) -> Option<tempfile::TempDir> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
@@ -469,7 +471,7 @@ fn the_first_store_to_a_page_after_a_sync_is_no_fault_and_a_page_stored_to_often
     let mut all = vec![0; (PAGES * PAGE) as usize];
     let mut round = |stores: u64, value: u8| {
         object.sync().unwrap();
-        // Mapped, so that no fault but that of a store is left.
+        // All pages are mapped by this, so that only stores cause faults.
         object.read_at(0, &mut all).unwrap();
         let before = faults();
         for n in 0..stores {
@@ -500,7 +502,7 @@ fn a_store_to_a_file_that_was_cut_is_refused_and_gives_it_no_length_back() {
     let object = store.create("a").unwrap();
     object.write_at(0, &vec![1; PAGES * PAGE as usize]).unwrap();
     object.sync().unwrap();
-    // Read, so that the store finds the page without a look at the medium.
+    // The page was read, so that the store finds it without a look at the medium.
     object.read_at((PAGES as u64 - 1) * PAGE, &mut [0; 8]).unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     let half = file.metadata().unwrap().len() / 2;

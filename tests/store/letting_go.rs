@@ -1,4 +1,4 @@
-//! The last pin of a store that is gone ends what the store kept.
+//! The last pin of a store that has gone releases what the store kept.
 
 use crate::{PAGE, filled, pin, shown};
 use pagestone::Error;
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Whether anybody has a lock on the file. Nothing of the library is called: what it would do by the way does not count.
+/// Whether the file is locked. No function of the library is called for that, because it might let regions go by the way.
 fn is_claimed(path: &Path) -> bool {
     let file = File::options().read(true).write(true).open(path).unwrap();
     // SAFETY: all-zero bytes are a `flock`.
@@ -28,8 +28,8 @@ fn is_mapped(path: &Path) -> bool {
     maps.lines().any(|line| line.ends_with(path.to_str().unwrap()))
 }
 
-/// Whether the region is let go. A put that finds another thread at that leaves it to that one: in this process other tests
-/// open and close stores.
+/// Whether the region is let go soon. A put leaves that to another thread which is already letting regions go, and in
+/// this process other tests open and close stores.
 fn is_let_go(path: &Path) -> bool {
     let end = Instant::now() + Duration::from_secs(20);
     while is_claimed(path) || is_mapped(path) {
@@ -55,7 +55,7 @@ fn the_last_pin_of_a_store_that_is_gone_ends_the_claim() {
         let mut pins: Vec<PageRef> = (0..pages).map(|page| pin(&object, page)).collect();
         pins.push(pins[0].try_clone().unwrap());
         drop((object, store));
-        // From the front, from the back, and from both ends of what is left.
+        // Pins are dropped in three orders: from the front, from the back, and from both ends in turns.
         for n in 0.. {
             assert!(is_claimed(&path) && is_mapped(&path), "{} of {pages} pages are pinned", pins.len());
             drop(if n % 3 == 0 { pins.remove(0) } else { pins.pop().unwrap() });
@@ -117,8 +117,9 @@ fn pins_dropped_by_many_threads_at_once_end_the_claim() {
     }
 }
 
-/// What a pin was of may be gone when its put looks whether it was the last: another put was, and another store is opened
-/// and closed meanwhile. Under a sanitizer threads hesitate there (`--cfg pagestone_hesitate`).
+/// When a put looks whether it was the last, the pages and the region of its pin may have gone: another put was the last,
+/// and another store was opened and closed meanwhile. Under a sanitizer threads hesitate there (`--cfg
+/// pagestone_hesitate`).
 #[test]
 fn a_put_touches_nothing_that_another_put_may_free() {
     let done = AtomicBool::new(false);
@@ -164,7 +165,7 @@ fn a_store_with_a_forgotten_latch_is_not_closed_and_says_which() {
         matches!(&error, Error::Busy { why, .. } if named(why) && why.contains("latched exclusively")),
         "{error}"
     );
-    // As the error says: pinned again, it can be given back.
+    // As the error says: when the page is pinned again, the latch can be given back.
     let object = store.open("a").unwrap();
     let page = pin(&object, 1);
     // SAFETY: the latch that was forgotten, given back once.

@@ -1,4 +1,4 @@
-//! What outlives what.
+//! Pins, handles, stores and processes: which of them outlives which.
 
 use crate::{PAGE, filled, killed, pin, shown, store};
 use pagestone::Error;
@@ -26,7 +26,7 @@ fn a_store_in_use_is_not_closed_and_comes_back_unharmed() {
     store.close().unwrap();
 }
 
-/// A program that closes by `?` and says what it said.
+/// Closes a store as a program does that uses `?`.
 fn closed(store: Store) -> pagestone::Result {
     Ok(store.close()?)
 }
@@ -157,7 +157,7 @@ fn a_region_is_free_when_its_last_pin_has_gone_whichever_thread_drops_it() {
     let folder = tempfile::tempdir().unwrap();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Others open stores, and let go of what is left of ours while we open it.
+        // Other threads open stores, and let go of what is left of our store while we open it.
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {

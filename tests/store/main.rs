@@ -1,4 +1,4 @@
-//! What the object store promises, through its public door only.
+//! What the object store promises, tested through its public interface.
 
 mod aliases;
 mod arguments;
@@ -30,7 +30,7 @@ use pagestone::units::{Durability, PageIndex};
 /// Bytes of a page.
 const PAGE: u64 = 4096;
 
-/// A store in memory that takes itself for one of `class`.
+/// A store in memory that is assumed to be of `class`.
 fn memory(class: Durability) -> Store {
     Store::options().assume(class).open_memory(1 << 20).unwrap()
 }
@@ -40,7 +40,7 @@ fn store() -> Store {
     memory(Durability::Volatile)
 }
 
-/// Nothing on the medium contradicts anything else.
+/// Asserts that nothing on the medium contradicts anything else.
 fn check(store: &Store) {
     let report = store.check().unwrap();
     assert!(report.is_clean(), "{:?}", report.findings);
@@ -55,7 +55,8 @@ fn content(object: &Object) -> Vec<u8> {
     bytes
 }
 
-/// The store in `path` after its process died: all that was stored, none of what it knew only in memory.
+/// The store in `path` after the death of its process: all that was stored is there, and nothing that was only in its
+/// memory.
 fn killed(path: &std::path::Path, options: &Options) -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("copy.pgs");
@@ -63,7 +64,7 @@ fn killed(path: &std::path::Path, options: &Options) -> (tempfile::TempDir, Stor
     (folder, options.open(copy).unwrap())
 }
 
-/// Object with `pages` pages, each full of its index + 1.
+/// An object with `pages` pages, each full of its index + 1.
 fn filled(store: &Store, name: &str, pages: u64) -> Object {
     let object = store.create(name).unwrap();
     for page in 0..pages {

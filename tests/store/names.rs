@@ -109,7 +109,7 @@ fn a_chain_is_never_longer_than_one_record_can_spread() {
     let path = folder.path().join("s");
     let store = Store::options().create(true).max_size(2 << 20).log_frames(4).open(&path).unwrap();
     let key = name_key(&std::fs::read(&path).unwrap());
-    // Slots that are free, and no frame besides: the directory gets no node to spread names over.
+    // There are free slots and no free frame: the directory gets no node to spread names over.
     let some: Vec<_> = (0..64).map(|n| store.create(format!("for a moment {n}")).unwrap()).collect();
     (0..64).for_each(|n| store.unlink(format!("for a moment {n}")).unwrap());
     drop(some);

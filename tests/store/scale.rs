@@ -1,4 +1,5 @@
-//! A store in a huge region opens as fast as one in a small region, and takes no more memory; nor does a scan.
+//! A store in a huge region opens as fast as one in a small region, and takes no more memory. A scan takes no memory
+//! either.
 
 use crate::{PAGE, check, content, filled};
 use pagestone::store::Store;
@@ -42,7 +43,7 @@ fn resident(open: impl Fn() -> Store) -> u64 {
     after.saturating_sub(before)
 }
 
-/// Private memory of this process, which a copied page would be in.
+/// Private memory of this process. A copied page would be in it.
 fn private_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
@@ -68,7 +69,7 @@ fn assert_scan_copies_nothing(store: &Store, pages: u64) {
 }
 
 fn assert_flat(what: &str, small: impl Fn() -> Store, large: impl Fn() -> Store) {
-    // What only the first opening of a process costs is neither's.
+    // The first opening of a process costs more, which is not the store's cost.
     drop((small(), large()));
     let (quick, slow) = (median(&small), median(&large));
     let (little, much) = (resident(&small), resident(&large));
@@ -118,7 +119,7 @@ fn a_file_grown_behind_our_back_to_fifteen_tebibytes_is_the_store_it_was() {
 
 #[test]
 fn a_huge_store_opens_as_fast_as_a_small_one_and_takes_no_memory() {
-    // In a process of its own: memory is the process's, and other tests would disturb.
+    // In a process of its own, because it measures the process's memory, and other tests would disturb it.
     let this = "scale::a_process_that_measures";
     assert!(child::again_as(this, "measure", Path::new("")).status().unwrap().success());
 }
@@ -165,7 +166,7 @@ fn a_commit_takes_the_same_time_however_long_ago_the_tail_of_the_log_moved() {
     assert!(late < 5 * early, "{late:?} and {early:?}");
 }
 
-/// A sync of one page does not look at what else of its object is dirty.
+/// A sync of one page does not look at the other dirty pages of the object.
 #[test]
 fn a_sync_of_few_pages_takes_the_same_time_however_many_others_are_dirty() {
     const OTHERS: u64 = 20_000;

@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A store of which the file ends in the middle of an object.
+/// A store whose file was cut in the middle of an object.
 struct Cut {
     folder: tempfile::TempDir,
     file: File,
@@ -17,14 +17,14 @@ struct Cut {
 }
 
 impl Cut {
-    /// `unsynced`: with stores that no sync has covered.
+    /// `unsynced`: there are stores that no sync has covered.
     fn new(class: Durability, unsynced: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let store = Store::options().create(true).assume(class).open(&path).unwrap();
         drop(filled(&store, "a", 250));
         store.sync().unwrap();
-        // A handle that has looked nothing up yet.
+        // This handle has not looked up any page yet.
         let object = store.open("a").unwrap();
         if unsynced {
             object.write_at(0, b"not synced").unwrap();
@@ -39,7 +39,9 @@ impl Cut {
         self.folder.path().join("s")
     }
 
-    /// `first` is what noticed; nothing works afterwards, and dropping everything touches nothing that is gone.
+    /// Asserts that the call with the result `first` has noticed, that no call works afterwards, and that the drops of
+    /// all handles
+    /// touch nothing that is gone.
     fn noticed_by<T: std::fmt::Debug>(self, first: pagestone::Result<T>) {
         let (have, path) = (self.file.metadata().unwrap().len(), self.path());
         match first {
@@ -143,7 +145,7 @@ fn a_file_that_got_longer_is_no_harm() {
 fn a_cut_that_waits_for_pins_notices() {
     for class in CLASSES {
         let cut = Cut::new(class, false);
-        // Of objects nothing is left, nor of their records.
+        // Neither the objects nor their records are left.
         cut.file.set_len(75 * PAGE).unwrap();
         let result = cut.object.set_len_wait(0, Duration::from_secs(9));
         cut.noticed_by(result);
@@ -160,7 +162,7 @@ fn a_cut_that_cannot_be_waits_for_no_pin() {
     let store = Store::options().read_only(true).open(&path).unwrap();
     let object = store.open("a").unwrap();
     let _page = object.pin(PageIndex(1)).unwrap();
-    // One that waits all the same is told that its time has run out.
+    // A cut that waited all the same would return an error when its time has run out.
     let long = Duration::from_secs(20);
     let refused = object.set_len_wait(0, long);
     assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");

@@ -50,7 +50,7 @@ fn a_compact_gives_all_free_space_back_and_what_is_kept_stays() {
     let kept = store.create("kept").unwrap();
     let bytes: Vec<u8> = (0..40 * PAGE).map(|at| (at % 251) as u8).collect();
     for part in 0..10u64 {
-        // Runs of what is kept and what goes, in turn.
+        // Runs that are kept and runs that are freed, in turns.
         store.create(format!("gone{part}")).unwrap().write_at(0, &vec![7; MIB as usize]).unwrap();
         let range = (part * 4 * PAGE) as usize..((part + 1) * 4 * PAGE) as usize;
         kept.append(&bytes[range]).unwrap();
@@ -61,7 +61,7 @@ fn a_compact_gives_all_free_space_back_and_what_is_kept_stays() {
     assert_eq!(store.compact().unwrap(), 0, "it is gone already");
     assert_eq!(content(&kept), bytes);
     check(&store);
-    // Used again, now and by the next opening: the file grows for neither.
+    // The space is used again, now and by the next opening. The file does not grow for that.
     let len = file_len(&path);
     let again = store.create("again").unwrap();
     again.write_at(0, &vec![8; 3 * MIB as usize]).unwrap();
@@ -111,7 +111,7 @@ fn a_journal_that_comes_and_goes_punches_nothing() {
     assert_eq!(punched(&recorder), 0);
 }
 
-/// Small frees at the limit are gathered: not each is a call of the file system.
+/// Small frees at the limit are collected: the file system is not called for each.
 #[test]
 fn pages_freed_one_by_one_go_back_in_large_runs() {
     let (store, recorder) = recorded();
@@ -235,7 +235,7 @@ fn a_call_that_fails_between_two_of_its_records_keeps_no_room() {
         // Four frames are kept for freeing.
         filler.set_len(filler.len() - (508 + spare) * PAGE).unwrap();
         let records = store.stats().log_records;
-        // Over the end of a leaf: a later record needs one more node than the first ones.
+        // The range crosses the end of a leaf: a later record needs one more node than the first ones.
         match one.allocate(256 * PAGE, 512 * PAGE) {
             Ok(()) => assert_eq!(one.mapped().unwrap(), 513),
             Err(Error::NoSpace { .. }) => {
@@ -262,7 +262,7 @@ fn what_no_region_of_this_size_can_hold_is_refused_at_once() {
     }
     assert_eq!((store.info().frames, store.stats().log_records), (frames, records), "it grew for nothing");
     object.allocate(0, 60 * MIB).unwrap();
-    // What is there already needs nothing.
+    // Pages that are there already need no room.
     object.allocate(0, 60 * MIB + PAGE).unwrap();
     check(&store);
 }
@@ -290,7 +290,7 @@ fn beside_a_compact_room_that_comes_back_is_waited_for_and_what_goes_is_not_give
             store.compact()
         });
         assert!(gate.wait_stopped(Duration::from_secs(20)));
-        // Room for it is there, but for this moment it is going back.
+        // There is room for it, but at this moment the room is going back to the disk.
         let large = scope.spawn(|| {
             let object = store.create("large").unwrap();
             object.write_at(0, &vec![5; 2 * MIB as usize]).map(|()| object)
@@ -313,9 +313,9 @@ fn a_disk_that_has_room_again_is_not_taken_for_a_full_one() {
     let object = store.create("o").unwrap();
     object.write_at(0, &vec![1; 36 << 20]).unwrap();
     object.set_len(0).unwrap();
-    // All that is free is holes now.
+    // All free space is holes now.
     store.compact().unwrap();
-    // Less is asked for the second time.
+    // The second allocation asks for less.
     (0..2).for_each(|nth| recorder.fail_next_with(FileOperation::Allocate, nth, libc::ENOSPC));
     let refused = object.append(&[2; 4 * PAGE as usize]);
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");

@@ -1,4 +1,4 @@
-//! Holes, growing ahead, far offsets.
+//! Holes, growth ahead of need, and far offsets.
 
 use crate::{PAGE, content, pin, shown, store};
 use pagestone::Error;
@@ -97,7 +97,7 @@ fn what_was_grown_ahead_is_zeros_in_the_next_life_too() {
     let object = store.create("wal").unwrap();
     object.allocate(0, 8 * PAGE).unwrap();
     object.append(&[1; 100]).unwrap();
-    // A writer that died in an append: bytes behind the end that no length covers.
+    // As a process leaves it that died during an append: bytes behind the end that no length covers.
     let range = object.pin_range(0, 100).unwrap().pinned().unwrap();
     range.first().write_range(100..4096).unwrap().fill(0xDD);
     drop((range, object));

@@ -1,4 +1,4 @@
-//! Readers, writers and cutters at once.
+//! Readers, writers and cuts at once.
 
 use crate::{PAGE, store};
 use pagestone::units::PageIndex;
@@ -84,7 +84,7 @@ fn two_objects_that_take_each_others_frames_never_see_each_others_bytes() {
                 while Instant::now() < end {
                     for page in 0..60 {
                         let Some(pin) = object.pin(PageIndex(page)).unwrap() else { continue };
-                        // Long enough for its object to be cut and its frame to be wanted by the other.
+                        // Long enough for the object to be cut and for its frame to go to the other object.
                         std::thread::yield_now();
                         assert_eq!(pin.read().unwrap()[..], own);
                     }
@@ -170,7 +170,7 @@ fn pins_by_number_are_made_while_pages_are_punched_and_objects_go() {
         scope.spawn(|| {
             let frames = store.stats().table_frames.min(400);
             let mut found = 0;
-            // On a starved machine the first round may take longer than the test: it is still made whole.
+            // On a busy machine the first round may take longer than the test. It is finished all the same.
             let mut rounds = 0;
             while Instant::now() < end || rounds == 0 {
                 rounds += 1;
@@ -207,8 +207,8 @@ fn a_pin_that_was_given_is_of_a_page_or_of_one_that_was_cut_off() {
             while Instant::now() < end {
                 let Some(page) = object.pin(PageIndex(0)).unwrap() else { continue };
                 let by_number = store.frames(pagestone::units::PfnRange::new(page.pfn(), 1));
-                // Never a pin on a free frame: the next page to get it would be seen through it. A cut that has begun
-                // comes to its frames a moment later.
+                // A pin is never on a free frame: the next page in the frame would be seen through it. A cut that has
+                // begun reaches its frames a moment later.
                 let soon = Instant::now() + Duration::from_secs(5);
                 while by_number.is_err() && !page.is_detached() {
                     assert!(Instant::now() < soon, "{by_number:?}");

@@ -1,4 +1,4 @@
-//! The file's time of change: programs that copy what is new look at it.
+//! The file's time of change, by which programs find out what to copy.
 
 use crate::PAGE;
 use pagestone::store::Store;
@@ -13,14 +13,14 @@ fn changed(path: &Path) -> SystemTime {
     std::fs::metadata(path).unwrap().modified().unwrap()
 }
 
-/// Gives the file a time long past.
+/// Sets the file's time to one long ago.
 fn age(path: &Path) -> SystemTime {
     let past = SystemTime::now() - Duration::from_secs(5000);
     File::options().write(true).open(path).unwrap().set_modified(past).unwrap();
     changed(path)
 }
 
-/// Whether the file is newer after `f` than before, and whether after what is done at the end.
+/// Whether the file is newer after `f`, and whether it is newer after the close.
 fn newer(path: &Path, f: impl FnOnce(&Store)) -> (bool, bool) {
     let store = Store::options().open(path).unwrap();
     let before = age(path);

@@ -1,4 +1,4 @@
-//! Cutting objects whose pages are pinned.
+//! Cuts of objects whose pages are pinned.
 
 use crate::{PAGE, content, filled, pin, shown, store};
 use pagestone::Error;
@@ -7,7 +7,7 @@ use pagestone::units::{PageIndex, PfnRange};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Takes every frame the region has or can get, and says which.
+/// Takes every frame that the region has or can get. Returns their numbers.
 fn take_all(store: &Store, name: &str) -> HashSet<u64> {
     let object = store.create(name).unwrap();
     let mut page = 0;
@@ -25,7 +25,7 @@ fn take_all(store: &Store, name: &str) -> HashSet<u64> {
 fn a_pinned_page_outlives_a_truncate_and_its_frame_is_used_again_only_after() {
     let store = Store::options().max_size(4 << 20).open_memory(1 << 20).unwrap();
     let object = filled(&store, "a", 20);
-    // More than a full store keeps for itself.
+    // More frames than a full store keeps for itself.
     let held: Vec<_> = (2..18).map(|index| pin(&object, index)).collect();
     let frames: HashSet<_> = held.iter().map(|page| page.pfn().get()).collect();
     object.set_len(PAGE).unwrap();
@@ -46,7 +46,8 @@ fn a_frame_whose_latch_was_forgotten_is_not_used_again() {
     for latch in latches {
         let store = Store::options().max_size(4 << 20).open_memory(1 << 20).unwrap();
         let object = filled(&store, "a", 2);
-        // What gives the latch back later knows the frame by its number: it would give back another's.
+        // A call that gives the latch back later knows the frame only by its number: it would give back another page's
+        // latch.
         let page = pin(&object, 1);
         latch(&page);
         let frame = page.pfn().get();
@@ -110,7 +111,7 @@ fn a_hole_that_waits_returns_at_the_put_or_changes_nothing() {
     let refused = object.punch_hole_wait(10, 2 * PAGE, Duration::from_millis(20));
     assert!(matches!(refused, Err(Error::TimedOut { .. })));
     assert!(content(&object)[..4].iter().all(|&byte| byte == 1) && !held.is_detached());
-    // Pages that it only clears in part stay, so their pins are no reason to wait.
+    // A page that the hole only clears in part stays, so its pins are no reason to wait.
     let beside = pin(&object, 2);
     object.punch_hole_wait(2 * PAGE + 1, PAGE, Duration::ZERO).unwrap();
     assert!(!beside.is_detached());
@@ -207,12 +208,12 @@ fn a_full_region_can_be_emptied_while_pages_are_pinned() {
     crate::check(&store);
 }
 
-/// A region in which no more pinned pages can be noted than are already, its one object, and all pins of that.
+/// A region in which no further pinned page can be noted, its one object, and all pins of that object.
 fn noted_out() -> (Store, Object, Vec<pagestone::page::PageRef>) {
     let (store, object) = full(6000);
     let pages = object.len() / PAGE;
     let pins: Vec<_> = (0..pages).map(|index| pin(&object, index)).collect();
-    // Every second page only, so that no node of the map is given back.
+    // Only every second page, so that no node of the map is given back.
     let mut odd = (1..pages).step_by(2).map(|index| object.punch_hole(index * PAGE, PAGE));
     assert!(odd.any(|punched| matches!(punched, Err(Error::NoSpace { .. }))));
     (store, object, pins)
@@ -248,7 +249,7 @@ fn an_object_that_cannot_go_yet_stops_nothing_that_takes_no_space() {
     crate::check(&store);
 }
 
-/// Pages that an object gets until there is no space.
+/// The number of pages that an object gets until there is no space.
 fn full_again(store: &Store) -> u64 {
     let object = store.create("again").unwrap();
     while object.append(&[9; PAGE as usize]).is_ok() {}

@@ -1,4 +1,4 @@
-//! Writers have a turn, limits answer, and no thread waits for itself.
+//! Writers have a turn, limits are errors, and no thread waits for itself.
 
 use crate::{PAGE, check, filled, pin, store};
 use pagestone::Error;
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long a waiting writer keeps readers out at a time.
 const TURN: Duration = Duration::from_millis(50);
 
-/// Runs `body` on a thread of its own: what takes a minute hangs.
+/// Runs `body` on a thread of its own. If it takes a minute, it hangs.
 pub(crate) fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     let thread = thread::spawn(move || done.send(body()).expect("somebody waits"));
@@ -33,7 +33,7 @@ pub(crate) fn until_one_waits(pfn: Pfn) {
     while !FrameTable::global().peek(pfn).expect("in use").waiters() {
         thread::yield_now();
     }
-    // It says so before it sleeps.
+    // It sets that flag before it sleeps.
     thread::sleep(Duration::from_millis(2));
 }
 
@@ -52,7 +52,7 @@ fn a_writer_has_its_turn_among_eight_threads_that_hold_guards_in_a_loop() {
     let page = pin(&object, 0);
     let (begun, done, end) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let latches = AtomicU64::new(0);
-    // For each write, latches given past the writer that waited.
+    // For each write, the latches that were given past the waiting writer.
     let passed: Vec<_> = (0..=WRITES).map(|_| AtomicU64::new(0)).collect();
     let started = Instant::now();
     let took: Vec<Duration> = thread::scope(|scope| {
@@ -87,7 +87,7 @@ fn a_writer_has_its_turn_among_eight_threads_that_hold_guards_in_a_loop() {
         took
     });
     let worst = took.iter().max().expect("some");
-    // Where a holder did not run for a turn, readers pass.
+    // If the holder of a latch did not run for a whole turn, readers pass.
     let in_turn = (1..=WRITES as usize).filter(|write| took[write - 1] < TURN);
     let most = in_turn.clone().map(|write| passed[write].load(SeqCst)).max();
     println!(
@@ -100,8 +100,8 @@ fn a_writer_has_its_turn_among_eight_threads_that_hold_guards_in_a_loop() {
     assert!(most.is_none_or(|most| most <= 64), "{most:?} latches were given past a writer that waited");
 }
 
-/// Each reader holds what the other wants, a writer waits for one page and a batch for the other: a guard's thread goes
-/// before them.
+/// Each reader holds the page that the other wants, while a writer waits for one page and a batch for the other. The
+/// threads that hold guards go first.
 #[test]
 fn readers_that_want_each_others_pages_go_before_the_writers_that_wait_for_them() {
     in_time(|| {
@@ -137,7 +137,7 @@ fn readers_that_want_each_others_pages_go_before_the_writers_that_wait_for_them(
     });
 }
 
-/// The writer waits for the first, that for the reader behind the writer.
+/// The writer waits for the first reader, which waits for the reader behind the writer.
 #[test]
 fn a_reader_that_a_writers_holder_waits_for_is_delayed_and_not_locked_out() {
     in_time(|| {
@@ -184,7 +184,7 @@ fn readers_pass_a_writer_whose_turn_is_over() {
     });
 }
 
-/// A gate that stayed open would leave the writer to the readers for good.
+/// If the gate stayed open, the writer might never get the page.
 #[test]
 fn after_a_pause_the_gate_closes_again() {
     in_time(|| {
@@ -215,10 +215,10 @@ fn after_a_pause_the_gate_closes_again() {
     });
 }
 
-/// What one of several threads does again and again.
+/// What a thread does again and again.
 type Again<'a> = &'a (dyn Fn() + Sync);
 
-/// As many writers as there are closures, each of which runs until the end of `body`, or for five seconds.
+/// Runs a writer for each closure, until the end of `body` or for five seconds.
 fn beside<T>(writers: &[Again<'_>], body: impl FnOnce() -> T) -> T {
     let end = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -244,7 +244,7 @@ fn a_reader_that_came_first_comes_in_beside_writers_that_hand_the_page_over() {
         let store = store();
         let object = filled(&store, "a", 1);
         let page = pin(&object, 0);
-        // Each lets the page go when the other one waits for it.
+        // Each writer gives the page back when the other one waits for it.
         let about_to_wait = AtomicU64::new(0);
         let write = || {
             about_to_wait.fetch_add(1, SeqCst);
@@ -274,7 +274,7 @@ fn a_reader_that_came_first_comes_in_beside_writers_that_hand_the_page_over() {
     });
 }
 
-/// Threads that wait are woken by a release, and are still on their way when the page is taken again.
+/// A release wakes the waiting threads, but the page may be taken again before they run.
 #[test]
 fn a_waiting_thread_is_not_kept_out_by_others_that_take_the_page_again_and_again() {
     const MOST: u64 = 100;
@@ -327,7 +327,7 @@ fn a_waiting_thread_is_not_kept_out_by_others_that_take_the_page_again_and_again
     });
 }
 
-/// Reads that pin the page again and again leave no moment without a pin by themselves.
+/// Reads that pin the page again and again may leave no moment without a pin.
 #[test]
 fn a_cut_that_waits_does_not_time_out_beside_short_reads() {
     in_time(|| {
@@ -367,7 +367,7 @@ fn a_cut_that_waits_lets_its_time_run_out_under_a_pin_that_stays() {
             let cut = scope.spawn(|| object.set_len_wait(0, 4 * TURN));
             let start = Instant::now();
             while !cut.is_finished() {
-                // Delayed, and given: by its own thread as well.
+                // Pins are delayed and then given, even to the thread that holds one already.
                 drop((pin(&object, 1), pin(&object, 2)));
             }
             println!("pinned all the {:?}", start.elapsed());
@@ -379,14 +379,14 @@ fn a_cut_that_waits_lets_its_time_run_out_under_a_pin_that_stays() {
     });
 }
 
-/// Holds of the frame end and begin beside the cut.
+/// Other holds of the frame begin and end beside the cut.
 #[test]
 fn a_cut_that_waits_takes_no_end_of_a_hold_for_the_end_of_a_pin() {
     in_time(|| {
         let store = store();
         let object = filled(&store, "a", 2);
         let kept = pin(&object, 1);
-        // Long enough for a cut to begin its wait in, and short enough to end in it.
+        // Long enough for a cut to begin its wait meanwhile, and short enough to end during that wait.
         let hold_and_let_go = || {
             let _ = FrameTable::global().hold(kept.pfn());
             spin(Duration::from_micros(5));
@@ -441,7 +441,7 @@ fn a_reader_too_many_is_an_error_and_copies_need_no_room() {
     });
 }
 
-/// Copies fall on every boundary of words.
+/// Copies begin and end at every place in a word.
 #[test]
 #[cfg_attr(pagestone_tsan, ignore = "a refused copy waits there")]
 fn a_copy_without_a_latch_is_of_the_bytes_it_was_asked_for() {
@@ -461,7 +461,7 @@ fn a_copy_without_a_latch_is_of_the_bytes_it_was_asked_for() {
     drop(guards);
 }
 
-/// A copy does not wait for a writer that waits, nor is it torn by one that writes.
+/// A copy does not wait for a waiting writer, and a writer that stores does not tear it.
 #[test]
 #[cfg_attr(pagestone_tsan, ignore = "a refused copy waits there")]
 fn a_copy_passes_a_writer_that_waits_and_is_never_torn() {
@@ -516,7 +516,7 @@ fn a_page_with_as_many_pins_as_there_may_be_is_read_and_written() {
     assert_eq!(store.stats().pinned_pages, 0);
 }
 
-/// The thread that keeps the range may be the one that would wait.
+/// The thread that keeps the range may be the same that would wait for it.
 #[test]
 fn a_write_and_a_batch_under_a_range_that_is_kept_are_told() {
     in_time(|| {
@@ -535,7 +535,7 @@ fn a_write_and_a_batch_under_a_range_that_is_kept_are_told() {
         object.write_at(0, b"x").unwrap();
         let mut bytes = [0; 1];
         object.read_at(2 * PAGE + 1, &mut bytes).unwrap();
-        assert_eq!(bytes, [3], "of a batch that failed nothing is there");
+        assert_eq!(bytes, [3], "nothing of the failed batch is there");
         drop(object);
         check(&store);
     });
@@ -562,7 +562,7 @@ fn ranges_that_are_kept_one_after_another_keep_no_writer_out() {
             writer.join().unwrap().unwrap();
             assert_eq!(past, 0, "ranges were kept past a writer that waits");
 
-            // One that ends meanwhile is no reason to wait longer for another.
+            // A range that ends meanwhile is no reason to wait longer for the other.
             let (first, second) = (keep().unwrap(), keep().unwrap());
             let writer = scope.spawn(|| {
                 let start = Instant::now();
@@ -578,7 +578,7 @@ fn ranges_that_are_kept_one_after_another_keep_no_writer_out() {
     });
 }
 
-/// It has given back its latches, and its objects may grow and be cut.
+/// While the batch waits, it has given back its latches, and its objects can grow and be cut.
 #[test]
 fn a_batch_that_waits_for_a_kept_range_keeps_nothing_from_others() {
     in_time(|| {
@@ -610,7 +610,7 @@ fn a_batch_that_waits_for_a_kept_range_keeps_nothing_from_others() {
                 assert!(!batch.is_finished());
                 assert!(took < Duration::from_secs(1), "{took:?}");
                 if cut {
-                    // The page that the batch waits for is its object's no more.
+                    // The page that the batch waits for is cut off.
                     object.set_len(PAGE).unwrap();
                 }
                 if let_go {

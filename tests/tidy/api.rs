@@ -1,5 +1,5 @@
-//! The public interface of the crate `pagestone`, read off its sources and compared with a snapshot. The compiler's own
-//! list needs nightly Rust; this one sees names, signatures, fields, derives and implementations as they are written.
+//! The public interface of the crate `pagestone`, read from its sources and compared with a snapshot. The compiler's own
+//! list needs nightly Rust. This one has names, signatures, fields, derives and implementations as they are written.
 
 use crate::tree::Tree;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::{env, fs};
 const ROOT: &str = "engine/src/";
 const SNAPSHOT: &str = "tests/tidy/public-api";
 
-/// A declaration: attributes, what stands before its body or its end, and its body.
+/// A declaration: its attributes, its head, and its body.
 #[derive(Debug)]
 struct Item {
     attributes: String,
@@ -18,7 +18,7 @@ struct Item {
 }
 
 impl Item {
-    /// Users of the crate see it.
+    /// Whether users of the crate see it.
     fn is_public(&self) -> bool {
         self.head.starts_with("pub ") && !self.is_hidden()
     }
@@ -77,7 +77,7 @@ fn attributes(code: &str) -> (String, &str) {
     (found, rest)
 }
 
-/// Where the bracket that the text begins with is closed.
+/// Where the bracket at the beginning of the text is closed.
 fn closing(text: &str) -> usize {
     let mut depth = 0;
     for (at, c) in text.char_indices() {
@@ -93,7 +93,7 @@ fn closing(text: &str) -> usize {
     text.len() - 1
 }
 
-/// The first character outside all brackets that `wanted` wants.
+/// The place of the first character outside all brackets for which `wanted` is true.
 fn outside(text: &str, wanted: impl Fn(char) -> bool) -> Option<usize> {
     let mut depth = 0;
     for (at, c) in text.char_indices() {
@@ -109,13 +109,13 @@ fn outside(text: &str, wanted: impl Fn(char) -> bool) -> Option<usize> {
     None
 }
 
-/// One line, as if there were room.
+/// The text on one line, as if there were room.
 fn normal(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.replace("( ", "(").replace(", )", ")").replace(" )", ")")
 }
 
-/// Something public: its path as users write it, and the module of the engine it is defined in.
+/// A public name: its path as users write it, and the module of the engine that defines it.
 struct Name {
     path: String,
     name: String,
@@ -166,14 +166,14 @@ fn names(sources: &[(String, Vec<Item>)]) -> Vec<Name> {
     names
 }
 
-/// The names that a `use` ends in.
+/// The last names in a `use`.
 fn listed(from: &str) -> impl Iterator<Item = &str> {
     let list = from.rsplit("::").next().expect("a name");
     let list = from.split_once('{').map_or(list, |(_, list)| list.trim_end_matches('}'));
     list.split(',').map(str::trim).filter(|n| !n.is_empty())
 }
 
-/// The interface, a line for each thing whose change may break a program.
+/// The interface: a line for each item whose change may break a program.
 pub fn of(tree: &Tree) -> BTreeSet<String> {
     let sources = sources(tree);
     let mut lines = BTreeSet::new();
@@ -205,7 +205,7 @@ fn declaration(lines: &mut BTreeSet<String>, name: &Name, item: &Item) {
     let open = if item.attributes.contains("non_exhaustive") { ", non_exhaustive" } else { "" };
     let derives = derives.map(|d| format!(", derives {d}")).unwrap_or_default();
     let (kind, _) = item.kind_and_name().expect("a kind");
-    // What a constant is has no part in what compiles.
+    // The value of a constant does not matter for what compiles.
     let head = if kind == "const" { item.head.split(" = ").next().expect("a name") } else { &item.head };
     lines.insert(format!("{path}: {head}{derives}{open}"));
     if kind == "trait" {
@@ -252,7 +252,7 @@ fn implementation(lines: &mut BTreeSet<String>, name: &Name, item: &Item) {
     lines.extend(public.map(|i| format!("{}: {}", name.path, i.head.split(" = ").next().expect("a name"))));
 }
 
-/// What is public and hidden, and not by the feature `internals` alone: nothing looks at it here.
+/// Items that are public and hidden in another way than by the feature `internals`: the snapshot would not show them.
 pub fn hidden(tree: &Tree) -> Vec<String> {
     let mut problems = Vec::new();
     for source in tree.sources.iter().filter(|s| s.path.starts_with(ROOT)) {
@@ -268,7 +268,7 @@ pub fn hidden(tree: &Tree) -> Vec<String> {
     problems
 }
 
-/// What is not as the snapshot says.
+/// The differences from the snapshot.
 pub fn problems(tree: &Tree) -> Vec<String> {
     let now = of(tree);
     let snapshot = tree.source(SNAPSHOT).map(|s| s.text.as_str()).unwrap_or_default();

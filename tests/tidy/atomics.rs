@@ -1,16 +1,16 @@
-//! An ordering is an argument, and the argument stands beside it.
+//! An atomic ordering is explained beside its use.
 
 use crate::tree::{Source, Tree};
 
-/// Where each ordering is explained.
+/// Modules in which each ordering is explained.
 const EACH: &[&str] = &["frame"];
-/// Where what is weaker or stronger than Acquire and Release is explained.
+/// Modules in which orderings other than Acquire and Release are explained.
 const UNUSUAL: &[&str] = &["sync", "persist", "region", "page", "store"];
-/// How far the explanation may stand from the use.
+/// The explanation may be this many lines above the use.
 const ABOVE: usize = 12;
 const BELOW: usize = 2;
 
-/// Orderings without an argument.
+/// Orderings without an explanation.
 pub fn problems(tree: &Tree) -> Vec<String> {
     tree.sources.iter().filter(|s| s.path.ends_with(".rs")).flat_map(of_file).collect()
 }

@@ -1,9 +1,9 @@
-//! One door to durability: `persist`.
+//! Only `persist` makes bytes durable.
 
 use crate::tree::Tree;
 use crate::unsafety::has_word;
 
-/// What flushes, fences, or makes a file durable.
+/// Words that flush, fence, or make a file durable.
 const FORBIDDEN: &[&str] = &[
     "_mm_clflush",
     "_mm_clflushopt",
@@ -24,7 +24,7 @@ const FORBIDDEN: &[&str] = &[
     "msync",
 ];
 
-/// Engine code outside `persist` that does it by itself.
+/// Engine code outside `persist` that uses one of these words.
 pub fn problems(tree: &Tree) -> Vec<String> {
     let mut problems = Vec::new();
     for source in &tree.sources {

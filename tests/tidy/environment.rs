@@ -1,10 +1,10 @@
-//! The environment is its caller's. A library may run in a set-user-ID program, so it asks in one place, which answers
-//! nothing there.
+//! The environment of a program is set by its caller. A library may run in a set-user-ID program. So it reads the
+//! environment in one place, which gives no answer in such a program.
 
 use crate::tree::Tree;
 use crate::unsafety::has_word;
 
-/// Where libraries and the program are; what decides by the environment there decides for others.
+/// Folders of the libraries and the program. Code there that depends on the environment decides for other programs.
 const WATCHED: &[&str] = &[
     "engine/src/",
     "engine/cli/src/",
@@ -13,14 +13,14 @@ const WATCHED: &[&str] = &[
     "ffi/src/",
     "bindings-c/sqlite/",
 ];
-/// The one place, and the models, which are no part of the library.
+/// The one place; and the models, which are no part of the library.
 const ASKS: &[&str] = &["bindings-c/sqlite/wishes.c", "engine/src/sync/mod.rs"];
 const NOT_WATCHED: &[&str] =
     &["bindings-c/sqlite/rust/build.rs", "bindings-c/sqlite/tests/", "bindings-c/sqlite/examples/"];
 const WORDS: &[&str] =
     &["getenv", "secure_getenv", "env::var", "env::var_os", "env::vars", "env::vars_os", "env::temp_dir"];
 
-/// Questions to the environment in other places, and unguarded ones in C.
+/// Reads of the environment in other places, and unguarded ones in C.
 pub fn problems(tree: &Tree) -> Vec<String> {
     let starts = |path: &str, list: &[&str]| list.iter().any(|start| path.starts_with(start));
     let mut problems = Vec::new();

@@ -1,8 +1,8 @@
-//! What a visitor sees first: files, folders, commands.
+//! Files, folders and commands, as a new reader sees them first.
 
 use crate::tree::Tree;
 
-/// No file is longer; the header for C is generated.
+/// The most lines of a file. The generated header for C may be longer.
 const LINES_MAX: usize = 700;
 const GENERATED: &[&str] = &["bindings-c/include/pagestone.h"];
 /// What may lie in the root folder.
@@ -36,7 +36,7 @@ const TOP_LEVEL: &[&str] = &[
     "tests",
     "work",
 ];
-/// Where verbs are, and those that are parts of others.
+/// The files that define verbs, and verbs that are parts of others.
 const MAKEFILES: &[&str] = &["Makefile", "bindings-c/pagestone.mk"];
 const INTERNAL: &[&str] =
     &["install-c", "install-vfs", "uninstall-c", "uninstall-cli", "uninstall-vfs", "pagestone-ffi"];
@@ -44,9 +44,9 @@ const INTERNAL: &[&str] =
 const DOCUMENTS: &[&str] =
     &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", ".ci/run"];
 
-/// Files that are too long, unfinished, or tied to one machine.
+/// Files that are too long, unfinished, or depend on one machine.
 pub fn files(tree: &Tree) -> Vec<String> {
-    // Put together here, so that this file does not find itself.
+    // The words are put together here, so that this file does not find itself.
     let unfinished = ["TO", "FIX", "XX"].map(|w| {
         if w == "TO" {
             format!("{w}DO")
@@ -87,12 +87,12 @@ fn is_path(line: &str, start: &str) -> bool {
     })
 }
 
-/// Strangers in the root folder.
+/// Unexpected files in the root folder.
 pub fn top_level(tree: &Tree) -> Vec<String> {
     tree.top_level
         .iter()
         .filter(|name| !TOP_LEVEL.contains(&name.as_str()))
-        .map(|name| format!("{name}: not agreed in the root folder"))
+        .map(|name| format!("{name}: not expected in the root folder"))
         .collect()
 }
 
@@ -128,7 +128,7 @@ pub fn commands(tree: &Tree) -> Vec<String> {
     problems
 }
 
-/// Where the word stands that is said of what was not run: in one place, which counts it.
+/// The places that have the word for parts of tests that were not run: one place counts them.
 const SKIPS: &[&str] =
     &["tests/kit/src/skip.rs", "tests/tidy/front_door.rs", "tests/faults/bench.rs", "tests/dax/src/plan.rs"];
 
@@ -148,7 +148,7 @@ const QUOTED: &[(&str, &str)] = &[
     ("```js", "bindings-c/sqlite/examples/app.js"),
 ];
 
-/// Lines of the README's programs that are not in the programs, or in another order.
+/// Lines that the README quotes and that are not in the programs, or in another order.
 pub fn quotations(tree: &Tree) -> Vec<String> {
     let Some(readme) = tree.source("README.md") else { return vec!["there is no README.md".into()] };
     let mut problems = Vec::new();

@@ -2,8 +2,8 @@
 
 use crate::tree::{Source, Tree};
 
-/// Each module, from the bottom up, and all that it may import. `page` and `media` stand side by side: pins and latches
-/// know no log, and what lies on the medium knows no pins.
+/// Each module, from the bottom up, and all that it may import. `page` and `media` are side by side: pins and latches
+/// know no log, and structures on the medium know no pins.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("units", &[]),
     ("sync", &[]),
@@ -21,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["units", "sync", "stats", "error", "persist", "frame", "region", "media", "page", "engine"]),
 ];
 
-/// What is built for users, over the engine.
+/// Packages for users, which are built on the engine.
 const PUBLISHED: &[&str] = &[
     "ffi/src/",
     "engine/cli/src/",
@@ -29,7 +29,7 @@ const PUBLISHED: &[&str] = &[
     "engine/tantivy/src/",
     "bindings-c/sqlite/rust/src/",
 ];
-/// What the engine is made of: public for its tests alone.
+/// Modules of the engine that are public only for tests.
 const HIDDEN: &[&str] = &["sync", "persist", "frame", "region", "media", "space", "lookup", "engine"];
 
 /// Imports that are not allowed.
@@ -54,7 +54,7 @@ fn of_file(source: &Source) -> Vec<String> {
     problems
 }
 
-/// What is built for users stands on what any Rust user has.
+/// Packages for users may use only what every Rust user of the engine has.
 fn over_the_public_api(source: &Source) -> Vec<String> {
     imported(source, "pagestone")
         .into_iter()
@@ -63,7 +63,8 @@ fn over_the_public_api(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// Packages that ask for what only tests may reach: it would be in all that is built with them.
+/// Packages that ask for the feature `internals`, which only tests may: all that is built with such a package would have
+/// it.
 pub fn internals(tree: &Tree) -> Vec<String> {
     let asks = |source: &&Source| {
         let asked = source.text.lines().any(|l| l.starts_with("pagestone") && l.contains("internals"));
@@ -79,12 +80,12 @@ fn may_import(module: &str) -> Option<&'static [&'static str]> {
 }
 
 fn allowed(module: &str, imported: &str) -> bool {
-    // The crate's root re-exports these two of `error`.
+    // The root of the crate re-exports these two from `error`.
     let imported = if matches!(imported, "Error" | "Result") { "error" } else { imported };
     module == imported || may_import(module).is_some_and(|may| may.contains(&imported))
 }
 
-/// Names directly behind `root::`, in use declarations and in paths, groups opened.
+/// Names directly behind `root::`, in use declarations and in paths. Groups are split into their names.
 fn imported(source: &Source, root: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let prefix = format!("{root}::");

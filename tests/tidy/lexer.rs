@@ -1,4 +1,4 @@
-//! Rust source, code apart from comments, the contents of strings blanked.
+//! Rust source, with code and comments apart, and the contents of strings blanked.
 
 /// One line.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct Line {
     pub comment: String,
 }
 
-/// Where in the text we are.
+/// What the current character is part of.
 enum State {
     Code,
     LineComment,

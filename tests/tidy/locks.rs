@@ -1,5 +1,5 @@
-//! The packages that are workspaces of their own have lock files of their own, and nothing that `make test` runs builds
-//! them. So a new dependency of the engine would break their `--locked` builds unseen.
+//! Packages that are workspaces of their own have their own lock files, and `make test` does not build them. So a new
+//! dependency of the engine could break their `--locked` builds unseen.
 
 use crate::tree::Tree;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::path::Path;
 /// Their lock files.
 const LOCKS: &[&str] = &["benches/compare/Cargo.lock", "fuzz/Cargo.lock"];
 
-/// What the engine depends on, and a lock file does not say of it, or the other way round.
+/// Lock files whose dependencies of the engine are not those of its manifest.
 pub fn problems(tree: &Tree) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie in the project");
     let manifest = &tree.source("engine/Cargo.toml").expect("the engine is a package").text;
@@ -23,7 +23,7 @@ pub fn problems(tree: &Tree) -> Vec<String> {
     LOCKS.iter().filter_map(differences).collect()
 }
 
-/// The names under `[dependencies]`, those of one target as well, in a manifest.
+/// The names under `[dependencies]` in a manifest, including those for one target.
 fn declared(manifest: &str) -> BTreeSet<&str> {
     let mut inside = false;
     let mut names = BTreeSet::new();
@@ -38,7 +38,7 @@ fn declared(manifest: &str) -> BTreeSet<&str> {
     names
 }
 
-/// The names that a lock file gives for the package `pagestone`. Where it knows two versions, one stands behind the name.
+/// The dependencies of `pagestone` in a lock file. If there are two versions of one, the version follows the name.
 fn locked(lock: &str) -> BTreeSet<&str> {
     let package = lock.split("[[package]]").find(|package| package.contains("\nname = \"pagestone\"\n"));
     let list =

@@ -18,7 +18,7 @@ mod wording;
 
 use tree::Tree;
 
-/// Fails with every problem at once: fixing them one run at a time is no fun.
+/// Fails with all problems at once, so that they can be mended together.
 fn hold(problems: Vec<String>) {
     assert!(problems.is_empty(), "\n  {}\n", problems.join("\n  "));
 }

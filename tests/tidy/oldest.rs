@@ -1,9 +1,9 @@
-//! What the oldest Rust that is promised (`rust-version`) does not know, and a newer compiler does not say. For the
-//! standard library clippy does; `make msrv` has the last word.
+//! Finds what the oldest promised Rust (`rust-version`) does not have, and a newer compiler does not report. Clippy does
+//! this for the standard library, and `make msrv` builds with that version.
 
 use crate::tree::{Source, Tree};
 
-/// The crates that others build.
+/// The sources of crates that users build.
 const PUBLISHED: &[&str] = &["engine/src/", "ffi/src/"];
 
 /// Chains of `let` in conditions: Rust 1.88.

@@ -1,10 +1,10 @@
-//! Files are opened through one door, which keeps them above descriptors 0, 1 and 2.
+//! Files are opened through one module, the door, which keeps them above descriptors 0, 1 and 2.
 
 use crate::tree::{Source, Tree};
 
 /// The door.
 const DOOR: &str = "engine/src/region/opening.rs";
-/// What opens a file.
+/// Words that open a file.
 const OPENS: &[&str] = &[
     "File::open(",
     "File::create(",
@@ -20,7 +20,7 @@ const OPENS: &[&str] = &[
     "libc::pipe(",
     "OpenOptions::open(",
 ];
-/// Lines above in which the door may be named.
+/// The door may be named this many lines above.
 const ABOVE: usize = 3;
 
 pub fn problems(tree: &Tree) -> Vec<String> {
@@ -30,7 +30,7 @@ pub fn problems(tree: &Tree) -> Vec<String> {
 }
 
 fn of_file(source: &Source) -> Vec<String> {
-    // `.open(` is a method of much else.
+    // Elsewhere `.open(` is a method of other things.
     let in_region = source.path.starts_with("engine/src/region/");
     let opens = |code: &str| {
         OPENS.iter().any(|word| code.contains(word))

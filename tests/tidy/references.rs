@@ -1,4 +1,5 @@
-//! References that lead somewhere: to rules of the log, and from them to switches, tests and modules; to documents.
+//! References must lead somewhere: those to rules of the log, those from the rules to switches, tests and modules, and
+//! those to documents.
 
 use crate::tree::{Source, Tree};
 use std::collections::BTreeSet;
@@ -6,8 +7,8 @@ use std::collections::BTreeSet;
 const PAGE: &str = "engine/docs/log.md";
 const SWITCHES: &str = "engine/src/media/rules.rs";
 
-/// References to rules of the log that are not on its page, or in another form than the one that is searched for; what the
-/// page names that is not there, and switches that it does not name.
+/// References to rules of the log that are not on its page, or not in the usual form; names on the page of things that
+/// are not there; and switches that the page does not name.
 pub fn rules(tree: &Tree) -> Vec<String> {
     let Some(page) = tree.source(PAGE) else { return vec![format!("there is no {PAGE}")] };
     let headings = page.text.lines().filter_map(|line| line.strip_prefix("# LOG rule "));
@@ -51,7 +52,7 @@ fn strays(source: &Source, known: &BTreeSet<u32>) -> Vec<String> {
     problems
 }
 
-/// Switches without a schedule on the page, and those on the page that are none.
+/// Switches without a schedule on the page, and switches on the page that do not exist.
 fn switches(tree: &Tree, page: &Source) -> Vec<String> {
     let Some(source) = tree.source(SWITCHES) else { return vec![format!("there is no {SWITCHES}")] };
     let code = source.lines.iter().map(|line| line.code.trim());
@@ -90,7 +91,7 @@ fn names(tree: &Tree, page: &Source) -> Vec<String> {
     problems
 }
 
-/// Documents that are named and are not there: a reader of the repository has nothing else.
+/// Documents that are named and are not there: a reader has only the repository.
 pub fn documents(tree: &Tree) -> Vec<String> {
     let mut problems = Vec::new();
     for source in &tree.sources {

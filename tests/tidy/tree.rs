@@ -4,14 +4,14 @@ use crate::lexer::{Line, lex};
 use std::fs;
 use std::path::Path;
 
-/// What is built, checked out or left behind, and not ours to judge.
+/// Folders and files that are built or left behind, which the rules ignore.
 const IGNORED: &[&str] = &["target", ".git", "work", "Cargo.lock", ".github", "artifacts", "corpus"];
 
 /// One text file.
 pub struct Source {
     /// Path from the project's root, with `/`.
     pub path: String,
-    /// As it stands.
+    /// Its text.
     pub text: String,
     /// Code apart from comments; empty unless it is Rust.
     pub lines: Vec<Line>,

@@ -1,11 +1,11 @@
-//! Unsafe code: where it may be, and what stands beside it.
+//! Unsafe code: where it may be, and what must be beside it.
 
 use crate::tree::{Source, Tree};
 
 /// The modules of the engine that may have it.
 const MODULES: &[&str] = &["sync", "persist", "frame", "region", "page", "view", "io"];
-/// Other files, by how their path starts. Tests and benchmarks may: they poke at what users cannot reach. What tantivy
-/// takes must carry a marker that only an `unsafe impl` gives, in one file.
+/// Other files that may have it, by the beginnings of their paths. Tests and benchmarks may: they use what users cannot
+/// reach. In tantivy's directory one file may: bytes for tantivy need a marker that only an `unsafe impl` gives.
 const OUTSIDE: &[&str] = &[
     "ffi/",
     "bindings-c/",
@@ -41,7 +41,8 @@ fn of_file(source: &Source) -> Vec<String> {
             problems.push(format!("{path}:{number}: unsafe code does not belong here"));
         }
         if declares_function(code) {
-            // What C promises is described in the header; `ffi/src/lib.rs` says that it is the contract of them all.
+            // The header describes what a C caller must promise; `ffi/src/lib.rs` says that this is the contract of all
+            // such functions.
             let described_in_header = path.starts_with("ffi/src/") && code.contains("extern \"\" fn");
             if !described_in_header && !doc_above(source, number).contains("# Safety") {
                 problems.push(format!("{path}:{number}: an unsafe function without `# Safety`"));
@@ -59,7 +60,7 @@ fn of_file(source: &Source) -> Vec<String> {
     problems
 }
 
-/// The roots of modules that have no unsafe code say so to the compiler.
+/// Whether the root of a module forbids unsafe code by itself.
 fn forbids_by_itself(source: &Source) -> bool {
     match source.engine_module() {
         Some("lib") => false,
@@ -88,7 +89,7 @@ fn doc_above(source: &Source, number: usize) -> String {
     above.take_while(part_of_head).map(|l| l.comment.as_str()).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether `word` stands by itself in `code`.
+/// Whether `code` has `word` as a word of its own.
 pub fn has_word(code: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word)

@@ -1,13 +1,13 @@
-//! Threads, callers and processes are things: comments do not speak of them as of persons.
+//! Threads, callers and processes are things. Comments do not speak of them as of persons.
 
 use crate::lexer::Line;
 use crate::tree::Tree;
 
-/// Words that nearly always stand for a thing that has a name.
+/// Words that nearly always replace the name of a thing.
 const PERSONS: &[&str] = &["who", "whoever", "nobody", "somebody", "he", "him", "his"];
-/// So many of them in a thousand lines of comments are no habit.
+/// This many of them in a thousand lines of comments are allowed.
 const IN_A_THOUSAND: usize = 12;
-/// Fewer lines of comments than a whole project has are no sample.
+/// A project with fewer lines of comments counts as if it had this many.
 const SAMPLE: usize = 1000;
 
 /// Each of these words with its place, if there are too many.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use todc_utils::specifications::Specification;
 
-/// Bytes of a cell: in one page, and a page is not a multiple of it from its start on.
+/// Bytes of a cell: a part of one page.
 const CELL: u64 = 1024;
 /// Cells in play.
 const CELLS: u64 = SPACE.pages * PAGE / CELL;
@@ -88,7 +88,7 @@ fn step(object: &Object, random: &mut Random, word: u64) -> Steps {
     match op {
         Op::Write(..) => {
             object.write_at(first * CELL, &bytes(&cells)).expect("room");
-            // Twice: a cut that it overlaps may come in between.
+            // Twice: a cut that overlaps the write may come in between.
             cells.flat_map(|cell| [(cell, Step::Store(word)), (cell, Step::Store(word))]).collect()
         }
         Op::Append(..) if object.len() < CELLS * CELL => {
@@ -108,7 +108,8 @@ fn step(object: &Object, random: &mut Random, word: u64) -> Steps {
             let seen: Vec<_> = seen.map(|word| u64::from_le_bytes(word.try_into().expect("eight"))).collect();
             let of_cell = |n: u64| {
                 let words = &seen[(n * CELL) as usize / 8..((n + 1) * CELL) as usize / 8];
-                // Words of a cell differ where a cut came in between; each is a register of its own. These are looked at.
+                // The words of a cell may differ if a cut came in between: each is a register of its own. Two of them are
+                // judged.
                 [0, words.len() - 1].map(|at| (first + n, Step::Load(words[at])))
             };
             (0..read / CELL).flat_map(of_cell).collect()

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use todc_utils::specifications::Specification;
 use todc_utils::{Action, History, WGLChecker};
 
-/// What orders calls and returns of all threads.
+/// A clock that orders the calls and returns of all threads.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Arc<AtomicU64>);
 
@@ -15,7 +15,7 @@ pub struct Clock(Arc<AtomicU64>);
 pub struct Done<T> {
     begin: u64,
     end: u64,
-    /// With its answer.
+    /// The operation with its answer.
     pub what: T,
 }
 
@@ -36,11 +36,11 @@ impl<T> Done<T> {
     }
 }
 
-/// Whether there is an order of the operations in which each has its answer, and none comes before one that had
-/// returned when it was called. If not: the operations.
+/// Looks for an order of the operations in which each has its answer, and none comes before an operation that had
+/// returned when it was called.
 ///
 /// # Errors
-/// What was seen, in the order of calls.
+/// If there is no such order: the operations, in the order of calls.
 pub fn judge<S: Specification>(mut done: Vec<Done<S::Operation>>) -> Result<(), String>
 where
     S::Operation: Clone + Debug,
@@ -50,7 +50,7 @@ where
     }
     done.sort_by_key(|done| done.begin);
     let mut actions = Vec::new();
-    // Each as a process of its own: one call may be several operations.
+    // Each operation as a process of its own, since one call may be several operations.
     for (process, done) in done.iter().enumerate() {
         actions.push((done.begin, (process, Action::Call(done.what.clone()))));
         actions.push((done.end, (process, Action::Response(done.what.clone()))));

@@ -17,7 +17,7 @@ const KINDS: &[(u64, Kind)] =
 /// A call, with what it answered.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// So many bytes were appended, here.
+    /// The bytes that were appended, and the place.
     Append(u64, u64),
     /// Bytes were written up to here.
     Write(u64),
@@ -25,7 +25,7 @@ pub enum Step {
     Set(u64),
     /// The length was asked for.
     Len(u64),
-    /// From here on, so many bytes were wanted, and so many answered.
+    /// A read: its place, the bytes that it wanted, and the bytes that it got.
     Read(u64, u64, u64),
 }
 
@@ -73,7 +73,7 @@ fn step(object: &Object, random: &mut Random) -> Step {
         }
         Op::Write(_, at, bytes) => {
             object.write_at(at, &vec![2; bytes as usize]).expect("room");
-            // Writing nothing makes nothing longer.
+            // A write of no bytes makes no object longer.
             Step::Write(if bytes == 0 { 0 } else { at + bytes })
         }
         Op::SetLen(_, len) => {

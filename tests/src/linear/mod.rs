@@ -2,13 +2,13 @@
 //!
 //! | promised | judged by |
 //! |---|---|
-//! | A page is one register: of `write_at`, `pin_mut` + `write_range`, `punch_hole`, `read_at`, `pin` + `read` and `read_optimistic`, each takes effect on each page at one moment between its call and its return. A call over several pages is one operation a page: not atomic as a whole. | [`pages`] |
+//! | A page is one register: `write_at`, `pin_mut` + `write_range`, `punch_hole`, `read_at`, `pin` + `read` and `read_optimistic` each take effect on each page at one moment between call and return. A call over several pages is one operation for each page, and not atomic as a whole. | [`pages`] |
 //! | The length is one register: `append` (which answers the old one), `set_len`, `write_at` past the end, `len`, and how many bytes `read_at` answers. | [`length`] |
 //! | Beside cuts, bytes are registers of a word each, zero beyond the end: a `read_at` takes its length at one moment and each byte at another; a `write_at` that a cut overlaps may show before the cut and again after it. So nothing that was cut off by a call that returned is read again. | [`cells`] |
 //! | Names are one register: `create`, `open`, `exists`, `rename`, `unlink`, `list`. | [`names`] |
 //!
-//! Not promised, and not judged: that length and bytes of a read are of one moment, that a write over several pages is
-//! seen whole, what a pin shows beyond the object's end.
+//! Not promised, and not judged: that the length and the bytes of a read are of one moment; that a write over several
+//! pages is seen whole; what a pin shows beyond the object's end.
 
 pub mod cells;
 pub mod history;
@@ -22,7 +22,7 @@ use shuttle::thread;
 #[cfg(not(pagestone_shuttle))]
 use std::thread;
 
-/// How large a history is.
+/// The size of a history.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Threads.

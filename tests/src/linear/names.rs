@@ -15,18 +15,18 @@ const SPACE: Space = Space { pages: 1, far: false };
 const KINDS: &[(u64, Kind)] =
     &[(4, Kind::Create), (4, Kind::Exists), (3, Kind::Rename), (2, Kind::Unlink), (1, Kind::List)];
 
-/// A call, with what it answered; objects by their numbers, which are never used twice.
+/// A call with its answer. Objects are named by their numbers, which are never used twice.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Made, unless there was one.
+    /// Makes an object, unless the name is taken.
     Create(u64, Option<u64>),
-    /// Opened, if there was one.
+    /// Opens the object, if there is one.
     Open(u64, Option<u64>),
-    /// Whether there was one.
+    /// Whether there is one.
     Exists(u64, bool),
-    /// Renamed, if there was one, which may have replaced another.
+    /// Renames the object, if there is one. It may replace another.
     Rename(u64, u64, bool),
-    /// Unlinked, if there was one.
+    /// Unlinks the object, if there is one.
     Unlink(u64, bool),
     /// All of them.
     List(BTreeMap<u64, u64>),
@@ -107,7 +107,7 @@ fn step(store: &Store, random: &mut Random) -> Step {
     }
 }
 
-/// What there was, if there was something.
+/// The result, or none if the object was not found.
 fn found<T>(result: pagestone::Result<T>) -> Option<T> {
     match result {
         Ok(value) => Some(value),

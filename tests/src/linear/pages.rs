@@ -10,21 +10,21 @@ use pagestone_workload::{Choices, Kind, Op, Space};
 use std::ops::Range;
 use todc_utils::specifications::Specification;
 
-/// Pages in play. They share few frames: what one gives up another gets.
+/// Pages in play. There are few frames: one that a page gives up goes to another page.
 const PAGES: u64 = SPACE.pages;
 const SPACE: Space = Space { pages: 3, far: false };
 const KINDS: &[(u64, Kind)] =
     &[(3, Kind::Write), (2, Kind::Read), (3, Kind::Pin), (1, Kind::Touch), (1, Kind::Punch)];
-/// Parts of a page that are told apart.
+/// Parts of a page that operations write and read.
 const PARTS: usize = 4;
 const PART: usize = FRAME_SIZE / PARTS;
-/// What a part of a page holds: one word, again and again; or this, where it does not.
+/// The value of a part of a page whose words are not all equal.
 const TORN: u64 = u64::MAX;
 
 /// One page's part in a call.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// A word was stored all over some parts.
+    /// A word was stored to all words of some parts.
     Store(Range<usize>, u64),
     /// Parts were read.
     Load(Range<usize>, Vec<u64>),
@@ -64,8 +64,8 @@ pub fn run(shape: Shape, seed: u64) -> Result<(), String> {
     run_with(shape, seed, |_, steps| steps)
 }
 
-/// As [`run`]: one thread moves the same frame from page to page, the others read one of them. A hit that does not
-/// look twice reads a page that was punched, and another's bytes.
+/// As [`run`], but one thread moves the same frame from page to page, and the others read one of them. A hit that does
+/// not look twice reads a page that was punched, and shows another page's bytes.
 ///
 /// # Errors
 /// As [`run`].
@@ -73,7 +73,7 @@ pub fn run_moving(shape: Shape, seed: u64) -> Result<(), String> {
     judged(shape, seed, |_, steps| steps, moving)
 }
 
-/// As [`run`], with `spoil` between the store and its users: a test of this test.
+/// As [`run`], with `spoil` between the store and the threads: a test of this test.
 ///
 /// # Errors
 /// As [`run`].
@@ -206,7 +206,7 @@ fn bytes(word: u64, parts: usize) -> Vec<u8> {
     word.to_le_bytes().repeat(parts * PART / size_of::<u64>())
 }
 
-/// What each part of `bytes` holds.
+/// The value of each part of `bytes`.
 fn words(bytes: &[u8]) -> Vec<u64> {
     let word = |part: &[u8]| {
         let mut words = part.chunks_exact(size_of::<u64>());
@@ -216,7 +216,7 @@ fn words(bytes: &[u8]) -> Vec<u64> {
     bytes.chunks_exact(PART).map(word).collect()
 }
 
-/// The pages of a run of parts, and which parts of each.
+/// The pages of a run of parts, and the parts in each.
 fn pages_of(parts: Range<usize>) -> impl Iterator<Item = (u64, Range<usize>)> {
     (parts.start / PARTS..parts.end.div_ceil(PARTS)).map(move |page| {
         let first = page * PARTS;

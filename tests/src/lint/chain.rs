@@ -1,4 +1,4 @@
-//! The log as it is written: what each record publishes and changes, and whether all of that is done in its order.
+//! The log as it is written: what each record publishes and changes, and whether all of that happens in the right order.
 
 use super::Findings;
 use super::frames::Frames;
@@ -43,17 +43,17 @@ struct Mark {
 pub struct Chain {
     class: Durability,
     log: Range<u64>,
-    /// Per thread: a record of which the part before the log's end is stored.
+    /// Per thread: a record that goes around the log's end, of which only the first part is stored yet.
     halves: HashMap<u32, Vec<u8>>,
     records: BTreeMap<Sequence, Record>,
     marks: Vec<Mark>,
     /// All records up to here are under a durable mark.
     committed: Sequence,
-    /// Homes that are still to be stored, by offset and bytes: for which records.
+    /// Homes that are still to be stored, by offset and length, with the records that change them.
     targets: HashMap<(u64, u64), VecDeque<Sequence>>,
-    /// Threads that have stored a mark and not yet the cursor: what they store elsewhere are homes, of any operation's.
+    /// Threads that have stored a mark and not yet the cursor. What they store meanwhile are homes, for any operation.
     applying: HashSet<u32>,
-    /// Homes that were stored since the tail moved: by which event, and how many bytes.
+    /// Homes that were stored since the tail moved, with the event and the length.
     homes: HashMap<u64, (usize, u64)>,
 }
 
@@ -98,18 +98,18 @@ impl Chain {
         }
     }
 
-    /// Whether the thread is storing homes: what it is doing itself does not tell whose bytes they are.
+    /// Whether the thread is storing homes. Then its own operation does not tell whose bytes they are.
     pub fn is_applying(&self, thread: u32) -> bool {
         self.applying.contains(&thread)
     }
 
-    /// Records that are under no durable mark: which operations appended them.
+    /// Records that no durable mark covers, with the operations that appended them.
     pub fn uncommitted(&mut self, lines: &Lines) -> impl Iterator<Item = (Sequence, OpId)> {
         self.note_marks(lines);
         self.records.iter().filter_map(|(sequence, record)| Some((*sequence, record.op?)))
     }
 
-    /// The record that these bytes are, or complete.
+    /// The record that these bytes make complete.
     fn record(&mut self, thread: u32, offset: u64, bytes: &[u8]) -> Option<(Sequence, Content)> {
         let mut whole =
             self.halves.remove(&thread).filter(|_| offset == LOG_FRAME.offset()).unwrap_or_default();
@@ -165,7 +165,7 @@ impl Chain {
         self.marks.push(Mark { at: findings.at, covers });
     }
 
-    /// Bytes outside the log are about to be stored: perhaps a home, then that of the oldest record that awaits it.
+    /// Bytes outside the log are about to be stored. If they are a home, it is that of the oldest record that waits for it.
     fn home(&mut self, offset: u64, len: u64, lines: &Lines, findings: &mut Findings) {
         if !self.targets.contains_key(&(offset, len)) {
             return;
@@ -182,7 +182,7 @@ impl Chain {
         self.homes.insert(offset, (findings.at, len));
     }
 
-    /// The log's header is about to be stored: what its tail passes is durable in its homes.
+    /// The log's header is about to be stored: the homes of the records that the tail passes must be durable.
     fn tail_moves(&mut self, lines: &Lines, findings: &mut Findings) {
         for (offset, (at, len)) in self.homes.drain() {
             if lines.open_in(offset..offset + len).any(|(_, open)| open.at == at) {
@@ -201,7 +201,7 @@ impl Chain {
     }
 }
 
-/// Frames that something publishes hold nothing that is not durable, of what was stored before their record.
+/// All that was stored to published frames before their record must be durable.
 fn check_links(links: &[u32], record_at: usize, by: &str, lines: &Lines, findings: &mut Findings) {
     for frame in links.iter().map(|frame| u64::from(*frame) * FRAME_SIZE as u64) {
         let mut open =

@@ -1,10 +1,10 @@
-//! The live copies of superblock and log header: what a recovery would read is not stored over.
+//! The live copies of superblock and log header: a copy that a recovery would read must not be stored over.
 
 use super::Findings;
 use super::lines::Lines;
 use pagestone::media::layout::{LOG_HEADER_OFFSETS, SECTOR_SIZE, SUPERBLOCK_OFFSETS};
 
-/// A structure of two copies: their places, and where in each its counter stands.
+/// A structure with two copies: their places, and the place of the counter in each.
 struct Pair {
     places: [u64; 2],
     counter_at: usize,
@@ -16,7 +16,7 @@ struct Pair {
 pub struct Copies([Pair; 2]);
 
 impl Copies {
-    /// As the medium holds them before the run.
+    /// The copies on the medium before the run.
     pub fn new(base: &[u8]) -> Self {
         let pair = |places: [u64; 2], counter_at| {
             let counters = places.map(|place| counter(base.get(place as usize..)?, counter_at));
@@ -46,7 +46,7 @@ impl Pair {
         self.counters[target] = whole.then(|| counter(bytes, self.counter_at)).flatten();
     }
 
-    /// The copy that a recovery is sure to find: the newest of those that are durable.
+    /// The copy that a recovery is sure to find: the newest durable one.
     fn live(&self, lines: &Lines) -> Option<usize> {
         let durable = |copy: usize| {
             let place = self.places[copy];

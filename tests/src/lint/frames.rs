@@ -1,4 +1,4 @@
-//! What frames are for, as the records appended so far say: free, data, or words of the medium's own.
+//! The uses of frames, by the records appended so far: free, data, or structures.
 
 use super::Findings;
 use pagestone::media::layout::{GROUP_FRAMES, GROUP_ROOT_FRAME, RootWord, TABLE_GROUPS, first_free_frame};
@@ -10,7 +10,7 @@ use std::ops::Range;
 /// The frames of a run.
 pub struct Frames {
     log_frames: u32,
-    /// Whether a record was appended: from there on records say all.
+    /// Whether a record was appended: from then on, records say all.
     begun: bool,
     /// Frames of the table of groups, and the first group of each; bitmaps, and their groups.
     tables: HashMap<u32, u64>,
@@ -19,12 +19,12 @@ pub struct Frames {
     bits: HashMap<(u64, u64), u64>,
     /// Frames that were zeroed by a record, or of which a record changed a word.
     own: HashSet<u32>,
-    /// Frames of the busy table; and those it names: pages that were cut off while they were pinned.
+    /// Frames of the busy table, and the frames that it names: pages that were cut off while they were pinned.
     busy: HashSet<u32>,
     cut: HashSet<u32>,
-    /// Of free frames: the lines that were stored whole since they were freed.
+    /// For free frames: the lines that were stored whole since the frame was freed.
     filled: HashMap<u32, u64>,
-    /// At which event a record was appended that freed the frame, the last one.
+    /// The last event at which a record was appended that freed the frame.
     freed: HashMap<u32, usize>,
 }
 
@@ -76,7 +76,7 @@ impl Frames {
         }
     }
 
-    /// Bytes are stored. The bitmap's own words are known from records, but for those that a format or a recovery stores.
+    /// Bytes are stored. The words of bitmaps are known from records, except for those that a format or a recovery stores.
     pub fn store(&mut self, offset: u64, bytes: &[u8]) {
         if let (false, Ok(word)) = (self.begun, <[u8; 8]>::try_from(bytes)) {
             let word = u64::from_le_bytes(word);
@@ -94,7 +94,7 @@ impl Frames {
         }
     }
 
-    /// The blocks of these frames go back: they have no owner, and hold nothing from here on.
+    /// The blocks of these frames go back: the frames must have no owner, and hold nothing from here on.
     pub fn punch(&mut self, bytes: Range<u64>, findings: &mut Findings) {
         for frame in bytes.start / FRAME_SIZE as u64..bytes.end / FRAME_SIZE as u64 {
             self.filled.remove(&(frame as u32));
@@ -108,7 +108,7 @@ impl Frames {
         }
     }
 
-    /// A record is appended at an event: which frames it gives to data.
+    /// A record is appended at an event. Returns the frames that it makes data.
     pub fn append(&mut self, entries: &[Entry], at: usize) -> Vec<u32> {
         self.begun = true;
         // A payload may carry any page that the record links.
@@ -139,7 +139,7 @@ impl Frames {
                 },
                 Entry::Node(frame, _) => own.push(frame.0),
                 Entry::Root(..) => {}
-                // A structure has a word in the same record; of a batch's page the record carries all bytes.
+                // A zeroed structure also has a word in this record. For a batch's page the record carries all bytes.
                 Entry::Zero(frame) => carried.push(frame.0),
                 Entry::Lines(offset, _) => carried.push((offset / FRAME_SIZE as u64) as u32),
                 Entry::Payload(_) => whole = true,
@@ -157,7 +157,9 @@ impl Frames {
         taken
     }
 
-    /// What a record says in the busy table: the first word of each frame names the next frame of it, the others name pages.
+    /// Notes what a record writes into the busy table: the first word of each of its frames names the next one, the other
+    /// words name
+    /// pages.
     fn note_cuts(&mut self, entries: &[Entry]) {
         let first = |offset: u64| offset % FRAME_SIZE as u64 == 0;
         let words = || {
@@ -184,13 +186,13 @@ impl Frames {
         self.filled.get(&frame) == Some(&u64::MAX)
     }
 
-    /// Whether a frame holds bytes of an object: a page that was cut off is no object's any more.
+    /// Whether a frame holds bytes of an object. A page that was cut off belongs to no object any more.
     pub fn is_data(&self, frame: u32) -> bool {
         let fixed = frame < first_free_frame(self.log_frames).0;
         !fixed && self.is_used(frame) && !self.own.contains(&frame) && !self.cut.contains(&frame)
     }
 
-    /// Whether what was stored at an event to a frame went with its former owner.
+    /// Whether a frame was freed after an event, so that what was stored then is gone with its former owner.
     pub fn was_freed_since(&self, frame: u32, at: usize) -> bool {
         self.freed.get(&frame).is_some_and(|freed| *freed > at)
     }

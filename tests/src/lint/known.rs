@@ -3,20 +3,20 @@
 use super::Finding;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
 
-/// In which runs a finding is as it should be.
+/// The runs in which a finding is right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
-    /// In any.
+    /// Any run.
     Always,
-    /// In those of several threads.
+    /// Runs of several threads.
     Threads,
-    /// In those that begin with a recovery.
+    /// Runs that begin with a recovery.
     Recovery,
-    /// In those with batches.
+    /// Runs with batches.
     Batches,
 }
 
-/// What kind of run it was.
+/// The kind of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// On which medium.
@@ -29,22 +29,22 @@ pub struct Kind {
     pub batches: bool,
 }
 
-/// A kind of finding that has its reason.
+/// A kind of finding that has a reason.
 #[derive(Debug)]
 pub struct Known {
     /// Its name.
     pub name: &'static str,
     /// On which medium.
     pub class: Durability,
-    /// About which kind of structure.
+    /// The kind of structure that it is about.
     pub place: &'static str,
-    /// In which runs.
+    /// The runs in which it is right.
     pub when: When,
-    /// Why it is as it should be.
+    /// Why it is right.
     pub reason: &'static str,
 }
 
-/// What another thread's `fdatasync` makes durable between its store and its write-through.
+/// A store that another thread's `fdatasync` makes durable before its own write-through.
 const fn taken_along(place: &'static str) -> Known {
     Known {
         name: "redundant-flush",
@@ -126,7 +126,7 @@ pub const KNOWN: &[Known] = &[
     },
 ];
 
-/// The findings that nothing explains.
+/// The findings that no known reason explains.
 #[must_use]
 pub fn unexplained(found: Vec<Finding>, kind: Kind) -> Vec<Finding> {
     found.into_iter().filter(|finding| explanation(finding, kind).is_none()).collect()

@@ -1,7 +1,7 @@
-//! Which stores are not durable yet, and which flushes and fences made nothing so.
+//! Which stores are not durable yet, and which flushes and fences made none durable.
 //!
-//! The rules are those of [`medium`](pagestone_explorer::medium); here they are kept per store, so that a store can be named
-//! that was relied on too early. Cells are cache lines, or words where `fdatasync` and write-through rule.
+//! The rules are those of [`medium`](pagestone_explorer::medium). Here they are kept for each store, so that a store that
+//! was relied on too early can be named. Cells are cache lines, or words on media that need `fdatasync` or write-through.
 
 use super::Findings;
 use pagestone::units::Durability;
@@ -25,7 +25,7 @@ pub struct Open {
 
 #[derive(Default)]
 struct Cell {
-    /// In the order of their events.
+    /// Stores that are not durable, in the order of their events.
     open: Vec<Open>,
     /// Per thread: up to which event its next fence makes the cell's stores durable.
     flushed: HashMap<u32, usize>,
@@ -44,7 +44,7 @@ pub struct Lines {
     doubt: Doubt,
 }
 
-/// What a crash before the run left: any cell may need its flush, once.
+/// What a crash before the run left: any cell may need a flush, once.
 #[derive(Default)]
 struct Doubt {
     any: bool,
@@ -62,7 +62,7 @@ impl Doubt {
 }
 
 impl Lines {
-    /// Nothing is open yet; with `doubt` that is not known.
+    /// No store is open yet. With `doubt` that is not certain: a crash came before the run.
     pub fn new(class: Durability, doubt: bool) -> Self {
         let bytes = if class == Durability::CacheLine { 64 } else { 8 };
         let (marked, syncs, through) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -81,7 +81,7 @@ impl Lines {
         self.open_in(0..u64::MAX)
     }
 
-    /// Offsets of the cells that hold any.
+    /// The offsets of the cells with such stores.
     pub fn open_cells(&self) -> impl Iterator<Item = u64> {
         self.cells.iter().filter(|(_, state)| !state.open.is_empty()).map(|(cell, _)| cell * self.bytes)
     }
@@ -90,7 +90,7 @@ impl Lines {
         range.start / self.bytes..range.end.div_ceil(self.bytes)
     }
 
-    /// Lets one event take effect; `op` is what its thread is doing.
+    /// Applies one event; `op` is the operation of its thread.
     pub fn step(&mut self, at: usize, event: &Event, op: Option<OpId>, findings: &mut Findings) {
         let lines = self.class == Durability::CacheLine;
         match event {
@@ -103,7 +103,7 @@ impl Lines {
             }
             Event::Fence { thread } if lines => self.fence(*thread, findings),
             Event::SyncBegin { thread } => {
-                // An opening cannot tell whether all that it finds is durable: it syncs the file once.
+                // An opening does not know whether all that it finds is durable, so it syncs the file once.
                 if self.cells.is_empty() && self.doubt.synced {
                     findings.add_nowhere("idle-fence", "a file sync with nothing stored since the last");
                 }
@@ -111,7 +111,7 @@ impl Lines {
             }
             Event::SyncEnd { thread } => {
                 let upto = self.syncs.remove(thread).unwrap_or(0);
-                // Lines that the dead have streamed and not fenced are out of a file sync's reach.
+                // A file sync does not reach lines that a dead process has streamed and not fenced.
                 (self.doubt.any, self.doubt.synced) = (self.doubt.any && lines, true);
                 self.settle(0..u64::MAX, upto);
             }
@@ -125,7 +125,7 @@ impl Lines {
                 }
                 self.through.insert(*thread, (at, range));
             }
-            // What was stored there has no owner, and is gone.
+            // What was stored there had no owner, and is gone.
             Event::Punch { offset, len, .. } => {
                 let cells: Vec<_> =
                     self.cells.range(self.cells_of(&(*offset..offset + len))).map(|c| *c.0).collect();
@@ -160,10 +160,10 @@ impl Lines {
         let state = self.cells.entry(cell).or_default();
         let before = state.flushed.get(&thread).copied();
         if !doubt && state.open.iter().all(|open| before.is_some_and(|upto| open.at <= upto)) {
-            let why = format!("thread {thread} flushes a line that nobody stored to since it was flushed");
+            let why = format!("thread {thread} flushes a line without a store since its last flush");
             findings.add("redundant-flush", cell * self.bytes, why);
         }
-        // What another processor still buffers, and what comes after it, is out of reach.
+        // A flush does not reach what another processor still buffers, nor what comes after that.
         let foreign = state.open.iter().find(|open| open.streamed && open.thread != thread);
         state.flushed.insert(thread, foreign.map_or(at, |open| open.at - 1));
         self.marked.entry(thread).or_default().push(cell);
@@ -189,7 +189,7 @@ impl Lines {
         }
     }
 
-    /// The stores of these cells up to that event are durable.
+    /// Notes that the stores of these cells up to that event are durable.
     fn settle(&mut self, cells: Range<u64>, upto: usize) {
         let mut empty = Vec::new();
         for (cell, state) in self.cells.range_mut(cells) {

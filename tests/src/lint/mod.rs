@@ -1,6 +1,6 @@
-//! What a recorded run says about its flushes and fences without being crashed: findings by name.
+//! What can be found in the flushes and fences of a recorded run without crashing it. Each finding has a name.
 //!
-//! Of the first kind each is a promise broken, whether or not a crash was unlucky enough to show it:
+//! A finding of the first kind is a broken promise, whether or not an explored crash shows it:
 //!
 //! | finding | a store, flush or fence that |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | `unflushed-at-close` | was not durable after a close in order |
 //! | `past-the-door` | the recorder was not told of |
 //!
-//! Of the second each costs time and buys nothing:
+//! A finding of the second kind costs time for nothing:
 //!
 //! | finding | a flush or fence |
 //! |---|---|
@@ -73,7 +73,7 @@ pub struct Setting<'a> {
     pub inherited: bool,
 }
 
-/// Findings as they are made.
+/// The findings so far.
 #[derive(Default)]
 struct Findings {
     at: usize,
@@ -82,13 +82,13 @@ struct Findings {
 }
 
 impl Findings {
-    /// Something that one byte shows.
+    /// Adds a finding about one byte.
     fn add(&mut self, name: &'static str, offset: u64, why: impl Into<String>) {
         let place = kind(&place::name(offset, self.log_frames));
         self.found.push(Finding { name, place, at: self.at, offset, why: why.into() });
     }
 
-    /// Something that is about no byte.
+    /// Adds a finding that is about no byte.
     fn add_nowhere(&mut self, name: &'static str, why: impl Into<String>) {
         let (place, offset) = ("nowhere".to_owned(), 0);
         self.found.push(Finding { name, place, at: self.at, offset, why: why.into() });
@@ -101,7 +101,7 @@ fn kind(place: &str) -> String {
     words.filter(|word| *word != "byte").collect::<Vec<_>>().join(" ")
 }
 
-/// All findings of a run. A file operation that failed ends it: nothing is promised afterwards.
+/// All findings of a run. A failed file operation ends it: nothing is promised afterwards.
 #[must_use]
 pub fn lint(trace: &Trace, setting: Setting<'_>) -> Vec<Finding> {
     let mut findings = Findings { log_frames: setting.log_frames, ..Findings::default() };

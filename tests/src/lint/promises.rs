@@ -1,4 +1,4 @@
-//! Acknowledgements: when a sync returns, what it promised is durable.
+//! Acknowledgements: when a sync returns, what it promised must be durable.
 
 use super::Findings;
 use super::chain::Chain;
@@ -11,7 +11,7 @@ use pagestone::units::FRAME_SIZE;
 use pagestone_explorer::Event;
 use std::collections::{BTreeSet, HashMap};
 
-/// What is known of the medium when an operation returns.
+/// What is known about the medium when an operation returns.
 pub struct Run<'a> {
     /// What is not durable.
     pub lines: &'a Lines,
@@ -21,7 +21,7 @@ pub struct Run<'a> {
     pub chain: &'a mut Chain,
 }
 
-/// Operations that run, and when they began and returned.
+/// The operations that run, and when operations began and returned.
 pub struct Promises<'a> {
     oracle: Option<&'a Oracle>,
     log_frames: u32,
@@ -31,13 +31,13 @@ pub struct Promises<'a> {
 }
 
 impl<'a> Promises<'a> {
-    /// Nothing has begun.
+    /// No operation has begun.
     pub fn new(oracle: Option<&'a Oracle>, log_frames: u32) -> Self {
         let (running, begun, ended) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self { oracle, log_frames, running, begun, ended }
     }
 
-    /// What the thread of a store is doing.
+    /// The operation of the thread that stores.
     pub fn running(&self, event: &Event) -> Option<OpId> {
         match event {
             Event::Store { thread, .. } => self.running.get(thread).copied(),
@@ -81,8 +81,9 @@ impl<'a> Promises<'a> {
         }
     }
 
-    /// Whether a sync that began at an event covers a store: the log always, bytes of objects that it names, of
-    /// operations that had returned. Homes are covered by their records; the cursor is for process deaths.
+    /// Whether a sync that began at an event covers a store. It always covers the log. It covers bytes of the objects
+    /// that it names, if their operations had returned. It need not cover homes, which their records cover, nor the
+    /// cursor, which is for process deaths.
     fn is_promised(
         &self,
         sync: &Op,
@@ -115,7 +116,7 @@ impl<'a> Promises<'a> {
         log.contains(&(u64::from(frame) * FRAME_SIZE as u64))
     }
 
-    /// Whether a crash could leave the object where an opening finds it.
+    /// Whether the object could have a name after a crash.
     fn has_a_name(&self, script: &Script, object: ObjectNo) -> bool {
         let owner = script.objects[object as usize].owner;
         let ended = self.ended.keys().filter(|id| id.0 == owner).count();

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Hands {
-    /// The process is gone, and with it handles, pins and objects without a name.
+    /// The process has ended, and with it handles, pins and objects without a name.
     pub fn life_ended(&mut self) {
         self.pins.clear();
         self.handles.clear();
@@ -27,8 +27,8 @@ impl Hands {
         }
     }
 
-    /// Takes the store as a power loss has left it, if that is lawful: names and lengths are those after some operation,
-    /// none older than the last acknowledged sync; bytes are of that sync, or were stored since.
+    /// Goes on with the store that a power loss has left, if that is lawful: names and lengths must be those after some
+    /// operation not older than the last acknowledged sync; bytes must be those of that sync, or stored since.
     ///
     /// # Errors
     /// What is not lawful.
@@ -64,7 +64,7 @@ impl Hands {
         Ok(())
     }
 
-    /// An object, with the bytes that are found.
+    /// An object, with the bytes that were found.
     fn adopted(&mut self, store: &Store, n: u8, uid: Uid, shown: u64) -> Verdict<Object> {
         let spelled = self.spell(n);
         let object = store.open(self.name(n)).map_err(|e| format!("opening {spelled} fails: {e}"))?;

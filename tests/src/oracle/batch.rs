@@ -8,7 +8,7 @@ use super::prelude::bytes;
 use super::scene::Scene;
 use super::tally::Event;
 
-/// What a batch stores: in which object by which handle, where, and what.
+/// A write of a batch: the handle, the object, the place and the bytes.
 type Staged = (usize, Uid, u64, Vec<u8>);
 
 impl Hands {
@@ -39,14 +39,14 @@ impl Hands {
             Got::Full => self.batch_without_space(scene, &staged)?,
             Got::Refused => {}
         }
-        // Beside others a failure of theirs may come in between: the next comparison of everything is enough.
+        // A failure of another thread may come in between: then the next comparison of everything is enough.
         if self.broken || !scene.alone {
             return Ok(());
         }
         staged.iter().try_for_each(|&(_, uid, ..)| self.look(scene, Some(uid)))
     }
 
-    /// The model after a batch. One that returned is durable; whether one that failed is there is not known.
+    /// The model after a batch. If the batch returned, it is durable. If it failed, it may be there or not.
     fn batched(&mut self, scene: &Scene<'_>, staged: &[Staged], durable: bool) {
         if staged.is_empty() {
             return;
@@ -72,7 +72,7 @@ impl Hands {
         }
     }
 
-    /// Nothing has changed, but perhaps what lies behind the ends of those that were to grow.
+    /// A batch found no space: nothing has changed, except perhaps what lies behind the ends of objects that were to grow.
     fn batch_without_space(&mut self, scene: &Scene<'_>, staged: &[Staged]) -> Verdict {
         for &(h, uid, at, ref stored) in staged {
             if at + stored.len() as u64 > self.model.get(uid).content.len {

@@ -12,10 +12,10 @@ use pagestone_workload::PAGE;
 use pagestone_workload::content::pieces;
 use std::time::Duration;
 
-/// More pages than a region has that may be full.
+/// More pages than there are in a region that can become full.
 const PAGES_ENOUGH: u64 = 400;
 
-/// What a range is refused by that ends beyond what an object can have.
+/// The error for a range that ends beyond the largest object.
 pub(super) fn too_far(at: u64, len: u64) -> Option<Kind> {
     at.checked_add(len).is_none_or(|end| end > Object::LEN_MAX).then_some(Kind::OutOfRange)
 }
@@ -59,7 +59,7 @@ impl Hands {
         Ok(())
     }
 
-    /// Appends until a region that may be full is.
+    /// Appends until the region is full, if it can become full.
     pub(super) fn fill(&mut self, scene: &Scene<'_>, h: usize) -> Verdict {
         let uid = self.handles[h].uid;
         for _ in 0..PAGES_ENOUGH {
@@ -90,7 +90,7 @@ impl Hands {
         object.history.stored(op, at, stored);
     }
 
-    /// A write found no space: bytes inside the old length may be new, where they had frames.
+    /// A write found no space: bytes inside the old length may be new where there were frames.
     fn half_written(&mut self, scene: &Scene<'_>, h: usize, at: u64, stored: &[u8]) -> Verdict {
         let uid = self.handles[h].uid;
         let content = &self.model.get(uid).content;
@@ -120,7 +120,7 @@ impl Hands {
         if at + stored.len() as u64 > object.content.len { self.could_not_grow(scene, h) } else { Ok(()) }
     }
 
-    /// A growth found no space. How far it came does not matter once what it may have left behind the end is gone.
+    /// A growth found no space. It does not matter how far it came, once what it may have left behind the end is cut off.
     pub(super) fn could_not_grow(&mut self, scene: &Scene<'_>, h: usize) -> Verdict {
         let uid = self.handles[h].uid;
         let content = &self.model.get(uid).content;
@@ -154,7 +154,7 @@ impl Hands {
         Ok(())
     }
 
-    /// A look at what a call has left fails because of a failure that was planned, and that another thread met.
+    /// A look at the results of a call has failed: is that because another thread has met the planned failure?
     fn failed_beside(&mut self, scene: &Scene<'_>, error: &pagestone::Error) -> Verdict {
         ensure(scene.armed && kind(error) == Kind::Poisoned, || error.to_string())?;
         self.broken = true;

@@ -4,7 +4,7 @@ use super::step::{Case, Setup};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Collects calls, if anybody wants them. Clones write to the same place.
+/// Collects calls, if they are wanted. Clones write to the same place.
 #[derive(Clone, Debug, Default)]
 pub struct Code(Option<Arc<Mutex<Text>>>);
 
@@ -15,13 +15,13 @@ struct Text {
 }
 
 impl Code {
-    /// A place to collect calls in.
+    /// A place that collects calls.
     #[must_use]
     pub fn wanted() -> Self {
         Self(Some(Arc::default()))
     }
 
-    /// A second place of the same kind, for a thread of its own.
+    /// A second place of the same kind, for another thread.
     #[must_use]
     pub fn beside(&self) -> Self {
         Self(self.0.as_ref().map(|_| Arc::default()))
@@ -33,7 +33,7 @@ impl Code {
         }
     }
 
-    /// A variable that has not been used.
+    /// The name of a new variable.
     #[must_use]
     pub fn variable(&self, kind: char) -> String {
         let mut name = String::new();
@@ -44,12 +44,12 @@ impl Code {
         name
     }
 
-    /// A line of its own.
+    /// Adds a line.
     pub fn line(&self, line: impl FnOnce() -> String) {
         self.with(|text| text.lines.push(line()));
     }
 
-    /// Adds to the last line: what the call that stands there has answered.
+    /// Adds the answer of the call in the last line.
     pub fn answered(&self, rest: impl FnOnce() -> String) {
         self.with(|text| {
             if let Some(last) = text.lines.last_mut() {
@@ -67,8 +67,7 @@ impl Code {
     }
 }
 
-/// The calls as a test, with what the last of them should have shown; then the steps, which the harness replays as they
-/// were.
+/// The calls as a test, with what the last of them should have shown. Then come the steps, which the harness can replay.
 #[must_use]
 pub fn test_of(case: &Case, lines: &[String], why: &str) -> String {
     let mut out = String::new();
@@ -82,7 +81,7 @@ pub fn test_of(case: &Case, lines: &[String], why: &str) -> String {
         let _ = writeln!(out, "    let mut ground = Ground::new({});", setup_of(case.setup()));
         calls(&mut out, lines);
         for line in why.lines() {
-            // A difference comes as the assertion that fails.
+            // A difference is printed as the assertion that fails.
             let comment = if line.starts_with("assert") { "" } else { "// " };
             let _ = writeln!(out, "    {comment}{line}");
         }

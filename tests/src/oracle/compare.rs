@@ -11,7 +11,7 @@ use pagestone_workload::PAGE;
 use pagestone_workload::content::pieces;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Objects of up to so many pages are read whole.
+/// Objects of at most this many pages are read whole.
 const WHOLE_MAX: u64 = 64;
 
 impl Hands {
@@ -125,7 +125,7 @@ impl Hands {
         ensure(info.detached == gone && pin.page.is_detached() == gone, || {
             format!("assert_eq!({var}.is_detached(), {gone});")
         })?;
-        // An object that is gone for good has left the model.
+        // An object that is gone for good is no longer in the model.
         let object = self.model.all.get(&pin.uid).filter(|_| !gone);
         let owner = object
             .and_then(|o| o.id)
@@ -167,7 +167,7 @@ impl Hands {
         })
     }
 
-    /// Frames that this thread pins.
+    /// The number of frames that this thread pins.
     #[must_use]
     pub fn pinned(&self) -> u64 {
         self.pins.iter().map(|pin| pin.token).collect::<BTreeSet<_>>().len() as u64
@@ -202,7 +202,7 @@ impl Hands {
     }
 }
 
-/// The pages of an object that lie inside its length, as far as they can be looked at.
+/// The pages of an object inside its length, as far as they can be read.
 ///
 /// # Errors
 /// The store's.

@@ -1,4 +1,4 @@
-//! Where a case's store lies, and what becomes of that between its lives.
+//! The region of a case's store, and what happens to it between lives.
 
 use super::step::{Medium, Setup};
 use crate::crash::life::{HOME, LOG_FRAMES, failed_lease, rebooted, snapshot};
@@ -14,7 +14,7 @@ use pagestone_kit::disk::quick;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A region over all its lives.
+/// A region through all its lives.
 pub struct Ground {
     setup: Setup,
     folder: tempfile::TempDir,
@@ -26,11 +26,11 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// Fresh ground, without a store.
+    /// A ground without a store.
     #[must_use]
     pub fn new(setup: Setup) -> Self {
         let recorded = setup.recorded || setup.medium == Medium::Image;
-        // Small cells are harsher, large ones are what there is: by turns, as the setup says.
+        // The first life has the cells of the hardware. In later ones see `cell`.
         let cell = match setup.class {
             Durability::CacheLine => 64,
             _ => 512,
@@ -45,7 +45,7 @@ impl Ground {
         self.folder.path().join(self.lives.to_string())
     }
 
-    /// How its store is opened.
+    /// The options with which its store is opened.
     pub fn options(&self) -> Options {
         let mut options = Store::options()
             .create(true)
@@ -70,7 +70,7 @@ impl Ground {
     /// The store's.
     pub fn open(&mut self) -> pagestone::Result<Store> {
         self.absorb();
-        // What a former life's last pins left to do is done when the next region is attached.
+        // Work that the last pins of a former life left is done when the next region is attached.
         let former = self.recorder.take();
         let image = self.image();
         self.recorder = self.medium.is_some().then(Recorder::new);
@@ -105,7 +105,7 @@ impl Ground {
         self.medium.as_ref().map_or_else(Vec::new, |medium| medium.current().0.to_vec())
     }
 
-    /// Takes in what was recorded since the last time.
+    /// Applies what was recorded since the last call.
     pub fn absorb(&mut self) {
         if let Some(recorder) = &self.recorder {
             let events = recorder.take();
@@ -131,7 +131,7 @@ impl Ground {
         self.medium.is_some()
     }
 
-    /// The file operation of this kind that comes after `nth` others fails.
+    /// Makes the file operation of this kind fail that comes after `nth` others.
     pub fn fail_next(&self, sync: bool, nth: u64) {
         if let Some(recorder) = &self.recorder {
             let operation = if sync { FileOperation::Sync } else { FileOperation::WriteThrough };
@@ -139,7 +139,7 @@ impl Ground {
         }
     }
 
-    /// The process dies now. What it goes on doing is not seen: the next life begins with a copy.
+    /// The process dies now. What it does afterwards does not count: the next life begins with a copy.
     ///
     /// # Errors
     /// A store that went past the recorder, or no room for the copy.
@@ -157,8 +157,8 @@ impl Ground {
         Ok(())
     }
 
-    /// The machine loses power: one of the images that are lawful now is left, by `seed`. On a volatile medium, or
-    /// where nothing is recorded, the process dies.
+    /// The machine loses power: it leaves one of the images that are lawful now, chosen by `seed`. On a volatile medium,
+    /// or where nothing is recorded, only the process dies.
     ///
     /// # Errors
     /// As [`Self::die`].
@@ -168,12 +168,12 @@ impl Ground {
             return self.die();
         }
         let image = self.survivors(seed);
-        // The copy of a device that is opened on the same boot holds what a power loss would have left.
+        // Sometimes the next life opens a copy of the device on the same boot: it holds what a power loss would have left.
         self.identity = if seed % 8 == 0 { snapshot(self.identity) } else { rebooted(self.identity) };
         self.restart(image)
     }
 
-    /// The process ends after a file operation has failed: the next one drops what is in the page cache.
+    /// The process ends after a file operation has failed: the next opening drops what is in the page cache.
     ///
     /// # Errors
     /// As [`Self::die`].
@@ -193,7 +193,7 @@ impl Ground {
         Ok(())
     }
 
-    /// Bytes of a cell: what the medium does, or the harsher variant.
+    /// The bytes of a cell: in turns 8, which is harsher, or what the hardware has.
     fn cell(&self, n: u64) -> usize {
         match self.setup.class {
             _ if n % 2 == 1 => 8,
@@ -216,7 +216,7 @@ impl Ground {
     }
 }
 
-/// The recorder has seen every store: its image is the file's.
+/// Asserts that the recorder has seen every store: its image is that of the file.
 fn compare(file: &[u8], recorded: &[u8]) -> Result<(), String> {
     if file == recorded {
         return Ok(());

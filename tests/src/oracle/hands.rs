@@ -21,7 +21,7 @@ const PINS_MAX: usize = 10;
 pub struct Handle {
     /// Its variable in the code.
     pub var: String,
-    /// It.
+    /// The handle itself.
     pub object: Object,
     /// Its object.
     pub uid: Uid,
@@ -32,7 +32,7 @@ pub struct Handle {
 pub enum Latch {
     /// Others may read.
     Shared,
-    /// Others may do nothing.
+    /// Others may neither read nor write.
     Exclusive,
 }
 
@@ -40,15 +40,15 @@ pub enum Latch {
 pub struct Pin {
     /// Its variable in the code.
     pub var: String,
-    /// It.
+    /// The pin itself.
     pub page: PageRef,
-    /// The page it was made on.
+    /// The object of the page.
     pub uid: Uid,
     /// Its index.
     pub index: u64,
     /// Its frame.
     pub token: u64,
-    /// What it shows since the page was cut off.
+    /// The bytes that it shows since the page was cut off.
     pub gone: Option<Arc<Page>>,
     /// A latch held through it.
     pub latch: Option<Latch>,
@@ -74,7 +74,7 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// A thread that has done nothing.
+    /// A thread that has done nothing yet.
     #[must_use]
     pub fn new(thread: usize, code: Code) -> Self {
         let (model, tokens) = (Objects::default(), Tokens::default());
@@ -100,12 +100,12 @@ impl Hands {
             return self.sticky(scene);
         }
         let looked = touched.and_then(|touched| self.look(scene, touched));
-        // Another thread's failure may have come in between.
+        // Another thread may have met the failure in between.
         self.broken |= scene.armed && !scene.alone && scene.store.poisoned().is_some();
         if self.broken { Ok(()) } else { looked }
     }
 
-    /// The object that the step was about.
+    /// Does a step. Returns the object that it was about.
     fn act(&mut self, scene: &Scene<'_>, step: &Step) -> Verdict<Option<Uid>> {
         match *step {
             Step::Do(Op::Create(_, name)) => self.create(scene, slot(name)),
@@ -141,7 +141,7 @@ impl Hands {
             Step::Do(Op::Write(object, ..) | Op::Append(object, _) | Op::Read(object, ..)) => object,
             Step::Do(Op::SetLen(object, _) | Op::Punch(object, ..) | Op::Allocate(object, ..)) => object,
             Step::Do(Op::Pin(object, _) | Op::Sync(object) | Op::SyncRange(object, ..)) => object,
-            // One of its objects makes sure that there is one.
+            // If no handle is open, its first object is opened.
             Step::Do(Op::Batch(ref parts)) => parts.first().map_or(0, |part| part.0),
             _ => return Ok(None),
         };
@@ -188,12 +188,12 @@ impl Hands {
         }
     }
 
-    /// What the bytes of this operation begin with.
+    /// The seed of this operation's bytes.
     pub(super) fn seed(&self) -> u8 {
         self.model.op as u8
     }
 
-    /// Keeps a handle; the oldest makes room.
+    /// Keeps a handle. If there is no room, the oldest is dropped.
     pub(super) fn keep(&mut self, var: String, object: Object, uid: Uid) {
         let known = self.model.get(uid);
         known.handles += 1;
@@ -204,7 +204,7 @@ impl Hands {
         }
     }
 
-    /// Keeps a pin; the oldest makes room.
+    /// Keeps a pin. If there is no room, the oldest is dropped.
     pub(super) fn keep_pin(&mut self, var: String, page: PageRef, uid: Uid, index: u64, token: u64) {
         self.pins.push(Pin { var, page, uid, index, token, gone: None, latch: None });
         if self.pins.len() > PINS_MAX {
@@ -212,7 +212,7 @@ impl Hands {
         }
     }
 
-    /// Drops a handle; an object without a name goes with its last.
+    /// Drops a handle. An object without a name goes with its last handle.
     pub fn drop_handle(&mut self, n: usize) -> Option<Uid> {
         if self.handles.is_empty() {
             return None;
@@ -230,7 +230,7 @@ impl Hands {
         Some(handle.uid)
     }
 
-    /// An object without name and handles is dropped, its pages are cut off.
+    /// If an object has neither name nor handles, it is dropped, and its pages are cut off.
     pub(super) fn bury_if_gone(&mut self, uid: Uid) {
         let object = self.model.get(uid);
         if object.named || object.handles != 0 || object.dead {
@@ -241,7 +241,7 @@ impl Hands {
         self.cut_off(frames);
     }
 
-    /// These frames hold no page any more: what pins of them show does not change from now on.
+    /// These frames hold no page any more. What pins of them show does not change from now on.
     pub(super) fn cut_off(&mut self, frames: Vec<Frame>) {
         for frame in frames {
             for pin in self.pins.iter_mut().filter(|pin| pin.token == frame.token) {
@@ -272,7 +272,7 @@ impl Hands {
         self.model.names.get(&n).copied()
     }
 
-    /// A name as Rust writes it.
+    /// A name as Rust code.
     pub(super) fn spell(&self, n: u8) -> String {
         format!("name({}, {n})", self.thread)
     }
@@ -282,12 +282,12 @@ impl Hands {
         name(self.thread, n)
     }
 
-    /// What a call on a name is refused by before anything else.
+    /// The error that a call with this name must return, if the name is bad.
     pub(super) fn bad(n: u8) -> Option<Kind> {
         (n >= NAMES).then_some(Kind::BadName)
     }
 
-    /// What a call left that changed nothing: a plan may have struck.
+    /// Notes whether a call has met the planned failure.
     pub(super) fn note<T>(&mut self, got: &Got<T>) {
         if matches!(got, Got::Broken) {
             self.broken = true;
@@ -323,7 +323,7 @@ impl Hands {
 }
 
 impl Hands {
-    /// Stores through pins whose store is gone already: what belongs to an object still reaches it.
+    /// Stores through pins whose store has gone already. Bytes of pages that belong to an object still reach it.
     ///
     /// # Errors
     /// A pin that shows something else, or takes no bytes.

@@ -1,7 +1,8 @@
 //! What a power loss may leave of an object: the content of its last acknowledged sync, and everything stored since.
 //!
-//! Bytes stored in place may reach the medium at any time or never, in any order. What the names and sizes found after
-//! a power loss publish is durable before they are (LOG rule 3): such a layer is a floor, and hides what is older.
+//! Bytes stored in place may reach the medium at any time or never, in any order. But bytes that a name or size publishes
+//! are durable before it is (LOG rule 3). If the name or size is there after a power loss, such a layer hides what is
+//! older.
 
 use pagestone_workload::PAGE;
 use pagestone_workload::content::{Content, Page, pieces};
@@ -14,9 +15,9 @@ use std::sync::Arc;
 pub enum Hides {
     /// Nothing: it may have reached the medium or not.
     Nothing,
-    /// All below, once the metadata shows its operation.
+    /// All layers below, if the metadata shows its operation.
     WhenShown,
-    /// All below: a sync of the range was acknowledged.
+    /// All layers below: a sync of the range was acknowledged.
     Always,
 }
 
@@ -30,7 +31,7 @@ struct Layer {
     hides: Hides,
 }
 
-/// Everything that the medium may hold of an object.
+/// All that the medium may hold of an object.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     base: BTreeMap<u64, Arc<Page>>,
@@ -38,7 +39,7 @@ pub struct History {
 }
 
 impl History {
-    /// The object as it is now is durable.
+    /// The object is durable as it is now.
     pub fn settle(&mut self, now: &Content) {
         self.layers.clear();
         self.base = now.frames.iter().map(|(&page, frame)| (page, Arc::clone(&frame.bytes))).collect();

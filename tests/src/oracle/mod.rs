@@ -1,8 +1,9 @@
-//! The whole store against a plain model: cases of steps, each answer compared.
+//! The whole store compared with a plain model. A case is a list of steps, and each answer is compared.
 //!
-//! [`step`] says what a case consists of and draws it; the workload's [`Content`](pagestone_workload::content::Content),
-//! [`history`] and [`objects`] are the model, [`hands`] a thread's real handles and pins beside it, [`ground`] where the
-//! store lies, [`world`] a case at work, [`run`] shrinks a failure and prints it as [`code`].
+//! [`step`] says what a case consists of, and draws cases. The model is the workload's
+//! [`Content`](pagestone_workload::content::Content) with [`history`] and [`objects`]. Beside it, [`hands`] has the real
+//! handles and pins of a thread, and [`ground`] the region. [`world`] runs a case. [`run`] shrinks a failure and prints
+//! it as [`code`].
 
 mod adopt;
 mod batch;

@@ -112,7 +112,7 @@ impl Hands {
     /// Compares the names that the store lists for this thread.
     ///
     /// # Errors
-    /// Another name, length or number.
+    /// When a name, a length or a number differs.
     pub fn compare_names(&self, entries: &[pagestone::store::Entry]) -> Verdict {
         for (&n, uid) in &self.model.names {
             let object = &self.model.all[uid];
@@ -135,7 +135,7 @@ impl Hands {
         Ok(())
     }
 
-    /// Whether an error says that a change cannot be made to a store that is only read.
+    /// Whether the result is the error for a change to a store that was opened to be read.
     #[must_use]
     pub fn is_read_only<T>(result: &pagestone::Result<T>) -> bool {
         matches!(result, Err(Error::ReadOnly))

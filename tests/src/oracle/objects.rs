@@ -21,14 +21,14 @@ pub struct Object {
     pub handles: usize,
     /// Whether it has a name.
     pub named: bool,
-    /// It went with its last handle; only a power loss can bring it back.
+    /// It was dropped with its last handle; only a power loss can bring it back.
     pub dead: bool,
 }
 
 /// Names and lengths after some operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct State {
-    /// How many operations lie before.
+    /// The number of operations before.
     pub op: u64,
     /// Objects and lengths by the number of their name.
     pub names: BTreeMap<u8, (Uid, u64)>,
@@ -37,7 +37,7 @@ pub struct State {
 /// All objects of one thread.
 #[derive(Debug, Default)]
 pub struct Objects {
-    /// Those that live, and those that a power loss may bring back.
+    /// Objects that live, and ones that a power loss may bring back.
     pub all: BTreeMap<Uid, Object>,
     /// Objects by the number of their name.
     pub names: BTreeMap<u8, Uid>,
@@ -49,7 +49,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// The object with this number, which the caller got from here.
+    /// The object with this number, which must exist.
     pub fn get(&mut self, uid: Uid) -> &mut Object {
         self.all.entry(uid).or_default()
     }
@@ -63,7 +63,7 @@ impl Objects {
         uid
     }
 
-    /// Takes a name away; the object that had it.
+    /// Takes a name away. Returns the object that had it.
     pub fn unname(&mut self, name: u8) -> Option<Uid> {
         let uid = self.names.remove(&name)?;
         self.get(uid).named = false;
@@ -112,7 +112,7 @@ impl Objects {
         match object.content.grow(len) {
             None => object.history.zeroed(op, old..len, Hides::WhenShown),
             Some(shown) => {
-                // Stored through a pin, like any bytes.
+                // These zeros are stored through a pin, like any bytes.
                 object.history.zeroed(op, old..len, Hides::Nothing);
                 object.history.stored(op, old, &shown);
                 let behind = old.next_multiple_of(PAGE).min(len);
@@ -121,14 +121,14 @@ impl Objects {
         }
     }
 
-    /// Where the frame with this token is now.
+    /// Whether the page still has the frame with this token.
     #[must_use]
     pub fn holds(&self, uid: Uid, page: u64, token: u64) -> bool {
         let object = self.all.get(&uid).filter(|object| !object.dead);
         object.and_then(|o| o.content.frames.get(&page)).is_some_and(|frame| frame.token == token)
     }
 
-    /// The last handle of an object is closed: what lies behind its end is not known.
+    /// The last handle of an object is closed: from now on, what lies behind its end is unknown.
     pub fn closed(&mut self, uid: Uid) {
         self.get(uid).content.tail = Tail::Unknown;
     }

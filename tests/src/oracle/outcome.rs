@@ -47,16 +47,16 @@ pub fn kind(error: &Error) -> Kind {
     }
 }
 
-/// What a call that was looked at has done.
+/// What a call has done, after its answer was judged.
 #[must_use]
 pub enum Got<T> {
     /// What was asked, with this answer.
     Done(T),
     /// Nothing, for the reason that was expected.
     Refused,
-    /// Nothing: the region is full, and may be.
+    /// Nothing: the region is full, which is allowed.
     Full,
-    /// Not known: a file operation failed, as was planned. The region is poisoned.
+    /// Unknown: a file operation failed, as was planned. The region is poisoned.
     Broken,
 }
 

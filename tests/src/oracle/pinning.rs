@@ -61,7 +61,7 @@ impl Hands {
                     self.model.grow(uid, (page + 1) * PAGE);
                 }
                 let content = &mut self.model.all.entry(uid).or_default().content;
-                // The last page may be partly inside: it does not grow.
+                // The last page may be partly inside the length: the object does not grow.
                 let inside = page * PAGE..((page + 1) * PAGE).min(content.len);
                 content.allocate(inside, &mut self.tokens);
                 let token = self.model.get(uid).content.frames[&page].token;
@@ -197,7 +197,9 @@ impl Hands {
         object.history.stored(op, at, stored);
     }
 
-    /// What of a range in a page may be written through a pin: all, unless it is not known whether it will show.
+    /// The part of a range in a page that may be written through a pin: all of it, except bytes of which the model does
+    /// not know
+    /// whether they will show.
     #[must_use]
     pub fn writable(&self, uid: Uid, index: u64, range: Range<usize>) -> Range<usize> {
         let Some(Object { content, .. }) = self.model.all.get(&uid) else { return range };
@@ -281,7 +283,7 @@ impl Hands {
         }
     }
 
-    /// Gives back all latches on pages of an object: what follows may want them.
+    /// Gives back all latches on pages of an object: the next operation may need them.
     pub(super) fn unlatch_object(&mut self, uid: Uid) {
         (0..self.pins.len())
             .filter(|&n| self.pins[n].uid == uid)

@@ -1,4 +1,4 @@
-//! What printed cases call, under one name: `use pagestone_tests::oracle::prelude::*;`.
+//! All that printed cases call: `use pagestone_tests::oracle::prelude::*;`.
 
 pub use libc::RLIMIT_FSIZE;
 
@@ -24,7 +24,7 @@ pub fn bytes(seed: u8, len: usize) -> Vec<u8> {
 /// One byte of an object.
 ///
 /// # Panics
-/// It has none there.
+/// When the object has none there.
 #[must_use]
 pub fn byte(object: &Object, at: u64) -> u8 {
     let mut byte = [0];
@@ -48,7 +48,7 @@ pub fn zero_tail(object: &Object) -> pagestone::Result {
 
 /// Gives back the shared latch that a guard left.
 pub fn unlatch_shared(page: &PageRef) {
-    // SAFETY: the caller, a test, has left one latch for each of these calls.
+    // SAFETY: the calling test has left one latch for each of these calls.
     unsafe { page.release_read() }
 }
 

@@ -1,4 +1,4 @@
-//! Runs cases, shrinks the first that fails, and tells it as code.
+//! Runs cases, shrinks the first that fails, and prints it as code.
 
 use super::code::{Code, test_of};
 use super::step::Case;
@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// Chunks of descriptors that the process keeps: few, so that they are reclaimed all the time.
+/// The budget of chunks of descriptors: small, so that chunks are reclaimed all the time.
 const BUDGET: usize = 6;
-/// How often a case with threads is repeated once one has failed: it may need a certain interleaving.
+/// How often a case with threads is repeated while it is shrunk: the failure may need a certain interleaving.
 const REPEATS: usize = 12;
-/// No step takes so long.
+/// A step that takes longer hangs.
 const HANG: Duration = Duration::from_secs(120);
 
-/// Held shared by cases, and alone by those that change a limit of the process.
+/// Cases hold it shared. Cases that change a limit of the process hold it alone.
 static LIMITS: RwLock<()> = RwLock::new(());
 
 /// What a run has seen.
@@ -39,7 +39,7 @@ pub fn replay(case: &Case) -> Result<(), String> {
     attempt(case, Code::default()).1
 }
 
-/// Steps done, and how it went.
+/// The number of steps done, and the result.
 fn attempt(case: &Case, code: Code) -> (u64, Result<(), String>) {
     let (_shared, _alone);
     if case.squeezes() {
@@ -64,19 +64,19 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
     format!("a panic: {}", text.unwrap_or("of another kind"))
 }
 
-/// How far to look.
+/// The extent of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
-    /// Cases, unless one fails.
+    /// The number of cases, if none fails.
     pub cases: u32,
-    /// Where they come from.
+    /// The seed of the cases.
     pub seed: u64,
-    /// How long to make a failure smaller.
+    /// The time for making a failure smaller.
     pub shrinking: Duration,
 }
 
 impl Search {
-    /// So many cases, and time to shrink the first that fails.
+    /// A search of this many cases, with time to shrink the first that fails.
     #[must_use]
     pub fn of(cases: u32, seed: u64) -> Self {
         Self { cases, seed, shrinking: Duration::from_secs(90) }
@@ -107,7 +107,7 @@ pub fn explore(draw: impl Fn(&mut Random) -> Case, search: Search) -> Outcome {
     outcome
 }
 
-/// Why the case fails, if it does in so many runs.
+/// Why the case fails, if it fails in one of this many runs.
 fn fails(case: &Case, runs: usize, watch: &Watch, outcome: &mut Outcome) -> Option<String> {
     watch.begin(case);
     (0..runs).find_map(|_| {
@@ -118,7 +118,7 @@ fn fails(case: &Case, runs: usize, watch: &Watch, outcome: &mut Outcome) -> Opti
     })
 }
 
-/// A failing case as code. It is run again to learn its calls; if it then passes, its first reason is told.
+/// A failing case as code. It is run again to learn its calls. If it passes then, the first reason is printed.
 #[must_use]
 pub fn tell(case: &Case, why: &str) -> String {
     for _ in 0..REPEATS {

@@ -1,4 +1,4 @@
-//! What all threads of a case share while they work.
+//! The things that all threads of a case share while they work.
 
 use super::code::Code;
 use super::outcome::{Got, Kind, Verdict, kind};
@@ -6,7 +6,7 @@ use super::tally::Event;
 use pagestone::store::Store;
 use pagestone::units::Durability;
 
-/// A store at work, and what may go wrong with it.
+/// A store in use, and what may go wrong with it.
 pub struct Scene<'w> {
     /// The store.
     pub store: &'w Store,
@@ -18,15 +18,15 @@ pub struct Scene<'w> {
     pub armed: bool,
     /// Whether no other thread works: counters of the whole store can be compared.
     pub alone: bool,
-    /// Whether what a power loss may leave has to be known.
+    /// Whether the model must know what a power loss may leave.
     pub recorded: bool,
 }
 
 impl Scene<'_> {
-    /// Looks at what a call has answered. `expected` is the error it should have been, or `None` for success.
+    /// Judges the answer of a call. `expected` is the error that it should be, or `None` for success.
     ///
     /// # Errors
-    /// Another answer.
+    /// When the answer is another one.
     pub fn judge<T>(
         &self,
         code: &Code,
@@ -37,7 +37,7 @@ impl Scene<'_> {
         let got = match (result, found, expected) {
             (Ok(answer), _, None) => Got::Done(answer),
             (Err(_), found, Some(_)) if found == expected => Got::Refused,
-            // What a full region makes a call do besides, a sync of zeros it has stored, may be what fails.
+            // In a full region the call syncs zeros that it has stored: that sync may have met the planned failure.
             (Err(_), Some(Kind::NoSpace), _)
                 if self.full && self.armed && self.store.poisoned().is_some() =>
             {

@@ -1,5 +1,5 @@
-//! What a case consists of, and how cases are drawn. A step means something in any state: objects, handles and pins are
-//! chosen by number among those there are, so that steps can be left out when a failure shrinks.
+//! What a case consists of, and how cases are drawn. A step has a meaning in any state: numbers choose among the objects,
+//! handles and pins that there are. So steps can be left out when a failure is shrunk.
 
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync, Volatile};
@@ -12,25 +12,25 @@ use pagestone_workload::{Choice, Choices, Kind, PAGE, Space};
 pub enum Medium {
     /// In memory of this process alone: no second life.
     Memory,
-    /// In private memory that begins as an image; each life begins with what the former left.
+    /// In private memory that begins as an image. Each life begins with what the one before left.
     Image,
     /// In a file on tmpfs, if there is one.
     File,
 }
 
-/// What a case's store is.
+/// The store of a case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Setup {
     /// Where it lies.
     pub medium: Medium,
     /// The class that its region is taken to have.
     pub class: Durability,
-    /// Whether everything that reaches the medium is recorded: then power can be lost, and file operations fail.
-    /// An image always is.
+    /// Whether all that reaches the medium is recorded: then power can be lost, and file operations can fail. An image is
+    /// always recorded.
     pub recorded: bool,
     /// Frames that the region may grow to.
     pub frames_max: Option<u64>,
-    /// A rule of the engine that is broken: the model must notice.
+    /// A rule of the engine that is broken, which the model must notice.
     pub broken: Option<Rule>,
 }
 
@@ -45,7 +45,7 @@ pub enum Way {
     Address,
 }
 
-/// One step. `name`, `object` and `pin` are numbers that choose among those there are.
+/// One step. `name`, `object` and `pin` are numbers that choose among the ones that there are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the calls of the engine have these names and arguments")]
 pub enum Step {
@@ -101,18 +101,18 @@ pub enum Step {
     Reclaim {
         chunks: usize,
     },
-    /// Appends of a page each until a region that may be full is.
+    /// Appends one page after the other until the region is full, if it can become full.
     Fill {
         object: u8,
     },
-    // What follows is done while no other thread works.
+    // The steps below are taken while no other thread works.
     /// Everything is compared, and checked.
     Compare,
-    /// A close that is refused because of what is in use.
+    /// A close that is refused because the store is in use.
     CloseBusy,
-    /// Handles and pins go, the store is closed and opened again.
+    /// Handles and pins are dropped, and the store is closed and opened again.
     Reopen,
-    /// Handles and store are dropped while pins are held; then these.
+    /// Handles and store are dropped while pins are held. Then the pins are dropped.
     Abandon {
         seed: u8,
     },
@@ -122,7 +122,7 @@ pub enum Step {
     },
     /// The process dies.
     Die,
-    /// The machine loses power: some lawful image is left.
+    /// The machine loses power, which leaves one of the lawful images.
     LosePower {
         seed: u64,
     },
@@ -131,11 +131,11 @@ pub enum Step {
         sync: bool,
         nth: u64,
     },
-    /// Files may not grow beyond what the region has and so many bytes more.
+    /// Files may not grow by more than this many bytes beyond the region's length.
     Squeeze {
         more: u64,
     },
-    /// They may again.
+    /// Files may grow again.
     Relax,
 }
 
@@ -186,10 +186,10 @@ impl Case {
     }
 }
 
-/// Names of a thread that are in play, and two that are refused.
+/// The number of a thread's names in play. Two further names are refused.
 pub const NAMES: u8 = 5;
 
-/// A thread's `n`th name. They meet in few buckets; one is as long as names get.
+/// A thread's `n`th name. The names fall into few buckets, and one has the greatest length.
 #[must_use]
 pub fn name(thread: usize, n: u8) -> Vec<u8> {
     match n {
@@ -290,7 +290,7 @@ pub fn common_step(from: &mut Random) -> Step {
     }
 }
 
-/// A step that makes files hit the process's limit, or ends that.
+/// A step that limits the length of files, or ends that.
 fn limit_step(from: &mut Random) -> Step {
     if from.once_in(2) { Step::Relax } else { Step::Squeeze { more: from.below(64) << 10 } }
 }
@@ -307,7 +307,7 @@ pub fn alone_on(setup: Setup, from: &mut Random) -> Case {
     Case::Alone(setup, some(1, 120, from, step))
 }
 
-/// Cases of one thread in which files stop growing.
+/// Cases of one thread in which files cannot always grow.
 pub fn squeezed(from: &mut Random) -> Case {
     let setup = Setup { medium: Medium::File, frames_max: None, ..setup(from) };
     let step = |from: &mut Random| match from.below(23) {
@@ -328,12 +328,12 @@ pub fn together(from: &mut Random) -> Case {
     Case::Together(setup, some(1, 5, from, round))
 }
 
-/// At least `least` and fewer than `most`.
+/// A list of at least `least` and fewer than `most`.
 fn some<T>(least: u64, most: u64, from: &mut Random, one: impl Fn(&mut Random) -> T) -> Vec<T> {
     (0..least + from.below(most - least)).map(|_| one(from)).collect()
 }
 
-/// A step of a case by itself: its round, and the thread that takes it; `None` if it ends the round.
+/// A step of a case: its round, and the thread that takes it, or `None` if it ends the round.
 pub type Taken = (usize, Option<usize>, Step);
 
 impl Case {
@@ -356,7 +356,7 @@ impl Case {
         }
     }
 
-    /// The case of these steps and no others, on the same store; a round whose last step is missing ends with a comparison.
+    /// A case of these steps alone, on the same store. A round whose last step is missing ends with a comparison.
     #[must_use]
     pub fn with(&self, taken: &[Taken]) -> Self {
         match self {

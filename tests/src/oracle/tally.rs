@@ -1,4 +1,4 @@
-//! How often what happened: a model that never meets a full region proves nothing about one.
+//! Counts how often things happened: a model that never meets a full region proves nothing about full regions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,7 +48,7 @@ const EVENTS: [Event; 17] = [
 static COUNTS: [AtomicU64; EVENTS.len()] = [const { AtomicU64::new(0) }; EVENTS.len()];
 
 impl Event {
-    /// It happened.
+    /// Counts that it happened.
     pub fn happened(self) {
         COUNTS[self as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -59,7 +59,7 @@ impl Event {
         COUNTS[self as usize].load(Ordering::Relaxed)
     }
 
-    /// All, with how often.
+    /// All events with their counts.
     pub fn all() -> impl Iterator<Item = (Self, u64)> {
         EVENTS.into_iter().map(|event| (event, event.count()))
     }

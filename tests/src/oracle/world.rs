@@ -1,4 +1,4 @@
-//! A case at work: one store over all its lives, and the threads that use it.
+//! Runs a case: one store through all its lives, and the threads that use it.
 
 use super::code::Code;
 use super::ground::Ground;
@@ -12,19 +12,19 @@ use pagestone::units::{Durability, PageIndex};
 use pagestone_kit::limit::Limit;
 use pagestone_workload::PAGE;
 
-/// What a crash may leave of sectors that were being written: the other copy stands.
+/// Findings about sectors that a crash may leave torn: their other copies are whole.
 const TORN: [&str; 3] = ["superblock-copy", "log-header-copy", "lease"];
 /// Frames for tables and nodes that a region may keep after all its objects are gone.
 const KEPT_FRAMES: u64 = 16;
 
-/// A case at work.
+/// A running case.
 pub struct World {
     setup: Setup,
     ground: Ground,
     store: Option<Store>,
     hands: Vec<Hands>,
     code: Code,
-    /// A file operation is planned to fail in this life.
+    /// Whether a file operation is planned to fail in this life.
     armed: bool,
     limit: Option<Limit>,
     /// Steps so far.
@@ -36,9 +36,9 @@ pub struct World {
 enum Ending {
     /// In order: everything is durable.
     Closed,
-    /// By the death of the process: everything is there.
+    /// By the death of the process: everything stored is there.
     Died,
-    /// In a way that leaves what was synced.
+    /// In a way that leaves for certain only what was synced.
     Lost,
 }
 
@@ -46,7 +46,7 @@ impl World {
     /// A fresh store.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// When it cannot be made.
     pub fn new(case: &Case, code: Code) -> Verdict<Self> {
         let (setup, threads) = (case.setup(), case.threads());
         let ground = Ground::new(setup);
@@ -58,7 +58,7 @@ impl World {
         Ok(world)
     }
 
-    /// Does everything that the case asks for, and ends it in order.
+    /// Takes all steps of the case, and ends it in order.
     ///
     /// # Errors
     /// The first thing that was not as it should be.
@@ -173,7 +173,7 @@ impl World {
         Ok(())
     }
 
-    /// The next life, after what is called an ending.
+    /// Begins the next life, after an ending.
     fn begin(&mut self, ending: Ending) -> Verdict {
         self.hands.iter_mut().for_each(Hands::life_ended);
         self.store = None;
@@ -244,7 +244,7 @@ impl World {
                 self.store = Some(store);
                 self.reopen_after_failure(7)
             }
-            Err(error) => Err(format!("a store that nobody uses does not close: {error}")),
+            Err(error) => Err(format!("a store that is not in use does not close: {error}")),
         }
     }
 
@@ -269,7 +269,7 @@ impl World {
         }
     }
 
-    /// The store goes before its pins.
+    /// Drops the store before its pins.
     fn abandon(&mut self, seed: u8) -> Verdict {
         if self.hands.iter().all(|hands| hands.pins.is_empty()) {
             return self.reopen();
@@ -304,7 +304,7 @@ impl World {
         } else {
             self.let_go(true);
             let Some(store) = self.store.take() else { return Ok(()) };
-            store.close().map_err(|e| format!("a store that nobody uses does not close: {e}"))?;
+            store.close().map_err(|e| format!("a store that is not in use does not close: {e}"))?;
             self.hands.iter_mut().for_each(|hands| hands.model.settled());
             self.ground.absorb();
         }
@@ -384,7 +384,7 @@ impl World {
         })
     }
 
-    /// Nothing on the medium contradicts anything else.
+    /// Checks that nothing on the medium contradicts anything else.
     fn check(&mut self) -> Verdict {
         self.code.line(|| "check(&store).unwrap();".into());
         let (scene, _) = self.scene();
@@ -410,7 +410,7 @@ impl World {
         }
     }
 
-    /// A region that may not grow has all its room again when its objects are gone.
+    /// Asserts that a region that cannot grow has all its room again when its objects are gone.
     fn space_comes_back(&mut self) -> Verdict {
         let Some(_) = self.setup.frames_max.filter(|_| self.ground.lasts()) else { return Ok(()) };
         let (scene, hands) = self.scene();
@@ -439,7 +439,7 @@ fn bytes_of(ground: &Ground, medium: Medium) -> Verdict<Vec<u8>> {
     }
 }
 
-/// Pages that can be appended before there is no space.
+/// The number of pages that can be appended until there is no space.
 fn capacity(store: &Store) -> Verdict<u64> {
     let object = store.create("filler").map_err(|e| format!("no object can be made: {e}"))?;
     let mut pages = 0;
@@ -452,7 +452,7 @@ fn capacity(store: &Store) -> Verdict<u64> {
     }
 }
 
-/// Walks the whole medium.
+/// Checks the whole medium.
 ///
 /// # Errors
 /// The first defect that no crash may leave.

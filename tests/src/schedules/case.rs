@@ -15,13 +15,13 @@ use pagestone_explorer::{Event, Plan, Report, explore};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Schedules of one sweep: after each sweep the runs are explored and forgotten.
+/// Schedules of one sweep. After each sweep the runs are explored and dropped.
 const BATCH: usize = 25;
-/// Crash states of one schedule: all that cost little, else about so many.
+/// Crash states of one schedule: all if there are few, otherwise about this many.
 const STATES: u64 = 64;
-/// The same where something must be noticed.
+/// The same where a broken rule must be noticed.
 const STATES_BROKEN: u64 = 400;
-/// One crash image in so many is walked whole: a walk takes ten times as long as all else.
+/// One crash image in this many is checked whole: a check takes ten times as long as all else.
 const CHECK_EVERY: u64 = 16;
 
 /// What several threads do.
@@ -29,7 +29,7 @@ const CHECK_EVERY: u64 = 16;
 pub struct Case {
     /// Its name.
     pub name: &'static str,
-    /// What was done before, by which thread.
+    /// What was done before, with the threads that did it.
     pub before: Vec<(usize, Op)>,
     /// What each thread does.
     pub threads: Vec<Vec<Op>>,
@@ -42,14 +42,14 @@ pub struct Seen {
     pub schedules: u64,
     /// Crash states of them, recovered and judged.
     pub states: u64,
-    /// The first thing that must not be, as a story.
+    /// The first violation, as a story.
     pub violation: Option<String>,
     /// Time it took.
     pub elapsed: Duration,
 }
 
 impl Case {
-    /// The script, and with which operation of each thread the threads begin to run at once.
+    /// The script, and for each thread the operation with which the threads begin to run at once.
     fn script(&self) -> (Script, Vec<usize>) {
         let mut script = Script::empty(self.threads.len());
         for (thread, op) in &self.before {
@@ -62,8 +62,8 @@ impl Case {
         (script, starts)
     }
 
-    /// Runs the case on so many schedules, with `broken` switched off, and explores the crash states of each; until
-    /// something is seen that must not be.
+    /// Runs the case on this many schedules, with `broken` switched off, and explores the crash states of each, until
+    /// there is a violation.
     #[must_use]
     pub fn explore(&self, class: Durability, broken: Option<Rule>, seed: u64, schedules: usize) -> Seen {
         let start = Instant::now();
@@ -95,7 +95,7 @@ impl Case {
         Seen { elapsed: start.elapsed(), ..seen }
     }
 
-    /// Records the case on the schedules of a sweep; with each run, the event from which on threads ran at once.
+    /// Records the case on the schedules of a sweep. With each run comes the event from which on the threads ran at once.
     fn record(&self, rig: Rig, image: Vec<u8>, some: Sweep) -> (Vec<(Run, usize)>, Option<String>) {
         let (script, starts) = self.script();
         sweep(some, move || {
@@ -126,7 +126,7 @@ impl Case {
     }
 }
 
-/// Judges one run: its lint, and its crash states from an event on.
+/// Judges one run by its lint and by its crash states from an event on.
 fn judge(rig: Rig, mut run: Run, from: usize, kind: Kind, kept: bool) -> Report {
     let setting = Setting { log_frames: rig.log_frames, oracle: Some(&run.oracle), ..Setting::default() };
     let found = if kept { known::unexplained(lint(&run.trace, setting), kind) } else { Vec::new() };

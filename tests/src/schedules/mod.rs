@@ -15,16 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Which thread runs next.
 #[derive(Clone, Copy, Debug)]
 pub enum Choice {
-    /// Any, at every step.
+    /// Any thread, at every step.
     Random,
     /// The thread with the highest priority, and few changes of priorities at unlikely moments.
     Priorities,
 }
 
-/// So many schedules from one seed. The same sweep of the same body repeats them.
+/// A number of schedules from one seed. The same sweep of the same body repeats them.
 #[derive(Clone, Copy, Debug)]
 pub struct Sweep {
-    /// Where the choices come from.
+    /// The seed of the choices.
     pub seed: u64,
     /// How many schedules.
     pub schedules: usize,
@@ -34,11 +34,11 @@ pub struct Sweep {
 
 /// Changes of priorities in a schedule.
 const CHANGES: usize = 3;
-/// More than any thread of a test needs.
+/// Bytes of a stack: more than any thread of a test needs.
 const STACK: usize = 512 << 10;
 
-/// Runs `body` on each schedule of `sweep`: what it returned each time, until it panicked or all its threads waited
-/// for each other, and then why.
+/// Runs `body` on each schedule of `sweep`. Returns what it returned each time; and the reason, if it panicked or all its
+/// threads waited for each other, which ends the sweep.
 pub fn sweep<T: Send + 'static>(
     sweep: Sweep,
     body: impl Fn() -> T + Send + Sync + 'static,

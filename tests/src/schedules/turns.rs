@@ -1,5 +1,5 @@
-//! Turns of writers and readers of one page, on many schedules: how often a writer that waits is passed, and that
-//! threads which wait for each other all come to an end.
+//! Turns of writers and readers of one page, on many schedules: how often a waiting writer is passed, and whether threads
+//! that wait for each other all come to an end.
 
 use super::{Choice, Sweep, sweep};
 use pagestone::frame::FrameTable;
@@ -9,12 +9,12 @@ use pagestone::store::{Object, Store};
 use pagestone::units::PageIndex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-/// Latches that threads without a guard may be given past a writer that waits.
+/// The most latches that threads without a guard may be given past a waiting writer.
 pub const MOST: u64 = 64;
 const READERS: usize = 8;
 const WRITES: u64 = 3;
 
-/// What threads do, and how many latches were given past a writer that waited: the most of any write.
+/// A case: what threads do. It returns the most latches that were given past a waiting writer in any write.
 pub struct Turns {
     /// Its name.
     pub name: &'static str,
@@ -22,7 +22,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Runs it on so many schedules: how many ran, the most of all, and what must not be.
+    /// Runs it on this many schedules. Returns how many ran, the most of all, and a violation if there is one.
     #[must_use]
     pub fn explore(&self, seed: u64, schedules: usize) -> (usize, u64, Option<String>) {
         let halves = [(Choice::Random, schedules.div_ceil(2)), (Choice::Priorities, schedules / 2)];
@@ -98,7 +98,7 @@ fn guards_in_a_loop() -> u64 {
     passed.into_iter().map(AtomicU64::into_inner).max().unwrap_or_default()
 }
 
-/// Two readers that want each other's page, a writer that waits for one and a batch for the other.
+/// Two readers want each other's page, while a writer waits for one page and a batch for the other.
 fn guards_that_cross() -> u64 {
     let (store, object) = store(2);
     let pages = [pin(&object, 0), pin(&object, 1)];
@@ -137,12 +137,12 @@ fn a_reader_is_joined() -> u64 {
     0
 }
 
-/// A cut that waits for pins which begin and end.
+/// A cut waits for pins that begin and end.
 fn a_cut_beside_reads() -> u64 {
     let (store, object) = store(2);
     shuttle::thread::scope(|scope| {
         for _ in 0..2 {
-            // A schedule of priorities would never leave a thread that gives way to none.
+            // Without the yield, a schedule of priorities might never leave this thread.
             scope.spawn(|| {
                 while object.pin(PageIndex(1)).expect("readable").is_some() {
                     shuttle::thread::yield_now();
@@ -156,7 +156,7 @@ fn a_cut_beside_reads() -> u64 {
     0
 }
 
-/// The last pin of a store goes while the store goes: one of the two lets the region go.
+/// The last pin of a store is dropped while the store is dropped: one of the two lets the region go.
 fn a_put_beside_a_close() -> u64 {
     let (store, object) = store(1);
     let page = pin(&object, 0);
@@ -165,6 +165,6 @@ fn a_put_beside_a_close() -> u64 {
         scope.spawn(move || drop(page));
         drop((object, store));
     });
-    assert!(region_at(std::ptr::without_provenance(address)).is_none(), "nobody lets the region go");
+    assert!(region_at(std::ptr::without_provenance(address)).is_none(), "no thread lets the region go");
     0
 }

@@ -1,4 +1,4 @@
-//! The cases, and the rules of which each shows what they are for.
+//! The cases, and the rules that each of them needs.
 
 use super::case::Case;
 use crate::crash::script::Op::{self, *};
@@ -6,11 +6,11 @@ use crate::crash::script::{ObjectNo, Script, Shape};
 use pagestone::media::rules::Rule;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
 
-/// A rule that is switched off where a case must notice, and the medium.
+/// A rule that is switched off, and the case that must notice.
 pub struct Planted {
     /// The rule.
     pub rule: Rule,
-    /// Where it matters.
+    /// The class of the medium.
     pub class: Durability,
     /// The case.
     pub case: Case,
@@ -18,7 +18,7 @@ pub struct Planted {
 
 const PAGE: u64 = 4096;
 
-/// Makes an object of a thread, with `pages` pages.
+/// The operations that make an object of a thread, with `pages` pages.
 fn made(thread: usize, object: ObjectNo, pages: u64) -> [(usize, Op); 2] {
     [(thread, Create(object, name(thread, object))), (thread, Write(object, 0, pages * PAGE))]
 }
@@ -27,7 +27,7 @@ fn name(thread: usize, object: ObjectNo) -> String {
     format!("t{thread}.{object}")
 }
 
-/// Each makes, fills and syncs an object of its own.
+/// Each thread makes, fills and syncs an object of its own.
 fn own_objects() -> Case {
     let own = |t: usize, len| {
         vec![Create(t as ObjectNo, name(t, t as ObjectNo)), Write(t as ObjectNo, 0, len), SyncAll]
@@ -46,7 +46,7 @@ fn group_commit() -> Case {
     Case { name: "group commit", before, threads }
 }
 
-/// One writes and syncs, the other syncs what the first has written.
+/// One thread writes and syncs, the other syncs what the first has written.
 fn syncs_of_one_object() -> Case {
     let mut before: Vec<_> = made(0, 0, 2).into();
     before.push((0, SyncAll));
@@ -69,7 +69,7 @@ fn tail_moves() -> Case {
     Case { name: "tail moves", before, threads }
 }
 
-/// One cuts and grows, the other syncs everything.
+/// One thread cuts and grows, the other syncs everything.
 fn cuts() -> Case {
     let mut before: Vec<_> = [made(0, 0, 3), made(1, 1, 1)].into_iter().flatten().collect();
     before.push((0, SyncAll));
@@ -80,7 +80,7 @@ fn cuts() -> Case {
     Case { name: "cuts beside syncs", before, threads }
 }
 
-/// One unlinks, the other makes and fills: frames change hands.
+/// One thread unlinks, the other makes and fills: frames change hands.
 fn frames_change_hands() -> Case {
     let mut before: Vec<_> = [made(0, 0, 3), made(1, 1, 1)].into_iter().flatten().collect();
     before.push((0, SyncAll));
@@ -91,7 +91,7 @@ fn frames_change_hands() -> Case {
     Case { name: "frames change hands", before, threads }
 }
 
-/// One cuts pages that it has pinned and lets them go, the other needs frames.
+/// One thread cuts off pages that it has pinned and unpins them, the other needs frames.
 fn pinned_cuts() -> Case {
     let mut before: Vec<_> = [made(0, 0, 2), made(1, 1, 1)].into_iter().flatten().collect();
     before.push((0, SyncAll));
@@ -102,7 +102,8 @@ fn pinned_cuts() -> Case {
     Case { name: "pinned cuts", before, threads }
 }
 
-/// One changes two objects at once and then one of them in place; the other syncs them beside a batch of its own.
+/// One thread changes two objects in a batch, and then one of them in place. The other syncs them beside a batch of its
+/// own.
 fn batches() -> Case {
     let mut before: Vec<_> = [made(0, 0, 2), made(0, 1, 1), made(1, 2, 1)].into_iter().flatten().collect();
     before.push((0, SyncAll));
@@ -113,7 +114,7 @@ fn batches() -> Case {
     Case { name: "batches", before, threads }
 }
 
-/// Three threads that do whatever they like; other things with every seed.
+/// Three threads do what the seed draws.
 fn anything(seed: u64) -> Case {
     let shape = Shape { threads: 3, ops: 6, objects: 2, pages: 3, sync_every: 4, batch_every: 4 };
     let threads = Script::random(shape, seed).parts.into_iter().map(|part| part.ops).collect();

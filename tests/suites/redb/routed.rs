@@ -1,6 +1,6 @@
-//! Put into a copy of redb's source by `suite.sh`, in the place of its file backend: each database file is a region, and
-//! the database is an object in it. What is tested is the published crate `pagestone-redb`; it knows the trait of the
-//! redb that it depends on, so calls and errors are handed from one redb to the other.
+//! `suite.sh` puts this file into a copy of redb's source, in place of the file backend. Each database file is a region,
+//! and the database is an object in it. The published crate `pagestone-redb` is tested. It implements the trait of the
+//! redb release that it depends on, so calls and errors are translated between the two.
 
 use crate::{BackendError, StorageBackend};
 use pagestone::store::Store;
@@ -14,14 +14,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// Regions that are open in this process, by device and inode, with the number of backends in each: a process opens a
-/// region once, tests open their files as often as they like.
+/// Regions that are open in this process, by device and inode, with the number of backends in each. A process can open a
+/// region only once, but the tests open their files several times.
 static OPEN: LazyLock<Mutex<HashMap<(u64, u64), (Store, usize)>>> = LazyLock::new(Mutex::default);
 
 #[derive(Debug)]
 pub struct FileBackend {
     region: (u64, u64),
-    /// Why there is none, if the file is no region or is in use.
+    /// The backend, or why there is none: the file is no region, or is in use.
     backend: io::Result<Backend>,
     broken: bool,
 }
@@ -40,7 +40,7 @@ impl FileBackend {
     pub(crate) fn from_file(file: File) -> Self {
         let metadata = file.metadata().expect("metadata of an open file");
         let region = (metadata.dev(), metadata.ino());
-        // By its descriptor: it may have been unlinked or renamed.
+        // By its descriptor, since the file may have been unlinked or renamed.
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let store = match open.get(&region) {
@@ -74,7 +74,7 @@ impl Drop for FileBackend {
         if self.backend.is_err() {
             return;
         }
-        // The object first: a region is closed when nothing of it is open.
+        // The object is dropped first: a region can be closed only when nothing in it is open.
         self.backend = Err(io::ErrorKind::NotConnected.into());
         if let Some((_, backends)) = open.get_mut(&self.region) {
             *backends -= 1;

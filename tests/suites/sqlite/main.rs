@@ -1,17 +1,17 @@
 //! SQLite's own tests on the VFS, in every `make test`: the 322 scripts that the list `subset` names.
 //!
-//! Not the usual harness: where SQLite's test program cannot be built, this says so aloud, which a captured test could
-//! not. `make test-sqlite` runs all there is (`README.md` of this folder).
+//! This is not the usual harness: where SQLite's test program cannot be built, it says so aloud, and the output of a test
+//! is captured. `make test-sqlite` runs all scripts (`README.md` of this folder).
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// What `suite.sh` ends with where this machine lacks what it takes.
+/// The exit code of `suite.sh` on a machine that lacks a program that it needs.
 const CANNOT: i32 = 77;
 const NAME: &str = "sqlite_suite::subset";
 
 fn main() -> ExitCode {
-    // What is meant for the usual harness says nothing here; words pick tests by name.
+    // Options of the usual harness have no meaning here. Words choose tests by name.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     if !words.iter().all(|word| NAME.contains(word.as_str())) {
         return ExitCode::SUCCESS;

@@ -1,4 +1,4 @@
-//! What an object holds, as a plain model: pages in a map, a length, and what is known of the bytes behind it.
+//! The content of an object as a plain model: pages in a map, a length, and what is known of the bytes behind it.
 
 use pagestone::units::PageIndex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,22 +14,22 @@ pub type Page = [u8; PAGE as usize];
 /// A page that has a frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
-    /// A number of the model's own: it goes with the frame, so that a page that is cut off and made again differs.
+    /// The model's own number for the frame. A page that is cut off and made again has another one.
     pub token: u64,
     /// All bytes of the frame, those behind the object's end included.
     pub bytes: Arc<Page>,
 }
 
-/// What lies between the object's end and the end of its last page, and in pages beyond.
+/// What lies between the object's end and the end of its last page, and in the pages beyond.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tail {
-    /// Opened again, or a write failed: pages beyond go with the next growth, and the tail is zeroed.
+    /// The object was opened again, or a write failed. The next growth removes the pages beyond and zeroes the tail.
     Unknown,
-    /// Cut off: zeroed with the next growth.
+    /// The object was cut. The next growth zeroes the tail.
     Stale,
-    /// Zeros; whether more that is stored there will show depends on how far a growth came that found no space.
+    /// Zeros. A growth found no space: how far it came decides whether bytes that are stored here later will show.
     Doubt,
-    /// Zeros, or what was stored there through a pin: it shows when the object grows.
+    /// Zeros, or what was stored here through a pin. It shows when the object grows.
     Kept,
 }
 
@@ -48,19 +48,19 @@ pub struct Content {
     pub ever: BTreeSet<u64>,
 }
 
-/// Numbers frames.
+/// The numbers of frames.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tokens(u64);
 
 impl Tokens {
-    /// A frame of zeros that was not seen yet.
+    /// A new frame of zeros.
     pub fn fresh(&mut self) -> Frame {
         self.0 += 1;
         Frame { token: self.0, bytes: Arc::new([0; PAGE as usize]) }
     }
 }
 
-/// The pieces of a byte range, page by page: the page, and the bytes in it.
+/// The pieces of a byte range, page by page: each page, and the bytes in it.
 pub fn pieces(range: Range<u64>) -> impl Iterator<Item = (u64, Range<usize>)> {
     let mut at = range.start;
     std::iter::from_fn(move || {
@@ -115,7 +115,7 @@ impl Content {
         at + len <= self.len && pieces(at..at + len).all(|(page, _)| self.frames.contains_key(&page))
     }
 
-    /// What precedes growth. Frames beyond an end that is not known go.
+    /// Prepares for growth: if the tail is unknown, the frames beyond the end go.
     fn prepare_growth(&mut self) {
         if self.tail == Tail::Unknown {
             self.frames.split_off(&self.pages());
@@ -127,7 +127,7 @@ impl Content {
         self.tail = Tail::Kept;
     }
 
-    /// Grows to `len`. What the growth uncovers in the last page, if that is more than zeros.
+    /// Grows to `len`. Returns what the growth uncovers in the last page, if that is not all zeros.
     pub fn grow(&mut self, len: u64) -> Option<Vec<u8>> {
         if len <= self.len {
             return None;
@@ -150,7 +150,7 @@ impl Content {
         }
     }
 
-    /// Gives holes of the pages of a range frames.
+    /// Gives frames to the holes among the pages of a range.
     pub fn allocate(&mut self, range: Range<u64>, tokens: &mut Tokens) {
         if range.end > self.len {
             self.prepare_growth();
@@ -161,7 +161,7 @@ impl Content {
         }
     }
 
-    /// Cuts to `len`; the frames that go.
+    /// Cuts to `len`. Returns the frames that go.
     pub fn cut(&mut self, len: u64) -> Vec<Frame> {
         self.len = len;
         self.tail = if len % PAGE == 0 { Tail::Kept } else { Tail::Stale };
@@ -186,7 +186,7 @@ impl Content {
         self.tail = Tail::Doubt;
     }
 
-    /// Makes a range zeros; the frames that go.
+    /// Makes a range zeros. Returns the frames that go.
     pub fn punch(&mut self, at: u64, len: u64) -> Vec<Frame> {
         let whole: Vec<u64> = self.frames.range(self.punched(at, len)).map(|(&page, _)| page).collect();
         let gone = whole.iter().filter_map(|page| self.frames.remove(page)).collect();

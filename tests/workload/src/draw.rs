@@ -7,7 +7,7 @@ use pagestone_kit::random::Random;
 
 /// A source of choices.
 pub trait Choices {
-    /// A number below `limit`; 0 if there is none.
+    /// A number below `limit`; 0 if `limit` is 0.
     fn below(&mut self, limit: u64) -> u64;
 
     /// True once in `n` times.
@@ -15,7 +15,7 @@ pub trait Choices {
         self.below(n) == 0
     }
 
-    /// A number that chooses among things of which there are few.
+    /// A number that chooses among a few things.
     fn choice(&mut self) -> u8 {
         self.below(256) as u8
     }
@@ -23,7 +23,7 @@ pub trait Choices {
     /// One of `items`, each as often as its weight says.
     ///
     /// # Panics
-    /// There is none.
+    /// When there are none.
     fn weighted<T: Copy>(&mut self, items: &[(u64, T)]) -> T {
         let mut left = self.below(items.iter().map(|item| item.0).sum());
         let one = items.iter().find(|item| {
@@ -72,7 +72,7 @@ pub enum Kind {
 pub struct Space {
     /// Pages of an object that are mostly in play.
     pub pages: u64,
-    /// Whether now and then an offset lies far out, up to the end of what an object can have.
+    /// Whether some offsets lie far out, up to the end of the largest object.
     pub far: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Hands that do operations on a real store: its handles and pins.
+//! The hands of a thread: they do operations on a real store, and hold its handles and pins.
 
 use crate::op::{ObjectNo, Op};
 use crate::pattern::Pattern;
@@ -10,15 +10,15 @@ use std::collections::HashMap;
 
 /// What one thread holds of a store.
 pub struct Hands {
-    /// What its operations write.
+    /// The bytes that its operations write.
     pattern: Pattern,
-    /// Whether handles stay open from one operation to the next, or only while a page of theirs is pinned.
+    /// Whether handles stay open from one operation to the next, or only while a page of their object is pinned.
     keeps: bool,
     objects: HashMap<ObjectNo, Object>,
     names: HashMap<String, ObjectNo>,
     /// Objects without a name whose handles are still open.
     nameless: Vec<ObjectNo>,
-    /// The pages that are pinned, and of which objects.
+    /// The pinned pages, with their objects.
     pub pins: Vec<(ObjectNo, PageRef)>,
 }
 
@@ -30,12 +30,12 @@ impl Hands {
         Self { pattern, keeps, objects, names, nameless, pins }
     }
 
-    /// There is an object of this name when the work begins.
+    /// Notes that there is an object of this name when the work begins.
     pub fn knows(&mut self, name: &str, object: ObjectNo) {
         self.names.insert(name.to_owned(), object);
     }
 
-    /// As [`knows`](Self::knows), and it is open.
+    /// As [`knows`](Self::knows), and opens the object.
     ///
     /// # Errors
     /// The store's.
@@ -50,7 +50,7 @@ impl Hands {
         self.objects.iter().map(|(no, object)| (*no, object))
     }
 
-    /// A handle of an object: the one that is open, or another.
+    /// A handle of an object: another one of the open object, or a new one by its name.
     ///
     /// # Errors
     /// The store's.
@@ -67,7 +67,7 @@ impl Hands {
         self.objects.remove(&object);
     }
 
-    /// Lets go of everything.
+    /// Drops all handles and pins.
     pub fn let_go(&mut self) {
         self.pins.clear();
         self.nameless.clear();
@@ -80,7 +80,7 @@ impl Hands {
     /// The store's.
     ///
     /// # Panics
-    /// An append lands elsewhere than at the end.
+    /// When an append lands elsewhere than at the end.
     pub fn act(&mut self, store: &Store, op: &Op, number: u16) -> Result {
         let bytes = |object: ObjectNo, at: u64, len: u64| (self.pattern)(object, number, at..at + len);
         match op {

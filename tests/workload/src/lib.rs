@@ -1,8 +1,8 @@
-//! What tests do with a store: operations, a plain model of what they make of it, a generator that draws them, hands that
-//! do them, and a shrinker that leaves out what a failure does not need.
+//! What tests do with a store: operations, a plain model of their effects, a generator that draws them, hands that do
+//! them, and a shrinker that leaves out what a failure does not need.
 //!
-//! Crash states, faults, fuzzing, histories of threads and the model of the whole store stand on it; what must hold
-//! afterwards is known by each of these judges itself.
+//! Tests of crash states, faults, fuzzing, histories of threads and the model of the whole store use this. Each of them
+//! has its own judge of what must hold afterwards.
 
 pub mod content;
 pub mod draw;

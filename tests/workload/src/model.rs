@@ -1,4 +1,4 @@
-//! What a workload makes of a store, as a plain model: names, and objects with their bytes.
+//! The effect of a workload on a store, as a plain model: names, and objects with their bytes.
 
 use crate::content::{Content, PAGE, Tokens};
 use crate::op::{Choice, ObjectNo, Op};
@@ -6,7 +6,7 @@ use crate::pattern::Pattern;
 use pagestone::units::PageIndex;
 use std::collections::BTreeMap;
 
-/// Pins that are held at once.
+/// The most pins that are held at once.
 const PINS_MAX: usize = 4;
 
 /// Names and objects. Clones share the pages that no operation has changed since.
@@ -59,7 +59,7 @@ impl Model {
         objects.retain(|object, _| names.values().any(|named| named == object));
     }
 
-    /// The operation as it makes sense now, if it does.
+    /// The operation as it makes sense now; none if it does not.
     #[must_use]
     pub fn sensible(&self, op: Op) -> Option<Op> {
         let len_of = |object| self.len_of(object);
@@ -87,8 +87,8 @@ impl Model {
         }
     }
 
-    /// What a choice means now, in objects of at most `pages` pages; `None` if nothing. `fresh` is the next object's number,
-    /// `name` the names that there may be.
+    /// The operation that a choice means now, in objects of at most `pages` pages; `None` if it means nothing. `fresh` is
+    /// the next object's number, `name` gives the names that may be used.
     #[must_use]
     pub fn meaning(
         &self,
@@ -101,7 +101,7 @@ impl Model {
         let object = |n: u8| nth(n).map(|(_, object)| *object);
         let op = match choice.clone() {
             Op::Create(_, n) => return self.sensible(Op::Create(fresh, name(n))),
-            // What is renamed or unlinked is there; what a name is given to may be.
+            // The name that is renamed or unlinked must be there. The new name of a rename may be there.
             Op::Rename(from, to) => {
                 let (from, to) = (nth(from)?.0.clone(), name(to));
                 return (from != to).then_some(Op::Rename(from, to));
@@ -200,7 +200,7 @@ impl Model {
         self.store(object, at, &pattern(object, number, at..at + len));
     }
 
-    /// These bytes are in an object now.
+    /// Stores bytes in an object.
     pub fn store(&mut self, object: ObjectNo, at: u64, bytes: &[u8]) {
         if let Some(content) = self.objects.get_mut(&object).filter(|_| !bytes.is_empty()) {
             content.grow(at + bytes.len() as u64);
@@ -209,7 +209,7 @@ impl Model {
     }
 }
 
-/// Where a write goes that was drawn anywhere: three times in four not beyond the end.
+/// The place of a write that was drawn anywhere: in three of four cases not beyond the end.
 fn within(at: u64, n: u64, len: u64, limit: u64) -> (u64, u64) {
     let at = if at > len && (at / 8 + at / PAGE) % 4 != 0 { at % (len + 1) } else { at }.min(limit - 1);
     (at, n.max(1).min(limit - at))

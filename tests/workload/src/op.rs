@@ -1,24 +1,25 @@
 //! Operations.
 
-/// Number of an object in its workload; never reused, unlike its name.
+/// The number of an object in its workload. Unlike its name, it is never used again.
 pub type ObjectNo = u16;
 
-/// One operation on the object `O` or the name `N`: as they are called, or as chosen among those that there are.
+/// One operation on objects `O` and names `N`. These are the objects and names themselves, or numbers that choose among
+/// them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op<O = ObjectNo, N = String> {
     /// Creates an object under a free name.
     Create(O, N),
-    /// Looks whether there is such a name.
+    /// Asks whether there is such a name.
     Exists(N),
     /// Lists all names.
     List,
-    /// Writes the operation's bytes at an offset, so many; perhaps past the end.
+    /// Writes bytes of the operation: at an offset, which may lie past the end, and this many.
     Write(O, u64, u64),
-    /// Writes them at the end.
+    /// Appends bytes.
     Append(O, u64),
-    /// Writes them inside one page through a pin and a latch guard.
+    /// Writes bytes inside one page through a pin and a latch guard.
     Touch(O, u64, u64),
-    /// Reads so many bytes at an offset.
+    /// Reads this many bytes at an offset.
     Read(O, u64, u64),
     /// Asks for the length.
     Len(O),
@@ -48,13 +49,13 @@ pub enum Op<O = ObjectNo, N = String> {
     Compact,
 }
 
-/// An operation as it is drawn: numbers choose among the objects and names that there are, so that it means something
-/// whatever came before.
+/// An operation as it is drawn: numbers choose among the objects and names that there are. So it has a meaning whatever
+/// came before.
 pub type Choice = Op<u8, u8>;
 
 impl<O, N> Op<O, N> {
-    /// The same operation on what `object` and `name` make of its objects and names; `None` as soon as one makes nothing
-    /// of them. A batch loses the parts that come to nothing.
+    /// The same operation with its objects and names translated by `object` and `name`; `None` if one cannot be
+    /// translated. From a batch, parts that cannot be translated are left out.
     pub fn meant<P, M>(
         self,
         mut object: impl FnMut(O) -> Option<P>,

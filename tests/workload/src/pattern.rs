@@ -1,4 +1,4 @@
-//! The bytes that operations write: they tell where they are from.
+//! The bytes that operations write. They show which operation wrote them.
 
 use crate::op::ObjectNo;
 use std::ops::Range;
@@ -18,7 +18,8 @@ pub fn words(object: ObjectNo, op: u16, range: Range<u64>) -> Vec<u8> {
     range.map(|at| word(object, op, at / 8).to_le_bytes()[(at % 8) as usize]).collect()
 }
 
-/// Bytes of which none is zero: a hole is told from everything stored. Neighbours differ, and so do operations.
+/// Bytes of which none is zero, so that holes differ from all that was stored. Neighbouring bytes differ, and so do
+/// operations.
 #[must_use]
 pub fn bytes(_: ObjectNo, op: u16, range: Range<u64>) -> Vec<u8> {
     range.map(|at| ((u64::from(op) * 37 + at * 7 + at / 253) % 255) as u8 + 1).collect()

@@ -1,20 +1,20 @@
-//! From a list that fails to a short one that still does: parts are left out, first many at once, then one by one.
+//! Shrinks a failing list to a short one that still fails: parts are left out, first many at once, then one by one.
 
 use std::time::{Duration, Instant};
 
-/// What fails, and how.
+/// A shrunk failure.
 #[derive(Clone, Debug)]
 pub struct Small<T> {
     /// What is left of the list.
     pub list: Vec<T>,
     /// The story of its failure.
     pub story: String,
-    /// Runs that it took.
+    /// The number of runs that it took.
     pub runs: u32,
 }
 
-/// Shrinks `list`, whose failure is `story`, while there is time. `fails` runs a shorter one; if that fails, it answers
-/// what was run of it (what makes no sense any more goes with what was left out) and the new story.
+/// Shrinks `list`, whose failure is `story`, while there is time. `fails` runs a shorter list. If that fails, it returns
+/// the new story and the part that was run: items that make no sense without the missing ones are left out too.
 pub fn shrink<T: Clone>(
     list: Vec<T>,
     story: String,
@@ -26,7 +26,7 @@ pub fn shrink<T: Clone>(
     let mut small = Small { list, story, runs: 0 };
     while size > 0 && Instant::now() < end {
         let (mut at, mut shrunk) = (0, false);
-        // From the end: what comes last is needed least often.
+        // From the end: the last items are needed least often.
         while at < small.list.len() && Instant::now() < end {
             let to = small.list.len() - at;
             let mut fewer = small.list.clone();
