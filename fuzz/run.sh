@@ -1,7 +1,6 @@
 #!/bin/sh
-# sh fuzz/run.sh [seconds]: fuzzes each target for so long (60) and says what was run and found; TARGETS="..." picks some.
-# New inputs are kept under fuzz/target, not in the corpus that is committed; `sh fuzz/run.sh merge` adds those that
-# reach something new.
+# sh fuzz/run.sh [seconds]: fuzzes each target for that long (60) and prints what was run and found. TARGETS="..." chooses some.
+# New inputs are kept under fuzz/target, not in the committed corpus. `sh fuzz/run.sh merge` adds those that reach new code.
 set -eu
 cd "$(dirname "$0")"
 all="any_image checked_image patched_image guarded_image replayed_log c_calls operations"
@@ -18,7 +17,7 @@ missing() { echo "fuzz: $1 is missing: $2"; exit 1; }
 command -v cargo-fuzz >/dev/null || missing cargo-fuzz "cargo install cargo-fuzz"
 "${CARGO:-cargo}" +nightly --version >/dev/null 2>&1 || missing "nightly Rust" "rustup toolchain install nightly"
 
-# Structures are repaired by the targets, so that comparing operands finds little and costs half of the speed.
+# The targets repair structures themselves, so comparing operands would find little, and cost half of the speed.
 fuzz() { "${CARGO:-cargo}" +nightly fuzz "$@"; }
 mkdir -p "$out"
 fuzz build --no-trace-compares >"$out/build.log" 2>&1 || { cat "$out/build.log"; exit 1; }
@@ -41,7 +40,7 @@ for target in $targets; do
         -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 >"$out/$target.log" 2>&1 || true
     crashes=$(($(ls "artifacts/$target" | wc -l) - before))
     runs=$(stat "$target" number_of_executed_units)
-    # One that never began, or ended without a word, has failed as well.
+    # A target that never began, or ended without its last line, has failed as well.
     [ -n "$runs" ] || { runs=0; [ "$crashes" -gt 0 ] || crashes=1; }
     coverage=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$out/$target.log" | tail -n 1)
     inputs=$(sed -n 's/.* corp: \([0-9]*\)\/.*/\1/p' "$out/$target.log" | tail -n 1)

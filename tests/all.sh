@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make test`: every test program of the workspace. What a machine cannot show is skipped aloud by the program that meets it
-# (tests/kit/src/skip.rs); here it is said once more at the end, and the last line counts it over all programs.
+# `make test`: every test program of the workspace. A program names aloud each part that it cannot run on this machine
+# (tests/kit/src/skip.rs). These lines are printed once more at the end, and the last line counts them over all programs.
 set -u
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}

@@ -1,7 +1,7 @@
 #!/bin/sh
-# `make test-long`: the deep form of every proof, one after the other, and one table of what they did.
-# Each ends with a line "summary: NAME cases=N states=N schedules=N failures=N"; one that ends without it has failed.
-# Arguments are the Makefile's verbs to run. What each printed stays in $CARGO_TARGET_DIR/long.
+# `make test-long`: the long form of every proof, one after the other, and one table of what they did.
+# Each ends with a line "summary: NAME cases=N states=N schedules=N failures=N". A proof that ends without it has failed.
+# The arguments are the verbs of the Makefile to run. The output of each stays in $CARGO_TARGET_DIR/long.
 set -u
 cd "$(dirname "$0")/.."
 logs="${CARGO_TARGET_DIR:-target}/long"

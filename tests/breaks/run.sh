@@ -14,7 +14,7 @@ log="$target/log"
 cases=0 missed=0
 rm -rf "$copy"
 mkdir -p "$copy"
-# With their dates, by which the guest's root is known to be new enough.
+# With their dates: the guest's root is made anew if it is older than they are.
 git ls-files -z | xargs -0 cp --parents --preserve=timestamps -t "$copy"
 export CARGO_TARGET_DIR="$target/built" PAGESTONE_GUEST="${PAGESTONE_GUEST:-$built/guest}"
 
@@ -29,7 +29,7 @@ does_not_compile() {
 }
 
 test_of_the_workspace() {
-    # What a doc test is about may be that it does not compile: the crate must.
+    # A doc test may be one that must not compile. The crate must.
     case "$arguments" in *--doc*) compile="build ${arguments%%--doc*}" ;; *) compile="test --no-run $arguments" ;; esac
     if ! cargo --locked --quiet $compile >"$log" 2>&1; then
         does_not_compile
@@ -57,7 +57,7 @@ run_of_the_guest() {
 }
 
 cd "$copy" || exit 1
-# What the last run has built of them was broken.
+# What the last run has built from these files was broken.
 grep -v '^#' "$table" | cut -f 2 | sort -u | xargs touch
 tab=$(printf '\t')
 while IFS=$tab read -r promise file script arguments words <&3; do

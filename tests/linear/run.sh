@@ -1,6 +1,6 @@
 #!/bin/sh
-# Histories of real threads, then of schedules that shuttle chooses, judged against what each operation promises.
-# HISTORIES of each kind, SCHEDULES of each kind, SEED.
+# Histories of real threads, then of schedules that shuttle chooses, compared with what each operation promises.
+# Variables: HISTORIES of each kind, SCHEDULES of each kind, SEED.
 set -eu
 cd "$(dirname "$0")/../.."
 build() { "${CARGO:-cargo}" build --locked --release --quiet -p pagestone-tests --bin linear "$@"; }

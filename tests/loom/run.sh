@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs the models over the real code; then breaks one rule at a time and demands that the model named beside it fails.
-# With `deep` each model searches deeper, for at most LOOM_MAX_DURATION seconds (60), and there are no mutants.
-# LOOM_MAX_PREEMPTIONS overrides how deep.
+# Runs the models over the real code. Then it breaks one rule at a time and demands that the model named beside it fails.
+# With `deep` each model searches deeper, for at most LOOM_MAX_DURATION seconds (60), and no rule is broken.
+# LOOM_MAX_PREEMPTIONS sets the depth.
 set -eu
 cd "$(dirname "$0")/../.."
 # A target directory of its own: the cfg rebuilds everything.

@@ -1,16 +1,16 @@
 #!/bin/sh
-# `make mutants`: cargo-mutants over the state word, the log and recovery (`config.toml` says which mutants). First
-# against the engine's unit tests; what survives them, against the suites of frames, regions, stores and crashes.
-# `survivors` says which mutants may live, one a line: the mutant as cargo-mutants prints it, without its position; the
-# line of code that it changes; why no test can tell the difference; separated by tabs. An entry that is caught, or that
-# is no mutant any more, is a failure too.
-# ONLY=regex picks mutants; LIST=1 prints what `survivors` would call them, and breaks nothing.
+# `make mutants`: cargo-mutants over the state word, the log and recovery (`config.toml` says which mutants). The engine's
+# unit tests run first. Mutants that survive them run against the suites of frames, regions, stores and crashes.
+# `survivors` lists the mutants that may live, one on a line, with tabs between: the mutant as cargo-mutants prints it, without
+# its position; the line of code that it changes; why no test can tell the difference. An entry whose mutant is caught or no
+# longer exists is a failure too.
+# ONLY=regex chooses mutants. LIST=1 prints their names for `survivors`, and breaks nothing.
 set -u
 export LC_ALL=C
 cd "$(dirname "$0")/../.."
 out="${CARGO_TARGET_DIR:-$PWD/target}/mutants"
 mkdir -p "$out"
-# Of its own, since a mutant is a change of every crate; and one for both passes, so that what they share is built once.
+# A folder of its own, since a mutant changes every crate. Both passes use it, so that what they share is built once.
 export CARGO_TARGET_DIR="$out/built"
 tab=$(printf '\t')
 known=tests/mutants/survivors
@@ -18,8 +18,8 @@ command -v cargo-mutants >/dev/null || { echo "mutants: needs cargo-mutants (car
 
 mutants() { "${CARGO:-cargo}" mutants --config tests/mutants/config.toml --colors never "$@"; }
 
-# Each mutant's name in `survivors`. Positions move with every edit: the line's text, and a number where that is not enough,
-# do not.
+# Each mutant's name in `survivors`. Positions move with every edit, so a name has the text of the line, and a number if that is
+# not enough.
 named() {
     awk -v tab="$tab" '{
         split($0, at, ":")
@@ -43,14 +43,14 @@ if [ -n "${LIST:-}" ]; then
     exit
 fi
 
-# A mutant that never ends may take memory all the while.
+# A mutant that never ends may take more and more memory.
 ulimit -d 8000000
 run() { mutants --output "$out" --no-shuffle ${ONLY:+--re "$ONLY"} "$@"; }
-# What it exits with: 2 is survivors, 3 is mutants that ran out of time, which is to be caught.
+# Exit codes: 2 means survivors; 3 means mutants that ran out of time, which counts as caught.
 ran() { case "$1" in 0 | 2 | 3) ;; *) echo "mutants: cargo-mutants failed: $1"; exit 1 ;; esac; }
 lists="$out/mutants.out"
 rm -rf "$lists"
-# Arguments of `cargo`, not of its tests: what is not run is not built either.
+# These are arguments of `cargo`, not of its tests, so that what is not run is not built either.
 run --cargo-arg=--lib
 ran $?
 caught=$(cat "$lists/caught.txt" "$lists/timeout.txt" | wc -l)

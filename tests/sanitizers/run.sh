@@ -15,7 +15,7 @@ nightly() {
 sources() { [ -d "$library" ] || lacks "rust-src (rustup component add --toolchain nightly rust-src)"; }
 
 log=$(mktemp) && trap 'rm -f "$log" "$log.failed"' EXIT
-# Runs a command; what it prints is shown, and counted later.
+# Runs a command and shows its output, in which results are counted later.
 run() { { "$@" 2>&1 || echo "$1" >>"$log.failed"; } | tee -a "$log"; }
 
 case "$what" in
@@ -29,7 +29,7 @@ miri)
 asan)
     nightly
     run make --no-print-directory c-asan
-    # Threads hesitate where a pin's last touch must lie behind them.
+    # Threads hesitate at places where a put must not touch its pin's pages and region any more.
     export RUSTFLAGS="-Zsanitizer=address --cfg pagestone_hesitate" ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=0}"
     run "$cargo" +nightly test --locked --no-fail-fast --target "$host" --target-dir "$target" \
         -p pagestone --lib -p pagestone-tests --test frame --test store --test linear \

@@ -1,4 +1,4 @@
-//! The house rules, checked. Each rule has a self-test that shows it failing.
+//! The rules of this repository, checked. Each rule has a self-test that shows it failing.
 
 mod api;
 mod atomics;

@@ -2,10 +2,10 @@
 # `make test-redb`: redb's own tests, with every file-backed database of them in a Pagestone region.
 #
 # The source is redb's crate as the registry packs it, with its tests; cargo has checked its checksum. One line of it is
-# changed, one module (routed.rs) and three dependencies are added. What fails is compared with the list `expected`: a test
-# that is not on it, or a run that breaks off, is a failure; one that is on it and passes is reported. One whose cause begins
-# with "waits" would wait forever and is not run.
-# Then one program of redb's tests runs on a storage whose reads beyond 1 MiB are zeros; a test must fail that passes otherwise.
+# changed, one module (routed.rs) and three dependencies are added. Tests that fail are compared with the list `expected`: a failing
+# test that is not on it is a failure, and so is a run that breaks off. A test that is on it and passes is reported. A test whose
+# cause begins with "waits" would wait for ever and is not run.
+# Then one program of redb's tests runs on a storage whose reads beyond 1 MiB are zeros: a test that passes otherwise must fail.
 # The last line is for `make test-long`.
 set -eu
 cd "$(dirname "$0")/../../.."
@@ -20,7 +20,7 @@ cause() {
     exit 1
 }
 
-# Where cargo has unpacked the redb that the workspace is locked to.
+# The folder with the release of redb that is in the workspace's lock file, unpacked by cargo.
 manifest=$($cargo metadata --locked --format-version 1 | tr ',' '\n' |
     sed -n 's|.*"manifest_path":"\(.*/redb-4[^"/]*/Cargo.toml\)".*|\1|p' | head -n 1)
 [ -n "$manifest" ] || cause "redb's source is not there: cargo fetch"
@@ -87,7 +87,7 @@ if [ "$programs" != "$ended" ] || [ "$cases" -lt "$whole" ]; then
     failures=$((failures + 1))
 fi
 
-# Of a storage that answers zeros, tests must complain that do not anyway.
+# On a storage that answers zeros, tests must fail that pass otherwise.
 timeout "${PAGESTONE_REDB_SECONDS:-1800}" sh -c 'cd "$1" && shift && exec "$@"' - "$tree" \
     env CARGO_TARGET_DIR="$work/target" PAGESTONE_REDB_BREAK=zeros \
     "$cargo" test --no-fail-fast --test integration_tests >"$work/broken.log" 2>&1 || true

@@ -4,8 +4,9 @@
 #   build.sh fetch            the sources only
 #   build.sh PROGRAM...       fetch, and build these (testfixture takes about two minutes)
 #
-# The source is the archive that Debian carries as sqlite3's upstream, found in the archive that this machine's apt uses, or
-# SQLITE_SOURCE=file. Whatever brings it, its SHA-256 stands below. Both stay in the cache folder; nothing is installed.
+# The source is the upstream archive of Debian's package sqlite3, from the mirror that this machine's apt uses, or
+# SQLITE_SOURCE=file. In both cases its SHA-256 must be the one below. Sources and programs stay in the cache folder; nothing is
+# installed.
 # Status 77 and one line: this machine cannot (no network, no Tcl, no compiler).
 set -eu
 version=3.53.4
@@ -62,7 +63,7 @@ unpack() {
     rm -rf "$work/unpacked"
     mkdir "$work/unpacked"
     tar -xJf "$work/$archive" -C "$work/unpacked" --strip-components=1
-    # Two lines are added to SQLite's: what sets up each script then reads shim.tcl, and clients.tcl, when it is told to.
+    # Two lines are added to SQLite's scripts: the setup of each script then reads shim.tcl and clients.tcl, if they are set.
     for pair in tester:shim lock_common:clients; do
         printf '\nif {[info exists ::env(PGS_TEST_TCL)]} { source $::env(PGS_TEST_TCL)/%s.tcl }\n' "${pair#*:}" \
             >>"$work/unpacked/test/${pair%:*}.tcl"
@@ -85,14 +86,14 @@ build() {
         rm -rf "$work/build"
         cannot "Tcl is not installed, which SQLite's tests are written in (tcl-dev)"
     fi
-    # Copied only when it differs: all that is built depends on it.
+    # It is copied only if it differs, because all that is built depends on it.
     cmp -s "$here/glue.c" "$work/build/glue.c" || cp "$here/glue.c" "$work/build/glue.c"
     (cd "$work/build" && env -u MAKEFLAGS -u MAKELEVEL make -j2 EXTRA_SRC="$work/build/glue.c" OPTS="$flags" "$@") \
         >"$work/build/make.log" 2>&1 || { tail -n 20 "$work/build/make.log"; exit 1; }
     chmod -R a+rX "$work"
 }
 
-# Two at a time would build in the same folder.
+# One at a time: they build in the same folder.
 exec 9>"$work/lock"
 flock 9
 fetch

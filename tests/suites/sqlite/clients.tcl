@@ -1,6 +1,6 @@
-# The second and third clients of SQLite's tests for several of them. There each is a process; a region has one owner
-# process, so here each is an interpreter of this one, with connections of its own. What needs a process, is refused: two
-# that wait for each other, and one that ends or takes SQLite down.
+# The second and third clients in SQLite's tests with several clients. There each is a process. A region has one owner process, so
+# here each client is an interpreter of this process, with connections of its own. What needs a process is refused: two clients that
+# wait for each other, and one that ends or crashes.
 
 if {[info commands client_launch] eq ""} {
   rename launch_testfixture client_launch

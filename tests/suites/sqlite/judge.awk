@@ -1,4 +1,4 @@
-# What the logs of a part's scripts say, held against the list of those that are explained.
+# Compares the logs of a part's scripts with the list of explained failures.
 #   awk -v part=PART -v whole=whole -v logs=FOLDER -f judge.awk EXPECTED SCRIPTS
 # Last line: "@@ cases errors clean explained failures".
 BEGIN { FS = "\t" }
@@ -20,14 +20,14 @@ function read_log(script, line, words) {
             ended = 1
         }
         if (line ~ /^!Failures on these tests: /) names = substr(line, 26)
-        # To such a script a process that could not open the database is one that crashed as it should.
+        # Such a script takes a process that could not open the database for one that crashed as it should.
         if (line ~ /testfixture: database is locked$/) locked_out++
         if (line ~ /^@@status /) status = substr(line, 10)
     }
     close(logs "/" script)
 }
 
-# The first of what failed, for the reader.
+# The first failures, for the reader.
 function reason() {
     if (status == "") return "it was not run"
     if (!ended) return status == 124 || status == 137 ? "it did not end in time" : "it ended early, with status " status

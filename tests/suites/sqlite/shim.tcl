@@ -1,11 +1,11 @@
-# What SQLite's tests do to a database's files by Tcl's commands, they do to the objects in its region: size and existence,
-# reading and patching of bytes, copying, removal. Every call goes through the VFS (shim.c), as one of SQLite would; a path
-# that belongs to no region is left to Tcl. Nothing here knows what a test expects.
+# Redirects Tcl's commands on a database's files to the objects in its region: size and existence, reading and patching of bytes,
+# copying, removal. Every call goes through the VFS (shim.c), as a call of SQLite would. A path that belongs to no region is left to
+# Tcl. Nothing here knows what a test expects.
 #
-# A journal or a WAL of no bytes is one that is not there, as SQLite has it too: there is no telling them apart. A WAL is as
-# long as its frames, however far it has grown ahead of them. What does not exist is not shown: test.db-shm.
+# A journal or WAL without bytes counts as absent, as it does for SQLite. A WAL is as long as its frames, however far it has grown
+# ahead of them. What does not exist is not shown: test.db-shm.
 
-# One question to the VFS, on a connection of its own that is gone afterwards.
+# Asks the VFS one question, on a connection that is closed afterwards.
 proc shim {query path args} {
   lassign $args first second
   sqlite_orig shimdb :memory:
@@ -19,7 +19,7 @@ proc shim {query path args} {
   return $answer
 }
 
-# "x" of the journal or WAL "x-journal", "x-wal"; else the path itself.
+# The "x" of a journal or WAL "x-journal", "x-wal"; otherwise the path itself.
 proc shim_main {path} {
   regsub -- {-(journal|wal)$} $path {} path
   return $path
@@ -32,7 +32,7 @@ proc shim_is_region {path} {
   return [expr {$head eq "PAGESTN\x01"}]
 }
 
-# Whether a path stands, or could stand, for an object.
+# Whether a path is that of an object, or could be.
 proc shim_ours {path} { shim_is_region [shim_main $path] }
 
 proc shim_size {path} { shim {SELECT shim_size($path)} $path }
@@ -99,7 +99,7 @@ proc shim_save {path bytes} {
   close $channel
 }
 
-# Copies one file that is an object; what becomes of it depends on where it goes. 0: it is none.
+# Copies one file that is an object. The result depends on where it goes. 0: the file is no object.
 proc shim_copy {from to} {
   if {![shim_ours $from] || ![shim_exists $from] || [shim_file isdirectory $to]} { return 0 }
   set bytes [shim_read $from 0 [shim_size $from]]

@@ -9,7 +9,7 @@
 #   PGS_PROFILE=release                     how the engine is built; dev: with its assertions
 #   PGS_VFS_ASSUME=cacheline                the durability to work with (on /dev/shm it is volatile)
 #
-# One process for each script: a crash or a hang costs one script. What each said stays in the cache folder, results/.
+# One process for each script: a crash or a hang costs one script. The output of each stays in the cache folder, results/.
 # Status 77 and one line: this machine cannot build the programs.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,7 +26,7 @@ stop() {
     exit 1
 }
 
-# As every part of `make test` that a machine cannot show: said aloud and counted.
+# As every part of `make test` that cannot run on a machine, this is said aloud and counted.
 cannot() {
     skipped="SKIPPED: SQLite's own tests: $1"
     echo "$skipped"
@@ -34,12 +34,12 @@ cannot() {
     exit 77
 }
 
-# As root the tests run as nobody: some check that a file without permissions is refused.
+# If this is root, the tests run as the user `nobody`: some of them check that a file without permissions is refused.
 as_user() {
     if [ "$(id -u)" = 0 ]; then setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; else "$@"; fi
 }
 
-# One script in a folder of its own. Its log ends with how its process did.
+# Runs one script in a folder of its own. Its log ends with how its process ended.
 if [ "${1:-}" = one ]; then
     folder=$(mktemp -d "$SUITE_SCRATCH/d.XXXXXX")
     chmod 777 "$folder"
@@ -61,7 +61,7 @@ fi
 
 # ---- what is needed ----
 
-# Where there is no shell, the scripts about it say that they are clean.
+# Without SQLite's shell, the scripts about it say that they are clean.
 programs=testfixture
 case " $parts " in *" veryquick "* | *" mmap "* | *" programs "*) programs="$programs sqlite3" ;; esac
 case " $parts " in *" threads "*) programs="$programs threadtest3" ;; esac
@@ -74,8 +74,8 @@ said=$(sh "$here/build.sh" $programs) || {
 }
 work=$(cd "$work" && pwd)
 
-# The extension is the one that users build, but for its assertions, which stay: a pin that is still held at xClose is
-# one of those. SQLite's headers are those of the suite.
+# The extension is the one that users build, but with its assertions: one of them finds a pin that is still held at xClose.
+# SQLite's headers are those of the suite.
 if [ "$side" = ours ]; then
     mkdir -p "$work/$profile"
     library=$target/$([ "$profile" = dev ] && echo debug || echo "$profile")/c/libpagestone.a
@@ -96,7 +96,7 @@ chmod 755 "$SUITE_SCRATCH"
 cp "$here"/*.tcl "$SUITE_SCRATCH"
 SUITE_PROGRAMS=$work/build SUITE_SOURCE=$work/source
 
-# nobody may not see everything that root has built.
+# The user `nobody` cannot see everything that root has built.
 if ! as_user test -x "$SUITE_PROGRAMS/testfixture"; then
     rm -rf "$staged"
     staged=$(mktemp -d "${TMPDIR:-/tmp}/sqlite-suite.XXXXXX")
@@ -105,14 +105,14 @@ if ! as_user test -x "$SUITE_PROGRAMS/testfixture"; then
     cp -r "$work/source" "$staged/source"
     SUITE_PROGRAMS=$staged/build SUITE_SOURCE=$staged/source
 fi
-# A copy: another run may build it again meanwhile.
+# A copy, because another run may build it again meanwhile.
 [ "$side" = stock ] || cp "$work/$profile/pagestone_vfs.so" "$work/$profile/shim.so" "$staged"
 chmod -R a+rX "$staged"
 export SUITE_SCRATCH SUITE_PROGRAMS SUITE_SOURCE
-# A second process is refused at once: its busy handler would wait for the one that waits for it.
+# A second process is refused at once: otherwise its busy handler would wait for a process that waits for it.
 export PGS_VFS_WAIT=0
 
-# The VFS, and what shows it to the tests (shim.tcl, clients.tcl).
+# The VFS, and the scripts that show its objects to the tests (shim.tcl, clients.tcl).
 if [ "$side" = ours ]; then
     PGS_TEST_VFS=$staged/pagestone_vfs.so PGS_TEST_SHIM=$staged/shim.so PGS_TEST_TCL=$SUITE_SCRATCH
     export PGS_TEST_VFS PGS_TEST_SHIM PGS_TEST_TCL
@@ -135,7 +135,7 @@ in_scratch() {
     rm -rf "$folder"
 }
 
-# The default VFS is the one it is said to be, and its commits are batches.
+# The default VFS must be the right one, and its commits must be batches.
 probe() {
     said=$(in_scratch "$SUITE_PROGRAMS/testfixture" "$SUITE_SCRATCH/probe.tcl" 2>&1) || true
     case $side.$said in
@@ -145,7 +145,7 @@ probe() {
     stop "these tests would not run on the VFS that is meant ($side): $said"
 }
 
-# Each program takes the VFS that it is given: with one that is not there it ends as glue.c says.
+# Each program must take the VFS that it is given: with one that does not exist it ends as glue.c says.
 glued() {
     case $1 in
     testfixture) set -- "$1" "$SUITE_SCRATCH/probe.tcl" ;;
@@ -160,7 +160,7 @@ glued() {
     [ "$status" = 70 ] || stop "$program does not take the VFS that it is given (status $status)"
 }
 
-# The scripts of a part: its permutation's, or the few that are meant.
+# The scripts of a part: those of its permutation, or the few that were chosen.
 scripts() {
     if [ "$1" = threads ]; then
         "$SUITE_PROGRAMS/threadtest3" -help | sed -n 's/^   //p'
@@ -205,7 +205,7 @@ run_scripts() {
 
 # ---- SQLite's other programs ----
 
-# One call of a program: it must succeed. What it said stays in $SUITE_LOGS/NAME.
+# Calls a program, which must succeed. Its output stays in $SUITE_LOGS/NAME.
 call() {
     log=$SUITE_LOGS/$1
     shift
@@ -218,7 +218,7 @@ whole() {
     [ "$(cat "$SUITE_LOGS/$1-integrity")" = ok ] || fail "programs $1: $2 is not whole"
 }
 
-# What speedtest1 read must be what it reads on SQLite's own VFS.
+# speedtest1 must read the same as on SQLite's own VFS.
 speedtest() {
     name=$1
     shift
