@@ -15,6 +15,7 @@ mod laws;
 mod letting_go;
 mod lifetimes;
 mod names;
+mod repair;
 mod scale;
 mod shrunk;
 mod space;

@@ -12,7 +12,7 @@ const EXIT_CODES: &str = "Exit codes:
   3  `check` found a defect, or the proof of `demo` failed
   4  the region is in use by another process (--wait waits for it)
 
-info, ls, stat, check and export never write to a region. If it was not closed properly, they replay its log
+info, ls, stat, check (without --repair) and export never write to a region. If it was not closed properly, they replay its log
 in memory only. There is one exception: if the disk has refused the bytes of a dead owner, they mark the
 region as failed, because the kernel reports this only once.";
 
@@ -47,8 +47,8 @@ pub enum Command {
     Ls(Look),
     /// Show the pages of an object, or the counters of a region.
     Stat(Stat),
-    /// Look for defects; change nothing.
-    Check(Look),
+    /// Look for defects; change nothing, unless asked to repair them.
+    Check(Check),
     /// Copy a file into a region, as an object. With a SQLite database, also copy its hot journal and its WAL.
     Import(Import),
     /// Copy an object of a region to a file.
@@ -101,6 +101,19 @@ pub struct Look {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub look: Look,
+    /// Repair what can be repaired: say everything that is going to be done, then do it. What cannot be read any more is
+    /// lost, and reading it stays an error. Keep a copy of the region before.
+    #[arg(long)]
+    pub repair: bool,
+    /// With --repair: say what would be done, and change nothing.
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
 }
 
 #[derive(Args)]

@@ -1,8 +1,8 @@
 //! `pagestone check`.
 
-use crate::args::Look;
+use crate::args::{Check, Look};
 use crate::failure::{DEFECT, Failure};
-use crate::{import, output, place};
+use crate::{import, output, place, repair};
 use pagestone::store::{Ending, Recovery};
 use pagestone::{Error, Store};
 use serde_json::json;
@@ -20,7 +20,11 @@ struct Found {
     recovery: Option<Recovery>,
 }
 
-pub fn run(args: &Look) -> Result<u8, Failure> {
+pub fn run(args: &Check) -> Result<u8, Failure> {
+    if args.repair { repair::run(args) } else { look(&args.look) }
+}
+
+fn look(args: &Look) -> Result<u8, Failure> {
     let found = match find(args) {
         Err(Failure::Engine(e @ (Error::Corrupt { .. } | Error::Truncated { .. }))) => {
             // It is so damaged that it does not open. For `check` this is a result, not a failure.

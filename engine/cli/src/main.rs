@@ -17,6 +17,7 @@ mod moment;
 mod output;
 mod place;
 mod progress;
+mod repair;
 mod rm;
 mod sqlite;
 mod stat;

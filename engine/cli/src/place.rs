@@ -86,6 +86,13 @@ pub fn change(region: &Path, how: Opening) -> Result<Store, Failure> {
     Ok(options_for(how).open(region)?)
 }
 
+/// The options to repair a region.
+pub fn repairing(region: &Path, how: Opening) -> Result<Options, Failure> {
+    must_exist(region)?;
+    sqlite::refuse_database(region)?;
+    Ok(options_for(how))
+}
+
 /// A region that this program created. Only its owner has access until it gets its final rights.
 pub struct Made {
     /// Device and inode, because the path may lead to another file by then.

@@ -95,6 +95,11 @@ impl BusyTable {
         self.places.keys().copied().collect()
     }
 
+    /// The frames of the table.
+    pub(crate) fn tables(&self) -> Vec<FrameNo> {
+        self.frames.clone()
+    }
+
     /// How many frames the table lacks to take `n` entries.
     pub(crate) fn lacks(&self, n: usize) -> usize {
         n.saturating_sub(self.vacant.len()).div_ceil(ENTRIES)

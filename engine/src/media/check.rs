@@ -11,10 +11,10 @@ mod root;
 
 use super::groups;
 use super::log::Log;
+use super::owned::Owned;
 use super::record;
 use super::words::{Shape, Words};
 use crate::error::{Error, Result};
-use claims::Claims;
 use std::collections::{BTreeMap, HashSet};
 
 /// Every defect `check` knows, and what it means.
@@ -122,6 +122,10 @@ pub struct Counts {
     pub used: u64,
     /// Frames that are free.
     pub free: u64,
+    /// Pages that a repair found lost, and that are not holes either: to read them is an error.
+    pub lost: u64,
+    /// Objects of which a repair found that they are not all there.
+    pub damaged: u64,
 }
 
 /// What `check` found.
@@ -166,7 +170,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
     let mut walk = Walk {
         words,
         shape,
-        claims: Claims::new(shape),
+        owned: Owned::new(shape),
         report,
         objects: BTreeMap::new(),
         numbers: HashSet::new(),
@@ -189,7 +193,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
 struct Walk<'a, W> {
     words: &'a W,
     shape: Shape,
-    claims: Claims,
+    owned: Owned,
     report: Report,
     /// Live records by slot: their heads, and whether they have a name.
     objects: BTreeMap<u64, (record::Head, bool)>,

@@ -12,14 +12,14 @@ use super::layout::{DIRECTORY_FRAME, RootWord};
 use super::log::{Log, Txn};
 use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
-use super::seal::Node;
+use super::seal::{Node, Salt};
 use super::words::{Shape, WORDS, Words, unsealed};
 use crate::error::{Error, Result};
 use crate::units::FrameNo;
 
 const WHAT: &str = "directory";
 /// Records in a chain before it is spread.
-const CHAIN: usize = 8;
+pub(crate) const CHAIN: usize = 8;
 /// Longest chain that is made, and followed.
 pub(crate) const CHAIN_MAX: usize = 64;
 /// Changes of a record for each one that is spread (its link, its checksum, the word of the node), and besides.
@@ -63,12 +63,17 @@ impl Slot {
     }
 
     fn write(self, t: &mut Txn<'_>, at: u64) -> Result {
+        t.write(at, self.word(t.salt(), at))
+    }
+
+    /// As a word at byte `at`.
+    pub(crate) fn word(self, salt: Salt, at: u64) -> u64 {
         let value = match self {
             Self::Empty => 0,
             Self::Chain(slot) => TAG_RECORD << TAG_SHIFT | slot.0,
             Self::Node(frame) => TAG_NODE << TAG_SHIFT | u64::from(frame.0),
         };
-        t.write(at, t.salt().place(at).close(value))
+        salt.place(at).close(value)
     }
 
     fn first(self) -> Option<ObjectSlot> {

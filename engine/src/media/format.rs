@@ -12,10 +12,10 @@ use crate::media::log::header::{FORMAT_WRITES, Header};
 use crate::media::log::recovery::recover;
 use crate::media::log::ring::Ring;
 use crate::media::log::{Log, new_epoch};
-use crate::media::root::{self, Roots};
+use crate::media::root::{self, Anchor, Roots};
 use crate::media::rules::Rules;
 use crate::media::seal::{self, Blank, Node};
-use crate::media::superblock::{Drawn, Superblock};
+use crate::media::superblock::{Copies, Drawn, Superblock};
 use crate::region::Region;
 use crate::units::{FRAME_SIZE, FrameNo, REGION_FRAMES_MAX};
 use std::collections::BTreeMap;
@@ -228,11 +228,25 @@ pub fn open(region: Arc<Region>, rules: Rules) -> Result<(Log, Recovery)> {
             hint,
         });
     };
+    open_as(region, superblock, rules, |_| Ok(()))
+}
+
+/// As [`open`], of a region with this superblock; `mend` may rebuild lines of the root, when the log is recovered.
+///
+/// # Durability
+/// As [`open`].
+pub(super) fn open_as(
+    region: Arc<Region>,
+    superblock: Copies,
+    rules: Rules,
+    mend: impl FnOnce(Anchor) -> Result,
+) -> Result<(Log, Recovery)> {
     let (log_frames, anchor) = (superblock.newest.log_frames, superblock.newest.anchor(rules));
     if let Some(frames) = root::frames_before_recovery(region.memory(), anchor)? {
         check_frames(&region, log_frames, frames)?;
     }
     let (header, recovery) = recover(&region, Ring::new(log_frames), anchor, rules)?;
+    mend(anchor)?;
     let roots = Roots::read(region.memory(), anchor)?;
     let log = Log::new(region, superblock, header, roots, recovery, rules);
     check_frames(log.region(), log_frames, log.root(RootWord::Frames)?)?;

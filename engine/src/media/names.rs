@@ -184,7 +184,7 @@ fn new_record(t: &mut Txn<'_>, shape: Shape, spare: &mut Vec<FrameNo>) -> Result
 }
 
 /// Nanoseconds since 1970; 0 for a clock that stands before.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_nanos().try_into().unwrap_or(u64::MAX)
 }

@@ -159,6 +159,13 @@ impl Head {
         Ok(Self { slot, salt, words: found, found })
     }
 
+    /// The head of a slot whose sum says nothing, to be made another one.
+    pub(crate) fn unverified(words: &impl Words, slot: ObjectSlot) -> Result<Self> {
+        let mut found = [0; HEAD_WORDS];
+        words.run(slot.offset(), &mut found)?;
+        Ok(Self { slot, salt: words.salt(), words: found, found })
+    }
+
     /// Reads, verifies, and refuses a free slot.
     pub(crate) fn live(words: &impl Words, slot: ObjectSlot) -> Result<Self> {
         let head = Self::read(words, slot)?;
@@ -174,12 +181,16 @@ impl Head {
 
     /// Writes the words that changed, checksum included.
     pub(crate) fn write(&mut self, t: &mut Txn<'_>) -> Result {
+        self.changes().into_iter().try_for_each(|(at, word)| t.write(at, word))
+    }
+
+    /// The words that changed, checksum included, with their byte offsets: to be written.
+    pub(crate) fn changes(&mut self) -> Vec<(u64, u64)> {
         self.words[HEAD_SUM] = self.salt.head_sum(self.slot.0, &self.words[..HEAD_SUM]);
-        for i in (0..HEAD_WORDS).filter(|&i| self.words[i] != self.found[i]) {
-            t.write(self.slot.offset() + i as u64 * 8, self.words[i])?;
-        }
+        let changed = (0..HEAD_WORDS).filter(|&i| self.words[i] != self.found[i]);
+        let changes = changed.map(|i| (self.slot.offset() + i as u64 * 8, self.words[i])).collect();
         self.found = self.words;
-        Ok(())
+        changes
     }
 
     /// Becomes a new object, as if the slot had never been used.
@@ -204,6 +215,16 @@ impl Head {
     }
     pub(crate) const fn unlinked(&self) -> bool {
         (self.words[1] >> 8) as u8 & UNLINKED != 0
+    }
+    /// Whether a repair found that it is not all there.
+    pub(crate) const fn damaged(&self) -> bool {
+        (self.words[1] >> 8) as u8 & DAMAGED != 0
+    }
+    pub(crate) fn set_damaged(&mut self) {
+        self.words[1] |= u64::from(DAMAGED) << 8;
+    }
+    pub(crate) fn set_id(&mut self, id: u64) {
+        self.words[0] = id;
     }
     pub(crate) fn set_unlinked(&mut self) {
         self.words[1] |= u64::from(UNLINKED) << 8;
@@ -231,6 +252,9 @@ impl Head {
     /// The seal of the map.
     pub(crate) const fn map_seal(&self) -> MapSeal {
         MapSeal::of_word(self.words[10])
+    }
+    pub(crate) fn set_map_seal(&mut self, seal: MapSeal) {
+        self.words[10] = seal.word();
     }
     /// Pages were linked, by the record that says so here.
     pub(crate) fn note_linked(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
@@ -290,21 +314,50 @@ impl Head {
         self.write_name(t, name, new)
     }
 
-    fn write_name(&mut self, t: &mut Txn<'_>, name: &[u8], mut new: [u64; NAME_WORDS]) -> Result {
+    fn write_name(&mut self, t: &mut Txn<'_>, name: &[u8], new: [u64; NAME_WORDS]) -> Result {
+        let mut old = [0; NAME_WORDS];
+        t.read_run(self.name_at(0), &mut old)?;
+        let new = self.named(t, name, new);
+        for ((at, word), _) in new.into_iter().zip(old).filter(|((_, new), old)| new != old) {
+            t.write(at, word)?;
+        }
+        Ok(())
+    }
+
+    /// Gives an object a name, whatever its name part holds: the words to write there. Without a time of its creation that
+    /// stays, if it can be read.
+    pub(crate) fn renamed(
+        &mut self,
+        words: &impl Words,
+        name: &[u8],
+        birth: Option<u64>,
+    ) -> Result<Vec<(u64, u64)>> {
+        let mut new = [0; NAME_WORDS];
+        new[BIRTH] = match (birth, self.name_part(words)) {
+            (Some(birth), _) => birth,
+            (None, Ok(found)) => found[BIRTH],
+            (None, Err(Error::Corrupt { .. })) => 0,
+            (None, Err(error)) => return Err(error),
+        };
+        Ok(self.named(words, name, new).to_vec())
+    }
+
+    /// The words of the name part, with their byte offsets.
+    fn named(
+        &mut self,
+        words: &impl Words,
+        name: &[u8],
+        mut new: [u64; NAME_WORDS],
+    ) -> [(u64, u64); NAME_WORDS] {
         self.words[1] = self.words[1] & !(0xffff << 16) | (name.len() as u64) << 16;
-        self.words[5] = t.hash(name);
+        self.words[5] = words.hash(name);
         for (word, bytes) in new.iter_mut().zip(name.chunks(8)) {
             let mut padded = [0; 8];
             padded[..bytes.len()].copy_from_slice(bytes);
             *word = u64::from_le_bytes(padded);
         }
         new[NAME_SUM] = self.salt.head_sum(self.slot.0, &new[..NAME_SUM]);
-        let mut old = [0; NAME_WORDS];
-        t.read_run(self.name_at(0), &mut old)?;
-        for i in (0..NAME_WORDS).filter(|&i| old[i] != new[i]) {
-            t.write(self.name_at(i), new[i])?;
-        }
-        Ok(())
+        std::array::from_fn(|i| (self.name_at(i), new[i]))
     }
 
     /// The words behind the head, verified.
@@ -389,6 +442,35 @@ impl Head {
     const fn name_at(&self, i: usize) -> u64 {
         self.slot.offset() + (HEAD_WORDS + i) as u64 * 8
     }
+}
+
+/// What the bytes of a slot are worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// An object of this number, by both sums.
+    Live(u64),
+    /// An object, as its head says; its name cannot be read.
+    Nameless,
+    /// Nothing is there.
+    Free,
+    /// Its head is not what its sum says.
+    Bad,
+}
+
+/// What the slots of a frame with these words are worth.
+pub(crate) fn look(salt: Salt, frame: FrameNo, words: &[u64]) -> [State; SLOTS as usize] {
+    const WORDS: usize = HEAD_WORDS + NAME_WORDS;
+    std::array::from_fn(|place| {
+        let slot = u64::from(frame.0) * SLOTS + place as u64;
+        let (head, name) = words[place * WORDS..][..WORDS].split_at(HEAD_WORDS);
+        let holds = |part: &[u64]| part[part.len() - 1] == salt.head_sum(slot, &part[..part.len() - 1]);
+        match (holds(head), head[1] as u8 != 0) {
+            (false, _) => State::Bad,
+            (true, false) => State::Free,
+            (true, true) if holds(name) => State::Live(head[0]),
+            (true, true) => State::Nameless,
+        }
+    })
 }
 
 /// Tree, root word and cut mark, unverified.

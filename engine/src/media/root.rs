@@ -13,6 +13,7 @@
 //! before. Where it does not hold together the other root's counts, and the change writes the whole line in both.
 
 use super::layout::{ROOT_LINES, RootWord, WORD_SIZE};
+use super::rules::Rules;
 use super::seal::Salt;
 use crate::error::{Error, Result};
 use crate::region::Memory;
@@ -217,6 +218,46 @@ fn copies(
     Ok(found)
 }
 
+/// What a root in `frame` is bound to, if there is one: it says so itself, and two of its lines prove it.
+pub(super) fn alone(memory: &Memory, frame: FrameNo) -> Result<Option<Anchor>> {
+    let salt = Salt::new(memory.load(frame.offset() + RootWord::Salt.offset())?, Rules::KEPT);
+    let anchor = Anchor { salt, roots: [frame; 2] };
+    for number in [RootWord::Salt.line(), RootWord::Uuid0.line()] {
+        if copies(anchor, number, |at, into| memory.load_run(at, into))?[0].is_none() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(anchor))
+}
+
+/// A word of the root, by the line that was changed last; `None` where the line is whole in neither.
+pub(super) fn newest(memory: &Memory, anchor: Anchor, word: RootWord) -> Result<Option<u64>> {
+    let found = copies(anchor, word.line(), |at, into| memory.load_run(at, into))?;
+    let later = |a: Line, b: Line| if (b.count.wrapping_sub(a.count) as i32) > 0 { b } else { a };
+    Ok(found.into_iter().flatten().reduce(later).map(|line| line.words[word.place()]))
+}
+
+/// Lines that are whole in neither root.
+pub(super) fn lost_lines(memory: &Memory, anchor: Anchor) -> Result<Vec<u64>> {
+    let mut lost = Vec::new();
+    for number in 0..ROOT_LINES {
+        if copies(anchor, number, |at, into| memory.load_run(at, into))? == [None, None] {
+            lost.push(number);
+        }
+    }
+    Ok(lost)
+}
+
+/// Stores a line in both roots, past the log: where none is whole there is nothing that a record could change.
+///
+/// # Durability
+/// None before a fence and a sync of the file.
+pub(super) fn set_line(memory: &Memory, anchor: Anchor, number: u64, line: &Line) -> Result {
+    let words = line.close(anchor.salt, number);
+    let places = anchor.places(number * LINE_SIZE as u64);
+    places.into_iter().try_for_each(|at| replace(memory, at, &words))
+}
+
 fn neither(anchor: Anchor, number: u64) -> Error {
     let [first, second] = anchor.places(number * LINE_SIZE as u64);
     let why = format!(
@@ -228,13 +269,7 @@ fn neither(anchor: Anchor, number: u64) -> Error {
 /// How many frames the root says that the region has, before its log is recovered: an older number, or none where a crash
 /// came into a change of the line.
 pub fn frames_before_recovery(memory: &Memory, anchor: Anchor) -> Result<Option<u64>> {
-    let word = RootWord::Frames;
-    let found = copies(anchor, word.line(), |at, into| memory.load_run(at, into))?;
-    let newest = found
-        .into_iter()
-        .flatten()
-        .reduce(|a, b| if (b.count.wrapping_sub(a.count) as i32) > 0 { b } else { a });
-    Ok(newest.map(|line| line.words[word.place()]))
+    newest(memory, anchor, RootWord::Frames)
 }
 
 /// The words of a root in which these words are set and all others 0.
@@ -250,7 +285,6 @@ pub fn fresh(salt: Salt, set: &[(RootWord, u64)]) -> Vec<u64> {
 mod tests {
     use super::*;
     use crate::media::layout::ROOT_FRAMES;
-    use crate::media::rules::Rules;
     use crate::region::{Region, RegionOptions, Source};
     use crate::units::FRAME_SIZE;
     use proptest::prelude::*;

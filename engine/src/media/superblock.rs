@@ -180,6 +180,31 @@ impl Superblock {
         Self { sequence: 1, drawn, generation: 0, log_frames, roots: ROOT_FRAMES, hints, found: s }
     }
 
+    /// Whether neither copy is whole.
+    pub(super) fn is_lost(region: &Region) -> Result<bool> {
+        for offset in SUPERBLOCK_OFFSETS {
+            if Sector::read(region.memory(), offset, MAGIC)?.whole().is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a region's root repeats of it, for a repair.
+    pub(super) fn of_root(
+        log_frames: u32,
+        drawn: Drawn,
+        features: [u64; 3],
+        roots: [FrameNo; 2],
+        hints: Hints,
+        generation: u64,
+    ) -> Self {
+        let mut new = Self { generation, roots, hints, ..Self::of_format(log_frames, drawn) };
+        [16, 24, 32].into_iter().zip(features).for_each(|(at, word)| new.found.put_u64(at, word));
+        [76, 80].into_iter().zip(roots).for_each(|(at, root)| new.found.put_u32(at, root.0));
+        new
+    }
+
     /// As it lies on the medium.
     #[must_use]
     pub fn encode(&self) -> Sector {

@@ -22,6 +22,8 @@ pub(crate) const HEIGHT_MAX: u32 = 4;
 const BITS: u32 = 9;
 /// Where the root word keeps the height, above the frame number.
 const HEIGHT_SHIFT: u32 = 39;
+/// Bit of a value: what the word named was lost, and a repair says so. To read it is an error: it never was a hole.
+const LOST: u64 = 1 << 36;
 /// Pages that are asked for at once by most.
 const FEW: usize = 8;
 const WHAT: &str = "object map";
@@ -60,6 +62,9 @@ impl Map {
         if height > HEIGHT_MAX {
             return Err(Error::corrupt(WHAT, self.at, format!("impossible height {height}")));
         }
+        if bare & LOST != 0 {
+            return Err(lost(self.at, 0, height));
+        }
         Ok(Some(Root { height, frame: shape.frame(bare, WHAT, self.at)? }))
     }
 
@@ -73,8 +78,29 @@ impl Map {
         self.root == Self::empty_root(self.salt, self.id)
     }
 
+    /// Whether `word` says that what it named was lost.
+    pub(crate) fn is_lost(&self, word: u64, page: u64, level: u32) -> bool {
+        self.seal(page, level).open(word).is_some_and(|value| value & LOST != 0)
+    }
+
+    /// The word that says so.
+    pub(crate) fn lost(&self, page: u64, level: u32) -> u64 {
+        self.seal(page, level).close(LOST)
+    }
+
+    /// The root word that says so of all pages below it.
+    pub(crate) fn lost_root(&self) -> u64 {
+        let height = self.height();
+        self.seal(0, height).close(LOST | u64::from(height) << HEIGHT_SHIFT)
+    }
+
+    /// The word that says nothing.
+    pub(crate) fn nothing(&self, page: u64, level: u32) -> u64 {
+        self.seal(page, level).nothing()
+    }
+
     /// A node of `height` on the path of `page`, when nothing is in it.
-    fn node(&self, page: u64, height: u32) -> Node {
+    pub(crate) fn node(&self, page: u64, height: u32) -> Node {
         Node::map(self.id, page >> (BITS * height) << BITS, height - 1)
     }
 
@@ -88,7 +114,7 @@ impl Map {
         self.seal(page, level).open(word).is_some()
     }
 
-    fn set_root(&mut self, root: Root) {
+    pub(crate) fn set_root(&mut self, root: Root) {
         let value = u64::from(root.frame.0) | u64::from(root.height) << HEIGHT_SHIFT;
         self.root = self.seal(0, root.height).close(value);
     }
@@ -121,11 +147,12 @@ impl Map {
         match self.seal(page, level).open(word) {
             None => Err(unsealed(WHAT, at, word)),
             Some(0) => Ok(None),
+            Some(value) if value & LOST != 0 => Err(lost(at, page, level)),
             Some(value) => shape.frame(value, WHAT, at).map(Some),
         }
     }
 
-    fn close(&self, page: u64, level: u32, frame: FrameNo) -> u64 {
+    pub(crate) fn close(&self, page: u64, level: u32, frame: FrameNo) -> u64 {
         self.seal(page, level).close(u64::from(frame.0))
     }
 
@@ -309,11 +336,20 @@ impl Map {
         pages: Range<u64>,
         limit: usize,
     ) -> Result<Found> {
-        Ok(self.cut(words, shape, pages, limit)?.0)
+        let mut collected = Cut { keeps_lost: false, ..self.no_cut(words, shape, pages, limit) };
+        if let Some(root) = self.root(shape)? {
+            collected.below(root.frame, 0, root.height)?;
+        }
+        Ok(collected.found)
+    }
+
+    fn no_cut<'m, W>(&'m self, words: &'m W, shape: Shape, pages: Range<u64>, limit: usize) -> Cut<'m, W> {
+        let cleared = Cleared { root: self.root, words: Vec::new(), nodes: Vec::new() };
+        Cut { map: self, words, shape, pages, limit, keeps_lost: true, found: Vec::new(), cleared }
     }
 
     /// The first `limit` mapped pages in `pages`, ascending, and what to write so that they are holes. Each node is
-    /// looked at once.
+    /// looked at once. Of pages that were lost a whole word goes too, or stays.
     pub(crate) fn cut(
         &self,
         words: &impl Words,
@@ -321,9 +357,12 @@ impl Map {
         pages: Range<u64>,
         limit: usize,
     ) -> Result<(Found, Cleared)> {
-        let cleared = Cleared { root: self.root, words: Vec::new(), nodes: Vec::new() };
-        let mut cut = Cut { map: self, words, shape, pages, limit, found: Vec::new(), cleared };
-        if let Some(root) = self.root(shape)? {
+        let mut cut = self.no_cut(words, shape, pages, limit);
+        if self.is_lost(self.root, 0, self.height()) {
+            if cut.covers(0, self.height()) {
+                cut.cleared.root = Self::empty_root(self.salt, self.id);
+            }
+        } else if let Some(root) = self.root(shape)? {
             if cut.below(root.frame, 0, root.height)? {
                 cut.cleared.root = Self::empty_root(self.salt, self.id);
             }
@@ -401,8 +440,17 @@ struct Cut<'m, W> {
     shape: Shape,
     pages: Range<u64>,
     limit: usize,
+    /// Whether a word that says that something was lost is no error.
+    keeps_lost: bool,
     found: Found,
     cleared: Cleared,
+}
+
+impl<W> Cut<'_, W> {
+    /// Whether all pages below a word of `level` are to be cut.
+    fn covers(&self, first: u64, level: u32) -> bool {
+        self.pages.start <= first && first + (1 << (BITS * level)) <= self.pages.end
+    }
 }
 
 impl<W: Words> Cut<'_, W> {
@@ -427,6 +475,14 @@ impl<W: Words> Cut<'_, W> {
                 stays = true;
                 if page >= self.pages.end || self.found.len() >= self.limit {
                     break;
+                }
+                continue;
+            }
+            if self.keeps_lost && self.map.is_lost(word, page, below) {
+                if self.covers(page, below) {
+                    gone.push((at, self.map.nothing(page, below)));
+                } else {
+                    stays = true;
                 }
                 continue;
             }
@@ -467,6 +523,15 @@ pub(crate) struct Cleared {
     pub(crate) nodes: Vec<FrameNo>,
 }
 
+/// What the word at `at` named was lost.
+fn lost(at: u64, page: u64, level: u32) -> Error {
+    let pages = 1_u64 << (BITS * level);
+    let why = format!(
+        "the {pages} pages from {page} on were lost, as a repair has noted: make a hole there, or remove the object"
+    );
+    Error::corrupt(WHAT, at, why)
+}
+
 enum Leaf {
     Page(FrameNo),
     Node(FrameNo),
@@ -478,7 +543,7 @@ pub(crate) const fn word_at(node: FrameNo, page: u64, level: u32) -> u64 {
 }
 
 /// The least height whose root covers `page`.
-const fn height_for(page: u64) -> u32 {
+pub(crate) const fn height_for(page: u64) -> u32 {
     (u64::BITS - page.leading_zeros()).div_ceil(BITS)
 }
 

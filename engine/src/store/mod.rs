@@ -31,9 +31,11 @@ mod mapped_ranges;
 mod names;
 mod object;
 mod options;
+mod repair;
 
 pub use crate::media::check::{Counts, Finding, Report};
 pub use crate::media::ending::{Ending, Recovery, Why};
+pub use crate::media::repair::{Repair, Repaired};
 pub use crate::page::frames_at;
 pub use batch::Batch;
 pub use close::CloseError;

@@ -26,10 +26,10 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Options {
-    region: RegionOptions,
+    pub(super) region: RegionOptions,
     log_frames: Option<u32>,
     overwrite: bool,
-    rules: Rules,
+    pub(super) rules: Rules,
 }
 
 impl Options {

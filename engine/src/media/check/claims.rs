@@ -6,33 +6,14 @@ use crate::media::bitmap::GROUP_WORDS;
 use crate::media::busy::{self, Entry};
 use crate::media::groups;
 use crate::media::layout::{GROUP_FRAMES, GROUPS_MAX, TABLE_GROUPS, WORD_SIZE};
-use crate::media::words::{Shape, WORDS, Words};
+use crate::media::words::{WORDS, Words};
 use crate::units::FrameNo;
 use std::collections::BTreeSet;
-
-/// One bit per frame of the region: it has an owner.
-pub(super) struct Claims {
-    bits: Vec<u64>,
-}
-
-impl Claims {
-    pub(super) fn new(shape: Shape) -> Self {
-        Self { bits: vec![0; (shape.groups() * GROUP_WORDS) as usize] }
-    }
-
-    /// False if the frame has an owner already.
-    fn claim(&mut self, frame: FrameNo) -> bool {
-        let (word, bit) = (frame.0 as usize / 64, 1 << (frame.0 % 64));
-        let free = self.bits[word] & bit == 0;
-        self.bits[word] |= bit;
-        free
-    }
-}
 
 impl<W: Words> Walk<'_, W> {
     /// Notes that `frame` belongs to something; false if it belongs to something else already.
     pub(super) fn claim(&mut self, frame: FrameNo, what: &str) -> bool {
-        let first = self.claims.claim(frame);
+        let first = self.owned.claim(frame);
         if !first {
             let detail = format!("frame {} has an owner already and is also {what}", frame.0);
             self.report.find("frame-owned-twice", frame.offset(), detail);
@@ -115,7 +96,7 @@ impl<W: Words> Walk<'_, W> {
             let used = u64::from((bits & !beyond).count_ones());
             self.report.counts.used += used;
             self.report.counts.free += u64::from((!beyond).count_ones()) - used;
-            let claimed = self.claims.bits.get(word as usize).copied().unwrap_or(0);
+            let claimed = self.owned.word(word);
             let mixed = (bits ^ claimed) & !fixed & !beyond;
             if mixed == 0 {
                 runs.end(&mut self.report, word * 64);

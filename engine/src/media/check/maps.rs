@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::media::content::map_at;
 use crate::media::layout::WORD_SIZE;
 use crate::media::map_seal::{MapSeal, Parts};
-use crate::media::tree::{Map, word_at};
-use crate::media::words::Words;
+use crate::media::tree::{HEIGHT_MAX, Map, word_at};
+use crate::media::words::{WORDS, Words};
 use crate::units::FrameNo;
 
 /// Bytes from the root word of a map to its seal, in a record.
@@ -23,7 +23,8 @@ impl<W: Words> Walk<'_, W> {
         let maps: Vec<_> = self.objects.values().map(|(head, _)| (map_at(head), head.map_seal())).collect();
         maps.into_iter().try_for_each(|(map, said)| {
             let mut met = Met { parts: Parts::of(self.words.salt(), map.id), seal: MapSeal::default() };
-            let root = map.root(self.shape);
+            let lost = self.lost(&map, map.root, 0, map.height());
+            let root = if lost { Ok(None) } else { map.root(self.shape) };
             let name = self.map_defect(&map, map.root, 0, map.height());
             if let Some(Some(root)) = self.report.take(name, root)? {
                 self.below(&map, root.frame, 0, root.height, &mut met)?;
@@ -58,6 +59,9 @@ impl<W: Words> Walk<'_, W> {
         for (page, word) in map.used_words(self.words, frame, first, level - 1)? {
             let at = word_at(frame, page, level - 1);
             empty = false;
+            if self.lost(map, word, page, level - 1) {
+                continue;
+            }
             let name = self.map_defect(map, word, page, level - 1);
             let opened = map.opened(self.shape, word, at, page, level - 1);
             if let Some(Some(child)) = self.report.take(name, opened)? {
@@ -68,6 +72,15 @@ impl<W: Words> Walk<'_, W> {
             self.report.find("map-empty-node", frame.offset(), format!("a node of object {}", map.id));
         }
         Ok(())
+    }
+
+    /// Whether `word` says that what it named was lost: then that is counted.
+    fn lost(&mut self, map: &Map, word: u64, page: u64, level: u32) -> bool {
+        let lost = level <= HEIGHT_MAX && map.is_lost(word, page, level);
+        if lost {
+            self.report.counts.lost += WORDS.pow(level);
+        }
+        lost
     }
 
     /// What is wrong with `word` if anything is.

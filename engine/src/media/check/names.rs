@@ -113,6 +113,7 @@ impl<W: Words> Walk<'_, W> {
         if head.size() > record::SIZE_MAX {
             self.report.find("object-size", at, format!("{} bytes", head.size()));
         }
+        self.report.counts.damaged += u64::from(head.damaged());
         self.objects.insert(head.slot.0, (head, named));
         Ok(())
     }

@@ -76,6 +76,23 @@ impl Header {
         Ok(Self { tail, frames, counter, live, other_bad: copies[1 - live].is_none() })
     }
 
+    /// What a repair writes to a copy, where none is whole: a log in which nothing is.
+    #[must_use]
+    pub(in crate::media) fn anew(epoch: u64, frames: u32, copy: usize) -> Sector {
+        encode(FORMAT_WRITES + 1 + copy as u64, Self::fresh(epoch, frames).tail, frames)
+    }
+
+    /// How many frames the log has, and how often the header was written, as a whole copy says: for a region without a superblock.
+    pub(in crate::media) fn said(memory: &Memory) -> Result<Option<(u32, u64)>> {
+        let mut said = None;
+        for offset in LOG_HEADER_OFFSETS {
+            let whole = Sector::read(memory, offset, MAGIC)?.whole();
+            let ours = whole.filter(|s| s.u32(48) == LOG_FRAME.0 && s.u64(8) < COUNTER_MAX);
+            said = ours.map(|s| (s.u32(52), s.u64(8))).into_iter().chain(said).max_by_key(|said| said.1);
+        }
+        Ok(said)
+    }
+
     /// Whether a copy says more than a format writes.
     pub fn was_moved(memory: &Memory) -> Result<bool> {
         for offset in LOG_HEADER_OFFSETS {

@@ -1,0 +1,136 @@
+//! Superblock and log header where neither copy is whole: the superblock from the root, which repeats it, and the log's header
+//! from nothing.
+
+use super::super::layout::{
+    FIRST_MOVABLE, LOG_HEADER_OFFSETS, ROOT_FRAMES, RootWord, SUPERBLOCK_OFFSETS, first_free_frame,
+};
+use super::super::log::header::Header;
+use super::super::log::new_epoch;
+use super::super::root::{self, Anchor};
+use super::super::sector::Sector;
+use super::super::superblock::{Copies, Drawn, Hints, Superblock};
+use super::Repairs;
+use crate::error::{Error, Result};
+use crate::region::Region;
+use crate::units::{FRAME_SIZE, FrameNo};
+
+/// The superblock, rebuilt if no copy of it is whole.
+///
+/// # Durability
+/// What is rebuilt is durable on return.
+pub(super) fn superblock(region: &Region, repairs: &mut Repairs) -> Result<Copies> {
+    let found = match Superblock::read(region) {
+        Ok(None) | Err(Error::Corrupt { .. } | Error::NotARegion { .. }) if Superblock::is_lost(region)? => {
+            None
+        }
+        found => found?,
+    };
+    let copies = match found {
+        Some(copies) => copies,
+        None => rebuilt(region, repairs)?,
+    };
+    match copies.newest.unknown_to_write() {
+        0 => Ok(copies),
+        bits => Err(Error::Features { bits }),
+    }
+}
+
+fn rebuilt(region: &Region, repairs: &mut Repairs) -> Result<Copies> {
+    let memory = region.memory();
+    let gone = |why: &str| Err(Error::corrupt("superblock", SUPERBLOCK_OFFSETS[0], why));
+    let Some((frames, counter)) = Header::said(memory)? else {
+        return gone("neither copy is whole, nor is one of the log's header: restore from a copy");
+    };
+    let Some(anchor) = roots(region)? else {
+        return gone("neither copy is whole, and no root is found: restore from a copy");
+    };
+    let word = |word: RootWord| root::newest(memory, anchor, word);
+    let word = |at| word(at).map(Option::unwrap_or_default);
+    let mut drawn = Drawn::all(0);
+    for (half, [key, uuid]) in
+        [[RootWord::NameKey0, RootWord::Uuid0], [RootWord::NameKey1, RootWord::Uuid1]].into_iter().enumerate()
+    {
+        drawn.name_key[half * 8..][..8].copy_from_slice(&word(key)?.to_le_bytes());
+        drawn.uuid[half * 8..][..8].copy_from_slice(&word(uuid)?.to_le_bytes());
+    }
+    drawn.salt = anchor.salt.drawn();
+    let features = [word(RootWord::Compat)?, word(RootWord::RoCompat)?, word(RootWord::Incompat)?];
+    let hints = Hints {
+        frames: word(RootWord::Frames)?,
+        groups: word(RootWord::GroupRoot)? as u32,
+        directory: word(RootWord::Directory)? as u32,
+    };
+    // Each opening that changes something writes the header: it did not happen more often.
+    let mut new = Superblock::of_root(frames, drawn, features, anchor.roots, hints, counter);
+    repairs.say("superblock", SUPERBLOCK_OFFSETS[0], "both copies are written anew, from the root");
+    fill(region, frames, anchor.roots)?;
+    for copy in [1, 0] {
+        put(region, new.encode(), SUPERBLOCK_OFFSETS[copy])?;
+        new.sequence += 1;
+    }
+    match Superblock::read(region)? {
+        Some(copies) => Ok(copies),
+        None => gone("what was written is not there"),
+    }
+}
+
+/// Where the roots are, and what they are bound to: where a format puts them, else wherever one is.
+fn roots(region: &Region) -> Result<Option<Anchor>> {
+    let memory = region.memory();
+    let frames = super::frames_of_file(region);
+    let all = (u64::from(FIRST_MOVABLE.0)..frames).map(|frame| FrameNo(frame as u32));
+    let mut found: Vec<(FrameNo, Anchor)> = Vec::new();
+    for frame in ROOT_FRAMES.into_iter().chain(all) {
+        if let Some(anchor) = root::alone(memory, frame)?.filter(|_| found.iter().all(|(f, _)| *f != frame)) {
+            found.push((frame, anchor));
+        }
+        // Beyond the two of a format they are looked for only while there is none.
+        if found.len() == 2 || (frame == ROOT_FRAMES[1] && !found.is_empty()) {
+            break;
+        }
+    }
+    Ok(match found[..] {
+        [] => None,
+        [(root, anchor)] => {
+            let other = ROOT_FRAMES.into_iter().find(|other| *other != root).unwrap_or(root);
+            let roots = if root == ROOT_FRAMES[1] { [other, root] } else { [root, other] };
+            Some(Anchor { roots, ..anchor })
+        }
+        [(a, anchor), (b, _), ..] => Some(Anchor { roots: [a, b], ..anchor }),
+    })
+}
+
+/// How many frames the log has; its header is begun anew if no copy of it is whole.
+///
+/// # Durability
+/// What is written is durable on return.
+pub(super) fn log_header(region: &Region, superblock: &Copies, repairs: &mut Repairs) -> Result {
+    let frames = superblock.newest.log_frames;
+    match Header::read(region.memory(), frames) {
+        Err(Error::Corrupt { .. }) => {}
+        read => return read.map(drop),
+    }
+    let lost = "both copies are written anew: the log is taken for empty, and what it held and was not in its place yet is lost";
+    repairs.say("log-header", LOG_HEADER_OFFSETS[0], lost);
+    fill(region, frames, superblock.newest.roots)?;
+    let epoch = new_epoch()?;
+    for (copy, at) in LOG_HEADER_OFFSETS.into_iter().enumerate() {
+        put(region, Header::anew(epoch, frames, copy), at)?;
+    }
+    Ok(())
+}
+
+/// Gives the head of a region, its log and its roots blocks to store to.
+pub(super) fn fill(region: &Region, log_frames: u32, roots: [FrameNo; 2]) -> Result {
+    let roots = roots.map(|root| root.offset()..root.offset() + FRAME_SIZE as u64);
+    let head = 0..first_free_frame(log_frames).offset();
+    region.fill_gaps(std::iter::once(head).chain(roots))
+}
+
+/// Writes a sector; where nothing is written to the medium, into this process's own view of it.
+fn put(region: &Region, sector: Sector, at: u64) -> Result {
+    match region.read_only() {
+        true => sector.store(region.memory(), at),
+        false => sector.write(region.memory(), at),
+    }
+}

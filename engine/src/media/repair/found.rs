@@ -1,0 +1,105 @@
+//! What was allocated and has no owner any more, where something of an object was lost: pages of a new object, so that nothing
+//! is overwritten that a person may still want.
+
+use super::super::layout::RootWord;
+use super::super::names::now;
+use super::super::record::{Head, ObjectKind, ObjectSlot, SLOTS};
+use super::super::tree::{Map, Root, height_for, word_at};
+use super::super::words::{WORDS, Words};
+use super::groups::Groups;
+use super::lines::NUMBERS_LEFT_OUT;
+use super::names::free_name;
+use super::plan::Work;
+use super::script::Step;
+use crate::error::Result;
+use crate::units::{FRAME_SIZE, FrameNo};
+
+/// Gives such frames, if there are any, to an object `lost+found-N`.
+pub(super) fn collect<W: Words>(work: &mut Work<'_, W>, groups: &Groups) -> Result {
+    if !work.misses_something || !work.renews_names {
+        return Ok(());
+    }
+    let frames = without_owner(work, groups);
+    if frames.is_empty() {
+        return Ok(());
+    }
+    let slot = free_slot(work)?;
+    let number = next_number(work)?;
+    let name = free_name(work)?;
+    let mut head = work.heads.remove(&slot).expect("it is a slot");
+    head.become_object(number, ObjectKind::PLAIN);
+    let words = head.renamed(work.words, &name, Some(now()))?;
+    work.script.content.extend(words.into_iter().map(|(at, word)| Step::Word(at, word)));
+    head.set_size(frames.len() as u64 * FRAME_SIZE as u64);
+    frames.iter().for_each(|frame| _ = work.space.owned.claim(*frame));
+    head.set_root(map(work, number, head.slot, &frames)?);
+    head.note_linked((0..).zip(frames.iter().copied()));
+    let detail = format!(
+        "{} frames that were allocated and have no owner become pages of object {:?}",
+        frames.len(),
+        String::from_utf8_lossy(&name)
+    );
+    work.found = Some((slot, name));
+    work.repairs.say("lost+found", head.slot.offset(), detail);
+    work.heads.insert(slot, head);
+    Ok(())
+}
+
+/// Frames that a sound bitmap calls allocated and that nothing owns, but for those of structures that go.
+fn without_owner<W: Words>(work: &Work<'_, W>, groups: &Groups) -> Vec<FrameNo> {
+    let space = &work.space;
+    let frames = (0..space.shape.frames).map(|frame| FrameNo(frame as u32));
+    let lost = frames.filter(|frame| {
+        space.shape.ordinary(*frame)
+            && space.allocated(u64::from(frame.0)) == Some(true)
+            && !space.owned.has(*frame)
+            && !space.former.contains(frame)
+            && !groups.holds(*frame)
+    });
+    lost.collect()
+}
+
+/// A free slot; of a new frame of records if there is none.
+fn free_slot<W: Words>(work: &mut Work<'_, W>) -> Result<u64> {
+    if let Some((slot, _)) = work.heads.iter().find(|(_, head)| head.kind().is_none()) {
+        return Ok(*slot);
+    }
+    let frame = work.space.take()?;
+    work.script.content.push(Step::Zero(frame));
+    let first = u64::from(frame.0) * SLOTS;
+    for slot in first..first + SLOTS {
+        work.heads.insert(slot, Head::fresh(work.words.salt(), ObjectSlot(slot)));
+    }
+    Ok(first)
+}
+
+/// A number that no object has.
+pub(super) fn next_number<W: Words>(work: &Work<'_, W>) -> Result<u64> {
+    let highest = work.live().map(|(_, head)| head.id()).max().unwrap_or(0);
+    let next = work.words.root(RootWord::NextObject)?;
+    let known = (1..super::super::layout::COUNTER_MAX - NUMBERS_LEFT_OUT).contains(&next);
+    Ok(if known && next > highest { next } else { highest + NUMBERS_LEFT_OUT })
+}
+
+/// The nodes of a map in which the first pages lie in these frames: its root word.
+fn map<W: Words>(work: &mut Work<'_, W>, number: u64, slot: ObjectSlot, frames: &[FrameNo]) -> Result<u64> {
+    let salt = work.words.salt();
+    let mut map = Map { salt, id: number, root: Map::empty_root(salt, number), at: slot.offset() + 24 };
+    let height = height_for(frames.len() as u64 - 1);
+    let mut below: Vec<FrameNo> = frames.to_vec();
+    for level in 1..=height {
+        let mut nodes = Vec::new();
+        for (n, children) in (0..).zip(below.chunks(WORDS as usize)) {
+            let (node, first) = (work.space.take()?, n * WORDS.pow(level));
+            work.script.content.push(Step::Node(node, map.node(first, level)));
+            for (page, child) in (first..).step_by(WORDS.pow(level - 1) as usize).zip(children) {
+                let word = map.close(page, level - 1, *child);
+                work.script.content.push(Step::Word(word_at(node, page, level - 1), word));
+            }
+            nodes.push(node);
+        }
+        below = nodes;
+    }
+    map.set_root(Root { height, frame: below[0] });
+    Ok(map.root)
+}

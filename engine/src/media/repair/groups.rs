@@ -1,0 +1,240 @@
+//! Bitmaps and their table, from all owners.
+//!
+//! Each is made where it was, if that can be told and nothing else owns the frame; else in another one.
+
+use super::super::bitmap::GROUP_WORDS;
+use super::super::groups::{self, Entry};
+use super::super::layout::{GROUPS_MAX, RootWord, TABLE_GROUPS};
+use super::super::words::{WORDS, Words};
+use super::plan::Work;
+use super::records::readable;
+use super::script::Step;
+use crate::error::Result;
+use crate::units::FrameNo;
+use std::collections::BTreeMap;
+
+/// A frame of the table or a bitmap, as the table says.
+#[derive(Clone, Copy)]
+struct Place {
+    frame: FrameNo,
+    /// Whether its words prove what it is.
+    proven: bool,
+    /// Whether it owns the frame.
+    owns: bool,
+}
+
+/// What was found of the table.
+pub(super) struct Groups {
+    root: Option<Place>,
+    /// By the first group of each.
+    tables: BTreeMap<u64, Place>,
+    bitmaps: BTreeMap<u64, (Entry, Place)>,
+}
+
+/// Reads the table; what proves itself owns its frame.
+pub(super) fn find<W: Words>(work: &mut Work<'_, W>) -> Result<Groups> {
+    let mut found = Groups { root: None, tables: BTreeMap::new(), bitmaps: BTreeMap::new() };
+    let (words, shape) = (work.words, work.space.shape);
+    let Some(root) = readable(groups::root(words, shape))? else { return Ok(found) };
+    found.root = Some(place(work, root, sealed(words, root, 1)?));
+    for group in 0..(shape.groups() + 1).min(GROUPS_MAX) {
+        let first = group / TABLE_GROUPS * TABLE_GROUPS;
+        if group == first {
+            if let Some(table) = readable(groups::table(words, shape, group))?.flatten() {
+                let proven = sealed(words, table, 2)?;
+                found.tables.insert(first, place(work, table, proven));
+            }
+        }
+        let Some(entry) = readable(groups::look(words, shape, group))?.flatten() else { continue };
+        let bits = words.frame(entry.bitmap)?;
+        let proven = readable(entry.compare(words, &bits))?.is_some();
+        let place = place(work, entry.bitmap, proven);
+        if place.owns {
+            work.space.sound.insert(group, Box::new(bits));
+        }
+        found.bitmaps.insert(group, (entry, place));
+    }
+    Ok(found)
+}
+
+fn place<W: Words>(work: &mut Work<'_, W>, frame: FrameNo, proven: bool) -> Place {
+    Place { frame, proven, owns: proven && work.space.owned.claim(frame) }
+}
+
+/// Whether one of each `step` words of a frame is sealed for its place.
+fn sealed(words: &impl Words, frame: FrameNo, step: usize) -> Result<bool> {
+    let places = (frame.offset()..).step_by(8).zip(words.frame(frame)?);
+    Ok(places.step_by(step).any(|(at, word)| words.salt().place(at).open(word).is_some()))
+}
+
+impl Groups {
+    fn places(&mut self) -> impl Iterator<Item = &mut Place> {
+        let bitmaps = self.bitmaps.values_mut().map(|(_, place)| place);
+        self.root.iter_mut().chain(self.tables.values_mut()).chain(bitmaps)
+    }
+
+    /// What does not prove itself owns its frame if nothing else does.
+    pub(super) fn claim_others<W: Words>(&mut self, work: &mut Work<'_, W>) {
+        for place in self.places().filter(|place| !place.proven) {
+            place.owns = work.space.owned.claim(place.frame);
+        }
+    }
+
+    /// Whether the frame is one of these, whatever it is worth.
+    pub(super) fn holds(&self, frame: FrameNo) -> bool {
+        let bitmaps = self.bitmaps.values().map(|(_, place)| place);
+        self.root.iter().chain(self.tables.values()).chain(bitmaps).any(|place| place.frame == frame)
+    }
+
+    /// Makes all bits what the owners say, and the table what leads to them.
+    pub(super) fn renew<W: Words>(self, work: &mut Work<'_, W>) -> Result {
+        let before = work.space.shape.frames;
+        let homes = self.homes(work)?;
+        if work.space.shape.frames != before {
+            let frames = work.space.shape.frames;
+            let at = work.words.roots().at(RootWord::Frames);
+            work.repairs.say("frames-word", at, format!("the region grows to {frames} frames"));
+            work.script.space.push(Step::Root(RootWord::Frames, frames));
+        }
+        let mut changed = Vec::new();
+        for home in &homes.groups {
+            changed.extend(home.bits(work)?);
+        }
+        work.script.space.extend(changed);
+        work.script.space.extend(homes.tables);
+        for home in &homes.groups {
+            let entry = home.entry(work)?;
+            work.script.space.extend(entry);
+        }
+        work.script.space.extend(homes.ways);
+        Ok(())
+    }
+
+    /// Where each bitmap lies from now on.
+    fn homes<W: Words>(&self, work: &mut Work<'_, W>) -> Result<Homes> {
+        let mut homes = Homes::default();
+        let root = match self.root.filter(|root| root.owns) {
+            Some(root) => root.frame,
+            None => {
+                let root = work.space.take()?;
+                let at = work.words.roots().at(RootWord::GroupRoot);
+                work.repairs.say("group-table", at, format!("made anew, from frame {} on", root.0));
+                homes.tables.push(Step::Table(root));
+                homes.last = Some(Step::Root(RootWord::GroupRoot, root.0.into()));
+                root
+            }
+        };
+        let (mut group, mut table, mut is_new) = (0, root, false);
+        // Where a frame is taken the region may grow.
+        while group < (work.space.shape.groups() + 1).min(GROUPS_MAX) {
+            if group % TABLE_GROUPS == 0 {
+                let at = root.offset() + group / TABLE_GROUPS * 8;
+                let kept = self.tables.get(&group).filter(|table| table.owns);
+                is_new = kept.is_none();
+                table = match kept {
+                    Some(kept) => kept.frame,
+                    None => work.space.take()?,
+                };
+                if is_new {
+                    let detail = format!("frame {} has the groups from {group} on", table.0);
+                    work.repairs.say("group-table", at, detail);
+                    homes.tables.push(Step::Table(table));
+                }
+                if is_new || homes.last.is_some() {
+                    homes.ways.push(Step::OfGroups(at, work.words.salt().place(at).close(table.0.into())));
+                }
+            }
+            let kept = self.bitmaps.get(&group).filter(|(_, place)| place.owns);
+            let (bitmap, old) = match kept {
+                Some((entry, _)) => (entry.bitmap, true),
+                None => {
+                    let new = work.space.take()?;
+                    let at = groups::entry_at(table, group);
+                    let detail = format!("group {group} gets a new bitmap, in frame {}", new.0);
+                    work.repairs.say("group-table", at, detail);
+                    (new, false)
+                }
+            };
+            homes.groups.push(Home { group, at: groups::entry_at(table, group), is_new, bitmap, old });
+            group += 1;
+        }
+        homes.ways.extend(homes.last);
+        Ok(homes)
+    }
+}
+
+/// Where everything of the table lies from now on.
+#[derive(Default)]
+struct Homes {
+    groups: Vec<Home>,
+    /// Frames of the table that are new.
+    tables: Vec<Step>,
+    /// What names them.
+    ways: Vec<Step>,
+    last: Option<Step>,
+}
+
+/// Where a group's bitmap lies, and its entry.
+struct Home {
+    group: u64,
+    /// Byte offset of the entry.
+    at: u64,
+    /// Whether the frame of the table is new.
+    is_new: bool,
+    bitmap: FrameNo,
+    /// Whether there is something in it.
+    old: bool,
+}
+
+impl Home {
+    /// What the bits shall be.
+    fn wanted<W: Words>(&self, work: &Work<'_, W>) -> Vec<u64> {
+        let words = self.group * GROUP_WORDS..(self.group + 1) * GROUP_WORDS;
+        let word = |word| {
+            let (fixed, beyond) = work.space.shape.outside(word);
+            (work.space.owned.word(word) | fixed) & !beyond
+        };
+        words.map(word).collect()
+    }
+
+    /// The bits to write.
+    fn bits<W: Words>(&self, work: &mut Work<'_, W>) -> Result<Vec<Step>> {
+        let found = if self.old { work.words.frame(self.bitmap)? } else { [0; WORDS as usize] };
+        let wanted = self.wanted(work);
+        let mut steps = if self.old { Vec::new() } else { vec![Step::Bitmap(self.bitmap)] };
+        let (mut used, mut freed) = (0, 0);
+        for (n, (&old, &new)) in found.iter().zip(&wanted).enumerate() {
+            if old != new {
+                steps.push(Step::OfGroups(self.bitmap.offset() + n as u64 * 8, new));
+                (used, freed) = (used + (new & !old).count_ones(), freed + (old & !new).count_ones());
+            }
+        }
+        if self.old && !steps.is_empty() {
+            let detail = format!(
+                "of group {}, {used} frames are allocated that were free, and {freed} free that were allocated",
+                self.group
+            );
+            work.repairs.say("bitmap", self.bitmap.offset(), detail);
+        }
+        Ok(steps)
+    }
+
+    /// The words of its entry to write.
+    fn entry<W: Words>(&self, work: &mut Work<'_, W>) -> Result<Vec<Step>> {
+        let salt = work.words.salt();
+        let tally = salt.bitmap(self.group).of(&self.wanted(work));
+        let named = salt.place(self.at).close(self.bitmap.0.into());
+        let (mut steps, tally_at) = (Vec::new(), self.at + 8);
+        if self.is_new || work.words.word(tally_at)? != tally {
+            steps.push(Step::OfGroups(tally_at, tally));
+        }
+        if self.is_new || work.words.word(self.at)? != named {
+            steps.push(Step::OfGroups(self.at, named));
+        }
+        if self.old && !self.is_new && !steps.is_empty() {
+            let detail = format!("group {} has seal and count of its bitmap as it is", self.group);
+            work.repairs.say("group-tally", self.at, detail);
+        }
+        Ok(steps)
+    }
+}

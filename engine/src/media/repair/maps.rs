@@ -1,0 +1,283 @@
+//! What each object keeps of its map.
+//!
+//! A frame has one owner. The map whose seal says that it is all there comes before one that is not, and a node, which proves
+//! itself by its words, before a page, which cannot. What loses becomes *lost*, and the object is flagged.
+
+use super::super::content::map_at;
+use super::super::map_seal::{MapSeal, Parts};
+use super::super::record::ObjectSlot;
+use super::super::tree::{HEIGHT_MAX, Map, word_at};
+use super::super::words::{WORDS, Words};
+use super::plan::{Frames, Work};
+use super::records::{self, readable};
+use super::script::Step;
+use crate::error::Result;
+use crate::units::FrameNo;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What of a map can be read.
+struct Readable {
+    whole: bool,
+    nodes: Frames,
+}
+
+/// What becomes of what a word names.
+#[derive(PartialEq)]
+enum Fate {
+    Kept,
+    /// Nothing is below it.
+    Empty,
+    Lost,
+}
+
+/// Gives each object what it keeps; those of `scattered` frames too, if no object has the frame as a page.
+pub(super) fn keep<W: Words>(work: &mut Work<'_, W>, scattered: BTreeSet<FrameNo>) -> Result {
+    let known: Vec<u64> = work.live().map(|(slot, _)| slot).collect();
+    let mut maps: BTreeMap<u64, Readable> = BTreeMap::new();
+    let mut nodes = Frames::new();
+    for slot in known {
+        let map = read(work, slot)?;
+        nodes.extend(&map.nodes);
+        maps.insert(slot, map);
+    }
+    let whole = |maps: &BTreeMap<u64, Readable>, whole| {
+        maps.iter().filter(|(_, map)| map.whole == whole).map(|(slot, _)| *slot).collect::<Vec<_>>()
+    };
+    for slot in whole(&maps, true) {
+        keep_map(work, slot, &nodes)?;
+    }
+    let mut more = BTreeMap::new();
+    for frame in scattered {
+        if nodes.contains(&frame) || !work.space.owned.claim(frame) {
+            continue;
+        }
+        work.repairs.say(
+            "record-found",
+            frame.offset(),
+            "nothing names this frame of records: its objects are named again",
+        );
+        records::read(work, frame, &BTreeSet::new())?;
+        let first = ObjectSlot(u64::from(frame.0) * 8).get();
+        let live: Vec<u64> =
+            work.live().map(|(slot, _)| slot).filter(|slot| (first..first + 8).contains(slot)).collect();
+        for slot in live {
+            let map = read(work, slot)?;
+            nodes.extend(&map.nodes);
+            more.insert(slot, map);
+        }
+    }
+    for slot in whole(&more, true).into_iter().chain(whole(&maps, false)).chain(whole(&more, false)) {
+        keep_map(work, slot, &nodes)?;
+    }
+    Ok(())
+}
+
+fn map_of<W: Words>(work: &Work<'_, W>, slot: u64) -> Map {
+    map_at(&work.heads[&slot])
+}
+
+/// Looks at a map, and gives it nothing yet.
+fn read<W: Words>(work: &Work<'_, W>, slot: u64) -> Result<Readable> {
+    let map = map_of(work, slot);
+    let mut look = Look {
+        work,
+        map,
+        parts: Parts::of(map.salt, map.id),
+        seal: MapSeal::default(),
+        nodes: Frames::new(),
+    };
+    if let Some(Some(root)) = readable(map.root(work.space.shape))? {
+        look.below(root.frame, 0, root.height)?;
+    }
+    Ok(Readable { whole: look.seal == work.heads[&slot].map_seal(), nodes: look.nodes })
+}
+
+struct Look<'l, 'w, W> {
+    work: &'l Work<'w, W>,
+    map: Map,
+    parts: Parts,
+    seal: MapSeal,
+    nodes: Frames,
+}
+
+impl<W: Words> Look<'_, '_, W> {
+    fn below(&mut self, frame: FrameNo, first: u64, level: u32) -> Result {
+        if level == 0 {
+            self.seal.link(self.parts, first, frame);
+            return Ok(());
+        }
+        if !proven(self.work.words, &self.map, frame, first, level)? || !self.nodes.insert(frame) {
+            return Ok(());
+        }
+        for (page, word) in self.map.used_words(self.work.words, frame, first, level - 1)? {
+            let at = word_at(frame, page, level - 1);
+            let opened = self.map.opened(self.work.space.shape, word, at, page, level - 1);
+            if let Some(Some(child)) = readable(opened)? {
+                self.below(child, page, level - 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a word of the frame, whose words are those of a node of `level`, is sealed as such.
+fn proven(words: &impl Words, map: &Map, frame: FrameNo, first: u64, level: u32) -> Result<bool> {
+    let pages = (first..).step_by(WORDS.pow(level - 1) as usize);
+    Ok(pages.zip(words.frame(frame)?).any(|(page, word)| map.sealed(word, page, level - 1)))
+}
+
+/// Gives an object what it keeps.
+fn keep_map<W: Words>(work: &mut Work<'_, W>, slot: u64, nodes: &Frames) -> Result {
+    let map = map_of(work, slot);
+    let mut keeping = Keeping {
+        map,
+        nodes,
+        parts: Parts::of(map.salt, map.id),
+        seal: MapSeal::default(),
+        lost: Vec::new(),
+        steps: Vec::new(),
+        work,
+    };
+    let height = map.height().min(HEIGHT_MAX);
+    let mut root = if map.is_lost(map.root, 0, height) {
+        map.root
+    } else {
+        match readable(map.root(keeping.work.space.shape))? {
+            Some(None) => map.root,
+            Some(Some(root)) => match keeping.below(root.frame, 0, root.height)? {
+                Fate::Kept => map.root,
+                Fate::Empty => Map::empty_root(map.salt, map.id),
+                Fate::Lost => keeping.lose_root(height),
+            },
+            None => keeping.lose_root(height),
+        }
+    };
+    let Keeping { seal, lost, mut steps, .. } = keeping;
+    let differs = seal != work.heads[&slot].map_seal();
+    if !differs {
+        // It has all its pages: where a word cannot be read there was none.
+        for word in &lost {
+            match word.step {
+                Some(step) => steps[step] = Step::Word(word.at, word.nothing),
+                None => root = Map::empty_root(map.salt, map.id),
+            }
+        }
+    }
+    let mends = !steps.is_empty() || root != map.root;
+    work.script.content.extend(steps);
+    let head = work.heads.get_mut(&slot).expect("it was read");
+    let (id, at, pages) = (head.id(), head.slot.offset(), (head.map_seal().pages(), seal.pages()));
+    head.set_root(root);
+    if !differs {
+        if mends {
+            work.repairs.say("map-word", at, format!("words of object {id} that named no page say so again"));
+        }
+        return Ok(());
+    }
+    head.set_map_seal(seal);
+    head.set_damaged();
+    work.misses_something = true;
+    for (first, end) in runs(&lost) {
+        let detail =
+            format!("pages {first} to {} of object {id} are lost: reading them is an error", end - 1);
+        work.repairs.say("page-lost", at, detail);
+    }
+    let detail = format!(
+        "object {id} is flagged as damaged: it had {} pages as its record says, and has {}",
+        pages.0, pages.1
+    );
+    work.repairs.say("object-damaged", at, detail);
+    Ok(())
+}
+
+/// Runs of pages side by side: the first of each, and the one behind the last.
+fn runs(lost: &[Lost]) -> Vec<(u64, u64)> {
+    let mut lost: Vec<_> = lost.iter().map(|word| (word.first, word.pages)).collect();
+    lost.sort_unstable();
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for (first, pages) in lost {
+        match runs.last_mut() {
+            Some((_, end)) if *end == first => *end += pages,
+            _ => runs.push((first, first + pages)),
+        }
+    }
+    runs
+}
+
+/// A word that says nothing any more of the pages below it.
+struct Lost {
+    first: u64,
+    pages: u64,
+    at: u64,
+    /// The word that says that there is none.
+    nothing: u64,
+    /// Which step says that they are lost; `None` of the root word.
+    step: Option<usize>,
+}
+
+struct Keeping<'k, 'w, W> {
+    work: &'k mut Work<'w, W>,
+    map: Map,
+    nodes: &'k Frames,
+    parts: Parts,
+    seal: MapSeal,
+    lost: Vec<Lost>,
+    steps: Vec<Step>,
+}
+
+impl<W: Words> Keeping<'_, '_, W> {
+    fn lose_root(&mut self, height: u32) -> u64 {
+        let (at, nothing) = (self.map.at, Map::empty_root(self.map.salt, self.map.id));
+        self.lost.push(Lost { first: 0, pages: WORDS.pow(height), at, nothing, step: None });
+        self.map.lost_root()
+    }
+
+    /// A page (level 0), or a node whose words cover pages from `first` on.
+    fn below(&mut self, frame: FrameNo, first: u64, level: u32) -> Result<Fate> {
+        if level == 0 {
+            if self.nodes.contains(&frame) || !self.work.space.owned.claim(frame) {
+                return Ok(Fate::Lost);
+            }
+            self.seal.link(self.parts, first, frame);
+            return Ok(Fate::Kept);
+        }
+        if self.work.space.owned.has(frame) {
+            return Ok(Fate::Lost);
+        }
+        if !proven(self.work.words, &self.map, frame, first, level)? {
+            self.work.space.former.insert(frame);
+            return Ok(Fate::Lost);
+        }
+        self.work.space.owned.claim(frame);
+        let (below, before, mut holds) = (level - 1, self.steps.len(), false);
+        for (page, word) in self.map.used_words(self.work.words, frame, first, below)? {
+            let at = word_at(frame, page, below);
+            if self.map.is_lost(word, page, below) {
+                holds = true;
+                continue;
+            }
+            let opened = readable(self.map.opened(self.work.space.shape, word, at, page, below))?;
+            let fate = match opened.flatten() {
+                Some(child) => self.below(child, page, below)?,
+                None => Fate::Lost,
+            };
+            holds |= fate != Fate::Empty;
+            match fate {
+                Fate::Kept => {}
+                Fate::Empty => self.steps.push(Step::Word(at, self.map.nothing(page, below))),
+                Fate::Lost => {
+                    let (pages, nothing) = (WORDS.pow(below), self.map.nothing(page, below));
+                    let step = Some(self.steps.len());
+                    self.lost.push(Lost { first: page, pages, at, nothing, step });
+                    self.steps.push(Step::Word(at, self.map.lost(page, below)));
+                }
+            }
+        }
+        if holds {
+            return Ok(Fate::Kept);
+        }
+        self.steps.truncate(before);
+        self.work.space.owned.release(frame);
+        Ok(Fate::Empty)
+    }
+}

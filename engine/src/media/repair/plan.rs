@@ -1,0 +1,160 @@
+//! What a repair is going to do, decided without a store.
+
+use super::super::check::{DEFECTS, Report};
+use super::super::layout::{RESERVED_FRAMES, RootWord};
+use super::super::log::Log;
+use super::super::record::Head;
+use super::super::words::{Shape, Words};
+use super::records::Records;
+use super::script::{Script, Step};
+use super::space::Space;
+use super::{Repairs, found, groups, maps, names, records};
+use crate::error::Result;
+use crate::units::FrameNo;
+use std::collections::{BTreeMap, HashSet};
+
+/// Names of defects of what says where an object is: all of it is made anew.
+const OF_NAMES: &[&str] =
+    &["directory-", "record-", "name-", "object-", "orphan-", "truncate-mark", "free-slot-list"];
+/// Names of defects of what an object has.
+const OF_MAPS: &[&str] = &["map-", "frame-owned-twice"];
+/// What the first change of an opening writes anew.
+const COPIES: &[&str] = &["superblock-copy", "log-header-copy", "root-copy", "lease"];
+
+/// What is going to be done.
+pub(super) struct Plan {
+    pub(super) repairs: Repairs,
+    pub(super) script: Script,
+}
+
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.repairs.0.is_empty()
+    }
+}
+
+/// What is known of a region while it is decided what becomes of it.
+pub(super) struct Work<'w, W> {
+    pub(super) words: &'w W,
+    pub(super) space: Space,
+    /// Heads of all slots, by slot, as they shall be.
+    pub(super) heads: BTreeMap<u64, Head>,
+    /// Whether directory and lists are made anew.
+    pub(super) renews_names: bool,
+    /// Whether anything of an object was lost: then what has no owner may be of one.
+    pub(super) misses_something: bool,
+    /// The slot of an object that is made, and its name.
+    pub(super) found: Option<(u64, Vec<u8>)>,
+    pub(super) script: Script,
+    pub(super) repairs: Repairs,
+}
+
+/// The plan for a region of which `report` was found.
+pub(super) fn of(log: &Log, report: &Report, mut repairs: Repairs) -> Result<Plan> {
+    let copies = report.repairable.iter().chain(&report.findings).filter(|f| COPIES.contains(&f.name));
+    for finding in copies {
+        let meaning =
+            DEFECTS.iter().find(|(name, _)| *name == finding.name).map_or("", |(_, meaning)| *meaning);
+        repairs.say(finding.name, finding.at, format!("written anew, from what is whole: {meaning}"));
+    }
+    if report.findings.iter().all(|finding| COPIES.contains(&finding.name)) {
+        return Ok(Plan { repairs, script: Script::default() });
+    }
+    let ((), snapshot) = log.snapshot(|| Ok(()))?;
+    let shape = Shape { log_frames: log.frames(), frames: log.root(RootWord::Frames)? };
+    let room = log.region().max_bytes();
+    let mut work = Work {
+        words: &snapshot,
+        space: Space::new(shape, room),
+        heads: BTreeMap::new(),
+        renews_names: has(report, OF_NAMES) || has(report, OF_MAPS),
+        misses_something: false,
+        found: None,
+        script: Script::default(),
+        repairs,
+    };
+    work.head(log)?;
+    work.decide()?;
+    Ok(Plan { repairs: work.repairs, script: work.script })
+}
+
+/// Whether there is a defect with such a name. Of those that are not listed any may be one.
+fn has(report: &Report, names: &[&str]) -> bool {
+    report.unlisted > 0
+        || report.findings.iter().any(|finding| names.iter().any(|name| finding.name.starts_with(name)))
+}
+
+impl<W: Words> Work<'_, W> {
+    fn decide(&mut self) -> Result {
+        let anchor = self.words.roots().anchor();
+        anchor.roots.into_iter().filter(|root| self.space.shape.ordinary(*root)).for_each(|root| {
+            self.space.owned.claim(root);
+        });
+        let Records { linked, scattered, nodes } = records::find(self)?;
+        self.busy_table()?;
+        if self.renews_names {
+            self.space.former.extend(nodes);
+        } else {
+            nodes.into_iter().for_each(|node| _ = self.space.owned.claim(node));
+        }
+        linked.iter().for_each(|frame| _ = self.space.owned.claim(*frame));
+        let mut groups = groups::find(self)?;
+        maps::keep(self, scattered)?;
+        groups.claim_others(self);
+        found::collect(self, &groups)?;
+        if self.renews_names {
+            names::renew(self)?;
+        }
+        self.write_heads();
+        groups.renew(self)
+    }
+
+    /// What of the fixed frames and of the root's words is wrong and is no line that is lost.
+    fn head(&mut self, log: &Log) -> Result {
+        for frame in RESERVED_FRAMES.map(FrameNo) {
+            if self.words.frame(frame)?.iter().any(|&word| word != 0) {
+                self.repairs.say("reserved-frame", frame.offset(), "zeroed");
+                self.script.content.push(Step::Zero(frame));
+            }
+        }
+        for (word, expected) in log.superblock().newest.repeated() {
+            if self.words.root(word)? != expected {
+                let at = self.words.roots().at(word);
+                self.repairs.say("root-word", at, "written anew, as the superblock says it");
+                self.script.content.push(Step::Root(word, expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// No pin outlives its process, so nothing is busy.
+    fn busy_table(&mut self) -> Result {
+        let (words, shape) = (self.words, self.space.shape);
+        if matches!(words.head(RootWord::BusyTable, "busy table"), Ok(0)) {
+            return Ok(());
+        }
+        let at = words.roots().at(RootWord::BusyTable);
+        self.repairs.say("busy-table", at, "emptied: nothing is pinned any more");
+        self.script.breaks.push(Step::Head(RootWord::BusyTable, 0));
+        let mut table = super::super::busy::BusyTable::default();
+        let table = table.load(words, shape)?;
+        self.space.former.extend(table.frames().into_iter().chain(table.tables()));
+        Ok(())
+    }
+
+    /// Writes what became of the records.
+    fn write_heads(&mut self) {
+        for head in self.heads.values_mut() {
+            let changes = head.changes();
+            self.script.content.extend(changes.into_iter().map(|(at, word)| Step::Word(at, word)));
+        }
+    }
+
+    /// Live records, by slot.
+    pub(super) fn live(&self) -> impl Iterator<Item = (u64, &Head)> {
+        self.heads.iter().filter(|(_, head)| head.kind().is_some()).map(|(slot, head)| (*slot, head))
+    }
+}
+
+/// Frames, each once.
+pub(super) type Frames = HashSet<FrameNo>;

@@ -1,0 +1,75 @@
+//! Repair of a region that is damaged.
+
+use super::Options;
+use crate::engine::let_go;
+use crate::error::Result;
+use crate::media::lease::Lease;
+use crate::media::repair::{self, Repaired};
+use crate::region::{Region, Source};
+use std::path::Path;
+use std::sync::Arc;
+
+impl Options {
+    /// Repairs the region in a file, or on a devdax device, as far as that is possible, and says what it did. With
+    /// [`read_only`](Self::read_only) it says what it would do, and writes nothing: repair a second time, without it,
+    /// if that is what you want.
+    ///
+    /// No page is replaced by zeros: what cannot be read any more is *lost*, and reading it stays an error until a hole
+    /// is made there or the object is removed. An object that is not all there is flagged, which
+    /// [`Store::check`](super::Store::check) counts. What was allocated and belongs to no object any more
+    /// becomes an object `lost+found-N`, where anything was lost.
+    ///
+    /// A region that [`Store::check`](super::Store::check) finds clean is left as it is. Keep a copy of a damaged file
+    /// before you repair it.
+    ///
+    /// ```
+    /// # use pagestone::Store;
+    /// # fn main() -> pagestone::Result {
+    /// # let folder = tempfile::tempdir().map_err(|e| pagestone::Error::Invalid(e.to_string()))?;
+    /// # let path = folder.path().join("data.pgs");
+    /// # Store::options().create(true).open(&path)?.close()?;
+    /// for repair in Store::options().read_only(true).repair(&path)?.repairs {
+    ///     println!("{} at byte {:#x}: {}", repair.what, repair.at, repair.detail);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Durability
+    /// Durable on return. If it is cut short, by a loss of power too, it can be repeated.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `Features` also for features that only a writer must know; `NoSpace` where there is no
+    /// room for what has to be made anew.
+    pub fn repair(&self, path: impl AsRef<Path>) -> Result<Repaired> {
+        let source = Source::File { path: path.as_ref().to_path_buf() };
+        let mut options = self.clone();
+        (options.region.create, options.region.create_new) = (false, false);
+        let region = Region::attach(source, &options.region)?;
+        let repaired = options.repair_region(&region);
+        let _ = let_go(region);
+        repaired
+    }
+
+    /// Repairs a region with these bytes: what was done, and the bytes then (for damaged regions).
+    ///
+    /// # Errors
+    /// As [`repair`](Self::repair).
+    #[cfg(any(test, feature = "internals"))]
+    #[doc(hidden)]
+    pub fn repair_image(&self, image: Vec<u8>) -> Result<(Repaired, Vec<u8>)> {
+        let region = Region::attach(Source::Image(image), &self.region)?;
+        let repaired = self.repair_region(&region).and_then(|repaired| {
+            let mut image = vec![0; region.len_bytes() as usize];
+            region.memory().read(0, &mut image)?;
+            Ok((repaired, image))
+        });
+        let _ = let_go(region);
+        repaired
+    }
+
+    fn repair_region(&self, region: &Arc<Region>) -> Result<Repaired> {
+        Lease::refuse_living_owner(region)?;
+        repair::repair(region, self.rules)
+    }
+}

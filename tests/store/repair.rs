@@ -1,0 +1,129 @@
+//! Repair: whatever one frame has become, everything is there, or said to be lost.
+
+use pagestone::store::{Options, Repaired, Store};
+use pagestone::units::PageIndex;
+use pagestone::{Error, Result};
+use std::collections::BTreeMap;
+
+const FRAME: usize = 4096;
+/// What each page of the region begins with.
+const PAGE: &[u8; 8] = b"a page: ";
+
+/// What the objects hold: pages by name.
+type Pages = BTreeMap<String, Vec<u64>>;
+
+fn objects() -> Pages {
+    let mut objects = Pages::new();
+    objects.insert("one".into(), vec![0]);
+    objects.insert("two leaves".into(), (0..20).chain(600..620).collect());
+    objects.insert("deep".into(), vec![0, 1, 511, 1 << 19, (1 << 19) + 7]);
+    objects.insert("empty".into(), vec![]);
+    objects.extend((0..24).map(|n| (format!("small {n}"), vec![0])));
+    objects
+}
+
+fn page(name: &str, page: u64) -> Vec<u8> {
+    let mut bytes = vec![0; FRAME];
+    let text = format!("{}{name} {page}", std::str::from_utf8(PAGE).unwrap());
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    bytes[FRAME - 8..].copy_from_slice(&page.to_le_bytes());
+    bytes
+}
+
+fn write(store: &Store, name: &str, pages: &[u64]) {
+    let object = store.open_or_create(name).unwrap();
+    pages.iter().for_each(|&n| object.write_at(n * FRAME as u64, &page(name, n)).unwrap());
+}
+
+/// The bytes of a region with these objects, that was closed.
+fn image() -> Vec<u8> {
+    image_of(|store| objects().iter().for_each(|(name, pages)| write(store, name, pages)))
+}
+
+fn image_of(make: impl FnOnce(&Store)) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let store = Store::options().create(true).open(&path).unwrap();
+    make(&store);
+    store.close().unwrap();
+    std::fs::read(path).unwrap()
+}
+
+fn options() -> Options {
+    Store::options()
+}
+
+/// Frames that hold no page of an object.
+fn metadata(image: &[u8]) -> Vec<usize> {
+    let frames = 0..image.len() / FRAME - 1;
+    frames.filter(|frame| !image[frame * FRAME..].starts_with(PAGE)).collect()
+}
+
+/// Repairs, and holds that against what it promises whatever was damaged.
+fn repaired(damaged: Vec<u8>, what: &str) -> (Repaired, Vec<u8>) {
+    let (planned, _) = options().read_only(true).repair_image(damaged.clone()).unwrap();
+    let (done, image) = options().repair_image(damaged).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(planned.repairs.len(), done.repairs.len(), "{what}: {planned:#?} {done:#?}");
+    assert_eq!(done.left, [], "{what}: {:#?}", done.repairs);
+    let (again, _) = options().repair_image(image.clone()).unwrap();
+    assert_eq!((again.repairs, again.left), (vec![], vec![]), "{what}");
+    (done, image)
+}
+
+/// What is not as it was: names that are gone, and pages that cannot be read.
+fn missing(image: Vec<u8>, objects: &Pages, what: &str) -> (Vec<String>, u64) {
+    let store = options().open_image(image).unwrap();
+    let report = store.check().unwrap();
+    assert!(report.is_clean(), "{what}: {:#?}", report.findings);
+    let (mut gone, mut lost) = (Vec::new(), 0);
+    for (name, pages) in objects {
+        let Ok(object) = store.open(name) else {
+            gone.push(name.clone());
+            continue;
+        };
+        for &n in pages {
+            let mut found = vec![0; FRAME];
+            match read(&object, n, &mut found) {
+                Ok(()) if found == page(name, n) => {}
+                Err(Error::Corrupt { .. }) => lost += 1,
+                Ok(()) if report.counts.damaged > 0 && found.iter().all(|byte| *byte == 0) => lost += 1,
+                other => panic!("{what}: page {n} of {name}: {other:?} {:?}", &found[..40]),
+            }
+        }
+    }
+    (gone, lost)
+}
+
+fn read(object: &pagestone::store::Object, n: u64, into: &mut [u8]) -> Result<()> {
+    object.pin(PageIndex(n))?;
+    object.read_at(n * FRAME as u64, into).map(drop)
+}
+
+/// What may become of a frame.
+const DAMAGES: &[(&str, fn(&mut [u8], usize))] = &[
+    ("zeroed", |frame, _| frame.fill(0)),
+    ("all ones", |frame, _| frame.fill(0xff)),
+    ("one bit", |frame, n| frame[n * 7 % 512] ^= 1 << (n % 8)),
+    ("one bit further on", |frame, n| frame[512 + n * 131 % 3584] ^= 1 << (n % 8)),
+];
+
+#[test]
+fn whatever_one_frame_of_metadata_has_become_all_is_there_or_said_to_be_lost() {
+    let whole = image();
+    let objects = objects();
+    for frame in metadata(&whole) {
+        for (name, damage) in DAMAGES {
+            let mut image = whole.clone();
+            damage(&mut image[frame * FRAME..(frame + 1) * FRAME], frame);
+            if image == whole {
+                continue;
+            }
+            let what = format!("frame {frame}, {name}");
+            let (done, image) = repaired(image, &what);
+            let (gone, lost) = missing(image, &objects, &what);
+            let said = |what: &str| done.repairs.iter().filter(|repair| repair.what == what).count();
+            assert!(gone.len() <= said("record-lost") + said("object-renamed"), "{what}: {gone:?} {done:#?}");
+            assert!(lost == 0 || said("page-lost") + said("object-damaged") > 0, "{what}: {lost} {done:#?}");
+        }
+    }
+}
