@@ -12,13 +12,13 @@ use pagestone::store::{Object, Options, Store, Why};
 use pagestone::units::{Durability, PageIndex};
 use pagestone::{Error, Result};
 use pagestone_kit::child::{again, say, under};
-use pagestone_kit::disk::{Mounted, make_ext4, make_xfs, quick};
+use pagestone_kit::disk::{Mounted, bytes_on_disk, make_ext4, make_xfs, quick};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -284,14 +284,14 @@ fn sparse_copy_in_memory(bench: &Bench) {
 fn reads_without_room(options: &Options, path: &Path, content: &[u8]) {
     let disk = path.parent().expect("a folder");
     fill_disk(disk);
-    let before = on_disk(path);
+    let before = bytes_on_disk(path);
     assert!(before < path.metadata().expect("it is there").len(), "it has holes");
     let store = options.clone().create(false).read_only(true).open(path).expect("it is read");
     let object = store.open("o").expect("it is there");
     assert!(matches(&object, content));
     assert!(store.check().expect("it reads").is_clean());
     drop((object, store));
-    assert_eq!(on_disk(path), before);
+    assert_eq!(bytes_on_disk(path), before);
     let_go(disk);
 }
 
@@ -493,7 +493,7 @@ fn huge_pages(bench: &Bench) {
     region.grow_to(2 * MIB + PAGE).expect("room");
     region.memory().write(0, &vec![1; (2 * MIB + PAGE) as usize]).expect("it has blocks");
     region.take_blocks(MIB..MIB + 64 * PAGE).expect("tmpfs makes holes");
-    let hidden = on_disk(&path) >= 2 * MIB + PAGE;
+    let hidden = bytes_on_disk(&path) >= 2 * MIB + PAGE;
     let gaps = region.gaps(0..2 * MIB + PAGE).expect("they are told");
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(gaps[0].bytes, MIB..MIB + 64 * PAGE);
@@ -502,11 +502,6 @@ fn huge_pages(bench: &Bench) {
         return bench.skip(what, "this kernel gave no huge page");
     }
     bench.state();
-}
-
-/// Bytes that a file has on the disk.
-fn on_disk(path: &Path) -> u64 {
-    std::fs::metadata(path).expect("it is there").blocks() * 512
 }
 
 fn failed_transaction(bench: &Bench) {
@@ -521,34 +516,34 @@ fn failed_transaction(bench: &Bench) {
     let object = store.create("o").expect("a name");
     object.write_at(0, &content()).expect("room");
     store.sync().expect("it syncs");
-    let before = on_disk(&path);
+    let before = bytes_on_disk(&path);
     let refused = object.write_at(object.len(), &vec![1; 64 << 20]);
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
     assert!(matches(&object, &content()));
     assert!(
-        on_disk(&path) <= before + 3 * MIB / 2,
+        bytes_on_disk(&path) <= before + 3 * MIB / 2,
         "{} KiB before, {} KiB after",
         before >> 10,
-        on_disk(&path) >> 10
+        bytes_on_disk(&path) >> 10
     );
     // Room is taken piece by piece, and given back by a cut.
     while object.append(&[1; 64 * PAGE as usize]).is_ok() {}
     object.set_len(64 * PAGE).expect("a cut needs no room");
     assert!(
-        on_disk(&path) <= before + 3 * MIB / 2,
+        bytes_on_disk(&path) <= before + 3 * MIB / 2,
         "{} KiB before, {} KiB after",
         before >> 10,
-        on_disk(&path) >> 10
+        bytes_on_disk(&path) >> 10
     );
     assert!(matches(&object, &content()));
     // Too much room is asked for ahead.
     let refused = object.allocate(object.len(), 64 << 20);
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
     assert!(
-        on_disk(&path) <= before + 3 * MIB / 2,
+        bytes_on_disk(&path) <= before + 3 * MIB / 2,
         "{} KiB before, {} KiB after",
         before >> 10,
-        on_disk(&path) >> 10
+        bytes_on_disk(&path) >> 10
     );
     assert!(store.check().expect("it reads").is_clean());
     bench.state();
@@ -569,7 +564,7 @@ fn compacted(bench: &Bench) {
     store.create("big").expect("a name").write_at(0, &vec![1; 12 << 20]).expect("room");
     store.unlink("big").expect("it is there");
     assert!(store.compact().expect("ext4 makes holes") >= 12 * MIB);
-    assert!(on_disk(&path) < 2 * MIB, "{} KiB", on_disk(&path) >> 10);
+    assert!(bytes_on_disk(&path) < 2 * MIB, "{} KiB", bytes_on_disk(&path) >> 10);
     for life in 0..2 {
         // Another file takes the room. Then a write is an error, and no signal.
         fill_disk(disk.path());

@@ -9,10 +9,9 @@ use pagestone::Error;
 use pagestone::region::{Difference, Region, RegionOptions, Source};
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};
-use pagestone_kit::disk::{Mounted, make_ext4, mend_ext4, quick};
+use pagestone_kit::disk::{Mounted, bytes_on_disk, make_ext4, mend_ext4, quick};
 use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -189,7 +188,7 @@ impl ThinDisk {
         std::fs::write(disk.image(), vec![0; 8 << 20])?;
         make_ext4(&disk.image(), 48 * MIB, &["-J", "size=4", "-E", "nodiscard"])?;
         disk.top = Some(Mounted::loop_on(&disk.image(), &disk.folder.join("top"))?);
-        let used = std::fs::metadata(disk.image())?.blocks() * 512;
+        let used = bytes_on_disk(&disk.image());
         disk.below.resize(used + spare)?;
         Ok(disk)
     }
@@ -200,7 +199,7 @@ impl ThinDisk {
 
     /// From now on the device takes no new block.
     pub fn fill(&mut self) -> io::Result<()> {
-        let used = std::fs::metadata(self.image())?.blocks() * 512;
+        let used = bytes_on_disk(&self.image());
         self.below.resize(used)
     }
 

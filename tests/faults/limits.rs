@@ -9,6 +9,7 @@ use pagestone::units::{Durability, PageIndex};
 use pagestone_kit::child::{again, say};
 use pagestone_kit::disk::quick;
 use pagestone_kit::limit::Limit;
+use pagestone_kit::memory::{self, resident};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -121,7 +122,7 @@ pub fn batch_under_a_limit(value: &str, path: &Path) {
     let store = options(CLASS).open(path).unwrap();
     let object = store.open_or_create("staged").unwrap();
     let piece = vec![7; PIECE as usize];
-    set_limit(libc::RLIMIT_AS, pages_mapped() * PAGE + value.parse::<u64>().expect("a number"));
+    set_limit(libc::RLIMIT_AS, memory::addresses() + value.parse::<u64>().expect("a number"));
     let mut batch = store.batch();
     for n in 0..200 {
         // The write crosses the border of two pieces: all of it is staged, or nothing.
@@ -177,10 +178,8 @@ pub fn lock(path: &Path, processes: &str) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4 * LOCKED_LIMIT).unwrap();
     let looked = options(CLASS).create(false).read_only(true).open(path).unwrap();
     assert_eq!(looked.exists("locked").unwrap(), Some(3 * PAGE));
-    let status = fs::read_to_string("/proc/self/status").expect("there is a /proc");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is told");
-    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
-    assert!(kib < LOCKED_LIMIT / 1024 / 2, "{kib} KiB are resident");
+    let bytes = resident();
+    assert!(bytes < LOCKED_LIMIT / 2, "{} KiB are resident", bytes >> 10);
 }
 
 fn open_files(bench: &Bench) {
@@ -240,7 +239,7 @@ pub fn in_child(limit: &str, path: &Path) {
     let (limit, value) = limit.split_once(' ').expect("which limit, and how much");
     let value: u64 = value.parse().expect("a number");
     match limit {
-        "as" => set_limit(libc::RLIMIT_AS, pages_mapped() * PAGE + value),
+        "as" => set_limit(libc::RLIMIT_AS, memory::addresses() + value),
         "nofile" => set_limit(libc::RLIMIT_NOFILE, lowest_free_descriptor() + value),
         // The signal keeps its default action, which would end the process: it must not come.
         "fsize" => set_limit(libc::RLIMIT_FSIZE, value),
@@ -269,12 +268,6 @@ pub fn in_child(limit: &str, path: &Path) {
 /// The number that the next file gets.
 fn lowest_free_descriptor() -> u64 {
     std::os::fd::AsRawFd::as_raw_fd(&fs::File::open("/dev/null").expect("it is there")) as u64
-}
-
-/// Pages of addresses that this process has.
-fn pages_mapped() -> u64 {
-    let text = fs::read_to_string("/proc/self/statm").expect("there is a /proc");
-    text.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number")
 }
 
 /// A memory cgroup of our own; removed when dropped.

@@ -3,6 +3,7 @@
 
 use pagestone::frame::{FrameTable, PinOutcome, UnpinOutcome};
 use pagestone::units::Pfn;
+use pagestone_kit::memory::{resident, status};
 use pagestone_kit::random::Random;
 use std::collections::HashSet;
 
@@ -11,13 +12,6 @@ const TOUCHES: usize = 10_000;
 const BOOKS: u64 = 24;
 const FRAMES: u64 = 1 << 32;
 const PAGE: u64 = 4096;
-
-/// A line of /proc/self/status, in bytes.
-fn status(name: &str) -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("procfs");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a known line");
-    line.trim_start_matches(':').trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
-}
 
 #[test]
 fn ten_thousand_lonely_first_touches_cost_a_page_each_and_give_it_back() {
@@ -31,11 +25,11 @@ fn ten_thousand_lonely_first_touches_cost_a_page_each_and_give_it_back() {
             touches.push(Pfn::new(pfn));
         }
     }
-    let (rss, tables) = (status("VmRSS"), status("VmPTE"));
+    let (rss, tables) = (resident(), status("VmPTE"));
     for pfn in &touches {
         assert_eq!(table.pin(*pfn), PinOutcome::Populated);
     }
-    let touched = status("VmRSS") - rss;
+    let touched = resident() - rss;
     println!(
         "{TOUCHES} touches: {} bytes resident and {} of page table each; {BOOKS} of them may be bookkeeping",
         touched / TOUCHES as u64,
@@ -49,11 +43,11 @@ fn ten_thousand_lonely_first_touches_cost_a_page_each_and_give_it_back() {
         assert_eq!(table.unpin(*pfn), UnpinOutcome::Kept);
     }
     assert_eq!(table.reclaim(usize::MAX), TOUCHES);
-    let left = status("VmRSS").saturating_sub(rss);
+    let left = resident().saturating_sub(rss);
     println!("after reclaim: {left} bytes resident");
     assert!(left <= books, "{left} bytes");
 
-    let rss = status("VmRSS");
+    let rss = resident();
     assert!(touches.iter().all(|pfn| table.peek(*pfn).is_none()));
-    assert!(status("VmRSS") - rss <= 16 * PAGE, "peek costs nothing");
+    assert!(resident() - rss <= 16 * PAGE, "peek costs nothing");
 }

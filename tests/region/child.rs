@@ -32,6 +32,18 @@ pub fn may_open(what: &str, files: u64) -> bool {
     limit.map(Limit::for_good).map_err(refused).is_ok()
 }
 
+/// The number of the process that a role on `path` has forked.
+pub fn forked_by(path: &Path) -> libc::pid_t {
+    std::fs::read_to_string(path.with_extension("child")).unwrap().parse().unwrap()
+}
+
+/// Kills that process, which must still live.
+pub fn kill_forked(process: libc::pid_t) {
+    // SAFETY: a plain call, for the process that a role has forked and that no other process waits for.
+    let lived = unsafe { libc::kill(process, libc::SIGKILL) } == 0;
+    assert!(lived, "the child ended too early to prove anything");
+}
+
 /// Prints that the role has begun, and waits for the end.
 pub fn stay() -> ! {
     say(READY);

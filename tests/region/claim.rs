@@ -105,12 +105,10 @@ fn a_forked_child_has_neither_the_bytes_nor_its_dead_parent_s_claim() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     let mut parent = child::start("parent", &path);
-    let orphan: i32 = std::fs::read_to_string(path.with_extension("child")).unwrap().parse().unwrap();
+    let orphan = child::forked_by(&path);
     parent.kill().unwrap();
     let outcome = attach(&path).map(|region| region.memory().load(0).unwrap());
-    // SAFETY: ends the process that the role started and that no other process waits for.
-    let lived = unsafe { libc::kill(orphan, libc::SIGKILL) } == 0;
-    assert!(lived, "the child ended too early to prove anything");
+    child::kill_forked(orphan);
     assert_eq!(outcome.unwrap(), 1);
 }
 

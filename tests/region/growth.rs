@@ -5,9 +5,8 @@ use crate::refusal::refuse_beyond;
 use crate::{attach, attach_with};
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
-use pagestone_kit::disk::{Mounted, make_ext4, mounted};
+use pagestone_kit::disk::{Mounted, bytes_on_disk, make_ext4, mounted};
 use pagestone_kit::limit::Limit;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -94,7 +93,7 @@ pub fn with_long_calls_interrupted(path: &Path) {
     refuse_beyond(libc::SYS_fallocate, 3 << 20, libc::EINTR);
     let region = attach(path).unwrap();
     region.grow_to(50 * MIB + 4 * KIB).unwrap();
-    assert!(std::fs::metadata(path).unwrap().blocks() * 512 >= 50 * MIB + 4 * KIB);
+    assert!(bytes_on_disk(path) >= 50 * MIB + 4 * KIB);
 }
 
 #[test]
@@ -114,7 +113,7 @@ fn grown_bytes_have_their_disk_blocks() {
     let path = directory.path().join("region");
     let region = attach(&path).unwrap();
     region.grow_to(4 * MIB).unwrap();
-    assert!(std::fs::metadata(&path).unwrap().blocks() * 512 >= 4 * MIB);
+    assert!(bytes_on_disk(&path) >= 4 * MIB);
     let before = region.address(pagestone::units::FrameNo(0));
     region.grow_to(64 * MIB).unwrap();
     assert_eq!(region.address(pagestone::units::FrameNo(0)), before, "growing moves nothing");

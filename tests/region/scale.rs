@@ -5,6 +5,7 @@ use crate::child;
 use pagestone::Error;
 use pagestone::region::{Region, RegionOptions, Source};
 use pagestone_kit::limit::Limit;
+use pagestone_kit::memory::{addresses, resident};
 use pagestone_kit::skip::skipped;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,12 +23,6 @@ fn quickest(mut attach: impl FnMut() -> std::sync::Arc<Region>) -> Duration {
         took
     };
     (0..200).map(once).min().unwrap()
-}
-
-/// Resident bytes of this process.
-fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 fn assert_flat(what: &str, small: Duration, large: Duration) {
@@ -129,9 +124,7 @@ pub fn outgrow_few_addresses() {
     let region = attach_with(&path, RegionOptions { max_bytes: Some(1 << 20), ..creating() }).unwrap();
     region.close();
     drop(region);
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let has = text.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 4096;
-    Limit::set(libc::RLIMIT_AS, has + left).unwrap().for_good();
+    Limit::set(libc::RLIMIT_AS, addresses() + left).unwrap().for_good();
     let mut filled = 0;
     loop {
         let region = crate::attach(&path).unwrap();

@@ -86,12 +86,10 @@ fn a_child_that_is_forked_while_an_opening_waits_has_no_part_of_the_claim() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("region");
     let mut parent = child::start("forks-while-waiting", &path);
-    let orphan: i32 = std::fs::read_to_string(path.with_extension("child")).unwrap().parse().unwrap();
+    let orphan = child::forked_by(&path);
     parent.kill().unwrap();
     let outcome = attach(&path).map(drop);
-    // SAFETY: ends the process that the role started and that nothing else waits for.
-    let lived = unsafe { libc::kill(orphan, libc::SIGKILL) } == 0;
-    assert!(lived, "the child ended too early to prove anything");
+    child::kill_forked(orphan);
     outcome.unwrap();
 }
 

@@ -3,16 +3,11 @@
 use crate::processes::start;
 use crate::{assert_whole, opened, run, value};
 use pagestone_kit::child::say;
-use pagestone_kit::disk::{Mounted, make_btrfs, mounted};
+use pagestone_kit::disk::{Mounted, bytes_on_disk, make_btrfs, mounted};
 use pagestone_tests::sqlite;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const MIB: u64 = 1 << 20;
-
-fn on_disk(path: &Path) -> u64 {
-    path.metadata().expect("it is there").blocks() * 512
-}
 
 /// Fills a database with 10 MB, then empties and vacuums it. Returns what it takes before, in between and after.
 fn emptied(mode: &str) -> (u64, u64, u64) {
@@ -26,12 +21,12 @@ fn emptied(mode: &str) -> (u64, u64, u64) {
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<10000)
               INSERT INTO t SELECT zeroblob(1000) FROM n",
     );
-    let full = on_disk(&path);
+    let full = bytes_on_disk(&path);
     run(&db, "DELETE FROM t; VACUUM");
     if mode == "wal" {
         run(&db, "PRAGMA wal_checkpoint(TRUNCATE)");
     }
-    let vacuumed = on_disk(&path);
+    let vacuumed = bytes_on_disk(&path);
     run(&db, "INSERT INTO t VALUES('still here')");
     assert_eq!(value::<String>(&db, "SELECT x FROM t"), "still here");
     assert_whole(&db);
@@ -39,7 +34,7 @@ fn emptied(mode: &str) -> (u64, u64, u64) {
     let db = opened(&path);
     assert_eq!(value::<String>(&db, "SELECT x FROM t"), "still here");
     assert_whole(&db);
-    (on_disk(&empty), full, vacuumed)
+    (bytes_on_disk(&empty), full, vacuumed)
 }
 
 #[test]
@@ -69,17 +64,17 @@ fn a_database_is_vacuumed_whatever_others_in_its_region_commit() {
     });
     run(&other, "CREATE TABLE t(x)");
     run(&db, "PRAGMA journal_mode=wal; CREATE TABLE t(x)");
-    let empty = on_disk(&region);
+    let empty = bytes_on_disk(&region);
     run(
         &db,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<10000)
               INSERT INTO t SELECT zeroblob(1000) FROM n",
     );
-    assert!(on_disk(&region) > empty + 10 * MIB);
+    assert!(bytes_on_disk(&region) > empty + 10 * MIB);
     run(&db, "DELETE FROM t; VACUUM");
     run(&other, "INSERT INTO t VALUES('other')");
     run(&db, "PRAGMA wal_checkpoint(TRUNCATE)");
-    let vacuumed = on_disk(&region);
+    let vacuumed = bytes_on_disk(&region);
     assert!(vacuumed <= empty + MIB, "{} KiB, empty {} KiB", vacuumed >> 10, empty >> 10);
     assert_whole(&db);
     assert_whole(&other);

@@ -6,6 +6,7 @@ use pagestone::store::{Batch, Object, Store};
 use pagestone::units::{PageIndex, PfnRange};
 use pagestone_kit::fork::in_child;
 use pagestone_kit::limit::Limit;
+use pagestone_kit::memory::addresses;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -223,10 +224,7 @@ fn a_child_with_few_addresses_drops_what_it_inherited() {
     let kept = object.pin_range(3 * 4096, 4096).unwrap().pinned().unwrap().try_read().unwrap().unwrap();
     let mut inherited = Some((reader, writer, kept));
     let ended = in_child(HANGS, || {
-        let statm = std::fs::read_to_string("/proc/self/statm").map_err(|error| error.to_string())?;
-        let pages: u64 = statm.split(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or_default();
-        let limit = pages * 4096 + (24 << 20);
-        Limit::set(libc::RLIMIT_AS, limit).map_err(|error| error.to_string())?.for_good();
+        Limit::set(libc::RLIMIT_AS, addresses() + (24 << 20)).map_err(|error| error.to_string())?.for_good();
         drop(inherited.take());
         Ok(())
     });

@@ -4,8 +4,9 @@
 use crate::{PAGE, check, content, filled};
 use pagestone::store::Store;
 use pagestone::units::{Durability, FRAME_SIZE, PageIndex};
-use pagestone_kit::child;
+use pagestone_kit::disk::bytes_on_disk;
 use pagestone_kit::skip::skipped;
+use pagestone_kit::{child, memory};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,22 +33,16 @@ fn median(open: impl Fn() -> Store) -> Duration {
 
 /// Resident bytes that `open` adds to this process.
 fn resident(open: impl Fn() -> Store) -> u64 {
-    let now = || {
-        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-        text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * PAGE
-    };
-    let before = now();
+    let before = memory::resident();
     let store = open();
-    let after = now();
+    let after = memory::resident();
     drop(store);
     after.saturating_sub(before)
 }
 
 /// Private memory of this process. A copied page would be in it.
 fn private_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+    memory::status("RssAnon")
 }
 
 /// Reads every page of an object where it lies; each pin is an address inside the region.
@@ -111,10 +106,8 @@ fn a_file_grown_behind_our_back_to_fifteen_tebibytes_is_the_store_it_was() {
         drop((object, more));
         store.close().unwrap();
     }
-    use std::os::unix::fs::MetadataExt;
-    let found = path.metadata().unwrap();
-    assert_eq!(found.len(), 15 * TIB);
-    assert!(found.blocks() * 512 < GIB, "{} blocks", found.blocks());
+    assert_eq!(path.metadata().unwrap().len(), 15 * TIB);
+    assert!(bytes_on_disk(&path) < GIB, "{} bytes", bytes_on_disk(&path));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use pagestone::Error;
 use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
 use pagestone_explorer::gate::Gate;
-use std::os::unix::fs::MetadataExt;
+use pagestone_kit::disk::bytes_on_disk;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -20,10 +20,6 @@ fn fresh(path: &Path) -> Store {
 
 fn close(store: Store) {
     store.close().unwrap();
-}
-
-fn on_disk(path: &Path) -> u64 {
-    path.metadata().unwrap().blocks() * 512
 }
 
 fn file_len(path: &Path) -> u64 {
@@ -57,7 +53,7 @@ fn a_compact_gives_all_free_space_back_and_what_is_kept_stays() {
     }
     (0..10).for_each(|part| store.unlink(format!("gone{part}")).unwrap());
     assert!(store.compact().unwrap() >= 10 * MIB);
-    assert!(on_disk(&path) < on_disk(&empty) + MIB, "{} KiB", on_disk(&path) >> 10);
+    assert!(bytes_on_disk(&path) < bytes_on_disk(&empty) + MIB, "{} KiB", bytes_on_disk(&path) >> 10);
     assert_eq!(store.compact().unwrap(), 0, "it is gone already");
     assert_eq!(content(&kept), bytes);
     check(&store);
@@ -65,7 +61,7 @@ fn a_compact_gives_all_free_space_back_and_what_is_kept_stays() {
     let len = file_len(&path);
     let again = store.create("again").unwrap();
     again.write_at(0, &vec![8; 3 * MIB as usize]).unwrap();
-    assert!(on_disk(&path) >= 3 * MIB);
+    assert!(bytes_on_disk(&path) >= 3 * MIB);
     drop((kept, again));
     close(store);
     let store = Store::options().open(&path).unwrap();
@@ -85,10 +81,10 @@ fn what_is_free_beyond_sixteen_mebibytes_goes_back_by_itself() {
     let big = store.create("big").unwrap();
     big.write_at(0, &vec![1; 48 << 20]).unwrap();
     store.sync().unwrap();
-    assert!(on_disk(&path) >= 48 * MIB);
+    assert!(bytes_on_disk(&path) >= 48 * MIB);
     big.set_len(0).unwrap();
     store.sync().unwrap();
-    assert!(on_disk(&path) <= 18 * MIB, "{} KiB", on_disk(&path) >> 10);
+    assert!(bytes_on_disk(&path) <= 18 * MIB, "{} KiB", bytes_on_disk(&path) >> 10);
     big.write_at(0, &vec![2; 48 << 20]).unwrap();
     assert_eq!(content(&big), vec![2; 48 << 20]);
     check(&store);

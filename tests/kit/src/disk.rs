@@ -4,6 +4,7 @@ use crate::skip::skipped;
 use std::ffi::CString;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::ptr;
@@ -145,6 +146,15 @@ impl Drop for Mounted {
             unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
         }
     }
+}
+
+/// Bytes of the blocks that a file has on its disk.
+///
+/// # Panics
+/// When there is no such file.
+#[must_use]
+pub fn bytes_on_disk(path: &Path) -> u64 {
+    path.metadata().expect("the file is there").blocks() * 512
 }
 
 /// Makes an `ext4` of `bytes` bytes on a file.

@@ -4,6 +4,7 @@ pub mod child;
 pub mod disk;
 pub mod fork;
 pub mod limit;
+pub mod memory;
 pub mod random;
 pub mod rounds;
 pub mod skip;

@@ -7,7 +7,7 @@ mod sparse;
 
 use interrupted::tampered;
 use pagestone_kit::child::Child;
-use pagestone_kit::disk::{Mounted, make_btrfs, mounted};
+use pagestone_kit::disk::{Mounted, bytes_on_disk, make_btrfs, mounted};
 use pagestone_kit::skip::skipped;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -571,7 +571,7 @@ fn compact_gives_free_space_back() {
     fs::write(scene.path("big"), vec![7; 5 << 20]).expect("room");
     scene.ok(&["import", "big", "r.pgs:big"]);
     scene.ok(&["rm", "r.pgs:big"]);
-    let on_disk = || scene.path("r.pgs").metadata().expect("it is there").blocks() * 512;
+    let on_disk = || bytes_on_disk(&scene.path("r.pgs"));
     assert!(on_disk() >= 5 << 20);
     let said = scene.ok(&["compact", "r.pgs"]);
     assert!(said.contains("MiB given back"), "{said}");
