@@ -117,7 +117,7 @@ impl Schedule {
                 println!("{:?} broken: {broken:5}, {class:10} {cell:3}: {report}", self.rule);
                 match (&report.violation, broken) {
                     (Some(story), false) => panic!("{class}, cells of {cell}: {story}"),
-                    (None, true) => panic!("{class}, {cell}: nobody saw {:?}", self.rule),
+                    (None, true) => panic!("{class}, {cell}: no crash shows {:?} broken", self.rule),
                     (story, _) => {
                         println!("    {}", story.iter().flat_map(|s| s.lines()).next().unwrap_or_default())
                     }

@@ -45,7 +45,7 @@ fn holds_only_with(rule: Rule, media: &[(Durability, usize)], fails: &[(Durabili
     }
     for &(class, cell) in fails {
         let found = (1..20).find_map(|seed| lives(Rig::new(class).breaking(rule), cell, seed, 200).violation);
-        let story = found.unwrap_or_else(|| panic!("{class}, {cell}: nobody saw {rule:?}"));
+        let story = found.unwrap_or_else(|| panic!("{class}, {cell}: no crash shows {rule:?} broken"));
         assert!(story.contains("IN THE NEXT LIFE"), "{story}");
         println!("{rule:?} broken, {class:10} {cell:3}: {}", story.lines().next().unwrap_or_default());
     }

@@ -65,8 +65,9 @@ impl Schedule {
         for &(class, cell) in self.media {
             let report = self.explore(class, cell, true);
             println!("{:?} broken, {class:10} {cell:3}: {report}", self.rule);
-            let story =
-                report.violation.unwrap_or_else(|| panic!("{class}, {cell}: nobody saw {:?}", self.rule));
+            let story = report
+                .violation
+                .unwrap_or_else(|| panic!("{class}, {cell}: no crash shows {:?} broken", self.rule));
             println!("    {}", story.lines().next().unwrap_or_default());
         }
     }

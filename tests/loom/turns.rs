@@ -9,7 +9,7 @@ use std::sync::Arc;
 fn shared() -> Arc<FrameTable> {
     let table = table(1);
     must_pin(&table, PFN);
-    assert!(table.pinned(PFN).try_latch_shared(Manner::GivesWay), "nobody waits");
+    assert!(table.pinned(PFN).try_latch_shared(Manner::GivesWay), "no writer waits");
     table
 }
 

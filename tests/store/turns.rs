@@ -17,7 +17,7 @@ const TURN: Duration = Duration::from_millis(50);
 /// Runs `body` on a thread of its own. If it takes a minute, it hangs.
 pub(crate) fn in_time<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
-    let thread = thread::spawn(move || done.send(body()).expect("somebody waits"));
+    let thread = thread::spawn(move || done.send(body()).expect("the test waits"));
     match wait.recv_timeout(Duration::from_secs(60)) {
         Ok(value) => value,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),

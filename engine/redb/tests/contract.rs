@@ -215,7 +215,7 @@ fn a_lock_that_must_wait_is_taken_when_the_other_one_goes() {
             b.lock_range(Bound::Included(0), Bound::Included(3)).unwrap();
         });
         thread::sleep(Duration::from_millis(30));
-        assert!(!waiting.is_finished(), "somebody shares these bytes");
+        assert!(!waiting.is_finished(), "these bytes are locked shared");
         a.close().unwrap();
         waiting.join().unwrap();
     });

@@ -87,8 +87,9 @@ impl StorageBackend for Lazy {
 fn a_sync_that_does_nothing_is_found_out() {
     let lazy = |store: &Store, recorder: &Recorder| commit(Lazy(Backend::open(store, "database")?), recorder);
     for class in [Durability::Fdatasync, Durability::CacheLine] {
-        let found =
-            cut_power(class, 300, lazy, weigh).violation.unwrap_or_else(|| panic!("{class}: nobody saw it"));
+        let found = cut_power(class, 300, lazy, weigh)
+            .violation
+            .unwrap_or_else(|| panic!("{class}: the explorer found nothing"));
         println!("{}", found.lines().next().unwrap_or_default());
     }
 }

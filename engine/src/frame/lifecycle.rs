@@ -137,7 +137,7 @@ mod tests {
             assert_eq!(table.unpin(before), UnpinOutcome::Kept);
             assert_eq!(table.orphan(before), OrphanOutcome::Busy);
             assert_eq!(table.orphan(after), OrphanOutcome::Busy);
-            assert_eq!(table.unpin(after), UnpinOutcome::Kept, "nobody is to free it");
+            assert_eq!(table.unpin(after), UnpinOutcome::Kept, "no put is to free it");
             for pfn in [before, after] {
                 assert_eq!(table.pin(pfn), PinOutcome::Orphan);
                 assert!(table.peek(pfn).is_some_and(|now| !now.in_use()));

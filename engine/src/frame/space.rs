@@ -99,7 +99,7 @@ mod tests {
         let [a, b, c] = [a, b, c].map(|range| range.expect("room"));
         assert!(
             matches!(d, Err(Error::NoAddresses { .. })),
-            "{d:?}: four blocks, and block zero is nobody's"
+            "{d:?}: four blocks, and block zero has no owner"
         );
         assert_eq!([a, b, c].map(|range| range.start.get()), [512, 1024, 1536]);
         assert_eq!(space.allocated(), 4 * 512);

@@ -58,7 +58,7 @@ pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
         // A frame that was freed begins a new life without a descriptor.
         let Some(now) = table.peek(pfn) else { return Ok(true) };
         if now.shared() != 0 || now.exclusive() || now.orphan() {
-            return Err(used(frame, "somebody reads or writes the page that it holds"));
+            return Err(used(frame, "the page that it holds is being read or written"));
         }
         if now.pins() == 0 {
             if table.idle_owner(pfn).is_some_and(|owner| owner != 0) {

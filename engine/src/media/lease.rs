@@ -263,12 +263,12 @@ mod tests {
         let open = Lease { pid: pid.into(), start_time: start_of(pid), ..Lease::of(&region, State::Open, 1) };
         let owner = |lease: &Lease| Lease::living_owner(&Found::Whole(lease.clone()), &region);
         assert_eq!(owner(&open).map(|owner| owner.to_string()), Some(format!("process {pid} (sleep)")));
-        assert!(owner(&Lease { state: State::Failed, ..open.clone() }).is_some(), "he has not closed it");
+        assert!(owner(&Lease { state: State::Failed, ..open.clone() }).is_some(), "it was not closed");
         let elsewhere = Identity { device: 99, ..open.identity };
         let before = Identity { boot: [7; 16], ..open.identity };
         for (other, why) in [
-            (Lease { state: State::Clean, ..open.clone() }, "he closed it"),
-            (Lease { start_time: open.start_time + 1, ..open.clone() }, "another process has his number now"),
+            (Lease { state: State::Clean, ..open.clone() }, "it was closed"),
+            (Lease { start_time: open.start_time + 1, ..open.clone() }, "another process has its number now"),
             (Lease { identity: elsewhere, ..open.clone() }, "it is a copy of the region"),
             (Lease { identity: before, ..open.clone() }, "the machine was booted since"),
             (Lease::of(&region, State::Open, 1), "it is this process, which holds the lock"),
@@ -283,7 +283,7 @@ mod tests {
         );
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
-        assert_eq!(owner(&open), None, "he is dead");
+        assert_eq!(owner(&open), None, "it is dead");
     }
 
     /// A region whose opener is told this boot.

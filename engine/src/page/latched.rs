@@ -7,7 +7,7 @@ use crate::space::Owner;
 use crate::units::{FRAME_SIZE, FrameNo, Lines};
 
 /// A pin and its exclusive latch.
-#[must_use = "a latch that is dropped at once excludes nobody"]
+#[must_use = "a latch that is dropped at once excludes no thread"]
 pub(crate) struct Latched {
     page: PageRef,
 }

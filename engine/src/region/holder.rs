@@ -209,7 +209,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert!(!dies(child.id()));
         child.kill().unwrap();
-        assert!(dies(child.id()), "killed, and nobody has taken note of its end yet");
+        assert!(dies(child.id()), "killed, and its end was not waited for yet");
         child.wait().unwrap();
         assert!(dies(child.id()));
     }

@@ -67,7 +67,7 @@ impl Gate {
     pub fn pass(&self, event: &Event) {
         let mut state = self.lock();
         let me = thread::current().id();
-        let stop = state.wanted.as_mut().is_some_and(|(who, wanted)| *who == me && wanted(event));
+        let stop = state.wanted.as_mut().is_some_and(|(thread, wanted)| *thread == me && wanted(event));
         if !stop {
             return;
         }

@@ -213,12 +213,12 @@ fn replay(out: &mut [u8], entry: &Entry, due: bool) -> Option<()> {
 }
 
 /// Asserts that the two images are equal, except for the sectors and the log.
-pub fn assert_same(found: &[u8], expected: &[u8], who: &str) {
+pub fn assert_same(found: &[u8], expected: &[u8], reader: &str) {
     let root = FIRST_MOVABLE.offset() as usize;
     if found[root..LOG.start] != expected[root..LOG.start] || found[LOG.end..] != expected[LOG.end..] {
         let differ = |at: &usize| !LOG.contains(at) && word(found, *at) != word(expected, *at);
         let at = (root..found.len()).step_by(8).find(differ).unwrap_or(0);
         let (found, expected) = (word(found, at), word(expected, at));
-        panic!("{who} found {found:#x} at {at:#x}, the log says {expected:#x}");
+        panic!("{reader} found {found:#x} at {at:#x}, the log says {expected:#x}");
     }
 }

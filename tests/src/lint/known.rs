@@ -71,31 +71,31 @@ pub const KNOWN: &[Known] = &[
         class: CacheLine,
         place: "frame",
         when: When::Batches,
-        reason: "The homes of a batch are flushed when the tail moves, also those whose frame was freed since.",
+        reason: "The homes of a batch are flushed when the tail moves, even if their frame was freed since.",
     },
     Known {
         name: "redundant-flush",
         class: CacheLine,
         place: "log",
         when: When::Threads,
-        reason: "A record that was appended while the leader flushed begins in the line in which his mark ends, and \
-                 went with it. Its own leader flushes from where that mark ended: he cannot know.",
+        reason: "A record that was appended while the leader flushed begins in the line in which the leader's mark \
+                 ends, and was flushed with it. The leader of its own commit flushes from the end of that mark, and cannot know.",
     },
     Known {
         name: "redundant-flush",
         class: CacheLine,
         place: "frame",
         when: When::Threads,
-        reason: "A store between the moment a sync takes the dirty bits and the flush of that line goes with the \
-                 flush; its own bit is set afterwards, so the next sync flushes the line again.",
+        reason: "A store after a sync has taken the dirty bits and before it flushes the line is flushed with the line. Its \
+                 own bit is set afterwards, so the next sync flushes the line again.",
     },
     Known {
         name: "redundant-flush",
         class: Fdatasync,
         place: "frame",
         when: When::Batches,
-        reason: "Another thread's fdatasync fell between the stores of a large batch's payload and its write-through: it \
-                 took the payload along. To learn that costs more than writing it again.",
+        reason: "Another thread's fdatasync came between the stores of a large batch's payload and its write-through, and \
+                 made the payload durable. To find that out costs more than to write it again.",
     },
     taken_along("log"),
     taken_along("log header copy"),
@@ -106,16 +106,16 @@ pub const KNOWN: &[Known] = &[
         class: Fdatasync,
         place: "log",
         when: When::Recovery,
-        reason: "Recovery syncs the file and then writes the log through all the same: fdatasync passes over a page that \
-                 is clean because its write-back failed under the process that died; a write does not.",
+        reason: "Recovery syncs the file and then writes the log through all the same: fdatasync skips a page that is clean \
+                 because its write-back failed in the process that died; a write does not.",
     },
     Known {
         name: "idle-fence",
         class: Fdatasync,
         place: "nowhere",
         when: When::Always,
-        reason: "fdatasync is of the whole file: the sync of one object makes another's pages durable, whose bits \
-                 still say dirty. Who syncs that object next has nothing left to sync; the kernel finds that at once.",
+        reason: "fdatasync syncs the whole file: the sync of one object makes another's pages durable, whose bits still say \
+                 dirty. The next sync of that object has nothing left to do, which the kernel finds at once.",
     },
     Known {
         name: "unflushed-at-close",

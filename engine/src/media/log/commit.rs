@@ -429,7 +429,7 @@ mod tests {
             let _ = recorder.take();
             log.commit(noted).unwrap();
             let synced = |event: &Event| matches!(event, Event::SyncEnd { .. });
-            assert!(!recorder.take().iter().any(synced), "somebody's sync has made it durable");
+            assert!(!recorder.take().iter().any(synced), "another sync has made it durable");
         }
     }
 }

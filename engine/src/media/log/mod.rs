@@ -451,7 +451,7 @@ impl Log {
         self.drawn.uuid
     }
 
-    /// The hash of a name, by the region's key. With the broken rule it is one that anyone can make equal.
+    /// The hash of a name, by the region's key. With the broken rule it has no key, and equal hashes can be made.
     pub(crate) fn name_hash(&self, name: &[u8]) -> u64 {
         if self.rules.broken(Rule::NamesUnkeyed) { name.len() as u64 } else { self.drawn.name_hash(name) }
     }

@@ -451,7 +451,7 @@ fn what_says_that_the_region_failed_is_not_written_over_by_its_first_change() {
     let failing = Arc::downgrade(&log);
     recorder.on_event(move |event| {
         if let (Event::Store { offset: CURSOR_OFFSET, .. }, Some(log)) = (event, failing.upgrade()) {
-            log.fail(&Error::Invalid("somebody's flush failed".to_owned()));
+            log.fail(&Error::Invalid("a flush failed".to_owned()));
         }
     });
     assert!(matches!(log.take_lease(), Err(Error::Poisoned { .. })));
