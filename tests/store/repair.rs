@@ -99,8 +99,10 @@ fn read(object: &pagestone::store::Object, n: u64, into: &mut [u8]) -> Result<()
     object.read_at(n * FRAME as u64, into).map(drop)
 }
 
-/// What may become of a frame.
-const DAMAGES: &[(&str, fn(&mut [u8], usize))] = &[
+/// What may become of a frame: its bytes, and a number that tells frames apart.
+type Damage = fn(&mut [u8], usize);
+
+const DAMAGES: &[(&str, Damage)] = &[
     ("zeroed", |frame, _| frame.fill(0)),
     ("all ones", |frame, _| frame.fill(0xff)),
     ("one bit", |frame, n| frame[n * 7 % 512] ^= 1 << (n % 8)),

@@ -53,7 +53,7 @@ impl Contender {
 /// On a disk.
 ///
 /// # Errors
-/// What the store, the file or the mapping says.
+/// Errors of the store, the file or the mapping.
 pub fn on_disk(folder: &Path) -> Outcome<Vec<Contender>> {
     let mut contenders = ours(&Store::options().create(true).open(folder.join("durable.pgs"))?)?;
     let file = file(folder, "fdatasync")?;

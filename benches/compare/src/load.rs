@@ -9,7 +9,7 @@ const TICKS: f64 = 100.0;
 /// The most per cent of the processors' time that other processes may use on a machine that counts as quiet.
 const QUIET: f64 = 5.0;
 
-/// A moment.
+/// The processor time and load at one moment.
 pub struct Load {
     at: Instant,
     busy: f64,
@@ -18,7 +18,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// This moment.
+    /// The load at this moment.
     pub fn now() -> Self {
         let own = clock_gettime(ClockId::ProcessCPUTime);
         let average = fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -33,7 +33,7 @@ impl Caches {
 pub struct DashMap(dashmap::DashMap<u64, Page>);
 
 impl DashMap {
-    /// With all pages in it.
+    /// A cache with all pages in it.
     pub fn of(caches: &Caches) -> Self {
         Self(caches.each().collect())
     }
@@ -52,7 +52,7 @@ impl Reader for DashMap {
 pub struct QuickCache(quick_cache::sync::Cache<u64, Page>);
 
 impl QuickCache {
-    /// With all pages in it.
+    /// A cache with all pages in it.
     pub fn of(caches: &Caches) -> Self {
         let cache = quick_cache::sync::Cache::new(caches.room());
         caches.each().for_each(|(number, page)| cache.insert(number, page));
@@ -72,7 +72,7 @@ impl Reader for QuickCache {
 pub struct Moka(moka::sync::Cache<u64, Page>);
 
 impl Moka {
-    /// With all pages in it.
+    /// A cache with all pages in it.
     pub fn of(caches: &Caches) -> Self {
         let cache = moka::sync::Cache::new(caches.room() as u64);
         caches.each().for_each(|(number, page)| cache.insert(number, page));
@@ -93,7 +93,7 @@ impl Reader for Moka {
 pub struct Foyer(foyer_memory::Cache<u64, Page>);
 
 impl Foyer {
-    /// With all pages in it.
+    /// A cache with all pages in it.
     pub fn of(caches: &Caches) -> Self {
         let builder = foyer_memory::CacheBuilder::new(caches.room());
         let cache = builder.with_eviction_config(foyer_memory::S3FifoConfig::default()).build();

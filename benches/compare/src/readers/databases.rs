@@ -31,7 +31,7 @@ impl Lmdb {
     /// Makes a database with a value for each page of the ring.
     ///
     /// # Errors
-    /// LMDB's.
+    /// Errors of LMDB.
     pub fn make(folder: &Path, ring: &Ring) -> Result<Self, Box<dyn Error>> {
         std::fs::create_dir(folder)?;
         // One thread has a transaction for all reads open beside one for each read.
@@ -85,7 +85,7 @@ impl Redb {
     /// Makes a database with a value for each page of the ring, and a cache that holds them all.
     ///
     /// # Errors
-    /// redb's.
+    /// Errors of redb.
     pub fn make(path: &Path, ring: &Ring) -> Result<Self, Box<dyn Error>> {
         let cache = ring.pages() as usize * 4096 * 3 / 2 + OVERHEAD;
         let database = Database::builder().set_cache_size(cache).create(path)?;

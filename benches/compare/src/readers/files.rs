@@ -11,7 +11,7 @@ use std::path::Path;
 /// Writes a page for each of the ring.
 ///
 /// # Errors
-/// The file's.
+/// Errors of the file.
 pub fn write_pages(path: &Path, ring: &Ring) -> io::Result<File> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     let mut writer = BufWriter::with_capacity(1 << 20, &file);
@@ -33,7 +33,7 @@ impl Mapped {
     /// Maps the whole file.
     ///
     /// # Errors
-    /// The mapping's.
+    /// Errors of the mapping.
     pub fn of(file: &File) -> io::Result<Self> {
         // SAFETY: a file of this run; nothing truncates or writes it any more.
         Ok(Self(unsafe { Mmap::map(file) }?))

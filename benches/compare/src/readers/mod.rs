@@ -106,7 +106,7 @@ impl<'a> Contender<'a> {
     /// A contender that reads by `reader`, after a check that it returns what the ring says.
     ///
     /// # Errors
-    /// When it does not.
+    /// If it returns anything else.
     pub fn new(name: &str, ring: &Ring, reader: impl Reader + 'a) -> Result<Self, String> {
         // All pages are read once: the first read of a page is not a hit.
         for page in 0..ring.pages() {

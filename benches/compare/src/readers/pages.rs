@@ -11,7 +11,7 @@ impl Pages<false> {
     /// Makes an object of a store, with a page for each of the ring.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the store.
     pub fn make(store: &Store, ring: &Ring) -> pagestone::Result<Self> {
         let object = store.create("pages")?;
         let bytes = ring.pages() * PAGE as u64;
