@@ -311,8 +311,8 @@ fn a_disk_that_has_room_again_is_not_taken_for_a_full_one() {
     object.set_len(0).unwrap();
     // All free space is holes now.
     store.compact().unwrap();
-    // The second allocation asks for less.
-    (0..2).for_each(|nth| recorder.fail_next_with(FileOperation::Allocate, nth, libc::ENOSPC));
+    // The first allocation asks for what structures may need, too. The others do without, and the last one asks for less.
+    (0..3).for_each(|nth| recorder.fail_next_with(FileOperation::Allocate, nth, libc::ENOSPC));
     let refused = object.append(&[2; 4 * PAGE as usize]);
     assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
     object.append(&vec![2; 8 << 20]).unwrap();

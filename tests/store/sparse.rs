@@ -1,9 +1,11 @@
 //! Holes, growth ahead of need, and far offsets.
 
-use crate::{PAGE, content, pin, shown, store};
+use crate::{PAGE, check, content, pin, shown, store};
 use pagestone::Error;
-use pagestone::store::Object;
+use pagestone::store::{Object, Store};
 use pagestone::units::PageIndex;
+
+const MIB: u64 = 1 << 20;
 
 #[test]
 fn holes_read_as_zeros_and_reading_allocates_nothing() {
@@ -120,6 +122,35 @@ fn appends_get_frames_that_follow_each_other() {
     let address = |index| pin(&object, index).address() as u64;
     let breaks = (1..64).filter(|&n| address(n) != address(n - 1) + PAGE).count();
     assert!(breaks <= 3, "{breaks} breaks: nodes of the map may lie between");
+}
+
+/// A run of frames serves pins from one word, and is what a reader of a device or a view of memory wants.
+#[test]
+fn the_nodes_of_a_map_do_not_lie_between_pages_that_are_allocated_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = || Store::options().create(true).open(folder.path().join("r.pgs")).unwrap();
+    for store in [Store::options().open_memory(300 * MIB).unwrap(), file()] {
+        // The region has pages and structures already.
+        store.create("other").unwrap().append(&[1; 100 * PAGE as usize]).unwrap();
+        let object = store.create("o").unwrap();
+        object.allocate(0, 200 * MIB).unwrap();
+        assert_eq!((object.mapped().unwrap(), object.runs().unwrap()), (200 * MIB / PAGE, 1));
+        check(&store);
+    }
+}
+
+#[test]
+fn the_nodes_of_a_map_do_not_lie_between_pages_that_are_appended_once_the_region_is_large() {
+    let store = Store::options().open_memory(300 * MIB).unwrap();
+    let object = store.create("o").unwrap();
+    let part = vec![1; MIB as usize];
+    let runs_after = |parts| {
+        (0..parts).for_each(|_| _ = object.append(&part).unwrap());
+        object.runs().unwrap()
+    };
+    let small = runs_after(40);
+    // Each 2 MiB of pages takes a node.
+    assert!(runs_after(200) - small <= 10, "{}", object.runs().unwrap() - small);
 }
 
 #[test]

@@ -181,6 +181,7 @@ impl OpenObject {
         }
         let pages = offset / PAGE..PageIndex::pages_for(end);
         self.refuse_too_many(pages.clone())?;
+        self.make_room(pages.clone())?;
         let mut ahead = Vec::new();
         let filled = self.fill_holes(&mut layout, pages, &mut ahead);
         if filled.is_err() && self.take_back(&ahead).is_err() {
@@ -209,6 +210,17 @@ impl OpenObject {
             from = last.0 + 1;
         }
         Ok(())
+    }
+
+    /// Makes room for many holes at once, if there is no page among these yet.
+    fn make_room(&self, pages: Range<u64>) -> Result {
+        let ledger = &self.engine.ledger;
+        let count = pages.end - pages.start;
+        let few = count <= CHUNK_PAGES;
+        if few || !ledger.mapped(self.slot, PageIndex(pages.start)..PageIndex(pages.end), 1)?.is_empty() {
+            return Ok(());
+        }
+        ledger.make_room(count)
     }
 
     /// Gives each hole among these pages a frame of zeros. `ahead` gets the pages beyond the object's end.

@@ -6,7 +6,7 @@ use super::bitmap::Group;
 use super::blocks::Blocks;
 use super::claim::{self, SetAside};
 use super::growth;
-use super::layout::{GROUP_FRAMES, RootWord, file_bytes, first_free_frame};
+use super::layout::{GROUP_FRAMES, RootWord, WORDS_PER_FRAME, file_bytes, first_free_frame};
 use super::loaded::{Groups, Purpose};
 use super::log::Log;
 use super::log::record::Sequence;
@@ -22,6 +22,10 @@ use std::sync::Arc;
 /// Frames that only freeing may take: pages that are cut off while pinned are noted in frames, and a region must not be
 /// too full to be emptied.
 pub(crate) const KEPT_FOR_FREEING: u64 = 4;
+
+/// Frames that pages leave free for structures where the region can grow instead, and from how many frames of a region on.
+const LEFT_FOR_STRUCTURES: u64 = FRAMES_PER_BLOCK;
+const LEFT_FROM: u64 = 16 * FRAMES_PER_BLOCK;
 
 /// Frames that may be handed out, frames that soon may be, and where more come from.
 pub(crate) struct Allocator {
@@ -68,11 +72,12 @@ impl Allocator {
     /// know of them until they are linked. `keep` frames stay free.
     pub(crate) fn allocate(&self, n: usize, purpose: Purpose, keep: u64) -> Result<Vec<FrameNo>> {
         let (mut waited, mut looked_again) = (n == 0, false);
+        let mut left = if let Purpose::Pages(_) = purpose { self.left_for_structures() } else { 0 };
         loop {
             let (shape, missing, returning) = {
                 let (mut groups, shape) = self.settled()?;
                 let returning = groups.returning > 0;
-                let missing = match groups.take_but(&self.log, shape, n as u64, purpose, keep)? {
+                let missing = match groups.take_but(&self.log, shape, n as u64, purpose, keep.max(left))? {
                     Ok(frames) => {
                         drop(groups);
                         match self.ask(frames)? {
@@ -93,6 +98,7 @@ impl Allocator {
             };
             match missing.map(|missing| self.more(shape, missing)) {
                 Some(Ok(())) => {}
+                Some(Err(error)) if error.is_full() && left > 0 => left = 0,
                 Some(Err(error)) if error.is_full() && returning && !looked_again => {
                     looked_again = true;
                     self.blocks.wait_for_returning();
@@ -108,6 +114,31 @@ impl Allocator {
                     self.log.give_up_snapshot();
                     self.log.checkpoint()?;
                 }
+            }
+        }
+    }
+
+    /// Frames that pages leave free, so that structures need not be put between them.
+    fn left_for_structures(&self) -> u64 {
+        let frames = self.shape().frames;
+        let grows = file_bytes(frames + LEFT_FOR_STRUCTURES) <= self.log.region().max_bytes();
+        if frames >= LEFT_FROM && grows && !self.blocks.is_tight() { LEFT_FOR_STRUCTURES } else { 0 }
+    }
+
+    /// Makes room for so many pages at once, and for the nodes of their map where no page comes between them. It is no
+    /// promise: where there are too few frames, the pages are taken as far as they go.
+    pub(crate) fn make_room(&self, pages: u64) -> Result {
+        let nodes = pages / WORDS_PER_FRAME + pages / WORDS_PER_FRAME / WORDS_PER_FRAME + 2;
+        loop {
+            let (mut groups, shape) = self.settled()?;
+            let missing = groups.missing(&self.log, shape, pages + nodes + LEFT_FOR_STRUCTURES)?;
+            if missing == 0 {
+                return groups.break_ahead(&self.log, shape, nodes);
+            }
+            drop(groups);
+            match self.more(shape, missing) {
+                Err(error) if error.is_full() => return Ok(()),
+                more => more?,
             }
         }
     }

@@ -76,6 +76,12 @@ impl Blocks {
         self.surplus.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the disk was found full, and has not had room since.
+    pub(super) fn is_tight(&self) -> bool {
+        // ORDERING: Relaxed: see `found_full`.
+        self.tight.load(Ordering::Relaxed)
+    }
+
     /// The disk had all the room that was asked for.
     pub(super) fn found_room(&self) {
         // ORDERING: Relaxed: see `found_full`.

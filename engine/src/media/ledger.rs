@@ -71,6 +71,11 @@ impl Ledger {
         self.allocator.allocate(n, Purpose::Pages(near), KEPT_FOR_FREEING)
     }
 
+    /// Grows the region at once where so many pages and their nodes need it, so that they can lie together.
+    pub fn make_room(&self, pages: u64) -> Result {
+        self.allocator.make_room(pages)
+    }
+
     /// As [`Self::allocate`], up to the last frame of the region: for what frees more than it takes.
     pub(super) fn allocate_to_free(&self, n: usize) -> Result<Vec<FrameNo>> {
         self.allocator.allocate(n, Purpose::Structures, 0)

@@ -5,7 +5,8 @@
 //!
 //! Frames for pages are taken in runs: behind the last one, else where a run is long enough. Frames for structures are
 //! taken from blocks that structures have broken, lowest first, and then from the lowest block that is whole: so they
-//! break few blocks, and bitmaps of groups that begin one after the other lie side by side.
+//! break few blocks, and bitmaps of groups that begin one after the other lie side by side. Pages come into blocks with
+//! structures only where nothing else is free: else the nodes of an object's map would lie between its pages.
 
 use super::bitmap::Group;
 use super::blocks;
@@ -33,6 +34,15 @@ pub(crate) enum Purpose {
     Pages(Option<FrameNo>),
     /// Nodes, records and tables.
     Structures,
+}
+
+/// Where frames are looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    /// Blocks without structures.
+    Unstructured,
+    /// Everywhere.
+    All,
 }
 
 #[derive(Debug, Default)]
@@ -124,23 +134,23 @@ impl Groups {
             Ok(frames) => frames,
             Err(missing) => return Ok(Err(missing + keep)),
         };
-        if frames.is_empty() || self.has_free(log, shape, keep)? {
+        let missing = if frames.is_empty() { 0 } else { self.missing(log, shape, keep)? };
+        if missing == 0 {
             return Ok(Ok(frames));
         }
-        let left = self.free;
         self.give(&frames);
-        Ok(Err(keep - left))
+        Ok(Err(missing))
     }
 
-    /// Whether `n` frames may be handed out; loads groups only as far as that takes.
-    fn has_free(&mut self, log: &Log, shape: Shape, n: u64) -> Result<bool> {
+    /// How many are missing until `n` frames may be handed out; loads groups only as far as that takes.
+    pub(super) fn missing(&mut self, log: &Log, shape: Shape, n: u64) -> Result<u64> {
         let mut unloaded = 0..shape.groups();
         while self.free < n && ((self.loaded.len() + self.full.len()) as u64) < shape.groups() {
             let known = |group: &u64| self.loaded.contains_key(group) || self.full.contains(group);
             let Some(group) = unloaded.find(|group| !known(group)) else { break };
             self.unless_full(log, shape, group)?;
         }
-        Ok(self.free >= n)
+        Ok(n.saturating_sub(self.free))
     }
 
     /// `n` frames, or how many are missing.
@@ -162,24 +172,19 @@ impl Groups {
                 None
             }
         };
-        while (frames.len() as u64) < n {
-            let Some(run) = self.best_run(log, shape, n - frames.len() as u64, near.take())? else { break };
-            self.take_run(run, &mut frames);
-            if n - frames.len() as u64 <= FEW {
-                break;
+        for part in [Part::Unstructured, Part::All] {
+            while (frames.len() as u64) < n {
+                let Some(run) = self.best_run(log, shape, n - frames.len() as u64, near, part)? else {
+                    break;
+                };
+                let goes_on = u64::from(run.1.end) == GROUP_FRAMES;
+                self.take_run(run, &mut frames);
+                near = frames.last().copied();
+                if n - frames.len() as u64 <= FEW && !goes_on {
+                    break;
+                }
             }
-        }
-        self.longest.extend(shape.groups());
-        while (frames.len() as u64) < n {
-            // Sweep: whatever is free, lowest first.
-            let Some(low) = self.longest.first(self.low, 1) else { break };
-            self.low = low;
-            let left = n - frames.len() as u64;
-            let Some(group) = self.unless_full(log, shape, low)? else { continue };
-            if let Some(frame) = group.first(0, 1) {
-                let run = group.extent(frame.start, left);
-                self.take_run((low, run), &mut frames);
-            }
+            self.sweep(log, shape, n, part, &mut frames)?;
         }
         let missing = n - frames.len() as u64;
         if missing > 0 {
@@ -189,44 +194,96 @@ impl Groups {
         Ok(Ok(frames))
     }
 
-    /// A run of `n` frames: behind `near`, else the first; else the longest of those known, if worth starting with.
+    /// Takes whatever is free, lowest first, until there are `n` frames.
+    fn sweep(&mut self, log: &Log, shape: Shape, n: u64, part: Part, frames: &mut Vec<FrameNo>) -> Result {
+        self.longest.extend(shape.groups());
+        let (mut from, mut tries) = (self.low, 0);
+        while (frames.len() as u64) < n && (part == Part::All || tries < GROUPS_TRIED) {
+            let Some(group) = self.longest.first(from, 1) else { break };
+            if part == Part::All {
+                self.low = group;
+            }
+            (from, tries) = (group, tries + 1);
+            let left = n - frames.len() as u64;
+            let Some(loaded) = self.unless_full(log, shape, group)? else { continue };
+            let run = loaded.first(0, 1).map(|frame| loaded.extent(frame.start, left));
+            match if part == Part::All { run } else { self.run_in(group, 0, 1, part) } {
+                Some(run) => self.take_run((group, run), frames),
+                None if part == Part::All => {}
+                None => from = group + 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// A run of `n` frames: behind `near`, else the first; else the longest of those known, if worth starting with. At the
+    /// end of a group what is free there, if that is behind `near`.
     fn best_run(
         &mut self,
         log: &Log,
         shape: Shape,
         n: u64,
         near: Option<FrameNo>,
+        part: Part,
     ) -> Result<Option<(u64, Range<u32>)>> {
         let wanted = u32::try_from(n).unwrap_or(u32::MAX).min(GROUP_FRAMES as u32);
         let behind = near.filter(|&near| shape.ordinary(near)).map(|near| u64::from(near.0) + 1);
         if let Some(behind) = behind.filter(|&behind| behind < shape.frames) {
             let (group, place) = (behind / GROUP_FRAMES, (behind % GROUP_FRAMES) as u32);
-            let run = self.unless_full(log, shape, group)?.and_then(|group| group.first(place, wanted));
-            if let Some(run) = run {
+            let last = self.unless_full(log, shape, group)?.map(|loaded| loaded.extent(place, n));
+            let last = last.filter(|run| !run.is_empty() && u64::from(run.end) == GROUP_FRAMES);
+            if let Some(run) = last.or_else(|| self.run_in(group, place, wanted, part)) {
                 return Ok(Some((group, run)));
             }
         }
         self.longest.extend(shape.groups());
-        let mut best = (0, 0);
+        let (mut best, mut from) = ((0, 0), self.low);
         for _ in 0..GROUPS_TRIED {
-            let Some(group) = self.longest.first(self.low, wanted) else {
+            let Some(group) = self.longest.first(from, wanted) else {
                 best = self.longest.greatest().unwrap_or(best);
                 break;
             };
             let Some(loaded) = self.unless_full(log, shape, group)? else { continue };
-            match loaded.first(0, wanted) {
-                Some(run) => return Ok(Some((group, run))),
-                // It was unknown.
-                None if loaded.longest() > best.1 => best = (group, loaded.longest()),
-                None => {}
+            let longest = loaded.longest();
+            if let Some(run) = self.run_in(group, 0, wanted, part) {
+                return Ok(Some((group, run)));
+            }
+            // It was unknown, or the run is in blocks with structures.
+            if longest > best.1 {
+                best = (group, longest);
+            }
+            if longest >= wanted {
+                from = group + 1;
             }
         }
         let (group, longest) = best;
         if longest == 0 || longest < wanted / 4 {
             return Ok(None);
         }
-        let run = self.group(log, shape, group)?.first(0, longest);
-        Ok(run.map(|run| (group, run)))
+        self.group(log, shape, group)?;
+        Ok(self.run_in(group, 0, longest.min(wanted), part).map(|run| (group, run)))
+    }
+
+    /// The first run of `wanted` frames of a loaded group, from `from` on, in this part of the region.
+    fn run_in(&self, group: u64, mut from: u32, wanted: u32, part: Part) -> Option<Range<u32>> {
+        let loaded = self.loaded.get(&group)?;
+        loop {
+            let run = loaded.first(from, wanted)?;
+            match self.last_structured(group, &run).filter(|_| part == Part::Unstructured) {
+                None => return Some(run),
+                Some(end) => from = end,
+            }
+        }
+    }
+
+    /// The end of the last block with structures that a run of a group touches.
+    fn last_structured(&self, group: u64, run: &Range<u32>) -> Option<u32> {
+        const BLOCK: u32 = FRAMES_PER_BLOCK as u32;
+        let first = group * (GROUP_FRAMES / FRAMES_PER_BLOCK);
+        let mut blocks = (run.start / BLOCK..run.end.div_ceil(BLOCK)).rev();
+        blocks
+            .find(|block| self.structured.contains(&(first + u64::from(*block))))
+            .map(|block| (block + 1) * BLOCK)
     }
 
     /// Takes up to `n` frames of blocks that structures have broken, lowest first, and then breaks the lowest whole ones.
@@ -261,6 +318,15 @@ impl Groups {
             }
             from = block + 1;
         }
+        Ok(())
+    }
+
+    /// Breaks whole blocks for structures now, so that `n` frames for them are free: pages that are taken next need not go
+    /// around them.
+    pub(super) fn break_ahead(&mut self, log: &Log, shape: Shape, n: u64) -> Result {
+        let mut frames = Vec::new();
+        self.take_for_structures(log, shape, n as usize, &mut frames)?;
+        self.give(&frames);
         Ok(())
     }
 
