@@ -30,12 +30,6 @@ pub(super) fn sync_end(file: BorrowedFd<'_>, end: Range<u64>) -> io::Result<()> 
     unsafe { write_through(file, ZEROS.as_ptr(), end.end - len as u64, len) }
 }
 
-/// Writes all the bytes to the page cache.
-pub(super) fn write(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<()> {
-    // SAFETY: bytes that are borrowed.
-    unsafe { write_all(file, bytes.as_ptr(), offset, bytes.len(), 0) }
-}
-
 /// Writes a few bytes, durably.
 pub(crate) fn write_and_sync(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(bytes, offset)?;
@@ -101,27 +95,12 @@ pub(super) unsafe fn write_through(
     offset: u64,
     len: usize,
 ) -> io::Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe { write_all(file, from, offset, len, libc::RWF_DSYNC) }
-}
-
-/// `pwritev2` of `len` bytes, again for what the kernel leaves.
-///
-/// # Safety
-/// As [`write_through`].
-unsafe fn write_all(
-    file: BorrowedFd<'_>,
-    from: *const u8,
-    offset: u64,
-    len: usize,
-    flags: libc::c_int,
-) -> io::Result<()> {
     let mut done = 0;
     while done < len {
         let rest = libc::iovec { iov_base: from.wrapping_add(done).cast_mut().cast(), iov_len: len - done };
         let at = (offset + done as u64) as libc::off_t;
         // SAFETY: the caller's promise; the descriptor is borrowed, hence open.
-        let n = unsafe { libc::pwritev2(file.as_raw_fd(), &raw const rest, 1, at, flags) };
+        let n = unsafe { libc::pwritev2(file.as_raw_fd(), &raw const rest, 1, at, libc::RWF_DSYNC) };
         match n {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             1.. => done += n as usize,

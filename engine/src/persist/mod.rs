@@ -152,17 +152,6 @@ impl Persist {
         });
     }
 
-    /// Stores bytes by a system call. The caller knows that the file system keeps calls and mappings in one cache, so the
-    /// mapping shows the bytes at once, as after [`Self::write`]. After an error any of them may be stored.
-    ///
-    /// # Durability
-    /// As [`Self::store`].
-    pub fn write_by_call(&self, file: BorrowedFd<'_>, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut written = Ok(());
-        self.recorded(offset, bytes, false, || written = file::write(file, bytes, offset));
-        written
-    }
-
     /// Stores bytes past the cache: whole lines by non-temporal stores, a partial first or last line by a store and a
     /// flush. From a few lines on, this is cheaper than storing and flushing.
     ///

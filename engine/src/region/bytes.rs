@@ -62,9 +62,6 @@ impl Memory {
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result {
         self.check(offset, bytes.len())?;
         self.prepare_store(offset, bytes.len())?;
-        if self.store_by_call(offset, bytes)? {
-            return Ok(());
-        }
         // SAFETY: mapped and writable; the caller keeps others out, as the type says.
         unsafe { self.persist.write(self.base(), offset, bytes) }
         Ok(())
@@ -78,9 +75,6 @@ impl Memory {
     pub fn write_nt(&self, offset: u64, bytes: &[u8]) -> Result {
         self.check(offset, bytes.len())?;
         self.prepare_store(offset, bytes.len())?;
-        if self.store_by_call(offset, bytes)? {
-            return Ok(());
-        }
         // SAFETY: mapped and writable; the caller keeps others out, as the type says.
         unsafe { self.persist.write_nt(self.base(), offset, bytes) }
         Ok(())
@@ -98,9 +92,6 @@ impl Memory {
             )));
         }
         self.prepare_store(offset, len)?;
-        if len == FRAME_SIZE && self.store_by_call(offset, &[0; FRAME_SIZE])? {
-            return Ok(());
-        }
         // SAFETY: mapped, writable, whole lines; the caller keeps others out, as the type says.
         unsafe { self.persist.zero_nt(self.base(), offset, len) }
         Ok(())

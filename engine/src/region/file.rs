@@ -1,10 +1,8 @@
 //! The region's file: its syncs and direct writes, which make stores durable where the stores alone do not.
 
-use super::claim::{self, Claim};
-use super::growth;
+use super::claim::Claim;
 use super::memory::Memory;
 use super::opening;
-use super::protected::Protected;
 use super::unsynced::Unsynced;
 use crate::error::{Error, Result};
 use crate::persist;
@@ -22,8 +20,6 @@ pub(super) struct Habits {
     pub cached: bool,
     /// They do not change the file's times.
     pub untimed: bool,
-    /// The first store to a page after a sync is a fault. A system call can store instead, and the mapping shows it at once.
-    pub faults: bool,
 }
 
 /// The state of a region's file. A region without a file has it too.
@@ -38,8 +34,6 @@ pub(super) struct FileState {
     stored: AtomicBool,
     /// Present for a file whose stores become durable by file syncs.
     unsynced: Option<Unsynced>,
-    /// Of a file whose pages are protected against stores after a sync.
-    protected: Option<Protected>,
 }
 
 impl FileState {
@@ -50,7 +44,6 @@ impl FileState {
             habits,
             stored: AtomicBool::new(false),
             unsynced: habits.cached.then(Unsynced::new),
-            protected: habits.faults.then(Protected::new),
         }
     }
 }
@@ -67,7 +60,6 @@ impl Memory {
         let file = self.descriptor()?;
         let sync = || {
             self.file.unsynced.iter().for_each(Unsynced::begin_round);
-            self.file.protected.iter().for_each(Protected::begin_round);
             self.persist.sync_file(file)
         };
         self.alone(format_args!("syncing"), sync)?;
@@ -174,46 +166,7 @@ impl Memory {
         let file = self.descriptor()?;
         // SAFETY: mapped from the file at the same offset; the caller keeps writers out, as the type says.
         let write = || unsafe { self.persist.write_through(file, self.base(), offset, len) };
-        self.alone(format_args!("writing {len} bytes at {offset:#x} to"), write)?;
-        self.file.protected.iter().for_each(|protected| protected.synced(offset, len));
-        Ok(())
-    }
-
-    /// Stores bytes by a system call if that is cheaper than a store through the mapping; false if the mapping is to be used.
-    /// The caller has checked the range, and keeps other threads out of it.
-    ///
-    /// # Errors
-    /// `Truncated` if the file is shorter than the region: the call would make it longer again, with zeros for what is lost.
-    /// An error of the medium poisons the region: any of the bytes may be stored.
-    #[inline]
-    pub(super) fn store_by_call(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
-        match &self.file.protected {
-            Some(protected) if protected.by_call(offset, bytes.len()) => self.call(offset, bytes),
-            _ => Ok(false),
-        }
-    }
-
-    #[inline(never)]
-    fn call(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
-        let Some(file) = self.descriptor()? else { return Ok(false) };
-        // A store through the mapping has no such limit, and beyond it a call is a signal.
-        if growth::check_file_limit(offset + bytes.len() as u64).is_err() {
-            return Ok(false);
-        }
-        let (expected, found) = (self.len(), claim::length(file).unwrap_or(u64::MAX));
-        if found < expected {
-            return Err(Error::Truncated { expected, found });
-        }
-        let stored = self.persist.write_by_call(file, offset, bytes);
-        match stored.as_ref().map_err(std::io::Error::raw_os_error) {
-            Ok(()) => Ok(true),
-            Err(Some(libc::EIO | libc::ENOSPC | libc::EDQUOT | libc::EROFS | libc::ESTALE)) => {
-                self.done(format_args!("storing {} bytes at {offset:#x} to", bytes.len()), stored)?;
-                Ok(true)
-            }
-            // No error of the medium: the mapping takes the bytes.
-            Err(_) => Ok(false),
-        }
+        self.alone(format_args!("writing {len} bytes at {offset:#x} to"), write)
     }
 
     /// Notes that bytes were stored through [`Region::address`](super::Region::address), or will be.

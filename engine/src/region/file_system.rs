@@ -78,22 +78,6 @@ impl FileSystem {
         Ok(Self::read(&unsafe { answer.assume_init() }))
     }
 
-    /// Whether each write to the file is a sync of it: by how it is mounted (`-o sync`), or by an attribute (`chattr +S`).
-    pub(super) fn syncs_each_write(file: BorrowedFd<'_>) -> bool {
-        /// `FS_IOC_GETFLAGS`: `_IOR('f', 1, long)`. The answer is an `int`; there is room for either.
-        const FLAGS: u64 = 0x8008_6601;
-        const SYNC: libc::c_long = 0x8;
-        let mut answer = MaybeUninit::<libc::statvfs>::zeroed();
-        // SAFETY: an open descriptor, and room for the answer.
-        let looked = unsafe { libc::fstatvfs(file.as_raw_fd(), answer.as_mut_ptr()) } == 0;
-        // SAFETY: zeroed before, filled in by the call if that succeeded.
-        let mounted = unsafe { answer.assume_init() };
-        let mut flags: libc::c_long = 0;
-        // SAFETY: an open descriptor, and room for the answer.
-        let told = unsafe { libc::ioctl(file.as_raw_fd(), FLAGS as _, &raw mut flags) } == 0;
-        (looked && mounted.f_flag & libc::ST_SYNCHRONOUS != 0) || (told && flags & SYNC != 0)
-    }
-
     /// The file system at `path`.
     pub(super) fn at(path: &Path) -> Result<Self> {
         let looking = || format!("looking at the file system of {path:?}");
@@ -135,12 +119,6 @@ impl FileSystem {
             UBIFS => Some("ubifs"),
             _ => None,
         }
-    }
-
-    /// Whether it protects a mapped page against stores once it has written the page, and keeps mappings and calls in one
-    /// cache, so that a mapping shows at once what a call stored.
-    pub(super) fn protects_what_it_wrote(self) -> bool {
-        matches!(self.magic, EXT4 | XFS | F2FS | BTRFS | OVERLAYFS)
     }
 
     /// Whether it shows the files of other file systems (an overlay).

@@ -32,7 +32,6 @@ mod options;
 mod orphans;
 mod overlay;
 mod probe;
-mod protected;
 mod reaper;
 mod source;
 mod sysfs;
@@ -55,7 +54,6 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::units::{Durability, FRAME_SIZE, FrameNo, MediumKind, Pfn, PfnRange};
 use file::Habits;
-use file_system::FileSystem;
 use mapping::Mapping;
 use options::REGION_MAX;
 use orphans::Orphans;
@@ -111,7 +109,7 @@ impl Region {
         let claim = backing.into_claim();
         // Memory gets its pages when it is touched, a device has all its blocks, and private stores need none.
         let stores = medium.path.is_none() || mapping.fixed() || !options.writable() || options.private;
-        let habits = habits(&medium, claim.as_ref(), options);
+        let habits = habits(&medium, options);
         let memory = Memory::new(mapping, claim, len, frames.start, persist, options, habits, name);
         memory.tell_beginning();
         let region = Arc::new(Self {
@@ -378,23 +376,14 @@ impl Region {
 }
 
 /// How the kernel treats stores to this medium.
-fn habits(medium: &source::Medium, claim: Option<&claim::Claim>, options: &RegionOptions) -> Habits {
+fn habits(medium: &source::Medium, options: &RegionOptions) -> Habits {
     let file = medium.path.is_some() && medium.kind != MediumKind::DevDax;
     // Whatever class an opening that only reads works with.
     let class = options.assume.unwrap_or(medium.protocol());
     // A file sync makes the kernel detect later stores anew. A file that is never synced keeps its times.
     let synced = class == Durability::Fdatasync && medium.protocol() == Durability::Fdatasync;
     let writes = !(options.read_only || options.private);
-    let one_cache = || {
-        let Some(file) = claim.and_then(|claim| claim.descriptor().ok()) else { return false };
-        FileSystem::of(file).is_ok_and(FileSystem::protects_what_it_wrote)
-            && !FileSystem::syncs_each_write(file)
-    };
-    Habits {
-        cached: file && class == Durability::Fdatasync,
-        untimed: file && writes && !synced,
-        faults: file && writes && class == Durability::Fdatasync && !cfg!(miri) && one_cache(),
-    }
+    Habits { cached: file && class == Durability::Fdatasync, untimed: file && writes && !synced }
 }
 
 /// Maps the source into its window and gives it its range of pfns. Both are made smaller where addresses are scarce,
