@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// As `Shared::hit`; whether there was a pin.
+    /// As `OpenObject::hit`; whether there was a pin.
     fn hit(&self) -> bool {
         let Some(pin) = self.lookaside.pin(self.page, |frame| self.try_pin(frame)) else { return false };
         // SAFETY: the pin keeps the frame from going to another owner, or loom reports it.
@@ -86,7 +86,7 @@ impl World {
         true
     }
 
-    /// As `Shared::cut`: forget, then detach.
+    /// As `OpenObject::cut`: forget, then detach.
     fn cut(&self, pages: std::ops::Range<u64>) {
         if mutant("detach_before_forget") {
             self.detach();

@@ -26,7 +26,7 @@ use crate::media::log::record::{ENTRY_BYTES, HEAD_BYTES, Sequence};
 use crate::media::rules::Rule;
 use crate::media::{BatchPart, Images};
 use crate::page::{Detached, Latched, PageRef};
-use crate::space::Owner;
+use crate::space::PageId;
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE, LINES_PER_FRAME, Lines, PageIndex};
@@ -257,7 +257,7 @@ impl<'b> Member<'b> {
 struct Page<'b> {
     latched: Latched,
     edit: Edit<'b>,
-    owner: Owner,
+    owner: PageId,
     /// Whether the batch allocates the frame. Then its old content is arbitrary.
     fresh: bool,
     /// Lines that are not durable, as far as is known.
@@ -330,7 +330,7 @@ struct Commit<'b> {
 struct Logged {
     latched: Latched,
     /// The page that a new frame holds.
-    owner: Option<Owner>,
+    owner: Option<PageId>,
 }
 
 impl Commit<'_> {
@@ -420,14 +420,14 @@ fn latch<'e>(
             wanted.push((
                 member.shared.pin_located_short(index, frame)?,
                 edit,
-                member.shared.owner(index),
+                member.shared.page_id(index),
                 false,
             ));
         }
         for &(index, frame) in &member.fresh {
             let edit = edits.remove(&index).unwrap_or_default();
             // It has no owner before it is linked.
-            wanted.push((engine.pages.pin_short(frame)?, edit, member.shared.owner(index), true));
+            wanted.push((engine.pages.pin_short(frame)?, edit, member.shared.page_id(index), true));
         }
     }
     wanted.sort_unstable_by_key(|(page, ..)| page.frame());

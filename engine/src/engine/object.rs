@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::lookup::Lookaside;
 use crate::media::{ObjectRecord, ObjectSlot};
 use crate::page::{PageRef, Pages, PinResult, Window};
-use crate::space::{Owner, PageSource, Place};
+use crate::space::{PageId, PageSource, Place};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::sync::{Mutex, RwLock};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// The greatest length of an object.
-pub(crate) const LEN_MAX: u64 = Owner::PAGES_MAX * PAGE;
+pub(crate) const LEN_MAX: u64 = PageId::PAGES_MAX * PAGE;
 /// The pages that one lookup adds to the known part of an object's first run: one leaf of its map.
 const RUN_STEP: usize = 512;
 /// Bytes of a page.
@@ -71,7 +71,7 @@ impl OpenObject {
             slot: record.slot,
             pages: Arc::clone(&engine.pages),
             window: engine.pages.window(),
-            lookaside: Lookaside::new(engine.pages.pfns().frames.min(Owner::PAGES_MAX) as usize),
+            lookaside: Lookaside::new(engine.pages.pfns().frames.min(PageId::PAGES_MAX) as usize),
             len: AtomicU64::new(record.size),
             page_count: AtomicU64::new(PageIndex::pages_for(record.size)),
             cuts: AtomicU64::new(0),
@@ -215,7 +215,7 @@ impl OpenObject {
     pub(super) fn frames_at_once(&self, pages: Range<u64>) -> Option<Vec<FrameNo>> {
         self.engine.ensure_whole().ok()?;
         let _steady = self.shape.try_read()?;
-        let end = pages.end.min(Owner::PAGES_MAX);
+        let end = pages.end.min(PageId::PAGES_MAX);
         let frames = self.locate_run(PageIndex(pages.start), end.saturating_sub(pages.start));
         Some(frames.ok()?.into_iter().flatten().collect())
     }
@@ -278,16 +278,16 @@ impl OpenObject {
         // it in the opposite order.
         fence(Ordering::SeqCst);
         self.engine.ledger.expect_page(frame)?;
-        let owner = self.owner(index);
-        if page.set_owner(owner) {
+        let id = self.page_id(index);
+        if page.set_owner(id) {
             return Ok(page);
         }
         let why = format!("frame {} holds page {} of object {}, and another page", frame.0, index.0, self.id);
         Err(Error::corrupt("object map", frame.offset(), why))
     }
 
-    pub(super) fn owner(&self, index: PageIndex) -> Owner {
-        Owner::new(self.id, index)
+    pub(super) fn page_id(&self, index: PageIndex) -> PageId {
+        PageId::new(self.id, index)
     }
 
     /// Copies page by page.

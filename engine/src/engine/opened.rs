@@ -2,7 +2,7 @@
 
 use super::object::OpenObject;
 use crate::media::ObjectSlot;
-use crate::space::Owner;
+use crate::space::PageId;
 use crate::sync::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -47,8 +47,8 @@ impl OpenObjects {
     }
 
     /// The open object to which this page may belong.
-    pub(super) fn owner_of(&self, page: Owner) -> Option<ObjectSlot> {
-        let owns = |id| Owner::new(id, page.index()) == page;
+    pub(super) fn owner_of(&self, page: PageId) -> Option<ObjectSlot> {
+        let owns = |id| PageId::new(id, page.index()) == page;
         self.by_slot.lock().iter().find(|(_, open)| owns(open.0)).map(|(slot, _)| *slot)
     }
 }

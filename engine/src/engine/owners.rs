@@ -4,7 +4,7 @@ use super::Engine;
 use crate::error::{Error, Result};
 use crate::lookup::Hint;
 use crate::media::ObjectSlot;
-use crate::space::{Owner, SpaceManager};
+use crate::space::{PageId, SpaceManager};
 use crate::units::{FrameNo, PageIndex};
 
 /// Pages per batch.
@@ -13,7 +13,7 @@ const BATCH: usize = 512;
 /// Called while roles cannot change, except [`learn_owners`](SpaceManager::learn_owners). So nothing here may take an
 /// object's locks, which come earlier in the lock order, nor become an object's last holder, whose drop changes roles.
 impl SpaceManager for Engine {
-    fn map(&self, page: Owner) -> Result<Option<FrameNo>> {
+    fn map(&self, page: PageId) -> Result<Option<FrameNo>> {
         match self.open.owner_of(page) {
             Some(slot) => self.ledger.map(slot, page.index()),
             None => Ok(None),
@@ -29,7 +29,7 @@ impl SpaceManager for Engine {
         self.log.images().last(std::iter::once(frame)).is_some()
     }
 
-    fn owners(&self, frames: &[FrameNo]) -> Result<Option<Vec<Option<Owner>>>> {
+    fn owners(&self, frames: &[FrameNo]) -> Result<Option<Vec<Option<PageId>>>> {
         let Some(hints) = self.reverse.get(frames) else { return Ok(None) };
         let confirmed = hints.into_iter().zip(frames).map(|(hint, frame)| match hint {
             Some(hint) => self.confirm(hint, *frame),
@@ -59,14 +59,14 @@ impl SpaceManager for Engine {
 
 impl Engine {
     /// The page of a hint, if the frame still holds it.
-    fn confirm(&self, (slot, index): Hint, frame: FrameNo) -> Result<Option<Owner>> {
+    fn confirm(&self, (slot, index): Hint, frame: FrameNo) -> Result<Option<PageId>> {
         // The object may be gone, and its slot another's.
         let Some((id, _)) = self.ledger.resident(slot)? else { return Ok(None) };
         if self.ledger.map(slot, index)? != Some(frame) {
             return Ok(None);
         }
         self.ledger.met_page(frame)?;
-        Ok(Some(Owner::new(id, index)))
+        Ok(Some(PageId::new(id, index)))
     }
 
     /// Walks the named objects, and then the nameless ones: an object that loses its name meanwhile is among these or those.
@@ -85,7 +85,7 @@ impl Engine {
                 // Roles are kept, so the slot is not freed and its frame holds records.
                 let _steady = self.pages.steady();
                 match self.ledger.resident(slot)? {
-                    Some(_) => self.ledger.mapped(slot, from..PageIndex(Owner::PAGES_MAX), BATCH)?,
+                    Some(_) => self.ledger.mapped(slot, from..PageIndex(PageId::PAGES_MAX), BATCH)?,
                     None => return Ok(()),
                 }
             };

@@ -50,7 +50,7 @@ pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
         return Ok(true);
     }
     // ORDERING: SeqCst: a thread that pins a frame first counts the pin and then looks at the frame's use
-    // (`Shared::pin_located`); a thread that takes it has stated the use and now looks at the pins. One of the two sees
+    // (`OpenObject::pin_located`); a thread that takes it has stated the use and now looks at the pins. One of the two sees
     // the other.
     fence(Ordering::SeqCst);
     let (table, pfn) = (FrameTable::global(), log.region().pfn(frame));

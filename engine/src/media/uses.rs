@@ -170,7 +170,7 @@ impl Uses {
         let words = group.get_or_init(|| (0..GROUP_FRAMES / PER_WORD).map(|_| AtomicU64::new(0)).collect());
         // ORDERING: Acquire, and AcqRel below: a thread that finds a use has what was done before it was stated behind
         // it. A use and a pin's count are two words, of which one thread states the first and then looks at the second,
-        // and another one the other way round: the fences in `claim::claim` and `Shared::pin_located` order them.
+        // and another one the other way round: the fences in `claim::claim` and `OpenObject::pin_located` order them.
         let mut seen = words[word].load(Ordering::Acquire);
         loop {
             let old = Use::of(seen >> shift & BITS);

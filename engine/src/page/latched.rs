@@ -3,7 +3,7 @@
 
 use super::pin::PageRef;
 use crate::error::{Error, Result};
-use crate::space::Owner;
+use crate::space::PageId;
 use crate::units::{FRAME_SIZE, FrameNo, Lines};
 
 /// A pin and its exclusive latch.
@@ -54,7 +54,7 @@ impl Latched {
     }
 
     /// Notes which page the frame holds from now on.
-    pub(crate) fn set_owner(&self, owner: Owner) {
+    pub(crate) fn set_owner(&self, owner: PageId) {
         // No other owner can be noted, because the frame was given to the batch.
         let _ = self.page.set_owner(owner);
     }

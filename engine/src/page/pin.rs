@@ -4,7 +4,7 @@ use super::pages::Pages;
 use crate::error::Result;
 use crate::frame::{Descriptor, FrameTable, Pinned, Snapshot};
 use crate::region::last_put;
-use crate::space::Owner;
+use crate::space::PageId;
 use crate::units::{FrameNo, PageIndex, Pfn};
 use std::fmt;
 use std::ptr::NonNull;
@@ -139,7 +139,7 @@ impl PageRef {
     }
 
     /// The page that the frame holds, if it is known.
-    pub(super) fn owner(&self) -> Option<Owner> {
+    pub(super) fn owner(&self) -> Option<PageId> {
         owner(self.pfn(), FrameTable::global().peek(self.pfn()))
     }
 
@@ -147,7 +147,7 @@ impl PageRef {
     /// the page after the pin.
     #[inline]
     #[must_use]
-    pub(crate) fn set_owner(&self, owner: Owner) -> bool {
+    pub(crate) fn set_owner(&self, owner: PageId) -> bool {
         let unknown = self.pinned().set_owner_if_unset(owner.word());
         unknown || FrameTable::global().owner(self.pfn()) == owner.word()
     }
@@ -173,8 +173,8 @@ impl PageInfo {
 }
 
 /// The page that a frame holds, if it is known; a frame that was cut off holds none.
-fn owner(pfn: Pfn, now: Option<Snapshot>) -> Option<Owner> {
-    now.filter(|now| !now.orphan()).and_then(|_| Owner::of_word(FrameTable::global().owner(pfn)))
+fn owner(pfn: Pfn, now: Option<Snapshot>) -> Option<PageId> {
+    now.filter(|now| !now.orphan()).and_then(|_| PageId::of_word(FrameTable::global().owner(pfn)))
 }
 
 /// The rest of a drop that needs more than the subtraction.

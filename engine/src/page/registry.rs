@@ -5,7 +5,7 @@ use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
 use crate::frame::FrameTable;
 use crate::region::tenant_at;
-use crate::space::{Owner, SpaceManager};
+use crate::space::{PageId, SpaceManager};
 use crate::units::{FRAME_SIZE, FrameNo, Pfn, PfnRange};
 use std::sync::Arc;
 
@@ -107,7 +107,7 @@ impl Pages {
         }
     }
 
-    fn pin_owned(&self, frame: FrameNo, owner: Option<Owner>) -> Result<PageRef> {
+    fn pin_owned(&self, frame: FrameNo, owner: Option<PageId>) -> Result<PageRef> {
         let Some(owner) = owner else {
             let why = format!("frame {} holds no page of an object: it is free or metadata", self.pfn(frame));
             return Err(Error::Invalid(why));

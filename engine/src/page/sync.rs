@@ -4,7 +4,7 @@ use super::dirty::DirtMap;
 use super::pages::Pages;
 use crate::error::Result;
 use crate::frame::FrameTable;
-use crate::space::Owner;
+use crate::space::PageId;
 use crate::units::{FrameNo, Lines, PageIndex};
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub(crate) struct Dirt {
 
 impl Pages {
     /// Notes that `frame` has become dirty, through a writer that knows it as `owner`'s.
-    pub(super) fn note_dirty(&self, owner: Option<Owner>, frame: FrameNo) {
+    pub(super) fn note_dirty(&self, owner: Option<PageId>, frame: FrameNo) {
         if let Some(map) = &self.dirty {
             map.note(number(owner), frame);
         }
@@ -29,7 +29,7 @@ impl Pages {
         let object = number_of(object);
         self.take(|map| {
             map.take(object, |frame| {
-                let owner = Owner::of_word(FrameTable::global().dirty_owner(self.pfn(frame))?);
+                let owner = PageId::of_word(FrameTable::global().dirty_owner(self.pfn(frame))?);
                 let wanted = owner.is_some_and(|o| o.object() == object && pages.contains(&o.index().0));
                 (!wanted).then(|| number(owner))
             })
@@ -69,13 +69,13 @@ impl Pages {
 }
 
 /// An owner's object, as the map knows it.
-fn number(owner: Option<Owner>) -> u32 {
-    owner.map_or(DirtMap::UNKNOWN, Owner::object)
+fn number(owner: Option<PageId>) -> u32 {
+    owner.map_or(DirtMap::UNKNOWN, PageId::object)
 }
 
 /// An object, as the map knows it.
 fn number_of(object: u64) -> u32 {
-    Owner::new(object, PageIndex(0)).object()
+    PageId::new(object, PageIndex(0)).object()
 }
 
 impl Dirt {

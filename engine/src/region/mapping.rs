@@ -6,7 +6,7 @@ use super::covered::Covered;
 use super::options::RegionOptions;
 use super::overlay::Overlay;
 use super::probe::SYNCHRONOUS;
-use super::source::{Backing, Opened};
+use super::source::{Bytes, Opened};
 use crate::error::{Error, Result};
 use crate::sync::fork;
 use crate::units::{Durability, FRAME_SIZE};
@@ -43,8 +43,8 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps what was opened into a window of `window` bytes, a multiple of [`BLOCK`].
     pub(super) fn new(opened: &Opened, window: u64, options: &RegionOptions) -> Result<Self> {
-        let mut mapping = match &opened.backing {
-            Backing::File(claim) => {
+        let mut mapping = match &opened.bytes {
+            Bytes::File(claim) => {
                 let mapping = Self::reserve(window as usize, BLOCK)?;
                 // By the medium's own class too, not only by the assumed one: the kernel refuses `MAP_SYNC` for any
                 // other medium.
@@ -63,7 +63,7 @@ impl Mapping {
                 )?;
                 mapping
             }
-            Backing::Device { claim, align } => {
+            Bytes::Device { claim, align } => {
                 let mut mapping = Self::reserve(window as usize, BLOCK.max(*align))?;
                 let writable = options.writable() && !options.private;
                 mapping.cover(opened.len as usize, writable, SYNCHRONOUS, claim.descriptor()?.as_raw_fd())?;
@@ -71,7 +71,7 @@ impl Mapping {
                 mapping.overlay = options.private.then(|| Overlay::new(*align));
                 mapping
             }
-            Backing::Image(bytes) => {
+            Bytes::Image(bytes) => {
                 let mapping = Self::reserve(window as usize, BLOCK)?;
                 // SAFETY: the new window, which no other thread knows.
                 unsafe { addresses::open(mapping.base, mapping.window, true) }?;
@@ -125,7 +125,7 @@ impl Mapping {
 
     /// Covers the file's holes where a load from one would allocate a page: see `covered`.
     fn cover_holes(&mut self, opened: &Opened, options: &RegionOptions) -> Result {
-        if let (Backing::File(claim), Some(_)) = (&opened.backing, &opened.medium.path) {
+        if let (Bytes::File(claim), Some(_)) = (&opened.bytes, &opened.medium.path) {
             let len = opened.len.min(self.window as u64);
             // SAFETY: the window is ours and new, and the file's bytes are mapped there.
             self.covered = unsafe { Covered::over(self.base, len, claim.descriptor()?, options.private) }?;

@@ -57,7 +57,7 @@ use file::Habits;
 use mapping::Mapping;
 use options::REGION_MAX;
 use orphans::Orphans;
-use source::Backing;
+use source::Bytes;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -98,15 +98,15 @@ impl Region {
         reaper::reap();
         let opened = source::open(source, options)?;
         let (mapping, frames) = place(&opened, options)?;
-        let source::Opened { medium, class, len, backing } = opened;
-        let limited_by_addresses = matches!(backing, Backing::File(_)) && options.max_bytes.is_none();
+        let source::Opened { medium, class, len, bytes } = opened;
+        let limited_by_addresses = matches!(bytes, Bytes::File(_)) && options.max_bytes.is_none();
         let room = if mapping.fixed() { len } else { mapping.window() };
         let limit = options.max_bytes.unwrap_or(u64::MAX).min(room);
         let as_it_is = options.assume.is_none() && !options.private;
         let protocol = if as_it_is { medium.protocol() } else { class };
         let persist = Persist::new(protocol, medium.caches_survive, options.recorder.clone());
         let name = medium.path.as_deref().map_or_else(|| MEMORY.to_owned(), |path| format!("{path:?}"));
-        let claim = backing.into_claim();
+        let claim = bytes.into_claim();
         // Memory gets its pages when it is touched, a device has all its blocks, and private stores need none.
         let stores = medium.path.is_none() || mapping.fixed() || !options.writable() || options.private;
         let habits = habits(&medium, options);
@@ -390,10 +390,10 @@ fn habits(medium: &source::Medium, options: &RegionOptions) -> Habits {
 /// and then smaller again, to leave some for others. A region that outgrows its window gets an error.
 fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, PfnRange)> {
     let len = opened.len;
-    let mut window = match &opened.backing {
-        Backing::Device { .. } => len.next_multiple_of(mapping::BLOCK),
-        Backing::File(_) => options.window(len, false)?,
-        Backing::Image(_) => options.window(len, true)?,
+    let mut window = match &opened.bytes {
+        Bytes::Device { .. } => len.next_multiple_of(mapping::BLOCK),
+        Bytes::File(_) => options.window(len, false)?,
+        Bytes::Image(_) => options.window(len, true)?,
     };
     let table = FrameTable::global();
     // Whole blocks, as windows are: otherwise the smallest window would still seem too wide.

@@ -46,11 +46,11 @@ pub(super) struct Opened {
     /// The class to work with.
     pub class: Durability,
     pub len: u64,
-    pub backing: Backing,
+    pub bytes: Bytes,
 }
 
 /// Where the bytes are.
-pub(super) enum Backing {
+pub(super) enum Bytes {
     File(Claim),
     /// A device, mapped in multiples of `align`.
     Device {
@@ -60,7 +60,7 @@ pub(super) enum Backing {
     Image(Vec<u8>),
 }
 
-impl Backing {
+impl Bytes {
     /// The claim, if there is one.
     pub(super) fn claim(&self) -> Option<&Claim> {
         match self {
@@ -80,34 +80,34 @@ impl Backing {
 
 /// Opens and claims a source, and determines its class.
 pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
-    let (path, probe, backing) = match source {
+    let (path, probe, bytes) = match source {
         Source::File { path } => {
             let (claim, probe) = open_path(&path, options)?;
-            let backing = match probe.geometry {
-                Some(geometry) => Backing::Device { claim, align: geometry.align },
-                None => Backing::File(claim),
+            let bytes = match probe.geometry {
+                Some(geometry) => Bytes::Device { claim, align: geometry.align },
+                None => Bytes::File(claim),
             };
-            (Some(path), probe, backing)
+            (Some(path), probe, bytes)
         }
         // Miri cannot map files.
         Source::Memory { bytes } if cfg!(miri) => {
-            (None, Probe::memory(), Backing::Image(vec![0; bytes as usize]))
+            (None, Probe::memory(), Bytes::Image(vec![0; bytes as usize]))
         }
         Source::Memory { bytes } => {
             let claim =
                 Claim::take(memfd(bytes)?, Path::new("memory"), options.writable(), options.wait, false)?;
-            (None, Probe::memory(), Backing::File(claim))
+            (None, Probe::memory(), Bytes::File(claim))
         }
-        Source::Image(bytes) => (None, Probe::memory(), Backing::Image(bytes)),
+        Source::Image(bytes) => (None, Probe::memory(), Bytes::Image(bytes)),
     };
     let class = effective(path.as_deref(), probe.class, options)?;
     let look = |claim: &Claim| {
         let looking = |error| Error::io("looking at the region's file", error);
         claim::metadata(claim.descriptor()?).map_err(looking)
     };
-    let found = backing.claim().map(look).transpose()?;
-    let len = match (&backing, probe.geometry, &found) {
-        (Backing::Image(bytes), ..) => bytes.len() as u64,
+    let found = bytes.claim().map(look).transpose()?;
+    let len = match (&bytes, probe.geometry, &found) {
+        (Bytes::Image(bytes), ..) => bytes.len() as u64,
         (_, Some(geometry), _) => geometry.size.min(REGION_MAX),
         (_, None, found) => found.as_ref().map_or(0, std::fs::Metadata::len),
     };
@@ -122,7 +122,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
             )
         })?;
     }
-    let identity = match (options.identity, backing.claim(), &found) {
+    let identity = match (options.identity, bytes.claim(), &found) {
         (Some(identity), ..) => identity,
         (None, _, Some(found)) if probe.geometry.is_some() => Identity::of_device(found.rdev()),
         (None, Some(claim), _) => Identity::of(claim.descriptor()?)?,
@@ -144,7 +144,7 @@ pub(super) fn open(source: Source, options: &RegionOptions) -> Result<Opened> {
         identity,
         file: found.map(|found| (found.dev(), found.ino())),
     };
-    Ok(Opened { medium, class, len, backing })
+    Ok(Opened { medium, class, len, bytes })
 }
 
 /// The class to work with: the medium's or the assumed one; an error if it is weaker than required.

@@ -9,10 +9,10 @@
 //! - A pin by frame number or address is made only after the manager has vouched for the frame.
 #![forbid(unsafe_code)]
 
-mod owner;
+mod page_id;
 mod source;
 
-pub use owner::Owner;
+pub use page_id::PageId;
 pub(crate) use source::{PageSource, Place};
 
 use crate::error::Result;
@@ -21,7 +21,7 @@ use crate::units::FrameNo;
 /// What pins must ask the space manager.
 pub trait SpaceManager: Send + Sync {
     /// The frame that holds this page now; `None` for a hole, and for a page of an object that is not open.
-    fn map(&self, page: Owner) -> Result<Option<FrameNo>>;
+    fn map(&self, page: PageId) -> Result<Option<FrameNo>>;
 
     /// Before the first store of an opening: gives everything in use its own blocks, and admits stores.
     fn prepare(&self) -> Result;
@@ -32,7 +32,7 @@ pub trait SpaceManager: Send + Sync {
 
     /// The page of each frame; `None` for free frames, metadata, and pages that were cut off. `None` for all of them if
     /// [`learn_owners`](Self::learn_owners) has to find it out first.
-    fn owners(&self, frames: &[FrameNo]) -> Result<Option<Vec<Option<Owner>>>>;
+    fn owners(&self, frames: &[FrameNo]) -> Result<Option<Vec<Option<PageId>>>>;
 
     /// Finds out which pages frames hold. It may take long, so the caller keeps no role from changing meanwhile.
     fn learn_owners(&self) -> Result;

@@ -13,12 +13,12 @@ const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 /// means "unknown". It keeps only the low 28 bits of an object's number, so two objects may look alike after 2^28
 /// creations. A sync of one then flushes the other's dirty lines too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct Owner {
+pub struct PageId {
     object: u32,
     index: u64,
 }
 
-impl Owner {
+impl PageId {
     /// Maximum number of pages of an object.
     pub const PAGES_MAX: u64 = 1 << INDEX_BITS;
 
@@ -60,16 +60,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_owner_survives_its_word(object in 1..OBJECT_MASK, index in 0..=INDEX_MASK) {
-            let owner = Owner::new(object, PageIndex(index));
-            prop_assert_eq!(Owner::of_word(owner.word()), Some(owner));
+        fn a_page_survives_its_word(object in 1..OBJECT_MASK, index in 0..=INDEX_MASK) {
+            let page = PageId::new(object, PageIndex(index));
+            prop_assert_eq!(PageId::of_word(page.word()), Some(page));
         }
     }
 
     #[test]
-    fn unknown_and_shared_are_no_owner() {
-        assert_eq!(Owner::of_word(0), None);
-        assert_eq!(Owner::of_word(7), None);
-        assert_eq!(Owner::of_word(u64::MAX), None);
+    fn unknown_and_shared_words_name_no_page() {
+        assert_eq!(PageId::of_word(0), None);
+        assert_eq!(PageId::of_word(7), None);
+        assert_eq!(PageId::of_word(u64::MAX), None);
     }
 }
