@@ -17,10 +17,10 @@
 //! A kept range may stay locked for seconds. A batch that meets one gives back everything it holds, waits without
 //! holding anything, and begins again.
 
-use super::Engine;
 use super::object::{Layout, OpenObject, PAGE, Tail};
 use super::stage::{Stage, listed, room};
 use super::write::{CHUNK_PAGES, pieces};
+use super::{Change, Engine};
 use crate::error::{Error, Result};
 use crate::media::log::record::{ENTRY_BYTES, HEAD_BYTES, Sequence};
 use crate::media::rules::Rule;
@@ -49,24 +49,29 @@ const RETREATS: u32 = 16;
 ///
 /// # Durability
 /// Durable on return.
-pub(crate) fn commit(engine: &Arc<Engine>, targets: &mut [Target]) -> Result {
+pub(crate) fn commit(engine: &Arc<Engine>, change: &Change<'_>, targets: &mut [Target]) -> Result {
     for _ in 0..RETREATS {
-        match commit_unless(engine, targets, Latched::take_unless_kept)? {
+        match commit_unless(engine, change, targets, Latched::take_unless_kept)? {
             None => return Ok(()),
             Some(kept) => kept.wait_for_keepers()?,
         }
     }
-    commit_unless(engine, targets, |page| Latched::take(page).map(Ok)).map(drop)
+    commit_unless(engine, change, targets, |page| Latched::take(page).map(Ok)).map(drop)
 }
 
 /// Commits the batch, or returns the page whose latch was refused: then nothing has changed.
 ///
 /// # Durability
 /// Durable if it returns `None`.
-fn commit_unless(engine: &Arc<Engine>, targets: &mut [Target], take: Take) -> Result<Option<PageRef>> {
+fn commit_unless(
+    engine: &Arc<Engine>,
+    change: &Change<'_>,
+    targets: &mut [Target],
+    take: Take,
+) -> Result<Option<PageRef>> {
     let objects: Vec<_> = targets.iter().map(|target| Arc::clone(&target.shared)).collect();
-    let members = objects.iter().map(Member::new).collect();
-    let mut commit = Commit { engine, members, payload: Vec::new(), appended: false };
+    let members = objects.iter().map(|object| Member::new(change, object)).collect();
+    let mut commit = Commit { engine, change, members, payload: Vec::new(), appended: false };
     let (pages, sequence) = match commit.append(targets, take)? {
         Ok(appended) => appended,
         Err(refused) => return Ok(Some(refused)),
@@ -125,6 +130,7 @@ impl Edit<'_> {
 
 /// An object of a batch that is being committed.
 struct Member<'b> {
+    change: &'b Change<'b>,
     shared: &'b Arc<OpenObject>,
     layout: Option<MutexGuard<'b, Layout>>,
     /// The new length, if the object grows.
@@ -142,9 +148,9 @@ type Edits<'e> = BTreeMap<PageIndex, Edit<'e>>;
 
 impl<'b> Member<'b> {
     /// Waits for the object's layout: from here on no other thread cuts it, grows it or changes its map.
-    fn new(shared: &'b Arc<OpenObject>) -> Self {
+    fn new(change: &'b Change<'b>, shared: &'b Arc<OpenObject>) -> Self {
         let layout = Some(shared.layout.lock());
-        Self { shared, layout, len: None, found: Vec::new(), fresh: Vec::new(), ahead: Vec::new() }
+        Self { change, shared, layout, len: None, found: Vec::new(), fresh: Vec::new(), ahead: Vec::new() }
     }
 
     /// Splits what is staged into pages.
@@ -162,7 +168,7 @@ impl<'b> Member<'b> {
     fn locate(&mut self, edits: &mut Edits<'_>) -> Result {
         if let (Some(_), Some(layout)) = (self.len, self.layout.as_deref_mut()) {
             if layout.tail == Tail::Unknown {
-                self.shared.finish_former_life(layout)?;
+                self.shared.finish_former_life(self.change, layout)?;
             }
             let (old, rules) = (self.shared.len(), self.shared.engine.rules);
             let (index, from) = (PageIndex::of_byte(old), (old % PAGE) as usize);
@@ -180,7 +186,7 @@ impl<'b> Member<'b> {
         for run in indexes.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(CHUNK_PAGES as usize)) {
             let first = PageIndex(run[0]);
             let frames = self.shared.locate_run(first, run.len() as u64)?;
-            self.fresh.extend(self.shared.take_frames(first, &frames)?);
+            self.fresh.extend(self.shared.take_frames(self.change, first, &frames)?);
             let found = frames.iter().enumerate();
             self.found.extend(
                 found.filter_map(|(n, frame)| frame.map(|frame| (PageIndex(first.0 + n as u64), frame))),
@@ -203,7 +209,7 @@ impl<'b> Member<'b> {
             // Noted before they are linked: a link takes several records, and the first ones stay when a later one
             // fails.
             self.ahead.extend(now.iter().map(|f| f.0.0).filter(|&page| page >= inside));
-            self.shared.link(layout, &now, None)?;
+            self.shared.link(self.change, layout, &now, None)?;
             self.shared.remember_all(&now);
             self.shared.engine.between_steps()?;
             self.found.extend(now);
@@ -226,7 +232,7 @@ impl<'b> Member<'b> {
     /// with new descriptors. A frame that another thread is looking at by its number goes back a little later.
     fn give_back(&mut self) {
         if let Some(layout) = self.layout.as_deref_mut() {
-            if self.shared.take_back(&self.ahead).is_err() {
+            if self.shared.take_back(self.change, &self.ahead).is_err() {
                 // The next growth of the object removes what is left of them.
                 layout.tail = Tail::Unknown;
             }
@@ -319,6 +325,7 @@ impl Page<'_> {
 /// A batch that is being committed.
 struct Commit<'b> {
     engine: &'b Arc<Engine>,
+    change: &'b Change<'b>,
     members: Vec<Member<'b>>,
     /// Frames taken for the payload and not yet named by a record.
     payload: Vec<FrameNo>,
@@ -338,10 +345,10 @@ impl Commit<'_> {
     fn append(&mut self, targets: &[Target], take: Take) -> Result<Unless<(Vec<Logged>, Sequence)>> {
         let mut edits: Vec<_> = self.members.iter_mut().zip(targets).map(|(m, t)| m.edits(t)).collect();
         self.members.iter_mut().zip(&mut edits).try_for_each(|(member, edits)| member.locate(edits))?;
-        let (engine, ledger) = (self.engine, &self.engine.ledger);
+        let (engine, change) = (self.engine, self.change);
         let mut parts: Vec<_> = self.members.iter().map(Member::part).collect();
         let growing = parts.iter().filter(|part| part.size.is_some()).count() as u64;
-        let limit = ledger.batch_growing_max();
+        let limit = change.batch_growing_max();
         if growing > limit {
             return Err(Error::OutOfRange {
                 what: "objects that one batch lets grow",
@@ -350,7 +357,7 @@ impl Commit<'_> {
             });
         }
         let fresh: usize = parts.iter().map(|part| part.links.len()).sum();
-        if ledger.batch_room(&parts, fresh)?.is_none() {
+        if change.batch_room(&parts, fresh)?.is_none() {
             self.members.iter_mut().try_for_each(Member::link_ahead)?;
             parts = self.members.iter().map(Member::part).collect();
         }
@@ -359,16 +366,16 @@ impl Commit<'_> {
             Err(refused) => return Ok(Err(refused)),
         };
         compare(engine, &mut pages);
-        let images = images(engine, &parts, &pages, &mut self.payload)?;
+        let images = images(engine, change, &parts, &pages, &mut self.payload)?;
         let zeros = listed(pages.iter().filter(|p| p.zeroed()).map(|p| p.latched.frame()))?;
         let touched = pages.iter().filter(|p| p.fresh || !p.logged.is_empty());
         let data = listed(touched.map(|p| p.latched.frame()))?;
         let mut all_logged = room(pages.len())?;
         let links =
             || parts.iter().map(|part| (part.slot, &part.links[..])).filter(|part| !part.1.is_empty());
-        let sequence = engine.linking(links, || ledger.append_batch(&parts, &zeros, images, &data))?;
+        let sequence = engine.linking(links, || change.append_batch(&parts, &zeros, images, &data))?;
         self.appended = true;
-        ledger.retire_payload(sequence, std::mem::take(&mut self.payload));
+        change.retire_payload(sequence, std::mem::take(&mut self.payload));
         let logged =
             |page: Page<'_>| Logged { latched: page.latched, owner: Some(page.owner).filter(|_| page.fresh) };
         all_logged.extend(pages.into_iter().map(logged));
@@ -481,13 +488,13 @@ fn compare(engine: &Engine, pages: &mut [Page<'_>]) {
 /// What the record carries: the lines, or the place of the lines.
 fn images(
     engine: &Engine,
+    change: &Change<'_>,
     parts: &[BatchPart],
     pages: &[Page<'_>],
     payload: &mut Vec<FrameNo>,
 ) -> Result<Images> {
-    let ledger = &engine.ledger;
     let zeros = pages.iter().filter(|page| page.zeroed()).count();
-    let room = ledger.batch_room(parts, zeros)?.unwrap_or(0) as usize;
+    let room = change.batch_room(parts, zeros)?.unwrap_or(0) as usize;
     let bytes = pages.iter().map(Page::bytes).sum();
     if bytes <= room {
         let mut lines = Vec::new();
@@ -500,8 +507,8 @@ fn images(
         return Ok(Images::Inline(lines));
     }
     engine.ensure_whole()?;
-    *payload = ledger.payload_frames(bytes, room as u64 / ENTRY_BYTES)?;
-    let mut writer = ledger.payload(payload);
+    *payload = change.payload_frames(bytes, room as u64 / ENTRY_BYTES)?;
+    let mut writer = change.payload(payload);
     pages.iter().try_for_each(|page| page.images(|at, bytes| writer.push(at, bytes)))?;
     Ok(Images::Payload(writer.finish()?))
 }

@@ -2,28 +2,28 @@
 //! frames.
 
 use crate::error::Result;
-use crate::media::{Ledger, ObjectSlot};
+use crate::media::{ObjectSlot, Structures};
 use crate::space::{PageSource, Place};
 use crate::units::{FrameNo, PageIndex};
 
 /// An object's map.
 pub(super) struct Map<'e> {
-    pub(super) ledger: &'e Ledger,
+    pub(super) structures: &'e Structures,
     pub(super) slot: ObjectSlot,
 }
 
 impl PageSource for Map<'_> {
     fn place(&self, page: PageIndex) -> Result<Place> {
-        self.ledger.map(self.slot, page).map(place)
+        self.structures.map(self.slot, page).map(place)
     }
 
     fn places(&self, first: PageIndex, count: usize) -> Result<Vec<Place>> {
-        let found = self.ledger.map_range(self.slot, first, count)?;
+        let found = self.structures.map_range(self.slot, first, count)?;
         Ok(found.into_iter().map(place).collect())
     }
 
     fn meet(&self, frame: FrameNo) -> Result {
-        self.ledger.met_page(frame)
+        self.structures.met_page(frame)
     }
 }
 

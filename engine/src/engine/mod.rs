@@ -4,6 +4,7 @@
 //! The level above decides which objects are open, under the lock of the names; here they are found by their slots.
 #![forbid(unsafe_code)]
 
+mod change;
 mod close;
 mod commit;
 mod flush;
@@ -18,6 +19,7 @@ mod stage;
 mod syncs;
 mod write;
 
+pub(crate) use change::Change;
 pub(crate) use close::let_go;
 pub(crate) use commit::{Target, commit};
 pub(crate) use object::{LEN_MAX, OpenObject, check_end};
@@ -34,6 +36,7 @@ use crate::space::SpaceManager;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, thread};
 use crate::units::{FrameNo, PageIndex};
+use change::Shown;
 use opened::OpenObjects;
 use pending::Pending;
 use std::sync::{Arc, Weak};
@@ -43,7 +46,7 @@ use syncs::Syncs;
 pub(crate) struct Engine {
     pub(crate) pages: Arc<Pages>,
     pub(crate) log: Arc<Log>,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: Shown,
     rules: Rules,
     pub(crate) syncs: Syncs,
     /// The number of batches committed.
@@ -72,7 +75,7 @@ impl Engine {
             settling: Mutex::new(()),
             pages,
             log,
-            ledger,
+            ledger: Shown::new(ledger),
             rules,
             syncs: Syncs::default(),
             batches: AtomicU64::new(0),
@@ -95,31 +98,6 @@ impl Engine {
     /// are not known to be there.
     pub(crate) fn ensure_whole(&self) -> Result {
         self.pages.region().check_length()
-    }
-
-    /// The start of every change: checks that the store can be changed, and does some of the pending work.
-    #[inline]
-    pub(crate) fn begin_change(&self) -> Result {
-        let region = self.pages.region();
-        region.ensure_usable()?;
-        if region.read_only() || !region.admits_stores() || self.is_due() || self.log.is_due() {
-            return self.prepare_change();
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn prepare_change(&self) -> Result {
-        if self.pages.region().read_only() {
-            return Err(Error::ReadOnly);
-        }
-        if !self.pages.region().admits_stores() {
-            self.ledger.prepare()?;
-        }
-        if self.is_due() {
-            self.settle_some()?;
-        }
-        self.log.keep_ahead()
     }
 
     /// Whether there is pending work to be done soon.
@@ -147,12 +125,6 @@ impl Engine {
         done
     }
 
-    /// The start of a change that walks the medium: names, lengths, maps.
-    pub(crate) fn begin_walk_and_change(&self) -> Result {
-        self.ensure_whole()?;
-        self.begin_change()
-    }
-
     /// As [`Self::settle`], at the end of a store: work that a full disk prevents is left to the next opening.
     fn settle_at_end(&self) -> Result {
         match self.settle() {
@@ -161,19 +133,9 @@ impl Engine {
         }
     }
 
-    /// Called after something was freed, with no lock held: free space beyond the limit goes back to the disk.
-    /// `pass`: also the space for which the log must be passed.
-    #[inline]
-    pub(crate) fn return_surplus(&self, pass: bool) {
-        if self.ledger.has_surplus() && !self.pages.region().read_only() && self.ensure_usable().is_ok() {
-            // Whatever is not given back stays free space; a log that failed has poisoned the region.
-            let _ = self.ledger.return_surplus(pass);
-        }
-    }
-
     /// Frees everything for which object `id` is on the list of orphans.
-    fn finish(&self, slot: ObjectSlot, id: u64) -> Result {
-        self.steps(|| self.finish_step(slot, id))
+    fn finish(&self, change: &Change<'_>, slot: ObjectSlot, id: u64) -> Result {
+        self.steps(|| self.finish_step(change, slot, id))
     }
 
     /// One step of [`Self::finish`]. True: nothing is left to do. The object is gone, and its slot may be another
@@ -181,13 +143,13 @@ impl Engine {
     ///
     /// The check and the step hold the roles without a break, and no slot is freed without the roles. An object that
     /// has lost its name and is then found closed is never opened again.
-    fn finish_step(&self, slot: ObjectSlot, id: u64) -> Result<bool> {
+    fn finish_step(&self, change: &Change<'_>, slot: ObjectSlot, id: u64) -> Result<bool> {
         self.step(|fate| match self.ledger.resident(slot)? {
             Some((found, true)) if found == id => {
                 if self.open.has(slot, id) {
                     Ok(true)
                 } else {
-                    self.ledger.drop_step(slot, fate)
+                    change.drop_step(slot, fate)
                 }
             }
             // Under this broken rule, the growth of an open object does this and forgets it.
@@ -196,13 +158,13 @@ impl Engine {
             {
                 Ok(true)
             }
-            Some((found, false)) if found == id => self.ledger.truncate_step(slot, fate),
+            Some((found, false)) if found == id => change.truncate_step(slot, fate),
             _ => Ok(true),
         })
     }
 
-    fn truncate_steps(&self, slot: ObjectSlot) -> Result {
-        self.steps(|| self.step(|fate| self.ledger.truncate_step(slot, fate)))
+    fn truncate_steps(&self, change: &Change<'_>, slot: ObjectSlot) -> Result {
+        self.steps(|| self.step(|fate| change.truncate_step(slot, fate)))
     }
 
     /// Runs bounded steps until done. Other threads may run between them.

@@ -222,7 +222,7 @@ impl OpenObject {
 
     /// The source that is asked if the lookaside does not know a page.
     fn source(&self) -> Map<'_> {
-        Map { ledger: &self.engine.ledger, slot: self.slot }
+        Map { structures: &self.engine.ledger, slot: self.slot }
     }
 
     /// The frame of a page with this place; none for a hole.

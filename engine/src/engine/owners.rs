@@ -1,6 +1,6 @@
 //! The store as a space manager: it knows what frames are used for.
 
-use super::Engine;
+use super::{Change, Engine};
 use crate::error::{Error, Result};
 use crate::lookup::Hint;
 use crate::media::ObjectSlot;
@@ -118,9 +118,9 @@ impl Engine {
     ///
     /// # Durability
     /// As there.
-    pub(crate) fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<ObjectSlot>> {
+    pub(crate) fn rename(&self, change: &Change<'_>, from: &[u8], to: &[u8]) -> Result<Option<ObjectSlot>> {
         let before = self.reverse.walks();
-        let replaced = self.ledger.rename(from, to)?;
+        let replaced = change.rename(from, to)?;
         if self.reverse.walked_since(before) {
             // A walk may have looked under each of the names when the object had the other.
             self.reverse.walk_again(self.ledger.lookup(to)?);

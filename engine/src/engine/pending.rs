@@ -3,10 +3,10 @@
 //! Work that is impossible because the medium is damaged there is set aside, in memory. It takes space, `check` names
 //! it, and the stats count it. No other change fails because of it, in this opening or the next.
 
-use super::Engine;
+use super::{Change, Engine};
 use crate::error::{Error, Result};
 use crate::media::check::Report;
-use crate::media::{Ledger, ObjectSlot};
+use crate::media::{ObjectSlot, Structures};
 use crate::page::Roles;
 use crate::sync::atomic::Ordering;
 use crate::units::FrameNo;
@@ -40,9 +40,9 @@ struct Aside {
 
 impl Pending {
     /// The work that the last opening left.
-    pub(super) fn found(ledger: &Ledger) -> Result<Self> {
-        let (objects, broken_list) = ledger.orphans_found()?;
-        let (frames, broken_entries) = ledger.busy_found()?;
+    pub(super) fn found(structures: &Structures) -> Result<Self> {
+        let (objects, broken_list) = structures.orphans_found()?;
+        let (frames, broken_entries) = structures.busy_found()?;
         let mut pending = Self { objects: objects.into(), frames, ..Self::default() };
         let broken = broken_list.into_iter().chain(broken_entries);
         broken.for_each(|error| pending.set_aside("what the last opening left to be freed", 0, &error));
@@ -81,30 +81,30 @@ impl Engine {
     /// Frees all frames whose last pin is gone, and finishes all unfinished objects.
     #[cold]
     pub(crate) fn settle(&self) -> Result {
-        self.ensure_whole()?;
+        let change = self.change_of_pending()?;
         let _alone = self.settling.lock();
         self.pending.lock().try_again();
-        self.work_off(usize::MAX, usize::MAX)
+        self.work_off(&change, usize::MAX, usize::MAX)
     }
 
     /// A bounded part of [`Self::settle`]. A thread does not wait for another one that does it: no change needs this
     /// work to go on.
     #[cold]
     pub(super) fn settle_some(&self) -> Result {
-        self.ensure_whole()?;
+        let change = self.change_of_pending()?;
         match self.settling.try_lock() {
-            Some(_alone) => self.work_off(FRAMES_A_CHANGE, STEPS_A_CHANGE),
+            Some(_alone) => self.work_off(&change, FRAMES_A_CHANGE, STEPS_A_CHANGE),
             None => Ok(()),
         }
     }
 
     /// The caller holds `settling`.
-    fn work_off(&self, frames: usize, steps: usize) -> Result {
+    fn work_off(&self, change: &Change<'_>, frames: usize, steps: usize) -> Result {
         if self.pending.lock().is_due() {
             self.ledger.prepare()?;
         }
-        let freed = self.free_released(frames);
-        let result = freed.and_then(|()| self.finish_some(steps));
+        let freed = self.free_released(change, frames);
+        let result = freed.and_then(|()| self.finish_some(change, steps));
         let pending = self.pending.lock();
         // ORDERING: Release: pairs with `is_due`. Cleared only under this lock.
         self.due.store(pending.is_due(), Ordering::Release);
@@ -134,7 +134,7 @@ impl Engine {
         }
     }
 
-    fn free_released(&self, most: usize) -> Result {
+    fn free_released(&self, change: &Change<'_>, most: usize) -> Result {
         let mut roles = self.pages.roles();
         self.take_released(&mut roles);
         let mut frames = {
@@ -145,8 +145,8 @@ impl Engine {
         if frames.is_empty() {
             return Ok(());
         }
-        let freed = match self.ledger.free_busy(&frames) {
-            Err(Error::Corrupt { .. }) => self.free_one_by_one(&mut frames),
+        let freed = match change.free_busy(&frames) {
+            Err(Error::Corrupt { .. }) => self.free_one_by_one(change, &mut frames),
             freed => freed.map(|()| frames.clear()),
         };
         self.pending.lock().frames.append(&mut frames);
@@ -154,9 +154,9 @@ impl Engine {
     }
 
     /// Frees frames one by one; those that are left were not tried.
-    fn free_one_by_one(&self, frames: &mut Vec<FrameNo>) -> Result {
+    fn free_one_by_one(&self, change: &Change<'_>, frames: &mut Vec<FrameNo>) -> Result {
         while let Some(&frame) = frames.last() {
-            match self.ledger.free_busy(&[frame]) {
+            match change.free_busy(&[frame]) {
                 Err(error @ Error::Corrupt { .. }) => {
                     self.pending.lock().set_aside(&format!("frame {}", frame.0), frame.offset(), &error);
                 }
@@ -170,7 +170,7 @@ impl Engine {
     /// Finishes objects, last first, with up to this many steps. An object whose pages are pinned and cannot be noted
     /// for lack of space is left for later: no other call has to wait for these pins, least of all one that needs
     /// space.
-    fn finish_some(&self, mut steps: usize) -> Result {
+    fn finish_some(&self, change: &Change<'_>, mut steps: usize) -> Result {
         loop {
             let Some((slot, id)) = self.pending.lock().objects.pop_back() else { return Ok(()) };
             let step = || {
@@ -178,7 +178,7 @@ impl Engine {
                     return Ok(None);
                 }
                 steps -= 1;
-                self.finish_step(slot, id).map(Some)
+                self.finish_step(change, slot, id).map(Some)
             };
             match self.finish_in(step) {
                 Ok(true) => {}
@@ -215,7 +215,7 @@ impl Engine {
 
     /// Drops an unlinked object whose last handle is gone. If that fails, it stays pending or is set aside.
     pub(crate) fn drop_object(&self, slot: ObjectSlot, id: u64) {
-        match self.ensure_whole().and_then(|()| self.finish(slot, id)) {
+        match self.change_of_pending().and_then(|change| self.finish(&change, slot, id)) {
             Ok(()) => {}
             Err(error @ Error::Corrupt { .. }) => {
                 self.pending.lock().set_aside(&format!("object {id}"), slot.offset(), &error);
@@ -228,7 +228,7 @@ impl Engine {
     pub(crate) fn leave(&self, slot: ObjectSlot, id: u64) {
         let mut pending = self.pending.lock();
         pending.add(slot, id);
-        // ORDERING: Release: pairs with `begin_change`.
+        // ORDERING: Release: pairs with `is_due`.
         self.due.store(true, Ordering::Release);
     }
 

@@ -1,5 +1,6 @@
 //! Growing, cutting, punching.
 
+use super::Change;
 use super::object::{Layout, OpenObject, PAGE, Tail, check_end};
 use super::write::CHUNK_PAGES;
 use crate::error::{Error, Result};
@@ -19,23 +20,23 @@ const TURN: Duration = Duration::from_millis(50);
 impl OpenObject {
     pub(crate) fn set_len(&self, len: u64) -> Result {
         check_end(len, 0)?;
-        self.engine.begin_walk_and_change()?;
+        let change = self.engine.change()?;
         let mut layout = self.layout.lock();
         let old = self.len();
         if len > old {
-            self.prepare_growth(&mut layout)?;
-            self.link(&mut layout, &[], Some(len))
+            self.prepare_growth(&change, &mut layout)?;
+            self.link(&change, &mut layout, &[], Some(len))
         } else if len < old {
-            self.cut(&mut layout, len)
+            self.cut(&change, &mut layout, len)
         } else {
             Ok(())
         }
     }
 
     /// Ensures that the next growth uncovers only zeros (LOG rules 3 and 12).
-    pub(super) fn prepare_growth(&self, layout: &mut Layout) -> Result {
+    pub(super) fn prepare_growth(&self, change: &Change<'_>, layout: &mut Layout) -> Result {
         if layout.tail == Tail::Unknown {
-            self.finish_former_life(layout)?;
+            self.finish_former_life(change, layout)?;
         }
         if layout.tail == Tail::Stale && !self.engine.rules.broken(Rule::GrowthTail) {
             self.zero_tail(layout)?;
@@ -46,15 +47,15 @@ impl OpenObject {
 
     /// Finishes a truncate that was interrupted, and removes pages that an unfinished write left beyond the end:
     /// their content was never part of the object.
-    pub(super) fn finish_former_life(&self, layout: &mut Layout) -> Result {
+    pub(super) fn finish_former_life(&self, change: &Change<'_>, layout: &mut Layout) -> Result {
         let ledger = &self.engine.ledger;
         let grows_anyway = self.engine.rules.broken(Rule::GrowWhileTruncating);
         if ledger.record(self.slot)?.truncating.is_some() && !grows_anyway {
-            self.engine.truncate_steps(self.slot)?;
+            self.engine.truncate_steps(change, self.slot)?;
         }
         let beyond = PageIndex(PageIndex::pages_for(self.len()))..PageIndex(u64::MAX);
         if !ledger.mapped(self.slot, beyond, 1)?.is_empty() {
-            self.cut(layout, self.len())?;
+            self.cut(change, layout, self.len())?;
         }
         layout.tail = Tail::Stale;
         Ok(())
@@ -101,7 +102,7 @@ impl OpenObject {
     }
 
     /// Cuts the object to `len`, which is at most its length. One record makes the cut; steps free the frames.
-    pub(super) fn cut(&self, layout: &mut Layout, len: u64) -> Result {
+    pub(super) fn cut(&self, change: &Change<'_>, layout: &mut Layout, len: u64) -> Result {
         layout.tail = Tail::Unknown;
         let committed = self.engine.log.is_committed(layout.lengths.last());
         let pages = PageIndex::pages_for(len)..u64::MAX;
@@ -109,13 +110,13 @@ impl OpenObject {
         // on, any thread may free the pages (`Engine::finish_step`).
         let shape = self.shape.write();
         self.lookaside.clear(pages);
-        let moment = self.engine.ledger.begin_truncate(self.slot, len)?;
+        let moment = change.begin_truncate(self.slot, len)?;
         layout.lengths.changed(self.len(), moment, committed);
         self.publish_len(len);
         // ORDERING: Release, after the length fell: see `write_at`.
         self.cuts.fetch_add(1, Ordering::Release);
         drop(shape);
-        match self.engine.truncate_steps(self.slot) {
+        match self.engine.truncate_steps(change, self.slot) {
             Err(error) if error.is_full() => {
                 // The cut is made. Pinned pages stay until there is space to note them, or no pin.
                 self.engine.leave(self.slot, self.id);
@@ -130,7 +131,7 @@ impl OpenObject {
     /// Waits until none of these pages is pinned, page by page. A pin that is taken later does not delay the cut;
     /// while this waits for a page's pins, for one turn at most, new pins wait.
     pub(crate) fn wait_for_pins(&self, pages: Range<u64>, wait: Duration) -> Result {
-        self.engine.begin_walk_and_change()?;
+        self.engine.begin_store()?;
         if pages.is_empty() {
             return Ok(());
         }
@@ -171,20 +172,20 @@ impl OpenObject {
 
     pub(crate) fn allocate(&self, offset: u64, len: u64) -> Result {
         let end = check_end(offset, len)?;
-        self.engine.begin_walk_and_change()?;
+        let change = self.engine.change()?;
         if len == 0 {
             return Ok(());
         }
         let mut layout = self.layout.lock();
         if end > self.len() {
-            self.prepare_growth(&mut layout)?;
+            self.prepare_growth(&change, &mut layout)?;
         }
         let pages = offset / PAGE..PageIndex::pages_for(end);
         self.refuse_too_many(pages.clone())?;
-        self.make_room(pages.clone())?;
+        self.make_room(&change, pages.clone())?;
         let mut ahead = Vec::new();
-        let filled = self.fill_holes(&mut layout, pages, &mut ahead);
-        if filled.is_err() && self.take_back(&ahead).is_err() {
+        let filled = self.fill_holes(&change, &mut layout, pages, &mut ahead);
+        if filled.is_err() && self.take_back(&change, &ahead).is_err() {
             // The next growth of the object removes what is left of them.
             layout.tail = Tail::Unknown;
         }
@@ -213,22 +214,28 @@ impl OpenObject {
     }
 
     /// Makes room for many holes at once, if there is no page among these yet.
-    fn make_room(&self, pages: Range<u64>) -> Result {
-        let ledger = &self.engine.ledger;
+    fn make_room(&self, change: &Change<'_>, pages: Range<u64>) -> Result {
         let count = pages.end - pages.start;
         let few = count <= CHUNK_PAGES;
-        if few || !ledger.mapped(self.slot, PageIndex(pages.start)..PageIndex(pages.end), 1)?.is_empty() {
+        if few || !change.mapped(self.slot, PageIndex(pages.start)..PageIndex(pages.end), 1)?.is_empty() {
             return Ok(());
         }
-        ledger.make_room(count)
+        change.make_room(count)
     }
 
     /// Gives each hole among these pages a frame of zeros. `ahead` gets the pages beyond the object's end.
-    fn fill_holes(&self, layout: &mut Layout, pages: Range<u64>, ahead: &mut Vec<u64>) -> Result {
+    fn fill_holes(
+        &self,
+        change: &Change<'_>,
+        layout: &mut Layout,
+        pages: Range<u64>,
+        ahead: &mut Vec<u64>,
+    ) -> Result {
         let (mut first, inside) = (pages.start, PageIndex::pages_for(self.len()));
         while first < pages.end {
             let count = CHUNK_PAGES.min(pages.end - first);
-            let fresh = self.take_frames(PageIndex(first), &self.locate_run(PageIndex(first), count)?)?;
+            let found = self.locate_run(PageIndex(first), count)?;
+            let fresh = self.take_frames(change, PageIndex(first), &found)?;
             if let Err(error) = fresh.iter().try_for_each(|f| self.fill_frame(f.1, 0, &[])) {
                 self.give_back(&fresh);
                 return Err(error);
@@ -236,7 +243,7 @@ impl OpenObject {
             // Noted before they are linked: a link takes several records, and the first ones stay when a later one
             // fails.
             ahead.extend(fresh.iter().map(|f| f.0.0).filter(|&page| page >= inside));
-            self.link(layout, &fresh, None)?;
+            self.link(change, layout, &fresh, None)?;
             self.remember_all(&fresh);
             self.engine.between_steps()?;
             first += count;
@@ -246,24 +253,38 @@ impl OpenObject {
 
     /// Frees pages beyond the end, which no reader has seen: an allocation that failed half-way must not keep its
     /// space. Pages inside may hold another thread's bytes by now. The caller holds `layout`.
-    pub(super) fn take_back(&self, ahead: &[u64]) -> Result {
+    pub(super) fn take_back(&self, change: &Change<'_>, ahead: &[u64]) -> Result {
         let mut runs = ahead.chunk_by(|a, b| a + 1 == *b);
-        runs.try_for_each(|run| self.punch_pages(run[0]..run[0] + run.len() as u64))
+        runs.try_for_each(|run| self.punch_pages(change, run[0]..run[0] + run.len() as u64))
     }
 
     /// Undoes a growth that failed before it became visible. The object still ends at `old`. Bytes that were stored
     /// beyond, up to `stored`, do not appear when it grows later. The pages in `taken` that lie beyond are freed;
     /// pages that were allocated ahead before stay.
-    pub(super) fn undo_growth(&self, layout: &mut Layout, old: u64, stored: u64, taken: &[u64]) {
-        if self.shrink_back(layout, old, stored, taken).is_err() {
+    pub(super) fn undo_growth(
+        &self,
+        change: &Change<'_>,
+        layout: &mut Layout,
+        old: u64,
+        stored: u64,
+        taken: &[u64],
+    ) {
+        if self.shrink_back(change, layout, old, stored, taken).is_err() {
             // If this fails too, it leaves the layout such that the next growth checks.
-            let _ = self.cut(layout, old);
+            let _ = self.cut(change, layout, old);
         }
     }
 
-    fn shrink_back(&self, layout: &mut Layout, old: u64, stored: u64, taken: &[u64]) -> Result {
+    fn shrink_back(
+        &self,
+        change: &Change<'_>,
+        layout: &mut Layout,
+        old: u64,
+        stored: u64,
+        taken: &[u64],
+    ) -> Result {
         layout.tail = Tail::Unknown;
-        self.take_back(taken)?;
+        self.take_back(change, taken)?;
         // Pages that were there before hold zeros, and perhaps what was just stored.
         let ledger = &self.engine.ledger;
         let (mut from, end) = (PageIndex(PageIndex::pages_for(old)), PageIndex(PageIndex::pages_for(stored)));
@@ -288,7 +309,7 @@ impl OpenObject {
 
     pub(crate) fn punch_hole(&self, offset: u64, len: u64) -> Result {
         let end = check_end(offset, len)?;
-        self.engine.begin_walk_and_change()?;
+        let change = self.engine.change()?;
         let layout = self.layout.lock();
         let whole = self.whole_pages(offset, end);
         if offset / PAGE == end / PAGE && whole.is_empty() {
@@ -298,7 +319,7 @@ impl OpenObject {
             self.zero_inside(whole.end * PAGE, end)?;
         }
         if !whole.is_empty() {
-            self.punch_pages(whole)?;
+            self.punch_pages(&change, whole)?;
         }
         drop(layout);
         Ok(())
@@ -320,18 +341,18 @@ impl OpenObject {
 
     /// Makes whole pages holes, some at a time. Lookups run between the steps and wait during a step: until its
     /// record is appended, the map still has its pages.
-    fn punch_pages(&self, pages: Range<u64>) -> Result {
-        let (ledger, mut from) = (&self.engine.ledger, pages.start);
+    fn punch_pages(&self, change: &Change<'_>, pages: Range<u64>) -> Result {
+        let mut from = pages.start;
         loop {
             let mapped =
-                ledger.mapped(self.slot, PageIndex(from)..PageIndex(pages.end), CHUNK_PAGES as usize)?;
+                change.mapped(self.slot, PageIndex(from)..PageIndex(pages.end), CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = mapped.last() else { return Ok(()) };
             let part = from..last.0 + 1;
             self.engine.steps(|| {
                 let _alone = self.shape.write();
                 self.lookaside.clear(part.clone());
                 let part = PageIndex(part.start)..PageIndex(part.end);
-                self.engine.step(|fate| ledger.punch_step(self.slot, part, fate))
+                self.engine.step(|fate| change.punch_step(self.slot, part, fate))
             })?;
             self.engine.between_steps()?;
             from = last.0 + 1;

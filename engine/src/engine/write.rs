@@ -1,5 +1,6 @@
 //! Storing bytes: in place where pages have frames, into new frames where they have none.
 
+use super::Change;
 use super::object::{Layout, OpenObject, PAGE, check_end};
 use crate::error::{Error, Result};
 use crate::media::rules::Rule;
@@ -65,7 +66,7 @@ impl Progress {
 impl OpenObject {
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8], progress: &mut Progress) -> Result {
         let end = check_end(offset, bytes.len() as u64)?;
-        self.engine.begin_change()?;
+        self.engine.begin_store()?;
         if bytes.is_empty() {
             return Ok(());
         }
@@ -78,10 +79,11 @@ impl OpenObject {
                 return Ok(());
             }
         }
+        let change = self.engine.change()?;
         let mut layout = self.layout.lock();
         // Under `layout` no other thread cuts the object.
         self.look_for_cuts(progress);
-        self.write_laid_out(&mut layout, offset, bytes, progress)
+        self.write_laid_out(&change, &mut layout, offset, bytes, progress)
     }
 
     /// Restarts the write if the object was cut meanwhile, as if it began after the cut.
@@ -94,12 +96,12 @@ impl OpenObject {
     }
 
     pub(crate) fn append(&self, bytes: &[u8]) -> Result<u64> {
-        self.engine.begin_change()?;
+        let change = self.engine.change()?;
         let mut layout = self.layout.lock();
         let offset = self.len();
         check_end(offset, bytes.len() as u64)?;
         if !bytes.is_empty() {
-            self.write_laid_out(&mut layout, offset, bytes, &mut Progress::default())?;
+            self.write_laid_out(&change, &mut layout, offset, bytes, &mut Progress::default())?;
         }
         Ok(offset)
     }
@@ -127,15 +129,15 @@ impl OpenObject {
     /// everything is stored: bytes that other threads have seen, and perhaps written over, cannot be taken back.
     fn write_laid_out(
         &self,
+        change: &Change<'_>,
         layout: &mut Layout,
         offset: u64,
         bytes: &[u8],
         progress: &mut Progress,
     ) -> Result {
-        self.engine.ensure_whole()?;
         let (old, end) = (self.len(), offset + bytes.len() as u64);
         if end > old {
-            self.prepare_growth(layout)?;
+            self.prepare_growth(change, layout)?;
         }
         let mut taken = Vec::new();
         while progress.done < bytes.len() {
@@ -144,7 +146,7 @@ impl OpenObject {
             let chunk = &rest[..rest.len().min(room)];
             let last = chunk.len() == rest.len();
             let len = (last && end > old).then_some(end);
-            let mut written = self.write_chunk(layout, at, chunk, len, progress, &mut taken);
+            let mut written = self.write_chunk(change, layout, at, chunk, len, progress, &mut taken);
             if !last {
                 written = written.and_then(|()| self.engine.between_steps());
             }
@@ -152,7 +154,7 @@ impl OpenObject {
                 if end > old {
                     let beyond = PageIndex::pages_for(old);
                     let taken: Vec<_> = taken.iter().map(|f| f.0.0).filter(|page| *page >= beyond).collect();
-                    self.undo_growth(layout, old, end, &taken);
+                    self.undo_growth(change, layout, old, end, &taken);
                     progress.limit(offset, old);
                 }
                 return Err(error);
@@ -164,8 +166,10 @@ impl OpenObject {
 
     /// Stores one chunk and adds the frames it takes to `taken`; then sets the new length, if there is one. Space is
     /// allocated first: without it nothing is stored.
+    #[allow(clippy::too_many_arguments, reason = "the write, what it may change, and how far it has come")]
     fn write_chunk(
         &self,
+        change: &Change<'_>,
         layout: &mut Layout,
         offset: u64,
         bytes: &[u8],
@@ -175,7 +179,7 @@ impl OpenObject {
     ) -> Result {
         let (first, end) = (PageIndex::of_byte(offset), offset + bytes.len() as u64);
         let frames = self.locate_run(first, PageIndex::pages_for(end) - first.0)?;
-        let fresh = self.take_frames(first, &frames)?;
+        let fresh = self.take_frames(change, first, &frames)?;
         let rest = || pieces(offset, bytes).map(|piece| progress.rest(piece));
         let in_place = |(piece, frame): (Piece<'_>, &Option<FrameNo>)| match frame {
             Some(frame) if !piece.bytes.is_empty() => {
@@ -196,7 +200,7 @@ impl OpenObject {
             return Err(error);
         }
         taken.extend(&fresh);
-        if let Err(error) = self.link(layout, &fresh, len) {
+        if let Err(error) = self.link(change, layout, &fresh, len) {
             let in_place = pieces(offset, bytes).zip(frames).filter(|(_, frame)| frame.is_some());
             progress.in_place.extend(in_place.map(|(piece, _)| (piece.index, piece.at + piece.bytes.len())));
             return Err(error);
@@ -208,6 +212,7 @@ impl OpenObject {
     /// Takes a frame for each hole in a run of pages.
     pub(super) fn take_frames(
         &self,
+        change: &Change<'_>,
         first: PageIndex,
         frames: &[Option<FrameNo>],
     ) -> Result<Vec<(PageIndex, FrameNo)>> {
@@ -220,7 +225,7 @@ impl OpenObject {
             0 => self.locate(PageIndex(first.0 - 1))?,
             n => frames[n - 1],
         };
-        let taken = self.engine.ledger.allocate(count, before)?;
+        let taken = change.allocate(count, before)?;
         Ok(holes().zip(taken).map(|((n, _), frame)| (PageIndex(first.0 + n as u64), frame)).collect())
     }
 
@@ -253,18 +258,18 @@ impl OpenObject {
     /// here, or synced by the commit.
     pub(super) fn link(
         &self,
+        change: &Change<'_>,
         layout: &mut Layout,
         fresh: &[(PageIndex, FrameNo)],
         len: Option<u64>,
     ) -> Result {
-        let ledger = &self.engine.ledger;
         let committed = len.is_some() && self.engine.log.is_committed(layout.lengths.last());
         let moment = if !fresh.is_empty() {
             if !self.engine.rules.broken(Rule::NtFence) {
                 self.pages.region().memory().fence();
             }
             let pages = || std::iter::once((self.slot, fresh));
-            match self.engine.linking(pages, || ledger.link(self.slot, fresh, len)) {
+            match self.engine.linking(pages, || change.link(self.slot, fresh, len)) {
                 Ok(moment) => moment,
                 Err(error) => {
                     self.give_back(fresh);
@@ -272,7 +277,7 @@ impl OpenObject {
                 }
             }
         } else if let Some(len) = len {
-            ledger.set_size(self.slot, len, layout.unpublished)?
+            change.set_size(self.slot, len, layout.unpublished)?
         } else {
             return Ok(());
         };
@@ -293,21 +298,22 @@ impl OpenObject {
     #[cold]
     pub(crate) fn make(&self, index: PageIndex) -> Result<PageRef> {
         let end = check_end(index.0.saturating_mul(PAGE), PAGE)?;
-        self.engine.begin_change()?;
+        self.engine.begin_store()?;
         if let Some(page) = self.miss(index)? {
             return Ok(page);
         }
+        let change = self.engine.change()?;
         let mut layout = self.layout.lock();
         let grown = (index.0 >= PageIndex::pages_for(self.len())).then_some(end);
         if grown.is_some() {
-            self.prepare_growth(&mut layout)?;
+            self.prepare_growth(&change, &mut layout)?;
         }
-        let fresh = self.take_frames(index, &[self.locate(index)?])?;
+        let fresh = self.take_frames(&change, index, &[self.locate(index)?])?;
         if let Err(error) = fresh.iter().try_for_each(|f| self.fill_frame(f.1, 0, &[])) {
             self.give_back(&fresh);
             return Err(error);
         }
-        self.link(&mut layout, &fresh, grown)?;
+        self.link(&change, &mut layout, &fresh, grown)?;
         match self.locate(index)? {
             Some(frame) => self.pin_located(index, frame),
             None => Err(Error::internal(format!("page {} is linked and not mapped", index.0))),

@@ -2,13 +2,14 @@
 
 use super::bitmap;
 use super::content::{map_at, new_node};
-use super::ledger::{Ledger, OBJECT_LOCKS};
+use super::ledger::Ledger;
 use super::loaded::Purpose;
 use super::log::Txn;
 use super::log::payload::{self, Writer};
 use super::log::record::{ENTRY_BYTES, Extent, NODE_ENTRIES, Sequence};
 use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
+use super::structures::{OBJECT_LOCKS, Structures};
 use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::units::{FrameNo, PageIndex};
@@ -51,7 +52,7 @@ pub enum Images {
     Payload(Vec<Extent>),
 }
 
-impl Ledger {
+impl Structures {
     /// How many objects can grow in one batch.
     #[must_use]
     pub fn batch_growing_max(&self) -> u64 {
@@ -76,7 +77,9 @@ impl Ledger {
         entries += bitmap::tallies_max(self.shape(), changed);
         Ok(self.log.record_room().checked_sub(entries as u64 * ENTRY_BYTES))
     }
+}
 
+impl Ledger {
     /// Appends one record: pages linked, sizes set, `zeros` made zero, then the images. `data` names the frames whose
     /// bytes it carries. The caller holds their exclusive latches, and whatever else keeps the parts as they are.
     ///

@@ -164,7 +164,7 @@ pub(super) fn begin(log: &Log) -> Result<Head> {
 }
 
 /// Walks everything else. The words are those of the moment at which the fixed frames were looked at: see
-/// `Ledger::check`.
+/// `Structures::check`.
 pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
     let Head { report, shape } = head;
     let mut walk = Walk {

@@ -6,6 +6,7 @@ use super::log::record::{NODE_ENTRIES, Sequence};
 use super::record::{self, Head, ObjectSlot};
 use super::rules::Rule;
 use super::seal::Node;
+use super::structures::Structures;
 use super::tree::{self, Map};
 use super::words::Words;
 use super::{bitmap, orphans};
@@ -24,7 +25,7 @@ pub struct Moment {
     pub noted: Sequence,
 }
 
-impl Ledger {
+impl Structures {
     /// The frame of page `index`; `None` for a hole, and for what a truncate in progress has cut off.
     pub fn map(&self, slot: ObjectSlot, index: PageIndex) -> Result<Option<FrameNo>> {
         self.read(|log, shape| {
@@ -69,6 +70,28 @@ impl Ledger {
         })
     }
 
+    /// States that a lookup found a page in `frame`. The caller keeps the page from being cut off.
+    pub fn met_page(&self, frame: FrameNo) -> Result {
+        self.log.uses().page(frame)
+    }
+
+    /// Asks once more, after the frame of a page was pinned: from now on it is nothing else.
+    pub fn expect_page(&self, frame: FrameNo) -> Result {
+        self.log.uses().expect_page(frame)
+    }
+
+    /// How many pages have a frame, those included that a truncate in progress has cut off.
+    pub fn pages(&self, slot: ObjectSlot) -> Result<u64> {
+        Ok(self.head(slot)?.map_seal().pages())
+    }
+
+    /// Whether a truncate of the object is not finished.
+    pub fn truncating(&self, slot: ObjectSlot) -> Result<bool> {
+        Ok(self.read(|log, _| map_of(log, slot))?.1.is_some())
+    }
+}
+
+impl Ledger {
     /// Maps pages to frames of `allocate`, whose bytes are what the pages shall show, and sets the size. Refused
     /// before anything changes when a page is mapped already, or cut off by a truncate that is not finished.
     /// Many pages are several records, the size comes with the last; an error in between leaves the former linked.
@@ -187,21 +210,6 @@ impl Ledger {
         }
     }
 
-    /// States that a lookup found a page in `frame`. The caller keeps the page from being cut off.
-    pub fn met_page(&self, frame: FrameNo) -> Result {
-        self.log.uses().page(frame)
-    }
-
-    /// Asks once more, after the frame of a page was pinned: from now on it is nothing else.
-    pub fn expect_page(&self, frame: FrameNo) -> Result {
-        self.log.uses().expect_page(frame)
-    }
-
-    /// How many pages have a frame, those included that a truncate in progress has cut off.
-    pub fn pages(&self, slot: ObjectSlot) -> Result<u64> {
-        Ok(self.head(slot)?.map_seal().pages())
-    }
-
     /// Sets the size and nothing else: what lies beyond stays mapped. `publishes`: bytes of mapped pages become
     /// visible that were not, zeros stored a moment ago.
     ///
@@ -248,11 +256,6 @@ impl Ledger {
             head.write(t).map(|()| t.noted())
         })?;
         Ok(Moment { sequence, noted })
-    }
-
-    /// Whether a truncate of the object is not finished.
-    pub fn truncating(&self, slot: ObjectSlot) -> Result<bool> {
-        Ok(self.read(|log, _| map_of(log, slot))?.1.is_some())
     }
 }
 

@@ -95,7 +95,7 @@ impl Allocator {
         };
         let mut added = self.log.append_as_one(change, || self.seqlock.change()).map(drop);
         if later && added.is_ok() {
-            added = self.log.append(|t| ahead.begin(t, new)).map(drop);
+            added = self.log.append_as_one(|t| ahead.begin(t, new), || ()).map(drop);
         }
         let is_new = |frame: &&FrameNo| u64::from(frame.0) >= old.frames;
         let mut groups = self.groups.lock();

@@ -5,6 +5,7 @@ use super::ledger::Ledger;
 use super::log::{Log, Txn};
 use super::record::{self, Head, ObjectKind, ObjectRecord, ObjectSlot};
 use super::rules::Rule;
+use super::structures::Structures;
 use super::words::Shape;
 use super::{bitmap, directory, orphans, slots};
 use crate::error::{Error, Result};
@@ -44,12 +45,6 @@ impl Ledger {
         })?;
         self.given_back.remove(slot.frame());
         Ok(slot)
-    }
-
-    /// The object with this name.
-    pub fn lookup(&self, name: &[u8]) -> Result<Option<ObjectSlot>> {
-        record::verify_name(name)?;
-        Ok(self.read(|log, shape| directory::find(log, shape, name))?.map(|head| head.slot))
     }
 
     /// Gives an object another name. An object that had that name loses it: it is returned, an orphan now, to be
@@ -128,6 +123,14 @@ impl Ledger {
             head.write(t)
         })?;
         Ok(())
+    }
+}
+
+impl Structures {
+    /// The object with this name.
+    pub fn lookup(&self, name: &[u8]) -> Result<Option<ObjectSlot>> {
+        record::verify_name(name)?;
+        Ok(self.read(|log, shape| directory::find(log, shape, name))?.map(|head| head.slot))
     }
 
     /// The objects that have a name, in no order. Names may change meanwhile: a name that is there throughout is given

@@ -12,6 +12,7 @@ use super::orphans;
 use super::record::{Head, ObjectSlot};
 use super::rules::Rule;
 use super::slots;
+use super::structures::Structures;
 use super::tree::{self, Cleared, Found};
 use super::words::Shape;
 use crate::error::{Error, Result};
@@ -214,7 +215,9 @@ impl Ledger {
         }
         Ok(())
     }
+}
 
+impl Structures {
     /// Which of these frames are in the busy table.
     pub fn busy_among(&self, frames: &[FrameNo]) -> Result<Vec<FrameNo>> {
         Ok(self.busy.lock().load(&*self.log, self.shape())?.known(frames))

@@ -124,17 +124,18 @@ impl Batch {
     pub fn commit(self) -> Result {
         let Self { engine, targets, .. } = self;
         let engine = &engine;
-        engine.begin_change()?;
-        must_hold_none(&engine.pages)?;
         let asks = |target: &Target| target.stage.end() > 0 || target.len > 0;
         let mut targets: Vec<_> = targets.into_values().filter(asks).collect();
-        if targets.is_empty() {
-            return Ok(());
-        }
-        engine.ensure_whole()?;
-        // Before this, an equal line that a dead process stored may not be durable.
-        engine.pages.region().memory().sync_inherited()?;
-        engine.with_room(|| commit(engine, &mut targets))
+        engine.with_room(|| {
+            let change = engine.change()?;
+            must_hold_none(&engine.pages)?;
+            if targets.is_empty() {
+                return Ok(());
+            }
+            // Before this, an equal line that a dead process stored may not be durable.
+            engine.pages.region().memory().sync_inherited()?;
+            commit(engine, &change, &mut targets)
+        })
     }
 }
 

@@ -110,9 +110,9 @@ impl Store {
     /// # Errors
     /// `ReadOnly`; `Io` if the file system cannot make holes. No stored byte changes.
     pub fn compact(&self) -> Result<u64> {
-        self.engine.begin_walk_and_change()?;
+        self.engine.begin_store()?;
         self.engine.settle()?;
-        self.engine.ledger.compact()
+        self.engine.change()?.compact()
     }
 
     /// Makes everything durable that was written to any object before.

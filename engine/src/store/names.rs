@@ -2,7 +2,7 @@
 
 use super::object::Object;
 use super::{Entry, Store};
-use crate::engine::OpenObject;
+use crate::engine::{Change, OpenObject};
 use crate::error::{Error, Result};
 use crate::media::{ObjectKind, ObjectSlot};
 use crate::sync::{Mutex, MutexGuard};
@@ -30,9 +30,9 @@ impl Store {
     /// `Exists`, `BadName`, `NoSpace`.
     pub fn create(&self, name: impl AsRef<[u8]>) -> Result<Object> {
         self.engine.with_room(|| {
-            self.engine.begin_walk_and_change()?;
+            let change = self.engine.change()?;
             let _names = self.names.lock();
-            self.create_named(name.as_ref())
+            self.create_named(&change, name.as_ref())
         })
     }
 
@@ -64,11 +64,11 @@ impl Store {
             }
         }
         self.engine.with_room(|| {
-            self.engine.begin_walk_and_change()?;
+            let change = self.engine.change()?;
             let _names = self.names.lock();
             match self.engine.ledger.lookup(name)? {
                 Some(slot) => self.object(slot),
-                None => self.create_named(name),
+                None => self.create_named(&change, name),
             }
         })
     }
@@ -92,9 +92,9 @@ impl Store {
     /// `NotFound`, `BadName`.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result {
         let replaced = self.engine.with_room(|| {
-            self.engine.begin_walk_and_change()?;
+            let change = self.engine.change()?;
             let _names = self.names.lock();
-            let replaced = self.engine.rename(from.as_ref(), to.as_ref())?;
+            let replaced = self.engine.rename(&change, from.as_ref(), to.as_ref())?;
             Ok(replaced.map(|slot| self.abandon(slot)))
         })?;
         replaced.into_iter().for_each(|gone| self.let_go(gone));
@@ -109,10 +109,10 @@ impl Store {
     /// # Errors
     /// `NotFound`, `BadName`.
     pub fn unlink(&self, name: impl AsRef<[u8]>) -> Result {
-        self.engine.begin_walk_and_change()?;
         let gone = {
+            let change = self.engine.change()?;
             let _names = self.names.lock();
-            self.abandon(self.engine.ledger.unlink(name.as_ref())?)
+            self.abandon(change.unlink(name.as_ref())?)
         };
         self.let_go(gone);
         Ok(())
@@ -155,8 +155,8 @@ impl Store {
     }
 
     /// Creates an object while `names` is held. A new object has nothing beyond its end.
-    fn create_named(&self, name: &[u8]) -> Result<Object> {
-        let slot = self.engine.ledger.create_object(name, ObjectKind::PLAIN)?;
+    fn create_named(&self, change: &Change<'_>, name: &[u8]) -> Result<Object> {
+        let slot = change.create_object(name, ObjectKind::PLAIN)?;
         let object = self.object(slot)?;
         object.shared.is_new();
         Ok(object)

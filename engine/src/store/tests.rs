@@ -4,7 +4,6 @@ mod frames;
 
 use super::{Object, Store};
 use crate::error::Error;
-use crate::media::layout::RootWord;
 use crate::units::{Durability, FRAME_SIZE, PageIndex};
 use std::sync::mpsc;
 use std::thread;
@@ -23,7 +22,7 @@ fn a_change_that_begins_while_owed_work_is_done_does_not_wait_for_its_end() {
         let roles = engine.pages.roles();
         let worker = scope.spawn(|| -> crate::error::Result {
             while engine.is_due() {
-                engine.begin_change()?;
+                engine.begin_store()?;
             }
             Ok(())
         });
@@ -31,7 +30,7 @@ fn a_change_that_begins_while_owed_work_is_done_does_not_wait_for_its_end() {
             thread::yield_now();
         }
         let (send, done) = mpsc::channel();
-        scope.spawn(move || send.send(engine.begin_change()).unwrap());
+        scope.spawn(move || send.send(engine.begin_store()).unwrap());
         let begun = done.recv_timeout(Duration::from_secs(20));
         let unfinished = !worker.is_finished();
         drop(roles);
@@ -50,7 +49,7 @@ fn what_is_owed_is_owed_to_an_object_and_not_to_the_next_one_in_its_slot() {
     old.append(&[1; 9000]).unwrap();
     let (slot, id) = (old.shared.slot, old.shared.id);
     drop(old);
-    engine.ledger.unlink(b"old").unwrap();
+    engine.change().unwrap().unlink(b"old").unwrap();
     engine.drop_object(slot, id);
     // Another thread had the same to do, and comes late.
     let new = store.create("new").unwrap();
@@ -276,7 +275,7 @@ fn dirt_outlives_an_object_whose_number_has_the_same_low_bits() {
         };
         let object = made("a");
         let id = object.shared.id;
-        store.engine.log.append(|txn| txn.set_root(RootWord::NextObject, id + apart)).unwrap();
+        store.engine.change().unwrap().pass_numbers_up_to(id + apart).unwrap();
         let other = made("b");
         assert_eq!(other.shared.id, id + apart);
         store.sync().unwrap();

@@ -302,8 +302,19 @@ impl Log {
         &self.roots
     }
 
+    /// As [`append_as_one`](Self::append_as_one), for tests that have a log and nothing above it. The engine's only way to
+    /// append is the [`Ledger`](crate::media::Ledger).
+    ///
+    /// # Durability
+    /// As there.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn append<R>(&self, change: impl FnOnce(&mut Txn<'_>) -> Result<R>) -> Result<(R, Sequence)> {
+        self.append_as_one(change, || ())
+    }
+
     /// Runs one operation under the append lock and appends its record. If `change` fails, nothing has changed.
-    /// An operation that changes nothing appends nothing and has the number of the last record.
+    /// An operation that changes nothing appends nothing and has the number of the last record. What `appears` returns
+    /// lives while the changed words come to be seen.
     ///
     /// When the log is low on space, it is first committed, applied and its tail moved: the caller may hold latches,
     /// but nothing that a commit needs.
@@ -311,15 +322,7 @@ impl Log {
     /// # Durability
     /// On return the operation survives the death of the process; after a power loss it is there only if a later
     /// [`commit`](Self::commit) returned (and then whole), and if it publishes, so are the bytes it published.
-    pub fn append<R>(&self, change: impl FnOnce(&mut Txn<'_>) -> Result<R>) -> Result<(R, Sequence)> {
-        self.append_as_one(change, || ())
-    }
-
-    /// As [`append`](Self::append); what `appears` returns lives while the changed words come to be seen.
-    ///
-    /// # Durability
-    /// As [`append`](Self::append).
-    pub fn append_as_one<R, G>(
+    pub(in crate::media) fn append_as_one<R, G>(
         &self,
         change: impl FnOnce(&mut Txn<'_>) -> Result<R>,
         appears: impl FnOnce() -> G,

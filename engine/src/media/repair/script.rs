@@ -54,14 +54,15 @@ impl Script {
         let all: Vec<Step> = self.steps().copied().collect();
         let mut left = &all[..];
         while !left.is_empty() {
-            let (done, _) = log.append(|t| {
+            let part = |t: &mut Txn<'_>| {
                 let mut done = 0;
                 while let Some(step) = left.get(done).filter(|step| step.entries() <= t.room()) {
                     step.take(t)?;
                     done += 1;
                 }
                 Ok(done)
-            })?;
+            };
+            let (done, _) = log.append_as_one(part, || ())?;
             left = &left[done..];
         }
         Ok(())
