@@ -6,6 +6,7 @@
 
 mod dirt;
 mod frames;
+mod grace;
 mod hits;
 mod holds;
 mod latches;

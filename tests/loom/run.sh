@@ -6,7 +6,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 # A target directory of its own: the cfg rebuilds everything.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom"
-export RUSTFLAGS="--cfg pagestone_loom" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
+# The collector of replaced values is in the models, too.
+export RUSTFLAGS="--cfg pagestone_loom --cfg crossbeam_loom" CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
 if [ "${1:-}" = deep ]; then
     export PAGESTONE_LOOM=deep LOOM_MAX_DURATION="${LOOM_MAX_DURATION:-60}"
 fi

@@ -1,9 +1,10 @@
-//! Tests for Miri: real threads on the frame table and on a store in heap memory, under Miri's rules about memory and
-//! with its weak memory. `make miri` tries several seeds. Without Miri they are ordinary tests.
+//! Tests for Miri: real threads on the frame table and on a store in heap memory ([`stores`]), under Miri's rules about
+//! memory and with its weak memory. `make miri` tries several seeds. Without Miri they are ordinary tests.
+
+mod stores;
 
 use pagestone::frame::{FrameTable, OrphanOutcome, PinOutcome, UnpinOutcome};
-use pagestone::store::{Object, Store};
-use pagestone::units::{Durability, Lines, PageIndex, Pfn, PfnRange};
+use pagestone::units::{Lines, Pfn, PfnRange};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -107,66 +108,4 @@ fn an_orphan_is_freed_once() {
     assert_eq!(freed.load(Ordering::Relaxed), 1);
     table.retire_orphan(PFN);
     assert_eq!(table.retire_range(PfnRange::new(PFN, 1)), Ok(()));
-}
-
-#[test]
-fn a_store_in_memory_is_read_and_written_by_threads() {
-    let store = Store::options().log_frames(4).open_memory(256 << 10).expect("heap");
-    let object = store.create("object").expect("a name");
-    thread::scope(|scope| {
-        for value in [1, 2] {
-            let object = &object;
-            scope.spawn(move || {
-                object.write_at(4000, &[value; 200]).expect("room");
-                object.append(&[value; 100]).expect("room");
-                let page = object.pin(PageIndex(0)).expect("readable").expect("written");
-                let bytes = page.read().expect("readable");
-                assert!(bytes[4000..].iter().all(|byte| *byte == bytes[4000]), "of one write");
-            });
-        }
-    });
-    object.set_len(10).expect("shorter");
-    assert_eq!(object.read_at(0, &mut [0; 100]).expect("readable"), 10);
-    store.unlink("object").expect("its name");
-    drop(object);
-    store.close().expect("nothing is open");
-}
-
-/// A byte of a page, whose bytes a reader must always see all equal.
-fn of_one_value(object: &Object) -> u8 {
-    let page = object.pin(PageIndex(0)).expect("readable").expect("written");
-    let bytes = page.read().expect("readable");
-    assert!(bytes.iter().all(|byte| *byte == bytes[0]), "of one batch");
-    bytes[0]
-}
-
-#[test]
-fn batches_in_opposite_orders_beside_a_reader_and_a_sync() {
-    let options = Store::options().log_frames(4).assume(Durability::CacheLine);
-    let store = options.open_memory(512 << 10).expect("heap");
-    let (a, b) = (store.create("a").expect("a name"), store.create("b").expect("a name"));
-    [&a, &b].iter().for_each(|object| object.write_at(0, &[0; 4096]).expect("room"));
-    thread::scope(|scope| {
-        for (value, objects) in [(1, [&a, &b]), (2, [&b, &a])] {
-            let store = &store;
-            scope.spawn(move || {
-                let mut batch = store.batch();
-                // Two pages of lines are more than a record takes: it names a payload.
-                for object in objects {
-                    batch.write_at(object, 0, &[value; 4096]).expect("staged");
-                }
-                batch.commit().expect("room");
-                let mut batch = store.batch();
-                batch.write_at(objects[0], 5000 + u64::from(value) * 100, &[value; 90]).expect("staged");
-                batch.commit().expect("room");
-            });
-        }
-        of_one_value(&a);
-        store.sync().expect("memory");
-        of_one_value(&b);
-    });
-    assert_eq!(of_one_value(&a), of_one_value(&b), "both batches had both objects");
-    drop((a, b));
-    assert!(store.check().expect("readable").is_clean());
-    store.close().expect("nothing is open");
 }

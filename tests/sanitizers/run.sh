@@ -24,7 +24,11 @@ miri)
     "$cargo" +nightly miri --version >/dev/null 2>&1 || lacks "Miri (rustup component add --toolchain nightly miri)"
     sources
     export MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-many-seeds=0..${MIRI_SEEDS:-4} ${MIRIFLAGS:-}"
-    run "$cargo" +nightly miri test --locked --target-dir "$target" -p pagestone --features internals --test miri
+    miri() { run "$cargo" +nightly miri test --locked --target-dir "$target" -p pagestone --features internals --test miri -- "$@"; }
+    miri --skip stores::
+    # What opens a store uses crossbeam-epoch, which the older rules of aliasing refuse.
+    MIRIFLAGS="$MIRIFLAGS -Zmiri-tree-borrows"
+    miri stores::
     ;;
 asan)
     nightly

@@ -1,11 +1,11 @@
 //! The address map: finds the region whose window contains an address.
 //!
-//! Each look-up by address reads a snapshot without a lock. A replaced snapshot is freed once no reader uses it. A
-//! snapshot keeps nothing alive: a released region is gone, and so is its tenant, whatever an old snapshot says.
+//! Each look-up by address reads a snapshot without a lock, and holds neither a pin nor an `Arc` of what it looks for. A
+//! replaced snapshot, and the windows in it, are forgotten after a grace period ([`Grace`]). A snapshot keeps nothing alive:
+//! a released region is gone, and so is its tenant, whatever an old snapshot says.
 
 use super::Region;
-use crate::sync::Global;
-use arc_swap::ArcSwap;
+use crate::sync::{Global, Grace};
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
@@ -21,10 +21,9 @@ pub(super) struct Window {
 }
 
 /// The windows of all attached regions, closing ones included, in order of their addresses.
-#[derive(Default)]
-pub(super) struct Windows(ArcSwap<Vec<Window>>);
+pub(super) struct Windows(Grace<Vec<Window>>);
 
-pub(super) static WINDOWS: Global<Windows> = Global::new(Windows::default);
+pub(super) static WINDOWS: Global<Windows> = Global::new(|| Windows(Grace::new(Vec::new())));
 
 impl Window {
     pub(super) fn of(region: &Arc<Region>) -> Self {
@@ -41,16 +40,17 @@ impl Windows {
     /// Replaces all windows. One thread at a time.
     pub(super) fn replace(&self, mut windows: Vec<Window>) {
         windows.sort_by_key(|window| window.start);
-        self.0.store(Arc::new(windows));
+        self.0.replace(windows);
     }
 
     /// Calls `take` with the window that contains this address, and the offset in it.
     fn find<R>(&self, address: usize, take: impl FnOnce(&Window, u64) -> Option<R>) -> Option<R> {
-        let windows = self.0.load();
-        let after = windows.partition_point(|window| window.start <= address);
-        let window = windows[..after].last()?;
-        let offset = (address - window.start) as u64;
-        if offset < window.bytes { take(window, offset) } else { None }
+        self.0.read(|windows| {
+            let after = windows.partition_point(|window| window.start <= address);
+            let window = windows[..after].last()?;
+            let offset = (address - window.start) as u64;
+            if offset < window.bytes { take(window, offset) } else { None }
+        })
     }
 }
 

@@ -9,12 +9,14 @@
 pub mod fork;
 pub mod futex;
 mod global;
+mod grace;
 mod lazy;
 mod lock;
 mod seqlock;
 pub mod time;
 
 pub use global::Global;
+pub use grace::Grace;
 pub use lazy::{LazyArray, Zeroed};
 pub use lock::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use seqlock::Seqlock;
