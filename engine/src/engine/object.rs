@@ -181,7 +181,11 @@ impl OpenObject {
         if let Some(frame) = found {
             source.meet(frame)?;
             if let Some(next) = lookaside.run_to_look_for() {
-                let mut places = source.places(next, RUN_STEP)?;
+                // What cannot be read there is an error of those pages, and not of this one.
+                let mut places = match source.places(next, RUN_STEP) {
+                    Err(Error::Corrupt { .. }) => Vec::new(),
+                    places => places?,
+                };
                 places.truncate(self.page_count().saturating_sub(next.0) as usize);
                 lookaside.extend_run(next, &met_run(&source, &places));
             }
