@@ -7,7 +7,9 @@ mod claims;
 mod head;
 mod maps;
 mod names;
+mod rest;
 mod root;
+mod table;
 
 use super::groups;
 use super::log::Log;
@@ -28,8 +30,11 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ("lease", "the lease is not whole; the next opening assumes a power loss"),
     (
         "log-header-copy",
-        "one of the log header's two copies is not whole; the next move of the tail repairs it",
+        "one of the log header's two copies is not whole, or is older than a region at rest has it; the next move of the tail \
+         repairs it",
     ),
+    ("head-rest", "a frame at the head of the region holds something that no feature of it explains"),
+    ("cursor", "the applied cursor is not one of this life of the region; the next change writes it"),
     ("frames-word", "the region claims more frames than its file holds, or fewer than a fresh one has"),
     ("reserved-frame", "a reserved frame is not zero"),
     (
@@ -185,6 +190,7 @@ pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
     walk.maps()?;
     walk.busy_table()?;
     walk.groups()?;
+    walk.rest_of_table()?;
     walk.bitmap()?;
     Ok(walk.report)
 }

@@ -1,6 +1,6 @@
 //! The fixed frames: superblock, lease, log header, root, reserved frames.
 
-use super::{Report, root};
+use super::{Report, rest, root};
 use crate::error::{Error, Result};
 use crate::media::layout::{
     LEASE_OFFSET, LOG_HEADER_OFFSETS, RESERVED_FRAMES, SUPERBLOCK_OFFSETS, WORD_SIZE,
@@ -44,6 +44,7 @@ pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
         report.remark("lease", LEASE_OFFSET, "it is not whole; the next change writes it");
     }
     log_header(log, report)?;
+    rest::check(log, superblock.as_ref(), report)?;
     for frame in RESERVED_FRAMES.map(FrameNo) {
         if let Some(at) = nonzero(log, frame)? {
             report.find("reserved-frame", at, "not zero");
@@ -63,10 +64,10 @@ fn log_header(log: &Log, report: &mut Report) -> Result {
     }
     match Header::read(log.region().memory(), log.frames()) {
         Ok(header) if !header.other_bad => {}
-        Ok(_) => report.remark(
+        Ok(header) => report.remark(
             "log-header-copy",
-            LOG_HEADER_OFFSETS[0],
-            "one copy is good; the next change writes the other",
+            header.other(),
+            "the other copy is good; the next change writes it",
         ),
         Err(error @ Error::Io { .. }) => return Err(error),
         Err(error) => report.find("log-header-copy", LOG_HEADER_OFFSETS[0], error.to_string()),

@@ -13,15 +13,14 @@ use crate::units::{FRAME_SIZE, LINE_SIZE};
 pub(super) fn check(log: &Log, superblock: Option<&Superblock>, report: &mut Report) -> Result<u64> {
     let roots = log.roots();
     let lost = "the two roots say different things here: a write was lost, the later one counts";
-    for number in (0..ROOT_LINES).filter(|number| roots.differing() >> number & 1 == 1) {
-        report.find("root-copy", place(log, number), lost);
-    }
     let bad = "one root does not hold together here; the next change writes it";
     for number in 0..ROOT_LINES {
         match roots.line(number, |at, into| log.read_run(at, into)) {
             Ok(found) => {
-                if !found.in_both {
-                    report.remark("root-copy", place(log, number), bad);
+                match roots.differing() >> number & 1 {
+                    _ if found.in_both => {}
+                    0 => report.remark("root-copy", place(log, number), bad),
+                    _ => report.find("root-copy", place(log, number), lost),
                 }
                 reserved(log, report, number, &found.line);
             }

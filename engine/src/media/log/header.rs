@@ -93,6 +93,18 @@ impl Header {
         Ok(said)
     }
 
+    /// Byte offset of the copy that does not count.
+    #[must_use]
+    pub const fn other(&self) -> u64 {
+        LOG_HEADER_OFFSETS[1 - self.live]
+    }
+
+    /// Where the copy that does not count is, if it is whole and has another tail.
+    pub fn older_tail_at(&self, memory: &Memory) -> Result<Option<u64>> {
+        let other = Sector::read(memory, self.other(), MAGIC)?.whole();
+        Ok(other.is_some_and(|s| decode(&s) != self.tail).then(|| self.other()))
+    }
+
     /// Whether a copy says more than a format writes.
     pub fn was_moved(memory: &Memory) -> Result<bool> {
         for offset in LOG_HEADER_OFFSETS {

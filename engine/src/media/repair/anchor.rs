@@ -120,6 +120,24 @@ pub(super) fn log_header(region: &Region, superblock: &Copies, repairs: &mut Rep
     Ok(())
 }
 
+/// Zeroes frames of the head, each from this byte on.
+///
+/// # Durability
+/// Durable on return.
+pub(super) fn clear(region: &Region, rests: &[u64]) -> Result {
+    let memory = region.memory();
+    for &rest in rests {
+        let zeros = vec![0; FRAME_SIZE - rest as usize % FRAME_SIZE];
+        memory.write(rest, &zeros)?;
+        memory.flush(rest, zeros.len())?;
+    }
+    if rests.is_empty() {
+        return Ok(());
+    }
+    memory.fence();
+    memory.sync_file()
+}
+
 /// Gives the head of a region, its log and its roots blocks to store to.
 pub(super) fn fill(region: &Region, log_frames: u32, roots: [FrameNo; 2]) -> Result {
     let roots = roots.map(|root| root.offset()..root.offset() + FRAME_SIZE as u64);

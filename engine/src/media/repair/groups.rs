@@ -107,7 +107,7 @@ impl Groups {
             work.script.space.extend(entry);
         }
         work.script.space.extend(homes.ways);
-        Ok(())
+        homes.rests.into_iter().try_for_each(|rest| clear(work, rest))
     }
 
     /// Where each bitmap lies from now on.
@@ -159,8 +159,32 @@ impl Groups {
             group += 1;
         }
         homes.ways.extend(homes.last);
+        // What is new has nothing there.
+        if homes.last.is_none() {
+            homes.rests.push((root, group.div_ceil(TABLE_GROUPS)));
+        }
+        if !is_new {
+            homes.rests.push((table, 2 * ((group - 1) % TABLE_GROUPS + 1)));
+        }
         Ok(homes)
     }
+}
+
+/// Lets the words of a frame of the table, from this one on, say nothing: no group is theirs.
+fn clear<W: Words>(work: &mut Work<'_, W>, (frame, from): (FrameNo, u64)) -> Result {
+    let found = (frame.offset()..).step_by(8).zip(work.words.frame(frame)?).skip(from as usize);
+    let salt = work.words.salt();
+    let wrong = found.filter(|(at, word)| *word != salt.place(*at).nothing());
+    let steps: Vec<_> = wrong.map(|(at, _)| Step::OfGroups(at, salt.place(at).nothing())).collect();
+    if let Some(Step::OfGroups(at, _)) = steps.first() {
+        work.repairs.say(
+            "group-table",
+            *at,
+            "words of groups that the region does not have say nothing again",
+        );
+    }
+    work.script.space.extend(steps);
+    Ok(())
 }
 
 /// Where everything of the table lies from now on.
@@ -172,6 +196,8 @@ struct Homes {
     /// What names them.
     ways: Vec<Step>,
     last: Option<Step>,
+    /// Frames of it, and the first word of each that belongs to no group.
+    rests: Vec<(FrameNo, u64)>,
 }
 
 /// Where a group's bitmap lies, and its entry.

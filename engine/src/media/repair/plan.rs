@@ -19,7 +19,7 @@ const OF_NAMES: &[&str] =
 /// Names of defects of what an object has.
 const OF_MAPS: &[&str] = &["map-", "frame-owned-twice"];
 /// What the first change of an opening writes anew.
-const COPIES: &[&str] = &["superblock-copy", "log-header-copy", "root-copy", "lease"];
+const COPIES: &[&str] = &["superblock-copy", "log-header-copy", "root-copy", "lease", "cursor"];
 
 /// What is going to be done.
 pub(super) struct Plan {
@@ -73,6 +73,10 @@ pub(super) fn of(log: &Log, report: &Report, mut repairs: Repairs) -> Result<Pla
         script: Script::default(),
         repairs,
     };
+    for finding in report.findings.iter().filter(|finding| finding.name == "head-rest") {
+        work.repairs.say(finding.name, finding.at, "zeroed, to the end of the frame");
+        work.script.rests.push(finding.at);
+    }
     work.head(log)?;
     work.decide()?;
     Ok(Plan { repairs: work.repairs, script: work.script })

@@ -36,6 +36,8 @@ pub(super) struct Script {
     pub(super) content: Vec<Step>,
     /// Ways are made again, each behind what it leads to.
     pub(super) ways: Vec<Step>,
+    /// Frames of the head are zeroed from these bytes on: nothing there is changed by the log.
+    pub(super) rests: Vec<u64>,
 }
 
 impl Script {
@@ -51,6 +53,7 @@ impl Script {
         fill(log, &self)?;
         // What the log and the superblock have in one copy alone is written by the first change of an opening.
         log.take_lease()?;
+        anchor::clear(log.region(), &self.rests)?;
         let all: Vec<Step> = self.steps().copied().collect();
         let mut left = &all[..];
         while !left.is_empty() {

@@ -197,6 +197,15 @@ const PLANTS: &[(&str, Plant)] = &[
     ("unknown-features", |f| f.edit_superblocks(32, 4)),
     ("lease", |f| f.smash(LEASE_OFFSET)),
     ("log-header-copy", |f| f.smash(LOG_HEADER_OFFSETS[0])),
+    ("head-rest", |f| f.smash(SUPERBLOCK_OFFSETS[1] + 4096 - 512)),
+    ("head-rest", |f| f.smash(CURSOR_OFFSET + 8)),
+    ("cursor", |f| {
+        let memory = f.ledger.log().region().memory();
+        memory.store(CURSOR_OFFSET, memory.load(CURSOR_OFFSET).unwrap() ^ 1 << 63).unwrap();
+    }),
+    ("group-table", |f| f.flip_groups(GROUP_ROOT_FRAME.offset() + 511 * 8)),
+    ("group-table", |f| f.flip_groups(groups::entry_at(GROUP_TABLE_FRAME, 2))),
+    ("group-table", |f| f.flip_groups(groups::entry_at(GROUP_TABLE_FRAME, 255) + 8)),
     ("reserved-frame", |f| f.poke(13 * 4096 + 8, 1)),
     ("group-table", |f| f.flip_groups(GROUP_ROOT_FRAME.offset())),
     ("group-table", |f| f.flip_groups(groups::entry_at(GROUP_TABLE_FRAME, 0))),
