@@ -27,7 +27,8 @@
 //!
 //! Start at [`store`]; [`page`] describes pins and guards. Besides the reference there are these pages:
 //! [`durability`]: what survives a crash, and what it costs; [`limitations`]: what is missing, and limits in numbers;
-//! [`implementation`]: how it works; [`log_rules`]: the rules of the redo log, each with the crash that it prevents.
+//! [`implementation`]: how it works; [`format_1`]: every byte of a region; [`log_rules`]: the rules of the redo log, each with the
+//! crash that it prevents.
 
 // Modules that need mapped memory are not part of loom's models (`pagestone_loom`), except what a hit reads. Models
 // of shuttle (`pagestone_shuttle`) have all modules.
@@ -104,6 +105,8 @@ pub mod sync;
 pub mod durability {}
 #[doc = include_str!("../ARCHITECTURE.md")]
 pub mod implementation {}
+#[doc = include_str!("../docs/format.md")]
+pub mod format_1 {}
 #[doc = include_str!("../docs/log.md")]
 pub mod log_rules {}
 #[doc = include_str!("../docs/limitations.md")]

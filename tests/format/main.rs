@@ -2,6 +2,9 @@
 //!
 //! The fixtures are data, and never made again: their check sums are here.
 
+mod damage;
+mod page;
+
 use pagestone::media::check::Report;
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::PageIndex;
