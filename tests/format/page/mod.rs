@@ -41,6 +41,26 @@ fn judge(page: &Page, world: &World) -> Result {
         };
         judged().map_err(|why| format!("{name}: {why}"))?;
     }
+    features(page, world)
+}
+
+/// A feature that is not known keeps from an opening what its word says: nothing, writing, or all.
+fn features(page: &Page, world: &World) -> Result {
+    let (_, whole, _) = world.images().find(|(name, ..)| *name == "closed").ok_or("no such image")?;
+    let row = |name| page.row("Superblock", name);
+    for (name, expected) in [("compat", [true, true]), ("ro compat", [false, true]), ("incompat", [false; 2])]
+    {
+        let mut image = whole.clone();
+        for copy in ["superblock A", "superblock B"] {
+            let base = page.frame(copy)? * page.value("frame size")?;
+            image[(base + row(name)?.offset) as usize] |= 4;
+            let sum = (base + row("sum")?.offset) as usize;
+            let value = checks::sum(&[base], &image[base as usize..sum]);
+            image[sum..sum + 4].copy_from_slice(&value.to_le_bytes()[..4]);
+        }
+        let opens = [false, true].map(|read_only| world::opens(&image, read_only));
+        same(&format!("whether a region with an unknown feature in {name} opens"), opens, expected)?;
+    }
     Ok(())
 }
 

@@ -203,6 +203,11 @@ fn repaired(mut closed: Vec<u8>, before: Facts) -> (&'static str, Vec<u8>, Facts
     ("repaired", image, facts)
 }
 
+/// Whether a region opens.
+pub fn opens(image: &[u8], read_only: bool) -> bool {
+    options().read_only(read_only).open_image(image.to_vec()).is_ok()
+}
+
 fn attach(image: Vec<u8>) -> Arc<Region> {
     let options = RegionOptions { identity: Some(IDENTITY), ..RegionOptions::default() };
     Region::attach(Source::Image(image), &options).unwrap()
