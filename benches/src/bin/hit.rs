@@ -18,6 +18,8 @@ const PAGES: u64 = 1 << 20;
 const BURSTS: usize = 15;
 /// Reads of one burst.
 const READS: u64 = 200_000;
+/// Pages of an object none of which lies behind another, as a part of the others.
+const SCATTERED: u64 = 8;
 /// Bytes beyond the pages, for everything except content.
 const OVERHEAD: u64 = 256 << 20;
 
@@ -26,13 +28,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(n) => n.parse()?,
         None => PAGES,
     };
-    let store = Store::options().open_memory(pages * FRAME_SIZE as u64 + OVERHEAD)?;
+    let all = pages + 2 * (pages / SCATTERED);
+    let store = Store::options().open_memory(all * FRAME_SIZE as u64 + OVERHEAD)?;
     let object = store.create("pages")?;
     object.allocate(0, pages * FRAME_SIZE as u64)?;
     object.set_len(pages * FRAME_SIZE as u64)?;
     let ring = Ring::make(&object, pages)?;
     let results = measure(&object, &ring)?;
     let levels = Levels::measure(&object, &ring)?;
+    let scattered = scattered(&store, &object, pages / SCATTERED)?;
     println!("{}", Machine::look());
     println!(
         "{pages} pages of {FRAME_SIZE} B in anonymous shared memory (memfd), one thread, medians of {BURSTS} bursts"
@@ -50,7 +54,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!();
     println!("hot pin + unpin                {:>7.2} ns", results[6]);
     levels.print();
+    println!("pin + read + unpin of an object without two adjacent pages, of one in a run: {scattered:.2}");
     Ok(())
+}
+
+/// How much more a pin of a page costs whose place has a word of its own, because the object has no run. Objects of
+/// `pages` pages; `whole` is in one run.
+fn scattered(store: &Store, whole: &Object, pages: u64) -> Result<f64, Box<dyn std::error::Error>> {
+    let (one, other) = (store.create("scattered")?, store.create("between")?);
+    let page = [1; FRAME_SIZE];
+    for _ in 0..pages {
+        one.append(&page)?;
+        other.append(&page)?;
+    }
+    // Each page was pinned twice before anything is measured.
+    for index in (0..pages).chain(0..pages) {
+        drop(one.pin(PageIndex(index))?.ok_or("a page that was written is a hole")?);
+    }
+    let mut random = Random::new(4);
+    let mut ratios: Vec<f64> = (0..BURSTS)
+        .map(|_| {
+            let order: Vec<u32> = (0..READS).map(|_| random.below(pages) as u32).collect();
+            let in_run = timed(READS, || pinned(whole, &order));
+            timed(READS, || pinned(&one, &order)) / in_run
+        })
+        .collect();
+    Ok(medians::median(&mut ratios))
 }
 
 /// One cycle through all pages, written into them: the first word of a page is the number of the next page, the
