@@ -1,4 +1,4 @@
-//! Batches: what several objects gain, and bytes of their pages, in one record.
+//! Batches: new pages and sizes of several objects, and bytes of their pages, in one record.
 
 use super::bitmap;
 use super::content::{map_at, new_node};
@@ -17,19 +17,19 @@ use std::collections::BTreeSet;
 
 /// Entries for an object's head.
 const HEAD_ENTRIES: usize = 16;
-/// Pages looked up at one moment.
+/// Pages that are looked up at one moment.
 const PORTION: usize = 512;
 
-/// What a batch changes of one object besides bytes.
+/// What a batch changes in one object besides bytes.
 #[derive(Debug)]
 pub struct BatchPart {
     /// The object.
     pub slot: ObjectSlot,
-    /// Pages that are holes now, ascending, and the frames of `allocate` that they get.
+    /// Pages that are holes now, ascending, and the frames from `allocate` that they get.
     pub links: Vec<(PageIndex, FrameNo)>,
     /// The new size.
     pub size: Option<u64>,
-    /// The size uncovers zeros that were stored a moment ago and that no record has published yet.
+    /// Whether the size uncovers zeros that were stored just now and that no record has published yet.
     pub publishes: bool,
 }
 
@@ -48,25 +48,25 @@ impl BatchPart {
 pub enum Images {
     /// In the record: lines by offset.
     Inline(Vec<(u64, Box<[u8]>)>),
-    /// In frames of their own, durable.
+    /// In frames of their own, which are durable.
     Payload(Vec<Extent>),
 }
 
 impl Structures {
-    /// How many objects can grow in one batch.
+    /// The most objects that can grow in one batch.
     #[must_use]
     pub fn batch_growing_max(&self) -> u64 {
         self.log.record_room() / (HEAD_ENTRIES as u64 * ENTRY_BYTES)
     }
 
-    /// Bytes of entries that a record with these parts and `zeros` frames to zero has left for images; `None` when the
-    /// parts alone do not fit one.
+    /// The bytes of entries that are left for images in a record with these parts and `zeros` frames to zero; `None` if
+    /// the parts alone do not fit into one.
     pub fn batch_room(&self, parts: &[BatchPart], zeros: usize) -> Result<Option<u64>> {
         let (mut entries, mut changed) = (zeros, 0);
         for part in parts.iter().filter(|part| part.changes_head()) {
             let (pages, map) = (part.pages(), map_at(&self.head(part.slot)?));
             let mut nodes = BTreeSet::new();
-            // One moment for each portion: a walk over much must not make writers wait.
+            // One moment for each portion: a long walk must not make writers wait.
             for portion in pages.chunks(PORTION) {
                 nodes.extend(self.read(|log, shape| map.missing_nodes(log, shape, portion))?);
             }
@@ -80,11 +80,12 @@ impl Structures {
 }
 
 impl Ledger {
-    /// Appends one record: pages linked, sizes set, `zeros` made zero, then the images. `data` names the frames whose
-    /// bytes it carries. The caller holds their exclusive latches, and whatever else keeps the parts as they are.
+    /// Appends one record that links pages, sets sizes, zeroes the frames `zeros`, and then carries the images. `data`
+    /// names the frames whose bytes it carries. The caller holds their exclusive latches, and the locks that keep the
+    /// parts as they are.
     ///
     /// # Durability
-    /// Appended; it carries everything itself and publishes nothing, so that committing it is one write.
+    /// Appended. The record carries everything itself and publishes nothing, so that its commit is one write.
     pub fn append_batch(
         &self,
         parts: &[BatchPart],
@@ -117,7 +118,7 @@ impl Ledger {
         Ok(sequence)
     }
 
-    /// Frames for a payload of `bytes`, in at most `pieces` extents: where those that are free lie too scattered, the region
+    /// Frames for a payload of `bytes`, in at most `pieces` extents. If the free frames are too scattered, the region
     /// grows.
     pub fn payload_frames(&self, bytes: usize, pieces: u64) -> Result<Vec<FrameNo>> {
         let wanted = payload::frames_for(bytes);
@@ -138,16 +139,16 @@ impl Ledger {
         Err(Error::NoSpace { why })
     }
 
-    /// A writer into `frames` of `allocate`.
+    /// A writer into `frames`, which are from `allocate`.
     #[must_use]
     pub fn payload(&self, frames: &[FrameNo]) -> Writer<'_> {
         Writer::new(self.log.region().memory(), frames)
     }
 
-    /// Keeps payload frames, named by the record `named`, until it is passed.
+    /// Keeps payload frames until the record `named`, which names them, is passed.
     pub fn retire_payload(&self, named: Sequence, frames: Vec<FrameNo>) {
         if self.log.rules().broken(Rule::PayloadReuse) {
-            // They go back at once. What fails here is out of use until the next opening.
+            // They are given back at once. If that fails, they are out of use until the next opening.
             let _ = self.release(&frames);
             return;
         }

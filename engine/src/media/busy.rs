@@ -1,9 +1,9 @@
 //! The busy table: frames that were cut off while they were pinned.
 //!
-//! Their bits stay set until the last pin is gone (or the process that pinned them), so that none of them is handed
-//! out, and the table names them, so that a crash does not leak them. On the medium it is a chain of frames: word 0
-//! names the next one, each other word holds a busy frame or nothing. Where an entry lies is known from a volatile
-//! index, built on first use.
+//! Their bits stay set until the last pin, or the process that had it, has gone. So none of them is handed out. The table
+//! names them, so that a crash does not leak them. On the medium it is a chain of frames: word 0 names the next frame,
+//! and each other word holds a busy frame or nothing. A volatile index, which is built at first use, says where each
+//! entry lies.
 
 use super::bitmap;
 use super::layout::RootWord;
@@ -17,27 +17,26 @@ use std::collections::{BTreeSet, HashMap};
 const WHAT: &str = "busy table";
 /// Entries of a table frame.
 const ENTRIES: usize = WORDS as usize - 1;
-/// Table frames that one record gives back at most.
+/// The most table frames that one record gives back.
 const SURPLUS: usize = 16;
 
-/// The index of the table; its owner's mutex orders it with the records that change the table.
+/// The index of the table. A mutex around it orders it with the records that change the table.
 #[derive(Debug, Default)]
 pub(crate) struct BusyTable {
     loaded: bool,
-    /// Where each busy frame stands.
+    /// The place of each busy frame.
     places: HashMap<FrameNo, u64>,
     /// Entries that hold nothing.
     vacant: Vec<u64>,
     /// The frames of the table, the last of the chain first.
     frames: Vec<FrameNo>,
-    /// What could not be read. Frames of such a table stay: they may name what nothing else does.
+    /// What could not be read. The frames of a damaged table are kept: they may name frames that nothing else names.
     damage: Vec<Error>,
     damaged: bool,
 }
 
 impl BusyTable {
-    /// Builds the index if it is not built. What is damaged is left out of it: an entry alone, or the chain behind a
-    /// broken link.
+    /// Builds the index if there is none. It leaves out what is damaged: a single entry, or the chain behind a broken link.
     pub(crate) fn load(&mut self, words: &impl Words, shape: Shape) -> Result<&mut Self> {
         if !self.loaded {
             let mut new = Self { loaded: true, ..Self::default() };
@@ -74,7 +73,7 @@ impl BusyTable {
         Ok(())
     }
 
-    /// What `looked` found; damage is noted.
+    /// The result of a look. Damage is noted.
     fn or_damage<T>(&mut self, looked: Result<T>) -> Result<Option<T>> {
         match looked {
             Err(error @ Error::Corrupt { .. }) => {
@@ -85,7 +84,7 @@ impl BusyTable {
         }
     }
 
-    /// What could not be read, once.
+    /// Takes the list of what could not be read.
     pub(crate) fn take_damage(&mut self) -> Vec<Error> {
         std::mem::take(&mut self.damage)
     }
@@ -100,12 +99,12 @@ impl BusyTable {
         self.frames.clone()
     }
 
-    /// How many frames the table lacks to take `n` entries.
+    /// How many frames the table needs for `n` more entries.
     pub(crate) fn lacks(&self, n: usize) -> usize {
         n.saturating_sub(self.vacant.len()).div_ceil(ENTRIES)
     }
 
-    /// Writes `busy` into vacant entries, after putting `new` table frames in front. `done` follows the append.
+    /// Writes `busy` into vacant entries, after it has put `new` table frames in front. `added` must follow the append.
     pub(crate) fn add(&self, t: &mut Txn<'_>, shape: Shape, new: &[FrameNo], busy: &[FrameNo]) -> Result {
         bitmap::set(t, shape, new.iter().copied())?;
         let mut next = self.frames.last().copied();
@@ -119,7 +118,7 @@ impl BusyTable {
         busy.iter().zip(vacant).try_for_each(|(&frame, at)| put(t, at, Some(frame)))
     }
 
-    /// The index after `add`.
+    /// Updates the index after `add`.
     pub(crate) fn added(&mut self, new: &[FrameNo], busy: &[FrameNo]) {
         self.frames.extend(new);
         self.vacant.extend(new.iter().flat_map(entries));
@@ -127,14 +126,14 @@ impl BusyTable {
         self.places.extend(busy.iter().copied().zip(places));
     }
 
-    /// Which of `frames` are in the table.
+    /// Those of `frames` that are in the table.
     pub(crate) fn known(&self, frames: &[FrameNo]) -> Vec<FrameNo> {
         let known: BTreeSet<_> =
             frames.iter().copied().filter(|frame| self.places.contains_key(frame)).collect();
         known.into_iter().collect()
     }
 
-    /// The table frames that are of no use once `removed` entries are gone: if none is left, all but one.
+    /// The table frames that have no use after `removed` entries have gone: if no entry is left, all but one.
     pub(crate) fn surplus(&self, removed: usize) -> &[FrameNo] {
         let rest = self.frames.get(1..).unwrap_or(&[]);
         if removed < self.places.len() || self.damaged {
@@ -144,7 +143,7 @@ impl BusyTable {
         }
     }
 
-    /// Clears the entries and the bits of `known` frames, and gives back the `surplus`. `removed` follows the append.
+    /// Clears the entries and the bits of `known` frames, and frees the `surplus`. `removed` must follow the append.
     pub(crate) fn remove(&self, t: &mut Txn<'_>, shape: Shape, known: &[FrameNo]) -> Result {
         let surplus = self.surplus(known.len());
         for at in known.iter().filter_map(|frame| self.places.get(frame)) {
@@ -157,7 +156,7 @@ impl BusyTable {
         bitmap::clear(t, shape, known.iter().chain(surplus).copied())
     }
 
-    /// The index after `remove`.
+    /// Updates the index after `remove`.
     pub(crate) fn removed(&mut self, known: &[FrameNo]) {
         let surplus = self.surplus(known.len()).len();
         if surplus > 0 {
@@ -177,11 +176,11 @@ pub(crate) enum Entry {
     Table(FrameNo),
     /// A busy frame.
     Busy(FrameNo),
-    /// Nothing.
+    /// An entry that holds nothing.
     Vacant,
 }
 
-/// Shows every entry with its byte offset. `see` must end a walk that comes to a table frame a second time.
+/// Calls `see` for every entry with its byte offset. `see` must end a walk that comes to a table frame a second time.
 pub(crate) fn walk(words: &impl Words, shape: Shape, mut see: impl FnMut(u64, Entry) -> Result) -> Result {
     let mut next = first(words, shape)?;
     while let Some(table) = next {

@@ -1,11 +1,12 @@
 //! The directory: a hash trie from names to records.
 //!
-//! Each level resolves 9 bits of the name's hash. A word of a node is nothing, the first record of a chain, or a
+//! Each level resolves 9 bits of the name's hash. A word of a node is empty, or names the first record of a chain or a
 //! node of the next level. A chain that would grow beyond eight records is spread over a new node in the same
-//! transaction, if a frame is to be had; if not, or below the last level, it grows, up to 64. Nodes that become empty go.
+//! transaction, if there is a frame for it. If there is none, or below the last level, the chain grows up to 64 records.
+//! Nodes that become empty are freed.
 //!
-//! The hash is keyed, so that names which meet on the last level cannot be made without the file. With
-//! the file they can: then the 65th of them is refused, and those before cost what 64 records cost to read.
+//! The hash has a key in the file. Without the file, names that meet on the last level cannot be made on purpose. With
+//! the file they can: then the 65th is refused, and a lookup of the others reads at most 64 records.
 
 use super::bitmap;
 use super::layout::{DIRECTORY_FRAME, RootWord};
@@ -20,12 +21,12 @@ use crate::units::FrameNo;
 const WHAT: &str = "directory";
 /// Records in a chain before it is spread.
 pub(crate) const CHAIN: usize = 8;
-/// Longest chain that is made, and followed.
+/// The longest chain that is made or followed.
 pub(crate) const CHAIN_MAX: usize = 64;
-/// Changes of a record for each one that is spread (its link, its checksum, the word of the node), and besides.
+/// Changes for each record that is spread: its link, its checksum, the word of the node.
 const SPREAD: usize = 3;
 const SPREAD_BESIDES: usize = 32;
-/// Changes that come before those: a name, a frame of free slots.
+/// The most changes in the same record before these: a name, a frame of free slots.
 const BEFORE_SPREAD: usize = 80;
 const BITS: u32 = 9;
 /// Levels of nodes: 63 bits of the hash.
@@ -35,7 +36,7 @@ const TAG_SHIFT: u32 = 40;
 const TAG_RECORD: u64 = 1;
 const TAG_NODE: u64 = 2;
 
-/// What a word of a directory node holds.
+/// The content of a word of a directory node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Slot {
     /// Nothing.
@@ -89,7 +90,7 @@ pub(crate) const fn word_at(node: FrameNo, hash: u64, level: u32) -> u64 {
     node.offset() + (hash >> (BITS * level)) % WORDS * 8
 }
 
-/// Where a hash leads.
+/// The place to which a hash leads.
 #[derive(Debug)]
 struct Bucket {
     /// Byte offset of its word.
@@ -151,24 +152,24 @@ pub(crate) fn find(words: &impl Words, shape: Shape, name: &[u8]) -> Result<Opti
     Ok(None)
 }
 
-/// How many frames `insert` would like to have for a record with this hash.
+/// How many spare frames `insert` can use for a record with this hash.
 pub(crate) fn wants(words: &impl Words, shape: Shape, hash: u64) -> Result<usize> {
     let bucket = bucket(words, shape, hash)?;
     let full = chain(words, shape, bucket.first)?.len() >= CHAIN;
     Ok(usize::from(full && (bucket.path.len() as u32) < LEVELS - 1))
 }
 
-/// The nodes that removing a record with this hash may free.
+/// The nodes that may become free when a record with this hash is removed.
 pub(crate) fn nodes_towards(words: &impl Words, shape: Shape, hash: u64) -> Result<Vec<FrameNo>> {
     Ok(bucket(words, shape, hash)?.path.into_iter().map(|(_, node)| node).collect())
 }
 
-/// Puts the record, whose name is `name`, into the bucket of its hash; the caller writes its head. With a frame of `spare`, a
-/// chain that is full is spread over a new node. A chain that is as long as one may be takes no more: what is put into the
-/// directory can be read back.
+/// Puts the record, whose name is `name`, into the bucket of its hash. The caller writes its head. With a frame of
+/// `spare`, a full chain is spread over a new node. A chain of the greatest length takes no further record, so that all
+/// that is put into the directory can be read back.
 ///
 /// # Errors
-/// `NameCollision` on the last level; `NoSpace` where a node is lacking.
+/// `NameCollision` on the last level; `NoSpace` if there is no frame for a node.
 pub(crate) fn insert(
     t: &mut Txn<'_>,
     shape: Shape,
@@ -204,7 +205,7 @@ pub(crate) fn insert(
     add_to_chain(t, shape, at, head)
 }
 
-/// The longest chain that is made in a region with this log: one record must be able to spread it.
+/// The longest chain that is made in a region with this log: one log record must be able to spread it.
 pub(crate) fn longest(log: &Log) -> usize {
     (log.entries_max().saturating_sub(BEFORE_SPREAD + SPREAD_BESIDES) / SPREAD).clamp(CHAIN, CHAIN_MAX)
 }
@@ -215,7 +216,7 @@ fn add_to_chain(t: &mut Txn<'_>, shape: Shape, at: u64, head: &mut Head) -> Resu
     Slot::Chain(head.slot).write(t, at)
 }
 
-/// Makes a `spare` frame a node that the word at `at` names.
+/// Makes one of the `spare` frames a node, which the word at `at` names.
 fn add_node(t: &mut Txn<'_>, shape: Shape, at: u64, spare: &mut Vec<FrameNo>) -> Result<Option<FrameNo>> {
     let Some(node) = spare.pop() else { return Ok(None) };
     bitmap::set(t, shape, [node].into_iter())?;
@@ -224,7 +225,7 @@ fn add_node(t: &mut Txn<'_>, shape: Shape, at: u64, spare: &mut Vec<FrameNo>) ->
     Ok(Some(node))
 }
 
-/// Takes the record out of its bucket; the caller writes its head. Returns the nodes that became free.
+/// Takes the record out of its bucket. The caller writes its head. Returns the nodes that became free.
 pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result<Vec<FrameNo>> {
     let missing = || Error::corrupt(WHAT, head.slot.offset(), "the record is not in the bucket of its hash");
     let bucket = bucket(t, shape, head.hash())?;
@@ -256,15 +257,16 @@ fn is_empty(t: &Txn<'_>, node: FrameNo) -> Result<bool> {
     Ok(used_words(t, node)?.next().is_none())
 }
 
-/// The words of a node that say something, by their numbers: what is damaged too.
+/// The words of a node that are not empty, by their numbers. Damaged words are among them.
 pub(crate) fn used_words<W: Words>(words: &W, node: FrameNo) -> Result<impl Iterator<Item = u64> + use<W>> {
     let (salt, found) = (words.salt(), words.frame(node)?);
     let used = (0..).zip(found).filter(move |&(n, word)| word != salt.place(node.offset() + n * 8).nothing());
     Ok(used.map(|(n, _)| n))
 }
 
-/// A place in the directory: the digits of a hash, the first level's highest. Names are walked in this order, which no
-/// change of other names moves: a bucket is a range of places, whether it is a chain or spread over nodes.
+/// A place in the directory: the digits of a hash, with that of the first level as the highest. Names are walked in this
+/// order. A change of other names does not move it: a bucket is a range of places, whether it is a chain or spread over
+/// nodes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub(crate) struct Place(u64);
 
@@ -276,19 +278,19 @@ impl Place {
         Self((0..LEVELS).fold(0, |place, level| (place << BITS) | ((hash >> (BITS * level)) % WORDS)))
     }
 
-    /// The digit that says which word of a node of `level` is meant.
+    /// The digit that selects the word in a node of `level`.
     const fn digit(self, level: u32) -> u64 {
         (self.0 >> (BITS * (LEVELS - 1 - level))) % WORDS
     }
 
-    /// How many places a word of a node of `level` stands for.
+    /// How many places a word in a node of `level` covers.
     const fn span(level: u32) -> u64 {
         1 << (BITS * (LEVELS - 1 - level))
     }
 }
 
-/// Names of about `limit` records from `from` on, and where to go on: `None` at the end. The lock of name changes keeps
-/// the directory as it is; `one_moment` runs each look at one chain.
+/// The names of about `limit` records from `from` on, and the place to go on from (`None` at the end). The lock of name
+/// changes keeps the directory as it is. `one_moment` runs each look at one chain.
 pub(crate) fn portion(
     words: &impl Words,
     shape: Shape,
@@ -315,14 +317,14 @@ pub(crate) fn portion(
         let span = Place::span(level);
         if let Some(first) = first {
             let heads = one_moment(&|| chain(words, shape, Some(first)))?;
-            // Else a node that many words name would be walked again and again.
+            // Otherwise a node that many words name would be walked again and again.
             if let Some(head) = heads.iter().find(|head| Place::of(head.hash()).0 / span != place.0 / span) {
                 let why = "the record is in the bucket of another hash";
                 return Err(Error::corrupt(WHAT, head.slot.offset(), why));
             }
             found.extend(heads.into_iter().filter(|head| Place::of(head.hash()) >= place));
         }
-        // Behind this word, and those behind it that hold nothing.
+        // Go on behind this word and the empty words that follow it.
         let mut used = used_words(words, node)?.peekable();
         if level > 0 && used.peek().is_none() {
             return Err(Error::corrupt(WHAT, node.offset(), "a node without a record"));

@@ -1,14 +1,14 @@
 //! Free frames without blocks of their own: a set of runs.
 //!
-//! They are neither handed out nor forgotten: the allocator gives them blocks when it has no better frames.
+//! They are not handed out as they are: the allocator gives them blocks first, when it has no better frames.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Runs looked at for one that is long enough.
+/// How many runs are looked at for one that is long enough.
 const LOOKED_AT: usize = 64;
 
-/// Runs of frames, apart from each other.
+/// Runs of frames. No two of them touch.
 #[derive(Debug, Default)]
 pub(super) struct Holes {
     /// The end of each run, by its start.
@@ -16,7 +16,7 @@ pub(super) struct Holes {
 }
 
 impl Holes {
-    /// Adds a run of which no frame is there yet.
+    /// Adds a run. None of its frames may be in the set.
     pub(super) fn insert(&mut self, run: Range<u32>) {
         debug_assert!(self.within(run.clone()).next().is_none(), "{run:?} is there already");
         if run.is_empty() {
@@ -60,8 +60,9 @@ impl Holes {
         }
     }
 
-    /// Takes out a run of frames below `limit`: `wanted` of one that has them, if it is among the first, else as much as
-    /// the first has. It ends at a multiple of `together` where its hole goes on.
+    /// Takes out a run of frames below `limit`: `wanted` frames of a run that is long enough, if one of the first is;
+    /// otherwise as many as the first run has. If the hole goes on behind the taken run, that ends at a multiple of
+    /// `together`.
     pub(super) fn take(&mut self, wanted: u32, together: u32, limit: u32) -> Option<Range<u32>> {
         let runs =
             || self.runs.iter().map(|(&start, &end)| start..end.min(limit)).filter(|run| run.start < run.end);
@@ -98,7 +99,7 @@ mod tests {
     }
 
     proptest! {
-        /// The same as a set of frames.
+        /// The holes behave like a set of frames.
         #[test]
         fn holes_are_a_set(steps in prop::collection::vec((any::<bool>(), 0u32..200, 1u32..20), 1..60)) {
             let (mut holes, mut set) = (Holes::default(), BTreeSet::new());

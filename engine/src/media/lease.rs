@@ -1,8 +1,8 @@
-//! The lease: which process wrote last, and whether it left in order. A frame of its own, written lazily: by the first
-//! change of an opening, by a close, and (best effort) by a failure.
+//! The lease: which process wrote last, and whether it left in order. It has a frame of its own, which is written by the
+//! first change of an opening, by a close, and (best effort) after a failure.
 //!
-//! It decides one question, LOG rule 9: was the last owner's end the death of a *process*, so that the page cache
-//! still holds whatever it stored, or must a power loss be assumed?
+//! It answers one question, LOG rule 9: did the last owner's life end by the death of its *process*, so that the page
+//! cache still holds all that it stored, or must a power loss be assumed?
 //!
 //! ```text
 //! 8 state (32 bits)   16 pid      24 start time     32 epoch of the log     40 pid namespace
@@ -26,7 +26,7 @@ const MAGIC: &[u8; 8] = b"PGSLEASE";
 pub enum State {
     /// In order: nothing is in the log.
     Clean,
-    /// Not in order: it still has the region open, or it died.
+    /// Not in order: the owner still has the region open, or it died.
     Open,
     /// After a failed flush: what the page cache holds may not be on the medium.
     Failed,
@@ -35,15 +35,15 @@ pub enum State {
 /// The lease's fields.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lease {
-    /// How it was left.
+    /// How the owner left the region.
     pub state: State,
-    /// Where it was: this boot of this machine, this file, this mounting of its file system.
+    /// Where the owner was: this boot of this machine, this file, this mounting of its file system.
     pub identity: Identity,
     /// The owner's process.
     pub pid: u64,
-    /// When that process started, in clock ticks after boot: tells it from a later one with its number.
+    /// When that process started, in clock ticks after boot. A later process with the same number has another time.
     pub start_time: u64,
-    /// The PID namespace in which the process has that number; 0 where it could not be told.
+    /// The PID namespace in which the process has that number; 0 if it is unknown.
     pub space: u64,
     /// The log's epoch in the owner's life.
     pub epoch: u64,
@@ -110,9 +110,9 @@ impl Lease {
         self.encode().store(region.memory(), LEASE_OFFSET)
     }
 
-    /// Says that bytes of the region may be lost: its last owner's, or its own. Best effort. The kernel tells an error
-    /// once, and it was told to this opening: a later one must hear of it. Past the mapping where that is private, and
-    /// where it may have no blocks to store to yet.
+    /// Notes, best effort, that bytes of the last owner or of this one may be lost. The kernel reports an error only
+    /// once, and has reported it to this opening. A later opening must learn of it. If the mapping is private, or may
+    /// have no blocks to store to yet, the lease is written past it.
     ///
     /// # Durability
     /// Durable on `Ok`.
@@ -148,8 +148,8 @@ impl Lease {
         s
     }
 
-    /// The process that has this region open, if it lives or may: not this one, and not one of another boot or device.
-    /// Nothing but numbers tells it from this one where it knew no more of itself.
+    /// The process that has this region open, if it lives or may live: not this process, and not one of another boot or
+    /// device. If the lease knows only the owner's number, only the number distinguishes the owner from this process.
     #[must_use]
     pub fn living_owner(found: &Found<Self>, region: &Region) -> Option<Holder> {
         let Found::Whole(lease) = found else { return None };
@@ -163,8 +163,8 @@ impl Lease {
         (open && !is_this && holder.may_live()).then_some(holder)
     }
 
-    /// Refuses a device that another process has open. Other media are claimed by locks alone; those of a device hold
-    /// for one name in `/dev`, and it may have several.
+    /// Refuses a device that another process has open. Other media are claimed by locks alone. A lock on a device holds
+    /// for one of its names in `/dev`, and there may be several.
     pub fn refuse_living_owner(region: &Region) -> Result {
         if region.kind() != MediumKind::DevDax {
             return Ok(());
@@ -178,16 +178,16 @@ impl Lease {
         }
     }
 
-    /// Whether stores of the last owner may still be in the processor's caches: it did not close, and the power has not
-    /// failed since, as far as can be told.
+    /// Whether stores of the last owner may still be in the processor's caches: it did not close, and as far as is known
+    /// the power has not failed since.
     #[must_use]
     pub fn left_in_caches(found: &Found<Self>, region: &Region) -> bool {
         matches!(found, Found::Whole(lease)
             if lease.state != State::Clean && !region.identity().is_after_a_boot(&lease.identity))
     }
 
-    /// Whether the last owner died, so that all it stored is there unless the medium has refused it since: same boot,
-    /// same file, same mounting, no failed flush. Else why that cannot be said.
+    /// Whether the last owner died by the death of its process, so that all that it stored is there unless the medium has
+    /// refused it since: same boot, same file, same mounting, no failed flush. Otherwise the reason why not.
     fn death(&self, region: &Region, rules: Rules) -> Result<(), Why> {
         if region.assumes_power_loss() {
             return Err(Why::Assumed);
@@ -204,14 +204,14 @@ impl Lease {
         }
     }
 
-    /// Whether the kernel is believed to have what the last owner stored, so that it must be asked whether it could
-    /// write it.
+    /// Whether the page cache counts as having what the last owner stored, so that the kernel must be asked whether it
+    /// could write it.
     #[must_use]
     pub fn left_in_page_cache(found: &Found<Self>, region: &Region, rules: Rules) -> bool {
         matches!(found, Found::Whole(lease) if lease.state == State::Open && lease.death(region, rules).is_ok())
     }
 
-    /// How the last owner's life ended. `epoch` is that of the log, which has records or none.
+    /// How the last owner's life ended. `epoch` is the log's; the log may have records or none.
     #[must_use]
     pub fn ending(
         found: &Found<Self>,
@@ -249,7 +249,7 @@ mod tests {
         Region::attach(Source::Image(vec![0; 4 * 4096]), &RegionOptions::default()).unwrap()
     }
 
-    /// When a process started, by another way than the engine's: `ps` counts the same ticks.
+    /// When a process started, found in another way than the engine's: `ps` counts the same ticks.
     fn start_of(pid: u32) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         stat[stat.rfind(')').unwrap()..].split(' ').nth(20).unwrap().parse().unwrap()
@@ -276,7 +276,7 @@ mod tests {
             assert_eq!(owner(&other), None, "{why}");
         }
         assert!(Lease::living_owner(&Found::Blank, &region).is_none());
-        // There always is one of that number.
+        // There is always a process with that number.
         let hidden = Lease { space: 0, pid: 1, start_time: 0, ..open.clone() };
         assert!(
             owner(&hidden).is_some_and(|owner| owner.to_string().contains("if that process still lives"))
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(owner(&open), None, "it is dead");
     }
 
-    /// A region whose opener is told this boot.
+    /// A region opened with this boot in its identity.
     fn region_of(boot: [u8; 16]) -> Arc<Region> {
         let identity = Some(Identity { boot, ..region().identity() });
         let options = RegionOptions { identity, ..Default::default() };
@@ -307,7 +307,7 @@ mod tests {
         ] {
             let (left, here) = (region_of(left), region_of(here));
             let lease = Lease { pid, start_time, ..Lease::of(&left, State::Open, 1) };
-            // Without `/proc` an owner has its number alone, which a living process has.
+            // Without `/proc` the lease has only the owner's number, which is that of a living process.
             let bare = Lease { pid: std::process::id().into(), start_time: 0, space: 0, ..lease.clone() };
             let lives = |lease: &Lease| Lease::living_owner(&Found::Whole(lease.clone()), &here).is_some();
             let found = Found::Whole(lease.clone());

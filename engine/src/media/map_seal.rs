@@ -1,8 +1,8 @@
-//! The seal of an object's map: how many pages it has, and a digest of which frame each lies in.
+//! The seal of an object's map: how many pages it has, and a digest of the frame of each.
 //!
-//! Each word of a map is sealed by itself, so a node that came back as it was some time ago, after a lost write, is whole
-//! and wrong. The record of the object says what the map has to come to. It goes by difference: a page that is linked or
-//! cut goes into the digest or out of it, and what was lost before a change is still seen behind it.
+//! Each word of a map is sealed by itself, so a node that is an old version of itself, after a lost write, holds together
+//! and is wrong. The record of the object holds count and digest of the whole map. They are changed by difference: each
+//! page that is linked or cut is added or taken out. So damage that was there before a change is still seen after it.
 
 use super::seal::{Salt, mix};
 use crate::units::FrameNo;
@@ -11,36 +11,36 @@ use crate::units::FrameNo;
 const DIGEST_BITS: u32 = 27;
 const DIGEST: u64 = (1 << DIGEST_BITS) - 1;
 
-/// What the parts of one map are made of.
+/// The key of the parts of one map.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parts(u64);
 
 impl Parts {
-    /// Of the map of `tree`, in the region with this salt.
+    /// The key for the map of `tree`, in the region with this salt.
     pub(crate) const fn of(salt: Salt, tree: u64) -> Self {
         Self(salt.map_parts(tree))
     }
 
-    /// What `page` adds: its value is the word of the map without its check.
+    /// What `page` adds to the digest.
     const fn part(self, page: u64, frame: FrameNo) -> u64 {
         mix(mix(self.0 ^ page) ^ frame.0 as u64) & DIGEST
     }
 }
 
-/// Pages and digest, as a record has them. No page: 0.
+/// Count of pages and digest, as in a record. 0 for a map without pages.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct MapSeal(u64);
 
 impl MapSeal {
-    /// As a record has it.
+    /// The seal in this word of a record.
     pub(crate) const fn of_word(word: u64) -> Self {
         Self(word)
     }
-    /// As a record has it.
+    /// The word of a record.
     pub(crate) const fn word(self) -> u64 {
         self.0
     }
-    /// How many pages are mapped.
+    /// How many pages are mapped, modulo 2^37.
     pub(crate) const fn pages(self) -> u64 {
         self.0 >> DIGEST_BITS
     }
@@ -49,17 +49,17 @@ impl MapSeal {
         self.0 & DIGEST
     }
 
-    /// `page` is mapped to `frame` from now on.
+    /// Adds `page`, which is mapped to `frame` from now on.
     pub(crate) fn link(&mut self, parts: Parts, page: u64, frame: FrameNo) {
         self.change(parts, page, frame, 1);
     }
 
-    /// `page`, mapped to `frame`, is no longer.
+    /// Takes out `page`, which was mapped to `frame`.
     pub(crate) fn cut(&mut self, parts: Parts, page: u64, frame: FrameNo) {
         self.change(parts, page, frame, u64::MAX);
     }
 
-    /// The count wraps at its 37 bits: one that was wrong before is as wrong behind the change.
+    /// The count wraps at its 37 bits: a count that was wrong before the change is wrong by as much after it.
     fn change(&mut self, parts: Parts, page: u64, frame: FrameNo, by: u64) {
         let pages = self.pages().wrapping_add(by) << DIGEST_BITS;
         self.0 = pages | (self.digest() ^ parts.part(page, frame));

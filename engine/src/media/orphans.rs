@@ -1,8 +1,8 @@
-//! The list of orphans: objects with work to finish, unlinked ones and those being truncated.
+//! The list of orphans: objects with unfinished work, namely unlinked ones and those being truncated.
 //!
-//! It is what makes a truncate or an unlink one small record however large the object: the next opening of the region
-//! finds here what remains to be freed. Doubly linked through the records, so that an object leaves it in one record
-//! too; no object is on it twice.
+//! Because of it a truncate or an unlink is one small record, however large the object is: the next opening of the region
+//! finds here what is still to be freed. It is doubly linked through the records, so that an object also leaves it in one
+//! record. No object is on it twice.
 
 use super::layout::RootWord;
 use super::log::Txn;
@@ -28,12 +28,12 @@ pub(crate) fn belongs(head: &Head) -> bool {
     head.unlinked() || head.cut().is_some()
 }
 
-/// Puts the object in front; the caller makes it belong there and writes its head. Of a list that cannot be read there it
-/// is the first of a new one: what was on the old one stays taken, and is no reason to refuse an object that has nothing
-/// to do with it.
+/// Puts the object in front; the caller makes it belong there and writes its head. If the first entry cannot be read, the
+/// object begins a new list. The objects of the old list then stay allocated; they are no reason to refuse work on
+/// another object.
 pub(crate) fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     debug_assert!(!belongs(head));
-    // A root that cannot be read is an error, and no list that cannot.
+    // A root that cannot be read is an error; a list that cannot be read is not.
     t.root(RootWord::Orphans)?;
     let next = first(t, shape).and_then(|next| next.map(|next| Head::live(t, next)).transpose());
     let mut next = if let Err(Error::Corrupt { .. }) = next { None } else { next? };
@@ -46,7 +46,7 @@ pub(crate) fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     set_first(t, Some(head.slot))
 }
 
-/// Takes the object off; the caller writes its head.
+/// Takes the object off the list; the caller writes its head.
 pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     let (previous, next) = (head.previous(shape)?, head.next(shape)?);
     match previous {
@@ -72,7 +72,7 @@ pub(crate) fn remove(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     Ok(())
 }
 
-/// A neighbour must know `head`.
+/// A neighbour must name `head`.
 fn expect(found: Option<ObjectSlot>, head: &Head) -> Result {
     if found == Some(head.slot) {
         return Ok(());

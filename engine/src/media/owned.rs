@@ -4,7 +4,7 @@ use super::bitmap::GROUP_WORDS;
 use super::words::Shape;
 use crate::units::FrameNo;
 
-/// One bit per frame of a region: it has an owner.
+/// One bit for each frame of a region: whether it has an owner.
 pub(super) struct Owned {
     bits: Vec<u64>,
 }
@@ -14,7 +14,7 @@ impl Owned {
         Self { bits: vec![0; (shape.groups() * GROUP_WORDS) as usize] }
     }
 
-    /// False if the frame has an owner already.
+    /// Gives the frame an owner. False if it has one already.
     pub(super) fn claim(&mut self, frame: FrameNo) -> bool {
         let (word, bit) = (frame.0 as usize / 64, 1 << (frame.0 % 64));
         if word >= self.bits.len() {
@@ -25,14 +25,14 @@ impl Owned {
         free
     }
 
-    /// The frame has no owner any more.
+    /// Takes the frame's owner away.
     pub(super) fn release(&mut self, frame: FrameNo) {
         if let Some(bits) = self.bits.get_mut(frame.0 as usize / 64) {
             *bits &= !(1 << (frame.0 % 64));
         }
     }
 
-    /// Whether the frame has one.
+    /// Whether the frame has an owner.
     pub(super) fn has(&self, frame: FrameNo) -> bool {
         self.word(u64::from(frame.0) / 64) >> (frame.0 % 64) & 1 == 1
     }

@@ -11,12 +11,12 @@
 //!       6 next of the directory chain     49..63 zero
 //!       7 next of the list                63 sum of 16..63
 //! ```
-//! Both sums are of the region's salt and the slot too, so that a record found in another place, or of a former region, does
-//! not pass. The head changes often and is two cache lines; the name changes with create and rename. The list is that of
-//! orphans, or that of free slots ([`slots`](super::slots)). Slots are stored as number + nothing: slot 0 cannot exist. What
-//! is zero here is checked to be zero.
+//! Both sums include the region's salt and the slot, so that a record in another place, or of a former region, does not
+//! pass. The head changes often and is two cache lines; the name changes only with create and rename. The list is that of
+//! orphans, or that of free slots ([`slots`](super::slots)). Slot 0 cannot exist, so that 0 stands for no slot. Words
+//! that are zero here are checked to be zero.
 //!
-//! A slot is good while its object is open, or while names are locked, and no longer.
+//! A slot is valid only while its object is open or names are locked.
 
 use super::log::Txn;
 use super::map_seal::{MapSeal, Parts};
@@ -39,13 +39,13 @@ const HEAD_WORDS: usize = 16;
 const HEAD_SUM: usize = HEAD_WORDS - 1;
 const NAME_WORDS: usize = 48;
 const NAME_SUM: usize = NAME_WORDS - 1;
-/// Word of the name part that holds the time of the creation: the name is in those before it.
+/// The word of the name part that holds the time of the creation. The words before it hold the name.
 const BIRTH: usize = 32;
-/// Words of the head and of the name part that mean nothing.
+/// Words of the head and of the name part without a meaning.
 const ZERO_HEAD: std::ops::Range<usize> = 11..HEAD_SUM;
 const ZERO_NAME: std::ops::Range<usize> = BIRTH + 1..NAME_SUM;
 const UNLINKED: u8 = 1;
-/// The object is not all there, and is known not to be.
+/// A repair found that a part of the object is lost.
 const DAMAGED: u8 = 2;
 
 const _: () = assert!(NAME_MAX < BIRTH * 8);
@@ -70,7 +70,7 @@ impl ObjectSlot {
     pub const fn frame(self) -> FrameNo {
         FrameNo((self.0 / SLOTS) as u32)
     }
-    /// `value`, read at `at` as part of a `what`; 0 is no slot.
+    /// `value`, which was read at `at` in a `what`, as a slot. 0 is no slot.
     pub(crate) fn read(shape: Shape, value: u64, what: &'static str, at: u64) -> Result<Option<Self>> {
         if value == 0 {
             return Ok(None);
@@ -86,7 +86,7 @@ impl ObjectSlot {
     }
 }
 
-/// What an object is for; the engine treats all kinds alike.
+/// What an object is for. The engine treats all kinds alike.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ObjectKind(u8);
 
@@ -110,7 +110,7 @@ impl ObjectKind {
 pub struct ObjectRecord {
     /// Where the record lies.
     pub slot: ObjectSlot,
-    /// The object's number; never used twice in a region.
+    /// The object's number, which is never used twice in a region.
     pub id: u64,
     /// What it is for.
     pub kind: ObjectKind,
@@ -118,17 +118,17 @@ pub struct ObjectRecord {
     pub size: u64,
     /// Its name, or the last one it had.
     pub name: Vec<u8>,
-    /// It has no name any more and goes with its last close.
+    /// Whether it has lost its name: it goes with its last close.
     pub unlinked: bool,
-    /// It is being truncated: pages from this one on are gone, though their frames may not be freed yet.
+    /// The first page that a truncate in progress has cut off: the pages are gone, but their frames may not be freed yet.
     pub truncating: Option<u64>,
-    /// Pages that have a frame, those included that are being cut off.
+    /// Pages that have a frame, including those that are being cut off.
     pub pages: u64,
     /// When it was made, in nanoseconds since 1970.
     pub birth: u64,
 }
 
-/// The changing part of a record, verified when read; only words that changed are written back.
+/// The part of a record that changes often. It is verified when read, and only words that changed are written back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Head {
     pub(crate) slot: ObjectSlot,
@@ -159,7 +159,7 @@ impl Head {
         Ok(Self { slot, salt, words: found, found })
     }
 
-    /// The head of a slot whose sum says nothing, to be made another one.
+    /// The head of a slot whose sum does not count: it is to be made another one.
     pub(crate) fn unverified(words: &impl Words, slot: ObjectSlot) -> Result<Self> {
         let mut found = [0; HEAD_WORDS];
         words.run(slot.offset(), &mut found)?;
@@ -184,7 +184,7 @@ impl Head {
         self.changes().into_iter().try_for_each(|(at, word)| t.write(at, word))
     }
 
-    /// The words that changed, checksum included, with their byte offsets: to be written.
+    /// The words that changed, checksum included, with their byte offsets.
     pub(crate) fn changes(&mut self) -> Vec<(u64, u64)> {
         self.words[HEAD_SUM] = self.salt.head_sum(self.slot.0, &self.words[..HEAD_SUM]);
         let changed = (0..HEAD_WORDS).filter(|&i| self.words[i] != self.found[i]);
@@ -216,7 +216,7 @@ impl Head {
     pub(crate) const fn unlinked(&self) -> bool {
         (self.words[1] >> 8) as u8 & UNLINKED != 0
     }
-    /// Whether a repair found that it is not all there.
+    /// Whether a repair found that a part of the object is lost.
     pub(crate) const fn damaged(&self) -> bool {
         (self.words[1] >> 8) as u8 & DAMAGED != 0
     }
@@ -245,7 +245,7 @@ impl Head {
     pub(crate) fn set_root(&mut self, word: u64) {
         self.words[3] = word;
     }
-    /// What the words of the map are sealed for.
+    /// The tree that the words of the map are sealed for.
     pub(crate) const fn tree(&self) -> u64 {
         self.words[9]
     }
@@ -256,13 +256,13 @@ impl Head {
     pub(crate) fn set_map_seal(&mut self, seal: MapSeal) {
         self.words[10] = seal.word();
     }
-    /// Pages were linked, by the record that says so here.
+    /// Notes that pages are linked by the record that writes this head.
     pub(crate) fn note_linked(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
         let (parts, mut seal) = (Parts::of(self.salt, self.tree()), self.map_seal());
         pages.for_each(|(page, frame)| seal.link(parts, page, frame));
         self.words[10] = seal.word();
     }
-    /// Pages were cut, by the record that says so here.
+    /// Notes that pages are cut by the record that writes this head.
     pub(crate) fn note_cut(&mut self, pages: impl Iterator<Item = (u64, FrameNo)>) {
         let (parts, mut seal) = (Parts::of(self.salt, self.tree()), self.map_seal());
         pages.for_each(|(page, frame)| seal.cut(parts, page, frame));
@@ -300,14 +300,14 @@ impl Head {
         self.words[8] = ObjectSlot::stored(previous);
     }
 
-    /// Gives a new object its name and the time of its creation. What the slot's name part held before counts for nothing.
+    /// Gives a new object its name and the time of its creation. The former content of the slot's name part does not count.
     pub(crate) fn first_name(&mut self, t: &mut Txn<'_>, name: &[u8], birth: u64) -> Result {
         let mut new = [0; NAME_WORDS];
         new[BIRTH] = birth;
         self.write_name(t, name, new)
     }
 
-    /// Gives an object another name. What else the name part holds is verified and kept.
+    /// Gives an object another name. The rest of the name part is verified and kept.
     pub(crate) fn set_name(&mut self, t: &mut Txn<'_>, name: &[u8]) -> Result {
         let mut new = self.name_part(t)?;
         new[..BIRTH].fill(0);
@@ -324,8 +324,8 @@ impl Head {
         Ok(())
     }
 
-    /// Gives an object a name, whatever its name part holds: the words to write there. Without a time of its creation that
-    /// stays, if it can be read.
+    /// The words to write to give an object a name, whatever its name part holds. Without a `birth` the time of its
+    /// creation stays, if it can be read.
     pub(crate) fn renamed(
         &mut self,
         words: &impl Words,
@@ -393,8 +393,8 @@ impl Head {
         Ok(self.name_and_birth(words)?.0)
     }
 
-    /// What no release that wrote this record can have put there, where there is such a thing. It is looked for by `check`
-    /// alone.
+    /// A field with a value that no release which wrote this record can have put there: where, and what. Only `check`
+    /// looks for it.
     pub(crate) fn unknown_field(&self, words: &impl Words) -> Result<Option<(u64, &'static str)>> {
         let at = |word: usize| self.slot.offset() + word as u64 * 8;
         let (kind, flags) = (self.words[1] as u8, (self.words[1] >> 8) as u8);
@@ -444,20 +444,20 @@ impl Head {
     }
 }
 
-/// What the bytes of a slot are worth.
+/// What the bytes of a slot are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
-    /// An object of this number, by both sums.
+    /// An object of this number; both sums are right.
     Live(u64),
-    /// An object, as its head says; its name cannot be read.
+    /// An object with a right head and a name that cannot be read.
     Nameless,
     /// Nothing is there.
     Free,
-    /// Its head is not what its sum says.
+    /// The sum of its head is wrong.
     Bad,
 }
 
-/// What the slots of a frame with these words are worth.
+/// What the slots of a frame with these words are.
 pub(crate) fn look(salt: Salt, frame: FrameNo, words: &[u64]) -> [State; SLOTS as usize] {
     const WORDS: usize = HEAD_WORDS + NAME_WORDS;
     std::array::from_fn(|place| {
@@ -480,7 +480,7 @@ pub(crate) fn map_words(words: &impl Words, slot: ObjectSlot) -> Result<(u64, u6
     Ok((head[9], head[3], head[4].checked_sub(1)))
 }
 
-/// Refuses what is no name: names are 1 to 255 bytes without NUL.
+/// Refuses what is no name. Names are 1 to 255 bytes without NUL.
 pub(crate) fn verify_name(name: &[u8]) -> Result {
     if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) {
         return Err(Error::BadName { len: name.len() });

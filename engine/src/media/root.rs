@@ -1,7 +1,7 @@
-//! The root: the words everything else hangs on. It is there twice, in frames that the superblock names.
+//! The root: the words from which everything else is found. There are two, in frames that the superblock names.
 //!
-//! A root is 64 lines. A line is seven words and one that says how often the line was changed (32 bits) and their sum (32
-//! bits), which is bound to the region and to the line's place. One entry of the log changes a word in both roots.
+//! A root is 64 lines. A line is seven words, and one word with a count of its changes (32 bits) and a sum (32 bits),
+//! which is bound to the region and to the line's place. One entry of the log changes a word in both roots.
 //!
 //! ```text
 //! line 0   frames, next object, free slots, orphans, busy table, objects, nothing
@@ -9,8 +9,8 @@
 //! line 2   uuid (2 words), features (3 words), nothing (2 words)
 //! line 3.. reserved; 8 to 63: areas, one a line
 //! ```
-//! A line is verified whenever it is read for a change: a sum that is computed anew says nothing of words that were worn
-//! before. Where it does not hold together the other root's counts, and the change writes the whole line in both.
+//! A line is verified whenever it is read for a change: otherwise a sum that is computed anew would cover damaged words.
+//! If it is not whole, the line of the other root counts, and the change writes the whole line in both.
 
 use super::layout::{ROOT_LINES, RootWord, WORD_SIZE};
 use super::rules::Rules;
@@ -21,20 +21,20 @@ use crate::units::{FrameNo, LINE_SIZE};
 
 /// Words of a line: seven and their sum.
 pub const LINE_WORDS: usize = LINE_SIZE / WORD_SIZE as usize;
-/// Words of a line that say something.
+/// Words of a line without the last.
 const VALUES: usize = LINE_WORDS - 1;
 
-/// What every word of a region hangs on, as its superblock says.
+/// What is needed to read any word of a region, from its superblock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Anchor {
-    /// What its checks are bound to.
+    /// The salt of its checks.
     pub salt: Salt,
     /// The frames of the two roots.
     pub roots: [FrameNo; 2],
 }
 
 impl Anchor {
-    /// The byte offsets of a word of the root, which is at this byte of each.
+    /// The byte offsets in the region of the word at this byte of each root.
     #[must_use]
     pub fn places(&self, offset: u64) -> [u64; 2] {
         self.roots.map(|root| root.offset() + offset)
@@ -57,7 +57,7 @@ impl Line {
         Self { words, count: 0 }
     }
 
-    /// The line with this number, if its words are what their sum says.
+    /// The line with this number, if its sum is right.
     fn open(salt: Salt, number: u64, found: &[u64; LINE_WORDS]) -> Option<Self> {
         let [words @ .., last] = *found;
         let line = Self { words, count: (last >> 32) as u32 };
@@ -73,7 +73,7 @@ impl Line {
         all
     }
 
-    /// The words to write, with their byte offsets in the root, so that this follows what was `found`.
+    /// The words to write in order to change the line that was `found` into this one, with their byte offsets in the root.
     pub(super) fn changes(mut self, found: &Found, salt: Salt, number: u64) -> Vec<(u64, u64)> {
         if self.words == found.line.words {
             return Vec::new();
@@ -91,7 +91,7 @@ impl Line {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     pub(super) line: Line,
-    /// Whether both roots say so: else both are written whole.
+    /// Whether both roots have the same line. If not, it is written whole in both.
     pub(super) in_both: bool,
 }
 
@@ -99,11 +99,11 @@ pub(super) struct Found {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Roots {
     anchor: Anchor,
-    /// Lines, a bit for each, of which the second root counts.
+    /// Lines, one bit for each, for which the second root counts.
     second: u64,
-    /// Lines of which the root that does not count is not whole.
+    /// Lines that are not whole in the root that does not count.
     bad: u64,
-    /// Lines of which the roots say different things: a write was lost.
+    /// Lines that are whole in both roots and differ: a write was lost.
     differing: u64,
 }
 
@@ -120,7 +120,7 @@ impl Roots {
                 [Some(a), Some(b)] if a == b => {}
                 [Some(a), Some(b)] => {
                     roots.differing |= bit;
-                    // A count comes around.
+                    // The count wraps around.
                     roots.second |= if (b.count.wrapping_sub(a.count) as i32) > 0 { bit } else { 0 };
                 }
                 [Some(_), None] => roots.bad |= bit,
@@ -131,25 +131,25 @@ impl Roots {
         Ok(roots)
     }
 
-    /// What the words hang on.
+    /// The anchor.
     #[must_use]
     pub const fn anchor(&self) -> Anchor {
         self.anchor
     }
 
-    /// Lines, a bit for each, that are whole in one root alone.
+    /// Lines, one bit for each, that are whole in one root only.
     #[must_use]
     pub const fn bad(&self) -> u64 {
         self.bad
     }
 
-    /// Lines of which the roots say different things.
+    /// Lines, one bit for each, that are whole in both roots and differ.
     #[must_use]
     pub const fn differing(&self) -> u64 {
         self.differing
     }
 
-    /// Byte offset of the copy of a word that counts.
+    /// Byte offset of the word in the root that counts.
     #[must_use]
     pub const fn at(&self, word: RootWord) -> u64 {
         self.root_of(word.line()).offset() + word.offset()
@@ -159,7 +159,7 @@ impl Roots {
         self.anchor.roots[(self.second >> line & 1) as usize]
     }
 
-    /// A line, verified, as `read` shows it.
+    /// A line, read by `read` and verified.
     pub(super) fn line(&self, number: u64, read: impl Fn(u64, &mut [u64]) -> Result) -> Result<Found> {
         let [a, b] = copies(self.anchor, number, read)?;
         let (counts, other) = if self.second >> number & 1 == 0 { (a, b) } else { (b, a) };
@@ -167,11 +167,12 @@ impl Roots {
         Ok(Found { line, in_both: a == b })
     }
 
-    /// Writes what is bad or older anew, from what counts: before the first change of an opening. A line is verified here
-    /// as well: what counted at the opening may be worn by now, and is not copied over what is whole.
+    /// Writes lines that are bad or older anew, from those that count. Called before the first change of an opening. Here
+    /// too each line is verified: a line that was whole at the opening may be damaged by now, and must not be copied over
+    /// a whole one.
     ///
     /// # Durability
-    /// Durable on return; what counts is not touched.
+    /// Durable on return. Lines that count are not touched.
     pub fn mend(&self, memory: &Memory) -> Result {
         if self.bad | self.differing == 0 {
             return Ok(());
@@ -190,7 +191,7 @@ impl Roots {
     }
 }
 
-/// Stores a line where it is not so already.
+/// Stores the words of a line that differ.
 fn replace(memory: &Memory, at: u64, words: &[u64; LINE_WORDS]) -> Result {
     let mut there = [0; LINE_WORDS];
     memory.load_run(at, &mut there)?;
@@ -218,7 +219,7 @@ fn copies(
     Ok(found)
 }
 
-/// What a root in `frame` is bound to, if there is one: it says so itself, and two of its lines prove it.
+/// The anchor of a root in `frame`, if there is one: the frame names it, and two of its lines prove it.
 pub(super) fn alone(memory: &Memory, frame: FrameNo) -> Result<Option<Anchor>> {
     let salt = Salt::new(memory.load(frame.offset() + RootWord::Salt.offset())?, Rules::KEPT);
     let anchor = Anchor { salt, roots: [frame; 2] };
@@ -248,7 +249,7 @@ pub(super) fn lost_lines(memory: &Memory, anchor: Anchor) -> Result<Vec<u64>> {
     Ok(lost)
 }
 
-/// Stores a line in both roots, past the log: where none is whole there is nothing that a record could change.
+/// Stores a line in both roots without the log: where none is whole, no record can change it.
 ///
 /// # Durability
 /// None before a fence and a sync of the file.
@@ -266,13 +267,13 @@ fn neither(anchor: Anchor, number: u64) -> Error {
     Error::corrupt("root", first, why)
 }
 
-/// How many frames the root says that the region has, before its log is recovered: an older number, or none where a crash
-/// came into a change of the line.
+/// The number of frames in the root, before the log is recovered. It may be out of date. `None` if a crash cut a change
+/// of the line short.
 pub fn frames_before_recovery(memory: &Memory, anchor: Anchor) -> Result<Option<u64>> {
     newest(memory, anchor, RootWord::Frames)
 }
 
-/// The words of a root in which these words are set and all others 0.
+/// The words of a root in which these are set and all others are 0.
 pub fn fresh(salt: Salt, set: &[(RootWord, u64)]) -> Vec<u64> {
     let mut lines = [Line::new([0; VALUES]); ROOT_LINES as usize];
     for &(word, value) in set {
@@ -311,7 +312,7 @@ mod tests {
         Roots::read(region.memory(), ANCHOR)
     }
 
-    /// What the root says that counts.
+    /// The value in the root that counts.
     fn value(region: &Region) -> u64 {
         region.memory().load(read(region).unwrap().at(WORD)).unwrap()
     }

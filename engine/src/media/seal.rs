@@ -1,7 +1,7 @@
-//! Checks: how the medium's words tell what they say from what damage makes of it.
+//! Checks: how a word of the medium is told from a damaged one.
 //!
-//! Each is bound to the region's salt, so that nothing which a former life left on the medium passes one, and to a place or
-//! an owner, so that a word which was written elsewhere passes none either.
+//! Each check is bound to the region's salt, so that nothing that a former region left on the medium passes, and to a
+//! place or an owner, so that a word that was written to the wrong place does not pass either.
 //!
 //! ```text
 //! word seal   42 bits of value, 22 of check    words of maps, directory nodes, busy table, heads of lists
@@ -10,9 +10,9 @@
 //! tally       16 bits of count, 48 of seal     a group's bitmap, 512 words
 //! map seal    count 37, digest 27              one an object, over all pages of its map (`map_seal`)
 //! ```
-//! The check of a word is linear in its value, so four flipped bits never pass, whichever they are; garbage passes once in
-//! four million times. "Nothing" is a value like any other, 0, and sealed: a frame that comes back as zeros, from a hole in
-//! the file or a write that never came, is no node in which nothing is.
+//! The check of a word is linear in its value, and up to four flipped bits never pass, whichever they are. Garbage passes
+//! once in four million times. "Nothing" is the value 0, and is sealed like any other: so a frame of zeros, from a hole
+//! in the file or a lost write, is no empty node.
 
 use super::layout::WORD_SIZE;
 use super::rules::{Rule, Rules};
@@ -30,50 +30,51 @@ const TALLY_BITS: u32 = 48;
 pub(crate) const TALLY_MASK: u64 = (1 << TALLY_BITS) - 1;
 const MAP_SEAL: u64 = 0x6d61_7073_6561_6c00;
 
-/// What all checks of a region are bound to.
+/// The random number that all checks of a region are bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Salt {
     drawn: u64,
     rules: Rules,
 }
 
-/// What a sealed word belongs to. A word found under another owner, in another place or in another region does not open.
+/// The owner and place of a sealed word. A word found under another owner, in another place or in another region does not
+/// open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Seal {
     seed: u64,
     rules: Rules,
 }
 
-/// A node in which nothing is, by what its words belong to.
+/// An empty node, by the owner or place of its words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Node {
-    /// Whose map it is of; 0: its words are bound to their places.
+    /// The tree whose map it belongs to. 0: its words are bound to their places.
     pub tree: u64,
-    /// Of a map: the prefix of its first word, and above the low 3 bits its level.
+    /// For a map: the prefix of its first word, shifted by 3, and in the low 3 bits its level.
     pub first: u64,
 }
 
-/// What a frame is made before words of it are written.
+/// What a whole frame is made before single words of it are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Blank {
     /// All zero.
     Zero,
-    /// A node in which nothing is.
+    /// An empty node.
     Node(Node),
 }
 
 impl Node {
-    /// One whose words are bound to their places.
+    /// A node whose words are bound to their places.
     pub const PLACES: Self = Self { tree: 0, first: 0 };
-    /// Levels that words of a node have.
+    /// Levels of words that lie in nodes.
     const LEVELS: u64 = 4;
 
-    /// One of a map: its words are of `level`, and the first one has this prefix.
+    /// A node of a map: its words are of `level`, and the first has this prefix.
     pub(crate) const fn map(tree: u64, prefix: u64, level: u32) -> Self {
         Self { tree, first: prefix << 3 | level as u64 }
     }
 
-    /// Whether there is such a node.
+    /// Whether there can be such a node.
     #[must_use]
     pub const fn is_possible(self) -> bool {
         let (prefix, level) = (self.first >> 3, self.first & 7);
@@ -86,24 +87,24 @@ impl Node {
 }
 
 impl Salt {
-    /// The salt that a format drew.
+    /// The salt from the random number that a format drew.
     #[must_use]
     pub const fn new(drawn: u64, rules: Rules) -> Self {
         Self { drawn, rules }
     }
 
-    /// Of a word of the map of `tree` that covers the pages `prefix << (9 * level) ..`. At level 0 the word maps a page,
-    /// above it names a node.
+    /// The seal of a word of the map of `tree` that covers the pages from `prefix << (9 * level)` on. At level 0 the word
+    /// maps a page, at higher levels it names a node.
     pub(crate) const fn map(self, tree: u64, prefix: u64, level: u32) -> Seal {
         Seal { seed: mix(self.drawn ^ tree ^ MAP) ^ mix(prefix << 3 | level as u64), rules: self.rules }
     }
 
-    /// Of a word at byte `at`, which is no word of a map.
+    /// The seal of a word at byte `at` that is no word of a map.
     pub(crate) const fn place(self, at: u64) -> Seal {
         Seal { seed: mix(self.drawn ^ at ^ PLACE), rules: self.rules }
     }
 
-    /// The words of `frame` from `place` on, when it was just made this.
+    /// Fills `into` with the words of `frame` from `place` on, as they are when the frame was just made `blank`.
     pub(crate) fn blank(self, frame: FrameNo, blank: Blank, place: u16, into: &mut [u64]) {
         let places = u64::from(place)..;
         match blank {
@@ -117,28 +118,28 @@ impl Salt {
         }
     }
 
-    /// The number.
+    /// The number that was drawn.
     pub(crate) const fn drawn(self) -> u64 {
         self.drawn
     }
 
-    /// The sum of a line at this byte of the root that was changed `count` times.
+    /// The sum of a line at byte `at` of the root that was changed `count` times.
     pub(crate) fn line_sum(self, at: u64, words: &[u64], count: u32) -> u32 {
         let sum = [self.drawn, at].iter().chain(words).copied().fold(0, sum);
         crc32c::crc32c_append(sum, &count.to_le_bytes())
     }
 
-    /// Of the bitmap of `group`, wherever that lies.
+    /// The seal of the bitmap of `group`, wherever that lies.
     pub(crate) const fn bitmap(self, group: u64) -> BitmapSeal {
         BitmapSeal { base: mix(self.drawn ^ mix(group ^ BITMAP)) }
     }
 
-    /// What the parts of the seal of a map are made of: those of the map of `tree`.
+    /// The key of the parts of the seal of the map of `tree`.
     pub(crate) const fn map_parts(self, tree: u64) -> u64 {
         mix(self.drawn ^ mix(tree ^ MAP_SEAL))
     }
 
-    /// The sum of a part of the object record in `slot`: its head, or its name.
+    /// The sum of one part of the object record in `slot`: its head or its name.
     pub(crate) fn head_sum(self, slot: u64, words: &[u64]) -> u64 {
         u64::from([self.drawn, slot].iter().chain(words).copied().fold(0, sum))
     }
@@ -168,17 +169,18 @@ impl Seal {
     }
 }
 
-/// What the bitmap of a group is compared with: how many bits are zero, and a seal over its words by their places.
+/// The seal of a group's bitmap. The bitmap is compared with its tally: how many bits are zero, and a digest of its words
+/// by their places.
 ///
-/// Each word has a part of its own in the seal, so a change of some words changes the seal by their parts. A word of zeros
-/// has none: the seal of a bitmap of zeros is known without reading it.
+/// Each word has a part of its own in the digest, so a change of some words changes the digest by their parts. The part
+/// of a zero word is 0, so the tally of a bitmap of zeros is known without reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BitmapSeal {
     base: u64,
 }
 
 impl BitmapSeal {
-    /// The tally of a bitmap of zeros with so many bits.
+    /// The tally of a bitmap of zeros with `bits` bits.
     pub(crate) const fn of_zeros(self, bits: u64) -> u64 {
         bits << TALLY_BITS | self.base & TALLY_MASK
     }
@@ -193,12 +195,12 @@ impl BitmapSeal {
     /// The tally after the word at `place`, which was `old`, became `new`.
     pub(crate) const fn changed(self, tally: u64, place: u64, old: u64, new: u64) -> u64 {
         let seal = (tally ^ self.part(place, old) ^ self.part(place, new)) & TALLY_MASK;
-        // A count that damage made wrong stays so.
+        // A count that damage made wrong stays wrong by as much.
         let free = Self::free(tally) + new.count_zeros() as u64 + (1 << 16) - old.count_zeros() as u64;
         free << TALLY_BITS | seal
     }
 
-    /// The zero bits that a tally counts.
+    /// The number of zero bits in a tally.
     pub(crate) const fn free(tally: u64) -> u64 {
         tally >> TALLY_BITS
     }
@@ -209,7 +211,7 @@ impl BitmapSeal {
     }
 }
 
-/// Eight bytes that the processor's instruction takes at once.
+/// Eight bytes, aligned for the processor's crc32c instruction.
 #[repr(align(8))]
 struct Aligned([u8; 8]);
 
@@ -218,7 +220,7 @@ fn sum(before: u32, word: u64) -> u32 {
     crc32c::crc32c_append(before, &Aligned(word.to_le_bytes()).0)
 }
 
-/// crc32c without initial value and final complement: that of two words is that of their difference, by exclusive or.
+/// crc32c without initial value and final complement. It is linear: the sum of `a ^ b` is the sum of `a` ^ the sum of `b`.
 fn linear(value: u64) -> u32 {
     !sum(!0, value)
 }
@@ -302,7 +304,7 @@ mod tests {
         }
     }
 
-    /// What flipping each bit of a word does to the difference between the check that it has and the one that it should have.
+    /// For each bit of a word, how a flip of it changes the difference between the stored check and the right one.
     fn columns() -> Vec<u64> {
         let (seal, word) = (SALT.place(8), SALT.place(8).close(1));
         let off = |word: u64| word >> VALUE_BITS ^ seal.check(word & VALUE_MASK);
@@ -311,7 +313,7 @@ mod tests {
 
     #[test]
     fn no_pattern_of_up_to_four_flipped_bits_passes() {
-        // That a flip does the same to every word is the property below.
+        // A flip changes every word in the same way: see the property below.
         let columns = columns();
         let mut patterns = 0;
         for a in 0..columns.len() {
@@ -342,7 +344,7 @@ mod tests {
         assert_eq!(salt.head_sum(9, &[1, 2, 3]), 0xd11c_aa7e);
     }
 
-    /// The tally of a group after these words were changed one by one, and what the words are then.
+    /// The tally of a group after these words were changed one by one, and the words.
     fn changed(seal: BitmapSeal, changes: &[(u64, u64)]) -> (u64, Vec<u64>) {
         let mut words = vec![0; 512];
         let mut tally = seal.of_zeros(512 * 64);

@@ -1,4 +1,4 @@
-//! A sector that knows whether it is whole: little-endian fields and a checksum bound to its place.
+//! A sector that can be told whole from torn: little-endian fields, and a checksum bound to its place.
 
 use crate::error::Result;
 use crate::media::layout::{SECTOR_SIZE, WORD_SIZE};
@@ -23,7 +23,7 @@ pub enum Found<T> {
 }
 
 impl<T> Found<T> {
-    /// What a whole sector says.
+    /// The content, if the sector is whole.
     pub fn whole(self) -> Option<T> {
         match self {
             Self::Whole(value) => Some(value),
@@ -91,7 +91,7 @@ impl Sector {
     /// Stores the sector at `offset`.
     ///
     /// # Durability
-    /// None: torn, absent or whole if the power fails.
+    /// None: if the power fails, the sector is torn, absent or whole.
     pub fn store(self, memory: &Memory, offset: u64) -> Result {
         memory.write(offset, &self.sealed(offset).0)
     }
@@ -119,7 +119,7 @@ impl Sector {
     /// Stores the sector at `offset` and returns when it is durable.
     ///
     /// # Durability
-    /// Durable on return; torn, absent or whole if the power fails before.
+    /// Durable on return. If the power fails before, the sector is torn, absent or whole.
     pub fn write(self, memory: &Memory, offset: u64) -> Result {
         self.store(memory, offset)?;
         memory.flush(offset, SECTOR_SIZE)?;
@@ -127,7 +127,7 @@ impl Sector {
         memory.write_through(offset, SECTOR_SIZE)
     }
 
-    /// Bound to the place, so that a misdirected write is seen.
+    /// The checksum, bound to the place so that a misdirected write is noticed.
     fn checksum(&self, offset: u64) -> u32 {
         crc32c::crc32c_append(crc32c::crc32c(&offset.to_le_bytes()), &self.0[..CHECKSUM])
     }

@@ -1,9 +1,9 @@
-//! Slots for object records that are free, and the frames they lie in.
+//! Free slots for object records, and the frames in which they lie.
 //!
-//! Free slots are a list through their records, doubly linked, so that a whole frame of them leaves it in one record. A frame
-//! whose eight slots are free while more than 64 others are goes back to the allocator with the record that frees the last
-//! one: names that come and go keep no frame for ever. So a slot is not a slot for the life of the region; nothing but the
-//! directory's chains, the lists and open objects names one.
+//! Free slots form a list through their records. It is doubly linked, so that all slots of a frame leave it in one
+//! record. If all eight slots of a frame are free and more than 64 other slots are, the frame goes back to the allocator,
+//! in the record that frees its last slot: so names that come and go do not keep frames for ever. A frame of slots can
+//! therefore become something else. Only the directory's chains, the lists and open objects name a slot.
 
 use super::bitmap;
 use super::layout::{GROUP_FRAMES, RootWord};
@@ -17,10 +17,10 @@ use crate::units::FrameNo;
 use std::collections::HashSet;
 
 const WHAT: &str = "list of free slots";
-/// Free slots that are kept for the next objects, beside those of the frame that may go.
+/// Free slots that are kept for the next objects, besides those of the frame that may go.
 const KEPT: usize = 64;
-/// Changes that taking a frame off the list may need: two neighbours of each run of its slots, their links and their sums, the
-/// head of the list, the bit and the slot that becomes free.
+/// Most changes for taking a frame off the list: the links and sums of the two neighbours of each run of its slots, the
+/// head of the list, the bit of the frame, and the slot that becomes free.
 const CHANGES: usize = 56;
 
 /// The first free slot.
@@ -33,7 +33,7 @@ fn set_first(t: &mut Txn<'_>, first: Option<ObjectSlot>) -> Result {
     t.set_head(RootWord::FreeSlots, ObjectSlot::stored(first))
 }
 
-/// The head of a slot that is said to be free.
+/// The head of a slot that the list names.
 fn read_free(words: &impl Words, slot: ObjectSlot) -> Result<Head> {
     let head = Head::read(words, slot)?;
     match head.kind() {
@@ -42,9 +42,9 @@ fn read_free(words: &impl Words, slot: ObjectSlot) -> Result<Head> {
     }
 }
 
-/// The head of the first free slot. A list that cannot be read there has none: new slots begin another one.
+/// The head of the first free slot. `None` if it cannot be read: then new slots begin another list.
 pub(crate) fn readable_free(words: &impl Words, shape: Shape) -> Result<Option<Head>> {
-    // A root that cannot be read is an error, and no list that cannot.
+    // A root that cannot be read is an error; a list that cannot be read is not.
     words.root(RootWord::FreeSlots)?;
     let first = first_free(words, shape).and_then(|slot| slot.map(|slot| read_free(words, slot)).transpose());
     match first {
@@ -54,10 +54,10 @@ pub(crate) fn readable_free(words: &impl Words, shape: Shape) -> Result<Option<H
     }
 }
 
-/// Takes the first free slot; its head still is that of a free one.
+/// Takes the first free slot. Its head is still that of a free one.
 pub(crate) fn take_free(t: &mut Txn<'_>, shape: Shape) -> Result<Option<Head>> {
     let Some(head) = readable_free(t, shape)? else { return Ok(None) };
-    // What is behind it and cannot be read is left behind: new slots begin another list.
+    // If the next slot cannot be read, the rest of the list is given up: new slots begin another list.
     let next = head.next(shape)?.map(|next| read_free(t, next)).transpose();
     let mut next = if let Err(Error::Corrupt { .. }) = next { None } else { next? };
     if let Some(next) = &mut next {
@@ -68,14 +68,14 @@ pub(crate) fn take_free(t: &mut Txn<'_>, shape: Shape) -> Result<Option<Head>> {
     Ok(Some(head))
 }
 
-/// Gives the slot of `head` back; the frame that goes with it, if one does: its bit is cleared.
+/// Gives the slot of `head` back. Returns the frame that becomes free with it, if one does; its bit is cleared.
 pub(crate) fn put_free(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result<Option<FrameNo>> {
     head.become_free();
     let Some(gaps) = gaps(t, shape, head.slot)? else {
         push(t, shape, head)?;
         return Ok(None);
     };
-    // Written all the same: a search for records in frames that nothing names must find none there.
+    // The head is written even so: a search for records in frames that nothing names must find none there.
     head.write(t)?;
     gaps.into_iter().try_for_each(|gap| gap.close(t))?;
     let frame = head.slot.frame();
@@ -97,15 +97,15 @@ fn push(t: &mut Txn<'_>, shape: Shape, head: &mut Head) -> Result {
     head.write(t)
 }
 
-/// Where the list is to be closed when the frame of a slot that becomes free goes; `None` when it stays: it holds something
-/// else, too few slots are free without it, or not all that would change can be read.
+/// The gaps in the list that are to be closed when the frame of a freed slot goes. `None` if the frame stays, because a
+/// record is in use in it, too few other slots are free, or something that would change cannot be read.
 fn gaps(t: &Txn<'_>, shape: Shape, freed: ObjectSlot) -> Result<Option<Vec<Gap>>> {
     if t.room() < CHANGES {
         return Ok(None);
     }
     let mut gaps = Vec::new();
     let mut look = || {
-        // In a group that is left alone the frame stays what it is, and its object is dropped all the same.
+        // If the group was set aside, the frame stays as it is; the object is dropped even so.
         t.log().uses().expect_group(u64::from(freed.frame().0) / GROUP_FRAMES)?;
         if !bitmap::allocated(t, shape, freed.frame())? {
             return Ok(false);
@@ -128,8 +128,8 @@ fn gaps(t: &Txn<'_>, shape: Shape, freed: ObjectSlot) -> Result<Option<Vec<Gap>>
     }
 }
 
-/// Whether more than [`KEPT`] slots of other frames are on the list, which is walked only as far as that takes. It has no
-/// cycle: each record on the way names the one before it, and the first names none.
+/// Whether more than [`KEPT`] slots of other frames are on the list, which is walked only as far as needed. The walk
+/// cannot run in a cycle: each record must name the one before it, and the first must name none.
 fn has_others(t: &Txn<'_>, shape: Shape, frame: FrameNo) -> Result<bool> {
     let (mut elsewhere, mut previous, mut next) = (0, None, first_free(t, shape)?);
     while let Some(slot) = next {
@@ -152,7 +152,7 @@ fn others(slot: ObjectSlot) -> impl Iterator<Item = ObjectSlot> {
     (first..first + SLOTS).map(ObjectSlot).filter(move |other| *other != slot)
 }
 
-/// A run of the list that lies in one frame: what is before it, and what is behind it.
+/// A run of the list in one frame: the slot before it, and the slot after it.
 struct Gap {
     previous: Option<ObjectSlot>,
     next: Option<ObjectSlot>,
@@ -210,16 +210,17 @@ pub(crate) fn add_frame(t: &mut Txn<'_>, shape: Shape, frame: FrameNo) -> Result
     (first..first + SLOTS).rev().try_for_each(|slot| push(t, shape, &mut Head::fresh(salt, ObjectSlot(slot))))
 }
 
-/// Record frames that were given back in this opening: a slot in one of them is none any more, whatever its bytes say.
+/// Record frames that were given back in this opening. What lies in one of them is no slot any more, whatever its bytes
+/// are.
 #[derive(Default)]
 pub(super) struct GivenBack(Mutex<HashSet<FrameNo>>);
 
 impl GivenBack {
-    /// The frame was given back. To be said before it can be used for anything else.
+    /// Notes that the frame was given back. To be called before it can get another use.
     pub(super) fn add(&self, frame: FrameNo) {
         self.0.lock().insert(frame);
     }
-    /// The frame holds records again.
+    /// Notes that the frame holds records again.
     pub(super) fn remove(&self, frame: FrameNo) {
         self.0.lock().remove(&frame);
     }

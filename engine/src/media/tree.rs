@@ -1,9 +1,9 @@
 //! The object map: a page table on the medium.
 //!
-//! A word of level 0 maps one page; a word of level k names a node of 512 words of level k - 1. The record's root
-//! word is of level `height`, so that an object of one page has no node at all, and the map grows by a node above.
-//! Every word is sealed for (object, first page, level). A node without a mapped page does not exist: the record
-//! that clears a node's last word frees it, and then need not write the words inside.
+//! A word of level 0 maps one page. A word of level k names a node of 512 words of level k - 1. The root word in the
+//! object's record is of level `height`, so that an object of one page has no node at all, and a map grows by a new node
+//! above the old ones. Every word is sealed for the object, the first page and the level. There is no node without a
+//! mapped page: the record that clears a node's last word frees the node, and need not write its words.
 
 use super::layout;
 use super::log::Txn;
@@ -18,19 +18,19 @@ use std::ops::Range;
 pub const PAGES_MAX: u64 = 1 << (BITS * HEIGHT_MAX);
 /// Levels of nodes at most.
 pub(crate) const HEIGHT_MAX: u32 = 4;
-/// Index bits a level resolves.
+/// Bits of a page's number that each level resolves.
 const BITS: u32 = 9;
-/// Where the root word keeps the height, above the frame number.
+/// The place of the height in the root word, above the frame number.
 const HEIGHT_SHIFT: u32 = 39;
-/// Bit of a value: what the word named was lost, and a repair says so. To read it is an error: it never was a hole.
+/// Bit of a value that a repair sets: what the word named was lost. Reading it is an error, since it was no hole.
 const LOST: u64 = 1 << 36;
-/// Pages that are asked for at once by most.
+/// Up to as many pages most calls ask for at once.
 const FEW: usize = 8;
 const WHAT: &str = "object map";
 
 const _: () = assert!(1 << BITS == WORDS && layout::GROUP_FRAMES % 64 == 0);
 
-/// An object's map: whose it is and its root word.
+/// An object's map: its owner and its root word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Map {
     /// The region's salt.
@@ -43,7 +43,7 @@ pub(crate) struct Map {
     pub(crate) at: u64,
 }
 
-/// A root taken apart.
+/// A root word, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Root {
     pub(crate) height: u32,
@@ -51,7 +51,7 @@ pub(crate) struct Root {
 }
 
 impl Map {
-    /// The root; `None` when nothing is mapped.
+    /// The root. `None` if nothing is mapped.
     pub(crate) fn root(&self, shape: Shape) -> Result<Option<Root>> {
         let height = self.height();
         let value = self.seal(0, height).open(self.root).ok_or_else(|| unsealed(WHAT, self.at, self.root))?;
@@ -68,12 +68,12 @@ impl Map {
         Ok(Some(Root { height, frame: shape.frame(bare, WHAT, self.at)? }))
     }
 
-    /// The root word of a map in which nothing is.
+    /// The root word of an empty map.
     pub(crate) const fn empty_root(salt: Salt, id: u64) -> u64 {
         salt.map(id, 0, 0).nothing()
     }
 
-    /// Whether nothing is mapped, as the root word says.
+    /// Whether the root word is that of an empty map.
     pub(crate) fn is_empty(&self) -> bool {
         self.root == Self::empty_root(self.salt, self.id)
     }
@@ -88,23 +88,23 @@ impl Map {
         self.seal(page, level).close(LOST)
     }
 
-    /// The root word that says so of all pages below it.
+    /// The root word that says that all pages below it are lost.
     pub(crate) fn lost_root(&self) -> u64 {
         let height = self.height();
         self.seal(0, height).close(LOST | u64::from(height) << HEIGHT_SHIFT)
     }
 
-    /// The word that says nothing.
+    /// The word that says "nothing".
     pub(crate) fn nothing(&self, page: u64, level: u32) -> u64 {
         self.seal(page, level).nothing()
     }
 
-    /// A node of `height` on the path of `page`, when nothing is in it.
+    /// An empty node of `height` on the path of `page`.
     pub(crate) fn node(&self, page: u64, height: u32) -> Node {
         Node::map(self.id, page >> (BITS * height) << BITS, height - 1)
     }
 
-    /// The height that the root word claims, whatever it is worth.
+    /// The height in the root word, which is not verified.
     pub(crate) const fn height(&self) -> u32 {
         (self.root >> HEIGHT_SHIFT) as u32 & 7
     }
@@ -135,7 +135,7 @@ impl Map {
         self.opened(shape, words.word(at)?, at, page, level)
     }
 
-    /// As [`open`](Self::open), of a word that was read there.
+    /// As [`open`](Self::open), for a word that was read already.
     pub(crate) fn opened(
         &self,
         shape: Shape,
@@ -165,7 +165,7 @@ impl Map {
         }
     }
 
-    /// The frames of the pages `first .. first + found.len()`.
+    /// Finds the frames of the pages `first .. first + found.len()`.
     pub(crate) fn find_run(
         &self,
         words: &impl Words,
@@ -185,7 +185,7 @@ impl Map {
                     part[0] = (page == 0).then_some(frame);
                 }
                 Some(Leaf::Node(node)) => {
-                    // Most ask for a page or two: a whole leaf's room would have to be cleared for them.
+                    // Most calls ask for a page or two, and room for a whole leaf would have to be cleared for them.
                     if part.len() <= FEW {
                         self.find_in_leaf::<FEW>(words, shape, node, page, part)?;
                     } else {
@@ -198,7 +198,7 @@ impl Map {
         Ok(())
     }
 
-    /// The frames of pages from `page` on, no more than `N`, of one leaf: one look for all.
+    /// Finds the frames of up to `N` pages from `page` on, all of one leaf, in one look.
     fn find_in_leaf<const N: usize>(
         &self,
         words: &impl Words,
@@ -216,7 +216,7 @@ impl Map {
         Ok(())
     }
 
-    /// What holds the word of `page`.
+    /// The leaf that holds the word of `page`.
     fn leaf(&self, words: &impl Words, shape: Shape, page: u64) -> Result<Option<Leaf>> {
         let Some(root) = self.root(shape)? else { return Ok(None) };
         if page >> (BITS * root.height) != 0 {
@@ -235,7 +235,8 @@ impl Map {
         Ok(Some(Leaf::Node(node)))
     }
 
-    /// The nodes that must be made so that `pages` (ascending) can be mapped: level, and first page without its low bits.
+    /// The nodes that must be made before `pages` (ascending) can be mapped: the level of each, and its first page
+    /// without the low bits.
     pub(crate) fn missing_nodes(
         &self,
         words: &impl Words,
@@ -260,7 +261,7 @@ impl Map {
         Ok(needed)
     }
 
-    /// The levels at which a node on the path of `page` exists.
+    /// The levels at which there is a node on the path of `page`.
     fn depth_of(
         &self,
         words: &impl Words,
@@ -281,7 +282,7 @@ impl Map {
         Ok(1..root.height + 1)
     }
 
-    /// Maps `page` to `frame`, making nodes from `spare`. The page must be a hole.
+    /// Maps `page` to `frame`, and makes nodes from `spare`. The page must be a hole.
     pub(crate) fn insert(
         &mut self,
         t: &mut Txn<'_>,
@@ -348,8 +349,8 @@ impl Map {
         Cut { map: self, words, shape, pages, limit, keeps_lost: true, found: Vec::new(), cleared }
     }
 
-    /// The first `limit` mapped pages in `pages`, ascending, and what to write so that they are holes. Each node is
-    /// looked at once. Of pages that were lost a whole word goes too, or stays.
+    /// The first `limit` mapped pages in `pages`, ascending, and the writes that make holes of them. Each node is read
+    /// once. A word of lost pages is cleared if `pages` covers all of it, and stays otherwise.
     pub(crate) fn cut(
         &self,
         words: &impl Words,
@@ -370,7 +371,7 @@ impl Map {
         Ok((cut.found, cut.cleared))
     }
 
-    /// What to write so that `pages` (as collected: mapped, ascending) are holes.
+    /// The writes that make holes of `pages` (as collected: mapped, ascending).
     pub(crate) fn clear(
         &self,
         words: &impl Words,
@@ -386,8 +387,8 @@ impl Map {
         Ok(cleared)
     }
 
-    /// The words of `frame` that say something, damaged ones too, and the first page of each: they are of `level`, and the
-    /// first covers pages from `first` on.
+    /// The words of `frame` that do not say "nothing", damaged ones included, and the first page of each. They are of
+    /// `level`, and the first word of the frame covers pages from `first` on.
     pub(crate) fn used_words<W: Words>(
         &self,
         words: &W,
@@ -401,7 +402,7 @@ impl Map {
         Ok(used.filter(move |&(page, word)| word != map.seal(page, level).nothing()))
     }
 
-    /// Whether nothing stays below `frame`; then its words are left as they are, for it goes too.
+    /// Returns whether nothing stays below `frame`. Then its words are left as they are, since the node goes too.
     fn clear_below(
         &self,
         words: &impl Words,
@@ -440,7 +441,7 @@ struct Cut<'m, W> {
     shape: Shape,
     pages: Range<u64>,
     limit: usize,
-    /// Whether a word that says that something was lost is no error.
+    /// Whether words of lost pages are left as they are, and are no error.
     keeps_lost: bool,
     found: Found,
     cleared: Cleared,
@@ -454,8 +455,8 @@ impl<W> Cut<'_, W> {
 }
 
 impl<W: Words> Cut<'_, W> {
-    /// `frame` is page `first` (level 0), or a node whose words cover pages from there on. Whether nothing stays below;
-    /// then its words are left as they are, for it goes too.
+    /// `frame` is page `first` (level 0), or a node whose words cover pages from there on. Returns whether nothing stays
+    /// below. Then its words are left as they are, since it goes too.
     fn below(&mut self, frame: FrameNo, first: u64, level: u32) -> Result<bool> {
         if level == 0 {
             let cut = self.pages.contains(&first) && self.found.len() < self.limit;
@@ -501,7 +502,7 @@ impl<W: Words> Cut<'_, W> {
             return Ok(false);
         }
         if gone.is_empty() {
-            // It may be anything: nothing in it says whose it is.
+            // It may be anything: nothing in it proves an owner.
             return Err(Error::corrupt(WHAT, frame.offset(), "a node without a page"));
         }
         self.cleared.nodes.push(frame);
@@ -517,13 +518,13 @@ pub(crate) type Found = Vec<(PageIndex, FrameNo)>;
 pub(crate) struct Cleared {
     /// The new root word.
     pub(crate) root: u64,
-    /// Byte offsets of the words that say nothing then, and how each says so.
+    /// Byte offsets of the words that then say "nothing", and the value of each.
     pub(crate) words: Vec<(u64, u64)>,
-    /// Nodes that are free then.
+    /// Nodes that then are free.
     pub(crate) nodes: Vec<FrameNo>,
 }
 
-/// What the word at `at` named was lost.
+/// The error for what the word at `at` named: it was lost.
 fn lost(at: u64, page: u64, level: u32) -> Error {
     let pages = 1_u64 << (BITS * level);
     let why = format!(

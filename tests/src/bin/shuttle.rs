@@ -54,7 +54,7 @@ mod run {
                 (true, None) => "lawful".to_owned(),
                 (true, Some(_)) => "noticed".to_owned(),
                 (false, None) => format!("VIOLATION: {}", violation.as_deref().unwrap_or_default()),
-                (false, Some(_)) => "NOBODY NOTICED".to_owned(),
+                (false, Some(_)) => "NOT NOTICED".to_owned(),
             };
             let (name, class) = (self.case.name, self.class);
             println!(

@@ -11,7 +11,7 @@ use crate::units::FrameNo;
 use std::collections::BTreeSet;
 
 impl<W: Words> Walk<'_, W> {
-    /// Notes that `frame` belongs to something; false if it belongs to something else already.
+    /// Notes that `frame` belongs to something. Returns false if it belongs to something else already.
     pub(super) fn claim(&mut self, frame: FrameNo, what: &str) -> bool {
         let first = self.owned.claim(frame);
         if !first {
@@ -43,7 +43,7 @@ impl<W: Words> Walk<'_, W> {
         self.report.take("busy-table", walked).map(drop)
     }
 
-    /// The table of groups, and its claims: of the region's groups and of the one behind them.
+    /// Checks the table of groups, and claims its frames: for the region's groups and for the one behind them.
     pub(super) fn groups(&mut self) -> Result {
         let (mut tables, groups) = (BTreeSet::new(), self.shape.groups());
         let root = groups::root(self.words, self.shape);
@@ -69,7 +69,7 @@ impl<W: Words> Walk<'_, W> {
         Ok(())
     }
 
-    /// Holds what was claimed against what is allocated.
+    /// Compares the claimed frames with the allocated ones.
     pub(super) fn bitmap(&mut self) -> Result {
         let mut runs = Runs::default();
         for entry in std::mem::take(&mut self.entries) {
@@ -114,7 +114,7 @@ impl<W: Words> Walk<'_, W> {
     }
 }
 
-/// Runs of frames with the same defect: one finding each.
+/// Runs of frames with the same defect. Each run is one finding.
 #[derive(Default)]
 struct Runs {
     open: Option<(&'static str, u64)>,

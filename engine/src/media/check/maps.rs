@@ -12,7 +12,7 @@ use crate::units::FrameNo;
 /// Bytes from the root word of a map to its seal, in a record.
 const SEAL_BEHIND_ROOT: u64 = 7 * WORD_SIZE;
 
-/// What the seal of a map comes to, by the pages that are met.
+/// The seal of a map, computed from the pages that were met.
 struct Met {
     parts: Parts,
     seal: MapSeal,
@@ -42,7 +42,8 @@ impl<W: Words> Walk<'_, W> {
         })
     }
 
-    /// A page (level 0), or a node whose words cover pages from `first` on. A frame is entered once: it ends.
+    /// Walks a page (level 0), or a node whose words cover the pages from `first` on. It ends, because each frame is
+    /// entered once.
     fn below(&mut self, map: &Map, frame: FrameNo, first: u64, level: u32, met: &mut Met) -> Result {
         if level == 0 {
             met.seal.link(met.parts, first, frame);
@@ -83,7 +84,7 @@ impl<W: Words> Walk<'_, W> {
         lost
     }
 
-    /// What is wrong with `word` if anything is.
+    /// The name of the defect of `word`.
     fn map_defect(&self, map: &Map, word: u64, page: u64, level: u32) -> &'static str {
         if map.sealed(word, page, level) { "map-frame" } else { "map-check" }
     }

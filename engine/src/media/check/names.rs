@@ -1,4 +1,4 @@
-//! The directory, the records, and the lists they are on.
+//! The directory, the records, and the lists of records.
 
 use super::Walk;
 use crate::error::Result;
@@ -31,7 +31,7 @@ impl<W: Words> Walk<'_, W> {
         Ok(())
     }
 
-    /// A node of `level`, whose words hold hashes with the low bits `hash`.
+    /// Walks a node of `level`, whose words hold hashes with the low bits `hash`.
     fn directory_node(
         &mut self,
         node: FrameNo,
@@ -102,7 +102,7 @@ impl<W: Words> Walk<'_, W> {
         Ok(())
     }
 
-    /// A live record, met for the first time.
+    /// Checks a live record that is met for the first time.
     fn object(&mut self, head: Head, named: bool) -> Result {
         let at = head.slot.offset();
         let next = self.words.root(RootWord::NextObject)?;
@@ -189,7 +189,7 @@ impl<W: Words> Walk<'_, W> {
         Ok(())
     }
 
-    /// Claims the record frames; every slot of theirs must have been met.
+    /// Claims the frames of records. Every slot in them must have been met.
     pub(super) fn lost_slots(&mut self) -> Result {
         let frames: BTreeSet<_> = self.slots.iter().map(|slot| slot / SLOTS).collect();
         for frame in frames {

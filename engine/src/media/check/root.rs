@@ -1,4 +1,4 @@
-//! The roots: line by line, and against the superblock.
+//! The roots: each line, and a comparison with the superblock.
 
 use super::{Report, Walk};
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use crate::media::superblock::Superblock;
 use crate::media::words::Words;
 use crate::units::{FRAME_SIZE, LINE_SIZE};
 
-/// Looks at both roots, at one moment of the log, and returns how many frames the region has: never more than the file.
+/// Checks both roots at one moment of the log. Returns how many frames the region has: never more than the file.
 pub(super) fn check(log: &Log, superblock: Option<&Superblock>, report: &mut Report) -> Result<u64> {
     let roots = log.roots();
     let lost = "the two roots say different things here: a write was lost, the later one counts";
@@ -46,7 +46,7 @@ pub(super) fn check(log: &Log, superblock: Option<&Superblock>, report: &mut Rep
 }
 
 impl<W: Words> Walk<'_, W> {
-    /// Claims the roots, where they have left the fixed frames.
+    /// Claims the roots, if they are not in the fixed frames.
     pub(super) fn roots(&mut self) {
         for root in self.words.roots().anchor().roots {
             if self.shape.ordinary(root) {
@@ -61,7 +61,7 @@ fn place(log: &Log, number: u64) -> u64 {
     log.roots().anchor().places(number * LINE_SIZE as u64)[0]
 }
 
-/// Words that nothing uses are zero.
+/// Checks that unused words are zero.
 fn reserved(log: &Log, report: &mut Report, number: u64, line: &Line) {
     let used = match number {
         0 => 6,
@@ -79,7 +79,7 @@ fn reserved(log: &Log, report: &mut Report, number: u64, line: &Line) {
     }
 }
 
-/// What the roots repeat of the superblock, for a repair.
+/// Checks the words of the superblock that the roots repeat for a repair.
 fn repeated(log: &Log, report: &mut Report, superblock: &Superblock) -> Result {
     for (word, expected) in superblock.repeated() {
         if log.root(word)? != expected {

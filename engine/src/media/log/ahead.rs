@@ -1,12 +1,14 @@
 //! Moving the tail ahead of need.
 //!
-//! A tail moves behind a sync of the whole file, on media where a kernel has it: that waits for whatever is dirty, the
-//! log's business or not. So the file's write-back is started early, a part with each change and as fast as the log fills,
-//! and the tail is moved before an append needs the room. No thread but those that change the store does any of it.
+//! On media with a page cache, the tail moves after a sync of the whole file. That waits for all that is dirty, even
+//! where it has nothing to do with the log. So the write-back of the file is started early: a part with each change, as
+//! fast as the log fills. And the tail is moved before an append needs the room. Only threads that change the store do
+//! any of this.
 //!
-//! What became dirty behind the first pass over the file is met by the last one, which begins when the tail is due: the
-//! sync then waits for little. Parts that turn out to be clean are passed in longer strides. Where little was stored since
-//! the file was synced last, nothing is written early: it would be written twice, and the sync is short.
+//! The first pass over the file misses what becomes dirty behind it. A last pass, which begins when the tail is due,
+//! writes that, so that the sync waits for little. Parts that turn out to be clean are passed in longer strides. If
+//! little was stored since the last sync of the file, nothing is written early: it would be written twice, and the sync
+//! is short.
 //!
 //! ```text
 //! log used  0      1/8                     9/16   11/16       3/4      1
@@ -21,21 +23,21 @@ use crate::sync::atomic::Ordering;
 use crate::sync::time::Instant;
 use std::time::Duration;
 
-/// Least and most bytes of the file of which the write-back is started at a time.
+/// The fewest bytes of the file whose write-back is started at a time, and then the most.
 const STRIDE_MIN: u64 = 1 << 20;
 const STRIDE_MAX: u64 = 4 << 20;
-/// A part that took longer was not clean.
+/// If a part took longer, it was not clean.
 const CLEAN: Duration = Duration::from_micros(60);
 /// Bytes that the sync of a tail may wait for.
 const LITTLE: u64 = 1 << 20;
-/// How many parts a change starts at most, and for how long it begins another one.
+/// The most parts that a change starts, and the time after which it begins no further one.
 const PARTS_A_CHANGE: u64 = 16;
 const TIME_A_CHANGE: Duration = Duration::from_micros(500);
 
-/// How far the write-back of the file was started since the tail moved last.
+/// How far the write-back of the file was started since the last move of the tail.
 pub(super) struct Ahead {
     tail_moves: u64,
-    /// The pass that the tail waits for, and no more the first one.
+    /// Whether this is the last pass, for which the tail waits, and not the first one.
     last: bool,
     started: u64,
     stride: u64,
@@ -61,17 +63,17 @@ impl Log {
         self.used.load(Ordering::Relaxed) >= self.due.load(Ordering::Relaxed)
     }
 
-    /// From what use of the log on there is something to do, after the tail has moved.
+    /// Sets the use of the log from which on there is something to do, after the tail has moved.
     pub(super) fn rearm(&self) {
         let due = if self.syncs_published_data() { self.ring.bytes() / 8 } else { u64::MAX };
         self.due.store(due, Ordering::Relaxed);
     }
 
-    /// Does a change's share of what the next move of the tail waits for, and moves it if an append will soon need that.
-    /// The caller holds no lock.
+    /// Does one change's share of the work for which the next move of the tail waits, and moves the tail if an append
+    /// will soon need that. The caller holds no lock.
     ///
     /// # Durability
-    /// When the tail moved, as [`checkpoint`](Self::checkpoint); else none.
+    /// If the tail moved, as [`checkpoint`](Self::checkpoint). Otherwise none.
     pub fn keep_ahead(&self) -> Result {
         if !self.is_due() {
             return Ok(());
@@ -80,7 +82,7 @@ impl Log {
             self.rearm();
             return Ok(());
         }
-        // Another thread that does the same does it for this one.
+        // If another thread does the same, this one need not.
         let Some(mut ahead) = self.ahead.try_lock() else { return Ok(()) };
         let tail_moves = self.tail_moves.load(Ordering::Relaxed);
         if ahead.tail_moves != tail_moves {
@@ -89,7 +91,7 @@ impl Log {
         let used = self.used.load(Ordering::Relaxed);
         let (len, sixteenth) = (self.region.len_bytes(), self.ring.bytes() / 16);
         if self.region.memory().stored_since_sync() <= LITTLE {
-            // Shortly before the 12th, with which an append would have to.
+            // Shortly before the 12th, at which an append would have to move it.
             let latest = 12 * sixteenth - sixteenth / 4;
             if used >= latest {
                 return self.checkpoint();
@@ -118,7 +120,7 @@ impl Log {
         Ok(())
     }
 
-    /// A change's share of it. False: the file is at work for another thread.
+    /// Does a change's share of it. Returns false if the file is busy for another thread.
     fn start_write_back_up_to(&self, ahead: &mut Ahead, wanted: u64, len: u64) -> Result<bool> {
         let begun = Instant::now();
         let mut before = begun;
@@ -138,7 +140,7 @@ impl Log {
         Ok(true)
     }
 
-    /// False: the file is at work for another thread.
+    /// Starts the write-back of a part. Returns false if the file is busy for another thread.
     fn start_write_back(&self, offset: u64, len: u64) -> Result<bool> {
         let started = self.region.memory().start_write_back(offset, len);
         if let Err(error) = &started {

@@ -1,8 +1,8 @@
 //! The applied cursor: one word, the number of the last record whose homes are all stored.
 //!
-//! It is stored with one store, after the homes, and believed after the death of a process only (LOG rule 10). The word
-//! holds the low 40 bits of the number, and 24 bits that say of which region and epoch it is: a word that is worn, or of a
-//! former life, would have a recovery leave out records that nothing has stored.
+//! It is stored with one store, after the homes, and counts only after the death of a process (LOG rule 10). The word
+//! holds the low 40 bits of the number, and 24 bits that depend on the region and the epoch: otherwise a worn word, or
+//! one of a former life, could make a recovery leave out records whose homes are not stored.
 
 use crate::error::Result;
 use crate::media::layout::CURSOR_OFFSET;
@@ -15,28 +15,28 @@ use crate::region::Memory;
 const NUMBER_BITS: u32 = 40;
 const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
 
-/// The word for a number in a life of the region.
+/// The word for a number in one life of the region.
 #[must_use]
 pub fn word(salt: u64, epoch: u64, applied: Sequence) -> u64 {
     mix(salt ^ epoch ^ applied.0) >> (u64::BITS - 24) << NUMBER_BITS | applied.0 & NUMBER
 }
 
-/// Stores it.
+/// Stores the cursor.
 ///
 /// # Durability
-/// None: only the death of a process leaves what is read here.
+/// None: the cursor counts only after the death of a process.
 pub fn store(memory: &Memory, salt: u64, epoch: u64, applied: Sequence) -> Result {
     memory.store(CURSOR_OFFSET, word(salt, epoch, applied))
 }
 
-/// Reads it in a log that begins at `tail`; `None`: it is not of this life.
+/// Reads the cursor in a log that begins at `tail`; `None` if it is not of this life.
 pub fn read(memory: &Memory, salt: u64, tail: Tail, rules: Rules) -> Result<Option<Sequence>> {
     let found = memory.load(CURSOR_OFFSET)?;
     Ok(number(found, salt, tail, rules.broken(Rule::CursorUnchecked)))
 }
 
 fn number(found: u64, salt: u64, tail: Tail, unchecked: bool) -> Option<Sequence> {
-    // The cursor is never behind what the tail has passed, and no log has so many records.
+    // The cursor is never behind the tail, and no log has more records than the word can count.
     let least = tail.link.sequence.0 - 1;
     let number = least & !NUMBER | found & NUMBER;
     let number = Sequence(if number < least { number + NUMBER + 1 } else { number });

@@ -1,4 +1,5 @@
-//! Homes: storing what a record carries, and remembering which lines must be flushed before the tail moves.
+//! Homes, the places of a record's changes: storing them there, and noting which lines must be flushed before the tail
+//! moves.
 
 use super::payload;
 use super::record::Entry;
@@ -10,19 +11,19 @@ use crate::region::Memory;
 use crate::units::{FRAME_SIZE, FrameNo, Lines};
 use std::collections::BTreeMap;
 
-/// Lines of homes, frame by frame.
+/// The noted lines of homes, frame by frame.
 pub(super) struct Homes {
     anchor: Anchor,
     lines: BTreeMap<FrameNo, Lines>,
 }
 
 impl Homes {
-    /// None yet, of a region with this anchor.
+    /// No lines yet, of a region with this anchor.
     pub(super) fn new(anchor: Anchor) -> Self {
         Self { anchor, lines: BTreeMap::new() }
     }
 
-    /// All of them; none is left.
+    /// Takes all of them out.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::new(self.anchor))
     }
@@ -88,7 +89,7 @@ impl Homes {
         memory.write(frame.offset(), &bytes)
     }
 
-    /// Bytes of one frame, one at least.
+    /// Notes at least one byte, all of one frame.
     fn note_bytes(&mut self, offset: u64, len: usize) {
         let (frame, at) = ((offset / FRAME_SIZE as u64) as u32, offset as usize % FRAME_SIZE);
         let noted = self.lines.entry(FrameNo(frame)).or_default();
@@ -132,8 +133,8 @@ mod tests {
         recorder.take().into_iter().filter_map(line).collect()
     }
 
-    /// Changes of frames 1 to 8, among them all of two, two runs of lines in another, and both roots; the bytes they leave;
-    /// the lines.
+    /// Changes of frames 1 to 8, among them two whole frames, two runs of lines in another, and both roots. Also returns
+    /// the bytes that they leave, and the lines.
     fn changes(region: &Region) -> (Vec<Entry>, Vec<u8>, Vec<u64>) {
         let (size, line) = (FRAME_SIZE as u64, LINE_SIZE as u64);
         let mut writer = Writer::new(region.memory(), &[FrameNo(FRAMES as u32 - 1)]);

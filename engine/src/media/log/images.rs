@@ -1,7 +1,7 @@
 //! Which data frames have bytes in live records (LOG rule 6).
 //!
-//! A record that is not passed is replayed after a power loss, over whatever was stored in place since. So a sync of such
-//! a frame, and a growth that uncovers bytes of it, first have the tail moved past its last record.
+//! After a power loss a record that is not passed is replayed over all that was stored in place since. So before a sync
+//! of such a frame, and before a growth that uncovers bytes of it, the tail is moved past its last record.
 
 use super::record::Sequence;
 use crate::sync::Mutex;
@@ -9,7 +9,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::units::FrameNo;
 use std::collections::HashMap;
 
-/// For each frame the last live record that carries bytes of it.
+/// For each frame, the last live record that carries bytes of it.
 #[derive(Default)]
 pub struct Images {
     last: Mutex<HashMap<FrameNo, Sequence>>,
@@ -41,7 +41,7 @@ impl Images {
     /// The last live record with bytes of one of these frames.
     #[must_use]
     pub fn last(&self, frames: impl Iterator<Item = FrameNo>) -> Option<Sequence> {
-        // ORDERING: Acquire: a thread that has latched a frame after a batch released it has seen the batch's count.
+        // ORDERING: Acquire: a thread that latched a frame after a batch released it sees the batch's count.
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }

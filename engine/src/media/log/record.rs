@@ -1,7 +1,7 @@
 //! Records: what the log consists of.
 //!
 //! ```text
-//!  0 epoch u64           random, new for each opening that writes: no record of a former life joins the chain
+//!  0 epoch u64           random, new for each opening that writes, so that no record of a former life joins the chain
 //!  8 sequence u64        one more than the predecessor's: detects a gap
 //! 16 predecessor u32     the predecessor's checksum: detects a record of another history
 //! 20 bytes u32           of the whole record, a multiple of 8
@@ -13,7 +13,7 @@
 //!                        2 zero     the whole frame becomes zero
 //!                        3 lines    whole cache lines of one frame; the low 6 bits of the offset, which are free, hold
 //!                                   their number less one; followed by their bytes
-//!                        4 payload  a run of frames that holds entries of tag 3 and nothing else; followed by their
+//!                        4 payload  a run of frames that holds only entries of tag 3; followed by their
 //!                                   bytes u32 and crc32c u32
 //!                        5 node     the frame becomes a node in which nothing is; followed by the tree u64 (0: its words
 //!                                   are bound to their places), and the first word's prefix << 3 | level u64
@@ -29,7 +29,7 @@ const HEADER_BYTES: usize = 40;
 const TRAILER_BYTES: usize = 8;
 /// Bytes of a mark.
 pub const MARK_BYTES: u64 = (HEADER_BYTES + TRAILER_BYTES) as u64;
-/// Bytes that a word's entry takes: the measure of a record's room. A node takes as much as [`NODE_ENTRIES`] of them.
+/// Bytes of a word's entry: a record's room is counted in these. A node takes as much as [`NODE_ENTRIES`] words.
 pub const ENTRY_BYTES: u64 = 16;
 /// See [`ENTRY_BYTES`].
 pub const NODE_ENTRIES: usize = 2;
@@ -44,7 +44,7 @@ const TAG_NODE: u64 = 5;
 const TAG_ROOT: u64 = 6;
 const TAG_SHIFT: u32 = 56;
 
-/// Number of a record: grows by one with each, over the whole life of the region.
+/// Number of a record. It grows by one with each record, over the whole life of the region.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Sequence(pub u64);
 
@@ -65,7 +65,7 @@ pub enum Entry {
     Zero(FrameNo),
     /// The lines from this byte offset on, all of one frame, get these bytes.
     Lines(u64, Box<[u8]>),
-    /// As the lines in this payload say.
+    /// The lines in this payload.
     Payload(Extent),
     /// The frame becomes a node in which nothing is.
     Node(FrameNo, Node),
@@ -73,17 +73,17 @@ pub enum Entry {
     Root(u64, u64),
 }
 
-/// Why bytes are no record that can be taken.
+/// Why bytes are not taken as a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// They are not what their checksum says, or say what no record may say.
+    /// Their checksum is wrong, or they hold what no record may hold.
     NoRecord,
-    /// They are one with an entry that this release does not know.
+    /// They are a record with an entry of this tag, which this release does not know.
     Unknown(u8),
 }
 
-/// Frames that hold lines of a record which is too large for the ring. They were durable before the record was
-/// appended: the checksum detects rot, no crash.
+/// Frames with lines of a record that is too large for the ring. They were durable before the record was appended, so the
+/// checksum detects damage, not a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extent {
     /// The first frame.
@@ -95,7 +95,7 @@ pub struct Extent {
 }
 
 impl Entry {
-    /// Bytes it takes in a record.
+    /// Its bytes in a record.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
@@ -192,7 +192,7 @@ pub(super) fn encode_lines(out: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// How many bytes the record that begins with these 24 bytes claims to have, if it can follow `link` at all.
+/// The length that the record with these first 24 bytes claims, if the record can follow `link`.
 #[must_use]
 pub fn claimed_bytes(head: &[u8; 24], link: Link) -> Option<u64> {
     let bytes = u32_at(head, 20)?;
@@ -216,7 +216,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Content, u32), Refused> {
     Ok((content, checksum))
 }
 
-/// Kind, number of entries and checksum, if that is right.
+/// Kind, number of entries and checksum, if the checksum is right.
 fn decode_frame(bytes: &[u8]) -> Option<(u32, u32, u32)> {
     let body = bytes.len().checked_sub(TRAILER_BYTES).filter(|&body| body >= HEADER_BYTES)?;
     let checksum = u32_at(bytes, body)?;
@@ -320,7 +320,7 @@ mod tests {
         prop::collection::vec(any, 0..40)
     }
 
-    /// The record's bytes after `change`, under a checksum of their own: a forgery.
+    /// A forgery: the record's bytes after `change`, with a checksum that is right for them.
     fn forged(content: &Content, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let (mut bytes, _) = encode(Link::default(), content);
         bytes.truncate(bytes.len() - TRAILER_BYTES);

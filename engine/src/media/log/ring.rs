@@ -24,7 +24,7 @@ impl Ring {
         (self.bytes / FRAME_SIZE as u64) as u32
     }
 
-    /// Its size.
+    /// Its size in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         self.bytes
@@ -59,7 +59,7 @@ impl Ring {
         if rest.is_empty() { Ok(()) } else { memory.read(second, rest) }
     }
 
-    /// Makes a range of the log durable, in order: at the wrap by two writes.
+    /// Makes a range of the log durable. A range that wraps around is made durable by two writes, in order.
     ///
     /// # Durability
     /// The range is durable on return.

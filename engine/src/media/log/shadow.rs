@@ -1,6 +1,6 @@
 //! The shadow: the words of the medium as they will be once every appended record is applied (LOG rule 4).
 //!
-//! It holds only what is appended and not yet stored home; everything else is read from its home.
+//! It holds only what is appended and not yet stored home. Everything else is read from its home.
 
 use crate::error::{Error, Result};
 use crate::media::log::record::{Entry, Sequence};
@@ -11,10 +11,10 @@ use crate::sync::RwLock;
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Words and frames that differ from their homes: at first none.
+/// Words and frames that differ from their homes. At first there are none.
 pub struct Shadow {
     state: RwLock<State>,
-    /// How often words were looked at.
+    /// How often words were read.
     #[cfg(test)]
     pub(crate) looks: std::sync::atomic::AtomicU64,
 }
@@ -22,15 +22,15 @@ pub struct Shadow {
 struct State {
     anchor: Anchor,
     changed: HashMap<FrameNo, Changed>,
-    /// The words of a moment that were changed since, as they were.
+    /// The former values of words that were changed since the kept moment.
     kept: Option<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
     words: HashMap<FrameNo, BTreeMap<u16, u64>>,
-    /// Frames that were free at that moment: nothing led to their words. Only such are made zero, and none that was freed
-    /// since is handed out.
+    /// Frames that were free at that moment: nothing led to their words. Only free frames are made zero, and none that
+    /// was freed since is handed out.
     fresh: HashSet<FrameNo>,
 }
 
@@ -54,7 +54,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes in what an appended record makes of a whole frame.
+    /// Takes in a frame that an appended record makes anew.
     fn make(&mut self, frame: FrameNo, blank: Blank, sequence: Sequence) {
         if let Some(kept) = &mut self.kept {
             kept.fresh.insert(frame);
@@ -68,7 +68,7 @@ impl State {
         }
     }
 
-    /// Forgets what a record made of a word, or of the whole frame, unless a later record did.
+    /// Forgets a record's change of a word, or of the whole frame, unless a later record has changed it too.
     fn forget(&mut self, frame: FrameNo, place: Option<u16>, sequence: Sequence) {
         let std::collections::hash_map::Entry::Occupied(mut here) = self.changed.entry(frame) else { return };
         let now = here.get_mut();
@@ -98,7 +98,7 @@ impl State {
     }
 }
 
-/// Puts words by their places over those from `place` on.
+/// Writes `words` over `into`, whose first word is that at `place`.
 fn overlay<T>(place: u16, into: &mut [u64], words: &BTreeMap<u16, T>, value: impl Fn(&T) -> u64) {
     let end = usize::from(place) + into.len();
     for (&at, word) in words.range(place..).take_while(|(at, _)| usize::from(**at) < end) {
@@ -109,14 +109,14 @@ fn overlay<T>(place: u16, into: &mut [u64], words: &BTreeMap<u16, T>, value: imp
 /// What differs in one frame.
 #[derive(Default)]
 struct Changed {
-    /// What it was made as a whole, and the last record that did.
+    /// What the whole frame was made, and the last record that made it so.
     blank: Option<(Blank, Sequence)>,
     /// Words by their places, and the last record that changed each.
     words: BTreeMap<u16, (u64, Sequence)>,
 }
 
 impl Shadow {
-    /// Of a region with this anchor.
+    /// The empty shadow of a region with this anchor.
     pub fn new(anchor: Anchor) -> Self {
         Self {
             state: RwLock::new(State { anchor, changed: HashMap::new(), kept: None }),
@@ -125,7 +125,7 @@ impl Shadow {
         }
     }
 
-    /// The word at `offset`. The home is read under the lock: it may only change with it.
+    /// The word at `offset`. The home is read under the lock, since it changes together with the shadow.
     pub fn read(&self, memory: &Memory, offset: u64) -> Result<u64> {
         let place = place_of(offset)?;
         self.looked();
@@ -141,24 +141,24 @@ impl Shadow {
         }
     }
 
-    /// The words from `offset` on, all of one frame: one look for all.
+    /// The words from `offset` on, all of one frame, in one look.
     pub fn read_run(&self, memory: &Memory, offset: u64, into: &mut [u64]) -> Result {
         let place = place_of(offset)?;
         self.looked();
         self.state.read().run(memory, place, into)
     }
 
-    /// Keeps from now on what changes: the words of this moment can be read until `forget`.
+    /// From now on keeps the former value of what changes, so that the words of this moment can be read until `forget`.
     pub fn keep(&self) {
         self.state.write().kept = Some(Kept::default());
     }
 
-    /// The opposite; whether there was something kept.
+    /// Ends what `keep` began. Returns whether a moment was kept.
     pub fn forget(&self) -> bool {
         self.state.write().kept.take().is_some()
     }
 
-    /// As [`read_run`](Self::read_run), of the moment that is kept; false if none is.
+    /// As [`read_run`](Self::read_run), for the kept moment. Returns false if none is kept.
     pub fn read_kept(&self, memory: &Memory, offset: u64, into: &mut [u64]) -> Result<bool> {
         let (frame, place) = place_of(offset)?;
         let state = self.state.read();
@@ -194,7 +194,7 @@ impl Shadow {
         Ok(())
     }
 
-    /// Forgets a record whose homes are stored, except what a later record changed again.
+    /// Forgets a record whose homes are stored, except for what a later record has changed again.
     pub fn applied(&self, sequence: Sequence, entries: &[Entry]) {
         let mut state = self.state.write();
         for entry in entries {

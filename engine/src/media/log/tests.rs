@@ -1,4 +1,4 @@
-//! What the log promises, through its own doors: append, commit, checkpoint, close, and opening again.
+//! What the log promises, tested through its own calls: append, commit, checkpoint, close, and opening again.
 
 mod head;
 
@@ -34,7 +34,7 @@ pub(super) fn fresh() -> Log {
     open(region, Rules::default()).unwrap().0
 }
 
-/// The bytes as they are now: what a process leaves when it dies.
+/// The bytes as they are now, which a process leaves when it dies.
 pub(super) fn image(log: &Log) -> Vec<u8> {
     let mut bytes = vec![0; log.region().len_bytes() as usize];
     log.region().memory().read(0, &mut bytes).unwrap();
@@ -130,7 +130,7 @@ fn an_operation_fills_a_record_to_the_last_entry_and_not_beyond() {
     let bytes = log.stats().record_bytes;
     assert_eq!((log.stats().records, bytes), (1, MARK_BYTES + most as u64 * ENTRY_BYTES));
     assert!(bytes <= log.ring.record_bytes_max());
-    // The same for lines, whose entries are as long as they are.
+    // The same for lines, whose entries have any length.
     let lines = (log.record_room() - record::HEAD_BYTES as u64) as usize / LINE_SIZE;
     let append = |lines: usize| log.append(|txn| txn.lines(word(0), vec![1; lines * LINE_SIZE].into()));
     assert!(append(lines).is_ok());
@@ -286,7 +286,7 @@ fn what_a_caller_disowns_is_gone_for_good() {
     let log = fresh();
     log.commit(set(&log, 0, 1)).unwrap();
     log.checkpoint().unwrap();
-    // Nothing is live but what no mark covers.
+    // All live records are without a mark.
     set(&log, 1, 2);
     let region = |bytes: Vec<u8>, assume_power_loss| {
         let options = RegionOptions {
@@ -362,7 +362,7 @@ fn a_failed_flush_poisons_and_the_next_opening_trusts_only_the_medium() {
     assert_ne!(recovery.ending, Ending::ProcessDeath);
 }
 
-/// What a record with these lines and, in `structure`, one word leaves to an opening on the same boot.
+/// An opening on the same boot, after a record with these lines and, in `structure`, one word.
 fn reopened(lines: u64, structure: Option<u64>) -> Result<(Log, Recovery)> {
     let log = fresh();
     set(&log, 0, 1);
@@ -422,7 +422,7 @@ fn a_payload_is_replayed_after_a_power_loss_and_a_rotten_one_is_refused() {
     assert!(matches!(reopen(bytes, 2), Err(Error::Corrupt { what: "payload of the log", .. })));
 }
 
-/// Else a record of a few MiB would have its recovery read as much as there are entries in it, each a MiB.
+/// Otherwise each entry of a record of a few MiB could name the same MiB, and a recovery would read it for each of them.
 #[test]
 fn no_frame_holds_the_payload_of_two_extents() {
     let (log, frame) = with_payload();
@@ -441,7 +441,7 @@ fn no_frame_holds_the_payload_of_two_extents() {
     assert!(matches!(reopen(image_of(2), 2), Err(Error::Corrupt { what: "log", .. })));
 }
 
-/// A failure that becomes known while the first change is about to write the lease: before the cursor's store.
+/// The failure becomes known just before the first change writes the lease: at the store of the cursor.
 #[test]
 fn what_says_that_the_region_failed_is_not_written_over_by_its_first_change() {
     let recorder = Recorder::new();
@@ -513,7 +513,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-    /// Against a plain array: appended for the living, committed for the medium.
+    /// The model is a plain array: what was appended survives a process, what was committed survives a power loss.
     #[test]
     fn the_log_agrees_with_an_array_through_wraps_closes_and_crashes(steps in steps()) {
         let (mut appended, mut committed, mut boot) = ([0; 40], [0; 40], 1);
@@ -545,7 +545,7 @@ proptest! {
     }
 }
 
-/// What a recovery of these bytes does, as the log's boot (`death`) or as a later one.
+/// The events of a recovery of these bytes, on the same boot (`death`) or on a later one.
 fn events_of_recovery(bytes: Vec<u8>, class: Durability, death: bool) -> Vec<Event> {
     let recorder = Recorder::new();
     let options = RegionOptions {
@@ -561,8 +561,8 @@ fn events_of_recovery(bytes: Vec<u8>, class: Durability, death: bool) -> Vec<Eve
     recorder.take()
 }
 
-/// A frame that the dead process zeroed through the cache is not zeroed again, since its bytes may be newer; but these
-/// zeros may still be in the cache alone when the tail moves past their record.
+/// A frame that the dead process zeroed is not zeroed again, since its bytes may be newer. But these zeros may still be
+/// in the cache only, and the tail moves past their record.
 #[test]
 fn recovery_flushes_the_zeros_that_it_does_not_store() {
     let log = fresh();
@@ -582,8 +582,8 @@ fn recovery_flushes_the_zeros_that_it_does_not_store() {
     assert!(events[last_flush..tail].iter().any(|event| matches!(event, Event::Fence { .. })), "{events:?}");
 }
 
-/// A mark that is read after a power loss was assumed may lie in the page cache alone: the records that it covers, and
-/// what they published, are made durable before their homes are stored.
+/// Where a power loss is only assumed, a mark that is read may lie in the page cache only. So the records that it covers,
+/// and what they published, are made durable before their homes are stored.
 #[test]
 fn recovery_trusts_no_mark_before_it_has_made_it_durable() {
     let log = fresh();

@@ -1,4 +1,4 @@
-//! One operation: what it reads and what its record will say, while the append lock is held.
+//! One operation: what it reads, and what its record will hold. The append lock is held meanwhile.
 
 use super::Log;
 use super::record::{ENTRY_BYTES, Entry, Extent, Sequence};
@@ -16,22 +16,22 @@ pub struct Txn<'a> {
     log: &'a Log,
     sequence: Sequence,
     entries: Vec<Entry>,
-    /// What it changes, by frame.
+    /// Its changes, by frame.
     changed: HashMap<FrameNo, Fresh>,
-    /// Lines of the root by their numbers: as they were, and as they shall be.
+    /// Lines of the root by their numbers: as they were, and as they will be.
     lines: BTreeMap<u64, (root::Found, Line)>,
     /// Data frames of which the record carries bytes.
     images: Vec<FrameNo>,
     /// Bitmaps and frames of the table of groups that it changes.
     of_groups: HashSet<FrameNo>,
-    /// Where tallies of groups lie that it changes.
+    /// Byte offsets of the tallies that it changes.
     tallies: HashSet<u64>,
     bytes_left: u64,
     publishes: bool,
     noted: Sequence,
 }
 
-/// What an operation came to.
+/// A finished operation.
 pub(super) struct Built {
     /// Its record's entries.
     pub(super) entries: Vec<Entry>,
@@ -39,21 +39,21 @@ pub(super) struct Built {
     pub(super) images: Vec<FrameNo>,
     /// Bitmaps and frames of the table of groups that it changes.
     pub(super) of_groups: HashSet<FrameNo>,
-    /// Words that a record behind this one changes: none, but for a broken rule.
+    /// Words that the next record changes: only with a broken rule.
     pub(super) apart: Vec<Entry>,
     pub(super) publishes: bool,
 }
 
-/// What an operation changes of one frame.
+/// An operation's changes in one frame.
 #[derive(Default)]
 struct Fresh {
     blank: Option<Blank>,
-    /// Its new words by their places, and where in the operation's entries each stands.
+    /// The new words by their places, and the index of each among the operation's entries.
     words: BTreeMap<u16, (u64, usize)>,
 }
 
 impl<'a> Txn<'a> {
-    /// An operation that has changed nothing, and whose record will have this number.
+    /// An operation that has changed nothing yet, and whose record will have this number.
     pub(super) fn new(log: &'a Log, sequence: Sequence, noted: Sequence) -> Self {
         Self {
             log,
@@ -70,7 +70,7 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// Its end.
+    /// Ends the operation.
     pub(super) fn built(mut self) -> Built {
         for (number, (found, line)) in std::mem::take(&mut self.lines) {
             let words = line.changes(&found, self.log.salt(), number);
@@ -121,7 +121,7 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// Changes the word at byte `offset`. A word that stays as it is costs nothing.
+    /// Changes the word at byte `offset`. A word that stays as it is needs no entry.
     pub fn write(&mut self, offset: u64, value: u64) -> Result {
         if self.read(offset)? == value {
             return Ok(());
@@ -141,12 +141,12 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// Makes a frame all zero. Nothing of it may have been changed before.
+    /// Makes a frame all zero. The operation must not have changed it before.
     pub fn zero(&mut self, frame: FrameNo) -> Result {
         self.make(frame, Blank::Zero, Entry::Zero(frame))
     }
 
-    /// Makes a frame a node in which nothing is. Nothing of it may have been changed before.
+    /// Makes a frame an empty node. The operation must not have changed it before.
     pub fn node(&mut self, frame: FrameNo, node: Node) -> Result {
         self.make(frame, Blank::Node(node), Entry::Node(frame, node))
     }
@@ -158,25 +158,25 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// As [`write`](Self::write), a word of a bitmap or of the table of groups.
+    /// As [`write`](Self::write), for a word of a bitmap or of the table of groups.
     pub(crate) fn write_of_groups(&mut self, offset: u64, value: u64) -> Result {
         self.of_groups.insert(place_of(offset)?.0);
         self.write(offset, value)
     }
 
-    /// As [`write_of_groups`](Self::write_of_groups), the tally of a group.
+    /// As [`write_of_groups`](Self::write_of_groups), for the tally of a group.
     pub(crate) fn write_tally(&mut self, offset: u64, value: u64) -> Result {
         self.tallies.insert(offset);
         self.write_of_groups(offset, value)
     }
 
-    /// As [`zero`](Self::zero), a new bitmap.
+    /// As [`zero`](Self::zero), for a new bitmap.
     pub(crate) fn zero_of_groups(&mut self, frame: FrameNo) -> Result {
         self.of_groups.insert(frame);
         self.zero(frame)
     }
 
-    /// As [`node`](Self::node), a new frame of the table of groups.
+    /// As [`node`](Self::node), for a new frame of the table of groups.
     pub(crate) fn table_of_groups(&mut self, frame: FrameNo) -> Result {
         self.of_groups.insert(frame);
         self.node(frame, Node::PLACES)
@@ -187,7 +187,7 @@ impl<'a> Txn<'a> {
         Ok(self.line(word.line())?.1.words[word.place()])
     }
 
-    /// Changes a word of the root, in both.
+    /// Changes a word in both roots.
     pub fn set_root(&mut self, word: RootWord, value: u64) -> Result {
         let (found, mut line) = self.line(word.line())?;
         if line.words[word.place()] == value {
@@ -206,7 +206,7 @@ impl<'a> Txn<'a> {
         self.set_root(word, self.log.salt().place(word.offset()).close(value))
     }
 
-    /// A line of the root, as it was and as it shall be.
+    /// A line of the root, as it was and as it will be.
     fn line(&self, number: u64) -> Result<(root::Found, Line)> {
         if let Some(line) = self.lines.get(&number) {
             return Ok(*line);
@@ -224,19 +224,19 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    /// As [`lines`](Self::lines), for those in a payload, which is durable.
+    /// As [`lines`](Self::lines), for the lines in a payload, which must be durable.
     pub fn payload(&mut self, extent: Extent) -> Result {
         self.take_room(ENTRY_BYTES)?;
         self.entries.push(Entry::Payload(extent));
         Ok(())
     }
 
-    /// Says that the record carries bytes of this data frame.
+    /// States that the record carries bytes of this data frame.
     pub fn images(&mut self, frame: FrameNo) {
         self.images.push(frame);
     }
 
-    /// Says that the record links frames or uncovers bytes that were stored before: they become durable before it.
+    /// States that the record links frames, or uncovers bytes, that were stored before: they become durable before it.
     pub fn publishes(&mut self) {
         self.publishes = !self.log.rules.broken(Rule::SizeFirst);
     }
@@ -247,13 +247,14 @@ impl<'a> Txn<'a> {
         self.sequence
     }
 
-    /// The last record that a mark in progress, or a past one, covers: no crash shows what came later and before this.
+    /// The last record that a past mark, or one in progress, covers. After a power loss, later records are there only
+    /// together with this operation's.
     #[must_use]
     pub fn noted(&self) -> Sequence {
         self.noted
     }
 
-    /// The log it is of.
+    /// The log that the operation belongs to.
     pub(crate) fn log(&self) -> &Log {
         self.log
     }

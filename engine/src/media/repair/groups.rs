@@ -1,6 +1,6 @@
-//! Bitmaps and their table, from all owners.
+//! Bitmaps and their table, made from the owners of all frames.
 //!
-//! Each is made where it was, if that can be told and nothing else owns the frame; else in another one.
+//! Each stays in its frame if that is known and nothing else owns the frame. Otherwise it gets another frame.
 
 use super::super::bitmap::GROUP_WORDS;
 use super::super::groups::{self, Entry};
@@ -13,25 +13,25 @@ use crate::error::Result;
 use crate::units::FrameNo;
 use std::collections::BTreeMap;
 
-/// A frame of the table or a bitmap, as the table says.
+/// A frame that the table names: a bitmap, or a frame of the table itself.
 #[derive(Clone, Copy)]
 struct Place {
     frame: FrameNo,
-    /// Whether its words prove what it is.
+    /// Whether its words prove its use.
     proven: bool,
     /// Whether it owns the frame.
     owns: bool,
 }
 
-/// What was found of the table.
+/// The table as far as it was found.
 pub(super) struct Groups {
     root: Option<Place>,
-    /// By the first group of each.
+    /// Frames of the table, by the first group of each.
     tables: BTreeMap<u64, Place>,
     bitmaps: BTreeMap<u64, (Entry, Place)>,
 }
 
-/// Reads the table; what proves itself owns its frame.
+/// Reads the table. A place that its words prove owns its frame.
 pub(super) fn find<W: Words>(work: &mut Work<'_, W>) -> Result<Groups> {
     let mut found = Groups { root: None, tables: BTreeMap::new(), bitmaps: BTreeMap::new() };
     let (words, shape) = (work.words, work.space.shape);
@@ -61,7 +61,7 @@ fn place<W: Words>(work: &mut Work<'_, W>, frame: FrameNo, proven: bool) -> Plac
     Place { frame, proven, owns: proven && work.space.owned.claim(frame) }
 }
 
-/// Whether one of each `step` words of a frame is sealed for its place.
+/// Whether a word of the frame is sealed for its place. Only every `step`-th word is tried.
 fn sealed(words: &impl Words, frame: FrameNo, step: usize) -> Result<bool> {
     let places = (frame.offset()..).step_by(8).zip(words.frame(frame)?);
     Ok(places.step_by(step).any(|(at, word)| words.salt().place(at).open(word).is_some()))
@@ -73,20 +73,20 @@ impl Groups {
         self.root.iter_mut().chain(self.tables.values_mut()).chain(bitmaps)
     }
 
-    /// What does not prove itself owns its frame if nothing else does.
+    /// A place that is not proven owns its frame if nothing else does.
     pub(super) fn claim_others<W: Words>(&mut self, work: &mut Work<'_, W>) {
         for place in self.places().filter(|place| !place.proven) {
             place.owns = work.space.owned.claim(place.frame);
         }
     }
 
-    /// Whether the frame is one of these, whatever it is worth.
+    /// Whether the table names the frame, proven or not.
     pub(super) fn holds(&self, frame: FrameNo) -> bool {
         let bitmaps = self.bitmaps.values().map(|(_, place)| place);
         self.root.iter().chain(self.tables.values()).chain(bitmaps).any(|place| place.frame == frame)
     }
 
-    /// Makes all bits what the owners say, and the table what leads to them.
+    /// Makes the bits from the owners, and the table that leads to the bitmaps.
     pub(super) fn renew<W: Words>(self, work: &mut Work<'_, W>) -> Result {
         let before = work.space.shape.frames;
         let homes = self.homes(work)?;
@@ -125,7 +125,7 @@ impl Groups {
             }
         };
         let (mut group, mut table, mut is_new) = (0, root, false);
-        // Where a frame is taken the region may grow.
+        // The region may grow when a frame is taken.
         while group < (work.space.shape.groups() + 1).min(GROUPS_MAX) {
             if group % TABLE_GROUPS == 0 {
                 let at = root.offset() + group / TABLE_GROUPS * 8;
@@ -193,7 +193,7 @@ struct Homes {
     groups: Vec<Home>,
     /// Frames of the table that are new.
     tables: Vec<Step>,
-    /// What names them.
+    /// Words that name these frames.
     ways: Vec<Step>,
     last: Option<Step>,
     /// Frames of it, and the first word of each that belongs to no group.
@@ -208,12 +208,12 @@ struct Home {
     /// Whether the frame of the table is new.
     is_new: bool,
     bitmap: FrameNo,
-    /// Whether there is something in it.
+    /// Whether the bitmap keeps its frame, so that its old words are there.
     old: bool,
 }
 
 impl Home {
-    /// What the bits shall be.
+    /// The bits as they are to be.
     fn wanted<W: Words>(&self, work: &Work<'_, W>) -> Vec<u64> {
         let words = self.group * GROUP_WORDS..(self.group + 1) * GROUP_WORDS;
         let word = |word| {

@@ -1,13 +1,15 @@
-//! Repair of a damaged region: each structure anew from what says the same, and what is lost said so.
+//! Repair of a damaged region: each structure is made anew from others that hold the same, and what is lost is marked as
+//! lost.
 //!
-//! What a region has twice (superblock, log header, root) is written from the other copy, or from what repeats it. Then the log
-//! is recovered. What is left is decided in memory, without a store: records are found through the directory, or through all
-//! frames where a node of it cannot be read; every frame gets one owner; a word of a map that cannot be read, or that names
-//! what has another owner, becomes *lost*: to read it is an error, and never zeros; bitmaps, their table, directory and lists
-//! are what the records and maps say. The differences are the plan, which is told before it is done.
+//! What a region has twice (superblock, log header, root) is written from the other copy, or from what repeats it. Then
+//! the log is recovered. The rest is decided in memory, without a store. Records are found through the directory, or by
+//! reading all frames if a node of it cannot be read. Every frame gets one owner. A word of a map that cannot be read, or
+//! whose frame has another owner, becomes *lost*: reading such pages is an error, and never gives zeros. Bitmaps, their
+//! table, directory and lists are made from the records and maps. The differences are the plan, which is reported before
+//! it is carried out.
 //!
-//! The plan is done by records of the log. What leads to what is being made is broken first, and named again last, so that
-//! a region whose repair was cut short is one that a repair can begin with, and none that shows something wrong.
+//! The plan is carried out by records of the log. The words that lead to a structure that is made anew are cleared first
+//! and set last. So a region whose repair was cut short shows nothing wrong, and can be repaired again.
 //!
 //! | file | decides |
 //! |---|---|
@@ -15,8 +17,8 @@
 //! | `lines` | lines of the root that are whole in neither |
 //! | `records` | which frames hold records, and which objects there are |
 //! | `maps` | what each object keeps of its map |
-//! | `space` | who owns a frame, and which one may be taken |
-//! | `found` | the object that gets what was allocated and has no owner any more |
+//! | `space` | the owner of each frame, and which frame may be taken |
+//! | `found` | the object that gets allocated frames without an owner |
 //! | `names` | names, directory and lists |
 //! | `groups` | bitmaps and their table |
 //! | `script` | the stores, in their order |
@@ -40,7 +42,7 @@ use crate::error::Result;
 use crate::region::Region;
 use std::sync::Arc;
 
-/// One thing that a repair does.
+/// One step of a repair.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Repair {
@@ -52,17 +54,17 @@ pub struct Repair {
     pub detail: String,
 }
 
-/// What a repair did, or would do.
+/// The report of a repair.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Repaired {
-    /// What it did, in order; of a region that was opened read-only, what it would do.
+    /// What was done, in order. For a region that was opened read-only: what would be done.
     pub repairs: Vec<Repair>,
-    /// Defects that it cannot repair. Of a region that was opened read-only: those that it found.
+    /// Defects that are left. For a region that was opened read-only: all that were found.
     pub left: Vec<Finding>,
 }
 
-/// All that is repaired, as far as it is known.
+/// The repairs that are known so far.
 #[derive(Default)]
 pub(super) struct Repairs(Vec<Repair>);
 
@@ -72,10 +74,10 @@ impl Repairs {
     }
 }
 
-/// Repairs a region, or says what that would do if the region was opened read-only.
+/// Repairs a region. For a region that was opened read-only, reports what a repair would do.
 ///
 /// # Durability
-/// Durable on return. If it is cut short, what it did in full is there, and it can be done again.
+/// Durable on return. If the repair is cut short, its complete records are there, and it can be done again.
 ///
 /// # Errors
 /// `Features` where something is used that this release does not know; `NotARegion`; `Corrupt` where the log cannot be
@@ -99,7 +101,7 @@ fn check(log: &Arc<Log>) -> Result<Report> {
     Ledger::new(Arc::clone(log))?.check()
 }
 
-/// A frame's number behind the last whole frame of a region's file, but for the spare one.
+/// The number of whole frames in a region's file, without the spare frame at its end.
 fn frames_of_file(region: &Region) -> u64 {
     (region.len_bytes() / crate::units::FRAME_SIZE as u64).saturating_sub(1)
 }

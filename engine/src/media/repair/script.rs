@@ -1,4 +1,4 @@
-//! The stores of a repair, in their order, and the records that they are done by.
+//! The stores of a repair in their order, and the records that carry them.
 
 use super::super::layout::{RootWord, file_bytes};
 use super::super::log::record::NODE_ENTRIES;
@@ -16,7 +16,7 @@ pub(super) enum Step {
     Word(u64, u64),
     Zero(FrameNo),
     Node(FrameNo, Node),
-    /// Of a bitmap or the table of groups.
+    /// A word of a bitmap or of the table of groups.
     OfGroups(u64, u64),
     Bitmap(FrameNo),
     Table(FrameNo),
@@ -25,16 +25,16 @@ pub(super) enum Step {
     Head(RootWord, u64),
 }
 
-/// What is stored first, and so on.
+/// The stores, in the order of the fields.
 #[derive(Default, Debug)]
 pub(super) struct Script {
-    /// Ways to what is made anew are broken.
+    /// First, the words that lead to what is made anew are cleared.
     pub(super) breaks: Vec<Step>,
-    /// Every frame that is going to be used is allocated.
+    /// Then every frame that will be used is allocated.
     pub(super) space: Vec<Step>,
-    /// Nodes of maps, records.
+    /// Then nodes of maps and records are stored.
     pub(super) content: Vec<Step>,
-    /// Ways are made again, each behind what it leads to.
+    /// Last, the words that lead to structures, each after what it leads to.
     pub(super) ways: Vec<Step>,
     /// Frames of the head are zeroed from these bytes on: nothing there is changed by the log.
     pub(super) rests: Vec<u64>,
@@ -45,13 +45,13 @@ impl Script {
         [&self.breaks, &self.space, &self.content, &self.ways].into_iter().flatten()
     }
 
-    /// Does it all.
+    /// Carries all of it out.
     ///
     /// # Durability
     /// Appended, in order.
     pub(super) fn run(self, log: &Log) -> Result {
         fill(log, &self)?;
-        // What the log and the superblock have in one copy alone is written by the first change of an opening.
+        // The first change of an opening writes bad copies of log header and superblock anew.
         log.take_lease()?;
         anchor::clear(log.region(), &self.rests)?;
         let all: Vec<Step> = self.steps().copied().collect();
@@ -72,7 +72,7 @@ impl Script {
     }
 }
 
-/// Makes the file as long as the region is going to be, and gives blocks to all that is stored to.
+/// Makes the file as long as the region will be, and gives it blocks wherever the script stores.
 fn fill(log: &Log, script: &Script) -> Result {
     let region = log.region();
     for step in script.steps() {
@@ -86,7 +86,7 @@ fn fill(log: &Log, script: &Script) -> Result {
 }
 
 impl Step {
-    /// The frame that it changes, but for the roots.
+    /// The frame that the step changes; `None` for the roots.
     fn frame(&self) -> Option<FrameNo> {
         match self {
             Self::Word(at, _) | Self::OfGroups(at, _) => Some(FrameNo((at / FRAME_SIZE as u64) as u32)),
@@ -97,7 +97,7 @@ impl Step {
         }
     }
 
-    /// How many entries of a record it takes at most.
+    /// How many entries of a record the step takes at most.
     fn entries(&self) -> usize {
         match self {
             Self::Node(..) | Self::Table(_) => NODE_ENTRIES,

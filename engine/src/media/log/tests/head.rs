@@ -1,4 +1,4 @@
-//! The head of the region: superblock, log header, cursor, each worn or of another time.
+//! The head of the region: superblock, log header and cursor, each damaged or out of date.
 
 use super::*;
 use crate::media::Ledger;
@@ -29,7 +29,7 @@ fn a_torn_copy_of_the_superblock_or_the_log_header_is_survived_and_two_are_refus
         for hit in [vec![0], vec![1], vec![0, 1]] {
             let mut bytes = good.clone();
             for &copy in &hit {
-                // All of the frame, where the other copy stands: nothing else that is needed shares it.
+                // If the other copy is left, the whole frame goes: nothing else that is needed lies in it.
                 let frame = &mut bytes[copies[copy] as usize..][..FRAME_SIZE];
                 if hit.len() == 1 { frame.fill(0x40) } else { frame[20] ^= 0x40 }
             }
@@ -47,7 +47,7 @@ fn a_torn_copy_of_the_superblock_or_the_log_header_is_survived_and_two_are_refus
     }
 }
 
-/// What a batch's lines, a later store in place, and a close leave, when the newer header is destroyed then.
+/// A word after a batch of lines, a later store in place, a close, and the loss of the newer copy of the header.
 fn closed_and_worn(rules: Rules) -> u64 {
     let region = region(None, 1, None);
     format(&region, LOG_FRAMES).unwrap();
@@ -65,14 +65,15 @@ fn closed_and_worn(rules: Rules) -> u64 {
     after.read(word(0)).unwrap()
 }
 
-/// The older header would lead to records that were passed: their lines would undo what was stored and synced since.
+/// An older copy of the header would lead to passed records, whose lines would undo what was stored and synced since.
 #[test]
 fn a_region_that_was_closed_loses_nothing_with_one_header() {
     assert_eq!(closed_and_worn(Rules::default()), 3);
     assert_eq!(closed_and_worn(Rules::default().breaking(Rule::OneHeader)), 0x0202_0202_0202_0202);
 }
 
-/// What a death leaves of two committed batches, the second of which is not stored home, when the cursor is this word.
+/// A word after a process death behind two committed batches, of which the second is not stored home, with this word as
+/// the cursor.
 fn dead_with_cursor(cursor: impl Fn(u64) -> u64, rules: Rules) -> (u64, Recovery) {
     let log = fresh();
     let lines = |value: u8| {
@@ -88,7 +89,7 @@ fn dead_with_cursor(cursor: impl Fn(u64) -> u64, rules: Rules) -> (u64, Recovery
     (after.read(word(0)).unwrap() & 0xff, recovery)
 }
 
-/// The second batch returned to its caller, whose process died: a worn cursor that is believed has it left out.
+/// The second batch was acknowledged before the process died. If a worn cursor counted, the batch would be left out.
 #[test]
 fn a_worn_cursor_is_a_power_loss_and_leaves_out_no_batch_that_counts() {
     let (found, recovery) = dead_with_cursor(|word| word, Rules::default());
@@ -156,7 +157,7 @@ fn edit_superblocks(bytes: &mut [u8], edit: impl Fn(&mut [u8])) {
 #[test]
 fn a_region_of_a_draft_is_refused_by_name() {
     let first_draft = with_superblocks(|sector| {
-        // What it said: frames of the log, frames of a group.
+        // Its fields: frames of the log, frames of a group.
         sector[32..40].fill(0);
         sector[72..80].copy_from_slice(&[4, 0, 0, 0, 0, 0x80, 0, 0]);
     });
@@ -213,7 +214,8 @@ fn a_record_that_would_change_the_superblock_is_refused() {
     assert!(matches!(reopen(image(&log), 1), Err(Error::Corrupt { what: "log", .. })));
 }
 
-/// A region that was closed, with one root destroyed: what an opening makes of it, and after a change and another opening.
+/// The roots as an opening finds them when a region was closed and one root was destroyed, and after a change and another
+/// opening.
 fn with_one_root(root: usize, rules: Rules) -> Result<[Roots; 2]> {
     let log = fresh();
     log.append(|txn| txn.set_root(RootWord::Objects, 5)).unwrap();
