@@ -28,15 +28,15 @@ pub struct Plant {
     pub structure: &'static str,
     /// The frames that are damaged at once.
     pub frames: Vec<u64>,
-    /// A byte of it that says something, from the beginning of its frame.
+    /// A byte of it that has a meaning, from the beginning of its frame.
     pub byte: u64,
-    /// What an error calls it.
+    /// Its name in errors.
     pub what: &'static str,
-    /// Whether each frame was the same structure some time before.
+    /// Whether each frame held the same structure at the earlier moment too.
     has_former: bool,
-    /// Names whose objects may be lost by it.
+    /// Names of objects that the damage may lose.
     pub lost: Vec<String>,
-    /// Pages that may be lost, of an object: all of them, or those behind one word.
+    /// Pages of an object that the damage may lose: all of them, or those below one word.
     pages: Vec<(String, [Range<u64>; 2])>,
 }
 
@@ -46,7 +46,7 @@ impl Plant {
         Self { structure, frames, byte, what, has_former, lost: Vec::new(), pages: Vec::new() }
     }
 
-    /// The region with this damage; `None` where the structure was not there before, or was the same.
+    /// The region with this damage. `None` if the structure was not there before, or was the same.
     pub fn plant(&self, world: &World, damage: Damage) -> Option<Vec<u8>> {
         if damage == Damage::Stale && !self.has_former {
             return None;
@@ -68,9 +68,9 @@ impl Plant {
         Some(image)
     }
 
-    /// Names whose objects may be lost by this damage, or what they hold.
+    /// Names of objects that this damage may lose, whole or in part.
     pub fn may_lose(&self, damage: Damage) -> &[String] {
-        // A bit is of one record.
+        // A bit belongs to one record.
         if damage == Damage::Flip { &self.lost[..self.lost.len().min(1)] } else { &self.lost }
     }
 
@@ -81,13 +81,13 @@ impl Plant {
             || self.may_lose(damage).iter().any(|lost| lost == name)
     }
 
-    /// Whether a place lies in what is damaged.
+    /// Whether a place lies in a damaged frame.
     pub fn holds(&self, at: u64) -> bool {
         self.frames.contains(&(at / FRAME))
     }
 }
 
-/// Every structure of the table in the region, each of its places.
+/// Every structure of the table, at each of its places in the region.
 pub fn plants(world: &World) -> Vec<Plant> {
     let page = Page::read();
     let view = View::new(&page, &world.new).expect("a whole region");
@@ -123,7 +123,7 @@ pub fn plants(world: &World) -> Vec<Plant> {
     plants
 }
 
-/// The nodes of maps: what is behind each may be lost.
+/// The nodes of maps. The pages below each may be lost.
 fn nodes(found: &Found, former: &Found, plants: &mut Vec<Plant>) {
     for (frame, (number, first, level)) in &found.nodes {
         let Some((name, _)) = found.named.iter().find(|(_, object)| object.number == *number) else {

@@ -1,4 +1,4 @@
-//! What is said of a damaged region, and what it shows.
+//! What a damaged region reports, and what it shows.
 
 use super::world::open;
 use pagestone::Error;
@@ -7,33 +7,33 @@ use pagestone_workload::content::Content;
 use pagestone_workload::{Model, PAGE};
 use std::collections::BTreeMap;
 
-/// What opening, `check` and use say of a region.
+/// Results of opening, `check` and use of a region.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// The opening was refused: the structure and the place.
+    /// The structure and the place, if the opening was refused.
     pub refused: Option<(&'static str, u64)>,
-    /// What `check` found, and what it remarked: names and places.
+    /// Findings and remarks of `check`: names and places.
     pub found: Vec<(&'static str, u64)>,
-    /// Uses that were errors: the structure and the place.
+    /// Errors of use: the structure and the place.
     pub uses: Vec<(&'static str, u64)>,
     /// Pages that could not be read.
     pub failed: Vec<(String, u64)>,
     /// Objects that could not be opened.
     pub unopened: Vec<String>,
-    /// What was set aside.
+    /// How much was set aside.
     pub aside: u64,
-    /// What a use showed that is not so.
+    /// Wrong content that a use showed.
     pub wrong: Vec<String>,
 }
 
 impl Said {
-    /// Whether anything is.
+    /// Whether there is any sign of damage.
     pub fn anything(&self) -> bool {
         self.refused.is_some() || !self.found.is_empty()
     }
 }
 
-/// Asks.
+/// Opens, checks and uses a region.
 pub fn ask(image: &[u8], model: &Model) -> Said {
     let mut said = Said::default();
     let store = match open(image) {
@@ -52,7 +52,7 @@ pub fn ask(image: &[u8], model: &Model) -> Said {
     said
 }
 
-/// The structure and the place that an error names, as its text does.
+/// The structure and the place in the text of an error.
 fn blamed(error: &Error) -> (&'static str, u64) {
     let Error::Corrupt { what, at, .. } = error else { panic!("{error}") };
     let text = error.to_string();
@@ -60,13 +60,13 @@ fn blamed(error: &Error) -> (&'static str, u64) {
     (*what, *at)
 }
 
-/// What `check` says: findings and remarks.
+/// Runs `check` and notes findings and remarks.
 pub fn findings(store: &Store) -> Vec<(&'static str, u64)> {
     let report = store.check().unwrap();
     report.findings.iter().chain(&report.repairable).map(|finding| (finding.name, finding.at)).collect()
 }
 
-/// Reads everything; whether all names could be found.
+/// Reads everything. Returns whether all names could be found.
 pub fn read(store: &Store, model: &Model, said: &mut Said) -> bool {
     let mut all = true;
     for name in model.names.keys() {
@@ -93,7 +93,7 @@ pub fn read(store: &Store, model: &Model, said: &mut Said) -> bool {
     all
 }
 
-/// Compares an object with what it holds, page by page.
+/// Compares an object with its expected content, page by page.
 fn compare(object: &Object, expected: &Content, name: &str, said: &mut Said) {
     if object.len() != expected.len {
         said.wrong.push(format!("{name} has {} bytes", object.len()));
@@ -110,9 +110,9 @@ fn compare(object: &Object, expected: &Content, name: &str, said: &mut Said) {
     }
 }
 
-/// Whether each page of an object that may be mapped is what is expected.
+/// Whether each page of an object that may be mapped has its expected content.
 pub fn pages(object: &Object, expected: &Content) -> BTreeMap<u64, pagestone::Result<bool>> {
-    // Pages that have a frame, and some that have none.
+    // Pages that have a frame, and some holes.
     let some = expected.frames.keys().flat_map(|page| [*page, page + 1]).chain([0, 1, 511, 513]);
     let mut results = BTreeMap::new();
     for page in some.filter(|page| page * PAGE < expected.len) {
@@ -124,7 +124,7 @@ pub fn pages(object: &Object, expected: &Content) -> BTreeMap<u64, pagestone::Re
     results
 }
 
-/// Changes of every kind, of new objects: what they meet of the damage is an error or is set aside, and they change nothing
+/// Makes changes of every kind to new objects. Damage that they meet is an error or is set aside, and they change nothing
 /// that was there.
 pub fn change(store: &Store, said: &mut Said) {
     let changes = || -> pagestone::Result {

@@ -1,4 +1,4 @@
-//! After a repair everything is there but what the table says is lost, and that is said.
+//! After a repair everything is there, except for what the table names as lost; and the repair reports each loss.
 
 use super::cells::{DAMAGES, Damage, Plant, plants};
 use super::judge::{change, findings, pages};
@@ -9,7 +9,7 @@ use pagestone::Error;
 use pagestone::store::Store;
 use pagestone_workload::PAGE;
 
-/// What is not as it should be after a repair of this damage.
+/// Faults after a repair of this damage.
 fn problems(world: &World, plant: &Plant, damage: Damage, cell: &str) -> Vec<String> {
     let Some(damaged) = plant.plant(world, damage) else { return Vec::new() };
     let mut wrong = Vec::new();
@@ -49,7 +49,7 @@ fn problems(world: &World, plant: &Plant, damage: Damage, cell: &str) -> Vec<Str
     wrong
 }
 
-/// Whether all is there, and what is not is said to be lost.
+/// Whether all is there, or is reported as lost.
 fn content(store: &Store, world: &World, plant: &Plant, damage: Damage) -> Vec<String> {
     let mut wrong = Vec::new();
     let counts = store.check().unwrap().counts;
@@ -73,7 +73,7 @@ fn content(store: &Store, world: &World, plant: &Plant, damage: Damage) -> Vec<S
             match result {
                 Ok(true) => {}
                 Err(Error::Corrupt { .. }) if may_go => {}
-                // A node, or a record, that is as it was some time ago: its object is flagged.
+                // A node or a record is in an old state: its object is flagged.
                 Ok(false) if may_go && damage == Damage::Stale && counts.damaged > 0 => {}
                 other => wrong.push(format!("page {page} of {name}: {other:?}")),
             }

@@ -1,4 +1,4 @@
-//! Any frame of metadata, whatever it has become: nothing is silent.
+//! No damage to any frame of metadata goes unnoticed.
 
 use super::judge::ask;
 use super::world::{World, attach};
@@ -12,10 +12,10 @@ use pagestone_kit::random::Random;
 use std::sync::Arc;
 
 const FRAME: usize = 4096;
-/// In the short form one bit of so many words is flipped.
+/// In the short form, one bit is flipped in one of every so many words.
 const WORDS: usize = 5;
 
-/// Frames in use that hold no page, the log excepted: what it holds at rest was passed.
+/// Frames in use without pages and without the log: at rest, all of its records are passed.
 fn metadata(world: &World) -> Vec<u64> {
     let page = Page::read();
     let view = View::new(&page, &world.new).unwrap();
@@ -26,7 +26,7 @@ fn metadata(world: &World) -> Vec<u64> {
     found.metadata().into_iter().filter(no_page).collect()
 }
 
-/// The bytes that mean nothing: names of slots that are free, or whose object has no name any more.
+/// Bytes without a meaning: the names in slots that are free, or whose object has lost its name.
 fn dead(world: &World) -> Vec<std::ops::Range<usize>> {
     let page = Page::read();
     let view = View::new(&page, &world.new).unwrap();
@@ -56,7 +56,7 @@ fn no_frame_of_metadata_that_reads_as_zeros_or_as_garbage_is_silent() {
     assert!(silent.is_empty(), "{}", silent.join("\n"));
 }
 
-/// Size and mapped pages of an object; `None` where that is an error.
+/// Size and mapped pages of an object. `None` if that is an error.
 type Shown = Option<(u64, Vec<(PageIndex, u32)>)>;
 
 fn shown(ledger: &Ledger, names: &[&String]) -> Vec<Shown> {

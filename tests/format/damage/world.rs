@@ -12,23 +12,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 const IDENTITY: Identity = Identity::plain([7; 16], 1, 2, 3);
-/// Objects of which each frame of records has some.
+/// Objects, so many that each frame of records has some.
 pub const SMALL: u16 = 12;
 
 /// Images of one region.
 pub struct World {
-    /// Some time before: every structure was there, in the same frame, and said something else.
+    /// At an earlier moment: every structure was there, in the same frame, with other content.
     pub old: Vec<u8>,
-    /// At rest, after the death of a process was recovered: what that had pinned is in the busy table, and an object without a
-    /// name waits to be dropped.
+    /// At rest, after a process died and its region was recovered: its pinned pages are in the busy table, and an object
+    /// without a name waits to be dropped.
     pub new: Vec<u8>,
-    /// What the objects with a name hold then.
+    /// The expected content of the objects with a name at that moment.
     pub model: Model,
-    /// A process died after it had made objects with the names `late 0` to `late 2`, and nothing was synced.
+    /// After a process died that had made the objects `late 0` to `late 2` and had synced nothing.
     pub killed: Vec<u8>,
 }
 
-/// Does operations, and notes what they make.
+/// Does operations and notes the expected content.
 struct Life {
     store: Store,
     hands: Hands,
@@ -72,7 +72,7 @@ impl Life {
         self
     }
 
-    /// Has the log pass everything.
+    /// Makes the log pass all records.
     fn pass(&mut self) {
         let moves = self.store.stats().log_tail_moves;
         while self.store.stats().log_tail_moves < moves + 2 {
@@ -84,7 +84,7 @@ impl Life {
 }
 
 impl World {
-    /// Makes them.
+    /// Makes the images.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("region");
@@ -124,12 +124,12 @@ fn options() -> Options {
     Store::options().assume(Durability::CacheLine).identity(IDENTITY)
 }
 
-/// Opens a region where its process has died.
+/// Opens a region whose process has died.
 pub fn open(image: &[u8]) -> pagestone::Result<Store> {
     options().open_image(image.to_vec())
 }
 
-/// Repairs a region: how many things were done, what is left, and the bytes then.
+/// Repairs a region. Returns how many repairs were done, what is left, and the bytes afterwards.
 pub fn repair(image: &[u8], read_only: bool) -> pagestone::Result<(Repaired, Vec<u8>)> {
     options().read_only(read_only).repair_image(image.to_vec())
 }
@@ -147,7 +147,7 @@ pub fn bytes(region: &Region) -> Vec<u8> {
     bytes
 }
 
-/// What the death of the region's process leaves when its log is recovered, and nothing else is done.
+/// The bytes after the region's process died and only the log was recovered.
 fn recovered(path: &Path) -> Vec<u8> {
     let region = attach(std::fs::read(path).unwrap());
     drop(format::open(Arc::clone(&region), Rules::default()).unwrap());

@@ -1,4 +1,4 @@
-//! The checks of the page, by its formulas.
+//! Checks of words and sums, by the formulas of the page.
 
 use super::tables::{Page, low};
 use super::{Result, same};
@@ -12,7 +12,7 @@ pub const fn mix(mut x: u64) -> u64 {
     x ^ x >> 33
 }
 
-/// crc32c of numbers and bytes, one behind the other.
+/// crc32c of numbers and then bytes, joined.
 pub fn sum(numbers: &[u64], bytes: &[u8]) -> u64 {
     let numbers = numbers.iter().fold(0, |sum, n| crc32c::crc32c_append(sum, &n.to_le_bytes()));
     crc32c::crc32c_append(numbers, bytes).into()
@@ -23,7 +23,7 @@ fn linear(value: u64) -> u64 {
     (!crc32c::crc32c_append(!0, &value.to_le_bytes())).into()
 }
 
-/// How words are sealed in a region.
+/// The way in which words are sealed in a region.
 #[derive(Clone, Copy, Debug)]
 pub struct Seals {
     salt: u64,
@@ -54,7 +54,7 @@ impl Seals {
         }
     }
 
-    /// The word with this seed that says nothing.
+    /// The word with this seed that says "nothing".
     pub const fn nothing(&self, seed: u64) -> u64 {
         mix(seed) >> self.start << self.start
     }
@@ -70,7 +70,7 @@ impl Seals {
     }
 }
 
-/// What a bitmap comes to: zero bits and seal.
+/// The tally of a bitmap: its zero bits and its seal.
 pub fn tally(page: &Page, salt: u64, group: u64, bitmap: &[u64]) -> Result<(u64, u64)> {
     let base = mix(salt ^ mix(group ^ page.value("bitmap seed")?));
     let part = |(i, w): (u64, &u64)| mix(mix(base ^ i) ^ w) ^ mix(mix(base ^ i));
@@ -80,7 +80,7 @@ pub fn tally(page: &Page, salt: u64, group: u64, bitmap: &[u64]) -> Result<(u64,
     Ok((free, low(seal, bits.end - bits.start)))
 }
 
-/// What the pages of a map come to.
+/// The digest of the pages of a map.
 pub fn digest(page: &Page, salt: u64, tree: u64, pages: impl Iterator<Item = (u64, u64)>) -> Result<u64> {
     let base = mix(salt ^ mix(tree ^ page.value("map seal seed")?));
     let bits = page.part("Map seal", "digest")?;

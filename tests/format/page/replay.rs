@@ -10,7 +10,7 @@ use super::{Result, same};
 struct Change {
     at: u64,
     bytes: Vec<u8>,
-    /// It is done though the cursor says that it was: nothing else changes words.
+    /// Whether it is done even for a record that the cursor has passed: nothing but records changes words.
     always: bool,
 }
 
@@ -22,7 +22,7 @@ struct Tail {
     position: u64,
 }
 
-/// Reads header, lease, cursor and log, and does what the records say.
+/// Reads header, lease, cursor and log, and applies the records.
 pub fn replay(page: &Page, image: &mut [u8], facts: &Facts) -> Result {
     let view = View::new(page, image)?;
     let tail = tail(&view, facts)?;
@@ -86,7 +86,7 @@ fn lease(view: &View<'_>, tail: &Tail, facts: &Facts) -> Result {
     Ok(())
 }
 
-/// The number that the cursor says.
+/// The number in the cursor.
 fn cursor(view: &View<'_>, tail: &Tail) -> Result<u64> {
     let page = view.page;
     let word = view.word(page.frame("cursor")? * view.frame)?;
@@ -154,7 +154,7 @@ fn records(view: &View<'_>, tail: &Tail) -> Result<Vec<(Kind, Vec<Change>)>> {
     Ok(records)
 }
 
-/// What these entries change, and how many they are.
+/// The changes of these entries, and the number of entries.
 fn entries(view: &View<'_>, bytes: &[u8]) -> Result<(Vec<Change>, u64)> {
     let page = view.page;
     let (mut changes, mut at, mut count) = (Vec::new(), 0, 0);
@@ -198,7 +198,7 @@ fn entries(view: &View<'_>, bytes: &[u8]) -> Result<(Vec<Change>, u64)> {
     Ok((changes, count))
 }
 
-/// Where the lines of an entry belong, and how many bytes they are.
+/// The place of an entry's lines, and the number of their bytes.
 fn lines(view: &View<'_>, entry: &View<'_>, place: u64, behind: u64) -> Result<(u64, u64)> {
     let line = view.page.value("line size")?;
     let bits = u64::from(line.trailing_zeros());
@@ -207,7 +207,7 @@ fn lines(view: &View<'_>, entry: &View<'_>, place: u64, behind: u64) -> Result<(
     Ok((place >> bits << bits, bytes))
 }
 
-/// The bytes of a node in which nothing is.
+/// The bytes of an empty node.
 fn empty_node(view: &View<'_>, at: u64, tree: u64, first: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     for n in 0..view.frame / view.word {

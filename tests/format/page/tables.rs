@@ -21,7 +21,7 @@ pub struct Part {
     pub name: String,
 }
 
-/// What the page says, without its text.
+/// The content of all tables of the page.
 #[derive(Clone, Default, Debug)]
 pub struct Page {
     /// The fields of structures, by their headings.
@@ -32,12 +32,12 @@ pub struct Page {
     pub values: BTreeMap<String, u64>,
     /// Frames of a fresh region.
     pub frames: BTreeMap<String, u64>,
-    /// What happens to a structure that is flipped, zeroed or stale.
+    /// The consequences for a structure that is flipped, zeroed or stale.
     pub damage: BTreeMap<String, [String; 3]>,
 }
 
 impl Page {
-    /// Reads it.
+    /// Reads the page.
     pub fn read() -> Self {
         let text = std::fs::read_to_string(PAGE).expect("the page that describes the format");
         let (mut page, mut heading, mut columns) = (Self::default(), String::new(), String::new());
@@ -79,7 +79,7 @@ impl Page {
         }
     }
 
-    /// Rows leave no gap, fill what they are rows of, and cut no word; parts fill a word.
+    /// Checks that the rows of a structure leave no gap, fill it, and cut no word, and that the parts of a word fill it.
     pub fn hangs_together(&self) -> Result {
         for (structure, rows) in &self.rows {
             let mut end = 0;
@@ -111,7 +111,7 @@ impl Page {
             for part in parts {
                 same(&format!("{word}: where {} begins", part.name), part.bits.start, end)?;
                 end = part.bits.end;
-                // A frame has 32 bits, and what is lost or not has one.
+                // The number of a frame has 32 bits, and the flag for a loss has one.
                 let width = match part.name.as_str() {
                     "frame" => 32,
                     "lost" => 1,

@@ -1,4 +1,4 @@
-//! An image, by the names of the page.
+//! An image, read by the names of the page.
 
 use super::checks::{Seals, sum};
 use super::tables::Page;
@@ -20,7 +20,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Of an image whose first superblock is whole.
+    /// The view of an image whose first superblock is whole.
     pub fn new(page: &'a Page, image: &'a [u8]) -> Result<Self> {
         let (frame, word) = (page.value("frame size")?, page.value("word size")?);
         let superblock = page.frame("superblock A")? * frame;
@@ -76,7 +76,7 @@ impl<'a> View<'a> {
         self.bytes(base + row.offset, row.size)
     }
 
-    /// What is reserved is zero.
+    /// Checks that reserved fields are zero.
     pub fn reserved(&self, structure: &str, base: u64) -> Result {
         for row in self.page.rows.get(structure).ok_or("no such structure")? {
             if row.name.starts_with("zero") {
@@ -87,7 +87,7 @@ impl<'a> View<'a> {
         Ok(())
     }
 
-    /// A sector that begins in this frame is whole, and nothing is behind it.
+    /// Checks that the sector at the beginning of this frame is whole and that the rest of the frame is zero.
     pub fn sector(&self, structure: &str, frame: &str, magic: &str) -> Result<u64> {
         let base = self.page.frame(frame)? * self.frame;
         same(frame, self.field(structure, base, "magic")?, self.page.value(magic)?)?;
@@ -106,14 +106,14 @@ impl<'a> View<'a> {
         self.field("Root words", self.roots[0], name)
     }
 
-    /// What a sealed word of the root says.
+    /// The value of a sealed word of the root.
     pub fn sealed_root(&self, name: &str) -> Result<u64> {
         let row = self.page.row("Root words", name)?;
         let seed = self.seals.place(row.offset);
         self.seals.open(self.root(name)?, seed).map_err(|why| format!("{name}: {why}"))
     }
 
-    /// What a word says that is sealed for its place.
+    /// The value of a word that is sealed for its place.
     pub fn placed(&self, at: u64, word: u64) -> Result<u64> {
         self.seals.open(word, self.seals.place(at)).map_err(|why| format!("at {at:#x}: {why}"))
     }

@@ -20,7 +20,7 @@ use std::time::UNIX_EPOCH;
 
 const PAGE: u64 = FRAME_SIZE as u64;
 const LOG_FRAMES: u32 = 20;
-/// Every part is another number, so that none stands for another one.
+/// All parts are different, so that none can stand for another one.
 const IDENTITY: Identity = Identity {
     boot: *b"0123456789abcdef",
     device: 0x11,
@@ -70,7 +70,7 @@ impl World {
         Self { images, failed: bytes(&region) }
     }
 
-    /// Each with its name.
+    /// The images with names and facts.
     pub fn images(&self) -> impl Iterator<Item = (&str, &Vec<u8>, &Facts)> {
         self.images.iter().map(|(name, image, facts)| (*name, image, facts))
     }
@@ -110,7 +110,7 @@ fn fill(store: &Store, path: &Path) -> (PageRef, store::Object) {
     (pin, gone)
 }
 
-/// What the store says of itself.
+/// The facts that the store reports.
 fn facts(store: &Store, hint_frames: u64, closed: bool) -> Facts {
     let (info, report) = (store.info(), store.check().unwrap());
     assert!(report.is_clean(), "{:?}", report.findings);
@@ -141,7 +141,7 @@ fn facts(store: &Store, hint_frames: u64, closed: bool) -> Facts {
     }
 }
 
-/// What the store says of an object.
+/// The facts that the store reports about an object.
 fn object(store: &Store, object: &store::Object, name: Vec<u8>, kind: u64) -> Object {
     let first = store.info().pfns.start.get();
     let mut pages = BTreeMap::new();
