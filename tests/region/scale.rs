@@ -97,7 +97,7 @@ fn a_region_that_outgrows_its_addresses_says_so_and_gets_more_at_its_next_openin
     let words = refused.to_string();
     assert!(matches!(refused, Error::NoAddresses { .. }), "{words}");
     assert!(words.contains("addresses") && words.contains("open it again"), "{words}");
-    assert_eq!(region.frames().frames, window / 4096, "each frame that the window has room for has a pfn");
+    assert_eq!(region.frames().len(), window / 4096, "each frame that the window has room for has a pfn");
     region.close();
     drop(region);
     let narrow = RegionOptions { max_bytes: Some(GIB), ..Default::default() };

@@ -7,6 +7,7 @@
 //! | `descriptor` | the transitions as read-modify-writes |
 //! | `table` | pin, put, peek |
 //! | `pinned` | a frame that its caller has pinned, with all operations that need a pin |
+//! | `frames` | the frames of one region, for callers without a pin |
 //! | `populate` | first touch: the protocol of void increments |
 //! | `reclaim` | giving chunks back |
 //! | `lifecycle` | hold, orphan, retire |
@@ -30,6 +31,8 @@ mod chunk;
 mod closed;
 mod descriptor;
 mod dirty;
+#[cfg(not(pagestone_loom))]
+mod frames;
 mod latch;
 mod lifecycle;
 mod outcome;
@@ -45,6 +48,8 @@ mod version;
 mod waiting;
 
 pub use descriptor::{Descriptor, before_stores_under_latches_of_another};
+#[cfg(not(pagestone_loom))]
+pub use frames::Frames;
 pub use latch::Manner;
 pub use outcome::{HoldOutcome, OrphanOutcome, PinOutcome, SharedOutcome, UnpinOutcome};
 pub use pinned::{Home, OfProcess, Pinned};

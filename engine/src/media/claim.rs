@@ -8,7 +8,7 @@
 use super::log::Log;
 use super::rules::Rule;
 use crate::error::{Error, Result};
-use crate::frame::{FrameTable, OrphanOutcome};
+use crate::frame::OrphanOutcome;
 use crate::sync::atomic::{Ordering, fence};
 use crate::sync::{Mutex, thread};
 use crate::units::FrameNo;
@@ -36,7 +36,7 @@ impl SetAside {
 
 /// Whether a frame that was to be claimed is pinned: then it is to be left alone a little longer.
 pub(super) fn is_pinned(log: &Log, frame: FrameNo) -> bool {
-    let now = FrameTable::global().peek(log.region().pfn(frame));
+    let now = log.region().frames().peek(frame);
     now.is_some_and(|now| now.pins() != 0 || now.orphan())
 }
 
@@ -53,18 +53,18 @@ pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
     // (`OpenObject::pin_located`); a thread that takes it has stated the use and now looks at the pins. One of the two sees
     // the other.
     fence(Ordering::SeqCst);
-    let (table, pfn) = (FrameTable::global(), log.region().pfn(frame));
+    let frames = log.region().frames();
     for _ in 0..PATIENCE {
         // A frame that was freed begins a new life without a descriptor.
-        let Some(now) = table.peek(pfn) else { return Ok(true) };
+        let Some(now) = frames.peek(frame) else { return Ok(true) };
         if now.shared() != 0 || now.exclusive() || now.orphan() {
             return Err(used(frame, "the page that it holds is being read or written"));
         }
         if now.pins() == 0 {
-            if table.idle_owner(pfn).is_some_and(|owner| owner != 0) {
+            if frames.idle_owner(frame).is_some_and(|owner| owner != 0) {
                 return Err(used(frame, "a page of an object was pinned there"));
             }
-            if table.orphan(pfn) == OrphanOutcome::Idle {
+            if frames.orphan(frame) == OrphanOutcome::Idle {
                 return Ok(true);
             }
             // Pinned at this very moment, and cut off from what it never was: the last put queues it.
@@ -82,7 +82,7 @@ pub(super) fn take_unused(log: &Log, frame: FrameNo) -> bool {
     }
     // ORDERING: SeqCst: as in `claim`.
     fence(Ordering::SeqCst);
-    let unused = FrameTable::global().peek(log.region().pfn(frame)).is_none();
+    let unused = log.region().frames().peek(frame).is_none();
     if !unused {
         let _ = log.uses().free(frame);
     }

@@ -1,7 +1,7 @@
 //! Waiting until a frame has no pin, while other threads want to pin it.
 
 use super::pages::Pages;
-use crate::frame::{FrameTable, HoldOutcome};
+use crate::frame::HoldOutcome;
 use crate::sync::hint;
 use crate::units::FrameNo;
 use std::time::Duration;
@@ -10,22 +10,22 @@ impl Pages {
     /// Waits until the frame has no pin for at least one moment; false if that took longer than `limit`. Meanwhile
     /// new pins wait, so the limit is short: a thread that has a pin may need another one.
     pub(crate) fn drain(&self, frame: FrameNo, limit: Duration) -> bool {
-        let (table, pfn) = (FrameTable::global(), self.pfn(frame));
+        let frames = self.region().frames();
         if self.pins(frame) == 0 {
             return true;
         }
-        let idle = match table.hold(pfn) {
+        let idle = match frames.hold(frame) {
             HoldOutcome::Unpopulated => return true,
             HoldOutcome::Idle => true,
             // The end of the wait proves nothing, because the hold may have ended and another one begun. The pins
             // decide.
             HoldOutcome::Pinned => {
-                let ended = table.wait_idle(pfn, Some(limit));
+                let ended = frames.wait_idle(frame, Some(limit));
                 hint::hesitate();
-                ended && table.peek(pfn).is_none_or(|now| now.pins() == 0)
+                ended && frames.peek(frame).is_none_or(|now| now.pins() == 0)
             }
         };
-        table.unhold(pfn);
+        frames.unhold(frame);
         idle
     }
 }

@@ -39,8 +39,9 @@ impl Pages {
     pub(crate) fn new(region: Arc<Region>) -> Result<Arc<Self>> {
         let base = NonNull::new(region.address(FrameNo(0)))
             .ok_or_else(|| Error::internal("a region is mapped at address 0"))?;
-        let descriptors = FrameTable::global()
-            .run(region.frames())
+        let descriptors = region
+            .frames()
+            .descriptors()
             .ok_or_else(|| Error::internal("the region's frames are not in the frame table"))?;
         let tracks_dirt = region.protocol() != Durability::Volatile && !region.read_only();
         let dirty = tracks_dirt.then(|| DirtMap::reserve(descriptors.len())).transpose();

@@ -50,7 +50,7 @@ impl Pages {
     /// There is such a pin, and it is converted back only once.
     pub unsafe fn adopt(&self, address: *const u8) -> Result<PageRef> {
         let frame = self.frame_at(address).ok_or(Error::ForeignAddress { address: address.addr() as u64 })?;
-        if FrameTable::global().peek(self.pfn(frame)).is_none_or(|now| now.pins() == 0) {
+        if self.pins(frame) == 0 {
             return Err(Error::Invalid(format!("the page at {address:p} is not pinned: released twice?")));
         }
         let descriptor =

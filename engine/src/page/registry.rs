@@ -3,7 +3,6 @@
 use super::pages::Pages;
 use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
-use crate::frame::FrameTable;
 use crate::region::tenant_at;
 use crate::space::{PageId, SpaceManager};
 use crate::units::{FRAME_SIZE, FrameNo, Pfn, PfnRange};
@@ -97,7 +96,7 @@ impl Pages {
     fn pin_known(&self, manager: &dyn SpaceManager, frame: FrameNo) -> Result<Option<PageRef>> {
         // A frame without a noted owner must be pinned only if the caller knows its page, and not by a guess here:
         // after several pins of a frame, further pins are admitted without a check.
-        if FrameTable::global().idle_owner(self.pfn(frame)).is_none_or(|owner| owner == 0) {
+        if self.region().frames().idle_owner(frame).is_none_or(|owner| owner == 0) {
             return Ok(None);
         }
         let page = self.pin(frame)?;

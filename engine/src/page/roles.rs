@@ -6,7 +6,7 @@
 //! it is appended.
 
 use super::pages::Pages;
-use crate::frame::{FrameTable, OrphanOutcome};
+use crate::frame::OrphanOutcome;
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
 use crate::units::FrameNo;
 
@@ -48,7 +48,7 @@ impl Roles<'_> {
     /// Cuts a frame off: it accepts no new pin. The manager no longer maps it, and appends the record that says so
     /// before this value is dropped.
     pub(crate) fn detach(&mut self, frame: FrameNo) -> Detached {
-        match FrameTable::global().orphan(self.pages.pfn(frame)) {
+        match self.pages.region().frames().orphan(frame) {
             OrphanOutcome::Idle => Detached::Idle,
             OrphanOutcome::Busy => Detached::Busy,
         }
@@ -59,7 +59,7 @@ impl Roles<'_> {
     pub(crate) fn take_released(&mut self) -> Vec<FrameNo> {
         let frames = self.pages.region().take_orphans();
         for &frame in &frames {
-            FrameTable::global().retire_orphan(self.pages.pfn(frame));
+            self.pages.region().frames().retire_orphan(frame);
         }
         frames
     }

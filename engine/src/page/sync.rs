@@ -3,7 +3,6 @@
 use super::dirty::DirtMap;
 use super::pages::Pages;
 use crate::error::Result;
-use crate::frame::FrameTable;
 use crate::space::PageId;
 use crate::units::{FrameNo, Lines, PageIndex};
 use std::ops::Range;
@@ -26,10 +25,10 @@ impl Pages {
 
     /// Takes the dirty lines of some pages of an object, and all of unknown owners.
     pub(crate) fn take_dirt_in(&self, object: u64, pages: Range<u64>) -> Dirt {
-        let object = number_of(object);
+        let (object, all) = (number_of(object), self.region().frames());
         self.take(|map| {
             map.take(object, |frame| {
-                let owner = PageId::of_word(FrameTable::global().dirty_owner(self.pfn(frame))?);
+                let owner = PageId::of_word(all.dirty_owner(frame)?);
                 let wanted = owner.is_some_and(|o| o.object() == object && pages.contains(&o.index().0));
                 (!wanted).then(|| number(owner))
             })
@@ -62,8 +61,8 @@ impl Pages {
     }
 
     fn take_lines(&self, dirt: &mut Dirt, frames: impl Iterator<Item = FrameNo>) {
-        let table = FrameTable::global();
-        let lines = frames.map(|frame| (frame, table.take_dirty(self.pfn(frame))));
+        let all = self.region().frames();
+        let lines = frames.map(|frame| (frame, all.take_dirty(frame)));
         dirt.frames.extend(lines.filter(|(_, lines)| !lines.is_empty()));
     }
 }

@@ -2,9 +2,8 @@
 
 use super::memory::Memory;
 use crate::error::{Error, Result};
-use crate::frame::FrameTable;
 use crate::persist::word_at;
-use crate::units::{FRAME_SIZE, LINE_SIZE, Pfn};
+use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE};
 use std::sync::atomic::Ordering;
 
 impl Memory {
@@ -138,8 +137,8 @@ impl Memory {
             return;
         }
         let latched = |offset: u64| {
-            let pfn = Pfn::new(self.first.get() + offset / FRAME_SIZE as u64);
-            FrameTable::global().peek(pfn).is_some_and(|now| now.exclusive())
+            let frame = FrameNo((offset / FRAME_SIZE as u64) as u32);
+            self.frames.peek(frame).is_some_and(|now| now.exclusive())
         };
         // SAFETY: mapped, from the start of a block.
         unsafe { self.persist.audit(self.base(), self.len(), latched) }

@@ -11,10 +11,10 @@
 use super::reaper::REAPER;
 use super::{Region, map};
 use crate::error::{Error, Result};
-use crate::frame::{FrameTable, Snapshot, UnpinOutcome};
+use crate::frame::{Snapshot, UnpinOutcome};
 use crate::sync::atomic::{Ordering, fence};
 use crate::sync::thread;
-use crate::units::{FrameNo, Pfn, PfnRange};
+use crate::units::{FrameNo, Pfn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,8 +64,8 @@ impl Region {
         let left = || end.map(|end| end.saturating_duration_since(Instant::now()));
         self.refuse_pins();
         while !self.finish_alone() {
-            let table = FrameTable::global();
-            let idle = table.populated(self.frames).all(|pfn| table.wait_idle(pfn, left()));
+            let frames = self.frames;
+            let idle = frames.populated(0..frames.len()).all(|frame| frames.wait_idle(frame, left()));
             if !idle || left() == Some(Duration::ZERO) {
                 return Err(Error::TimedOut { what: format!("the pins of {}", self.name()) });
             }
@@ -101,7 +101,7 @@ impl Region {
             REAPER.get().closes();
         }
         if !self.memory.forked() {
-            FrameTable::global().hold_range(self.frames);
+            self.frames.hold_all();
         }
         // ORDERING: SeqCst: `finish` sees a frame that was queued before this fence; a thread that queues one later
         // sees that the region is closing (`last_put`).
@@ -124,7 +124,7 @@ impl Region {
             if let Some(will) = will {
                 will();
             }
-            if FrameTable::global().retire_range(self.frames).is_err() {
+            if !self.frames.retire_all() {
                 return false;
             }
         }
@@ -137,19 +137,16 @@ impl Region {
     /// Whether a frame of a closed region has pins, or is about to be freed. All calls together pass over each frame
     /// once: a frame without pins gets none.
     fn is_pinned(&self) -> bool {
-        let table = FrameTable::global();
+        let frames = self.frames;
         // Orphans are not freed on the medium here: the next opening does that.
-        self.take_orphans().into_iter().for_each(|frame| table.retire_orphan(self.pfn(frame)));
+        self.take_orphans().into_iter().for_each(|frame| frames.retire_orphan(frame));
         let mut closing = self.closing.lock();
-        let in_use = |pfn: &Pfn| table.peek(*pfn).is_some_and(Snapshot::in_use);
-        let from = u64::from(closing.pinned);
-        let near = NEAR.min(self.frames.frames - from);
-        let part = |from: u64, frames| PfnRange::new(Pfn::new(self.frames.start.get() + from), frames);
-        let found = part(from, near)
-            .iter()
-            .find(in_use)
-            .or_else(|| table.populated(part(from + near, self.frames.frames - from - near)).find(in_use));
-        if let Some(FrameNo(frame)) = found.and_then(|pfn| self.frame_of(pfn)) {
+        let in_use = |frame: &FrameNo| frames.peek(*frame).is_some_and(Snapshot::in_use);
+        let from = closing.pinned;
+        let near = from..(u64::from(from) + NEAR).min(frames.len()) as u32;
+        let far = u64::from(near.end)..frames.len();
+        let found = near.map(FrameNo).find(in_use).or_else(|| frames.populated(far).find(in_use));
+        if let Some(FrameNo(frame)) = found {
             closing.pinned = frame;
         }
         found.is_some()
@@ -160,7 +157,7 @@ impl Drop for Region {
     fn drop(&mut self) {
         // In a forked child the pfns are the parent's.
         if !self.memory.forked() {
-            FrameTable::global().free(self.frames);
+            self.frames.free();
         }
     }
 }

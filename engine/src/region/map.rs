@@ -28,7 +28,8 @@ static ATTACHED: Global<Mutex<Vec<Arc<Region>>>> = Global::new(Mutex::default);
 
 impl Map {
     fn new(regions: &[Arc<Region>]) -> Self {
-        let entry = |region: &Arc<Region>| Entry { region: Arc::downgrade(region), frames: region.frames() };
+        let entry =
+            |region: &Arc<Region>| Entry { region: Arc::downgrade(region), frames: region.frames().range() };
         let mut by_pfn: Vec<_> = regions.iter().map(entry).collect();
         by_pfn.sort_by_key(|entry| entry.frames.start);
         Self(by_pfn)

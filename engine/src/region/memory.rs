@@ -15,8 +15,8 @@ use super::health::Health;
 use super::mapping::Mapping;
 use super::options::RegionOptions;
 use crate::error::{Error, Result};
+use crate::frame::Frames;
 use crate::persist::Persist;
-use crate::units::Pfn;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bounds-checked access to a region's bytes.
@@ -29,8 +29,7 @@ pub struct Memory {
     pub(super) mapping: Mapping,
     pub(super) claim: Option<Claim>,
     len: AtomicU64,
-    /// The pfn of the first frame.
-    pub(super) first: Pfn,
+    pub(super) frames: Frames,
     pub(super) persist: Persist,
     pub(super) writable: bool,
     pub(super) private: bool,
@@ -46,7 +45,7 @@ impl Memory {
         mapping: Mapping,
         claim: Option<Claim>,
         len: u64,
-        first: Pfn,
+        frames: Frames,
         persist: Persist,
         options: &RegionOptions,
         habits: Habits,
@@ -56,7 +55,7 @@ impl Memory {
             mapping,
             claim,
             len: AtomicU64::new(len),
-            first,
+            frames,
             persist,
             writable: options.writable(),
             private: options.private,

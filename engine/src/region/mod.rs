@@ -48,11 +48,11 @@ pub use options::{RegionOptions, Source};
 pub use windows::{Tenant, region_at, tenant_at};
 
 use crate::error::{Error, Result};
-use crate::frame::FrameTable;
+use crate::frame::{FrameTable, Frames};
 use crate::persist::Persist;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::units::{Durability, FRAME_SIZE, FrameNo, MediumKind, Pfn, PfnRange};
+use crate::units::{Durability, FRAME_SIZE, FrameNo, MediumKind, Pfn};
 use file::Habits;
 use mapping::Mapping;
 use options::REGION_MAX;
@@ -68,7 +68,7 @@ const MEMORY: &str = "the memory region";
 #[derive(Debug)]
 pub struct Region {
     memory: Memory,
-    frames: PfnRange,
+    frames: Frames,
     /// The size to which the region may grow, in bytes.
     limit: u64,
     /// Whether only a lack of addresses limits it.
@@ -110,7 +110,7 @@ impl Region {
         // Memory gets its pages when it is touched, a device has all its blocks, and private stores need none.
         let stores = medium.path.is_none() || mapping.fixed() || !options.writable() || options.private;
         let habits = habits(&medium, options);
-        let memory = Memory::new(mapping, claim, len, frames.start, persist, options, habits, name);
+        let memory = Memory::new(mapping, claim, len, frames, persist, options, habits, name);
         memory.tell_beginning();
         let region = Arc::new(Self {
             memory,
@@ -167,25 +167,25 @@ impl Region {
     /// The pfn of the region's frame 0.
     #[must_use]
     pub fn base(&self) -> Pfn {
-        self.frames.start
+        self.frames.pfn(FrameNo(0))
     }
 
-    /// The region's range of pfns, as long as its window.
+    /// The region's frames, as many as its window has room for.
     #[must_use]
-    pub fn frames(&self) -> PfnRange {
+    pub fn frames(&self) -> Frames {
         self.frames
     }
 
     /// The pfn of a frame.
     #[must_use]
     pub fn pfn(&self, frame: FrameNo) -> Pfn {
-        Pfn::new(self.frames.start.get() + u64::from(frame.0))
+        self.frames.pfn(frame)
     }
 
     /// The frame with this pfn, if it is this region's.
     #[must_use]
     pub fn frame_of(&self, pfn: Pfn) -> Option<FrameNo> {
-        self.frames.contains(pfn).then(|| FrameNo((pfn.get() - self.frames.start.get()) as u32))
+        self.frames.frame(pfn)
     }
 
     /// The address of the frame's bytes. Beyond [`Self::len_bytes`] there are none. Only a pin makes the address
@@ -388,14 +388,13 @@ fn habits(medium: &source::Medium, options: &RegionOptions) -> Habits {
 
 /// Maps the source into its window and gives it its range of pfns. Both are made smaller where addresses are scarce,
 /// and then smaller again, to leave some for others. A region that outgrows its window gets an error.
-fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, PfnRange)> {
+fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, Frames)> {
     let len = opened.len;
     let mut window = match &opened.bytes {
         Bytes::Device { .. } => len.next_multiple_of(mapping::BLOCK),
         Bytes::File(_) => options.window(len, false)?,
         Bytes::Image(_) => options.window(len, true)?,
     };
-    let table = FrameTable::global();
     // Whole blocks, as windows are: otherwise the smallest window would still seem too wide.
     let least = len.max(mapping::BLOCK).next_multiple_of(mapping::BLOCK);
     let smaller = |window: u64, by: u64| (window / by).next_multiple_of(mapping::BLOCK).max(least);
@@ -405,14 +404,14 @@ fn place(opened: &source::Opened, options: &RegionOptions) -> Result<(Mapping, P
     let mut scarce = false;
     loop {
         let placed = Mapping::new(opened, window, options)
-            .and_then(|mapping| Ok((mapping, table.allocate(window / FRAME_SIZE as u64)?)));
+            .and_then(|mapping| Ok((mapping, Frames::take(window / FRAME_SIZE as u64)?)));
         match placed {
             Err(error) if is_shortage(&error) && options.max_bytes.is_none() && window > least => {
                 (window, scarce) = (smaller(window, 2), true);
             }
             Ok((mapping, frames)) if scarce => {
                 drop(mapping);
-                table.free(frames);
+                frames.free();
                 (window, scarce) = (smaller(window, 4).max(roomy.min(window)), false);
             }
             placed => return placed,

@@ -614,7 +614,7 @@ impl Log {
 
 /// Nothing is known but what the roots are.
 fn uses_of(region: &Region, anchor: Anchor) -> Uses {
-    let uses = Uses::new(region.frames().frames);
+    let uses = Uses::new(region.frames().len());
     // Of frames that were not met before.
     anchor.roots.into_iter().for_each(|root| drop(uses.structure(root)));
     uses
