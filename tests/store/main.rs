@@ -11,6 +11,7 @@ mod errors;
 mod failures;
 mod full;
 mod guards;
+mod kill_points;
 mod laws;
 mod letting_go;
 mod lifetimes;

@@ -5,6 +5,7 @@ use super::object::{Layout, OpenObject, PAGE, Tail, check_end};
 use super::write::CHUNK_PAGES;
 use crate::error::{Error, Result};
 use crate::media::rules::Rule;
+use crate::sync::Step;
 use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 use crate::sync::time::Instant;
@@ -111,6 +112,7 @@ impl OpenObject {
         let shape = self.shape.write();
         self.lookaside.clear(pages);
         let moment = change.begin_truncate(self.slot, len)?;
+        Step::CutBegun.reach();
         layout.lengths.changed(self.len(), moment, committed);
         self.publish_len(len);
         // ORDERING: Release, after the length fell: see `write_at`.

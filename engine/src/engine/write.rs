@@ -5,6 +5,7 @@ use super::object::{Layout, OpenObject, PAGE, check_end};
 use crate::error::{Error, Result};
 use crate::media::rules::Rule;
 use crate::page::PageRef;
+use crate::sync::Step;
 use crate::sync::atomic::Ordering;
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::collections::BTreeMap;
@@ -268,6 +269,7 @@ impl OpenObject {
             if !self.engine.rules.broken(Rule::NtFence) {
                 self.pages.region().memory().fence();
             }
+            Step::FramesFilled.reach();
             let pages = || std::iter::once((self.slot, fresh));
             match self.engine.linking(pages, || change.link(self.slot, fresh, len)) {
                 Ok(moment) => moment,
@@ -281,6 +283,7 @@ impl OpenObject {
         } else {
             return Ok(());
         };
+        Step::FramesLinked.reach();
         layout.unpublished = false;
         if let Some(len) = len {
             layout.lengths.changed(self.len(), moment, committed);

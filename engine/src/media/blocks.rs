@@ -16,8 +16,8 @@ use super::rules::Rule;
 use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::region::Gap;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, Step};
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::ops::Range;
 
@@ -328,6 +328,7 @@ impl Allocator {
         // A frame that is used, whatever the bitmap says of it, keeps its bytes.
         let all_free = matches!(self.ask(run.clone().map(FrameNo).collect()), Ok(Some(_)));
         let taken = if all_free { self.log.region().take_blocks(bytes_of(&run)) } else { Ok(()) };
+        Step::BlocksReturned.reach();
         let mut groups = self.groups.lock();
         groups.returning -= frames;
         if !all_free {

@@ -13,6 +13,7 @@ use super::rules::Rule;
 use super::words::Shape;
 
 use crate::error::{Error, Result};
+use crate::sync::Step;
 use crate::sync::atomic::Ordering;
 use crate::units::{FRAME_SIZE, FrameNo, REGION_FRAMES_MAX};
 use std::collections::BTreeSet;
@@ -68,6 +69,7 @@ impl Allocator {
                 }
             }
         };
+        Step::FileGrown.reach();
         let mut now = old;
         while now.frames < frames {
             let part = frames.min((now.groups() + GROUPS_BEGUN) * GROUP_FRAMES);

@@ -16,6 +16,7 @@ use super::structures::Structures;
 use super::tree::{self, Cleared, Found};
 use super::words::Shape;
 use crate::error::{Error, Result};
+use crate::sync::Step;
 use crate::units::{FrameNo, PageIndex};
 use std::ops::Range;
 
@@ -89,6 +90,7 @@ impl Ledger {
             Fate::Busy
         };
         let done = self.free_step(slot, pages.start.0..end, busy, |_, _, _| Ok(None))?;
+        Step::PagesTaken.reach();
         cut.retain(|&(page, frame)| fate(page, frame) == Fate::Free);
         self.free_busy(&cut.into_iter().map(|(_, frame)| frame).collect::<Vec<_>>())?;
         Ok(done)

@@ -13,6 +13,7 @@ mod grace;
 mod lazy;
 mod lock;
 mod seqlock;
+mod step;
 pub mod time;
 
 pub use global::Global;
@@ -20,6 +21,7 @@ pub use grace::Grace;
 pub use lazy::{LazyArray, Zeroed};
 pub use lock::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use seqlock::Seqlock;
+pub use step::Step;
 
 #[cfg(pagestone_loom)]
 use loom as imp;

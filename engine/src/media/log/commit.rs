@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::frame::before_stores_under_latches_of_another;
 use crate::media::root::Anchor;
 use crate::media::rules::Rule;
+use crate::sync::Step;
 use crate::sync::atomic::Ordering;
 use std::cell::Cell;
 
@@ -180,6 +181,7 @@ impl Log {
         }
         let ring = self.ring;
         ring.persist(self.region.memory(), progress.durable, end)?;
+        Step::Committed.reach();
         progress.durable = end;
         self.apply(head, progress)
     }
@@ -207,12 +209,16 @@ impl Log {
         // Of a batch, pages that its own thread has latched, before it appended the record under the chain's lock.
         before_stores_under_latches_of_another();
         for (sequence, entries) in &records {
-            entries.iter().try_for_each(|entry| progress.homes.store(memory, entry))?;
+            for entry in entries {
+                progress.homes.store(memory, entry)?;
+                Step::HomeStored.reach();
+            }
             self.shadow.applied(*sequence, entries);
         }
         let past =
             self.rules.broken(Rule::CursorPast).then(|| Sequence(self.chain.lock().next.sequence.0 - 1));
         cursor::store(memory, self.drawn.salt, epoch, past.unwrap_or(head))?;
+        Step::CursorMoved.reach();
         progress.applied = head;
         Ok(())
     }
@@ -231,7 +237,9 @@ impl Log {
             self.flush_homes(progress)?;
         }
         let tail = self.tail_after(progress.applied)?;
+        Step::HomesFlushed.reach();
         header.advance(memory, tail, self.rules)?;
+        Step::TailMoved.reach();
         if self.rules.broken(Rule::TailThenHomes) {
             self.flush_homes(progress)?;
         }

@@ -44,7 +44,7 @@ use crate::media::superblock::{Copies, Drawn, Hints};
 use crate::media::uses::Uses;
 use crate::region::Region;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, Step};
 use crate::units::{Durability, FRAME_SIZE, FrameNo};
 use ahead::Ahead;
 use commit::Leadership;
@@ -496,6 +496,7 @@ impl Log {
         self.region.ensure_sound()?;
         let lease = Lease::of(&self.region, State::Clean, chain.next.epoch);
         chain.header.settle(&self.region, &lease, self.rules)?;
+        Step::Settled.reach();
         chain.begun = false;
         Ok(())
     }
@@ -504,7 +505,9 @@ impl Log {
     fn write_lease(&self, epoch: u64) -> Result {
         let _alone = self.lease.lock();
         self.region.ensure_sound()?;
-        Lease::of(&self.region, State::Open, epoch).write(&self.region)
+        Lease::of(&self.region, State::Open, epoch).write(&self.region)?;
+        Step::LeaseWritten.reach();
+        Ok(())
     }
 
     /// The append lock, with room for the largest record and two marks behind it (LOG rule 1).
@@ -528,11 +531,13 @@ impl Log {
     /// Writes a record behind the head.
     fn push(&self, chain: &mut Chain, content: Content) -> Result {
         let (bytes, checksum) = encode(chain.next, &content);
+        Step::RecordBegun.reach();
         let written = self.ring.write(self.region.memory(), chain.head, &bytes);
         if let Err(error) = written {
             self.fail(&error);
             return Err(error);
         }
+        Step::RecordWritten.reach();
         chain.head += bytes.len() as u64;
         // ORDERING: Relaxed: see `keep_ahead`.
         self.used.store(chain.head - chain.tail.position, Ordering::Relaxed);
@@ -572,10 +577,12 @@ impl Log {
             memory.sync_inherited()?;
         }
         self.roots.mend(memory)?;
+        Step::RootsMended.reach();
         let frame = |word| self.root(word).map(|frame| frame as u32);
         let (groups, directory) = (frame(RootWord::GroupRoot)?, frame(RootWord::Directory)?);
         let hints = Hints { frames: self.root(RootWord::Frames)?, groups, directory };
         chain.superblock.advance(&self.region, hints, self.rules)?;
+        Step::GenerationWritten.reach();
         // ORDERING: Relaxed: a number on its own.
         self.generation.store(chain.superblock.newest.generation, Ordering::Relaxed);
         let mut link = chain.next;
@@ -586,7 +593,9 @@ impl Log {
         let unsafe_epoch = self.rules.broken(Rule::EpochNotDurable);
         let rules = if unsafe_epoch { self.rules.breaking(Rule::TailNotDurable) } else { self.rules };
         chain.header.advance(memory, tail, rules)?;
+        Step::EpochWritten.reach();
         cursor::store(memory, self.drawn.salt, link.epoch, Sequence(link.sequence.0 - 1))?;
+        Step::CursorBegun.reach();
         (chain.next, chain.tail) = (link, tail);
         chain.live.clear();
         self.write_lease(link.epoch)

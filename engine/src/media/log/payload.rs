@@ -6,6 +6,7 @@
 use super::record::{Extent, HEAD_BYTES, decode_lines, encode_lines};
 use crate::error::{Error, Result};
 use crate::region::Memory;
+use crate::sync::Step;
 use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE};
 
 /// Most frames of an extent: a reader holds an extent in memory whole.
@@ -86,6 +87,7 @@ impl<'m> Writer<'m> {
     pub fn finish(mut self) -> Result<Vec<Extent>> {
         self.close()?;
         self.memory.fence();
+        Step::PayloadWritten.reach();
         Ok(self.extents)
     }
 }

@@ -18,6 +18,7 @@ use crate::media::rules::{Rule, Rules};
 use crate::media::sector::Found;
 use crate::media::words::Shape;
 use crate::region::Region;
+use crate::sync::Step;
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::collections::HashSet;
 use std::ops::Range;
@@ -91,14 +92,19 @@ pub fn recover(region: &Region, ring: Ring, anchor: Anchor, rules: Rules) -> Res
         if records.is_empty() {
             end.link.epoch = new_epoch()?;
         }
+        Step::LogSecured.reach();
         let mut homes = store_homes(region, anchor, &records, accepted, believed)?;
         if !rules.broken(Rule::RecoveryNotFlushed) {
             homes.flush(memory)?;
             memory.fence();
             memory.sync_file()?;
         }
+        Step::ReplayFlushed.reach();
         header.advance(memory, end, rules)?;
-        cursor::store(memory, salt, end.link.epoch, Sequence(end.link.sequence.0 - 1))
+        Step::TailRecovered.reach();
+        cursor::store(memory, salt, end.link.epoch, Sequence(end.link.sequence.0 - 1))?;
+        Step::CursorRecovered.reach();
+        Ok(())
     };
     if let Err(error) = replay() {
         // Best effort: what the page cache shows from here on may not be on the medium (LOG rule 11).
@@ -344,6 +350,7 @@ fn store_homes(
             } else {
                 homes.note(memory, entry)?;
             }
+            Step::HomeReplayed.reach();
         }
     }
     Ok(homes)
