@@ -90,6 +90,6 @@ impl FrameTable {
     }
 
     fn lines(&self, index: usize) -> &AtomicU64 {
-        self.dirty_lines.get(index).expect("as long as the descriptors")
+        self.dirty_lines.get(index).unwrap_or(&self.outside.dirty_lines)
     }
 }

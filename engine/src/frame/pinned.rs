@@ -44,9 +44,6 @@ pub struct Pinned<'t, T = OfProcess> {
 
 impl FrameTable {
     /// A frame that the caller has pinned.
-    ///
-    /// # Panics
-    /// If the table has no such frame, so that it cannot be pinned.
     #[must_use]
     pub fn pinned(&self, pfn: Pfn) -> Pinned<'_, &Self> {
         Pinned { home: self, pfn, descriptor: self.at(pfn) }

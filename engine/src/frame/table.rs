@@ -10,7 +10,7 @@ use super::state::{PINS_MAX, SHORT_PINS_MAX, Snapshot};
 use super::version::Versions;
 use crate::error::{Error, Result};
 use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{LazyArray, fork, hint, mutant};
+use crate::sync::{LazyArray, Zeroed, fork, hint, mutant};
 use crate::units::{Pfn, PfnRange};
 use std::io;
 
@@ -42,6 +42,7 @@ pub struct FrameTable {
     pub(super) versions: Versions,
     pub(super) space: PfnSpace,
     pub(super) closed: ClosedRanges,
+    pub(super) outside: Outside,
     budget: AtomicUsize,
     pub(super) reclaimed_chunks: AtomicU64,
     pub(super) skipped_chunks: AtomicU64,
@@ -49,6 +50,25 @@ pub struct FrameTable {
     generation: u32,
     /// Frames below belong to the parent process.
     floor: u64,
+}
+
+/// What belongs to no frame. Calls that are only for frames that are pinned do something here if theirs is not even in the
+/// table: whatever that is, no frame is touched by it.
+#[derive(Debug)]
+pub(super) struct Outside {
+    pub(super) descriptor: Descriptor,
+    pub(super) dirty_lines: AtomicU64,
+    pub(super) wait_word: AtomicU32,
+}
+
+impl Outside {
+    fn new() -> Self {
+        Self {
+            descriptor: Descriptor::zeroed(),
+            dirty_lines: AtomicU64::zeroed(),
+            wait_word: AtomicU32::zeroed(),
+        }
+    }
 }
 
 /// Counters of the table.
@@ -97,6 +117,7 @@ impl FrameTable {
                 versions: Versions::default(),
                 space: PfnSpace::new(floor..frames as u64),
                 closed: ClosedRanges::default(),
+                outside: Outside::new(),
                 budget: AtomicUsize::new(chunk_budget),
                 reclaimed_chunks: AtomicU64::new(0),
                 skipped_chunks: AtomicU64::new(0),
@@ -363,7 +384,7 @@ impl FrameTable {
     /// The descriptor of a frame that the caller has pinned, or whose freeing it has claimed.
     #[inline(always)]
     pub(super) fn at(&self, pfn: Pfn) -> &Descriptor {
-        self.descriptors.get(self.index(pfn)).expect("a pinned frame is in the table")
+        self.descriptors.get(self.index(pfn)).unwrap_or(&self.outside.descriptor)
     }
 
     /// Whether the frame was allocated before a fork, by the parent process.

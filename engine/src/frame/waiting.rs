@@ -179,7 +179,7 @@ fn end_of(limit: Option<Duration>) -> Option<Instant> {
 
 impl FrameTable {
     fn wait_word(&self, pfn: Pfn) -> &AtomicU32 {
-        self.wait_words.get(self.index(pfn)).expect("as long as the descriptors")
+        self.wait_words.get(self.index(pfn)).unwrap_or(&self.outside.wait_word)
     }
 
     /// The wait word of a frame with WAITERS.
