@@ -49,6 +49,28 @@ pub(super) fn kept(shape: Shape) -> u64 {
     KEPT_MIN.max(shape.frames / KEPT_PART)
 }
 
+/// How many runs one call may still give back.
+struct Budget {
+    runs: u64,
+}
+
+impl Budget {
+    const fn runs(runs: u64) -> Self {
+        Self { runs }
+    }
+
+    /// Whether there was one left.
+    fn spend(&mut self) -> bool {
+        let left = self.runs > 0;
+        self.runs = self.runs.saturating_sub(1);
+        left
+    }
+
+    const fn is_spent(&self) -> bool {
+        self.runs == 0
+    }
+}
+
 /// What the allocator knows of blocks, besides which free frames have none.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
@@ -254,10 +276,10 @@ impl Allocator {
         drop(groups);
         if free > enough {
             // Less than the limit stays, so that not each freed page is a call of the file system.
-            let mut runs = RUNS_A_CHANGE;
-            self.punch(loaded.into_iter(), limit - limit / 4, RUN_MIN, &mut runs)?;
+            let mut budget = Budget::runs(RUNS_A_CHANGE);
+            self.punch(loaded.into_iter(), limit - limit / 4, RUN_MIN, &mut budget)?;
             let groups = self.groups.lock();
-            if runs > 0 {
+            if !budget.is_spent() {
                 // ORDERING: Relaxed: see `Blocks::found_full`.
                 self.blocks.scattered.store(groups.free, Ordering::Relaxed);
             }
@@ -286,13 +308,19 @@ impl Allocator {
         }
         let (groups, shape) = self.settled()?;
         drop(groups);
-        let frames = self.punch(0..shape.groups(), KEPT_FOR_FREEING, 1, &mut { u64::MAX })?;
+        let frames = self.punch(0..shape.groups(), KEPT_FOR_FREEING, 1, &mut Budget::runs(u64::MAX))?;
         Ok(frames * FRAME_SIZE as u64)
     }
 
-    /// Punches the free runs of these groups, ascending, but for the first `keep` frames and runs of fewer than `least`, and of
-    /// them as many as `runs` says, which is less by each.
-    fn punch(&self, groups: impl Iterator<Item = u64>, keep: u64, least: u32, runs: &mut u64) -> Result<u64> {
+    /// Punches the free runs of these groups, ascending, but for the first `keep` frames and runs of fewer than `least`, as
+    /// far as the budget goes: how many frames.
+    fn punch(
+        &self,
+        groups: impl Iterator<Item = u64>,
+        keep: u64,
+        least: u32,
+        budget: &mut Budget,
+    ) -> Result<u64> {
         let region = self.log.region();
         let (mut kept, mut punched) = (0, 0);
         for group in groups {
@@ -310,10 +338,9 @@ impl Allocator {
                     continue;
                 }
                 for start in run.clone().step_by(RETURNED_MAX as usize) {
-                    if *runs == 0 {
+                    if !budget.spend() {
                         return Ok(punched);
                     }
-                    *runs -= 1;
                     punched += self.punch_run(group, start..run.end.min(start + RETURNED_MAX))?;
                 }
             }
