@@ -223,7 +223,7 @@ impl<'b> Member<'b> {
         if let Some(len) = self.len {
             (layout.tail, layout.unpublished) = (Tail::Zero, false);
             layout.lengths.committed(len);
-            self.shared.publish_len(len);
+            self.shared.entry.publish_len(len);
         }
         self.fresh.drain(..).for_each(|(index, frame)| self.shared.remember(index, frame));
     }

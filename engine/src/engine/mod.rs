@@ -7,6 +7,7 @@
 mod change;
 mod close;
 mod commit;
+mod entry;
 mod flush;
 mod lengths;
 mod map;

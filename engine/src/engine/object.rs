@@ -1,6 +1,7 @@
 //! The state that all handles of one open object share.
 
 use super::Engine;
+use super::entry::Entry;
 use super::lengths::Lengths;
 use super::map::Map;
 use crate::error::{Error, Result};
@@ -8,7 +9,7 @@ use crate::lookup::Lookaside;
 use crate::media::{ObjectRecord, ObjectSlot};
 use crate::page::{PageRef, Pages, PinResult, Window};
 use crate::space::{PageId, PageSource, Place};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::atomic::{Ordering, fence};
 use crate::sync::{Mutex, RwLock};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::ops::Range;
@@ -29,13 +30,7 @@ pub(crate) struct OpenObject {
     /// What a hit pins through; each handle has a copy.
     window: Window,
     pub(super) lookaside: Lookaside,
-    /// The length that readers see. Changed under `layout`, after the bytes that it uncovers are in place.
-    len: AtomicU64,
-    /// The number of pages up to the length. Only these may be remembered.
-    page_count: AtomicU64,
-    /// How often the object was cut: a write that began before a cut must check whether it is still inside.
-    pub(super) cuts: AtomicU64,
-    unlinked: AtomicBool,
+    pub(super) entry: Entry,
     pub(crate) engine: Arc<Engine>,
     /// Shared: while the map is walked and its answer is used. Exclusive: while pages are cut off.
     pub(crate) shape: RwLock<()>,
@@ -72,10 +67,7 @@ impl OpenObject {
             pages: Arc::clone(&engine.pages),
             window: engine.pages.window(),
             lookaside: Lookaside::new(engine.pages.pfns().frames.min(PageId::PAGES_MAX) as usize),
-            len: AtomicU64::new(record.size),
-            page_count: AtomicU64::new(PageIndex::pages_for(record.size)),
-            cuts: AtomicU64::new(0),
-            unlinked: AtomicBool::new(record.unlinked),
+            entry: Entry::of(record),
             engine: Arc::clone(engine),
             shape: RwLock::new(()),
             layout: Mutex::new(Layout {
@@ -94,26 +86,15 @@ impl OpenObject {
 
     #[inline(always)]
     pub(crate) fn len(&self) -> u64 {
-        // ORDERING: Acquire: a thread that sees the length sees the bytes below it.
-        self.len.load(Ordering::Acquire)
-    }
-
-    /// Publishes the length `len`. The caller holds `layout`.
-    pub(super) fn publish_len(&self, len: u64) {
-        // ORDERING: Release: the bytes below are in place.
-        self.len.store(len, Ordering::Release);
-        // ORDERING: Release, as the length.
-        self.page_count.store(PageIndex::pages_for(len), Ordering::Release);
+        self.entry.len()
     }
 
     pub(crate) fn is_unlinked(&self) -> bool {
-        // ORDERING: Acquire: pairs with `mark_unlinked`; the thread that drops the last handle must see it.
-        self.unlinked.load(Ordering::Acquire)
+        self.entry.is_unlinked()
     }
 
     pub(crate) fn mark_unlinked(&self) {
-        // ORDERING: Release: as above.
-        self.unlinked.store(true, Ordering::Release);
+        self.entry.mark_unlinked();
     }
 
     /// Pins a page that was looked up before. It lies inside the object: no other page is remembered.
@@ -243,8 +224,7 @@ impl OpenObject {
 
     /// The number of pages up to the length.
     pub(super) fn page_count(&self) -> u64 {
-        // ORDERING: Acquire, as the length.
-        self.page_count.load(Ordering::Acquire)
+        self.entry.page_count()
     }
 
     /// Remembers where a page is, if it lies inside the object, because a hit does not check that. The caller keeps

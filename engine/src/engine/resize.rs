@@ -6,7 +6,6 @@ use super::write::CHUNK_PAGES;
 use crate::error::{Error, Result};
 use crate::media::rules::Rule;
 use crate::sync::Step;
-use crate::sync::atomic::Ordering;
 use crate::sync::thread;
 use crate::sync::time::Instant;
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
@@ -114,9 +113,8 @@ impl OpenObject {
         let moment = change.begin_truncate(self.slot, len)?;
         Step::CutBegun.reach();
         layout.lengths.changed(self.len(), moment, committed);
-        self.publish_len(len);
-        // ORDERING: Release, after the length fell: see `write_at`.
-        self.cuts.fetch_add(1, Ordering::Release);
+        self.entry.publish_len(len);
+        self.entry.was_cut();
         drop(shape);
         match self.engine.truncate_steps(change, self.slot) {
             Err(error) if error.is_full() => {

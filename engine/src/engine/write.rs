@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::media::rules::Rule;
 use crate::page::PageRef;
 use crate::sync::Step;
-use crate::sync::atomic::Ordering;
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::collections::BTreeMap;
 
@@ -74,8 +73,7 @@ impl OpenObject {
         self.look_for_cuts(progress);
         if end <= self.len() && progress.in_place.is_empty() {
             self.write_inside(offset, bytes, &mut progress.done)?;
-            // ORDERING: Acquire: see `look_for_cuts`.
-            let uncut = self.cuts.load(Ordering::Acquire) == progress.cuts;
+            let uncut = self.entry.cuts() == progress.cuts;
             if progress.done == bytes.len() && (uncut || end <= self.len()) {
                 return Ok(());
             }
@@ -89,8 +87,7 @@ impl OpenObject {
 
     /// Restarts the write if the object was cut meanwhile, as if it began after the cut.
     fn look_for_cuts(&self, progress: &mut Progress) {
-        // ORDERING: Acquire: a cut counted before this is seen in the length too.
-        let cuts = self.cuts.load(Ordering::Acquire);
+        let cuts = self.entry.cuts();
         if cuts != progress.cuts {
             *progress = Progress { cuts, ..Progress::default() };
         }
@@ -287,7 +284,7 @@ impl OpenObject {
         layout.unpublished = false;
         if let Some(len) = len {
             layout.lengths.changed(self.len(), moment, committed);
-            self.publish_len(len);
+            self.entry.publish_len(len);
         }
         Ok(())
     }
