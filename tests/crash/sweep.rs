@@ -312,7 +312,7 @@ fn every_step_of_recovery_is_needed_or_explained() {
                 ("write-through", "log header copy 1", BEGINNING_FOLLOWS),
                 ("file sync", "log header copy 0", THE_OTHER_STANDS),
                 ("file sync", "log header copy 1", THE_OTHER_STANDS),
-                ("fence", "frame 21", "the fence of the commit in the same sync completes it"),
+                ("fence", "frame 20", "the fence of the commit in the same sync completes it"),
             ],
         };
         let left = sweep(&protocol, &mut run, 0, rig, rebooted(HOME), cell, &mut sums);

@@ -36,7 +36,6 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ("head-rest", "a frame at the head of the region holds something that no feature of it explains"),
     ("cursor", "the applied cursor is not one of this life of the region; the next change writes it"),
     ("frames-word", "the region claims more frames than its file holds, or fewer than a fresh one has"),
-    ("reserved-frame", "a reserved frame is not zero"),
     (
         "root-copy",
         "a line of one root is not whole, or the roots say different things; the next change repairs it",

@@ -6,7 +6,7 @@ use crate::media::groups;
 use crate::media::layout::{
     BITMAP_FRAMES, DIRECTORY_FRAME, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, LEASE_OFFSET, LOG_FRAMES_MAX,
     LOG_FRAMES_MIN, LOG_HEADER_OFFSETS, ROOT_FRAMES, RootWord, SUPERBLOCK_OFFSETS, WORD_SIZE,
-    WORDS_PER_FRAME, file_bytes, first_free_frame, initial_frames,
+    WORDS_PER_FRAME, bits_of_format, file_bytes, first_free_frame, initial_frames,
 };
 use crate::media::log::header::{FORMAT_WRITES, Header};
 use crate::media::log::recovery::recover;
@@ -175,12 +175,7 @@ fn words(superblock: &Superblock) -> impl Iterator<Item = (u64, u64, u64)> {
         };
         (at, word, same)
     });
-    let fixed = u64::from(first_free_frame(log_frames).0);
-    let bits = |word: u64| match fixed.saturating_sub(word * 64) {
-        0 => 0,
-        front => u64::MAX >> (64 - front.min(64)),
-    };
-    let bitmap: Vec<_> = (0..WORDS_PER_FRAME).map(bits).collect();
+    let bitmap: Vec<_> = (0..WORDS_PER_FRAME).map(|word| bits_of_format(log_frames, word)).collect();
     let groups = groups::of_format(salt, &bitmap).into_iter().flat_map(move |(at, words)| {
         let entries = at == GROUP_TABLE_FRAME;
         frame(at).zip(words).enumerate().map(move |(place, (at, word))| match (entries, place) {

@@ -13,11 +13,11 @@
 //! frame 10         bitmap of group 0
 //! frame 11         bitmap of group 1, which a region has before the group begins
 //! frame 12         root node of the directory
+//! frames 13 .. 15  free, as all others behind the log
 //! frames 16 ..     the log, L frames
 //! frames 16 + L .. data, nodes, records, and the bitmaps and tables of later groups
 //! ```
-//! Frames 13 to 15 are reserved: zero. Frames 0 to 5 are where they are in every region; all else is found by a word, so
-//! that a bad frame can be left.
+//! Frames 0 to 5 are where they are in every region; all else is found by a word, so that a bad frame can be left.
 //!
 //! No frame of a later group is at a fixed place: the table of groups says where a bitmap lies (`media/groups.rs`), so
 //! that a run of data crosses from one group into the next, and a group or a block of it can be whole.
@@ -63,8 +63,6 @@ pub const GROUP_TABLE_FRAME: FrameNo = FrameNo(9);
 pub const BITMAP_FRAMES: [FrameNo; 2] = [FrameNo(10), FrameNo(11)];
 /// The directory's root node in a fresh region.
 pub const DIRECTORY_FRAME: FrameNo = FrameNo(12);
-/// Frames that hold nothing yet.
-pub const RESERVED_FRAMES: [u32; 3] = [13, 14, 15];
 /// First frame of the log.
 pub const LOG_FRAME: FrameNo = FrameNo(16);
 
@@ -148,10 +146,29 @@ impl RootWord {
     }
 }
 
-/// The first frame that may hold data or nodes; those before it are never given out.
+/// Whether a format uses `frame`, in a region with this log: then it is never given out.
+#[must_use]
+pub const fn is_of_format(frame: FrameNo, log_frames: u32) -> bool {
+    let between = frame.0 > DIRECTORY_FRAME.0 && frame.0 < LOG_FRAME.0;
+    frame.0 < first_free_frame(log_frames).0 && !between
+}
+
+/// The first frame behind all that a format uses.
 #[must_use]
 pub const fn first_free_frame(log_frames: u32) -> FrameNo {
     FrameNo(LOG_FRAME.0 + log_frames)
+}
+
+/// The bits of a bitmap's `word`-th word that belong to frames which a format uses.
+#[must_use]
+pub const fn bits_of_format(log_frames: u32, word: u64) -> u64 {
+    let front = match (first_free_frame(log_frames).0 as u64).saturating_sub(word * 64) {
+        0 => 0,
+        front @ 1..64 => !(!0 << front),
+        _ => !0,
+    };
+    let between = !0 << (DIRECTORY_FRAME.0 + 1) & !(!0 << LOG_FRAME.0);
+    if word == 0 { front & !between } else { front }
 }
 
 /// Frames of a fresh region with this log.

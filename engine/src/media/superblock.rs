@@ -33,7 +33,7 @@ const MAGIC: &[u8; 8] = b"PAGESTN\x01";
 pub const VERSION: u32 = 1;
 /// The draft of format 1 that this build reads and writes, in the upper byte of the features that every opening must know.
 /// The settled format has none, and refuses each of them.
-pub const DRAFT: u64 = 5 << 56;
+pub const DRAFT: u64 = 6 << 56;
 const DRAFTS: u64 = 0xff << 56;
 
 /// What a format draws at random.

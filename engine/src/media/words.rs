@@ -149,12 +149,12 @@ impl Shape {
 
     /// Whether `frame` is part of what a format makes: head, log, the first bitmaps, the directory's root.
     pub(crate) const fn fixed(self, frame: FrameNo) -> bool {
-        frame.0 < layout::first_free_frame(self.log_frames).0
+        layout::is_of_format(frame, self.log_frames)
     }
 
     /// Whether `frame` exists and may be a structure that is found by a word: an ordinary one, or one that a format makes.
     pub(crate) const fn found(self, frame: FrameNo) -> bool {
-        let made = frame.0 >= layout::GROUP_ROOT_FRAME.0 && frame.0 < layout::LOG_FRAME.0;
+        let made = frame.0 >= layout::GROUP_ROOT_FRAME.0 && frame.0 <= layout::DIRECTORY_FRAME.0;
         made || self.ordinary(frame)
     }
 
@@ -166,11 +166,7 @@ impl Shape {
     /// The bits of the `word`-th word of all bitmaps that belong to fixed frames, and those beyond the region's end.
     pub(crate) fn outside(self, word: u64) -> (u64, u64) {
         let first = word * 64;
-        let fixed = match u64::from(layout::first_free_frame(self.log_frames).0).saturating_sub(first) {
-            0 => 0,
-            front @ 1..64 => !(!0 << front),
-            _ => !0,
-        };
+        let fixed = layout::bits_of_format(self.log_frames, word);
         let beyond = match self.frames.saturating_sub(first) {
             0 => !0,
             inside @ 1..64 => !0 << inside,
@@ -197,6 +193,7 @@ mod tests {
         let shape = Shape { log_frames: 64, frames: layout::GROUP_FRAMES + 10 };
         assert_eq!(shape.groups(), 2);
         assert!(!shape.ordinary(FrameNo(79)) && shape.ordinary(FrameNo(80)));
+        assert!(!shape.ordinary(FrameNo(12)) && shape.ordinary(FrameNo(13)) && shape.ordinary(FrameNo(15)));
         assert!(shape.ordinary(FrameNo(layout::GROUP_FRAMES as u32)));
         for (frame, found) in [(7, false), (8, true), (15, true), (16, false), (79, false), (80, true)] {
             assert_eq!(shape.found(FrameNo(frame)), found, "{frame}");

@@ -48,8 +48,10 @@ impl Found {
     pub fn of(view: &View<'_>) -> Result<Self> {
         let mut found = Self::default();
         let page = view.page;
-        let fixed = page.frame("log")? + view.field("Superblock", view.superblock, "log frames")?;
-        (0..fixed).try_for_each(|frame| found.own(frame, "a fixed frame"))?;
+        let log = page.frame("log")?;
+        let end = log + view.field("Superblock", view.superblock, "log frames")?;
+        let mut fixed = (0..=page.frame("directory")?).chain(log..end);
+        fixed.try_for_each(|frame| found.own(frame, "a fixed frame"))?;
         found.directory(view, view.root("directory")?, 0, 0)?;
         found.list(view, "orphans", |found, object| {
             found.orphans.extend(object);

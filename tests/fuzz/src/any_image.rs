@@ -9,8 +9,7 @@ use crate::{Many, decode};
 use arbitrary::Arbitrary;
 use pagestone::Error;
 use pagestone::media::layout::{
-    DIRECTORY_FRAME, GROUP_ROOT_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAMES, RootWord, first_free_frame,
-    initial_frames,
+    DIRECTORY_FRAME, GROUP_ROOT_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAMES, RootWord, initial_frames,
 };
 use pagestone::media::superblock::DRAFT;
 
@@ -129,7 +128,7 @@ fn fresh(image: &mut [u8]) {
     own.into_iter().chain(heads).for_each(|(which, value)| set_root(image, which, value));
     let root = roots(image)[0];
     (0..4096).step_by(64).for_each(|line| mend_root(image, root.saturating_add(line)));
-    write_groups(image, first_free_frame(LOG_FRAMES_MIN).0.into());
+    write_groups(image, LOG_FRAMES_MIN);
     let node = empty_node(salt, DIRECTORY_FRAME.0.into(), 0, 0);
     let at = DIRECTORY_FRAME.offset() as usize;
     if let Some(frame) = image.get_mut(at..at + node.len()) {

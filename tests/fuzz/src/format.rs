@@ -80,7 +80,7 @@ pub fn mend_tally(image: &mut [u8]) {
 }
 
 /// Writes the table of groups and the first bitmap of a region whose first frames are in use.
-pub fn write_groups(image: &mut [u8], used: u64) {
+pub fn write_groups(image: &mut [u8], log_frames: u32) {
     let named = [
         (GROUP_ROOT_FRAME.offset(), GROUP_TABLE_FRAME),
         (GROUP_TABLE_FRAME.offset(), BITMAP_FRAMES[0]),
@@ -98,7 +98,9 @@ pub fn write_groups(image: &mut [u8], used: u64) {
     }
     set_word(image, GROUP_TABLE_FRAME.offset() as usize + 24, tally(salt, 1, &[0; 512]));
     for n in 0..512 {
-        let bits = (0..64).filter(|bit| n * 64 + bit < used).fold(0, |bits, bit| bits | 1 << bit);
+        // Those of the head and of the log; three between them are free.
+        let used = |frame: &u64| *frame < 13 || (16..16 + u64::from(log_frames)).contains(frame);
+        let bits = (0..64).filter(|bit| used(&(n * 64 + bit))).fold(0, |bits, bit| bits | 1 << bit);
         set_word(image, BITMAP_FRAMES[0].offset() as usize + n as usize * 8, bits);
     }
     mend_tally(image);

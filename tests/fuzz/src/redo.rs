@@ -1,8 +1,8 @@
 //! What recovery must make of a log. It is computed from the description of the log, without the engine.
 
 use crate::format::{empty_node, roots, roots_are_whole, salt, set_word, word};
-use pagestone::media::layout::{FIRST_MOVABLE, LOG_FRAME, LOG_FRAMES_MIN, first_free_frame};
-use pagestone::units::FRAME_SIZE;
+use pagestone::media::layout::{FIRST_MOVABLE, LOG_FRAME, LOG_FRAMES_MIN, is_of_format};
+use pagestone::units::{FRAME_SIZE, FrameNo};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -85,7 +85,8 @@ pub fn entries(mut words: &[u64]) -> Option<Vec<Entry>> {
 /// Whether the bytes lie in frames that may hold data: not in the fixed frames, nor in the spare frame at the end.
 pub fn ordinary(at: u64, len: usize) -> bool {
     let frame = at / FRAME_SIZE as u64;
-    frame >= first_free_frame(LOG_FRAMES_MIN).0.into() && frame + 1 < (len / FRAME_SIZE) as u64
+    let inside = frame + 1 < (len / FRAME_SIZE) as u64;
+    inside && u32::try_from(frame).is_ok_and(|frame| !is_of_format(FrameNo(frame), LOG_FRAMES_MIN))
 }
 
 /// The lines in a payload; `None` if it is not valid.

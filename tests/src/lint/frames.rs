@@ -1,9 +1,9 @@
 //! The uses of frames, by the records appended so far: free, data, or structures.
 
 use super::Findings;
-use pagestone::media::layout::{GROUP_FRAMES, GROUP_ROOT_FRAME, RootWord, TABLE_GROUPS, first_free_frame};
+use pagestone::media::layout::{GROUP_FRAMES, GROUP_ROOT_FRAME, RootWord, TABLE_GROUPS, is_of_format};
 use pagestone::media::log::record::Entry;
-use pagestone::units::{FRAME_SIZE, LINE_SIZE};
+use pagestone::units::{FRAME_SIZE, FrameNo, LINE_SIZE};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -188,7 +188,7 @@ impl Frames {
 
     /// Whether a frame holds bytes of an object. A page that was cut off belongs to no object any more.
     pub fn is_data(&self, frame: u32) -> bool {
-        let fixed = frame < first_free_frame(self.log_frames).0;
+        let fixed = is_of_format(FrameNo(frame), self.log_frames);
         !fixed && self.is_used(frame) && !self.own.contains(&frame) && !self.cut.contains(&frame)
     }
 
@@ -199,7 +199,7 @@ impl Frames {
 
     /// Whether a frame has no owner: its bytes will never be seen.
     pub fn is_free(&self, frame: u32) -> bool {
-        frame >= first_free_frame(self.log_frames).0 && !self.is_used(frame)
+        !is_of_format(FrameNo(frame), self.log_frames) && !self.is_used(frame)
     }
 
     fn is_used(&self, frame: u32) -> bool {

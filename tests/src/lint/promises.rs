@@ -6,8 +6,8 @@ use super::frames::Frames;
 use super::lines::{Lines, OpId, Open};
 use crate::crash::oracle::{Oracle, parts_of};
 use crate::crash::script::{ObjectNo, Op, Script};
-use pagestone::media::layout::{CURSOR_OFFSET, FIRST_MOVABLE, LOG_FRAME, first_free_frame};
-use pagestone::units::FRAME_SIZE;
+use pagestone::media::layout::{CURSOR_OFFSET, FIRST_MOVABLE, LOG_FRAME, is_of_format};
+use pagestone::units::{FRAME_SIZE, FrameNo};
 use pagestone_explorer::Event;
 use std::collections::{BTreeSet, HashMap};
 
@@ -97,7 +97,7 @@ impl<'a> Promises<'a> {
             return false;
         };
         let frame = (offset / FRAME_SIZE as u64) as u32;
-        if frame < first_free_frame(self.log_frames).0 {
+        if is_of_format(FrameNo(frame), self.log_frames) {
             let own = frame >= FIRST_MOVABLE.0 && !self.in_log(frame);
             return !own && offset / 64 != CURSOR_OFFSET / 64;
         }

@@ -1,17 +1,14 @@
-//! The fixed frames: superblock, lease, log header, root, reserved frames.
+//! The fixed frames: superblock, lease, log header, root.
 
 use super::{Report, rest, root};
 use crate::error::{Error, Result};
-use crate::media::layout::{
-    LEASE_OFFSET, LOG_HEADER_OFFSETS, RESERVED_FRAMES, SUPERBLOCK_OFFSETS, WORD_SIZE,
-};
+use crate::media::layout::{LEASE_OFFSET, LOG_HEADER_OFFSETS, SUPERBLOCK_OFFSETS};
 use crate::media::lease::Lease;
 use crate::media::log::Log;
 use crate::media::log::header::Header;
 use crate::media::sector::Found;
 use crate::media::superblock::Superblock;
-use crate::media::words::{Shape, WORDS};
-use crate::units::FrameNo;
+use crate::media::words::Shape;
 
 /// Byte offset of the features, in the first superblock.
 const FEATURES: u64 = 16;
@@ -45,11 +42,6 @@ pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
     }
     log_header(log, report)?;
     rest::check(log, superblock.as_ref(), report)?;
-    for frame in RESERVED_FRAMES.map(FrameNo) {
-        if let Some(at) = nonzero(log, frame)? {
-            report.find("reserved-frame", at, "not zero");
-        }
-    }
     report.counts.frames = root::check(log, superblock.as_ref(), report)?;
     Ok(Shape { log_frames: log.frames(), frames: report.counts.frames })
 }
@@ -73,15 +65,4 @@ fn log_header(log: &Log, report: &mut Report) -> Result {
         Err(error) => report.find("log-header-copy", LOG_HEADER_OFFSETS[0], error.to_string()),
     }
     Ok(())
-}
-
-/// The first word of `frame` that is not zero.
-fn nonzero(log: &Log, frame: FrameNo) -> Result<Option<u64>> {
-    for i in 0..WORDS {
-        let at = frame.offset() + i * WORD_SIZE;
-        if log.read(at)? != 0 {
-            return Ok(Some(at));
-        }
-    }
-    Ok(None)
 }

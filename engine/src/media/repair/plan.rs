@@ -1,7 +1,7 @@
 //! What a repair is going to do, decided without a store.
 
 use super::super::check::{DEFECTS, Report};
-use super::super::layout::{RESERVED_FRAMES, RootWord};
+use super::super::layout::RootWord;
 use super::super::log::Log;
 use super::super::record::Head;
 use super::super::words::{Shape, Words};
@@ -115,12 +115,6 @@ impl<W: Words> Work<'_, W> {
 
     /// What of the fixed frames and of the root's words is wrong and is no line that is lost.
     fn head(&mut self, log: &Log) -> Result {
-        for frame in RESERVED_FRAMES.map(FrameNo) {
-            if self.words.frame(frame)?.iter().any(|&word| word != 0) {
-                self.repairs.say("reserved-frame", frame.offset(), "zeroed");
-                self.script.content.push(Step::Zero(frame));
-            }
-        }
         for (word, expected) in log.superblock().newest.repeated() {
             if self.words.root(word)? != expected {
                 let at = self.words.roots().at(word);

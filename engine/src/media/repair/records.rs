@@ -4,7 +4,7 @@
 //! are looked at: one that the sums of a record prove is a frame of records, unless an object has it as a page.
 
 use super::super::directory::{self, LEVELS, Slot};
-use super::super::layout::{FIRST_MOVABLE, first_free_frame};
+use super::super::layout::FIRST_MOVABLE;
 use super::super::record::{self, Head, ObjectSlot, SLOTS};
 use super::super::seal::Salt;
 use super::super::words::{Shape, WORDS, Words};
@@ -145,9 +145,12 @@ impl<W: Words> Links<'_, W> {
 /// Looks at all frames for those that hold records and that nothing names.
 fn scan<W: Words>(work: &Work<'_, W>, linked: &BTreeSet<FrameNo>) -> Result<BTreeSet<FrameNo>> {
     let (shape, mut found) = (work.space.shape, BTreeSet::new());
-    for frame in u64::from(first_free_frame(shape.log_frames).0)..shape.frames {
+    for frame in u64::from(FIRST_MOVABLE.0)..shape.frames {
         let frame = FrameNo(frame as u32);
-        if !linked.contains(&frame) && proven(work.words.salt(), frame, &work.words.frame(frame)?).is_some() {
+        if shape.ordinary(frame)
+            && !linked.contains(&frame)
+            && proven(work.words.salt(), frame, &work.words.frame(frame)?).is_some()
+        {
             found.insert(frame);
         }
     }

@@ -2,7 +2,7 @@
 //! goes, or that a bitmap which is sound calls allocated.
 
 use super::super::bitmap::GROUP_WORDS;
-use super::super::layout::{file_bytes, first_free_frame};
+use super::super::layout::{FIRST_MOVABLE, file_bytes};
 use super::super::owned::Owned;
 use super::super::words::{Shape, WORDS};
 use super::plan::Frames;
@@ -30,7 +30,7 @@ pub(super) struct Space {
 
 impl Space {
     pub(super) fn new(shape: Shape, room: u64) -> Self {
-        let first = first_free_frame(shape.log_frames).0.into();
+        let first = FIRST_MOVABLE.0.into();
         let owned = Owned::new(shape);
         let (former, sound) = (Frames::new(), BTreeMap::new());
         Self { shape, owned, former, sound, room, sound_from: first, any_from: first }
@@ -66,7 +66,7 @@ impl Space {
     fn is_free(&self, frame: u64, known: bool) -> bool {
         let number = FrameNo(frame as u32);
         let allocated = self.allocated(frame).unwrap_or(known);
-        !allocated && !self.owned.has(number) && !self.former.contains(&number)
+        self.shape.ordinary(number) && !allocated && !self.owned.has(number) && !self.former.contains(&number)
     }
 
     fn grow(&mut self) -> Result<u64> {

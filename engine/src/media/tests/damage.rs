@@ -206,7 +206,6 @@ const PLANTS: &[(&str, Plant)] = &[
     ("group-table", |f| f.flip_groups(GROUP_ROOT_FRAME.offset() + 511 * 8)),
     ("group-table", |f| f.flip_groups(groups::entry_at(GROUP_TABLE_FRAME, 2))),
     ("group-table", |f| f.flip_groups(groups::entry_at(GROUP_TABLE_FRAME, 255) + 8)),
-    ("reserved-frame", |f| f.poke(13 * 4096 + 8, 1)),
     ("group-table", |f| f.flip_groups(GROUP_ROOT_FRAME.offset())),
     ("group-table", |f| f.flip_groups(groups::entry_at(GROUP_TABLE_FRAME, 0))),
     ("group-table", |f| f.poke_groups(groups::entry_at(GROUP_TABLE_FRAME, 0), 0)),

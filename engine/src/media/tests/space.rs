@@ -30,6 +30,7 @@ fn frames_come_in_one_run_behind_the_one_named() {
     assert_eq!(next[0].0, gap[2].0 + 1);
     ledger.release(&gap).unwrap();
     assert_eq!(ledger.allocate(4, Some(first[7])).unwrap()[0].0, next[3].0 + 1, "three are no run of four");
+    assert_eq!(ledger.allocate(3, None).unwrap()[0], FrameNo(13), "three are free before the log");
     assert_eq!(ledger.allocate(3, None).unwrap(), gap);
 }
 
