@@ -120,11 +120,11 @@ impl Engine {
     /// As there.
     pub(crate) fn rename(&self, change: &Change<'_>, from: &[u8], to: &[u8]) -> Result<Option<ObjectSlot>> {
         let before = self.reverse.walks();
-        let replaced = change.rename(from, to)?;
+        let renamed = change.rename(from, to)?;
         if self.reverse.walked_since(before) {
             // A walk may have looked under each of the names when the object had the other.
-            self.reverse.walk_again(self.ledger.lookup(to)?);
+            self.reverse.walk_again(renamed.object);
         }
-        Ok(replaced)
+        Ok(renamed.replaced)
     }
 }

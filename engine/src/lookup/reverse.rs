@@ -108,8 +108,8 @@ impl Reverse {
     }
 
     /// Notes an object that is to be walked once more.
-    pub(crate) fn walk_again(&self, slot: Option<ObjectSlot>) {
-        self.state.lock().again.extend(slot);
+    pub(crate) fn walk_again(&self, slot: ObjectSlot) {
+        self.state.lock().again.push(slot);
     }
 
     /// The objects that are to be walked once more.
@@ -186,7 +186,7 @@ mod tests {
         reverse.end(true);
         assert!(reverse.walked_since(before) && reverse.walked_since(within));
         assert!(!reverse.walked_since(reverse.walks()), "the walk is over");
-        reverse.walk_again(Some(ObjectSlot(8)));
+        reverse.walk_again(ObjectSlot(8));
         assert_eq!((reverse.get(&[]), reverse.again()), (None, vec![ObjectSlot(8)]));
         reverse.walked_again(1);
         assert_eq!(reverse.get(&[]), Some(vec![]));

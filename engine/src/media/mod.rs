@@ -51,6 +51,7 @@ mod tests;
 pub use batch::{BatchPart, Images};
 pub use content::Moment;
 pub use ledger::Ledger;
+pub use names::Renamed;
 pub use record::{NAME_MAX, ObjectKind, ObjectRecord, ObjectSlot, SIZE_MAX};
 pub use steps::{AskFate, Fate};
 pub use structures::Structures;

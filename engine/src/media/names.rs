@@ -15,6 +15,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Records that a list reads while it holds the lock of name changes.
 const LISTED_AT_ONCE: usize = 256;
 
+/// What a rename came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Renamed {
+    /// The object that has the name.
+    pub object: ObjectSlot,
+    /// The one that had it.
+    pub replaced: Option<ObjectSlot>,
+}
+
 impl Ledger {
     /// Makes an empty object.
     ///
@@ -47,12 +56,12 @@ impl Ledger {
         Ok(slot)
     }
 
-    /// Gives an object another name. An object that had that name loses it: it is returned, an orphan now, to be
-    /// dropped after its last close.
+    /// Gives an object another name. An object that had that name loses it, and is an orphan now, to be dropped after its
+    /// last close.
     ///
     /// # Durability
     /// One record, appended: after a crash the new name means the old object or the new one, never nothing.
-    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Option<ObjectSlot>> {
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<Renamed> {
         record::verify_name(from)?;
         record::verify_name(to)?;
         let _names = self.names();
@@ -64,7 +73,7 @@ impl Ledger {
             Ok((head.slot, directory::wants(log, shape, to)?, nodes))
         })?;
         if from == to {
-            return Ok(None);
+            return Ok(Renamed { object: slot, replaced: None });
         }
         self.allocator.load(nodes.into_iter())?;
         let splits = self.log.rules().broken(Rule::RenameSplits);
@@ -88,7 +97,7 @@ impl Ledger {
                 Ok((replaced.map(|head| head.slot), freed))
             })?;
         self.allocator.quarantine(sequence, freed);
-        Ok(replaced)
+        Ok(Renamed { object: slot, replaced })
     }
 
     /// Takes the name off an object: an orphan now, to be dropped after its last close.

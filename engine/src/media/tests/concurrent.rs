@@ -37,7 +37,7 @@ fn a_replaced_name_always_means_the_old_object_or_the_new_one() {
     create(&ledger, b"name");
     let write = |_| {
         create(&ledger, b"next");
-        let old = ledger.rename(b"next", b"name").unwrap().unwrap();
+        let old = ledger.rename(b"next", b"name").unwrap().replaced.unwrap();
         finish(|| ledger.drop_step(old, &mut all_free));
     };
     race(write, || {

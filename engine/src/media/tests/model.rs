@@ -134,7 +134,7 @@ impl Model {
                     return assert!(matches!(renamed, Err(Error::NotFound { .. })));
                 };
                 let replaced = self.named.insert(name(to), object);
-                assert_eq!(renamed.unwrap(), replaced.as_ref().map(|object| object.slot));
+                assert_eq!(renamed.unwrap().replaced, replaced.as_ref().map(|object| object.slot));
                 self.unlinked.extend(replaced);
             }
             Op::Unlink(n) => match self.named.remove(&name(n)) {

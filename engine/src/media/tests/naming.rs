@@ -108,11 +108,11 @@ fn rename_moves_the_name_and_returns_what_it_replaced() {
     let ledger = fresh();
     let (a, b) = (create(&ledger, b"a"), create(&ledger, b"b"));
     let pages = fill(&ledger, b, 0..10);
-    assert_eq!(ledger.rename(b"a", b"a").unwrap(), None);
-    assert_eq!(ledger.rename(b"a", b"c").unwrap(), None);
+    assert_eq!(ledger.rename(b"a", b"a").unwrap(), Renamed { object: a, replaced: None });
+    assert_eq!(ledger.rename(b"a", b"c").unwrap(), Renamed { object: a, replaced: None });
     assert!(matches!(ledger.rename(b"a", b"x"), Err(Error::NotFound { .. })));
     assert!(matches!(ledger.rename(b"a", b"a"), Err(Error::NotFound { .. })));
-    assert_eq!(ledger.rename(b"c", b"b").unwrap(), Some(b));
+    assert_eq!(ledger.rename(b"c", b"b").unwrap(), Renamed { object: a, replaced: Some(b) });
     assert_eq!(ledger.lookup(b"b").unwrap(), Some(a));
     assert_eq!(ledger.lookup(b"c").unwrap(), None);
     assert_eq!(ledger.record(a).unwrap().name, b"b");

@@ -2,9 +2,11 @@
 
 use super::super::{Object, Store};
 use crate::frame::FrameTable;
+use crate::persist::{Event, Recorder};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex, PfnRange};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -177,4 +179,33 @@ fn no_page_is_missed_by_a_walk_beside_changes() {
         });
         assert_eq!(asked(&store), walked(&store), "round {round}");
     }
+}
+
+/// The record rots right behind the rename's own record: a look-up under the new name fails, and none is needed.
+#[test]
+fn an_object_that_is_renamed_beside_a_walk_is_walked_again_though_its_new_name_leads_nowhere() {
+    let recorder = Recorder::new();
+    let store = Store::options().create(true).recorder(Arc::clone(&recorder)).open_image(Vec::new()).unwrap();
+    let object = store.create("a").unwrap();
+    object.write_at(0, &[1; 3 * FRAME_SIZE]).unwrap();
+    store.engine.log.checkpoint().unwrap();
+    let number = object.shared.slot.offset();
+    drop(object);
+    let change = store.engine.change().unwrap();
+    let (region, rotten) = (Arc::clone(store.engine.pages.region()), AtomicBool::new(false));
+    recorder.on_event(move |event| {
+        if matches!(event, Event::Store { .. }) && !rotten.swap(true, Ordering::Relaxed) {
+            region.memory().store(number, 77).unwrap();
+        }
+    });
+    let (engine, memory) = (&store.engine, store.engine.pages.region().memory());
+    let before = memory.load(number).unwrap();
+    // A walk that looks nowhere.
+    assert!(engine.reverse.begin(engine.pages.pfns().frames).unwrap());
+    engine.rename(&change, b"a", b"b").unwrap();
+    assert!(engine.ledger.lookup(b"b").is_err());
+    memory.store(number, before).unwrap();
+    engine.reverse.end(true);
+    let (asked, walked) = (asked(&store), walked(&store));
+    assert_eq!((walked.len(), asked), (3, walked));
 }
