@@ -245,5 +245,8 @@ impl Engine {
         for (at, why) in self.ledger.frames_aside() {
             report.set_aside(at, &why);
         }
+        for (at, why) in self.ledger.made_anew() {
+            report.made_anew(at, &why);
+        }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Allocator {
     pub(super) groups: Mutex<Groups>,
     pub(super) blocks: Blocks,
     aside: SetAside,
+    /// Bitmaps that growth found damaged and made anew: where, and why.
+    pub(super) made_anew: Mutex<Vec<(u64, String)>>,
 }
 
 impl Allocator {
@@ -58,6 +60,7 @@ impl Allocator {
             groups: Mutex::new(groups),
             blocks: Blocks::default(),
             aside: SetAside::default(),
+            made_anew: Mutex::default(),
         })
     }
 
@@ -160,8 +163,8 @@ impl Allocator {
         Ok(())
     }
 
-    /// Loads the groups of `frames`: to be done before a record changes their bits. A change of the bits of one that is left
-    /// alone is refused by the record.
+    /// Loads the groups of `frames`: to be done before a record changes their bits. It changes no bit of one that is left
+    /// alone.
     pub(crate) fn load(&self, frames: impl Iterator<Item = FrameNo>) -> Result {
         let mut groups = self.groups.lock();
         let shape = self.shape();
@@ -171,23 +174,10 @@ impl Allocator {
         Ok(())
     }
 
-    /// As [`load`](Self::load), for a record that changes the bits of all `frames`.
-    ///
-    /// # Errors
-    /// `Corrupt` where one lies in a group that is left alone.
-    pub(crate) fn load_sound(&self, frames: impl Iterator<Item = FrameNo>) -> Result {
-        let mut groups = self.groups.lock();
-        let shape = self.shape();
-        for frame in frames {
-            let group = u64::from(frame.0) / GROUP_FRAMES;
-            groups.group(&self.log, shape, group)?;
-            self.log.uses().expect_group(group)?;
-        }
-        Ok(())
-    }
-
-    /// Keeps `frames`, freed by the record `freed`, until it is passed.
+    /// Keeps `frames`, freed by the record `freed`, until it is passed. Those of groups that are left alone are free for
+    /// nothing.
     pub(crate) fn quarantine(&self, freed: Sequence, frames: Vec<FrameNo>) {
+        let frames = self.log.uses().let_go(frames);
         let mut groups = self.groups.lock();
         if self.log.rules().broken(Rule::RoleReuse) {
             return self.give(&mut groups, &frames);

@@ -69,9 +69,12 @@ pub(crate) fn set(t: &mut Txn<'_>, shape: Shape, frames: impl Iterator<Item = Fr
     })
 }
 
-/// Marks `frames` free.
+/// Marks `frames` free, those of groups that are left alone excepted: they stay taken, and nothing owns them, until a repair
+/// computes the bitmap anew. Their groups were loaded.
 pub(crate) fn clear(t: &mut Txn<'_>, shape: Shape, frames: impl Iterator<Item = FrameNo>) -> Result {
-    change(t, shape, frames, |word, mask| match word & mask {
+    let log = t.log();
+    let frames: Vec<_> = frames.filter(|&frame| log.uses().takes_part(frame)).collect();
+    change(t, shape, frames.into_iter(), |word, mask| match word & mask {
         all if all == mask => Ok(word & !mask),
         _ => Err("a frame to be freed is free already"),
     })

@@ -216,6 +216,11 @@ impl Report {
         self.find("set-aside", at, detail);
     }
 
+    /// Names a bitmap that was found damaged before its group began, and made anew.
+    pub(crate) fn made_anew(&mut self, at: u64, detail: &str) {
+        self.remark("group-ahead", at, detail);
+    }
+
     fn find(&mut self, name: &'static str, at: u64, detail: impl Into<String>) {
         debug_assert!(DEFECTS.iter().any(|(known, _)| *known == name), "{name}");
         if self.findings.len() < LISTED {

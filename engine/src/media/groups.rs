@@ -65,6 +65,12 @@ impl Entry {
         Err(Error::corrupt("bitmap", self.bitmap.offset(), why))
     }
 
+    /// Whether a bitmap as it was read, and its tally, are those of a group of which all is free.
+    pub(crate) fn is_of_zeros(&self, words: &impl Words, bits: &[u64; WORDS_PER_FRAME as usize]) -> bool {
+        let empty = words.salt().bitmap(self.group).of_zeros(GROUP_FRAMES);
+        self.tally == empty && bits.iter().all(|&word| word == 0)
+    }
+
     /// A word of the bitmap changed: so does the tally, once [`write`](Self::write) says so.
     pub(crate) fn change(&mut self, words: &impl Words, place: u64, old: u64, new: u64) {
         self.tally = words.salt().bitmap(self.group).changed(self.tally, place, old, new);

@@ -2,6 +2,8 @@
 //!
 //! The record that begins a group takes the bitmap of the group behind it, too. A crash before the record leaves a file that
 //! is longer than the region, which is no defect.
+//!
+//! A group that begins holds nothing, so its bitmap is known: all zeros. One that is damaged is made anew.
 
 use super::allocator::{Allocator, KEPT_FOR_FREEING};
 use super::bitmap;
@@ -10,7 +12,7 @@ use super::layout::{GROUP_FRAMES, GROUPS_MAX, RootWord, TABLE_GROUPS, file_bytes
 use super::loaded::Purpose;
 use super::log::Txn;
 use super::rules::Rule;
-use super::words::Shape;
+use super::words::{Shape, Words};
 
 use crate::error::{Error, Result};
 use crate::sync::Step;
@@ -27,6 +29,7 @@ const GROUPS_BEGUN: u64 = 32;
 const BESIDES: u64 = 4;
 
 /// What a growth makes beside frames.
+#[derive(Default)]
 struct Ahead {
     /// Groups that get a bitmap, ascending.
     groups: Vec<u64>,
@@ -120,21 +123,68 @@ impl Allocator {
 
     /// What the record needs that makes `old` `new`, with its frames taken in memory.
     fn ahead(&self, old: Shape, new: Shape) -> Result<Ahead> {
-        let log = &*self.log;
-        if old.groups() < new.groups() {
-            groups::find(log, old, old.groups())?;
+        if old.groups() == new.groups() {
+            return Ok(Ahead::default());
         }
         let (mut lacking, mut tables) = (Vec::new(), BTreeSet::new());
-        for group in old.groups() + 1..(new.groups() + 1).min(GROUPS_MAX) {
-            if groups::look(log, old, group)?.is_none() {
-                lacking.push(group);
-            }
-            if groups::table(log, old, group)?.is_none() {
+        for group in old.groups()..(new.groups() + 1).min(GROUPS_MAX) {
+            if self.has_table(old, group)? {
+                if !self.has_empty_bitmap(old, group)? {
+                    lacking.push(group);
+                }
+            } else {
                 tables.insert(group / TABLE_GROUPS * TABLE_GROUPS);
+                lacking.push(group);
             }
         }
         let frames = self.frames_ahead(old, new, lacking.len() + tables.len())?;
         Ok(Ahead { groups: lacking, tables: tables.into_iter().collect(), frames })
+    }
+
+    /// Whether the table has a frame for a group that has not begun. One that cannot be found is made anew, if no group that
+    /// has begun is in it.
+    fn has_table(&self, old: Shape, group: u64) -> Result<bool> {
+        match groups::table(&*self.log, old, group) {
+            Ok(table) => Ok(table.is_some()),
+            Err(Error::Corrupt { at, why, .. }) if group / TABLE_GROUPS * TABLE_GROUPS >= old.groups() => {
+                self.note_made_anew(group, at, &why);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a group that has not begun has a bitmap: it says that all is free then.
+    fn has_empty_bitmap(&self, old: Shape, group: u64) -> Result<bool> {
+        let log = &*self.log;
+        let entry = match groups::look(log, old, group) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => {
+                if group == old.groups() {
+                    self.note_made_anew(group, 0, "the table of groups names none");
+                }
+                return Ok(false);
+            }
+            Err(Error::Corrupt { at, why, .. }) => {
+                self.note_made_anew(group, at, &why);
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        if entry.is_of_zeros(log, &log.frame(entry.bitmap)?) {
+            return Ok(true);
+        }
+        // In a record of its own: the one of the growth may set bits in it.
+        self.log.append_as_one(|t| groups::begin(t, old, group, entry.bitmap), || self.seqlock.change())?;
+        self.note_made_anew(group, entry.bitmap.offset(), "it did not say that all of the group is free");
+        Ok(true)
+    }
+
+    fn note_made_anew(&self, group: u64, at: u64, why: &str) {
+        let why = format!(
+            "the bitmap of group {group} was damaged before the group began, and was made anew: {why}"
+        );
+        self.made_anew.lock().push((at, why));
     }
 
     /// Frames for `n` structures: free ones, among others of the kind, or where nothing else is free the first of the new ones.

@@ -131,7 +131,7 @@ impl Ledger {
             found.iter().try_for_each(|&(_, frame)| self.log.uses().page(frame))?;
             let all = found.len() < self.step() && !skipped;
             self.allocator
-                .load_sound(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
+                .load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
             // Before the fates are asked: nothing but a failing log may come between them and their record.
             let mut spare = self.spares_to_free(table.lacks(found.len()))?;
             let behind = found.last().map_or(pages.end, |&(page, _)| page.0 + 1);
@@ -210,7 +210,7 @@ impl Ledger {
         for part in table.known(frames).chunks(self.step()) {
             part.iter().try_for_each(|&frame| self.log.uses().page(frame))?;
             let freed: Vec<_> = part.iter().chain(table.surplus(part.len())).copied().collect();
-            self.allocator.load_sound(freed.iter().copied())?;
+            self.allocator.load(freed.iter().copied())?;
             let ((), sequence) = self.change(|t, shape| table.remove(t, shape, part))?;
             table.removed(part);
             self.allocator.quarantine(sequence, freed);

@@ -76,6 +76,11 @@ impl Structures {
         self.allocator.set_aside()
     }
 
+    /// Bitmaps of groups that had not begun, which were damaged and were made anew in this opening: where, and why.
+    pub fn made_anew(&self) -> Vec<(u64, String)> {
+        self.allocator.made_anew.lock().clone()
+    }
+
     /// Frames that are free or will be when the log's tail moves. Loads the whole bitmap.
     pub fn free_frames(&self) -> Result<u64> {
         self.allocator.free_frames()

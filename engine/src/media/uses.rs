@@ -70,12 +70,19 @@ impl Use {
 
 type Words = Box<[AtomicU64]>;
 
+/// A group that is left alone: what is wrong at a byte, and why; and how many of its frames lost their owner since.
+struct Refused {
+    at: u64,
+    why: String,
+    let_go: u64,
+}
+
 /// Uses of a region's frames.
 pub(crate) struct Uses {
     /// One for each group; made when a frame of it is met.
     groups: Box<[OnceLock<Words>]>,
-    /// Groups whose bitmap is not what its seal says, and why.
-    refused: RwLock<BTreeMap<u64, (u64, String)>>,
+    /// Groups whose bitmap is not what its seal says.
+    refused: RwLock<BTreeMap<u64, Refused>>,
 }
 
 impl Uses {
@@ -87,20 +94,47 @@ impl Uses {
 
     /// States that no record changes bits of `group` in this opening: of what is wrong at a byte, and why.
     pub(crate) fn refuse_group(&self, group: u64, at: u64, why: String) {
-        self.refused.write().entry(group).or_insert((at, why));
+        self.refused.write().entry(group).or_insert(Refused { at, why, let_go: 0 });
     }
 
     /// The groups of which that was stated: where, and why.
     pub(crate) fn refused_groups(&self) -> Vec<(u64, String)> {
-        self.refused.read().values().cloned().collect()
+        let told = |refused: &Refused| match refused.let_go {
+            0 => (refused.at, refused.why.clone()),
+            n => (
+                refused.at,
+                format!("{}; {n} frames of it have no owner any more and stay taken", refused.why),
+            ),
+        };
+        self.refused.read().values().map(told).collect()
     }
 
     /// Refuses a group of which that was stated.
     pub(crate) fn expect_group(&self, group: u64) -> Result {
         match self.refused.read().get(&group) {
-            Some((at, why)) => Err(Error::corrupt("group", *at, why.clone())),
+            Some(refused) => Err(Error::corrupt("group", refused.at, refused.why.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Whether records may change the bit of `frame`.
+    pub(crate) fn takes_part(&self, frame: FrameNo) -> bool {
+        !self.refused.read().contains_key(&(u64::from(frame.0) / GROUP_FRAMES))
+    }
+
+    /// Of `frames`, which lost their owner, those that may be free. The others lie in groups that are left alone.
+    pub(crate) fn let_go(&self, mut frames: Vec<FrameNo>) -> Vec<FrameNo> {
+        if !self.refused.read().is_empty() {
+            let mut refused = self.refused.write();
+            frames.retain(|frame| match refused.get_mut(&(u64::from(frame.0) / GROUP_FRAMES)) {
+                Some(refused) => {
+                    refused.let_go += 1;
+                    false
+                }
+                None => true,
+            });
+        }
+        frames
     }
 
     /// What `frame` was met as.
