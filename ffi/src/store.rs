@@ -153,8 +153,8 @@ pub unsafe extern "C" fn pgs_store_sync(store: *mut Store) -> c_int {
 }
 
 /// Returns free space to the file system. `bytes` (may be NULL) gets the number of bytes returned. The file
-/// keeps its length and gets holes; later writes take space from the disk again. The library does a part of
-/// this by itself if more than 16 MiB and 1/8 of the region is free.
+/// is cut behind the last used page and gets holes elsewhere; later writes take space from the disk again. The
+/// library makes holes by itself if more than 16 MiB and 1/8 of the region is free.
 ///
 /// Errors: PGS_E_READ_ONLY; -EOPNOTSUPP (a file system without holes).
 ///

@@ -1,9 +1,9 @@
-//! Growth from one group of frames into the next, crashed everywhere.
+//! Growth from one group of frames into the next, and back out of it, crashed everywhere.
 
 use pagestone::Store;
 use pagestone::media::layout::{GROUP_FRAMES, file_bytes};
 use pagestone::media::rules::{Rule, Rules};
-use pagestone::persist::Recorder;
+use pagestone::persist::{Event, Recorder};
 use pagestone::region::Identity;
 use pagestone::store::Options;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
@@ -71,6 +71,51 @@ fn explored(base: &[u8], class: Durability, rules: Rules, limit: u64) -> Report 
     let trace = Trace { base: base.to_vec(), events: recorder.take(), class };
     let plan = Plan { limit, between: 1, ..Plan::wide(if class == CacheLine { 64 } else { 512 }, 1) };
     explore(&trace, &plan, &mut GrowsOn { class, rules })
+}
+
+/// The region that grew beyond its group is emptied and compacted: the file is cut back to where it was, and grows again.
+fn cut_back(base: &[u8], class: Durability, rules: Rules, limit: u64) -> Report {
+    let recorder = Recorder::new();
+    let store =
+        options(class, rules, HOME).recorder(Arc::clone(&recorder)).open_image(base.to_vec()).unwrap();
+    store.create("more").unwrap().write_at(0, &vec![1; (LACKING + PAGES) as usize * PAGE as usize]).unwrap();
+    store.sync().unwrap();
+    store.unlink("more").unwrap();
+    assert!(store.info().frames > GROUP_FRAMES, "it has grown beyond the group");
+    recorder.mark(1);
+    store.compact().unwrap();
+    assert!(store.info().frames <= GROUP_FRAMES, "it is cut back");
+    let object = store.create("again").unwrap();
+    object.write_at(0, &vec![3; (LACKING + PAGES) as usize * PAGE as usize]).unwrap();
+    object.sync().unwrap();
+    drop((object, store));
+    let events = recorder.take();
+    // A rule that is broken is broken there: what comes before takes long.
+    let begins = |event: &Event| match event {
+        Event::Cut { .. } => true,
+        Event::Mark { label: 1, .. } => !rules.broken(Rule::CutEarly),
+        _ => false,
+    };
+    let from = events.iter().position(begins).unwrap();
+    let trace = Trace { base: base.to_vec(), events, class };
+    let plan = Plan { limit, between: 1, from, ..Plan::wide(if class == CacheLine { 64 } else { 512 }, 1) };
+    explore(&trace, &plan, &mut GrowsOn { class, rules })
+}
+
+/// LOG rule 13: the file is cut when no record beyond its new end is left to be replayed.
+#[test]
+fn rule_13_a_group_goes_with_its_frames_and_before_the_file_is_cut() {
+    let base = base();
+    for class in [CacheLine, Fdatasync] {
+        let report = cut_back(&base, class, Rules::default(), scaled(24));
+        println!("kept,   {class:10}: {report}");
+        assert_eq!(report.violation, None);
+    }
+    let broken = Rules::default().breaking(Rule::CutEarly);
+    let report = cut_back(&base, Fdatasync, broken, 4_000);
+    println!("broken, {:10}: {report}", Fdatasync);
+    let story = report.violation.expect("a file that is shorter than its region");
+    assert!(story.contains("opening fails"), "{story}");
 }
 
 /// LOG rule 13: the record that begins a group takes the bitmap of the group behind it.

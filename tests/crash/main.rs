@@ -5,6 +5,7 @@ mod groups;
 mod later_lives;
 mod lint;
 mod log_rules;
+mod losses;
 mod mixed;
 mod oracle;
 mod planted;

@@ -150,6 +150,23 @@ fn rule_2_freed_data_is_not_punched_too_early() {
     Schedule { rule: Rule::PunchEarly, media: BOTH, since: START, act }.holds_only_with_its_rule();
 }
 
+/// LOG rule 13: the file's end is cut when the records that gave it up are passed: before, a recovery may still want it.
+#[test]
+fn rule_13_the_end_is_cut_when_its_records_are_passed() {
+    fn act(live: &Live) -> Result<(), String> {
+        object(live, 0, "a", 150);
+        live.run(0, Op::Unlink(name(0, "a"), true)).unwrap();
+        live.run(0, Op::Compact).unwrap();
+        let b = object(live, 0, "b", 100);
+        live.run(0, Op::SetLen(b, 3 * PAGE)).unwrap();
+        live.run(0, Op::Compact).unwrap();
+        live.run(0, Op::Write(b, 2 * PAGE, 20 * PAGE)).unwrap();
+        live.run(0, Op::Sync(b)).unwrap();
+        Ok(())
+    }
+    Schedule { rule: Rule::CutEarly, media: BOTH, since: label(0, 3, false), act }.holds_only_with_its_rule();
+}
+
 /// LOG rule 3: growth uncovers zeros, never what was cut off.
 #[test]
 fn rule_3_growth_uncovers_zeros() {

@@ -120,7 +120,7 @@ fn play(class: Durability, path: &Path, plan: impl FnOnce(&Recorder)) -> Run {
 }
 
 fn judge(run: Run, failed: FileOperation, error: i32, lasting: bool) -> Result<(), String> {
-    use FileOperation::{Allocate, FileSystem, Length, Look, Punch, Sync, WriteBack, WriteThrough};
+    use FileOperation::{Allocate, Cut, FileSystem, Length, Look, Punch, Sync, WriteBack, WriteThrough};
     let ending = ending(&run.player.path);
     match (failed, &run.error) {
         (Sync | WriteThrough | WriteBack | Length, Some((error, Meaning::Local))) if !lasting => {
@@ -139,7 +139,7 @@ fn judge(run: Run, failed: FileOperation, error: i32, lasting: bool) -> Result<(
         {
             return Err("the lease does not say that a flush failed".into());
         }
-        (Sync | WriteThrough | WriteBack | Length | Allocate | Look | Punch | FileSystem, _) => {}
+        (Sync | WriteThrough | WriteBack | Length | Allocate | Look | Punch | Cut | FileSystem, _) => {}
     }
     run.player.judge(&plain(&run.player.options), ending)?;
     Ok(())

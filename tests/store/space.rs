@@ -73,6 +73,81 @@ fn a_compact_gives_all_free_space_back_and_what_is_kept_stays() {
     check(&store);
 }
 
+/// A file of 48 MiB and more whose end is free from 1 MiB on.
+fn with_a_free_end(path: &Path) -> Store {
+    let store = fresh(path);
+    store.create("kept").unwrap().write_at(0, &[5; MIB as usize]).unwrap();
+    store.create("big").unwrap().write_at(0, &vec![1; 48 << 20]).unwrap();
+    store.sync().unwrap();
+    store.unlink("big").unwrap();
+    assert!(file_len(path) >= 49 * MIB);
+    store
+}
+
+#[test]
+fn a_compact_cuts_the_file_behind_its_last_page_beside_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.pgs");
+    let store = with_a_free_end(&path);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Readers that look everywhere: no signal ends the process.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(SeqCst) {
+                    assert_eq!(content(&store.open("kept").unwrap()), [5; MIB as usize]);
+                    assert!(store.check().unwrap().is_clean());
+                }
+            });
+        }
+        for round in 0..10u8 {
+            assert!(store.compact().unwrap() >= 46 * MIB, "round {round}");
+            assert!(file_len(&path) <= 3 * MIB, "{} KiB", file_len(&path) >> 10);
+            let big = store.create("big").unwrap();
+            big.write_at(0, &vec![round; 48 << 20]).unwrap();
+            assert!(content(&big).iter().all(|byte| *byte == round));
+            drop(big);
+            store.unlink("big").unwrap();
+        }
+        done.store(true, SeqCst);
+    });
+    close(store);
+    check(&Store::options().open(&path).unwrap());
+}
+
+#[test]
+fn a_close_cuts_the_file_where_much_is_free_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.pgs");
+    close(with_a_free_end(&path));
+    assert!(file_len(&path) <= 19 * MIB, "{} KiB", file_len(&path) >> 10);
+    let store = Store::options().open(&path).unwrap();
+    assert_eq!(content(&store.open("kept").unwrap()), [5; MIB as usize]);
+    check(&store);
+    store.create("again").unwrap().write_at(0, &vec![2; 48 << 20]).unwrap();
+    check(&store);
+}
+
+#[test]
+fn a_file_that_cannot_be_cut_stays_as_long_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.pgs");
+    close(with_a_free_end(&path));
+    let recorder = Recorder::new();
+    let store = Store::options().recorder(Arc::clone(&recorder)).open(&path).unwrap();
+    let len = file_len(&path);
+    recorder.fail_next(FileOperation::Cut, 0);
+    assert!(matches!(store.compact(), Err(Error::Io { .. })));
+    assert_eq!(file_len(&path), len);
+    check(&store);
+    store.create("more").unwrap().write_at(0, &vec![2; 4 << 20]).unwrap();
+    store.unlink("more").unwrap();
+    store.compact().unwrap();
+    assert!(file_len(&path) <= 3 * MIB);
+    close(store);
+    check(&Store::options().open(&path).unwrap());
+}
+
 #[test]
 fn what_is_free_beyond_sixteen_mebibytes_goes_back_by_itself() {
     let folder = tempfile::tempdir().unwrap();
@@ -263,7 +338,7 @@ fn what_no_region_of_this_size_can_hold_is_refused_at_once() {
     check(&store);
 }
 
-/// A store that cannot grow, full of free space, and a gate at its next punch.
+/// A store that cannot grow much, with free space before its last page, and a gate at its next punch.
 fn about_to_punch() -> (Store, Arc<Gate>) {
     let (recorder, gate) = (Recorder::new(), Gate::new());
     let at = Arc::clone(&gate);
@@ -271,6 +346,7 @@ fn about_to_punch() -> (Store, Arc<Gate>) {
     let store = Options::new().max_size(4 * MIB).recorder(recorder).open_memory(1 << 20).unwrap();
     let most = store.create("most").unwrap();
     most.write_at(0, &vec![1; 3 * MIB as usize]).unwrap();
+    store.create("last").unwrap().write_at(0, &[2; 9 * PAGE as usize]).unwrap();
     drop(most);
     store.unlink("most").unwrap();
     store.sync().unwrap();
@@ -308,6 +384,8 @@ fn a_disk_that_has_room_again_is_not_taken_for_a_full_one() {
     let store = options.open(folder.path().join("r.pgs")).unwrap();
     let object = store.create("o").unwrap();
     object.write_at(0, &vec![1; 36 << 20]).unwrap();
+    // Behind it, so that the end of the file stays.
+    store.create("last").unwrap().write_at(0, &vec![2; MIB as usize]).unwrap();
     object.set_len(0).unwrap();
     // All free space is holes now.
     store.compact().unwrap();

@@ -51,8 +51,9 @@ fn a_region_in_memory_that_is_overwritten_has_a_new_time_after_a_sync_or_a_close
         let page = store.open("a").unwrap().pin(PageIndex(1)).unwrap().unwrap();
         page.write_range(7..9).unwrap().fill(9);
     };
-    assert_eq!(newer(&path, write), (false, true));
-    assert_eq!(newer(&path, store_to), (false, true));
+    // The kernel may tell of a store by itself: it does where the page was not there yet.
+    assert!(newer(&path, write).1);
+    assert!(newer(&path, store_to).1);
     for change in [&write as &dyn Fn(&Store), &store_to] {
         let synced = newer(&path, |store| {
             change(store);

@@ -55,7 +55,7 @@ pub enum Command {
     Export(Export),
     /// Remove objects: all of them, or none if one is missing.
     Rm(Rm),
-    /// Return free space to the file system. The file keeps its length and takes less room on the disk.
+    /// Return free space to the file system. The file is cut behind its last used page.
     Compact(Look),
     /// Demonstrate SQLite on Pagestone with real data: kill it in the middle of a transaction, then prove that no
     /// acknowledged commit is lost.

@@ -93,6 +93,10 @@ impl Engine {
         self.ensure_usable()?;
         self.settle_at_end()?;
         self.sync_everything()?;
+        if let Err(error) = self.change_of_pending()?.cut_surplus() {
+            // A file that could not be cut is as good as one that was not.
+            self.ensure_usable().map_err(|_| error)?;
+        }
         self.log.close()?;
         self.pages.region().memory().touch();
         Ok(())

@@ -17,7 +17,7 @@ use super::words::Shape;
 use crate::error::{Error, Result};
 use crate::region::Gap;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, Step};
+use crate::sync::{Mutex, MutexGuard, Step};
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::ops::Range;
 
@@ -229,6 +229,11 @@ impl Allocator {
         Ok(filled > 0)
     }
 
+    /// Keeps others from giving blocks back, and waits for those that do.
+    pub(super) fn wait_for_turn(&self) -> MutexGuard<'_, ()> {
+        self.blocks.returning.lock()
+    }
+
     /// Gives blocks to what a growth adds, where the file had these bytes before.
     pub(super) fn fill_growth(&self, added: Range<u64>) -> Result {
         let added = frame_numbers(added);
@@ -288,7 +293,7 @@ impl Allocator {
         Ok(())
     }
 
-    /// Gives all free runs back, but for a few frames without which a region on a full disk could not be emptied: how
+    /// Cuts the free end off, and gives all other free runs back, but for a few frames without which a region on a full disk could not be emptied: how
     /// many bytes.
     ///
     /// # Durability
@@ -300,16 +305,17 @@ impl Allocator {
         if !self.log.region().has_blocks() {
             return Ok(0);
         }
-        let _alone = self.blocks.returning.lock();
+        let _alone = self.wait_for_turn();
         if self.log.rules().broken(Rule::PunchEarly) {
             self.forget_quarantine();
         } else {
             self.log.checkpoint()?;
         }
+        let cut = self.cut_end(KEPT_FOR_FREEING)?;
         let (groups, shape) = self.settled()?;
         drop(groups);
         let frames = self.punch(0..shape.groups(), KEPT_FOR_FREEING, 1, &mut Budget::runs(u64::MAX))?;
-        Ok(frames * FRAME_SIZE as u64)
+        Ok(cut + frames * FRAME_SIZE as u64)
     }
 
     /// Punches the free runs of these groups, ascending, but for the first `keep` frames and runs of fewer than `least`, as

@@ -138,6 +138,24 @@ pub(crate) fn begin(t: &mut Txn<'_>, shape: Shape, group: u64, bitmap: FrameNo) 
     t.write_of_groups(at + WORD_SIZE, salt.bitmap(group).of_zeros(GROUP_FRAMES))
 }
 
+/// Takes the bitmap from `group`, which is no group of the region any more, nor the one behind the last. Its own bit is the
+/// caller's.
+pub(crate) fn end(t: &mut Txn<'_>, shape: Shape, group: u64) -> Result {
+    if let Some(table) = table(t, shape, group)? {
+        let at = entry_at(table, group);
+        for at in [at, at + WORD_SIZE] {
+            t.write_of_groups(at, t.salt().place(at).nothing())?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the frame of the table from `group` and those behind it. Its own bit is the caller's.
+pub(crate) fn end_table(t: &mut Txn<'_>, shape: Shape, group: u64) -> Result {
+    let at = root_word(t, shape, group)?;
+    t.write_of_groups(at, t.salt().place(at).nothing())
+}
+
 /// The frames of the table in a fresh region whose first bitmap has these words, and their words.
 pub(crate) fn of_format(salt: Salt, bitmap: &[u64]) -> [(FrameNo, [u64; WORDS_PER_FRAME as usize]); 2] {
     let mut frames = [GROUP_ROOT_FRAME, GROUP_TABLE_FRAME].map(|frame| {

@@ -70,6 +70,15 @@ impl Ledger {
         self.allocator.compact()
     }
 
+    /// Cuts off what is free at the end beyond max(16 MiB, an eighth of the region), at the end of an opening that changed
+    /// something.
+    ///
+    /// # Durability
+    /// Everything appended before is durable if anything was cut off.
+    pub fn cut_surplus(&self) -> Result {
+        self.allocator.cut_surplus()
+    }
+
     /// Gives back what is free beyond max(16 MiB, an eighth of the region). `pass`: what was freed since the log's tail
     /// moved last, too.
     ///

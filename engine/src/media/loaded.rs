@@ -385,6 +385,17 @@ impl Groups {
         }
     }
 
+    /// The region was cut: what was known of frames beyond its end is forgotten. All of them were taken.
+    pub(super) fn cut(&mut self, new: Shape) {
+        let groups = new.groups();
+        self.loaded.retain(|group, _| *group < groups);
+        self.full.retain(|group| *group < groups);
+        self.longest.shorten(groups);
+        let blocks = new.frames.div_ceil(FRAMES_PER_BLOCK);
+        self.structured.retain(|block| *block < blocks);
+        self.broken.retain(|block| *block < blocks);
+    }
+
     /// The region grew: the frames between the old and the new end of a loaded group may be handed out.
     pub(super) fn extend(&mut self, old: Shape, new: Shape) {
         let group = old.groups() - 1;

@@ -37,6 +37,7 @@ pub mod rules;
 mod runs;
 pub mod seal;
 pub mod sector;
+mod shrinking;
 mod slots;
 mod steps;
 mod structures;

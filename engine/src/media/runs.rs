@@ -171,7 +171,8 @@ impl Longest {
         if groups <= old {
             return;
         }
-        let (had, size) = (self.nodes.len() / 2, groups.next_power_of_two());
+        let had = self.nodes.len() / 2;
+        let size = groups.next_power_of_two().max(had);
         if size > had {
             let mut nodes = vec![0; 2 * size];
             nodes[size..size + old].copy_from_slice(&self.nodes[had..had + old]);
@@ -180,6 +181,12 @@ impl Longest {
         self.nodes[size + old..size + groups].fill(Self::UNKNOWN);
         self.groups = groups;
         (1..size).rev().for_each(|n| self.join(n));
+    }
+
+    /// There are only `groups` groups.
+    pub(crate) fn shorten(&mut self, groups: u64) {
+        (groups..self.groups as u64).for_each(|group| self.set(group, 0));
+        self.groups = self.groups.min(groups as usize);
     }
 
     /// The longest run of `group` has `frames` frames.

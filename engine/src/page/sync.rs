@@ -95,7 +95,11 @@ impl Dirt {
         let memory = pages.region().memory();
         for &(frame, lines) in &self.frames {
             for run in lines.runs() {
-                memory.flush(frame.offset() + run.start as u64, run.len())?;
+                match memory.flush(frame.offset() + run.start as u64, run.len()) {
+                    // It was freed since, and cut off with the end of the file.
+                    Err(_) if frame.offset() >= memory.len() => {}
+                    flushed => flushed?,
+                }
             }
         }
         Ok(())

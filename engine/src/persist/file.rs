@@ -51,6 +51,20 @@ pub(super) fn punch(file: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result
     }
 }
 
+/// Gives a file another length.
+pub(super) fn cut(file: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
+    loop {
+        // SAFETY: the descriptor is borrowed, hence open.
+        if unsafe { libc::ftruncate(file.as_raw_fd(), bytes as libc::off_t) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
 /// `sync_file_range`: the kernel begins to write dirty pages of the range, as it would later by itself. If the call
 /// is not supported, nothing happens.
 pub(super) fn start_write_back(file: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {

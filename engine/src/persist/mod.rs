@@ -374,6 +374,24 @@ impl Persist {
         }
     }
 
+    /// Cuts the file to `bytes`; its end may still be on the medium.
+    pub fn cut(&self, file: Option<BorrowedFd<'_>>, bytes: u64) -> io::Result<()> {
+        let Some(file) = file else { return Ok(()) };
+        self.attempt(FileOperation::Cut, || file::cut(file, bytes))
+    }
+
+    /// Makes the length of a file that was cut to `bytes` durable.
+    ///
+    /// # Durability
+    /// The length is durable on `Ok`, where the medium is.
+    pub fn sync_cut(&self, file: Option<BorrowedFd<'_>>, bytes: u64) -> io::Result<()> {
+        if let Some(file) = file.filter(|_| self.class != Durability::Volatile) {
+            self.attempt(FileOperation::Length, || file::sync(file))?;
+        }
+        self.recorder.iter().for_each(|recorder| recorder.cut(bytes));
+        Ok(())
+    }
+
     /// Runs an operation on the file that neither stores nor flushes. The recorder may let it fail.
     pub(crate) fn attempt<T>(
         &self,

@@ -32,6 +32,8 @@ pub enum Event {
     WriteThroughEnd { thread: u32, offset: u64, len: u64 },
     /// The region's length is `bytes`, durably.
     Grow { bytes: u64 },
+    /// The region's length is `bytes` and was more before, durably.
+    Cut { bytes: u64 },
     /// The blocks of the range were returned to the file system: it reads as zeros. A crash leaves zeros or the old
     /// bytes.
     Punch { thread: u32, offset: u64, len: u64 },
@@ -50,7 +52,8 @@ pub enum FileOperation {
     WriteThrough,
     /// `fallocate` and related calls: blocks for a region that grows. Not recorded as an event.
     Allocate,
-    /// `pwritev2(RWF_DSYNC)` at the end of a file that grew, for its length. Not recorded as an event.
+    /// `pwritev2(RWF_DSYNC)` at the end of a file that grew, for its length, or `fdatasync` of one that was cut. Not recorded as
+    /// an event of its own.
     Length,
     /// `syncfs`, by an opening after a death. Not recorded as an event.
     FileSystem,
@@ -60,6 +63,8 @@ pub enum FileOperation {
     Look,
     /// `fallocate` that returns blocks.
     Punch,
+    /// `ftruncate`, of a file whose end is free. Not recorded as an event of its own.
+    Cut,
 }
 
 /// The kinds of operations for which a fault can be planned.
@@ -358,6 +363,14 @@ impl Recorder {
         let mut log = self.log.lock();
         log.replica.grow(bytes);
         log.events.push(Event::Grow { bytes });
+    }
+
+    /// Records that the region has no more than `bytes` bytes, durably.
+    pub(super) fn cut(&self, bytes: u64) {
+        self.announce(|_| Event::Cut { bytes });
+        let mut log = self.log.lock();
+        log.replica.cut(bytes);
+        log.events.push(Event::Cut { bytes });
     }
 
     /// Notes the contents of the region before the first event.

@@ -23,6 +23,11 @@ impl Replica {
         self.0.resize(bytes.max(self.0.len()), 0);
     }
 
+    /// The region was cut to `bytes` bytes.
+    pub(super) fn cut(&mut self, bytes: u64) {
+        self.0.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
     /// Bytes were stored. Stores outside of the copy came before the region was attached and are in its initial
     /// contents.
     pub(super) fn store(&mut self, offset: u64, bytes: &[u8]) {

@@ -1,8 +1,11 @@
-//! Holes of a file in memory, covered with zero pages.
+//! Parts of the window that show zero pages in place of the file: holes of a file in memory, and what a file was cut by.
 //!
 //! On tmpfs, a load from a hole through a mapping allocates a page, as a store does, and is a `SIGBUS` if the file
 //! system is full. So before anything is read, private zero pages are mapped over the holes. An opening that writes
 //! cannot store through them: a hole gets blocks first, and then the file is mapped there again.
+//!
+//! A load from behind the end of a file is a `SIGBUS`. A thread that looked at something there, which was freed since, may
+//! still be looking when the file is cut. So the zeros are there before, until the file grows again.
 
 use super::addresses;
 use super::extents;
@@ -17,26 +20,33 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// The most holes that are covered, the longest first: each is a mapping, and a process may have 65,530.
 const MOST: usize = 8192;
 
-/// The holes that are covered, in whole frames.
+/// What is covered, in whole frames.
 #[derive(Debug)]
 pub(super) struct Covered {
     runs: Mutex<Vec<Range<u64>>>,
+    /// How the file is mapped.
+    sharing: i32,
 }
 
 impl Covered {
-    /// Covers the holes in the first `len` bytes of a file that is mapped at `base`; `None` if there is nothing to
-    /// cover.
+    /// Nothing is covered, of a file that is mapped with these flags.
+    pub(super) fn nothing(sharing: i32) -> Self {
+        Self { runs: Mutex::default(), sharing }
+    }
+
+    /// Covers the holes in the first `len` bytes of a file that is mapped at `base`, where a load from one would allocate.
     ///
     /// # Safety
     /// `len` bytes at `base` are the caller's, mapped, and not used yet.
-    pub(super) unsafe fn over(
+    pub(super) unsafe fn holes(
+        &self,
         base: *mut u8,
         len: u64,
         file: BorrowedFd<'_>,
         writable: bool,
-    ) -> Result<Option<Self>> {
+    ) -> Result {
         if cfg!(miri) || !FileSystem::of(file)?.is_memory() {
-            return Ok(None);
+            return Ok(());
         }
         let asked = extents::gaps(file, 0..len, false)
             .map_err(|error| Error::io("asking for the holes of the region's file", error))?;
@@ -58,7 +68,26 @@ impl Covered {
             // SAFETY: as above; it is mapped now.
             unsafe { addresses::open(start, len, writable) }?;
         }
-        Ok((!runs.is_empty()).then(|| Self { runs: Mutex::new(runs) }))
+        *self.runs.lock() = runs;
+        Ok(())
+    }
+
+    /// Covers the `bytes` that the file is going to be cut by.
+    ///
+    /// # Safety
+    /// As for [`Self::show`].
+    pub(super) unsafe fn end(&self, base: *mut u8, bytes: Range<u64>) -> Result {
+        let mut runs = self.runs.lock();
+        // With access from the start: other threads may be reading there.
+        // SAFETY: a part of the caller's bytes, which nothing uses.
+        unsafe { map(base, &bytes, libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1) }?;
+        // Covered holes among them are a part of this now.
+        for run in runs.iter_mut().filter(|run| run.start < bytes.end) {
+            run.end = run.end.min(bytes.start.max(run.start));
+        }
+        runs.retain(|run| !run.is_empty());
+        runs.push(bytes);
+        Ok(())
     }
 
     /// The parts of `within` that are covered, ascending.
@@ -71,7 +100,7 @@ impl Covered {
     /// Maps the file again where `bytes`, whole frames, are covered. They can be stored to from now on.
     ///
     /// # Safety
-    /// As for [`Self::over`], with the same `base`. The bytes may be read meanwhile, and read as zeros until then.
+    /// As for [`Self::holes`], with the same `base`. The bytes may be read meanwhile, and read as zeros until then.
     pub(super) unsafe fn show(&self, base: *mut u8, bytes: Range<u64>, file: BorrowedFd<'_>) -> Result {
         let mut runs = self.runs.lock();
         let mut left = Vec::with_capacity(runs.len() + 1);
@@ -86,7 +115,7 @@ impl Covered {
             // harmless: it has blocks.
             let access = libc::PROT_READ | libc::PROT_WRITE;
             // SAFETY: a part of the caller's bytes; the file's are zeros there too.
-            shown = unsafe { map(base, &part, access, libc::MAP_SHARED, file.as_raw_fd()) };
+            shown = unsafe { map(base, &part, access, self.sharing, file.as_raw_fd()) };
             match shown {
                 Ok(()) => left.extend(
                     [run.start..part.start, part.end..run.end].into_iter().filter(|run| !run.is_empty()),

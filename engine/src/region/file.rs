@@ -214,6 +214,31 @@ impl Memory {
         punched.map_err(|error| Error::io(format!("punching {}", self.name), error))
     }
 
+    /// Cuts the file by its last bytes, whole frames, which nothing uses. A thread that still looks at them sees zeros.
+    ///
+    /// # Durability
+    /// Durable on `Ok`, where the medium is. If only the cut fails, the file stays as long as it was, which does no harm.
+    pub(super) fn cut(&self, lost: Range<u64>) -> Result {
+        self.check_writable()?;
+        let file = self.descriptor()?;
+        self.set_len(lost.start);
+        let frames = lost.start..lost.end.next_multiple_of(FRAME_SIZE as u64);
+        if file.is_some() {
+            self.mapping.cover_end(frames)?;
+        } else if !cfg!(miri) {
+            self.mapping.forget(frames)?;
+        } else {
+            let len = (frames.end - frames.start) as usize;
+            // SAFETY: whole frames, mapped; the caller ensures that they are not in use.
+            let zeroed = unsafe { self.persist.punch(None, self.base(), frames.start, len) };
+            zeroed.map_err(|error| Error::io(format!("zeroing the end of {}", self.name), error))?;
+        }
+        self.persist
+            .cut(file, lost.start)
+            .map_err(|error| Error::io(format!("cutting {} to {} bytes", self.name, lost.start), error))?;
+        self.alone(format_args!("syncing the length of"), || self.persist.sync_cut(file, lost.start))
+    }
+
     /// Starts the kernel's write-back of a range, so that a later sync of the file has less to write. False: another
     /// operation of the file is in progress; this does not wait for it. A failure poisons the region.
     ///

@@ -1,4 +1,4 @@
-//! Growth: first disk blocks, then the length, then the frames.
+//! Growth: first disk blocks, then the length, then the frames. And its reverse.
 //!
 //! A store into a hole is a `SIGBUS` if the disk is full. So every byte of the region has its block before it can be
 //! used, and a full disk is an error here.
@@ -7,7 +7,7 @@ use super::mapping::BLOCK;
 use super::{REGION_MAX, Region, claim};
 use crate::error::{Error, Result};
 use crate::persist::FileOperation;
-use crate::units::MediumKind;
+use crate::units::{FRAME_SIZE, MediumKind};
 use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -41,12 +41,35 @@ impl Region {
         self.check_length()?;
         if let Some(file) = self.memory.descriptor()? {
             self.extend(file, old, bytes)?;
+            let frame = FRAME_SIZE as u64;
+            self.memory.show(old / frame * frame..bytes.next_multiple_of(frame))?;
         }
         self.memory.set_len(bytes);
         if let Some(recorder) = self.memory.persist().recorder() {
             recorder.grow(bytes);
         }
         Ok(())
+    }
+
+    /// Cuts the region to `bytes`, whole frames; no shorter one grows. Nothing beyond is in use.
+    ///
+    /// # Durability
+    /// The length is durable on `Ok`, where the medium is.
+    ///
+    /// # Errors
+    /// `Io`: the file may be longer than the region, which the next growth uses.
+    pub fn cut_to(&self, bytes: u64) -> Result {
+        self.ensure_usable()?;
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let _one_at_a_time = self.growing.lock();
+        let old = self.len_bytes();
+        if bytes >= old || self.is_fixed() {
+            return Ok(());
+        }
+        self.check_length()?;
+        self.memory.cut(bytes..old)
     }
 
     fn at_maximum(&self, bytes: u64) -> Error {

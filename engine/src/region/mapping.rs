@@ -30,8 +30,8 @@ pub(super) struct Mapping {
     fixed: bool,
     /// For a device that is open for private stores.
     overlay: Option<Overlay>,
-    /// For a file in memory: its holes.
-    covered: Option<Covered>,
+    /// Parts that show zeros in place of the file.
+    covered: Covered,
     forks: u32,
 }
 
@@ -43,9 +43,9 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps what was opened into a window of `window` bytes, a multiple of [`BLOCK`].
     pub(super) fn new(opened: &Opened, window: u64, options: &RegionOptions) -> Result<Self> {
-        let mut mapping = match &opened.bytes {
+        let mapping = match &opened.bytes {
             Bytes::File(claim) => {
-                let mapping = Self::reserve(window as usize, BLOCK)?;
+                let mut mapping = Self::reserve(window as usize, BLOCK)?;
                 // By the medium's own class too, not only by the assumed one: the kernel refuses `MAP_SYNC` for any
                 // other medium.
                 let synchronous =
@@ -55,6 +55,7 @@ impl Mapping {
                     (false, true) => SYNCHRONOUS,
                     (false, false) => libc::MAP_SHARED,
                 };
+                mapping.covered = Covered::nothing(sharing);
                 mapping.cover(
                     mapping.window,
                     options.writable(),
@@ -103,7 +104,7 @@ impl Mapping {
             window,
             fixed: false,
             overlay: None,
-            covered: None,
+            covered: Covered::nothing(libc::MAP_SHARED),
             forks: fork::generation(),
         })
     }
@@ -124,28 +125,31 @@ impl Mapping {
     }
 
     /// Covers the file's holes where a load from one would allocate a page: see `covered`.
-    fn cover_holes(&mut self, opened: &Opened, options: &RegionOptions) -> Result {
+    fn cover_holes(&self, opened: &Opened, options: &RegionOptions) -> Result {
         if let (Bytes::File(claim), Some(_)) = (&opened.bytes, &opened.medium.path) {
             let len = opened.len.min(self.window as u64);
             // SAFETY: the window is ours and new, and the file's bytes are mapped there.
-            self.covered = unsafe { Covered::over(self.base, len, claim.descriptor()?, options.private) }?;
+            unsafe { self.covered.holes(self.base, len, claim.descriptor()?, options.private) }?;
         }
         Ok(())
     }
 
     /// The holes of the file within these bytes that are still covered.
     pub(super) fn covered(&self, within: &Range<u64>) -> Vec<Range<u64>> {
-        self.covered.as_ref().map_or_else(Vec::new, |covered| covered.parts(within))
+        self.covered.parts(within)
+    }
+
+    /// Shows zeros in place of the bytes that the file is going to be cut by: whole frames, which nothing uses.
+    pub(super) fn cover_end(&self, bytes: Range<u64>) -> Result {
+        // SAFETY: the window is ours; what is free shows zeros from here on.
+        unsafe { self.covered.end(self.base, bytes) }
     }
 
     /// Maps the file where these bytes, whole frames, were covered: they have blocks now. The mapping is writable and
     /// shared.
     pub(super) fn show(&self, bytes: Range<u64>, file: BorrowedFd<'_>) -> Result {
-        match &self.covered {
-            None => Ok(()),
-            // SAFETY: the window is ours; covered bytes read as zeros, before and after.
-            Some(covered) => unsafe { covered.show(self.base, bytes, file) },
-        }
+        // SAFETY: the window is ours; covered bytes read as zeros, before and after.
+        unsafe { self.covered.show(self.base, bytes, file) }
     }
 
     /// Prepares stores to a range: makes it private to this process where the mapping does not do so by itself.
@@ -195,8 +199,14 @@ impl Mapping {
 
     /// Drops the pages that the kernel has mapped here; a file's bytes stay.
     pub(super) fn forget_pages(&self) -> Result {
-        // SAFETY: the window is ours and mapped; a shared mapping loses nothing.
-        if unsafe { libc::madvise(self.base.cast(), self.window, libc::MADV_DONTNEED) } != 0 {
+        self.forget(0..self.window as u64)
+    }
+
+    /// Drops pages of the window, whole frames. Without a file they read as zeros then.
+    pub(super) fn forget(&self, bytes: Range<u64>) -> Result {
+        let (start, len) = (self.base.wrapping_add(bytes.start as usize), (bytes.end - bytes.start) as usize);
+        // SAFETY: a part of the window, which is ours and mapped; a shared mapping loses nothing.
+        if unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTNEED) } != 0 {
             return Err(Error::os("dropping the region's pages"));
         }
         Ok(())

@@ -112,7 +112,7 @@ impl Memory {
         self.claim.as_ref()
     }
 
-    /// Publishes a greater length. The bytes are there already.
+    /// Publishes another length. Of a greater one the bytes are there already, of a smaller one still.
     pub(super) fn set_len(&self, len: u64) {
         // ORDERING: Release: pairs with `len`.
         self.len.store(len, Ordering::Release);

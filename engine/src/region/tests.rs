@@ -257,3 +257,32 @@ fn the_recorder_fails_any_file_operation_by_its_number() {
     assert_eq!(run("sync", 3, false).0, [true, false, false, false], "a failed sync is for good");
     assert_eq!(run("all", 0, true).0, [false; 4]);
 }
+
+#[test]
+fn what_a_file_was_cut_by_reads_as_zeros_and_grows_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("r");
+    let region = Region::attach(file(&path), &RegionOptions { create: true, ..Default::default() }).unwrap();
+    for round in 1..4 {
+        region.grow_to(1 << 20).unwrap();
+        for frame in 0..256 {
+            region.memory().store(frame * 4096, round).unwrap();
+        }
+        // A thread that looked there before the cut still has the address.
+        let (kept, gone) = (region.address(FrameNo(2)), region.address(FrameNo(200)));
+        region.cut_to(5 * 4096).unwrap();
+        region.cut_to(3 * 4096).unwrap();
+        assert_eq!((region.len_bytes(), std::fs::metadata(&path).unwrap().len()), (3 * 4096, 3 * 4096));
+        // SAFETY: mapped, and nothing stores there.
+        let seen = [kept, gone].map(|at| unsafe { at.cast::<u64>().read_volatile() });
+        assert_eq!(seen, [round, 0]);
+        assert!(matches!(region.memory().load(3 * 4096), Err(Error::Corrupt { .. })));
+        region.grow_to(4 * 4096).unwrap();
+        region.memory().store(3 * 4096, 7).unwrap();
+    }
+    region.grow_to(1 << 20).unwrap();
+    assert!((4..256).all(|frame| region.memory().load(frame * 4096).unwrap() == 0));
+    region.memory().sync_file().unwrap();
+    drop(region);
+    assert_eq!(std::fs::read(&path).unwrap()[3 * 4096], 7);
+}

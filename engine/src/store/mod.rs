@@ -85,9 +85,9 @@ impl Store {
         &self.engine.pages
     }
 
-    /// Returns free space to the file system, and returns the number of bytes. The region's file keeps its length and
-    /// gets holes; later writes take space from the disk again. The engine does a part of this by itself if more than
-    /// 16 MiB and 1/8 of the region is free.
+    /// Returns free space to the file system, and returns the number of bytes. The region's file is cut
+    /// behind the last used page and gets holes elsewhere; later writes take space from the disk again. The engine makes
+    /// holes by itself if more than 16 MiB and 1/8 of the region is free.
     ///
     /// ```
     /// # use pagestone::Store;

@@ -357,7 +357,7 @@ fn settles(event: &Event, class: Durability) -> bool {
     match event {
         Event::Fence { .. } => class == Durability::CacheLine,
         Event::WriteThroughEnd { .. } => class != Durability::CacheLine,
-        Event::SyncEnd { .. } | Event::Grow { .. } => true,
+        Event::SyncEnd { .. } | Event::Grow { .. } | Event::Cut { .. } => true,
         _ => false,
     }
 }

@@ -29,6 +29,8 @@
 //!
 //! `Punch` makes zeros of free frames, like a store: after a power loss each cell holds what it held, or zeros.
 //!
+//! `Cut` takes the file's end away, durably: the code waits for it before it does anything else.
+//!
 //! `Grow` makes the file's length durable. A store beyond the end without it (a run whose growth was forgotten) makes
 //! the file longer in memory only: until an `fdatasync` ends, a power loss cuts that off.
 
@@ -205,8 +207,22 @@ impl Medium {
                 self.lengthen(usize::try_from(*bytes).expect("an image fits in memory"));
                 self.length = self.current.len();
             }
+            Event::Cut { bytes } => self.shorten(usize::try_from(*bytes).expect("an image fits in memory")),
             _ => {}
         }
+    }
+
+    /// The file has only `bytes` bytes, in memory and on the medium.
+    fn shorten(&mut self, bytes: usize) {
+        for word in bytes / WORD..self.current.len() / WORD {
+            self.current_hash ^= hash_word(word as u32, word_at(&self.current, word));
+            self.durable_hash ^= hash_word(word as u32, word_at(&self.durable, word));
+        }
+        self.current.truncate(bytes);
+        self.durable.truncate(bytes);
+        self.length = bytes;
+        let cell = self.cell;
+        self.pending.retain(|at, _| (*at as usize) * cell < bytes);
     }
 
     /// The file in memory has at least `bytes` bytes, in whole frames.

@@ -122,6 +122,7 @@ fn tell(event: &Event, judge: &dyn Judge) -> String {
         }
         Event::WriteThroughEnd { thread, .. } => format!("thread {thread} ends the write-through"),
         Event::Grow { bytes } => format!("the file is {bytes} bytes long, durably"),
+        Event::Cut { bytes } => format!("the file is cut to {bytes} bytes, durably"),
         Event::Punch { thread, offset, len } => {
             format!("thread {thread} punches {len} bytes at {offset:#x} ({})", judge.place(*offset))
         }

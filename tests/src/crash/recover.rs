@@ -91,6 +91,14 @@ impl<'a> StoreJudge<'a> {
         report.violation.map_or(Ok(()), |story| Err(format!("IN THE NEXT LIFE: {story}\n  AND BEFORE THAT:")))
     }
 
+    /// What the oracle says to a store that was recovered from a state by other hands.
+    ///
+    /// # Errors
+    /// What is not lawful.
+    pub fn compare_with(&mut self, store: &Store, state: &State<'_>) -> Result<(), String> {
+        self.compare(store, state).map(drop)
+    }
+
     /// Compares a recovered store with the oracle.
     fn compare(&mut self, store: &Store, state: &State<'_>) -> Result<Option<Vec<usize>>, String> {
         let mut view = Recovered(store);

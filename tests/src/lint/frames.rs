@@ -67,6 +67,11 @@ impl Frames {
         let (frame, place, named) =
             ((at / FRAME_SIZE as u64) as u32, at % FRAME_SIZE as u64 / 8, word as u32);
         if named == 0 {
+            // A group that has ended leaves its bitmap to others.
+            if let (Some(first), 0) = (self.tables.get(&frame), place % 2) {
+                let group = first + place / 2;
+                self.bitmaps.retain(|_, of| *of != group);
+            }
             return;
         }
         if frame == GROUP_ROOT_FRAME.0 {
@@ -105,6 +110,23 @@ impl Frames {
                     "its blocks go back, and it is in use",
                 );
             }
+        }
+    }
+
+    /// The file is cut to these bytes: nothing lies behind them.
+    pub fn cut(&mut self, bytes: u64, findings: &mut Findings) {
+        let end = bytes / FRAME_SIZE as u64;
+        self.filled.retain(|frame, _| u64::from(*frame) < end);
+        let behind = |&(&(group, place), &word): &(&(u64, u64), &u64)| {
+            (0..64).any(|bit| word >> bit & 1 == 1 && group * GROUP_FRAMES + place * 64 + bit >= end)
+        };
+        if let Some(((group, place), _)) = self.bits.iter().find(behind) {
+            let at = (group * GROUP_FRAMES + place * 64) * FRAME_SIZE as u64;
+            findings.add(
+                "cut-in-use",
+                at,
+                "the file was cut before it, and frames there are in use".to_owned(),
+            );
         }
     }
 

@@ -131,6 +131,7 @@ impl Lines {
                     self.cells.range(self.cells_of(&(*offset..offset + len))).map(|c| *c.0).collect();
                 cells.iter().for_each(|cell| drop(self.cells.remove(cell)));
             }
+            Event::Cut { bytes } => drop(self.cells.split_off(&bytes.div_ceil(self.bytes))),
             Event::WriteThroughEnd { thread, .. } if !lines => {
                 if let Some((upto, range)) = self.through.remove(thread) {
                     self.settle(self.cells_of(&range), upto);

@@ -128,6 +128,7 @@ pub fn lint(trace: &Trace, setting: Setting<'_>) -> Vec<Finding> {
                 promises.mark(*thread, *label, &mut run, &mut findings);
             }
             Event::Punch { offset, len, .. } => frames.punch(*offset..offset + len, &mut findings),
+            Event::Cut { bytes } => frames.cut(*bytes, &mut findings),
             Event::Bypass { offset, len, .. } => {
                 findings.add(
                     "past-the-door",

@@ -160,9 +160,11 @@ impl Snapshot<'_> {
     /// # Errors
     /// `TimedOut` when it was given up, because its frames were needed.
     pub fn read_run(&self, offset: u64, into: &mut [u64]) -> Result {
-        match self.log.shadow.read_kept(self.log.region.memory(), offset, into)? {
-            true => Ok(()),
-            false => Err(Error::TimedOut { what: "a look at one moment".to_owned() }),
+        match self.log.shadow.read_kept(self.log.region.memory(), offset, into) {
+            Ok(true) => Ok(()),
+            // What was there then may lie behind the end of the file by now.
+            Err(error) if self.log.has_snapshot() => Err(error),
+            Ok(false) | Err(_) => Err(Error::TimedOut { what: "a look at one moment".to_owned() }),
         }
     }
 

@@ -4,6 +4,7 @@ mod basics;
 mod bitmaps;
 mod concurrent;
 mod damage;
+mod ends;
 mod model;
 mod moments;
 mod naming;

@@ -1,0 +1,320 @@
+//! The end of the region is cut where nothing uses it.
+//!
+//! Nothing is moved for that: what lies behind the last used frame goes, but for bitmaps and frames of the table which only
+//! groups need that go with it. The order:
+//!
+//! 1. The frames are taken, as for any use: no other thread gets one, and none is pinned.
+//! 2. Records take them from the region: each says how many frames there are, and changes table and bits of the groups that go.
+//! 3. The records are passed: no replay stores beyond the new end any more.
+//! 4. The file is cut, durably.
+//!
+//! A crash before the last step leaves a file that is longer than the region, which is no defect: the next growth uses it, or
+//! the next cut takes it away.
+
+use super::allocator::{Allocator, KEPT_FOR_FREEING};
+use super::bitmap;
+use super::blocks;
+use super::claim;
+use super::groups;
+use super::holes::Holes;
+use super::layout::{GROUP_FRAMES, GROUPS_MAX, RootWord, TABLE_GROUPS, file_bytes, initial_frames};
+use super::loaded::Groups;
+use super::log::Log;
+use super::rules::Rule;
+use super::words::Shape;
+use crate::error::{Error, Result};
+use crate::sync::atomic::Ordering;
+use crate::units::{FRAME_SIZE, FrameNo};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Groups that one record takes away at most.
+const GROUPS_ENDED: u64 = 32;
+
+/// Bitmaps and frames of the table that lie among other frames, and the first group that needs each.
+type Needed = BTreeMap<FrameNo, u64>;
+
+/// A run of frames, and whether they have no blocks.
+type Run = (Range<u32>, bool);
+
+/// Frames at the region's end that were free, and are taken.
+struct End {
+    /// The first of them.
+    first: u64,
+    /// Ascending.
+    runs: Vec<Run>,
+}
+
+impl Allocator {
+    /// Cuts off what is free at the region's end, but for `keep` frames of it: how many bytes of the file with blocks.
+    ///
+    /// # Durability
+    /// Everything appended before is durable if anything was cut off, and so is the new length.
+    pub(super) fn cut_end(&self, keep: u64) -> Result<u64> {
+        let region = self.log.region();
+        let _one_at_a_time = self.growing.lock();
+        let old = self.shape();
+        let end = match self.take_end(old, keep) {
+            Ok(end) => end,
+            // What cannot be read there stays as it is.
+            Err(Error::Corrupt { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let mut given = 0;
+        if let Some((end, needed)) = end {
+            if let Err(error) = self.leave(old, end.first, &needed) {
+                let (stay, _) = split(&end.runs, self.shape().frames);
+                self.give_end(&stay, true);
+                return Err(error);
+            }
+            let blocks =
+                end.runs.iter().filter(|(_, hole)| !hole).map(|(run, _)| run.len() as u64).sum::<u64>();
+            given = blocks * FRAME_SIZE as u64;
+        }
+        let bytes = file_bytes(self.shape().frames);
+        if bytes < region.len_bytes() {
+            if !self.log.rules().broken(Rule::CutEarly) {
+                // A look at one moment may still show the bitmaps that went.
+                self.log.give_up_snapshot();
+                self.log.checkpoint()?;
+            }
+            region.cut_to(bytes)?;
+        }
+        Ok(given)
+    }
+
+    /// Cuts off what is free at the end beyond what is kept, if it is as much.
+    pub(super) fn cut_surplus(&self) -> Result {
+        let region = self.log.region();
+        if !region.has_blocks() || !region.admits_stores() {
+            return Ok(());
+        }
+        let _alone = self.wait_for_turn();
+        let (groups, shape) = self.settled()?;
+        let holes: u64 = groups.holes.within(0..shape.frames as u32).map(|run| run.len() as u64).sum();
+        let (free, waits) = (groups.with_waiting() + holes, !groups.quarantined.is_empty());
+        drop(groups);
+        let kept = blocks::kept(shape);
+        if free <= 2 * kept {
+            return Ok(());
+        }
+        if waits {
+            self.log.checkpoint()?;
+        }
+        self.cut_end(kept).map(drop)
+    }
+
+    /// Takes the free frames at the end, if there are any beyond those that are kept.
+    fn take_end(&self, old: Shape, keep: u64) -> Result<Option<(End, Needed)>> {
+        let needed = self.needed(old)?;
+        self.load(needed.keys().copied())?;
+        let mut taken = {
+            let (mut groups, _) = self.settled()?;
+            let Some(first) =
+                groups.new_end(&self.log, old, &needed, keep, self.log.region().frames_together())?
+            else {
+                return Ok(None);
+            };
+            groups.take_end(old, first)
+        };
+        let claimed = self.claim_end(&taken);
+        // One that is used, whatever the bitmap says of it, ends all that may go.
+        if claimed > taken.first {
+            let together = u64::from(self.log.region().frames_together());
+            let first = (claimed + 1).next_multiple_of(together) - 1;
+            let first = if is_end(old, first, &needed) { first } else { old.frames };
+            let (stay, go) = split(&taken.runs, first);
+            let (unclaimed, claimed) = split(&stay, claimed);
+            self.give_end(&unclaimed, false);
+            self.give_end(&claimed, true);
+            taken = End { first, runs: go };
+        }
+        Ok((taken.first < old.frames).then_some((taken, needed)))
+    }
+
+    /// Which bitmaps and frames of the table may go with the groups that need them.
+    fn needed(&self, old: Shape) -> Result<Needed> {
+        let (log, mut needed) = (&*self.log, Needed::new());
+        for group in 2..(old.groups() + 1).min(GROUPS_MAX) {
+            if group % TABLE_GROUPS == 0 {
+                needed.extend(groups::table(log, old, group)?.map(|table| (table, group)));
+            }
+            needed.extend(groups::look(log, old, group)?.map(|entry| (entry.bitmap, group)));
+        }
+        Ok(needed)
+    }
+
+    /// Claims the frames, last first: the first one behind which all are claimed.
+    fn claim_end(&self, end: &End) -> u64 {
+        for (run, hole) in end.runs.iter().rev() {
+            for frame in run.clone().rev().map(FrameNo) {
+                let claimed = match hole {
+                    true => claim::take_unused(&self.log, frame),
+                    false => self.claim_free(frame),
+                };
+                if !claimed {
+                    return u64::from(frame.0) + 1;
+                }
+            }
+        }
+        end.first
+    }
+
+    /// As [`claim::claim`]; the next call that wants the frame is told what is wrong with it.
+    fn claim_free(&self, frame: FrameNo) -> bool {
+        let claimed = claim::claim(&self.log, frame);
+        if let Ok(false) = claimed {
+            let _ = self.log.uses().free(frame);
+        }
+        matches!(claimed, Ok(true))
+    }
+
+    /// Gives frames back that were taken to be cut off.
+    fn give_end(&self, runs: &[Run], claimed: bool) {
+        let mut groups = self.groups.lock();
+        for (run, hole) in runs {
+            if claimed {
+                run.clone().for_each(|frame| _ = self.log.uses().free(FrameNo(frame)));
+            }
+            if *hole {
+                groups.holes.insert(run.clone());
+            } else {
+                groups.give_run(run.start.into()..run.end.into());
+            }
+        }
+    }
+
+    /// Takes what lies beyond `first` from the region.
+    fn leave(&self, old: Shape, first: u64, needed: &Needed) -> Result {
+        let mut now = old;
+        while now.frames > first {
+            let whole = (now.groups() - 1).saturating_sub(GROUPS_ENDED) * GROUP_FRAMES;
+            let next = Shape { frames: first.max(whole), ..now };
+            self.leave_part(now, next, needed)?;
+            now = next;
+        }
+        Ok(())
+    }
+
+    fn leave_part(&self, now: Shape, next: Shape, needed: &Needed) -> Result {
+        let goes = |group: u64| group > next.groups() && group <= now.groups();
+        let gone: Vec<_> =
+            needed.iter().filter(|(_, group)| goes(**group)).map(|(frame, _)| *frame).collect();
+        let ((), sequence) = self.log.append_as_one(
+            |t| {
+                t.set_root(RootWord::Frames, next.frames)?;
+                bitmap::clear(t, now, gone.iter().copied())?;
+                (next.groups() + 1..=now.groups()).try_for_each(|group| groups::end(t, now, group))?;
+                (next.groups() + 1..=now.groups())
+                    .filter(|group| group % TABLE_GROUPS == 0)
+                    .try_for_each(|group| groups::end_table(t, now, group))
+            },
+            || self.seqlock.change(),
+        )?;
+        {
+            let mut groups = self.groups.lock();
+            // ORDERING: Release, see `shape`. Under the lock of the groups, so that none is loaded with the old end now.
+            self.frames.store(next.frames, Ordering::Release);
+            groups.cut(next);
+        }
+        // They are used for nothing when they are part of the region again.
+        (next.frames..now.frames).for_each(|frame| _ = self.log.uses().free(FrameNo(frame as u32)));
+        let inside = gone.into_iter().filter(|frame| u64::from(frame.0) < next.frames);
+        self.quarantine(sequence, inside.collect());
+        Ok(())
+    }
+}
+
+impl Groups {
+    /// Where the region can end, if that is before it ends now.
+    fn new_end(
+        &mut self,
+        log: &Log,
+        old: Shape,
+        needed: &Needed,
+        keep: u64,
+        together: u32,
+    ) -> Result<Option<u64>> {
+        let Some((group, used)) = self.used_end(log, old, needed)? else { return Ok(None) };
+        let least = u64::from(initial_frames(old.log_frames)).max(used);
+        let aligned = |end: u64| (end + 1).next_multiple_of(u64::from(together)) - 1;
+        // Rather fewer are kept than a group that is empty.
+        let kept = (used + keep.max(KEPT_FOR_FREEING)).min((group + 1) * GROUP_FRAMES).max(least);
+        let mut ends = [aligned(kept), aligned(least)].into_iter();
+        Ok(ends.find(|&end| end < old.frames && is_end(old, end, needed)))
+    }
+
+    /// The last group that is not empty, and the end of what is used in it.
+    fn used_end(&mut self, log: &Log, old: Shape, needed: &Needed) -> Result<Option<(u64, u64)>> {
+        for group in (0..old.groups()).rev() {
+            let first = group * GROUP_FRAMES;
+            let places = 0..(old.frames - first).min(GROUP_FRAMES) as u32;
+            let loaded = self.group(log, old, group)?;
+            if loaded.bitmap().is_none() {
+                return Ok(None);
+            }
+            let (_, taken) = loaded.parts(places);
+            let used: Vec<_> = taken
+                .into_iter()
+                .flat_map(|run| without(first as u32 + run.start..first as u32 + run.end, &self.holes))
+                .collect();
+            let stays =
+                |frame: &u32, with: u64| needed.get(&FrameNo(*frame)).is_none_or(|need| *need <= with);
+            // A group goes as a whole if only others that go need what lies in it.
+            if used.iter().cloned().flatten().all(|frame| !stays(&frame, group)) {
+                continue;
+            }
+            let last = used.into_iter().rev().flat_map(Iterator::rev).find(|frame| stays(frame, group + 1));
+            return Ok(Some((group, last.map_or(first, |last| u64::from(last) + 1))));
+        }
+        Ok(None)
+    }
+
+    /// Takes what is free from `first` on.
+    fn take_end(&mut self, old: Shape, first: u64) -> End {
+        let holes: Vec<_> = self.holes.within(first as u32..old.frames as u32).collect();
+        self.holes.remove(first as u32..old.frames as u32);
+        let mut runs: Vec<_> = holes.into_iter().map(|run| (run, true)).collect();
+        for group in first / GROUP_FRAMES..old.groups() {
+            let begin = group * GROUP_FRAMES;
+            let Some(loaded) = self.loaded.get_mut(&group) else { continue };
+            let places = first.saturating_sub(begin) as u32..(old.frames - begin).min(GROUP_FRAMES) as u32;
+            for run in loaded.parts(places).0 {
+                loaded.take(run.clone());
+                self.free -= run.len() as u64;
+                runs.push((begin as u32 + run.start..begin as u32 + run.end, false));
+            }
+            self.longest.set(group, loaded.longest());
+        }
+        runs.sort_by_key(|(run, _)| run.start);
+        End { first, runs }
+    }
+}
+
+/// Whether a region can end there: nothing lies behind that a group needs which stays, or the one behind those.
+fn is_end(old: Shape, end: u64, needed: &Needed) -> bool {
+    let groups = Shape { frames: end, ..old }.groups();
+    needed.range(FrameNo(end as u32)..).all(|(_, need)| *need > groups)
+}
+
+/// The parts of a run that are no holes.
+fn without(run: Range<u32>, holes: &Holes) -> Vec<Range<u32>> {
+    let (mut parts, mut at) = (Vec::new(), run.start);
+    for hole in holes.within(run.clone()) {
+        parts.push(at..hole.start);
+        at = hole.end;
+    }
+    parts.push(at..run.end);
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// The parts of runs before a frame, and those behind.
+fn split(runs: &[Run], at: u64) -> (Vec<Run>, Vec<Run>) {
+    let at = u32::try_from(at).unwrap_or(u32::MAX);
+    let part = |of: Range<u32>| {
+        let cut = move |(run, hole): &Run| (run.start.max(of.start)..run.end.min(of.end), *hole);
+        runs.iter().map(cut).filter(|(run, _)| !run.is_empty()).collect()
+    };
+    (part(0..at), part(at..u32::MAX))
+}
