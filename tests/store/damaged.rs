@@ -380,7 +380,8 @@ fn a_rotten_bitmap_gives_and_takes_nothing_and_no_other_call_fails() {
     store.close().unwrap();
     let store = region.open();
     use_it(&store, "c");
-    let found = names(&store.check().unwrap());
+    let report = store.check().unwrap();
+    let found = names(&report);
     assert_eq!(found.iter().filter(|name| **name == "group-tally").count(), 1);
     assert!(found.contains(&"frame-leaked"), "{found:?}");
     store.close().unwrap();

@@ -54,7 +54,7 @@ pub(crate) struct Engine {
     pub(crate) batches: AtomicU64,
     pub(crate) open: OpenObjects,
     /// Which pages frames hold.
-    reverse: Reverse,
+    pub(crate) reverse: Reverse,
     /// Held by the thread that walks all maps for `reverse`.
     walking: Mutex<()>,
     /// Held only briefly: the thread that does the work holds `settling`.
