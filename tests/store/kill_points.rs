@@ -1,5 +1,5 @@
-//! A process that dies at a named place between two stores leaves what the next opening understands: for each place, each
-//! of a script's operations, and again in the opening that follows.
+//! A process dies at a named place between two stores, and the next opening must understand what it left. This is tried
+//! for each place and each operation of a script, and again in the opening that follows.
 
 use pagestone::store::{Object, Options, Store};
 use pagestone::sync::Step;
@@ -11,14 +11,14 @@ use std::path::Path;
 const PAGE: usize = 4096;
 const TEST: &str = "kill_points::a_process_may_die_at_any_step";
 const CLASSES: [Durability; 2] = [Durability::Fdatasync, Durability::CacheLine];
-/// At which of its passages through a place a process dies. All that a script has are tried, up to the first that it does
-/// not come to.
+/// The passage through a place at which a process dies. They are tried in turn, up to the first that the script does not
+/// reach.
 const PASSAGES: [u64; 6] = [1, 2, 5, 13, 30, 200];
 
-/// What the objects of a store hold, by their names.
+/// The content of a store's objects, by their names.
 type Content = BTreeMap<&'static str, Vec<u8>>;
 
-/// One change, of the store and of what it shall hold. Each is there whole after a death, or not at all.
+/// One change of the store and of its expected content. After a death each is there whole, or not at all.
 struct Operation {
     on_store: fn(&Store) -> pagestone::Result,
     on_content: fn(&mut Content),
@@ -68,7 +68,7 @@ const SCRIPT: &[Operation] = &[
         on_store: |s| object(s, "a")?.append(&bytes(2, 5000)).map(drop),
         on_content: |c| c.entry("a").or_default().extend(bytes(2, 5000)),
     },
-    // More than a record has room for, and more than the region has.
+    // More than fits into a record, and more than the region has.
     Operation { on_store: |s| batch(s, 100_000), on_content: |c| batched(c, 100_000) },
     Operation { on_store: |s| s.create("large").map(drop), on_content: |c| _ = c.insert("large", vec![]) },
     Operation {
@@ -87,7 +87,7 @@ const SCRIPT: &[Operation] = &[
     Operation { on_store: |s| s.compact().map(drop), on_content: |_| () },
 ];
 
-/// What the store holds when `done` operations of the script are done.
+/// The expected content after `done` operations of the script.
 fn content(done: usize) -> Content {
     let mut content = Content::new();
     SCRIPT[..done].iter().for_each(|operation| (operation.on_content)(&mut content));
@@ -99,7 +99,7 @@ fn options(class: Durability) -> Options {
 }
 
 /// The life of a process that dies at a step: `work CLASS STEP NTH` begins the script, `open CLASS STEP NTH` opens what
-/// another one left.
+/// another process left.
 fn live(role: &Role) {
     let words: Vec<_> = role.about.split(' ').collect();
     let [class, step, nth] = words[..] else { panic!("{role:?}") };
@@ -124,7 +124,7 @@ fn live(role: &Role) {
     say("closed");
 }
 
-/// Runs a life. How many operations it had begun, and whether it came to its end.
+/// Runs a life. Returns how many operations it had begun, and whether it came to its end.
 fn run(name: &str, class: usize, step: Step, nth: u64, place: &Path) -> (usize, bool) {
     let mut child = Child::start(&mut again_as(TEST, &format!("{name} {class} {step:?} {nth}"), place));
     let (mut begun, mut done, mut closed) = (0, false, false);
@@ -134,12 +134,12 @@ fn run(name: &str, class: usize, step: Step, nth: u64, place: &Path) -> (usize, 
             None => (done, closed) = (done || line == "done", closed || line == "closed"),
         }
     }
-    // The test's harness speaks after the life has ended, and only then.
+    // The test's harness prints only after the life has ended.
     assert!(closed || child.end().code().is_none(), "{name} {step:?} {nth}: it failed");
     (if done { SCRIPT.len() + 1 } else { begun }, closed)
 }
 
-/// Opens what a process left that had begun so many operations, and goes on in it.
+/// Opens what a process left that had begun so many operations, and goes on with it.
 fn judge(class: usize, begun: usize, place: &Path, case: &str) {
     let store = options(CLASSES[class]).open(place).unwrap_or_else(|error| panic!("{case}: {error}"));
     let report = store.check().unwrap_or_else(|error| panic!("{case}: {error}"));
@@ -186,7 +186,7 @@ fn a_process_may_die_at_any_step() {
                 passed.push(step);
                 std::fs::copy(&first, &copy).unwrap();
                 judge(class, begun, &first, &format!("{:?}, {step:?} {nth}", CLASSES[class]));
-                // Of what one death left, the next opening dies, too: once at each of its places.
+                // The opening after one death dies too: once at each of its places.
                 if [(Step::RecordWritten, 30), (Step::HomeStored, 13)].contains(&(step, nth)) {
                     die_again(class, begun, &copy, &first, &mut passed);
                 }
@@ -197,7 +197,7 @@ fn a_process_may_die_at_any_step() {
     assert!(missed.is_empty(), "no process came to these: {missed:?}");
 }
 
-/// Lets openings of a copy of `left` die at each step that they come to.
+/// Lets openings of copies of `left` die at each step that they reach.
 fn die_again(class: usize, begun: usize, left: &Path, place: &Path, passed: &mut Vec<Step>) {
     for &step in Step::ALL {
         for nth in PASSAGES {

@@ -183,7 +183,7 @@ impl FrameTable {
         if word.live() { self.admit(pfn, descriptor, word) } else { self.first_touch(pfn, descriptor) }
     }
 
-    /// As [`Self::pin`], for a pin that is dropped again soon. It is allowed beyond [`PINS_MAX`](super::PINS_MAX),
+    /// As [`Self::pin`], for a pin that is dropped again soon. It is allowed beyond [`PINS_MAX`],
     /// where there is room for some thousands of such pins.
     pub fn pin_short(&self, pfn: Pfn) -> PinOutcome {
         let Some(descriptor) = self.descriptors.get(self.index(pfn)) else { return PinOutcome::Unknown };

@@ -1,9 +1,10 @@
-//! Taking a frame: whether it is as free as the bitmap says.
+//! Before a frame is taken: is it as free as the bitmap says?
 //!
-//! A thread that takes a frame stores to it without a latch, for no other thread knows the frame. On a medium that
-//! contradicts itself another one may: the bitmap calls a frame free that holds a page, and a guard of that page lives.
-//! So the frame's use ([`uses`](super::uses)) and its descriptor are asked first. What is only pinned may be pinned in
-//! vain, by a hit that is late or by its number, and no latch comes of that: it is left for others to put.
+//! A thread that takes a frame stores to it without a latch, because no other thread knows the frame. On a medium that
+//! contradicts itself another thread may know it: the bitmap calls a frame free that holds a page, and there is a guard
+//! of that page. So the frame's use ([`uses`](super::uses)) and its descriptor are asked first. A frame that is only
+//! pinned may be pinned in vain, by a late hit or by its number. Such a pin never gets a latch, and the frame is left
+//! alone until the pin has gone.
 
 use super::log::Log;
 use super::rules::Rule;
@@ -13,7 +14,7 @@ use crate::sync::atomic::{Ordering, fence};
 use crate::sync::{Mutex, thread};
 use crate::units::FrameNo;
 
-/// How often a pinned frame is looked at before another one is taken.
+/// How often a pinned frame is looked at before another frame is taken.
 const PATIENCE: u32 = 64;
 
 /// Frames that are out of use in this opening.
@@ -34,13 +35,13 @@ impl SetAside {
     }
 }
 
-/// Whether a frame that was to be claimed is pinned: then it is to be left alone a little longer.
+/// Whether a frame that was to be claimed is still pinned: then it must be left alone a little longer.
 pub(super) fn is_pinned(log: &Log, frame: FrameNo) -> bool {
     let now = log.region().frames().peek(frame);
     now.is_some_and(|now| now.pins() != 0 || now.orphan())
 }
 
-/// Claims a frame that the bitmap calls free. `false`: it is pinned.
+/// Claims a frame that the bitmap calls free. Returns false if it is pinned.
 ///
 /// # Errors
 /// `Corrupt` when it is used.
@@ -49,9 +50,9 @@ pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
     if log.rules().broken(Rule::ReuseBeforeUnpin) {
         return Ok(true);
     }
-    // ORDERING: SeqCst: a thread that pins a frame first counts the pin and then looks at the frame's use
-    // (`OpenObject::pin_located`); a thread that takes it has stated the use and now looks at the pins. One of the two sees
-    // the other.
+    // ORDERING: SeqCst: a thread that pins a frame first counts the pin and then reads the frame's use
+    // (`OpenObject::pin_located`). A thread that takes the frame has stated the use and now reads the pins. So one of the
+    // two sees the other.
     fence(Ordering::SeqCst);
     let frames = log.region().frames();
     for _ in 0..PATIENCE {
@@ -67,7 +68,7 @@ pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
             if frames.orphan(frame) == OrphanOutcome::Idle {
                 return Ok(true);
             }
-            // Pinned at this very moment, and cut off from what it never was: the last put queues it.
+            // It was pinned at this very moment, and is an orphan now: the last put queues it.
             return Ok(false);
         }
         thread::yield_now();
@@ -75,7 +76,8 @@ pub(super) fn claim(log: &Log, frame: FrameNo) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes a frame that is not being handed out, if it has no use and no descriptor: whether it did. The taker frees it.
+/// Takes a frame that is not being handed out, if it has no use and no descriptor. Returns whether it did. The caller
+/// frees it.
 pub(super) fn take_unused(log: &Log, frame: FrameNo) -> bool {
     if log.uses().take(frame).is_err() {
         return false;

@@ -1,4 +1,4 @@
-//! What the frames at the head hold beside their sectors, and the applied cursor.
+//! The rest of the frames at the head, behind their sectors, and the applied cursor.
 
 use super::Report;
 use crate::error::{Error, Result};
@@ -12,9 +12,10 @@ use crate::media::sector::Found;
 use crate::media::superblock::Superblock;
 use crate::units::FRAME_SIZE;
 
-/// Looks behind the sectors of the head, and at the cursor; of a region at rest also at the older copy of the log's header.
+/// Checks the bytes behind the sectors of the head, and the cursor. For a region at rest, checks the older copy of the
+/// log's header too.
 pub(super) fn check(log: &Log, superblock: Option<&Superblock>, report: &mut Report) -> Result {
-    // A feature that this release does not know may have something there.
+    // A feature that this release does not know may use these bytes.
     if superblock.is_some_and(|superblock| superblock.features()[0] == 0) {
         let sectors = SUPERBLOCK_OFFSETS.into_iter().chain(LOG_HEADER_OFFSETS).chain([LEASE_OFFSET]);
         let starts = sectors.map(|sector| sector + SECTOR_SIZE as u64).chain([CURSOR_OFFSET + WORD_SIZE]);
@@ -24,7 +25,7 @@ pub(super) fn check(log: &Log, superblock: Option<&Superblock>, report: &mut Rep
             }
         }
     }
-    // The leader may be at it just now: what is wrong is what stays wrong.
+    // The leader may be writing just now. Only what stays wrong is a defect.
     for _ in 0..100 {
         if doubts(log)?.is_empty() {
             return Ok(());
@@ -45,7 +46,7 @@ fn doubts(log: &Log) -> Result<Vec<Doubt>> {
     };
     let mut doubts = Vec::new();
     let salt = log.salt().drawn();
-    // A format stores none.
+    // A format stores no cursor.
     let unwritten = memory.load(CURSOR_OFFSET)? == 0 && !Header::was_moved(memory)?;
     if !unwritten && cursor::read(memory, salt, header.tail, log.rules())?.is_none() {
         doubts.push(("cursor", CURSOR_OFFSET, "it is not of this life; the next change writes it"));

@@ -1,4 +1,4 @@
-//! The table of groups behind the last group that has a bitmap: nothing is there.
+//! The table of groups behind the last group that has a bitmap: all words there must say "nothing".
 
 use super::Walk;
 use crate::error::Result;
@@ -7,14 +7,15 @@ use crate::media::layout::{GROUPS_MAX, TABLE_GROUPS, WORD_SIZE};
 use crate::media::words::{WORDS, Words};
 
 impl<W: Words> Walk<'_, W> {
-    /// Each word of the root and of the table that belongs to no group of the region, and not to the one behind them, says
-    /// "nothing": growth believes that.
+    /// Checks that each word of the table's root and of the table says "nothing" if it belongs to no group of the region
+    /// and not to the one behind them. Growth relies on that.
     pub(super) fn rest_of_table(&mut self) -> Result {
         let Ok(root) = groups::root(self.words, self.shape) else { return Ok(()) };
         let last = self.shape.groups().min(GROUPS_MAX - 1);
         let tables = last / TABLE_GROUPS + 1;
         self.nothing(root.offset() + tables * WORD_SIZE, WORDS - tables)?;
-        // A frame of the table that cannot be found was named already; before the last one all words belong to a group.
+        // A frame of the table that cannot be found is a finding already. Before the last frame all words belong to a
+        // group.
         if let Ok(Some(table)) = groups::table(self.words, self.shape, last) {
             let used = 2 * (last % TABLE_GROUPS + 1);
             self.nothing(table.offset() + used * WORD_SIZE, WORDS - used)?;

@@ -1,4 +1,5 @@
-//! Commit and checkpoint: what the leader does, one at a time, for all threads that wait (LOG rules 3, 7 and 10).
+//! Commit and checkpoint: the work of the leader. One thread at a time leads, for all threads that wait (LOG rules 3, 7
+//! and 10).
 
 use super::cursor;
 use super::header::Tail;
@@ -15,8 +16,8 @@ use std::cell::Cell;
 
 /// Whether a thread leads, and how far the log has come.
 pub(super) struct Leadership {
-    /// Whether a thread leads. It alone changes what follows, but for what a file sync of another thread has made
-    /// durable.
+    /// Whether a thread leads. The leader alone changes the fields below, except that a file sync of another thread may
+    /// make more durable.
     led: bool,
     /// Records up to here are committed and applied.
     applied: Sequence,
@@ -24,12 +25,12 @@ pub(super) struct Leadership {
     durable: u64,
     /// Published data of records up to here is durable.
     data: Sequence,
-    /// Lines of homes stored since the tail moved last: to be flushed before it moves again.
+    /// Lines of homes that were stored since the last move of the tail. They are flushed before it moves again.
     homes: Homes,
 }
 
 impl Leadership {
-    /// A log in which everything before `position` is applied.
+    /// The state of a log in which everything before `position` is applied.
     pub(super) fn at(applied: Sequence, position: u64, anchor: Anchor) -> Self {
         Self { led: false, applied, durable: position, data: applied, homes: Homes::new(anchor) }
     }
@@ -44,7 +45,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// A file sync that began when the log had come to `reach` has ended.
+    /// Notes the end of a file sync that began when the log had come to `reach`.
     fn synced(&mut self, reach: Reach) {
         self.data = self.data.max(reach.head);
         self.durable = self.durable.max(reach.position);
@@ -70,7 +71,7 @@ impl Log {
         self.leadership.lock().applied >= upto
     }
 
-    /// Commits everything and moves the tail behind it: all that was appended before is passed.
+    /// Commits everything and moves the tail behind it: all records that were appended before are passed.
     ///
     /// # Durability
     /// On return everything appended before the call is durable in its home.
@@ -92,10 +93,10 @@ impl Log {
         )
     }
 
-    /// As [`checkpoint`](Self::checkpoint), and then says that the region is clean.
+    /// As [`checkpoint`](Self::checkpoint), and then writes that the region is clean.
     ///
     /// # Durability
-    /// As [`checkpoint`](Self::checkpoint), and so is what it says.
+    /// As [`checkpoint`](Self::checkpoint). The clean lease is durable too.
     pub(super) fn pass_and_settle(&self) -> Result {
         let settled = Cell::new(false);
         self.lead_until(
@@ -108,8 +109,8 @@ impl Log {
         )
     }
 
-    /// Notes that a file sync which began when the log had come to `reach` has ended: it has made all published data up
-    /// to there durable, and the ring, so that a commit need not do it again.
+    /// Notes the end of a file sync that began when the log had come to `reach`. It has made all published data and the
+    /// ring durable up to there, so that a commit need not do that again.
     pub fn note_file_sync(&self, reach: Reach) {
         let mut leadership = self.leadership.lock();
         leadership.data = leadership.data.max(reach.head);
@@ -206,7 +207,7 @@ impl Log {
             let committed = chain.live.range_mut(applied..).take_while(|r| r.sequence <= head);
             (epoch, committed.map(|r| (r.sequence, std::mem::take(&mut r.entries))).collect())
         };
-        // Of a batch, pages that its own thread has latched, before it appended the record under the chain's lock.
+        // For a batch, these are pages that the batch's own thread has latched before it appended the record.
         before_stores_under_latches_of_another();
         for (sequence, entries) in &records {
             for entry in entries {
@@ -223,7 +224,8 @@ impl Log {
         Ok(())
     }
 
-    /// LOG rule 7: homes flushed to the end, then the tail stored, then the tail durable. Only then is anything passed.
+    /// LOG rule 7: all homes are flushed, then the tail is stored, then the tail is made durable. Only then are records
+    /// passed.
     fn move_tail(&self, progress: &mut Progress) -> Result {
         let memory = self.region.memory();
         let mut header = {
@@ -270,7 +272,7 @@ impl Log {
         Ok(())
     }
 
-    /// The tail behind an applied record.
+    /// The tail that follows an applied record.
     fn tail_after(&self, applied: Sequence) -> Result<Tail> {
         let chain = self.chain.lock();
         let Ok(place) = chain.live.binary_search_by_key(&applied, |r| r.sequence) else {
@@ -366,7 +368,7 @@ mod tests {
         assert_eq!(last(), None);
     }
 
-    /// A fresh log of this class, and what hears it.
+    /// A fresh log of this class, and its recorder.
     fn recorded(class: Durability) -> (Log, Arc<Recorder>) {
         let recorder = Recorder::new();
         let options = RegionOptions {

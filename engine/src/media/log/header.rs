@@ -1,5 +1,5 @@
-//! The log's header: where the live records begin. Two copies, each a sector in a frame of its own, written alternately;
-//! one is not touched before the other is durable. A region that is closed has the same tail in both.
+//! The log's header: where the live records begin. There are two copies, each a sector in a frame of its own, written in
+//! turn. One is not touched before the other is durable. In a region that was closed both have the same tail.
 //!
 //! ```text
 //!  0 magic      16 epoch       32 predecessor (32 bits)   48 log: first frame, 52 frames (32 bits each)
@@ -15,15 +15,15 @@ use crate::media::sector::Sector;
 use crate::region::{Memory, Region};
 
 const MAGIC: &[u8; 8] = b"PGSLOGHD";
-/// How often a format writes the header: each copy once.
+/// How often a format writes the header: once for each copy.
 pub const FORMAT_WRITES: u64 = LOG_HEADER_OFFSETS.len() as u64;
 
 /// Where the log's live part begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tail {
-    /// What the first live record must say of itself.
+    /// What must stand in the head of the first live record.
     pub link: Link,
-    /// Its position: a byte count that only grows; modulo the log's size it is a place in the log.
+    /// Its position: a count of bytes that only grows. Modulo the log's size it is a place in the log.
     pub position: u64,
 }
 
@@ -34,7 +34,7 @@ pub struct Header {
     pub tail: Tail,
     /// Frames of the log.
     frames: u32,
-    /// Grows with each write: tells the newer copy from the older.
+    /// Grows with each write, so that the newer copy can be told from the older one.
     counter: u64,
     /// Which copy is the newer.
     live: usize,
@@ -50,13 +50,13 @@ impl Header {
         Self { tail: Tail { link, position: 0 }, frames, counter: 0, live: 1, other_bad: true }
     }
 
-    /// What a format writes to a copy.
+    /// The sector that a format writes as this copy.
     #[must_use]
     pub fn of_format(epoch: u64, frames: u32, copy: usize) -> Sector {
         encode(copy as u64 + 1, Self::fresh(epoch, frames).tail, frames)
     }
 
-    /// Reads the newer whole copy. One that is of another log than that of `frames` frames is none.
+    /// Reads the newer whole copy. A copy of a log that does not have `frames` frames does not count.
     pub fn read(memory: &Memory, frames: u32) -> Result<Self> {
         let mut copies = [None, None];
         for (copy, offset) in LOG_HEADER_OFFSETS.into_iter().enumerate() {
@@ -76,13 +76,14 @@ impl Header {
         Ok(Self { tail, frames, counter, live, other_bad: copies[1 - live].is_none() })
     }
 
-    /// What a repair writes to a copy, where none is whole: a log in which nothing is.
+    /// The sector that a repair writes as this copy where none is whole: that of an empty log.
     #[must_use]
     pub(in crate::media) fn anew(epoch: u64, frames: u32, copy: usize) -> Sector {
         encode(FORMAT_WRITES + 1 + copy as u64, Self::fresh(epoch, frames).tail, frames)
     }
 
-    /// How many frames the log has, and how often the header was written, as a whole copy says: for a region without a superblock.
+    /// How many frames the log has and how often the header was written, from a whole copy: for a region without a
+    /// superblock.
     pub(in crate::media) fn said(memory: &Memory) -> Result<Option<(u32, u64)>> {
         let mut said = None;
         for offset in LOG_HEADER_OFFSETS {
@@ -99,13 +100,13 @@ impl Header {
         LOG_HEADER_OFFSETS[1 - self.live]
     }
 
-    /// Where the copy that does not count is, if it is whole and has another tail.
+    /// Byte offset of the copy that does not count, if it is whole and has another tail.
     pub fn older_tail_at(&self, memory: &Memory) -> Result<Option<u64>> {
         let other = Sector::read(memory, self.other(), MAGIC)?.whole();
         Ok(other.is_some_and(|s| decode(&s) != self.tail).then(|| self.other()))
     }
 
-    /// Whether a copy says more than a format writes.
+    /// Whether the header was written since the format.
     pub fn was_moved(memory: &Memory) -> Result<bool> {
         for offset in LOG_HEADER_OFFSETS {
             if Sector::read(memory, offset, MAGIC)?.whole().is_some_and(|s| s.u64(8) > FORMAT_WRITES) {
@@ -118,7 +119,7 @@ impl Header {
     /// Moves the tail: writes the copy that is not live.
     ///
     /// # Durability
-    /// Durable on return; if the power fails before, the former tail stands.
+    /// Durable on return. If the power fails before, the former tail counts.
     pub fn advance(&mut self, memory: &Memory, tail: Tail, rules: Rules) -> Result {
         self.counter += 1;
         self.tail = tail;
@@ -135,10 +136,11 @@ impl Header {
         Ok(())
     }
 
-    /// Says the same in both copies, and then in the lease how the region is left: in one wait for the medium.
+    /// Writes the same tail to both copies, then the lease with the state in which the region is left. Waits for the
+    /// medium once.
     ///
     /// # Durability
-    /// Durable on return; if the power fails before, the tail is the same.
+    /// Durable on return. If the power fails before, the tail is the same.
     pub fn settle(&mut self, region: &Region, lease: &Lease, rules: Rules) -> Result {
         let memory = region.memory();
         if rules.broken(Rule::OneHeader) {
@@ -158,7 +160,7 @@ impl Header {
 }
 
 impl Tail {
-    /// Refuses numbers that no log has: it begins with record 1 at position 0, and records are whole words.
+    /// Refuses numbers that no log has: a log begins with record 1 at position 0, and records are whole words.
     fn check(self, counter: u64, at: u64) -> Result {
         let (sequence, position) = (self.link.sequence.0, self.position);
         let possible = (1..COUNTER_MAX).contains(&sequence) && position < COUNTER_MAX && position % 8 == 0;
@@ -244,7 +246,7 @@ mod tests {
             assert_eq!((read.tail, read.live, read.counter), (tail(sequence), header.live, sequence));
             assert_eq!(read.other_bad, sequence == 1, "the first write leaves one copy blank");
         }
-        // The newer copy rots: the older stands, and says that the other is bad.
+        // The newer copy rots: the older one counts, and the other is reported as bad.
         memory.store(LOG_HEADER_OFFSETS[header.live] + 16, 0).unwrap();
         let read = Header::read(memory, FRAMES).unwrap();
         assert_eq!((read.tail, read.live, read.other_bad), (tail(4), 1 - header.live, true));

@@ -1,6 +1,6 @@
 //! Payload: the lines of a batch that is too large for the ring, in frames that nothing else uses.
 //!
-//! The frames are taken in memory only: the medium calls them free. They are filled and made durable before the record
+//! The frames are taken in memory only: on the medium they are free. They are filled and made durable before the record
 //! that names them is appended, and are not used again before it is passed (LOG rule 2).
 
 use super::record::{Extent, HEAD_BYTES, decode_lines, encode_lines};
@@ -9,24 +9,24 @@ use crate::region::Memory;
 use crate::sync::Step;
 use crate::units::{FRAME_SIZE, FrameNo, LINE_SIZE};
 
-/// Most frames of an extent: a reader holds an extent in memory whole.
+/// Most frames of an extent. A reader holds a whole extent in memory.
 pub const EXTENT_FRAMES_MAX: usize = 256;
-/// What a frame holds at least when it is an extent of its own, where an entry is split at its end.
+/// Least bytes that a frame holds as an extent of its own: an entry is split at its end.
 const FRAME_YIELD: usize = FRAME_SIZE - HEAD_BYTES - LINE_SIZE - HEAD_BYTES;
 
-/// How many frames hold entries of `bytes` bytes, however they are scattered.
+/// How many frames are enough for entries of `bytes` bytes, however scattered the frames are.
 #[must_use]
 pub const fn frames_for(bytes: usize) -> usize {
     bytes.div_ceil(FRAME_YIELD) + 1
 }
 
-/// The extents that frames make in this order: first frame and number of frames.
+/// The extents that these frames make in this order: the first frame and the number of frames of each.
 pub fn extents_of(frames: &[FrameNo]) -> impl Iterator<Item = (FrameNo, usize)> {
     let runs = frames.chunk_by(|a, b| a.0 + 1 == b.0);
     runs.flat_map(|run| run.chunks(EXTENT_FRAMES_MAX)).map(|extent| (extent[0], extent.len()))
 }
 
-/// Fills frames with lines.
+/// Writes lines into frames.
 pub struct Writer<'m> {
     memory: &'m Memory,
     /// Runs of frames not begun, the next one last.
@@ -80,10 +80,10 @@ impl<'m> Writer<'m> {
         Ok(())
     }
 
-    /// The extents, for the record.
+    /// Ends the last extent and returns all, for the record.
     ///
     /// # Durability
-    /// Durable on return, as far as the region's class can make it.
+    /// Durable on return, as far as the region's class can make bytes durable.
     pub fn finish(mut self) -> Result<Vec<Extent>> {
         self.close()?;
         self.memory.fence();
@@ -114,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    /// Frames before those that a payload may take.
+    /// The first frame that a payload may take here.
     const FIRST: usize = 2;
 
     fn region(frames: usize) -> Arc<Region> {
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn scattered_frames_hold_what_was_asked_for() {
-        // The worst: single frames, and entries that never end where a frame does.
+        // The worst case: single frames, and entries that never end where a frame ends.
         for lines in 1..=64 {
             let entry = HEAD_BYTES + lines * LINE_SIZE;
             let entries = 200;

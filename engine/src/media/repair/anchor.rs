@@ -1,5 +1,5 @@
-//! Superblock and log header where neither copy is whole: the superblock from the root, which repeats it, and the log's header
-//! from nothing.
+//! Superblock and log header where neither copy is whole. The superblock is rebuilt from the root, which repeats it; the
+//! log's header is begun anew.
 
 use super::super::layout::{
     FIRST_MOVABLE, LOG_HEADER_OFFSETS, ROOT_FRAMES, RootWord, SUPERBLOCK_OFFSETS, first_free_frame,
@@ -60,7 +60,7 @@ fn rebuilt(region: &Region, repairs: &mut Repairs) -> Result<Copies> {
         groups: word(RootWord::GroupRoot)? as u32,
         directory: word(RootWord::Directory)? as u32,
     };
-    // Each opening that changes something writes the header: it did not happen more often.
+    // Each opening that changes something writes the header, so there were no more such openings than this.
     let mut new = Superblock::of_root(frames, drawn, features, anchor.roots, hints, counter);
     repairs.say("superblock", SUPERBLOCK_OFFSETS[0], "both copies are written anew, from the root");
     fill(region, frames, anchor.roots)?;
@@ -74,7 +74,7 @@ fn rebuilt(region: &Region, repairs: &mut Repairs) -> Result<Copies> {
     }
 }
 
-/// Where the roots are, and what they are bound to: where a format puts them, else wherever one is.
+/// The anchor of the roots. They are looked for where a format puts them, then in all frames.
 fn roots(region: &Region) -> Result<Option<Anchor>> {
     let memory = region.memory();
     let frames = super::frames_of_file(region);
@@ -84,7 +84,7 @@ fn roots(region: &Region) -> Result<Option<Anchor>> {
         if let Some(anchor) = root::alone(memory, frame)?.filter(|_| found.iter().all(|(f, _)| *f != frame)) {
             found.push((frame, anchor));
         }
-        // Beyond the two of a format they are looked for only while there is none.
+        // Other frames are searched only while no root is found in the two of a format.
         if found.len() == 2 || (frame == ROOT_FRAMES[1] && !found.is_empty()) {
             break;
         }
@@ -100,7 +100,7 @@ fn roots(region: &Region) -> Result<Option<Anchor>> {
     })
 }
 
-/// How many frames the log has; its header is begun anew if no copy of it is whole.
+/// The number of frames of the log. Its header is begun anew if no copy of it is whole.
 ///
 /// # Durability
 /// What is written is durable on return.
@@ -120,7 +120,7 @@ pub(super) fn log_header(region: &Region, superblock: &Copies, repairs: &mut Rep
     Ok(())
 }
 
-/// Zeroes frames of the head, each from this byte on.
+/// Zeroes frames of the head, each from the given byte on.
 ///
 /// # Durability
 /// Durable on return.
@@ -138,14 +138,14 @@ pub(super) fn clear(region: &Region, rests: &[u64]) -> Result {
     memory.sync_file()
 }
 
-/// Gives the head of a region, its log and its roots blocks to store to.
+/// Gives the file blocks for the head of the region, its log and its roots, so that they can be stored to.
 pub(super) fn fill(region: &Region, log_frames: u32, roots: [FrameNo; 2]) -> Result {
     let roots = roots.map(|root| root.offset()..root.offset() + FRAME_SIZE as u64);
     let head = 0..first_free_frame(log_frames).offset();
     region.fill_gaps(std::iter::once(head).chain(roots))
 }
 
-/// Writes a sector; where nothing is written to the medium, into this process's own view of it.
+/// Writes a sector. For a region that is open read-only it is stored into this process's own view.
 fn put(region: &Region, sector: Sector, at: u64) -> Result {
     match region.read_only() {
         true => sector.store(region.memory(), at),

@@ -1,5 +1,5 @@
-//! What was allocated and has no owner any more, where something of an object was lost: pages of a new object, so that nothing
-//! is overwritten that a person may still want.
+//! Allocated frames without an owner. If something of an object was lost, they may be pages of it: they become pages of a
+//! new object, so that they are not overwritten.
 
 use super::super::layout::RootWord;
 use super::super::names::now;
@@ -14,7 +14,7 @@ use super::script::Step;
 use crate::error::Result;
 use crate::units::{FRAME_SIZE, FrameNo};
 
-/// Gives such frames, if there are any, to an object `lost+found-N`.
+/// Gives such frames, if there are any, to a new object `lost+found-N`.
 pub(super) fn collect<W: Words>(work: &mut Work<'_, W>, groups: &Groups) -> Result {
     if !work.misses_something || !work.renews_names {
         return Ok(());
@@ -45,7 +45,8 @@ pub(super) fn collect<W: Words>(work: &mut Work<'_, W>, groups: &Groups) -> Resu
     Ok(())
 }
 
-/// Frames that a sound bitmap calls allocated and that nothing owns, but for those of structures that go.
+/// Frames that are allocated by a sound bitmap and have no owner, without those of dropped structures and of the table of
+/// groups.
 fn without_owner<W: Words>(work: &Work<'_, W>, groups: &Groups) -> Vec<FrameNo> {
     let space = &work.space;
     let frames = (0..space.shape.frames).map(|frame| FrameNo(frame as u32));
@@ -59,7 +60,7 @@ fn without_owner<W: Words>(work: &Work<'_, W>, groups: &Groups) -> Vec<FrameNo> 
     lost.collect()
 }
 
-/// A free slot; of a new frame of records if there is none.
+/// A free slot. If there is none, a new frame of records is begun.
 fn free_slot<W: Words>(work: &mut Work<'_, W>) -> Result<u64> {
     if let Some((slot, _)) = work.heads.iter().find(|(_, head)| head.kind().is_none()) {
         return Ok(*slot);
@@ -81,7 +82,7 @@ pub(super) fn next_number<W: Words>(work: &Work<'_, W>) -> Result<u64> {
     Ok(if known && next > highest { next } else { highest + NUMBERS_LEFT_OUT })
 }
 
-/// The nodes of a map in which the first pages lie in these frames: its root word.
+/// Makes the nodes of a map whose first pages lie in these frames, and returns its root word.
 fn map<W: Words>(work: &mut Work<'_, W>, number: u64, slot: ObjectSlot, frames: &[FrameNo]) -> Result<u64> {
     let salt = work.words.salt();
     let mut map = Map { salt, id: number, root: Map::empty_root(salt, number), at: slot.offset() + 24 };

@@ -159,7 +159,7 @@ impl Groups {
             group += 1;
         }
         homes.ways.extend(homes.last);
-        // What is new has nothing there.
+        // A new frame has nothing there.
         if homes.last.is_none() {
             homes.rests.push((root, group.div_ceil(TABLE_GROUPS)));
         }
@@ -170,7 +170,7 @@ impl Groups {
     }
 }
 
-/// Lets the words of a frame of the table, from this one on, say nothing: no group is theirs.
+/// Makes the words of a frame of the table say "nothing" from this one on: they belong to no group.
 fn clear<W: Words>(work: &mut Work<'_, W>, (frame, from): (FrameNo, u64)) -> Result {
     let found = (frame.offset()..).step_by(8).zip(work.words.frame(frame)?).skip(from as usize);
     let salt = work.words.salt();
@@ -196,7 +196,7 @@ struct Homes {
     /// Words that name these frames.
     ways: Vec<Step>,
     last: Option<Step>,
-    /// Frames of it, and the first word of each that belongs to no group.
+    /// Frames of the table, and in each the first word that belongs to no group.
     rests: Vec<(FrameNo, u64)>,
 }
 

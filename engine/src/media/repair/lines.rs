@@ -1,4 +1,5 @@
-//! Lines of the root that are whole in neither of the two: from the superblock, from the file, and from the records.
+//! Lines of the root that are whole in neither root. They are rebuilt from the superblock, from the file's length, and
+//! from the records.
 
 use super::super::ending::Recovery;
 use super::super::format;
@@ -13,10 +14,10 @@ use crate::error::Result;
 use crate::region::Region;
 use std::sync::Arc;
 
-/// Numbers that are left out behind the highest number that was found: an object that is gone may have had one of them.
+/// How many numbers after the highest one found are left out, since a lost object may have had one of them.
 pub(super) const NUMBERS_LEFT_OUT: u64 = 1 << 32;
 
-/// The log of a region, recovered, and its roots whole.
+/// The log of a region, recovered. Its roots are whole on return.
 ///
 /// # Durability
 /// As [`format::open`]; lines that are rebuilt are durable on return.
@@ -64,8 +65,8 @@ const fn what(number: u64) -> &'static str {
     }
 }
 
-/// What the line says; all else is zero. Lists and counts are rebuilt: until then their words are no sealed ones, so that
-/// reading them is an error.
+/// The words of the line. All others are zero. Lists and counts are rebuilt later; until then their words are not sealed,
+/// so that reading them is an error.
 fn words(region: &Region, superblock: &Superblock, salt: Salt, number: u64) -> Result<Vec<(RootWord, u64)>> {
     debug_assert!(number < ROOT_LINES);
     let mut words: Vec<_> = superblock.repeated().into_iter().collect();

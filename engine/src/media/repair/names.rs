@@ -1,4 +1,4 @@
-//! Names, directory and lists anew, from the records.
+//! Names, directory and lists, made anew from the records.
 
 use super::super::directory::{CHAIN, CHAIN_MAX, LEVELS, Slot, word_at};
 use super::super::layout::RootWord;
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// Bits of a hash that a level of the directory tells apart.
 const BITS: u32 = 9;
 
-/// Makes everything anew that leads to a record.
+/// Makes all words anew that lead to records.
 pub(super) fn renew<W: Words>(work: &mut Work<'_, W>) -> Result {
     let at = work.words.roots().at(RootWord::Directory);
     numbers(work)?;
@@ -26,7 +26,7 @@ pub(super) fn renew<W: Words>(work: &mut Work<'_, W>) -> Result {
         work.live().filter(|(_, head)| !head.unlinked()).map(|(slot, head)| (head.hash(), slot)).collect();
     let objects = named.len() as u64;
     let root = node(work, 0, named)?;
-    // Until it is whole no name is found, and none is missed.
+    // Until the directory is whole, looking up a name is an error.
     work.script.breaks.push(Step::Root(RootWord::Directory, 0));
     work.script.ways.push(Step::Root(RootWord::Directory, root.0.into()));
     work.script.ways.push(Step::Root(RootWord::Objects, objects));
@@ -50,7 +50,7 @@ pub(super) fn renew<W: Words>(work: &mut Work<'_, W>) -> Result {
     Ok(())
 }
 
-/// No two objects have one number, and the next new one is higher than all.
+/// Makes sure that no two objects have the same number, and that the next new number is higher than all.
 fn numbers<W: Words>(work: &mut Work<'_, W>) -> Result {
     let (mut next, mut met) = (next_number(work)?, HashSet::new());
     let slots: Vec<u64> = work.live().map(|(slot, _)| slot).collect();
@@ -72,9 +72,9 @@ fn numbers<W: Words>(work: &mut Work<'_, W>) -> Result {
     Ok(())
 }
 
-/// Every object that should have a name has one that can be read, and that no other has.
+/// Makes sure that every object that should have a name has a readable one of its own.
 fn names<W: Words>(work: &mut Work<'_, W>) -> Result {
-    // Of two with one name the one that is whole keeps it, and of two such the newer.
+    // Of two objects with the same name the complete one keeps it; of two complete ones the newer.
     let mut slots: Vec<_> = work.live().filter(|(_, head)| !head.unlinked()).collect();
     slots.sort_by_key(|(_, head)| (head.damaged(), u64::MAX - head.id()));
     let slots: Vec<u64> = slots.into_iter().map(|(slot, _)| slot).collect();
@@ -111,7 +111,7 @@ fn names<W: Words>(work: &mut Work<'_, W>) -> Result {
     Ok(())
 }
 
-/// The name of a record, as it is on the medium or as this repair gives it.
+/// The name of a record: the one that this repair gives it, or the one on the medium.
 fn new_or_own_name<W: Words>(work: &Work<'_, W>, slot: u64) -> Result<Option<Vec<u8>>> {
     match &work.found {
         Some((found, name)) if *found == slot => Ok(Some(name.clone())),
@@ -119,7 +119,7 @@ fn new_or_own_name<W: Words>(work: &Work<'_, W>, slot: u64) -> Result<Option<Vec
     }
 }
 
-/// What no level of the directory tells apart.
+/// The bits of a hash that the directory uses. Names that have the same ones are on one chain of the last level.
 const fn last_level(hash: u64) -> u64 {
     hash & ((1 << (BITS * LEVELS)) - 1)
 }
@@ -128,7 +128,7 @@ fn found_name(n: u64) -> Vec<u8> {
     format!("lost+found-{n}").into_bytes()
 }
 
-/// The first name of these that no object has.
+/// The first name `lost+found-N` that no object has.
 pub(super) fn free_name<W: Words>(work: &Work<'_, W>) -> Result<Vec<u8>> {
     let mut taken = BTreeSet::new();
     for (_, head) in work.live() {
@@ -138,7 +138,7 @@ pub(super) fn free_name<W: Words>(work: &Work<'_, W>) -> Result<Vec<u8>> {
     Ok(free.unwrap_or_default())
 }
 
-/// A node of `level` with these records, by hash and slot.
+/// A node of `level` with these records, each a hash and a slot.
 fn node<W: Words>(work: &mut Work<'_, W>, level: u32, records: Vec<(u64, u64)>) -> Result<FrameNo> {
     let node = work.space.take()?;
     work.script.ways.push(Step::Node(node, Node::PLACES));
@@ -159,7 +159,7 @@ fn node<W: Words>(work: &mut Work<'_, W>, level: u32, records: Vec<(u64, u64)>) 
     Ok(node)
 }
 
-/// A chain of these records: its first.
+/// Makes a chain of these records and returns its first.
 fn chain<W: Words>(work: &mut Work<'_, W>, records: &[(u64, u64)]) -> ObjectSlot {
     let mut next = None;
     for (_, slot) in records.iter().rev() {
@@ -170,7 +170,7 @@ fn chain<W: Words>(work: &mut Work<'_, W>, records: &[(u64, u64)]) -> ObjectSlot
     ObjectSlot(records[0].1)
 }
 
-/// A list of these records, and its head.
+/// Makes a list of these records, and its head.
 fn list<W: Words>(work: &mut Work<'_, W>, word: RootWord, what: &'static str, slots: &[u64]) {
     let slot = |n: Option<usize>| n.and_then(|n| slots.get(n)).map(|slot| ObjectSlot(*slot));
     for (n, own) in slots.iter().enumerate() {

@@ -36,7 +36,7 @@ pub(super) struct Script {
     pub(super) content: Vec<Step>,
     /// Last, the words that lead to structures, each after what it leads to.
     pub(super) ways: Vec<Step>,
-    /// Frames of the head are zeroed from these bytes on: nothing there is changed by the log.
+    /// Bytes of the head from which on a frame is zeroed. The log changes nothing there.
     pub(super) rests: Vec<u64>,
 }
 
