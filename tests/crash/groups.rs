@@ -73,7 +73,8 @@ fn explored(base: &[u8], class: Durability, rules: Rules, limit: u64) -> Report 
     explore(&trace, &plan, &mut GrowsOn { class, rules })
 }
 
-/// The region that grew beyond its group is emptied and compacted: the file is cut back to where it was, and grows again.
+/// A region that grew beyond its first group is emptied and compacted: the file is cut back to its former length, and
+/// grows again.
 fn cut_back(base: &[u8], class: Durability, rules: Rules, limit: u64) -> Report {
     let recorder = Recorder::new();
     let store =
@@ -90,7 +91,7 @@ fn cut_back(base: &[u8], class: Durability, rules: Rules, limit: u64) -> Report 
     object.sync().unwrap();
     drop((object, store));
     let events = recorder.take();
-    // A rule that is broken is broken there: what comes before takes long.
+    // A broken rule is broken from here on: the events before this take too long.
     let begins = |event: &Event| match event {
         Event::Cut { .. } => true,
         Event::Mark { label: 1, .. } => !rules.broken(Rule::CutEarly),
@@ -102,7 +103,7 @@ fn cut_back(base: &[u8], class: Durability, rules: Rules, limit: u64) -> Report 
     explore(&trace, &plan, &mut GrowsOn { class, rules })
 }
 
-/// LOG rule 13: the file is cut when no record beyond its new end is left to be replayed.
+/// LOG rule 13: the file is cut only when no record that changes bytes beyond its new end can be replayed.
 #[test]
 fn rule_13_a_group_goes_with_its_frames_and_before_the_file_is_cut() {
     let base = base();

@@ -1,5 +1,5 @@
-//! A crash, and a frame of the structures that is lost besides: it comes back as zeros. The explorer makes the crash states of a
-//! run, and the judge destroys a frame of each.
+//! A crash together with the loss of a frame of the structures, which comes back as zeros. The explorer makes the crash
+//! states of a run, and the judge destroys a frame in each of them.
 
 use crate::store_rules::{PAGE, name, object};
 use pagestone::Error;
@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 
 const MEDIA: &[(Durability, usize)] = &[(CacheLine, 64), (Fdatasync, 512)];
 
-/// What a name shows: its object's bytes.
+/// What each name shows: its object's bytes, or an error.
 type Shown = BTreeMap<Vec<u8>, Result<Vec<u8>, Error>>;
 
-/// The image with this frame gone.
+/// The image with this frame zeroed.
 fn without(image: &[u8], frame: FrameNo) -> Vec<u8> {
     let mut image = image.to_vec();
     let start = frame.offset() as usize;
@@ -52,7 +52,7 @@ impl Judge for OneRootLost<'_> {
     }
 }
 
-/// Judges a run's states with the directory's root destroyed: each name shows what it showed, or an error.
+/// Judges a run's states with the directory's root destroyed: each name must show the same as before, or an error.
 struct DirectoryLost {
     rig: Rig,
 }
@@ -106,7 +106,7 @@ fn recorded(rig: &Rig) -> Run {
     live.finish()
 }
 
-/// The run holds with the rule, and without it the explorer finds what this says.
+/// Checks that the run holds with the rule, and that without it the explorer finds a violation with these words.
 fn holds_only_with(rule: Rule, said: &str, lost: impl Fn(Rig, Plan, Run) -> Report) {
     for &(class, cell) in MEDIA {
         for (rig, limit) in [(Rig::new(class), scaled(60)), (Rig::new(class).breaking(rule), 1_000)] {
@@ -122,7 +122,7 @@ fn holds_only_with(rule: Rule, said: &str, lost: impl Fn(Rig, Plan, Run) -> Repo
     }
 }
 
-/// LOG rule 13: a root that is lost in a crash is the other one, line by line.
+/// LOG rule 13: if one root is lost in a crash, the other one stands in for it, line by line.
 #[test]
 fn rule_13_a_crash_and_a_lost_root_take_nothing() {
     holds_only_with(Rule::OneRoot, "root lost", |rig, plan, mut run| {
@@ -131,7 +131,7 @@ fn rule_13_a_crash_and_a_lost_root_take_nothing() {
     });
 }
 
-/// LOG rule 15: a node that is lost in a crash is damage, and no empty one.
+/// LOG rule 15: a node that is lost in a crash is damage, not an empty node.
 #[test]
 fn rule_15_a_crash_and_a_lost_node_are_not_silent() {
     holds_only_with(Rule::EmptyZero, "silently", |rig, plan, run| {

@@ -1,4 +1,4 @@
-//! Handing out frames: volatile takes, and quarantine of what was freed.
+//! The allocator hands out frames. It takes them in memory only, and keeps freed ones in quarantine.
 
 use super::bitmap;
 #[cfg(test)]
@@ -19,34 +19,34 @@ use crate::sync::{Mutex, MutexGuard, Seqlock};
 use crate::units::{FRAME_SIZE, FRAMES_PER_BLOCK, FrameNo};
 use std::sync::Arc;
 
-/// Frames that only freeing may take: pages that are cut off while pinned are noted in frames, and a region must not be
-/// too full to be emptied.
+/// Frames that only freeing may take. Pages that are cut off while they are pinned are noted in frames, so a region must
+/// never be too full to be emptied.
 pub(crate) const KEPT_FOR_FREEING: u64 = 4;
 
 /// Frames that pages leave free for structures where the region can grow instead, and from how many frames of a region on.
 const LEFT_FOR_STRUCTURES: u64 = FRAMES_PER_BLOCK;
 const LEFT_FROM: u64 = 16 * FRAMES_PER_BLOCK;
 
-/// Frames that may be handed out, frames that soon may be, and where more come from.
+/// Frames that may be handed out, frames that soon may be, and the sources of more.
 pub(crate) struct Allocator {
     pub(super) log: Arc<Log>,
     pub(super) seqlock: Arc<Seqlock>,
     pub(super) frames: AtomicU64,
-    /// Held while the region grows: one at a time.
+    /// Held while the region grows: one growth at a time.
     pub(super) growing: Mutex<()>,
     pub(super) groups: Mutex<Groups>,
     pub(super) blocks: Blocks,
     aside: SetAside,
-    /// Bitmaps that growth found damaged and made anew: where, and why.
+    /// Bitmaps that growth found damaged and made anew, each with place and reason.
     pub(super) made_anew: Mutex<Vec<(u64, String)>>,
 }
 
 impl Allocator {
-    /// The allocator of an open region; reads the `frames` word only.
+    /// The allocator of an open region. It reads only the `frames` word.
     pub(crate) fn new(log: Arc<Log>, seqlock: Arc<Seqlock>) -> Result<Self> {
         let frames = log.root(RootWord::Frames)?;
         let mut groups = Groups::default();
-        // What a format makes lies there.
+        // The structures that a format makes lie before it.
         let behind = first_free_frame(log.frames());
         (0..=behind.0)
             .step_by(FRAMES_PER_BLOCK as usize)
@@ -64,15 +64,15 @@ impl Allocator {
         })
     }
 
-    /// The frames there are now.
+    /// The shape of the region now.
     pub(crate) fn shape(&self) -> Shape {
         // ORDERING: Acquire pairs with the Release in `grow`: a thread that sees the frames sees their shadow bits.
         Shape { log_frames: self.log.frames(), frames: self.frames.load(Ordering::Acquire) }
     }
 
-    /// Takes `n` frames out of what may be handed out. Those for pages: as one run behind the one that is named if possible,
-    /// else as one run, else in as few runs as come cheaply. The region grows where it has too few. The medium does not
-    /// know of them until they are linked. `keep` frames stay free.
+    /// Takes `n` frames that may be handed out. Frames for pages come as one run behind the named one if possible,
+    /// otherwise as one run, otherwise in as few runs as are found cheaply. The region grows if it has too few. The
+    /// medium does not know of the frames until they are linked. `keep` frames stay free.
     pub(crate) fn allocate(&self, n: usize, purpose: Purpose, keep: u64) -> Result<Vec<FrameNo>> {
         let (mut waited, mut looked_again) = (n == 0, false);
         let mut left = if let Purpose::Pages(_) = purpose { self.left_for_structures() } else { 0 };
@@ -88,7 +88,7 @@ impl Allocator {
                             None => continue,
                         }
                     }
-                    // Growing while this many frames are only waiting for the tail would be growth without end.
+                    // If so many frames only wait for the tail, the region must not grow: that growth would have no end.
                     Err(missing)
                         if !waited
                             && groups.has_waiting(missing.max(growth::step(shape)), shape, &self.log) =>
@@ -146,7 +146,7 @@ impl Allocator {
         }
     }
 
-    /// Undoes `allocate` for frames that were not linked; a frame that was linked stays.
+    /// Undoes `allocate` for frames that were not linked. A frame that was linked stays allocated.
     pub(crate) fn release(&self, frames: &[FrameNo]) -> Result {
         if frames.is_empty() {
             return Ok(());
@@ -163,8 +163,8 @@ impl Allocator {
         Ok(())
     }
 
-    /// Loads the groups of `frames`: to be done before a record changes their bits. It changes no bit of one that is left
-    /// alone.
+    /// Loads the groups of `frames`, which must be done before a record changes their bits. The record changes no bit of
+    /// a group that is left alone.
     pub(crate) fn load(&self, frames: impl Iterator<Item = FrameNo>) -> Result {
         let mut groups = self.groups.lock();
         let shape = self.shape();
@@ -174,8 +174,8 @@ impl Allocator {
         Ok(())
     }
 
-    /// Keeps `frames`, freed by the record `freed`, until it is passed. Those of groups that are left alone are free for
-    /// nothing.
+    /// Keeps `frames`, which the record `freed` has freed, until that record is passed. Those of groups that are left
+    /// alone are free for nothing.
     pub(crate) fn quarantine(&self, freed: Sequence, frames: Vec<FrameNo>) {
         let frames = self.log.uses().let_go(frames);
         let mut groups = self.groups.lock();
@@ -183,12 +183,12 @@ impl Allocator {
             return self.give(&mut groups, &frames);
         }
         groups.quarantined.extend(&frames);
-        // Appends return in any order: an entry behind a later one only waits a little longer.
+        // Appends may return in any order. An entry behind a later one only waits a little longer.
         groups.quarantine.push_back((freed, frames));
         self.blocks.note_free(self.shape(), groups.with_waiting());
     }
 
-    /// Keeps frames that were not linked and that are pinned, until the last pin is gone.
+    /// Keeps frames that were not linked and are pinned, until their last pins have gone.
     pub(crate) fn release_when_unpinned(&self, frames: impl IntoIterator<Item = FrameNo>) {
         self.groups.lock().vain.extend(frames);
     }
@@ -200,7 +200,7 @@ impl Allocator {
         groups.longest.looks.get() + groups.loaded.values().map(Group::looks).sum::<u64>()
     }
 
-    /// Frames that are free or soon will be, over the whole region; loads every group.
+    /// The number of frames in the whole region that are free or soon will be. Loads every group.
     pub(crate) fn free_frames(&self) -> Result<u64> {
         let free = self.free_with_blocks()?;
         let end = self.shape().frames as u32;
@@ -209,7 +209,7 @@ impl Allocator {
 
     /// As [`free_frames`](Self::free_frames), without those in holes.
     pub(super) fn free_with_blocks(&self) -> Result<u64> {
-        // A group at a time: others want the lock while the medium is read.
+        // One group at a time, because other calls need the lock while the medium is read.
         for group in 0..self.shape().groups() {
             self.groups.lock().unless_full(&self.log, self.shape(), group)?;
         }
@@ -217,15 +217,15 @@ impl Allocator {
         Ok(groups.free + groups.returning + (groups.quarantined.len() + groups.vain.len()) as u64)
     }
 
-    /// How many frames a caller that wants `wanted` can have at most: those that growth may add; and if these are too
-    /// few, the free ones too.
+    /// The most frames that a caller can have that wants `wanted`: those that growth may add and, if these are too few,
+    /// the free ones.
     pub(crate) fn most_frames(&self, wanted: u64) -> Result<u64> {
         let region = self.log.region();
         let more = region.max_bytes().saturating_sub(region.len_bytes()) / FRAME_SIZE as u64;
         if wanted <= more { Ok(more) } else { Ok(more + self.free_frames()?) }
     }
 
-    /// The groups, passed frames given back first, and the shape they are to be loaded with.
+    /// The groups, and the shape with which they are loaded. Frames whose freeing records are passed are given back first.
     pub(super) fn settled(&self) -> Result<(MutexGuard<'_, Groups>, Shape)> {
         let mut groups = self.groups.lock();
         if !groups.quarantine.is_empty() {
@@ -249,7 +249,7 @@ impl Allocator {
         Ok((groups, shape))
     }
 
-    /// Makes `missing` more frames to hand out: of holes, else by growth.
+    /// Makes `missing` more frames available: from holes, otherwise by growth.
     fn more(&self, seen: Shape, missing: u64) -> Result {
         let more = match self.fill_holes(missing) {
             Ok(false) => self.grow(seen, missing),
@@ -262,7 +262,7 @@ impl Allocator {
         more
     }
 
-    /// Frames may be handed out again: they are used for nothing.
+    /// Gives back frames that have no use: they may be handed out again.
     pub(super) fn give(&self, groups: &mut Groups, frames: &[FrameNo]) {
         for &frame in frames {
             if self.log.uses().free(frame) == Use::Structure {
@@ -272,7 +272,7 @@ impl Allocator {
         groups.give(frames);
     }
 
-    /// Gives back what waits for its records (a broken rule).
+    /// Gives back frames that wait for their records to be passed (a broken rule).
     pub(super) fn forget_quarantine(&self) {
         let mut groups = self.groups.lock();
         groups.quarantined.clear();
@@ -281,9 +281,9 @@ impl Allocator {
         }
     }
 
-    /// Asks of each frame that is to be handed out whether it is as free as the bitmap says. One that is used is set
-    /// aside for this opening, and the call that met it is told. One that another thread is just looking at is left
-    /// alone, and `None` says that others are to be taken.
+    /// Asks whether frames that are to be handed out are as free as the bitmap says. A frame that is used is set aside
+    /// for this opening, and the call that met it gets an error. A frame that another thread is looking at just now is
+    /// left alone: `None` says that other frames must be taken.
     pub(super) fn ask(&self, frames: Vec<FrameNo>) -> Result<Option<Vec<FrameNo>>> {
         let (mut good, mut error, mut vain) = (Vec::with_capacity(frames.len()), None, Vec::new());
         for frame in frames {
@@ -305,12 +305,13 @@ impl Allocator {
         error.map_or(Ok(None), Err)
     }
 
-    /// How many frames the bitmap calls free that were met in use.
+    /// The number of frames that the bitmap calls free and that were found in use.
     pub(crate) fn count_aside(&self) -> usize {
         self.aside.count()
     }
 
-    /// Frames that the bitmap calls free and that are used, and groups that do not match their seals: where, and why.
+    /// Frames that the bitmap calls free and that are used, and groups that do not match their seals, each with place and
+    /// reason.
     pub(crate) fn set_aside(&self) -> Vec<(u64, String)> {
         let frames = self.aside.list().into_iter().map(|(frame, why)| (frame.offset(), why));
         frames.chain(self.log.uses().refused_groups()).collect()

@@ -1,9 +1,9 @@
-//! The bitmap: one bit per frame, 1 = allocated, in groups of 32,768 frames with a bitmap frame each, which the table of groups
-//! names. A change of bits changes the tally of their group in the same record.
+//! The bitmap: one bit per frame, 1 = allocated, in groups of 32,768 frames with a bitmap frame each, which the table of
+//! groups names. A change of bits changes the tally of their group in the same record.
 //!
-//! What the medium says and what may be handed out are two things: a frame that was taken but is not linked yet, and
-//! a frame whose freeing record is not passed yet, are free on the medium and busy in the volatile copy of the group.
-//! The copy is made on first use, before any bit of the group changes, so it always covers the medium's.
+//! A frame that the medium calls free may not be one to hand out: it may have been taken and not be linked yet, or its
+//! freeing record may not be passed yet. The volatile copy of a group has these frames as taken. The copy is made at the
+//! first use of the group, before any of its bits changes, so it has every bit that the medium has.
 
 use super::groups;
 use super::layout::GROUP_FRAMES;
@@ -16,11 +16,11 @@ use crate::units::{FRAMES_PER_BLOCK, FrameNo};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Words of a group's bits; the rest of its bitmap frame would hold no more.
+/// Words of a group's bits: the whole frame of its bitmap.
 pub(crate) const GROUP_WORDS: u64 = GROUP_FRAMES / 64;
 const _: () = assert!(GROUP_WORDS == WORDS);
 
-/// Where the bit of a frame lies: its group, the word of that, and the bit.
+/// Where the bit of a frame lies: its group, the word in the group's bitmap, and the bit.
 const fn place_of(frame: FrameNo) -> (u64, u64, u64) {
     let (group, place) = (frame.0 as u64 / GROUP_FRAMES, frame.0 as u64 % GROUP_FRAMES);
     (group, place / 64, 1 << (place % 64))
@@ -56,7 +56,7 @@ fn masks(shape: Shape, frames: impl Iterator<Item = FrameNo>) -> Result<BTreeMap
     Ok(masks)
 }
 
-/// How many tallies change at most where the bits of so many frames do.
+/// The most tallies that change with the bits of this many frames.
 pub(crate) fn tallies_max(shape: Shape, frames: usize) -> usize {
     frames.min(usize::try_from(shape.groups()).unwrap_or(usize::MAX))
 }
@@ -69,8 +69,8 @@ pub(crate) fn set(t: &mut Txn<'_>, shape: Shape, frames: impl Iterator<Item = Fr
     })
 }
 
-/// Marks `frames` free, those of groups that are left alone excepted: they stay taken, and nothing owns them, until a repair
-/// computes the bitmap anew. Their groups were loaded.
+/// Marks `frames` free, those of groups that are left alone excepted: they stay taken, and nothing owns them, until a
+/// repair computes the bitmap anew. Their groups were loaded.
 pub(crate) fn clear(t: &mut Txn<'_>, shape: Shape, frames: impl Iterator<Item = FrameNo>) -> Result {
     let log = t.log();
     let frames: Vec<_> = frames.filter(|&frame| log.uses().takes_part(frame)).collect();
@@ -80,8 +80,8 @@ pub(crate) fn clear(t: &mut Txn<'_>, shape: Shape, frames: impl Iterator<Item = 
     })
 }
 
-/// Changes bits, and the tallies of their groups by the difference of the words as they are read here: a word that rotted
-/// since its group was compared stays one that the seal does not know.
+/// Changes bits, and the tallies of their groups by the difference of the words as they are read here. So a word that
+/// rotted after its group was compared still does not match the seal.
 fn change(
     t: &mut Txn<'_>,
     shape: Shape,
@@ -109,16 +109,16 @@ pub(crate) struct Group {
     words: Box<[u64]>,
     /// Zero bits of `words`.
     free: u32,
-    /// Where they lie side by side.
+    /// Their runs.
     runs: Runs,
     /// The frame of its bitmap.
     bitmap: Option<FrameNo>,
 }
 
 impl Group {
-    /// The copy of group `group`; frames beyond the region are not to be handed out. The bitmap is compared with its tally:
-    /// of one that differs, or that cannot be found, no frame is handed out, none is taken back, and no record changes
-    /// its bits.
+    /// The copy of group `group`. Frames beyond the region are not to be handed out. The bitmap is compared with its
+    /// tally. If it differs, or cannot be found, the group is left alone: no frame of it is handed out or taken back, and
+    /// no record changes its bits.
     pub(crate) fn load(log: &Log, shape: Shape, group: u64) -> Result<Self> {
         match Self::compared(log, shape, group) {
             Err(Error::Corrupt { what, at, why }) => {
@@ -148,12 +148,12 @@ impl Group {
         Self { runs: Runs::of(&words), words, free, bitmap: Some(FrameNo(0)) }
     }
 
-    /// The frame of its bitmap; `None` of a group that is left alone.
+    /// The frame of its bitmap; `None` for a group that is left alone.
     pub(crate) const fn bitmap(&self) -> Option<FrameNo> {
         self.bitmap
     }
 
-    /// The first block of which every frame is free.
+    /// The first block whose frames are all free.
     pub(crate) fn whole_block(&self) -> Option<u32> {
         const WORDS: usize = (FRAMES_PER_BLOCK / 64) as usize;
         let mut blocks = self.words.chunks(WORDS);
@@ -165,7 +165,7 @@ impl Group {
         self.free
     }
 
-    /// Frames in the longest run of those.
+    /// The length of the longest run of these.
     pub(crate) fn longest(&self) -> u32 {
         self.runs.longest()
     }
@@ -176,7 +176,7 @@ impl Group {
         self.words[place as usize / 64] & 1 << (place % 64) == 0
     }
 
-    /// Hands out `places`, all free.
+    /// Hands out `places`, which are all free.
     pub(crate) fn take(&mut self, places: Range<u32>) {
         self.free -= places.len() as u32;
         for (n, mask) in masks_of(places) {
@@ -186,7 +186,7 @@ impl Group {
         }
     }
 
-    /// Takes `places` back; how many of them were out.
+    /// Takes `places` back. Returns how many of them were handed out.
     pub(crate) fn give(&mut self, places: Range<u32>) -> u32 {
         if self.bitmap.is_none() {
             return 0;
@@ -205,7 +205,7 @@ impl Group {
         self.runs.first(&self.words, from, wanted)
     }
 
-    /// The first run of free frames at or behind `from`, whole; an empty one behind the last.
+    /// The first whole run of free frames at or behind `from`; an empty one behind the last run.
     pub(crate) fn next_free(&self, from: u32) -> std::ops::Range<u32> {
         match self.first(from, 1) {
             Some(run) => run.start..self.next_taken(run.start),
@@ -213,7 +213,7 @@ impl Group {
         }
     }
 
-    /// The runs of `places` that may be handed out, and the others.
+    /// The runs in `places` that may be handed out, and the other runs.
     pub(crate) fn parts(
         &self,
         places: std::ops::Range<u32>,
@@ -233,7 +233,7 @@ impl Group {
         (free, taken)
     }
 
-    /// The free run that begins at `start`, `most` long at most.
+    /// The free run that begins at `start`, at most `most` frames.
     pub(crate) fn extent(&self, start: u32, most: u64) -> Range<u32> {
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         start..self.next_taken(start).min(start.saturating_add(most))
@@ -257,7 +257,7 @@ impl Group {
     }
 }
 
-/// The words of `places`, and which bits of them.
+/// The words that hold `places`, and their bits in each.
 fn masks_of(places: Range<u32>) -> impl Iterator<Item = (usize, u64)> {
     let mut place = places.start;
     std::iter::from_fn(move || {

@@ -1,11 +1,12 @@
-//! Blocks of the file for the frames of the region: lacking ones, and those that go back.
+//! Blocks of the file for the frames of the region: blocks that are missing, and blocks that go back to the disk.
 //!
-//! The medium says nothing about holes: they are what the file system says they are. Three moments:
-//! - Before the first change of an opening the region is asked for its [gaps](Gap). Frames in use get blocks of their
-//!   own then; free frames are noted as [holes](super::holes).
-//! - A hole gets its blocks before a frame of it is handed out. Where the disk has none, it stays a hole, and is no space.
-//! - Free runs whose freeing records are passed go back to the disk and become holes: all of them when that is asked
-//!   for, else what is beyond a [limit]. While a run is being punched it is taken, so no thread stores to it.
+//! Nothing on the medium says which frames are holes; only the file system knows. There are three moments:
+//! - Before the first change of an opening, the region is asked for its [gaps](Gap). Frames in use get blocks of their
+//!   own then. Free frames are noted as [holes](super::holes).
+//! - A hole gets its blocks before a frame of it is handed out. If the disk has none, it stays a hole and does not count
+//!   as space.
+//! - Free runs whose freeing records are passed go back to the disk and become holes: all of them on request, otherwise
+//!   what is beyond a limit. While a run is being punched it is taken, so that no thread stores to it.
 
 use super::allocator::{Allocator, KEPT_FOR_FREEING};
 use super::bitmap::Group;
@@ -21,20 +22,20 @@ use crate::sync::{Mutex, MutexGuard, Step};
 use crate::units::{FRAME_SIZE, FrameNo};
 use std::ops::Range;
 
-/// Frames of a hole that get blocks at least, where it has them: a call of the file system serves many frames.
+/// The fewest frames of a hole that get blocks at once, if it has as many: one call of the file system serves many frames.
 const FILLED_MIN: u64 = frames_in(256 << 10);
-/// Free frames with blocks that never go back by themselves, and a part of the region.
+/// The fewest free frames that keep their blocks. In a large region a part of the region keeps them.
 const KEPT_MIN: u64 = frames_in(16 << 20);
 const KEPT_PART: u64 = 8;
 /// The same after the disk was found full.
 const KEPT_MIN_TIGHT: u64 = frames_in(1 << 20);
 const KEPT_PART_TIGHT: u64 = 64;
-/// Shorter runs do not go back by themselves.
+/// Shorter runs do not go back without a request.
 const RUN_MIN: u32 = 16;
-/// Runs that a change or a sync gives back at most: each is a call of the file system, of milliseconds where it passes them on
-/// to the disk. The next ones go on.
+/// The most runs that a change or a sync gives back. Each is a call of the file system, which takes milliseconds if it
+/// passes them on to the disk. The next change goes on.
 const RUNS_A_CHANGE: u64 = 8;
-/// Frames that go back in one call at most: meanwhile they cannot be handed out.
+/// The most frames that go back in one call. During the call they cannot be handed out.
 const RETURNED_MAX: u32 = frames_in(16 << 20) as u32;
 
 /// The file system cannot make holes.
@@ -59,7 +60,7 @@ impl Budget {
         Self { runs }
     }
 
-    /// Whether there was one left.
+    /// Takes one run from the budget. False if none is left.
     fn spend(&mut self) -> bool {
         let left = self.runs > 0;
         self.runs = self.runs.saturating_sub(1);
@@ -71,21 +72,21 @@ impl Budget {
     }
 }
 
-/// What the allocator knows of blocks, besides which free frames have none.
+/// What the allocator knows about blocks, besides the set of free frames that have none.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
     /// Gaps in use that have no blocks yet; `None` before the file was asked.
     lacking: Mutex<Option<Vec<Gap>>>,
-    /// Whether more may be free than is kept.
+    /// Whether there may be more free frames than keep their blocks.
     surplus: AtomicBool,
-    /// Frames that were free after all that lie in long runs had gone back, if they were more than is kept: to look for
-    /// such runs again is of use when many more are free.
+    /// The frames that were free after all long runs had gone back, if there were more than keep their blocks. Another
+    /// search for long runs is of use only when many more are free.
     scattered: AtomicU64,
     /// Whether the disk was found full, and has not had room since.
     tight: AtomicBool,
     /// Whether the file system takes nothing back.
     refused: AtomicBool,
-    /// Held while runs go back.
+    /// Held while runs go back to the disk.
     returning: Mutex<()>,
 }
 
@@ -119,13 +120,13 @@ impl Blocks {
         }
     }
 
-    /// How many frames may be free, or will be, before it is of use to look for some that go back.
+    /// How many frames must be free, or soon will be, before a search for runs to give back is of use.
     fn enough(&self, shape: Shape, free: u64) -> u64 {
         let limit = self.limit(shape);
         // ORDERING: Relaxed: see `found_full`.
         let scattered = self.scattered.load(Ordering::Relaxed);
         if free < scattered {
-            // Some of them were taken: as many that are freed later may lie side by side.
+            // Some of them were taken since. As many frames that are freed later may form long runs.
             self.scattered.store(free, Ordering::Relaxed);
         }
         match scattered.min(free) {
@@ -134,7 +135,7 @@ impl Blocks {
         }
     }
 
-    /// Waits until what goes back has gone.
+    /// Waits until the runs that are going back have gone.
     pub(super) fn wait_for_returning(&self) {
         drop(self.returning.lock());
     }
@@ -150,10 +151,10 @@ impl Blocks {
 }
 
 impl Allocator {
-    /// Before the first store of an opening: all that is in use has blocks of its own afterwards.
+    /// Called before the first store of an opening. Afterwards all frames in use have blocks of their own.
     ///
     /// # Errors
-    /// `NoSpace`: the disk has too few; the next try goes on from there.
+    /// `NoSpace`: the disk has too few blocks. The next call goes on from there.
     pub(crate) fn prepare(&self) -> Result {
         let region = self.log.region();
         let mut lacking = self.blocks.lacking.lock();
@@ -172,14 +173,14 @@ impl Allocator {
         Ok(())
     }
 
-    /// Notes free frames in gaps as holes; the rest of the gaps is in use.
+    /// Notes free frames in gaps as holes. Returns the rest of the gaps, which is in use.
     fn sort_out(&self, gaps: &[Gap]) -> Result<Vec<Gap>> {
         let mut used = Vec::new();
         for gap in gaps {
             let mut at = gap.bytes.start / FRAME_SIZE as u64;
             let end = gap.bytes.end.div_ceil(FRAME_SIZE as u64);
             while at < end {
-                // A group at a time: others may look at the groups meanwhile.
+                // One group at a time, so that other calls can look at the groups in between.
                 let part = at..end.min((at / GROUP_FRAMES + 1) * GROUP_FRAMES);
                 at = part.end;
                 let mut groups = self.groups.lock();
@@ -190,10 +191,11 @@ impl Allocator {
         Ok(used)
     }
 
-    /// Gives blocks to holes until `missing` more frames can be handed out, or no hole is left: whether there was one.
+    /// Gives blocks to holes until `missing` more frames can be handed out, or no hole is left. Returns whether there was
+    /// a hole.
     ///
     /// # Errors
-    /// `NoSpace`: those that got none are holes still.
+    /// `NoSpace`: frames that got no blocks are still holes.
     pub(super) fn fill_holes(&self, missing: u64) -> Result<bool> {
         let region = self.log.region();
         let (mut filled, mut wanted) = (0, missing.max(FILLED_MIN));
@@ -218,7 +220,7 @@ impl Allocator {
                 }
                 Err(error) => {
                     groups.holes.insert(run);
-                    // The disk may have room for what is needed and no more.
+                    // The disk may have room only for what is needed.
                     if !matches!(error, Error::NoSpace { .. }) || wanted <= missing - filled {
                         return Err(error);
                     }
@@ -229,12 +231,12 @@ impl Allocator {
         Ok(filled > 0)
     }
 
-    /// Keeps others from giving blocks back, and waits for those that do.
+    /// Keeps other threads from giving blocks back, and waits for those that do.
     pub(super) fn wait_for_turn(&self) -> MutexGuard<'_, ()> {
         self.blocks.returning.lock()
     }
 
-    /// Gives blocks to what a growth adds, where the file had these bytes before.
+    /// Gives blocks to the bytes that a growth adds, if the file had these bytes before.
     pub(super) fn fill_growth(&self, added: Range<u64>) -> Result {
         let added = frame_numbers(added);
         let holes: Vec<_> = self.groups.lock().holes.within(added).collect();
@@ -245,7 +247,7 @@ impl Allocator {
         Ok(())
     }
 
-    /// Asks again what the run lacks: a hole may be one, or a part that is shared.
+    /// Gives blocks to a run. It asks again what the run lacks: a part may be a hole, or share blocks with another file.
     fn give_blocks(&self, run: &Range<u32>) -> Result {
         let region = self.log.region();
         region.gaps(bytes_of(run))?.iter().try_for_each(|gap| region.fill_gap(gap))
@@ -260,11 +262,11 @@ impl Allocator {
             && self.log.region().has_blocks()
     }
 
-    /// Gives back what is free beyond the limit. Of what was freed since the tail moved last only if `pass`, or if the
-    /// disk was found full: that moves it.
+    /// Gives back what is free beyond the limit. Frames that were freed since the last move of the tail are included only
+    /// with `pass`, or if the disk was found full: the tail is moved for that.
     ///
     /// # Errors
-    /// Of the log, and of the file system.
+    /// Those of the log and of the file system.
     pub(crate) fn return_surplus(&self, pass: bool) -> Result {
         let Some(_alone) = self.blocks.returning.try_lock() else { return Ok(()) };
         // ORDERING: Relaxed: see `Blocks::found_full`.
@@ -280,7 +282,7 @@ impl Allocator {
         self.blocks.note_free(shape, all);
         drop(groups);
         if free > enough {
-            // Less than the limit stays, so that not each freed page is a call of the file system.
+            // Less than the limit is kept, so that the file system is not called for each page that is freed later.
             let mut budget = Budget::runs(RUNS_A_CHANGE);
             self.punch(loaded.into_iter(), limit - limit / 4, RUN_MIN, &mut budget)?;
             let groups = self.groups.lock();
@@ -293,8 +295,8 @@ impl Allocator {
         Ok(())
     }
 
-    /// Cuts the free end off, and gives all other free runs back, but for a few frames without which a region on a full disk could not be emptied: how
-    /// many bytes.
+    /// Cuts the free end off, and gives all other free runs back, but for a few frames without which a region on a full
+    /// disk could not be emptied: how many bytes.
     ///
     /// # Durability
     /// What was freed before is passed: everything appended is durable.
@@ -354,11 +356,11 @@ impl Allocator {
         Ok(punched)
     }
 
-    /// Punches those frames of a run that are free still: how many.
+    /// Punches the frames of a run that are still free. Returns their number.
     fn punch_run(&self, group: u64, places: Range<u32>) -> Result<u64> {
         let Some(run) = self.groups.lock().take_free(group, places) else { return Ok(0) };
         let frames = run.len() as u64;
-        // A frame that is used, whatever the bitmap says of it, keeps its bytes.
+        // A used frame keeps its bytes, even if the bitmap calls it free.
         let all_free = matches!(self.ask(run.clone().map(FrameNo).collect()), Ok(Some(_)));
         let taken = if all_free { self.log.region().take_blocks(bytes_of(&run)) } else { Ok(()) };
         Step::BlocksReturned.reach();
@@ -374,15 +376,15 @@ impl Allocator {
             groups.uncover(run);
             return taken.map(|()| 0);
         }
-        // Also after another error: some may be gone, and to give a frame blocks that it has does no harm.
+        // Also after another error: some blocks may have gone, and giving blocks to a frame that has them does no harm.
         groups.holes.insert(run);
         taken.map(|()| frames)
     }
 }
 
 impl Allocator {
-    /// Punches the frames of a run of holes that nothing uses, best effort. One that is used, whatever the bitmap says of it, keeps
-    /// its bytes.
+    /// Punches the unused frames of a run of holes, best effort. A used frame keeps its bytes, even if the bitmap calls
+    /// it free.
     fn punch_unused(&self, run: &Range<u32>) {
         let unused: Vec<u32> =
             run.clone().filter(|&frame| claim::take_unused(&self.log, FrameNo(frame))).collect();
@@ -394,8 +396,8 @@ impl Allocator {
 }
 
 impl Groups {
-    /// Of frames of one group that lie in a gap, notes the free ones as holes, and those beyond the region's end; returns
-    /// the runs that are in use.
+    /// For frames of one group that lie in a gap: notes the free ones, and those beyond the region's end, as holes.
+    /// Returns the runs that are in use.
     fn note_holes(
         &mut self,
         log: &super::log::Log,
@@ -410,7 +412,7 @@ impl Groups {
             let read;
             let group = match self.loaded.get(&number) {
                 Some(loaded) => loaded,
-                // Not kept: a region may be all holes.
+                // The group is not kept in memory: a region may be all holes.
                 None => {
                     read = Group::load(log, shape, number)?;
                     &read
@@ -435,11 +437,11 @@ impl Groups {
         Ok(used.into_iter())
     }
 
-    /// These frames, taken out of the holes, have blocks now.
+    /// Notes that these frames, which were taken out of the holes, have blocks now.
     fn uncover(&mut self, run: Range<u32>) {
         let group = u64::from(run.start) / GROUP_FRAMES;
         self.low = self.low.min(group);
-        // A group that is not loaded finds them free when it is.
+        // If a group is not loaded, its load will find them free.
         self.give_run(run.start.into()..run.end.into());
     }
 
@@ -460,7 +462,7 @@ impl Groups {
         self.free + self.quarantined.len() as u64
     }
 
-    /// Takes the first run of free frames among these places, to go back.
+    /// Takes the first run of free frames in these places, which is to go back.
     fn take_free(&mut self, group: u64, places: Range<u32>) -> Option<Range<u32>> {
         let loaded = self.loaded.get_mut(&group)?;
         let run = loaded.next_free(places.start);
@@ -484,7 +486,7 @@ impl Groups {
     }
 }
 
-/// A run of frames by their numbers. The spare frame behind the largest region has none.
+/// A run of frames by their numbers. The spare frame behind the largest region has no number.
 fn frame_numbers(frames: Range<u64>) -> Range<u32> {
     let number = |frame: u64| u32::try_from(frame).unwrap_or(u32::MAX);
     number(frames.start)..number(frames.end)

@@ -1,7 +1,7 @@
 //! `check`: walks everything on the medium, read-only, and names each defect.
 //!
-//! It trusts nothing: every frame is entered once, every record once, every number is held against its bounds, so it
-//! ends on any bytes. Each kind of defect has a name of its own, listed in `DEFECTS`; tests plant each.
+//! It trusts nothing: every frame and every record is entered once, and every number is compared with its bounds. So it
+//! ends on any bytes. Each kind of defect has its own name, listed in `DEFECTS`; tests plant each.
 
 mod claims;
 mod head;
@@ -19,7 +19,7 @@ use super::words::{Shape, Words};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, HashSet};
 
-/// Every defect `check` knows, and what it means.
+/// Every defect that `check` knows, and what it means.
 pub const DEFECTS: &[(&str, &str)] = &[
     ("superblock-copy", "one of the superblock's two copies is not whole; the next change repairs it"),
     ("superblock-field", "the superblock has a field that no feature of it explains"),
@@ -95,7 +95,7 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Findings beyond these are counted, not listed.
+/// The most findings that are listed. Further ones are counted.
 const LISTED: usize = 1000;
 
 /// One defect.
@@ -105,11 +105,11 @@ pub struct Finding {
     pub name: &'static str,
     /// Byte offset in the region.
     pub at: u64,
-    /// What exactly.
+    /// What exactly is wrong.
     pub detail: String,
 }
 
-/// What there is.
+/// How much there is of each thing.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counts {
     /// Objects that have a name.
@@ -135,39 +135,39 @@ pub struct Counts {
 /// What `check` found.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Report {
-    /// The defects, in the order in which they were met; at most a thousand.
+    /// The defects, in the order in which they were found; at most a thousand.
     pub findings: Vec<Finding>,
-    /// What a crash may leave: a copy or a sector that was being written. It harms nothing, and the next change, close
-    /// or move of the log's tail writes it anew. Their names are from `DEFECTS`, too.
+    /// Findings about what a crash may leave: a copy or a sector that was being written. They do no harm, and the next
+    /// change, close or move of the log's tail writes it anew. Their names are from `DEFECTS`, too.
     pub repairable: Vec<Finding>,
-    /// Defects that were met and are not listed.
+    /// The number of defects that were found and are not listed.
     pub unlisted: u64,
-    /// What there is, as far as it can be reached.
+    /// How much there is of each thing, as far as it can be reached.
     pub counts: Counts,
 }
 
 impl Report {
-    /// Whether there is no defect. What is `repairable` is none.
+    /// Whether there is no defect. A `repairable` finding is no defect.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }
 }
 
-/// What the fixed frames say.
+/// What the fixed frames contain.
 pub(super) struct Head {
     report: Report,
     shape: Shape,
 }
 
-/// Looks at the fixed frames.
+/// Checks the fixed frames.
 pub(super) fn begin(log: &Log) -> Result<Head> {
     let mut report = Report::default();
     let shape = head::check(log, &mut report)?;
     Ok(Head { report, shape })
 }
 
-/// Walks everything else. The words are those of the moment at which the fixed frames were looked at: see
+/// Walks everything else. The words are those of the moment at which the fixed frames were checked: see
 /// `Structures::check`.
 pub(super) fn walk(words: &impl Words, head: Head) -> Result<Report> {
     let Head { report, shape } = head;
@@ -206,17 +206,17 @@ struct Walk<'a, W> {
     numbers: HashSet<u64>,
     /// Slots met: live and free ones.
     slots: HashSet<u64>,
-    /// Of groups whose bitmap was found, ascending.
+    /// The entries of groups whose bitmaps were found, ascending.
     entries: Vec<groups::Entry>,
 }
 
 impl Report {
-    /// Names something that the open store could not free.
+    /// Adds a finding about something that the open store could not free.
     pub(crate) fn set_aside(&mut self, at: u64, detail: &str) {
         self.find("set-aside", at, detail);
     }
 
-    /// Names a bitmap that was found damaged before its group began, and made anew.
+    /// Adds a remark about a bitmap that was found damaged before its group began and was made anew.
     pub(crate) fn made_anew(&mut self, at: u64, detail: &str) {
         self.remark("group-ahead", at, detail);
     }
@@ -235,7 +235,7 @@ impl Report {
         self.repairable.push(Finding { name, at, detail: detail.into() });
     }
 
-    /// What `looked` found; a contradiction on the medium is a finding `name`.
+    /// The result of a look. A contradiction on the medium becomes the finding `name`.
     fn take<T>(&mut self, name: &'static str, looked: Result<T>) -> Result<Option<T>> {
         match looked {
             Ok(value) => Ok(Some(value)),

@@ -1,4 +1,4 @@
-//! Formatting and opening: from a region's bytes to its log.
+//! Formatting a region, and opening it: from its bytes to its log.
 
 use crate::error::{Error, Result};
 use crate::media::ending::Recovery;
@@ -22,12 +22,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Whether a region has been formatted. A head of zeros is one that never was, or whose format was cut short.
+/// Whether a region has been formatted. If its head is zeros, it never was, or the format was cut short.
 pub fn is_formatted(region: &Region) -> Result<bool> {
     Ok(Superblock::read(region)?.is_some())
 }
 
-/// Refuses a log of a size that none can have.
+/// Refuses an impossible size of a log.
 ///
 /// # Errors
 /// `Invalid`.
@@ -38,8 +38,8 @@ pub fn check_log_frames(log_frames: u32) -> Result {
     Err(Error::Invalid(format!("a log has {LOG_FRAMES_MIN} to {LOG_FRAMES_MAX} frames, not {log_frames}")))
 }
 
-/// Formats an unformatted region with a log of `log_frames` frames. The superblock comes last: a format that is cut
-/// short is none.
+/// Formats an unformatted region with a log of `log_frames` frames. The superblock is written last, so a format that is
+/// cut short leaves an unformatted region.
 ///
 /// # Durability
 /// Durable on return; unformatted if the power fails before.
@@ -86,10 +86,10 @@ pub fn format(region: &Region, log_frames: u32) -> Result {
 /// Formats a device anew, whatever it holds.
 ///
 /// # Durability
-/// As [`format`]; if the power fails before, the device holds what it held, or nothing that opens.
+/// As [`format()`]. If the power fails before, the device holds what it held before, or nothing that opens.
 ///
 /// # Errors
-/// `Invalid` for a region that is no device: another file is as good; else as [`format`].
+/// `Invalid` for a region that is no device, since another file can be used instead. Otherwise as [`format()`].
 pub fn format_over(region: &Region, log_frames: u32) -> Result {
     if !region.is_fixed() {
         return Err(Error::Invalid(
@@ -102,7 +102,7 @@ pub fn format_over(region: &Region, log_frames: u32) -> Result {
         memory.flush(offset, FRAME_SIZE)?;
     }
     memory.fence();
-    // The log's header tells an unfinished format from a region that lost its superblocks.
+    // By the log's header an unfinished format differs from a region that has lost its superblocks.
     for offset in LOG_HEADER_OFFSETS.into_iter().chain([LEASE_OFFSET]) {
         memory.write(offset, &[0; FRAME_SIZE])?;
         memory.flush(offset, FRAME_SIZE)?;
@@ -111,8 +111,8 @@ pub fn format_over(region: &Region, log_frames: u32) -> Result {
     format(region, log_frames)
 }
 
-/// Whether an unformatted region holds nothing but what a format with such a log leaves when it is cut short: then it
-/// is no loss to format it. A device is read to its end.
+/// Whether an unformatted region holds only what a format with such a log leaves when it is cut short. Then nothing is
+/// lost if it is formatted. A device is read to its end.
 pub fn is_unfinished(region: &Region, log_frames: u32) -> Result<bool> {
     let (memory, len) = (region.memory(), region.len_bytes());
     if len > file_bytes(initial_frames(log_frames).into()) && !region.is_fixed() {
@@ -136,10 +136,10 @@ pub fn is_unfinished(region: &Region, log_frames: u32) -> Result<bool> {
     Ok(true)
 }
 
-/// The words that a format which is cut short may leave, by their places, and which of their bits are the same in all. Where
-/// a superblock is whole the format was not cut short, so the copy that comes last is not among them.
+/// The words that a format may leave when it is cut short, by their places, with the bits that are the same in all
+/// regions. A format with a whole superblock was not cut short, so the copy that is written last is not among them.
 fn may_be_left(log_frames: u32) -> BTreeMap<u64, (u64, u64)> {
-    // Made of two random numbers: the words that differ are those which depend on them.
+    // Made twice, from two different random numbers: the words that differ depend on these.
     let superblocks = [0, u8::MAX].map(|byte| Superblock::of_format(log_frames, Drawn::all(byte)));
     let superblock = superblocks.each_ref().map(Superblock::encode);
     let header = |copy| [0, u64::MAX].map(|epoch| Header::of_format(epoch, log_frames, copy));
@@ -157,8 +157,8 @@ fn may_be_left(log_frames: u32) -> BTreeMap<u64, (u64, u64)> {
     words.chain(of_sectors).collect()
 }
 
-/// The words of the roots, of the table of groups, of the first bitmap and of the directory's root, with their places, and which of their bits are
-/// the same in every region.
+/// The words of the roots, of the table of groups, of the first bitmap and of the directory's root, with their places,
+/// and the bits of each that are the same in every region.
 fn words(superblock: &Superblock) -> impl Iterator<Item = (u64, u64, u64)> {
     let (salt, log_frames) = (superblock.anchor(Rules::KEPT).salt, superblock.log_frames);
     let frame = |frame: FrameNo| (frame.offset()..).step_by(WORD_SIZE as usize);
@@ -192,7 +192,7 @@ fn words(superblock: &Superblock) -> impl Iterator<Item = (u64, u64, u64)> {
         .chain(frame(DIRECTORY_FRAME).zip(directory).map(|(at, word)| (at, word, seal::VALUE_MASK)))
 }
 
-/// What a fresh root says.
+/// The words of a fresh root.
 fn root_words(superblock: &Superblock) -> Vec<(RootWord, u64)> {
     let salt = superblock.anchor(Rules::KEPT).salt;
     let nothing = |word: RootWord| (word, salt.place(word.offset()).nothing());
@@ -211,7 +211,7 @@ fn root_words(superblock: &Superblock) -> Vec<(RootWord, u64)> {
 /// Opens a formatted region: recovers its log.
 ///
 /// # Durability
-/// What was recovered is durable on return, unless the region is read-only. A clean region is not written to.
+/// What was recovered is durable on return, unless the region is read-only. A clean region is not written.
 ///
 /// # Errors
 /// `NotARegion`, `Version`, `Features`, `Truncated`, `Corrupt`: nothing was changed.
@@ -248,7 +248,8 @@ pub(super) fn open_as(
     Ok((log, recovery))
 }
 
-/// The `frames` word against the file. Its home may be older than the log's, but never larger: growth only adds.
+/// Compares the `frames` word with the file. Its home may be older than the log's word, but never larger, since growth
+/// only adds.
 fn check_frames(region: &Region, log_frames: u32, frames: u64) -> Result {
     if !(u64::from(initial_frames(log_frames))..REGION_FRAMES_MAX).contains(&frames) {
         let why = format!("a region of {frames} frames");

@@ -1,17 +1,17 @@
 //! The table of groups: where the bitmap of each group lies, and what it must be.
 //!
-//! The table's root names a frame of it for 256 groups each, and that has two words for a group:
+//! The table's root names one frame of the table for every 256 groups. Such a frame has two words for each group:
 //!
 //! ```text
 //! 0 sealed for its place   frame of the bitmap: 32 bits, the others zero
 //! 1 the tally              zero bits of the bitmap: upper 16 bits; seal over its words: 48
 //! ```
-//! The record that changes a bitmap changes its tally, by the difference of the words that it changes: a bit that rots stays
-//! one that the seal does not know, whatever else changes in the group. A group is compared with its tally when its
-//! bitmap is read first, and one that differs is left alone.
+//! The record that changes a bitmap changes its tally too, by the difference of the changed words. So a rotten bit does
+//! not match the seal, whatever else changes in the group. A group is compared with its tally when its bitmap is first
+//! read. If it differs, the group is left alone.
 //!
-//! The bitmap of the group behind the last is there before that group begins: a region can always grow into the next group,
-//! and no frame is taken out of one that begins unless nothing else is free.
+//! The bitmap of the group behind the last is there before that group begins. So a region can always grow into the next
+//! group, and the bitmap takes a frame of a new group only if nothing else is free.
 
 use super::layout::{
     BITMAP_FRAMES, GROUP_FRAMES, GROUP_ROOT_FRAME, GROUP_TABLE_FRAME, GROUPS_MAX, RootWord, TABLE_GROUPS,
@@ -27,11 +27,11 @@ const WHAT: &str = "table of groups";
 /// Bytes of an entry.
 const ENTRY: u64 = 2 * WORD_SIZE;
 
-/// What the table says of one group.
+/// The table's entry for one group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) group: u64,
-    /// Where its words lie.
+    /// The place of its words.
     at: u64,
     /// The frame that holds the group's bits.
     pub(crate) bitmap: FrameNo,
@@ -44,15 +44,16 @@ impl Entry {
         self.bitmap.offset() + place * WORD_SIZE
     }
 
-    /// How many frames of a whole group are free. One that the region's end cuts has bits of zero behind the end.
+    /// How many frames of the whole group are free. In the last group the bits behind the region's end are zero, and
+    /// count as free.
     pub(crate) const fn free(&self) -> u64 {
         BitmapSeal::free(self.tally)
     }
 
-    /// Compares a bitmap as it was read.
+    /// Compares a bitmap, as it was read, with the tally.
     ///
     /// # Errors
-    /// `Corrupt` when it is another one.
+    /// `Corrupt` when they do not match.
     pub(crate) fn compare(&self, words: &impl Words, bits: &[u64; WORDS_PER_FRAME as usize]) -> Result {
         if words.salt().bitmap(self.group).of(bits) == self.tally {
             return Ok(());
@@ -65,13 +66,13 @@ impl Entry {
         Err(Error::corrupt("bitmap", self.bitmap.offset(), why))
     }
 
-    /// Whether a bitmap as it was read, and its tally, are those of a group of which all is free.
+    /// Whether a bitmap, as it was read, and its tally are those of a group in which every frame is free.
     pub(crate) fn is_of_zeros(&self, words: &impl Words, bits: &[u64; WORDS_PER_FRAME as usize]) -> bool {
         let empty = words.salt().bitmap(self.group).of_zeros(GROUP_FRAMES);
         self.tally == empty && bits.iter().all(|&word| word == 0)
     }
 
-    /// A word of the bitmap changed: so does the tally, once [`write`](Self::write) says so.
+    /// Notes that a word of the bitmap changes. [`write`](Self::write) then writes the new tally.
     pub(crate) fn change(&mut self, words: &impl Words, place: u64, old: u64, new: u64) {
         self.tally = words.salt().bitmap(self.group).changed(self.tally, place, old, new);
     }
@@ -85,7 +86,7 @@ impl Entry {
 /// The entry of a group.
 ///
 /// # Errors
-/// `Corrupt` where the table has none, or none that can be read.
+/// `Corrupt` if the table has none, or none that can be read.
 pub(crate) fn find(words: &impl Words, shape: Shape, group: u64) -> Result<Entry> {
     match look(words, shape, group)? {
         Some(entry) => Ok(entry),
@@ -96,7 +97,7 @@ pub(crate) fn find(words: &impl Words, shape: Shape, group: u64) -> Result<Entry
     }
 }
 
-/// As [`find`]; `None` where the table has none.
+/// As [`find`], but `None` if the table has none.
 pub(crate) fn look(words: &impl Words, shape: Shape, group: u64) -> Result<Option<Entry>> {
     let Some(table) = table(words, shape, group)? else { return Ok(None) };
     let at = entry_at(table, group);
@@ -118,7 +119,7 @@ pub(crate) fn root(words: &impl Words, shape: Shape) -> Result<FrameNo> {
     named(words, shape, value, at)?.ok_or_else(|| Error::corrupt(WHAT, at, "it has no root"))
 }
 
-/// Makes `table` the frame of the table for `group`. Its bit is the caller's.
+/// Makes `table` the frame of the table for `group`. The caller sets its bit.
 pub(crate) fn begin_table(t: &mut Txn<'_>, shape: Shape, group: u64, table: FrameNo) -> Result {
     t.table_of_groups(table)?;
     let at = root_word(t, shape, group)?;
@@ -126,7 +127,7 @@ pub(crate) fn begin_table(t: &mut Txn<'_>, shape: Shape, group: u64, table: Fram
     t.write_of_groups(at, word)
 }
 
-/// Makes `bitmap` the bitmap of `group`, in which every frame is free. Its own bit is the caller's.
+/// Makes `bitmap` the bitmap of `group`, in which every frame is free. The caller sets its own bit.
 pub(crate) fn begin(t: &mut Txn<'_>, shape: Shape, group: u64, bitmap: FrameNo) -> Result {
     let Some(table) = table(t, shape, group)? else {
         let at = root_word(t, shape, group)?;
@@ -138,8 +139,8 @@ pub(crate) fn begin(t: &mut Txn<'_>, shape: Shape, group: u64, bitmap: FrameNo) 
     t.write_of_groups(at + WORD_SIZE, salt.bitmap(group).of_zeros(GROUP_FRAMES))
 }
 
-/// Takes the bitmap from `group`, which is no group of the region any more, nor the one behind the last. Its own bit is the
-/// caller's.
+/// Takes the bitmap from `group`, which no longer belongs to the region and is not the group behind the last. The caller
+/// clears the bitmap's own bit.
 pub(crate) fn end(t: &mut Txn<'_>, shape: Shape, group: u64) -> Result {
     if let Some(table) = table(t, shape, group)? {
         let at = entry_at(table, group);
@@ -150,13 +151,13 @@ pub(crate) fn end(t: &mut Txn<'_>, shape: Shape, group: u64) -> Result {
     Ok(())
 }
 
-/// Takes the frame of the table from `group` and those behind it. Its own bit is the caller's.
+/// Takes the frame of the table from `group` and the groups behind it. The caller clears the frame's own bit.
 pub(crate) fn end_table(t: &mut Txn<'_>, shape: Shape, group: u64) -> Result {
     let at = root_word(t, shape, group)?;
     t.write_of_groups(at, t.salt().place(at).nothing())
 }
 
-/// The frames of the table in a fresh region whose first bitmap has these words, and their words.
+/// The frames of the table, with their words, in a fresh region whose first bitmap has these words.
 pub(crate) fn of_format(salt: Salt, bitmap: &[u64]) -> [(FrameNo, [u64; WORDS_PER_FRAME as usize]); 2] {
     let mut frames = [GROUP_ROOT_FRAME, GROUP_TABLE_FRAME].map(|frame| {
         let mut words = [0; WORDS_PER_FRAME as usize];

@@ -1,9 +1,9 @@
-//! Growth: blocks and length of the file first, then one record that makes the frames part of the region.
+//! Growth: first the file gets blocks and length, then one record makes the frames part of the region.
 //!
-//! The record that begins a group takes the bitmap of the group behind it, too. A crash before the record leaves a file that
-//! is longer than the region, which is no defect.
+//! The record that begins a group also makes the bitmap of the group behind it. A crash before the record leaves a file
+//! that is longer than the region, which is no defect.
 //!
-//! A group that begins holds nothing, so its bitmap is known: all zeros. One that is damaged is made anew.
+//! A group that begins holds nothing, so its bitmap is known to be all zeros. If it is damaged, it is made anew.
 
 use super::allocator::{Allocator, KEPT_FOR_FREEING};
 use super::bitmap;
@@ -20,34 +20,34 @@ use crate::sync::atomic::Ordering;
 use crate::units::{FRAME_SIZE, FrameNo, REGION_FRAMES_MAX};
 use std::collections::BTreeSet;
 
-/// Least and most bytes by which the region grows, where there is room for them.
+/// The fewest bytes by which the region grows, if there is room for them, and then the most.
 const STEP_MIN: u64 = 256 << 10;
 const STEP_MAX: u64 = 64 << 20;
-/// Groups that one record begins at most.
+/// The most groups that one record begins.
 const GROUPS_BEGUN: u64 = 32;
-/// Frames that growth adds beyond those that are wanted and those that the groups cost which it begins.
+/// Frames that growth adds besides the wanted ones and the ones that the new groups cost.
 const BESIDES: u64 = 4;
 
-/// What a growth makes beside frames.
+/// The structures that a growth makes.
 #[derive(Default)]
 struct Ahead {
     /// Groups that get a bitmap, ascending.
     groups: Vec<u64>,
-    /// One group of each part of the table that has no frame yet.
+    /// One group for each part of the table that has no frame yet.
     tables: Vec<u64>,
     /// The frames for both, tables first.
     frames: Vec<FrameNo>,
 }
 
 impl Allocator {
-    /// Adds at least `missing` frames to the `seen` ones; nothing to do if another thread did.
+    /// Adds at least `missing` frames to the `seen` ones, unless another thread has done so.
     pub(super) fn grow(&self, seen: Shape, missing: u64) -> Result {
         let _one_at_a_time = self.growing.lock();
         let old = self.shape();
         if old != seen {
             return Ok(());
         }
-        // Each group that begins costs the bitmap of another one, and some of them a frame of the table.
+        // Each new group costs a frame for the bitmap of the next one, and some cost a frame of the table.
         let least = missing + 2 * missing / GROUP_FRAMES + BESIDES + self.left_alone(old);
         let wanted = step(old).max(least);
         let mut step = wanted;
@@ -64,7 +64,7 @@ impl Allocator {
                 Ok(()) => return Err(Error::NoSpace { why: "a region cannot have more frames".into() }),
                 Err(error) if error.is_full() && step > missing => step = (step / 2).max(missing),
                 Err(error) => {
-                    // Blocks that were refused change nothing; a length that could not be synced is a failed flush.
+                    // Refused blocks change nothing. A length that could not be synced is a failed flush.
                     if self.log.region().poisoned().is_some() {
                         self.log.fail(&error);
                     }
@@ -82,7 +82,7 @@ impl Allocator {
         Ok(())
     }
 
-    /// Frames that growth adds in vain first: those of the last group, if it is left alone.
+    /// How many frames growth adds in vain first: those of the last group, if it is left alone.
     fn left_alone(&self, shape: Shape) -> u64 {
         match self.log.uses().expect_group(shape.groups() - 1) {
             Ok(()) => 0,
@@ -90,7 +90,7 @@ impl Allocator {
         }
     }
 
-    /// Makes the frames between two ends part of the region, whose file has room for them.
+    /// Makes the frames between the old and the new end part of the region. The file has room for them.
     fn add(&self, old: Shape, new: Shape) -> Result {
         let ahead = self.ahead(old, new)?;
         let later = self.log.rules().broken(Rule::BitmapLater);
@@ -114,14 +114,14 @@ impl Allocator {
         groups.extend(old, new);
         for frame in ahead.frames.iter().filter(is_new) {
             let (group, place) = (u64::from(frame.0) / GROUP_FRAMES, frame.0 % GROUP_FRAMES as u32);
-            // One that is not loaded finds it taken when it is.
+            // If a group is not loaded, its load will find the frame taken.
             groups.take_run((group, place..place + 1), &mut Vec::new());
         }
         ahead.frames.iter().for_each(|frame| groups.note_structure(*frame));
         Ok(())
     }
 
-    /// What the record needs that makes `old` `new`, with its frames taken in memory.
+    /// What the record needs that makes `old` `new`. Its frames are taken in memory.
     fn ahead(&self, old: Shape, new: Shape) -> Result<Ahead> {
         if old.groups() == new.groups() {
             return Ok(Ahead::default());
@@ -141,8 +141,8 @@ impl Allocator {
         Ok(Ahead { groups: lacking, tables: tables.into_iter().collect(), frames })
     }
 
-    /// Whether the table has a frame for a group that has not begun. One that cannot be found is made anew, if no group that
-    /// has begun is in it.
+    /// Whether the table has a frame for a group that has not begun. One that cannot be found is made anew, if no group
+    /// that has begun is in it.
     fn has_table(&self, old: Shape, group: u64) -> Result<bool> {
         match groups::table(&*self.log, old, group) {
             Ok(table) => Ok(table.is_some()),
@@ -154,7 +154,7 @@ impl Allocator {
         }
     }
 
-    /// Whether a group that has not begun has a bitmap: it says that all is free then.
+    /// Whether a group that has not begun has a bitmap, in which then every frame is free.
     fn has_empty_bitmap(&self, old: Shape, group: u64) -> Result<bool> {
         let log = &*self.log;
         let entry = match groups::look(log, old, group) {
@@ -174,7 +174,7 @@ impl Allocator {
         if entry.is_of_zeros(log, &log.frame(entry.bitmap)?) {
             return Ok(true);
         }
-        // In a record of its own: the one of the growth may set bits in it.
+        // In a record of its own, since the record of the growth may set bits in it.
         self.log.append_as_one(|t| groups::begin(t, old, group, entry.bitmap), || self.seqlock.change())?;
         self.note_made_anew(group, entry.bitmap.offset(), "it did not say that all of the group is free");
         Ok(true)
@@ -187,7 +187,8 @@ impl Allocator {
         self.made_anew.lock().push((at, why));
     }
 
-    /// Frames for `n` structures: free ones, among others of the kind, or where nothing else is free the first of the new ones.
+    /// Frames for `n` structures: free ones beside other structures, or the first of the new frames if nothing else is
+    /// free.
     fn frames_ahead(&self, old: Shape, new: Shape, n: usize) -> Result<Vec<FrameNo>> {
         if n == 0 {
             return Ok(Vec::new());
@@ -199,7 +200,7 @@ impl Allocator {
                 false => Vec::new(),
             }
         };
-        // One that turns out to be used is set aside, and named by `check`.
+        // A frame that turns out to be used is set aside, and `check` names it.
         if let (false, Ok(Some(free))) = (free.is_empty(), self.ask(free)) {
             return Ok(free);
         }
@@ -220,7 +221,7 @@ impl Allocator {
 }
 
 impl Ahead {
-    /// Changes the table and the bits.
+    /// Adds the changes of the table and of the bits to the record.
     fn begin(&self, t: &mut Txn<'_>, shape: Shape) -> Result {
         let (tables, bitmaps) = self.frames.split_at(self.tables.len());
         self.tables
@@ -234,7 +235,7 @@ impl Ahead {
     }
 }
 
-/// How many frames the region grows by when it can.
+/// By how many frames the region grows if it can.
 pub(super) fn step(shape: Shape) -> u64 {
     (shape.frames * FRAME_SIZE as u64 / 8).clamp(STEP_MIN, STEP_MAX) / FRAME_SIZE as u64
 }

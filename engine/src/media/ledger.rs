@@ -1,7 +1,7 @@
 //! The ledger: everything that changes the structures of a region, as one façade for the store.
 //!
-//! What a call changed is appended when it returns: it survives the death of the process, and a power loss once
-//! `Log::commit` of the log's head has returned.
+//! What a call changed is appended when the call returns: it survives the death of the process. It survives a power loss
+//! once `Log::commit` of the log's head has returned.
 
 use super::allocator::KEPT_FOR_FREEING;
 #[cfg(test)]
@@ -16,8 +16,8 @@ use crate::units::FrameNo;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The structures of an open region, and all that changes them. They show what they have to anything that asks
-/// ([`Structures`]); the caller decides what may have a ledger itself.
+/// The structures of an open region, and all calls that change them. Reading them needs only [`Structures`]; the caller
+/// decides where the ledger itself is given out.
 pub struct Ledger(Structures);
 
 impl Deref for Ledger {
@@ -28,29 +28,29 @@ impl Deref for Ledger {
 }
 
 impl Ledger {
-    /// The structures as `log` shows them; reads one word.
+    /// The structures as `log` shows them. Reads one word.
     pub fn new(log: Arc<Log>) -> Result<Self> {
         Structures::new(log).map(Self)
     }
 
-    /// Takes `n` frames that nothing uses: behind `near` and in one run where that is possible. They are taken in
-    /// memory only; `link` them or `release` them.
+    /// Takes `n` unused frames: behind `near` and in one run if that is possible. They are taken in memory only. The
+    /// caller must `link` or `release` them.
     pub fn allocate(&self, n: usize, near: Option<FrameNo>) -> Result<Vec<FrameNo>> {
         self.allocator.allocate(n, Purpose::Pages(near), KEPT_FOR_FREEING)
     }
 
-    /// Grows the region at once where so many pages and their nodes need it, so that they can lie together.
+    /// Grows the region at once, if needed, by so many pages and their nodes, so that they can lie together.
     pub fn make_room(&self, pages: u64) -> Result {
         self.allocator.make_room(pages)
     }
 
-    /// As [`Self::allocate`], up to the last frame of the region: for what frees more than it takes.
+    /// As [`Self::allocate`], but up to the last frame of the region: for calls that free more than they take.
     pub(super) fn allocate_to_free(&self, n: usize) -> Result<Vec<FrameNo>> {
         self.allocator.allocate(n, Purpose::Structures, 0)
     }
 
-    /// Takes `welcome` frames of those if there are any. One that turns out to be used is set aside and named by `check`; it
-    /// says nothing of what is to be freed.
+    /// Takes `welcome` of these frames if there are any. A frame that turns out to be used is set aside, and `check`
+    /// names it. That is no damage of what is to be freed.
     pub(super) fn spares_to_free(&self, welcome: usize) -> Result<Vec<FrameNo>> {
         loop {
             let aside = self.allocator.count_aside();
@@ -62,7 +62,7 @@ impl Ledger {
         }
     }
 
-    /// Gives free space back to the file system, all but a few frames: how many bytes.
+    /// Gives all free space except for a few frames back to the file system. Returns the number of bytes.
     ///
     /// # Durability
     /// Everything appended before is durable.
@@ -79,8 +79,8 @@ impl Ledger {
         self.allocator.cut_surplus()
     }
 
-    /// Gives back what is free beyond max(16 MiB, an eighth of the region). `pass`: what was freed since the log's tail
-    /// moved last, too.
+    /// Gives back what is free beyond max(16 MiB, an eighth of the region). `pass`: including frames that were freed
+    /// since the last move of the log's tail.
     ///
     /// # Durability
     /// None; with `pass`, everything appended before may have become durable.
@@ -97,7 +97,7 @@ impl Ledger {
         }
     }
 
-    /// Appends the record of `f`, as one change for readers.
+    /// Appends the record of `f`. To readers it is one change.
     pub(super) fn change<R>(
         &self,
         f: impl FnOnce(&mut Txn<'_>, Shape) -> Result<R>,
@@ -105,7 +105,7 @@ impl Ledger {
         self.log.append_as_one(|t| f(t, self.shape()), || self.seqlock.change())
     }
 
-    /// `change` with frames to use; what was not used is given back.
+    /// As `change`, with frames to use. Unused ones are given back.
     pub(super) fn change_with<R>(
         &self,
         mut spare: Vec<FrameNo>,
@@ -113,13 +113,13 @@ impl Ledger {
     ) -> Result<(R, Sequence)> {
         let taken = spare.clone();
         let changed = self.change(|t, shape| f(t, shape, &mut spare));
-        // What was appended stays appended, and its caller must hear of it; frames that cannot be given back are out
-        // of use until the next opening.
+        // What was appended stays appended, and the caller must get that result. Frames that cannot be given back are
+        // out of use until the next opening.
         let _ = self.release(if changed.is_ok() { &spare } else { &taken });
         changed
     }
 
-    /// As if all objects with a number below `next` had been made.
+    /// Passes over all numbers of objects below `next`, as if these objects had been made.
     #[cfg(test)]
     pub(crate) fn pass_numbers_up_to(&self, next: u64) -> Result {
         self.change(|t, _| t.set_root(RootWord::NextObject, next)).map(drop)

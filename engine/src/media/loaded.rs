@@ -1,12 +1,12 @@
-//! What is known in memory of the groups: which frames may be handed out, and which of them are taken first.
+//! The groups in memory: which frames may be handed out, and which of them are taken first.
 //!
-//! A group is loaded when a frame of it is wanted, or before a record changes its bits; one that the table calls full is
-//! not even that.
+//! A group is loaded when a frame of it is wanted, or before a record changes its bits. A group that the table calls full
+//! is not loaded for frames.
 //!
-//! Frames for pages are taken in runs: behind the last one, else where a run is long enough. Frames for structures are
-//! taken from blocks that structures have broken, lowest first, and then from the lowest block that is whole: so they
-//! break few blocks, and bitmaps of groups that begin one after the other lie side by side. Pages come into blocks with
-//! structures only where nothing else is free: else the nodes of an object's map would lie between its pages.
+//! Frames for pages are taken in runs: behind the last one, otherwise where a run is long enough. Frames for structures
+//! are taken from blocks that structures have broken, lowest first, and then from the lowest whole block. So structures
+//! break few blocks, and bitmaps of groups that begin one after the other lie side by side. Pages get frames in blocks
+//! with structures only if nothing else is free: otherwise the nodes of an object's map would lie between its pages.
 
 use super::bitmap::Group;
 use super::blocks;
@@ -22,15 +22,16 @@ use crate::units::{FRAMES_PER_BLOCK, FrameNo};
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
-/// Groups read for one contiguous run before scattered frames are good enough; of those read before the runs are known.
+/// How many groups are read in search of one long run before scattered frames are good enough. In groups that were read
+/// before, the runs are known.
 const GROUPS_TRIED: usize = 32;
-/// Of more frames than these the long runs are taken first, and of fewer what is free, lowest first.
+/// If more frames than this are wanted, the longest runs are taken first; otherwise free frames from the lowest on.
 const FEW: u64 = 256;
 
-/// What frames are wanted for.
+/// The purpose of frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
-    /// Pages; behind this frame, if there is one.
+    /// Pages, behind this frame if one is given.
     Pages(Option<FrameNo>),
     /// Nodes, records and tables.
     Structures,
@@ -51,28 +52,29 @@ pub(super) struct Groups {
     /// Frames of loaded groups that may be handed out.
     pub(super) free: u64,
     pub(super) longest: Longest,
-    /// Free frames without blocks: they are taken in the groups.
+    /// Free frames without blocks. In the groups they are marked as taken.
     pub(super) holes: Holes,
     /// No group below this one has a free frame.
     pub(super) low: u64,
-    /// Groups that the table calls full, and that are not loaded.
+    /// Groups that the table calls full and that are not loaded.
     full: HashSet<u64>,
-    /// Blocks with structures in them, as far as they were met; and those of them that may have free frames.
+    /// Blocks with structures, as far as they were met, and those among them that may have free frames.
     structured: HashSet<u64>,
     broken: BTreeSet<u64>,
-    /// Freed by records that are not passed: a frame named by a live record keeps its role (LOG rule 2).
+    /// Frames that were freed by records that are not passed. A frame that a live record names keeps its role (LOG rule 2).
     pub(super) quarantine: VecDeque<(Sequence, Vec<FrameNo>)>,
     /// The frames in it.
     pub(super) quarantined: HashSet<FrameNo>,
-    /// Frames that were pinned when they were to be handed out, most likely in vain: not before their last pin is gone.
+    /// Frames that were pinned when they were to be handed out, most likely in vain. They are not used before their last
+    /// pins have gone.
     pub(super) vain: Vec<FrameNo>,
-    /// Frames that are going back to the file system at this moment: they come back as holes.
+    /// The number of frames that are going back to the file system at this moment. They become holes.
     pub(super) returning: u64,
 }
 
 impl Groups {
-    /// Whether `n` frames wait for the tail, and for nothing else: a look at one moment is given up for them only when they
-    /// are so many that the region would grow much for its sake.
+    /// Whether `n` frames wait only for the tail to move. For them, a look at one moment is given up only if they are so
+    /// many that the region would grow much because of it.
     pub(super) fn has_waiting(&self, n: u64, shape: Shape, log: &Log) -> bool {
         let waiting = self.quarantined.len() as u64;
         waiting >= n && (waiting >= blocks::kept(shape) || !log.has_snapshot())
@@ -87,7 +89,7 @@ impl Groups {
                 let mut loaded = Group::load(log, shape, group)?;
                 let first = (group * GROUP_FRAMES) as u32;
                 let end = shape.frames.min((group + 1) * GROUP_FRAMES) as u32;
-                // Of a group that is left alone no frame is free.
+                // A group that is left alone has no free frame.
                 if let Some(bitmap) = loaded.bitmap() {
                     for run in self.holes.within(first..end) {
                         loaded.take(run.start - first..run.end - first);
@@ -104,12 +106,12 @@ impl Groups {
         }
     }
 
-    /// As [`Self::group`], unless no frame of it is free as far as the table says: then it need not be read.
+    /// As [`Self::group`]; none if the table says that no frame of it is free. Then it need not be read.
     pub(super) fn unless_full(&mut self, log: &Log, shape: Shape, group: u64) -> Result<Option<&mut Group>> {
         if self.full.contains(&group) {
             return Ok(None);
         }
-        // What cannot be read there is said when the group is loaded.
+        // If the table cannot be read here, the load of the group reports that.
         let full = !self.loaded.contains_key(&group)
             && matches!(groups::find(log, shape, group), Ok(entry) if entry.free() == 0);
         if full {
@@ -121,7 +123,7 @@ impl Groups {
         self.group(log, shape, group).map(Some)
     }
 
-    /// As [`Self::take`], if `keep` more frames are free.
+    /// As [`Self::take`], but only if `keep` further frames are free.
     pub(super) fn take_but(
         &mut self,
         log: &Log,
@@ -142,7 +144,7 @@ impl Groups {
         Ok(Err(missing))
     }
 
-    /// How many are missing until `n` frames may be handed out; loads groups only as far as that takes.
+    /// How many frames are missing until `n` may be handed out. Loads groups only as far as needed.
     pub(super) fn missing(&mut self, log: &Log, shape: Shape, n: u64) -> Result<u64> {
         let mut unloaded = 0..shape.groups();
         while self.free < n && ((self.loaded.len() + self.full.len()) as u64) < shape.groups() {
@@ -153,7 +155,7 @@ impl Groups {
         Ok(n.saturating_sub(self.free))
     }
 
-    /// `n` frames, or how many are missing.
+    /// Takes `n` frames, or says how many are missing.
     pub(super) fn take(
         &mut self,
         log: &Log,
@@ -216,8 +218,8 @@ impl Groups {
         Ok(())
     }
 
-    /// A run of `n` frames: behind `near`, else the first; else the longest of those known, if worth starting with. At the
-    /// end of a group what is free there, if that is behind `near`.
+    /// A run of `n` frames: behind `near`, otherwise the first one; if there is none, the longest known run that is worth
+    /// starting with. At the end of a group it may be shorter: the free frames there, if they are right behind `near`.
     fn best_run(
         &mut self,
         log: &Log,
@@ -248,7 +250,7 @@ impl Groups {
             if let Some(run) = self.run_in(group, 0, wanted, part) {
                 return Ok(Some((group, run)));
             }
-            // It was unknown, or the run is in blocks with structures.
+            // The longest run was unknown, or is in blocks with structures.
             if longest > best.1 {
                 best = (group, longest);
             }
@@ -264,7 +266,7 @@ impl Groups {
         Ok(self.run_in(group, 0, longest.min(wanted), part).map(|run| (group, run)))
     }
 
-    /// The first run of `wanted` frames of a loaded group, from `from` on, in this part of the region.
+    /// The first run of `wanted` free frames of a loaded group, from `from` on, in this part of the region.
     fn run_in(&self, group: u64, mut from: u32, wanted: u32, part: Part) -> Option<Range<u32>> {
         let loaded = self.loaded.get(&group)?;
         loop {
@@ -286,7 +288,7 @@ impl Groups {
             .map(|block| (block + 1) * BLOCK)
     }
 
-    /// Takes up to `n` frames of blocks that structures have broken, lowest first, and then breaks the lowest whole ones.
+    /// Takes up to `n` frames from blocks that structures have broken, lowest first, and then breaks the lowest whole ones.
     pub(super) fn take_for_structures(
         &mut self,
         log: &Log,
@@ -321,8 +323,8 @@ impl Groups {
         Ok(())
     }
 
-    /// Breaks whole blocks for structures now, so that `n` frames for them are free: pages that are taken next need not go
-    /// around them.
+    /// Breaks whole blocks for structures now, so that `n` frames for them are free. Then pages that are taken next lie
+    /// behind them in one run.
     pub(super) fn break_ahead(&mut self, log: &Log, shape: Shape, n: u64) -> Result {
         let mut frames = Vec::new();
         self.take_for_structures(log, shape, n as usize, &mut frames)?;
@@ -330,7 +332,7 @@ impl Groups {
         Ok(())
     }
 
-    /// The lowest block that is whole, of the groups that are looked at first.
+    /// The lowest whole block in the groups that are searched first.
     fn whole_block(&mut self, log: &Log, shape: Shape) -> Result<Option<u64>> {
         self.longest.extend(shape.groups());
         let mut from = self.low;
@@ -344,7 +346,7 @@ impl Groups {
         Ok(None)
     }
 
-    /// A structure lies, or lay, in this frame.
+    /// Notes that a structure lies, or lay, in this frame.
     pub(super) fn note_structure(&mut self, frame: FrameNo) {
         self.structured.insert(block_of(frame));
         self.broken.insert(block_of(frame));
@@ -359,7 +361,7 @@ impl Groups {
         }
     }
 
-    /// Takes frames back, those of groups that are not loaded excepted: they are free there already.
+    /// Takes frames back. Frames of groups that are not loaded need nothing: their loads will find them free.
     pub(super) fn give(&mut self, frames: &[FrameNo]) {
         for run in frames.chunk_by(|a, b| a.0 + 1 == b.0) {
             self.give_run(u64::from(run[0].0)..u64::from(run[0].0) + run.len() as u64);
@@ -385,7 +387,7 @@ impl Groups {
         }
     }
 
-    /// The region was cut: what was known of frames beyond its end is forgotten. All of them were taken.
+    /// Forgets the frames beyond the new end of a region that was cut. All of them must be taken.
     pub(super) fn cut(&mut self, new: Shape) {
         let groups = new.groups();
         self.loaded.retain(|group, _| *group < groups);
@@ -396,7 +398,7 @@ impl Groups {
         self.broken.retain(|block| *block < blocks);
     }
 
-    /// The region grew: the frames between the old and the new end of a loaded group may be handed out.
+    /// The region grew: frames of a loaded group between the old and the new end may be handed out from now on.
     pub(super) fn extend(&mut self, old: Shape, new: Shape) {
         let group = old.groups() - 1;
         self.longest.extend(new.groups());

@@ -1,10 +1,10 @@
 //! The medium: what lies on it, and how it changes.
 //!
-//! Everything on the medium except the bytes of objects is made of 8-byte words, and a word changes in one way only:
-//! a record of the redo log carries its new value, and the log stores it home once the record is durable.
-//! `layout` says where things lie, `superblock` and `lease` identify the region and its owner, `seal` tells words from
-//! damage, `log` changes words, `root` has those that all others hang on,
-//! and the structures above it (bitmap, tree, records, directory, orphans) give the words their meaning.
+//! Everything on the medium except the bytes of objects is made of 8-byte words, and a word changes in one way only: a
+//! record of the redo log carries its new value, and the log stores it home once the record is durable. `layout` defines
+//! the places, `superblock` and `lease` identify the region and its owner, `seal` tells words from damage, `log` changes
+//! words, `root` holds the words from which all others are found, and the structures above it (bitmap, tree, records,
+//! directory, orphans) give the words their meaning.
 #![forbid(unsafe_code)]
 
 mod allocator;

@@ -15,12 +15,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Records that a list reads while it holds the lock of name changes.
 const LISTED_AT_ONCE: usize = 256;
 
-/// What a rename came to.
+/// The result of a rename.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Renamed {
-    /// The object that has the name.
+    /// The object that has the new name.
     pub object: ObjectSlot,
-    /// The one that had it.
+    /// The object that had this name before.
     pub replaced: Option<ObjectSlot>,
 }
 
@@ -56,8 +56,8 @@ impl Ledger {
         Ok(slot)
     }
 
-    /// Gives an object another name. An object that had that name loses it, and is an orphan now, to be dropped after its
-    /// last close.
+    /// Gives an object another name. An object that had that name loses it and becomes an orphan, which is to be dropped
+    /// after its last close.
     ///
     /// # Durability
     /// One record, appended: after a crash the new name means the old object or the new one, never nothing.
@@ -100,7 +100,7 @@ impl Ledger {
         Ok(Renamed { object: slot, replaced })
     }
 
-    /// Takes the name off an object: an orphan now, to be dropped after its last close.
+    /// Takes an object's name away. The object becomes an orphan, which is to be dropped after its last close.
     ///
     /// # Durability
     /// One record, appended.
@@ -124,7 +124,7 @@ impl Ledger {
         Ok(slot)
     }
 
-    /// Takes a name away in a record of its own: what no operation may do.
+    /// Takes a name away in a record of its own (a broken rule).
     fn take_name(&self, slot: ObjectSlot) -> Result {
         self.change(|t, shape| {
             let mut head = Head::live(t, slot)?;
@@ -142,8 +142,8 @@ impl Structures {
         Ok(self.read(|log, shape| directory::find(log, shape, name))?.map(|head| head.slot))
     }
 
-    /// The objects that have a name, in no order. Names may change meanwhile: a name that is there throughout is given
-    /// once, and one that comes or goes is given once or not at all.
+    /// The objects that have a name, in no order. Names may change meanwhile: a name that is there all the time is listed
+    /// once, and one that comes or goes is listed once or not at all.
     pub fn list(&self) -> Result<Vec<ObjectRecord>> {
         let (mut found, mut place) = (Vec::new(), Some(directory::Place::default()));
         while let Some(from) = place {
@@ -154,7 +154,7 @@ impl Structures {
         Ok(found)
     }
 
-    /// A part of that, while no name changes.
+    /// A part of that list; no name changes meanwhile.
     pub(super) fn list_portion(
         &self,
         from: directory::Place,
@@ -183,7 +183,7 @@ fn named(log: &Log, shape: Shape, name: &[u8]) -> Result<Head> {
         .ok_or_else(|| Error::NotFound { name: String::from_utf8_lossy(name).into_owned() })
 }
 
-/// The head of a free slot, of a new record frame if there is none.
+/// The head of a free slot. If there is none, a new record frame is begun.
 fn new_record(t: &mut Txn<'_>, shape: Shape, spare: &mut Vec<FrameNo>) -> Result<Head> {
     let none = || Error::NoSpace { why: "no frame for object records".into() };
     if let Some(head) = slots::take_free(t, shape)? {
@@ -195,13 +195,13 @@ fn new_record(t: &mut Txn<'_>, shape: Shape, spare: &mut Vec<FrameNo>) -> Result
     slots::take_free(t, shape)?.ok_or_else(none)
 }
 
-/// Nanoseconds since 1970; 0 for a clock that stands before.
+/// Nanoseconds since 1970, or 0 if the clock is set to an earlier time.
 pub(super) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_nanos().try_into().unwrap_or(u64::MAX)
 }
 
-/// A number that no object has had.
+/// A number that no object has had before.
 fn new_number(t: &mut Txn<'_>) -> Result<u64> {
     let number = t.root(RootWord::NextObject)?.max(1);
     if number >= COUNTER_MAX {

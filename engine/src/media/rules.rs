@@ -1,7 +1,7 @@
 //! Switches that break one rule of the log each, so that a test can show what the rule is for.
 //!
-//! Nothing but tests sets them. Each stands for a schedule on the page of the log's rules (`engine/docs/log.md`): what goes
-//! wrong when it is set, and the test that demands so.
+//! Only tests set them. For each, the page of the log's rules (`engine/docs/log.md`) has a schedule of what goes wrong
+//! when it is set, and names the test that demands it.
 
 /// A rule of the medium's protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,7 +159,7 @@ impl Rules {
     pub const fn breaking(self, _: Rule) -> Self {
         self
     }
-    /// Constant.
+    /// Never.
     #[inline(always)]
     #[must_use]
     pub const fn broken(self, _: Rule) -> bool {

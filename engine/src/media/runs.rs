@@ -1,7 +1,8 @@
-//! Where runs of free frames are: a tree over the words of a group, and one over the groups.
+//! Where runs of free frames are: a tree over the words of each group, and one over the groups.
 //!
-//! Each node knows the longest run below it, and the runs at its two ends, so that the first run that is long enough is
-//! found in a walk down, however fragmented the group is. What is looked at grows with the logarithm of what there is.
+//! Each node holds the length of the longest run below it and of the runs at its two ends. So the first run that is long
+//! enough is found in one walk down, however fragmented the group is. The work of a search grows with the logarithm of
+//! the number of words.
 
 use std::ops::Range;
 
@@ -17,19 +18,19 @@ struct Node {
 }
 
 impl Node {
-    /// Of one word; a bit that is set is taken.
+    /// The node of one word. A set bit is a taken frame.
     fn of_word(word: u64) -> Self {
         let mut longest = 0;
         let mut left = !word;
         while left != 0 {
-            // A run of n ones is a run of n - 1 ones of this.
+            // A run of n ones becomes a run of n - 1 ones.
             left &= left << 1;
             longest += 1;
         }
         Self { head: word.trailing_zeros() as u16, tail: word.leading_zeros() as u16, longest }
     }
 
-    /// Of two parts of `half` frames each, side by side.
+    /// The node of two parts of `half` frames each, side by side.
     fn join(left: Self, right: Self, half: u16) -> Self {
         Self {
             head: if left.head == half { half + right.head } else { left.head },
@@ -39,7 +40,7 @@ impl Node {
     }
 }
 
-/// The free runs of a group, whose words are its owner's.
+/// The free runs of a group. Its words are kept by the caller.
 #[derive(Debug)]
 pub(crate) struct Runs {
     /// A heap: node n has the parts 2n and 2n + 1; the words are the last half.
@@ -51,7 +52,7 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// Of these words, a power of two of them.
+    /// The runs of these words. Their number must be a power of two.
     pub(crate) fn of(words: &[u64]) -> Self {
         debug_assert!(words.len().is_power_of_two());
         let mut runs = Self {
@@ -72,7 +73,7 @@ impl Runs {
         self.nodes[1].longest.into()
     }
 
-    /// Word `n` is `word` now.
+    /// Notes that word `n` is now `word`.
     pub(crate) fn set(&mut self, n: usize, word: u64) {
         let mut at = self.words + n;
         self.nodes[at] = Node::of_word(word);
@@ -86,7 +87,7 @@ impl Runs {
         }
     }
 
-    /// The first `wanted` free frames from `from` on that follow each other.
+    /// The first run of `wanted` free frames from `from` on.
     pub(crate) fn first(&self, words: &[u64], from: u32, wanted: u32) -> Option<Range<u32>> {
         if wanted == 0 || wanted > self.longest() {
             return None;
@@ -109,12 +110,12 @@ struct Search<'r> {
     words: &'r [u64],
     from: u32,
     wanted: u32,
-    /// Free frames right before what is looked at next.
+    /// Free frames right before the next node.
     open: u32,
 }
 
 impl Search<'_> {
-    /// Where the run begins, if it ends in the `len` frames of node `n`, which begin at `base`.
+    /// Where the run begins, if it ends within the `len` frames of node `n`, which begin at `base`.
     fn below(&mut self, n: usize, base: u32, len: u32) -> Option<u32> {
         if base + len <= self.from {
             return None;
@@ -153,7 +154,7 @@ impl Search<'_> {
 /// The longest run of each group of a region, as far as it is known.
 #[derive(Debug, Default)]
 pub(crate) struct Longest {
-    /// A heap, as in [`Runs`]: the greatest of the groups below. What is beyond the last group has no run.
+    /// A heap, as in [`Runs`]: the greatest length of the groups below. Beyond the last group there is no run.
     nodes: Vec<u16>,
     groups: usize,
     /// Nodes looked at so far by searches.
@@ -162,7 +163,7 @@ pub(crate) struct Longest {
 }
 
 impl Longest {
-    /// The group was not looked at yet: it may have a run of any length.
+    /// The group was not read yet: it may have a run of any length.
     const UNKNOWN: u16 = u16::MAX;
 
     /// Makes room for `groups` groups; new ones are unknown.
@@ -189,7 +190,7 @@ impl Longest {
         self.groups = self.groups.min(groups as usize);
     }
 
-    /// The longest run of `group` has `frames` frames.
+    /// Notes that the longest run of `group` has `frames` frames.
     pub(crate) fn set(&mut self, group: u64, frames: u32) {
         let mut at = self.nodes.len() / 2 + group as usize;
         if group >= self.groups as u64 || u32::from(self.nodes[at]) == frames {
@@ -225,7 +226,7 @@ impl Longest {
         left.or_else(|| self.below(2 * n + 1, base + half, half, from, wanted))
     }
 
-    /// The group with the longest run of all, and how long that is; `None` while a group is unknown.
+    /// The group with the longest run of all, and its length. `None` while a group is unknown.
     pub(crate) fn greatest(&self) -> Option<(u64, u32)> {
         let longest = *self.nodes.get(1).filter(|&&longest| longest != Self::UNKNOWN)?;
         Some((self.first(0, longest.into())?, longest.into()))
@@ -241,7 +242,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The same, frame by frame.
+    /// As [`Runs::first`], frame by frame.
     fn first(words: &[u64], from: u32, wanted: u32) -> Option<Range<u32>> {
         let free = |frame: u32| words[(frame / WORD) as usize] & 1 << (frame % WORD) == 0;
         let end = words.len() as u32 * WORD;
@@ -308,7 +309,7 @@ mod tests {
         let runs = Runs::of(&words);
         assert_eq!((runs.longest(), runs.first(&words, 0, 2)), (1, None));
         assert_eq!(runs.looks.get(), 0, "its longest run is known");
-        // One bit in two is free, and here also its neighbours: 64 * 300 - 2 is taken, 64 * 300 - 1 is not.
+        // Every other frame is free; here some neighbours are too: frame 64 * 300 - 2 is taken, 64 * 300 - 1 is free.
         words[299] = 0x2aaa_aaaa_aaaa_aaaa;
         words[300] = 0;
         let runs = Runs::of(&words);

@@ -1,15 +1,16 @@
-//! The end of the region is cut where nothing uses it.
+//! Cutting the unused end off a region.
 //!
-//! Nothing is moved for that: what lies behind the last used frame goes, but for bitmaps and frames of the table which only
-//! groups need that go with it. The order:
+//! Nothing is moved for it: what lies behind the last used frame is cut off. Bitmaps and frames of the table do not count
+//! as used if only groups need them that are cut off too. The order:
 //!
 //! 1. The frames are taken, as for any use: no other thread gets one, and none is pinned.
-//! 2. Records take them from the region: each says how many frames there are, and changes table and bits of the groups that go.
-//! 3. The records are passed: no replay stores beyond the new end any more.
+//! 2. Records take them out of the region: each sets the number of frames, and changes table and bits of the groups that
+//!    go.
+//! 3. The log passes these records, so that no replay stores beyond the new end.
 //! 4. The file is cut, durably.
 //!
-//! A crash before the last step leaves a file that is longer than the region, which is no defect: the next growth uses it, or
-//! the next cut takes it away.
+//! A crash before the last step leaves a file that is longer than the region, which is no defect: the next growth uses
+//! the rest, or the next cut removes it.
 
 use super::allocator::{Allocator, KEPT_FOR_FREEING};
 use super::bitmap;
@@ -28,7 +29,7 @@ use crate::units::{FRAME_SIZE, FrameNo};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Groups that one record takes away at most.
+/// The most groups that one record takes away.
 const GROUPS_ENDED: u64 = 32;
 
 /// Bitmaps and frames of the table that lie among other frames, and the first group that needs each.
@@ -39,24 +40,24 @@ type Run = (Range<u32>, bool);
 
 /// Frames at the region's end that were free, and are taken.
 struct End {
-    /// The first of them.
+    /// The first of these frames.
     first: u64,
-    /// Ascending.
+    /// Their runs, ascending.
     runs: Vec<Run>,
 }
 
 impl Allocator {
-    /// Cuts off what is free at the region's end, but for `keep` frames of it: how many bytes of the file with blocks.
+    /// Cuts off the free frames at the region's end except for `keep` of them. Returns how many bytes with blocks went.
     ///
     /// # Durability
-    /// Everything appended before is durable if anything was cut off, and so is the new length.
+    /// If anything was cut off, everything appended before is durable, and so is the new length.
     pub(super) fn cut_end(&self, keep: u64) -> Result<u64> {
         let region = self.log.region();
         let _one_at_a_time = self.growing.lock();
         let old = self.shape();
         let end = match self.take_end(old, keep) {
             Ok(end) => end,
-            // What cannot be read there stays as it is.
+            // If something there cannot be read, the end stays as it is.
             Err(Error::Corrupt { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -74,7 +75,7 @@ impl Allocator {
         let bytes = file_bytes(self.shape().frames);
         if bytes < region.len_bytes() {
             if !self.log.rules().broken(Rule::CutEarly) {
-                // A look at one moment may still show the bitmaps that went.
+                // A snapshot may still show bitmaps that were cut off.
                 self.log.give_up_snapshot();
                 self.log.checkpoint()?;
             }
@@ -83,7 +84,7 @@ impl Allocator {
         Ok(given)
     }
 
-    /// Cuts off what is free at the end beyond what is kept, if it is as much.
+    /// Cuts off the free end beyond the limit that is kept, if at least as much is free there.
     pub(super) fn cut_surplus(&self) -> Result {
         let region = self.log.region();
         if !region.has_blocks() || !region.admits_stores() {
@@ -104,7 +105,7 @@ impl Allocator {
         self.cut_end(kept).map(drop)
     }
 
-    /// Takes the free frames at the end, if there are any beyond those that are kept.
+    /// Takes the free frames at the end, if there are more than are kept.
     fn take_end(&self, old: Shape, keep: u64) -> Result<Option<(End, Needed)>> {
         let needed = self.needed(old)?;
         self.load(needed.keys().copied())?;
@@ -118,7 +119,7 @@ impl Allocator {
             groups.take_end(old, first)
         };
         let claimed = self.claim_end(&taken);
-        // One that is used, whatever the bitmap says of it, ends all that may go.
+        // Only frames behind the last used one may go, even if the bitmap calls that one free.
         if claimed > taken.first {
             let together = u64::from(self.log.region().frames_together());
             let first = (claimed + 1).next_multiple_of(together) - 1;
@@ -132,7 +133,7 @@ impl Allocator {
         Ok((taken.first < old.frames).then_some((taken, needed)))
     }
 
-    /// Which bitmaps and frames of the table may go with the groups that need them.
+    /// The bitmaps and frames of the table that may go together with the groups that need them.
     fn needed(&self, old: Shape) -> Result<Needed> {
         let (log, mut needed) = (&*self.log, Needed::new());
         for group in 2..(old.groups() + 1).min(GROUPS_MAX) {
@@ -144,7 +145,7 @@ impl Allocator {
         Ok(needed)
     }
 
-    /// Claims the frames, last first: the first one behind which all are claimed.
+    /// Claims the frames, last first. Returns the first frame from which on all are claimed.
     fn claim_end(&self, end: &End) -> u64 {
         for (run, hole) in end.runs.iter().rev() {
             for frame in run.clone().rev().map(FrameNo) {
@@ -160,7 +161,7 @@ impl Allocator {
         end.first
     }
 
-    /// As [`claim::claim`]; the next call that wants the frame is told what is wrong with it.
+    /// As [`claim::claim`], without its error: the next call that wants the frame gets that.
     fn claim_free(&self, frame: FrameNo) -> bool {
         let claimed = claim::claim(&self.log, frame);
         if let Ok(false) = claimed {
@@ -184,7 +185,7 @@ impl Allocator {
         }
     }
 
-    /// Takes what lies beyond `first` from the region.
+    /// Takes the frames from `first` on out of the region.
     fn leave(&self, old: Shape, first: u64, needed: &Needed) -> Result {
         let mut now = old;
         while now.frames > first {
@@ -217,7 +218,7 @@ impl Allocator {
             self.frames.store(next.frames, Ordering::Release);
             groups.cut(next);
         }
-        // They are used for nothing when they are part of the region again.
+        // They have no use when they become part of the region again.
         (next.frames..now.frames).for_each(|frame| _ = self.log.uses().free(FrameNo(frame as u32)));
         let inside = gone.into_iter().filter(|frame| u64::from(frame.0) < next.frames);
         self.quarantine(sequence, inside.collect());
@@ -226,7 +227,7 @@ impl Allocator {
 }
 
 impl Groups {
-    /// Where the region can end, if that is before it ends now.
+    /// Where the region can end, if that is before its present end.
     fn new_end(
         &mut self,
         log: &Log,
@@ -238,13 +239,13 @@ impl Groups {
         let Some((group, used)) = self.used_end(log, old, needed)? else { return Ok(None) };
         let least = u64::from(initial_frames(old.log_frames)).max(used);
         let aligned = |end: u64| (end + 1).next_multiple_of(u64::from(together)) - 1;
-        // Rather fewer are kept than a group that is empty.
+        // An empty group is not kept for them: rather fewer frames are kept.
         let kept = (used + keep.max(KEPT_FOR_FREEING)).min((group + 1) * GROUP_FRAMES).max(least);
         let mut ends = [aligned(kept), aligned(least)].into_iter();
         Ok(ends.find(|&end| end < old.frames && is_end(old, end, needed)))
     }
 
-    /// The last group that is not empty, and the end of what is used in it.
+    /// The last group that is not empty, and the end of its used frames.
     fn used_end(&mut self, log: &Log, old: Shape, needed: &Needed) -> Result<Option<(u64, u64)>> {
         for group in (0..old.groups()).rev() {
             let first = group * GROUP_FRAMES;
@@ -260,7 +261,7 @@ impl Groups {
                 .collect();
             let stays =
                 |frame: &u32, with: u64| needed.get(&FrameNo(*frame)).is_none_or(|need| *need <= with);
-            // A group goes as a whole if only others that go need what lies in it.
+            // A whole group goes if only groups that go need what lies in it.
             if used.iter().cloned().flatten().all(|frame| !stays(&frame, group)) {
                 continue;
             }
@@ -291,7 +292,7 @@ impl Groups {
     }
 }
 
-/// Whether a region can end there: nothing lies behind that a group needs which stays, or the one behind those.
+/// Whether a region can end there: behind it lies nothing that a remaining group needs, or the group behind these.
 fn is_end(old: Shape, end: u64, needed: &Needed) -> bool {
     let groups = Shape { frames: end, ..old }.groups();
     needed.range(FrameNo(end as u32)..).all(|(_, need)| *need > groups)
@@ -309,7 +310,7 @@ fn without(run: Range<u32>, holes: &Holes) -> Vec<Range<u32>> {
     parts
 }
 
-/// The parts of runs before a frame, and those behind.
+/// The parts of runs before a frame, and those from it on.
 fn split(runs: &[Run], at: u64) -> (Vec<Run>, Vec<Run>) {
     let at = u32::try_from(at).unwrap_or(u32::MAX);
     let part = |of: Range<u32>| {

@@ -1,7 +1,8 @@
 //! Freeing in bounded steps: truncate, punch, drop, and frames that were busy.
 //!
-//! A step is one record, or two for a punch. Leaf words go together with either the bits of their frames, or with
-//! entries of the busy table that keep the bits: no crash leaks a frame or leaves it with two owners.
+//! A step is one record, or two for a punch. One record clears the words of leaves, and either clears the bits of their
+//! frames or enters the frames into the busy table, where their bits stay set. So no crash leaks a frame or leaves it
+//! with two owners.
 
 use super::bitmap;
 use super::busy::BusyTable;
@@ -22,12 +23,12 @@ use std::ops::Range;
 
 /// Most pages a step takes: a full leaf, whose words need not be cleared one by one.
 const STEP_MAX: usize = 512;
-/// What a page may cost: its bit or table entry, its word or that of its highest freed node, the bits of three nodes.
+/// Most entries for a page: its bit or table entry, its word or that of its highest freed node, the bits of three nodes.
 const ENTRIES_PER_PAGE: usize = 5;
-/// Frames that a page may free: its own, and three nodes.
+/// Most frames that a page frees: its own and three nodes.
 const FRAMES_PER_PAGE: usize = 4;
 
-/// What became of a page that was cut off.
+/// What is to become of a page that is cut off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// Its frame is not pinned.
@@ -43,7 +44,7 @@ pub type Orphan = (ObjectSlot, u64);
 pub type AskFate<'a> = &'a mut dyn FnMut(PageIndex, FrameNo) -> Fate;
 
 impl Ledger {
-    /// Frees pages that `begin_truncate` cut off; true when none is left.
+    /// Frees pages that `begin_truncate` cut off. Returns true if none is left.
     ///
     /// # Durability
     /// One record, appended; a crash repeats at most this step.
@@ -59,7 +60,7 @@ impl Ledger {
         }
     }
 
-    /// Frees pages of an object that is unlinked and closed; the last step frees its record: true.
+    /// Frees pages of an object that is unlinked and closed. The last step frees its record and returns true.
     ///
     /// # Durability
     /// One record, appended; a crash repeats at most this step.
@@ -75,11 +76,11 @@ impl Ledger {
         })
     }
 
-    /// Makes holes of the pages in `pages`; true when none of them is mapped any more. The pages are cut off, and
-    /// their frames in the busy table, before `fate` is asked.
+    /// Makes holes of the pages in `pages`. Returns true if none of them is mapped any more. Before `fate` is asked, the
+    /// pages are cut off and their frames are in the busy table.
     ///
     /// # Durability
-    /// Two records, appended; after a crash in between `busy_frames` names the frames.
+    /// Two records, appended. After a crash between them `busy_frames` lists the frames.
     pub fn punch_step(&self, slot: ObjectSlot, pages: Range<PageIndex>, fate: AskFate<'_>) -> Result<bool> {
         let _object = self.object(slot);
         let head = self.head(slot)?;
@@ -105,9 +106,9 @@ impl Ledger {
         pages.max(room / (ENTRIES_PER_PAGE + FRAMES_PER_PAGE)).min(STEP_MAX)
     }
 
-    /// Makes holes of the first mapped pages in `pages`; `last` joins the record that leaves none, and may free a frame.
+    /// Makes holes of the first mapped pages in `pages`. `last` joins the record that leaves none, and may free a frame.
     ///
-    /// Where there is no frame to note pinned pages in, the idle ones go alone: they make room for that note.
+    /// If there is no frame for noting the pinned pages, only the idle ones are freed: they make room for that note.
     fn free_step(
         &self,
         slot: ObjectSlot,
@@ -117,22 +118,22 @@ impl Ledger {
     ) -> Result<bool> {
         let shape = self.shape();
         let map = map_at(&self.head(slot)?);
-        // Held while the fates are asked: a last put meanwhile finds its frame in the table.
+        // Held while the fates are asked: the last unpin of a frame meanwhile finds it in the table.
         let mut table = self.busy.lock();
         let table = table.load(&*self.log, shape)?;
         let mut skipped = false;
         loop {
-            // The object's lock keeps its map as it is, so plain reads of the log's view are consistent here.
+            // The object's lock keeps its map as it is, so plain reads through the log are consistent here.
             let (found, cleared) = map.cut(&*self.log, shape, pages.clone(), self.step())?;
             if found.is_empty() && skipped {
                 return Err(Error::NoSpace { why: "no frame to note the pinned pages in".into() });
             }
-            // A frame that is known to be something else is not this object's to free.
+            // A frame that is known to have another use is not freed for this object.
             found.iter().try_for_each(|&(_, frame)| self.log.uses().page(frame))?;
             let all = found.len() < self.step() && !skipped;
             self.allocator
                 .load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
-            // Before the fates are asked: nothing but a failing log may come between them and their record.
+            // Before the fates are asked: between them and their record only the log may fail.
             let mut spare = self.spares_to_free(table.lacks(found.len()))?;
             let behind = found.last().map_or(pages.end, |&(page, _)| page.0 + 1);
             let rules = self.log.rules();
@@ -200,7 +201,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Frees busy frames whose last pin is gone; those that are not in the busy table are left alone.
+    /// Frees busy frames whose last pin is gone. Frames that are not in the busy table are left alone.
     ///
     /// # Durability
     /// Appended.
@@ -230,14 +231,15 @@ impl Structures {
         Ok(self.busy.lock().load(&*self.log, self.shape())?.frames())
     }
 
-    /// As [`Self::busy_frames`], as far as the table can be read, and what is wrong with the rest.
+    /// As [`Self::busy_frames`], as far as the table can be read, and the errors of the rest.
     pub fn busy_found(&self) -> Result<(Vec<FrameNo>, Vec<Error>)> {
         let mut table = self.busy.lock();
         let table = table.load(&*self.log, self.shape())?;
         Ok((table.frames(), table.take_damage()))
     }
 
-    /// Objects with work to finish, the newest first: `drop_step` those that are unlinked, `truncate_step` the others.
+    /// Objects with unfinished work, the newest first. Those that are unlinked need `drop_step`, the others
+    /// `truncate_step`.
     pub fn orphans(&self) -> Result<Vec<ObjectSlot>> {
         self.read(|log, shape| {
             let mut found = Vec::new();
@@ -245,7 +247,7 @@ impl Structures {
         })
     }
 
-    /// As [`Self::orphans`], with the objects' numbers, as far as the list can be read, and what is wrong with the rest.
+    /// As [`Self::orphans`], with the objects' numbers, as far as the list can be read, and the error of the rest.
     pub fn orphans_found(&self) -> Result<(Vec<Orphan>, Option<Error>)> {
         self.read(|log, shape| {
             let mut found = Vec::new();
@@ -256,22 +258,22 @@ impl Structures {
         })
     }
 
-    /// The number of the object in a slot, and whether it has lost its name; `None` for a free slot, and for one that is
-    /// none any more.
+    /// The number of the object in a slot, and whether it has lost its name. `None` for a free slot, and for one whose
+    /// frame was given back.
     pub fn resident(&self, slot: ObjectSlot) -> Result<Option<(u64, bool)>> {
         if self.given_back.has(slot) {
             return Ok(None);
         }
         match self.read(|log, _| Head::read(log, slot)) {
             Ok(head) => Ok(head.kind().map(|_| (head.id(), head.unlinked()))),
-            // It was given back meanwhile, which is said before it is used for anything else.
+            // The frame was given back meanwhile, which is noted before it gets another use.
             Err(Error::Corrupt { .. }) if self.given_back.has(slot) => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-/// What joins the last record of a walk over an object's pages; a frame that it frees.
+/// What joins the last record of a walk over an object's pages. Returns a frame that it frees.
 trait Last: FnOnce(&mut Txn<'_>, Shape, &mut Head) -> Result<Option<FrameNo>> {}
 impl<F: FnOnce(&mut Txn<'_>, Shape, &mut Head) -> Result<Option<FrameNo>>> Last for F {}
 type NoLast = fn(&mut Txn<'_>, Shape, &mut Head) -> Result<Option<FrameNo>>;
@@ -286,7 +288,7 @@ struct Cut {
     new: Vec<FrameNo>,
 }
 
-/// The pages of `found` that are pinned, and the others.
+/// Splits `found` into pages that are pinned and the others.
 fn part(found: Found, mut pinned: impl FnMut(PageIndex, FrameNo) -> bool) -> (Found, Found) {
     found.into_iter().partition(|&(page, frame)| pinned(page, frame))
 }

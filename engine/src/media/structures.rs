@@ -1,8 +1,8 @@
-//! The structures of an open region, as they are: what is asked of them changes none.
+//! The structures of an open region, for reading: no call here changes them.
 //!
-//! Locks, each taken before those below: the directory (names change), an object's (its map changes), the busy
-//! table, the allocator's, the append lock of the log, the seqlock. Readers take none: a walk that met
-//! a change is made again, since it may have followed a node that was freed and holds other data by now.
+//! Locks, in the order in which they are taken: the directory's (for changes of names), an object's (for changes of its
+//! map), the busy table's, the allocator's, the append lock of the log, the seqlock. Readers take none: a walk that met a
+//! change is made again, since it may have followed a node that was freed and holds other data by now.
 
 use super::allocator::Allocator;
 use super::busy::BusyTable;
@@ -17,9 +17,9 @@ use crate::sync::{Mutex, MutexGuard, Seqlock, thread};
 use crate::units::FrameNo;
 use std::sync::Arc;
 
-/// Locks that objects share by slot.
+/// The number of locks of objects. Objects share them by their slots.
 pub(super) const OBJECT_LOCKS: u64 = 64;
-/// How often a listing of names gives way to threads that wait to change one, each time before it takes the lock.
+/// How often a listing of names gives way to threads that wait to change names, each time before it takes the lock.
 const PATIENCE: u32 = 64;
 
 /// The structures of an open region. Only their [`Ledger`](super::Ledger) changes them.
@@ -28,17 +28,17 @@ pub struct Structures {
     pub(super) allocator: Allocator,
     pub(super) busy: Mutex<BusyTable>,
     pub(super) seqlock: Arc<Seqlock>,
-    /// Held by the thread that checks.
+    /// Held by a running check.
     checking: Mutex<()>,
     directory: Mutex<()>,
-    /// Threads that wait for it to change names.
+    /// The number of threads that wait for the lock to change names.
     changers: AtomicU32,
     objects: Vec<Mutex<()>>,
     pub(super) given_back: GivenBack,
 }
 
 impl Structures {
-    /// The structures as `log` shows them; reads one word.
+    /// The structures as `log` shows them. Reads one word.
     pub(super) fn new(log: Arc<Log>) -> Result<Self> {
         let seqlock = Arc::<Seqlock>::default();
         Ok(Self {
@@ -54,24 +54,24 @@ impl Structures {
         })
     }
 
-    /// The log that changes them.
+    /// The log that changes the structures.
     #[must_use]
     pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
 
-    /// Gives back frames of `allocate`. Those that were linked meanwhile stay allocated.
+    /// Gives back frames from `allocate`. Frames that were linked meanwhile stay allocated.
     pub fn release(&self, frames: &[FrameNo]) -> Result {
         self.allocator.release(frames)
     }
 
-    /// Gives back frames of `allocate` that were not linked and that are pinned, when the last pin is gone.
+    /// Gives back frames from `allocate` that were not linked and are pinned, when their last pins have gone.
     pub fn release_when_unpinned(&self, frames: impl IntoIterator<Item = FrameNo>) {
         self.allocator.release_when_unpinned(frames);
     }
 
-    /// What is out of use in this opening: frames that the bitmap calls free and that were found in use, and groups of frames
-    /// whose bitmap does not match its seal. Each with its byte offset and the reason.
+    /// What is out of use in this opening: frames that the bitmap calls free and that were found in use, and groups whose
+    /// bitmap does not match its seal. Each comes with its byte offset and the reason.
     pub fn frames_aside(&self) -> Vec<(u64, String)> {
         self.allocator.set_aside()
     }
@@ -81,17 +81,17 @@ impl Structures {
         self.allocator.made_anew.lock().clone()
     }
 
-    /// Frames that are free or will be when the log's tail moves. Loads the whole bitmap.
+    /// The number of frames that are free, or will be when the log's tail moves. Loads the whole bitmap.
     pub fn free_frames(&self) -> Result<u64> {
         self.allocator.free_frames()
     }
 
-    /// How many frames a caller that wants `wanted` can have at most; once that many are found, no more are counted.
+    /// The most frames that a caller can have that wants `wanted`. The count stops when that many are found.
     pub fn most_frames(&self, wanted: u64) -> Result<u64> {
         self.allocator.most_frames(wanted)
     }
 
-    /// What the first change of an opening begins with: all that is in use gets blocks of its own, where it has none.
+    /// The first step of the first change of an opening: all frames in use that have no blocks of their own get some.
     ///
     /// # Errors
     /// `NoSpace`: nothing was changed, and the next change tries again.
@@ -99,7 +99,7 @@ impl Structures {
         self.allocator.prepare()
     }
 
-    /// Whether [`return_surplus`](Self::return_surplus) may have something to do: one load.
+    /// Whether [`return_surplus`](super::Ledger::return_surplus) may have something to do. Costs one load.
     #[must_use]
     pub fn has_surplus(&self) -> bool {
         self.allocator.has_surplus()
@@ -111,8 +111,9 @@ impl Structures {
         self.shape().frames
     }
 
-    /// Walks everything as it was at one moment, and names each defect. Changes go on meanwhile: what they change is
-    /// kept as it was. One that needs the frames that wait for this ends that; then changes wait for a second walk.
+    /// Walks everything as it was at one moment, and names each defect. Changes go on meanwhile, and the old words of
+    /// what they change are kept. If a change needs frames that wait for the check, the check gives up; then changes wait
+    /// for a second walk.
     pub fn check(&self) -> Result<Report> {
         let _one_at_a_time = self.checking.lock();
         let begin = || super::check::begin(&self.log);
@@ -126,7 +127,7 @@ impl Structures {
         super::check::walk(&*self.log, begin()?)
     }
 
-    /// What `look` finds in the log's view at one moment.
+    /// The result of `look` in the log's view at one moment.
     pub(super) fn read<R>(&self, look: impl Fn(&Log, Shape) -> Result<R>) -> Result<R> {
         self.seqlock.read(|| look(&self.log, self.shape()))
     }
@@ -144,8 +145,7 @@ impl Structures {
         names
     }
 
-    /// As [`Self::names`], for a caller that takes the lock again and again: threads that wait for it come first, for a
-    /// while.
+    /// As [`Self::names`], for a caller that takes the lock again and again: for a while, waiting threads go first.
     pub(super) fn names_in_turn(&self) -> MutexGuard<'_, ()> {
         for _ in 0..PATIENCE {
             if self.changers.load(Ordering::Relaxed) == 0 {
@@ -161,7 +161,7 @@ impl Structures {
         self.objects[(slot.0 % OBJECT_LOCKS) as usize].lock()
     }
 
-    /// The object's head, verified.
+    /// The head of the object, verified.
     pub(super) fn head(&self, slot: ObjectSlot) -> Result<Head> {
         self.read(|log, _| Head::live(log, slot))
     }

@@ -1,9 +1,9 @@
-//! What each frame is used for, as far as this opening has met it: four bits a frame, in memory.
+//! What each frame is used for, as far as this opening has met it: four bits for each frame, in memory.
 //!
-//! The medium says it in several places, which may contradict each other where it is damaged or was forged: a free bit of
-//! a frame that holds a page, two words that name one frame, a word of a map that names a node. Bytes of pages lie under
-//! latches, words of structures do not: one frame that is both would change under a reader's guard. So each use is stated
-//! here before the frame is used, and the second one that does not fit is `Corrupt`:
+//! The medium holds this in several places, which may contradict each other if it is damaged or was forged: the bit of a
+//! frame with a page may be free, two words may name one frame, a word of a map may name a node. Bytes of pages are
+//! guarded by latches, words of structures are not: a frame that is both would change under a reader's guard. So each use
+//! is stated here before the frame is used, and a second use that does not fit is `Corrupt`:
 //!
 //! | use | stated by | when |
 //! |---|---|---|
@@ -14,9 +14,9 @@
 //! | page | a link | before the record that maps the frame |
 //! | nothing | the allocator | when the frame may be handed out again |
 //!
-//! A walk that only reads structures states nothing: it may be of a moment that has passed.
+//! A walk that only reads structures states nothing: it may show a moment that has passed.
 //!
-//! What a group is refused for is stated here too: no record changes bits of one that does not match its seal.
+//! Refused groups are stated here too: no record changes bits of a group whose bitmap does not match its seal.
 
 use super::layout::GROUP_FRAMES;
 use crate::error::{Error, Result};
@@ -34,13 +34,13 @@ const BITS: u64 = (1 << WIDTH) - 1;
 /// What a frame is used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Use {
-    /// Nothing that was met.
+    /// Nothing that is known.
     Unmet,
     /// The bytes of a page.
     Page,
-    /// Words: of a map, the directory, the busy table, records.
+    /// Words of a map, of the directory, of the busy table or of records.
     Structure,
-    /// Handed out, and not linked yet.
+    /// Handed out and not linked yet.
     Taken,
     /// A bitmap, or words of the table of groups.
     Groups,
@@ -56,7 +56,7 @@ impl Use {
             _ => Self::Groups,
         }
     }
-    /// In words.
+    /// The use in words.
     const fn name(self) -> &'static str {
         match self {
             Self::Unmet => "nothing",
@@ -70,7 +70,8 @@ impl Use {
 
 type Words = Box<[AtomicU64]>;
 
-/// A group that is left alone: what is wrong at a byte, and why; and how many of its frames lost their owner since.
+/// A group that is left alone: the byte offset of what is wrong, the reason, and how many of its frames lost their owner
+/// since.
 struct Refused {
     at: u64,
     why: String,
@@ -79,25 +80,25 @@ struct Refused {
 
 /// Uses of a region's frames.
 pub(crate) struct Uses {
-    /// One for each group; made when a frame of it is met.
+    /// Uses by group. They are made when a frame of the group is met.
     groups: Box<[OnceLock<Words>]>,
-    /// Groups whose bitmap is not what its seal says.
+    /// Groups whose bitmap does not match its seal.
     refused: RwLock<BTreeMap<u64, Refused>>,
 }
 
 impl Uses {
-    /// Of a region that may have `frames` frames: none was met.
+    /// Uses of a region that may have `frames` frames. None was met yet.
     pub(crate) fn new(frames: u64) -> Self {
         let groups = (0..frames.div_ceil(GROUP_FRAMES)).map(|_| OnceLock::new()).collect();
         Self { groups, refused: RwLock::default() }
     }
 
-    /// States that no record changes bits of `group` in this opening: of what is wrong at a byte, and why.
+    /// Refuses `group`: no record changes bits of it in this opening, because of what is wrong at byte `at`.
     pub(crate) fn refuse_group(&self, group: u64, at: u64, why: String) {
         self.refused.write().entry(group).or_insert(Refused { at, why, let_go: 0 });
     }
 
-    /// The groups of which that was stated: where, and why.
+    /// The refused groups, and why each is refused.
     pub(crate) fn refused_groups(&self) -> Vec<(u64, String)> {
         let told = |refused: &Refused| match refused.let_go {
             0 => (refused.at, refused.why.clone()),
@@ -109,7 +110,7 @@ impl Uses {
         self.refused.read().values().map(told).collect()
     }
 
-    /// Refuses a group of which that was stated.
+    /// An error if the group is refused.
     pub(crate) fn expect_group(&self, group: u64) -> Result {
         match self.refused.read().get(&group) {
             Some(refused) => Err(Error::corrupt("group", refused.at, refused.why.clone())),
@@ -122,7 +123,7 @@ impl Uses {
         !self.refused.read().contains_key(&(u64::from(frame.0) / GROUP_FRAMES))
     }
 
-    /// Of `frames`, which lost their owner, those that may be free. The others lie in groups that are left alone.
+    /// Those of `frames`, which lost their owner, that become free. The others lie in groups that are left alone.
     pub(crate) fn let_go(&self, mut frames: Vec<FrameNo>) -> Vec<FrameNo> {
         if !self.refused.read().is_empty() {
             let mut refused = self.refused.write();
@@ -137,7 +138,7 @@ impl Uses {
         frames
     }
 
-    /// What `frame` was met as.
+    /// The known use of `frame`.
     pub(crate) fn of(&self, frame: FrameNo) -> Use {
         let (group, word, shift) = place(frame);
         let words = self.groups.get(group).and_then(OnceLock::get);
@@ -170,7 +171,7 @@ impl Uses {
         self.state(frame, Use::Taken, &[Use::Unmet])
     }
 
-    /// Refuses a frame that was met as anything but a page.
+    /// An error if the frame has another known use than a page.
     pub(crate) fn expect_page(&self, frame: FrameNo) -> Result {
         match self.of(frame) {
             Use::Page => Ok(()),
@@ -178,7 +179,7 @@ impl Uses {
         }
     }
 
-    /// Refuses a frame that was met as what is no node.
+    /// An error if the frame has a known use in which it cannot be a node.
     pub(crate) fn refuse_as_node(&self, frame: FrameNo) -> Result {
         match self.of(frame) {
             met @ (Use::Page | Use::Groups) => Err(contradiction(frame, met, Use::Structure)),
@@ -186,7 +187,7 @@ impl Uses {
         }
     }
 
-    /// `frame` is used for nothing any more; what it was.
+    /// States that `frame` is used for nothing any more. Returns its former use.
     pub(crate) fn free(&self, frame: FrameNo) -> Use {
         self.change(frame, |_| Some(Use::Unmet))
     }
@@ -196,15 +197,16 @@ impl Uses {
         if fits.contains(&seen) { Ok(()) } else { Err(contradiction(frame, seen, new)) }
     }
 
-    /// Changes what a frame is used for, if `to` says so; what it was.
+    /// Changes the use of a frame to what `to` returns for the present one, if anything. Returns the former use.
     fn change(&self, frame: FrameNo, to: impl Fn(Use) -> Option<Use>) -> Use {
         let (group, word, shift) = place(frame);
         // No frame that is used lies beyond the window; one that a damaged word names is refused by its number.
         let Some(group) = self.groups.get(group) else { return Use::Unmet };
         let words = group.get_or_init(|| (0..GROUP_FRAMES / PER_WORD).map(|_| AtomicU64::new(0)).collect());
-        // ORDERING: Acquire, and AcqRel below: a thread that finds a use has what was done before it was stated behind
-        // it. A use and a pin's count are two words, of which one thread states the first and then looks at the second,
-        // and another one the other way round: the fences in `claim::claim` and `OpenObject::pin_located` order them.
+        // ORDERING: Acquire, and AcqRel below: a thread that finds a use sees all that was done before the use was
+        // stated. A use and a pin's count are two words: one thread changes the first and then reads the second, another
+        // changes the second and then reads the first. The fences in `claim::claim` and `OpenObject::pin_located` order
+        // them.
         let mut seen = words[word].load(Ordering::Acquire);
         loop {
             let old = Use::of(seen >> shift & BITS);

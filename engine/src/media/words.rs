@@ -10,7 +10,7 @@ use crate::units::{FRAME_SIZE, FrameNo};
 /// Words in a frame.
 pub(crate) const WORDS: u64 = layout::WORDS_PER_FRAME;
 
-/// Anything that shows the medium's words, appended records included.
+/// Anything that reads the medium's words, appended records included.
 pub(crate) trait Words {
     /// The word at byte `at` of the region.
     fn word(&self, at: u64) -> Result<u64>;
@@ -25,17 +25,17 @@ pub(crate) trait Words {
         Ok(words)
     }
 
-    /// `frame`, whose words are to be read as a node's: not one that was met as a page.
+    /// Returns `frame`, whose words are to be read as those of a node. An error if it is known as a page.
     fn node(&self, frame: FrameNo) -> Result<FrameNo>;
 
-    /// `frame`, whose words are to be read as a bitmap's or those of the table of groups: not one that was met as anything
-    /// else. It is that from now on.
+    /// Returns `frame`, whose words are to be read as those of a bitmap or of the table of groups, and states this use.
+    /// An error if the frame is known as anything else.
     fn of_groups(&self, frame: FrameNo) -> Result<FrameNo>;
 
-    /// Where the words of the root are.
+    /// Which root counts for each of its lines.
     fn roots(&self) -> &Roots;
 
-    /// What the checks of the words are bound to.
+    /// The salt of the words' checks.
     fn salt(&self) -> Salt {
         self.roots().anchor().salt
     }
@@ -45,14 +45,14 @@ pub(crate) trait Words {
         self.word(self.roots().at(word))
     }
 
-    /// What a sealed word of the root says: the head of a `what`.
+    /// The value of a sealed word of the root, which is the head of a `what`.
     fn head(&self, word: RootWord, what: &'static str) -> Result<u64> {
         let found = self.root(word)?;
         let value = self.salt().place(word.offset()).open(found);
         value.ok_or_else(|| unsealed(what, self.roots().at(word), found))
     }
 
-    /// The hash of a name, by the region's key.
+    /// The hash of a name, with the region's key.
     fn hash(&self, name: &[u8]) -> u64;
 }
 
@@ -111,7 +111,7 @@ impl Words for Snapshot<'_> {
         self.read_run(at, into)
     }
     fn node(&self, frame: FrameNo) -> Result<FrameNo> {
-        // What the frame is used for now says nothing of that moment.
+        // The use of the frame now is not its use at that moment.
         Ok(frame)
     }
     fn of_groups(&self, frame: FrameNo) -> Result<FrameNo> {
@@ -125,7 +125,7 @@ impl Words for Snapshot<'_> {
     }
 }
 
-/// `word` at byte `at`, of a `what`, was not sealed for where it was found.
+/// The error for `word` at byte `at`, in a `what`: it was not sealed for this place or owner.
 pub(crate) fn unsealed(what: &'static str, at: u64, word: u64) -> Error {
     let (frame, place) = (at / FRAME_SIZE as u64, at % FRAME_SIZE as u64 / layout::WORD_SIZE);
     let found = if word == 0 { "zero, as nothing writes it" } else { "of another owner or place, or worn" };
@@ -142,7 +142,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// How many groups the region has; the last may be partial.
+    /// How many groups the region has. The last may be partial.
     pub(crate) const fn groups(self) -> u64 {
         self.frames.div_ceil(layout::GROUP_FRAMES)
     }
@@ -152,7 +152,7 @@ impl Shape {
         layout::is_of_format(frame, self.log_frames)
     }
 
-    /// Whether `frame` exists and may be a structure that is found by a word: an ordinary one, or one that a format makes.
+    /// Whether `frame` exists and may be a structure that a word names: an ordinary frame, or one that a format makes.
     pub(crate) const fn found(self, frame: FrameNo) -> bool {
         let made = frame.0 >= layout::GROUP_ROOT_FRAME.0 && frame.0 <= layout::DIRECTORY_FRAME.0;
         made || self.ordinary(frame)
@@ -163,7 +163,7 @@ impl Shape {
         (frame.0 as u64) < self.frames && !self.fixed(frame)
     }
 
-    /// The bits of the `word`-th word of all bitmaps that belong to fixed frames, and those beyond the region's end.
+    /// For the `word`-th word of all bitmaps: the bits of fixed frames, and the bits beyond the region's end.
     pub(crate) fn outside(self, word: u64) -> (u64, u64) {
         let first = word * 64;
         let fixed = layout::bits_of_format(self.log_frames, word);
@@ -175,7 +175,7 @@ impl Shape {
         (fixed, beyond)
     }
 
-    /// `value`, read at `at` as part of a `what`, as an ordinary frame.
+    /// `value`, which was read at `at` in a `what`, as an ordinary frame.
     pub(crate) fn frame(self, value: u64, what: &'static str, at: u64) -> Result<FrameNo> {
         match u32::try_from(value).map(FrameNo) {
             Ok(frame) if self.ordinary(frame) => Ok(frame),

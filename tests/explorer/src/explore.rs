@@ -287,8 +287,7 @@ impl<'m> Scene<'m> {
     }
 
     /// Shows the image in which the given number of stores of each cell survived. `image` holds what is durable, before
-    /// the call
-    /// and after it.
+    /// the call and after it.
     pub(crate) fn show<R>(
         &self,
         image: &mut [u8],

@@ -268,8 +268,7 @@ impl Medium {
     }
 
     /// The last store of `cell` that a flush by `thread` reaches: it reaches no store that another CPU still buffers, and
-    /// none
-    /// after that.
+    /// none after that.
     fn reach(&self, thread: u32, cell: u32) -> u64 {
         let history = &self.pending[&cell];
         let foreign = history.iter().find(|s| s.buffered.is_some_and(|t| t != thread));

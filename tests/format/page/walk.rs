@@ -1,4 +1,4 @@
-//! What an image holds, as far as its structures say so.
+//! The content of an image, found by walking its structures.
 
 use super::checks::{self, sum};
 use super::tables::Page;
@@ -16,7 +16,7 @@ pub struct Object {
     pub kind: u64,
     pub birth: u64,
     pub unlinked: bool,
-    /// A repair could not bring back all of it.
+    /// Whether a repair found that a part of it is lost.
     pub damaged: bool,
     /// The first page that an unfinished truncate cuts off.
     pub cut: Option<u64>,
@@ -35,11 +35,11 @@ pub struct Found {
     pub lost: u64,
     /// The slots of objects, by their numbers.
     pub records: BTreeMap<u64, u64>,
-    /// The nodes of maps: whose, the first page, and the level of the node.
+    /// The nodes of maps: for each its object, first page and level.
     pub nodes: BTreeMap<u64, (u64, u64, u64)>,
-    /// What each frame is.
+    /// The use of each frame.
     owners: BTreeMap<u64, String>,
-    /// The slots that were met.
+    /// The slots that were visited.
     slots: BTreeSet<u64>,
 }
 
@@ -72,19 +72,19 @@ impl Found {
         Ok(found)
     }
 
-    /// The frames in use that are no pages, and neither were.
+    /// The frames in use that are no pages and were none before.
     pub fn metadata(&self) -> Vec<u64> {
         let pages = ["a page", "a busy frame"];
         self.owners.iter().filter(|(_, is)| !pages.contains(&is.as_str())).map(|(frame, _)| *frame).collect()
     }
 
-    /// The slots that are free, or whose object has no name any more.
+    /// The slots that are free, or whose object has lost its name.
     pub fn nameless(&self) -> BTreeSet<u64> {
         let named = self.named.values().map(|object| self.records[&object.number]);
         self.slots.difference(&named.collect()).copied().collect()
     }
 
-    /// The frames that are this.
+    /// The frames with this use.
     pub fn frames(&self, what: &str) -> Vec<u64> {
         self.owners.iter().filter(|(_, is)| *is == what).map(|(frame, _)| *frame).collect()
     }
@@ -159,7 +159,7 @@ impl Found {
         Ok(())
     }
 
-    /// The record in a slot; `None`: it is free.
+    /// The record in a slot, or `None` if it is free.
     fn record(&mut self, view: &View<'_>, slot: u64) -> Result<Option<Object>> {
         if !self.slots.insert(slot) {
             return Err(format!("slot {slot} is met twice"));
@@ -277,7 +277,7 @@ impl Found {
         Ok(())
     }
 
-    /// The bitmaps say what has an owner, and the table of groups what the bitmaps say.
+    /// Checks that the bitmaps match the owners of frames, and the table of groups matches the bitmaps.
     fn groups(&mut self, view: &View<'_>) -> Result {
         let page = view.page;
         let (frames, size) = (view.root("frames")?, page.value("group frames")?);
@@ -333,7 +333,7 @@ impl Found {
     }
 }
 
-/// What a word has reserved is zero.
+/// Checks that the reserved parts of a word are zero.
 fn zeros(page: &Page, table: &str, word: u64) -> Result {
     same(table, [page.bits(table, word, "zero flags")?, page.bits(table, word, "zero more")?], [0; 2])
 }

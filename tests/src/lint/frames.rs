@@ -180,8 +180,7 @@ impl Frames {
     }
 
     /// Notes what a record writes into the busy table: the first word of each of its frames names the next one, the other
-    /// words name
-    /// pages.
+    /// words name pages.
     fn note_cuts(&mut self, entries: &[Entry]) {
         let first = |offset: u64| offset % FRAME_SIZE as u64 == 0;
         let words = || {

@@ -1,7 +1,7 @@
 //! Which frames hold object records.
 //!
-//! They are found by what names them: directory, orphans, free slots. Where something of these is damaged all frames
-//! are looked at: one that the sums of a record prove is a frame of records, unless an object has it as a page.
+//! They are found through directory, orphans and free slots. If one of these is damaged, all frames are read: a frame is
+//! one of records if the sums of a record in it prove it, and no object has it as a page.
 
 use super::super::directory::{self, LEVELS, Slot};
 use super::super::layout::FIRST_MOVABLE;
@@ -19,23 +19,23 @@ use std::collections::BTreeSet;
 pub(super) struct Records {
     /// Frames of records that something names.
     pub(super) linked: BTreeSet<FrameNo>,
-    /// Frames that hold records, as these say themselves.
+    /// Frames that nothing names and whose records prove themselves.
     pub(super) scattered: BTreeSet<FrameNo>,
     /// Nodes of the directory.
     pub(super) nodes: Frames,
 }
 
-/// What names records, as far as it can be read.
+/// Slots that are named, as far as the structures can be read.
 struct Links<'w, W> {
     words: &'w W,
     shape: Shape,
     slots: BTreeSet<u64>,
-    /// Of them, those that a name or an orphan should have.
+    /// The slots among them that should hold an object, with a name or as an orphan.
     in_use: BTreeSet<u64>,
     nodes: Frames,
 }
 
-/// Finds them, and reads the heads of those that something names.
+/// Finds the frames, and reads the heads of named ones.
 pub(super) fn find<W: Words>(work: &mut Work<'_, W>) -> Result<Records> {
     let mut links = Links {
         words: work.words,
@@ -64,7 +64,7 @@ pub(super) fn find<W: Words>(work: &mut Work<'_, W>) -> Result<Records> {
     Ok(Records { linked, scattered, nodes })
 }
 
-/// Reads the heads of a frame; a slot that cannot be read becomes a free one.
+/// Reads the heads of a frame. A slot that cannot be read becomes a free one.
 pub(super) fn read<W: Words>(work: &mut Work<'_, W>, frame: FrameNo, in_use: &BTreeSet<u64>) -> Result {
     for slot in u64::from(frame.0) * SLOTS..(u64::from(frame.0) + 1) * SLOTS {
         let head = match Head::read(work.words, ObjectSlot(slot)) {
@@ -142,7 +142,7 @@ impl<W: Words> Links<'_, W> {
     }
 }
 
-/// Looks at all frames for those that hold records and that nothing names.
+/// Searches all frames for those that hold records and that nothing names.
 fn scan<W: Words>(work: &Work<'_, W>, linked: &BTreeSet<FrameNo>) -> Result<BTreeSet<FrameNo>> {
     let (shape, mut found) = (work.space.shape, BTreeSet::new());
     for frame in u64::from(FIRST_MOVABLE.0)..shape.frames {
@@ -157,8 +157,8 @@ fn scan<W: Words>(work: &Work<'_, W>, linked: &BTreeSet<FrameNo>) -> Result<BTre
     Ok(found)
 }
 
-/// The highest number of an object in a frame that records prove to be one of theirs. One in use is enough, by its two sums: a
-/// frame of free slots alone may have been given back.
+/// The highest number of an object in a frame that is proven to hold records. One record in use is enough, by its two
+/// sums. Free slots prove nothing, since a frame of free slots may have been given back.
 fn proven(salt: Salt, frame: FrameNo, words: &[u64; WORDS as usize]) -> Option<u64> {
     let states = record::look(salt, frame, words);
     let numbers = states.iter().filter_map(|state| match state {
@@ -179,7 +179,7 @@ pub(super) fn highest_number(region: &Region, salt: Salt) -> Result<u64> {
     Ok(highest)
 }
 
-/// What was read; nothing where it is damaged.
+/// What was read, or `None` if it is damaged.
 pub(super) fn readable<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(value) => Ok(Some(value)),

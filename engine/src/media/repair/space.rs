@@ -1,5 +1,5 @@
-//! Who owns a frame, and which one may be taken for what is made anew: none that anything owns, that held a structure which
-//! goes, or that a bitmap which is sound calls allocated.
+//! The owner of each frame, and the frames that may be taken for new structures. Not taken are frames that have an owner,
+//! that held a structure that is dropped, or that are allocated by a sound bitmap.
 
 use super::super::bitmap::GROUP_WORDS;
 use super::super::layout::{FIRST_MOVABLE, file_bytes};
@@ -17,13 +17,13 @@ pub(super) type Bits = Box<[u64; WORDS as usize]>;
 pub(super) struct Space {
     pub(super) shape: Shape,
     pub(super) owned: Owned,
-    /// Frames of structures that go.
+    /// Frames of structures that are dropped.
     pub(super) former: Frames,
-    /// Bitmaps that are what their seals say, by group.
+    /// Bitmaps that match their seals, by group.
     pub(super) sound: BTreeMap<u64, Bits>,
-    /// Bytes that the region may have.
+    /// Most bytes that the region may have.
     room: u64,
-    /// Frames below are not to be had: of sound groups, and of any.
+    /// Below these no frame is left to take: by sound bitmaps, and in groups without one.
     sound_from: u64,
     any_from: u64,
 }
@@ -36,16 +36,16 @@ impl Space {
         Self { shape, owned, former, sound, room, sound_from: first, any_from: first }
     }
 
-    /// Whether a bitmap that is sound calls the frame allocated; `None` where none is.
+    /// Whether the frame is allocated, by a sound bitmap. `None` if its group has no sound one.
     pub(super) fn allocated(&self, frame: u64) -> Option<bool> {
         let bits = self.sound.get(&(frame / 64 / GROUP_WORDS))?;
         Some(bits[(frame / 64 % GROUP_WORDS) as usize] >> (frame % 64) & 1 == 1)
     }
 
-    /// A frame that nothing uses: it has an owner from now on.
+    /// Takes an unused frame: it has an owner from now on.
     ///
     /// # Errors
-    /// `NoSpace` when there is none and the region cannot grow.
+    /// `NoSpace` if there is none and the region cannot grow.
     pub(super) fn take(&mut self) -> Result<FrameNo> {
         let known = (self.sound_from..self.shape.frames).find(|&frame| self.is_free(frame, true));
         self.sound_from = known.map_or(self.shape.frames, |frame| frame + 1);

@@ -1,4 +1,4 @@
-//! Groups: bitmaps and their tallies, growth from one to the next, and groups that are left alone.
+//! Groups: bitmaps and their tallies, growth into the next group, and groups that are set aside.
 
 use super::*;
 use crate::media::allocator::KEPT_FOR_FREEING;
@@ -14,7 +14,7 @@ fn entry(ledger: &Ledger, group: u64) -> Entry {
     find(&**ledger.log(), ledger.shape(), group).unwrap()
 }
 
-/// What the bitmaps say is what their tallies say, and the group behind the last has one.
+/// Checks that each bitmap matches its tally, and that the group after the last has a bitmap.
 fn assert_tallies(ledger: &Ledger) {
     let (log, shape) = (&**ledger.log(), ledger.shape());
     let mut frames = BTreeSet::new();
@@ -127,7 +127,7 @@ fn a_group_that_differs_from_its_seal_gives_and_takes_nothing_and_no_other_call_
     assert!(ledger.map_range(high, PageIndex(0), 1_000).unwrap().iter().all(Option::is_some));
     ledger.unlink(b"high").unwrap();
     finish(|| ledger.drop_step(high, &mut all_free));
-    // The rest goes on.
+    // Other groups work as before.
     ledger.release(&frames).unwrap();
     ledger.unlink(b"low").unwrap();
     finish(|| ledger.drop_step(low, &mut all_free));
@@ -290,7 +290,7 @@ fn every_group_has_a_bitmap_before_it_begins_and_every_table_a_frame() {
     let ledger = fresh_with(file_bytes((GROUPS + 10) * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
     let mut grown = 0;
     while ledger.shape().groups() < GROUPS {
-        // Now and then to the last frame: then a new one has to do for the bitmap.
+        // Now and then to the last frame: then the bitmap needs a frame of the new group.
         let part = [9 * GROUP_FRAMES, GROUP_FRAMES / 3][grown % 2];
         ledger.allocate(part as usize, None).unwrap();
         grown += 1;
@@ -346,7 +346,7 @@ fn structures_lie_together_in_blocks_that_structures_have_broken() {
     assert!(blocks.len() <= 3, "{blocks:?}");
     let again = ledger.spares(8, 0).unwrap();
     assert!(again.iter().all(|frame| blocks.contains(&(frame.0 / 512))), "{again:?} {blocks:?}");
-    // One that is given back is the next one.
+    // A node that is given back is the next to be taken.
     ledger.release(&nodes[3..4]).unwrap();
     assert_eq!(ledger.spares(1, 0).unwrap(), nodes[3..4]);
 }
@@ -354,7 +354,7 @@ fn structures_lie_together_in_blocks_that_structures_have_broken() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whatever is linked and freed, in whatever records: each tally is that of its bitmap, in the log's view and at home.
+    /// Whatever is linked and freed, in whatever records: each tally matches its bitmap, both through the log and at home.
     #[test]
     fn tallies_are_those_of_their_bitmaps(steps in prop::collection::vec((0u8..6, 0u64..6, 1u64..700), 1..25)) {
         let ledger = fresh_with(file_bytes(3_000), 4);

@@ -12,7 +12,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// Runs `write` some times while `read` runs again and again in two threads.
+/// Runs `write` several times while two threads run `read` again and again.
 fn race(mut write: impl FnMut(u32), read: impl Fn() + Sync) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -23,7 +23,7 @@ fn race(mut write: impl FnMut(u32), read: impl Fn() + Sync) {
                 }
             });
         }
-        // Readers end with the writer however it ends: a failure must not hang.
+        // Readers end when the writer ends, even if it fails: a failure must not hang.
         let _end = End(&done);
         for i in 0..400 {
             write(i);

@@ -4,7 +4,7 @@ use super::*;
 use crate::media::allocator::KEPT_FOR_FREEING;
 use crate::media::layout::{GROUP_FRAMES, TABLE_GROUPS, file_bytes, initial_frames};
 
-/// As long as a fresh one, and a few frames that are kept.
+/// Checks that the region is as long as a fresh one and a few kept frames.
 fn assert_short(ledger: &Ledger) {
     let frames = ledger.frames();
     assert!(frames < u64::from(initial_frames(LOG_FRAMES_DEFAULT)) + 600, "{frames} frames");
@@ -53,7 +53,7 @@ fn what_is_in_use_ends_the_cut_and_keeps_its_bytes() {
     pages.iter().for_each(|&(page, frame)| memory.store(frame.offset(), page.0 + 1).unwrap());
     emptied(&ledger, b"first", first);
     emptied(&ledger, b"behind", behind);
-    // Taken and linked to nothing yet.
+    // This frame is taken and not linked yet.
     let taken = ledger.allocate(1, pages.last().map(|&(_, frame)| frame)).unwrap()[0];
     ledger.compact().unwrap();
     let last = pages.iter().map(|&(_, frame)| frame).max().unwrap().max(taken);

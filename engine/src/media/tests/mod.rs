@@ -1,4 +1,4 @@
-//! What the structures promise, through the ledger's door.
+//! What the structures promise, tested through the ledger.
 
 mod basics;
 mod bitmaps;
@@ -47,14 +47,14 @@ fn fresh() -> Ledger {
     fresh_with(64 << 20, LOG_FRAMES_DEFAULT)
 }
 
-/// The bytes as they are now: what a process leaves when it dies.
+/// The bytes as they are now, which a process leaves when it dies.
 fn image(log: &Log) -> Vec<u8> {
     let mut bytes = vec![0; log.region().len_bytes() as usize];
     log.region().memory().read(0, &mut bytes).unwrap();
     bytes
 }
 
-/// The ledger after its process died; everything it knew only in memory is gone.
+/// The ledger after its process died: everything that was only in memory is gone.
 fn reopened(ledger: Ledger) -> Ledger {
     let max = ledger.log().region().window_bytes();
     ledger_of(region(image(ledger.log()), 1, max), Rules::default()).unwrap()
@@ -73,7 +73,7 @@ fn fill(ledger: &Ledger, slot: ObjectSlot, pages: impl Iterator<Item = u64>) -> 
     pairs
 }
 
-/// Everything holds together.
+/// Checks that the region has no defect.
 fn assert_sound(ledger: &Ledger) -> check::Counts {
     let report = ledger.check().unwrap();
     assert!(report.is_clean(), "{report:#?}");

@@ -26,7 +26,7 @@ enum Op {
         first: u64,
         n: u64,
     },
-    /// Steps of the oldest orphan.
+    /// A step for the oldest orphan.
     Orphan {
         steps: u8,
     },
@@ -67,11 +67,11 @@ struct Model {
     named: BTreeMap<Vec<u8>, Object>,
     unlinked: Vec<Object>,
     busy: BTreeSet<FrameNo>,
-    /// Freed, and by which record at the earliest.
+    /// Freed frames, and for each the earliest record that can have freed it.
     freed: BTreeMap<FrameNo, Sequence>,
 }
 
-/// Few names, so that they meet; some share a bucket.
+/// Few names, so that steps use the same ones. Some share a bucket.
 fn name(n: u8) -> Vec<u8> {
     match n % 24 {
         0 => vec![b'n'; 255],
@@ -89,7 +89,7 @@ impl Model {
         self.ledger.as_ref().unwrap()
     }
 
-    /// The frames of pages that are cut off: busy, or free once the record is passed that followed this one.
+    /// Notes the frames of pages that are cut off. They are busy, or free once the record after the given one is passed.
     fn cut_off(&mut self, frames: impl IntoIterator<Item = (FrameNo, Sequence)>) {
         for (frame, asked) in frames {
             match fate(frame) {
@@ -205,7 +205,7 @@ impl Model {
         self.named.insert(name.to_vec(), object);
     }
 
-    /// One step of truncate or drop; whether it was the last.
+    /// One step of truncate or drop. Returns whether it was the last.
     fn step(&mut self, object: &mut Object, dropping: bool) -> bool {
         let mut cut = Vec::new();
         let ledger = self.ledger();
@@ -225,7 +225,7 @@ impl Model {
             assert_eq!(object.pages.remove(page), Some(*frame));
         }
         let left = object.pages.range(first..).next().is_some();
-        // A step that was full does not know that it was the last; the next one finds nothing.
+        // A full step does not know that it was the last; the next one finds nothing.
         assert!(if done { !left } else { left || !cut.is_empty() }, "page left or not");
         if done {
             object.cut = None;

@@ -1,4 +1,4 @@
-//! Names: their edges, many of them, and what rename replaces.
+//! Names: shortest and longest ones, many of them, and what rename replaces.
 
 use super::*;
 use crate::media::directory;
@@ -31,8 +31,8 @@ fn names_of_1_and_255_bytes_and_of_any_byte_but_nul_work_and_others_are_refused(
     assert_sound(&ledger);
 }
 
-/// Frames of free slots that stay when objects go in the order in which they were made: 64 slots, and those of the frame
-/// that may not go yet.
+/// Frames of free slots that stay when objects go in the order in which they were made: those of the 64 kept slots, and
+/// the frame that may not go yet.
 const SLOT_FRAMES_KEPT: u64 = 9;
 
 #[test]
@@ -79,7 +79,7 @@ fn a_list_holds_the_lock_of_name_changes_for_a_portion_at_a_time() {
 
 #[test]
 fn names_with_equal_hashes_share_a_bucket_of_any_length() {
-    // Forced by a directory without spare frames: chains grow where they cannot be spread.
+    // The directory has no spare frames, so chains cannot be spread and grow.
     let ledger =
         fresh_with(layout::file_bytes(layout::initial_frames(LOG_FRAMES_DEFAULT).into()), LOG_FRAMES_DEFAULT);
     let numbers = (0u32..).map(|i| i.to_string().into_bytes());
@@ -177,7 +177,7 @@ fn the_directory_takes_no_more_names_of_one_place_than_it_reads_back() {
     finish(|| ledger.drop_step(slot, &mut all_free));
     create(&ledger, &gone);
     assert_sound(&ledger);
-    // Where there are frames again, one record spreads them all.
+    // As soon as there are frames again, one record spreads them all.
     ledger.release(&hog).unwrap();
     let longest_name =
         (0..).map(|i| format!("{i:0255}").into_bytes()).find(|name| place(name) == place(&first));
@@ -185,7 +185,7 @@ fn the_directory_takes_no_more_names_of_one_place_than_it_reads_back() {
     assert_sound(&ledger);
 }
 
-/// A ledger in which names of one length have one hash, as if they were made with the key in hand.
+/// A ledger in which names of the same length have the same hash, as if they were made with the key.
 fn colliding(rules: Rules) -> Ledger {
     let region = region(Vec::new(), 1, 64 << 20);
     format(&region, LOG_FRAMES_DEFAULT).unwrap();
