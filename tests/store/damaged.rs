@@ -41,17 +41,19 @@ impl Region {
 }
 
 /// The offset of an object's record.
-fn record(image: &[u8], name: &str) -> usize {
-    // Only the record has both the hash of the name and the name.
+pub(crate) fn record(image: &[u8], name: &str) -> usize {
+    // Only the record has both the hash of the name and the name with zeros behind it. In the log any byte may lie beside a hash.
+    let mut padded = name.as_bytes().to_vec();
+    padded.resize(256, 0);
     let is_it = |record: &usize| {
         word(image, record + 40) == name_hash(&name_key(image), name.as_bytes())
-            && image[record + 128..].starts_with(name.as_bytes())
+            && image[record + 128..].starts_with(&padded)
     };
     (0..image.len()).step_by(512).find(is_it).expect("a record with this name")
 }
 
 /// The number of an object, and the node of its map that leads to its first 512 pages.
-fn leaf(image: &[u8], name: &str) -> (u64, usize) {
+pub(crate) fn leaf(image: &[u8], name: &str) -> (u64, usize) {
     let record = record(image, name);
     let map = Seal::value(word(image, record + 24));
     let (mut height, mut node) = (map >> HEIGHT, offset(map & ((1 << HEIGHT) - 1)));
@@ -64,12 +66,12 @@ fn leaf(image: &[u8], name: &str) -> (u64, usize) {
 }
 
 /// The frame of a page of an object.
-fn frame(image: &[u8], name: &str, page: usize) -> u64 {
+pub(crate) fn frame(image: &[u8], name: &str, page: usize) -> u64 {
     Seal::value(word(image, leaf(image, name).1 + page * 8))
 }
 
 /// Makes a page's word of the map name another frame.
-fn map_to(image: &mut [u8], name: &str, page: usize, frame: u64) {
+pub(crate) fn map_to(image: &mut [u8], name: &str, page: usize, frame: u64) {
     let (id, leaf) = leaf(image, name);
     let sealed = Seal::Map { id, prefix: page as u64, level: 0 }.close(salt(image), frame);
     set_word(image, leaf + page * 8, sealed);
@@ -89,7 +91,7 @@ fn flip(image: &mut [u8], at: usize) {
 }
 
 /// The region after the death of its owner and a recovery of its log, without any other change.
-fn recovered(path: &std::path::Path) -> Vec<u8> {
+pub(crate) fn recovered(path: &std::path::Path) -> Vec<u8> {
     let copy = path.with_extension("recovered");
     std::fs::copy(path, &copy).unwrap();
     let region = region::Region::attach(Source::File { path: copy.clone() }, &RegionOptions::default());

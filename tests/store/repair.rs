@@ -1,5 +1,8 @@
 //! Repair: whatever one frame has become, everything is there, or said to be lost.
 
+mod cut_short;
+mod steps;
+
 use pagestone::store::{Options, Repaired, Store};
 use pagestone::units::PageIndex;
 use pagestone::{Error, Result};
@@ -41,9 +44,13 @@ fn image() -> Vec<u8> {
 }
 
 fn image_of(make: impl FnOnce(&Store)) -> Vec<u8> {
+    image_by(&options(), make)
+}
+
+fn image_by(options: &Options, make: impl FnOnce(&Store)) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
-    let store = Store::options().create(true).open(&path).unwrap();
+    let store = options.clone().create(true).open(&path).unwrap();
     make(&store);
     store.close().unwrap();
     std::fs::read(path).unwrap()
@@ -75,18 +82,32 @@ fn missing(image: Vec<u8>, objects: &Pages, what: &str) -> (Vec<String>, u64) {
     let store = options().open_image(image).unwrap();
     let report = store.check().unwrap();
     assert!(report.is_clean(), "{what}: {:#?}", report.findings);
+    shown(&store, objects, report.counts.damaged > 0, what)
+}
+
+/// What a store shows of these objects: names that are gone, and pages that cannot be read. Any other page is what it was. Where
+/// something is flagged as damaged, pages may have become holes: those that were linked since a node was written last.
+fn shown(store: &Store, objects: &Pages, flagged: bool, what: &str) -> (Vec<String>, u64) {
     let (mut gone, mut lost) = (Vec::new(), 0);
     for (name, pages) in objects {
-        let Ok(object) = store.open(name) else {
-            gone.push(name.clone());
-            continue;
+        let object = match store.open(name) {
+            Ok(object) => object,
+            Err(Error::NotFound { .. }) => {
+                gone.push(name.clone());
+                continue;
+            }
+            Err(Error::Corrupt { .. }) => {
+                lost += pages.len() as u64;
+                continue;
+            }
+            Err(error) => panic!("{what}: {name}: {error}"),
         };
         for &n in pages {
             let mut found = vec![0; FRAME];
             match read(&object, n, &mut found) {
                 Ok(()) if found == page(name, n) => {}
                 Err(Error::Corrupt { .. }) => lost += 1,
-                Ok(()) if report.counts.damaged > 0 && found.iter().all(|byte| *byte == 0) => lost += 1,
+                Ok(()) if flagged && found.iter().all(|byte| *byte == 0) => lost += 1,
                 other => panic!("{what}: page {n} of {name}: {other:?} {:?}", &found[..40]),
             }
         }

@@ -44,6 +44,7 @@ fn look(args: &Look) -> Result<u8, Failure> {
             output::print(&format!("{}: no defect found\n", args.region.display()))?;
         } else {
             output::print(&table("finding", &found.defects))?;
+            output::print("`pagestone check --repair --dry-run` says what a repair would do\n")?;
         }
         if !found.repairable.is_empty() {
             output::print(&table("left by a crash", &found.repairable))?;

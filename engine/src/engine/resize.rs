@@ -141,7 +141,7 @@ impl OpenObject {
         loop {
             self.engine.ensure_whole()?;
             let part = PageIndex(from)..PageIndex(pages.end);
-            let batch = self.engine.ledger.mapped(self.slot, part, CHUNK_PAGES as usize)?;
+            let batch = self.engine.ledger.mapped_beside_lost(self.slot, part, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             for (page, frame) in batch {
                 while !self.pages.drain(frame, left()) {
@@ -217,7 +217,11 @@ impl OpenObject {
     fn make_room(&self, change: &Change<'_>, pages: Range<u64>) -> Result {
         let count = pages.end - pages.start;
         let few = count <= CHUNK_PAGES;
-        if few || !change.mapped(self.slot, PageIndex(pages.start)..PageIndex(pages.end), 1)?.is_empty() {
+        if few
+            || !change
+                .mapped_beside_lost(self.slot, PageIndex(pages.start)..PageIndex(pages.end), 1)?
+                .is_empty()
+        {
             return Ok(());
         }
         change.make_room(count)
@@ -344,10 +348,15 @@ impl OpenObject {
     fn punch_pages(&self, change: &Change<'_>, pages: Range<u64>) -> Result {
         let mut from = pages.start;
         loop {
-            let mapped =
-                change.mapped(self.slot, PageIndex(from)..PageIndex(pages.end), CHUNK_PAGES as usize)?;
-            let Some(&(last, _)) = mapped.last() else { return Ok(()) };
-            let part = from..last.0 + 1;
+            let left = PageIndex(from)..PageIndex(pages.end);
+            let mapped = change.mapped_beside_lost(self.slot, left, CHUNK_PAGES as usize)?;
+            let part = match mapped.last() {
+                Some(&(last, _)) => from..last.0 + 1,
+                // What says that pages were lost goes too.
+                None if from < pages.end && change.is_damaged(self.slot)? => from..pages.end,
+                None => return Ok(()),
+            };
+            let end = part.end;
             self.engine.steps(|| {
                 let _alone = self.shape.write();
                 self.lookaside.clear(part.clone());
@@ -355,7 +364,7 @@ impl OpenObject {
                 self.engine.step(|fate| change.punch_step(self.slot, part, fate))
             })?;
             self.engine.between_steps()?;
-            from = last.0 + 1;
+            from = end;
         }
     }
 }

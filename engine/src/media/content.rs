@@ -85,6 +85,25 @@ impl Structures {
         Ok(self.head(slot)?.map_seal().pages())
     }
 
+    /// As [`Self::mapped`], without an error for pages that were lost.
+    pub fn mapped_beside_lost(
+        &self,
+        slot: ObjectSlot,
+        pages: std::ops::Range<PageIndex>,
+        limit: usize,
+    ) -> Result<Vec<(PageIndex, FrameNo)>> {
+        self.read(|log, shape| {
+            let (map, cut) = map_of(log, slot)?;
+            let end = pages.end.0.min(cut.unwrap_or(tree::PAGES_MAX));
+            Ok(map.cut(log, shape, pages.start.0..end, limit)?.0)
+        })
+    }
+
+    /// Whether a repair found that the object is not all there.
+    pub fn is_damaged(&self, slot: ObjectSlot) -> Result<bool> {
+        Ok(self.head(slot)?.damaged())
+    }
+
     /// Whether a truncate of the object is not finished.
     pub fn truncating(&self, slot: ObjectSlot) -> Result<bool> {
         Ok(self.read(|log, _| map_of(log, slot))?.1.is_some())

@@ -318,6 +318,40 @@ fn a_damaged_region_is_reported_by_exit_code_3() {
 }
 
 #[test]
+fn a_repair_is_told_before_it_is_made_and_made_only_when_asked_for() {
+    let s = Scene::new();
+    fs::write(s.path("x"), b"a few bytes").expect("a file");
+    s.ok(&["import", "x", "r.pgs"]);
+    assert!(s.ok(&["check", "--repair", "r.pgs"]).contains("nothing to repair"));
+    let mut damaged = fs::read(s.path("r.pgs")).expect("its bytes");
+    // The first bitmap, and both roots.
+    for frame in [10, 6, 7] {
+        damaged[frame * 4096..(frame + 1) * 4096].fill(0xa5);
+    }
+    fs::write(s.path("r.pgs"), &damaged).expect("damaged");
+    let out = s.run(&["check", "--repair", "--dry-run", "r.pgs"]);
+    let shown = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(3), "{shown}{}", text(&out.stderr));
+    for expected in ["root-line", "bitmap", "nothing was changed"] {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+    assert!(fs::read(s.path("r.pgs")).expect("its bytes") == damaged);
+    let report: Value =
+        serde_json::from_slice(&s.run(&["check", "--repair", "--dry-run", "--json", "r.pgs"]).stdout)
+            .expect("JSON");
+    assert_eq!(
+        (report["repaired"].as_bool(), report["left"].as_array().map(Vec::len)),
+        (Some(false), Some(0))
+    );
+    let shown = s.ok(&["check", "--repair", "r.pgs"]);
+    assert!(shown.contains("root-line") && shown.contains("repaired"), "{shown}");
+    assert!(s.ok(&["check", "r.pgs"]).contains("no defect found"));
+    s.ok(&["export", "r.pgs:x", "back"]);
+    assert_eq!(fs::read(s.path("back")).expect("a file"), b"a few bytes");
+    assert!(!s.run(&["check", "--dry-run", "r.pgs"]).status.success(), "it is of --repair");
+}
+
+#[test]
 fn what_a_crash_may_tear_is_reported_and_is_no_damage() {
     let s = Scene::new();
     s.ok(&["create", "r.pgs"]);

@@ -5,7 +5,7 @@
 
 use super::super::content::map_at;
 use super::super::map_seal::{MapSeal, Parts};
-use super::super::record::ObjectSlot;
+use super::super::record::SLOTS;
 use super::super::tree::{HEIGHT_MAX, Map, word_at};
 use super::super::words::{WORDS, Words};
 use super::plan::{Frames, Work};
@@ -57,9 +57,9 @@ pub(super) fn keep<W: Words>(work: &mut Work<'_, W>, scattered: BTreeSet<FrameNo
             "nothing names this frame of records: its objects are named again",
         );
         records::read(work, frame, &BTreeSet::new())?;
-        let first = ObjectSlot(u64::from(frame.0) * 8).get();
-        let live: Vec<u64> =
-            work.live().map(|(slot, _)| slot).filter(|slot| (first..first + 8).contains(slot)).collect();
+        let slots = u64::from(frame.0) * SLOTS..(u64::from(frame.0) + 1) * SLOTS;
+        let live = work.heads.range(slots).filter(|(_, head)| head.kind().is_some());
+        let live: Vec<u64> = live.map(|(slot, _)| *slot).collect();
         for slot in live {
             let map = read(work, slot)?;
             nodes.extend(&map.nodes);

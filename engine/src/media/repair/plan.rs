@@ -140,9 +140,13 @@ impl<W: Words> Work<'_, W> {
         Ok(())
     }
 
-    /// Writes what became of the records.
+    /// Writes what became of the records: first the one of what was found, so that a repair which is cut short does not
+    /// forget that something was lost before that has an owner.
     fn write_heads(&mut self) {
-        for head in self.heads.values_mut() {
+        let found = self.found.as_ref().map(|(slot, _)| *slot);
+        let mut heads: Vec<_> = self.heads.iter_mut().collect();
+        heads.sort_by_key(|(slot, _)| Some(**slot) != found);
+        for (_, head) in heads {
             let changes = head.changes();
             self.script.content.extend(changes.into_iter().map(|(at, word)| Step::Word(at, word)));
         }
