@@ -66,6 +66,8 @@ impl Engine {
             return Err(Error::ReadOnly);
         }
         if !self.pages.region().admits_stores() {
+            // It reads bitmaps: a file that was cut is told of, and not touched.
+            self.ensure_whole()?;
             self.ledger.prepare()?;
         }
         if self.is_due() {

@@ -26,6 +26,8 @@ pub(crate) const KEPT_FOR_FREEING: u64 = 4;
 /// Frames that pages leave free for structures where the region can grow instead, and from how many frames of a region on.
 const LEFT_FOR_STRUCTURES: u64 = FRAMES_PER_BLOCK;
 const LEFT_FROM: u64 = 16 * FRAMES_PER_BLOCK;
+/// How often room for many pages is made, where other threads take it.
+const ROOM_TRIES: usize = 3;
 
 /// Frames that may be handed out, frames that soon may be, and the sources of more.
 pub(crate) struct Allocator {
@@ -101,7 +103,7 @@ impl Allocator {
             };
             match missing.map(|missing| self.more(shape, missing)) {
                 Some(Ok(())) => {}
-                Some(Err(error)) if error.is_full() && left > 0 => left = 0,
+                Some(Err(_)) if left > 0 && self.log.region().poisoned().is_none() => left = 0,
                 Some(Err(error)) if error.is_full() && returning && !looked_again => {
                     looked_again = true;
                     self.blocks.wait_for_returning();
@@ -132,18 +134,19 @@ impl Allocator {
     /// promise: where there are too few frames, the pages are taken as far as they go.
     pub(crate) fn make_room(&self, pages: u64) -> Result {
         let nodes = pages / WORDS_PER_FRAME + pages / WORDS_PER_FRAME / WORDS_PER_FRAME + 2;
-        loop {
+        // Other threads may take what was made, or give it back to the disk.
+        for _ in 0..ROOM_TRIES {
             let (mut groups, shape) = self.settled()?;
             let missing = groups.missing(&self.log, shape, pages + nodes + LEFT_FOR_STRUCTURES)?;
             if missing == 0 {
                 return groups.break_ahead(&self.log, shape, nodes);
             }
             drop(groups);
-            match self.more(shape, missing) {
-                Err(error) if error.is_full() => return Ok(()),
-                more => more?,
+            if let Err(error) = self.more(shape, missing) {
+                return if self.log.region().poisoned().is_some() { Err(error) } else { Ok(()) };
             }
         }
+        Ok(())
     }
 
     /// Undoes `allocate` for frames that were not linked. A frame that was linked stays allocated.

@@ -313,11 +313,12 @@ impl Allocator {
         } else {
             self.log.checkpoint()?;
         }
-        let cut = self.cut_end(KEPT_FOR_FREEING)?;
+        // Where the file cannot be cut, what is free goes back all the same.
+        let cut = self.cut_end(KEPT_FOR_FREEING);
         let (groups, shape) = self.settled()?;
         drop(groups);
         let frames = self.punch(0..shape.groups(), KEPT_FOR_FREEING, 1, &mut Budget::runs(u64::MAX))?;
-        Ok(cut + frames * FRAME_SIZE as u64)
+        Ok(cut? + frames * FRAME_SIZE as u64)
     }
 
     /// Punches the free runs of these groups, ascending, but for the first `keep` frames and runs of fewer than `least`, as

@@ -205,17 +205,30 @@ impl Groups {
             if part == Part::All {
                 self.low = group;
             }
-            (from, tries) = (group, tries + 1);
+            from = group;
             let left = n - frames.len() as u64;
             let Some(loaded) = self.unless_full(log, shape, group)? else { continue };
-            let run = loaded.first(0, 1).map(|frame| loaded.extent(frame.start, left));
-            match if part == Part::All { run } else { self.run_in(group, 0, 1, part) } {
+            let all = loaded.first(0, 1).map(|frame| loaded.extent(frame.start, left));
+            match if part == Part::All { all } else { self.run_outside(group, left) } {
                 Some(run) => self.take_run((group, run), frames),
                 None if part == Part::All => {}
-                None => from = group + 1,
+                None => (from, tries) = (group + 1, tries + 1),
             }
         }
         Ok(())
+    }
+
+    /// The first free frames of a loaded group in blocks without structures, `most` at most.
+    fn run_outside(&self, group: u64, most: u64) -> Option<Range<u32>> {
+        const BLOCK: u32 = FRAMES_PER_BLOCK as u32;
+        let first = self.run_in(group, 0, 1, Part::Unstructured)?;
+        let run = self.loaded.get(&group)?.extent(first.start, most);
+        let blocks = run.start / BLOCK..run.end.div_ceil(BLOCK);
+        let ends = blocks
+            .clone()
+            .take_while(|block| self.last_structured(group, &(block * BLOCK..(block + 1) * BLOCK)).is_none());
+        let end = ends.last().map_or(first.end, |block| (block + 1) * BLOCK);
+        Some(run.start..run.end.min(end))
     }
 
     /// A run of `n` frames: behind `near`, otherwise the first one; if there is none, the longest known run that is worth

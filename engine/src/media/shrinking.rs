@@ -44,6 +44,8 @@ struct End {
     first: u64,
     /// Their runs, ascending.
     runs: Vec<Run>,
+    /// Where the region ends by and by, each by a record.
+    steps: Vec<u64>,
 }
 
 impl Allocator {
@@ -63,14 +65,12 @@ impl Allocator {
         };
         let mut given = 0;
         if let Some((end, needed)) = end {
-            if let Err(error) = self.leave(old, end.first, &needed) {
-                let (stay, _) = split(&end.runs, self.shape().frames);
-                self.give_end(&stay, true);
-                return Err(error);
-            }
-            let blocks =
-                end.runs.iter().filter(|(_, hole)| !hole).map(|(run, _)| run.len() as u64).sum::<u64>();
-            given = blocks * FRAME_SIZE as u64;
+            let left = self.leave(old, &end.steps, &needed);
+            let (stay, gone) = split(&end.runs, self.shape().frames);
+            self.give_end(&stay, true);
+            self.groups.lock().returning -= frames_of(&gone);
+            left?;
+            given = frames_of(&gone) * FRAME_SIZE as u64;
         }
         let bytes = file_bytes(self.shape().frames);
         if bytes < region.len_bytes() {
@@ -128,9 +128,15 @@ impl Allocator {
             let (unclaimed, claimed) = split(&stay, claimed);
             self.give_end(&unclaimed, false);
             self.give_end(&claimed, true);
-            taken = End { first, runs: go };
+            taken = End { first, runs: go, steps: Vec::new() };
         }
-        Ok((taken.first < old.frames).then_some((taken, needed)))
+        match steps(old, taken.first, &needed) {
+            Some(steps) if !steps.is_empty() => Ok(Some((End { steps, ..taken }, needed))),
+            _ => {
+                self.give_end(&taken.runs, true);
+                Ok(None)
+            }
+        }
     }
 
     /// The bitmaps and frames of the table that may go together with the groups that need them.
@@ -180,17 +186,17 @@ impl Allocator {
             if *hole {
                 groups.holes.insert(run.clone());
             } else {
+                groups.returning -= run.len() as u64;
                 groups.give_run(run.start.into()..run.end.into());
             }
         }
     }
 
-    /// Takes the frames from `first` on out of the region.
-    fn leave(&self, old: Shape, first: u64, needed: &Needed) -> Result {
+    /// Takes what lies beyond each of these ends from the region, one after the other.
+    fn leave(&self, old: Shape, steps: &[u64], needed: &Needed) -> Result {
         let mut now = old;
-        while now.frames > first {
-            let whole = (now.groups() - 1).saturating_sub(GROUPS_ENDED) * GROUP_FRAMES;
-            let next = Shape { frames: first.max(whole), ..now };
+        for &frames in steps {
+            let next = Shape { frames, ..now };
             self.leave_part(now, next, needed)?;
             now = next;
         }
@@ -205,8 +211,10 @@ impl Allocator {
             |t| {
                 t.set_root(RootWord::Frames, next.frames)?;
                 bitmap::clear(t, now, gone.iter().copied())?;
-                (next.groups() + 1..=now.groups()).try_for_each(|group| groups::end(t, now, group))?;
-                (next.groups() + 1..=now.groups())
+                // The group behind the last one has a bitmap already, but where a region cannot have that group.
+                let ended = next.groups() + 1..(now.groups() + 1).min(GROUPS_MAX);
+                ended.clone().try_for_each(|group| groups::end(t, now, group))?;
+                ended
                     .filter(|group| group % TABLE_GROUPS == 0)
                     .try_for_each(|group| groups::end_table(t, now, group))
             },
@@ -283,16 +291,37 @@ impl Groups {
             for run in loaded.parts(places).0 {
                 loaded.take(run.clone());
                 self.free -= run.len() as u64;
+                self.returning += run.len() as u64;
                 runs.push((begin as u32 + run.start..begin as u32 + run.end, false));
             }
             self.longest.set(group, loaded.longest());
         }
         runs.sort_by_key(|(run, _)| run.start);
-        End { first, runs }
+        End { first, runs, steps: Vec::new() }
     }
 }
 
-/// Whether a region can end there: behind it lies nothing that a remaining group needs, or the group behind these.
+/// The ends by which a region gets from `old` to `first`, each at most so many groups before the one before as a record
+/// takes away. `None`: what a group needs that stays lies in the way, as a repair may have put it.
+fn steps(old: Shape, first: u64, needed: &Needed) -> Option<Vec<u64>> {
+    let (mut steps, mut now) = (Vec::new(), old);
+    while now.frames > first {
+        let least = first.max((now.groups() - 1).saturating_sub(GROUPS_ENDED) * GROUP_FRAMES);
+        let others = (least / GROUP_FRAMES + 1..now.groups()).map(|group| group * GROUP_FRAMES);
+        let mut ends = std::iter::once(least).chain(others.filter(|end| *end < now.frames));
+        let end = ends.find(|&end| is_end(old, end, needed))?;
+        steps.push(end);
+        now.frames = end;
+    }
+    Some(steps)
+}
+
+/// Frames of these runs that have blocks.
+fn frames_of(runs: &[Run]) -> u64 {
+    runs.iter().filter(|(_, hole)| !hole).map(|(run, _)| run.len() as u64).sum()
+}
+
+/// Whether a region can end there: nothing lies behind that a group needs which stays, or the one behind those.
 fn is_end(old: Shape, end: u64, needed: &Needed) -> bool {
     let groups = Shape { frames: end, ..old }.groups();
     needed.range(FrameNo(end as u32)..).all(|(_, need)| *need > groups)
@@ -318,4 +347,36 @@ fn split(runs: &[Run], at: u64) -> (Vec<Run>, Vec<Run>) {
         runs.iter().map(cut).filter(|(run, _)| !run.is_empty()).collect()
     };
     (part(0..at), part(at..u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first frame of a group.
+    const fn at(group: u64) -> u64 {
+        group * GROUP_FRAMES
+    }
+
+    fn needed(places: &[(u64, u64)]) -> Needed {
+        places.iter().map(|(frame, group)| (FrameNo(*frame as u32), *group)).collect()
+    }
+
+    fn of(groups: u64) -> Shape {
+        Shape { log_frames: 64, frames: at(groups) }
+    }
+
+    #[test]
+    fn a_region_is_cut_by_so_many_groups_at_a_time_as_a_record_takes() {
+        assert_eq!(steps(of(100), at(10) + 5, &Needed::new()), Some(vec![at(67), at(34), at(10) + 5]));
+        assert_eq!(steps(of(3), at(3), &Needed::new()), Some(vec![]));
+    }
+
+    /// A repair puts a bitmap where there is room.
+    #[test]
+    fn no_step_of_a_cut_leaves_behind_what_a_group_needs_that_stays_for_now() {
+        let high = needed(&[(at(70) + 5, 60), (at(2), 3)]);
+        assert_eq!(steps(of(100), at(10), &high), Some(vec![at(71), at(38), at(10)]));
+        assert_eq!(steps(of(100), at(10), &needed(&[(at(99) + 5, 3)])), None);
+    }
 }

@@ -38,7 +38,7 @@ impl Region {
         }
         // Otherwise a file that another program has cut would regain its length with zeros in place of the lost
         // bytes.
-        self.check_length()?;
+        self.expect_length(Self::look_at_length)?;
         if let Some(file) = self.memory.descriptor()? {
             self.extend(file, old, bytes)?;
             let frame = FRAME_SIZE as u64;
@@ -68,7 +68,7 @@ impl Region {
         if bytes >= old || self.is_fixed() {
             return Ok(());
         }
-        self.check_length()?;
+        self.expect_length(Self::look_at_length)?;
         self.memory.cut(bytes..old)
     }
 
@@ -97,8 +97,12 @@ impl Region {
     /// # Errors
     /// `Truncated`, and `Poisoned` ever after: the lost bytes may have been reported durable.
     pub fn check_length(&self) -> Result {
+        self.expect_length(Self::compare_length)
+    }
+
+    fn expect_length(&self, compare: impl FnOnce(&Self) -> Result) -> Result {
         self.ensure_usable()?;
-        let cut = self.compare_length();
+        let cut = compare(self);
         if let Err(error @ Error::Truncated { .. }) = &cut {
             self.poison(error.to_string());
         }
@@ -110,6 +114,18 @@ impl Region {
     /// # Errors
     /// `Truncated`.
     pub fn compare_length(&self) -> Result {
+        match self.look_at_length() {
+            // It may be this process that cuts it: between the two looks it became shorter.
+            Err(Error::Truncated { .. }) => {
+                let _steady = self.growing.lock();
+                self.look_at_length()
+            }
+            looked => looked,
+        }
+    }
+
+    /// The caller keeps the region from being cut, or looks again.
+    fn look_at_length(&self) -> Result {
         let (Some(_), Some(claim)) = (self.path(), self.memory.claim()) else {
             return Ok(());
         };

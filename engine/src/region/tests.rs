@@ -259,6 +259,31 @@ fn the_recorder_fails_any_file_operation_by_its_number() {
 }
 
 #[test]
+fn a_look_at_the_length_beside_a_cut_finds_no_loss() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    let directory = tempfile::tempdir().unwrap();
+    let options = RegionOptions { create: true, assume: Some(Durability::Volatile), ..Default::default() };
+    let region = Region::attach(file(&directory.path().join("r")), &options).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Relaxed) {
+                    region.check_length().unwrap();
+                }
+            });
+        }
+        for _ in 0..if cfg!(miri) { 0 } else { 2000 } {
+            region.grow_to(16384).and_then(|()| region.cut_to(8192)).unwrap_or_else(|error| {
+                done.store(true, Relaxed);
+                panic!("{error}")
+            });
+        }
+        done.store(true, Relaxed);
+    });
+}
+
+#[test]
 fn what_a_file_was_cut_by_reads_as_zeros_and_grows_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("r");
