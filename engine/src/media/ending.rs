@@ -75,7 +75,8 @@ pub struct Recovery {
     pub why: Why,
     /// Operations of the log that were replayed.
     pub replayed: u64,
-    /// Operations that were found whole in the log and not replayed: nothing had made them durable.
+    /// Operations that were found whole in the log and not replayed: nothing had made them durable. After the death of a process
+    /// there are none, unless a record before them is damaged.
     pub dropped: u64,
 }
 

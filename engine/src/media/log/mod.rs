@@ -19,6 +19,7 @@
 //! Comments speak of `LOG rule 1` to `LOG rule 15`: `engine/docs/log.md` has each rule with the crash that it prevents.
 
 mod ahead;
+mod behind;
 pub mod commit;
 pub mod cursor;
 pub mod header;

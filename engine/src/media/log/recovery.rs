@@ -8,7 +8,7 @@ use super::homes::Homes;
 use super::record::Extent;
 use super::record::{Content, Entry, Link, MARK_BYTES, Refused, Sequence, claimed_bytes, decode, encode};
 use super::ring::Ring;
-use super::{cursor, new_epoch, payload};
+use super::{behind, cursor, new_epoch, payload};
 use crate::error::{Error, Result};
 use crate::media::ending::{Ending, Recovery, Why};
 use crate::media::layout::{FIRST_MOVABLE, LOG_FRAME, WORD_SIZE};
@@ -69,7 +69,13 @@ pub fn recover(region: &Region, ring: Ring, anchor: Anchor, rules: Rules) -> Res
     }
     let accepted = |r: &Valid| death || r.sequence <= covered;
     let replayed = records.iter().filter(|r| r.changes().is_some() && accepted(r)).count() as u64;
-    let recovery = Recovery { ending, why, replayed, dropped: operations - replayed };
+    // After a loss of power records may be there in any order.
+    let behind = if death {
+        behind::operations(memory, ring, next(header.tail, &records), header.tail.position + ring.bytes())?
+    } else {
+        0
+    };
+    let recovery = Recovery { ending, why, replayed, dropped: operations - replayed + behind };
     // What a caller disowns is gone for good: else the next opening would find it where this one left it.
     if replayed == 0 && why != Why::Assumed {
         return Ok((header, recovery));
@@ -145,6 +151,13 @@ impl Valid {
             Content::Mark(_) => None,
         }
     }
+}
+
+/// Where the chain ends, and what the next record would say of itself.
+fn next(tail: Tail, records: &[Valid]) -> Tail {
+    let Some(last) = records.last() else { return tail };
+    let link = Link { sequence: last.sequence.next(), predecessor: last.checksum, ..tail.link };
+    Tail { link, position: last.end }
 }
 
 /// Follows the chain from the tail to the first record that does not continue it.
