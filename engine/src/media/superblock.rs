@@ -31,9 +31,7 @@ use std::path::Path;
 const MAGIC: &[u8; 8] = b"PAGESTN\x01";
 /// Newest format version that this release reads and writes.
 pub const VERSION: u32 = 1;
-/// The draft of format 1 that this build reads and writes, in the upper byte of the features that every opening must know.
-/// The settled format has none, and refuses each of them.
-pub const DRAFT: u64 = 6 << 56;
+/// Drafts of format 1 had a number in the upper byte of the features that every opening must know.
 const DRAFTS: u64 = 0xff << 56;
 
 /// What a format draws at random.
@@ -166,7 +164,6 @@ impl Superblock {
         let mut s = Sector::new(MAGIC);
         s.put_u32(8, VERSION);
         s.put_u32(12, FRAME_SIZE as u32);
-        s.put_u64(32, DRAFT);
         s.put(48, &drawn.uuid);
         s.put_u32(72, GROUP_FRAMES as u32);
         s.put_u32(76, ROOT_FRAMES[0].0);
@@ -317,15 +314,17 @@ fn check_version(region: &Region, sector: &Sector) -> Result {
     }
     // Words 16, 24 and 32 hold features: those that a reader, a writer, and every opening must know.
     let (to_write, to_open) = (sector.u64(24), sector.u64(32));
-    let first_draft = sector.u32(76) == GROUP_FRAMES as u32;
-    if first_draft || to_open & DRAFTS != DRAFT {
+    let group_frames = GROUP_FRAMES as u32;
+    // The first one had none, and the frames of a group in another place.
+    let first_draft = sector.u32(72) != group_frames && sector.u32(76) == group_frames;
+    if first_draft || to_open & DRAFTS != 0 {
         return Err(Error::NotARegion {
             path: region.path().map(Path::to_path_buf).unwrap_or_default(),
             hint: "it was made before format 1 was settled: export it with the build that made it".to_owned(),
         });
     }
     let to_write = if region.read_only() { 0 } else { to_write };
-    let unknown = to_open & !DRAFTS | to_write;
+    let unknown = to_open | to_write;
     if unknown != 0 {
         return Err(Error::Features { bits: unknown });
     }

@@ -7,7 +7,7 @@ use super::{Result, checks, same};
 use pagestone::media::layout;
 use pagestone::media::log::cursor;
 use pagestone::media::log::record::Sequence;
-use pagestone::media::superblock::{DRAFT, VERSION};
+use pagestone::media::superblock::VERSION;
 use pagestone::region::Identity;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,7 +90,7 @@ impl Facts {
             ("frame size", page.value("frame size")?),
             ("compat", 0),
             ("ro compat", 0),
-            ("incompat", page.value("draft")? << 56),
+            ("incompat", 0),
             ("group frames", page.value("group frames")?),
             ("root A", page.frame("root A")?),
             ("root B", page.frame("root B")?),
@@ -172,7 +172,6 @@ pub fn constants(page: &Page) -> Result {
         ("free frames", free.into()),
         ("counters", layout::COUNTER_MAX),
         ("version", VERSION.into()),
-        ("draft", DRAFT >> 56),
     ] {
         same(name, page.value(name)?, expected)?;
     }

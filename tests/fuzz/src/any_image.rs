@@ -11,7 +11,6 @@ use pagestone::Error;
 use pagestone::media::layout::{
     DIRECTORY_FRAME, GROUP_ROOT_FRAME, LOG_FRAME, LOG_FRAMES_MIN, ROOT_FRAMES, RootWord, initial_frames,
 };
-use pagestone::media::superblock::DRAFT;
 
 /// Bytes of an image at most.
 const LEN_MAX: usize = 1 << 19;
@@ -123,7 +122,6 @@ fn fresh(image: &mut [u8]) {
         (RootWord::Directory, DIRECTORY_FRAME.0.into()),
         (RootWord::GroupRoot, GROUP_ROOT_FRAME.0.into()),
         (RootWord::Salt, salt),
-        (RootWord::Incompat, DRAFT),
     ];
     own.into_iter().chain(heads).for_each(|(which, value)| set_root(image, which, value));
     let root = roots(image)[0];
@@ -140,7 +138,6 @@ fn fresh(image: &mut [u8]) {
 const fn usual(which: usize, n: usize) -> u64 {
     match (which, n) {
         (0 | 1, 1) => 1 | 4096 << 32,
-        (0 | 1, 4) => DRAFT,
         (0 | 1, 9) => 32768 | (ROOT_FRAMES[0].0 as u64) << 32,
         (0 | 1, 10) => ROOT_FRAMES[1].0 as u64 | (LOG_FRAME.0 as u64) << 32,
         (0 | 1, 11) => LOG_FRAMES_MIN as u64,
