@@ -24,6 +24,9 @@ const BITS: u32 = 9;
 const HEIGHT_SHIFT: u32 = 39;
 /// Bit of a value that a repair sets: what the word named was lost. Reading it is an error, since it was no hole.
 const LOST: u64 = 1 << 36;
+/// A later release may set this where other objects have the frame or the node, too. It says so to a writer alone, so that a
+/// release which does not know it can read such a map.
+const SHARED: u64 = 1 << 32;
 /// Up to as many pages most calls ask for at once.
 const FEW: usize = 8;
 const WHAT: &str = "object map";
@@ -65,7 +68,7 @@ impl Map {
         if bare & LOST != 0 {
             return Err(lost(self.at, 0, height));
         }
-        Ok(Some(Root { height, frame: shape.frame(bare, WHAT, self.at)? }))
+        Ok(Some(Root { height, frame: shape.frame(bare & !SHARED, WHAT, self.at)? }))
     }
 
     /// The root word of an empty map.
@@ -148,8 +151,13 @@ impl Map {
             None => Err(unsealed(WHAT, at, word)),
             Some(0) => Ok(None),
             Some(value) if value & LOST != 0 => Err(lost(at, page, level)),
-            Some(value) => shape.frame(value, WHAT, at).map(Some),
+            Some(value) => shape.frame(value & !SHARED, WHAT, at).map(Some),
         }
+    }
+
+    /// Whether `word` has the flag that no feature of this release sets.
+    pub(crate) const fn is_shared(word: u64) -> bool {
+        word & SHARED != 0
     }
 
     pub(crate) fn close(&self, page: u64, level: u32, frame: FrameNo) -> u64 {

@@ -26,6 +26,7 @@ impl<W: Words> Walk<'_, W> {
             let lost = self.lost(&map, map.root, 0, map.height());
             let root = if lost { Ok(None) } else { map.root(self.shape) };
             let name = self.map_defect(&map, map.root, 0, map.height());
+            self.shared(map.root, map.at);
             if let Some(Some(root)) = self.report.take(name, root)? {
                 self.below(&map, root.frame, 0, root.height, &mut met)?;
             }
@@ -65,6 +66,7 @@ impl<W: Words> Walk<'_, W> {
             }
             let name = self.map_defect(map, word, page, level - 1);
             let opened = map.opened(self.shape, word, at, page, level - 1);
+            self.shared(word, at);
             if let Some(Some(child)) = self.report.take(name, opened)? {
                 self.below(map, child, page, level - 1, met)?;
             }
@@ -82,6 +84,13 @@ impl<W: Words> Walk<'_, W> {
             self.report.counts.lost += WORDS.pow(level);
         }
         lost
+    }
+
+    /// No feature that this release knows shares frames.
+    fn shared(&mut self, word: u64, at: u64) {
+        if Map::is_shared(word) {
+            self.report.find("map-frame", at, "it says that others have the frame, and no feature does");
+        }
     }
 
     /// The name of the defect of `word`.
