@@ -42,7 +42,8 @@ impl Region {
 
 /// The offset of an object's record.
 pub(crate) fn record(image: &[u8], name: &str) -> usize {
-    // Only the record has both the hash of the name and the name with zeros behind it. In the log any byte may lie beside a hash.
+    // Only the record has both the hash of the name and the name with zeros behind it. In the log any byte may follow a
+    // hash.
     let mut padded = name.as_bytes().to_vec();
     padded.resize(256, 0);
     let is_it = |record: &usize| {

@@ -1,4 +1,4 @@
-//! Repair: whatever one frame has become, everything is there, or said to be lost.
+//! Repair: whatever damage one frame has, afterwards everything is there or reported as lost.
 
 mod cut_short;
 mod steps;
@@ -9,10 +9,10 @@ use pagestone::{Error, Result};
 use std::collections::BTreeMap;
 
 const FRAME: usize = 4096;
-/// What each page of the region begins with.
+/// The beginning of each page of the region.
 const PAGE: &[u8; 8] = b"a page: ";
 
-/// What the objects hold: pages by name.
+/// The pages of the objects, by name.
 type Pages = BTreeMap<String, Vec<u64>>;
 
 fn objects() -> Pages {
@@ -38,7 +38,7 @@ fn write(store: &Store, name: &str, pages: &[u64]) {
     pages.iter().for_each(|&n| object.write_at(n * FRAME as u64, &page(name, n)).unwrap());
 }
 
-/// The bytes of a region with these objects, that was closed.
+/// The bytes of a closed region with these objects.
 fn image() -> Vec<u8> {
     image_of(|store| objects().iter().for_each(|(name, pages)| write(store, name, pages)))
 }
@@ -66,7 +66,7 @@ fn metadata(image: &[u8]) -> Vec<usize> {
     frames.filter(|frame| !image[frame * FRAME..].starts_with(PAGE)).collect()
 }
 
-/// Repairs, and holds that against what it promises whatever was damaged.
+/// Repairs, and checks what a repair promises for any damage.
 fn repaired(damaged: Vec<u8>, what: &str) -> (Repaired, Vec<u8>) {
     let (planned, _) = options().read_only(true).repair_image(damaged.clone()).unwrap();
     let (done, image) = options().repair_image(damaged).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -77,7 +77,7 @@ fn repaired(damaged: Vec<u8>, what: &str) -> (Repaired, Vec<u8>) {
     (done, image)
 }
 
-/// What is not as it was: names that are gone, and pages that cannot be read.
+/// What is missing: names that are gone, and pages that cannot be read.
 fn missing(image: Vec<u8>, objects: &Pages, what: &str) -> (Vec<String>, u64) {
     let store = options().open_image(image).unwrap();
     let report = store.check().unwrap();
@@ -85,8 +85,8 @@ fn missing(image: Vec<u8>, objects: &Pages, what: &str) -> (Vec<String>, u64) {
     shown(&store, objects, report.counts.damaged > 0, what)
 }
 
-/// What a store shows of these objects: names that are gone, and pages that cannot be read. Any other page is what it was. Where
-/// something is flagged as damaged, pages may have become holes: those that were linked since a node was written last.
+/// Returns the names that are gone and the pages that cannot be read. All other pages must be as they were; but where
+/// something is flagged as damaged, pages that were linked after the last write of a node may have become holes.
 fn shown(store: &Store, objects: &Pages, flagged: bool, what: &str) -> (Vec<String>, u64) {
     let (mut gone, mut lost) = (Vec::new(), 0);
     for (name, pages) in objects {
@@ -120,7 +120,7 @@ fn read(object: &pagestone::store::Object, n: u64, into: &mut [u8]) -> Result<()
     object.read_at(n * FRAME as u64, into).map(drop)
 }
 
-/// What may become of a frame: its bytes, and a number that tells frames apart.
+/// A change of a frame's bytes. The number tells frames apart.
 type Damage = fn(&mut [u8], usize);
 
 const DAMAGES: &[(&str, Damage)] = &[

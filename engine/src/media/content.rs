@@ -13,7 +13,7 @@ use super::{bitmap, orphans};
 use crate::error::{Error, Result};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 
-/// Entries that a record needs beside those for its pages: the object's head, neighbours on a list, a table frame.
+/// Entries of a record besides those for its pages: the object's head, neighbours on a list, a table frame.
 pub(super) const ENTRIES_BESIDES: usize = 64;
 
 /// When a record was appended.
@@ -21,7 +21,7 @@ pub(super) const ENTRIES_BESIDES: usize = 64;
 pub struct Moment {
     /// Its number.
     pub sequence: Sequence,
-    /// What the log's leader had noted by then: marks that come before the next note cover no record beyond.
+    /// The head that the log's leader had noted by then. A mark before the leader's next note covers no later record.
     pub noted: Sequence,
 }
 
@@ -38,7 +38,7 @@ impl Structures {
     pub fn map_range(&self, slot: ObjectSlot, first: PageIndex, n: usize) -> Result<Vec<Option<FrameNo>>> {
         in_range(first, n as u64)?;
         let mut found = vec![None; n];
-        // One moment for each node: a walk over much must not starve behind writers.
+        // One moment for each node: otherwise writers could starve a long walk.
         let mut done = 0;
         while done < n {
             let page = first.0 + done as u64;
@@ -56,7 +56,7 @@ impl Structures {
         Ok(found)
     }
 
-    /// The first `limit` mapped pages in `pages`, ascending, without what a truncate in progress has cut off.
+    /// The first `limit` mapped pages in `pages`, ascending. Pages that a truncate in progress has cut off are left out.
     pub fn mapped(
         &self,
         slot: ObjectSlot,
@@ -75,17 +75,17 @@ impl Structures {
         self.log.uses().page(frame)
     }
 
-    /// Asks once more, after the frame of a page was pinned: from now on it is nothing else.
+    /// Asks once more, after the frame of a page was pinned. From now on the frame has no other use.
     pub fn expect_page(&self, frame: FrameNo) -> Result {
         self.log.uses().expect_page(frame)
     }
 
-    /// How many pages have a frame, those included that a truncate in progress has cut off.
+    /// How many pages have a frame, including those that a truncate in progress has cut off.
     pub fn pages(&self, slot: ObjectSlot) -> Result<u64> {
         Ok(self.head(slot)?.map_seal().pages())
     }
 
-    /// As [`Self::mapped`], without an error for pages that were lost.
+    /// As [`Self::mapped`], but lost pages are no error.
     pub fn mapped_beside_lost(
         &self,
         slot: ObjectSlot,
@@ -99,7 +99,7 @@ impl Structures {
         })
     }
 
-    /// Whether a repair found that the object is not all there.
+    /// Whether a repair found that a part of the object is lost.
     pub fn is_damaged(&self, slot: ObjectSlot) -> Result<bool> {
         Ok(self.head(slot)?.damaged())
     }
@@ -111,12 +111,12 @@ impl Structures {
 }
 
 impl Ledger {
-    /// Maps pages to frames of `allocate`, whose bytes are what the pages shall show, and sets the size. Refused
-    /// before anything changes when a page is mapped already, or cut off by a truncate that is not finished.
-    /// Many pages are several records, the size comes with the last; an error in between leaves the former linked.
+    /// Maps pages to frames from `allocate`, which hold the bytes of the pages, and sets the size. If a page is mapped
+    /// already, or is cut off by an unfinished truncate, this is refused before anything changes. Many pages need several
+    /// records; the size comes with the last. An error in between leaves the pages of the earlier records linked.
     ///
     /// # Durability
-    /// Appended; the bytes of the frames are made durable before the mark that covers the record.
+    /// Appended. The bytes of the frames become durable before the mark that covers the record.
     pub fn link(
         &self,
         slot: ObjectSlot,
@@ -134,7 +134,7 @@ impl Ledger {
             let (n, nodes) = self.part(map, left)?;
             let (now, later) = left.split_at(n);
             left = later;
-            // Before the record: a lookup that finds a page in the map must find that its frame holds one.
+            // Before the record, since a lookup that finds a page in the map must find that its frame holds a page.
             now.iter().try_for_each(|&(_, frame)| self.log.uses().link(frame))?;
             let size = size.filter(|_| left.is_empty());
             let (noted, sequence) = self.change_with(self.spares(nodes, 0)?, |t, shape, spare| {
@@ -168,7 +168,7 @@ impl Ledger {
         }
     }
 
-    /// How many of `pages` one record takes, and how many nodes they need. The object's lock keeps its map as it is.
+    /// How many of `pages` fit into one record, and how many nodes they need. The object's lock keeps its map as it is.
     fn part(&self, map: Map, pages: &[(u64, FrameNo)]) -> Result<(usize, usize)> {
         let room = self.log.entries_max() - ENTRIES_BESIDES;
         let numbers: Vec<_> = pages.iter().take(room / 2).map(|&(page, _)| page).collect();
@@ -184,7 +184,7 @@ impl Ledger {
         }
     }
 
-    /// The object's lock keeps its map as it is.
+    /// Verifies that pages can be linked. The object's lock keeps its map as it is.
     pub(super) fn verify_links(
         &self,
         slot: ObjectSlot,
@@ -218,7 +218,7 @@ impl Ledger {
             return Err(Error::OutOfRange { what: "object size", value: size, limit: record::SIZE_MAX });
         }
         match head.cut() {
-            // LOG rule 12: a crash would go on truncating what has grown since.
+            // LOG rule 12: after a crash, the truncate would go on and free what has grown since.
             Some(cut)
                 if size > cut.saturating_mul(FRAME_SIZE as u64)
                     && !self.log.rules().broken(Rule::GrowWhileTruncating) =>
@@ -229,8 +229,8 @@ impl Ledger {
         }
     }
 
-    /// Sets the size and nothing else: what lies beyond stays mapped. `publishes`: bytes of mapped pages become
-    /// visible that were not, zeros stored a moment ago.
+    /// Sets only the size: pages beyond it stay mapped. `publishes`: the size makes bytes of mapped pages visible, namely
+    /// zeros that were stored just now.
     ///
     /// # Durability
     /// One record, appended.
@@ -252,7 +252,7 @@ impl Ledger {
     /// `truncate_step` frees them. While `truncating` the object must not grow; finish the steps first.
     ///
     /// # Durability
-    /// One small record, appended; after a crash `orphans` names the object.
+    /// One small record, appended. After a crash the list of orphans names the object.
     pub fn begin_truncate(&self, slot: ObjectSlot, size: u64) -> Result<Moment> {
         let _object = self.object(slot);
         let (noted, sequence) = self.change(|t, shape| {
@@ -283,8 +283,8 @@ pub(super) fn map_at(head: &Head) -> Map {
     Map { salt: head.salt, id: head.tree(), root: head.root(), at: head.slot.offset() + 24 }
 }
 
-/// The map and the cut mark without the checksum of the head: every word of a map is sealed, and this is the way of
-/// a page miss.
+/// The map and the cut mark, without a look at the checksum of the head. A page miss comes this way, and every word of a
+/// map is sealed.
 fn map_of(words: &impl Words, slot: ObjectSlot) -> Result<(Map, Option<u64>)> {
     let (tree, root, cut) = record::map_words(words, slot)?;
     Ok((Map { salt: words.salt(), id: tree, root, at: slot.offset() + 24 }, cut))

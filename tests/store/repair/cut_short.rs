@@ -1,5 +1,5 @@
-//! A repair that ends in its middle, by the death of its process or a loss of power: nothing wrong is shown, and another
-//! repair ends it.
+//! A repair that is cut short by the death of its process or a power loss: nothing wrong is shown, and another repair
+//! completes it.
 
 use super::{FRAME, Pages, image_by, missing, objects, options, repaired, shown, write};
 use crate::damaged::{leaf, record};
@@ -20,13 +20,13 @@ fn on(class: Durability, boot: u8) -> Options {
     options().assume(class).identity(Identity::plain([boot; 16], 1, 2, 3))
 }
 
-/// Holds each state that a crash leaves against what a whole repair leaves.
+/// Compares each state that a crash leaves with the result of a whole repair.
 struct Again {
     class: Durability,
     objects: Pages,
     gone: Vec<String>,
     lost: u64,
-    /// All pages of objects, those included that were found.
+    /// All pages of objects, including those of `lost+found-N`.
     pages: u64,
 }
 
@@ -37,7 +37,7 @@ fn pages(image: &[u8]) -> u64 {
 impl Judge for Again {
     fn judge(&mut self, state: &State<'_>) -> Result<(), String> {
         let options = on(self.class, boot(state.crash));
-        // Without a repair what is there is as it was, and no name that is there seems to be free.
+        // Before another repair, all content that is shown is right, and no name that exists seems to be free.
         if let Ok(store) = options.open_image(state.image.to_vec()) {
             let (gone, _) = shown(&store, &self.objects, false, "before");
             if gone.iter().any(|name| !self.gone.contains(name)) {
@@ -52,7 +52,7 @@ impl Judge for Again {
         if !again.repairs.is_empty() {
             return Err(format!("once more: {:#?}", again.repairs));
         }
-        // Frames that the first repair took in vain may be found, too.
+        // Frames that the first repair took in vain may become pages of `lost+found-N`, too.
         let pages = pages(&image);
         let (gone, lost) = missing(image, &self.objects, "after");
         if (&gone, lost) == (&self.gone, self.lost) && pages >= self.pages {
@@ -70,7 +70,7 @@ fn image(objects: &Pages) -> Vec<u8> {
     })
 }
 
-/// So many names that most chains of the directory have several records.
+/// Objects with so many names that most chains of the directory have several records.
 fn crowd() -> Pages {
     let crowd = (0..900).map(|n| (format!("crowd {n}"), vec![]));
     objects().into_iter().chain(crowd).collect()

@@ -1,4 +1,4 @@
-//! Each step of a repair: what it makes whole, and what it says.
+//! Each step of a repair: what it makes whole, and what it reports.
 
 use super::{FRAME, Pages, image, image_of, missing, objects, options, page, read, repaired, write};
 use crate::damaged::{self, leaf, record, recovered};
@@ -17,7 +17,7 @@ fn said(done: &Repaired, what: &str) -> usize {
     done.repairs.iter().filter(|repair| repair.what == what).count()
 }
 
-/// A region with the objects, `damage`d and repaired: nothing of them is missing.
+/// Damages a region and repairs it. Nothing of the objects may be missing.
 fn nothing_is_lost(what: &str, whole: &[u8], damage: impl FnOnce(&mut [u8])) -> (Repaired, Vec<u8>) {
     let mut damaged = whole.to_vec();
     damage(&mut damaged);
@@ -96,7 +96,7 @@ fn bitmaps_and_their_table_come_out_as_they_were() {
 
 #[test]
 fn of_two_that_name_one_frame_the_one_that_is_whole_keeps_it() {
-    // The later one and the earlier one.
+    // The later object and the earlier one.
     for (thief, owner) in [("two leaves", "deep"), ("deep", "two leaves")] {
         let mut damaged = image();
         let (id, node) = leaf(&damaged, owner);
@@ -111,7 +111,7 @@ fn of_two_that_name_one_frame_the_one_that_is_whole_keeps_it() {
     }
 }
 
-/// The region, and what it was some time before.
+/// The region, and the same region at an earlier moment.
 fn stale() -> (Vec<u8>, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
@@ -182,7 +182,7 @@ fn pages_of_an_object_whose_record_is_lost_are_found_again() {
     }
 }
 
-/// What a process leaves that dies with an object unlinked and open, and one cut with a page pinned.
+/// A region whose process died with an object that was unlinked and open, and one that was truncated with a page pinned.
 fn killed() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
@@ -290,7 +290,7 @@ fn a_full_region_grows_for_what_is_made_anew_and_one_that_cannot_is_left_as_it_i
         });
     });
     frame(&mut full, 12).fill(0);
-    // No frame is left: the bits of those that are free are set by an owner that is made up of nothing.
+    // No frame is left: all bits of free frames are set, although the frames have no owner.
     let bytes = full.len() as u64;
     let refused = options().max_size(bytes).repair_image(full.clone());
     let grown = options().max_size(8 * bytes).repair_image(full.clone()).unwrap();
@@ -330,7 +330,7 @@ fn what_is_whole_is_not_touched_and_a_look_writes_nothing() {
         frame(&mut damaged, n)[..512].fill(0);
     }
     fs::write(&path, &damaged).unwrap();
-    // Without superblock and log header nothing says how long the log is.
+    // Without superblock and log header the length of the log is not known.
     assert!(matches!(options().repair(&path), Err(Error::Corrupt { .. })));
     let mut damaged = image();
     for n in [2, 3, 6, 7, 10, 12] {

@@ -1,7 +1,7 @@
 //! What each object keeps of its map.
 //!
-//! A frame has one owner. The map whose seal says that it is all there comes before one that is not, and a node, which proves
-//! itself by its words, before a page, which cannot. What loses becomes *lost*, and the object is flagged.
+//! A frame has one owner. A map that is complete by its seal comes before one that is not, and a node, which its words
+//! prove, before a page, which nothing proves. A word that loses its frame becomes *lost*, and its object is flagged.
 
 use super::super::content::map_at;
 use super::super::map_seal::{MapSeal, Parts};
@@ -15,22 +15,22 @@ use crate::error::Result;
 use crate::units::FrameNo;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What of a map can be read.
+/// The readable part of a map.
 struct Readable {
     whole: bool,
     nodes: Frames,
 }
 
-/// What becomes of what a word names.
+/// What becomes of the frame that a word names.
 #[derive(PartialEq)]
 enum Fate {
     Kept,
-    /// Nothing is below it.
+    /// It is a node with nothing below it.
     Empty,
     Lost,
 }
 
-/// Gives each object what it keeps; those of `scattered` frames too, if no object has the frame as a page.
+/// Decides what each object keeps, including the objects in `scattered` frames that are no object's pages.
 pub(super) fn keep<W: Words>(work: &mut Work<'_, W>, scattered: BTreeSet<FrameNo>) -> Result {
     let known: Vec<u64> = work.live().map(|(slot, _)| slot).collect();
     let mut maps: BTreeMap<u64, Readable> = BTreeMap::new();
@@ -76,7 +76,7 @@ fn map_of<W: Words>(work: &Work<'_, W>, slot: u64) -> Map {
     map_at(&work.heads[&slot])
 }
 
-/// Looks at a map, and gives it nothing yet.
+/// Reads a map, and gives it no frames yet.
 fn read<W: Words>(work: &Work<'_, W>, slot: u64) -> Result<Readable> {
     let map = map_of(work, slot);
     let mut look = Look {
@@ -120,13 +120,13 @@ impl<W: Words> Look<'_, '_, W> {
     }
 }
 
-/// Whether a word of the frame, whose words are those of a node of `level`, is sealed as such.
+/// Whether any word of the frame is sealed as a word of such a node.
 fn proven(words: &impl Words, map: &Map, frame: FrameNo, first: u64, level: u32) -> Result<bool> {
     let pages = (first..).step_by(WORDS.pow(level - 1) as usize);
     Ok(pages.zip(words.frame(frame)?).any(|(page, word)| map.sealed(word, page, level - 1)))
 }
 
-/// Gives an object what it keeps.
+/// Gives an object the frames that it keeps.
 fn keep_map<W: Words>(work: &mut Work<'_, W>, slot: u64, nodes: &Frames) -> Result {
     let map = map_of(work, slot);
     let mut keeping = Keeping {
@@ -155,7 +155,7 @@ fn keep_map<W: Words>(work: &mut Work<'_, W>, slot: u64, nodes: &Frames) -> Resu
     let Keeping { seal, lost, mut steps, .. } = keeping;
     let differs = seal != work.heads[&slot].map_seal();
     if !differs {
-        // It has all its pages: where a word cannot be read there was none.
+        // It has all its pages, so no page was below a word that cannot be read.
         for word in &lost {
             match word.step {
                 Some(step) => steps[step] = Step::Word(word.at, word.nothing),
@@ -190,7 +190,7 @@ fn keep_map<W: Words>(work: &mut Work<'_, W>, slot: u64, nodes: &Frames) -> Resu
     Ok(())
 }
 
-/// Runs of pages side by side: the first of each, and the one behind the last.
+/// Runs of pages side by side: the first page of each run, and the one after its last.
 fn runs(lost: &[Lost]) -> Vec<(u64, u64)> {
     let mut lost: Vec<_> = lost.iter().map(|word| (word.first, word.pages)).collect();
     lost.sort_unstable();
@@ -204,14 +204,14 @@ fn runs(lost: &[Lost]) -> Vec<(u64, u64)> {
     runs
 }
 
-/// A word that says nothing any more of the pages below it.
+/// A word below which the pages are lost.
 struct Lost {
     first: u64,
     pages: u64,
     at: u64,
-    /// The word that says that there is none.
+    /// The word that says "nothing".
     nothing: u64,
-    /// Which step says that they are lost; `None` of the root word.
+    /// The index of the step that makes the word *lost*. `None` for the root word.
     step: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! What a repair is going to do, decided without a store.
+//! The plan of a repair, made without a store.
 
 use super::super::check::{DEFECTS, Report};
 use super::super::layout::RootWord;
@@ -13,15 +13,16 @@ use crate::error::Result;
 use crate::units::FrameNo;
 use std::collections::{BTreeMap, HashSet};
 
-/// Names of defects of what says where an object is: all of it is made anew.
+/// Beginnings of the names of defects in the structures that lead to objects. If there is one, all of these structures
+/// are made anew.
 const OF_NAMES: &[&str] =
     &["directory-", "record-", "name-", "object-", "orphan-", "truncate-mark", "free-slot-list"];
-/// Names of defects of what an object has.
+/// Beginnings of the names of defects in the maps of objects.
 const OF_MAPS: &[&str] = &["map-", "frame-owned-twice"];
-/// What the first change of an opening writes anew.
+/// Defects in what the first change of an opening writes anew.
 const COPIES: &[&str] = &["superblock-copy", "log-header-copy", "root-copy", "lease", "cursor"];
 
-/// What is going to be done.
+/// What is to be done.
 pub(super) struct Plan {
     pub(super) repairs: Repairs,
     pub(super) script: Script,
@@ -33,23 +34,23 @@ impl Plan {
     }
 }
 
-/// What is known of a region while it is decided what becomes of it.
+/// What is known of a region while the plan is made.
 pub(super) struct Work<'w, W> {
     pub(super) words: &'w W,
     pub(super) space: Space,
-    /// Heads of all slots, by slot, as they shall be.
+    /// Heads of all slots, by slot, as they are to be.
     pub(super) heads: BTreeMap<u64, Head>,
     /// Whether directory and lists are made anew.
     pub(super) renews_names: bool,
-    /// Whether anything of an object was lost: then what has no owner may be of one.
+    /// Whether anything of an object was lost. Then a frame without an owner may be part of it.
     pub(super) misses_something: bool,
-    /// The slot of an object that is made, and its name.
+    /// The slot and name of the object `lost+found-N`, if one is made.
     pub(super) found: Option<(u64, Vec<u8>)>,
     pub(super) script: Script,
     pub(super) repairs: Repairs,
 }
 
-/// The plan for a region of which `report` was found.
+/// The plan for a region with the defects of `report`.
 pub(super) fn of(log: &Log, report: &Report, mut repairs: Repairs) -> Result<Plan> {
     let copies = report.repairable.iter().chain(&report.findings).filter(|f| COPIES.contains(&f.name));
     for finding in copies {
@@ -82,7 +83,7 @@ pub(super) fn of(log: &Log, report: &Report, mut repairs: Repairs) -> Result<Pla
     Ok(Plan { repairs: work.repairs, script: work.script })
 }
 
-/// Whether there is a defect with such a name. Of those that are not listed any may be one.
+/// Whether the report has a defect whose name begins so. A report that does not list all defects may have any.
 fn has(report: &Report, names: &[&str]) -> bool {
     report.unlisted > 0
         || report.findings.iter().any(|finding| names.iter().any(|name| finding.name.starts_with(name)))
@@ -113,7 +114,7 @@ impl<W: Words> Work<'_, W> {
         groups.renew(self)
     }
 
-    /// What of the fixed frames and of the root's words is wrong and is no line that is lost.
+    /// Zeroes reserved frames, and rewrites words of the root that differ from the superblock.
     fn head(&mut self, log: &Log) -> Result {
         for (word, expected) in log.superblock().newest.repeated() {
             if self.words.root(word)? != expected {
@@ -125,7 +126,7 @@ impl<W: Words> Work<'_, W> {
         Ok(())
     }
 
-    /// No pin outlives its process, so nothing is busy.
+    /// Empties the busy table: no pin outlives its process.
     fn busy_table(&mut self) -> Result {
         let (words, shape) = (self.words, self.space.shape);
         if matches!(words.head(RootWord::BusyTable, "busy table"), Ok(0)) {
@@ -140,8 +141,8 @@ impl<W: Words> Work<'_, W> {
         Ok(())
     }
 
-    /// Writes what became of the records: first the one of what was found, so that a repair which is cut short does not
-    /// forget that something was lost before that has an owner.
+    /// Plans the stores of all heads that changed. That of the object `lost+found-N` comes first: otherwise a repair that
+    /// is cut short after its frames got an owner could forget that something was lost.
     fn write_heads(&mut self) {
         let found = self.found.as_ref().map(|(slot, _)| *slot);
         let mut heads: Vec<_> = self.heads.iter_mut().collect();
@@ -158,5 +159,5 @@ impl<W: Words> Work<'_, W> {
     }
 }
 
-/// Frames, each once.
+/// A set of frames.
 pub(super) type Frames = HashSet<FrameNo>;
