@@ -1,4 +1,4 @@
-//! How the last owner's life ended, and what an opening made of it.
+//! How the last owner's life ended, and what an opening did about it.
 
 use std::fmt;
 
@@ -24,26 +24,26 @@ impl fmt::Display for Ending {
     }
 }
 
-/// What an [`Ending`] was told by.
+/// The reason for an [`Ending`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Why {
     /// The region is new, or was closed in order.
     Closed,
-    /// It is the same file, and its file system was mounted all the time: what was stored is in this kernel's memory.
+    /// It is the same file, and its file system was mounted all the time: this kernel's memory has what was stored.
     Kept,
     /// The machine was booted in between, or this boot cannot be told: there is no `/proc`, or a container's own.
     OtherBoot,
     /// It is another file than the owner's: a copy, a snapshot, a file that was put back, another file system.
     OtherFile,
-    /// The file system was unmounted in between, or that cannot be ruled out: it has nothing that tells its mountings
-    /// apart, or is not kept by this kernel alone (network file systems, FUSE).
+    /// The file system was unmounted in between, or that cannot be ruled out: its mountings cannot be told apart, or this
+    /// kernel is not its only owner (network file systems, FUSE).
     OtherMounting,
     /// The owner's own flush had failed.
     FailedFlush,
     /// What the owner had stored could not all be written to the medium after its death.
     FailedWriteback,
-    /// What says how the owner left is not whole, or is not of this log.
+    /// The lease, which says how the owner left, is not whole or is not of this log.
     Unreadable,
     /// The caller said so.
     Assumed,
@@ -71,12 +71,12 @@ impl fmt::Display for Why {
 pub struct Recovery {
     /// How the last owner's life ended.
     pub ending: Ending,
-    /// What that was told by.
+    /// The reason for that.
     pub why: Why,
     /// Operations of the log that were replayed.
     pub replayed: u64,
-    /// Operations that were found whole in the log and not replayed: nothing had made them durable. After the death of a process
-    /// there are none, unless a record before them is damaged.
+    /// Operations that were found whole in the log and not replayed: nothing had made them durable. After the death of a
+    /// process there are none, unless a record before them is damaged.
     pub dropped: u64,
 }
 

@@ -321,7 +321,7 @@ fn frames_of(runs: &[Run]) -> u64 {
     runs.iter().filter(|(_, hole)| !hole).map(|(run, _)| run.len() as u64).sum()
 }
 
-/// Whether a region can end there: nothing lies behind that a group needs which stays, or the one behind those.
+/// Whether a region can end there: behind it lies nothing that a remaining group needs, or the group behind these.
 fn is_end(old: Shape, end: u64, needed: &Needed) -> bool {
     let groups = Shape { frames: end, ..old }.groups();
     needed.range(FrameNo(end as u32)..).all(|(_, need)| *need > groups)

@@ -1,12 +1,12 @@
-//! The superblock: what region this is. Two copies, each a sector in a frame of its own; one is never touched before the
-//! other is durable.
+//! The superblock: what region this is. There are two copies, each a sector in a frame of its own. One is never touched
+//! before the other is durable.
 //!
 //! ```text
 //!   0 magic                            72 frames of a group (32 bits)
 //!   8 version   12 frame size          76 frame of the root
-//!  16 features that may be unknown     80 frame of the other root
-//!  24 .. to one that only reads        84 log: first frame, 88 frames
-//!  32 .. to none                      104 salt
+//!  16 features any opening may ignore  80 frame of the other root
+//!  24 .. only a reader may ignore      84 log: first frame, 88 frames
+//!  32 .. no opening may ignore        104 salt
 //!  40 sequence of the copy            112 key of the hash of names (16 bytes)
 //!  48 uuid (16 bytes)                 128 hints for a repair, as of this opening: frames (64 bits), 136 table of groups, 140 directory root
 //!  64 generation                      508 checksum; all else is zero
@@ -39,14 +39,14 @@ const DRAFTS: u64 = 0xff << 56;
 pub struct Drawn {
     /// Identity of the region, kept by copies of the file.
     pub uuid: [u8; 16],
-    /// What every check of the region is bound to, so that nothing which a former region left on the medium passes one.
+    /// What every check of the region is bound to, so that nothing that a former region left on the medium passes.
     pub salt: u64,
     /// Key of the hash of names.
     pub name_key: [u8; 16],
 }
 
 impl Drawn {
-    /// As a format does.
+    /// Draws them, as a format does.
     pub fn at_random() -> Result<Self> {
         let mut bytes = [0; 40];
         getrandom::fill(&mut bytes).map_err(|e| Error::io("random numbers for a new region", e.into()))?;
@@ -62,14 +62,14 @@ impl Drawn {
         SipHasher13::new_with_key(&self.name_key).hash(name)
     }
 
-    /// Every byte of it the same.
+    /// Every byte the same, for tests.
     #[must_use]
     pub const fn all(byte: u8) -> Self {
         Self { uuid: [byte; 16], salt: u64::from_le_bytes([byte; 8]), name_key: [byte; 16] }
     }
 }
 
-/// Where a repair may look first: what was so when this copy was written.
+/// Where a repair may look first: values from the time when this copy was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hints {
     /// Frames of the region.
@@ -80,38 +80,38 @@ pub struct Hints {
     pub directory: u32,
 }
 
-/// Fields of the superblock. Those without a remark never change after the format.
+/// Fields of the superblock. Fields without a remark never change after the format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
-    /// Grows with each write of a copy: tells the newer copy from the older.
+    /// Grows with each write of a copy, so that the newer copy can be told from the older one.
     pub sequence: u64,
     /// What the format has drawn.
     pub drawn: Drawn,
-    /// Grows with each opening that changed something: tells a copy of the file from its original.
+    /// Grows with each opening that changed something, so that a copy of the file can be told from its original.
     pub generation: u64,
     /// Frames of the log.
     pub log_frames: u32,
-    /// The frames of the two roots: all else is found from there.
+    /// The frames of the two roots. Everything else is found from there.
     pub roots: [FrameNo; 2],
     /// Written with each generation.
     pub hints: Hints,
-    /// The sector that was read: a field of a newer release stays as it is.
+    /// The sector that was read, so that a field of a newer release stays as it is.
     found: Sector,
 }
 
-/// The superblock as found, and what was wrong with its copies.
+/// The superblock as found, and the state of its copies.
 #[derive(Clone, Debug)]
 pub struct Copies {
     /// The newer whole copy.
     pub newest: Superblock,
-    /// Which copy (0 or 1) that is.
+    /// Which copy (0 or 1) it is.
     pub live: usize,
     /// Whether the other copy is not whole: the next opening that changes something writes it anew.
     pub other_bad: bool,
 }
 
 impl Superblock {
-    /// Reads both copies. `None`: both are blank, the region was never formatted (or a format was cut short).
+    /// Reads both copies. `None` if the region was never formatted, or a format was cut short.
     pub fn read(region: &Region) -> Result<Option<Copies>> {
         let memory = region.memory();
         if region.len_bytes() < LEAST_BYTES {
@@ -158,7 +158,7 @@ impl Superblock {
         self.encode().write(region.memory(), SUPERBLOCK_OFFSETS[copy])
     }
 
-    /// What a format writes first.
+    /// The first superblock, which a format writes.
     #[must_use]
     pub fn of_format(log_frames: u32, drawn: Drawn) -> Self {
         let mut s = Sector::new(MAGIC);
@@ -187,7 +187,7 @@ impl Superblock {
         Ok(true)
     }
 
-    /// What a region's root repeats of it, for a repair.
+    /// The superblock from what a region's root repeats of it, for a repair.
     pub(super) fn of_root(
         log_frames: u32,
         drawn: Drawn,
@@ -214,7 +214,7 @@ impl Superblock {
         s
     }
 
-    /// What the region's words hang on.
+    /// The anchor of the region's words.
     #[must_use]
     pub const fn anchor(&self, rules: Rules) -> Anchor {
         let [first, second] = self.roots;
@@ -222,13 +222,14 @@ impl Superblock {
         Anchor { salt: Salt::new(self.drawn.salt, rules), roots: [first, second] }
     }
 
-    /// Features: those that may be unknown, may be unknown to one that only reads, and must be known.
+    /// Features: those that any opening may ignore, those that only a reader may ignore, and those that every opening
+    /// must know.
     #[must_use]
     pub fn features(&self) -> [u64; 3] {
         [16, 24, 32].map(|at| self.found.u64(at))
     }
 
-    /// What the root repeats, for a repair of a region that has lost both superblocks.
+    /// What the root repeats, for a repair of a region that has lost both copies.
     #[must_use]
     pub fn repeated(&self) -> [(RootWord, u64); 8] {
         let half = |bytes: [u8; 16], n: usize| (u128::from_le_bytes(bytes) >> (64 * n)) as u64;
@@ -245,13 +246,14 @@ impl Superblock {
         ]
     }
 
-    /// Features that only a writer must know, and that this release does not know.
+    /// Features that only a writer must know and that this release does not know.
     #[must_use]
     pub fn unknown_to_write(&self) -> u64 {
         self.found.u64(24)
     }
 
-    /// The first byte of no field that is not zero. A newer release may have one there, and says so.
+    /// The first byte that belongs to no field and is not zero. A newer release may have a field there, and then has a
+    /// feature for it.
     #[must_use]
     pub fn unknown_byte(&self) -> Option<usize> {
         if self.found.u64(16) != 0 {
@@ -292,7 +294,7 @@ impl Copies {
     /// Bumps the generation: writes the copy that is not live, which becomes the live one.
     ///
     /// # Durability
-    /// Durable on return; if the power fails before, the former copy stands.
+    /// Durable on return. If the power fails before, the former copy counts.
     pub fn advance(&mut self, region: &Region, hints: Hints, rules: Rules) -> Result {
         self.newest.hints = hints;
         let target = if rules.broken(Rule::LiveSuperblock) { self.live } else { 1 - self.live };
@@ -306,7 +308,7 @@ impl Copies {
     }
 }
 
-/// Version and features: the whole sector's checksum is right, so what it says was meant.
+/// Checks version and features. The checksum of the sector is right, so both were written so.
 fn check_version(region: &Region, sector: &Sector) -> Result {
     let found = sector.u32(8);
     if found != VERSION {
@@ -336,13 +338,13 @@ fn check_version(region: &Region, sector: &Sector) -> Result {
     Ok(())
 }
 
-/// Whether a format was cut short, or never begun. It writes copy B before copy A, so a power loss may leave B torn and
-/// A blank; nothing has ever been changed in such a region, or the lease and the log's header would say so.
+/// Whether a format was cut short or never begun. A format writes copy B before copy A, so a power loss may leave B torn
+/// and A blank. In such a region nothing was ever changed: a change would have written the lease and the log's header.
 fn was_never_finished(memory: &Memory, found: &[Found<Sector>; 2]) -> Result<bool> {
     Ok(found[0] == Found::Blank && !was_changed(memory)?)
 }
 
-/// Whether a region was changed after its format: its first change moves the log's header and writes the lease.
+/// Whether a region was changed after its format. Its first change writes the log's header and the lease.
 fn was_changed(memory: &Memory) -> Result<bool> {
     if memory.len() < FIRST_MOVABLE.offset() {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! Damage: each cell of the table on the page of the format is planted, and what the page says of it is what happens.
+//! Damage: each cell of the table on the page of the format is planted, and must have the consequences that the page names.
 
 mod cells;
 mod judge;
@@ -12,13 +12,13 @@ use judge::{Said, ask};
 use std::collections::BTreeSet;
 use world::World;
 
-/// What the page says of a cell.
+/// The page's words for a cell.
 fn cell<'a>(page: &'a Page, structure: &str, damage: Damage) -> &'a str {
     let row = page.damage.get(structure).unwrap_or_else(|| panic!("the page has no row for {structure}"));
     &row[damage as usize]
 }
 
-/// What contradicts the page's cell, if anything does.
+/// Contradictions between the results and the page's cell.
 fn contradictions(cell: &str, plant: &Plant, damage: Damage, said: &Said) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expect = |what: &str, holds: bool| {
@@ -37,21 +37,21 @@ fn contradictions(cell: &str, plant: &Plant, damage: Damage, said: &Said) -> Vec
         let here = said.found.iter().find(|(found, _)| found == name);
         expect(&format!("check says {name}"), here.is_some());
         if let Some((_, at)) = here {
-            // What is noticed by a contradiction with something else has its place there.
+            // Damage that is noticed by a contradiction with another structure may be reported at that structure's place.
             let elsewhere = cell.contains("unnoticed") || *name == "group-tally" || *name == "root-copy";
             expect(&format!("{name} has its place"), elsewhere || plant.holds(*at));
         }
     }
     expect("check says nothing", !named.is_empty() || said.found.is_empty());
     let used = said.uses.iter().any(|(what, at)| *what == plant.what && plant.holds(*at));
-    // What is stale may contradict itself.
+    // A stale structure may contradict itself.
     expect(
         "a use of it is an error that names it",
         used == cell.contains("use,") || cell.contains("unnoticed"),
     );
     let strange = |(name, page): &&(String, u64)| !plant.may_lose_page(damage, name, *page);
     expect("what is not damaged can be read", !said.failed.iter().any(|failed| strange(&failed)));
-    // A record leads to those behind it in its chain.
+    // A record leads to those after it in its chain.
     let leads_on = ["directory node", "record frame"].contains(&plant.structure);
     expect("what is not damaged can be opened", leads_on || said.unopened.is_empty());
     expect("something is set aside", cell.contains("aside") == (said.aside > 0) || !cell.contains("aside"));

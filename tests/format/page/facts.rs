@@ -1,4 +1,4 @@
-//! What the engine's own calls say of a region, and whether the page says the same.
+//! Facts about a region from the engine's own calls, and their comparison with what the page's tables give.
 
 use super::tables::Page;
 use super::view::View;
@@ -11,7 +11,7 @@ use pagestone::media::superblock::VERSION;
 use pagestone::region::Identity;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was asked of an open region.
+/// Facts about an open region.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub closed: bool,
@@ -54,7 +54,7 @@ impl Facts {
         ]
     }
 
-    /// Holds them against what the page finds.
+    /// Compares them with what the tables give.
     pub fn compare(&self, view: &View<'_>) -> Result {
         let [a, b] = ["superblock A", "superblock B"].map(|copy| self.superblock(view, copy));
         let (a, b) = (a?, b?);
@@ -76,7 +76,7 @@ impl Facts {
         same("objects", view.root("objects")?, self.named.len() as u64)?;
         let numbers = self.named.values().chain(&self.orphans).map(|object| object.number);
         let (most, next) = (numbers.max().unwrap_or(0), view.root("next object")?);
-        // A repair leaves some out.
+        // A repair leaves some numbers out.
         same("the next object", (next > most, next == most + 1), (true, self.damaged == 0))
     }
 
@@ -127,7 +127,7 @@ impl Facts {
                     same(reserved, words.iter().all(|byte| *byte == 0), true)?;
                 }
             }
-            // What stands for count and sum of a line has their place.
+            // The row for count and sum of a line has the place of these fields.
             if let Ok(sum) = page.row(WHAT, &format!("line {number}")) {
                 let place = number * line + page.row("Root line", "sum")?.offset;
                 same("where a line's sum is", (sum.offset, sum.size), (place, view.word))?;
@@ -147,7 +147,7 @@ impl Facts {
     }
 }
 
-/// The numbers of the page against those that the engine is built with.
+/// Compares the numbers of the page with those that the engine is built with.
 pub fn constants(page: &Page) -> Result {
     let text = |name: &str| page.value(name).map(u64::to_le_bytes);
     same("the magic of a superblock", text("superblock magic")?, *b"PAGESTN\x01")?;

@@ -1,7 +1,7 @@
-//! What lies in the ring behind the end of the chain.
+//! Records in the ring behind the end of the chain.
 //!
-//! A process appends one record after the other, and what it stored is there after its death. So a whole record of its life
-//! that does not continue the chain says that one before it is damaged.
+//! A process appends one record after the other, and what it stored is there after its death. So if a whole record of its
+//! life does not continue the chain, a record before it is damaged.
 
 use super::header::Tail;
 use super::record::{Content, MARK_BYTES, claimed_bytes, decode};
@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::media::layout::WORD_SIZE;
 use crate::region::Memory;
 
-/// How many whole operations of this life are in the ring behind the record that would be the next one, from `position` on.
-/// `next` is what that record would say of itself; the ring is full at `full`.
+/// How many whole operations of this life are in the ring from the place of the next record on. `next` is that record's
+/// position and link; the ring is full at `full`.
 pub(super) fn operations(memory: &Memory, ring: Ring, next: Tail, full: u64) -> Result<u64> {
     let mut rest = vec![0; (full - next.position) as usize];
     ring.read(memory, next.position, &mut rest)?;
@@ -30,7 +30,7 @@ pub(super) fn operations(memory: &Memory, ring: Ring, next: Tail, full: u64) -> 
     Ok(found)
 }
 
-/// The record that these bytes begin with, if it is whole, of the same life and a later one than `next`.
+/// The record with which these bytes begin, if it is whole, of the same life, and later than `next`.
 fn whole(bytes: &[u8], ring: Ring, next: Tail) -> Option<(Content, usize)> {
     let head = bytes.first_chunk::<24>()?;
     let word = |at: usize| head[at..].first_chunk().copied().map(u64::from_le_bytes);

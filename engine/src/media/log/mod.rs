@@ -2,7 +2,7 @@
 //!
 //! An operation *appends* one record: from then on it survives the death of the process. A record is *committed* when
 //! a durable mark covers it, *applied* when its words are stored home, *passed* when the durable tail lies beyond it.
-//! Between append and apply, the [shadow](shadow) shows its words to readers.
+//! Between append and apply, the [shadow] shows its words to readers.
 //!
 //! ```text
 //! append (many threads, under the append lock)        commit (one leader at a time, for all waiters)
@@ -73,25 +73,25 @@ pub struct Log {
     leadership: Mutex<Leadership>,
     led: Condvar,
     ahead: Mutex<Ahead>,
-    /// To be read without a lock: bytes of live records, how many of them are the next reason for an early write-back,
+    /// These three are read without a lock: bytes of live records, at how many of them the next early write-back is due,
     /// and moves of the tail.
     used: AtomicU64,
     due: AtomicU64,
     tail_moves: AtomicU64,
-    /// Of the superblock, to be read without a lock too.
+    /// From the superblock, also read without a lock.
     drawn: Drawn,
     generation: AtomicU64,
-    /// Held while the lease is written: one that says that the region failed is never written over.
+    /// Held while the lease is written: a lease of a failed region is never written over.
     lease: Mutex<()>,
 }
 
-/// The append lock's content.
+/// What the append lock guards.
 struct Chain {
-    /// What the next record will say of itself.
+    /// What will stand in the head of the next record.
     next: Link,
     /// Where the next record goes.
     head: u64,
-    /// Where the live part begins: space up to there may be used again.
+    /// Where the live part begins. Space up to there may be used again.
     tail: Tail,
     /// Live records, oldest first.
     live: VecDeque<Live>,
@@ -99,7 +99,7 @@ struct Chain {
     last_change: Sequence,
     /// The highest record that published data.
     published: Sequence,
-    /// The last head that a leader noted: a later mark covers no record beyond it, until another one is noted.
+    /// The last head that a leader noted. Until another one is noted, no mark covers a record beyond it.
     noted: Sequence,
     /// The last change that a snapshot shows.
     kept: Option<Sequence>,
@@ -128,7 +128,7 @@ impl Chain {
 /// A record that is not passed yet.
 struct Live {
     sequence: Sequence,
-    /// Where it ends, and its checksum: what the tail says when it moves behind this record.
+    /// Where it ends, and its checksum: both stand in the tail once it is moved past this record.
     end: u64,
     checksum: u32,
     /// Its entries until they are applied.
@@ -150,7 +150,7 @@ pub struct LogStats {
     pub recovered: u64,
 }
 
-/// The medium's words as they were at one moment, whatever changes meanwhile. There is one at a time.
+/// The medium's words as they were at one moment, whatever changes meanwhile. There is at most one at a time.
 pub struct Snapshot<'l> {
     log: &'l Log,
 }
@@ -159,7 +159,7 @@ impl Snapshot<'_> {
     /// The words from byte `offset` on, all of one frame.
     ///
     /// # Errors
-    /// `TimedOut` when it was given up, because its frames were needed.
+    /// `TimedOut` if the snapshot was given up because its frames were needed.
     pub fn read_run(&self, offset: u64, into: &mut [u64]) -> Result {
         match self.log.shadow.read_kept(self.log.region.memory(), offset, into) {
             Ok(true) => Ok(()),
@@ -169,12 +169,12 @@ impl Snapshot<'_> {
         }
     }
 
-    /// The log that keeps them.
+    /// The log that keeps the words.
     pub(crate) fn log(&self) -> &Log {
         self.log
     }
 
-    /// Where the words of the root are.
+    /// Which root counts for each of its lines.
     #[must_use]
     pub fn roots(&self) -> &Roots {
         &self.log.roots
@@ -260,7 +260,7 @@ impl Log {
         self.roots.anchor().salt
     }
 
-    /// How often words were looked at.
+    /// How often words were read.
     #[cfg(test)]
     pub(crate) fn looks(&self) -> u64 {
         self.shadow.looks.load(std::sync::atomic::Ordering::Relaxed)
@@ -284,7 +284,7 @@ impl Log {
         &self.images
     }
 
-    /// The word at byte `offset` as it will be once all that is appended is applied.
+    /// The word at byte `offset` as it will be once all appended records are applied.
     pub fn read(&self, offset: u64) -> Result<u64> {
         self.shadow.read(self.region.memory(), offset)
     }
@@ -317,14 +317,14 @@ impl Log {
 
     /// Runs one operation under the append lock and appends its record. If `change` fails, nothing has changed.
     /// An operation that changes nothing appends nothing and has the number of the last record. What `appears` returns
-    /// lives while the changed words come to be seen.
+    /// is dropped once all changed words can be seen.
     ///
     /// When the log is low on space, it is first committed, applied and its tail moved: the caller may hold latches,
     /// but nothing that a commit needs.
     ///
     /// # Durability
-    /// On return the operation survives the death of the process; after a power loss it is there only if a later
-    /// [`commit`](Self::commit) returned (and then whole), and if it publishes, so are the bytes it published.
+    /// On return the operation survives the death of the process. It survives a power loss, whole, once a later
+    /// [`commit`](Self::commit) has returned; so do the bytes that it published.
     pub(in crate::media) fn append_as_one<R, G>(
         &self,
         change: impl FnOnce(&mut Txn<'_>) -> Result<R>,
@@ -343,7 +343,7 @@ impl Log {
         }
         let sequence = chain.next.sequence;
         let bytes = encoded_bytes(&entries);
-        // Seen only once it would survive the death of the process: others act on what they see.
+        // Shown only once it would survive the death of the process: other threads act on what they see.
         self.push(&mut chain, Content::Changes(entries))?;
         if let Some(record) = chain.live.back() {
             let _one_moment = appears();
@@ -362,7 +362,7 @@ impl Log {
         Ok((result, sequence))
     }
 
-    /// Appends what the record before should have said (a broken rule).
+    /// Appends changes that belong into the record before (a broken rule).
     #[cold]
     fn append_apart(&self, chain: &mut Chain, entries: Vec<Entry>) -> Result {
         let sequence = chain.next.sequence;
@@ -374,8 +374,8 @@ impl Log {
         Ok(())
     }
 
-    /// States which frames the record changes words of. Their bytes change without a latch when the record is applied: no
-    /// page may lie there.
+    /// States of which frames the record changes words. Their bytes change without a latch when the record is applied, so
+    /// no page may lie there.
     fn state_uses(&self, entries: &[Entry], images: &[FrameNo], of_groups: &HashSet<FrameNo>) -> Result {
         let data: HashSet<_> = images.iter().collect();
         let state = |frame| match of_groups.contains(&frame) {
@@ -384,32 +384,32 @@ impl Log {
         };
         entries.iter().try_for_each(|entry| match entry {
             Entry::Word(offset, _) => state(FrameNo((offset / FRAME_SIZE as u64) as u32)),
-            // A batch begins a new page with zeros; everything else that does is a structure.
+            // A batch begins a new page with zeros. Every other frame that a record zeroes is a structure.
             Entry::Zero(frame) if !data.contains(frame) => state(*frame),
             Entry::Node(frame, _) => state(*frame),
             Entry::Zero(_) | Entry::Lines(..) | Entry::Payload(_) | Entry::Root(..) => Ok(()),
         })
     }
 
-    /// What frames are used for.
+    /// The uses of frames.
     pub(crate) fn uses(&self) -> &Uses {
         &self.uses
     }
 
-    /// The last operation's number: what to commit to make all that was appended so far durable.
+    /// The last operation's number. A commit of it makes all that was appended so far durable.
     #[must_use]
     pub fn head(&self) -> Sequence {
         self.chain.lock().last_change
     }
 
-    /// How far the log has come: what a file sync that begins now makes durable.
+    /// How far the log has come: a file sync that begins now makes all up to here durable.
     #[must_use]
     pub fn reach(&self) -> Reach {
         self.chain.lock().reach()
     }
 
-    /// Keeps the medium's words as they are at this moment, at which `look` is run, for a [`Snapshot`]. Frames that are
-    /// freed from here on wait for its end.
+    /// Keeps the medium's words as they are at this moment, for a [`Snapshot`], and runs `look` at the same moment.
+    /// Frames that are freed from now on are not used again before its end.
     pub fn snapshot<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<(R, Snapshot<'_>)> {
         let mut chain = self.chain.lock();
         let looked = look()?;
@@ -418,7 +418,7 @@ impl Log {
         Ok((looked, Snapshot { log: self }))
     }
 
-    /// Whether words of a moment are kept.
+    /// Whether there is a snapshot.
     #[must_use]
     pub fn has_snapshot(&self) -> bool {
         self.chain.lock().kept.is_some()
@@ -431,7 +431,8 @@ impl Log {
         self.shadow.forget();
     }
 
-    /// Frames that were freed up to this record may be used again: it is passed (LOG rule 2), and no snapshot shows them.
+    /// Frames that were freed up to this record may be used again: the record is passed (LOG rule 2), and no snapshot
+    /// shows them.
     #[must_use]
     pub fn reusable(&self) -> Sequence {
         let chain = self.chain.lock();
@@ -457,7 +458,7 @@ impl Log {
         self.drawn.uuid
     }
 
-    /// The hash of a name, by the region's key. With the broken rule it has no key, and equal hashes can be made.
+    /// The hash of a name, with the region's key. With the broken rule it has no key, so that equal hashes can be made.
     pub(crate) fn name_hash(&self, name: &[u8]) -> u64 {
         if self.rules.broken(Rule::NamesUnkeyed) { name.len() as u64 } else { self.drawn.name_hash(name) }
     }
@@ -475,13 +476,13 @@ impl Log {
         self.chain.lock().superblock.clone()
     }
 
-    /// What the opening found, and did.
+    /// What the opening found and did.
     #[must_use]
     pub fn recovery(&self) -> Recovery {
         self.recovery
     }
 
-    /// Commits, applies, moves the tail and says so in the lease: the region is clean. Nothing to do where nothing changed.
+    /// Commits, applies, moves the tail and writes to the lease that the region is clean. Does nothing if nothing changed.
     ///
     /// # Durability
     /// Everything appended and everything stored is durable on return.
@@ -492,7 +493,7 @@ impl Log {
         self.pass_and_settle()
     }
 
-    /// Says in the lease that nothing is left to do, and the same in both copies of the header. The leader alone does it.
+    /// Writes the tail to both copies of the header, and to the lease that nothing is left to do. Only the leader calls it.
     fn settle(&self) -> Result {
         let mut chain = self.chain.lock();
         let _alone = self.lease.lock();
@@ -504,7 +505,7 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the lease of a region that has not failed: no failure can come between the look and the write.
+    /// Writes the lease, unless the region has failed: no failure can come between the look and the write.
     fn write_lease(&self, epoch: u64) -> Result {
         let _alone = self.lease.lock();
         self.region.ensure_sound()?;
@@ -554,7 +555,7 @@ impl Log {
         Ok(())
     }
 
-    /// Does what the first change of an opening does, before any: names this process as the owner.
+    /// Does the work of an opening's first change ahead of any change: makes this process the owner.
     ///
     /// # Durability
     /// The lease is durable on return.
@@ -563,8 +564,8 @@ impl Log {
         if chain.begun { Ok(()) } else { self.begin(&mut chain) }
     }
 
-    /// The first change of an opening: what the dead have left, then superblock generation, then a new epoch, then the
-    /// lease (LOG rule 8), each durable before the next, all before the first append.
+    /// The first change of an opening: what a dead process has left, then the superblock's generation, then a new epoch,
+    /// then the lease (LOG rule 8). Each is durable before the next, and all before the first append.
     fn begin(&self, chain: &mut Chain) -> Result {
         let result = self.write_beginning(chain);
         match &result {
@@ -604,12 +605,12 @@ impl Log {
         self.write_lease(link.epoch)
     }
 
-    /// LOG rule 11: nothing more is appended, applied or marked clean; the next opening assumes a power loss. For every
-    /// failed flush of the region's, whichever call wanted it.
+    /// LOG rule 11: nothing more is appended, applied or marked clean, and the next opening assumes a power loss. To be
+    /// called for every failed flush of the region, whichever call wanted it.
     pub fn fail(&self, error: &Error) {
         self.region.poison(error.to_string());
         if matches!(self.region.compare_length(), Err(Error::Truncated { .. })) {
-            // The lease may be what is gone; and no opening believes a file that was cut.
+            // The lease itself may be gone, and every opening refuses a file that was cut.
             return;
         }
         let _alone = self.lease.lock();
@@ -617,17 +618,17 @@ impl Log {
         let _ = Lease::note_failure(&self.region);
     }
 
-    /// Whether this medium's published data needs a file sync before the mark (LOG rule 3). On the other classes its
+    /// Whether published data needs a file sync before the mark on this medium (LOG rule 3). On the other classes its
     /// writer has fenced it before the append.
     fn syncs_published_data(&self) -> bool {
         self.region.protocol() == Durability::Fdatasync
     }
 }
 
-/// Nothing is known but what the roots are.
+/// Only the use of the roots' frames is known.
 fn uses_of(region: &Region, anchor: Anchor) -> Uses {
     let uses = Uses::new(region.frames().len());
-    // Of frames that were not met before.
+    // No error: these frames were not met before.
     anchor.roots.into_iter().for_each(|root| drop(uses.structure(root)));
     uses
 }

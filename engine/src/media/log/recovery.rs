@@ -1,7 +1,7 @@
 //! Recovery: from what a crash left to a region without live records (LOG rules 8 and 9).
 //!
-//! Accept, mark, store home, flush, new epoch: each step durable before the next, and each harmless when a crash
-//! repeats it, so that recovery may die anywhere and begin again.
+//! The steps are: accept, mark, store home, flush, new epoch. Each is durable before the next, and each may be repeated,
+//! so that recovery can begin again after a crash anywhere.
 
 use super::header::{Header, Tail};
 use super::homes::Homes;
@@ -31,11 +31,12 @@ struct Valid {
     checksum: u32,
 }
 
-/// Recovers the region's log. On a region that is open read-only the homes are stored into its private mapping, and
-/// nothing else is done (LOG rule 14).
+/// Recovers the region's log. For a region that is open read-only, only the homes are stored, into its private mapping
+/// (LOG rule 14).
 ///
 /// # Durability
-/// The recovered state is durable on return, unless the region is read-only. A crash within repeats the recovery.
+/// The recovered state is durable on return, unless the region is read-only. After a crash meanwhile the next opening
+/// recovers again.
 pub fn recover(region: &Region, ring: Ring, anchor: Anchor, rules: Rules) -> Result<(Header, Recovery)> {
     let (memory, salt) = (region.memory(), anchor.salt.drawn());
     let mut lease = Lease::read(region)?;
@@ -56,7 +57,7 @@ pub fn recover(region: &Region, ring: Ring, anchor: Anchor, rules: Rules) -> Res
     let (ending, why) = Lease::ending(&lease, region, header.tail.link.epoch, operations > 0, rules);
     let why = if refused { Why::FailedWriteback } else { why };
     let cursor = cursor::read(memory, salt, header.tail, rules)?;
-    // Without it nothing says which bytes were stored since without the log.
+    // Without the cursor it is not known which bytes were stored since without the log.
     let blind = ending == Ending::ProcessDeath && operations > 0 && cursor.is_none();
     let (ending, why) = if blind { (Ending::PowerLoss, Why::Unreadable) } else { (ending, why) };
     let death = ending == Ending::ProcessDeath;
@@ -76,7 +77,7 @@ pub fn recover(region: &Region, ring: Ring, anchor: Anchor, rules: Rules) -> Res
         0
     };
     let recovery = Recovery { ending, why, replayed, dropped: operations - replayed + behind };
-    // What a caller disowns is gone for good: else the next opening would find it where this one left it.
+    // What a caller disowns must be gone for good: otherwise the next opening would find it again.
     if replayed == 0 && why != Why::Assumed {
         return Ok((header, recovery));
     }
@@ -89,8 +90,9 @@ pub fn recover(region: &Region, ring: Ring, anchor: Anchor, rules: Rules) -> Res
     if rules.broken(Rule::LeaseFirst) {
         Lease::of(region, State::Open, header.tail.link.epoch).write(region)?;
     }
-    // Only what is accepted: after a power loss a record that was appended between the noted head and its mark lies
-    // before that mark and is not covered, since what it publishes may not be durable. No mark may ever cover it.
+    // Only what is accepted is marked. A record that was appended between the noted head and its mark lies before that
+    // mark and is not covered by it. After a power loss no mark may ever cover it, since what it publishes may not be
+    // durable.
     let unmarked = (death || rules.broken(Rule::RecoveryMarksAll))
         && records.iter().any(|r| r.changes().is_some() && r.sequence > covered);
     let mut replay = || -> Result {
@@ -113,7 +115,7 @@ pub fn recover(region: &Region, ring: Ring, anchor: Anchor, rules: Rules) -> Res
         Ok(())
     };
     if let Err(error) = replay() {
-        // Best effort: what the page cache shows from here on may not be on the medium (LOG rule 11).
+        // If it can be written: what the page cache shows from now on may not be on the medium (LOG rule 11).
         let _ = Lease::note_failure(region);
         return Err(error);
     }
@@ -124,7 +126,7 @@ pub fn recover(region: &Region, ring: Ring, anchor: Anchor, rules: Rules) -> Res
     Ok((header, recovery))
 }
 
-/// Whether all that a dead owner stored is on the medium by now, or was never refused by it.
+/// Whether all that a dead owner stored is on the medium now, or the medium never refused any of it.
 fn written_back(region: &Region, lease: &Found<Lease>, rules: Rules) -> Result {
     if Lease::left_in_page_cache(lease, region, rules) && !rules.broken(Rule::IgnoreFailure) {
         region.memory().sync_file_system()?;
@@ -132,7 +134,7 @@ fn written_back(region: &Region, lease: &Found<Lease>, rules: Rules) -> Result {
     Ok(())
 }
 
-/// Notes that it was refused, best effort: the kernel has told this opening, and will tell no other.
+/// Notes in the lease, if it can be written, that a write was refused: the kernel tells this opening, and no later one.
 fn note_refusal(region: &Region) -> Found<Lease> {
     let _ = Lease::note_failure(region);
     Found::Whole(Lease::of(region, State::Failed, 0))
@@ -196,8 +198,8 @@ fn scan(region: &Region, ring: Ring, tail: Tail) -> Result<Vec<Valid>> {
     }
 }
 
-/// A record of ours changes only words of the roots, of structures and of maps, and bytes of data frames, and no frame
-/// is both in live records (LOG rule 2): anything else is a forgery, and is refused before anything is stored.
+/// A record of the engine changes only words of the roots, of structures and of maps, and bytes of data frames; and no
+/// frame is both in live records (LOG rule 2). Anything else is a forgery, and is refused before anything is stored.
 fn check_targets<'r>(
     region: &'r Region,
     ring: Ring,
@@ -212,10 +214,10 @@ fn check_targets<'r>(
                 Entry::Word(offset, _) => targets.word(*offset),
                 Entry::Zero(frame) => targets.zero(*frame),
                 Entry::Node(frame, _) => targets.node(*frame),
-                // Each offset in a root is one.
+                // Each offset in a root is a word of it.
                 Entry::Root(..) => true,
                 Entry::Lines(offset, _) => targets.lines(*offset),
-                // Without a durable mark its frames may hold anything.
+                // Without a durable mark the payload's frames may hold anything.
                 Entry::Payload(_) if !accepted(record) => true,
                 Entry::Payload(extent) => targets.payload(*extent)?,
             };
@@ -239,9 +241,9 @@ struct Targets<'r> {
     shape: Shape,
     structure: HashSet<FrameNo>,
     data: HashSet<FrameNo>,
-    /// Either of both.
+    /// Frames made zero: data or structures.
     zeroed: HashSet<FrameNo>,
-    /// Each holds the payload of one record: what is read is no more than there is.
+    /// Frames with the payload of one record each, so that no more is read than there is.
     payload: HashSet<FrameNo>,
 }
 
@@ -309,8 +311,8 @@ fn frame_of(offset: u64) -> Option<FrameNo> {
     u32::try_from(offset / FRAME_SIZE as u64).ok().map(FrameNo)
 }
 
-/// Makes what was accepted durable in the log, under a mark if some of it is `unmarked`, and says where the log ends; the
-/// new life's epoch begins there.
+/// Makes what was accepted durable in the log, under a new mark if some of it is `unmarked`. Returns where the log ends:
+/// there the epoch of the new life begins.
 fn secure(
     region: &Region,
     ring: Ring,
@@ -324,7 +326,7 @@ fn secure(
     let mut link =
         Link { epoch: tail.link.epoch, sequence: last.sequence.next(), predecessor: last.checksum };
     let mut position = last.end;
-    // Not only after a process death: a power loss is also assumed where the page cache may have survived unseen.
+    // Not only after a process death: a power loss is also assumed in cases where the page cache may have survived.
     if !rules.broken(Rule::DisownCopies) {
         memory.sync_inherited()?;
     }
@@ -344,8 +346,8 @@ fn secure(
     Ok(Tail { link, position })
 }
 
-/// Stores the homes of what was accepted. Words are stored always; a frame is zeroed again, and bytes of one are stored
-/// again, only beyond the cursor, where it is believed: what came later was stored without the log.
+/// Stores the homes of what was accepted. Words are always stored. Where the cursor counts, frames are zeroed and bytes
+/// are stored only for records beyond it: after the others, bytes may have been stored without the log.
 fn store_homes(
     region: &Region,
     anchor: Anchor,
@@ -357,7 +359,7 @@ fn store_homes(
     let mut homes = Homes::new(anchor);
     for record in records.iter().filter(|r| accepted(r)) {
         for entry in record.changes().unwrap_or_default() {
-            // What was stored by the dead is flushed like the rest, and not stored again.
+            // What the dead process stored is not stored again, but flushed like the rest.
             if matches!(entry, Entry::Word(..) | Entry::Root(..)) || record.sequence > cursor {
                 homes.store(memory, entry)?;
             } else {
@@ -384,7 +386,7 @@ mod tests {
 
     const RING: Ring = Ring::new(2);
     const LINK: Link = Link { epoch: 7, sequence: Sequence(3), predecessor: 9 };
-    /// Twice around the ring and some.
+    /// A bit more than twice around the ring.
     const TAIL: Tail = Tail { link: LINK, position: 2 * 2 * FRAME_SIZE as u64 + 40 };
 
     const ANCHOR: Anchor = Anchor { salt: Salt::new(7, Rules::KEPT), roots: [FrameNo(6), FrameNo(7)] };
@@ -397,7 +399,7 @@ mod tests {
         region(Some(vec![0; 20 * FRAME_SIZE]), 1, None)
     }
 
-    /// Writes records of these sizes from [`TAIL`] on, the last of them a mark where it has a mark's size; where they end.
+    /// Writes records of these sizes from [`TAIL`] on; the last is a mark if it has a mark's size. Returns where they end.
     fn write_chain(region: &Region, sizes: &[u64]) -> u64 {
         let (mut link, mut position) = (LINK, TAIL.position);
         for &bytes in sizes {
@@ -478,7 +480,7 @@ mod tests {
         assert_eq!(frame_of(u64::MAX), None);
     }
 
-    /// An extent in the frames from this one on, with these lines; the last frame that it takes.
+    /// An extent in the frames from this one on, with these lines, and the last frame that it takes.
     fn extent(region: &Region, frame: u32, lines: &[(u64, usize)]) -> Extent {
         let mut bytes = Vec::new();
         for &(offset, count) in lines {
@@ -574,8 +576,8 @@ mod tests {
         }
     }
 
-    /// An opening after a power loss, which finds a word's record, one with this payload, and a mark over the first of them,
-    /// or over both.
+    /// An opening after a power loss that finds a record of a word, a record with this payload, and a mark that covers
+    /// the first of them, or both.
     fn with_payload(extent: Extent, both: bool) -> Result<u64> {
         let log = fresh();
         let first = set(&log, 0, 7);
@@ -598,7 +600,7 @@ mod tests {
         assert!(matches!(with_payload(forged, true), Err(Error::Corrupt { what: "log", .. })));
     }
 
-    /// What an opening of this file does to it, which was closed in this state.
+    /// How many files are synced by an opening of a region that was closed in this state.
     fn files_synced(state: State, read_only: bool) -> usize {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("region");

@@ -114,7 +114,7 @@ impl<W: Words> Work<'_, W> {
         groups.renew(self)
     }
 
-    /// Zeroes reserved frames, and rewrites words of the root that differ from the superblock.
+    /// Rewrites words of the root that differ from the superblock.
     fn head(&mut self, log: &Log) -> Result {
         for (word, expected) in log.superblock().newest.repeated() {
             if self.words.root(word)? != expected {

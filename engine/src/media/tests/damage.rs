@@ -10,13 +10,13 @@ use crate::media::seal::{self, Node, Seal};
 use crate::media::words::Words;
 use proptest::prelude::*;
 
-/// Where a word of the directory says what it names.
+/// The bit from which on a word of the directory holds the kind of what it names.
 const TAG: u32 = 40;
 
 /// A region with some of everything.
 struct Fixture {
     ledger: Ledger,
-    /// Page 0 alone; pages 0 to 599; being truncated; unlinked.
+    /// Objects: with page 0 only; with pages 0 to 599; being truncated; unlinked.
     one: ObjectSlot,
     many: ObjectSlot,
     cut: ObjectSlot,
@@ -59,7 +59,7 @@ impl Fixture {
     fn flip_root(&self, word: RootWord) {
         self.poke_root(word, self.root(word) ^ 1);
     }
-    /// Smashes a word of these roots, past the log.
+    /// Overwrites a word of these roots without the log.
     fn wear_root(&self, roots: &[usize], word: RootWord) {
         let log = self.ledger.log();
         let places = log.roots().anchor().places(word.offset());
@@ -67,7 +67,7 @@ impl Fixture {
             log.region().memory().store(places[root], 0x5a5a).unwrap();
         }
     }
-    /// The value of a sealed word.
+    /// The value of a sealed word, unverified.
     fn value(word: u64) -> u64 {
         word & seal::VALUE_MASK
     }
@@ -95,7 +95,7 @@ impl Fixture {
     fn flip_seal(&self) {
         self.put(self.one, 10, self.word(self.one.offset() + 80) ^ 1);
     }
-    /// A leaf of `many` becomes as it was before its last pages were linked: what a lost write leaves.
+    /// Makes a leaf of `many` as it was before its last pages were linked, as a lost write leaves it.
     fn stale_leaf(&self) {
         self.ledger.log().checkpoint().unwrap();
         let memory = self.ledger.log().region().memory();
@@ -116,14 +116,14 @@ impl Fixture {
     fn seal(&self, at: u64, value: u64) {
         self.poke(at, self.ledger.log().salt().place(at).close(value));
     }
-    /// Of a page's word in the map of `many`.
+    /// The seal of a page's word in the map of `many`.
     fn seal_of_many(&self, page: u64) -> Seal {
         self.ledger.log().salt().map(self.ledger.record(self.many).unwrap().id, page, 0)
     }
     fn smash(&self, at: u64) {
         self.ledger.log().region().memory().write(at, &[0x5a; 512]).unwrap();
     }
-    /// Lets both copies of the superblock say something more.
+    /// Changes a byte in both copies of the superblock, with right checksums.
     fn edit_superblocks(&self, at: u64, byte: u8) {
         let memory = self.ledger.log().region().memory();
         for offset in SUPERBLOCK_OFFSETS {
@@ -136,7 +136,7 @@ impl Fixture {
             memory.write(offset, &sector).unwrap();
         }
     }
-    /// A frame that is allocated and belongs to nothing yet: an empty node of the directory.
+    /// An allocated frame without an owner: an empty node of the directory.
     fn frame(&self) -> FrameNo {
         let frame = self.ledger.allocate(1, None).unwrap()[0];
         let set = |t: &mut Txn<'_>| {
@@ -160,7 +160,7 @@ impl Fixture {
         let leaf = FrameNo(self.word(root.offset()) as u32);
         (leaf, leaf.offset())
     }
-    /// Lets the leaf of page 0 say nothing.
+    /// Makes all words of the leaf of page 0 say "nothing".
     fn empty_leaf(&self, t: &mut Txn<'_>) -> Result {
         (0..512).try_for_each(|i| t.write(self.leaf().1 + i * 8, self.seal_of_many(i).close(0)))
     }
@@ -168,7 +168,7 @@ impl Fixture {
         let table = FrameNo(self.root(RootWord::BusyTable) as u32);
         (1..512).map(|i| table.offset() + i * 8).find(|&at| Self::value(self.word(at)) != 0).unwrap()
     }
-    /// Changes a word of the bitmap and the group's tally with it, as a mistake of the engine would.
+    /// Changes a word of the bitmap together with the group's tally, as a fault of the engine would.
     fn bits(&self, place: u64, flip: u64) {
         let change = |t: &mut Txn<'_>| {
             let mut entry = groups::find(t, self.ledger.shape(), 0)?;
@@ -194,7 +194,7 @@ impl Fixture {
 
 type Plant = fn(&Fixture);
 
-/// For each defect, how to make it.
+/// How to make each defect.
 const PLANTS: &[(&str, Plant)] = &[
     ("superblock-copy", |f| f.smash(SUPERBLOCK_OFFSETS[1])),
     ("superblock-field", |f| f.edit_superblocks(200, 1)),
@@ -261,7 +261,7 @@ const PLANTS: &[(&str, Plant)] = &[
         f.edit(f.one, |_, head| head.set_chain(Some(free)));
     }),
     ("directory-chain", |f| {
-        // More than a chain takes; that they belong elsewhere is another defect.
+        // More records than a chain takes. That they are in the wrong place is another defect.
         let slots: Vec<_> = (0..65_u8).map(|i| create(&f.ledger, &[b'#', i + 1])).collect();
         slots.windows(2).for_each(|two| f.edit(two[0], |_, head| head.set_chain(Some(two[1]))));
         f.edit(slots[64], |_, head| head.set_chain(None));
@@ -352,7 +352,7 @@ fn every_defect_is_found_by_its_name() {
     }
 }
 
-/// A power loss may tear each of these; it is no defect, until nothing whole is left.
+/// A power loss may tear one copy of each of these. That is no defect as long as a whole copy is left.
 #[test]
 fn what_a_crash_may_tear_is_repairable() {
     let torn = [
@@ -377,7 +377,7 @@ fn what_a_crash_may_tear_is_repairable() {
 
 #[test]
 fn every_defect_has_a_plant() {
-    // What is set aside is no defect of its own, but what a store makes of one: tests of the store see to it.
+    // What is set aside is no defect of its own; it is what a store makes of one, and tested there.
     let here = DEFECTS.iter().filter(|(name, _)| *name != "set-aside");
     let never: Vec<_> = here.filter(|(name, _)| PLANTS.iter().all(|(planted, _)| planted != name)).collect();
     assert!(never.is_empty(), "{never:?}");
@@ -414,7 +414,7 @@ fn reading_a_damaged_map_is_an_error_with_the_place() {
     assert!(fixture.ledger.map(fixture.many, PageIndex(1)).unwrap().is_some(), "its neighbours are fine");
 }
 
-/// Calls everything; what it returns does not matter.
+/// Calls everything; results do not matter.
 fn exercise(ledger: &Ledger) {
     let _ = ledger.list();
     for slot in ledger.orphans().unwrap_or_default() {
@@ -483,8 +483,8 @@ proptest! {
     }
 }
 
-/// The pages that were linked since read as holes: that is not noticed on use, and said by `check`, by nothing but the seal
-/// of the map where their frames are in use by others.
+/// The pages that were linked since then read as holes. Use does not notice it, but `check` does; if their frames have
+/// other owners, only by the seal of the map.
 #[test]
 fn a_stale_node_is_noticed_by_the_seal_of_the_map_alone() {
     let f = Fixture::new();
@@ -494,7 +494,7 @@ fn a_stale_node_is_noticed_by_the_seal_of_the_map_alone() {
     let report = f.ledger.check().unwrap();
     let names: Vec<_> = report.findings.iter().map(|finding| finding.name).collect();
     assert_eq!(names, ["map-seal", "frame-leaked"], "{report:#?}");
-    // The frames get other owners, as a repair would let them.
+    // The frames get other owners.
     let leaked: Vec<_> = report.findings[1].detail.split(' ').filter_map(|word| word.parse().ok()).collect();
     let frames: Vec<_> = (leaked[0]..=leaked[1]).map(FrameNo).collect();
     assert_eq!(frames.len(), 10);
