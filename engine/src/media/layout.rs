@@ -13,11 +13,12 @@
 //! frame 10         bitmap of group 0
 //! frame 11         bitmap of group 1, which a region has before the group begins
 //! frame 12         root node of the directory
-//! frames 13 .. 15  free, as all others behind the log
+//! frames 13 .. 15  free, as all frames behind the log
 //! frames 16 ..     the log, L frames
 //! frames 16 + L .. data, nodes, records, and the bitmaps and tables of later groups
 //! ```
-//! Frames 0 to 5 are where they are in every region; all else is found by a word, so that a bad frame can be left.
+//! Frames 0 to 5 have the same places in every region. All else is found by a word, so that a structure can leave a bad
+//! frame.
 //!
 //! No frame of a later group is at a fixed place: the table of groups says where a bitmap lies (`media/groups.rs`), so
 //! that a run of data crosses from one group into the next, and a group or a block of it can be whole.
@@ -51,7 +52,7 @@ pub const LOG_HEADER_OFFSETS: [u64; 2] = [2 * FRAME_SIZE as u64, 3 * FRAME_SIZE 
 pub const LEASE_OFFSET: u64 = 4 * FRAME_SIZE as u64;
 /// Byte offset of the applied cursor.
 pub const CURSOR_OFFSET: u64 = 5 * FRAME_SIZE as u64;
-/// The first frame of those that are found by a word.
+/// The first of the frames that are found by a word.
 pub const FIRST_MOVABLE: FrameNo = FrameNo(6);
 /// The two roots in a fresh region.
 pub const ROOT_FRAMES: [FrameNo; 2] = [FrameNo(6), FrameNo(7)];
@@ -75,16 +76,16 @@ pub const LOG_FRAMES_MAX: u32 = 16384;
 /// Frames for data and nodes that a fresh region has.
 const FREE_INITIAL: u32 = 47;
 
-/// Counters on the medium (records, bytes of the log, openings, objects) grow from 0 by what happens, and none ever gets
-/// here: a larger one is refused, so that counting on from one that is read cannot overflow.
+/// Counters on the medium (records, bytes of the log, openings, objects) count events from 0, and none ever reaches this.
+/// A larger one is refused, so that a counter that was read cannot overflow later.
 pub const COUNTER_MAX: u64 = 1 << 62;
 
 /// Lines of a root.
 pub const ROOT_LINES: u64 = (FRAME_SIZE / LINE_SIZE) as u64;
-/// The first line of the root that may describe an area; those before it which have no word are reserved.
+/// The lines of the root that may describe an area. Lines before them that have no word are reserved.
 pub const AREA_LINES: std::ops::Range<u64> = 8..ROOT_LINES;
 
-/// Words of the root, by their numbers: each eighth one is the sum of its line.
+/// Words of the root, by their numbers. Each eighth word is the sum of its line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
 pub enum RootWord {
@@ -108,7 +109,7 @@ pub enum RootWord {
     Shares = 10,
     /// Reserved for sums of pages: 0.
     PageSums = 11,
-    /// The salt, for a repair: as all that follows, what the superblock says too.
+    /// The salt. This word and all that follow repeat the superblock, for a repair.
     Salt = 12,
     /// The key of the hash of names.
     NameKey0 = 13,
@@ -120,7 +121,7 @@ pub enum RootWord {
     Uuid1 = 17,
     /// Features that may be unknown.
     Compat = 18,
-    /// Features that may be unknown to one that only reads.
+    /// Features that may be unknown to an opening that only reads.
     RoCompat = 19,
     /// Features that must be known.
     Incompat = 20,
@@ -146,20 +147,20 @@ impl RootWord {
     }
 }
 
-/// Whether a format uses `frame`, in a region with this log: then it is never given out.
+/// Whether a format uses `frame` in a region with this log. Such a frame is never handed out.
 #[must_use]
 pub const fn is_of_format(frame: FrameNo, log_frames: u32) -> bool {
     let between = frame.0 > DIRECTORY_FRAME.0 && frame.0 < LOG_FRAME.0;
     frame.0 < first_free_frame(log_frames).0 && !between
 }
 
-/// The first frame behind all that a format uses.
+/// The first frame behind all frames that a format uses.
 #[must_use]
 pub const fn first_free_frame(log_frames: u32) -> FrameNo {
     FrameNo(LOG_FRAME.0 + log_frames)
 }
 
-/// The bits of a bitmap's `word`-th word that belong to frames which a format uses.
+/// The bits in the `word`-th word of a bitmap for frames that a format uses.
 #[must_use]
 pub const fn bits_of_format(log_frames: u32, word: u64) -> u64 {
     let front = match (first_free_frame(log_frames).0 as u64).saturating_sub(word * 64) {
@@ -177,7 +178,7 @@ pub const fn initial_frames(log_frames: u32) -> u32 {
     LOG_FRAME.0 + log_frames + FREE_INITIAL
 }
 
-/// Fewer bytes hold no region: both superblocks have to be there.
+/// A file with fewer bytes is no region: both superblocks must be there.
 pub const LEAST_BYTES: u64 = SUPERBLOCK_OFFSETS[1] + FRAME_SIZE as u64;
 
 /// Bytes of a fresh region with this log.

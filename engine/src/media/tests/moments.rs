@@ -4,7 +4,7 @@ use super::*;
 use crate::media::layout::{FIRST_MOVABLE, LOG_FRAME, file_bytes};
 use crate::media::words::Words;
 
-/// The frames in use but the log's, and those before the root: nothing there is changed by records.
+/// The frames in use, without those before the roots and those of the log, which no record changes.
 fn used(ledger: &Ledger) -> Vec<FrameNo> {
     let (shape, log) = (ledger.shape(), LOG_FRAME.0..LOG_FRAME.0 + ledger.log().frames());
     let all = (FIRST_MOVABLE.0..shape.frames as u32).filter(|frame| !log.contains(frame)).map(FrameNo);

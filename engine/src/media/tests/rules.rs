@@ -1,5 +1,5 @@
-//! The rules that the structures keep, and what happens with each switched off: a test that passes either way
-//! proves nothing.
+//! The rules that the structures keep, and what happens with each switched off: a test that passes either way proves
+//! nothing.
 
 use super::*;
 use crate::media::layout::{DIRECTORY_FRAME, GROUP_FRAMES, RootWord, file_bytes, initial_frames};
@@ -11,7 +11,7 @@ fn with(rules: Rules, max_bytes: u64) -> Ledger {
     ledger_of(region, rules).unwrap()
 }
 
-/// Whether `holds` is true with all rules kept and false with `rule` broken.
+/// Checks that `holds` is true with all rules kept, and false with `rule` broken.
 fn needs(rule: Rule, max_bytes: u64, holds: impl Fn(Ledger) -> bool) {
     assert!(holds(with(Rules::default(), max_bytes)), "{rule:?} kept");
     assert!(!holds(with(Rules::default().breaking(rule), max_bytes)), "{rule:?} broken");
@@ -105,8 +105,8 @@ fn no_record_of_a_step_leaves_a_frame_with_two_owners_or_none() {
     });
 }
 
-/// What an object shows of a page, and what `create` says to its name, when a leaf of its map, or the root of the
-/// directory, comes back as zeros.
+/// Zeroes a leaf of an object's map and the root of the directory. Returns what the object then shows for a page, and
+/// what a second `create` with its name returns.
 fn with_zeroed_nodes(rules: Rules) -> (Result<Option<FrameNo>>, Result<ObjectSlot>) {
     let ledger = with(rules, 1 << 24);
     let slot = create(&ledger, b"a");
@@ -121,7 +121,7 @@ fn with_zeroed_nodes(rules: Rules) -> (Result<Option<FrameNo>>, Result<ObjectSlo
     (page, ledger.create_object(b"a", ObjectKind::PLAIN))
 }
 
-/// Zeros are what a hole in the file shows, or a write that never came.
+/// Zeros are what a hole in the file shows, or a lost write.
 #[test]
 fn a_node_that_comes_back_as_zeros_is_damage_and_not_empty() {
     let (page, made) = with_zeroed_nodes(Rules::default());
@@ -136,7 +136,7 @@ fn a_node_that_comes_back_as_zeros_is_damage_and_not_empty() {
     assert!(made.is_ok(), "a name has a second object: {made:?}");
 }
 
-/// The number of a second object, after the first root's word for it has gone back.
+/// The number of a second object, after the first root's word for the next number was set back.
 fn number_after_rot(rules: Rules) -> Result<u64> {
     let ledger = with(rules, 1 << 24);
     create(&ledger, b"a");

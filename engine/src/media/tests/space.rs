@@ -1,4 +1,4 @@
-//! Frames: taken once, reused late, grown in steps, used to the last one.
+//! Frames: each is taken once and not reused too early, the region grows in steps, and all frames can be used.
 
 use super::*;
 use crate::media::allocator::KEPT_FOR_FREEING;
@@ -119,10 +119,10 @@ fn a_full_region_says_so_changes_nothing_and_works_again_after_a_drop() {
         assert_eq!((ledger.frames(), ledger.free_frames().unwrap()), (200, KEPT_FOR_FREEING));
         assert!(matches!(ledger.allocate(1, None), Err(Error::NoSpace { .. })));
         assert_eq!(assert_sound(&ledger).pages, page);
-        // Punched pages are noted in a frame of the busy table at first: there is one.
+        // Punched pages are first noted in the busy table, which has a frame.
         finish(|| ledger.punch_step(slot, PageIndex(0)..PageIndex(1), &mut all_free));
         assert_eq!(assert_sound(&ledger).pages, page - 1);
-        // Names still change, and truncate needs no frame when nothing is pinned.
+        // Names can still change, and truncate needs no frame if nothing is pinned.
         ledger.rename(b"b", b"c").unwrap();
         ledger.unlink(b"a").unwrap();
         finish(|| ledger.drop_step(slot, &mut all_free));
@@ -263,7 +263,7 @@ fn scattered_free_frames_are_looked_at_once_and_not_with_every_change() {
     let first = looks();
     assert!(first > scattered.len() as u64, "{first} looks");
     assert_eq!(looks(), 0);
-    // Some more make no difference; many more may lie side by side, and then they go.
+    // Some more make no difference. Many more may lie side by side, and then they are used.
     ledger.release(&rest[..100]).unwrap();
     assert_eq!(looks(), 0);
     let free = ledger.allocator.free_with_blocks().unwrap();
@@ -313,7 +313,7 @@ fn the_groups_are_free_for_other_calls_between_the_bitmaps_that_a_count_reads() 
     let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
     let most = ledger.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
     let seen = (0..1000).any(|_| {
-        // It has read none yet.
+        // This ledger has read no bitmap yet.
         let cold = Ledger::new(Arc::clone(ledger.log())).unwrap();
         std::thread::scope(|scope| {
             let count = scope.spawn(|| cold.allocator.free_with_blocks().unwrap());
@@ -336,7 +336,7 @@ fn a_payload_of_more_than_a_group_takes_long_runs_and_not_what_lies_scattered() 
     while ledger.free_frames().unwrap() > KEPT_FOR_FREEING {
         ledger.allocate(1, None).unwrap();
     }
-    // An extent has 256 frames at most: those of the payload, and far fewer than lie scattered.
+    // The payload needs some 210 extents of at most 256 frames, and may have 300: too few for the 1,000 scattered frames.
     let scattered: Vec<_> = low.into_iter().step_by(2).collect();
     ledger.release(&scattered).unwrap();
     let bytes = (GROUP_FRAMES as usize + 20_000) * FRAME_SIZE;
