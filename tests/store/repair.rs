@@ -1,6 +1,8 @@
 //! Repair: whatever damage one frame has, afterwards everything is there or reported as lost.
 
 mod cut_short;
+mod each_step;
+mod hostile;
 mod steps;
 
 use pagestone::store::{Options, Repaired, Store};

@@ -452,8 +452,8 @@ impl Head {
 pub(crate) enum State {
     /// An object of this number; both sums are right.
     Live(u64),
-    /// An object with a right head and a name that cannot be read.
-    Nameless,
+    /// An object of this number, with a right head and a name that cannot be read.
+    Nameless(u64),
     /// Nothing is there.
     Free,
     /// The sum of its head is wrong.
@@ -471,7 +471,7 @@ pub(crate) fn look(salt: Salt, frame: FrameNo, words: &[u64]) -> [State; SLOTS a
             (false, _) => State::Bad,
             (true, false) => State::Free,
             (true, true) if holds(name) => State::Live(head[0]),
-            (true, true) => State::Nameless,
+            (true, true) => State::Nameless(head[0]),
         }
     })
 }

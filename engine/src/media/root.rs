@@ -219,16 +219,12 @@ fn copies(
     Ok(found)
 }
 
-/// The anchor of a root in `frame`, if there is one: the frame names it, and two of its lines prove it.
+/// The anchor of a root in `frame`, if there is one: a line of it names the salt that the sum of this line is bound to.
 pub(super) fn alone(memory: &Memory, frame: FrameNo) -> Result<Option<Anchor>> {
     let salt = Salt::new(memory.load(frame.offset() + RootWord::Salt.offset())?, Rules::KEPT);
     let anchor = Anchor { salt, roots: [frame; 2] };
-    for number in [RootWord::Salt.line(), RootWord::Uuid0.line()] {
-        if copies(anchor, number, |at, into| memory.load_run(at, into))?[0].is_none() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(anchor))
+    let line = copies(anchor, RootWord::Salt.line(), |at, into| memory.load_run(at, into))?[0];
+    Ok(line.map(|_| anchor))
 }
 
 /// A word of the root, by the line that was changed last; `None` where the line is whole in neither.

@@ -263,6 +263,18 @@ impl Superblock {
         spare.into_iter().flatten().find(|&at| self.found.bytes::<1>(at) != [0])
     }
 
+    /// Refuses one that is not to be written: of features that this release does not know, or of an impossible geometry.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); `Features` also where only a writer must know them, even if nothing is written.
+    pub(super) fn check(&self, region: &Region) -> Result {
+        check_version(region, &self.encode())?;
+        match self.unknown_to_write() {
+            0 => self.check_geometry(region),
+            bits => Err(Error::Features { bits }),
+        }
+    }
+
     fn check_geometry(&self, region: &Region) -> Result {
         if self.sequence >= COUNTER_MAX || self.generation >= COUNTER_MAX {
             let why = format!("impossible numbers: write {}, opening {}", self.sequence, self.generation);

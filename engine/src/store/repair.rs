@@ -46,9 +46,9 @@ impl Options {
         let mut options = self.clone();
         (options.region.create, options.region.create_new) = (false, false);
         let region = Region::attach(source, &options.region)?;
-        let repaired = options.repair_region(&region);
+        let repaired = options.repair_region(&region, usize::MAX);
         let _ = let_go(region);
-        repaired
+        repaired.map(|(repaired, _)| repaired)
     }
 
     /// Repairs a region with these bytes: what was done, and the bytes then (for damaged regions).
@@ -58,18 +58,29 @@ impl Options {
     #[cfg(any(test, feature = "internals"))]
     #[doc(hidden)]
     pub fn repair_image(&self, image: Vec<u8>) -> Result<(Repaired, Vec<u8>)> {
+        self.begin_repair_of_image(image, usize::MAX).map(|(repaired, image, _)| (repaired, image))
+    }
+
+    /// As [`repair_image`](Self::repair_image), cut short behind so many of the steps that no crash divides. Whether these were
+    /// all.
+    ///
+    /// # Errors
+    /// As [`repair`](Self::repair).
+    #[cfg(any(test, feature = "internals"))]
+    #[doc(hidden)]
+    pub fn begin_repair_of_image(&self, image: Vec<u8>, steps: usize) -> Result<(Repaired, Vec<u8>, bool)> {
         let region = Region::attach(Source::Image(image), &self.region)?;
-        let repaired = self.repair_region(&region).and_then(|repaired| {
+        let repaired = self.repair_region(&region, steps).and_then(|(repaired, all)| {
             let mut image = vec![0; region.len_bytes() as usize];
             region.memory().read(0, &mut image)?;
-            Ok((repaired, image))
+            Ok((repaired, image, all))
         });
         let _ = let_go(region);
         repaired
     }
 
-    fn repair_region(&self, region: &Arc<Region>) -> Result<Repaired> {
+    fn repair_region(&self, region: &Arc<Region>, steps: usize) -> Result<(Repaired, bool)> {
         Lease::refuse_living_owner(region)?;
-        repair::repair(region, self.rules)
+        repair::repair(region, self.rules, steps)
     }
 }

@@ -9,11 +9,11 @@ use pagestone::{Error, Store};
 use pagestone_fuzzing::format::{mend_sector, root, set_word, word};
 use std::fs;
 
-fn frame(image: &mut [u8], frame: usize) -> &mut [u8] {
+pub(super) fn frame(image: &mut [u8], frame: usize) -> &mut [u8] {
     &mut image[frame * FRAME..(frame + 1) * FRAME]
 }
 
-fn said(done: &Repaired, what: &str) -> usize {
+pub(super) fn said(done: &Repaired, what: &str) -> usize {
     done.repairs.iter().filter(|repair| repair.what == what).count()
 }
 

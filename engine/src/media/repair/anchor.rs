@@ -2,7 +2,8 @@
 //! log's header is begun anew.
 
 use super::super::layout::{
-    FIRST_MOVABLE, LOG_HEADER_OFFSETS, ROOT_FRAMES, RootWord, SUPERBLOCK_OFFSETS, first_free_frame,
+    LOG_FRAMES_MAX, LOG_FRAMES_MIN, LOG_HEADER_OFFSETS, ROOT_FRAMES, RootWord, SUPERBLOCK_OFFSETS,
+    first_free_frame,
 };
 use super::super::log::header::Header;
 use super::super::log::new_epoch;
@@ -41,9 +42,19 @@ fn rebuilt(region: &Region, repairs: &mut Repairs) -> Result<Copies> {
     let Some((frames, counter)) = Header::said(memory)? else {
         return gone("neither copy is whole, nor is one of the log's header: restore from a copy");
     };
+    if !(LOG_FRAMES_MIN..=LOG_FRAMES_MAX).contains(&frames) {
+        return gone(
+            "neither copy is whole, and the log's header says an impossible length: restore from a copy",
+        );
+    }
     let Some(anchor) = roots(region)? else {
         return gone("neither copy is whole, and no root is found: restore from a copy");
     };
+    if root::newest(memory, anchor, RootWord::Incompat)?.is_none() {
+        return gone(
+            "neither copy is whole, and no root says which features the region uses: restore from a copy",
+        );
+    }
     let word = |word: RootWord| root::newest(memory, anchor, word);
     let word = |at| word(at).map(Option::unwrap_or_default);
     let mut drawn = Drawn::all(0);
@@ -62,6 +73,8 @@ fn rebuilt(region: &Region, repairs: &mut Repairs) -> Result<Copies> {
     };
     // Each opening that changes something writes the header, so there were no more such openings than this.
     let mut new = Superblock::of_root(frames, drawn, features, anchor.roots, hints, counter);
+    // Before anything is stored: it may be of a newer release, or what it says may be impossible.
+    new.check(region)?;
     repairs.say("superblock", SUPERBLOCK_OFFSETS[0], "both copies are written anew, from the root");
     fill(region, frames, anchor.roots)?;
     for copy in [1, 0] {
@@ -74,30 +87,14 @@ fn rebuilt(region: &Region, repairs: &mut Repairs) -> Result<Copies> {
     }
 }
 
-/// The anchor of the roots. They are looked for where a format puts them, then in all frames.
+/// What the roots are bound to. They are where a format puts them: a page of an object may be a copy of another region's.
 fn roots(region: &Region) -> Result<Option<Anchor>> {
-    let memory = region.memory();
-    let frames = super::frames_of_file(region);
-    let all = (u64::from(FIRST_MOVABLE.0)..frames).map(|frame| FrameNo(frame as u32));
-    let mut found: Vec<(FrameNo, Anchor)> = Vec::new();
-    for frame in ROOT_FRAMES.into_iter().chain(all) {
-        if let Some(anchor) = root::alone(memory, frame)?.filter(|_| found.iter().all(|(f, _)| *f != frame)) {
-            found.push((frame, anchor));
-        }
-        // Other frames are searched only while no root is found in the two of a format.
-        if found.len() == 2 || (frame == ROOT_FRAMES[1] && !found.is_empty()) {
-            break;
+    for frame in ROOT_FRAMES {
+        if let Some(anchor) = root::alone(region.memory(), frame)? {
+            return Ok(Some(Anchor { roots: ROOT_FRAMES, ..anchor }));
         }
     }
-    Ok(match found[..] {
-        [] => None,
-        [(root, anchor)] => {
-            let other = ROOT_FRAMES.into_iter().find(|other| *other != root).unwrap_or(root);
-            let roots = if root == ROOT_FRAMES[1] { [other, root] } else { [root, other] };
-            Some(Anchor { roots, ..anchor })
-        }
-        [(a, anchor), (b, _), ..] => Some(Anchor { roots: [a, b], ..anchor }),
-    })
+    Ok(None)
 }
 
 /// The number of frames of the log. Its header is begun anew if no copy of it is whole.

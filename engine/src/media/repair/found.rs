@@ -1,13 +1,11 @@
 //! Allocated frames without an owner. If something of an object was lost, they may be pages of it: they become pages of a
 //! new object, so that they are not overwritten.
 
-use super::super::layout::RootWord;
 use super::super::names::now;
 use super::super::record::{Head, ObjectKind, ObjectSlot, SLOTS};
 use super::super::tree::{Map, Root, height_for, word_at};
 use super::super::words::{WORDS, Words};
 use super::groups::Groups;
-use super::lines::NUMBERS_LEFT_OUT;
 use super::names::free_name;
 use super::plan::Work;
 use super::script::Step;
@@ -24,12 +22,13 @@ pub(super) fn collect<W: Words>(work: &mut Work<'_, W>, groups: &Groups) -> Resu
         return Ok(());
     }
     let slot = free_slot(work)?;
-    let number = next_number(work)?;
+    let number = work.next;
+    work.next += 1;
     let name = free_name(work)?;
     let mut head = work.heads.remove(&slot).expect("it is a slot");
     head.become_object(number, ObjectKind::PLAIN);
     let words = head.renamed(work.words, &name, Some(now()))?;
-    work.script.content.extend(words.into_iter().map(|(at, word)| Step::Word(at, word)));
+    work.names.insert(slot, words);
     head.set_size(frames.len() as u64 * FRAME_SIZE as u64);
     frames.iter().for_each(|frame| _ = work.space.owned.claim(*frame));
     head.set_root(map(work, number, head.slot, &frames)?);
@@ -66,20 +65,16 @@ fn free_slot<W: Words>(work: &mut Work<'_, W>) -> Result<u64> {
         return Ok(*slot);
     }
     let frame = work.space.take()?;
-    work.script.content.push(Step::Zero(frame));
+    work.script.found.push(Step::Zero(frame));
     let first = u64::from(frame.0) * SLOTS;
     for slot in first..first + SLOTS {
-        work.heads.insert(slot, Head::fresh(work.words.salt(), ObjectSlot(slot)));
+        let mut head = Head::fresh(work.words.salt(), ObjectSlot(slot));
+        // The others are free ones before the first of them is an object's.
+        let words = head.changes().into_iter().map(|(at, word)| Step::Word(at, word));
+        work.script.found.extend(words);
+        work.heads.insert(slot, head);
     }
     Ok(first)
-}
-
-/// A number that no object has.
-pub(super) fn next_number<W: Words>(work: &Work<'_, W>) -> Result<u64> {
-    let highest = work.live().map(|(_, head)| head.id()).max().unwrap_or(0);
-    let next = work.words.root(RootWord::NextObject)?;
-    let known = (1..super::super::layout::COUNTER_MAX - NUMBERS_LEFT_OUT).contains(&next);
-    Ok(if known && next > highest { next } else { highest + NUMBERS_LEFT_OUT })
 }
 
 /// Makes the nodes of a map whose first pages lie in these frames, and returns its root word.
@@ -92,10 +87,10 @@ fn map<W: Words>(work: &mut Work<'_, W>, number: u64, slot: ObjectSlot, frames: 
         let mut nodes = Vec::new();
         for (n, children) in (0..).zip(below.chunks(WORDS as usize)) {
             let (node, first) = (work.space.take()?, n * WORDS.pow(level));
-            work.script.content.push(Step::Node(node, map.node(first, level)));
+            work.script.found.push(Step::Node(node, map.node(first, level)));
             for (page, child) in (first..).step_by(WORDS.pow(level - 1) as usize).zip(children) {
                 let word = map.close(page, level - 1, *child);
-                work.script.content.push(Step::Word(word_at(node, page, level - 1), word));
+                work.script.found.push(Step::Word(word_at(node, page, level - 1), word));
             }
             nodes.push(node);
         }

@@ -5,6 +5,7 @@
 use super::super::bitmap::GROUP_WORDS;
 use super::super::groups::{self, Entry};
 use super::super::layout::{GROUPS_MAX, RootWord, TABLE_GROUPS};
+use super::super::owned::Owned;
 use super::super::words::{WORDS, Words};
 use super::plan::Work;
 use super::records::readable;
@@ -88,23 +89,19 @@ impl Groups {
 
     /// Makes the bits from the owners, and the table that leads to the bitmaps.
     pub(super) fn renew<W: Words>(self, work: &mut Work<'_, W>) -> Result {
-        let before = work.space.shape.frames;
         let homes = self.homes(work)?;
-        if work.space.shape.frames != before {
-            let frames = work.space.shape.frames;
+        // It may have grown before: for nodes of the directory, for example.
+        let frames = work.space.shape.frames;
+        if frames != work.words.root(RootWord::Frames)? {
             let at = work.words.roots().at(RootWord::Frames);
             work.repairs.say("frames-word", at, format!("the region grows to {frames} frames"));
             work.script.space.push(Step::Root(RootWord::Frames, frames));
         }
-        let mut changed = Vec::new();
-        for home in &homes.groups {
-            changed.extend(home.bits(work)?);
-        }
-        work.script.space.extend(changed);
+        let mut former = Owned::new(work.space.shape);
+        work.space.former.iter().for_each(|frame| _ = former.claim(*frame));
         work.script.space.extend(homes.tables);
         for home in &homes.groups {
-            let entry = home.entry(work)?;
-            work.script.space.extend(entry);
+            home.renew(work, &former)?;
         }
         work.script.space.extend(homes.ways);
         homes.rests.into_iter().try_for_each(|rest| clear(work, rest))
@@ -158,7 +155,6 @@ impl Groups {
             homes.groups.push(Home { group, at: groups::entry_at(table, group), is_new, bitmap, old });
             group += 1;
         }
-        homes.ways.extend(homes.last);
         // A new frame has nothing there.
         if homes.last.is_none() {
             homes.rests.push((root, group.div_ceil(TABLE_GROUPS)));
@@ -166,6 +162,7 @@ impl Groups {
         if !is_new {
             homes.rests.push((table, 2 * ((group - 1) % TABLE_GROUPS + 1)));
         }
+        homes.ways.extend(homes.last.take());
         Ok(homes)
     }
 }
@@ -223,44 +220,77 @@ impl Home {
         words.map(word).collect()
     }
 
-    /// The bits to write.
-    fn bits<W: Words>(&self, work: &mut Work<'_, W>) -> Result<Vec<Step>> {
+    /// Allocates what has an owner, makes the entry, and frees in the end what has none.
+    ///
+    /// Each word of a bitmap that was what its tally says changes together with the tally: a crash leaves it so, and it still says
+    /// what is allocated without an owner. Any other bitmap gets its tally when all its words are written.
+    fn renew<W: Words>(&self, work: &mut Work<'_, W>, former: &Owned) -> Result {
         let found = if self.old { work.words.frame(self.bitmap)? } else { [0; WORDS as usize] };
+        let is_sound = self.old && !self.is_new && work.space.sound.contains_key(&self.group);
         let wanted = self.wanted(work);
-        let mut steps = if self.old { Vec::new() } else { vec![Step::Bitmap(self.bitmap)] };
+        let (seal, tally_at) = (work.words.salt().bitmap(self.group), self.at + 8);
+        let mut tally = if is_sound { work.words.word(tally_at)? } else { 0 };
         let (mut used, mut freed) = (0, 0);
-        for (n, (&old, &new)) in found.iter().zip(&wanted).enumerate() {
-            if old != new {
-                steps.push(Step::OfGroups(self.bitmap.offset() + n as u64 * 8, new));
-                (used, freed) = (used + (new & !old).count_ones(), freed + (old & !new).count_ones());
-            }
+        if !self.old {
+            work.script.space.push(Step::Bitmap(self.bitmap));
         }
-        if self.old && !steps.is_empty() {
+        let mut between = wanted.clone();
+        for (place, (&old, &new)) in (0..).zip(found.iter().zip(&wanted)) {
+            let kept = if is_sound { old } else { self.former(work, former, place) };
+            let at = self.bitmap.offset() + place * 8;
+            between[place as usize] |= kept;
+            (used, freed) = (used + (new & !old).count_ones(), freed + (old & !new).count_ones());
+            if old == between[place as usize] {
+                continue;
+            }
+            let mut step = vec![Step::OfGroups(at, between[place as usize])];
+            if is_sound {
+                tally = seal.changed(tally, place, old, between[place as usize]);
+                step.push(Step::OfGroups(tally_at, tally));
+            }
+            work.script.space.push(Step::All(step));
+        }
+        if self.old && found[..] != wanted[..] {
             let detail = format!(
                 "of group {}, {used} frames are allocated that were free, and {freed} free that were allocated",
                 self.group
             );
             work.repairs.say("bitmap", self.bitmap.offset(), detail);
         }
-        Ok(steps)
+        if !is_sound {
+            tally = seal.of(&between);
+            self.entry(work, tally)?;
+        }
+        for (place, (&old, &new)) in
+            (0..).zip(between.iter().zip(&wanted)).filter(|(_, (old, new))| old != new)
+        {
+            tally = seal.changed(tally, place, old, new);
+            let word = Step::OfGroups(self.bitmap.offset() + place * 8, new);
+            work.script.freed.push(Step::All(vec![word, Step::OfGroups(tally_at, tally)]));
+        }
+        Ok(())
+    }
+
+    /// Of a word, frames of structures that go, and to which something leads until then.
+    fn former<W: Words>(&self, work: &Work<'_, W>, former: &Owned, place: u64) -> u64 {
+        let word = self.group * GROUP_WORDS + place;
+        former.word(word) & !work.space.shape.outside(word).1
     }
 
     /// The words of its entry to write.
-    fn entry<W: Words>(&self, work: &mut Work<'_, W>) -> Result<Vec<Step>> {
-        let salt = work.words.salt();
-        let tally = salt.bitmap(self.group).of(&self.wanted(work));
-        let named = salt.place(self.at).close(self.bitmap.0.into());
-        let (mut steps, tally_at) = (Vec::new(), self.at + 8);
-        if self.is_new || work.words.word(tally_at)? != tally {
-            steps.push(Step::OfGroups(tally_at, tally));
-        }
-        if self.is_new || work.words.word(self.at)? != named {
-            steps.push(Step::OfGroups(self.at, named));
+    fn entry<W: Words>(&self, work: &mut Work<'_, W>, tally: u64) -> Result {
+        let named = work.words.salt().place(self.at).close(self.bitmap.0.into());
+        let mut steps = Vec::new();
+        for (at, word) in [(self.at + 8, tally), (self.at, named)] {
+            if self.is_new || work.words.word(at)? != word {
+                steps.push(Step::OfGroups(at, word));
+            }
         }
         if self.old && !self.is_new && !steps.is_empty() {
             let detail = format!("group {} has seal and count of its bitmap as it is", self.group);
             work.repairs.say("group-tally", self.at, detail);
         }
-        Ok(steps)
+        work.script.space.push(Step::All(steps));
+        Ok(())
     }
 }

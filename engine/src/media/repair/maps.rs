@@ -6,7 +6,7 @@
 use super::super::content::map_at;
 use super::super::map_seal::{MapSeal, Parts};
 use super::super::record::SLOTS;
-use super::super::tree::{HEIGHT_MAX, Map, word_at};
+use super::super::tree::{HEIGHT_MAX, Map, Root, word_at};
 use super::super::words::{WORDS, Words};
 use super::plan::{Frames, Work};
 use super::records::{self, readable};
@@ -14,12 +14,6 @@ use super::script::Step;
 use crate::error::Result;
 use crate::units::FrameNo;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The readable part of a map.
-struct Readable {
-    whole: bool,
-    nodes: Frames,
-}
 
 /// What becomes of the frame that a word names.
 #[derive(PartialEq)]
@@ -33,15 +27,14 @@ enum Fate {
 /// Decides what each object keeps, including the objects in `scattered` frames that are no object's pages.
 pub(super) fn keep<W: Words>(work: &mut Work<'_, W>, scattered: BTreeSet<FrameNo>) -> Result {
     let known: Vec<u64> = work.live().map(|(slot, _)| slot).collect();
-    let mut maps: BTreeMap<u64, Readable> = BTreeMap::new();
+    // By slot, whether it is whole.
+    let mut maps: BTreeMap<u64, bool> = BTreeMap::new();
     let mut nodes = Frames::new();
     for slot in known {
-        let map = read(work, slot)?;
-        nodes.extend(&map.nodes);
-        maps.insert(slot, map);
+        maps.insert(slot, read(work, slot, &mut nodes)?);
     }
-    let whole = |maps: &BTreeMap<u64, Readable>, whole| {
-        maps.iter().filter(|(_, map)| map.whole == whole).map(|(slot, _)| *slot).collect::<Vec<_>>()
+    let whole = |maps: &BTreeMap<u64, bool>, whole| {
+        maps.iter().filter(|(_, map)| **map == whole).map(|(slot, _)| *slot).collect::<Vec<_>>()
     };
     for slot in whole(&maps, true) {
         keep_map(work, slot, &nodes)?;
@@ -61,9 +54,7 @@ pub(super) fn keep<W: Words>(work: &mut Work<'_, W>, scattered: BTreeSet<FrameNo
         let live = work.heads.range(slots).filter(|(_, head)| head.kind().is_some());
         let live: Vec<u64> = live.map(|(slot, _)| *slot).collect();
         for slot in live {
-            let map = read(work, slot)?;
-            nodes.extend(&map.nodes);
-            more.insert(slot, map);
+            more.insert(slot, read(work, slot, &mut nodes)?);
         }
     }
     for slot in whole(&more, true).into_iter().chain(whole(&maps, false)).chain(whole(&more, false)) {
@@ -76,8 +67,8 @@ fn map_of<W: Words>(work: &Work<'_, W>, slot: u64) -> Map {
     map_at(&work.heads[&slot])
 }
 
-/// Reads a map, and gives it no frames yet.
-fn read<W: Words>(work: &Work<'_, W>, slot: u64) -> Result<Readable> {
+/// Reads a map, and gives it no frames yet. Says whether all of it is there, and adds its `nodes` to the others.
+fn read<W: Words>(work: &Work<'_, W>, slot: u64, nodes: &mut Frames) -> Result<bool> {
     let map = map_of(work, slot);
     let mut look = Look {
         work,
@@ -89,7 +80,8 @@ fn read<W: Words>(work: &Work<'_, W>, slot: u64) -> Result<Readable> {
     if let Some(Some(root)) = readable(map.root(work.space.shape))? {
         look.below(root.frame, 0, root.height)?;
     }
-    Ok(Readable { whole: look.seal == work.heads[&slot].map_seal(), nodes: look.nodes })
+    nodes.extend(&look.nodes);
+    Ok(look.seal == work.heads[&slot].map_seal())
 }
 
 struct Look<'l, 'w, W> {
@@ -154,7 +146,9 @@ fn keep_map<W: Words>(work: &mut Work<'_, W>, slot: u64, nodes: &Frames) -> Resu
     };
     let Keeping { seal, lost, mut steps, .. } = keeping;
     let differs = seal != work.heads[&slot].map_seal();
-    if !differs {
+    // The seal of one that is flagged does not count what was lost before.
+    let is_whole = !differs && !work.heads[&slot].damaged();
+    if is_whole {
         // It has all its pages, so no page was below a word that cannot be read.
         for word in &lost {
             match word.step {
@@ -164,11 +158,12 @@ fn keep_map<W: Words>(work: &mut Work<'_, W>, slot: u64, nodes: &Frames) -> Resu
         }
     }
     let mends = !steps.is_empty() || root != map.root;
+    let loses = !is_whole && !lost.is_empty();
     work.script.content.extend(steps);
     let head = work.heads.get_mut(&slot).expect("it was read");
     let (id, at, pages) = (head.id(), head.slot.offset(), (head.map_seal().pages(), seal.pages()));
     head.set_root(root);
-    if !differs {
+    if !differs && !loses {
         if mends {
             work.repairs.say("map-word", at, format!("words of object {id} that named no page say so again"));
         }
@@ -181,6 +176,9 @@ fn keep_map<W: Words>(work: &mut Work<'_, W>, slot: u64, nodes: &Frames) -> Resu
         let detail =
             format!("pages {first} to {} of object {id} are lost: reading them is an error", end - 1);
         work.repairs.say("page-lost", at, detail);
+    }
+    if !differs {
+        return Ok(());
     }
     let detail = format!(
         "object {id} is flagged as damaged: it had {} pages as its record says, and has {}",
@@ -229,7 +227,10 @@ impl<W: Words> Keeping<'_, '_, W> {
     fn lose_root(&mut self, height: u32) -> u64 {
         let (at, nothing) = (self.map.at, Map::empty_root(self.map.salt, self.map.id));
         self.lost.push(Lost { first: 0, pages: WORDS.pow(height), at, nothing, step: None });
-        self.map.lost_root()
+        // The height that was read may be one that no map has.
+        let mut map = self.map;
+        map.set_root(Root { height, frame: FrameNo(0) });
+        map.lost_root()
     }
 
     /// A page (level 0), or a node whose words cover pages from `first` on.
@@ -278,6 +279,7 @@ impl<W: Words> Keeping<'_, '_, W> {
         }
         self.steps.truncate(before);
         self.work.space.owned.release(frame);
+        self.work.space.former.insert(frame);
         Ok(Fate::Empty)
     }
 }

@@ -8,8 +8,10 @@
 //! table, directory and lists are made from the records and maps. The differences are the plan, which is reported before
 //! it is carried out.
 //!
-//! The plan is carried out by records of the log. The words that lead to a structure that is made anew are cleared first
-//! and set last. So a region whose repair was cut short shows nothing wrong, and can be repaired again.
+//! The plan is carried out by records of the log. The words that lead to a structure that is made anew are cleared before, and set
+//! when all of it is there. So a region whose repair was cut short shows nothing wrong. It can be repaired again, and what
+//! the first repair would have kept is kept: a record of an object changes as a whole, bits together with their seals, and what
+//! has lost its owner gets another one in the record that begins to change the rest.
 //!
 //! | file | decides |
 //! |---|---|
@@ -74,7 +76,8 @@ impl Repairs {
     }
 }
 
-/// Repairs a region. For a region that was opened read-only, reports what a repair would do.
+/// Repairs a region: `steps` of what that takes, and whether these were all. Fewer are what a crash leaves. For a region that was
+/// opened read-only, reports what a repair would do.
 ///
 /// # Durability
 /// Durable on return. If the repair is cut short, its complete records are there, and it can be done again.
@@ -82,7 +85,7 @@ impl Repairs {
 /// # Errors
 /// `Features` where something is used that this release does not know; `NotARegion`; `Corrupt` where the log cannot be
 /// recovered; `NoSpace` where there is no frame for what is made anew. Errors of the medium.
-pub fn repair(region: &Arc<Region>, rules: Rules) -> Result<Repaired> {
+pub fn repair(region: &Arc<Region>, rules: Rules, steps: usize) -> Result<(Repaired, bool)> {
     let mut repairs = Repairs::default();
     let superblock = anchor::superblock(region, &mut repairs)?;
     anchor::log_header(region, &superblock, &mut repairs)?;
@@ -90,11 +93,11 @@ pub fn repair(region: &Arc<Region>, rules: Rules) -> Result<Repaired> {
     let report = check(&log)?;
     let plan = plan::of(&log, &report, repairs)?;
     if region.read_only() || plan.is_empty() {
-        return Ok(Repaired { repairs: plan.repairs.0, left: report.findings });
+        return Ok((Repaired { repairs: plan.repairs.0, left: report.findings }, true));
     }
-    plan.script.run(&log)?;
+    let all = plan.script.run(&log, steps)?;
     log.close()?;
-    Ok(Repaired { repairs: plan.repairs.0, left: check(&log)?.findings })
+    Ok((Repaired { repairs: plan.repairs.0, left: check(&log)?.findings }, all))
 }
 
 fn check(log: &Arc<Log>) -> Result<Report> {

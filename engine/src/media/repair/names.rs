@@ -1,12 +1,12 @@
 //! Names, directory and lists, made anew from the records.
 
 use super::super::directory::{CHAIN, CHAIN_MAX, LEVELS, Slot, word_at};
-use super::super::layout::RootWord;
+use super::super::layout::{COUNTER_MAX, RootWord};
 use super::super::orphans;
 use super::super::record::ObjectSlot;
 use super::super::seal::Node;
 use super::super::words::{WORDS, Words};
-use super::found::next_number;
+use super::lines::NUMBERS_LEFT_OUT;
 use super::plan::Work;
 use super::records::readable;
 use super::script::Step;
@@ -27,7 +27,7 @@ pub(super) fn renew<W: Words>(work: &mut Work<'_, W>) -> Result {
     let objects = named.len() as u64;
     let root = node(work, 0, named)?;
     // Until the directory is whole, looking up a name is an error.
-    work.script.breaks.push(Step::Root(RootWord::Directory, 0));
+    work.script.turn.push(Step::Root(RootWord::Directory, 0));
     work.script.ways.push(Step::Root(RootWord::Directory, root.0.into()));
     work.script.ways.push(Step::Root(RootWord::Objects, objects));
     work.repairs.say("directory", at, format!("made anew, with {objects} names"));
@@ -52,24 +52,40 @@ pub(super) fn renew<W: Words>(work: &mut Work<'_, W>) -> Result {
 
 /// Makes sure that no two objects have the same number, and that the next new number is higher than all.
 fn numbers<W: Words>(work: &mut Work<'_, W>) -> Result {
-    let (mut next, mut met) = (next_number(work)?, HashSet::new());
+    let (mut next, mut met) = (work.next, HashSet::new());
     let slots: Vec<u64> = work.live().map(|(slot, _)| slot).collect();
     for slot in slots {
         let head = work.heads.get_mut(&slot).expect("it is live");
-        if head.id() == 0 || !met.insert(head.id()) {
-            let detail = format!("object {} gets the number {next}: another one has its own", head.id());
+        if !is_number(head.id()) || !met.insert(head.id()) {
+            let detail = format!(
+                "object {} gets the number {next}: another one has its own, or none can have it",
+                head.id()
+            );
             work.repairs.say("object-number", head.slot.offset(), detail);
             head.set_id(next);
             met.insert(next);
+            next += 1;
         }
-        next = next.max(head.id() + 1);
     }
+    work.next = next;
     if work.words.root(RootWord::NextObject)? != next {
         let at = work.words.roots().at(RootWord::NextObject);
         work.repairs.say("next-number", at, format!("the next new object gets the number {next}"));
-        work.script.breaks.push(Step::Root(RootWord::NextObject, next));
+        work.script.turn.push(Step::Root(RootWord::NextObject, next));
     }
     Ok(())
+}
+
+/// A number that no object has.
+pub(super) fn next_number<W: Words>(work: &Work<'_, W>) -> Result<u64> {
+    let highest = work.live().map(|(_, head)| head.id()).filter(|id| is_number(*id)).max().unwrap_or(0);
+    let next = work.words.root(RootWord::NextObject)?;
+    Ok(if is_number(next) && next > highest { next } else { highest + NUMBERS_LEFT_OUT })
+}
+
+/// Whether an object can have this number. Behind the highest there is room for those that are left out.
+pub(super) const fn is_number(number: u64) -> bool {
+    0 < number && number < COUNTER_MAX - NUMBERS_LEFT_OUT
 }
 
 /// Makes sure that every object that should have a name has a readable one of its own.
@@ -99,7 +115,7 @@ fn names<W: Words>(work: &mut Work<'_, W>) -> Result {
         };
         let mut head = work.heads.remove(&slot).expect("it is live");
         let words = head.renamed(work.words, &name, None)?;
-        work.script.content.extend(words.into_iter().map(|(at, word)| Step::Word(at, word)));
+        work.names.insert(slot, words);
         let detail = format!(
             "object {} gets the name {:?}: its own cannot be read, or another object has it",
             head.id(),
@@ -141,7 +157,7 @@ pub(super) fn free_name<W: Words>(work: &Work<'_, W>) -> Result<Vec<u8>> {
 /// A node of `level` with these records, each a hash and a slot.
 fn node<W: Words>(work: &mut Work<'_, W>, level: u32, records: Vec<(u64, u64)>) -> Result<FrameNo> {
     let node = work.space.take()?;
-    work.script.ways.push(Step::Node(node, Node::PLACES));
+    work.script.built.push(Step::Node(node, Node::PLACES));
     let mut buckets: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
     for (hash, slot) in records {
         buckets.entry((hash >> (BITS * level)) % WORDS).or_default().push((hash, slot));
@@ -154,7 +170,7 @@ fn node<W: Words>(work: &mut Work<'_, W>, level: u32, records: Vec<(u64, u64)>) 
             Slot::Chain(chain(work, &bucket))
         };
         let word = below.word(work.words.salt(), at);
-        work.script.ways.push(Step::Word(at, word));
+        work.script.built.push(Step::Word(at, word));
     }
     Ok(node)
 }
@@ -178,7 +194,7 @@ fn list<W: Words>(work: &mut Work<'_, W>, word: RootWord, what: &'static str, sl
         head.set_previous(slot(n.checked_sub(1)));
         head.set_next(slot(Some(n + 1)));
     }
-    work.script.breaks.push(Step::Head(word, 0));
+    work.script.turn.push(Step::Head(word, 0));
     work.script.ways.push(Step::Head(word, ObjectSlot::stored(slot(Some(0)))));
     let at = work.words.roots().at(word);
     work.repairs.say(what, at, format!("made anew, with {} records", slots.len()));

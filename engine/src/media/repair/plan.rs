@@ -42,10 +42,16 @@ pub(super) struct Work<'w, W> {
     pub(super) heads: BTreeMap<u64, Head>,
     /// Whether directory and lists are made anew.
     pub(super) renews_names: bool,
-    /// Whether anything of an object was lost. Then a frame without an owner may be part of it.
+    /// Whether frames are known to be allocated without an owner.
+    pub(super) leaks: bool,
+    /// Whether anything of an object was lost, now or before. Then a frame without an owner may be part of it.
     pub(super) misses_something: bool,
     /// The slot and name of the object `lost+found-N`, if one is made.
     pub(super) found: Option<(u64, Vec<u8>)>,
+    /// Words of name parts that are written anew, by slot.
+    pub(super) names: BTreeMap<u64, Vec<(u64, u64)>>,
+    /// The number of the next new object.
+    pub(super) next: u64,
     pub(super) script: Script,
     pub(super) repairs: Repairs,
 }
@@ -71,6 +77,9 @@ pub(super) fn of(log: &Log, report: &Report, mut repairs: Repairs) -> Result<Pla
         renews_names: has(report, OF_NAMES) || has(report, OF_MAPS),
         misses_something: false,
         found: None,
+        names: BTreeMap::new(),
+        next: 0,
+        leaks: has(report, &["frame-leaked"]),
         script: Script::default(),
         repairs,
     };
@@ -105,6 +114,10 @@ impl<W: Words> Work<'_, W> {
         linked.iter().for_each(|frame| _ = self.space.owned.claim(*frame));
         let mut groups = groups::find(self)?;
         maps::keep(self, scattered)?;
+        let flagged = self.live().any(|(_, head)| head.damaged());
+        self.misses_something |= flagged;
+        self.space.spares = self.misses_something;
+        self.next = names::next_number(self)?;
         groups.claim_others(self);
         found::collect(self, &groups)?;
         if self.renews_names {
@@ -134,22 +147,25 @@ impl<W: Words> Work<'_, W> {
         }
         let at = words.roots().at(RootWord::BusyTable);
         self.repairs.say("busy-table", at, "emptied: nothing is pinned any more");
-        self.script.breaks.push(Step::Head(RootWord::BusyTable, 0));
+        self.script.turn.push(Step::Head(RootWord::BusyTable, 0));
         let mut table = super::super::busy::BusyTable::default();
         let table = table.load(words, shape)?;
         self.space.former.extend(table.frames().into_iter().chain(table.tables()));
         Ok(())
     }
 
-    /// Plans the stores of all heads that changed. That of the object `lost+found-N` comes first: otherwise a repair that
-    /// is cut short after its frames got an owner could forget that something was lost.
+    /// Writes what became of the records, each as a whole: the sum of its head is right before and after, and a name is that of
+    /// its head.
     fn write_heads(&mut self) {
         let found = self.found.as_ref().map(|(slot, _)| *slot);
-        let mut heads: Vec<_> = self.heads.iter_mut().collect();
-        heads.sort_by_key(|(slot, _)| Some(**slot) != found);
-        for (_, head) in heads {
-            let changes = head.changes();
-            self.script.content.extend(changes.into_iter().map(|(at, word)| Step::Word(at, word)));
+        for (slot, head) in &mut self.heads {
+            let names = self.names.remove(slot).unwrap_or_default();
+            let words: Vec<_> =
+                head.changes().into_iter().chain(names).map(|(at, word)| Step::Word(at, word)).collect();
+            match Some(*slot) == found {
+                true => self.script.turn.extend(words),
+                false => self.script.content.push(Step::All(words)),
+            }
         }
     }
 

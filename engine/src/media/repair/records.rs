@@ -9,6 +9,7 @@ use super::super::record::{self, Head, ObjectSlot, SLOTS};
 use super::super::seal::Salt;
 use super::super::words::{Shape, WORDS, Words};
 use super::super::{orphans, slots};
+use super::names::is_number;
 use super::plan::{Frames, Work};
 use crate::error::Result;
 use crate::region::Region;
@@ -60,6 +61,8 @@ pub(super) fn find<W: Words>(work: &mut Work<'_, W>) -> Result<Records> {
                 .for_each(|slot| lost(work, *slot));
         }
     }
+    // What has no owner may be of an object that is flagged, and an object is made for it.
+    work.renews_names |= work.leaks && work.live().any(|(_, head)| head.damaged());
     let scattered = if work.renews_names { scan(work, &linked)? } else { BTreeSet::new() };
     Ok(Records { linked, scattered, nodes })
 }
@@ -149,7 +152,7 @@ fn scan<W: Words>(work: &Work<'_, W>, linked: &BTreeSet<FrameNo>) -> Result<BTre
         let frame = FrameNo(frame as u32);
         if shape.ordinary(frame)
             && !linked.contains(&frame)
-            && proven(work.words.salt(), frame, &work.words.frame(frame)?).is_some()
+            && proven(work.words.salt(), frame, &work.words.frame(frame)?).next().is_some()
         {
             found.insert(frame);
         }
@@ -157,15 +160,13 @@ fn scan<W: Words>(work: &Work<'_, W>, linked: &BTreeSet<FrameNo>) -> Result<BTre
     Ok(found)
 }
 
-/// The highest number of an object in a frame that is proven to hold records. One record in use is enough, by its two
-/// sums. Free slots prove nothing, since a frame of free slots may have been given back.
-fn proven(salt: Salt, frame: FrameNo, words: &[u64; WORDS as usize]) -> Option<u64> {
-    let states = record::look(salt, frame, words);
-    let numbers = states.iter().filter_map(|state| match state {
-        record::State::Live(number) => Some(*number),
-        _ => None,
-    });
-    numbers.max()
+/// Numbers of objects in a frame, if records prove it to be one of theirs. One in use is enough, by the sum of its head, whether
+/// its name can be read or not: a frame of free slots alone may have been given back.
+fn proven(salt: Salt, frame: FrameNo, words: &[u64; WORDS as usize]) -> impl Iterator<Item = u64> {
+    record::look(salt, frame, words).into_iter().filter_map(|state| match state {
+        record::State::Live(number) | record::State::Nameless(number) => Some(number),
+        record::State::Free | record::State::Bad => None,
+    })
 }
 
 /// The highest number of an object in the whole region.
@@ -174,7 +175,7 @@ pub(super) fn highest_number(region: &Region, salt: Salt) -> Result<u64> {
     for frame in u64::from(FIRST_MOVABLE.0)..super::frames_of_file(region) {
         let (frame, mut words) = (FrameNo(frame as u32), [0; WORDS as usize]);
         region.memory().load_run(frame.offset(), &mut words)?;
-        highest = highest.max(proven(salt, frame, &words).unwrap_or(0));
+        highest = proven(salt, frame, &words).filter(|number| is_number(*number)).fold(highest, u64::max);
     }
     Ok(highest)
 }

@@ -21,6 +21,8 @@ pub(super) struct Space {
     pub(super) former: Frames,
     /// Bitmaps that match their seals, by group.
     pub(super) sound: BTreeMap<u64, Bits>,
+    /// Whether a frame of a group without a sound bitmap may be part of a lost object. Then the region grows rather than take one.
+    pub(super) spares: bool,
     /// Most bytes that the region may have.
     room: u64,
     /// Below these no frame is left to take: by sound bitmaps, and in groups without one.
@@ -33,7 +35,7 @@ impl Space {
         let first = FIRST_MOVABLE.0.into();
         let owned = Owned::new(shape);
         let (former, sound) = (Frames::new(), BTreeMap::new());
-        Self { shape, owned, former, sound, room, sound_from: first, any_from: first }
+        Self { shape, owned, former, sound, spares: false, room, sound_from: first, any_from: first }
     }
 
     /// Whether the frame is allocated, by a sound bitmap. `None` if its group has no sound one.
@@ -49,18 +51,21 @@ impl Space {
     pub(super) fn take(&mut self) -> Result<FrameNo> {
         let known = (self.sound_from..self.shape.frames).find(|&frame| self.is_free(frame, true));
         self.sound_from = known.map_or(self.shape.frames, |frame| frame + 1);
-        let any = known.or_else(|| {
-            let any = (self.any_from..self.shape.frames).find(|&frame| self.is_free(frame, false));
-            self.any_from = any.map_or(self.shape.frames, |frame| frame + 1);
-            any
-        });
-        let frame = match any {
+        let frame = match known {
             Some(frame) => frame,
-            None => self.grow()?,
+            None if self.spares => self.grow().or_else(|full| self.any().ok_or(full))?,
+            None => self.any().map_or_else(|| self.grow(), Ok)?,
         };
         let frame = FrameNo(frame as u32);
         self.owned.claim(frame);
         Ok(frame)
+    }
+
+    /// A frame without an owner, of a group of which nothing is known.
+    fn any(&mut self) -> Option<u64> {
+        let any = (self.any_from..self.shape.frames).find(|&frame| self.is_free(frame, false));
+        self.any_from = any.map_or(self.shape.frames, |frame| frame + 1);
+        any
     }
 
     fn is_free(&self, frame: u64, known: bool) -> bool {
