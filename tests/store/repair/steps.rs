@@ -182,6 +182,16 @@ fn pages_of_an_object_whose_record_is_lost_are_found_again() {
     }
 }
 
+#[test]
+fn all_records_of_a_frame_that_is_lost_are_reported_as_lost() {
+    // One of them may be behind another one in a chain of the directory: nothing else leads there.
+    let mut damaged = image();
+    let at = record(&damaged, "small 13") / FRAME;
+    frame(&mut damaged, at).fill(0);
+    let (done, _) = repaired(damaged, "frame of records");
+    assert_eq!(said(&done, "record-lost"), 8, "{:#?}", done.repairs);
+}
+
 /// A region whose process died with an object that was unlinked and open, and one that was truncated with a page pinned.
 fn killed() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();

@@ -55,10 +55,8 @@ pub(super) fn find<W: Words>(work: &mut Work<'_, W>) -> Result<Records> {
             read(work, frame, &in_use)?;
         } else {
             work.space.former.insert(frame);
-            in_use
-                .iter()
-                .filter(|slot| ObjectSlot(**slot).frame() == frame)
-                .for_each(|slot| lost(work, *slot));
+            // One of them may be behind another in a chain, so that nothing that can be read names it.
+            (0..SLOTS).for_each(|place| lost(work, u64::from(frame.0) * SLOTS + place));
         }
     }
     // What has no owner may be of an object that is flagged, and an object is made for it.
