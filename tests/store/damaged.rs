@@ -55,15 +55,19 @@ pub(crate) fn record(image: &[u8], name: &str) -> usize {
 
 /// The number of an object, and the node of its map that leads to its first 512 pages.
 pub(crate) fn leaf(image: &[u8], name: &str) -> (u64, usize) {
-    let record = record(image, name);
-    let map = Seal::value(word(image, record + 24));
+    (word(image, record(image, name)), node(image, name, 0, 1))
+}
+
+/// The node of an object's map that leads to a page and has so many levels.
+pub(crate) fn node(image: &[u8], name: &str, page: u64, level: u64) -> usize {
+    let map = Seal::value(word(image, record(image, name) + 24));
     let (mut height, mut node) = (map >> HEIGHT, offset(map & ((1 << HEIGHT) - 1)));
-    assert!(height > 0, "{name} has one page and no node");
-    while height > 1 {
-        node = offset(Seal::value(word(image, node)));
+    assert!(height >= level, "{name} has {height} levels of nodes");
+    while height > level {
         height -= 1;
+        node = offset(Seal::value(word(image, node + (page >> (9 * height)) as usize % 512 * 8)));
     }
-    (word(image, record), node)
+    node
 }
 
 /// The frame of a page of an object.

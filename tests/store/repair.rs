@@ -3,6 +3,7 @@
 mod cut_short;
 mod each_step;
 mod hostile;
+mod lost;
 mod steps;
 
 use pagestone::store::{Options, Repaired, Store};

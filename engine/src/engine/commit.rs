@@ -175,7 +175,7 @@ impl<'b> Member<'b> {
             // The last page still has bytes that were cut off: the record puts zeros over them.
             if layout.tail == Tail::Stale
                 && from != 0
-                && self.shared.locate(index)?.is_some()
+                && self.shared.locate_last(index)?.is_some()
                 && !rules.broken(Rule::GrowthTail)
             {
                 edits.entry(index).or_default().zero_from = Some(from);

@@ -85,9 +85,7 @@ impl Engine {
                 // Roles are kept, so the slot is not freed and its frame holds records.
                 let _steady = self.pages.steady();
                 match self.ledger.resident(slot)? {
-                    Some(_) => {
-                        self.ledger.mapped_beside_lost(slot, from..PageIndex(PageId::PAGES_MAX), BATCH)?
-                    }
+                    Some(_) => self.ledger.mapped(slot, from..PageIndex(PageId::PAGES_MAX), BATCH)?,
                     None => return Ok(()),
                 }
             };

@@ -53,8 +53,13 @@ impl OpenObject {
         if ledger.record(self.slot)?.truncating.is_some() && !grows_anyway {
             self.engine.truncate_steps(change, self.slot)?;
         }
-        let beyond = PageIndex(PageIndex::pages_for(self.len()))..PageIndex(u64::MAX);
-        if !ledger.mapped(self.slot, beyond, 1)?.is_empty() {
+        let mut beyond = PageIndex(PageIndex::pages_for(self.len()));
+        // What one word says are lost is left as it is if some of it lies inside.
+        if let Some(lost) = ledger.lost_around(self.slot, beyond)?.filter(|l| l.pages.start < beyond.0) {
+            beyond = PageIndex(lost.pages.end);
+        }
+        let (mapped, lost) = ledger.mapped_and_lost(self.slot, beyond..PageIndex(u64::MAX), 1)?;
+        if !mapped.is_empty() || lost.is_some() {
             self.cut(change, layout, self.len())?;
         }
         layout.tail = Tail::Stale;
@@ -69,7 +74,7 @@ impl OpenObject {
         if in_page == 0 {
             return Ok(());
         }
-        let Some(frame) = self.locate(index)? else { return Ok(()) };
+        let Some(frame) = self.locate_last(index)? else { return Ok(()) };
         let log = &self.engine.log;
         match log.images().last(std::iter::once(frame)) {
             // A replay would put back what was cut off. No batch can add to this: it would need the layout.
@@ -91,6 +96,18 @@ impl OpenObject {
         )?;
         layout.unpublished = true;
         Ok(())
+    }
+
+    /// As [`Self::locate`], of a page that is about to be no longer the last one. If it was lost, nothing of it shows: it
+    /// becomes a hole, or stays an error.
+    pub(super) fn locate_last(&self, index: PageIndex) -> Result<Option<FrameNo>> {
+        match self.locate(index) {
+            Err(error @ Error::Corrupt { .. }) => match self.engine.ledger.lost_around(self.slot, index)? {
+                Some(_) => Ok(None),
+                None => Err(error),
+            },
+            located => located,
+        }
     }
 
     /// Whether the last page's bytes from `at` on are zeros. They are, unless something was cut off.
@@ -141,7 +158,7 @@ impl OpenObject {
         loop {
             self.engine.ensure_whole()?;
             let part = PageIndex(from)..PageIndex(pages.end);
-            let batch = self.engine.ledger.mapped_beside_lost(self.slot, part, CHUNK_PAGES as usize)?;
+            let batch = self.engine.ledger.mapped(self.slot, part, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
             for (page, frame) in batch {
                 while !self.pages.drain(frame, left()) {
@@ -217,11 +234,7 @@ impl OpenObject {
     fn make_room(&self, change: &Change<'_>, pages: Range<u64>) -> Result {
         let count = pages.end - pages.start;
         let few = count <= CHUNK_PAGES;
-        if few
-            || !change
-                .mapped_beside_lost(self.slot, PageIndex(pages.start)..PageIndex(pages.end), 1)?
-                .is_empty()
-        {
+        if few || !change.mapped(self.slot, PageIndex(pages.start)..PageIndex(pages.end), 1)?.is_empty() {
             return Ok(());
         }
         change.make_room(count)
@@ -316,6 +329,7 @@ impl OpenObject {
         let change = self.engine.change()?;
         let layout = self.layout.lock();
         let whole = self.whole_pages(offset, end);
+        self.refuse_part_of_lost(&whole)?;
         if offset / PAGE == end / PAGE && whole.is_empty() {
             self.zero_inside(offset, end)?;
         } else {
@@ -326,6 +340,18 @@ impl OpenObject {
             self.punch_pages(&change, whole)?;
         }
         drop(layout);
+        Ok(())
+    }
+
+    /// Refuses to make a hole of a part of the pages that one word says are lost: it would have to stay, for the others.
+    fn refuse_part_of_lost(&self, pages: &Range<u64>) -> Result {
+        let ends = [pages.start, pages.end.saturating_sub(1)];
+        for page in ends.into_iter().filter(|page| pages.contains(page) && *page < self.page_count()) {
+            let Some(lost) = self.engine.ledger.lost_around(self.slot, PageIndex(page))? else { continue };
+            if lost.pages.start < pages.start || lost.pages.end.min(self.page_count()) > pages.end {
+                return Err(lost.error());
+            }
+        }
         Ok(())
     }
 
@@ -347,14 +373,14 @@ impl OpenObject {
     /// record is appended, the map still has its pages.
     fn punch_pages(&self, change: &Change<'_>, pages: Range<u64>) -> Result {
         let mut from = pages.start;
-        loop {
+        while from < pages.end {
             let left = PageIndex(from)..PageIndex(pages.end);
-            let mapped = change.mapped_beside_lost(self.slot, left, CHUNK_PAGES as usize)?;
+            let (mapped, lost) = change.mapped_and_lost(self.slot, left, CHUNK_PAGES as usize)?;
             let part = match mapped.last() {
-                Some(&(last, _)) => from..last.0 + 1,
-                // What says that pages were lost goes too.
-                None if from < pages.end && change.is_damaged(self.slot)? => from..pages.end,
-                None => return Ok(()),
+                // No word of lost pages reaches over a page that is mapped.
+                Some(&(last, _)) if lost.is_none() || mapped.len() as u64 == CHUNK_PAGES => from..last.0 + 1,
+                None if lost.is_none() => return Ok(()),
+                _ => from..pages.end,
             };
             let end = part.end;
             self.engine.steps(|| {
@@ -366,5 +392,6 @@ impl OpenObject {
             self.engine.between_steps()?;
             from = end;
         }
+        Ok(())
     }
 }

@@ -7,11 +7,12 @@ use super::record::{self, Head, ObjectSlot};
 use super::rules::Rule;
 use super::seal::Node;
 use super::structures::Structures;
-use super::tree::{self, Map};
+use super::tree::{self, Found, Lost, Map};
 use super::words::Words;
 use super::{bitmap, orphans};
 use crate::error::{Error, Result};
 use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
+use std::ops::Range;
 
 /// Entries of a record besides those for its pages: the object's head, neighbours on a list, a table frame.
 pub(super) const ENTRIES_BESIDES: usize = 64;
@@ -56,18 +57,35 @@ impl Structures {
         Ok(found)
     }
 
-    /// The first `limit` mapped pages in `pages`, ascending. Pages that a truncate in progress has cut off are left out.
+    /// The first `limit` mapped pages in `pages`, ascending. Pages that a truncate in progress has cut off are left out, and
+    /// so are lost pages: what is between two mapped pages need not be a hole.
     pub fn mapped(
         &self,
         slot: ObjectSlot,
-        pages: std::ops::Range<PageIndex>,
+        pages: Range<PageIndex>,
         limit: usize,
     ) -> Result<Vec<(PageIndex, FrameNo)>> {
+        self.mapped_and_lost(slot, pages, limit).map(|(mapped, _)| mapped)
+    }
+
+    /// As [`Self::mapped`], and the first lost pages among these, if they come before the last of the mapped ones or if
+    /// these are fewer than `limit`.
+    pub fn mapped_and_lost(
+        &self,
+        slot: ObjectSlot,
+        pages: Range<PageIndex>,
+        limit: usize,
+    ) -> Result<(Found, Option<Lost>)> {
         self.read(|log, shape| {
             let (map, cut) = map_of(log, slot)?;
             let end = pages.end.0.min(cut.unwrap_or(tree::PAGES_MAX));
             map.collect(log, shape, pages.start.0..end, limit)
         })
+    }
+
+    /// The lost pages that have `page` among them.
+    pub fn lost_around(&self, slot: ObjectSlot, page: PageIndex) -> Result<Option<Lost>> {
+        self.mapped_and_lost(slot, page..PageIndex(page.0 + 1), 1).map(|(_, lost)| lost)
     }
 
     /// States that a lookup found a page in `frame`. The caller keeps the page from being cut off.
@@ -83,25 +101,6 @@ impl Structures {
     /// How many pages have a frame, including those that a truncate in progress has cut off.
     pub fn pages(&self, slot: ObjectSlot) -> Result<u64> {
         Ok(self.head(slot)?.map_seal().pages())
-    }
-
-    /// As [`Self::mapped`], but lost pages are no error.
-    pub fn mapped_beside_lost(
-        &self,
-        slot: ObjectSlot,
-        pages: std::ops::Range<PageIndex>,
-        limit: usize,
-    ) -> Result<Vec<(PageIndex, FrameNo)>> {
-        self.read(|log, shape| {
-            let (map, cut) = map_of(log, slot)?;
-            let end = pages.end.0.min(cut.unwrap_or(tree::PAGES_MAX));
-            Ok(map.cut(log, shape, pages.start.0..end, limit)?.0)
-        })
-    }
-
-    /// Whether a repair found that a part of the object is lost.
-    pub fn is_damaged(&self, slot: ObjectSlot) -> Result<bool> {
-        Ok(self.head(slot)?.damaged())
     }
 
     /// Whether a truncate of the object is not finished.

@@ -27,6 +27,8 @@ const STEP_MAX: usize = 512;
 const ENTRIES_PER_PAGE: usize = 5;
 /// Most frames that a page frees: its own and three nodes.
 const FRAMES_PER_PAGE: usize = 4;
+/// An object's pages where all of it goes.
+const ALL: u64 = tree::PAGES_MAX;
 
 /// What is to become of a page that is cut off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +54,7 @@ impl Ledger {
         let _object = self.object(slot);
         match self.head(slot)?.cut() {
             None => Ok(true),
-            Some(first) => self.free_step(slot, first..tree::PAGES_MAX, fate, |t, shape, head| {
+            Some(first) => self.free_step(slot, first..tree::PAGES_MAX, ALL, fate, |t, shape, head| {
                 head.set_cut(None);
                 if orphans::belongs(head) { Ok(()) } else { orphans::remove(t, shape, head) }?;
                 Ok(None)
@@ -70,7 +72,7 @@ impl Ledger {
             return Err(Error::Busy { what: "object", why: "it still has a name".into() });
         }
         self.allocator.load(std::iter::once(slot.frame()))?;
-        self.free_step(slot, 0..tree::PAGES_MAX, fate, |t, shape, head| {
+        self.free_step(slot, 0..tree::PAGES_MAX, ALL, fate, |t, shape, head| {
             orphans::remove(t, shape, head)?;
             slots::put_free(t, shape, head)
         })
@@ -78,6 +80,8 @@ impl Ledger {
 
     /// Makes holes of the pages in `pages`. Returns true if none of them is mapped any more. Before `fate` is asked, the
     /// pages are cut off and their frames are in the busy table.
+    ///
+    /// A word of lost pages becomes one of a hole if `pages` has all of them, but for those beyond the object's end.
     ///
     /// # Durability
     /// Two records, appended. After a crash between them `busy_frames` lists the frames.
@@ -90,14 +94,15 @@ impl Ledger {
             cut.push((page, frame));
             Fate::Busy
         };
-        let done = self.free_step(slot, pages.start.0..end, busy, |_, _, _| Ok(None))?;
+        let inside = PageIndex::pages_for(head.size());
+        let done = self.free_step(slot, pages.start.0..end, inside, busy, |_, _, _| Ok(None))?;
         Step::PagesTaken.reach();
         cut.retain(|&(page, frame)| fate(page, frame) == Fate::Free);
         self.free_busy(&cut.into_iter().map(|(_, frame)| frame).collect::<Vec<_>>())?;
         Ok(done)
     }
 
-    /// How many pages a step takes with this log.
+    /// How many pages and words of lost pages a step takes with this log.
     fn step(&self) -> usize {
         let room = self.log.entries_max() - ENTRIES_BESIDES;
         // Each of four frames of a page may lie in a group of its own.
@@ -106,13 +111,15 @@ impl Ledger {
         pages.max(room / (ENTRIES_PER_PAGE + FRAMES_PER_PAGE)).min(STEP_MAX)
     }
 
-    /// Makes holes of the first mapped pages in `pages`. `last` joins the record that leaves none, and may free a frame.
+    /// Makes holes of the first mapped or lost pages in `pages`, of an object with `inside` pages. `last` joins the record
+    /// that leaves none, and may free a frame.
     ///
     /// If there is no frame for noting the pinned pages, only the idle ones are freed: they make room for that note.
     fn free_step(
         &self,
         slot: ObjectSlot,
         mut pages: Range<u64>,
+        inside: u64,
         fate: AskFate<'_>,
         last: impl Last,
     ) -> Result<bool> {
@@ -124,13 +131,13 @@ impl Ledger {
         let mut skipped = false;
         loop {
             // The object's lock keeps its map as it is, so plain reads through the log are consistent here.
-            let (found, cleared) = map.cut(&*self.log, shape, pages.clone(), self.step())?;
-            if found.is_empty() && skipped {
+            let (found, cleared) = map.cut(&*self.log, shape, pages.clone(), inside, self.step())?;
+            if found.is_empty() && cleared.lost == 0 && skipped {
                 return Err(Error::NoSpace { why: "no frame to note the pinned pages in".into() });
             }
             // A frame that is known to have another use is not freed for this object.
             found.iter().try_for_each(|&(_, frame)| self.log.uses().page(frame))?;
-            let all = found.len() < self.step() && !skipped;
+            let all = found.len() + cleared.lost < self.step() && !skipped;
             self.allocator
                 .load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
             // Before the fates are asked: between them and their record only the log may fail.

@@ -3,14 +3,18 @@
 //! A word of level 0 maps one page. A word of level k names a node of 512 words of level k - 1. The root word in the
 //! object's record is of level `height`, so that an object of one page has no node at all, and a map grows by a new node
 //! above the old ones. Every word is sealed for the object, the first page and the level. There is no node without a
-//! mapped page: the record that clears a node's last word frees the node, and need not write its words.
+//! mapped page, except after a repair: the record that clears a node's last word frees the node, and need not write its
+//! words.
+//!
+//! A repair may leave words that say *lost*, each for all pages below it. Such pages are neither mapped nor holes. Only a
+//! hole over all of them takes such a word away: no node is made for the pages beside a part of them.
 
 use super::layout;
 use super::log::Txn;
 use super::seal::{Node, Salt, Seal};
 use super::words::{Shape, WORDS, Words, unsealed};
 use crate::error::{Error, Result};
-use crate::units::{FrameNo, PageIndex};
+use crate::units::{FRAME_SIZE, FrameNo, PageIndex};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -66,7 +70,7 @@ impl Map {
             return Err(Error::corrupt(WHAT, self.at, format!("impossible height {height}")));
         }
         if bare & LOST != 0 {
-            return Err(lost(self.at, 0, height));
+            return Err(Lost::at(self.at, 0, height).error());
         }
         Ok(Some(Root { height, frame: shape.frame(bare & !SHARED, WHAT, self.at)? }))
     }
@@ -83,7 +87,13 @@ impl Map {
 
     /// Whether `word` says that what it named was lost.
     pub(crate) fn is_lost(&self, word: u64, page: u64, level: u32) -> bool {
-        self.seal(page, level).open(word).is_some_and(|value| value & LOST != 0)
+        level <= HEIGHT_MAX && self.seal(page, level).open(word).is_some_and(|value| value & LOST != 0)
+    }
+
+    /// What is lost if the root word says so.
+    fn lost_below_root(&self) -> Option<Lost> {
+        let height = self.height();
+        self.is_lost(self.root, 0, height).then(|| Lost::at(self.at, 0, height))
     }
 
     /// The word that says so.
@@ -147,11 +157,20 @@ impl Map {
         page: u64,
         level: u32,
     ) -> Result<Option<FrameNo>> {
+        match self.named(shape, word, at, page, level)? {
+            Named::Nothing => Ok(None),
+            Named::Frame(frame) => Ok(Some(frame)),
+            Named::Lost => Err(Lost::at(at, page, level).error()),
+        }
+    }
+
+    /// What the word at `at` names.
+    fn named(&self, shape: Shape, word: u64, at: u64, page: u64, level: u32) -> Result<Named> {
         match self.seal(page, level).open(word) {
             None => Err(unsealed(WHAT, at, word)),
-            Some(0) => Ok(None),
-            Some(value) if value & LOST != 0 => Err(lost(at, page, level)),
-            Some(value) => shape.frame(value & !SHARED, WHAT, at).map(Some),
+            Some(0) => Ok(Named::Nothing),
+            Some(value) if value & LOST != 0 => Ok(Named::Lost),
+            Some(value) => shape.frame(value & !SHARED, WHAT, at).map(Named::Frame),
         }
     }
 
@@ -337,45 +356,46 @@ impl Map {
         t.write(at, self.close(page, 0, frame))
     }
 
-    /// The first `limit` mapped pages in `pages`, ascending.
+    /// The first `limit` mapped pages in `pages`, ascending, and the first lost ones that are met before that.
     pub(crate) fn collect(
         &self,
         words: &impl Words,
         shape: Shape,
         pages: Range<u64>,
         limit: usize,
-    ) -> Result<Found> {
-        let mut collected = Cut { keeps_lost: false, ..self.no_cut(words, shape, pages, limit) };
-        if let Some(root) = self.root(shape)? {
-            collected.below(root.frame, 0, root.height)?;
-        }
-        Ok(collected.found)
+    ) -> Result<(Found, Option<Lost>)> {
+        let mut found = Cut { clears_lost: false, ..self.no_cut(words, shape, pages, limit, 0) };
+        found.walk()?;
+        Ok((found.found, found.lost))
     }
 
-    fn no_cut<'m, W>(&'m self, words: &'m W, shape: Shape, pages: Range<u64>, limit: usize) -> Cut<'m, W> {
-        let cleared = Cleared { root: self.root, words: Vec::new(), nodes: Vec::new() };
-        Cut { map: self, words, shape, pages, limit, keeps_lost: true, found: Vec::new(), cleared }
+    fn no_cut<'m, W>(
+        &'m self,
+        words: &'m W,
+        shape: Shape,
+        pages: Range<u64>,
+        limit: usize,
+        inside: u64,
+    ) -> Cut<'m, W> {
+        let cleared = Cleared { root: self.root, words: Vec::new(), nodes: Vec::new(), lost: 0 };
+        let (found, lost) = (Vec::new(), None);
+        Cut { map: self, words, shape, pages, inside, limit, clears_lost: true, found, lost, cleared }
     }
 
-    /// The first `limit` mapped pages in `pages`, ascending, and the writes that make holes of them. Each node is read
-    /// once. A word of lost pages is cleared if `pages` covers all of it, and stays otherwise.
+    /// The first mapped pages in `pages`, ascending, and the writes that make holes of them. Each node is read once.
+    ///
+    /// A word of lost pages is cleared if `pages` has all of them that are inside the object, which has `inside` pages; it
+    /// stays otherwise. Pages and such words are `limit` together.
     pub(crate) fn cut(
         &self,
         words: &impl Words,
         shape: Shape,
         pages: Range<u64>,
+        inside: u64,
         limit: usize,
     ) -> Result<(Found, Cleared)> {
-        let mut cut = self.no_cut(words, shape, pages, limit);
-        if self.is_lost(self.root, 0, self.height()) {
-            if cut.covers(0, self.height()) {
-                cut.cleared.root = Self::empty_root(self.salt, self.id);
-            }
-        } else if let Some(root) = self.root(shape)? {
-            if cut.below(root.frame, 0, root.height)? {
-                cut.cleared.root = Self::empty_root(self.salt, self.id);
-            }
-        }
+        let mut cut = self.no_cut(words, shape, pages, limit, inside);
+        cut.walk()?;
         Ok((cut.found, cut.cleared))
     }
 
@@ -386,7 +406,7 @@ impl Map {
         shape: Shape,
         pages: &[(PageIndex, FrameNo)],
     ) -> Result<Cleared> {
-        let mut cleared = Cleared { root: self.root, words: Vec::new(), nodes: Vec::new() };
+        let mut cleared = Cleared { root: self.root, words: Vec::new(), nodes: Vec::new(), lost: 0 };
         if let Some(root) = self.root(shape)?.filter(|_| !pages.is_empty()) {
             if self.clear_below(words, shape, (root.frame, root.height), pages, &mut cleared)? {
                 cleared.root = Self::empty_root(self.salt, self.id);
@@ -448,26 +468,54 @@ struct Cut<'m, W> {
     words: &'m W,
     shape: Shape,
     pages: Range<u64>,
+    /// How many pages the object has, holes included.
+    inside: u64,
     limit: usize,
-    /// Whether words of lost pages are left as they are, and are no error.
-    keeps_lost: bool,
+    /// Whether words of lost pages are cleared, or only noticed.
+    clears_lost: bool,
     found: Found,
+    /// The first lost pages.
+    lost: Option<Lost>,
     cleared: Cleared,
 }
 
 impl<W> Cut<'_, W> {
-    /// Whether all pages below a word of `level` are to be cut.
-    fn covers(&self, first: u64, level: u32) -> bool {
-        self.pages.start <= first && first + (1 << (BITS * level)) <= self.pages.end
+    /// Whether as many pages and words are taken as may be.
+    fn is_full(&self) -> bool {
+        self.found.len() + self.cleared.lost >= self.limit
+    }
+
+    /// Meets a word of lost pages. Returns whether it goes.
+    fn meet_lost(&mut self, lost: Lost) -> bool {
+        let Range { start, end } = lost.pages;
+        let goes = self.clears_lost && self.pages.start <= start && end.min(self.inside) <= self.pages.end;
+        self.cleared.lost += usize::from(goes);
+        self.lost.get_or_insert(lost);
+        goes
     }
 }
 
 impl<W: Words> Cut<'_, W> {
+    fn walk(&mut self) -> Result {
+        let goes = if let Some(lost) = self.map.lost_below_root() {
+            let met = lost.pages.start < self.pages.end && self.pages.start < lost.pages.end;
+            met && self.meet_lost(lost)
+        } else if let Some(root) = self.map.root(self.shape)? {
+            self.below(root.frame, 0, root.height)?
+        } else {
+            false
+        };
+        if goes {
+            self.cleared.root = Map::empty_root(self.map.salt, self.map.id);
+        }
+        Ok(())
+    }
+
     /// `frame` is page `first` (level 0), or a node whose words cover pages from there on. Returns whether nothing stays
     /// below. Then its words are left as they are, since it goes too.
     fn below(&mut self, frame: FrameNo, first: u64, level: u32) -> Result<bool> {
         if level == 0 {
-            let cut = self.pages.contains(&first) && self.found.len() < self.limit;
+            let cut = self.pages.contains(&first) && !self.is_full();
             if cut {
                 self.found.push((PageIndex(first), frame));
             }
@@ -480,27 +528,20 @@ impl<W: Words> Cut<'_, W> {
         for (page, word) in self.map.used_words(self.words, frame, first, below)? {
             let at = word_at(frame, page, below);
             let outside = page >= self.pages.end || page + (1 << (BITS * below)) <= self.pages.start;
-            if outside || self.found.len() >= self.limit {
+            if outside || self.is_full() {
                 stays = true;
-                if page >= self.pages.end || self.found.len() >= self.limit {
+                if page >= self.pages.end || self.is_full() {
                     break;
                 }
                 continue;
             }
-            if self.keeps_lost && self.map.is_lost(word, page, below) {
-                if self.covers(page, below) {
-                    gone.push((at, self.map.nothing(page, below)));
-                } else {
-                    stays = true;
-                }
-                continue;
-            }
-            let child = self
-                .map
-                .opened(self.shape, word, at, page, below)?
-                .ok_or_else(|| unsealed(WHAT, at, word))?;
-            if self.below(child, page, below)? {
-                gone.push((at, self.map.seal(page, below).nothing()));
+            let goes = match self.map.named(self.shape, word, at, page, below)? {
+                Named::Frame(child) => self.below(child, page, below)?,
+                Named::Lost => self.meet_lost(Lost::at(at, page, below)),
+                Named::Nothing => return Err(unsealed(WHAT, at, word)),
+            };
+            if goes {
+                gone.push((at, self.map.nothing(page, below)));
             } else {
                 stays = true;
             }
@@ -519,7 +560,7 @@ impl<W: Words> Cut<'_, W> {
 }
 
 /// Pages of an object, ascending, and the frames they lie in.
-pub(crate) type Found = Vec<(PageIndex, FrameNo)>;
+pub type Found = Vec<(PageIndex, FrameNo)>;
 
 /// The writes that make holes.
 #[derive(Debug)]
@@ -530,15 +571,46 @@ pub(crate) struct Cleared {
     pub(crate) words: Vec<(u64, u64)>,
     /// Nodes that then are free.
     pub(crate) nodes: Vec<FrameNo>,
+    /// How many words of lost pages go.
+    pub(crate) lost: usize,
 }
 
-/// The error for what the word at `at` named: it was lost.
-fn lost(at: u64, page: u64, level: u32) -> Error {
-    let pages = 1_u64 << (BITS * level);
-    let why = format!(
-        "the {pages} pages from {page} on were lost, as a repair has noted: make a hole there, or remove the object"
-    );
-    Error::corrupt(WHAT, at, why)
+/// Pages that one word says are lost.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lost {
+    /// Where the word is.
+    at: u64,
+    /// All pages below it. Some of them may lie beyond the object's end, or have been holes.
+    pub pages: Range<u64>,
+}
+
+impl Lost {
+    /// What a word of `level` at `at` says, whose pages begin at `page`.
+    fn at(at: u64, page: u64, level: u32) -> Self {
+        let first = page >> (BITS * level) << (BITS * level);
+        Self { at, pages: first..first + (1 << (BITS * level)) }
+    }
+
+    /// The error of a call that meets them.
+    #[must_use]
+    pub fn error(&self) -> Error {
+        let Range { start, end } = self.pages;
+        let why = format!(
+            "pages {start} to {} were lost, as a repair has noted: make one hole of all of them, from byte {:#x} to byte {:#x} \
+             or to the end of the object, or remove the object",
+            end - 1,
+            start * FRAME_SIZE as u64,
+            end * FRAME_SIZE as u64,
+        );
+        Error::corrupt(WHAT, self.at, why)
+    }
+}
+
+/// What a word names.
+enum Named {
+    Nothing,
+    Frame(FrameNo),
+    Lost,
 }
 
 enum Leaf {

@@ -27,7 +27,8 @@ impl Object {
     /// ```
     ///
     /// # Errors
-    /// An item is `Corrupt` if the map cannot be read; no item follows it. Concurrent changes of other threads may be
+    /// An item is `Corrupt` if the map cannot be read, or if pages were lost, as [`Options::repair`](super::Options::repair)
+    /// explains; no item follows it. Concurrent changes of other threads may be
     /// seen or not.
     #[must_use]
     pub fn mapped_ranges(&self, bytes: Range<u64>) -> MappedRanges {
@@ -58,7 +59,11 @@ impl MappedRanges {
             let engine = &self.object.shared.engine;
             engine.ensure_whole()?;
             let pages = PageIndex(self.pages.start)..PageIndex(self.pages.end);
-            let batch = engine.ledger.mapped(self.object.shared.slot, pages, BATCH)?;
+            let (batch, lost) = engine.ledger.mapped_and_lost(self.object.shared.slot, pages, BATCH)?;
+            // It is no hole: a copy must not have zeros there.
+            if let Some(lost) = lost {
+                return Err(lost.error());
+            }
             self.pages.start = match batch.last() {
                 Some((last, _)) if batch.len() == BATCH => last.0 + 1,
                 _ => self.pages.end,

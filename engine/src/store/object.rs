@@ -197,7 +197,8 @@ impl Object {
     ///
     /// # Errors
     /// `NoSpace` if the region is full and thousands of pages are cut off and still pinned: a part of the range may
-    /// be zeros.
+    /// be zeros. `Corrupt`, and nothing has changed, if the range has only a part of pages that were lost together:
+    /// [`Options::repair`](super::Options::repair) explains that.
     pub fn punch_hole(&self, offset: u64, len: u64) -> Result {
         self.shared.engine.with_room(|| self.shared.punch_hole(offset, len))
     }

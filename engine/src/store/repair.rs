@@ -15,7 +15,9 @@ impl Options {
     /// if that is what you want.
     ///
     /// No page is replaced by zeros: what cannot be read any more is *lost*, and reading it stays an error until a hole
-    /// is made there or the object is removed. An object that is not all there is flagged, which
+    /// is made there or the object is removed. Writing it is an error too, even a whole page: make the hole first. Pages that
+    /// were lost with one part of the map need one hole over all of them, up to the object's end; the error of any such call
+    /// says how far they reach. An object that is not all there is flagged, which
     /// [`Store::check`](super::Store::check) counts. What was allocated and belongs to no object any more
     /// becomes an object `lost+found-N`, where anything was lost.
     ///
