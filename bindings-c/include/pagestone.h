@@ -466,7 +466,8 @@ int pgs_store_sync(struct pgs_store *store);
 /// Errors: PGS_E_READ_ONLY; -EOPNOTSUPP (a file system without holes).
 ///
 /// Durability: names and sizes that were changed before are durable when the call returns PGS_OK.
-int pgs_compact(struct pgs_store *store, uint64_t *bytes);
+int pgs_compact(struct pgs_store *store,
+                uint64_t *bytes);
 
 /// Renames the object `from` to `to`, atomically for all callers. If an object is named `to`, it loses its
 /// name, as by pgs_unlink(). Open handles keep their object.

@@ -245,9 +245,13 @@ impl Groups {
         let behind = near.filter(|&near| shape.ordinary(near)).map(|near| u64::from(near.0) + 1);
         if let Some(behind) = behind.filter(|&behind| behind < shape.frames) {
             let (group, place) = (behind / GROUP_FRAMES, (behind % GROUP_FRAMES) as u32);
-            let last = self.unless_full(log, shape, group)?.map(|loaded| loaded.extent(place, n));
-            let last = last.filter(|run| !run.is_empty() && u64::from(run.end) == GROUP_FRAMES);
-            if let Some(run) = last.or_else(|| self.run_in(group, place, wanted, part)) {
+            let next = self.unless_full(log, shape, group)?.map(|loaded| loaded.extent(place, n));
+            // Right behind, whatever else lies in the block: a page there is better than one that is not adjacent.
+            let goes_on = |run: &Range<u32>| run.len() as u32 == wanted || u64::from(run.end) == GROUP_FRAMES;
+            if let Some(run) = next
+                .filter(|run| !run.is_empty() && goes_on(run))
+                .or_else(|| self.run_in(group, place, wanted, part))
+            {
                 return Ok(Some((group, run)));
             }
         }
