@@ -7,7 +7,7 @@ use super::blocks::Blocks;
 use super::claim::{self, SetAside};
 use super::growth;
 use super::layout::{GROUP_FRAMES, RootWord, WORDS_PER_FRAME, file_bytes, first_free_frame};
-use super::loaded::{Groups, Purpose};
+use super::loaded::{Groups, Purpose, STRUCTURED_FROM};
 use super::log::Log;
 use super::log::record::Sequence;
 use super::rules::Rule;
@@ -23,9 +23,8 @@ use std::sync::Arc;
 /// never be too full to be emptied.
 pub(crate) const KEPT_FOR_FREEING: u64 = 4;
 
-/// Frames that pages leave free for structures where the region can grow instead, and from how many frames of a region on.
+/// Frames that pages leave free for structures where the region can grow instead.
 const LEFT_FOR_STRUCTURES: u64 = FRAMES_PER_BLOCK;
-const LEFT_FROM: u64 = 16 * FRAMES_PER_BLOCK;
 /// How often room for many pages is made, where other threads take it.
 const ROOM_TRIES: usize = 3;
 
@@ -127,7 +126,7 @@ impl Allocator {
     fn left_for_structures(&self) -> u64 {
         let frames = self.shape().frames;
         let grows = file_bytes(frames + LEFT_FOR_STRUCTURES) <= self.log.region().max_bytes();
-        if frames >= LEFT_FROM && grows && !self.blocks.is_tight() { LEFT_FOR_STRUCTURES } else { 0 }
+        if frames >= STRUCTURED_FROM && grows && !self.blocks.is_tight() { LEFT_FOR_STRUCTURES } else { 0 }
     }
 
     /// Makes room for so many pages at once, and for the nodes of their map where no page comes between them. It is no

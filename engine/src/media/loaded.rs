@@ -28,6 +28,9 @@ const GROUPS_TRIED: usize = 32;
 /// If more frames than this are wanted, the longest runs are taken first; otherwise free frames from the lowest on.
 const FEW: u64 = 256;
 
+/// Frames of a region from which on pages keep out of blocks with structures.
+pub(super) const STRUCTURED_FROM: u64 = 16 * FRAMES_PER_BLOCK;
+
 /// The purpose of frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
@@ -174,7 +177,10 @@ impl Groups {
                 None
             }
         };
-        for part in [Part::Unstructured, Part::All] {
+        // In a small region there is little beside the blocks with structures.
+        let parts: &[Part] =
+            if shape.frames < STRUCTURED_FROM { &[Part::All] } else { &[Part::Unstructured, Part::All] };
+        for &part in parts {
             while (frames.len() as u64) < n {
                 let Some(run) = self.best_run(log, shape, n - frames.len() as u64, near, part)? else {
                     break;
