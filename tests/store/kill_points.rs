@@ -175,7 +175,7 @@ fn a_process_may_die_at_any_step() {
     let folder = tempfile::tempdir().unwrap();
     let (first, copy) = (folder.path().join("first"), folder.path().join("copy"));
     let mut passed = Vec::new();
-    for class in 0..CLASSES.len() {
+    for (class, name) in CLASSES.iter().enumerate() {
         for &step in Step::ALL {
             for nth in PASSAGES {
                 let _ = std::fs::remove_file(&first);
@@ -185,7 +185,7 @@ fn a_process_may_die_at_any_step() {
                 }
                 passed.push(step);
                 std::fs::copy(&first, &copy).unwrap();
-                judge(class, begun, &first, &format!("{:?}, {step:?} {nth}", CLASSES[class]));
+                judge(class, begun, &first, &format!("{name:?}, {step:?} {nth}"));
                 // The opening after one death dies too: once at each of its places.
                 if [(Step::RecordWritten, 30), (Step::HomeStored, 13)].contains(&(step, nth)) {
                     die_again(class, begun, &copy, &first, &mut passed);
