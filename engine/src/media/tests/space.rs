@@ -44,7 +44,8 @@ fn frames_are_found_as_fast_among_fragments_as_in_a_fresh_region() {
         (frames, ledger.allocator.looks() - before)
     };
     let (first, fresh) = append(None);
-    let (_, behind) = append(first.last().copied());
+    // What lies right behind is not searched for.
+    assert_eq!(append(first.last().copied()).1, 0);
     let most = ledger.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
     while ledger.allocate_to_free(1).is_ok() {}
     let every_other: Vec<_> = most.iter().copied().step_by(2).collect();
@@ -52,14 +53,15 @@ fn frames_are_found_as_fast_among_fragments_as_in_a_fresh_region() {
     for near in [None, first.last().copied(), most.get(GROUP_FRAMES as usize * 9).copied()] {
         let (frames, looks) = append(near);
         assert!(frames.iter().all(|frame| every_other.contains(frame)), "no four of them lie side by side");
-        assert!(looks <= 10 * fresh.min(behind), "{looks} looks, and {fresh} and {behind} in a fresh region");
+        // Blocks without structures are searched first, then all.
+        assert!(looks <= 20 * fresh, "{looks} looks, and {fresh} in a fresh region");
     }
     // The only run of four among them all is found, too.
     let run = &most[GROUP_FRAMES as usize * 17..][..4];
     ledger.release(run).unwrap();
     let (frames, looks) = append(None);
     assert_eq!(frames[..3], run[..3]);
-    assert!(looks <= 10 * fresh.min(behind), "{looks} looks");
+    assert!(looks <= 20 * fresh, "{looks} looks");
 }
 
 #[test]
