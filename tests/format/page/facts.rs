@@ -76,8 +76,9 @@ impl Facts {
         same("objects", view.root("objects")?, self.named.len() as u64)?;
         let numbers = self.named.values().chain(&self.orphans).map(|object| object.number);
         let (most, next) = (numbers.max().unwrap_or(0), view.root("next object")?);
-        // A repair leaves some numbers out.
-        same("the next object", (next > most, next == most + 1), (true, self.damaged == 0))
+        // A repair may leave some numbers out.
+        let follows = if self.damaged == 0 { next == most + 1 } else { next > most };
+        same("the next object follows the others", follows, true)
     }
 
     /// Sequence, generation and hint of the frames of a copy.
