@@ -172,9 +172,10 @@ fn dirt() -> Result<()> {
 /// Pins by address of pages that no descriptor knows: the first, which walks all maps, and the later ones.
 fn frames() -> Result<()> {
     for pages in [10_000, 100_000, 400_000_u64] {
-        let store = Store::options().open_memory(1 << 20)?;
+        let store = Store::options().open_memory(pages * PAGE + (64 << 20))?;
         let object = store.create("a")?;
         object.allocate(0, pages * PAGE)?;
+        object.set_len(pages * PAGE)?;
         let asks = (pages - 1_001).max(1);
         let first = object.pin(PageIndex(0))?.map_or(std::ptr::null(), |page| page.address());
         let ask = |n: u64| {
