@@ -347,17 +347,22 @@ fn a_growth_waits_for_no_dirt_of_the_file() {
     large.append(&vec![1; (PAGES * PAGE) as usize]).unwrap();
     store.sync().unwrap();
     let file = std::fs::File::open(&path).unwrap();
-    large.write_at(0, &vec![2; (PAGES * PAGE) as usize]).unwrap();
-    let dirty = dirty_pages(&file).filter(|dirty| *dirty >= PAGES);
-    let Some(dirty) = dirty else {
-        return skipped("a growth beside dirt", "the kernel does not count dirty pages of this file");
-    };
-    let (frames, moves) = (store.info().frames, store.stats().log_tail_moves);
-    while store.info().frames == frames {
-        small.append(&[3; 16 * PAGE as usize]).unwrap();
-    }
-    assert_eq!(store.stats().log_tail_moves, moves, "the tail has synced the file");
-    assert!(dirty_pages(&file) >= Some(dirty), "{:?} of {dirty} pages are dirty still", dirty_pages(&file));
+    // The kernel may write some by itself meanwhile; it does not do so each time.
+    let kept = (2..7).any(|value| {
+        large.write_at(0, &vec![value; (PAGES * PAGE) as usize]).unwrap();
+        let dirty = dirty_pages(&file).filter(|dirty| *dirty >= PAGES);
+        let Some(dirty) = dirty else {
+            skipped("a growth beside dirt", "the kernel does not count dirty pages of this file");
+            return true;
+        };
+        let (frames, moves) = (store.info().frames, store.stats().log_tail_moves);
+        while store.info().frames == frames {
+            small.append(&[3; 16 * PAGE as usize]).unwrap();
+        }
+        assert_eq!(store.stats().log_tail_moves, moves, "the tail has synced the file");
+        dirty_pages(&file) >= Some(dirty)
+    });
+    assert!(kept, "pages that were dirty before a growth are clean after it");
 }
 
 #[test]
