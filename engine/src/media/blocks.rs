@@ -311,7 +311,7 @@ impl Allocator {
         if self.log.rules().broken(Rule::PunchEarly) {
             self.forget_quarantine();
         } else {
-            self.log.checkpoint()?;
+            self.pass_freed()?;
         }
         // Where the file cannot be cut, what is free goes back all the same.
         let cut = self.cut_end(KEPT_FOR_FREEING);
@@ -319,6 +319,17 @@ impl Allocator {
         drop(groups);
         let frames = self.punch(0..shape.groups(), KEPT_FOR_FREEING, 1, &mut Budget::runs(u64::MAX))?;
         Ok(cut? + frames * FRAME_SIZE as u64)
+    }
+
+    /// Passes the records by which frames were freed, so that all of these can go. A snapshot that keeps some of them is given
+    /// up: its check walks again.
+    pub(super) fn pass_freed(&self) -> Result {
+        self.log.checkpoint()?;
+        let waits = !self.settled()?.0.quarantined.is_empty();
+        if waits {
+            self.log.give_up_snapshot();
+        }
+        Ok(())
     }
 
     /// Punches the free runs of these groups, ascending, but for the first `keep` frames and runs of fewer than `least`, as

@@ -100,7 +100,7 @@ impl Allocator {
             return Ok(());
         }
         if waits {
-            self.log.checkpoint()?;
+            self.pass_freed()?;
         }
         self.cut_end(kept).map(drop)
     }

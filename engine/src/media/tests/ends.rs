@@ -41,6 +41,19 @@ fn what_is_free_at_the_end_is_cut_off_and_the_region_grows_again() {
 }
 
 #[test]
+fn what_a_check_beside_keeps_is_cut_off_too() {
+    let ledger = fresh_with(file_bytes(2 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let slot = create(&ledger, b"a");
+    fill(&ledger, slot, 0..20_000);
+    let ((), snapshot) = ledger.log().snapshot(|| Ok(())).unwrap();
+    emptied(&ledger, b"a", slot);
+    assert!(ledger.compact().unwrap() > 0);
+    assert_short(&ledger);
+    drop(snapshot);
+    assert_sound(&ledger);
+}
+
+#[test]
 fn what_is_in_use_ends_the_cut_and_keeps_its_bytes() {
     let ledger = fresh_with(file_bytes(5 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
     let first = create(&ledger, b"first");
