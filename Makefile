@@ -35,7 +35,7 @@ test: ## everything that CI runs: stable Rust, offline after `cargo fetch`; the 
 test-long: ## the long form of every test, and one table of results (LONG='crash-long oracle ...' picks)
 	sh tests/long.sh $(LONG)
 
-breaks: ## break each promise once in a copy of the tree: the test named beside it must fail (ONLY=words picks)
+breaks: ## break each promise once in a copy of the tree: the test named beside it must fail (ONLY=words picks, JOBS=n copies at a time)
 	sh tests/breaks/run.sh
 
 mutants: ## 490 small mistakes in the state word, the log and recovery: a test must notice each, or tests/mutants/survivors excuse it (hours; ONLY=regex, LIST=1; cargo-mutants)
