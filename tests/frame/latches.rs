@@ -2,6 +2,7 @@
 
 use pagestone::frame::{FrameTable, Manner, SHARED_MAX, SharedOutcome};
 use pagestone::units::Pfn;
+use pagestone_kit::stop::Stop;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 const PFN: Pfn = Pfn::new(3);
@@ -35,11 +36,11 @@ fn of_thousands_that_are_refused_none_is_counted() {
                     }
                 });
             }
+            let _stop = Stop(&end);
             let (want, before) = (if full { SHARED_MAX } else { 0 }, tries.load(SeqCst));
             while tries.load(SeqCst) < before + 20_000 {
                 assert_eq!(table.peek(PFN).expect("live").shared(), want, "one was counted");
             }
-            end.store(true, SeqCst);
         });
         if full {
             assert_eq!(table.pinned(PFN).latch_shared_unless_full(Manner::GivesWay), SharedOutcome::Full);

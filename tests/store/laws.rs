@@ -5,6 +5,7 @@ use pagestone::persist::{FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};
 use pagestone_kit::skip::skipped;
+use pagestone_kit::stop::Stop;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -25,15 +26,6 @@ fn with_orphans(options: &Options, objects: u64, pages: usize) -> (tempfile::Tem
     let left = killed(&path, options);
     drop(open);
     left
-}
-
-/// Makes other threads end when it is dropped, by a failed test too, which waits for their end.
-struct Stop<'s>(&'s AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
 use pagestone_explorer::gate::Gate;
 use pagestone_kit::disk::bytes_on_disk;
+use pagestone_kit::stop::Stop;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -82,15 +83,6 @@ fn with_a_free_end(path: &Path) -> Store {
     store.unlink("big").unwrap();
     assert!(file_len(path) >= 49 * MIB);
     store
-}
-
-/// Makes readers end when it is dropped, by a failed test too, which waits for their end.
-struct Stop<'s>(&'s AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
 }
 
 #[test]

@@ -8,3 +8,4 @@ pub mod memory;
 pub mod random;
 pub mod rounds;
 pub mod skip;
+pub mod stop;
