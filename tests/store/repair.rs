@@ -80,18 +80,34 @@ fn repaired(damaged: Vec<u8>, what: &str) -> (Repaired, Vec<u8>) {
     (done, image)
 }
 
-/// What is missing: names that are gone, and pages that cannot be read.
+/// What a region does not show of its objects.
+#[derive(Default)]
+struct Missing {
+    /// Names that are gone.
+    gone: Vec<String>,
+    /// Pages that cannot be read.
+    lost: u64,
+    /// Pages that read as zeros.
+    zeros: u64,
+}
+
+/// What is missing: names that are gone, and pages that cannot be read or are zeros.
 fn missing(image: Vec<u8>, objects: &Pages, what: &str) -> (Vec<String>, u64) {
+    let Missing { gone, lost, zeros } = missing_apart(image, objects, what);
+    (gone, lost + zeros)
+}
+
+fn missing_apart(image: Vec<u8>, objects: &Pages, what: &str) -> Missing {
     let store = options().open_image(image).unwrap();
     let report = store.check().unwrap();
     assert!(report.is_clean(), "{what}: {:#?}", report.findings);
     shown(&store, objects, report.counts.damaged > 0, what)
 }
 
-/// Returns the names that are gone and the pages that cannot be read. All other pages must be as they were; but where
-/// something is flagged as damaged, pages that were linked after the last write of a node may have become holes.
-fn shown(store: &Store, objects: &Pages, flagged: bool, what: &str) -> (Vec<String>, u64) {
-    let (mut gone, mut lost) = (Vec::new(), 0);
+/// Returns what is missing. All other pages must be as they were; and only where something is flagged as damaged, pages
+/// that were linked after the last write of a node may have become holes.
+fn shown(store: &Store, objects: &Pages, flagged: bool, what: &str) -> Missing {
+    let Missing { mut gone, mut lost, mut zeros } = Missing::default();
     for (name, pages) in objects {
         let object = match store.open(name) {
             Ok(object) => object,
@@ -110,12 +126,12 @@ fn shown(store: &Store, objects: &Pages, flagged: bool, what: &str) -> (Vec<Stri
             match read(&object, n, &mut found) {
                 Ok(()) if found == page(name, n) => {}
                 Err(Error::Corrupt { .. }) => lost += 1,
-                Ok(()) if flagged && found.iter().all(|byte| *byte == 0) => lost += 1,
+                Ok(()) if flagged && found.iter().all(|byte| *byte == 0) => zeros += 1,
                 other => panic!("{what}: page {n} of {name}: {other:?} {:?}", &found[..40]),
             }
         }
     }
-    (gone, lost)
+    Missing { gone, lost, zeros }
 }
 
 fn read(object: &pagestone::store::Object, n: u64, into: &mut [u8]) -> Result<()> {

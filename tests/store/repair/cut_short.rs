@@ -1,7 +1,7 @@
 //! A repair that is cut short by the death of its process or a power loss: nothing wrong is shown, and another repair
 //! completes it.
 
-use super::{FRAME, Pages, image_by, missing, objects, options, repaired, shown, write};
+use super::{FRAME, Missing, Pages, image_by, missing_apart, objects, options, repaired, shown, write};
 use crate::damaged::{leaf, record};
 use pagestone::persist::Recorder;
 use pagestone::region::Identity;
@@ -24,8 +24,7 @@ fn on(class: Durability, boot: u8) -> Options {
 struct Again {
     class: Durability,
     objects: Pages,
-    gone: Vec<String>,
-    lost: u64,
+    missing: Missing,
     /// All pages of objects, including those of `lost+found-N`.
     pages: u64,
 }
@@ -39,8 +38,8 @@ impl Judge for Again {
         let options = on(self.class, boot(state.crash));
         // Before another repair, all content that is shown is right, and no name that exists seems to be free.
         if let Ok(store) = options.open_image(state.image.to_vec()) {
-            let (gone, _) = shown(&store, &self.objects, false, "before");
-            if gone.iter().any(|name| !self.gone.contains(name)) {
+            let gone = shown(&store, &self.objects, false, "before").gone;
+            if gone.iter().any(|name| !self.missing.gone.contains(name)) {
                 return Err(format!("{gone:?} seem not to exist"));
             }
         }
@@ -54,11 +53,13 @@ impl Judge for Again {
         }
         // Frames that the first repair took in vain may become pages of `lost+found-N`, too.
         let pages = pages(&image);
-        let (gone, lost) = missing(image, &self.objects, "after");
-        if (&gone, lost) == (&self.gone, self.lost) && pages >= self.pages {
+        let Missing { gone, lost, zeros } = missing_apart(image, &self.objects, "after");
+        let whole = &self.missing;
+        let as_many = lost + zeros == whole.lost + whole.zeros && zeros <= whole.zeros;
+        if gone == whole.gone && as_many && pages >= self.pages {
             Ok(())
         } else {
-            Err(format!("gone {gone:?}, lost {lost}, {pages} pages of {}", self.pages))
+            Err(format!("gone {gone:?}, lost {lost}, zeros {zeros}, {pages} pages of {}", self.pages))
         }
     }
 }
@@ -86,14 +87,14 @@ fn explored_with(objects: &Pages, what: &str, damage: impl Fn(&mut [u8])) {
         damage(&mut base);
         let (_, whole) = repaired(base.clone(), what);
         let pages = pages(&whole);
-        let (gone, lost) = missing(whole, objects, what);
+        let missing = missing_apart(whole, objects, what);
         let recorder = Recorder::new();
         let (_, after) = on(class, 1).recorder(Arc::clone(&recorder)).repair_image(base.clone()).unwrap();
         assert_eq!(after.len(), base.len(), "{what}: the region grows, which this test does not follow");
         let trace = Trace { base, events: recorder.take(), class };
         let effort = Effort { exhaustive: 4, adversarial: 4, random: 2 };
         let plan = Plan { effort, between: 40, limit: 60, ..Plan::wide(cell, 7) };
-        let mut judge = Again { class, objects: objects.clone(), gone, lost, pages };
+        let mut judge = Again { class, objects: objects.clone(), missing, pages };
         let report = explore(&trace, &plan, &mut judge);
         assert!(report.violation.is_none(), "{what}, {class:?}: {}", report.violation.unwrap_or_default());
         assert!(report.distinct > 10, "{what}, {class:?}: {report}");

@@ -1,6 +1,6 @@
 //! Each step of a repair: what it makes whole, and what it reports.
 
-use super::{FRAME, Pages, image, image_of, missing, objects, options, page, read, repaired, write};
+use super::{FRAME, Pages, image, image_by, missing, objects, options, page, read, repaired, write};
 use crate::damaged::{self, leaf, record, recovered};
 use pagestone::media::layout::RootWord;
 use pagestone::store::Repaired;
@@ -290,25 +290,30 @@ fn an_object_with_lost_pages_can_be_cut_and_removed() {
 
 #[test]
 fn a_full_region_grows_for_what_is_made_anew_and_one_that_cannot_is_left_as_it_is() {
-    let mut full = image_of(|store| {
-        write(store, "small", &[0]);
+    // So many names that their directory has more nodes than frames are left.
+    let names: Pages = (0..2560).map(|n| (format!("name {n}"), vec![])).collect();
+    let most = 12 << 20;
+    let mut full = image_by(&options().max_size(most), |store| {
+        names.iter().for_each(|(name, pages)| write(store, name, pages));
         let object = store.create("all").unwrap();
-        let frames = store.info().frames;
-        (0..frames).map(|n| n * FRAME as u64).find(|&at| {
-            object.write_at(at, &[7; FRAME]).unwrap();
-            store.check().unwrap().counts.free <= 6
-        });
+        for pages in [64, 8, 1] {
+            while object.append(&vec![7; pages * FRAME]).is_ok() {}
+        }
+        assert!(store.check().unwrap().counts.free < 8);
     });
     frame(&mut full, 12).fill(0);
-    // No frame is left: all bits of free frames are set, although the frames have no owner.
-    let bytes = full.len() as u64;
-    let refused = options().max_size(bytes).repair_image(full.clone());
-    let grown = options().max_size(8 * bytes).repair_image(full.clone()).unwrap();
-    assert_eq!(grown.0.left, []);
-    match refused {
-        Ok((done, _)) => assert_eq!(done.left, []),
-        Err(error) => assert!(matches!(error, Error::NoSpace { .. }), "{error}"),
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    fs::write(&path, &full).unwrap();
+    for read_only in [true, false] {
+        let refused = options().max_size(most).read_only(read_only).repair(&path);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+        assert!(fs::read(&path).unwrap() == full);
     }
+    let (done, grown) = options().max_size(2 * most).repair_image(full).unwrap();
+    assert_eq!((said(&done, "directory"), done.left), (1, vec![]));
+    assert!(grown.len() > most as usize);
+    assert_eq!(missing(grown, &names, "full"), (vec![], 0));
 }
 
 #[test]
