@@ -329,7 +329,7 @@ impl OpenObject {
         let change = self.engine.change()?;
         let layout = self.layout.lock();
         let whole = self.whole_pages(offset, end);
-        self.refuse_part_of_lost(&whole)?;
+        self.refuse_part_of_lost(offset..end, &whole)?;
         if offset / PAGE == end / PAGE && whole.is_empty() {
             self.zero_inside(offset, end)?;
         } else {
@@ -344,11 +344,15 @@ impl OpenObject {
     }
 
     /// Refuses to make a hole of a part of the pages that one word says are lost: it would have to stay, for the others.
-    fn refuse_part_of_lost(&self, pages: &Range<u64>) -> Result {
-        let ends = [pages.start, pages.end.saturating_sub(1)];
-        for page in ends.into_iter().filter(|page| pages.contains(page) && *page < self.page_count()) {
+    /// `whole`: the pages that become holes. The first and the last page of the bytes may become zeros in part.
+    fn refuse_part_of_lost(&self, bytes: Range<u64>, whole: &Range<u64>) -> Result {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let ends = [bytes.start / PAGE, (bytes.end - 1) / PAGE];
+        for page in ends.into_iter().filter(|page| *page < self.page_count()) {
             let Some(lost) = self.engine.ledger.lost_around(self.slot, PageIndex(page))? else { continue };
-            if lost.pages.start < pages.start || lost.pages.end.min(self.page_count()) > pages.end {
+            if lost.pages.start < whole.start || lost.pages.end.min(self.page_count()) > whole.end {
                 return Err(lost.error());
             }
         }

@@ -66,6 +66,44 @@ fn one_hole_over_all_that_a_word_says_is_lost_ends_it_and_a_smaller_one_is_refus
 }
 
 #[test]
+fn a_hole_that_begins_or_ends_in_a_lost_page_is_refused_before_anything_changes() {
+    for (first, lost) in [(0, 0..512), (600, 512..1024)] {
+        let whole = image_of(|store| write(store, "o", &[0, 511, 512, 600, 1023, 1024, 1030]));
+        let store = lost_at(whole, "o", first, 1);
+        let object = store.open("o").unwrap();
+        let (start, end) = (lost.start * BYTES, lost.end * BYTES);
+        let others: Vec<u64> =
+            [0, 511, 512, 1023, 1024, 1030].into_iter().filter(|n| !lost.contains(n)).collect();
+        let ends = [
+            (start.saturating_sub(100), start + 100),
+            (start.saturating_sub(100), end - 100),
+            (start + 1, end),
+            (start + 1, end + 1),
+            (start + BYTES + 7, end + 7),
+            (end - 1, end + 1),
+            (end - 100, end + 2 * BYTES + 9),
+            (start + 5, start + 6),
+            (start + 5, start + 3 * BYTES + 6),
+            (start + 5, u64::MAX),
+        ];
+        for (from, to) in ends {
+            is_lost(object.punch_hole(from, to.min(object.len()) - from), &lost);
+            others.iter().for_each(|&n| shows(&object, n, &page("o", n)));
+        }
+        object.punch_hole(start + 9, 0).unwrap();
+        assert_eq!(count(&store), 512);
+        // Bytes of the pages beside become zeros, too.
+        let from = start.saturating_sub(50);
+        object.punch_hole(from, end + 50 - from).unwrap();
+        assert_eq!(count(&store), 0);
+        let mut begin = page("o", lost.end);
+        begin[..50].fill(0);
+        shows(&object, lost.end, &begin);
+        shows(&object, lost.start, &[0; FRAME]);
+    }
+}
+
+#[test]
 fn an_object_whose_last_pages_are_lost_grows_and_no_call_stores_into_them() {
     let lost = 512..1024;
     for batch in [false, true] {
