@@ -7,7 +7,8 @@
 //! words.
 //!
 //! A repair may leave words that say *lost*, each for all pages below it. Such pages are neither mapped nor holes. Only a
-//! hole over all of them takes such a word away: no node is made for the pages beside a part of them.
+//! hole over all of them takes such a word away: no node is made for the pages beside a part of them. Above a root word
+//! that says so no node is made either. The pages beyond it are holes.
 
 use super::layout;
 use super::log::Txn;
@@ -245,7 +246,12 @@ impl Map {
 
     /// The leaf that holds the word of `page`.
     fn leaf(&self, words: &impl Words, shape: Shape, page: u64) -> Result<Option<Leaf>> {
-        let Some(root) = self.root(shape)? else { return Ok(None) };
+        let root = match self.root(shape) {
+            // No page beyond those was ever mapped.
+            Err(_) if self.lost_below_root().is_some_and(|lost| page >= lost.pages.end) => return Ok(None),
+            root => root?,
+        };
+        let Some(root) = root else { return Ok(None) };
         if page >> (BITS * root.height) != 0 {
             return Ok(None);
         }

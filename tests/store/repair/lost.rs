@@ -1,10 +1,11 @@
 //! What a repair has said to be lost: no call takes it for zeros, and holes, cuts and removals end it.
 
 use super::{FRAME, image, image_by, image_of, options, page, read, repaired, write};
-use crate::damaged::node;
+use crate::damaged::{node, record};
 use pagestone::store::{Object, Store};
 use pagestone::units::{PageIndex, PfnRange};
 use pagestone::{Error, Result};
+use pagestone_fuzzing::format::{mend_record, set_word};
 use std::ops::Range;
 
 const BYTES: u64 = FRAME as u64;
@@ -101,6 +102,69 @@ fn a_hole_that_begins_or_ends_in_a_lost_page_is_refused_before_anything_changes(
         shows(&object, lost.end, &begin);
         shows(&object, lost.start, &[0; FRAME]);
     }
+}
+
+/// How many pages the object of [`lost_root`] has. All but the first few are holes.
+const SPARSE: u64 = 1000;
+
+/// A store that was repaired after the root word of an object's map had become unreadable, or the node that it names.
+fn lost_root(word: bool) -> Store {
+    let mut damaged = image_of(|store| {
+        write(store, "sparse", &[0, 1, 2]);
+        store.open("sparse").unwrap().set_len(SPARSE * BYTES + 7).unwrap();
+    });
+    if word {
+        let at = record(&damaged, "sparse");
+        set_word(&mut damaged, at + 24, 0);
+        mend_record(&mut damaged, at);
+    } else {
+        let at = node(&damaged, "sparse", 0, 1);
+        damaged[at..at + FRAME].fill(0);
+    }
+    options().open_image(repaired(damaged, "root").1).unwrap()
+}
+
+#[test]
+fn an_object_whose_root_is_lost_grows_and_what_it_did_not_lead_to_are_holes() {
+    let store = lost_root(false);
+    let object = store.open("sparse").unwrap();
+    assert_eq!(count(&store), 512);
+    for round in 0..2 {
+        shows(&object, 600, &[0; FRAME]);
+        assert_eq!(object.mapped_ranges(512 * BYTES..u64::MAX).count(), 0);
+        object.set_len((2000 + round) * BYTES + 9).unwrap();
+        shows(&object, 1500, &[0; FRAME]);
+        is_lost(object.read_at(511 * BYTES, &mut [0]), &(0..512));
+        // No node is made beside what is lost.
+        let len = object.len();
+        is_lost(object.append(b"more"), &(0..512));
+        is_lost(object.write_at(700 * BYTES, b"more"), &(0..512));
+        let mut batch = store.batch();
+        batch.write_at(&object, 3000 * BYTES, b"more").unwrap();
+        is_lost(batch.commit(), &(0..512));
+        assert_eq!((object.len(), count(&store)), (len, 512));
+    }
+    object.punch_hole(0, 512 * BYTES).unwrap();
+    assert_eq!(object.append(b"more").unwrap(), 2001 * BYTES + 9);
+    let mut found = [0; 4];
+    object.read_at(2001 * BYTES + 9, &mut found).unwrap();
+    assert_eq!((&found, count(&store)), (b"more", 0));
+}
+
+#[test]
+fn a_root_word_that_says_nothing_of_its_height_loses_all_pages_of_the_object() {
+    let store = lost_root(true);
+    let object = store.open("sparse").unwrap();
+    let lost = 0..1 << 18;
+    assert_eq!(count(&store), 1 << 18);
+    for n in [0, 2, 600, SPARSE] {
+        is_lost(object.read_at(n * BYTES, &mut [0]), &lost);
+        is_lost(object.mapped_ranges(n * BYTES..u64::MAX).next().expect("it does not end"), &lost);
+    }
+    object.set_len(2000 * BYTES + 1).unwrap();
+    object.punch_hole(0, u64::from(u32::MAX)).unwrap();
+    assert_eq!(object.append(b"more").unwrap(), 2000 * BYTES + 1);
+    assert_eq!(count(&store), 0);
 }
 
 #[test]

@@ -6,13 +6,13 @@
 use super::super::content::map_at;
 use super::super::map_seal::{MapSeal, Parts};
 use super::super::record::SLOTS;
-use super::super::tree::{HEIGHT_MAX, Map, Root, word_at};
+use super::super::tree::{HEIGHT_MAX, Map, Root, height_for, word_at};
 use super::super::words::{WORDS, Words};
 use super::plan::{Frames, Work};
 use super::records::{self, readable};
 use super::script::Step;
 use crate::error::Result;
-use crate::units::FrameNo;
+use crate::units::{FrameNo, PageIndex};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What becomes of the frame that a word names.
@@ -141,7 +141,11 @@ fn keep_map<W: Words>(work: &mut Work<'_, W>, slot: u64, nodes: &Frames) -> Resu
                 Fate::Empty => Map::empty_root(map.salt, map.id),
                 Fate::Lost => keeping.lose_root(height),
             },
-            None => keeping.lose_root(height),
+            // Of this word nothing is believed, not even the height: all pages of the object are below it.
+            None => {
+                let last = PageIndex::pages_for(keeping.work.heads[&slot].size()).saturating_sub(1);
+                keeping.lose_root(height.max(height_for(last)).min(HEIGHT_MAX))
+            }
         }
     };
     let Keeping { seal, lost, mut steps, .. } = keeping;
