@@ -103,10 +103,10 @@ impl Ledger {
     }
 
     /// How many pages and words of lost pages a step takes with this log.
-    fn step(&self) -> usize {
+    fn step(&self, shape: Shape) -> usize {
         let room = self.log.entries_max() - ENTRIES_BESIDES;
         // Each of four frames of a page may lie in a group of its own.
-        let tallies = bitmap::tallies_max(self.shape(), room);
+        let tallies = bitmap::tallies_max(shape, room);
         let pages = (room - tallies.min(room)) / ENTRIES_PER_PAGE;
         pages.max(room / (ENTRIES_PER_PAGE + FRAMES_PER_PAGE)).min(STEP_MAX)
     }
@@ -124,6 +124,8 @@ impl Ledger {
         last: impl Last,
     ) -> Result<bool> {
         let shape = self.shape();
+        // Of one shape: groups that go meanwhile must not make a full step look like the last one.
+        let step = self.step(shape);
         let map = map_at(&self.head(slot)?);
         // Held while the fates are asked: the last unpin of a frame meanwhile finds it in the table.
         let mut table = self.busy.lock();
@@ -131,13 +133,13 @@ impl Ledger {
         let mut skipped = false;
         loop {
             // The object's lock keeps its map as it is, so plain reads through the log are consistent here.
-            let (found, cleared) = map.cut(&*self.log, shape, pages.clone(), inside, self.step())?;
+            let (found, cleared) = map.cut(&*self.log, shape, pages.clone(), inside, step)?;
             if found.is_empty() && cleared.lost == 0 && skipped {
                 return Err(Error::NoSpace { why: "no frame to note the pinned pages in".into() });
             }
             // A frame that is known to have another use is not freed for this object.
             found.iter().try_for_each(|&(_, frame)| self.log.uses().page(frame))?;
-            let all = found.len() + cleared.lost < self.step() && !skipped;
+            let all = found.len() + cleared.lost < step && !skipped;
             self.allocator
                 .load(found.iter().map(|&(_, frame)| frame).chain(cleared.nodes.iter().copied()))?;
             // Before the fates are asked: between them and their record only the log may fail.
@@ -215,7 +217,7 @@ impl Ledger {
     pub fn free_busy(&self, frames: &[FrameNo]) -> Result {
         let mut table = self.busy.lock();
         let table = table.load(&*self.log, self.shape())?;
-        for part in table.known(frames).chunks(self.step()) {
+        for part in table.known(frames).chunks(self.step(self.shape())) {
             part.iter().try_for_each(|&frame| self.log.uses().page(frame))?;
             let freed: Vec<_> = part.iter().chain(table.surplus(part.len())).copied().collect();
             self.allocator.load(freed.iter().copied())?;

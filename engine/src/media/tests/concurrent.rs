@@ -1,6 +1,8 @@
 //! Readers see one moment, whatever changes around them.
 
 use super::*;
+use crate::media::allocator::KEPT_FOR_FREEING;
+use crate::media::layout::{GROUP_FRAMES, file_bytes};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -73,4 +75,31 @@ fn a_map_is_read_while_its_nodes_come_and_go() {
         ledger.record(slot).unwrap();
     });
     assert_eq!(assert_sound(&ledger).pages, 1);
+}
+
+#[test]
+fn a_cut_leaves_no_page_where_groups_come_and_go_beside_it() {
+    // With this log a step takes one page more in a region of one group than in one of two.
+    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), 7);
+    let kept = create(&ledger, b"kept");
+    for first in (0..).step_by(1000).take_while(|_| ledger.frames() < GROUP_FRAMES - 4096) {
+        fill(&ledger, kept, first..first + 1000);
+    }
+    let slot = create(&ledger, b"a");
+    let write = |_| {
+        // Each has a leaf of its own, so that a step looks for long.
+        fill(&ledger, slot, (0..200).map(|n| n * 512));
+        ledger.begin_truncate(slot, 0).unwrap();
+        finish(|| ledger.truncate_step(slot, &mut all_free));
+        assert_eq!(ledger.mapped(slot, PageIndex(0)..PageIndex(PAGES_MAX), 1).unwrap(), []);
+    };
+    let grown = AtomicBool::new(false);
+    race(write, || {
+        let more = ledger.allocate(6000, None).unwrap();
+        grown.fetch_or(ledger.shape().groups() == 2, Ordering::Relaxed);
+        ledger.release(&more).unwrap();
+        ledger.allocator.cut_end(KEPT_FOR_FREEING).unwrap();
+    });
+    assert!(grown.into_inner());
+    assert_sound(&ledger);
 }
