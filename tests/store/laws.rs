@@ -62,6 +62,13 @@ fn a_change_that_needs_the_room_of_what_is_owed_gets_it() {
     check(&store);
 }
 
+/// Bytes that were appended to the log.
+fn appended(store: &Store) -> u64 {
+    /// Bytes of a mark in the log.
+    const MARK: u64 = 48;
+    store.stats().log_bytes + MARK * store.stats().log_commits
+}
+
 /// Bytes that lie beside the batches of [`moves_of_the_tail`]: eight times the least stride in which write-back is started.
 const LARGE: u64 = 8 << 20;
 
@@ -69,8 +76,6 @@ const LARGE: u64 = 8 << 20;
 /// it, commits since the last of these, and bytes of the log in use, of `LOG`. Beside each batch `store_beside` is
 /// called.
 fn moves_of_the_tail(store_beside: impl Fn(&Object, u64)) -> Vec<(usize, u64, u64)> {
-    /// Bytes of a mark in the log.
-    const MARK: u64 = 48;
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::new();
     let options = Store::options().create(true).log_frames(16).assume(Durability::Fdatasync);
@@ -86,11 +91,10 @@ fn moves_of_the_tail(store_beside: impl Fn(&Object, u64)) -> Vec<(usize, u64, u6
         batch.write_at(&small, n % 64 * PAGE + 2048, &n.to_le_bytes()).unwrap();
         batch.commit().unwrap();
     };
-    let appended = || store.stats().log_bytes + MARK * store.stats().log_commits;
     let (mut seen, mut started) = (recorder.file_operations().len(), 0);
     let (mut latest, mut tail, mut found) = (0, 0, Vec::new());
     for n in 1..900 {
-        let (tail_moves, before) = (store.stats().log_tail_moves, appended());
+        let (tail_moves, before) = (store.stats().log_tail_moves, appended(&store));
         store_beside(&large, n);
         commit(n);
         let all = recorder.file_operations();
@@ -120,6 +124,41 @@ fn the_tail_moves_ahead_of_need_after_the_write_back_was_started_bit_by_bit() {
         assert!(used < LOG / 32 * 23, "it moved when an append needed the room: {used} bytes");
         assert!(since <= 1, "what became dirty in {since} commits was left to the sync");
     }
+}
+
+#[test]
+fn much_that_is_stored_behind_the_first_pass_is_started_before_the_last_one() {
+    const LOG_FRAMES: u32 = 64;
+    const MUCH: usize = 64 << 20;
+    let (folder, recorder) = (tempfile::tempdir().unwrap(), Recorder::new());
+    let options = Store::options().create(true).log_frames(LOG_FRAMES).assume(Durability::Fdatasync);
+    let store = options.recorder(recorder.clone()).open(folder.path().join("laws.pgs")).unwrap();
+    let (large, small) = (store.create("large").unwrap(), store.create("small").unwrap());
+    large.append(&vec![1; MUCH]).unwrap();
+    small.append(&[0; PAGE as usize]).unwrap();
+    // The tail moves here.
+    store.compact().unwrap();
+    // More than what a sync may wait for.
+    large.write_at(0, &vec![2; 2 << 20]).unwrap();
+    let (empty, moves) = (appended(&store), store.stats().log_tail_moves);
+    // Commits until so many sixteenths of the log are in use; then the parts whose write-back was started.
+    let commit_until = |sixteenths: u64| {
+        let seen = recorder.file_operations().len();
+        while appended(&store) - empty < u64::from(LOG_FRAMES) * PAGE / 16 * sixteenths {
+            let mut batch = store.batch();
+            batch.write_at(&small, 0, &[3; 256]).unwrap();
+            batch.commit().unwrap();
+        }
+        assert_eq!(store.stats().log_tail_moves, moves, "the tail moved early");
+        recorder.file_operations()[seen..].iter().filter(|&&done| done == FileOperation::WriteBack).count()
+    };
+    let (first, behind) = (commit_until(8), commit_until(9));
+    assert!(first > 0 && behind == 0, "{first} parts by the first pass, {behind} behind it");
+    large.write_at(0, &vec![4; MUCH]).unwrap();
+    let second = commit_until(10);
+    assert!(second >= 4, "{second} parts before the last pass began");
+    store.sync().unwrap();
+    check(&store);
 }
 
 #[test]

@@ -6,21 +6,23 @@
 //! any of this.
 //!
 //! The first pass over the file misses what becomes dirty behind it. A last pass, which begins when the tail is due,
-//! writes that, so that the sync waits for little. Parts that turn out to be clean are passed in longer strides. If
-//! little was stored since the last sync of the file, nothing is written early: it would be written twice, and the sync
-//! is short.
+//! writes that, so that the sync waits for little. The last pass has few changes left among which its work is divided:
+//! where much was stored behind the first pass, a second one comes between. Parts that turn out to be clean are passed
+//! in longer strides. If little was stored since the last sync of the file, nothing is written early: it would be
+//! written twice, and the sync is short.
 //!
 //! ```text
-//! log used  0      1/8                     9/16   11/16       3/4      1
-//!           |      | write-back started ... |      |           |       |
-//!                    of 0 to all of the file       of all that  an append would have to move it
-//!                                                  is dirty now, then the tail
+//! log used  0      1/8                7/16                 11/16       3/4      1
+//!           |      | write-back started | of it all again, if |           |       |
+//!                    of 0 to all of       much was stored     of all that  an append would have to move it
+//!                    the file             meanwhile           is dirty now, then the tail
 //! ```
 
 use super::Log;
 use crate::error::Result;
 use crate::sync::atomic::Ordering;
 use crate::sync::time::Instant;
+use std::ops::Range;
 use std::time::Duration;
 
 /// The fewest bytes of the file whose write-back is started at a time, and then the most.
@@ -30,28 +32,76 @@ const STRIDE_MAX: u64 = 4 << 20;
 const CLEAN: Duration = Duration::from_micros(60);
 /// Bytes that the sync of a tail may wait for.
 const LITTLE: u64 = 1 << 20;
+/// Bytes behind the first pass that are left to the last one.
+const MUCH: u64 = 32 << 20;
 /// The most parts that a change starts, and the time after which it begins no further one.
 const PARTS_A_CHANGE: u64 = 16;
 const TIME_A_CHANGE: Duration = Duration::from_micros(500);
 
+/// A pass over the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    First,
+    Second,
+    /// The tail waits for it.
+    Last,
+}
+
 /// How far the write-back of the file was started since the last move of the tail.
 pub(super) struct Ahead {
     tail_moves: u64,
-    /// Whether this is the last pass, for which the tail waits, and not the first one.
-    last: bool,
+    pass: Pass,
+    /// The log's use between which this pass goes over the file, in bytes.
+    span: Range<u64>,
+    /// Bytes that were stored since the last sync when the pass began.
+    stored: u64,
     started: u64,
     stride: u64,
 }
 
 impl Default for Ahead {
     fn default() -> Self {
-        Self::since(0)
+        Self { tail_moves: 0, pass: Pass::First, span: 0..0, stored: 0, started: 0, stride: STRIDE_MIN }
     }
 }
 
 impl Ahead {
-    fn since(tail_moves: u64) -> Self {
-        Self { tail_moves, last: false, started: 0, stride: STRIDE_MIN }
+    /// Begins another pass, if the tail has moved, or the time of this one is over, or it is done and much was stored
+    /// since it began. `stored` is the bytes of the file, of `len`, stored since its last sync.
+    fn turn(&mut self, tail_moves: u64, used: u64, sixteenth: u64, stored: u64, len: u64) {
+        let due = 11 * sixteenth;
+        let done = self.started >= len;
+        let (pass, span) = match self.pass {
+            _ if self.span.is_empty() || self.tail_moves != tail_moves => {
+                (Pass::First, 2 * sixteenth..7 * sixteenth)
+            }
+            Pass::First | Pass::Second if used >= due => (Pass::Last, due..due + sixteenth),
+            Pass::First if done && stored.saturating_sub(self.stored) > MUCH => (Pass::Second, used..due),
+            _ => return,
+        };
+        *self = Self { tail_moves, pass, span, stored, ..Self::default() };
+    }
+
+    /// The bytes of the file, of `len`, over which the pass is to have gone.
+    fn wanted(&self, used: u64, len: u64) -> u64 {
+        if self.pass == Pass::Last {
+            return len;
+        }
+        let by_now = u128::from(used.saturating_sub(self.span.start)) * u128::from(len);
+        u64::try_from(by_now / u128::from(self.span.end - self.span.start))
+            .map_or(len, |by_now| by_now.min(len))
+    }
+
+    /// The use of the log from which on there is more to do.
+    fn due(&self, used: u64, sixteenth: u64, len: u64) -> u64 {
+        let span = u128::from(self.span.end - self.span.start);
+        match self.pass {
+            Pass::Last => used,
+            // A second pass may become due.
+            Pass::First if self.started >= len => (used + sixteenth).min(11 * sixteenth),
+            Pass::Second if self.started >= len => 11 * sixteenth,
+            _ => self.span.start + (u128::from(self.started) * span / u128::from(len)) as u64 + 1,
+        }
     }
 }
 
@@ -84,13 +134,10 @@ impl Log {
         }
         // If another thread does the same, this one need not.
         let Some(mut ahead) = self.ahead.try_lock() else { return Ok(()) };
-        let tail_moves = self.tail_moves.load(Ordering::Relaxed);
-        if ahead.tail_moves != tail_moves {
-            *ahead = Ahead::since(tail_moves);
-        }
         let used = self.used.load(Ordering::Relaxed);
         let (len, sixteenth) = (self.region.len_bytes(), self.ring.bytes() / 16);
-        if self.region.memory().stored_since_sync() <= LITTLE {
+        let stored = self.region.memory().stored_since_sync();
+        if stored <= LITTLE {
             // Shortly before the 12th, at which an append would have to move it.
             let latest = 12 * sixteenth - sixteenth / 4;
             if used >= latest {
@@ -99,24 +146,15 @@ impl Log {
             self.due.store((used + sixteenth).min(latest), Ordering::Relaxed);
             return Ok(());
         }
-        if used >= 11 * sixteenth && !ahead.last {
-            *ahead = Ahead { last: true, ..Ahead::since(tail_moves) };
-        }
-        let (first, span) = (2 * sixteenth, u128::from(7 * sixteenth));
-        let by_now = u128::from(used.saturating_sub(first)) * u128::from(len) / span;
-        let wanted = if ahead.last { len } else { u64::try_from(by_now).unwrap_or(len).min(len) };
+        ahead.turn(self.tail_moves.load(Ordering::Relaxed), used, sixteenth, stored, len);
+        let wanted = ahead.wanted(used, len);
         if !self.start_write_back_up_to(&mut ahead, wanted, len)? {
             return Ok(());
         }
-        if ahead.last && ahead.started >= len {
+        if ahead.pass == Pass::Last && ahead.started >= len {
             return self.checkpoint();
         }
-        let next = match ahead.started {
-            _ if ahead.last => used,
-            all if all >= len => 11 * sixteenth,
-            part => first + (u128::from(part) * span / u128::from(len)) as u64 + 1,
-        };
-        self.due.store(next, Ordering::Relaxed);
+        self.due.store(ahead.due(used, sixteenth, len), Ordering::Relaxed);
         Ok(())
     }
 
