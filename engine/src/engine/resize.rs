@@ -349,9 +349,14 @@ impl OpenObject {
         if bytes.is_empty() {
             return Ok(());
         }
+        let ledger = &self.engine.ledger;
         let ends = [bytes.start / PAGE, (bytes.end - 1) / PAGE];
         for page in ends.into_iter().filter(|page| *page < self.page_count()) {
-            let Some(lost) = self.engine.ledger.lost_around(self.slot, PageIndex(page))? else { continue };
+            // A look-up fails at a lost page, and costs much less than the walk that tells which pages are lost with it.
+            if ledger.map(self.slot, PageIndex(page)).is_ok() {
+                continue;
+            }
+            let Some(lost) = ledger.lost_around(self.slot, PageIndex(page))? else { continue };
             if lost.pages.start < whole.start || lost.pages.end.min(self.page_count()) > whole.end {
                 return Err(lost.error());
             }
