@@ -2,6 +2,7 @@
 
 use crate::{PAGE, check, killed};
 use pagestone::persist::{FileOperation, Recorder};
+use pagestone::stats::Stats;
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};
 use pagestone_kit::skip::skipped;
@@ -63,10 +64,10 @@ fn a_change_that_needs_the_room_of_what_is_owed_gets_it() {
 }
 
 /// Bytes that were appended to the log.
-fn appended(store: &Store) -> u64 {
+fn appended(stats: &Stats) -> u64 {
     /// Bytes of a mark in the log.
     const MARK: u64 = 48;
-    store.stats().log_bytes + MARK * store.stats().log_commits
+    stats.log_bytes + MARK * stats.log_commits
 }
 
 /// Bytes that lie beside the batches of [`moves_of_the_tail`]: eight times the least stride in which write-back is started.
@@ -93,8 +94,9 @@ fn moves_of_the_tail(store_beside: impl Fn(&Object, u64)) -> Vec<(usize, u64, u6
     };
     let (mut seen, mut started) = (recorder.file_operations().len(), 0);
     let (mut latest, mut tail, mut found) = (0, 0, Vec::new());
+    // A look at the stats takes long: one for each commit.
+    let mut before = store.stats();
     for n in 1..900 {
-        let (tail_moves, before) = (store.stats().log_tail_moves, appended(&store));
         store_beside(&large, n);
         commit(n);
         let all = recorder.file_operations();
@@ -102,10 +104,13 @@ fn moves_of_the_tail(store_beside: impl Fn(&Object, u64)) -> Vec<(usize, u64, u6
         seen = all.len();
         (started, latest) = (started + now, if now > 0 { n } else { latest });
         assert!(now <= 16, "{now} parts with one commit");
-        if store.stats().log_tail_moves > tail_moves {
-            found.push((started, n - latest, before - tail));
-            (started, tail) = (0, before);
+        let after = store.stats();
+        if after.log_tail_moves > before.log_tail_moves {
+            let used = appended(&before);
+            found.push((started, n - latest, used - tail));
+            (started, tail) = (0, used);
         }
+        before = after;
     }
     assert!(found.len() > 4, "{found:?}");
     // The first move also depends on what was done before.
@@ -140,7 +145,8 @@ fn much_that_is_stored_behind_the_first_pass_is_started_before_the_last_one() {
     store.compact().unwrap();
     // More than what a sync may wait for.
     large.write_at(0, &vec![2; 2 << 20]).unwrap();
-    let (empty, moves) = (appended(&store), store.stats().log_tail_moves);
+    let stats = store.stats();
+    let (empty, moves) = (appended(&stats), stats.log_tail_moves);
     let commit = |byte: u8| {
         let mut batch = store.batch();
         batch.write_at(&small, 0, &[byte; 256]).unwrap();
@@ -149,7 +155,7 @@ fn much_that_is_stored_behind_the_first_pass_is_started_before_the_last_one() {
     // Commits until so many sixteenths of the log are in use; then the parts whose write-back was started.
     let commit_until = |sixteenths: u64| {
         let seen = recorder.file_operations().len();
-        while appended(&store) - empty < u64::from(LOG_FRAMES) * PAGE / 16 * sixteenths {
+        while appended(&store.stats()) - empty < u64::from(LOG_FRAMES) * PAGE / 16 * sixteenths {
             (0..20).for_each(commit);
         }
         assert_eq!(store.stats().log_tail_moves, moves, "the tail moved early");
