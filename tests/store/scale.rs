@@ -124,12 +124,25 @@ fn a_process_that_measures() {
     }
     let memory = |bytes| Store::options().open_memory(bytes).unwrap();
     assert_flat("memory", || memory(GIB), || memory(LARGEST));
-    assert_scan_copies_nothing(&memory(GIB), 1 << 14);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (small, large) = (folder.path().join("small"), folder.path().join("large"));
     if extended(&small, GIB) && extended(&large, 15 * TIB) {
         let file = |path: &Path| Store::options().open(path).unwrap();
         assert_flat("sparse file", || file(&small), || file(&large));
+    }
+}
+
+#[test]
+fn a_scan_copies_no_page() {
+    // In a process of its own, as above.
+    let this = "scale::a_process_that_scans";
+    assert!(child::again_as(this, "scan", Path::new("")).status().unwrap().success());
+}
+
+#[test]
+fn a_process_that_scans() {
+    if child::role().is_some() {
+        assert_scan_copies_nothing(&Store::options().open_memory(GIB).unwrap(), 1 << 14);
     }
 }
 
