@@ -2,10 +2,11 @@
 
 use crate::{PAGE, check, content, filled, memory, pin};
 use pagestone::Error;
+use pagestone::frame::FrameTable;
 use pagestone::page::PageOwner;
 use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Batch, Object, Store};
-use pagestone::units::{Durability, PageIndex};
+use pagestone::units::{Durability, PageIndex, Pfn};
 use pagestone_explorer::gate::Gate;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -160,18 +161,29 @@ fn what_cannot_be_done_is_refused_and_nothing_has_changed() {
     check(&store);
 }
 
-/// A batch pins the frames of holes before it links them. If it fails, none of them may stay marked as a frame without an
-/// owner.
+/// A batch pins the frames of holes before it links them. If it fails, no descriptor of them stays, and they belong to the
+/// object that gets them next.
 #[test]
 fn frames_of_a_batch_that_failed_belong_to_the_object_they_go_to() {
+    const PAGES: u64 = 100;
     let store = Store::options().max_size(2 << 20).open_memory(2 << 20).unwrap();
-    let (a, b) = (store.create("a").unwrap(), store.create("b").unwrap());
+    let [a, b, other] = ["a", "b", "other"].map(|name| store.create(name).unwrap());
+    while other.append(&[9; PAGE as usize]).is_ok() {}
+    other.set_len(other.len() - (PAGES + 20) * PAGE).unwrap();
+    let live = || {
+        let range = store.info().pfns;
+        let pfns = range.start.get()..range.start.get() + range.frames;
+        pfns.filter(|&pfn| FrameTable::global().peek(Pfn::new(pfn)).is_some()).count()
+    };
+    let before = live();
     let mut batch = store.batch();
     // There is room for the pages, but none for a payload as large.
-    batch.write_at(&a, 0, &vec![1; 300 << 12]).unwrap();
-    assert!(matches!(batch.commit(), Err(Error::NoSpace { .. })));
-    b.write_at(0, &vec![2; 300 << 12]).unwrap();
-    for page in 0..300 {
+    batch.write_at(&a, 0, &vec![1; (PAGES * PAGE) as usize]).unwrap();
+    let failed = batch.commit();
+    assert!(matches!(failed, Err(Error::NoSpace { .. })), "{failed:?}");
+    assert_eq!(live(), before, "descriptors of frames that are free");
+    b.write_at(0, &vec![2; (PAGES * PAGE) as usize]).unwrap();
+    for page in 0..PAGES {
         let owner = pin(&b, page).info().owner;
         assert_eq!(owner, Some(PageOwner { object: b.id() as u32, index: PageIndex(page) }));
     }
