@@ -14,7 +14,7 @@ mkdir -p "$built/$what"
 target="$(cd "$built/$what" && pwd)"
 export PAGESTONE_GUEST="${PAGESTONE_GUEST:-$built/guest}"
 tab=$(printf '\t')
-# No row needs debug information or speed, and each row compiles the engine.
+# Each row compiles the engine: without debug information, and without optimization if the row does not ask for it.
 [ "$what" != breaks ] || export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 \
     CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_PROFILE_TEST_OPT_LEVEL=0
 

@@ -86,6 +86,8 @@ fn a_hole_that_begins_or_ends_in_a_lost_page_is_refused_before_anything_changes(
             (start + 5, start + 6),
             (start + 5, start + 3 * BYTES + 6),
             (start + 5, u64::MAX),
+            // Only the last of its bytes is lost. What lies before stays, too.
+            (9.min(start), start + 100),
         ];
         for (from, to) in ends {
             is_lost(object.punch_hole(from, to.min(object.len()) - from), &lost);
