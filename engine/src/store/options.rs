@@ -3,7 +3,7 @@
 use super::Store;
 use crate::engine::{Engine, let_go};
 use crate::error::{Error, Result};
-use crate::media::layout::{LEAST_BYTES, LOG_FRAMES_DEFAULT, initial_bytes};
+use crate::media::layout::{LEAST_BYTES, LOG_FRAMES_DEFAULT, LOG_FRAMES_SMALL, SMALL_REGION, initial_bytes};
 use crate::media::lease::Lease;
 use crate::media::rules::Rules;
 use crate::media::{Ledger, format};
@@ -115,7 +115,8 @@ impl Options {
         self
     }
 
-    /// Frames of the redo log of a new store.
+    /// Frames of the redo log of a new store, 4 to 16,384: by default 256 (1 MiB), and 64 in memory or where the region
+    /// may have at most 16 MiB. A larger log is moved on less often where no call asks for durability.
     pub fn log_frames(mut self, frames: u32) -> Self {
         self.log_frames = Some(frames);
         self
@@ -167,7 +168,7 @@ impl Options {
         let mut options = self.clone();
         (options.region.create, options.region.create_new) = (false, false);
         (options.region.read_only, options.region.private) = (false, false);
-        let bytes = memory_bytes(bytes, options.log_frames.unwrap_or(LOG_FRAMES_DEFAULT))?;
+        let bytes = memory_bytes(bytes, options.log_frames.unwrap_or(LOG_FRAMES_SMALL))?;
         options.attach(Source::Memory { bytes }, true)
     }
 
@@ -184,9 +185,9 @@ impl Options {
     }
 
     fn attach(&self, source: Source, create: bool) -> Result<Store> {
-        if create {
+        if let Some(frames) = self.log_frames.filter(|_| create) {
             // Checked before a file is created.
-            format::check_log_frames(self.log_frames.unwrap_or(LOG_FRAMES_DEFAULT))?;
+            format::check_log_frames(frames)?;
         }
         // New memory may have any length and is empty.
         let fresh = matches!(source, Source::Memory { .. });
@@ -202,7 +203,8 @@ impl Options {
 
     fn open_region(&self, region: &Arc<Region>, create: bool, fresh: bool) -> Result<Store> {
         Lease::refuse_living_owner(region)?;
-        let log_frames = self.log_frames.unwrap_or(LOG_FRAMES_DEFAULT);
+        let small = region.path().is_none() || region.max_bytes() <= SMALL_REGION;
+        let log_frames = self.log_frames.unwrap_or(if small { LOG_FRAMES_SMALL } else { LOG_FRAMES_DEFAULT });
         if create && self.overwrite {
             format::format_over(region, log_frames)?;
         } else if create && !region.read_only() && !format::is_formatted(region)? {

@@ -74,7 +74,7 @@ fn whatever_damage_a_bitmap_has_is_noticed_when_it_is_loaded() {
 
 #[test]
 fn a_stale_copy_of_a_bitmap_and_one_of_another_group_are_noticed() {
-    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     ledger.release(&ledger.allocate(GROUP_FRAMES as usize + 1000, None).unwrap()).unwrap();
     let slot = create(&ledger, b"a");
     let mut copies = Vec::new();
@@ -98,7 +98,7 @@ fn a_stale_copy_of_a_bitmap_and_one_of_another_group_are_noticed() {
 /// A region of two groups with objects in both, reopened with a rotten bit in the second bitmap. Few frames of the first
 /// are free.
 fn with_a_rotten_group(rules: Rules) -> (Ledger, [ObjectSlot; 2], FrameNo) {
-    let ledger = fresh_with(file_bytes(4 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(4 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let all = ledger.allocate(GROUP_FRAMES as usize + 4_000, None).unwrap();
     let [low, high] = [0, 1].map(|group| all.iter().copied().filter(of_group(group)).collect::<Vec<_>>());
     let (used, free) = low.split_at(low.len() - 3_000);
@@ -169,7 +169,7 @@ fn what_is_cut_off_in_a_group_that_is_left_alone_changes_no_bit_of_it() {
 
 #[test]
 fn a_name_goes_though_the_nodes_that_lead_to_it_lie_in_a_group_that_is_left_alone() {
-    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let all = ledger.allocate(GROUP_FRAMES as usize + 4_000, None).unwrap();
     let numbers = (0u32..).map(|i| i.to_string().into_bytes());
     let in_one_bucket = numbers.filter(|name| ledger.log().name_hash(name) % 512 == 7);
@@ -191,7 +191,7 @@ fn a_name_goes_though_the_nodes_that_lead_to_it_lie_in_a_group_that_is_left_alon
 
 /// A region of one whole group of which no frame is free, and which may grow.
 fn with_a_full_group() -> Ledger {
-    let small = fresh_with(file_bytes(GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let small = fresh_with(file_bytes(GROUP_FRAMES), LOG_FRAMES_SMALL);
     while small.allocate_to_free(1).is_ok() {}
     assert_eq!(small.frames(), GROUP_FRAMES);
     small.log().checkpoint().unwrap();
@@ -252,7 +252,7 @@ fn a_word_of_the_table_that_is_damaged_sets_its_groups_aside_and_no_other_call_f
 
 #[test]
 fn a_group_that_is_full_is_not_loaded() {
-    let ledger = fresh_with(file_bytes(4 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(4 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let all = ledger.allocate(2 * GROUP_FRAMES as usize + 500, None).unwrap();
     let full: Vec<_> = all.iter().copied().filter(of_group(1)).collect();
     assert_eq!(full.len() as u64, GROUP_FRAMES, "no frame of a group is at a fixed place");
@@ -274,7 +274,7 @@ fn a_group_that_is_full_is_not_loaded() {
 
 #[test]
 fn a_run_goes_on_from_one_group_into_the_next() {
-    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let all: BTreeSet<_> =
         ledger.allocate(GROUP_FRAMES as usize + 1_000, None).unwrap().into_iter().collect();
     let last = FrameNo(GROUP_FRAMES as u32 - 1);
@@ -287,7 +287,7 @@ fn a_run_goes_on_from_one_group_into_the_next() {
 #[test]
 fn every_group_has_a_bitmap_before_it_begins_and_every_table_a_frame() {
     const GROUPS: u64 = TABLE_GROUPS + 3;
-    let ledger = fresh_with(file_bytes((GROUPS + 10) * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes((GROUPS + 10) * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let mut grown = 0;
     while ledger.shape().groups() < GROUPS {
         // Now and then to the last frame: then the bitmap needs a frame of the new group.
@@ -313,7 +313,7 @@ fn every_group_has_a_bitmap_before_it_begins_and_every_table_a_frame() {
 
 #[test]
 fn a_frame_of_the_table_and_the_bitmap_for_it_come_with_the_record_that_begins_the_group_before() {
-    let ledger = fresh_with(file_bytes((TABLE_GROUPS + 3) * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes((TABLE_GROUPS + 3) * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let table = || table(&**ledger.log(), ledger.shape(), TABLE_GROUPS).unwrap();
     while ledger.shape().groups() < TABLE_GROUPS - 12 {
         ledger.allocate(9 * GROUP_FRAMES as usize, None).unwrap();
@@ -337,7 +337,7 @@ fn reopened_without_bytes(ledger: Ledger) -> Ledger {
 
 #[test]
 fn structures_lie_together_in_blocks_that_structures_have_broken() {
-    let ledger = fresh_with(file_bytes(GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(GROUP_FRAMES), LOG_FRAMES_SMALL);
     // Blocks of pages, whole and in part.
     let pages = ledger.allocate(9_000, None).unwrap();
     ledger.release(&pages[7_000..]).unwrap();

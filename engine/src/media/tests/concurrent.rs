@@ -51,7 +51,7 @@ fn a_replaced_name_always_means_the_old_object_or_the_new_one() {
 
 #[test]
 fn a_map_is_read_while_its_nodes_come_and_go() {
-    let ledger = fresh_with(2 << 20, LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(2 << 20, LOG_FRAMES_SMALL);
     let slot = create(&ledger, b"a");
     fill(&ledger, slot, 0..1);
     let region = ledger.log().region().clone();

@@ -462,7 +462,7 @@ proptest! {
         let log = fixture.ledger.log();
         let places: Vec<u64> = (FIRST_MOVABLE.offset()..fixture.ledger.frames() * 4096)
             .step_by(8)
-            .filter(|at| !(LOG_FRAME.offset()..first_free_frame(LOG_FRAMES_DEFAULT).offset()).contains(at))
+            .filter(|at| !(LOG_FRAME.offset()..first_free_frame(LOG_FRAMES_SMALL).offset()).contains(at))
             .filter(|&at| log.word(at).unwrap() != 0)
             .collect();
         for (place, other, how, garbage) in damage {

@@ -7,7 +7,7 @@ use crate::media::layout::{GROUP_FRAMES, TABLE_GROUPS, file_bytes, initial_frame
 /// Checks that the region is as long as a fresh one and a few kept frames.
 fn assert_short(ledger: &Ledger) {
     let frames = ledger.frames();
-    assert!(frames < u64::from(initial_frames(LOG_FRAMES_DEFAULT)) + 600, "{frames} frames");
+    assert!(frames < u64::from(initial_frames(LOG_FRAMES_SMALL)) + 600, "{frames} frames");
     assert_eq!(ledger.log().region().len_bytes(), file_bytes(frames));
 }
 
@@ -18,7 +18,7 @@ fn emptied(ledger: &Ledger, name: &[u8], slot: ObjectSlot) {
 
 #[test]
 fn what_is_free_at_the_end_is_cut_off_and_the_region_grows_again() {
-    let ledger = fresh_with(file_bytes(5 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(5 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     for round in 0..3 {
         let slot = create(&ledger, b"a");
         for part in 0..9 {
@@ -42,7 +42,7 @@ fn what_is_free_at_the_end_is_cut_off_and_the_region_grows_again() {
 
 #[test]
 fn what_a_check_beside_keeps_is_cut_off_too() {
-    let ledger = fresh_with(file_bytes(2 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(2 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let slot = create(&ledger, b"a");
     fill(&ledger, slot, 0..20_000);
     let ((), snapshot) = ledger.log().snapshot(|| Ok(())).unwrap();
@@ -55,7 +55,7 @@ fn what_a_check_beside_keeps_is_cut_off_too() {
 
 #[test]
 fn what_is_in_use_ends_the_cut_and_keeps_its_bytes() {
-    let ledger = fresh_with(file_bytes(5 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(5 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let first = create(&ledger, b"first");
     fill(&ledger, first, 0..20_000);
     let kept = create(&ledger, b"kept");
@@ -79,7 +79,7 @@ fn what_is_in_use_ends_the_cut_and_keeps_its_bytes() {
 #[test]
 fn groups_go_with_their_bitmaps_and_tables_with_their_groups() {
     const GROUPS: u64 = TABLE_GROUPS + 3;
-    let ledger = fresh_with(file_bytes((GROUPS + 10) * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes((GROUPS + 10) * GROUP_FRAMES), LOG_FRAMES_SMALL);
     // Each time to the last frame: the next bitmap lies among the new ones.
     while ledger.frames() < GROUPS * GROUP_FRAMES {
         let free = ledger.allocator.groups.lock().free;
@@ -113,7 +113,7 @@ fn groups_go_with_their_bitmaps_and_tables_with_their_groups() {
 
 #[test]
 fn a_group_that_is_left_alone_is_not_cut_off() {
-    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     ledger.release(&ledger.allocate(GROUP_FRAMES as usize + 1_000, None).unwrap()).unwrap();
     ledger.log().checkpoint().unwrap();
     let (log, shape) = (&**ledger.log(), ledger.shape());

@@ -12,7 +12,7 @@ mod rules;
 mod space;
 
 use super::format::{format, open};
-use super::layout::LOG_FRAMES_DEFAULT;
+use super::layout::LOG_FRAMES_SMALL;
 use super::log::Log;
 use super::rules::Rules;
 use super::*;
@@ -44,7 +44,7 @@ fn fresh_with(max_bytes: u64, log_frames: u32) -> Ledger {
 }
 
 fn fresh() -> Ledger {
-    fresh_with(64 << 20, LOG_FRAMES_DEFAULT)
+    fresh_with(64 << 20, LOG_FRAMES_SMALL)
 }
 
 /// The bytes as they are now, which a process leaves when it dies.

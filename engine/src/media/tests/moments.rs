@@ -58,7 +58,7 @@ fn a_snapshot_shows_the_words_of_its_moment_and_no_frame_of_it_is_used_again() {
 
 #[test]
 fn a_change_that_needs_the_frames_of_a_snapshot_ends_it() {
-    let ledger = fresh_with(file_bytes(400), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(400), LOG_FRAMES_SMALL);
     let slot = create(&ledger, b"a");
     let pages = fill(&ledger, slot, 0..200).len();
     let ((), snapshot) = ledger.log().snapshot(|| Ok(())).unwrap();

@@ -58,7 +58,7 @@ fn ten_thousand_objects_are_found_listed_and_dropped() {
     }
     let empty = assert_sound(&ledger);
     // Some frames with slots are kept; the other ones and every node below the directory's root went.
-    let fixed = u64::from(layout::DIRECTORY_FRAME.0 + 1 + LOG_FRAMES_DEFAULT);
+    let fixed = u64::from(layout::DIRECTORY_FRAME.0 + 1 + LOG_FRAMES_SMALL);
     assert_eq!((empty.objects, empty.used), (0, fixed + SLOT_FRAMES_KEPT));
     assert!(full.used > empty.used + 100 + 10_000 / 8 - SLOT_FRAMES_KEPT, "the directory had nodes");
 }
@@ -81,7 +81,7 @@ fn a_list_holds_the_lock_of_name_changes_for_a_portion_at_a_time() {
 fn names_with_equal_hashes_share_a_bucket_of_any_length() {
     // The directory has no spare frames, so chains cannot be spread and grow.
     let ledger =
-        fresh_with(layout::file_bytes(layout::initial_frames(LOG_FRAMES_DEFAULT).into()), LOG_FRAMES_DEFAULT);
+        fresh_with(layout::file_bytes(layout::initial_frames(LOG_FRAMES_SMALL).into()), LOG_FRAMES_SMALL);
     let numbers = (0u32..).map(|i| i.to_string().into_bytes());
     let names: Vec<_> = numbers.filter(|name| ledger.log().name_hash(name) % 512 == 7).take(32).collect();
     for name in &names[..30] {
@@ -188,7 +188,7 @@ fn the_directory_takes_no_more_names_of_one_place_than_it_reads_back() {
 /// A ledger in which names of the same length have the same hash, as if they were made with the key.
 fn colliding(rules: Rules) -> Ledger {
     let region = region(Vec::new(), 1, 64 << 20);
-    format(&region, LOG_FRAMES_DEFAULT).unwrap();
+    format(&region, LOG_FRAMES_SMALL).unwrap();
     ledger_of(region, rules.breaking(Rule::NamesUnkeyed)).unwrap()
 }
 

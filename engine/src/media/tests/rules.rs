@@ -7,7 +7,7 @@ use crate::media::rules::Rule;
 
 fn with(rules: Rules, max_bytes: u64) -> Ledger {
     let region = region(Vec::new(), 1, max_bytes);
-    format(&region, LOG_FRAMES_DEFAULT).unwrap();
+    format(&region, LOG_FRAMES_SMALL).unwrap();
     ledger_of(region, rules).unwrap()
 }
 
@@ -19,7 +19,7 @@ fn needs(rule: Rule, max_bytes: u64, holds: impl Fn(Ledger) -> bool) {
 
 #[test]
 fn a_node_that_becomes_data_is_not_overwritten_by_a_replay() {
-    needs(Rule::RoleReuse, file_bytes(initial_frames(LOG_FRAMES_DEFAULT).into()), |ledger| {
+    needs(Rule::RoleReuse, file_bytes(initial_frames(LOG_FRAMES_SMALL).into()), |ledger| {
         let slot = create(&ledger, b"a");
         fill(&ledger, slot, 0..2);
         let node = FrameNo(ledger.log().read(slot.offset() + 24).unwrap() as u32);
@@ -81,7 +81,7 @@ fn a_group_begins_with_one_record_and_no_bit_changes_without_its_tally() {
 
 #[test]
 fn a_pinned_frame_is_given_to_no_other_object() {
-    needs(Rule::ReuseBeforeUnpin, file_bytes(initial_frames(LOG_FRAMES_DEFAULT).into()), |ledger| {
+    needs(Rule::ReuseBeforeUnpin, file_bytes(initial_frames(LOG_FRAMES_SMALL).into()), |ledger| {
         let slot = create(&ledger, b"a");
         let pinned = fill(&ledger, slot, 0..1)[0].1;
         ledger.unlink(b"a").unwrap();

@@ -37,7 +37,7 @@ fn frames_come_in_one_run_behind_the_one_named() {
 #[test]
 fn frames_are_found_as_fast_among_fragments_as_in_a_fresh_region() {
     const GROUPS: u64 = 40;
-    let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let append = |near| {
         let before = ledger.allocator.looks();
         let frames = ledger.allocate(4, near).unwrap();
@@ -103,7 +103,7 @@ fn release_leaves_linked_frames_alone() {
 
 #[test]
 fn a_full_region_says_so_changes_nothing_and_works_again_after_a_drop() {
-    for log_frames in [4, LOG_FRAMES_DEFAULT] {
+    for log_frames in [4, LOG_FRAMES_SMALL] {
         let ledger = fresh_with(file_bytes(200), log_frames);
         let slot = create(&ledger, b"a");
         create(&ledger, b"b");
@@ -134,7 +134,7 @@ fn a_full_region_says_so_changes_nothing_and_works_again_after_a_drop() {
 
 #[test]
 fn a_freed_frame_is_not_handed_out_before_its_record_is_passed() {
-    let ledger = fresh_with(file_bytes(initial_frames(LOG_FRAMES_DEFAULT).into()), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(initial_frames(LOG_FRAMES_SMALL).into()), LOG_FRAMES_SMALL);
     let slot = create(&ledger, b"a");
     let n = ledger.free_frames().unwrap() - 1 - KEPT_FOR_FREEING;
     let old: BTreeSet<_> = fill(&ledger, slot, 0..n).into_iter().map(|(_, frame)| frame).collect();
@@ -151,7 +151,7 @@ fn a_freed_frame_is_not_handed_out_before_its_record_is_passed() {
 
 #[test]
 fn growth_crosses_groups_and_is_found_again() {
-    let ledger = fresh_with(3 * GROUP_FRAMES * 4096, LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(3 * GROUP_FRAMES * 4096, LOG_FRAMES_SMALL);
     let slot = create(&ledger, b"a");
     let wanted = GROUP_FRAMES * 2;
     let mut page = 0;
@@ -253,7 +253,7 @@ fn a_mapped_page_is_not_linked_over() {
 #[test]
 fn scattered_free_frames_are_looked_at_once_and_not_with_every_change() {
     const GROUPS: u64 = 2;
-    let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let most = ledger.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
     let (scattered, rest): (Vec<_>, Vec<_>) = most.iter().copied().partition(|frame| frame.0 % 2 == 0);
     ledger.release(&scattered).unwrap();
@@ -276,7 +276,7 @@ fn scattered_free_frames_are_looked_at_once_and_not_with_every_change() {
 
 #[test]
 fn a_frame_that_is_pinned_in_vain_is_left_alone_and_used_when_the_pin_has_gone() {
-    let ledger = fresh_with(file_bytes(initial_frames(LOG_FRAMES_DEFAULT).into()), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(initial_frames(LOG_FRAMES_SMALL).into()), LOG_FRAMES_SMALL);
     let pfn = |frame| ledger.log().region().pfn(frame);
     let table = crate::frame::FrameTable::global();
     let all = ledger.free_frames().unwrap();
@@ -295,7 +295,7 @@ fn a_frame_that_is_pinned_in_vain_is_left_alone_and_used_when_the_pin_has_gone()
 
 #[test]
 fn a_region_does_not_grow_much_for_a_look_at_one_moment() {
-    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let ((), snapshot) = ledger.log().snapshot(|| Ok(())).unwrap();
     for round in 0..40_u8 {
         let slot = create(&ledger, &[b'a' + round % 26]);
@@ -312,7 +312,7 @@ fn a_region_does_not_grow_much_for_a_look_at_one_moment() {
 #[test]
 fn the_groups_are_free_for_other_calls_between_the_bitmaps_that_a_count_reads() {
     const GROUPS: u64 = 40;
-    let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(GROUPS * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let most = ledger.allocate((GROUPS * GROUP_FRAMES - 2 * GROUPS - 100) as usize, None).unwrap();
     let seen = (0..1000).any(|_| {
         // This ledger has read no bitmap yet.
@@ -333,7 +333,7 @@ fn the_groups_are_free_for_other_calls_between_the_bitmaps_that_a_count_reads() 
 
 #[test]
 fn a_payload_of_more_than_a_group_takes_long_runs_and_not_what_lies_scattered() {
-    let ledger = fresh_with(file_bytes(8 * GROUP_FRAMES), LOG_FRAMES_DEFAULT);
+    let ledger = fresh_with(file_bytes(8 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let low = ledger.allocate(2_000, None).unwrap();
     while ledger.free_frames().unwrap() > KEPT_FOR_FREEING {
         ledger.allocate(1, None).unwrap();
