@@ -30,7 +30,7 @@
 #define LINK_MAX (sizeof LINK_HEAD + PATH_MAX + OBJECT_PREFIX_MAX + IDENTITY_MAX + 4)
 #define UNIQUE 17 /* bytes after the path in the names of objects */
 #define SQLITE_HEAD "SQLite format 3"
-#define EMPTY_REGION_MAX (512 * 1024)
+#define EMPTY_REGION_MAX (1536 * 1024)
 
 /* ---- what a file is ---- */
 

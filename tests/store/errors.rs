@@ -2,7 +2,7 @@
 
 use crate::{PAGE, content, filled, pin, store};
 use pagestone::Error;
-use pagestone::store::Store;
+use pagestone::store::{Options, Store};
 
 #[test]
 fn a_pin_too_many_is_an_error_and_the_count_stays_right() {
@@ -52,7 +52,7 @@ fn a_used_region_with_both_superblocks_gone_is_not_formatted_over() {
     filled(&store, "a", 5);
     store.close().unwrap();
     let whole = std::fs::read(&path).unwrap();
-    assert!(whole.len() <= 512 << 10, "the file has not grown: its length alone says nothing");
+    assert!(whole.len() <= 1536 << 10, "the file has not grown: its length alone says nothing");
     // The superblocks, then also the lease, the log's headers, one of these with the lease, and all together.
     let frames: [&[usize]; 5] = [&[0, 1], &[0, 1, 4], &[0, 1, 2, 3], &[0, 1, 2, 4], &[0, 1, 2, 3, 4]];
     for blank in frames {
@@ -115,10 +115,33 @@ fn data_in_frames_that_a_format_writes_is_left_alone() {
 #[test]
 fn zeros_that_an_unfinished_format_leaves_become_a_store() {
     let folder = tempfile::tempdir().unwrap();
-    for len in [0, 16 << 10, 100_000, 512 << 10] {
+    for len in [0, 16 << 10, 100_000, 512 << 10, 1_200 << 10] {
         let path = folder.path().join(format!("s{len}"));
         std::fs::write(&path, vec![0; len]).unwrap();
         let store = Store::options().create(true).open(&path).unwrap();
+        crate::check(&store);
+    }
+}
+
+#[test]
+fn an_unfinished_format_becomes_a_store_of_another_limit() {
+    const SMALL: u64 = 4 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let made = |name: &str, options: &Options| {
+        let path = folder.path().join(name);
+        options.clone().create(true).open(&path).unwrap().close().unwrap();
+        // A format stores the superblock last, and the log's headers and the lease change later.
+        let mut left = std::fs::read(&path).unwrap();
+        left[..6 * 4096].fill(0);
+        std::fs::write(&path, left).unwrap();
+        path
+    };
+    for (name, first, then) in [
+        ("large", Store::options(), Store::options().max_size(SMALL)),
+        ("small", Store::options().max_size(SMALL), Store::options()),
+    ] {
+        let path = made(name, &first);
+        let store = then.create(true).open(&path).unwrap();
         crate::check(&store);
     }
 }

@@ -22,7 +22,7 @@ const BLANK_HEAD: u64 = 8192;
 const UNFINISHED: u32 = PRIVATE | 0o1000;
 const ALL_BITS: u32 = 0o7777;
 /// The maximum size of an empty region.
-const EMPTY_REGION_MAX: u64 = 512 << 10;
+const EMPTY_REGION_MAX: u64 = 1536 << 10;
 
 /// A region, and perhaps an object in it.
 #[derive(Debug, PartialEq, Eq)]

@@ -243,10 +243,13 @@ fn memory_bytes(bytes: u64, log_frames: u32) -> Result<u64> {
     Ok(bytes.next_multiple_of(FRAME_SIZE as u64))
 }
 
-/// Refuses to format a file that holds data, even if its head is blank.
+/// Refuses to format a file that holds data, even if its head is blank. The format that was cut short may have been for
+/// another limit of the region's size, and so for the other default of the log.
 fn refuse_foreign(region: &Region, log_frames: u32) -> Result {
-    if format::is_unfinished(region, log_frames)? {
-        return Ok(());
+    for log_frames in [log_frames, LOG_FRAMES_SMALL, LOG_FRAMES_DEFAULT] {
+        if format::is_unfinished(region, log_frames)? {
+            return Ok(());
+        }
     }
     let path = region.path().map(Path::to_path_buf).unwrap_or_default();
     let mut head = [0; FRAME_SIZE];

@@ -53,30 +53,39 @@ pub(super) struct Ahead {
     pass: Pass,
     /// The log's use between which this pass goes over the file, in bytes.
     span: Range<u64>,
-    /// Bytes that were stored since the last sync when the pass began.
+    /// Bytes that were stored since the last sync when the pass began. A sync since then begins the count anew.
     stored: u64,
     started: u64,
+    /// Whether the pass was at the file's end: it may have grown since.
+    done: bool,
     stride: u64,
 }
 
 impl Default for Ahead {
     fn default() -> Self {
-        Self { tail_moves: 0, pass: Pass::First, span: 0..0, stored: 0, started: 0, stride: STRIDE_MIN }
+        Self {
+            tail_moves: 0,
+            pass: Pass::First,
+            span: 0..0,
+            stored: 0,
+            started: 0,
+            done: false,
+            stride: STRIDE_MIN,
+        }
     }
 }
 
 impl Ahead {
     /// Begins another pass, if the tail has moved, or the time of this one is over, or it is done and much was stored
-    /// since it began. `stored` is the bytes of the file, of `len`, stored since its last sync.
-    fn turn(&mut self, tail_moves: u64, used: u64, sixteenth: u64, stored: u64, len: u64) {
+    /// since it began. `stored` is the bytes of the file that were stored since its last sync.
+    fn turn(&mut self, tail_moves: u64, used: u64, sixteenth: u64, stored: u64) {
+        let begun = !self.span.is_empty() && self.tail_moves == tail_moves;
         let due = 11 * sixteenth;
-        let done = self.started >= len;
         let (pass, span) = match self.pass {
-            _ if self.span.is_empty() || self.tail_moves != tail_moves => {
-                (Pass::First, 2 * sixteenth..7 * sixteenth)
-            }
-            Pass::First | Pass::Second if used >= due => (Pass::Last, due..due + sixteenth),
-            Pass::First if done && stored.saturating_sub(self.stored) > MUCH => (Pass::Second, used..due),
+            Pass::Last if begun => return,
+            _ if used >= due => (Pass::Last, due..due + sixteenth),
+            _ if !begun => (Pass::First, 2 * sixteenth..7 * sixteenth),
+            Pass::First if self.done && stored - self.stored > MUCH => (Pass::Second, used..due),
             _ => return,
         };
         *self = Self { tail_moves, pass, span, stored, ..Self::default() };
@@ -137,6 +146,7 @@ impl Log {
         let used = self.used.load(Ordering::Relaxed);
         let (len, sixteenth) = (self.region.len_bytes(), self.ring.bytes() / 16);
         let stored = self.region.memory().stored_since_sync();
+        ahead.stored = ahead.stored.min(stored);
         if stored <= LITTLE {
             // Shortly before the 12th, at which an append would have to move it.
             let latest = 12 * sixteenth - sixteenth / 4;
@@ -146,7 +156,7 @@ impl Log {
             self.due.store((used + sixteenth).min(latest), Ordering::Relaxed);
             return Ok(());
         }
-        ahead.turn(self.tail_moves.load(Ordering::Relaxed), used, sixteenth, stored, len);
+        ahead.turn(self.tail_moves.load(Ordering::Relaxed), used, sixteenth, stored);
         let wanted = ahead.wanted(used, len);
         if !self.start_write_back_up_to(&mut ahead, wanted, len)? {
             return Ok(());
@@ -166,15 +176,17 @@ impl Log {
             if ahead.started >= wanted || before.saturating_duration_since(begun) > TIME_A_CHANGE {
                 break;
             }
-            if !self.start_write_back(ahead.started, ahead.stride.min(len - ahead.started))? {
+            let part = ahead.stride.min(len - ahead.started);
+            if !self.start_write_back(ahead.started, part)? {
                 return Ok(false);
             }
-            ahead.started += ahead.stride;
+            ahead.started += part;
             let now = Instant::now();
             let clean = now.saturating_duration_since(before) <= CLEAN;
             ahead.stride = if clean { (ahead.stride * 2).min(STRIDE_MAX) } else { STRIDE_MIN };
             before = now;
         }
+        ahead.done |= ahead.started >= len;
         Ok(true)
     }
 

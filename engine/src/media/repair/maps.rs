@@ -141,10 +141,10 @@ fn keep_map<W: Words>(work: &mut Work<'_, W>, slot: u64, nodes: &Frames) -> Resu
                 Fate::Empty => Map::empty_root(map.salt, map.id),
                 Fate::Lost => keeping.lose_root(height),
             },
-            // Of this word nothing is believed, not even the height: all pages of the object are below it.
+            // Of this word nothing is believed, not even the height: all pages up to the object's size are below it.
             None => {
                 let last = PageIndex::pages_for(keeping.work.heads[&slot].size()).saturating_sub(1);
-                keeping.lose_root(height.max(height_for(last)).min(HEIGHT_MAX))
+                keeping.lose_root(height_for(last).min(HEIGHT_MAX))
             }
         }
     };
