@@ -21,7 +21,7 @@ const BLANK_HEAD: u64 = 8192;
 /// for a plain file, distinguishes it from a region that was made private on purpose.
 const UNFINISHED: u32 = PRIVATE | 0o1000;
 const ALL_BITS: u32 = 0o7777;
-/// The maximum size of an empty region.
+/// The maximum size of an empty region with the default log.
 const EMPTY_REGION_MAX: u64 = 1536 << 10;
 
 /// A region, and perhaps an object in it.
