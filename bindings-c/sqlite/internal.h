@@ -148,7 +148,8 @@ enum place_kind {
 };
 struct place {
     enum place_kind kind;
-    bool create;  /* whether the region may be created */
+    bool create;  /* whether the region may be created: nothing is there, or what a creation left that did not end */
+    bool empty;   /* nothing is there, or a file of no bytes */
     bool needs_link; /* whether the path needs a link file that names region and object */
     char region[PATH_MAX];
     char object[OBJECT_PREFIX_MAX + 1];

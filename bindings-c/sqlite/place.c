@@ -155,8 +155,9 @@ static int examine(const char *path, const struct stat *status, struct place *pl
     int result = read_head(path, head, LINK_MAX);
     if (result != SQLITE_OK) return result;
     head[LINK_MAX] = 0;
+    place->create = unfinished(head, LINK_MAX, status);
+    place->empty = status->st_size == 0;
     if (is_sqlite(head)) place->kind = PLACE_FOREIGN;
-    else if (unfinished(head, LINK_MAX, status)) place->create = true;
     else if (strncmp(head, LINK_HEAD, sizeof LINK_HEAD - 1) == 0) return parse_link(head, path, place);
     return SQLITE_OK;
 }
@@ -192,6 +193,15 @@ static int place_elsewhere(const char *path, const char *region, struct place *p
     return SQLITE_OK;
 }
 
+/* A head of zeros may belong to a region whose head was lost. */
+static int refuse_bytes(const char *path, const struct stat *status)
+{
+    return pgsv_refuse(SQLITE_CANTOPEN,
+                       "%s has %lld bytes but no database: a link to a region replaces only a file of no bytes. Let "
+                       "`pagestone check` look at it, and remove it if nothing in it is wanted",
+                       path, (long long)status->st_size);
+}
+
 static int locate_existing(const char *path, const struct stat *status, const char *region, int flags,
                            struct place *place)
 {
@@ -203,7 +213,8 @@ static int locate_existing(const char *path, const struct stat *status, const ch
         bool reader = !(flags & SQLITE_OPEN_READWRITE) || !pgsv_is_writable(path);
         if (reader) place->kind = PLACE_DEFAULT;
         if (reader) place->create = false;
-        return other && !reader ? place_elsewhere(path, region, place) : SQLITE_OK;
+        if (reader || !other) return SQLITE_OK;
+        return place->empty ? place_elsewhere(path, region, place) : refuse_bytes(path, status);
     }
     if (result != SQLITE_OK || place->kind != PLACE_REGION || !other) return result;
     if (same_file(place->region, path))
@@ -228,7 +239,7 @@ int pgsv_locate(const char *path, int flags, const struct wishes *wishes, struct
     if (stat(path, &status) == 0) return locate_existing(path, &status, *region ? region : NULL, flags, place);
     if (errno != ENOENT && errno != ENOTDIR) return pgsv_refuse(SQLITE_CANTOPEN, "%s: %s", path, strerror(errno));
     if (!(flags & SQLITE_OPEN_CREATE)) return SQLITE_OK;
-    place->create = true;
+    place->create = place->empty = true;
     if (*region && !same_file(path, region)) return place_elsewhere(path, region, place);
     place->kind = PLACE_REGION;
     strcpy(place->region, path);
@@ -383,19 +394,19 @@ static int fresh_name(struct fresh *fresh)
     return -1;
 }
 
-/* Replaces an empty file, which SQLite has locked for this process, by the link. If another file came to the path
+/* Replaces a file of no bytes, which SQLite has locked for this process, by the link. If another file came to the path
  * meanwhile, it is exchanged back: SQLITE_BUSY. fresh_end() then removes the empty file. */
 static int exchange(struct fresh *fresh, const char *path, sqlite3_file *empty)
 {
     struct stat before, out;
     int moved = 1;
-    if (stat(path, &before) != 0) return SQLITE_BUSY;
+    if (stat(path, &before) != 0 || before.st_size != 0) return SQLITE_BUSY;
     if (empty->pMethods->xFileControl(empty, SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK || moved) return SQLITE_BUSY;
     if (fresh_name(fresh) != 0 || renameat2(AT_FDCWD, fresh->name, AT_FDCWD, path, RENAME_EXCHANGE) != 0)
         return pgsv_refuse(SQLITE_CANTOPEN, "%s: the link to its region cannot take the place of the empty file: %s", path,
                            strerror(errno));
     bool same = stat(fresh->name, &out) == 0 && out.st_dev == before.st_dev && out.st_ino == before.st_ino;
-    if (same && out.st_size == before.st_size) return SQLITE_OK;
+    if (same && out.st_size == 0) return SQLITE_OK;
     renameat2(AT_FDCWD, fresh->name, AT_FDCWD, path, RENAME_EXCHANGE);
     return SQLITE_BUSY;
 }
@@ -426,8 +437,8 @@ static int look(const char *path, struct place *place, enum at_path *there)
     now.kind = PLACE_DEFAULT;
     int result = S_ISREG(status.st_mode) ? examine(path, &status, &now) : SQLITE_OK;
     if (result != SQLITE_OK) return result;
-    *there = now.create ? EMPTY_FILE : LINKED;
-    if (now.kind == PLACE_REGION && now.create) return SQLITE_OK;
+    *there = now.empty ? EMPTY_FILE : LINKED;
+    if (now.kind == PLACE_REGION && now.empty) return SQLITE_OK;
     if (now.kind == PLACE_REGION && same_file(now.region, place->region)) {
         strcpy(place->object, now.object);
         place->needs_link = false;

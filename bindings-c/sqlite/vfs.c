@@ -50,7 +50,7 @@ static int companion(const char *path, enum slot *slot, struct database **databa
     /* The region exists, so copy on write was allowed when it was made, by a URI that is not known here. */
     wishes.copy_on_write = true;
     if (result == SQLITE_OK) result = pgsv_locate(main_path, SQLITE_OPEN_READWRITE, &wishes, &place);
-    if (result != SQLITE_OK || place.kind != PLACE_REGION || place.create) return result;
+    if (result != SQLITE_OK || place.kind != PLACE_REGION || place.empty) return result;
     result = pgsv_database_get(&place, SQLITE_OPEN_READWRITE, &wishes, database);
     return result == SQLITE_NOTADB ? SQLITE_IOERR : result;
 }

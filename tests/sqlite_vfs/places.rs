@@ -155,6 +155,24 @@ fn a_database_is_in_one_region_only() {
     assert_eq!(files(directory.path()), ["a.db", "b.db", "both.pgs"]);
 }
 
+/// A head of zeros is what a creation leaves that was cut short, and what remains of a region whose head was lost.
+#[test]
+fn a_link_replaces_no_file_that_has_bytes() {
+    let (_directory, a, b, region) = place();
+    run(&opened(&a), "CREATE TABLE t(x); INSERT INTO t VALUES('one')");
+    let mut bytes = fs::read(&a).expect("a small region");
+    bytes[..8192].fill(0);
+    fs::write(&a, &bytes).expect("without its head");
+    let error = in_region(&a, &region).expect_err("the file is no empty one");
+    assert!(error.to_string().contains("unable to open"), "{error}");
+    assert!(fs::read(&a).expect("still a file") == bytes, "its bytes are left alone");
+    fs::write(&b, [0; 4096]).expect("zeros");
+    assert!(in_region(&b, &region).is_err());
+    assert_eq!(fs::read(&b).expect("still a file"), [0; 4096]);
+    fs::write(&b, "").expect("a file of no bytes");
+    run(&in_region(&b, &region).expect("a link takes its place"), "CREATE TABLE t(x)");
+}
+
 #[test]
 fn a_link_that_leads_nowhere_is_refused() {
     let (_directory, a, b, region) = place();

@@ -111,18 +111,24 @@ pub fn format_over(region: &Region, log_frames: u32) -> Result {
     format(region, log_frames)
 }
 
-/// Whether an unformatted region holds only what a format with such a log leaves when it is cut short. Then nothing is
-/// lost if it is formatted. A device is read to its end.
-pub fn is_unfinished(region: &Region, log_frames: u32) -> Result<bool> {
+/// Whether an unformatted region holds only what formats leave that are cut short, with logs of these sizes. Then
+/// nothing is lost if it is formatted. A device is read to its end.
+pub fn is_unfinished(region: &Region, log_frames: &[u32]) -> Result<bool> {
     let (memory, len) = (region.memory(), region.len_bytes());
-    if len > file_bytes(initial_frames(log_frames).into()) && !region.is_fixed() {
+    let longest =
+        log_frames.iter().copied().max().map_or(0, |frames| file_bytes(initial_frames(frames).into()));
+    if len > longest && !region.is_fixed() {
         return Ok(false);
     }
-    let left = may_be_left(log_frames);
+    // Of two formats that were cut short, each may have left a part.
+    let left: Vec<_> = log_frames.iter().map(|&frames| may_be_left(frames)).collect();
     let number = |word: &[u8]| word.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
     let is_left = |(at, word): (u64, &[u8])| {
         word.iter().all(|&byte| byte == 0)
-            || left.get(&at).is_some_and(|&(value, same)| (number(word) ^ value) & same == 0)
+            || left
+                .iter()
+                .filter_map(|left| left.get(&at))
+                .any(|(value, same)| (number(word) ^ value) & same == 0)
     };
     let mut frame = [0; FRAME_SIZE];
     for offset in (0..len).step_by(FRAME_SIZE) {

@@ -11,7 +11,6 @@ use crate::page::Pages;
 use crate::persist::Recorder;
 use crate::region::{Identity, Region, RegionOptions, Source};
 use crate::units::{Durability, FRAME_SIZE, REGION_FRAMES_MAX};
-use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,11 +246,8 @@ fn memory_bytes(bytes: u64, log_frames: u32) -> Result<u64> {
 /// Refuses to format a file that holds data, even if its head is blank. The format that was cut short may have been for
 /// another limit of the region's size, and so for the other default of the log.
 fn refuse_foreign(region: &Region, log_frames: u32) -> Result {
-    let other = [LOG_FRAMES_SMALL, LOG_FRAMES_DEFAULT].into_iter().filter(|&frames| frames != log_frames);
-    for log_frames in iter::once(log_frames).chain(other) {
-        if format::is_unfinished(region, log_frames)? {
-            return Ok(());
-        }
+    if format::is_unfinished(region, &[log_frames, LOG_FRAMES_SMALL, LOG_FRAMES_DEFAULT])? {
+        return Ok(());
     }
     let path = region.path().map(Path::to_path_buf).unwrap_or_default();
     let mut head = [0; FRAME_SIZE];

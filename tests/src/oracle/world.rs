@@ -278,6 +278,9 @@ impl World {
         self.let_go(false);
         self.code.line(|| "drop(store);".into());
         self.store = None;
+        // The drop has synced everything. What is stored through pins afterwards is synced by the last of them where
+        // that needs no call, and otherwise by the next life's first sync.
+        self.hands.iter_mut().for_each(|hands| hands.model.settled());
         if self.setup.medium == Medium::File {
             self.code.line(|| "ground.options().open(ground.path()).unwrap_err(); // InUse".into());
             let second = self.ground.options().open(self.ground.path());
@@ -290,10 +293,11 @@ impl World {
                 hands.drop_pin(0);
             }
         }
-        if self.setup.medium == Medium::File {
-            return self.begin(Ending::Closed);
+        match (self.setup.medium, self.setup.class) {
+            (Medium::File, Durability::Fdatasync) => self.begin(Ending::Died),
+            (Medium::File, _) => self.begin(Ending::Closed),
+            _ => self.die(),
         }
-        self.die()
     }
 
     fn read_only(&mut self, died: bool) -> Verdict {
