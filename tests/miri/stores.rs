@@ -70,7 +70,7 @@ fn batches_in_opposite_orders_beside_a_reader_and_a_sync() {
 }
 
 #[test]
-fn a_page_is_found_by_its_address_beside_stores_that_come_and_go() {
+fn a_page_is_found_by_its_address_beside_a_store_that_comes_and_goes() {
     let open = || Store::options().log_frames(4).open_memory(256 << 10).expect("heap");
     let store = open();
     let object = store.create("a").expect("room");
@@ -78,7 +78,8 @@ fn a_page_is_found_by_its_address_beside_stores_that_come_and_go() {
     let page = object.pin(PageIndex(0)).expect("sound").expect("no hole");
     let address = page.address().addr();
     thread::scope(|scope| {
-        scope.spawn(|| (0..3).for_each(|_| drop(open())));
+        // One: under Miri an opening takes a minute.
+        scope.spawn(|| drop(open()));
         for _ in 0..3 {
             let found = frames_at(std::ptr::without_provenance(address), 1).expect("it is open");
             assert_eq!(found[0].pfn(), page.pfn());
