@@ -117,14 +117,14 @@ impl Structures {
     pub fn check(&self) -> Result<Report> {
         let _one_at_a_time = self.checking.lock();
         let begin = || super::check::begin(&self.log);
-        let (head, snapshot) = self.log.snapshot(begin)?;
+        let (head, snapshot) = self.log.at_rest(|| self.log.snapshot(begin))?;
         match super::check::walk(&snapshot, head) {
             Err(Error::TimedOut { .. }) => {}
             walked => return walked,
         }
         drop(snapshot);
         let _changes_wait = self.seqlock.pause();
-        super::check::walk(&*self.log, begin()?)
+        super::check::walk(&*self.log, self.log.at_rest(begin)?)
     }
 
     /// The result of `look` in the log's view at one moment.

@@ -13,7 +13,7 @@ use crate::media::words::Shape;
 /// Byte offset of the features, in the first superblock.
 const FEATURES: u64 = 16;
 
-/// Checks the fixed frames. Returns the shape with which the rest may be compared: it is never larger than the file.
+/// Checks the fixed frames, while no thread leads: see `Log::at_rest`. Returns the shape with which the rest may be compared: it is never larger than the file.
 pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
     let region = log.region();
     let mut superblock = None;
@@ -47,13 +47,6 @@ pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
 }
 
 fn log_header(log: &Log, report: &mut Report) -> Result {
-    // The leader may be writing a copy just now. A copy counts as bad only if it stays bad.
-    for _ in 0..100 {
-        if matches!(Header::read(log.region().memory(), log.frames()), Ok(header) if !header.other_bad) {
-            return Ok(());
-        }
-        crate::sync::thread::yield_now();
-    }
     match Header::read(log.region().memory(), log.frames()) {
         Ok(header) if !header.other_bad => {}
         Ok(header) => report.remark(

@@ -117,6 +117,18 @@ impl Log {
         leadership.durable = leadership.durable.max(reach.position);
     }
 
+    /// Runs `look` while no thread leads: the copies of the log's header, the roots and the lease are not being written.
+    /// Waits for the leader.
+    pub fn at_rest<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<R> {
+        let mut leadership = self.leadership.lock();
+        while leadership.led {
+            leadership = self.led.wait(leadership);
+        }
+        let looked = look();
+        drop(leadership);
+        looked
+    }
+
     /// Becomes the leader, or waits for it, until `done`.
     fn lead_until(
         &self,
