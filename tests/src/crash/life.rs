@@ -262,7 +262,7 @@ impl Case {
         // A broken rule is searched for until a crash shows it.
         let limit = match (broken, self.crashes) {
             (Some(_), 1) => 4000,
-            (Some(_), _) => 1000,
+            (Some(_), _) => scaled(1000),
             (None, 1) => scaled(200),
             (None, _) => scaled(50),
         };
