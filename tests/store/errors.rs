@@ -141,18 +141,18 @@ fn an_unfinished_format_becomes_a_store_of_another_limit() {
         ("small", Store::options().max_size(SMALL), Store::options()),
     ] {
         let path = made(name, &first);
-        // Of the superblock, which is written into two frames, a part of the first copy was stored.
+        // Of the copy of the superblock that is written first, a part was stored. Its last word names the log's size.
         let whole = folder.path().join(format!("whole {name}"));
         first.clone().create(true).open(&whole).unwrap().close().unwrap();
         let mut torn = std::fs::read(&path).unwrap();
-        torn[4096..4128].copy_from_slice(&std::fs::read(&whole).unwrap()[4096..4128]);
+        torn[4096..4192].copy_from_slice(&std::fs::read(&whole).unwrap()[4096..4192]);
         std::fs::write(&path, &torn).unwrap();
         let store = then.clone().create(true).open(&path).unwrap();
         crate::check(&store);
         // Then a format of the other limit was cut short as well.
         let both = made("both", &then);
         let mut left = std::fs::read(&both).unwrap();
-        left[4096..4128].copy_from_slice(&torn[4096..4128]);
+        left[4096..4192].copy_from_slice(&torn[4096..4192]);
         std::fs::write(&both, left).unwrap();
         let store = then.create(true).open(&both).unwrap();
         crate::check(&store);

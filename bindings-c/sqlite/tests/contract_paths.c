@@ -127,8 +127,8 @@ static const char *region_that_cannot_be_opened_is_not_absent(const char *direct
     return NULL;
 }
 
-/* A damaged region may contain a journal: every call is an error, and is not passed to the default VFS. */
-/* A head of zeros is no creation that was cut short, if data lie behind it. */
+/* A damaged region may contain a journal: every call is an error, and is not passed to the default VFS. A head of zeros
+ * is no creation that was cut short, if data lie behind it. */
 static const char *region_without_its_head_is_not_absent(const char *directory)
 {
     static const char *const leaves[] = {"garbage.db", "zeros.db"};

@@ -117,8 +117,8 @@ impl Log {
         leadership.durable = leadership.durable.max(reach.position);
     }
 
-    /// Runs `look` while no thread leads: the copies of the log's header, the roots and the lease are not being written.
-    /// Waits for the leader.
+    /// Runs `look` while no thread leads: nothing is stored home, and the log's header, its cursor and a clean lease are
+    /// not being written. Waits for the leader.
     pub fn at_rest<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<R> {
         let mut leadership = self.leadership.lock();
         while leadership.led {
