@@ -209,9 +209,10 @@ static int locate_existing(const char *path, const struct stat *status, const ch
     if (!S_ISREG(status->st_mode)) return SQLITE_OK;
     int result = examine(path, status, place);
     if (result == SQLITE_OK && place->create) {
-        /* A new database. A reader gets an empty one, which "unix" can show without a region. */
+        /* A new database. A reader gets an empty one, which "unix" can show without a region, and creates nothing in
+         * a file of some bytes: it may be a region that lost its head. */
         bool reader = !(flags & SQLITE_OPEN_READWRITE) || !pgsv_is_writable(path);
-        if (reader) place->kind = PLACE_DEFAULT;
+        if (reader && place->empty) place->kind = PLACE_DEFAULT;
         if (reader) place->create = false;
         if (reader || !other) return SQLITE_OK;
         return place->empty ? place_elsewhere(path, region, place) : refuse_bytes(path, status);

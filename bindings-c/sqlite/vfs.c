@@ -34,7 +34,7 @@ static size_t split(const char *path, enum slot *slot)
  * is no database or an ordinary one. If no connection asks for its own journal, it is the database at the path, and its
  * region is opened if this process does not have it open: after a crash SQLite asks for the journals of databases that
  * it was never told to open. A file that should be a region but cannot be opened is an error, also if its head is
- * damaged, because its journal may be inside. */
+ * damaged, because its journal may be inside. A question about a journal makes no region. */
 static int companion(const char *path, enum slot *slot, struct database **database)
 {
     char main_path[PATH_MAX];
@@ -51,6 +51,7 @@ static int companion(const char *path, enum slot *slot, struct database **databa
     wishes.copy_on_write = true;
     if (result == SQLITE_OK) result = pgsv_locate(main_path, SQLITE_OPEN_READWRITE, &wishes, &place);
     if (result != SQLITE_OK || place.kind != PLACE_REGION || place.empty) return result;
+    place.create = false;
     result = pgsv_database_get(&place, SQLITE_OPEN_READWRITE, &wishes, database);
     return result == SQLITE_NOTADB ? SQLITE_IOERR : result;
 }

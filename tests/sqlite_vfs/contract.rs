@@ -41,6 +41,7 @@ contract! {
     name_of_a_journal_leads_to_the_database_that_is_at_the_path
     database_is_known_by_device_and_inode
     region_without_its_head_is_not_absent
+    question_about_a_journal_makes_no_region
     foreign_file_is_refused_and_unharmed
     foreign_file_passes_when_told
     wishes_are_met_or_refused

@@ -150,7 +150,7 @@ fn an_unfinished_format_becomes_a_store_of_another_limit() {
         let store = then.clone().create(true).open(&path).unwrap();
         crate::check(&store);
         // Then a format of the other limit was cut short as well.
-        let both = made("both", &then);
+        let both = made(&format!("both, {name} first"), &then);
         let mut left = std::fs::read(&both).unwrap();
         left[4096..4192].copy_from_slice(&torn[4096..4192]);
         std::fs::write(&both, left).unwrap();

@@ -146,7 +146,27 @@ static const char *region_without_its_head_is_not_absent(const char *directory)
         int result = contract_open(&journal, path, SQLITE_OPEN_SUPER_JOURNAL | SQLITE_OPEN_READONLY);
         HOLDS((result & 0xff) == SQLITE_IOERR && journal.file->pMethods == NULL);
         contract_close(&journal);
+        /* A reader is told too, and at once: the lock of a connection that waits here would be its own. */
+        path[strlen(path) - 8] = 0;
+        HOLDS(contract_open(&db, path, SQLITE_OPEN_READONLY | SQLITE_OPEN_MAIN_DB) != SQLITE_OK);
+        contract_close(&db);
     }
+    return NULL;
+}
+
+/* A file of zeros may be a creation that was cut short, which the next connection that writes makes a region. */
+static const char *question_about_a_journal_makes_no_region(const char *directory)
+{
+    struct opened journal;
+    struct stat status;
+    char path[4096], zeros[4096] = {0};
+    HOLDS(write_file(path_of(path, directory, "zeros"), zeros, sizeof zeros));
+    path_of(path, directory, "zeros-journal");
+    HOLDS(exists(path) == -SQLITE_IOERR_ACCESS && delete(path, 1) == SQLITE_IOERR_DELETE);
+    int result = contract_open(&journal, path, SQLITE_OPEN_SUPER_JOURNAL | SQLITE_OPEN_READONLY);
+    HOLDS((result & 0xff) == SQLITE_IOERR && journal.file->pMethods == NULL);
+    contract_close(&journal);
+    HOLDS(stat(path_of(path, directory, "zeros"), &status) == 0 && status.st_size == sizeof zeros);
     return NULL;
 }
 
@@ -421,6 +441,7 @@ const struct contract contract_of_paths[] = {
      name_of_a_journal_leads_to_the_database_that_is_at_the_path},
     {"database_is_known_by_device_and_inode", database_is_known_by_device_and_inode},
     {"region_without_its_head_is_not_absent", region_without_its_head_is_not_absent},
+    {"question_about_a_journal_makes_no_region", question_about_a_journal_makes_no_region},
     {"foreign_file_is_refused_and_unharmed", foreign_file_is_refused_and_unharmed},
     {"foreign_file_passes_when_told", foreign_file_passes_when_told},
     {"wishes_are_met_or_refused", wishes_are_met_or_refused},

@@ -160,7 +160,7 @@ pub(super) struct Head {
     shape: Shape,
 }
 
-/// Checks the fixed frames, while no thread leads.
+/// Checks the fixed frames, while no thread leads or appends.
 pub(super) fn begin(log: &Log) -> Result<Head> {
     let mut report = Report::default();
     let shape = head::check(log, &mut report)?;

@@ -19,7 +19,8 @@ use super::runs::Longest;
 use super::words::Shape;
 use crate::error::Result;
 use crate::units::{FRAMES_PER_BLOCK, FrameNo};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 
 /// How many groups are read in search of one long run before scattered frames are good enough. In groups that were read
@@ -51,7 +52,7 @@ enum Part {
 
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    pub(super) loaded: HashMap<u64, Group>,
+    pub(super) loaded: FxHashMap<u64, Group>,
     /// Frames of loaded groups that may be handed out.
     pub(super) free: u64,
     pub(super) longest: Longest,
@@ -60,14 +61,14 @@ pub(super) struct Groups {
     /// No group below this one has a free frame.
     pub(super) low: u64,
     /// Groups that the table calls full and that are not loaded.
-    full: HashSet<u64>,
+    full: FxHashSet<u64>,
     /// Blocks with structures, as far as they were met, and those among them that may have free frames.
-    structured: HashSet<u64>,
+    structured: FxHashSet<u64>,
     broken: BTreeSet<u64>,
     /// Frames that were freed by records that are not passed. A frame that a live record names keeps its role (LOG rule 2).
     pub(super) quarantine: VecDeque<(Sequence, Vec<FrameNo>)>,
     /// The frames in it.
-    pub(super) quarantined: HashSet<FrameNo>,
+    pub(super) quarantined: FxHashSet<FrameNo>,
     /// Frames that were pinned when they were to be handed out, most likely in vain. They are not used before their last
     /// pins have gone.
     pub(super) vain: Vec<FrameNo>,

@@ -117,14 +117,15 @@ impl Structures {
     pub fn check(&self) -> Result<Report> {
         let _one_at_a_time = self.checking.lock();
         let begin = || super::check::begin(&self.log);
-        let (head, snapshot) = self.log.at_rest(|| self.log.snapshot(begin))?;
+        let (head, snapshot) = self.log.snapshot(begin)?;
         match super::check::walk(&snapshot, head) {
             Err(Error::TimedOut { .. }) => {}
             walked => return walked,
         }
         drop(snapshot);
-        let _changes_wait = self.seqlock.pause();
-        super::check::walk(&*self.log, self.log.at_rest(begin)?)
+        // Within the look, because a thread that appends waits for the seqlock and a leader for that thread.
+        let (_changes_wait, head) = self.log.look_at_rest(|| (self.seqlock.pause(), begin()));
+        super::check::walk(&*self.log, head?)
     }
 
     /// The result of `look` in the log's view at one moment.

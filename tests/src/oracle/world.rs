@@ -278,8 +278,8 @@ impl World {
         self.let_go(false);
         self.code.line(|| "drop(store);".into());
         self.store = None;
-        // The drop has synced everything. What is stored through pins afterwards is synced by the last of them where
-        // that needs no call, and otherwise by the next life's first sync.
+        // The drop has synced everything. What is stored through pins afterwards is durable when the last pin goes, if
+        // the medium is persistent memory, and otherwise after the next life's first sync.
         self.hands.iter_mut().for_each(|hands| hands.model.settled());
         if self.setup.medium == Medium::File {
             self.code.line(|| "ground.options().open(ground.path()).unwrap_err(); // InUse".into());

@@ -13,7 +13,7 @@ use crate::media::words::Shape;
 /// Byte offset of the features, in the first superblock.
 const FEATURES: u64 = 16;
 
-/// Checks the fixed frames, while no thread leads (`Log::at_rest`). Returns the shape with which the rest may be
+/// Checks the fixed frames, while no thread leads or appends (`Log::at_rest`). Returns the shape with which the rest may be
 /// compared: it is never larger than the file.
 pub(super) fn check(log: &Log, report: &mut Report) -> Result<Shape> {
     let region = log.region();

@@ -32,7 +32,7 @@ const STRIDE_MAX: u64 = 4 << 20;
 const CLEAN: Duration = Duration::from_micros(60);
 /// Bytes that the sync of a tail may wait for.
 const LITTLE: u64 = 1 << 20;
-/// Bytes that, where they were stored since the first pass began, are left to the last one.
+/// If no more bytes than these were stored since the first pass began, there is no second pass.
 const MUCH: u64 = 32 << 20;
 /// The most parts that a change starts, and the time after which it begins no further one.
 const PARTS_A_CHANGE: u64 = 16;
@@ -53,8 +53,8 @@ pub(super) struct Ahead {
     pass: Pass,
     /// The log's use between which this pass goes over the file, in bytes.
     span: Range<u64>,
-    /// Bytes that were stored since the last sync when the pass began. A sync since then begins the count anew, if the
-    /// pass is asked before as much was stored again.
+    /// Bytes that were stored since the last sync when the pass began. A sync begins the count anew. That is noticed only
+    /// where a change looks before as many bytes were stored again.
     stored: u64,
     started: u64,
     /// Whether the pass was at the file's end: it may have grown since.

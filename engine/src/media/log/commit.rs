@@ -5,13 +5,13 @@ use super::cursor;
 use super::header::Tail;
 use super::homes::Homes;
 use super::record::{Content, Entry, Link, Sequence};
-use super::{Log, Reach};
+use super::{Chain, Log, Reach};
 use crate::error::{Error, Result};
 use crate::frame::before_stores_under_latches_of_another;
 use crate::media::root::Anchor;
 use crate::media::rules::Rule;
-use crate::sync::Step;
 use crate::sync::atomic::Ordering;
+use crate::sync::{MutexGuard, Step};
 use std::cell::Cell;
 
 /// Whether a thread leads, and how far the log has come.
@@ -19,6 +19,8 @@ pub(super) struct Leadership {
     /// Whether a thread leads. The leader alone changes the fields below, except that a file sync of another thread may
     /// make more durable.
     led: bool,
+    /// Threads that wait for a moment without a leader. They come before the next leader.
+    resting: u32,
     /// Records up to here are committed and applied.
     applied: Sequence,
     /// The ring is durable up to this position.
@@ -32,7 +34,7 @@ pub(super) struct Leadership {
 impl Leadership {
     /// The state of a log in which everything before `position` is applied.
     pub(super) fn at(applied: Sequence, position: u64, anchor: Anchor) -> Self {
-        Self { led: false, applied, durable: position, data: applied, homes: Homes::new(anchor) }
+        Self { led: false, resting: 0, applied, durable: position, data: applied, homes: Homes::new(anchor) }
     }
 }
 
@@ -117,16 +119,25 @@ impl Log {
         leadership.durable = leadership.durable.max(reach.position);
     }
 
-    /// Runs `look` while no thread leads: nothing is stored home, and the log's header, its cursor and a clean lease are
-    /// not being written. Waits for the leader.
-    pub fn at_rest<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<R> {
+    /// Waits until no thread leads or appends, and keeps it so until the guards are dropped. Meanwhile nothing is stored
+    /// home, and of the fixed frames nothing is written but the lease, when a flush fails. Works on a poisoned region too.
+    pub(super) fn at_rest(&self) -> (MutexGuard<'_, Leadership>, MutexGuard<'_, Chain>) {
         let mut leadership = self.leadership.lock();
+        leadership.resting += 1;
         while leadership.led {
             leadership = self.led.wait(leadership);
         }
-        let looked = look();
-        drop(leadership);
-        looked
+        leadership.resting -= 1;
+        // For the threads that let this one go first.
+        self.led.notify_all();
+        let chain = self.chain.lock();
+        (leadership, chain)
+    }
+
+    /// Runs `look` while no thread leads or appends. `look` may take locks that come after the append lock.
+    pub fn look_at_rest<R>(&self, look: impl FnOnce() -> R) -> R {
+        let _rest = self.at_rest();
+        look()
     }
 
     /// Becomes the leader, or waits for it, until `done`.
@@ -141,7 +152,7 @@ impl Log {
             if done(&leadership) {
                 return Ok(());
             }
-            if leadership.led {
+            if leadership.led || leadership.resting > 0 {
                 leadership = self.led.wait(leadership);
                 continue;
             }
@@ -361,6 +372,33 @@ mod tests {
             done.recv().unwrap().unwrap();
         });
         assert!(log.is_committed(sequence));
+    }
+
+    /// A leader would otherwise be followed by the next one: a thread that syncs again and again gets the lock first.
+    #[test]
+    fn a_look_at_rest_waits_for_the_leader_and_comes_before_the_next() {
+        let log = &fresh();
+        for round in 0..50 {
+            let sequence = set(log, 0, round + 1);
+            log.leadership.lock().led = true;
+            std::thread::scope(|scope| {
+                let (send, order) = mpsc::channel();
+                let (committed, looked) = (send.clone(), send);
+                scope.spawn(move || {
+                    log.commit(sequence).unwrap();
+                    committed.send("committed").unwrap();
+                });
+                scope.spawn(move || log.look_at_rest(|| looked.send("looked").unwrap()));
+                while log.leadership.lock().resting == 0 {
+                    std::thread::yield_now();
+                }
+                let early = order.recv_timeout(Duration::from_millis(1));
+                log.leadership.lock().led = false;
+                log.led.notify_all();
+                assert!(early.is_err(), "{early:?}");
+                assert_eq!(order.iter().collect::<Vec<_>>(), ["looked", "committed"]);
+            });
+        }
     }
 
     #[test]

@@ -7,12 +7,12 @@ use super::record::Sequence;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::units::FrameNo;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// For each frame, the last live record that carries bytes of it.
 #[derive(Default)]
 pub struct Images {
-    last: Mutex<HashMap<FrameNo, Sequence>>,
+    last: Mutex<FxHashMap<FrameNo, Sequence>>,
     count: AtomicUsize,
 }
 

@@ -53,8 +53,9 @@ use header::{Header, Tail};
 use images::Images;
 use record::{Content, ENTRY_BYTES, Entry, Link, MARK_BYTES, Sequence, encode, encoded_bytes};
 use ring::Ring;
+use rustc_hash::FxHashSet;
 use shadow::Shadow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use txn::Built;
 pub use txn::Txn;
@@ -376,8 +377,8 @@ impl Log {
 
     /// States of which frames the record changes words. Their bytes change without a latch when the record is applied, so
     /// no page may lie there.
-    fn state_uses(&self, entries: &[Entry], images: &[FrameNo], of_groups: &HashSet<FrameNo>) -> Result {
-        let data: HashSet<_> = images.iter().collect();
+    fn state_uses(&self, entries: &[Entry], images: &[FrameNo], of_groups: &FxHashSet<FrameNo>) -> Result {
+        let data: FxHashSet<_> = images.iter().collect();
         let state = |frame| match of_groups.contains(&frame) {
             true => self.uses.of_groups(frame),
             false => self.uses.structure(frame),
@@ -408,10 +409,13 @@ impl Log {
         self.chain.lock().reach()
     }
 
-    /// Keeps the medium's words as they are at this moment, for a [`Snapshot`], and runs `look` at the same moment.
-    /// Frames that are freed from now on are not used again before its end.
+    /// Keeps the medium's words as they are at this moment, for a [`Snapshot`], and runs `look` at the same moment. It is
+    /// one at which no thread leads or appends. Frames that are freed from now on are not used again before its end.
+    ///
+    /// # Errors
+    /// Those of `look`: then there is no snapshot.
     pub fn snapshot<R>(&self, look: impl FnOnce() -> Result<R>) -> Result<(R, Snapshot<'_>)> {
-        let mut chain = self.chain.lock();
+        let (_no_leader, mut chain) = self.at_rest();
         let looked = look()?;
         self.shadow.keep();
         chain.kept = Some(chain.last_change);

@@ -9,7 +9,8 @@ use crate::media::seal::Blank;
 use crate::region::Memory;
 use crate::sync::RwLock;
 use crate::units::{FRAME_SIZE, FrameNo};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
 /// Words and frames that differ from their homes. At first there are none.
 pub struct Shadow {
@@ -21,17 +22,17 @@ pub struct Shadow {
 
 struct State {
     anchor: Anchor,
-    changed: HashMap<FrameNo, Changed>,
+    changed: FxHashMap<FrameNo, Changed>,
     /// The former values of words that were changed since the kept moment.
     kept: Option<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
-    words: HashMap<FrameNo, BTreeMap<u16, u64>>,
+    words: FxHashMap<FrameNo, BTreeMap<u16, u64>>,
     /// Frames that were free at that moment: nothing led to their words. Only free frames are made zero, and none that
     /// was freed since is handed out.
-    fresh: HashSet<FrameNo>,
+    fresh: FxHashSet<FrameNo>,
 }
 
 impl State {
@@ -119,7 +120,7 @@ impl Shadow {
     /// The empty shadow of a region with this anchor.
     pub fn new(anchor: Anchor) -> Self {
         Self {
-            state: RwLock::new(State { anchor, changed: HashMap::new(), kept: None }),
+            state: RwLock::new(State { anchor, changed: FxHashMap::default(), kept: None }),
             #[cfg(test)]
             looks: std::sync::atomic::AtomicU64::new(0),
         }

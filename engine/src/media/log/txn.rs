@@ -9,7 +9,8 @@ use crate::media::root::{self, Line};
 use crate::media::rules::Rule;
 use crate::media::seal::{Blank, Node};
 use crate::units::FrameNo;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
 /// One operation being built, under the append lock.
 pub struct Txn<'a> {
@@ -17,15 +18,15 @@ pub struct Txn<'a> {
     sequence: Sequence,
     entries: Vec<Entry>,
     /// Its changes, by frame.
-    changed: HashMap<FrameNo, Fresh>,
+    changed: FxHashMap<FrameNo, Fresh>,
     /// Lines of the root by their numbers: as they were, and as they will be.
     lines: BTreeMap<u64, (root::Found, Line)>,
     /// Data frames of which the record carries bytes.
     images: Vec<FrameNo>,
     /// Bitmaps and frames of the table of groups that it changes.
-    of_groups: HashSet<FrameNo>,
+    of_groups: FxHashSet<FrameNo>,
     /// Byte offsets of the tallies that it changes.
-    tallies: HashSet<u64>,
+    tallies: FxHashSet<u64>,
     bytes_left: u64,
     publishes: bool,
     noted: Sequence,
@@ -38,7 +39,7 @@ pub(super) struct Built {
     /// Data frames of which the record carries bytes.
     pub(super) images: Vec<FrameNo>,
     /// Bitmaps and frames of the table of groups that it changes.
-    pub(super) of_groups: HashSet<FrameNo>,
+    pub(super) of_groups: FxHashSet<FrameNo>,
     /// Words that the next record changes: only with a broken rule.
     pub(super) apart: Vec<Entry>,
     pub(super) publishes: bool,
@@ -59,11 +60,11 @@ impl<'a> Txn<'a> {
             log,
             sequence,
             entries: Vec::new(),
-            changed: HashMap::new(),
+            changed: FxHashMap::default(),
             lines: BTreeMap::new(),
             images: Vec::new(),
-            of_groups: HashSet::new(),
-            tallies: HashSet::new(),
+            of_groups: FxHashSet::default(),
+            tallies: FxHashSet::default(),
             bytes_left: log.record_room(),
             publishes: false,
             noted,

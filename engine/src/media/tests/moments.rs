@@ -3,6 +3,9 @@
 use super::*;
 use crate::media::layout::{FIRST_MOVABLE, LOG_FRAME, file_bytes};
 use crate::media::words::Words;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 /// The frames in use, without those before the roots and those of the log, which no record changes.
 fn used(ledger: &Ledger) -> Vec<FrameNo> {
@@ -69,5 +72,43 @@ fn a_change_that_needs_the_frames_of_a_snapshot_ends_it() {
     assert!(matches!(snapshot.frame(FrameNo(4)), Err(Error::TimedOut { .. })));
     ledger.release(&frames).unwrap();
     drop(snapshot);
+    assert_sound(&ledger);
+}
+
+/// A thread that appends waits for the second walk of a check. A leader may wait for that thread, so the check must not
+/// wait for the leader then.
+#[test]
+fn a_check_beside_a_leader_and_changes_comes_to_its_end() {
+    let ledger = Arc::new(fresh());
+    create(&ledger, b"a");
+    let (alive, ended) = (Arc::new(()), Duration::from_secs(60));
+    let again_and_again = |step: fn(&Ledger)| {
+        let (ledger, alive) = (ledger.clone(), Arc::downgrade(&alive));
+        thread::spawn(move || {
+            while alive.strong_count() > 0 {
+                step(&ledger);
+            }
+        })
+    };
+    let others = [
+        again_and_again(|ledger| {
+            ledger.log().give_up_snapshot();
+            ledger.log().checkpoint().unwrap();
+        }),
+        again_and_again(|ledger| {
+            ledger.rename(b"a", b"b").unwrap();
+            ledger.rename(b"b", b"a").unwrap();
+        }),
+    ];
+    // Not a scope: if the threads wait for one another, the test must fail and not wait with them.
+    let (send, checked) = mpsc::channel();
+    let checks = ledger.clone();
+    thread::spawn(move || (0..300).for_each(|_| send.send(checks.check().unwrap().is_clean()).unwrap()));
+    for n in 0..300 {
+        let clean = checked.recv_timeout(ended).unwrap_or_else(|_| panic!("check {n} hangs"));
+        assert!(clean, "check {n} finds a defect");
+    }
+    drop(alive);
+    others.into_iter().for_each(|other| other.join().unwrap());
     assert_sound(&ledger);
 }
