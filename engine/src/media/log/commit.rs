@@ -389,10 +389,10 @@ mod tests {
                     committed.send("committed").unwrap();
                 });
                 scope.spawn(move || log.look_at_rest(|| looked.send("looked").unwrap()));
-                while log.leadership.lock().resting == 0 {
-                    std::thread::yield_now();
-                }
-                let early = order.recv_timeout(Duration::from_millis(1));
+                let waits = || log.leadership.lock().resting > 0;
+                let early = std::iter::repeat_with(|| order.recv_timeout(Duration::from_millis(1)))
+                    .find(|early| early.is_ok() || waits())
+                    .expect("it waits, or does not");
                 log.leadership.lock().led = false;
                 log.led.notify_all();
                 assert!(early.is_err(), "{early:?}");
