@@ -220,10 +220,10 @@ impl Allocator {
     }
 
     /// The most frames that a caller can have that wants `wanted`: those that growth may add and, if these are too few,
-    /// the free ones.
+    /// the free ones. Growth adds what the medium has beyond the region's frames too: a device does not change its length.
     pub(crate) fn most_frames(&self, wanted: u64) -> Result<u64> {
-        let region = self.log.region();
-        let more = region.max_bytes().saturating_sub(region.len_bytes()) / FRAME_SIZE as u64;
+        let has = file_bytes(self.shape().frames);
+        let more = self.log.region().max_bytes().saturating_sub(has) / FRAME_SIZE as u64;
         if wanted <= more { Ok(more) } else { Ok(more + self.free_frames()?) }
     }
 

@@ -294,6 +294,19 @@ fn a_frame_that_is_pinned_in_vain_is_left_alone_and_used_when_the_pin_has_gone()
 }
 
 #[test]
+fn what_a_device_has_beyond_the_frames_is_room() {
+    let mut device = image(fresh().log());
+    device.resize(device.len() + 1000 * FRAME_SIZE, 0);
+    let length = device.len() as u64;
+    let ledger = ledger_of(region(device, 1, length), Rules::default()).unwrap();
+    let most = ledger.most_frames(2000).unwrap();
+    assert_eq!(most, 1000 + ledger.free_frames().unwrap());
+    let frames = ledger.allocate(1000, None).unwrap();
+    ledger.release(&frames).unwrap();
+    assert_sound(&ledger);
+}
+
+#[test]
 fn a_region_does_not_grow_much_for_a_look_at_one_moment() {
     let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_SMALL);
     let ((), snapshot) = ledger.log().snapshot(|| Ok(())).unwrap();
