@@ -6,7 +6,7 @@ use pagestone::persist::Event;
 use pagestone::store::{Object, Store};
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
 use pagestone_explorer::{Crash, Judge, Plan, Report, State, explore};
-use pagestone_tests::crash::life::{HOME, rebooted, scaled, touches_log};
+use pagestone_tests::crash::life::{HOME, SEARCH, rebooted, scaled, touches_log};
 use pagestone_tests::crash::run::{Live, Rig};
 use std::thread;
 use std::time::Duration;
@@ -105,7 +105,7 @@ impl Schedule {
         drop(stage);
         let trace = live.finish().trace;
         let from = trace.events.iter().position(|e| matches!(e, Event::Mark { .. })).expect("it was said");
-        let limit = if broken { 4000 } else { scaled(200) };
+        let limit = if broken { SEARCH } else { scaled(200) };
         let plan = Plan { limit, from: from + 1, between: if broken { 1 } else { 2 }, ..Plan::wide(cell, 1) };
         explore(&trace, &plan, &mut Checker { rig, check: self.check })
     }

@@ -8,7 +8,7 @@ use pagestone::region::Identity;
 use pagestone::store::Options;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
 use pagestone_explorer::{Crash, Judge, Plan, Report, State, Trace, explore};
-use pagestone_tests::crash::life::{HOME, rebooted, scaled};
+use pagestone_tests::crash::life::{HOME, SEARCH, rebooted, scaled};
 use pagestone_tests::crash::recover::check;
 use std::sync::Arc;
 
@@ -113,7 +113,7 @@ fn rule_13_a_group_goes_with_its_frames_and_before_the_file_is_cut() {
         assert_eq!(report.violation, None);
     }
     let broken = Rules::default().breaking(Rule::CutEarly);
-    let report = cut_back(&base, Fdatasync, broken, 4_000);
+    let report = cut_back(&base, Fdatasync, broken, SEARCH);
     println!("broken, {:10}: {report}", Fdatasync);
     let story = report.violation.expect("a file that is shorter than its region");
     assert!(story.contains("opening fails"), "{story}");
@@ -129,7 +129,7 @@ fn rule_13_growth_into_a_group_is_one_record() {
         assert_eq!(report.violation, None);
     }
     let broken = Rules::default().breaking(Rule::BitmapLater);
-    let report = explored(&base, CacheLine, broken, 4_000);
+    let report = explored(&base, CacheLine, broken, SEARCH);
     println!("broken, {:10}: {report}", CacheLine);
     let story = report.violation.expect("a group without a bitmap behind it");
     assert!(story.contains("group-ahead"), "{story}");

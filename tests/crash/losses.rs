@@ -8,7 +8,7 @@ use pagestone::media::rules::Rule;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
 use pagestone::units::FrameNo;
 use pagestone_explorer::{Crash, Judge, Plan, Report, State, explore};
-use pagestone_tests::crash::life::{HOME, rebooted, scaled};
+use pagestone_tests::crash::life::{HOME, SEARCH, rebooted, scaled};
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Live, Rig, Run};
 use pagestone_tests::crash::script::Op;
@@ -109,7 +109,7 @@ fn recorded(rig: &Rig) -> Run {
 /// Checks that the run holds with the rule, and that without it the explorer finds a violation with these words.
 fn holds_only_with(rule: Rule, said: &str, lost: impl Fn(Rig, Plan, Run) -> Report) {
     for &(class, cell) in MEDIA {
-        for (rig, limit) in [(Rig::new(class), scaled(60)), (Rig::new(class).breaking(rule), 1_000)] {
+        for (rig, limit) in [(Rig::new(class), scaled(60)), (Rig::new(class).breaking(rule), SEARCH)] {
             let plan = Plan { limit, between: 4, ..Plan::wide(cell, 1) };
             let report = lost(rig, plan, recorded(&rig));
             let broken = rig.rules.broken(rule);

@@ -7,7 +7,7 @@ use pagestone::persist::Event;
 use pagestone::store::Store;
 use pagestone::units::Durability::{self, CacheLine, Fdatasync};
 use pagestone_explorer::{Crash, Judge, Plan, Report, State, Trace, explore};
-use pagestone_tests::crash::life::{HOME, rebooted, scaled};
+use pagestone_tests::crash::life::{HOME, SEARCH, rebooted, scaled};
 use pagestone_tests::crash::oracle::label;
 use pagestone_tests::crash::recover::StoreJudge;
 use pagestone_tests::crash::run::{Live, Rig};
@@ -45,7 +45,7 @@ impl Schedule {
         let mut judge = StoreJudge::new(rig, &mut run.oracle, if broken { 0 } else { 32 }, 1);
         let since = |e: &Event| matches!(e, Event::Mark { label, .. } if *label == self.since);
         let from = run.trace.events.iter().position(since).expect("the schedule gets there");
-        let limit = if broken { 4000 } else { scaled(200) };
+        let limit = if broken { SEARCH } else { scaled(200) };
         let between = if broken { 1 } else { 2 };
         let plan = Plan { limit, from, between, ..Plan::wide(cell, 1) };
         let mut report = explore(&run.trace, &plan, &mut judge);

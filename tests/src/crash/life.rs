@@ -259,10 +259,8 @@ impl Case {
                 return Report { violation: Some(format!("{first}")), ..Report::default() };
             }
         }
-        // A broken rule is searched for until a crash shows it.
         let limit = match (broken, self.crashes) {
-            (Some(_), 1) => 4000,
-            (Some(_), _) => scaled(1000),
+            (Some(_), _) => SEARCH,
             (None, 1) => scaled(200),
             (None, _) => scaled(50),
         };
@@ -282,6 +280,10 @@ impl Case {
         outcome(&Trace { base, events: life.recorder.take(), class })
     }
 }
+
+/// The most states that are searched for one that shows a broken rule. The search ends at the first, so this is far more
+/// than any rule needs: where it lies depends on a region's random numbers.
+pub const SEARCH: u64 = 40_000;
 
 /// The number of states, or many more in a long run (`PAGESTONE_CRASH=long`).
 #[must_use]
