@@ -5,6 +5,7 @@ use pagestone::Error;
 use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
 use pagestone_explorer::gate::Gate;
+use pagestone_kit::child;
 use pagestone_kit::disk::bytes_on_disk;
 use pagestone_kit::stop::Stop;
 use std::path::Path;
@@ -127,6 +128,44 @@ fn a_close_cuts_the_file_where_much_is_free_at_its_end() {
     check(&store);
     store.create("again").unwrap().write_at(0, &vec![2; 48 << 20]).unwrap();
     check(&store);
+}
+
+/// Free frames at the end of a file on tmpfs have no blocks, and the opening has zeros in their place. The file is cut among
+/// them, and grows: a store to a frame without a block would end the process.
+#[test]
+fn a_growth_behind_a_cut_among_holes_gives_blocks_to_every_frame() {
+    let this = "space::a_growth_behind_a_cut_among_holes_gives_blocks_to_every_frame";
+    if let Some(role) = child::role() {
+        return grow_behind_a_cut(&role.place);
+    }
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let ended = child::again_as(this, "grow", &folder.path().join("r.pgs")).status().unwrap();
+    assert!(ended.success(), "{ended}");
+}
+
+fn grow_behind_a_cut(path: &Path) {
+    let store = fresh(path);
+    store.create("kept").unwrap().write_at(0, &[5; MIB as usize]).unwrap();
+    store.create("middle").unwrap().write_at(0, &vec![1; 8 << 20]).unwrap();
+    store.create("end").unwrap().write_at(0, &[6; PAGE as usize]).unwrap();
+    store.unlink("middle").unwrap();
+    store.compact().unwrap();
+    close(store);
+    let store = Store::options().open(path).unwrap();
+    store.unlink("end").unwrap();
+    let len = file_len(path);
+    store.compact().unwrap();
+    assert!(file_len(path) < len - 4 * MIB, "it is cut");
+    for round in 0..3 {
+        let again = store.open_or_create("again").unwrap();
+        again.write_at(0, &vec![round; 12 << 20]).unwrap();
+        assert!(content(&again).iter().all(|byte| *byte == round));
+        drop(again);
+        store.unlink("again").unwrap();
+        store.compact().unwrap();
+    }
+    check(&store);
+    close(store);
 }
 
 #[test]

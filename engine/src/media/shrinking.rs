@@ -68,7 +68,12 @@ impl Allocator {
             let left = self.leave(old, &end.steps, &needed);
             let (stay, gone) = split(&end.runs, self.shape().frames);
             self.give_end(&stay, true);
-            self.groups.lock().returning -= frames_of(&gone);
+            let mut groups = self.groups.lock();
+            groups.returning -= frames_of(&gone);
+            // They are still frames of the file: the spare one in any case, and all if the file is not cut. A growth that
+            // makes them part of the region gives them blocks.
+            gone.iter().filter(|(_, hole)| *hole).for_each(|(run, _)| groups.holes.insert(run.clone()));
+            drop(groups);
             left?;
             given = frames_of(&gone) * FRAME_SIZE as u64;
         }
@@ -80,6 +85,8 @@ impl Allocator {
                 self.log.checkpoint()?;
             }
             region.cut_to(bytes)?;
+            let behind = (bytes / FRAME_SIZE as u64) as u32..u32::MAX;
+            self.groups.lock().holes.remove(behind);
         }
         Ok(given)
     }
