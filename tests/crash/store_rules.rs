@@ -293,7 +293,7 @@ fn rule_12_growth_finishes_the_truncation_first() {
                 .iter()
                 .rposition(|e| matches!(e, Event::Mark { label, .. } if *label == cut))
                 .unwrap();
-            let limit = scaled(60) * if broken { 10 } else { 1 };
+            let limit = if broken { SEARCH } else { scaled(60) };
             let plan = Plan { from, limit, between: 1, ..Plan::wide(cell, 1) };
             let report = explore(&trace, &plan, &mut SecondLife { rig });
             println!("GrowWhileTruncating {broken:5}, {class:10} {cell:3}: {report}");

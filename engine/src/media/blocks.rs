@@ -197,12 +197,10 @@ impl Allocator {
     /// # Errors
     /// `NoSpace`: frames that got no blocks are still holes.
     pub(super) fn fill_holes(&self, missing: u64) -> Result<bool> {
-        let region = self.log.region();
         let (mut filled, mut wanted) = (0, missing.max(FILLED_MIN));
         while filled < missing {
-            let (limit, together) = (self.shape().frames as u32, region.frames_together());
             let wanted_now = u32::try_from(wanted).unwrap_or(u32::MAX);
-            let Some(run) = self.groups.lock().holes.take(wanted_now, together, limit) else { break };
+            let Some(run) = self.take_hole(wanted_now) else { break };
             let given = self.give_blocks(&run);
             if let Err(Error::NoSpace { .. }) = &given {
                 // Some file systems stop half-way and keep what they have allocated.
@@ -229,6 +227,13 @@ impl Allocator {
             }
         }
         Ok(filled > 0)
+    }
+
+    /// Takes frames of a hole inside the region. The end is looked at under the lock under which a cut changes it: behind
+    /// it there may be holes, too.
+    fn take_hole(&self, wanted: u32) -> Option<Range<u32>> {
+        let mut groups = self.groups.lock();
+        groups.holes.take(wanted, self.log.region().frames_together(), self.shape().frames as u32)
     }
 
     /// Keeps other threads from giving blocks back, and waits for those that do.

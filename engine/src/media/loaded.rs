@@ -411,8 +411,12 @@ impl Groups {
         }
     }
 
-    /// Forgets the frames beyond the new end of a region that was cut. All of them must be taken.
+    /// Forgets the frames beyond the new end of a region that was cut. All of them must be taken, or be in quarantine:
+    /// bitmaps that an earlier step of the cut has freed.
     pub(super) fn cut(&mut self, new: Shape) {
+        let stays = |frame: &FrameNo| u64::from(frame.0) < new.frames;
+        self.quarantined.retain(stays);
+        self.quarantine.iter_mut().for_each(|(_, frames)| frames.retain(stays));
         let groups = new.groups();
         self.loaded.retain(|group, _| *group < groups);
         self.full.retain(|group| *group < groups);

@@ -78,16 +78,16 @@ impl Covered {
     /// As for [`Self::show`].
     pub(super) unsafe fn end(&self, base: *mut u8, bytes: Range<u64>) -> Result {
         let mut runs = self.runs.lock();
-        // With access from the start: other threads may be reading there.
-        // SAFETY: a part of the caller's bytes, which nothing uses.
-        unsafe { map(base, &bytes, libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1) }?;
-        // Covered holes among them are a part of this now.
+        // Covered holes among them are a part of this now. Noted before, because a failure may come when they are covered;
+        // what is noted and not covered is mapped again like the rest.
         for run in runs.iter_mut().filter(|run| run.start < bytes.end) {
             run.end = run.end.min(bytes.start.max(run.start));
         }
         runs.retain(|run| !run.is_empty());
-        runs.push(bytes);
-        Ok(())
+        runs.push(bytes.clone());
+        // With access from the start: other threads may be reading there.
+        // SAFETY: a part of the caller's bytes, which nothing uses.
+        unsafe { map(base, &bytes, libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1) }
     }
 
     /// The parts of `within` that are covered, ascending.

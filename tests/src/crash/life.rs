@@ -260,7 +260,8 @@ impl Case {
             }
         }
         let limit = match (broken, self.crashes) {
-            (Some(_), _) => SEARCH,
+            (Some(_), 1) => SEARCH,
+            (Some(_), _) => scaled(1000),
             (None, 1) => scaled(200),
             (None, _) => scaled(50),
         };
@@ -281,8 +282,8 @@ impl Case {
     }
 }
 
-/// The most states that are searched for one that shows a broken rule. The search ends at the first, so this is far more
-/// than any rule needs: where it lies depends on a region's random numbers.
+/// The most states that are searched for one that shows a broken rule. The search ends at the first. This is far more than
+/// any rule needs: where the first lies depends on a region's random numbers.
 pub const SEARCH: u64 = 40_000;
 
 /// The number of states, or many more in a long run (`PAGESTONE_CRASH=long`).

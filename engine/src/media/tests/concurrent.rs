@@ -103,3 +103,25 @@ fn a_cut_leaves_no_page_where_groups_come_and_go_beside_it() {
     assert!(grown.into_inner());
     assert_sound(&ledger);
 }
+
+/// Holes lie behind the end, too, while it is cut.
+#[test]
+fn what_is_handed_out_beside_cuts_lies_inside_the_region() {
+    let ledger = fresh_with(file_bytes(GROUP_FRAMES), LOG_FRAMES_SMALL);
+    let memory = ledger.log().region().memory();
+    let take = |n: u32| {
+        let taken = ledger.allocate(40 + (n as usize * 37) % 300, None).unwrap();
+        for frame in &taken {
+            assert!(u64::from(frame.0) < ledger.frames(), "{frame:?} of {}", ledger.frames());
+            memory.store(frame.offset(), u64::from(n)).unwrap();
+        }
+        ledger.release(&taken).unwrap();
+    };
+    race(take, || {
+        ledger.release(&ledger.allocate(3000, None).unwrap()).unwrap();
+        ledger.compact().unwrap();
+        ledger.release(&ledger.allocate(1500, None).unwrap()).unwrap();
+        ledger.allocator.cut_end(KEPT_FOR_FREEING).unwrap();
+    });
+    assert_sound(&ledger);
+}

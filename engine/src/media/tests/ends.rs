@@ -111,6 +111,30 @@ fn groups_go_with_their_bitmaps_and_tables_with_their_groups() {
     assert_sound(&ledger);
 }
 
+/// A cut over many groups takes several records. The first frees bitmaps that lie inside the region by then, and a later
+/// one ends the region before them.
+#[test]
+fn a_cut_in_several_steps_leaves_no_free_frame_behind_the_end() {
+    const GROUPS: u64 = 40;
+    let ledger = fresh_with(file_bytes((GROUPS + 2) * GROUP_FRAMES), LOG_FRAMES_SMALL);
+    // The bitmaps of the groups to come lie behind these.
+    let first = ledger.allocate(3_000, None).unwrap();
+    while ledger.frames() < GROUPS * GROUP_FRAMES {
+        ledger.allocator.grow(ledger.shape(), GROUP_FRAMES).unwrap();
+    }
+    let bitmap = groups::find(&**ledger.log(), ledger.shape(), 20).unwrap().bitmap;
+    assert!((3_000..GROUP_FRAMES as u32).contains(&bitmap.0), "{bitmap:?}");
+    ledger.release(&first).unwrap();
+    ledger.allocator.cut_end(KEPT_FOR_FREEING).unwrap();
+    assert_short(&ledger);
+    let (groups, shape) = ledger.allocator.settled().unwrap();
+    let free = groups.loaded[&0].parts(0..GROUP_FRAMES as u32).0;
+    assert!(free.iter().all(|run| u64::from(run.end) <= shape.frames), "{free:?} of {}", shape.frames);
+    drop(groups);
+    ledger.allocate(3_000, None).unwrap();
+    assert_sound(&ledger);
+}
+
 #[test]
 fn a_group_that_is_left_alone_is_not_cut_off() {
     let ledger = fresh_with(file_bytes(3 * GROUP_FRAMES), LOG_FRAMES_SMALL);
