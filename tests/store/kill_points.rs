@@ -3,7 +3,7 @@
 
 use pagestone::store::{Object, Options, Store};
 use pagestone::sync::Step;
-use pagestone::units::Durability;
+use pagestone::units::{Durability, MediumKind};
 use pagestone_kit::child::{Child, Role, again_as, role, say};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -193,7 +193,10 @@ fn a_process_may_die_at_any_step() {
             }
         }
     }
-    let missed: Vec<_> = Step::ALL.iter().filter(|step| !passed.contains(step)).collect();
+    // A DAX file loses blocks 2 MiB at a time, and this life frees no run of that length.
+    let whole = Store::options().open(&first).unwrap().info().kind == MediumKind::DaxFile;
+    let comes = |step: &Step| passed.contains(step) || (whole && *step == Step::BlocksReturned);
+    let missed: Vec<_> = Step::ALL.iter().filter(|step| !comes(step)).collect();
     assert!(missed.is_empty(), "no process came to these: {missed:?}");
 }
 

@@ -4,6 +4,7 @@ use crate::{PAGE, check, content};
 use pagestone::Error;
 use pagestone::persist::{Event, FileOperation, Recorder};
 use pagestone::store::{Object, Options, Store};
+use pagestone::units::MediumKind;
 use pagestone_explorer::gate::Gate;
 use pagestone_kit::child;
 use pagestone_kit::disk::{bytes_on_disk, memory};
@@ -27,6 +28,11 @@ fn close(store: Store) {
 
 fn file_len(path: &Path) -> u64 {
     path.metadata().unwrap().len()
+}
+
+/// By how much the file may be longer than its last page wants it: a DAX file gets and loses blocks 2 MiB at a time.
+fn slack(store: &Store) -> u64 {
+    if store.info().kind == MediumKind::DaxFile { 2 * MIB } else { 0 }
 }
 
 /// Bytes that were given back since the last call.
@@ -106,7 +112,7 @@ fn a_compact_cuts_the_file_behind_its_last_page_beside_readers() {
         let _stop = Stop(&done);
         for round in 0..10u8 {
             assert!(store.compact().unwrap() >= 46 * MIB, "round {round}");
-            assert!(file_len(&path) <= 3 * MIB, "{} KiB", file_len(&path) >> 10);
+            assert!(file_len(&path) <= 3 * MIB + slack(&store), "{} KiB", file_len(&path) >> 10);
             let big = store.create("big").unwrap();
             big.write_at(0, &vec![round; 48 << 20]).unwrap();
             assert!(content(&big).iter().all(|byte| *byte == round));
@@ -122,8 +128,10 @@ fn a_compact_cuts_the_file_behind_its_last_page_beside_readers() {
 fn a_close_cuts_the_file_where_much_is_free_at_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.pgs");
-    close(with_a_free_end(&path));
-    assert!(file_len(&path) <= 19 * MIB, "{} KiB", file_len(&path) >> 10);
+    let store = with_a_free_end(&path);
+    let slack = slack(&store);
+    close(store);
+    assert!(file_len(&path) <= 19 * MIB + slack, "{} KiB", file_len(&path) >> 10);
     let store = Store::options().open(&path).unwrap();
     assert_eq!(content(&store.open("kept").unwrap()), [5; MIB as usize]);
     check(&store);
@@ -186,7 +194,7 @@ fn a_file_that_cannot_be_cut_stays_as_long_as_it_was() {
     store.create("more").unwrap().write_at(0, &vec![2; 4 << 20]).unwrap();
     store.unlink("more").unwrap();
     store.compact().unwrap();
-    assert!(file_len(&path) <= 3 * MIB);
+    assert!(file_len(&path) <= 3 * MIB + slack(&store));
     close(store);
     check(&Store::options().open(&path).unwrap());
 }

@@ -27,6 +27,8 @@ pub(crate) const KEPT_FOR_FREEING: u64 = 4;
 const LEFT_FOR_STRUCTURES: u64 = FRAMES_PER_BLOCK;
 /// How often room for many pages is made, where other threads take it.
 const ROOM_TRIES: usize = 3;
+/// How often a call passes the log for frames in quarantine before it finds the region full: other threads may take them.
+const PASSES: u32 = 16;
 
 /// Frames that may be handed out, frames that soon may be, and the sources of more.
 pub(crate) struct Allocator {
@@ -76,6 +78,7 @@ impl Allocator {
     /// medium does not know of the frames until they are linked. `keep` frames stay free.
     pub(crate) fn allocate(&self, n: usize, purpose: Purpose, keep: u64) -> Result<Vec<FrameNo>> {
         let (mut waited, mut looked_again) = (n == 0, false);
+        let mut passes = if n == 0 { PASSES } else { 0 };
         let mut left = if let Purpose::Pages(_) = purpose { self.left_for_structures() } else { 0 };
         loop {
             let (shape, missing, returning) = {
@@ -107,14 +110,16 @@ impl Allocator {
                     looked_again = true;
                     self.blocks.wait_for_returning();
                 }
+                // Others may take what comes out of quarantine, so it is tried several times.
                 Some(Err(error))
-                    if waited || !error.is_full() || self.groups.lock().quarantined.is_empty() =>
+                    if passes == PASSES || !error.is_full() || self.groups.lock().quarantined.is_empty() =>
                 {
                     return Err(error);
                 }
                 None if waited || self.groups.lock().quarantined.is_empty() => waited = true,
                 Some(Err(_)) | None => {
                     waited = true;
+                    passes += 1;
                     self.log.give_up_snapshot();
                     self.log.checkpoint()?;
                 }

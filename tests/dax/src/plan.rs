@@ -8,7 +8,20 @@ use std::path::Path;
 use std::process::Command;
 
 /// Suites that run on DAX as they do on a disk, without their tests about the class of the disk itself.
-const SUITES: &[(&str, &[&str])] = &[("store", &[]), ("region", &["medium::", "probe::"])];
+const SUITES: &[(&str, &[&str])] = &[
+    (
+        "store",
+        &[
+            // A DAX file loses blocks 2 MiB at a time, and these count the blocks of shorter runs.
+            "space::a_compact_gives_all_free_space_back",
+            "space::a_disk_that_has_room_again",
+            "laws::a_sync_gives_back_a_part",
+            // It asks for dirty pages by `cachestat`, at which Linux 6.12 dies on a DAX file.
+            "laws::a_growth_waits_for_no_dirt",
+        ],
+    ),
+    ("region", &["medium::", "probe::"]),
+];
 /// Printed where the run is not possible.
 const SKIPPED: &str = "SKIPPED: make test-dax";
 
