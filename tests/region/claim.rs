@@ -180,12 +180,12 @@ pub fn go_on_without_the_first_thread(path: &Path) -> ! {
 fn an_owner_in_another_pid_namespace_is_not_taken_for_dead() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("who");
-    let may = Command::new("unshare").args(["--pid", "--fork", "true"]).status();
+    let apart = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    let may = Command::new("unshare").args(apart).arg("true").status();
     if !may.is_ok_and(|status| status.success()) {
         skipped("an owner in another PID namespace", "it needs the right to make one (root, and util-linux)");
         return;
     }
-    let apart = ["--pid", "--fork", "--mount-proc", "--kill-child"];
     let mut owner = child::begun(&mut under("unshare", &apart, &child::command("named", &path)));
     let holder = said_by(&path);
     assert_ne!(holder.space, Holder::this_process().space);
