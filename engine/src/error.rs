@@ -111,6 +111,19 @@ pub enum Error {
         /// What needed the addresses, and what to do.
         why: String,
     },
+    /// A view would have more pieces than may be added: its pages lie in too many runs of frames.
+    #[error(
+        "the view would have {pieces} pieces, and {left} of the {limit} that all views of a process may have are left: view a \
+         smaller range, drop other views, or raise vm.max_map_count"
+    )]
+    Scattered {
+        /// The pieces that it would have.
+        pieces: usize,
+        /// The pieces that are left to views.
+        left: usize,
+        /// The pieces that all views of the process may have.
+        limit: usize,
+    },
     /// No object has this name.
     #[error("no object is named {name:?}")]
     NotFound {

@@ -90,6 +90,8 @@ mod space;
 pub mod stats;
 #[cfg(not(pagestone_loom))]
 pub mod store;
+#[cfg(not(pagestone_loom))]
+mod view;
 #[cfg(pagestone_loom)]
 pub mod engine {
     mod syncs;

@@ -2,7 +2,7 @@
 
 use pagestone::Error;
 use pagestone::page::{PageRef, PinnedRange, ReadGuard, ReadRange, WriteGuard};
-use pagestone::store::{Batch, Object, Store};
+use pagestone::store::{Batch, Object, Store, View};
 use pagestone::units::{PageIndex, PfnRange};
 use pagestone_kit::fork::in_child;
 use pagestone_kit::limit::Limit;
@@ -61,6 +61,8 @@ struct Inherited<'p> {
     reader: ReadGuard<'p>,
     range: PinnedRange,
     kept: ReadRange,
+    /// Of the object that another thread cuts and writes.
+    view: &'p View,
     batch: Batch,
     /// The only handles of an object with a name, and of one without.
     last: [Object; 2],
@@ -68,7 +70,7 @@ struct Inherited<'p> {
 
 /// The answer of each call on what was inherited. No call touches a byte of it.
 fn refusals(inherited: &Inherited<'_>) -> Vec<(&'static str, Option<Error>)> {
-    let Inherited { store, object, page, .. } = inherited;
+    let Inherited { store, object, page, view, .. } = inherited;
     let mut batch = store.batch();
     let staged = batch.write_at(object, 0, b"x");
     vec![
@@ -78,6 +80,12 @@ fn refusals(inherited: &Inherited<'_>) -> Vec<(&'static str, Option<Error>)> {
         ("read_at", object.read_at(0, &mut [0; 8]).err()),
         ("write_at", object.write_at(0, b"x").err()),
         ("append", object.append(b"x").err()),
+        ("view", object.view(0..1).err()),
+        ("view_mut", object.view_mut(0..1).err()),
+        ("read of a view", view.read(0..1).err()),
+        ("write of a view", view.write(0..1).err()),
+        ("pin of a view", view.pin(0..1).err()),
+        ("address of a view", pagestone::store::frames_at(view.address(), 1).err().map(|_| Error::Forked)),
         ("set_len", object.set_len(3).err()),
         ("set_len_wait", object.set_len_wait(3, Duration::MAX).err()),
         ("allocate", object.allocate(0, 1 << 20).err()),
@@ -118,11 +126,19 @@ fn child(inherited: Inherited<'_>, path: &Path) -> Result<(), String> {
             return Err(format!("{call} says {error:?}"));
         }
     }
-    let Inherited { store, object, page, writers, reader, range, kept, batch, last } = inherited;
+    let Inherited { store, object, page, writers, reader, range, kept, view, batch, last } = inherited;
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    if let Some(mapped) = maps.lines().find(|line| line.ends_with("/parent")) {
+        return Err(format!("the parent's region is mapped: {mapped}"));
+    }
     // Calls that cannot fail have an answer.
     let (info, stats) = (store.info(), store.stats());
-    if info.frames == 0 || stats.open_objects != 0 || !page.is_detached() {
-        return Err(format!("{info:?}, {stats:?}"));
+    if info.frames == 0
+        || stats.open_objects != 0
+        || !page.is_detached()
+        || (view.taken(), view.pieces()) != (0, 0)
+    {
+        return Err(format!("{info:?}, {stats:?}, {view:?}"));
     }
     let shown = format!("{store:?} {object:?} {page:?} {batch:?} {kept:?} {:?}", page.info());
     if shown.is_empty() || store.poisoned().is_some() || !store.recovery().replayed.eq(&0) {
@@ -155,6 +171,8 @@ fn a_child_forked_at_any_moment_never_hangs_and_opens_regions_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::options().create(true).open(folder.path().join("parent")).unwrap();
     let object = store.create("a").unwrap();
+    object.append(&[7; 60 * 4096]).unwrap();
+    let view = object.view_mut(0..60 * 4096).unwrap();
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let churned = tempfile::tempdir().unwrap();
     let held = store.create("held").unwrap();
@@ -188,6 +206,7 @@ fn a_child_forked_at_any_moment_never_hangs_and_opens_regions_of_its_own() {
                 reader: read.read().unwrap(),
                 range: range(),
                 kept: range().try_read().unwrap().unwrap(),
+                view: &view,
                 batch,
                 last,
             };

@@ -25,6 +25,7 @@ mod stress;
 mod times;
 mod truncate;
 mod turns;
+mod views;
 
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};

@@ -17,8 +17,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lookup", &["units", "sync", "media"]),
     ("space", &["units", "error"]),
     ("page", &["units", "sync", "error", "frame", "region", "space"]),
-    ("engine", &["units", "sync", "error", "frame", "region", "media", "lookup", "space", "page"]),
-    ("store", &["units", "sync", "stats", "error", "persist", "frame", "region", "media", "page", "engine"]),
+    ("view", &["units", "sync", "error", "region", "page"]),
+    ("engine", &["units", "sync", "error", "frame", "region", "media", "lookup", "space", "page", "view"]),
+    (
+        "store",
+        &["units", "sync", "stats", "error", "persist", "frame", "region", "media", "page", "view", "engine"],
+    ),
 ];
 
 /// Packages for users, which are built on the engine.
@@ -30,7 +34,7 @@ const PUBLISHED: &[&str] = &[
     "bindings-c/sqlite/rust/src/",
 ];
 /// Modules of the engine that are public only for tests.
-const HIDDEN: &[&str] = &["sync", "persist", "frame", "region", "media", "space", "lookup", "engine"];
+const HIDDEN: &[&str] = &["sync", "persist", "frame", "region", "media", "space", "lookup", "view", "engine"];
 
 /// Imports that are not allowed.
 pub fn problems(tree: &Tree) -> Vec<String> {

@@ -220,11 +220,14 @@ impl<'b> Member<'b> {
     /// The changes of the record are in place: makes them visible to readers.
     fn committed(&mut self) {
         let Some(layout) = self.layout.as_deref_mut() else { return };
+        let inside = self.shared.page_count();
         if let Some(len) = self.len {
             (layout.tail, layout.unpublished) = (Tail::Zero, false);
             layout.lengths.committed(len);
             self.shared.entry.publish_len(len);
         }
+        // Only now: before, the frames held bytes of their former owners.
+        self.shared.show_in_views(&self.fresh, inside);
         self.fresh.drain(..).for_each(|(index, frame)| self.shared.remember(index, frame));
     }
 

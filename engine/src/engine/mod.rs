@@ -18,6 +18,7 @@ mod pending;
 mod resize;
 mod stage;
 mod syncs;
+mod view;
 mod write;
 
 pub(crate) use change::Change;
@@ -36,7 +37,6 @@ use crate::page::{Detached, Pages};
 use crate::space::SpaceManager;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, thread};
-use crate::units::{FrameNo, PageIndex};
 use change::Shown;
 use opened::OpenObjects;
 use pending::Pending;
@@ -145,7 +145,7 @@ impl Engine {
     /// The check and the step hold the roles without a break, and no slot is freed without the roles. An object that
     /// has lost its name and is then found closed is never opened again.
     fn finish_step(&self, change: &Change<'_>, slot: ObjectSlot, id: u64) -> Result<bool> {
-        self.step(|fate| match self.ledger.resident(slot)? {
+        self.step(id, |fate| match self.ledger.resident(slot)? {
             Some((found, true)) if found == id => {
                 if self.open.has(slot, id) {
                     Ok(true)
@@ -164,8 +164,8 @@ impl Engine {
         })
     }
 
-    fn truncate_steps(&self, change: &Change<'_>, slot: ObjectSlot) -> Result {
-        self.steps(|| self.step(|fate| change.truncate_step(slot, fate)))
+    fn truncate_steps(&self, change: &Change<'_>, slot: ObjectSlot, id: u64) -> Result {
+        self.steps(|| self.step(id, |fate| change.truncate_step(slot, fate)))
     }
 
     /// Runs bounded steps until done. Other threads may run between them.
@@ -185,15 +185,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Runs one step: detaches the frames and appends the record that frees them, while no other thread can change a
-    /// role.
-    fn step(&self, step: impl FnOnce(AskFate<'_>) -> Result<bool>) -> Result<bool> {
+    /// Runs one step of an object: detaches the frames, takes them from its views, and appends the record that frees them,
+    /// while no other thread can change a role.
+    fn step(&self, id: u64, step: impl FnOnce(AskFate<'_>) -> Result<bool>) -> Result<bool> {
         let mut roles = self.pages.roles();
-        let mut fate = |_: PageIndex, frame: FrameNo| match roles.detach(frame) {
+        let fate = |detached| match detached {
             Detached::Idle => Fate::Free,
             Detached::Busy => Fate::Busy,
         };
-        step(&mut fate)
+        step(&mut |pages| roles.cut_off(id, pages).into_iter().map(fate).collect())
     }
 
     /// The object in a slot; opens it if it is not open. The caller keeps names from changing.

@@ -90,7 +90,7 @@ impl Engine {
     /// A bounded part of [`Self::settle`]. A thread does not wait for another one that does it: no change needs this
     /// work to go on.
     #[cold]
-    pub(super) fn settle_some(&self) -> Result {
+    pub(crate) fn settle_some(&self) -> Result {
         let change = self.change_of_pending()?;
         match self.settling.try_lock() {
             Some(_alone) => self.work_off(&change, FRAMES_A_CHANGE, STEPS_A_CHANGE),

@@ -51,7 +51,7 @@ impl OpenObject {
         let ledger = &self.engine.ledger;
         let grows_anyway = self.engine.rules.broken(Rule::GrowWhileTruncating);
         if ledger.record(self.slot)?.truncating.is_some() && !grows_anyway {
-            self.engine.truncate_steps(change, self.slot)?;
+            self.engine.truncate_steps(change, self.slot, self.id)?;
         }
         let mut beyond = PageIndex(PageIndex::pages_for(self.len()));
         // What one word says are lost is left as it is if some of it lies inside.
@@ -133,7 +133,7 @@ impl OpenObject {
         self.entry.publish_len(len);
         self.entry.was_cut();
         drop(shape);
-        match self.engine.truncate_steps(change, self.slot) {
+        match self.engine.truncate_steps(change, self.slot, self.id) {
             Err(error) if error.is_full() => {
                 // The cut is made. Pinned pages stay until there is space to note them, or no pin.
                 self.engine.leave(self.slot, self.id);
@@ -396,7 +396,7 @@ impl OpenObject {
                 let _alone = self.shape.write();
                 self.lookaside.clear(part.clone());
                 let part = PageIndex(part.start)..PageIndex(part.end);
-                self.engine.step(|fate| change.punch_step(self.slot, part, fate))
+                self.engine.step(self.id, |fate| change.punch_step(self.slot, part, fate))
             })?;
             self.engine.between_steps()?;
             from = end;

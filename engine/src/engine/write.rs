@@ -272,6 +272,7 @@ impl OpenObject {
                 Ok(moment) => moment,
                 Err(error) => {
                     self.give_back(fresh);
+                    self.show_linked(fresh);
                     return Err(error);
                 }
             }
@@ -282,10 +283,12 @@ impl OpenObject {
         };
         Step::FramesLinked.reach();
         layout.unpublished = false;
+        let inside = self.page_count();
         if let Some(len) = len {
             layout.lengths.changed(self.len(), moment, committed);
             self.entry.publish_len(len);
         }
+        self.show_in_views(fresh, inside);
         Ok(())
     }
 

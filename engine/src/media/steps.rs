@@ -42,8 +42,8 @@ pub enum Fate {
 /// An object that is being freed or cut, and its number.
 pub type Orphan = (ObjectSlot, u64);
 
-/// Asked once for each page in a step; it must not call the ledger.
-pub type AskFate<'a> = &'a mut dyn FnMut(PageIndex, FrameNo) -> Fate;
+/// Asked once for all pages of a step, or for a part of them; it must not call the ledger.
+pub type AskFate<'a> = &'a mut dyn FnMut(&[(PageIndex, FrameNo)]) -> Vec<Fate>;
 
 impl Ledger {
     /// Frees pages that `begin_truncate` cut off. Returns true if none is left.
@@ -90,15 +90,15 @@ impl Ledger {
         let head = self.head(slot)?;
         let end = head.cut().unwrap_or(tree::PAGES_MAX).min(pages.end.0);
         let mut cut = Vec::new();
-        let busy = &mut |page, frame| {
-            cut.push((page, frame));
-            Fate::Busy
+        let busy = &mut |pages: &[(PageIndex, FrameNo)]| {
+            cut.extend_from_slice(pages);
+            vec![Fate::Busy; pages.len()]
         };
         let inside = PageIndex::pages_for(head.size());
         let done = self.free_step(slot, pages.start.0..end, inside, busy, |_, _, _| Ok(None))?;
         Step::PagesTaken.reach();
-        cut.retain(|&(page, frame)| fate(page, frame) == Fate::Free);
-        self.free_busy(&cut.into_iter().map(|(_, frame)| frame).collect::<Vec<_>>())?;
+        let (_, idle) = part(&cut, &fate(&cut));
+        self.free_busy(&frames(&idle).collect::<Vec<_>>())?;
         Ok(done)
     }
 
@@ -146,9 +146,11 @@ impl Ledger {
             let mut spare = self.spares_to_free(table.lacks(found.len()))?;
             let behind = found.last().map_or(pages.end, |&(page, _)| page.0 + 1);
             let rules = self.log.rules();
-            let pinned =
-                |page, frame| fate(page, frame) == Fate::Busy && !rules.broken(Rule::ReuseBeforeUnpin);
-            let (busy, idle) = part(found, pinned);
+            let mut fates = fate(&found);
+            if rules.broken(Rule::ReuseBeforeUnpin) {
+                fates.fill(Fate::Free);
+            }
+            let (busy, idle) = part(&found, &fates);
             let lacks = table.lacks(busy.len());
             if lacks <= spare.len() {
                 let new = spare.split_off(spare.len() - lacks);
@@ -297,9 +299,11 @@ struct Cut {
     new: Vec<FrameNo>,
 }
 
-/// Splits `found` into pages that are pinned and the others.
-fn part(found: Found, mut pinned: impl FnMut(PageIndex, FrameNo) -> bool) -> (Found, Found) {
-    found.into_iter().partition(|&(page, frame)| pinned(page, frame))
+/// Splits `found` into pages whose frames are busy and the others.
+fn part(found: &[(PageIndex, FrameNo)], fates: &[Fate]) -> (Found, Found) {
+    let (busy, idle): (Vec<_>, Vec<_>) = found.iter().zip(fates).partition(|(_, fate)| **fate == Fate::Busy);
+    let pages = |part: Vec<(&(PageIndex, FrameNo), &Fate)>| part.into_iter().map(|(page, _)| *page).collect();
+    (pages(busy), pages(idle))
 }
 
 fn frames(found: &Found) -> impl Iterator<Item = FrameNo> {

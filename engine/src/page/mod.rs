@@ -33,6 +33,7 @@
 //! 50 ms at a time, after which readers pass for the same time. A copy ([`read_at`](crate::store::Object::read_at))
 //! does not wait for such a writer.
 
+mod alias;
 mod copy;
 mod dirty;
 mod drain;
@@ -52,6 +53,7 @@ mod sync;
 mod window;
 
 pub use crate::frame::PINS_MAX;
+pub(crate) use alias::{Alias, Listed};
 pub(crate) use guards::must_hold_none;
 pub use latch::{READERS_MAX, ReadGuard, WriteGuard};
 pub(crate) use latched::Latched;

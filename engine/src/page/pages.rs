@@ -1,5 +1,6 @@
 //! The pages of one attached region, from which pins are made.
 
+use super::alias::Aliases;
 use super::dirty::DirtMap;
 use super::kept::Kept;
 use super::pin::{PageInfo, PageRef};
@@ -29,6 +30,7 @@ pub struct Pages {
     /// Where writers note what they dirty; none where nothing can be made durable.
     pub(super) dirty: Option<DirtMap>,
     pub(super) kept: Kept,
+    pub(super) aliases: Aliases,
     /// Shared: a pin by number is being validated. Exclusive: frames change their use.
     pub(super) roles: RwLock<()>,
     manager: OnceLock<Weak<dyn SpaceManager>>,
@@ -58,6 +60,7 @@ impl Pages {
             region,
             dirty,
             kept: Kept::default(),
+            aliases: Aliases::default(),
             roles: RwLock::new(()),
             manager: OnceLock::new(),
         }))

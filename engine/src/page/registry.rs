@@ -1,5 +1,6 @@
 //! Pins for callers that have only an address, or a pfn.
 
+use super::alias::Shown;
 use super::pages::Pages;
 use super::pin::{PageInfo, PageRef};
 use crate::error::{Error, Result};
@@ -8,15 +9,23 @@ use crate::space::{PageId, SpaceManager};
 use crate::units::{FRAME_SIZE, FrameNo, Pfn, PfnRange};
 use std::sync::Arc;
 
-/// Pins all frames that have one of the `len` bytes at `address`, in order. The pins use the same descriptors and
-/// counts as pins by object or by pfn, and are released in the same way.
+/// Pins all frames that have one of the `len` bytes at `address`, in order: an address of a region, or of a
+/// [`View`](crate::store::View). The pins use the same descriptors and counts as pins by object or by pfn, and are released
+/// in the same way.
 ///
 /// # Errors
-/// `ForeignAddress` if a byte is outside every open region; `Invalid` if a frame holds no page of an object;
-/// `Detached` if its page was cut off. On an error no pin stays.
+/// `ForeignAddress` if a byte is outside every open region and view; `Invalid` if a frame holds no page of an object, or a
+/// view shows no frame there; `Detached` if its page was cut off. On an error no pin stays.
 pub fn frames_at(address: *const u8, len: usize) -> Result<Vec<PageRef>> {
     let foreign = || Error::ForeignAddress { address: address.addr() as u64 };
-    let pages = tenant_at(address).and_then(|tenant| tenant.downcast::<Pages>().ok()).ok_or_else(foreign)?;
+    let tenant = tenant_at(address).ok_or_else(foreign)?;
+    let pages = match tenant.downcast::<Pages>() {
+        Ok(pages) => pages,
+        Err(tenant) => {
+            let shown = tenant.downcast::<Shown>().map_err(|_| foreign())?;
+            return shown.pins(address.addr(), len);
+        }
+    };
     let first = pages.frame_at(address).ok_or_else(foreign)?;
     let in_page = address.addr() % FRAME_SIZE;
     let bytes = in_page.checked_add(len).ok_or_else(foreign)?;
@@ -54,9 +63,15 @@ impl Pages {
             .iter()
             .map(|pfn| self.frame(pfn).ok_or_else(|| self.no_frame(pfn.get())))
             .collect::<Result<_>>()?;
+        self.pin_shown(|| Ok(frames.clone()))
+    }
+
+    /// Pins the frames that `shown` returns while no frame changes its use.
+    pub(super) fn pin_shown(&self, shown: impl Fn() -> Result<Vec<FrameNo>>) -> Result<Vec<PageRef>> {
+        self.region().ensure_usable()?;
         let manager = self.manager()?;
         loop {
-            if let Some(pins) = self.pin_all(&*manager, &frames)? {
+            if let Some(pins) = self.pin_all(&*manager, &shown)? {
                 return Ok(pins);
             }
             manager.learn_owners()?;
@@ -64,9 +79,14 @@ impl Pages {
     }
 
     /// Pins all of these frames, if it is known which pages they hold.
-    fn pin_all(&self, manager: &dyn SpaceManager, frames: &[FrameNo]) -> Result<Option<Vec<PageRef>>> {
+    fn pin_all(
+        &self,
+        manager: &dyn SpaceManager,
+        shown: impl Fn() -> Result<Vec<FrameNo>>,
+    ) -> Result<Option<Vec<PageRef>>> {
         // Shared: until the pins are counted, no frame changes its use.
         let _steady = self.roles.read();
+        let frames = &shown()?[..];
         let mut pins = Vec::with_capacity(frames.len());
         for &frame in frames {
             pins.push(self.pin_known(manager, frame)?);

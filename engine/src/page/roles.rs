@@ -8,7 +8,7 @@
 use super::pages::Pages;
 use crate::frame::OrphanOutcome;
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
-use crate::units::FrameNo;
+use crate::units::{FrameNo, PageIndex};
 
 /// The right to take frames out of use.
 #[must_use = "roles may change only while this lives"]
@@ -23,7 +23,7 @@ pub(crate) struct Roles<'p> {
 pub(crate) enum Detached {
     /// It has no pin and can get none, so it is free at once.
     Idle,
-    /// It is pinned, and stays out of use until [`Roles::take_released`] returns it.
+    /// It is pinned, or cannot be taken from an alias, and stays out of use until [`Roles::take_released`] returns it.
     Busy,
 }
 
@@ -39,14 +39,22 @@ impl Pages {
     }
 
     /// Whether detached frames wait in the queue.
+    #[inline]
     pub(crate) fn has_released(&self) -> bool {
-        self.region().has_orphans()
+        self.region().has_orphans() || self.aliases.has_stuck()
     }
 }
 
 impl Roles<'_> {
-    /// Cuts a frame off: it accepts no new pin. The manager no longer maps it, and appends the record that says so
-    /// before this value is dropped.
+    /// Cuts pages of an object off: their frames accept no new pin, and aliases of the object show those no more that are
+    /// idle. The manager no longer maps the pages, and appends the record that says so before this value is dropped.
+    pub(crate) fn cut_off(&mut self, object: u64, pages: &[(PageIndex, FrameNo)]) -> Vec<Detached> {
+        let mut idle: Vec<_> = pages.iter().map(|page| self.detach(page.1) == Detached::Idle).collect();
+        self.pages.aliases.cut_off(object, pages, &mut idle);
+        idle.into_iter().map(|idle| if idle { Detached::Idle } else { Detached::Busy }).collect()
+    }
+
+    /// As [`Self::cut_off`], of a frame that no page of an object has got yet.
     pub(crate) fn detach(&mut self, frame: FrameNo) -> Detached {
         match self.pages.region().frames().orphan(frame) {
             OrphanOutcome::Idle => Detached::Idle,
@@ -54,13 +62,14 @@ impl Roles<'_> {
         }
     }
 
-    /// Frames that were pinned when they were detached, and whose last pin has ended. Their descriptors are retired,
-    /// and the caller must add them to its free space.
+    /// Frames that were pinned when they were detached, and whose last pin has ended; and those that were shown by an alias
+    /// which could not be changed. Their descriptors are retired, no alias shows them, and the caller must add them to its
+    /// free space.
     pub(crate) fn take_released(&mut self) -> Vec<FrameNo> {
         let frames = self.pages.region().take_orphans();
         for &frame in &frames {
             self.pages.region().frames().retire_orphan(frame);
         }
-        frames
+        self.pages.aliases.release(frames)
     }
 }

@@ -97,3 +97,33 @@ pub(super) unsafe fn open(start: *mut u8, len: usize, writable: bool) -> Result 
     }
     Ok(())
 }
+
+/// Maps the bytes anew, from `offset` of a file or without one (-1). They are never locked, dumped or inherited. A thread
+/// that reads them meanwhile finds the former mapping or the new one.
+///
+/// # Errors
+/// If `mmap` fails, the former mapping mostly stays. If it is another call, the bytes are mapped.
+///
+/// # Safety
+/// The addresses are the caller's and mapped, and what is mapped there is not needed.
+pub(super) unsafe fn map_over(
+    start: *mut u8,
+    len: usize,
+    access: i32,
+    flags: i32,
+    file: i32,
+    offset: u64,
+) -> io::Result<()> {
+    let flags = flags | libc::MAP_FIXED | libc::MAP_NORESERVE;
+    // SAFETY: this function's contract.
+    let mapped = unsafe { libc::mmap(start.cast(), len, access, flags, file, offset as libc::off_t) };
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    keep_unlocked(start, len)?;
+    // SAFETY: advice about the bytes that were just mapped.
+    if unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTFORK) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

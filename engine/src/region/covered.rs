@@ -34,6 +34,11 @@ impl Covered {
         Self { runs: Mutex::default(), sharing }
     }
 
+    /// How the file is mapped.
+    pub(super) fn sharing(&self) -> i32 {
+        self.sharing
+    }
+
     /// Covers the holes in the first `len` bytes of a file that is mapped at `base`, where a load from one would allocate.
     ///
     /// # Safety
@@ -134,17 +139,8 @@ impl Covered {
 /// The bytes are the caller's, and what is mapped there is not needed.
 unsafe fn map(base: *mut u8, bytes: &Range<u64>, access: i32, flags: i32, file: i32) -> Result {
     let (start, len) = (base.wrapping_add(bytes.start as usize), (bytes.end - bytes.start) as usize);
-    let flags = flags | libc::MAP_FIXED | libc::MAP_NORESERVE;
-    let offset = if file < 0 { 0 } else { bytes.start as libc::off_t };
+    let offset = if file < 0 { 0 } else { bytes.start };
     // SAFETY: this function's contract.
-    if unsafe { libc::mmap(start.cast(), len, access, flags, file, offset) } == libc::MAP_FAILED {
-        return Err(Error::os(format!("mapping {len} bytes of the region at {:#x}", bytes.start)));
-    }
-    addresses::keep_unlocked(start, len)
-        .map_err(|error| Error::io("keeping the region from being locked in memory", error))?;
-    // SAFETY: advice about the bytes that were just mapped.
-    if unsafe { libc::madvise(start.cast(), len, libc::MADV_DONTFORK) } != 0 {
-        return Err(Error::os("keeping the region from forked children"));
-    }
-    Ok(())
+    unsafe { addresses::map_over(start, len, access, flags, file, offset) }
+        .map_err(|error| Error::io(format!("mapping {len} bytes of the region at {:#x}", bytes.start), error))
 }

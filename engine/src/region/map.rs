@@ -3,7 +3,7 @@
 //! Readers take a snapshot without a lock. A snapshot does not keep regions alive: an old one lives as long as its
 //! last reader, and would keep a released region mapped. A separate list keeps the regions.
 
-use super::windows::{Tenant, WINDOWS, Window};
+use super::windows::{ListedView, Tenant, WINDOWS, Window};
 use super::{Identity, Region};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Global, Mutex};
@@ -23,8 +23,15 @@ struct Entry {
 struct Map(Vec<Entry>);
 
 static MAP: Global<ArcSwap<Map>> = Global::new(ArcSwap::default);
-/// The `Arc` that keeps each region attached. Locked while the snapshots here and in `windows` are replaced.
-static ATTACHED: Global<Mutex<Vec<Arc<Region>>>> = Global::new(Mutex::default);
+/// What the snapshots here and in `windows` are made of. Locked while they are replaced.
+#[derive(Default)]
+struct Attached {
+    /// The `Arc` that keeps each region attached.
+    regions: Vec<Arc<Region>>,
+    views: Vec<ListedView>,
+}
+
+static ATTACHED: Global<Mutex<Attached>> = Global::new(Mutex::default);
 
 impl Map {
     fn new(regions: &[Arc<Region>]) -> Self {
@@ -62,7 +69,7 @@ pub(super) fn queue_orphan(pfn: Pfn) {
 
 /// Adds a region to the map, which keeps it.
 pub(super) fn publish(region: &Arc<Region>) {
-    change(|regions| regions.push(Arc::clone(region)));
+    change(|attached| attached.regions.push(Arc::clone(region)));
 }
 
 /// Sets or clears the tenant of a region.
@@ -72,42 +79,53 @@ pub(super) fn let_to(region: &Region, tenant: Option<Weak<Tenant>>) {
 
 /// Removes a region from the map; false if it was not there.
 pub(super) fn withdraw(region: &Region) -> bool {
-    change(|regions| {
-        let before = regions.len();
-        regions.retain(|one| !std::ptr::eq(Arc::as_ptr(one), region));
-        regions.len() < before
+    change(|attached| {
+        let before = attached.regions.len();
+        attached.regions.retain(|one| !std::ptr::eq(Arc::as_ptr(one), region));
+        attached.regions.len() < before
     })
+}
+
+/// Makes `tenant` findable by the `bytes` addresses from `start` on, which are the window of a view of its own.
+pub(crate) fn list_view(start: usize, bytes: u64, tenant: Weak<Tenant>) {
+    change(|attached| attached.views.push(ListedView { start, bytes, tenant }));
+}
+
+/// Removes the view that begins at `start`.
+pub(crate) fn unlist_view(start: usize) {
+    change(|attached| attached.views.retain(|view| view.start != start));
 }
 
 /// The regions that are closing.
 pub(super) fn closed() -> Vec<Arc<Region>> {
     // ORDERING: Acquire: pairs with the Release that closed it.
     let is_closed = |one: &&Arc<Region>| one.closed.load(Ordering::Acquire);
-    ATTACHED.get().lock().iter().filter(is_closed).cloned().collect()
+    ATTACHED.get().lock().regions.iter().filter(is_closed).cloned().collect()
 }
 
 /// The regions that only this list still holds. One caller at a time: each would count the other's `Arc` as a user's.
 pub(super) fn forgotten() -> Vec<Arc<Region>> {
-    ATTACHED.get().lock().iter().filter(|one| Arc::strong_count(one) == 1).cloned().collect()
+    ATTACHED.get().lock().regions.iter().filter(|one| Arc::strong_count(one) == 1).cloned().collect()
 }
 
 /// Whether this process has that file open or still closing.
 pub(super) fn holds(device: u64, inode: u64) -> bool {
     let is_it = |one: &Region| one.medium.file == Some((device, inode)) && !one.memory().forked();
-    ATTACHED.get().lock().iter().any(|region| is_it(region))
+    ATTACHED.get().lock().regions.iter().any(|region| is_it(region))
 }
 
 /// Whether this process has a region with that identity open or still closing, and one of the two openings would
 /// write.
 pub(super) fn excludes(identity: Identity, writes: bool) -> bool {
     let is_it = |one: &Region| one.medium.identity == identity && !one.memory().forked();
-    ATTACHED.get().lock().iter().any(|region| is_it(region) && (writes || !region.read_only()))
+    ATTACHED.get().lock().regions.iter().any(|region| is_it(region) && (writes || !region.read_only()))
 }
 
-fn change<R>(edit: impl FnOnce(&mut Vec<Arc<Region>>) -> R) -> R {
-    let mut regions = ATTACHED.get().lock();
-    let edited = edit(&mut regions);
-    MAP.get().store(Arc::new(Map::new(&regions)));
-    WINDOWS.get().replace(regions.iter().map(Window::of).collect());
+fn change<R>(edit: impl FnOnce(&mut Attached) -> R) -> R {
+    let mut attached = ATTACHED.get().lock();
+    let edited = edit(&mut attached);
+    MAP.get().store(Arc::new(Map::new(&attached.regions)));
+    let regions = attached.regions.iter().map(Window::of);
+    WINDOWS.get().replace(regions.chain(attached.views.iter().map(Window::of_view)).collect());
     edited
 }

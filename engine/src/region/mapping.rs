@@ -28,6 +28,8 @@ pub(super) struct Mapping {
     window: usize,
     /// Whether it maps a device, whose size is fixed.
     fixed: bool,
+    /// Bytes of which each mapping must be a multiple.
+    page_size: u64,
     /// For a device that is open for private stores.
     overlay: Option<Overlay>,
     /// Parts that show zeros in place of the file.
@@ -67,8 +69,10 @@ impl Mapping {
             Bytes::Device { claim, align } => {
                 let mut mapping = Self::reserve(window as usize, BLOCK.max(*align))?;
                 let writable = options.writable() && !options.private;
+                mapping.covered = Covered::nothing(SYNCHRONOUS);
                 mapping.cover(opened.len as usize, writable, SYNCHRONOUS, claim.descriptor()?.as_raw_fd())?;
                 mapping.fixed = true;
+                mapping.page_size = *align;
                 mapping.overlay = options.private.then(|| Overlay::new(*align));
                 mapping
             }
@@ -103,6 +107,7 @@ impl Mapping {
             base,
             window,
             fixed: false,
+            page_size: FRAME_SIZE as u64,
             overlay: None,
             covered: Covered::nothing(libc::MAP_SHARED),
             forks: fork::generation(),
@@ -132,6 +137,16 @@ impl Mapping {
             unsafe { self.covered.holes(self.base, len, claim.descriptor()?, options.private) }?;
         }
         Ok(())
+    }
+
+    /// Bytes of which each mapping of the medium must be a multiple.
+    pub(super) fn page_size(&self) -> u64 {
+        self.page_size
+    }
+
+    /// The flags with which the file is mapped.
+    pub(super) fn sharing(&self) -> libc::c_int {
+        self.covered.sharing()
     }
 
     /// The holes of the file within these bytes that are still covered.

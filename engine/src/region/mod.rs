@@ -36,15 +36,18 @@ mod reaper;
 mod source;
 mod sysfs;
 mod unsynced;
+mod view_window;
 mod windows;
 
 pub use close::{Detach, LastWill, last_put};
 pub use extents::Gap;
 pub use identity::{Difference, Holder, Identity};
 pub use map::region_of;
+pub(crate) use map::{list_view, unlist_view};
 
 pub use memory::Memory;
 pub use options::{RegionOptions, Source};
+pub(crate) use view_window::{Blank, ViewWindow, mappings_max};
 pub use windows::{Tenant, region_at, tenant_at};
 
 use crate::error::{Error, Result};

@@ -12,15 +12,16 @@ use std::sync::{Arc, Weak};
 /// What uses a region (a store), and can be found by any address of it.
 pub type Tenant = dyn Any + Send + Sync;
 
-/// The addresses of an attached region.
+/// Addresses that lead to frames: those of an attached region, or of a view.
 pub(super) struct Window {
     start: usize,
     bytes: u64,
+    /// The region that has an offset for each of the addresses; none for a view.
     region: Weak<Region>,
     tenant: Option<Weak<Tenant>>,
 }
 
-/// The windows of all attached regions, closing ones included, in order of their addresses.
+/// The windows of all views, and of all attached regions, closing ones included, in order of their addresses.
 pub(super) struct Windows(Grace<Vec<Window>>);
 
 pub(super) static WINDOWS: Global<Windows> = Global::new(|| Windows(Grace::new(Vec::new())));
@@ -34,6 +35,17 @@ impl Window {
             tenant: region.tenant(),
         }
     }
+
+    pub(super) fn of_view(view: &ListedView) -> Self {
+        Self { start: view.start, bytes: view.bytes, region: Weak::new(), tenant: Some(view.tenant.clone()) }
+    }
+}
+
+/// The addresses of a view, as the address map knows them.
+pub(super) struct ListedView {
+    pub(super) start: usize,
+    pub(super) bytes: u64,
+    pub(super) tenant: Weak<Tenant>,
 }
 
 impl Windows {
@@ -60,7 +72,7 @@ pub fn region_at(address: *const u8) -> Option<(Arc<Region>, u64)> {
     WINDOWS.get().find(address.addr(), |window, offset| Some((window.region.upgrade()?, offset)))
 }
 
-/// The tenant of the region whose window contains this address, if it was published.
+/// The tenant of the region whose window contains this address, if it was published; or of the view whose window does.
 #[must_use]
 pub fn tenant_at(address: *const u8) -> Option<Arc<Tenant>> {
     WINDOWS.get().find(address.addr(), |window, _| window.tenant.as_ref()?.upgrade())

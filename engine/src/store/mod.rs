@@ -32,17 +32,20 @@ mod names;
 mod object;
 mod options;
 mod repair;
+mod view;
 
 pub use crate::media::check::{Counts, Finding, Report};
 pub use crate::media::ending::{Ending, Recovery, Why};
 pub use crate::media::repair::{Repair, Repaired};
 pub use crate::page::frames_at;
+pub use crate::view::{ViewPin, ViewRead, ViewWrite};
 pub use batch::Batch;
 pub use close::CloseError;
 pub use info::{Defect, Entry, FileId, Info, defects};
 pub use mapped_ranges::MappedRanges;
 pub use object::{Object, PinRange};
 pub use options::Options;
+pub use view::View;
 
 use crate::engine::Engine;
 use crate::error::Result;

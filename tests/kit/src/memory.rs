@@ -24,6 +24,77 @@ pub fn addresses() -> u64 {
     status("VmSize")
 }
 
+/// As many mappings as the kernel lets this process have (`vm.max_map_count`). A drop lets them go.
+#[derive(Debug)]
+pub struct Crowd(Vec<(*mut libc::c_void, usize)>);
+
+impl Crowd {
+    /// Takes all mappings that are left.
+    ///
+    /// # Panics
+    /// When there is no end of them.
+    #[must_use]
+    pub fn take() -> Self {
+        const PAGE: usize = 4096;
+        let most = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("the kernel says how many");
+        let len = (most.trim().parse::<usize>().expect("a number") + 2) * PAGE;
+        let start = map(len, libc::PROT_NONE).expect("there are addresses");
+        let mut crowd = Self(Vec::with_capacity(16));
+        crowd.0.push((start, len));
+        // Every other page gets another protection, so that none can be one mapping with its neighbour.
+        // SAFETY: pages of the new mapping.
+        let split = |at| unsafe { libc::mprotect(start.wrapping_byte_add(at), PAGE, libc::PROT_READ) } == 0;
+        assert!(!(PAGE..len).step_by(2 * PAGE).all(split), "the process has as many mappings as it likes");
+        // The kernel splits none any more, and adds one more.
+        for access in [libc::PROT_READ, libc::PROT_NONE].into_iter().cycle().take(16) {
+            match map(PAGE, access) {
+                Some(start) => crowd.0.push((start, PAGE)),
+                None => return crowd,
+            }
+        }
+        panic!("the process can have as many mappings as it likes");
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        for (start, len) in self.0.drain(..) {
+            // SAFETY: its own mapping.
+            unsafe { libc::munmap(start, len) };
+        }
+    }
+}
+
+/// Addresses without memory.
+fn map(len: usize, access: i32) -> Option<*mut libc::c_void> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), len, access, flags, -1, 0) };
+    (start != libc::MAP_FAILED).then_some(start)
+}
+
+/// The word at an address; none if a load would fault.
+#[must_use]
+pub fn peek(address: *const u8) -> Option<u64> {
+    let mut word = 0_u64;
+    let to = libc::iovec { iov_base: (&raw mut word).cast(), iov_len: 8 };
+    let from = libc::iovec { iov_base: address.cast_mut().cast(), iov_len: 8 };
+    let own = std::process::id() as libc::pid_t;
+    // SAFETY: room for a word; the kernel checks the other address.
+    let read = unsafe { libc::process_vm_readv(own, &raw const to, 1, &raw const from, 1, 0) };
+    (read == 8).then_some(word)
+}
+
+/// Locks these bytes in memory.
+///
+/// # Panics
+/// When the process may not.
+pub fn lock(address: *const u8, len: usize) {
+    // SAFETY: it changes no byte.
+    let locked = unsafe { libc::mlock(address.cast(), len) };
+    assert_eq!(locked, 0, "{}", std::io::Error::last_os_error());
+}
+
 #[test]
 fn what_is_written_to_is_resident_and_has_addresses() {
     const BYTES: u64 = 32 << 20;

@@ -154,7 +154,7 @@ fn what_is_cut_off_in_a_group_that_is_left_alone_changes_no_bit_of_it() {
     ledger.set_size(high, 1_000 * 4096, true).unwrap();
     finish(|| ledger.punch_step(high, PageIndex(0)..PageIndex(300), &mut all_free));
     ledger.begin_truncate(high, 500 * 4096).unwrap();
-    let mut half = |page: PageIndex, _| if page.0 % 2 == 0 { Fate::Busy } else { Fate::Free };
+    let mut half = each(|page, _| if page.0 % 2 == 0 { Fate::Busy } else { Fate::Free });
     finish(|| ledger.truncate_step(high, &mut half));
     ledger.free_busy(&ledger.busy_frames().unwrap()).unwrap();
     assert!(group(&ledger) == before);
@@ -376,7 +376,7 @@ proptest! {
                         ledger.release(&frames).unwrap();
                     }
                 }
-                2 => finish(|| ledger.punch_step(slot, PageIndex(n)..PageIndex(n + 30), &mut |page, _| if page.0 % 2 == 0 { Fate::Busy } else { Fate::Free })),
+                2 => finish(|| ledger.punch_step(slot, PageIndex(n)..PageIndex(n + 30), &mut each(|page, _| if page.0 % 2 == 0 { Fate::Busy } else { Fate::Free }))),
                 3 => ledger.free_busy(&ledger.busy_frames().unwrap()).unwrap(),
                 4 => {
                     ledger.unlink(&name).unwrap();

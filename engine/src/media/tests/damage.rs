@@ -37,7 +37,7 @@ impl Fixture {
         fill(&ledger, gone, 0..3);
         ledger.unlink(b"gone").unwrap();
         fill(&ledger, pinned, 0..2);
-        finish(|| ledger.punch_step(pinned, PageIndex(0)..PageIndex(9), &mut |_, _| Fate::Busy));
+        finish(|| ledger.punch_step(pinned, PageIndex(0)..PageIndex(9), &mut each(|_, _| Fate::Busy)));
         ledger.log().checkpoint().unwrap();
         assert_sound(&ledger);
         Self { ledger, one, many, cut, gone, frames }
@@ -438,7 +438,7 @@ fn exercise(ledger: &Ledger) {
                 );
                 let _ = ledger.release(&frames);
             }
-            let _ = ledger.punch_step(slot, PageIndex(3)..PageIndex(40), &mut |_, _| Fate::Busy);
+            let _ = ledger.punch_step(slot, PageIndex(3)..PageIndex(40), &mut each(|_, _| Fate::Busy));
             let _ = ledger.begin_truncate(slot, 0);
             let _ = ledger.truncate_step(slot, &mut all_free);
         }

@@ -80,8 +80,15 @@ fn assert_sound(ledger: &Ledger) -> check::Counts {
     report.counts
 }
 
-fn all_free(_: PageIndex, _: FrameNo) -> Fate {
-    Fate::Free
+fn all_free(pages: &[(PageIndex, FrameNo)]) -> Vec<Fate> {
+    vec![Fate::Free; pages.len()]
+}
+
+/// Asks for the fate of each page by itself.
+fn each(
+    mut fate: impl FnMut(PageIndex, FrameNo) -> Fate,
+) -> impl FnMut(&[(PageIndex, FrameNo)]) -> Vec<Fate> {
+    move |pages| pages.iter().map(|&(page, frame)| fate(page, frame)).collect()
 }
 
 /// Runs a step to its end.

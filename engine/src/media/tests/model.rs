@@ -210,9 +210,9 @@ impl Model {
         let mut cut = Vec::new();
         let ledger = self.ledger();
         let asked = ledger.log().head();
-        let mut ask = |page: PageIndex, frame| {
-            cut.push((page.0, frame));
-            fate(frame)
+        let mut ask = |pages: &[(PageIndex, FrameNo)]| {
+            cut.extend(pages.iter().map(|(page, frame)| (page.0, *frame)));
+            pages.iter().map(|page| fate(page.1)).collect()
         };
         let done = if dropping {
             ledger.drop_step(object.slot, &mut ask).unwrap()
@@ -242,10 +242,11 @@ impl Model {
             self.ledger().punch_step(
                 object.slot,
                 PageIndex(pages.start)..PageIndex(pages.end),
-                &mut |page, frame| {
-                    cut.insert(page.0, frame);
-                    asked.push((frame, self.ledger().log().head()));
-                    fate(frame)
+                &mut |pages| {
+                    cut.extend(pages.iter().map(|(page, frame)| (page.0, *frame)));
+                    let head = self.ledger().log().head();
+                    asked.extend(pages.iter().map(|page| (page.1, head)));
+                    pages.iter().map(|page| fate(page.1)).collect()
                 },
             )
         });

@@ -85,7 +85,7 @@ fn a_pinned_frame_is_given_to_no_other_object() {
         let slot = create(&ledger, b"a");
         let pinned = fill(&ledger, slot, 0..1)[0].1;
         ledger.unlink(b"a").unwrap();
-        finish(|| ledger.drop_step(slot, &mut |_, _| Fate::Busy));
+        finish(|| ledger.drop_step(slot, &mut each(|_, _| Fate::Busy)));
         ledger.log().checkpoint().unwrap();
         let all = ledger.allocate_to_free(ledger.free_frames().unwrap() as usize).unwrap();
         !all.contains(&pinned)

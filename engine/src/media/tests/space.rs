@@ -195,7 +195,7 @@ fn busy_frames_outlive_truncate_drop_and_crash_and_are_freed_once() {
     ledger.begin_truncate(slot, 0).unwrap();
     assert_eq!(ledger.map(slot, PageIndex(0)).unwrap(), None, "cut off at once");
     finish(|| {
-        ledger.truncate_step(slot, &mut |page, _| if page.0 % 2 == 0 { Fate::Busy } else { Fate::Free })
+        ledger.truncate_step(slot, &mut each(|page, _| if page.0 % 2 == 0 { Fate::Busy } else { Fate::Free }))
     });
     assert!(!ledger.truncating(slot).unwrap() && ledger.orphans().unwrap().is_empty());
     let busy: BTreeSet<_> =
