@@ -9,8 +9,8 @@
  *  - A function that returns `int` returns PGS_OK (0), one of the PGS_E_* codes (-10001 and below), or a negated
  *    errno of the operating system (-EACCES). pgs_message() then says in words what failed and what to do.
  *  - Any thread may call any function at any time, also on the same handle.
- *  - pgs_close(), pgs_object_close(), pgs_batch_commit() and pgs_batch_cancel() end a handle. From then on every
- *    function returns PGS_E_CLOSED for it, as long as the process lives, and no other handle ever has its value.
+ *  - pgs_close(), pgs_object_close(), pgs_view_close(), pgs_batch_commit() and pgs_batch_cancel() end a handle. From
+ *    then on every function returns PGS_E_CLOSED for it, as long as the process lives, and no other handle ever has its value.
  *    One case is undefined: another thread ends the handle while a call that uses it has not returned.
  *  - A handle is a number in the form of a pointer. It can be compared and copied, but points nowhere. These return
  *    PGS_E_INVALID: NULL, a handle of another kind, a value that no function returned, a NULL output, an unknown
@@ -21,7 +21,7 @@
  *    returns PGS_E_POISONED. Two events end the process: an access to a page whose file was cut (SIGBUS, see
  *    pgs_check_length()), and the failure of a small allocation of the library. If there is no memory for the
  *    contents of a batch, the call returns -ENOMEM.
- *  - Every function on a store or an object can return PGS_E_INVALID, PGS_E_CLOSED, PGS_E_PANIC, PGS_E_POISONED (an
+ *  - Every function on a store, an object or a view can return PGS_E_INVALID, PGS_E_CLOSED, PGS_E_PANIC, PGS_E_POISONED (an
  *    earlier failure; close and open again), PGS_E_FORKED, PGS_E_CORRUPT, PGS_E_INTERNAL, PGS_E_TRUNCATED (the file
  *    was cut) and -errno. They are not repeated below. PGS_E_NO_ADDRESSES is not repeated, either: every call that
  *    can return PGS_E_NO_SPACE can return it, because the region grows there.
@@ -130,7 +130,8 @@
 /// The range has a page that was never written: read it, or pin it with PGS_PIN_WRITE.
 #define PGS_E_HOLE (-10026)
 
-/// The frames of the range are not adjacent in memory: pin less, or read it.
+/// The frames of the range are not adjacent in memory: pin less, or read it. For a view: they lie in more runs than
+/// may be mapped.
 #define PGS_E_SCATTERED (-10027)
 
 /// The range reaches past the end of the object.
@@ -210,6 +211,9 @@
 /// Maximum number of shared latches of one frame.
 #define PGS_READERS_MAX 511
 
+/// pgs_view_open(): the view can be written to.
+#define PGS_VIEW_WRITE 1
+
 /// pgs_store_info.ending: the last owner closed the region, or there was none.
 #define PGS_ENDING_CLEAN 0
 
@@ -256,6 +260,9 @@ typedef struct pgs_object pgs_object;
 
 /// An open region with its objects. Created by pgs_open(), ended by pgs_close().
 typedef struct pgs_store pgs_store;
+
+/// A handle of a view. Created by pgs_view_open(), ended by pgs_view_close().
+typedef struct pgs_view pgs_view;
 
 /// Options of pgs_open(). All fields but `size` may be 0, which is the default.
 typedef struct pgs_options {
@@ -631,10 +638,12 @@ int pgs_unpin(struct pgs_store *store, const void *address, size_t len);
 int pgs_pin_frame(struct pgs_store *store, uint64_t pfn, void **address);
 
 /// Pins every frame that has a byte in [address, address + len), however the address was found: by another
-/// pin, an alias or a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays pinned.
+/// pin or a pfn. (For an address of a view there is pgs_view_pin().) Dropped by pgs_unpin() of the same range. On an error nothing stays pinned.
 ///
 /// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).
-int pgs_pin_address(struct pgs_store *store, const void *address, size_t len);
+int pgs_pin_address(struct pgs_store *store,
+                    const void *address,
+                    size_t len);
 
 /// Latches the frame that contains `address`, which the caller has pinned. `mode`: PGS_LATCH_SHARED or
 /// PGS_LATCH_EXCLUSIVE, with PGS_LATCH_TRY not to wait. Hold a latch briefly. It is not recursive: a thread
@@ -692,6 +701,65 @@ int pgs_unlatch_range(struct pgs_store *store,
 ///
 /// Errors: PGS_E_FOREIGN.
 int pgs_peek(const struct pgs_store *store, const void *address, struct pgs_page_info *info);
+
+/// Shows [offset, offset + len) of the object at consecutive addresses, wherever its frames are, and sets `address` to
+/// the first. `flags`: 0 or PGS_VIEW_WRITE. The range lies inside the object.
+///
+/// The view pins nothing, and the object may change under it. A page that is written becomes visible; a page that is
+/// cut off becomes zeros, and its frame can be used again at once. Holes show zeros. A load from the view never shows bytes
+/// of another page, and never faults, but in an emergency (pgs_view_open(3)). A store needs an exclusive
+/// pgs_view_pin(); a store to a hole, to what was cut off, or to a view without PGS_VIEW_WRITE is a SIGSEGV. A system
+/// call that is given an address of the view needs a pgs_view_pin(), too. The view keeps its object open.
+///
+/// Errors: PGS_E_INVALID (`len` is 0, or the region cannot be mapped again); PGS_E_PAST_END; PGS_E_SCATTERED (it would
+/// have more pieces than views may have: a quarter of vm.max_map_count); PGS_E_READ_ONLY; PGS_E_NO_SPACE; -ENOMEM.
+int pgs_view_open(struct pgs_object *object,
+                  uint64_t offset,
+                  uint64_t len,
+                  uint32_t flags,
+                  struct pgs_view **view,
+                  const void **address);
+
+/// Pins [at, at + len) of the view, and sets `bytes` to its address. `latch`: 0, PGS_LATCH_SHARED or
+/// PGS_LATCH_EXCLUSIVE, on all its pages, in the order of their frames. While it is pinned, its addresses show the same
+/// frames, also of pages that are cut off. With PGS_LATCH_EXCLUSIVE a hole gets a zeroed frame. As with pgs_latch(), a thread
+/// that holds a latch of a page and asks for an exclusive one waits for itself.
+///
+/// Errors: PGS_E_PAST_END (beyond the view; with PGS_LATCH_EXCLUSIVE also beyond the object, which was cut); PGS_E_HOLE
+/// (without PGS_LATCH_EXCLUSIVE); PGS_E_BUSY (for a second, a page had to stay as it is shown: it was cut off, and its
+/// former frame is pinned; or the object was cut and written again and again); PGS_E_SCATTERED; PGS_E_INVALID (`len` is 0, the latch is
+/// unknown, or exclusive in a view without PGS_VIEW_WRITE); PGS_E_POISONED_FRAME; PGS_E_TOO_MANY_PINS;
+/// PGS_E_TOO_MANY_READERS; PGS_E_NO_SPACE; PGS_E_DETACHED (the object was cut at this moment: pin again).
+int pgs_view_pin(struct pgs_view *view,
+                 uint64_t at,
+                 size_t len,
+                 uint32_t latch,
+                 void **bytes);
+
+/// Ends a pgs_view_pin() of this view: `bytes`, `len` and `latch` are those of the pin. With PGS_LATCH_EXCLUSIVE,
+/// `dirty_len` bytes from `bytes + dirty_from` were stored to; otherwise `dirty_len` is 0.
+///
+/// Errors: PGS_E_INVALID (there is no such pin, or dirty bytes without PGS_LATCH_EXCLUSIVE); PGS_E_OUT_OF_RANGE (the
+/// dirty bytes are not all in the range). After an error the pin is still held.
+///
+/// Durability: the named bytes are durable after the next sync of the object or of the store.
+int pgs_view_unpin(struct pgs_view *view,
+                   const void *bytes,
+                   size_t len,
+                   uint32_t latch,
+                   size_t dirty_from,
+                   size_t dirty_len);
+
+/// How many pages were cut off under the view. If it is the same before and after a load, no page of the view was cut off
+/// meanwhile. (A page that was cut off before shows zeros, or its former bytes while it is pinned.)
+///
+/// Errors: those of every call.
+int pgs_view_taken(const struct pgs_view *view,
+                   uint64_t *times);
+
+/// Ends the view and its pins: its addresses may not be used any more. Bytes that were stored under a pin that was not
+/// ended before may never become durable. NULL, and a value that is not a live handle of a view, does nothing.
+void pgs_view_close(struct pgs_view *view);
 
 /// Calls `visit` for each object whose name begins with `prefix` (NULL: for each that has a name), in the
 /// order of their names, until there are no more or `visit` returns a value other than 0. `stopped` (may be

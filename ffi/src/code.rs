@@ -59,7 +59,8 @@ pub const PGS_E_READ_ONLY: i32 = -10024;
 pub const PGS_E_CLOSED: i32 = -10025;
 /// The range has a page that was never written: read it, or pin it with PGS_PIN_WRITE.
 pub const PGS_E_HOLE: i32 = -10026;
-/// The frames of the range are not adjacent in memory: pin less, or read it.
+/// The frames of the range are not adjacent in memory: pin less, or read it. For a view: they lie in more runs than
+/// may be mapped.
 pub const PGS_E_SCATTERED: i32 = -10027;
 /// The range reaches past the end of the object.
 pub const PGS_E_PAST_END: i32 = -10028;
@@ -133,6 +134,7 @@ pub(crate) fn of(error: &Error) -> i32 {
         Error::TooWeak { .. } => PGS_E_TOO_WEAK,
         Error::NoSpace { .. } => PGS_E_NO_SPACE,
         Error::NoAddresses { .. } => PGS_E_NO_ADDRESSES,
+        Error::Scattered { .. } => PGS_E_SCATTERED,
         Error::NotFound { .. } => PGS_E_NOT_FOUND,
         Error::Exists { .. } => PGS_E_EXISTS,
         Error::BadName { .. } => PGS_E_BAD_NAME,

@@ -32,6 +32,7 @@ mod stats;
 mod store;
 mod value;
 mod version;
+mod view;
 
 // For the fuzzer, which calls the functions as a C program does.
 pub use batch::*;
@@ -47,3 +48,4 @@ pub use recovery::*;
 pub use stats::*;
 pub use store::*;
 pub use version::pgs_version;
+pub use view::*;

@@ -114,7 +114,7 @@ pub unsafe extern "C" fn pgs_pin_frame(store: *mut Store, pfn: u64, address: *mu
 }
 
 /// Pins every frame that has a byte in [address, address + len), however the address was found: by another
-/// pin, an alias or a pfn. Dropped by pgs_unpin() of the same range. On an error nothing stays pinned.
+/// pin or a pfn. (For an address of a view there is pgs_view_pin().) Dropped by pgs_unpin() of the same range. On an error nothing stays pinned.
 ///
 /// Errors: as pgs_pin_frame(), and PGS_E_INVALID (`len` is 0).
 // # Safety: that of the crate.

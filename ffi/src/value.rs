@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Object = 2,
     /// `pgs_batch`.
     Batch = 3,
+    /// `pgs_view`.
+    View = 4,
 }
 
 impl fmt::Display for Kind {
@@ -29,6 +31,7 @@ impl fmt::Display for Kind {
             Self::Store => "a store",
             Self::Object => "an object",
             Self::Batch => "a batch",
+            Self::View => "a view",
         })
     }
 }
@@ -76,7 +79,7 @@ impl Value {
 
     /// Its kind; `None` if its bits name no kind.
     pub(crate) fn kind(self) -> Option<Kind> {
-        [Kind::Store, Kind::Object, Kind::Batch].into_iter().find(|kind| self.is_of(*kind))
+        [Kind::Store, Kind::Object, Kind::Batch, Kind::View].into_iter().find(|kind| self.is_of(*kind))
     }
 
     /// The generation: counts the uses of its entry.
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_value_is_its_parts_and_no_address() {
-        for kind in [Kind::Store, Kind::Object, Kind::Batch] {
+        for kind in [Kind::Store, Kind::Object, Kind::Batch, Kind::View] {
             for (generation, index) in [(0, 1), (1, 0), (Value::LAST - 1, Value::INDEXES - 1)] {
                 let value = Value::of(kind, generation, index);
                 assert_eq!(

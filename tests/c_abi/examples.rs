@@ -15,6 +15,7 @@ const SAID: &[(&str, &str)] = &[
     ("batch", "70 left, 30 arrived\n"),
     ("latching", "a new page\n"),
     ("quickstart", "Hello from a persistent page.\n"),
+    ("viewing", "20000 lines\n"),
 ];
 
 /// Documents that show C.

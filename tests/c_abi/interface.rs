@@ -8,9 +8,9 @@ use std::process::Command;
 use std::{env, fs};
 
 /// The sources of the header, in its order.
-const SOURCES: [&str; 13] = [
-    "version", "code", "message", "options", "store", "object", "batch", "pin", "latch", "list", "recovery",
-    "stats", "check",
+const SOURCES: [&str; 14] = [
+    "version", "code", "message", "options", "store", "object", "batch", "pin", "latch", "view", "list",
+    "recovery", "stats", "check",
 ];
 
 #[test]
