@@ -75,9 +75,14 @@ pub unsafe extern "C" fn pgs_view_open(
             let flags = Flags::of(flags, PGS_VIEW_WRITE)?;
             let end =
                 offset.checked_add(len).filter(|end| *end <= object.engine.len()).ok_or_else(past_end)?;
-            let engine = match flags.has(PGS_VIEW_WRITE) {
-                true => object.engine.view_mut(offset..end)?,
-                false => object.engine.view(offset..end)?,
+            let viewed = match flags.has(PGS_VIEW_WRITE) {
+                true => object.engine.view_mut(offset..end),
+                false => object.engine.view(offset..end),
+            };
+            let engine = match viewed {
+                // It was cut meanwhile.
+                Err(pagestone::Error::OutOfRange { .. }) => return Err(past_end()),
+                viewed => viewed?,
             };
             let start = engine.address();
             out.set(handle::give(Box::new(View { pins: Mutex::default(), engine }))?);

@@ -73,7 +73,8 @@ impl OpenObject {
             return;
         };
         let inside = first..PageIndex((last.0 + 1).min(self.page_count()).max(first.0));
-        if let Ok(linked) = self.engine.ledger.mapped(self.slot, inside, fresh.len()) {
+        let count = usize::try_from(inside.end.0 - inside.start.0).unwrap_or(usize::MAX);
+        if let Ok(linked) = self.engine.ledger.mapped(self.slot, inside, count) {
             let of_these = |page: &(PageIndex, FrameNo)| fresh.binary_search(page).is_ok();
             self.pages.show(self.id, &linked.into_iter().filter(of_these).collect::<Vec<_>>());
         }
@@ -97,7 +98,14 @@ impl OpenObject {
     /// Does what is due of the pending work, if there is any: frames whose last pin is gone go from views.
     pub(crate) fn settle_due(&self) -> Result {
         let engine = &self.engine;
-        if !engine.is_due() || self.pages.region().read_only() { Ok(()) } else { engine.settle_some() }
+        if !engine.is_due() || self.pages.region().read_only() {
+            return Ok(());
+        }
+        match engine.settle_some() {
+            // It is tried again by the next change.
+            Err(error) if error.is_full() => Ok(()),
+            settled => settled,
+        }
     }
 
     /// Pins a page of a view, which may be a hole.

@@ -38,8 +38,9 @@ use std::time::Duration;
 /// [`address`](Self::address) is for C and for system calls:
 /// - A load gets the page's bytes or, once the page was cut off, zeros; never bytes of another page, and never a signal. Two
 ///   emergencies are excepted, both of a process that has as many mappings as it may have. If a page must be taken from a view
-///   then, a load of that page is a `SIGSEGV`. If a page gets its frame then, a load gets zeros until it can be shown.
-///   [`read`](Self::read) returns an error in both.
+///   then, a load of that page is a `SIGSEGV`; where the kernel cannot do that (before Linux 6.15, or locked memory), it gets
+///   the former bytes until the page can be taken. If a page gets its frame then, a load gets zeros until it can be shown.
+///   [`read`](Self::read) returns an error in each case.
 /// - A store needs a [`pin`](Self::pin) and an exclusive latch, as any store does. A store to a hole, to a page that was cut
 ///   off, or to a view for reading is a `SIGSEGV`, so that no store is lost.
 /// - A system call that is given an address needs a pin: the kernel keeps the frame, whichever page has it by then.

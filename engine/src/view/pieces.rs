@@ -232,7 +232,8 @@ impl Alias for Pieces {
             if state.shown.get(page) != Some(frame) {
                 continue;
             }
-            state.taken += 1;
+            // A step that is done again counts nothing again.
+            state.taken += u64::from(!state.left.contains_key(&page));
             if *idle {
                 gone.push((page, frame));
             } else {

@@ -85,14 +85,32 @@ pub fn peek(address: *const u8) -> Option<u64> {
     (read == 8).then_some(word)
 }
 
-/// Locks these bytes in memory.
+/// Locks these bytes in memory; false if the process may not.
+#[must_use]
+pub fn lock(address: *const u8, len: usize) -> bool {
+    // SAFETY: it changes no byte.
+    unsafe { libc::mlock(address.cast(), len) == 0 }
+}
+
+/// Whether the kernel can make pages of a mapped file fault (`MADV_GUARD_INSTALL`).
 ///
 /// # Panics
-/// When the process may not.
-pub fn lock(address: *const u8, len: usize) {
-    // SAFETY: it changes no byte.
-    let locked = unsafe { libc::mlock(address.cast(), len) };
-    assert_eq!(locked, 0, "{}", std::io::Error::last_os_error());
+/// When no file can be mapped.
+#[must_use]
+pub fn can_fault() -> bool {
+    const PAGE: usize = 4096;
+    const GUARD_INSTALL: i32 = 102;
+    let file = tempfile::tempfile().expect("there is room for a file");
+    file.set_len(PAGE as u64).expect("there is room for a page");
+    let (access, file) = (libc::PROT_READ, std::os::fd::AsRawFd::as_raw_fd(&file));
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, access, libc::MAP_SHARED, file, 0) };
+    assert_ne!(page, libc::MAP_FAILED, "a page of a file can be mapped");
+    // SAFETY: its own mapping, which nothing reads.
+    let can = unsafe { libc::madvise(page, PAGE, GUARD_INSTALL) == 0 };
+    // SAFETY: as above.
+    unsafe { libc::munmap(page, PAGE) };
+    can
 }
 
 #[test]
