@@ -289,6 +289,11 @@ fn views_of_a_process_have_a_quarter_of_its_mappings_and_no_more() {
     assert_eq!(raw(&view, last), 0);
     sparse.punch_hole(0, 100 * PAGE).unwrap();
     assert_eq!(view.read(last..last + 8).unwrap()[..], [7; 8]);
+    // No other test maps anything here, so the addresses of a view that was dropped are no other's.
+    let address = view.address().wrapping_add(last);
+    assert_eq!(frames_at(address, 1).unwrap().len(), 1);
+    drop(view);
+    assert!(matches!(frames_at(address, 1), Err(Error::ForeignAddress { .. })));
 }
 
 /// Readers without guards look at a view while its object is cut, punched, written and appended to by batches, and another

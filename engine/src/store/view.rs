@@ -234,7 +234,7 @@ impl View {
     /// As [`pin`](Self::pin), for stores: holes get frames of zeros first.
     ///
     /// # Durability
-    /// None by itself: whoever stores latches the pages and names what it stored
+    /// None by itself. A store needs the latch of its page, and its bytes are named when that is released
     /// ([`PageRef::release_write`](crate::PageRef::release_write)).
     ///
     /// # Errors
