@@ -7,6 +7,7 @@ mod lint;
 mod log_rules;
 mod losses;
 mod mixed;
+mod moves;
 mod oracle;
 mod planted;
 mod record_rules;

@@ -216,9 +216,10 @@ impl Frame {
     }
 
     fn hold(&mut self) -> HoldOutcome {
-        self.held = self.live;
+        let before = std::mem::replace(&mut self.held, self.live);
         match (self.live, self.pins) {
             (false, _) => HoldOutcome::Unpopulated,
+            (true, _) if before => HoldOutcome::AlreadyHeld,
             (true, 0) => HoldOutcome::Idle,
             (true, _) => HoldOutcome::Pinned,
         }

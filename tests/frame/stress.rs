@@ -1,6 +1,6 @@
 //! Threads, real punches, sleeping latches: no count is lost.
 
-use pagestone::frame::{FrameTable, Manner, PinOutcome, UnpinOutcome};
+use pagestone::frame::{FrameTable, HoldOutcome, Manner, PinOutcome, UnpinOutcome};
 use pagestone::units::{Pfn, PfnRange};
 use pagestone_kit::random::Random;
 use std::sync::Barrier;
@@ -143,9 +143,12 @@ fn waiting_for_idle_ends_in_time_or_with_the_last_put() {
         assert_eq!(table.unpin(pfn), UnpinOutcome::LastOfHeld);
         assert!(waiter.join().expect("no panic"));
     });
-    table.unhold_range(range);
-    assert_eq!(table.pin(pfn), PinOutcome::Pinned);
-    assert_eq!(table.pin(Pfn::new(6)), PinOutcome::Populated);
+    assert_eq!(table.hold(pfn), HoldOutcome::AlreadyHeld);
+    table.unhold(pfn);
+    assert_eq!(table.pin(pfn), PinOutcome::Held, "the range is held until it is given back");
+    assert_eq!(table.retire_range(range), Ok(()));
+    table.free(range);
+    assert_eq!([table.pin(pfn), table.pin(Pfn::new(6))], [PinOutcome::Populated; 2]);
 }
 
 #[test]

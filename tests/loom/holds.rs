@@ -239,17 +239,54 @@ fn reclaim_beside_a_range_that_is_held_opens_no_door() {
 }
 
 #[test]
-fn a_range_that_is_no_longer_held_is_pinned_again() {
-    explore(4, || {
+fn a_hold_that_ends_beside_a_range_that_is_held_opens_no_door() {
+    explore(3, || {
         let (table, bytes) = (table(1), Bytes::new());
         let range = PfnRange::new(PFN, 2);
-        table.hold_range(range);
-        let pinner = visitor(&table, &bytes);
-        table.unhold_range(range);
-        pinner.join().expect("no panic");
         must_pin(&table, PFN);
         put(&table, PFN);
-        assert_eq!(pins(&table, PFN), 0);
+        let holder = thread::spawn({
+            let table = table.clone();
+            move || match table.hold(PFN) {
+                HoldOutcome::Unpopulated | HoldOutcome::AlreadyHeld => {}
+                HoldOutcome::Idle | HoldOutcome::Pinned => table.unhold(PFN),
+            }
+        });
+        let pinner = visitor(&table, &bytes);
+        table.hold_range(range);
+        assert!(table.populated(range).all(|pfn| table.wait_idle(pfn, None)));
+        bytes.take();
+        while table.retire_range(range).is_err() {
+            thread::yield_now();
+        }
+        holder.join().expect("no panic");
+        pinner.join().expect("no panic");
+        assert_eq!(table.pin(PFN), PinOutcome::Held);
+    });
+}
+
+#[test]
+fn a_frame_has_one_holder() {
+    explore(4, || {
+        let (table, bytes) = (table(1), Bytes::new());
+        must_pin(&table, PFN);
+        put(&table, PFN);
+        let hold = |table: &FrameTable, bytes: &Bytes| match table.hold(PFN) {
+            HoldOutcome::AlreadyHeld => false,
+            outcome => {
+                assert_eq!(outcome, HoldOutcome::Idle);
+                bytes.0.with_mut(|_| ());
+                table.unhold(PFN);
+                true
+            }
+        };
+        let other = thread::spawn({
+            let (table, bytes) = (table.clone(), bytes.clone());
+            move || hold(&table, &bytes)
+        });
+        let held = hold(&table, &bytes);
+        assert!(other.join().expect("no panic") || held, "one of them at least");
+        must_pin(&table, PFN);
     });
 }
 

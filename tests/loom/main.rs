@@ -12,6 +12,7 @@ mod holds;
 mod latches;
 mod lifecycle;
 mod marks;
+mod moves;
 mod pairs;
 mod turns;
 

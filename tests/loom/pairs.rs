@@ -12,6 +12,7 @@ const MODELS: &[&str] = &[
     include_str!("latches.rs"),
     include_str!("lifecycle.rs"),
     include_str!("marks.rs"),
+    include_str!("moves.rs"),
     include_str!("turns.rs"),
 ];
 const FRAME_TABLE: &[&str] = &[

@@ -7,6 +7,7 @@ use pagestone::units::{Durability, MediumKind};
 use pagestone_kit::child::{Child, Role, again_as, role, say};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 const PAGE: usize = 4096;
 const TEST: &str = "kill_points::a_process_may_die_at_any_step";
@@ -67,6 +68,10 @@ const SCRIPT: &[Operation] = &[
     Operation {
         on_store: |s| object(s, "a")?.append(&bytes(2, 5000)).map(drop),
         on_content: |c| c.entry("a").or_default().extend(bytes(2, 5000)),
+    },
+    Operation {
+        on_store: |s| object(s, "a")?.move_pages(0..8, Duration::ZERO).map(drop),
+        on_content: |_| (),
     },
     // More than fits into a record, and more than the region has.
     Operation { on_store: |s| batch(s, 100_000), on_content: |c| batched(c, 100_000) },

@@ -15,6 +15,7 @@ mod kill_points;
 mod laws;
 mod letting_go;
 mod lifetimes;
+mod moves;
 mod names;
 mod repair;
 mod scale;
@@ -71,7 +72,7 @@ fn killed(path: &std::path::Path, options: &Options) -> (tempfile::TempDir, Stor
 fn filled(store: &Store, name: &str, pages: u64) -> Object {
     let object = store.create(name).unwrap();
     for page in 0..pages {
-        object.write_at(page * PAGE, &[page as u8 + 1; PAGE as usize]).unwrap();
+        object.write_at(page * PAGE, &[(page as u8).wrapping_add(1); PAGE as usize]).unwrap();
     }
     object
 }

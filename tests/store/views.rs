@@ -18,7 +18,7 @@ const P: usize = PAGE as usize;
 
 /// Writes pages that say which object and page they are, one by one in turn with another object, so that no two of them
 /// are adjacent.
-fn scattered(store: &Store, name: &str, pages: u64) -> Object {
+pub fn scattered(store: &Store, name: &str, pages: u64) -> Object {
     let object = store.create(name).unwrap();
     let between = store.create(format!("between {name}")).unwrap();
     for page in 0..pages {
@@ -29,16 +29,16 @@ fn scattered(store: &Store, name: &str, pages: u64) -> Object {
 }
 
 /// A page that says in each of its words whose it is.
-fn filled(object: u64, page: u64) -> Vec<u8> {
+pub fn filled(object: u64, page: u64) -> Vec<u8> {
     word(object, page).to_le_bytes().repeat(P / 8)
 }
 
-fn word(object: u64, page: u64) -> u64 {
+pub fn word(object: u64, page: u64) -> u64 {
     (object << 32) | (page + 1)
 }
 
 /// A load without a guard.
-fn raw(view: &View, at: usize) -> u64 {
+pub fn raw(view: &View, at: usize) -> u64 {
     assert!(at + 8 <= view.len());
     // SAFETY: inside the view, which lives. The bytes may change: the load is volatile and of a word.
     unsafe { view.address().wrapping_add(at).cast::<u64>().read_volatile() }

@@ -437,7 +437,8 @@ fn latch<'e>(
         for &(index, frame) in &member.fresh {
             let edit = edits.remove(&index).unwrap_or_default();
             // It has no owner before it is linked.
-            wanted.push((engine.pages.pin_short(frame)?, edit, member.shared.page_id(index), true));
+            let page = engine.pages.past_holds(|| engine.pages.pin_short(frame))?;
+            wanted.push((page, edit, member.shared.page_id(index), true));
         }
     }
     wanted.sort_unstable_by_key(|(page, ..)| page.frame());

@@ -126,29 +126,31 @@ impl OpenObject {
     /// Pins a page that has to be looked up; `None` for a hole or past the end.
     #[cold]
     pub(super) fn miss(&self, index: PageIndex) -> Result<Option<PageRef>> {
-        self.look_up(index, Self::pin_located)
+        self.look_up(index, Pages::pin)
     }
 
     /// As [`Self::miss`], for a call that drops the pin before it returns.
     #[cold]
     pub(super) fn miss_short(&self, index: PageIndex) -> Result<Option<PageRef>> {
-        self.look_up(index, Self::pin_located_short)
+        self.look_up(index, Pages::pin_short)
     }
 
     fn look_up(
         &self,
         index: PageIndex,
-        pin: impl Fn(&Self, PageIndex, FrameNo) -> Result<PageRef>,
+        pin: impl Fn(&Pages, FrameNo) -> Result<PageRef>,
     ) -> Result<Option<PageRef>> {
         self.engine.ensure_whole()?;
-        let _steady = self.shape.read();
-        if index.0 >= PageIndex::pages_for(self.len()) {
-            return Ok(None);
-        }
-        match self.locate(index)? {
-            None => Ok(None),
-            Some(frame) => pin(self, index, frame).map(Some),
-        }
+        self.pages.past_holds(|| {
+            let _steady = self.shape.read();
+            if index.0 >= PageIndex::pages_for(self.len()) {
+                return Ok(None);
+            }
+            match self.locate(index)? {
+                None => Ok(None),
+                Some(frame) => self.pin_expected(index, frame, &pin).map(Some),
+            }
+        })
     }
 
     /// The frame of a page. The caller holds `shape` or `layout`, so that pages are not cut off.
@@ -235,20 +237,21 @@ impl OpenObject {
         }
     }
 
-    /// Pins the frame that [`Self::locate`] found, under the same lock.
+    /// Pins the frame that [`Self::locate`] found. The caller holds `layout`, so the page does not move.
     ///
     /// # Errors
     /// `Corrupt` also if the frame turns out to be used for something else, or to hold another page.
     pub(crate) fn pin_located(&self, index: PageIndex, frame: FrameNo) -> Result<PageRef> {
-        self.pin_expected(index, frame, Pages::pin)
+        self.pages.past_holds(|| self.pin_expected(index, frame, Pages::pin))
     }
 
     /// As [`Self::pin_located`], for a call that drops the pin before it returns.
     pub(super) fn pin_located_short(&self, index: PageIndex, frame: FrameNo) -> Result<PageRef> {
-        self.pin_expected(index, frame, Pages::pin_short)
+        self.pages.past_holds(|| self.pin_expected(index, frame, Pages::pin_short))
     }
 
-    fn pin_expected(
+    /// Pins a frame, if it holds this page. The caller keeps the page from being cut off.
+    pub(super) fn pin_expected(
         &self,
         index: PageIndex,
         frame: FrameNo,

@@ -160,13 +160,14 @@ impl OpenObject {
             let part = PageIndex(from)..PageIndex(pages.end);
             let batch = self.engine.ledger.mapped(self.slot, part, CHUNK_PAGES as usize)?;
             let Some(&(last, _)) = batch.last() else { return Ok(()) };
-            for (page, frame) in batch {
+            for (page, mut frame) in batch {
                 while !self.pages.drain(frame, left()) {
                     self.engine.ensure_whole()?;
                     // Another thread may have cut the page off. Then its pins are no reason to wait, and the frame
-                    // may become another page's.
-                    if self.engine.ledger.map(self.slot, page)? != Some(frame) {
-                        break;
+                    // may become another page's. Or it has moved, and may be pinned where it is now.
+                    match self.engine.ledger.map(self.slot, page)? {
+                        None => break,
+                        Some(now) => frame = now,
                     }
                     if left() == Duration::ZERO {
                         let what = "pins on pages that are to be cut off".to_owned();

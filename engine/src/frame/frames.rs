@@ -108,6 +108,12 @@ impl Frames {
         FrameTable::global().wait_idle(self.pfn(frame), limit)
     }
 
+    /// As [`FrameTable::wait_unheld`].
+    #[must_use]
+    pub(crate) fn wait_unheld(self, frame: FrameNo, limit: Option<Duration>) -> bool {
+        FrameTable::global().wait_unheld(self.pfn(frame), limit)
+    }
+
     /// Holds every populated frame, and refuses to populate the others: the region is closing.
     pub(crate) fn hold_all(self) {
         FrameTable::global().hold_range(self.range);

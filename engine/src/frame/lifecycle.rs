@@ -9,29 +9,44 @@ use crate::units::{Pfn, PfnRange};
 use std::time::Duration;
 
 impl FrameTable {
-    /// Refuses new pins of a populated frame until [`unhold`](Self::unhold), which any thread may call: if there are
-    /// several holders, one may end the hold of another, which then finds it ended.
+    /// Refuses new pins of a populated frame until the holder's [`unhold`](Self::unhold). A frame has one holder: with
+    /// [`AlreadyHeld`](HoldOutcome::AlreadyHeld) another one has it, and the caller has nothing to let go.
     pub fn hold(&self, pfn: Pfn) -> HoldOutcome {
         let index = self.index(pfn);
         let _chunk = (!mutant("hold_without_lock")).then(|| self.chunks.lock(chunk_of(index)));
-        match self.descriptors.get(index).filter(|_| self.peek(pfn).is_some()) {
-            None => HoldOutcome::Unpopulated,
-            Some(descriptor) if descriptor.set(HOLD).pins() == 0 => HoldOutcome::Idle,
-            Some(_) => HoldOutcome::Pinned,
+        let Some(descriptor) = self.descriptors.get(index).filter(|_| self.peek(pfn).is_some()) else {
+            return HoldOutcome::Unpopulated;
+        };
+        let before = descriptor.set(HOLD);
+        match before.pins() {
+            _ if before.held() && !mutant("two_hold") => HoldOutcome::AlreadyHeld,
+            0 => HoldOutcome::Idle,
+            _ => HoldOutcome::Pinned,
         }
     }
 
-    /// Admits new pins again. It wakes the threads that wait for that, and those that wait for the frame to be idle,
-    /// which may no longer happen.
+    /// Admits new pins again, unless the frame's range was closed meanwhile: then the hold is the range's. It wakes the
+    /// threads that wait for its end, and those that wait for the frame to be idle, which may no longer happen. Called by
+    /// the holder.
     pub fn unhold(&self, pfn: Pfn) {
-        if let Some(descriptor) = self.descriptors.get(self.index(pfn)).filter(|_| self.peek(pfn).is_some()) {
-            if descriptor.clear(HOLD).waiters() && !mutant("unhold_without_wake") {
-                self.wake(pfn, descriptor);
+        let index = self.index(pfn);
+        let Some(descriptor) = self.descriptors.get(index) else { return };
+        let waiters = {
+            // A range is closed before its frames are held, each under this lock. So either the range is seen closed here,
+            // or its holder comes later.
+            let _chunk = self.chunks.lock(chunk_of(index));
+            if self.peek(pfn).is_none() {
+                return;
             }
+            let closed = self.is_closed(pfn) && !mutant("unhold_opens_what_is_closed");
+            if closed { descriptor.look().waiters() } else { descriptor.clear(HOLD).waiters() }
+        };
+        if waiters && !mutant("unhold_without_wake") {
+            self.wake(pfn, descriptor);
         }
     }
 
-    /// Holds every populated frame of `range`, and refuses to populate the others.
+    /// Holds every populated frame of `range` until its end, and refuses to populate the others.
     pub fn hold_range(&self, range: PfnRange) {
         // The range is closed first. A thread that checked before that has entered its chunk and populated its frame
         // by the time the walk has locked its stripe.
@@ -44,12 +59,6 @@ impl FrameTable {
         if mutant("hold_range_walks_first") {
             self.closed.close(range);
         }
-    }
-
-    /// Undoes [`hold_range`](Self::hold_range).
-    pub fn unhold_range(&self, range: PfnRange) {
-        self.closed.open(range);
-        self.populated(range).for_each(|pfn| self.unhold(pfn));
     }
 
     /// Waits until a held frame has no pins or is no longer held; false if that took longer than `limit`.

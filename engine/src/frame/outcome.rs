@@ -89,6 +89,8 @@ pub enum HoldOutcome {
     Idle,
     /// Held, and pinned: wait for it to become idle.
     Pinned,
+    /// Another holder has it: wait for the end of that hold, or leave the frame alone.
+    AlreadyHeld,
 }
 
 /// The result of a shared latch that does not wait for room.

@@ -65,6 +65,8 @@ pub enum Rule {
     ChainUnbounded,
     SlotsSplit,
     SealSplits,
+    MoveUnpublished,
+    MoveUnfenced,
 }
 
 impl Rule {
@@ -127,6 +129,8 @@ impl Rule {
         Self::ChainUnbounded,
         Self::SlotsSplit,
         Self::SealSplits,
+        Self::MoveUnpublished,
+        Self::MoveUnfenced,
     ];
 }
 

@@ -362,6 +362,30 @@ impl Map {
         t.write(at, self.close(page, 0, frame))
     }
 
+    /// Makes mapped pages, ascending, lie in other frames.
+    pub(crate) fn replace(&mut self, t: &mut Txn<'_>, shape: Shape, moves: &[Move]) -> Result {
+        for run in moves.chunk_by(|a, b| a.page.0 / WORDS == b.page.0 / WORDS) {
+            match self.leaf(t, shape, run[0].page.0)? {
+                Some(Leaf::Node(node)) => {
+                    run.iter().try_for_each(|page| self.replace_in_leaf(t, shape, node, page))?;
+                }
+                Some(Leaf::Page(frame)) if run.len() == 1 && run[0].page.0 == 0 && run[0].from == frame => {
+                    self.set_root(Root { height: 0, frame: run[0].to });
+                }
+                _ => return Err(not_there(&run[0])),
+            }
+        }
+        Ok(())
+    }
+
+    fn replace_in_leaf(&self, t: &mut Txn<'_>, shape: Shape, node: FrameNo, page: &Move) -> Result {
+        let (number, at) = (page.page.0, word_at(node, page.page.0, 0));
+        if self.open(t, shape, at, number, 0)? != Some(page.from) {
+            return Err(not_there(page));
+        }
+        t.write(at, self.close(number, 0, page.to))
+    }
+
     /// The first `limit` mapped pages in `pages`, ascending, and the first lost ones that are met before that.
     pub(crate) fn collect(
         &self,
@@ -565,6 +589,14 @@ impl<W: Words> Cut<'_, W> {
     }
 }
 
+/// A page, the frame that it leaves, and the one that it gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Move {
+    pub page: PageIndex,
+    pub from: FrameNo,
+    pub to: FrameNo,
+}
+
 /// Pages of an object, ascending, and the frames they lie in.
 pub type Found = Vec<(PageIndex, FrameNo)>;
 
@@ -622,6 +654,10 @@ enum Named {
 enum Leaf {
     Page(FrameNo),
     Node(FrameNo),
+}
+
+fn not_there(page: &Move) -> Error {
+    Error::internal(format!("page {} is to leave frame {}, and is not there", page.page.0, page.from.0))
 }
 
 /// Byte offset of the word for `page` in a node whose words are of `level`.

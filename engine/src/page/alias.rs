@@ -3,6 +3,7 @@
 //!
 //! The steps of a cut, for each frame: the map leads elsewhere; the frame admits no new pin; the aliases show it no more; it
 //! is freed. A frame that is pinned is shown until its last pin ends, because a pin may be used by an address of an alias.
+//! The same holds where a page moves to another frame, but only frames without pins are left by their pages.
 
 use super::pages::Pages;
 use super::pin::PageRef;
@@ -26,6 +27,10 @@ pub(crate) trait Alias: Send + Sync {
     /// These pages have got frames, whose bytes are in place.
     fn show(&self, pages: &[(PageIndex, FrameNo)]);
 
+    /// These pages are in these frames now, with the same bytes; what they were in had no pin, and is shown no more. Returns
+    /// the former frames that are still shown, because the kernel refused.
+    fn moved(&self, pages: &[(PageIndex, FrameNo)]) -> Vec<FrameNo>;
+
     /// The frames that are shown at `count` pages from byte `offset` on. The caller keeps roles from changing.
     fn frames(&self, offset: u64, count: u64) -> Result<Vec<FrameNo>>;
 }
@@ -36,7 +41,7 @@ pub(super) struct Aliases {
     /// A leaf: nothing is locked or dropped under it.
     by_object: Mutex<HashMap<u64, Vec<Weak<dyn Alias>>>>,
     count: AtomicUsize,
-    /// Frames that were cut off idle, and which the kernel refused to take from an alias.
+    /// Frames without pins that pages have lost, and which the kernel refused to take from an alias.
     stuck: Mutex<Vec<FrameNo>>,
     has_stuck: AtomicBool,
 }
@@ -90,6 +95,13 @@ impl Aliases {
                 }
             }
         }
+    }
+
+    /// Shows pages of an object in the frames to which they moved. Returns the former frames that are still shown.
+    pub(super) fn moved(&self, object: u64, pages: &[(PageIndex, FrameNo)]) -> Vec<FrameNo> {
+        let still_shown: Vec<_> = self.of(object).iter().flat_map(|alias| alias.moved(pages)).collect();
+        still_shown.iter().for_each(|&frame| self.stick(frame));
+        still_shown
     }
 
     fn stick(&self, frame: FrameNo) {

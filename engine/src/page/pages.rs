@@ -188,7 +188,7 @@ impl Pages {
         }
     }
 
-    /// Pins `frame`, or returns why not. It waits for a frame that is held, which does not take long.
+    /// Pins `frame`, or returns why not: with `Held`, [`Self::past_holds`] waits.
     #[cold]
     pub(crate) fn pin(&self, frame: FrameNo) -> Result<PageRef> {
         self.pin_by(frame, FrameTable::pin)
@@ -206,19 +206,27 @@ impl Pages {
             let why = "a page lies beyond the region's window";
             return Err(Error::corrupt("object map", frame.offset(), why));
         };
-        let (table, pfn) = (FrameTable::global(), self.pfn(frame));
+        let pfn = self.pfn(frame);
+        let outcome = pin(FrameTable::global(), pfn);
+        if outcome.is_pinned() {
+            return Ok(PageRef::new(self, descriptor));
+        }
+        let _: Option<()> = Self::refused(outcome, pfn);
+        outcome.into_result(pfn).and_then(|()| Err(Error::internal("a pin that is refused without a reason")))
+    }
+
+    /// Runs `attempt` until no frame that it wants to pin is held: waits for the end of a hold and tries again, because the
+    /// page may be in another frame then. `attempt` lets go what a holder may want: the `shape` of its object, and roles.
+    pub(crate) fn past_holds<R>(&self, mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
         loop {
-            let outcome = pin(table, pfn);
-            if outcome.is_pinned() {
-                return Ok(PageRef::new(self, descriptor));
+            match attempt() {
+                Err(Error::Held { pfn }) => {
+                    // In a region that is being closed the frame stays held.
+                    self.region.ensure_usable()?;
+                    let _ = FrameTable::global().wait_unheld(pfn, Some(HOLD_LOOK));
+                }
+                done => return done,
             }
-            let _: Option<()> = Self::refused(outcome, pfn);
-            if outcome != PinOutcome::Held {
-                outcome.into_result(pfn)?;
-            }
-            // In a region that is being closed the frame stays held.
-            self.region.ensure_usable()?;
-            let _ = table.wait_unheld(pfn, Some(HOLD_LOOK));
         }
     }
 

@@ -71,7 +71,7 @@ impl Pages {
         self.region().ensure_usable()?;
         let manager = self.manager()?;
         loop {
-            if let Some(pins) = self.pin_all(&*manager, &shown)? {
+            if let Some(pins) = self.past_holds(|| self.pin_all(&*manager, &shown))? {
                 return Ok(pins);
             }
             manager.learn_owners()?;

@@ -5,6 +5,7 @@
 //! the shared side of a lock. The exclusive side is held from the detachment of a frame until the record that frees
 //! it is appended.
 
+use super::held::Held;
 use super::pages::Pages;
 use crate::frame::OrphanOutcome;
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
@@ -52,6 +53,20 @@ impl Roles<'_> {
         let mut idle: Vec<_> = pages.iter().map(|page| self.detach(page.1) == Detached::Idle).collect();
         self.pages.aliases.cut_off(object, pages, &mut idle);
         idle.into_iter().map(|idle| if idle { Detached::Idle } else { Detached::Busy }).collect()
+    }
+
+    /// Ends the use of frames that pages of an object have left for `pages`: aliases show the pages in these, and the former
+    /// frames have no descriptor any more. Returns those that an alias still shows because the kernel refused; they must not
+    /// be used again. The caller has appended the record of the move.
+    pub(crate) fn moved(
+        &mut self,
+        object: u64,
+        pages: &[(PageIndex, FrameNo)],
+        left: Vec<Held<'_>>,
+    ) -> Vec<FrameNo> {
+        let still_shown = self.pages.aliases.moved(object, pages);
+        left.into_iter().for_each(Held::retire);
+        still_shown
     }
 
     /// As [`Self::cut_off`], of a frame that no page of an object has got yet.

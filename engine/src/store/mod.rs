@@ -34,6 +34,7 @@ mod options;
 mod repair;
 mod view;
 
+pub use crate::engine::Moved;
 pub use crate::media::check::{Counts, Finding, Report};
 pub use crate::media::ending::{Ending, Recovery, Why};
 pub use crate::media::repair::{Repair, Repaired};

@@ -2,11 +2,12 @@
 
 use super::Store;
 use super::names::Names;
-use crate::engine::{LEN_MAX, OpenObject, Progress, check_end};
+use crate::engine::{LEN_MAX, Moved, OpenObject, Progress, check_end};
 use crate::error::Result;
 use crate::page::{PageRef, PinnedRange, Window};
 use crate::units::{FRAME_SIZE, PageIndex};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,6 +216,38 @@ impl Object {
         let end = check_end(offset, len)?;
         self.shared.wait_for_pins(self.shared.whole_pages(offset, end), wait)?;
         self.punch_hole(offset, len)
+    }
+
+    /// Moves pages to other frames, as far as they have frames. Reads and writes go on meanwhile and see no difference;
+    /// a thread that wants to pin a page which is being moved waits for a moment. Views show the pages where they are now,
+    /// so their addresses stay. Addresses of pins taken later, and pfns, are others.
+    ///
+    /// A pinned page stays. If its pins end within `patience` (1 s at most, for all pages together; new pins of a page wait
+    /// while this call waits for its old ones), it moves.
+    ///
+    /// ```
+    /// # use pagestone::{PageIndex, Store};
+    /// # use std::time::Duration;
+    /// # fn main() -> pagestone::Result {
+    /// # let store = Store::options().open_memory(1 << 20)?;
+    /// let object = store.create("o")?;
+    /// object.write_at(0, &[7; 10_000])?;
+    /// let before = object.pin(PageIndex(1))?.expect("no hole").pfn();
+    /// let moved = object.move_pages(0..2, Duration::from_millis(10))?;
+    /// assert_eq!((moved.pages, moved.stayed), (2, 0));
+    /// assert_ne!(object.pin(PageIndex(1))?.expect("no hole").pfn(), before);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Durability
+    /// What the pages hold is as durable as before: after a crash they are in the one or the other frames. Bytes that no sync
+    /// has made durable yet become so with the next sync.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `Corrupt` if the map is damaged there. Pages may have moved before.
+    pub fn move_pages(&self, pages: Range<u64>, patience: Duration) -> Result<Moved> {
+        self.shared.engine.with_room(|| self.shared.move_pages(pages.clone(), patience))
     }
 
     /// Makes everything durable that was written to the object before, by any thread and through any handle, pin or

@@ -45,6 +45,10 @@ pub enum Step {
     CutBegun,
     /// Pages are cut out of the middle, and their frames are not freed yet.
     PagesTaken,
+    /// Pages that move are in two frames, and the map leads to the former.
+    PagesCopied,
+    /// The map leads to the new frames.
+    PagesMoved,
     /// Blocks of free frames have gone back to the file system.
     BlocksReturned,
     /// Recovery: what was accepted is durable in the log.
@@ -66,8 +70,9 @@ impl Step {
         Self::RootsMended, Self::GenerationWritten, Self::EpochWritten, Self::CursorBegun, Self::LeaseWritten,
         Self::RecordBegun, Self::RecordWritten, Self::Committed, Self::HomeStored, Self::CursorMoved,
         Self::HomesFlushed, Self::TailMoved, Self::Settled, Self::FileGrown, Self::PayloadWritten,
-        Self::FramesFilled, Self::FramesLinked, Self::CutBegun, Self::PagesTaken, Self::BlocksReturned,
-        Self::LogSecured, Self::HomeReplayed, Self::ReplayFlushed, Self::TailRecovered, Self::CursorRecovered,
+        Self::FramesFilled, Self::FramesLinked, Self::CutBegun, Self::PagesTaken, Self::PagesCopied,
+        Self::PagesMoved, Self::BlocksReturned, Self::LogSecured, Self::HomeReplayed, Self::ReplayFlushed,
+        Self::TailRecovered, Self::CursorRecovered,
     ];
 
     /// The calling thread has come to this place.

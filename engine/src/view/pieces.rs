@@ -140,7 +140,6 @@ impl Pieces {
                 return Ok(Fit::Blocked(page));
             }
             self.show_run(&mut state, page..page + 1, pin.frame())?;
-            state.waiting.remove(&page);
         }
         for hole in holes {
             if let Some(page) = state.shown.first_in(hole.clone()) {
@@ -185,8 +184,9 @@ impl Pieces {
     fn show_waiting(&self, state: &mut State, pages: Range<u64>) {
         let waiting: Vec<_> = state.waiting.range(pages).map(|(&page, &frame)| (page, frame)).collect();
         for (page, frame) in waiting {
-            if !state.blocks(page) && self.show_run(state, page..page + 1, frame).is_ok() {
-                state.waiting.remove(&page);
+            if !state.blocks(page) {
+                // If it cannot be shown now, it waits on.
+                let _ = self.show_run(state, page..page + 1, frame);
             }
         }
     }
@@ -199,6 +199,7 @@ impl Pieces {
         let shown = self.window.show(pages.clone(), frame);
         if shown.is_ok() {
             state.faulting.retain(|page| !pages.contains(page));
+            state.waiting.retain(|page, _| !pages.contains(page));
             state.shown.insert(pages, frame);
         }
         state.count();
@@ -281,6 +282,31 @@ impl Alias for Pieces {
                 state.waiting.extend(run.iter().copied());
             }
         }
+    }
+
+    fn moved(&self, pages: &[(PageIndex, FrameNo)]) -> Vec<FrameNo> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let mine = pages.iter().filter_map(|&(index, frame)| Some((self.page(index)?, frame)));
+        let (waiting, shown): (Vec<_>, Vec<_>) =
+            mine.partition(|page| state.blocks(page.0) || state.shown.get(page.0).is_none());
+        state.waiting.extend(waiting);
+        let mut still_shown = Vec::new();
+        for run in shown.chunk_by(|one, next| one.0 + 1 == next.0 && one.1.0 + 1 == next.1.0) {
+            let pages = run[0].0..run[0].0 + run.len() as u64;
+            if self.show_run(state, pages.clone(), run[0].1).is_ok() {
+                continue;
+            }
+            state.waiting.extend(run.iter().copied());
+            state.taken += run.len() as u64;
+            let former = pages.clone().filter_map(|page| Some((page, state.shown.get(page)?)));
+            let former: Vec<_> = former.collect();
+            if self.blank(state, pages).is_err() {
+                still_shown.extend(former.iter().map(|page| page.1));
+                state.left.extend(former);
+            }
+        }
+        still_shown
     }
 
     fn frames(&self, offset: u64, count: u64) -> Result<Vec<FrameNo>> {

@@ -39,6 +39,7 @@ const STEPS: &[(u64, (&str, Step))] = &[
     (3, ("set_len", |world, from| world.operate(Kind::SetLen, from))),
     (3, ("punch", |world, from| world.operate(Kind::Punch, from))),
     (2, ("allocate", |world, from| world.operate(Kind::Allocate, from))),
+    (2, ("move", |world, from| world.operate(Kind::Move, from))),
     (2, ("sync", |world, from| world.operate(Kind::Sync, from))),
     (2, ("sync_range", |world, from| world.operate(Kind::SyncRange, from))),
     (2, ("sync of all", |world, from| world.operate(Kind::SyncAll, from))),

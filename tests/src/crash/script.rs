@@ -122,6 +122,7 @@ const CHANGES: &[(u64, Kind)] = &[
     (4, Kind::Punch),
     (1, Kind::Compact),
     (1, Kind::Allocate),
+    (2, Kind::Move),
     (4, Kind::Rename),
     (2, Kind::Unlink),
     (4, Kind::Pin),

@@ -248,6 +248,16 @@ impl Hands {
         Ok(())
     }
 
+    /// It shows nothing: pins, contents and lengths stay.
+    pub(super) fn move_pages(&mut self, scene: &Scene<'_>, h: usize, page: u64, pages: u64) -> Verdict {
+        let (var, end) = (self.handles[h].var.clone(), page.saturating_add(pages));
+        self.code.line(|| format!("{var}.move_pages({page}..{end}, Duration::ZERO)"));
+        let moved = self.handles[h].object.move_pages(page..end, Duration::ZERO);
+        let got = scene.judge(&self.code, moved.map(drop), None)?;
+        self.note(&got);
+        Ok(())
+    }
+
     pub(super) fn sync(&mut self, scene: &Scene<'_>, h: usize) -> Verdict {
         let (var, uid) = (self.handles[h].var.clone(), self.handles[h].uid);
         self.code.line(|| format!("{var}.sync()"));

@@ -140,7 +140,8 @@ impl Hands {
             | Step::Fill { object } => object,
             Step::Do(Op::Write(object, ..) | Op::Append(object, _) | Op::Read(object, ..)) => object,
             Step::Do(Op::SetLen(object, _) | Op::Punch(object, ..) | Op::Allocate(object, ..)) => object,
-            Step::Do(Op::Pin(object, _) | Op::Sync(object) | Op::SyncRange(object, ..)) => object,
+            Step::Do(Op::Pin(object, _) | Op::Move(object, ..)) => object,
+            Step::Do(Op::Sync(object) | Op::SyncRange(object, ..)) => object,
             // If no handle is open, its first object is opened.
             Step::Do(Op::Batch(ref parts)) => parts.first().map_or(0, |part| part.0),
             _ => return Ok(None),
@@ -182,6 +183,7 @@ impl Hands {
             Op::SetLen(_, len) => self.set_len(scene, h, len, false),
             Op::Punch(_, at, len) => self.punch(scene, h, at, len),
             Op::Allocate(_, at, len) => self.allocate(scene, h, at, len),
+            Op::Move(_, page, pages) => self.move_pages(scene, h, page, pages),
             Op::Pin(_, page) => self.pin(scene, h, page),
             Op::SyncRange(_, at, len) => self.sync_range(scene, h, at, len),
             _ => self.sync(scene, h),

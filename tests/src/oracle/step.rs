@@ -245,6 +245,7 @@ const OWN: &[(u64, Draw)] = &[
     (12, |from| Step::SetLenWait { object: from.choice(), len: SPACE.offset(from) }),
     (48, |from| own(Kind::Punch, from)),
     (36, |from| own(Kind::Allocate, from)),
+    (36, |from| own(Kind::Move, from)),
     (54, |from| own(Kind::Pin, from)),
     (45, |from| Step::PinMut { object: from.choice(), page: SPACE.page(from) }),
     (18, |from| Step::PinRange { object: from.choice(), at: SPACE.offset(from), len: length(from) as usize }),

@@ -114,6 +114,24 @@ fn batches() -> Case {
     Case { name: "batches", before, threads }
 }
 
+/// One thread writes, cuts and grows an object, the other moves its pages and needs the frames that they leave.
+fn moves() -> Case {
+    let mut before: Vec<_> = [made(0, 0, 3), made(1, 1, 1)].into_iter().flatten().collect();
+    before.push((0, SyncAll));
+    let threads = vec![
+        vec![
+            Touch(0, 40, 8),
+            Write(0, PAGE, 2 * PAGE),
+            Sync(0),
+            SetLen(0, PAGE + 100),
+            Append(0, PAGE),
+            Sync(0),
+        ],
+        vec![Move(0, 0, 3), Append(1, 2 * PAGE), Move(0, 0, 3), Write(1, 8 * PAGE, PAGE), Sync(1)],
+    ];
+    Case { name: "moves", before, threads }
+}
+
 /// Three threads do what the seed draws.
 fn anything(seed: u64) -> Case {
     let shape = Shape { threads: 3, ops: 6, objects: 2, pages: 3, sync_every: 4, batch_every: 4 };
@@ -133,7 +151,7 @@ pub fn cases(seed: u64) -> Vec<Case> {
         frames_change_hands(),
         batches(),
     ];
-    cases.push(pinned_cuts());
+    cases.extend([pinned_cuts(), moves()]);
     cases.extend((0..3).map(|n| anything(seed * 3 + n)));
     cases
 }
@@ -151,6 +169,8 @@ pub fn planted() -> Vec<Planted> {
         planted(Rule::NtFence, CacheLine, own_objects()),
         planted(Rule::MarkFirst, Fdatasync, own_objects()),
         planted(Rule::StaleShadow, CacheLine, group_commit()),
+        planted(Rule::MoveUnfenced, CacheLine, moves()),
+        planted(Rule::MoveUnpublished, Fdatasync, moves()),
         planted(Rule::SyncKeepsImages, CacheLine, batches()),
         planted(Rule::SyncKeepsImages, Fdatasync, batches()),
     ]

@@ -7,6 +7,7 @@ use pagestone::page::PageRef;
 use pagestone::store::{Object, Store};
 use pagestone::units::PageIndex;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// What one thread holds of a store.
 pub struct Hands {
@@ -113,6 +114,10 @@ impl Hands {
             Op::SetLen(object, len) => self.object(store, *object)?.set_len(*len)?,
             Op::Punch(object, at, len) => self.object(store, *object)?.punch_hole(*at, *len)?,
             Op::Allocate(object, at, len) => self.object(store, *object)?.allocate(*at, *len)?,
+            Op::Move(object, page, pages) => {
+                let pages = *page..page.saturating_add(*pages);
+                self.object(store, *object)?.move_pages(pages, Duration::ZERO)?;
+            }
             Op::Rename(from, to) => {
                 store.rename(from, to)?;
                 if let Some(moved) = self.names.remove(from) {

@@ -74,6 +74,7 @@ impl Model {
             Op::Len(object) | Op::Punch(object, ..) | Op::Allocate(object, ..) | Op::Sync(object) => {
                 len_of(*object).is_some()
             }
+            Op::Move(object, ..) => len_of(*object).is_some(),
             Op::Rename(name, _) | Op::Unlink(name, _) => self.names.contains_key(name),
             Op::Batch(parts) => parts.iter().any(|part| len_of(part.0).is_some()),
             Op::Exists(_) | Op::List | Op::Unpin | Op::SyncAll | Op::Compact => true,
@@ -135,6 +136,7 @@ impl Model {
                 let at = at.min(limit - PAGE) / PAGE * PAGE;
                 Op::Allocate(o, at, (n / PAGE * PAGE).clamp(PAGE, limit - at))
             }
+            Op::Move(o, page, n) => Op::Move(o, page.checked_rem(PageIndex::pages_for(len(o)))?, n.max(1)),
             Op::Pin(o, page) => Op::Pin(o, page.checked_rem(PageIndex::pages_for(len(o)))?),
             Op::SyncRange(o, at, n) => {
                 let at = at.checked_rem(len(o))?;
@@ -192,7 +194,7 @@ impl Model {
             Op::Pin(..) => self.pins += 1,
             Op::Unpin => self.pins = 0,
             Op::Allocate(..) | Op::Exists(_) | Op::List | Op::Read(..) | Op::Len(_) | Op::Compact => (),
-            Op::Sync(_) | Op::SyncRange(..) | Op::SyncAll => (),
+            Op::Move(..) | Op::Sync(_) | Op::SyncRange(..) | Op::SyncAll => (),
         }
     }
 
@@ -230,6 +232,7 @@ mod tests {
         (3, Kind::SetLen),
         (2, Kind::Punch),
         (1, Kind::Allocate),
+        (2, Kind::Move),
         (1, Kind::Rename),
         (1, Kind::Unlink),
         (2, Kind::Pin),

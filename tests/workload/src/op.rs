@@ -29,6 +29,8 @@ pub enum Op<O = ObjectNo, N = String> {
     Punch(O, u64, u64),
     /// Links zeroed frames ahead.
     Allocate(O, u64, u64),
+    /// Moves this many pages, from a page on, to other frames. It shows nothing.
+    Move(O, u64, u64),
     /// Renames, replacing what had the new name.
     Rename(N, N),
     /// Unlinks a name; with `true` the object's handle is closed before.
@@ -73,6 +75,7 @@ impl<O, N> Op<O, N> {
             Self::SetLen(o, len) => Op::SetLen(object(o)?, len),
             Self::Punch(o, at, len) => Op::Punch(object(o)?, at, len),
             Self::Allocate(o, at, len) => Op::Allocate(object(o)?, at, len),
+            Self::Move(o, page, pages) => Op::Move(object(o)?, page, pages),
             Self::Rename(from, to) => Op::Rename(name(from)?, name(to)?),
             Self::Unlink(n, close) => Op::Unlink(name(n)?, close),
             Self::Pin(o, page) => Op::Pin(object(o)?, page),
