@@ -193,6 +193,36 @@ fn a_view_that_could_not_show_a_page_yet_shows_it_where_it_has_moved() {
     assert_eq!(raw(&view, 3 * P), u64::from_le_bytes([3; 8]));
 }
 
+/// Frames that were allocated ahead move, too. A view does not show them before the object has grown.
+#[test]
+fn pages_beyond_the_end_move_and_are_not_shown() {
+    let store = store();
+    let object = filled(&store, "a", 4);
+    let view = object.view_mut(0..4 * PAGE).unwrap();
+    object.set_len(PAGE).unwrap();
+    object.allocate(PAGE, 3 * PAGE).unwrap();
+    assert_eq!(move_all(&object), 4);
+    for _ in 0..3 {
+        assert_eq!(view.read(P..2 * P).unwrap()[..], [0; P]);
+    }
+    assert_eq!(view.pieces(), 1, "page 0");
+    object.set_len(4 * PAGE).unwrap();
+    pin(&object, 2).write().unwrap().fill(9);
+    assert_eq!(view.read(2 * P..3 * P).unwrap()[..], [9; P]);
+}
+
+/// A latch without a pin was forgotten, and may be given back late. Until then its frame has no other page.
+#[test]
+fn a_page_whose_latch_was_forgotten_stays() {
+    let store = store();
+    let object = filled(&store, "a", 3);
+    let page = pin(&object, 1);
+    std::mem::forget(page.write().unwrap());
+    drop(page);
+    let moved = object.move_pages(0..3, Duration::from_millis(5)).unwrap();
+    assert_eq!((moved.pages, moved.stayed), (2, 1));
+}
+
 #[test]
 fn a_full_region_moves_what_it_can_and_loses_nothing() {
     let store = Store::options().assume(Durability::Volatile).max_size(4 << 20).open_memory(1 << 20).unwrap();

@@ -284,6 +284,13 @@ fn views_of_a_process_have_a_quarter_of_its_mappings_and_no_more() {
     let view = sparse.view(0..sparse.len()).unwrap();
     (0..most + 50).for_each(|n| sparse.write_at(2 * n * PAGE, &[7; 8]).unwrap());
     assert!(view.pieces() as u64 <= most, "{} pieces of {most}", view.pieces());
+    // A page that moves is shown in its new place, though there is no room for pieces.
+    let moved = sparse.move_pages(0..20, Duration::ZERO).unwrap();
+    assert_eq!((moved.pages, moved.stayed), (10, 0));
+    for page in (0..20).step_by(2) {
+        assert_eq!(raw(&view, page * P), u64::from_le_bytes([7; 8]), "page {page}");
+        assert_eq!(view.read(page * P..page * P + 8).unwrap()[..], [7; 8]);
+    }
     let last = 2 * (most + 49) as usize * P;
     assert!(matches!(view.read(last..last + 8), Err(Error::Scattered { .. })));
     assert_eq!(raw(&view, last), 0);

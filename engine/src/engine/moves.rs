@@ -139,7 +139,7 @@ impl OpenObject {
         self.engine.ledger.met_page(frame)?;
         match self.pin_expected(page, frame, Pages::pin) {
             // A frame without a descriptor cannot be held. The pin makes one, and keeps it until the frame is held.
-            Ok(_pin) => Ok(self.pages.hold(frame)),
+            Ok(_pin) => Ok(self.pages.hold_to_move(frame)),
             Err(Error::Held { .. } | Error::PoisonedFrame { .. } | Error::TooManyPins { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -187,7 +187,9 @@ impl OpenObject {
         for run in pages.chunk_by(|one, next| one.0.0 + 1 == next.0.0) {
             self.lookaside.clear(run[0].0.0..run[0].0.0 + run.len() as u64);
         }
-        let still_shown = roles.moved(self.id, &pages, held);
+        // A page beyond the end is no page of a view, but its frame is left, too.
+        let within = pages.partition_point(|page| page.0.0 < self.page_count());
+        let still_shown = roles.moved(self.id, &pages[..within], held);
         drop(roles);
         drop(shape);
         // What a view still shows stays out of use until the next opening, which finds it free.

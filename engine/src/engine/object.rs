@@ -32,7 +32,7 @@ pub(crate) struct OpenObject {
     pub(super) lookaside: Lookaside,
     pub(super) entry: Entry,
     pub(crate) engine: Arc<Engine>,
-    /// Shared: while the map is walked and its answer is used. Exclusive: while pages are cut off.
+    /// Shared: while the map is walked and its answer is used. Exclusive: while pages are cut off, or lead elsewhere.
     pub(crate) shape: RwLock<()>,
     /// Held by the thread that changes the map or the length.
     pub(super) layout: Mutex<Layout>,

@@ -101,7 +101,8 @@ impl FrameTable {
         OrphanOutcome::Busy
     }
 
-    /// Retires an orphan whose freeing the caller has claimed. Until here, its owner word belongs to the caller.
+    /// Retires an orphan whose freeing the caller has claimed: until here, its owner word belongs to the caller. Or a frame that
+    /// the caller holds, which has no pin and no latch, and to which no map leads any more.
     pub fn retire_orphan(&self, pfn: Pfn) {
         let index = self.index(pfn);
         let Some(descriptor) = self.descriptors.get(index) else { return };

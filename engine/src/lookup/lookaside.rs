@@ -13,7 +13,7 @@ const MEMORY_PAGE: u64 = if cfg!(pagestone_loom) { 2 } else { 1024 };
 /// From pages to frames, for the pages that were looked up.
 ///
 /// A word is filled under the shared side of the object's `shape` lock. It is cleared under the exclusive side, before
-/// the frame is detached. A hit takes no lock: it pins the frame that it read, and then reads the word again. Pin and
+/// the frame is detached, or left by its page, which moves. A hit takes no lock: it pins the frame that it read, and then reads the word again. Pin and
 /// detachment are read-modify-writes of one descriptor. So either the detachment sees the pin, or the second look of
 /// the pin sees that the word was cleared.
 pub struct Lookaside {

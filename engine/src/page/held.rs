@@ -22,15 +22,22 @@ impl Pages {
             HoldOutcome::Unpopulated | HoldOutcome::AlreadyHeld => None,
         }
     }
+
+    /// As [`Self::hold`], for a caller that relies on its hold: `None` also if the frame is being drained. A drain holds no
+    /// lock, so the frame may have got another page since it began, and the end of the drain's hold would end this one.
+    pub(crate) fn hold_to_move(&self, frame: FrameNo) -> Option<Held<'_>> {
+        if self.draining.has(frame) { None } else { self.hold(frame) }
+    }
 }
 
 impl Held<'_> {
-    /// Whether the frame has no pin. It gets none while it is held.
+    /// Whether the frame has no pin, and no latch that was forgotten. It gets none while it is held.
     pub(crate) fn is_idle(&self) -> bool {
-        self.pages.pins(self.frame) == 0
+        let now = self.pages.region().frames().peek(self.frame);
+        now.is_none_or(|now| now.pins() == 0 && now.shared() == 0 && !now.exclusive())
     }
 
-    /// Waits until the frame has no pin; false if that took longer than `limit`, or if the region is being closed.
+    /// Waits until the frame has no pin; false if that took longer than `limit`, or if it has a latch that was forgotten.
     #[must_use]
     pub(crate) fn wait_idle(&self, limit: Duration) -> bool {
         let ended = self.pages.region().frames().wait_idle(self.frame, Some(limit));

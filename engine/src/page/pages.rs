@@ -2,6 +2,7 @@
 
 use super::alias::Aliases;
 use super::dirty::DirtMap;
+use super::drain::Draining;
 use super::kept::Kept;
 use super::pin::{PageInfo, PageRef};
 use super::window::{Places, Window};
@@ -30,6 +31,7 @@ pub struct Pages {
     /// Where writers note what they dirty; none where nothing can be made durable.
     pub(super) dirty: Option<DirtMap>,
     pub(super) kept: Kept,
+    pub(super) draining: Draining,
     pub(super) aliases: Aliases,
     /// Shared: a pin by number is being validated. Exclusive: frames change their use.
     pub(super) roles: RwLock<()>,
@@ -60,6 +62,7 @@ impl Pages {
             region,
             dirty,
             kept: Kept::default(),
+            draining: Draining::default(),
             aliases: Aliases::default(),
             roles: RwLock::new(()),
             manager: OnceLock::new(),

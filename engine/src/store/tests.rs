@@ -290,3 +290,18 @@ fn dirt_outlives_an_object_whose_number_has_the_same_low_bits() {
         assert!(!object.pin(PageIndex(0)).unwrap().expect("no hole").info().dirty);
     }
 }
+
+/// A drain that began before the frame got this page ends its hold at any moment.
+#[test]
+fn a_page_in_a_frame_that_is_being_drained_does_not_move() {
+    let store = Store::options().open_memory(1 << 20).unwrap();
+    let object = store.create("a").unwrap();
+    object.write_at(0, &[7; 100]).unwrap();
+    let frame = object.pin(PageIndex(0)).unwrap().unwrap().frame();
+    let draining = store.engine.pages.is_draining(frame);
+    let moved = object.move_pages(0..1, Duration::ZERO).unwrap();
+    assert_eq!((moved.pages, moved.stayed), (0, 1));
+    drop(draining);
+    let moved = object.move_pages(0..1, Duration::ZERO).unwrap();
+    assert_eq!((moved.pages, moved.stayed), (1, 0));
+}

@@ -31,8 +31,9 @@ use std::time::Duration;
 /// A view pins nothing and excludes no thread, and the object may change under it. It shows what the object has: a page that
 /// is written becomes visible, a page that is cut off becomes zeros, and its frame can be used again at once. (A page that is
 /// pinned when it is cut off shows its former bytes until the next change of the store after its last pin.) A cut does not
-/// wait for views, except for the time that the kernel takes to change mappings. Holes and what was cut off show zeros. Bytes
-/// of the object's last page beyond its end are undefined.
+/// wait for views, except for the time that the kernel takes to change mappings. A page that moves
+/// ([`Object::move_pages`](crate::store::Object::move_pages)) is shown where it is then, at the same address. Holes and what
+/// was cut off show zeros. Bytes of the object's last page beyond its end are undefined.
 ///
 /// Rust code accesses the bytes through [`read`](Self::read) and [`write`](Self::write), whose guards are slices. The
 /// [`address`](Self::address) is for C and for system calls:
@@ -40,7 +41,7 @@ use std::time::Duration;
 ///   emergencies are excepted, both of a process that has as many mappings as it may have. If a page must be taken from a view
 ///   then, a load of that page is a `SIGSEGV`; where the kernel cannot do that (before Linux 6.15, or locked memory), it gets
 ///   the former bytes until the page can be taken. If a page gets its frame then, a load gets zeros until it can be shown.
-///   [`read`](Self::read) returns an error in each case.
+///   A page that moves then is one that is taken and gets a frame. [`read`](Self::read) returns an error in each case.
 /// - A store needs a [`pin`](Self::pin) and an exclusive latch, as any store does. A store to a hole, to a page that was cut
 ///   off, or to a view for reading is a `SIGSEGV`, so that no store is lost.
 /// - A system call that is given an address needs a pin: the kernel keeps the frame, whichever page has it by then.
@@ -138,8 +139,8 @@ impl View {
         self.pieces.len()
     }
 
-    /// How many pages were cut off under this view. If it is the same before and after a raw read, no page of the view was cut
-    /// off meanwhile. (A page that was cut off before shows zeros, or its former bytes while it is pinned.)
+    /// How many pages were taken from this view: cut off, or moved when the process had no mappings left. If it is the same
+    /// before and after a raw read, no page of the view was taken meanwhile. (A page that was cut off before shows zeros, or its former bytes while it is pinned.)
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.pieces.taken()

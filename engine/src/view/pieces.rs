@@ -195,6 +195,17 @@ impl Pieces {
     fn show_run(&self, state: &mut State, pages: Range<u64>, frame: FrameNo) -> Result {
         // A run adds at most two pieces: itself, and a part of one that it splits.
         budget::take(2)?;
+        self.show_counted(state, pages, frame)
+    }
+
+    /// As [`Self::show_run`], in the place of frames that are shown now and must not be: no budget may refuse that.
+    fn show_instead(&self, state: &mut State, pages: Range<u64>, frame: FrameNo) -> Result {
+        budget::add(2);
+        self.show_counted(state, pages, frame)
+    }
+
+    /// Shows frames, for which room for two more pieces is counted in the budget.
+    fn show_counted(&self, state: &mut State, pages: Range<u64>, frame: FrameNo) -> Result {
         state.counted += 2;
         let shown = self.window.show(pages.clone(), frame);
         if shown.is_ok() {
@@ -294,7 +305,7 @@ impl Alias for Pieces {
         let mut still_shown = Vec::new();
         for run in shown.chunk_by(|one, next| one.0 + 1 == next.0 && one.1.0 + 1 == next.1.0) {
             let pages = run[0].0..run[0].0 + run.len() as u64;
-            if self.show_run(state, pages.clone(), run[0].1).is_ok() {
+            if self.show_instead(state, pages.clone(), run[0].1).is_ok() {
                 continue;
             }
             state.waiting.extend(run.iter().copied());

@@ -284,11 +284,16 @@ impl Live {
     fn act(&self, hands: &mut Hands, number: u16, op: &Op) -> Result {
         match op {
             // Another thread's object, by its last name.
-            Op::Sync(object) | Op::SyncRange(object, ..) if hands.open().all(|(own, _)| own != *object) => {
+            Op::Sync(object) | Op::SyncRange(object, ..) | Op::Move(object, ..)
+                if hands.open().all(|(own, _)| own != *object) =>
+            {
                 let name = lock(&self.script).name_of(*object);
                 let theirs = self.store.open(name.unwrap_or_default())?;
-                return match op {
-                    Op::SyncRange(_, at, len) => theirs.sync_range(*at, *len),
+                return match *op {
+                    Op::SyncRange(_, at, len) => theirs.sync_range(at, len),
+                    Op::Move(_, page, pages) => {
+                        theirs.move_pages(page..page + pages, Duration::ZERO).map(drop)
+                    }
                     _ => theirs.sync(),
                 };
             }
