@@ -163,7 +163,7 @@ impl World {
         }
     }
 
-    /// As `OpenObject::switch`. Afterwards the frame has another owner, who stores to it. Returns whether the page moved.
+    /// As `OpenObject::switch`. Afterwards the frame has another owner, which stores to it. Returns whether the page moved.
     fn migrate(&self, limit: Option<Duration>) -> bool {
         if !self.hold(limit) {
             return false;

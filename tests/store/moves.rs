@@ -8,11 +8,9 @@ use pagestone::page::frames_at;
 use pagestone::store::{Object, Store};
 use pagestone::units::{Durability, PageIndex, Pfn, PfnRange};
 use pagestone::{Error, PageRef};
+use pagestone_kit::memory::peek;
 use pagestone_kit::random::Random;
-use pagestone_kit::skip::skipped;
 use pagestone_kit::stop::Stop;
-use pagestone_kit::{child, memory as mappings};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -336,13 +334,14 @@ fn pages_move_beside_cuts_batches_and_other_moves() {
     const PAGES: u64 = 64;
     let store = memory(Durability::CacheLine);
     let object = store.create("a").unwrap();
-    let stop = AtomicBool::new(false);
+    let (stop, moves) = (AtomicBool::new(false), AtomicU64::new(0));
     let page = |n: u64| vec![n as u8 + 1; P];
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    object.move_pages(0..PAGES, Duration::from_millis(1)).unwrap();
+                    let moved = object.move_pages(0..PAGES, Duration::from_millis(1)).unwrap();
+                    moves.fetch_add(moved.pages, Ordering::Relaxed);
                 }
             });
         }
@@ -374,6 +373,7 @@ fn pages_move_beside_cuts_batches_and_other_moves() {
             }
         }
     });
+    assert!(moves.into_inner() > 100);
     drop(object);
     crate::check(&store);
 }
@@ -382,31 +382,15 @@ fn pages_move_beside_cuts_batches_and_other_moves() {
 /// stays as it was, until there is room. No other page's bytes appear.
 #[test]
 fn a_move_succeeds_where_the_kernel_refuses_to_change_mappings() {
-    // In a process of its own: no other test could map anything.
-    if child::role().is_some() {
-        [false, true].into_iter().for_each(move_without_mappings);
-        return;
-    }
-    let this = "moves::a_move_succeeds_where_the_kernel_refuses_to_change_mappings";
-    assert!(child::again_as(this, "without mappings", Path::new("")).status().unwrap().success());
+    views::alone("moves::a_move_succeeds_where_the_kernel_refuses_to_change_mappings", move_without_mappings);
 }
 
-/// `locked`: the kernel also refuses to make the view's pages fault.
 fn move_without_mappings(locked: bool) {
     let store = store();
     let object = scattered(&store, "a", 30);
     let view = object.view(0..30 * PAGE).unwrap();
     let id = object.id();
-    if locked && !mappings::lock(view.address(), view.len()) {
-        return skipped("a view in locked memory", "the process may not lock 120 KiB (RLIMIT_MEMLOCK)");
-    }
-    if !locked && !mappings::can_fault() {
-        return skipped(
-            "pages of a view that fault",
-            "the kernel makes no pages of files fault (before Linux 6.15)",
-        );
-    }
-    let crowd = mappings::Crowd::take();
+    let Some(crowd) = views::without_mappings(&view, locked) else { return };
     assert_eq!(move_all(&object), 30);
     let other = store.create("other").unwrap();
     // Often enough that the log passes what was left, and its frames are used again.
@@ -415,7 +399,7 @@ fn move_without_mappings(locked: bool) {
         other.write_at(0, &[0xEE; 50 * P]).unwrap();
     }
     for page in 0..30 {
-        let shown = mappings::peek(view.address().wrapping_add(page * P));
+        let shown = peek(view.address().wrapping_add(page * P));
         let own = Some(word(id, page as u64));
         assert!(shown == own || (!locked && shown.is_none()), "page {page}, locked: {locked}: {shown:?}");
     }

@@ -399,31 +399,39 @@ fn raw_readers_of_a_view_see_its_pages_or_zeros_in_a_storm_of_cuts() {
 /// of use, and are freed when there is room.
 #[test]
 fn a_cut_succeeds_where_the_kernel_refuses_to_change_mappings() {
-    // In a process of its own: no other test could map anything.
-    if child::role().is_some() {
-        [false, true].into_iter().for_each(cut_without_mappings);
-        return;
-    }
-    let this = "views::a_cut_succeeds_where_the_kernel_refuses_to_change_mappings";
-    assert!(child::again_as(this, "without mappings", Path::new("")).status().unwrap().success());
+    alone("views::a_cut_succeeds_where_the_kernel_refuses_to_change_mappings", cut_without_mappings);
 }
 
-/// `locked`: the kernel also refuses to make the view's pages fault.
+/// Runs a test in a process of its own, because no other test could map anything: once where the kernel can still make pages
+/// of a view fault, and once where it refuses that, too.
+pub fn alone(name: &str, test: fn(locked: bool)) {
+    if child::role().is_some() {
+        [false, true].into_iter().for_each(test);
+    } else {
+        assert!(child::again_as(name, "without mappings", Path::new("")).status().unwrap().success());
+    }
+}
+
+/// Takes all mappings that are left to the process. `locked`: the kernel also refuses to make pages of this view fault.
+/// `None`: the machine cannot do that, and it was said that the test is skipped.
+pub fn without_mappings(view: &View, locked: bool) -> Option<memory::Crowd> {
+    if locked && !memory::lock(view.address(), view.len()) {
+        skipped("a view in locked memory", "the process may not lock 120 KiB (RLIMIT_MEMLOCK)");
+    } else if !locked && !memory::can_fault() {
+        let why = "the kernel makes no pages of files fault (before Linux 6.15)";
+        skipped("pages of a view that fault", why);
+    } else {
+        return Some(memory::Crowd::take());
+    }
+    None
+}
+
 fn cut_without_mappings(locked: bool) {
     let store = store();
     let object = scattered(&store, "a", 30);
     let view = object.view(0..30 * PAGE).unwrap();
     let id = object.id();
-    if locked && !memory::lock(view.address(), view.len()) {
-        return skipped("a view in locked memory", "the process may not lock 120 KiB (RLIMIT_MEMLOCK)");
-    }
-    if !locked && !memory::can_fault() {
-        return skipped(
-            "pages of a view that fault",
-            "the kernel makes no pages of files fault (before Linux 6.15)",
-        );
-    }
-    let crowd = memory::Crowd::take();
+    let Some(crowd) = without_mappings(&view, locked) else { return };
     object.set_len(2 * PAGE).unwrap();
     let other = store.create("other").unwrap();
     // Often enough that the log passes what was freed, and its frames are used again.

@@ -33,8 +33,8 @@ const PATIENCE_MAX: Duration = Duration::from_secs(1);
 pub struct Moved {
     /// Pages that are in other frames now.
     pub pages: u64,
-    /// Pages that stayed where they were: they were pinned for longer than the caller had patience, their medium failed, or
-    /// there were no frames for them.
+    /// Pages that stayed where they were: they were pinned for longer than the caller had patience, another thread was about
+    /// to cut them and waited for their pins, their medium failed, or there were no frames for them.
     pub stayed: u64,
 }
 
@@ -194,7 +194,7 @@ impl OpenObject {
         drop(shape);
         // What a view still shows stays out of use until the next opening, which finds it free.
         let left = moves.iter().map(|page| page.from).filter(|frame| !still_shown.contains(frame));
-        change.left(sequence, left.collect());
+        change.quarantine(sequence, left.collect());
         Ok(())
     }
 }

@@ -29,7 +29,7 @@
 //!        |                      LIVE HOLD: pins only fall          freeing is claimed, by one put only
 //!        |                         |                                       |
 //!        +--- reclaim, orphan, ----+                                       |
-//!        |    retire_range (0 pins)                                        |
+//!        |    retire_range, a move (0 pins)                                |
 //!        +----------------------------- retire_orphan ---------------------+
 //! ```
 //!

@@ -23,8 +23,8 @@ impl Ledger {
     }
 
     /// Maps pages, ascending, at most [`Self::moves_max`], to other frames of [`Self::allocate`], which hold what the pages
-    /// show. The caller keeps the frames that they leave from being used: it calls [`Self::left`] with them and the
-    /// sequence when nothing shows them any more.
+    /// show. The caller keeps the frames that they leave from being used: it calls [`Self::quarantine`] with
+    /// them and the sequence when nothing shows them any more.
     ///
     /// # Durability
     /// One record, appended. The bytes of the new frames become durable before the mark that covers it.
@@ -53,7 +53,7 @@ impl Ledger {
     }
 
     /// Frames that pages left by the record `sequence` become free once that record is passed (LOG rule 2).
-    pub fn left(&self, sequence: Sequence, frames: Vec<FrameNo>) {
+    pub fn quarantine(&self, sequence: Sequence, frames: Vec<FrameNo>) {
         self.allocator.quarantine(sequence, frames);
     }
 }

@@ -5,7 +5,9 @@ use crate::sync::Mutex;
 use crate::units::FrameNo;
 use std::time::Duration;
 
-/// The frames that are being drained. A leaf lock.
+/// The frames that are being drained. A drain holds no lock, so its frame may be cut off, freed and given to another page
+/// before the drain ends its hold, which then is a hold of that page's. Another drain looks at the pins and tries again; what
+/// relies on its hold keeps away from these frames (`Pages::hold_to_move`).
 #[derive(Default)]
 pub(super) struct Draining(Mutex<Vec<FrameNo>>);
 
@@ -49,7 +51,7 @@ impl Pages {
             let _ = self.region().frames().wait_unheld(frame, Some(limit));
             return self.pins(frame) == 0;
         };
-        // A latch without a pin was forgotten: what is cut off then stays out of use.
+        // Only pins count here: with a latch that was forgotten the frame is cut off all the same, and stays out of use.
         held.wait_idle(limit) || self.pins(frame) == 0
     }
 }

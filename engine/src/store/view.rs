@@ -140,7 +140,8 @@ impl View {
     }
 
     /// How many pages were taken from this view: cut off, or moved when the process had no mappings left. If it is the same
-    /// before and after a raw read, no page of the view was taken meanwhile. (A page that was cut off before shows zeros, or its former bytes while it is pinned.)
+    /// before and after a raw read, no page of the view was taken meanwhile. (A page that was cut off before shows zeros, or
+    /// its former bytes while it is pinned.)
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.pieces.taken()
