@@ -30,6 +30,7 @@ mod views;
 
 use pagestone::store::{Object, Options, Store};
 use pagestone::units::{Durability, PageIndex};
+use std::time::{Duration, Instant};
 
 /// Bytes of a page.
 const PAGE: u64 = 4096;
@@ -80,6 +81,12 @@ fn filled(store: &Store, name: &str, pages: u64) -> Object {
 /// The bytes behind a pin.
 fn shown(page: &pagestone::page::PageRef) -> Vec<u8> {
     page.read().unwrap().to_vec()
+}
+
+/// Whether threads that began their work then go on with it: they work for 3 s, and on a busy machine for up to a minute until
+/// they have seen enough.
+fn goes_on(begun: Instant, enough: bool) -> bool {
+    begun.elapsed() < Duration::from_secs(if enough { 3 } else { 60 })
 }
 
 /// The page with this index, which is no hole.
