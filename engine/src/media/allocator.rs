@@ -77,6 +77,7 @@ impl Allocator {
     /// otherwise as one run, otherwise in as few runs as are found cheaply. The region grows if it has too few. The
     /// medium does not know of the frames until they are linked. `keep` frames stay free.
     pub(crate) fn allocate(&self, n: usize, purpose: Purpose, keep: u64) -> Result<Vec<FrameNo>> {
+        self.log.own_copies()?;
         let (mut waited, mut looked_again) = (n == 0, false);
         let mut passes = if n == 0 { PASSES } else { 0 };
         let mut left = if let Purpose::Pages(_) = purpose { self.left_for_structures() } else { 0 };

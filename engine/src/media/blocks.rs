@@ -347,6 +347,7 @@ impl Allocator {
         budget: &mut Budget,
     ) -> Result<u64> {
         let region = self.log.region();
+        self.log.own_copies()?;
         let (mut kept, mut punched) = (0, 0);
         for group in groups {
             let mut from = 0;

@@ -568,6 +568,18 @@ impl Log {
         if chain.begun { Ok(()) } else { self.begin(&mut chain) }
     }
 
+    /// Makes durable what dead processes have stored, once per opening, also the header that this opening has read: a power loss
+    /// may still show the one before, whose records need their payloads. So a free frame is left as it is until then.
+    ///
+    /// # Durability
+    /// Everything stored before the opening is durable.
+    pub fn own_copies(&self) -> Result {
+        if self.rules.broken(Rule::DisownCopies) {
+            return Ok(());
+        }
+        self.region.memory().sync_inherited().inspect_err(|error| self.fail(error))
+    }
+
     /// The first change of an opening: what a dead process has left, then the superblock's generation, then a new epoch,
     /// then the lease (LOG rule 8). Each is durable before the next, and all before the first append.
     fn begin(&self, chain: &mut Chain) -> Result {
@@ -581,9 +593,7 @@ impl Log {
 
     fn write_beginning(&self, chain: &mut Chain) -> Result {
         let memory = self.region.memory();
-        if !self.rules.broken(Rule::DisownCopies) {
-            memory.sync_inherited()?;
-        }
+        self.own_copies()?;
         self.roots.mend(memory)?;
         Step::RootsMended.reach();
         let frame = |word| self.root(word).map(|frame| frame as u32);

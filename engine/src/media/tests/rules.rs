@@ -4,6 +4,7 @@
 use super::*;
 use crate::media::layout::{DIRECTORY_FRAME, GROUP_FRAMES, RootWord, file_bytes, initial_frames};
 use crate::media::rules::Rule;
+use crate::persist::{Event, Recorder};
 
 fn with(rules: Rules, max_bytes: u64) -> Ledger {
     let region = region(Vec::new(), 1, max_bytes);
@@ -179,4 +180,37 @@ fn no_record_leaves_a_frame_of_slots_neither_listed_nor_free() {
         }
         most == 1
     });
+}
+
+/// The header that an opening has read may be only in the page cache. A power loss shows the one before, whose records need
+/// what their payloads' frames held.
+#[test]
+fn no_free_frame_is_used_before_what_a_dead_process_left_is_durable() {
+    let dead = fresh();
+    let slot = create(&dead, b"a");
+    fill(&dead, slot, 0..8_000);
+    dead.unlink(b"a").unwrap();
+    finish(|| dead.drop_step(slot, &mut all_free));
+    dead.log().checkpoint().unwrap();
+    let takes = |ledger: &Ledger| drop(ledger.allocate(1, None).unwrap());
+    let gives_back = |ledger: &Ledger| {
+        ledger.free_frames().unwrap();
+        ledger.return_surplus(false).unwrap();
+    };
+    let uses: [fn(&Ledger); 2] = [takes, gives_back];
+    for used in uses {
+        let recorder = Recorder::new();
+        let options = RegionOptions {
+            assume: Some(Durability::Fdatasync),
+            identity: Some(Identity::plain([1; 16], 1, 2, 3)),
+            recorder: Some(Arc::clone(&recorder)),
+            ..RegionOptions::default()
+        };
+        let region = Region::attach(Source::Image(image(dead.log())), &options).unwrap();
+        let ledger = ledger_of(region, Rules::default()).unwrap();
+        let _ = recorder.take();
+        used(&ledger);
+        let events = recorder.take();
+        assert!(events.iter().any(|event| matches!(event, Event::SyncEnd { .. })), "{events:?}");
+    }
 }
