@@ -197,8 +197,8 @@ fn no_free_frame_is_used_before_what_a_dead_process_left_is_durable() {
         ledger.free_frames().unwrap();
         ledger.return_surplus(false).unwrap();
     };
-    let uses: [fn(&Ledger); 2] = [takes, gives_back];
-    for used in uses {
+    let uses: [(fn(&Ledger), bool); 2] = [(takes, false), (gives_back, true)];
+    for (used, punches) in uses {
         let recorder = Recorder::new();
         let options = RegionOptions {
             assume: Some(Durability::Fdatasync),
@@ -211,6 +211,9 @@ fn no_free_frame_is_used_before_what_a_dead_process_left_is_durable() {
         let _ = recorder.take();
         used(&ledger);
         let events = recorder.take();
-        assert!(events.iter().any(|event| matches!(event, Event::SyncEnd { .. })), "{events:?}");
+        let sync = events.iter().position(|event| matches!(event, Event::SyncEnd { .. })).expect("a sync");
+        let uses = |event: &Event| matches!(event, Event::Store { .. } | Event::Punch { .. });
+        assert!(!events[..sync].iter().any(uses), "{events:?}");
+        assert_eq!(events[sync..].iter().any(uses), punches);
     }
 }
